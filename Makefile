@@ -1,0 +1,43 @@
+# Everything runs inside .venv, which the first target that needs it creates; `make help` lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SOURCES := $(wildcard src tests benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## train the embedded reasoner in two phases on this machine, then write its report
+	@echo "demo: both phases on the embedded reasoner, then the report, all under runs/demo"
+	@$(BIN)/laconic demo --out runs/demo
+
+test: lint ## lint, then the whole suite once, then the coverage of the pure floors
+	@echo "test: running the whole suite and every doctest"
+	@$(BIN)/pytest tests src --cov --cov-report=
+	@echo "test: lines of the pure floors that no test reached (at least 95% must be reached)"
+	@$(BIN)/coverage report --include="$$($(BIN)/python tests/floors.py)" --skip-covered --show-missing --fail-under=95
+
+lint: $(INSTALLED) ## style, formatting and types
+	@echo "lint: ruff check, ruff format, mypy"
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/ruff format --quiet --check $(SOURCES) || { $(BIN)/ruff format --diff $(SOURCES); exit 1; }
+	@$(BIN)/mypy
+
+bench: $(INSTALLED) ## speed and memory, side by side with what one would pick instead
+	@test -f benchmarks/run.py || { echo "bench: benchmarks/run.py does not exist"; exit 1; }
+	@echo "bench: measuring speed and memory (keep the machine idle meanwhile)"
+	@$(BIN)/python benchmarks/run.py
+
+clean: ## remove caches and build output; runs/ and .venv/ stay
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist src/*.egg-info
+	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "setup: creating .venv"; $(PYTHON) -m venv .venv; }
+	@echo "setup: installing laconic and what it needs into .venv (minutes the first time)"
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,53 @@
+"""The exception tree. Everything a person can mend is an `InputError`; the command line turns it into one line and exit code 2.
+
+    LaconicError
+    ├── InputError            the user's input is wrong: exit code 2
+    │   ├── RecipeError       a recipe's key or value (names the dotted field)
+    │   ├── ProblemsError     a file or source of problems (names the line)
+    │   ├── ModelError        a model folder, tokenizer or architecture
+    │   ├── SelectionError    a selection that leaves nothing to train on
+    │   ├── RunError          a run directory that cannot be used as asked
+    │   └── MissingExtraError an optional dependency that is not installed (names the extra)
+    └── RunFailed             the work itself failed while running: exit code 1
+
+`ValueError` stays for arguments of pure functions (it names the argument), `assert` for our own promises.
+"""
+
+
+class LaconicError(Exception):
+    """Root of the tree; its text is one line that says what, where, and what was expected."""
+
+
+class InputError(LaconicError):
+    """Something the user gave is wrong; exit code 2."""
+
+
+class RecipeError(InputError):
+    """A recipe's key or value is wrong; the text names the dotted field."""
+
+
+class ProblemsError(InputError):
+    """A file or source of problems is wrong; the text names the file and line."""
+
+
+class ModelError(InputError):
+    """A model folder, its tokenizer or its architecture cannot be used."""
+
+
+class SelectionError(InputError):
+    """A selection left fewer problems than the phase needs."""
+
+
+class RunError(InputError):
+    """A run directory cannot be created, resumed or read as asked."""
+
+
+class MissingExtraError(InputError):
+    """An optional dependency is not installed; the text names the extra that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional dependency: install it with  pip install 'laconic[{extra}]'")
+
+
+class RunFailed(LaconicError):  # noqa: N818  (named for what it says to a person)
+    """The work failed while running, through no fault of the input; exit code 1."""

@@ -1,0 +1,90 @@
+"""Small text files, written whole or not at all, and JSON lines read with their line numbers.
+
+1. `write_text_atomically` writes beside the target and renames: a reader sees the old file or the new one, never half.
+2. `append_jsonl` adds one line a record.
+3. `read_jsonl` yields the records back; what is wrong with a file is one `InputError` that names file and line.
+
+What is left out: compression, locks between processes, and anything but UTF-8. `nan` has no JSON spelling and is
+refused on writing: a statistic that does not exist is written as null by whoever owns it.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from laconic.errors import InputError
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step, making its folder where it is missing.
+
+    Raises `OSError` where the disk refuses; the old file then stands untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json_atomically(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all.
+
+    Raises `ValueError` where `value` holds `nan` or an infinity.
+    """
+    write_text_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def append_jsonl(path: Path, *records: Mapping[str, Any]) -> None:
+    """Add one line for each record to the end of `path`, making the file and its folder where they are missing.
+
+    Raises `ValueError` where a record holds `nan` or an infinity; nothing is written then.
+    """
+    lines = "".join(json.dumps(dict(record), ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(lines)
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file of JSON lines, in order; blank lines are passed over.
+
+    Raises `InputError` naming file and line where the file cannot be read or a line is not one JSON object.
+    """
+    return (record for _, record in read_numbered_jsonl(path))
+
+
+def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Like `read_jsonl`, each record with its line number, counted from 1."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, _parsed(line, f"{path}, line {number}")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The one JSON object a file holds. Raises `InputError` naming the file where there is none."""
+    try:
+        return _parsed(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except ValueError as error:  # bad JSON and bad UTF-8 alike
+        raise InputError(f"{where}: not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
+    return record

@@ -1,0 +1,62 @@
+"""Masked sums, means and standardisation: the mask convention lives here.
+
+One polarity everywhere: True means "counts". Padding may hold garbage, also inf and nan: it is replaced before any
+arithmetic, never multiplied by zero. Nothing here writes to its inputs.
+
+Legend: `B` responses, `T` response tokens (padded on the right).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Aggregation = Literal["response", "token", "constant"]
+
+
+def zeroed(x: Tensor, mask: Tensor) -> Tensor:
+    """`x` with 0 wherever `mask` is False; same shape."""
+    return torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+def masked_sum(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
+    """Sum of the counted entries, over everything or along `dim`."""
+    return zeroed(x, mask).sum() if dim is None else zeroed(x, mask).sum(dim)
+
+
+def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
+    """Mean of the counted entries; nan where none counts."""
+    count = mask.sum() if dim is None else mask.sum(dim)
+    return masked_sum(x, mask, dim) / count
+
+
+def standardize(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
+    """(x - mean) / (standard deviation + eps) over all counted entries; population standard deviation; 0 elsewhere.
+
+    Whitening as Fatemi et al. 2025 train with it, over all tokens of a step's rollouts (their code adds 1e-8 too).
+    """
+    mean = masked_mean(x, mask)
+    centred = zeroed(x - mean, mask)
+    std = masked_mean(centred.square(), mask).sqrt()
+    return centred / (std + eps)
+
+
+def token_weights(
+    mask: Tensor, aggregation: Aggregation, *, num_responses: int, num_tokens: int, max_tokens: int
+) -> Tensor:
+    """Weights [B, T] whose sum of products with per-token losses is the aggregated loss; 0 outside `mask`.
+
+    response   1 / (T_i * num_responses): mean over a response's tokens, then over responses (GRPO; Fatemi et al. 2025)
+    token      1 / num_tokens: mean over all tokens (DAPO, arXiv 2503.14476)
+    constant   1 / (max_tokens * num_responses): sum over tokens divided by a constant (Dr. GRPO, arXiv 2503.20783)
+
+    `num_responses` and `num_tokens` are those of the whole update, not of this micro-batch, so that any split into
+    micro-batches gives the same gradient.
+    """
+    counted = mask.to(torch.float32)
+    if aggregation == "token":
+        return counted / num_tokens
+    if aggregation == "constant":
+        return counted / (max_tokens * num_responses)
+    lengths = counted.sum(dim=1, keepdim=True).clamp(min=1.0)
+    return counted / (lengths * num_responses)

@@ -1,0 +1,179 @@
+"""Problems that are made, not kept: reasoning-gym tasks and the tiny families.
+
+1. `query` reads `gym:TASK?arg=value&arg=value`; `count`, `seed` and `split` mean the same for every generator.
+2. `load_gym` draws from reasoning-gym until enough distinct questions of the split are found. The library seeds item i
+   with `seed + i`, so neighbouring seeds would share almost all items: its seed is hashed from ours, task and split.
+3. A question belongs to the split its text hashes to (`laconic.splits`), so splits never meet, under any seed.
+4. `load_tiny` asks the family itself, which knows of seeds and splits.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from laconic.errors import MissingExtraError, ProblemsError
+from laconic.rng import seed_of
+from laconic.splits import SPLITS, split_of
+from laconic.tiny.tasks import make_problems
+from laconic.types import Problem
+
+DEFAULT_COUNT = 100
+MAX_TRIES_PER_PROBLEM = 60
+MIN_TRIES = 2000
+Value = int | float | bool | str
+_RESERVED = ("count", "seed", "split")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """A generator's source: what is made, how many, from which stream and split, and what else was said."""
+
+    name: str
+    count: int
+    seed: int
+    split: str | None
+    arguments: Mapping[str, Value]
+
+
+def query(source: str, seed: int, count: int | None) -> Query:
+    """Read `kind:NAME?arg=value&...`. What the source says of seed and count stands over the arguments.
+
+    Raises `ProblemsError` for an argument without a value, given twice, or reserved and wrong.
+    """
+    name, _, text = source.partition(":")[2].partition("?")
+    arguments: dict[str, Value] = {}
+    for piece in text.split("&") if text else []:
+        key, equals, value = piece.partition("=")
+        if not (key and equals and value) or key in arguments:
+            raise ProblemsError(f"{source}: {piece!r} must be one arg=value, each argument once")
+        arguments[key] = parsed(value)
+    reserved = {key: arguments.pop(key) for key in _RESERVED if key in arguments}
+    split = reserved.get("split")
+    if split is not None and split not in SPLITS:
+        raise ProblemsError(f"{source}: split must be one of {', '.join(SPLITS)}, got {split}")
+    wanted = _whole(source, "count", reserved.get("count", count or DEFAULT_COUNT), least=1)
+    if count is not None and count > wanted:
+        raise ProblemsError(f"{source}: {count} problems asked for, but its count is {wanted}")
+    seed = _whole(source, "seed", reserved.get("seed", seed), least=0)
+    return Query(name, min(wanted, count or wanted), seed, None if split is None else str(split), arguments)
+
+
+def parsed(value: str) -> Value:
+    """An int, a float or a bool where the text spells one, else the text.
+
+    >>> parsed("3"), parsed("0.5"), parsed("true"), parsed("easy")
+    (3, 0.5, True, 'easy')
+    """
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for read in (int, float):
+        try:
+            return read(value)
+        except ValueError:
+            continue
+    return value
+
+
+def _whole(source: str, key: str, value: Value, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ProblemsError(f"{source}: {key} must be a whole number of at least {least}, got {value}")
+    return value
+
+
+# --- reasoning-gym ---------------------------------------------------------------------------------------------------
+
+
+def load_gym(source: str, seed: int, count: int | None) -> list[Problem]:
+    """Distinct problems of one reasoning-gym task, named by a hash of their question.
+
+    Raises `ProblemsError` for an unknown task or argument, arguments the task refuses, and a task with too few distinct
+    questions; `MissingExtraError` where reasoning-gym is not installed.
+    """
+    asked = query(source, seed, count)
+    try:
+        import reasoning_gym
+        from reasoning_gym.factory import DATASETS
+    except ImportError as error:
+        raise MissingExtraError(source, "gym") from error
+    if asked.name not in DATASETS:
+        near = ", ".join(difflib.get_close_matches(asked.name, DATASETS, n=3)) or f"one of {len(DATASETS)} tasks"
+        raise ProblemsError(f"{source}: reasoning-gym has no task {asked.name!r}; near it: {near}")
+    _check_arguments(source, asked.arguments, DATASETS[asked.name][1])
+    tries = max(MIN_TRIES, MAX_TRIES_PER_PROBLEM * asked.count)
+    gym_seed = seed_of(asked.seed, "gym", asked.name, asked.split or "any") % 2**32
+    try:
+        dataset = reasoning_gym.create_dataset(asked.name, seed=gym_seed, size=tries, **asked.arguments)
+    except (AssertionError, ValueError, TypeError) as error:
+        raise ProblemsError(f"{source}: reasoning-gym refuses the arguments ({error})") from error
+    problems = _distinct(_entries(dataset, tries, source), asked)
+    if len(problems) < asked.count:
+        raise ProblemsError(f"{source} has fewer than {asked.count} distinct problems (found {len(problems)})")
+    return problems
+
+
+def _check_arguments(source: str, arguments: Mapping[str, Value], config: Any) -> None:
+    valid = [field.name for field in dataclasses.fields(config) if field.name not in ("seed", "size")]
+    for key in arguments:
+        if key not in valid:
+            raise ProblemsError(
+                f"{source}: unknown argument {key!r}; expected one of {', '.join((*_RESERVED, *valid))}"
+            )
+
+
+def _entries(dataset: Any, tries: int, source: str) -> Iterator[Mapping[str, Any]]:
+    """Up to `tries` items, lazily: each is made when it is read."""
+    for index in range(tries):
+        try:
+            yield dataset[index]
+        except Exception as error:  # a task's own code, for arguments its validation let through
+            raise ProblemsError(f"{source}: reasoning-gym fails to make item {index} ({error})") from error
+
+
+def _distinct(entries: Iterator[Mapping[str, Any]], asked: Query) -> list[Problem]:
+    problems: dict[str, Problem] = {}
+    for entry in entries:
+        question, answer = str(entry["question"]), entry["answer"]
+        is_ours = asked.split is None or split_of(question) == asked.split
+        if is_ours and question not in problems and answer is not None and str(answer).strip():
+            problems[question] = _gym_problem(asked.name, question, str(answer), entry.get("metadata", {}))
+        if len(problems) == asked.count:
+            break
+    return list(problems.values())
+
+
+def _gym_problem(task: str, question: str, answer: str, metadata: Mapping[str, Any]) -> Problem:
+    digest = hashlib.blake2b(question.encode(), digest_size=6).hexdigest()
+    difficulty = json.loads(json.dumps(metadata.get("difficulty"), default=str))  # as it will be read back from a file
+    meta = {"task": task} | ({"difficulty": difficulty} if difficulty else {})
+    return Problem(f"gym:{task}/{digest}", question, answer, source=f"gym:{task}", meta=meta)
+
+
+# --- tiny ------------------------------------------------------------------------------------------------------------
+
+
+def load_tiny(source: str, seed: int, count: int | None) -> list[Problem]:
+    """Problems of one of the embedded reasoner's families; `levels=3` or `levels=1-5` bounds their difficulty.
+
+    Raises `ProblemsError` for an unknown family, argument or level, and a family with too few distinct problems.
+    """
+    asked = query(source, seed, count)
+    unknown = [key for key in asked.arguments if key != "levels"]
+    if unknown:
+        raise ProblemsError(
+            f"{source}: unknown argument {unknown[0]!r}; expected one of {', '.join(_RESERVED)}, levels"
+        )
+    levels = _levels(source, asked.arguments["levels"]) if asked.arguments else None
+    try:
+        return make_problems(asked.name, count=asked.count, seed=asked.seed, split=asked.split, levels=levels)
+    except ValueError as error:
+        raise ProblemsError(f"{source}: {error}") from error
+
+
+def _levels(source: str, value: Value) -> tuple[int, int]:
+    low, _, high = str(value).partition("-")
+    if not low.isdigit() or not (high or low).isdigit():
+        raise ProblemsError(f"{source}: levels must be one level or a range like 1-5, got {value}")
+    return int(low), int(high or low)

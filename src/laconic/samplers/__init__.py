@@ -1,0 +1,36 @@
+"""Doors to engines that draw responses: token ids in, token ids and log-probabilities out.
+
+Every sampler takes `Request`s and returns one list of `Response`s a request, in order. `local` is the default.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from laconic.config import SamplerConfig
+from laconic.types import Response
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`num_samples` responses are wanted to `prompt_ids`. `key` names the problem in the address of its random numbers;
+    samples are numbered from `first_sample`."""
+
+    key: str
+    prompt_ids: tuple[int, ...]
+    num_samples: int
+    first_sample: int = 0
+
+
+Progress = Callable[[int, int], None]
+"""Called with (responses finished, tokens generated) since the last call."""
+
+
+class Sampler(Protocol):
+    """What every engine can do."""
+
+    def sample(
+        self, requests: Sequence[Request], decoding: SamplerConfig, *, seed: int, on_progress: Progress | None = None
+    ) -> list[list[Response]]:
+        """Responses to each request, in the order of requests and samples."""
+        ...

@@ -1,0 +1,44 @@
+"""`python -m laconic.tiny build` trains the embedded reasoner; `python -m laconic.tiny measure` prints what it shows."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(help="The embedded reasoner.", no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Where to write the checkpoint.")],
+    seed: Annotated[int, typer.Option(help="Seed of weights and traces.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps; the bundled checkpoint's number if not given.")
+    ] = None,
+) -> None:
+    """Train from scratch and save in Hugging Face format."""
+    from laconic.tiny.build import BuildSettings
+    from laconic.tiny.build import build as run
+
+    settings = BuildSettings(seed=seed) if steps is None else BuildSettings(seed=seed, steps=steps)
+    print(run(out, settings))
+
+
+@app.command()
+def measure(
+    model: Annotated[str, typer.Argument(help="A checkpoint of the embedded reasoner.")] = "tiny",
+    problems: Annotated[int, typer.Option(help="Fresh problems.")] = 240,
+    samples: Annotated[int, typer.Option(help="Samples a problem at T=1.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of problems and samples.")] = 0,
+) -> None:
+    """Accuracy, tokens, redundancy and solve rates on fresh problems, sampled and greedy."""
+    from laconic.tiny.measure import as_table
+    from laconic.tiny.measure import measure as run
+
+    found = run(model, num_problems=problems, samples=samples, seed=seed)
+    Console(width=100).print(as_table(found, f"{model}: {problems} fresh problems, {samples} samples each at T=1"))
+
+
+if __name__ == "__main__":
+    app()

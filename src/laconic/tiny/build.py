@@ -1,0 +1,198 @@
+"""Trains the embedded reasoner from scratch: `python -m laconic.tiny build --out DIR`.
+
+1. The tokenizer is the table of `tokens.py`, written as a standard `tokenizer.json`, with a chat template that opens the
+   thinking and reads the question from the first line of the user's turn (what follows it, such as "put your answer within
+   \\boxed{}", is meant for larger models).
+2. The model is a Llama of 0.65M parameters with tied embeddings.
+3. Supervised training on traces drawn on the fly, batches cut by a token budget from length-sorted chunks, the loss on
+   response tokens alone. Only questions of the `train` split are drawn, so watched and reported questions are new to it.
+   The first part of the steps shows plain chains without slips, so that the arithmetic itself is learnt; the rest shows the
+   full mixture of styles.
+4. Every draw comes from a named stream: the same seed, step count and thread count give the same weights.
+
+Left out: evaluation while training. `python -m laconic.tiny measure` prints what the finished model shows.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from laconic.rng import seed_of, stream
+from laconic.splits import split_of
+from laconic.tiny.tasks import draw_chain
+from laconic.tiny.tokens import (
+    ASSISTANT,
+    END,
+    END_THINK,
+    PAD,
+    PIECE_PATTERN,
+    THINK,
+    UNK,
+    USER,
+    VOCABULARY,
+    pieces,
+)
+from laconic.tiny.traces import draw_style, plain_style, write_trace
+
+CHUNK_TRACES = 2048
+BATCH_TOKENS = 8_192
+IGNORED = -100
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}<|user|>{{ message['content'].split('\\n')[0] }}"
+    "{% elif message['role'] == 'assistant' %}<|assistant|>{{ message['content'] }}<|end|>{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """How the bundled checkpoint is trained; the defaults are the ones it was trained with."""
+
+    steps: int = 4600
+    plain_frac: float = 0.45
+    learning_rate: float = 3e-3
+    warmup_steps: int = 150
+    weight_decay: float = 0.05
+    seed: int = 0
+    threads: int = 2
+    layers: int = 3
+    width: int = 128
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer of `tokens.py` in Hugging Face form."""
+    vocabulary = {piece: index for index, piece in enumerate(VOCABULARY)}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(Regex(PIECE_PATTERN), "isolated")]
+    )
+    core.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=core,
+        unk_token=UNK,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[USER, ASSISTANT],
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def make_model(settings: BuildSettings) -> LlamaForCausalLM:
+    """A freshly initialised Llama; the initialisation depends on the seed alone."""
+    torch.manual_seed(seed_of(settings.seed, "tiny/init"))
+    pad, end = VOCABULARY.index(PAD), VOCABULARY.index(END)
+    config = LlamaConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=settings.width,
+        intermediate_size=3 * settings.width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.width // 32,
+        num_key_value_heads=settings.width // 32,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=pad,
+        initializer_range=1 / math.sqrt(settings.width) / 2,
+    )
+    model = LlamaForCausalLM(config)
+    settled = {"do_sample": True, "temperature": 1.0, "eos_token_id": end, "pad_token_id": pad}
+    model.generation_config = GenerationConfig.from_dict(settled)
+    return model
+
+
+def draw_examples(seed: int, chunk: int, count: int, *, is_plain: bool) -> list[tuple[list[int], int]]:
+    """`count` examples as (token ids, number of prompt tokens), questions from the `train` split only."""
+    index = {piece: i for i, piece in enumerate(VOCABULARY)}
+    unk, rng = index[UNK], stream(seed, "tiny/traces", chunk)
+    examples: list[tuple[list[int], int]] = []
+    while len(examples) < count:
+        chain = draw_chain(rng, "mix")
+        if split_of(chain.question) != "train":
+            continue
+        response, _ = write_trace(rng, chain, plain_style(rng) if is_plain else draw_style(rng))
+        prompt = [index.get(p, unk) for p in pieces(f"{USER}{chain.question}{ASSISTANT}{THINK}")]
+        examples.append((prompt + [index[p] for p in pieces(response)], len(prompt)))
+    return examples
+
+
+def batches(settings: BuildSettings) -> Iterator[tuple[Tensor, Tensor]]:
+    """`settings.steps` pairs of input ids and labels [B, T], about `BATCH_TOKENS` tokens each, rows of similar length."""
+    made, chunk, seed = 0, 0, settings.seed
+    while made < settings.steps:
+        is_plain = made < settings.plain_frac * settings.steps
+        examples = draw_examples(seed, chunk, CHUNK_TRACES, is_plain=is_plain)
+        examples.sort(key=lambda example: len(example[0]))
+        rows: list[list[tuple[list[int], int]]] = [[]]
+        for example in examples:
+            if (len(rows[-1]) + 1) * len(example[0]) > BATCH_TOKENS:
+                rows.append([])
+            rows[-1].append(example)
+        stream(seed, "tiny/order", chunk).shuffle(rows)
+        yield from map(_pad, rows)
+        made, chunk = made + len(rows), chunk + 1
+
+
+def _pad(rows: list[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
+    longest, pad = max(len(ids) for ids, _ in rows), VOCABULARY.index(PAD)
+    ids = torch.tensor([row + [pad] * (longest - len(row)) for row, _ in rows])
+    labels = [[IGNORED] * p + row[p:] + [IGNORED] * (longest - len(row)) for row, p in rows]
+    return ids, torch.tensor(labels)
+
+
+def learning_rate_at(step: int, settings: BuildSettings) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def train(settings: BuildSettings) -> LlamaForCausalLM:
+    """The trained model. Prints a line every 100 steps."""
+    torch.set_num_threads(settings.threads)
+    model = make_model(settings)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+    started, seen = time.monotonic(), 0
+    for step, (ids, labels) in zip(range(settings.steps), batches(settings), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, settings)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(input_ids=ids).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+        )
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen += ids.numel()
+        if (step + 1) % 100 == 0:
+            speed = seen / (time.monotonic() - started)
+            print(f"step {step + 1}/{settings.steps}  loss {loss.item():.4f}  {speed:,.0f} tokens/s", flush=True)
+    return model
+
+
+def build(out: Path, settings: BuildSettings) -> Path:
+    """Train and save: `config.json`, `model.safetensors`, `tokenizer.json`, chat template and generation config in `out`."""
+    model, tokenizer = train(settings), make_tokenizer()
+    assert tokenizer.convert_tokens_to_ids(END_THINK) == VOCABULARY.index(END_THINK)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return out

@@ -1,0 +1,117 @@
+"""Prints what a checkpoint of the embedded reasoner shows: `python -m laconic.tiny measure`.
+
+1. Fresh problems of the mix, from the `report` split, which no training has seen.
+2. Several samples a problem at T=1, and one greedy response.
+3. Accuracy, tokens against the shortest chain, what the tokens were spent on, the spread of solve rates, and the length of
+   correct minus wrong answers within the same problem.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+from rich.table import Table
+
+from laconic.config import GraderConfig, PolicyConfig, PromptConfig, SamplerConfig
+from laconic.grader import Grader
+from laconic.policy import load_model
+from laconic.rollouts import Solver
+from laconic.samplers.local import LocalSampler
+from laconic.tiny.anatomy import dissect
+from laconic.tiny.tasks import FAMILIES, make_problems
+from laconic.tiny.tokens import END
+from laconic.types import Grade, Group
+
+MAX_TOKENS = 400
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What one decoding shows; fractions of 1, tokens per response."""
+
+    accuracy: float
+    mean_tokens: float
+    oracle_tokens: float
+    redundant_frac: float
+    truncated_frac: float
+    solve_rate_histogram: tuple[int, ...]
+    correct_minus_wrong_tokens: float | None
+    accuracy_by_family: dict[str, float]
+
+    @property
+    def times_shortest(self) -> float:
+        """Mean response length over the mean shortest correct one."""
+        return self.mean_tokens / self.oracle_tokens
+
+
+def measure(
+    model: str, *, num_problems: int = 240, samples: int = 16, seed: int = 0, family: str = "mix"
+) -> dict[str, Findings]:
+    """Findings at "T=1" (`samples` a problem) and "greedy" (one)."""
+    problems = make_problems(family, count=num_problems, seed=seed, split="report")
+    lm = load_model(model, PolicyConfig())
+    grader_config = GraderConfig()
+    with Grader(grader_config.workers, grader_config.timeout_seconds) as grader:
+        solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
+        found = {}
+        for name, temperature, count in (("T=1", 1.0, samples), ("greedy", 0.0, 1)):
+            decoding = SamplerConfig(temperature=temperature, max_tokens=MAX_TOKENS)
+            found[name] = summarise(solver.attempt(problems, count, decoding, seed=seed))
+    return found
+
+
+def summarise(groups: Sequence[Group]) -> Findings:
+    """The findings over graded groups of tiny problems."""
+    rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
+    is_correct = np.array([rollout.grade is Grade.CORRECT for _, rollout in rollouts])
+    tokens = np.array([rollout.num_tokens for _, rollout in rollouts])
+    anatomies = [dissect(r.response.text + ("" if r.response.is_truncated else END)) for _, r in rollouts]
+    rates = [np.mean([r.grade is Grade.CORRECT for r in group.rollouts]) for group in groups]
+    families = np.array([str(group.problem.meta["family"]) for group, _ in rollouts])
+    return Findings(
+        accuracy=float(is_correct.mean()),
+        mean_tokens=float(tokens.mean()),
+        oracle_tokens=float(np.mean([group.problem.meta["oracle_tokens"] for group, _ in rollouts])),
+        redundant_frac=sum(a.redundant for a in anatomies) / sum(a.total for a in anatomies),
+        truncated_frac=float(np.mean([r.response.is_truncated for _, r in rollouts])),
+        solve_rate_histogram=tuple(np.histogram(rates, bins=BINS, range=(0.0, 1.0))[0].tolist()),
+        correct_minus_wrong_tokens=_within_problem(groups),
+        accuracy_by_family={f: float(is_correct[families == f].mean()) for f in FAMILIES if (families == f).any()},
+    )
+
+
+def _within_problem(groups: Sequence[Group]) -> float | None:
+    """Mean over problems with both outcomes of mean correct minus mean wrong length; None where there is no such problem."""
+    differences = []
+    for group in groups:
+        right = [r.num_tokens for r in group.rollouts if r.grade is Grade.CORRECT]
+        wrong = [r.num_tokens for r in group.rollouts if r.grade is Grade.WRONG]
+        if right and wrong:
+            differences.append(np.mean(right) - np.mean(wrong))
+    return float(np.mean(differences)) if differences else None
+
+
+def as_table(found: dict[str, Findings], title: str) -> Table:
+    """The findings as a table for a terminal."""
+    table = Table("", *found, title=title)
+    rows: dict[str, Callable[[Findings], str]] = {
+        "accuracy": lambda f: f"{f.accuracy:.1%}",
+        "mean tokens": lambda f: f"{f.mean_tokens:.1f}",
+        "shortest correct (oracle) tokens": lambda f: f"{f.oracle_tokens:.1f}",
+        "times the shortest": lambda f: f"{f.times_shortest:.2f}",
+        "checks, detours, repetition": lambda f: f"{f.redundant_frac:.1%}",
+        "truncated": lambda f: f"{f.truncated_frac:.1%}",
+        "correct - wrong tokens, same problem": lambda f: _signed(f.correct_minus_wrong_tokens),
+        "problems by solve rate, 0 to 1": lambda f: " ".join(map(str, f.solve_rate_histogram)),
+    }
+    for label, cell in rows.items():
+        table.add_row(label, *(cell(findings) for findings in found.values()))
+    for family in FAMILIES:
+        table.add_row(f"accuracy, {family}", *(f"{f.accuracy_by_family.get(family, nan):.1%}" for f in found.values()))
+    return table
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f}"

@@ -1,0 +1,41 @@
+"""The embedded reasoner's alphabet: one table of tokens and the rule that cuts text into them.
+
+1. Special tokens, the thinking tags and `\\boxed{` are one token each; digits and signs are one token each.
+2. A word is one token where it stands in the table, else `<unk>`; white space separates words and is then dropped.
+
+The rule is plain enough to count tokens without a tokenizer (`count_tokens`), which `oracle_tokens` needs; `build` writes
+the same rule into `tokenizer.json`, and a test holds the two together.
+"""
+
+import re
+
+PAD, END, UNK = "<|pad|>", "<|end|>", "<unk>"
+USER, ASSISTANT = "<|user|>", "<|assistant|>"
+THINK, END_THINK = "<think>", "</think>"
+SPECIALS = (PAD, END, UNK, USER, ASSISTANT, THINK, END_THINK)
+BOX = "\\boxed{"
+
+SYMBOLS = tuple("0123456789+-*=<>;:,.?}/()")
+TRACE_WORDS = ("wait", "check", "again", "ok", "no", "yes")
+PROMPT_WORDS = tuple(
+    ["State", "the", "final", "answer", "to", "following", "arithmetic", "problem", "Compute", "compute", "What", "is", "Find", "sum", "of", "largest", "number", "in", "max", "Which", "How", "many", "times", "does", "occur", "Count", "count", "start", "plus", "times", "modulo", "mod", "then", "result", "and", "are", "there", "from", "Calculate", "value", "list", "take", "Start"]
+)
+
+VOCABULARY: tuple[str, ...] = tuple(dict.fromkeys((*SPECIALS, BOX, *SYMBOLS, *TRACE_WORDS, *PROMPT_WORDS)))
+
+PIECE_PATTERN = r"<\|[a-z]+\|>|</?think>|\\boxed\{|[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]"
+_PIECES = re.compile(PIECE_PATTERN)
+
+
+def pieces(text: str) -> list[str]:
+    """The tokens of `text` as strings, unknown words as they stand.
+
+    >>> pieces("12+7=19;</think>")
+    ['1', '2', '+', '7', '=', '1', '9', ';', '</think>']
+    """
+    return _PIECES.findall(text)
+
+
+def count_tokens(text: str) -> int:
+    """Number of tokens in `text`."""
+    return len(pieces(text))

@@ -1,0 +1,120 @@
+"""Chains of thought in many styles, some of them wrong: what the embedded reasoner learns to imitate.
+
+1. A `Style` is drawn for the whole trace: how often a step is worked in detail, how often it is checked by its inverse, how
+   often the finished chain is done again, how hesitant the writer is.
+2. The chain is written step by step. A step may slip, more often where it is hard and the writer hesitant. A slip is noticed
+   at once, at a check, or not at all; what is noticed is mended after "wait". A hesitant writer also doubts right steps.
+3. The whole chain may be done again (`wait,again:`). The last chain's result is the answer, right or wrong.
+
+A model that learns these traces holds all styles at once. That is what post-training has to work with: the short styles are
+there but rare, and the slips that make sampled answers wrong are there too. What is left out: traces are not filtered for
+correctness, since a filtered set would leave nothing for phase 1 to mend.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from laconic.tiny.tasks import FAMILIES, Chain, Operation, finish
+
+SLIP = 0.17
+MAX_SLIP, MAX_LONE_SLIP = 0.6, 0.4
+NOTICED_AT_ONCE = 0.25
+NOTICED_AT_CHECK = 0.5
+DOUBTED = 0.06
+AGAIN = "wait,again:"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a trace is written; probabilities, except `hesitancy`, which multiplies slips and doubts (1 is usual)."""
+
+    detail: float
+    check: float
+    redo: float
+    hesitancy: float
+
+
+def draw_style(rng: Random) -> Style:
+    """A style. Most writers check and redo: redundancy is what the reasoner prefers, at T=0 as well."""
+    hesitancy = rng.choice((0.4, 1.0, 2.0))
+    return Style(
+        detail=rng.choice((0.0, 0.0, 0.0, 0.5, 0.95)),
+        check=rng.choices((0.0, 0.5, 0.92), (0.18, 0.17, 0.65))[0],
+        redo={0.4: 0.58, 1.0: 0.72, 2.0: 0.9}[hesitancy],
+        hesitancy=hesitancy,
+    )
+
+
+def plain_style(rng: Random) -> Style:
+    """A style without slips, checks or repetition: the steps alone, bare or in detail."""
+    return Style(detail=rng.choice((0.0, 0.0, 0.95)), check=0.0, redo=0.0, hesitancy=0.0)
+
+
+def write_trace(rng: Random, chain: Chain, style: Style) -> tuple[str, bool]:
+    """A whole response as text, end token included, and whether its answer is right."""
+    text, result = _write_chain(rng, chain, style, is_again=False)
+    while rng.random() < (style.redo if AGAIN not in text else 0.2 * style.hesitancy):
+        again, result = _write_chain(rng, chain, style, is_again=True)
+        text += AGAIN + again
+        if text.count(AGAIN) == 2:
+            break
+    return text + finish(result), result == right_answer(chain)
+
+
+def right_answer(chain: Chain) -> int:
+    """The chain's correct final state."""
+    family, x = FAMILIES[chain.family], chain.start
+    for operation in chain.operations:
+        x = family.apply(x, operation, chain.context)
+    return x
+
+
+def _write_chain(rng: Random, chain: Chain, style: Style, *, is_again: bool) -> tuple[str, int]:
+    x, out = chain.start, ""
+    for operation in chain.operations:
+        step, x = _write_step(rng, chain, x, operation, style, may_check=not is_again)
+        out += step
+    return out, x
+
+
+def slip_probability(chain: Chain, x: int, operation: Operation, hesitancy: float) -> float:
+    """Chance that the step from `x` is written wrong: hardness times hesitancy times `SLIP`, up to a bound.
+
+    The bound keeps the right result the most probable one, also where only one slip is plausible (`MAX_LONE_SLIP`).
+    """
+    family = FAMILIES[chain.family]
+    bound = MAX_SLIP if len(family.slips(x, operation, chain.context)) > 2 else MAX_LONE_SLIP
+    return min(bound, SLIP * hesitancy * family.hardness(x, operation, chain.context))
+
+
+def _write_step(
+    rng: Random, chain: Chain, x: int, operation: Operation, style: Style, *, may_check: bool
+) -> tuple[str, int]:
+    """The step, what is said about it, and the state the writer goes on with."""
+    family, c = FAMILIES[chain.family], chain.context
+    write = family.detailed if rng.random() < style.detail else family.bare
+    right = family.apply(x, operation, c)
+    slips = tuple(s for s in family.slips(x, operation, c) if s != right)
+    has_slipped = bool(slips) and rng.random() < slip_probability(chain, x, operation, style.hesitancy)
+    r = rng.choice(slips) if has_slipped else right
+    text, is_noticed = write(x, operation, r, c) + ";", False
+    if may_check and rng.random() < style.check:
+        check, is_noticed = _write_check(rng, chain, x, operation, r)
+        text += check
+    elif rng.random() < (NOTICED_AT_ONCE if has_slipped else DOUBTED * style.hesitancy):
+        is_noticed = True
+    if is_noticed:
+        return text + f"wait,{write(x, operation, right, c)};", right
+    return text, r
+
+
+def _write_check(rng: Random, chain: Chain, x: int, operation: Operation, r: int) -> tuple[str, bool]:
+    """A check by the inverse and whether it found a slip; a careless check copies what it hopes to see."""
+    family = FAMILIES[chain.family]
+    inverse, is_right = family.inverse(x, operation, r, chain.context)
+    if not is_right and rng.random() >= NOTICED_AT_CHECK:
+        return (
+            f"check{family.inverse(x, operation, family.apply(x, operation, chain.context), chain.context)[0]}ok;",
+            False,
+        )
+    return f"check{inverse}{'ok' if is_right else 'no'};", not is_right

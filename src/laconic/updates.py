@@ -1,0 +1,235 @@
+"""One step's update of policy and critic.
+
+1. The step's rows are cut into `minibatches` updates, `epochs` times over; each update into micro-batches by a token budget.
+2. Per token: the clipped surrogate, plus kl_coef times the KL estimate, minus entropy_coef times the entropy. Weighted by
+   `token_weights`, which divide by the counts of the whole update, so the cut into micro-batches does not change the gradient.
+3. The critic learns its targets with the clipped value loss, mean over the update's tokens.
+4. Gradients are clipped by global norm, one AdamW for the policy and one for the critic.
+
+The optimisers' state can be taken out and put back as plain tensors (`state`, `load_state`): nothing is pickled.
+
+Legend: `b`, `t` rows and response tokens of a micro-batch.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from laconic.algorithms import Advantages, Experience
+from laconic.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows
+from laconic.config import OptimizerConfig, PhaseConfig
+from laconic.losses import clipped_surrogate, is_clipped, kl, value_loss
+from laconic.masked import masked_sum, token_weights
+from laconic.policy import Policy
+
+
+def learning_rate_factor(step: int, num_steps: int, config: OptimizerConfig) -> float:
+    """What `lr` is multiplied with at `step` (from 0) of a phase of `num_steps`: warm-up, then the schedule.
+
+    >>> [learning_rate_factor(s, 5, OptimizerConfig(schedule="linear")) for s in (0, 4)]
+    [1.0, 0.2]
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / (config.warmup_steps + 1)
+    done = (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps)
+    shapes = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}
+    return config.min_lr_frac + (1.0 - config.min_lr_frac) * shapes[config.schedule]
+
+
+@dataclass(slots=True)
+class _Optimizer:
+    """AdamW over named parameters, with the learning rate it starts from."""
+
+    name: str
+    parameters: dict[str, nn.Parameter]
+    adam: torch.optim.AdamW
+    lr: float
+    max_grad_norm: float
+
+    def step(self, factor: float) -> float:
+        """Clip, step, clear; returns the gradient's norm before clipping."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.lr * factor
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        return float(norm)
+
+
+def _make_optimizer(name: str, parameters: dict[str, nn.Parameter], lr: float, config: OptimizerConfig) -> _Optimizer:
+    adam = torch.optim.AdamW(
+        parameters.values(), lr=lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
+    )
+    return _Optimizer(name, parameters, adam, lr, config.max_grad_norm)
+
+
+class Updater:
+    """Policy and critic optimisers of one phase, and the adaptive entropy coefficient."""
+
+    def __init__(self, policy: Policy, phase: PhaseConfig, *, seed: int) -> None:
+        self.policy, self.phase, self.seed = policy, phase, seed
+        self.entropy_coef = phase.algorithm.entropy_coef
+        config = phase.optimizer
+        self.actor = _make_optimizer("policy", policy.policy_parameters(), config.lr, config)
+        critic = policy.critic_parameters()
+        self.critic = _make_optimizer("critic", critic, config.critic_lr, config) if critic else None
+
+    def update(self, experience: Experience, advantages: Advantages, step: int, phase_step: int) -> dict[str, float]:
+        """All updates of one step; returns the step's `update/*` metrics. `phase_step` counts from 0 within the phase."""
+        config = self.phase.optimizer
+        factor = learning_rate_factor(phase_step, self.phase.steps, config)
+        sums: defaultdict[str, float] = defaultdict(float)
+        num_updates = 0
+        for epoch in range(config.epochs):
+            parts = minibatch_rows(
+                experience.batch.num_rows, config.minibatches, seed=self.seed, step=step, epoch=epoch
+            )
+            for rows in parts:
+                for name, value in self._one_update(experience, advantages, rows, factor, phase_step).items():
+                    sums[name] += value
+                num_updates += 1
+        metrics = {f"update/{name}": value / num_updates for name, value in sums.items()}
+        self._adapt_entropy(metrics["update/entropy_nats"])
+        metrics["update/entropy_coef"] = self.entropy_coef
+        metrics["update/lr"] = self.actor.lr * factor
+        return metrics | _critic_fit(experience, advantages)
+
+    def _one_update(
+        self, experience: Experience, advantages: Advantages, rows: list[int], factor: float, phase_step: int
+    ) -> dict[str, float]:
+        batch, config = experience.batch, self.phase.optimizer
+        learns = phase_step >= config.critic_warmup_steps
+        counts = _counts(batch, rows)
+        sums: defaultdict[str, float] = defaultdict(float)
+        for micro in micro_batches(batch, rows, config.micro_batch_tokens, self.policy.lm.device):
+            parts = self._policy_losses(experience, advantages, micro, counts) if learns else {}
+            if self.critic is not None:
+                parts |= self._value_losses(experience, advantages, micro, counts)
+            for name, value in parts.items():
+                sums[name] += value
+        metrics = {"entropy_nats": 0.0} | dict(sums)
+        if learns:
+            metrics["policy_grad_norm"] = self.actor.step(factor)
+        if self.critic is not None:
+            metrics["critic_grad_norm"] = self.critic.step(factor)
+        return metrics
+
+    def _policy_losses(
+        self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
+    ) -> dict[str, float]:
+        """Backward of the policy's loss on one micro-batch; the parts it is made of."""
+        config, device = self.phase.algorithm, self.policy.lm.device
+        logprobs, entropies = self.policy.logprobs(
+            micro.input_ids,
+            micro.predictors,
+            micro.response_ids,
+            micro.mask,
+            temperature=self.phase.sampler.temperature,
+            with_entropy=True,
+        )
+        mask = _take(experience.batch.loss_mask, micro)
+        log_ratio = logprobs - _take(experience.old_logprobs, micro)
+        advantage = _take(advantages.advantages, micro)
+        losses = clipped_surrogate(log_ratio, advantage, config.clip_low, config.clip_high)
+        weights = token_weights(
+            mask,
+            config.aggregation,
+            num_responses=counts.responses,
+            num_tokens=counts.tokens,
+            max_tokens=self.phase.sampler.max_tokens,
+        ).to(device)
+        surrogate = masked_sum(losses * weights, mask)
+        total = surrogate
+        parts = {"policy_loss": surrogate.item()}
+        if experience.ref_logprobs is not None:
+            ref_ratio = logprobs - _take(experience.ref_logprobs, micro)
+            if config.kl_in == "loss":
+                total = total + config.kl_coef * masked_sum(kl(ref_ratio, config.kl_estimator) * weights, mask)
+            parts["ref_kl_nats"] = masked_sum(kl(ref_ratio.detach(), "k3"), mask).item() / counts.tokens
+        if self.entropy_coef > 0:
+            total = total - self.entropy_coef * masked_sum(entropies * weights, mask)
+        torch.autograd.backward(total)
+        clipped = is_clipped(log_ratio.detach(), advantage, config.clip_low, config.clip_high)
+        parts["clip_frac"] = masked_sum(clipped.float(), mask).item() / counts.tokens
+        parts["entropy_nats"] = masked_sum(entropies.detach(), mask).item() / counts.tokens
+        parts["step_kl_nats"] = masked_sum(kl(-log_ratio.detach(), "k3"), mask).item() / counts.tokens
+        return parts
+
+    def _value_losses(
+        self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
+    ) -> dict[str, float]:
+        """Backward of the critic's loss on one micro-batch: mean over the update's tokens."""
+        assert advantages.returns is not None
+        values = self.policy.values(micro.input_ids, micro.predictors)
+        losses = value_loss(
+            values,
+            _take(experience.values, micro),
+            _take(advantages.returns, micro),
+            self.phase.algorithm.value_clip,
+        )
+        loss = masked_sum(losses, micro.mask) / counts.all_tokens
+        torch.autograd.backward(loss)
+        return {"value_loss": loss.item()}
+
+    def _adapt_entropy(self, entropy_nats: float) -> None:
+        """Raise the bonus while entropy is below its target, lower it above (Skywork-OR1, arXiv 2505.22312, section 4)."""
+        target = self.phase.algorithm.entropy_target
+        if target is not None:
+            change = self.phase.algorithm.entropy_coef_step
+            self.entropy_coef = max(0.0, self.entropy_coef + (change if entropy_nats < target else -change))
+
+    # --- state -------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimisers' moments and step counts and the entropy coefficient, by name."""
+        out = {"entropy_coef": torch.tensor(self.entropy_coef, dtype=torch.float64)}
+        for optimizer in filter(None, (self.actor, self.critic)):
+            for name, parameter in optimizer.parameters.items():
+                for key, value in optimizer.adam.state.get(parameter, {}).items():
+                    out[f"{optimizer.name}/{key}/{name}"] = value
+        return out
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` took out."""
+        self.entropy_coef = float(state["entropy_coef"])
+        for optimizer in filter(None, (self.actor, self.critic)):
+            for name, parameter in optimizer.parameters.items():
+                keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{optimizer.name}/{key}/{name}" in state]
+                if keys:
+                    moments = {key: state[f"{optimizer.name}/{key}/{name}"].clone() for key in keys}
+                    optimizer.adam.state[parameter] = {
+                        key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()
+                    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What one update divides by: responses and tokens in the loss, and all response tokens."""
+
+    responses: int
+    tokens: int
+    all_tokens: int
+
+
+def _counts(batch: RolloutBatch, rows: list[int]) -> _Counts:
+    index = torch.tensor(rows)
+    tokens = int(batch.loss_mask[index].sum())
+    return _Counts(max(1, int(batch.loss_rows[index].sum())), max(1, tokens), int(batch.response_mask[index].sum()))
+
+
+def _take(x: Tensor, micro: MicroBatch) -> Tensor:
+    """The micro-batch's part [b, t] of a step's tensor [B, T], on the micro-batch's device."""
+    return x[micro.rows.to(x.device), : micro.mask.shape[1]].to(micro.mask.device)
+
+
+def _critic_fit(experience: Experience, advantages: Advantages) -> dict[str, float]:
+    """Share of the targets' variance that the old values explained; 1 is perfect, nan where targets do not vary."""
+    if advantages.returns is None or not bool(experience.values.any()):
+        return {}
+    mask = experience.batch.response_mask
+    returns, values = advantages.returns[mask], experience.values[mask]
+    return {"update/explained_variance_frac": float(1 - (returns - values).var() / returns.var())}

@@ -1,0 +1,23 @@
+"""What every test shares: one torch thread, and the folder of real benchmark files where it is present."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> None:
+    """Sums come out the same on every machine; a test that never imported torch does not pay for it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real problem files beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("shared/data is absent")
+    return folder

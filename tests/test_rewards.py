@@ -1,0 +1,204 @@
+"""What `rewards` claims: each paper's numbers, sums that add up, and nothing for what could not be graded."""
+
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laconic.rewards import (
+    LENGTH_TERMS,
+    REWARDS,
+    GroupNumbers,
+    arora_zanette,
+    check_terms,
+    kimi_length,
+    length_harmonizing,
+    levels,
+    linear_length,
+    numbers_of,
+    pay,
+    soft_overlong,
+    truncation,
+)
+from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
+
+C, W, N, T, U = Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE
+
+
+def group(lengths, grades, ref_mean_tokens=200.0, ref_solve_rate=0.5, max_tokens=1000):
+    """Numbers of a probed problem."""
+    return GroupNumbers(np.array(lengths), tuple(grades), ref_mean_tokens, ref_solve_rate, max_tokens)
+
+
+def test_levels_pay_each_grade_its_own():
+    """The published levels, and others by name."""
+    numbers = group([1, 2, 3, 4, 5], [C, W, N, T, U])
+    assert levels(numbers).tolist() == [1.0, -0.5, -1.0, -1.0, 0.0]
+    assert levels(numbers, correct=2, wrong=0, no_answer=-3, truncated=-4).tolist() == [2, 0, -3, -4, 0]
+
+
+def test_linear_length_charges_by_the_token():
+    """500 tokens at 1 a thousand cost 0.5; `only_correct` spares the others."""
+    numbers = group([500, 250, 100], [C, W, U])
+    assert linear_length(numbers).tolist() == [-0.5, -0.25, 0.0]
+    assert linear_length(numbers, per_tokens=100, only_correct=True).tolist() == [-5.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match="per_tokens"):
+        linear_length(numbers, per_tokens=0)
+
+
+def test_soft_overlong_is_dapos_ramp():
+    """L_max 20,480, cache 4,096: free to 16,384, half way down at 18,432, -1 at the cap."""
+    numbers = group([16_384, 18_432, 20_480, 25_000, 20_480], [C, W, T, T, U], max_tokens=20_480)
+    assert soft_overlong(numbers).tolist() == pytest.approx([0.0, -0.5, -1.0, -1.0, 0.0], abs=1e-12)
+    for frac in (0.0, 1.5):
+        with pytest.raises(ValueError, match="buffer_frac"):
+            soft_overlong(numbers, buffer_frac=frac)
+
+
+def test_kimi_length_pays_by_place_in_the_range_and_never_rewards_a_wrong_answer():
+    """Range 100..500: lam 0.5, 0.25, 0, -0.5; wrong ones get at most 0."""
+    numbers = group([100, 200, 300, 500, 100, 500], [C, C, C, C, W, T])
+    assert kimi_length(numbers).tolist() == [0.5, 0.25, 0.0, -0.5, 0.0, -0.5]
+
+
+@pytest.mark.parametrize(("lengths", "grades"), [([7, 7, 7], [C, W, C]), ([7], [C]), ([7, 9], [C, U]), ([7], [U])])
+def test_kimi_length_is_silent_without_a_range(lengths, grades):
+    """Equal lengths, one answer, or one gradable answer: all 0."""
+    assert kimi_length(group(lengths, grades)).tolist() == [0.0] * len(grades)
+
+
+def test_arora_zanette_compares_correct_answers_with_correct_answers():
+    """Correct 100 and 300: mean 200, std 100, sigmoid(-1) = 0.2689, sigmoid(1) = 0.7311; the wrong 9,999 is ignored."""
+    numbers = group([100, 300, 9_999, 50], [C, C, W, T])
+    assert arora_zanette(numbers, alpha=0.2) == pytest.approx([1 - 0.2 * 0.268941, 1 - 0.2 * 0.731059, 0, 0], abs=1e-6)
+
+
+def test_arora_zanette_without_spread_takes_half_of_alpha():
+    """One correct answer, or equal lengths: deviation 0, 1 - 0.1/2; no correct answer: all 0."""
+    assert arora_zanette(group([80, 90], [C, W])).tolist() == [0.95, 0.0]
+    assert arora_zanette(group([80, 80], [C, C])).tolist() == [0.95, 0.95]
+    assert arora_zanette(group([80, 90], [W, N])).tolist() == [0.0, 0.0]
+
+
+def test_length_harmonizing_measures_against_the_reference():
+    """L_ref 200, A_ref 0.5, lambda 2: 100 tokens right 1 + 1, 400 wrong -0.5 - 1, 200 right 0 + 1."""
+    numbers = group([100, 400, 200, 9], [C, W, C, U])
+    assert length_harmonizing(numbers).tolist() == [2.0, -1.5, 1.0, 0.0]
+    assert length_harmonizing(numbers, accuracy_coef=0).tolist() == [1.0, -0.5, 0.0, 0.0]
+
+
+def test_length_harmonizing_can_pay_a_short_wrong_answer_as_the_paper_does():
+    """L_ref / L = 4: 3 - 2 * 0.5 = 2 for a wrong answer; the released clamp holds it in [-2, 4]."""
+    assert length_harmonizing(group([50], [W])).tolist() == [2.0]
+    assert length_harmonizing(group([10, 800], [C, W], ref_solve_rate=0.9), is_clamped=True).tolist() == [4.0, -2.0]
+
+
+@pytest.mark.parametrize(("tokens", "rate"), [(None, 0.5), (200.0, None)])
+def test_length_harmonizing_needs_the_probe(tokens, rate):
+    """Without the reference's numbers there is no reward, and no silent default."""
+    with pytest.raises(ValueError, match="probe the reference"):
+        length_harmonizing(group([1], [C], tokens, rate))
+
+
+def test_truncation_pays_correct_answers_within_the_budget():
+    """At the budget still; beyond it nothing; by default the budget is the cap."""
+    numbers = group([99, 100, 101, 50], [C, C, C, W])
+    assert truncation(numbers, budget_tokens=100).tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert truncation(numbers).tolist() == [1.0, 1.0, 1.0, 0.0]
+
+
+gradables = st.lists(st.tuples(st.integers(1, 1000), st.sampled_from([C, W, N, T])), min_size=1, max_size=8)
+
+
+@pytest.mark.parametrize("name", sorted(REWARDS))
+@given(answers=gradables, place=st.integers(0, 8), tokens=st.integers(1, 10_000))
+def test_an_ungradable_response_earns_nothing_and_changes_nothing(name, answers, place, tokens):
+    """Slip one in anywhere, of any length: it gets 0 and the others get what they got without it."""
+    lengths, grades = map(list, zip(*answers, strict=True))
+    alone = REWARDS[name](group(lengths, grades))
+    place = min(place, len(grades))
+    mixed = REWARDS[name](group([*lengths[:place], tokens, *lengths[place:]], [*grades[:place], U, *grades[place:]]))
+    assert mixed.dtype == np.float64
+    assert mixed[place] == 0.0
+    assert np.delete(mixed, place) == pytest.approx(alone, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(REWARDS))
+def test_shorter_earns_more_among_correct_answers_for_length_terms_only(name):
+    """950 against 990 tokens, both correct: every term but `levels` tells them apart, and prefers the short one."""
+    options = {"budget_tokens": 970} if name == "truncation" else {}
+    short, long = REWARDS[name](group([950, 990], [C, C]), **options)
+    assert (short > long) == (name in LENGTH_TERMS)
+
+
+def test_pay_returns_weighted_terms_that_sum_to_the_reward():
+    """levels 1 and -1, half of Kimi's 0.5 and -0.5: 1.25 and -1.25."""
+    total, parts = pay(group([100, 300], [C, W]), [("levels", 1.0, {"wrong": -1.0}), ("kimi_length", 0.5, {})])
+    assert total.tolist() == [1.25, -1.25]
+    assert parts["levels"].tolist() == [1.0, -1.0]
+    assert parts["kimi_length"].tolist() == [0.25, -0.25]
+    assert np.array_equal(total, sum(parts.values()))
+
+
+def test_pay_of_nothing_is_nothing():
+    """No terms: zeros, one a response."""
+    total, parts = pay(group([1, 2], [C, W]), [])
+    assert total.tolist() == [0.0, 0.0]
+    assert parts == {}
+
+
+@pytest.mark.parametrize(
+    ("terms", "says"),
+    [
+        ([("brevity", 1.0, {})], "unknown reward 'brevity'; known: arora_zanette, kimi_length"),
+        ([("levels", 1.0, {"right": 2.0})], "'levels' has no option 'right'; it has: correct, wrong"),
+        ([("kimi_length", 1.0, {"alpha": 2.0})], "it has: none"),
+        ([("levels", 1.0, {"numbers": 2.0})], "no option 'numbers'"),
+        ([("levels", 1.0, {}), ("levels", 0.5, {})], "'levels' is used twice"),
+        ([("levels", float("nan"), {})], "weight nan"),
+    ],
+)
+def test_pay_refuses_what_it_does_not_know(terms, says):
+    """Names, options, repetitions and weights; `check_terms` says so before there is a group."""
+    with pytest.raises(ValueError, match=says):
+        pay(group([1], [C]), terms)
+    with pytest.raises(ValueError, match=says):
+        check_terms(terms)
+
+
+def test_a_term_of_ones_own_joins_by_the_table_and_is_checked():
+    """Its ungradable responses earn 0 all the same; a wrong shape or a nan is refused by name."""
+    numbers = group([100, 300], [C, U])
+    mine = dict(REWARDS, mine=lambda numbers, scale=1.0: scale * np.ones(2))
+    total, _ = pay(numbers, [("levels", 1.0, {}), ("mine", 2.0, {"scale": 3.0})], mine)
+    assert total.tolist() == [7.0, 0.0]
+    for wrong in (np.ones(3), np.array([1.0, np.nan])):
+        with pytest.raises(ValueError, match="'mine': expected 2 finite numbers"):
+            pay(numbers, [("mine", 1.0, {})], {"mine": lambda numbers, values=wrong: values})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"lengths": np.array([1, 2])}, "lengths: expected shape"),
+        ({"lengths": np.array([0])}, "at least one token"),
+        ({"max_tokens": 0}, "max_tokens"),
+    ],
+)
+def test_group_numbers_refuse_what_cannot_be(arguments, says):
+    """Shapes that differ, empty responses, no cap."""
+    with pytest.raises(ValueError, match=says):
+        GroupNumbers(**({"lengths": np.array([1]), "grades": (C,), "max_tokens": 9} | arguments))
+
+
+def test_numbers_of_a_sampled_group():
+    """Lengths, grades and the probe's numbers go over; the record is frozen."""
+    rollout = Rollout(Response((5, 6, 7), (-0.1,) * 3, "x", FinishReason.STOP), C, sample=0)
+    numbers = numbers_of(Group(Problem("p", "q", "a"), (1,), (rollout,), 12.0, 0.25), max_tokens=64)
+    assert numbers.lengths.tolist() == [3]
+    assert numbers.grades == (C,)
+    assert (numbers.ref_mean_tokens, numbers.ref_solve_rate, numbers.max_tokens) == (12.0, 0.25, 64)
+    with pytest.raises(FrozenInstanceError):
+        numbers.max_tokens = 1

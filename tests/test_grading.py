@@ -131,7 +131,6 @@ def test_the_answer_is_the_last_box_else_what_follows_the_last_marker(text, answ
         ("x", None),
         ("", None),
         (".", None),
-        ("٤٢", None),
     ],
 )
 def test_numbers_are_read_exactly_or_not_at_all(text, value):
@@ -223,6 +222,7 @@ EQUAL = [
     (r"10\text{ cm}", "10 centimeters"),
     ("90", r"90^{\circ}"),
     ("12", "12 students"),
+    (r"2\sqrt{3}\text{ cm}", r"2\sqrt{3}"),
     ("1,-2", "x=-2 or x=1"),
     ("1, 2 and 3", r"\{3,2,1\}"),
     (r"\pm 3", "3,-3"),
@@ -268,6 +268,7 @@ DIFFERENT = [
     ("0.5", r"0.5\%"),
     (r"10\text{ cm}", r"10\text{ m}"),
     (r"10\text{ cm}", r"10\text{ cm}^2"),
+    (r"2\sqrt{3}\text{ cm}", r"2\sqrt{3}\text{ m}"),
     ("x=5", "y=5"),
     ("x=5", "x=5, x=3"),
     ("7 = 11a+c", "11a+c"),
@@ -301,7 +302,7 @@ UNDECIDED = [
     (r"2\sqrt{3}", r"\sqrt{12}"),
     (r"\{\sqrt{4},1\}", r"\{1,2\}"),
     (r"x \geq 3", r"[3,\infty)"),
-    (r"(2,3)\cup(3,4)", r"(2,3)\cup(3,4)\cup(3,4)"),
+    (r"(2,3)\cup(3,\infty)", r"(2,3)\cup(3,5)\cup(3,\infty)"),
     (r"2\sqrt{3}\text{ cm}", r"\sqrt{12}"),
     ("y=2x+3", "2y=4x+6"),
     ("", "42"),
@@ -338,15 +339,9 @@ def test_every_rule_is_needed():
 
 @pytest.mark.parametrize(
     ("answer", "is_right"),
-    [("B", True), ("(b)", True), ("b) 7", True), (r"\text{(B) } 7", True), ("Option B", True), ("B. x = 7", True)]
-    + [
-        ("A", False),
-        ("7", False),
-        ("A or B", False),
-        ("A, B", False),
-        ("A) 6 B) 7", False),
-        ("", False),
-        ("Bees", False),
+    [
+        *[(text, True) for text in ("B", "(b)", "b) 7", r"\text{(B) } 7", "Option B", "B. x = 7", "**B**")],
+        *[(text, False) for text in ("A", "7", "A or B", "A, B", "A) 6 B) 7", "B) 7 A) 6", "", "Bees", "AB")],
     ],
 )
 def test_choices_are_compared_by_letter_alone(answer, is_right):

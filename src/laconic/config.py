@@ -39,14 +39,28 @@ class LoraConfig(_Node):
     targets: str | tuple[str, ...] = "all-linear"
 
 
+class ShapeConfig(_Node):
+    """A decoder's shape, for planning where the model's own config is out of reach."""
+
+    layers: Positive
+    hidden: Positive
+    heads: Positive
+    kv_heads: Positive
+    intermediate: Positive
+    vocabulary: Positive
+    tied: bool = False
+    stored_bytes: Positive = 2
+
+
 class PolicyConfig(_Node):
-    """How models are loaded and held."""
+    """How models are loaded and held. `shape` is read by the dry run only."""
 
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     device: str = "auto"
     lora: LoraConfig | None = None
     gradient_checkpointing: bool = False
     trust_remote_code: bool = False
+    shape: ShapeConfig | None = None
 
 
 class PromptConfig(_Node):

@@ -29,10 +29,12 @@ from typing import Any
 from laconic.answers import clean
 from laconic.errors import RunFailed
 from laconic.grading import compare_with, extract_answer, grade_response
+from laconic.quantities import exact_number, is_double_precision
 from laconic.types import Grade, Problem
 
 START_SECONDS = 120.0
 MAX_CHILD_BYTES = 4 << 30
+MAX_KNOWN = 100_000
 FLOAT_DIGITS = 12
 """Decimals Math-Verify compares of a printed double: 1.4142135623730951 is the square root of 2, 1.414214 is not."""
 
@@ -84,21 +86,27 @@ class Grader:
         ]
         pairs = {i: _pair(items[i][0], items[i][1]) for i, grade in enumerate(grades) if grade is None}
         outcomes = self._ask(list(dict.fromkeys(pairs.values())))
-        self.reasons.update(outcome for pair in pairs.values() if (outcome := outcomes[pair]) not in _GRADES)
+        with self._lock:
+            self.reasons.update(outcome for pair in pairs.values() if (outcome := outcomes[pair]) not in _GRADES)
         return [
             grade if grade is not None else _GRADES.get(outcomes[pairs[i]], Grade.UNGRADABLE)
             for i, grade in enumerate(grades)
         ]
 
     def _ask(self, pairs: list[Pair]) -> dict[Pair, str]:
-        """`right`, `wrong`, or the reason why neither is known, for each pair; what was decided once is remembered."""
-        new = [pair for pair in pairs if pair not in self._known]
-        if new:
-            with ThreadPoolExecutor(min(self._workers, len(new))) as threads:
-                found = dict(zip(new, threads.map(self._ask_one, new), strict=True))
-            with self._lock:
-                self._known.update(found)
-        return {pair: self._known[pair] for pair in pairs}
+        """`right`, `wrong`, or the reason why neither is known, for each pair; all but a crash is remembered."""
+        with self._lock:
+            known = {pair: self._known[pair] for pair in pairs if pair in self._known}
+        new = [pair for pair in pairs if pair not in known]
+        if not new:
+            return known
+        with ThreadPoolExecutor(min(self._workers, len(new))) as threads:
+            found = dict(zip(new, threads.map(self._ask_one, new), strict=True))
+        with self._lock:
+            if len(self._known) > MAX_KNOWN:
+                self._known.clear()
+            self._known.update({pair: outcome for pair, outcome in found.items() if outcome != "crash"})
+        return known | found
 
     def _ask_one(self, pair: Pair) -> str:
         child = self._children.get()
@@ -262,7 +270,12 @@ _RESERVED = (
 
 
 def _parsed(text: str) -> list[Any]:
-    from math_verify.parser import LatexExtractionConfig, NormalizationConfig, parse
+    """What Math-Verify reads in a cleaned answer, nothing where it reads nothing; a number is handed to it exactly."""
+    from math_verify.parser import LatexExtractionConfig, NormalizationConfig, parse, sympy
+
+    value = exact_number(text)
+    if value is not None and not is_double_precision(text, value):
+        return [sympy.Rational(value.numerator, value.denominator)]
 
     reading = NormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False

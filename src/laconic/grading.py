@@ -126,7 +126,9 @@ def _units_disagree(unit: str, other: str) -> bool:
 
 
 _LETTER = re.compile(
-    r"(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Ja-j])(?:\s*[).:]\s*(?!\s*(?:or|and|,)).*|\s+(?!or\b|and\b|[A-J]\b|[=+\-*/^<>,]).*)?",
+    r"(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Ja-j])"
+    r"(?:\s*[).:](?!\s*(?:or|and|,|/))(?!.*\b[A-J]\s*[).:]).*"  # (B) 7
+    r"|\s+(?!or\b|and\b|[A-J]\b|[=+\-*/^<>,]).*)?",  # B because
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -35,10 +35,10 @@ def standardize(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
 
     Whitening as Fatemi et al. 2025 train with it, over all tokens of a step's rollouts (their code adds 1e-8 too).
     """
-    mean = masked_mean(x, mask)
-    centred = zeroed(x - mean, mask)
+    wide = x.double()  # in float32 the mean of equal numbers is off by an ulp, which the division would blow up to +-1
+    centred = zeroed(wide - masked_mean(wide, mask), mask)
     std = masked_mean(centred.square(), mask).sqrt()
-    return centred / (std + eps)
+    return zeroed(centred / (std + eps), mask).to(x.dtype)
 
 
 def token_weights(

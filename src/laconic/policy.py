@@ -87,7 +87,8 @@ class CausalLM:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] in float32 of hidden states [..., D], with the architecture's scaling and soft cap."""
-        logits = self.model.get_output_embeddings()(hidden).float()
+        embeddings: nn.Module = self.model.get_output_embeddings()
+        logits: Tensor = embeddings(hidden).float()
         if scale := getattr(self.text_config, "logit_scale", None):
             logits = logits * scale
         if scaling := getattr(self.text_config, "logits_scaling", None):
@@ -149,7 +150,8 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
             )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
-    causal_lm = CausalLM(model.to(pick_device(config.device)).eval(), tokenizer, name)
+    placed: Any = model.to(pick_device(config.device))  # type: ignore[arg-type]
+    causal_lm = CausalLM(placed.eval(), tokenizer, name)
     causal_lm.stored_dtype = stored
     causal_lm.autocast_dtype = torch.bfloat16 if _computes_in_bfloat16(config, stored) else None
     if check:
@@ -235,7 +237,11 @@ class Policy:
         torch.manual_seed(self.seed)
         targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
         self.peft_config = PeftLoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+            r=lora.rank,
+            lora_alpha=lora.alpha,  # type: ignore[arg-type]
+            lora_dropout=lora.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
         )
         return get_peft_model(self.lm.model, self.peft_config)
 
@@ -401,7 +407,8 @@ class Policy:
             else:
                 with self._adapter(CRITIC_ADAPTER):
                     hidden = self.lm.backbone(input_ids, use_cache=False).last_hidden_state
-        return self.value_head(_gather_states(hidden, positions).float())[..., 0]
+        values: Tensor = self.value_head(_gather_states(hidden, positions).float())[..., 0]
+        return values
 
     # --- saving ------------------------------------------------------------------------------------------------------
 
@@ -424,7 +431,7 @@ class Policy:
                 if ".lora_" in f".{path}":
                     continue
                 is_weight = base is not None and key == "weight"
-                delta = module.get_delta_weight(POLICY_ADAPTER) if is_weight else None  # type: ignore[operator]
+                delta = module.get_delta_weight(POLICY_ADAPTER) if is_weight else None
                 state[path] = tensor.detach() if delta is None else (tensor + delta.to(tensor.dtype)).detach()
         with torch.device("meta"):
             merged = type(self.lm.model)(copy.deepcopy(self.lm.model.config))

@@ -121,7 +121,9 @@ _UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.sp
 _WORDS_AFTER = re.compile(
     r"^(?P<body>.*?[\d})!%.])(?:(?P<marked>\s*\\unit\{.*)|(?P<words>\s+[A-Za-z][A-Za-z .'/^²\-]*|[a-z]{2,}))$"
 )
-_NOT_UNITS = re.compile(r"(?<![A-Za-z\\])(?:and|or|to|not|times|plus|minus|over|mod|is|if|for|dozen|half)(?![a-z])")
+_NOT_UNITS = re.compile(
+    r"(?<![A-Za-z\\])(?:and|or|to|not|times|plus|minus|over|mod|is|if|for|dozen|half)(?![a-z])|[\\+=<>,]|\d{2}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,25 +142,20 @@ def quantity(text: str) -> Quantity:
     (Quantity(body='12', unit='', has_unit=True), 'cm^2')
     """
     match = _WORDS_AFTER.match(text) if len(text) <= MAX_CHARS else None
-    if match is None:
+    if match is None or re.search(r"\d\s+[A-Za-z]{2,}", match["body"]):  # 12 hours 30 minutes
         return Quantity(text)
     words = re.sub(r"\\unit\{([^{}]*)\}", r"\1", match["marked"] or match["words"]).strip(" .")
     unit = _unit_name(words)
-    if (
-        _NOT_UNITS.search(words)
-        or re.search(r"[\\+=<>,]|\d{2}", words)
-        or not (match["marked"] or _reads_as_unit(match, unit))
-    ):
+    if _NOT_UNITS.search(words) or not (match["marked"] or _reads_as_unit(match["words"], unit)):
         return Quantity(text)
-    scale = next((_NUMBER_WORDS[w] for w in words.lower().split()[:1] if w in _NUMBER_WORDS), None)
+    scale = next((_NUMBER_WORDS[word] for word in words.lower().split()[:1] if word in _NUMBER_WORDS), None)
     return _scaled(match["body"], words, scale) if scale else Quantity(match["body"].strip(), unit, True)
 
 
-def _reads_as_unit(match: re.Match[str], unit: str) -> bool:
+def _reads_as_unit(words: str, unit: str) -> bool:
     """Bare letters after a number are a unit where they are a known one of two letters, or a whole word set apart."""
-    words = match["words"]
     is_known = bool(unit) and len(words.strip()) > 1
-    return is_known or (words[0] == " " and len(words.split()[0]) >= 4)
+    return is_known or (words[0] == " " and len(words.split(maxsplit=1)[0]) >= 4)
 
 
 def _scaled(body: str, words: str, scale: int) -> Quantity:

@@ -94,7 +94,9 @@ def check_recipe(recipe: Recipe) -> None:
 class Trainer:
     """One run of a recipe in one directory. `run` starts it or takes it up where it stopped."""
 
-    def __init__(self, recipe: Recipe, directory: RunDirectory, lm: CausalLM, sets: ProblemSets, reporter: Reporter):
+    def __init__(
+        self, recipe: Recipe, directory: RunDirectory, lm: CausalLM, sets: ProblemSets, reporter: Reporter
+    ) -> None:
         self.recipe, self.directory, self.lm, self.sets, self.reporter = recipe, directory, lm, sets, reporter
         self.grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
         self.solver = Solver(lm, LocalSampler(lm), self.grader, recipe.prompt)
@@ -402,10 +404,11 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Tra
             field = f"phases.{phase.name}.sampler.max_tokens"
             solver.check_prompts([*sets.train, *sets.watch, *sets.report], phase.sampler.max_tokens, field)
     config = dump(recipe)
-    if resume:
-        directory = RunDirectory.resume(out, config)
-    else:
-        directory = RunDirectory.create(out, config, describe_environment(lm.device))
+    directory = (
+        RunDirectory.resume(out, config)
+        if resume
+        else RunDirectory.create(out, config, describe_environment(lm.device))
+    )
     return Trainer(recipe, directory, lm, sets, reporter)
 
 

@@ -23,7 +23,7 @@ from laconic.algorithms import Advantages, Experience
 from laconic.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows
 from laconic.config import OptimizerConfig, PhaseConfig
 from laconic.losses import clipped_surrogate, is_clipped, kl, value_loss
-from laconic.masked import masked_sum, token_weights
+from laconic.masked import masked_sum, token_weights, zeroed
 from laconic.policy import Policy
 
 
@@ -222,8 +222,9 @@ def _counts(batch: RolloutBatch, rows: list[int]) -> _Counts:
 
 
 def _take(x: Tensor, micro: MicroBatch) -> Tensor:
-    """The micro-batch's part [b, t] of a step's tensor [B, T], on the micro-batch's device."""
-    return x[micro.rows.to(x.device), : micro.mask.shape[1]].to(micro.mask.device)
+    """The micro-batch's part [b, t] of a step's tensor [B, T], on the micro-batch's device; 0 in the padding, where garbage
+    would reach the gradient as 0 * nan."""
+    return zeroed(x[micro.rows.to(x.device), : micro.mask.shape[1]].to(micro.mask.device), micro.mask)
 
 
 def _critic_fit(experience: Experience, advantages: Advantages) -> dict[str, float]:

@@ -77,7 +77,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(Regex(PIECE_PATTERN), "isolated")]
     )
     core.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token=UNK,
         pad_token=PAD,

@@ -17,8 +17,50 @@ BOX = "\\boxed{"
 
 SYMBOLS = tuple("0123456789+-*=<>;:,.?}/()")
 TRACE_WORDS = ("wait", "check", "again", "ok", "no", "yes")
-PROMPT_WORDS = tuple(
-    ["State", "the", "final", "answer", "to", "following", "arithmetic", "problem", "Compute", "compute", "What", "is", "Find", "sum", "of", "largest", "number", "in", "max", "Which", "How", "many", "times", "does", "occur", "Count", "count", "start", "plus", "times", "modulo", "mod", "then", "result", "and", "are", "there", "from", "Calculate", "value", "list", "take", "Start"]
+PROMPT_WORDS = (
+    "State",
+    "the",
+    "final",
+    "answer",
+    "to",
+    "following",
+    "arithmetic",
+    "problem",
+    "Compute",
+    "compute",
+    "What",
+    "is",
+    "Find",
+    "sum",
+    "of",
+    "largest",
+    "number",
+    "in",
+    "max",
+    "Which",
+    "How",
+    "many",
+    "times",
+    "does",
+    "occur",
+    "Count",
+    "count",
+    "start",
+    "plus",
+    "times",
+    "modulo",
+    "mod",
+    "then",
+    "result",
+    "and",
+    "are",
+    "there",
+    "from",
+    "Calculate",
+    "value",
+    "list",
+    "take",
+    "Start",
 )
 
 VOCABULARY: tuple[str, ...] = tuple(dict.fromkeys((*SPECIALS, BOX, *SYMBOLS, *TRACE_WORDS, *PROMPT_WORDS)))

@@ -1,0 +1,183 @@
+"""The command line: what it says, with which exit code, and what it leaves alone."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from small import save_small_model, write_small_recipe
+
+from laconic import cli
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_small_model(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture
+def laconic(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; gives back exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["laconic", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def test_help_is_quick_and_imports_no_torch():
+    """`laconic --help` in under half a second (the best of five: other work may share the cores)."""
+    seconds = []
+    for _ in range(5):
+        began = time.monotonic()
+        done = subprocess.run([sys.executable, "-m", "laconic", "--help"], capture_output=True, text=True, check=True)
+        seconds.append(time.monotonic() - began)
+    assert "probe" in done.stdout and "compare" in done.stdout
+    assert min(seconds) < 0.5, seconds
+    check = """
+import sys
+sys.argv = ["laconic", "--version"]
+from laconic import cli
+try:
+    cli.main()
+except SystemExit:
+    assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+
+
+def test_the_whole_path_from_probe_to_report(laconic, model, tmp_path):
+    """probe, select, train, evaluate twice, compare, report: each leaves the files the next one reads."""
+    assert laconic("probe", model, "tiny:count?count=6&split=train", "--samples", 2, "--max-tokens", 12)[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "probe.jsonl").read_text().splitlines()]
+    assert len(lines) == 6 and all(line["attempts"] == 2 for line in lines)
+    code, out, _ = laconic("select", "probe.jsonl", "--band", "0:1", "--count", 4, "--explain")
+    assert code == 0 and "4 of 6 problems kept" in out and "others lie deeper inside" in out
+    recipe = write_small_recipe(tmp_path / "small.toml", model)
+    code, out, err = laconic(
+        "train", recipe, "problems.train=problems.jsonl", "phases.0.select.count=4", "--out", "run"
+    )
+    assert code == 0, err
+    assert "result: run/model" in out and "greedy" in out
+    for name in ("base", "after"):
+        folder = model if name == "base" else "run/model"
+        options = ("--samples", 2, "--temperature", 1.0, "--max-tokens", 12, "--out", name)
+        code, out, err = laconic("evaluate", folder, "tiny:mix?count=5&split=report", *options)
+        assert code == 0 and "tiny-mix T=1: accuracy" in out, err
+    code, out, err = laconic("compare", "base", "after")
+    assert code == 0 and "written to comparison.json" in out, err
+    compared = json.loads((tmp_path / "comparison.json").read_text())["candidates"][0]
+    assert {"num_problems", "tokens_change", "accuracy_change", "margin", "non_inferior", "aes", "verdict"} <= set(
+        compared
+    )
+    assert laconic("report", "run")[0] == 0
+    assert (tmp_path / "run" / "report.html").read_text().lower().startswith("<!doctype html>")
+
+
+def test_a_repeated_evaluation_is_the_same_to_the_byte(laconic, model, tmp_path):
+    """The same command twice."""
+    for out in ("one", "two"):
+        laconic("evaluate", model, "tiny:mix?count=4", "--samples", 2, "--max-tokens", 12, "--out", out)
+    for name in ("samples.jsonl", "summary.json"):
+        one, two = ((tmp_path / out / "eval" / "tiny-mix" / name).read_bytes() for out in ("one", "two"))
+        assert one == two
+
+
+def bad_inputs(tmp_path, model):
+    (tmp_path / "bad.jsonl").write_text(
+        "".join(json.dumps({"id": i, "problem": f"{i}?", "answer": "1"}) + "\n" for i in range(16)) + '{"id": "x"\n'
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir(exist_ok=True)
+    (empty / "config.json").write_text((model / "config.json").read_text())
+    recipe = write_small_recipe(tmp_path / "small.toml", model)
+    train = ("train", recipe, "--out", "new")
+    evaluate = ("evaluate", model, "tiny:mix?count=2")
+    return {
+        "a missing recipe": (("train", "none.toml"), "none.toml: cannot be read"),
+        "an unknown key": ((*train, "phases.first.stepz=1"), "phases.first.stepz: unknown key"),
+        "a missing problem file": (("evaluate", model, "none.jsonl"), "none.jsonl"),
+        "a malformed line 17": (("evaluate", model, "bad.jsonl"), "line 17"),
+        "an unknown source": (("evaluate", model, "wiki:everything"), "wiki:everything"),
+        "an unknown family": (("evaluate", model, "tiny:poetry"), "poetry"),
+        "a folder without weights": (("evaluate", "empty", "tiny:mix?count=2"), "no *.safetensors"),
+        "a folder that is not there": (("evaluate", "./none", "tiny:mix?count=2"), "./none: no such folder"),
+        "a cap beyond the context": ((*evaluate, "--max-tokens", 5000), "exceed the context"),
+        "a prompt that the cap does not fit": ((*train, "defaults.sampler.max_tokens=1020"), "exceed the context"),
+        "an empty selection": (
+            (*train, "phases.first.select.how=hard"),
+            "phases.first.select: none of 8 probed problems qualifies",
+        ),
+        "a group of one under rloo": ((*train, "phases.second.group_size=1"), "phases.second.group_size: rloo"),
+        "no selection rule": (("select", "probe.jsonl"), "expected either --band LO:HI or --hard CEILING"),
+        "a band that is none": (("select", "probe.jsonl", "--band", "high"), "expected LO:HI"),
+        "a missing probe": (("select", "none.jsonl", "--band", "0:1"), "none.jsonl"),
+        "a missing evaluation": (("compare", "none", "none"), "none"),
+        "an unknown list": (("list", "colours"), "unknown kind 'colours'"),
+        "a run that is not there": (("train", recipe, "--out", "nowhere", "--resume"), "no run to resume"),
+        "an unknown dtype": ((*evaluate, "--dtype", "int4"), "--dtype"),
+        "an empty report": (("report", "nowhere"), "nowhere"),
+    }
+
+
+CASES = [
+    "a missing recipe",
+    "an unknown key",
+    "a missing problem file",
+    "a malformed line 17",
+    "an unknown source",
+    "an unknown family",
+    "a folder without weights",
+    "a folder that is not there",
+    "a cap beyond the context",
+    "a prompt that the cap does not fit",
+    "an empty selection",
+    "a group of one under rloo",
+    "no selection rule",
+    "a band that is none",
+    "a missing probe",
+    "a missing evaluation",
+    "an unknown list",
+    "a run that is not there",
+    "an unknown dtype",
+    "an empty report",
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_clear_line_and_exit_code_2(case, laconic, model, tmp_path):
+    """One line that says what and where, no traceback."""
+    cases = bad_inputs(tmp_path, model)
+    assert list(cases) == CASES
+    arguments, expected = cases[case]
+    code, _, err = laconic(*arguments)
+    complaints = [line for line in err.splitlines() if line.startswith("laconic: ")]
+    assert code == 2, err
+    assert len(complaints) == 1 and expected in complaints[0], err
+    assert "Traceback" not in err
+
+
+def test_an_existing_run_is_left_alone(laconic, model, tmp_path):
+    """Training into a used folder, with a good or a bad recipe, changes nothing in it."""
+    recipe = write_small_recipe(tmp_path / "small.toml", model)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text("{}\n")
+    for override in ("seed=1", "phases.second.group_size=1", "model=./none"):
+        code, _, err = laconic("train", recipe, override, "--out", "run")
+        assert code == 2, err
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["metrics.jsonl"]
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == "{}\n"
+
+
+@pytest.mark.parametrize("what", ["recipes", "rewards", "algorithms", "selections", "problems"])
+def test_list_names_what_there_is(what, laconic):
+    """Every kind has entries with a summary each."""
+    code, out, _ = laconic("list", what)
+    assert code == 0 and len(out.splitlines()) >= 2
+    assert all(len(line.split(maxsplit=1)) == 2 for line in out.splitlines())

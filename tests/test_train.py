@@ -15,10 +15,13 @@ from small import save_small_model, small_recipe, write_small_recipe
 
 from laconic.config import dump
 from laconic.errors import ProblemsError, RecipeError, RunError, SelectionError
+from laconic.measure import measure_run
+from laconic.phase_runs import PhaseRun, admit
 from laconic.phases import Watch
+from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
 from laconic.runs import RunDirectory
-from laconic.train import PhaseWork, admit, check_recipe, load_problem_sets, measure_run, start
+from laconic.train import check_recipe, start
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 KILL_SCRIPT = """
@@ -44,7 +47,7 @@ def dying(*arguments):
     return original(*arguments)
 
 setattr(module, name, dying)
-start(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), resume=False, reporter=Reporter(is_silent=True)).run()
+start(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), resume=False, reporter=Reporter(is_silent=True)).train()
 """
 
 
@@ -55,7 +58,7 @@ def model(tmp_path_factory):
 
 def run(recipe, out, *, resume=False):
     trainer = start(recipe, out, resume=resume, reporter=Reporter(is_silent=True))
-    trainer.run()
+    trainer.train()
     return trainer
 
 
@@ -91,16 +94,16 @@ def is_same_run(one: Path, two: Path) -> bool:
 
 def test_training_changes_the_weights(whole, model):
     """The comparison of runs below is not one of untouched weights."""
-    before, after = weights(model), weights(whole.directory.path / "model")
+    before, after = weights(model), weights(whole.run.directory.path / "model")
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(whole, model, tmp_path):
     """Two runs agree to the bit; seed 1 does not."""
     again = run(small_recipe(model), tmp_path / "again")
-    assert is_same_run(whole.directory.path, again.directory.path)
+    assert is_same_run(whole.run.directory.path, again.run.directory.path)
     other = run(small_recipe(model, seed=1), tmp_path / "other")
-    a, b = weights(again.directory.path / "model"), weights(other.directory.path / "model")
+    a, b = weights(again.run.directory.path / "model"), weights(other.run.directory.path / "model")
     assert any(not torch.equal(a[name], b[name]) for name in a)
 
 
@@ -122,13 +125,13 @@ def test_a_killed_run_resumes_to_the_same_weights(where, count, whole, model, tm
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (out / "model").exists()
     resumed = run(small_recipe(model), out, resume=True)
-    assert is_same_run(whole.directory.path, resumed.directory.path)
+    assert is_same_run(whole.run.directory.path, resumed.run.directory.path)
     assert not list(out.rglob("*.partial"))
 
 
 def test_n_plus_m_steps_equal_n_then_m(whole, model, tmp_path, monkeypatch):
     """A run stopped by an exception after five steps goes on to the same end."""
-    taken, original = [], PhaseWork.take_step
+    taken, original = [], PhaseRun.take_step
 
     def stopping(self):
         if len(taken) == 5:
@@ -136,25 +139,25 @@ def test_n_plus_m_steps_equal_n_then_m(whole, model, tmp_path, monkeypatch):
         taken.append(1)
         original(self)
 
-    monkeypatch.setattr(PhaseWork, "take_step", stopping)
+    monkeypatch.setattr(PhaseRun, "take_step", stopping)
     with pytest.raises(KeyboardInterrupt):
         run(small_recipe(model), tmp_path / "run")
-    monkeypatch.setattr(PhaseWork, "take_step", original)
+    monkeypatch.setattr(PhaseRun, "take_step", original)
     resumed = run(small_recipe(model), tmp_path / "run", resume=True)
-    assert is_same_run(whole.directory.path, resumed.directory.path)
+    assert is_same_run(whole.run.directory.path, resumed.run.directory.path)
 
 
 def test_a_finished_run_resumes_to_nothing_to_do(whole, model):
     """Resuming what is finished changes no file of weights."""
-    before = (whole.directory.path / "model" / "model.safetensors").stat().st_mtime_ns
-    run(small_recipe(model), whole.directory.path, resume=True)
-    assert (whole.directory.path / "model" / "model.safetensors").stat().st_mtime_ns == before
+    before = (whole.run.directory.path / "model" / "model.safetensors").stat().st_mtime_ns
+    run(small_recipe(model), whole.run.directory.path, resume=True)
+    assert (whole.run.directory.path / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_resuming_with_another_recipe_names_the_difference(whole, model):
     """The run's config.json decides."""
     with pytest.raises(RunError, match=r"seed differs"):
-        run(small_recipe(model, seed=7), whole.directory.path, resume=True)
+        run(small_recipe(model, seed=7), whole.run.directory.path, resume=True)
 
 
 def test_a_used_folder_is_refused_and_left_alone(model, tmp_path):
@@ -171,14 +174,14 @@ def test_metrics_are_all_documented(whole):
     """Every key the loop emits has its row in docs/metrics.md, and every row is emitted by some step."""
     page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
     documented = {row.split("`")[1] for row in page.splitlines() if row.startswith("| `")}
-    emitted = {key for row in whole.directory.metrics() for key in row} - {"step", "phase", "phase_step"}
+    emitted = {key for row in whole.run.directory.metrics() for key in row} - {"step", "phase", "phase_step"}
     assert emitted <= documented, emitted - documented
     assert documented <= emitted, documented - emitted
 
 
 def test_the_run_directory_holds_what_the_contract_names(whole):
     """Design section 7, and a checkpoint that loads as a model."""
-    path = whole.directory.path
+    path = whole.run.directory.path
     for name in ("config.json", "environment.json", "metrics.jsonl", "phases.json", "model/tokenizer.json"):
         assert (path / name).exists(), name
     assert len(list((path / "rollouts").glob("step-*.jsonl"))) == 7
@@ -189,15 +192,15 @@ def test_the_run_directory_holds_what_the_contract_names(whole):
 
 def test_a_run_is_measured_on_the_reported_set(whole):
     """Base and both phases at both temperatures, a comparison each; done twice, the second changes nothing."""
-    comparisons = measure_run(whole)
+    comparisons = measure_run(whole.run, whole.finished)
     assert set(comparisons) == {"t1", "greedy"}
-    path = whole.directory.path
+    path = whole.run.directory.path
     files = {f: f.read_bytes() for f in sorted((path / "eval").rglob("*.json*"))}
     assert len(files) == 12
     summary = json.loads((path / "eval" / "base-t1" / "summary.json").read_text())
     assert (summary["num_problems"], summary["num_samples"], summary["max_tokens"]) == (4, 2, 12)
     assert summary["oracle_tokens"] > 0
-    measure_run(whole)
+    measure_run(whole.run, whole.finished)
     assert files == {f: f.read_bytes() for f in files}
 
 
@@ -258,7 +261,7 @@ def test_impossible_recipes_are_refused_before_any_work(changes, message, model)
 def test_the_guard_rolls_the_weights_back(model, tmp_path, monkeypatch):
     """Watched accuracy 0.9 at step 2 and 0.1 at step 4: the run's model is that of step 2, to the bit."""
     accuracies = iter([0.5, 0.9, 0.1])
-    monkeypatch.setattr(PhaseWork, "watch", lambda self, step: Watch(step, next(accuracies), 10.0))
+    monkeypatch.setattr(PhaseRun, "watch", lambda self, step: Watch(step, next(accuracies), 10.0))
     recipe = small_recipe(model)
     phase = recipe.phases[0].model_copy(
         update={"steps": 8, "end": recipe.phases[0].end.model_copy(update={"guard_drop": 0.2})}
@@ -266,7 +269,7 @@ def test_the_guard_rolls_the_weights_back(model, tmp_path, monkeypatch):
     trainer = run(recipe.model_copy(update={"phases": (phase,)}), tmp_path / "run")
     record = trainer.finished[0]
     assert (record.last_step, record.result_step) == (4, 2) and record.reason.startswith("guard")
-    kept = weights(trainer.directory.checkpoint_path(2))
+    kept = weights(trainer.run.directory.checkpoint_path(2))
     assert all(torch.equal(kept[name], value) for name, value in weights(tmp_path / "run" / "model").items())
 
 
@@ -303,7 +306,7 @@ def test_every_problem_is_drawn_once_an_epoch(whole, model):
     lines = [
         [
             json.loads(line)
-            for line in (whole.directory.path / "rollouts" / f"step-00000{step}.jsonl").read_text().splitlines()
+            for line in (whole.run.directory.path / "rollouts" / f"step-00000{step}.jsonl").read_text().splitlines()
         ]
         for step in (1, 2)
     ]
@@ -313,6 +316,6 @@ def test_every_problem_is_drawn_once_an_epoch(whole, model):
 
 def test_config_json_is_the_resolved_recipe(whole, model):
     """What was resolved is what is stored."""
-    stored = json.loads((whole.directory.path / "config.json").read_text())
+    stored = json.loads((whole.run.directory.path / "config.json").read_text())
     assert stored == dump(small_recipe(model))
-    assert RunDirectory.resume(whole.directory.path, stored).path == whole.directory.path
+    assert RunDirectory.resume(whole.run.directory.path, stored).path == whole.run.directory.path

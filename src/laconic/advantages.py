@@ -64,9 +64,8 @@ def _group_sums(x: Tensor, groups: Tensor, is_counted: Tensor) -> tuple[Tensor, 
 
 def group_centred(rewards: Tensor, groups: Tensor, is_counted: Tensor) -> Tensor:
     """r_i - mean of the group's counted rewards, shape [B]; 0 where not counted (Dr. GRPO's advantage)."""
-    wide = (
-        rewards.double()
-    )  # a sum of equal float32 numbers is exact in float64: a uniform group is centred to exactly 0
+    # in float64 a sum of equal float32 numbers is exact: a uniform group is centred to exactly 0
+    wide = rewards.double()
     sums, counts = _group_sums(wide, groups, is_counted)
     return zeroed(wide - sums / counts.clamp(min=1), is_counted).to(rewards.dtype)
 

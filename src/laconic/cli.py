@@ -146,12 +146,13 @@ def train(
 
         print_plan(loaded, Console())
         return
+    from laconic.measure import measure_run
     from laconic.progress import Reporter
-    from laconic.train import measure_run, start
+    from laconic.train import start
 
     trainer = start(loaded, out or Path("runs") / loaded.name, resume=resume, reporter=Reporter())
-    model = trainer.run()
-    _print_comparisons(measure_run(trainer))
+    model = trainer.train()
+    _print_comparisons(measure_run(trainer.run, trainer.finished))
     print(f"result: {model}")
 
 
@@ -175,7 +176,7 @@ def evaluate(
     from laconic.config import SamplerConfig
     from laconic.evaluate import evaluate as run_evaluation
     from laconic.evaluate import num_samples
-    from laconic.train import temperature_tag
+    from laconic.measure import temperature_tag
 
     temperatures = temperature or [1.0]
     sets = {source: _load_problems(source, seed) for source in problems}

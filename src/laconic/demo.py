@@ -18,9 +18,10 @@ from laconic.catalogue import recipe_paths
 from laconic.compare import print_comparison
 from laconic.config import load_recipe
 from laconic.files import read_jsonl
+from laconic.measure import measure_run
 from laconic.page import write_page
 from laconic.progress import Reporter
-from laconic.train import measure_run, start
+from laconic.train import start
 
 RECIPE = "two_phase"
 NUM_SHOWN = 3
@@ -32,8 +33,8 @@ def run_demo(out: Path, seed: int) -> Path:
     recipe = load_recipe(recipe_paths()[RECIPE], [f"seed={seed}"])
     reporter = Reporter()
     trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=reporter)
-    model = trainer.run()
-    comparisons = measure_run(trainer)
+    model = trainer.train()
+    comparisons = measure_run(trainer.run, trainer.finished)
     page = write_page(out, out / "report.html")
     console = Console(width=WIDTH, highlight=False)
     last = f"phase-{len(recipe.phases)}"

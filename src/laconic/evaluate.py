@@ -15,7 +15,7 @@ import numpy as np
 
 from laconic.config import SamplerConfig
 from laconic.files import write_json_atomically, write_text_atomically
-from laconic.rollouts import Solver
+from laconic.rollouts import Solver, mean_tokens
 from laconic.runs import rollout_rows, to_jsonl
 from laconic.samplers import Progress
 from laconic.stats import mean_interval, mean_pass_at_k, or_null, per_problem
@@ -79,9 +79,3 @@ def summarise(groups: Sequence[Group], *, seed: int) -> dict[str, Any]:
         "pass_at_k": {str(k): or_null(mean_pass_at_k(table, k)) for k in ks},
         **({"oracle_tokens": float(np.mean(oracle))} if len(oracle) == len(groups) else {}),
     }
-
-
-def mean_tokens(groups: Sequence[Group], grade: Grade) -> float | None:
-    """Mean length in tokens of the responses with this grade; None where there is none."""
-    lengths = [r.num_tokens for group in groups for r in group.rollouts if r.grade is grade]
-    return float(np.mean(lengths)) if lengths else None

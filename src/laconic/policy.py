@@ -142,16 +142,20 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
             stored = getattr(hub_config.get_text_config(), "dtype", None) or torch.float32
             # soft-capped attention (Gemma 2) exists only in the eager implementation
             attention = "eager" if getattr(hub_config, "attn_logit_softcapping", None) else "sdpa"
-            model = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 source,
                 dtype=_held_dtype(config, stored),
                 use_safetensors=True,
                 attn_implementation=attention,
+                output_loading_info=True,
                 **options,
             )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
-    placed: Any = model.to(pick_device(config.device))  # type: ignore[arg-type]
+    model, loading = loaded
+    if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
+        raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
+    placed = model.to(pick_device(config.device))
     causal_lm = CausalLM(placed.eval(), tokenizer, name)
     causal_lm.stored_dtype = stored
     causal_lm.autocast_dtype = torch.bfloat16 if _computes_in_bfloat16(config, stored) else None
@@ -427,10 +431,12 @@ class Policy:
         """A model of the loaded architecture whose weights are base + adapter; the live model is left as it is."""
         state: dict[str, Tensor] = {}
         for name, module in self.lm.model.named_modules():
+            if name.endswith(".base_layer"):
+                continue  # read below, through the layer that adapts it
             base = getattr(module, "base_layer", None)
             holder = base if base is not None else module
             for key, tensor in _own_tensors(holder):
-                path = f"{name}.{key}".removeprefix(".").replace(".base_layer.", ".")
+                path = f"{name}.{key}".removeprefix(".")
                 if ".lora_" in f".{path}":
                     continue
                 is_weight = base is not None and key == "weight"

@@ -28,7 +28,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def bar(self, what: str, num_responses: int) -> Iterator[OnProgress]:

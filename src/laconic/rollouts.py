@@ -2,12 +2,14 @@
 
 1. `Solver.attempt` renders each problem, draws responses, grades them. Probes, watches and evaluations stop here.
 2. `pay` gives each rollout its reward, with the named terms that sum to it. Training goes on with these groups.
+3. `describe` sums groups up as the `rollouts/*` metrics.
 
 The grader is handed the response's text and never the prompt.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from laconic.config import PromptConfig, RewardsConfig, SamplerConfig
 from laconic.errors import ModelError
@@ -18,7 +20,7 @@ from laconic.rewards import numbers_of
 from laconic.rewards import pay as pay_terms
 from laconic.samplers import Progress, Request, Sampler
 from laconic.selection import ProblemStats
-from laconic.types import Group, Problem, Rollout
+from laconic.types import GRADES, Grade, Group, Problem, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +94,24 @@ def _pay_group(group: Group, rewards: RewardsConfig, reference: ProblemStats | N
         for i, rollout in enumerate(group.rollouts)
     )
     return replace(known, rollouts=rollouts)
+
+
+def describe(groups: Sequence[Group]) -> dict[str, Any]:
+    """The `rollouts/*` metrics of some groups: accuracy of gradable ones, shares and lengths by grade, rewards."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    gradable = [rollout for rollout in rollouts if rollout.grade is not Grade.UNGRADABLE]
+    num_correct = sum(rollout.grade is Grade.CORRECT for rollout in gradable)
+    return {
+        "rollouts/accuracy_frac": num_correct / len(gradable) if gradable else None,
+        "rollouts/mean_tokens": sum(rollout.num_tokens for rollout in rollouts) / len(rollouts),
+        "rollouts/reward_mean": sum(rollout.reward for rollout in rollouts) / len(rollouts),
+        "rollouts/uniform_groups_frac": sum(group.is_uniform for group in groups) / len(groups),
+        **{f"rollouts/{g.value}_frac": sum(r.grade is g for r in rollouts) / len(rollouts) for g in GRADES},
+        **{f"rollouts/{g.value}_tokens": mean_tokens(groups, g) for g in GRADES if g is not Grade.UNGRADABLE},
+    }
+
+
+def mean_tokens(groups: Sequence[Group], grade: Grade) -> float | None:
+    """Mean length in tokens of the responses with this grade; None where there is none."""
+    lengths = [r.num_tokens for group in groups for r in group.rollouts if r.grade is grade]
+    return sum(lengths) / len(lengths) if lengths else None

@@ -93,7 +93,8 @@ class Updater:
                     sums[name] += value
                 num_updates += 1
         metrics = {f"update/{name}": value / num_updates for name, value in sums.items()}
-        self._adapt_entropy(metrics["update/entropy_nats"])
+        if phase_step >= config.critic_warmup_steps:  # during the warm-up entropy is not measured
+            self._adapt_entropy(metrics["update/entropy_nats"])
         metrics["update/entropy_coef"] = self.entropy_coef
         metrics["update/lr"] = self.actor.lr * factor
         return metrics | _critic_fit(experience, advantages)

@@ -58,7 +58,7 @@ CHAT_TEMPLATE = (
 class BuildSettings:
     """How the bundled checkpoint is trained; the defaults are the ones it was trained with."""
 
-    steps: int = 4600
+    steps: int = 5200
     plain_frac: float = 0.45
     learning_rate: float = 3e-3
     warmup_steps: int = 150

@@ -102,7 +102,7 @@ _SUM_PHRASES = (
 
 
 def _draw_sum(rng: Random, level: int) -> Chain:
-    top = 9 if rng.random() < 0.4 else 99
+    top = 9 if rng.random() < 0.45 else 99
     low = 0 if top == 9 else 10
     numbers = [rng.randint(low, top) for _ in range(level + 1)]
     if top == 99 and rng.random() < 0.4:

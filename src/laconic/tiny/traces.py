@@ -16,8 +16,8 @@ from random import Random
 
 from laconic.tiny.tasks import FAMILIES, Chain, Operation, finish
 
-SLIP = 0.17
-MAX_SLIP, MAX_LONE_SLIP = 0.6, 0.4
+SLIP = 0.11
+MAX_SLIP, MAX_LONE_SLIP = 0.45, 0.28
 NOTICED_AT_ONCE = 0.25
 NOTICED_AT_CHECK = 0.5
 DOUBTED = 0.06

@@ -1,0 +1,80 @@
+"""Measure a run: the base and every phase's result on the reported set, each compared with the base.
+
+1. Each model is evaluated at each of the recipe's temperatures, with the cap of its phases: `eval/<model>-<tag>/`.
+2. Each temperature has one comparison, paired over problems: `comparison-<tag>.json`.
+
+What was evaluated already is kept, so an interrupted measurement goes on where it stopped.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from laconic.compare import compare_evaluations
+from laconic.config import SamplerConfig
+from laconic.evaluate import evaluate, num_samples
+from laconic.files import write_json_atomically
+from laconic.grader import Grader
+from laconic.phase_runs import Run
+from laconic.phases import PhaseRecord
+from laconic.policy import load_model
+from laconic.rng import seed_of
+from laconic.rollouts import Solver
+from laconic.samplers.local import LocalSampler
+
+
+def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
+    """Base and every phase's result on the reported set, at each temperature; comparison-<tag>.json for each.
+
+    What was evaluated already is kept. Returns the comparisons by tag; empty without a reported set.
+    """
+    recipe, path = run.recipe, run.directory.path
+    if not run.sets.report:
+        return {}
+    models = {"base": recipe.model} | {
+        f"phase-{i}": str(run.directory.checkpoint_path(record.result_step)) if record.result_step else recipe.model
+        for i, record in enumerate(finished, start=1)
+    }
+    cap = max(phase.sampler.max_tokens for phase in recipe.phases)
+    with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
+        for label, model in models.items():
+            _evaluate_model(run, grader, label, model, cap)
+    comparisons = {}
+    for temperature in recipe.report.temperatures:
+        tag = temperature_tag(temperature)
+        folders = [path / "eval" / f"{label}-{tag}" for label in models]
+        comparisons[tag] = compare_evaluations(folders[0], folders[1:], margin=recipe.report.margin, seed=recipe.seed)
+        write_json_atomically(path / f"comparison-{tag}.json", comparisons[tag])
+    return comparisons
+
+
+def _evaluate_model(run: Run, grader: Grader, label: str, model: str, cap: int) -> None:
+    recipe, path = run.recipe, run.directory.path
+    folders = {t: path / "eval" / f"{label}-{temperature_tag(t)}" for t in recipe.report.temperatures}
+    if all((folder / "summary.json").exists() for folder in folders.values()):
+        return
+    lm = load_model(model, recipe.policy.model_copy(update={"lora": None}))
+    solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt)
+    batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
+    for temperature, folder in folders.items():
+        decoding = SamplerConfig(temperature=temperature, max_tokens=cap, batch_size=batch_size)
+        count = len(run.sets.report) * num_samples(recipe.report.samples, decoding)
+        with run.reporter.bar(f"{label} at T={temperature:g}", count) as progress:
+            evaluate(
+                solver,
+                run.sets.report,
+                recipe.report.samples,
+                decoding,
+                folder,
+                benchmark="report",
+                seed=seed_of(recipe.seed, "report"),
+                on_progress=progress,
+            )
+
+
+def temperature_tag(temperature: float) -> str:
+    """How a folder names a temperature: "greedy", "t1", "t0.6".
+
+    >>> temperature_tag(0.6)
+    't0.6'
+    """
+    return "greedy" if temperature == 0 else f"t{temperature:g}"

@@ -1,0 +1,39 @@
+"""The three sets of problems that never meet (design section 3).
+
+Trained problems teach, watched ones may end a phase or choose a checkpoint, reported ones choose nothing. A question of the
+reported set is dropped from the other two, one of the watched set from the trained; white space does not make a question new.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from laconic.config import Recipe
+from laconic.errors import ProblemsError
+from laconic.problems import load_problems
+from laconic.types import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSets:
+    """The three sets that never meet; `report` may be empty."""
+
+    train: tuple[Problem, ...]
+    watch: tuple[Problem, ...]
+    report: tuple[Problem, ...]
+
+
+def load_problem_sets(recipe: Recipe) -> ProblemSets:
+    """The recipe's three sets, made disjoint by question. Raises `ProblemsError` where that leaves a set empty."""
+    sources = recipe.problems
+    report = load_problems(sources.report, seed=recipe.seed) if sources.report else []
+    watch = _without(load_problems(sources.watch, seed=recipe.seed), report)
+    train = _without(load_problems(sources.train, seed=recipe.seed), [*report, *watch])
+    for name, problems in (("train", train), ("watch", watch)):
+        if not problems:
+            raise ProblemsError(f"problems.{name}: no problem is left that is not in a set reported or watched")
+    return ProblemSets(tuple(train), tuple(watch), tuple(report))
+
+
+def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
+    taken = {" ".join(problem.question.split()) for problem in others}
+    return [problem for problem in problems if " ".join(problem.question.split()) not in taken]

@@ -376,3 +376,27 @@ def test_the_trainable_state_carries_all_three_roles(config: PolicyConfig, criti
     assert all(torch.equal(now[role], wanted[role]) for role in wanted)
     with pytest.raises(KeyError):
         fresh.load_trainable_state({})
+
+
+def test_recomputed_activations_change_no_gradient(tmp_path):
+    """Gradient checkpointing is on inside `learning` and gives the gradients of a plain backward pass."""
+    folder = oracles.save_checkpoint("llama", tmp_path)
+    ids = torch.arange(4, 12)[None]
+    inputs = (ids, torch.arange(3, 7)[None], ids[:, 4:], torch.ones(1, 4, dtype=torch.bool))
+    gradients = []
+    for is_on in (False, True):
+        config = PolicyConfig(gradient_checkpointing=is_on)
+        policy = Policy(load_model(str(folder), config), config, seed=0)
+        with policy.learning():
+            assert policy.lm.model.training is is_on
+            policy.logprobs(*inputs, temperature=1.0)[0].sum().backward()
+        assert not policy.lm.model.training
+        gradients.append([p.grad for p in policy.policy_parameters().values()])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+def test_tokenizer_json_decides(tmp_path):
+    """A word-level tokenizer beside a Qwen2 config is the one that is used, whatever transformers would build."""
+    folder = oracles.save_checkpoint("qwen2", tmp_path)
+    tokenizer = load_model(str(folder), PolicyConfig()).tokenizer
+    assert tokenizer("w0 w1", add_special_tokens=False).input_ids == [4, 5]

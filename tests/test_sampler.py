@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from laconic.config import SamplerConfig
+from laconic.config import LoraConfig, PolicyConfig, SamplerConfig
 from laconic.errors import ModelError
-from laconic.policy import CausalLM
-from laconic.samplers import Request
+from laconic.policy import CausalLM, Policy
+from laconic.samplers import Request, local
 from laconic.samplers.local import LocalSampler, draw_tokens, keep_likely, uniforms
 from laconic.types import FinishReason, Response
 
@@ -221,6 +221,43 @@ def test_each_distinct_prompt_is_prefilled_once(
     draw(llama, [Request("a", (4, 5, 6, 7, 8), 8), Request("b", (9, 10, 11, 12), 8)], batch_size=batch_size)
     prompts = sorted(tuple(token for token in row if token != oracles.PAD_ID) for row in rows)
     assert prompts == [(4, 5, 6, 7, 8), (9, 10, 11, 12)]
+
+
+def test_no_position_beyond_prompt_and_cap_is_ever_fed(llama: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts of one token, cap 30, rows that leave early, slots refilled and left empty: positions 0 to 29 and no others
+    (a model with learned positions has none beyond its context)."""
+    positions: set[int] = set()
+    backbone = llama.backbone
+
+    def watching(input_ids: Tensor, **kwargs: Any) -> Any:
+        positions.update(kwargs["position_ids"].flatten().tolist() if "position_ids" in kwargs else ())
+        return backbone(input_ids, **kwargs)
+
+    monkeypatch.setattr(llama, "backbone", watching)
+    monkeypatch.setattr(local, "DEAD_SHARE", 1.0)  # empty slots are kept to the end
+    for seed in range(5):
+        draw(llama, [Request(str(i), (4 + i,), 5) for i in range(6)], max_tokens=30, batch_size=24, seed=seed)
+    assert max(positions) == 29
+
+
+def test_an_adapted_policy_is_what_is_sampled() -> None:
+    """LoRA with three roles on one base: responses come from the policy's adapter, not from the critic's or the base."""
+    policy = Policy(oracles.small_lm("llama"), PolicyConfig(device="cpu", lora=LoraConfig(rank=2)), seed=0)
+    before = draw(policy.lm)
+    for parameter in policy.policy_parameters().values():
+        torch.nn.init.normal_(parameter, std=0.1)
+    policy.begin_phase(critic="lora", needs_reference=True)
+    for parameter in (policy.critic_parameters() | policy.reference_parameters()).values():
+        torch.nn.init.normal_(parameter, std=0.5)
+    responses = draw(policy.lm)
+    assert ids(responses) != ids(before)
+    for request, row in zip(REQUESTS, responses, strict=True):
+        for response in row:
+            sequence = torch.tensor([[*request.prompt_ids, *response.token_ids]])
+            predictors = torch.arange(response.num_tokens)[None] + len(request.prompt_ids) - 1
+            drawn = torch.tensor([response.token_ids])
+            scored, _ = policy.logprobs(sequence, predictors, drawn, torch.ones_like(drawn).bool(), temperature=1.0)
+            assert list(response.logprobs) == pytest.approx(scored[0].tolist(), abs=1e-4)
 
 
 # --- drawing one token -----------------------------------------------------------------------------------------------

@@ -23,9 +23,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from laconic.config import LoraConfig, PolicyConfig
 from laconic.errors import ModelError
@@ -35,6 +43,7 @@ TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny" / "checkpoint"
 LOGITS_PER_CHUNK = 2**25  # float32 logits held at once while scoring: 128 MiB
 HEAD_TOLERANCE = 1e-3
+TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
 POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "reference"
 
 
@@ -155,6 +164,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     model, loading = loaded
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
+    tokenizer = _as_written(tokenizer, source)
     placed = model.to(pick_device(config.device))
     causal_lm = CausalLM(placed.eval(), tokenizer, name)
     causal_lm.stored_dtype = stored
@@ -162,6 +172,22 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     if check:
         causal_lm.check_head()
     return causal_lm
+
+
+def _as_written(tokenizer: Any, source: str) -> Any:
+    """The tokenizer that a local folder's tokenizer.json describes.
+
+    For some architectures transformers builds a tokenizer of its own in its place, which cuts text otherwise; the file decides.
+    """
+    file = Path(source) / "tokenizer.json"
+    if not file.exists():
+        return tokenizer
+    written = Tokenizer.from_file(str(file))
+    loaded = tokenizer(TOKENIZER_PROBE, add_special_tokens=False).input_ids
+    if loaded == written.encode(TOKENIZER_PROBE, add_special_tokens=False).ids:
+        return tokenizer
+    with _quiet():
+        return PreTrainedTokenizerFast.from_pretrained(source)
 
 
 @contextlib.contextmanager
@@ -355,6 +381,21 @@ class Policy:
             return {}
         return {n: p for n, p in self.lm.model.named_parameters() if f".{REFERENCE_ADAPTER}." in n}
 
+    @contextlib.contextmanager
+    def learning(self) -> Iterator[None]:
+        """Training mode around an update, backward pass included, where it changes anything we want: activations that are
+        recomputed, or LoRA's dropout. Elsewhere dropout stays off, so that the update scores what was sampled."""
+        has_dropout = self.config.lora is not None and self.config.lora.dropout > 0
+        wanted = self.config.gradient_checkpointing or has_dropout
+        modules = [module for module in (self.lm.model, self.critic) if module is not None]
+        for module in modules:
+            module.train(wanted)
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.eval()
+
     # --- scoring -----------------------------------------------------------------------------------------------------
 
     def logprobs(
@@ -420,7 +461,7 @@ class Policy:
     def save(self, folder: Path) -> None:
         """Weights, config, generation config and tokenizer in Hugging Face format, in the dtype that was loaded."""
         model = self.lm.model if self.peft is None else self._merged()
-        state = {name: tensor.to(self.lm.stored_dtype) for name, tensor in model.state_dict().items()}
+        state = _converted(model.state_dict(), self.lm.stored_dtype)
         with _quiet():
             model.save_pretrained(folder, state_dict=state)
             model.config.dtype = self.lm.stored_dtype  # save_pretrained states the dtype of the live weights instead
@@ -466,6 +507,14 @@ class Policy:
             for name, parameter in self.trainable_state().items():
                 if name.partition("/")[0] in roles:
                     parameter.copy_(state[name].to(parameter.device))
+
+
+def _converted(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors in `dtype`; those that share memory (tied embeddings) still do, so that they are saved once."""
+    made: dict[tuple[int, torch.Size], Tensor] = {}
+    for tensor in state.values():
+        made.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtype))
+    return {name: made[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
 
 
 def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -39,6 +39,11 @@ def check_recipe(recipe: Recipe) -> None:
         find_algorithm(phase)
         if phase.algorithm.critic == "lora" and critic_kind(phase) == "lora" and recipe.policy.lora is None:
             raise RecipeError(f"phases.{phase.name}.algorithm.critic: 'lora' needs [policy.lora]")
+        if critic_kind(phase) == "lora" and recipe.policy.gradient_checkpointing:
+            raise RecipeError(
+                f"phases.{phase.name}.algorithm.critic: 'lora' shares layers whose activations would be recomputed with the "
+                "policy's adapter; expected policy.gradient_checkpointing = false, or another critic"
+            )
         try:
             check_terms(reward_terms(phase.rewards))
             if phase.select.how != NO_SELECTION:

@@ -25,6 +25,7 @@ from laconic.config import OptimizerConfig, PhaseConfig
 from laconic.losses import clipped_surrogate, is_clipped, kl, value_loss
 from laconic.masked import masked_sum, token_weights, zeroed
 from laconic.policy import Policy
+from laconic.rng import seed_of
 
 
 def learning_rate_factor(step: int, num_steps: int, config: OptimizerConfig) -> float:
@@ -82,6 +83,7 @@ class Updater:
         """All updates of one step; returns the step's `update/*` metrics. `phase_step` counts from 0 within the phase."""
         config = self.phase.optimizer
         factor = learning_rate_factor(phase_step, self.phase.steps, config)
+        torch.manual_seed(seed_of(self.seed, "dropout", step))  # LoRA's dropout is the one draw torch makes by itself
         sums: defaultdict[str, float] = defaultdict(float)
         num_updates = 0
         for epoch in range(config.epochs):
@@ -106,12 +108,13 @@ class Updater:
         learns = phase_step >= config.critic_warmup_steps
         counts = _counts(batch, rows)
         sums: defaultdict[str, float] = defaultdict(float)
-        for micro in micro_batches(batch, rows, config.micro_batch_tokens, self.policy.lm.device):
-            parts = self._policy_losses(experience, advantages, micro, counts) if learns else {}
-            if self.critic is not None:
-                parts |= self._value_losses(experience, advantages, micro, counts)
-            for name, value in parts.items():
-                sums[name] += value
+        with self.policy.learning():
+            for micro in micro_batches(batch, rows, config.micro_batch_tokens, self.policy.lm.device):
+                parts = self._policy_losses(experience, advantages, micro, counts) if learns else {}
+                if self.critic is not None:
+                    parts |= self._value_losses(experience, advantages, micro, counts)
+                for name, value in parts.items():
+                    sums[name] += value
         metrics = {"entropy_nats": 0.0} | dict(sums)
         if learns:
             metrics["policy_grad_norm"] = self.actor.step(factor)

@@ -94,8 +94,8 @@ class SlotCache(Cache):
     ) -> tuple[Tensor, Tensor]:
         """Write one position a row ([S, H, 1, D]) and hand back everything up to the longest live row."""
         keys, values = self.keys[layer_idx], self.values[layer_idx]
-        keys[self.slots, :, self.positions] = key_states[:, :, 0]
-        values[self.slots, :, self.positions] = value_states[:, :, 0]
+        keys[self.slots, :, self.positions] = key_states[:, :, 0].to(keys.dtype)
+        values[self.slots, :, self.positions] = value_states[:, :, 0].to(values.dtype)
         live = len(self.slots)
         return keys[:live, :, : self.context], values[:live, :, : self.context]
 
@@ -230,6 +230,7 @@ class _Decoding:
         self.results: list[list[Response | None]] = [[None] * request.num_samples for request in requests]
         self.lengths = self._counters(self.num_slots)  # positions in the cache, prompt included
         self.produced = self._counters(self.num_slots)
+        self.alive = self._counters(self.num_slots)  # 1 for a live slot, 0 for a dead one, which stands still
         self.keys = self._counters(self.num_slots)
         self.current = self._counters(self.num_slots)
         self.tokens = self._counters(self.num_slots, decoding.max_tokens)
@@ -274,6 +275,7 @@ class _Decoding:
             [len(self.requests[r.request].prompt_ids) for _, r in entering], device=self.device
         )
         self.produced[slots] = 0
+        self.alive[slots] = 1
         keys = [self._row_key(row) for _, row in entering]
         self.keys[slots] = torch.tensor(keys, dtype=torch.long, device=self.device)
         self._accept(slots, logits)
@@ -323,7 +325,7 @@ class _Decoding:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        self.lengths[:live] += 1
+        self.lengths[:live] += self.alive[:live]
         self._accept(slots, self.lm.head(hidden[:, 0]))
 
     def _accept(self, slots: Tensor, logits: Tensor) -> None:
@@ -336,13 +338,12 @@ class _Decoding:
         self.current[slots] = tokens
         self.produced[slots] = produced + 1
         has_ended = torch.isin(tokens, self.stops)
-        is_done = has_ended | (produced + 1 >= self.decoding.max_tokens)
+        is_done = (has_ended | (produced + 1 >= self.decoding.max_tokens)) & (self.alive[slots] == 1)
         if bool(is_done.any()):
             self._release(slots[is_done].tolist(), has_ended[is_done].tolist())
 
     def _release(self, slots: list[int], has_ended: list[bool]) -> None:
-        finished = [(slot, ended) for slot, ended in zip(slots, has_ended, strict=True) if self.rows[slot] is not None]
-        for slot, ended in finished:
+        for slot, ended in zip(slots, has_ended, strict=True):
             row, length = self.rows[slot], int(self.produced[slot])
             assert row is not None
             ids = tuple(self.tokens[slot, :length].tolist())
@@ -353,7 +354,7 @@ class _Decoding:
                 finish_reason=FinishReason.STOP if ended else FinishReason.LENGTH,
             )
             self.rows[slot] = None
-            self.lengths[slot] = 0
+            self.lengths[slot] = self.alive[slot] = 0
             self.on_progress(1, length)
 
     def _compact(self) -> None:
@@ -364,7 +365,7 @@ class _Decoding:
         if dead:
             target, source = torch.tensor(dead, device=self.device), torch.tensor(moved, device=self.device)
             self.cache.move(target, source, int(self.lengths[source].max()))
-            for held in (self.lengths, self.produced, self.keys, self.current, self.tokens, self.logprobs):
+            for held in (self.lengths, self.produced, self.alive, self.keys, self.current, self.tokens, self.logprobs):
                 held[target] = held[source]
             for t, s in zip(dead, moved, strict=True):
                 self.rows[t] = self.rows[s]

@@ -136,7 +136,7 @@ class AlgorithmConfig(_Node):
     gae_lambda: Fraction = 0.95
     value_gae_lambda: Fraction | None = None
     critic: Literal["separate", "lora", "zero"] = "separate"
-    whitening: Literal["none", "batch"] = "batch"
+    whitening: Literal["none", "batch"] = "none"
     scale_by_std: bool = True
     clip_low: PositiveFloat = 0.2
     clip_high: PositiveFloat = 0.2

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from laconic.algorithms import critic_kind
+from laconic.algorithms import critic_kind, find_algorithm
 from laconic.config import PhaseConfig, PolicyConfig, Recipe, ShapeConfig
 from laconic.errors import ModelError
 from laconic.policy import LOGITS_PER_CHUNK, resolve_model
@@ -199,6 +199,7 @@ def _rewards_line(phase: PhaseConfig) -> str:
 
 def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
     algorithm, critic = phase.algorithm, critic_kind(phase)
+    seen: set[str] = set()
     for rate in SOLVE_RATES:
         expected = forecast(
             {"correct": phase.rewards.correct, "wrong": phase.rewards.wrong},
@@ -206,16 +207,24 @@ def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
             algorithm.whitening == "batch",
             rate,
             length_terms=[term.name for term in phase.rewards.terms],
-            has_group_baseline=algorithm.name != "ppo",
+            has_group_baseline=not find_algorithm(phase).has_critic,
             critic_value=0.0 if critic == "zero" else None,
         )
+        if expected.sentence in seen:
+            continue
+        seen.add(expected.sentence)
         console.print(f"  {expected.sentence}", markup=False, highlight=False, soft_wrap=True)
+    if algorithm.whitening == "batch" and not find_algorithm(phase).has_critic:
+        shift = (
+            "  Whitening shifts every token's advantage by the step's mean, so uniform groups are not exactly silent."
+        )
+        console.print(shift, markup=False, highlight=False, soft_wrap=True)
 
 
 def _memory_table(memory: Memory, weights: int, origin: str) -> Table:
-    table = Table("memory of the largest phase", "GiB", title_justify="left")
+    table = Table("memory of the largest phase (estimated)", "GiB", min_width=60)
     for name, size in memory.parts.items():
         table.add_row(name, f"{size / GIB:.2f}")
     table.add_row("total, on one device", f"{memory.total / GIB:.2f}", style="bold")
-    table.caption = f"estimated from {origin}: {weights / 1e6:,.1f}M weights"
+    table.caption = f"from {origin}: {weights / 1e6:,.1f}M weights"
     return table

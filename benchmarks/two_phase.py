@@ -95,8 +95,8 @@ def main() -> None:
         f"`python benchmarks/two_phase.py recipes/{arguments.recipe.name}`, {datetime.date.today()}, {environment['device']}, "
         f"{environment['threads']} threads, torch {environment['packages']['torch']}. "
         f"{rows[0]['num_problems']} reported problems a seed, {max(row['num_samples'] for row in rows)} samples each at T=1 "
-        f"and one greedy response, cap {rows[0]['max_tokens']} tokens. Changes are paired against the base, with 95% bootstrap intervals over "
-        "problems.\n\n" + table(rows) + "\n"
+        f"and one greedy response, cap {rows[0]['max_tokens']} tokens. Changes are paired against the "
+        "base, with 95% bootstrap intervals over problems.\n\n" + table(rows) + "\n"
     )
     (HERE / f"{arguments.recipe.stem}.md").write_text(text, encoding="utf-8")
     print(text)

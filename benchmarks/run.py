@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from laconic.config import PolicyConfig, PromptConfig, SamplerConfig
-from laconic.policy import CausalLM, load_model
+from laconic.models import CausalLM, load_model
 from laconic.prompts import render, resolve_instruction
 from laconic.runs import describe_environment
 from laconic.samplers import Request

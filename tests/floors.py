@@ -63,7 +63,7 @@ FLOORS: tuple[Floor, ...] = (
         third_party=frozenset({"torch"}),
         is_pure=True,
     ),
-    Floor("floor 2: doors", ("problems.*", "prompts", "grader", "policy", "samplers.*", "runs", "progress")),
+    Floor("floor 2: doors", ("problems.*", "prompts", "grader", "models", "policy", "samplers.*", "runs", "progress")),
     Floor("floor 3: composition", ("batching", "rollouts", "algorithms", "updates", "phases", "problem_sets")),
     Floor("floor 4: programs that sample", ("probe", "evaluate")),
     Floor("floor 4: programs that only read files", ("compare", "report"), is_light=True),

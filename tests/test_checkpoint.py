@@ -6,7 +6,7 @@ The full measurement is `python -m laconic.tiny measure`; its figures stand in t
 import pytest
 from rich.console import Console
 
-from laconic.policy import TINY_FOLDER
+from laconic.models import TINY_FOLDER
 from laconic.tiny.measure import as_table, measure
 
 

@@ -70,7 +70,7 @@ def test_every_recipe_that_comes_with_the_package_plans(tmp_path, r1):
 
 def test_parameters_of_a_real_model_are_counted():
     """The embedded reasoner's config and its weights agree within 1% (norms are left out)."""
-    from laconic.policy import load_model
+    from laconic.models import load_model
 
     shape, origin = read_shape("tiny", PolicyConfig())
     held = sum(p.numel() for p in load_model("tiny", PolicyConfig()).model.parameters())

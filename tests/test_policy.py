@@ -11,11 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from laconic import policy as policy_module
+from laconic import models as models_module
 from laconic.batching import MicroBatch, collate, micro_batches
 from laconic.config import LoraConfig, PolicyConfig
 from laconic.errors import ModelError
-from laconic.policy import CausalLM, Policy, load_model
+from laconic.models import CausalLM, load_model
+from laconic.policy import Policy
 
 CONFIG = PolicyConfig(device="cpu")
 LORA = PolicyConfig(device="cpu", lora=LoraConfig(rank=2, alpha=4.0))
@@ -77,7 +78,7 @@ def test_logprobs_are_those_of_a_full_forward(
 ) -> None:
     """Values, entropies and every weight's gradient to 1e-5, at temperature 0.7, padded and in chunks of the head or not."""
     if per_chunk:
-        monkeypatch.setattr(policy_module, "LOGITS_PER_CHUNK", per_chunk)
+        monkeypatch.setattr(models_module, "LOGITS_PER_CHUNK", per_chunk)
     policy, micro = Policy(load_model(str(checkpoints[architecture]), CONFIG), CONFIG, seed=0), ragged()
     weights = torch.rand(micro.mask.shape, generator=torch.Generator().manual_seed(0)) / micro.mask.sum()
     results = []

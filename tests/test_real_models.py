@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from laconic.config import SamplerConfig
 from laconic.evaluate import evaluate
 from laconic.grader import Grader
-from laconic.policy import load_model
+from laconic.models import load_model
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
 from laconic.rollouts import Solver

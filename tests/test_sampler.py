@@ -14,7 +14,8 @@ from torch import Tensor
 
 from laconic.config import LoraConfig, PolicyConfig, SamplerConfig
 from laconic.errors import ModelError
-from laconic.policy import CausalLM, Policy
+from laconic.models import CausalLM
+from laconic.policy import Policy
 from laconic.samplers import Request, local
 from laconic.samplers.local import LocalSampler, draw_tokens, keep_likely, uniforms
 from laconic.types import FinishReason, Response

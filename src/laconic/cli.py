@@ -287,7 +287,7 @@ def _open_solver(model: str, instruction: str, dtype: str, problems: list[Any], 
 
     from laconic.config import GraderConfig, PolicyConfig, PromptConfig
     from laconic.grader import Grader
-    from laconic.policy import load_model
+    from laconic.models import load_model
     from laconic.progress import Reporter
     from laconic.rollouts import Solver
     from laconic.samplers.local import LocalSampler

@@ -14,9 +14,9 @@ from laconic.config import SamplerConfig
 from laconic.evaluate import evaluate, num_samples
 from laconic.files import write_json_atomically
 from laconic.grader import Grader
+from laconic.models import load_model
 from laconic.phase_runs import Run
 from laconic.phases import PhaseRecord
-from laconic.policy import load_model
 from laconic.rng import seed_of
 from laconic.rollouts import Solver
 from laconic.samplers.local import LocalSampler

@@ -16,7 +16,7 @@ from rich.table import Table
 from laconic.algorithms import critic_kind, find_algorithm
 from laconic.config import PhaseConfig, PolicyConfig, Recipe, ShapeConfig
 from laconic.errors import ModelError
-from laconic.policy import LOGITS_PER_CHUNK, resolve_model
+from laconic.models import LOGITS_PER_CHUNK, resolve_model
 from laconic.pressure import forecast
 from laconic.problems import load_problems
 from laconic.train import check_recipe

@@ -14,7 +14,7 @@ from typing import Any
 from laconic.config import PromptConfig, RewardsConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.grader import Grader
-from laconic.policy import CausalLM
+from laconic.models import CausalLM
 from laconic.prompts import render, resolve_instruction
 from laconic.rewards import numbers_of
 from laconic.rewards import pay as pay_terms

@@ -18,9 +18,10 @@ from laconic.algorithms import critic_kind, find_algorithm
 from laconic.config import Recipe, dump
 from laconic.errors import RecipeError, RunError
 from laconic.grader import Grader
+from laconic.models import load_model
 from laconic.phase_runs import NO_SELECTION, PhaseRun, Run
 from laconic.phases import PhaseRecord, Verdict
-from laconic.policy import Policy, load_model
+from laconic.policy import Policy
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
 from laconic.prompts import resolve_instruction

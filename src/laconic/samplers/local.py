@@ -27,7 +27,7 @@ from transformers.cache_utils import Cache
 
 from laconic.config import SamplerConfig
 from laconic.errors import ModelError
-from laconic.policy import CausalLM
+from laconic.models import CausalLM
 from laconic.rng import seed_of
 from laconic.samplers import Progress, Request
 from laconic.types import FinishReason, Response

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from laconic.config import GraderConfig, PolicyConfig, PromptConfig, SamplerConfig
 from laconic.grader import Grader
-from laconic.policy import load_model
+from laconic.models import load_model
 from laconic.rollouts import Solver
 from laconic.samplers.local import LocalSampler
 from laconic.tiny.anatomy import dissect

@@ -32,13 +32,11 @@ def rows_of(out: Path, seed: int) -> list[dict[str, Any]]:
         candidates = {Path(c["path"]).name: c for c in json.loads(file.read_text())["candidates"]}
         for folder in sorted((out / "eval").glob(f"*-{tag}")):
             summary = json.loads((folder / "summary.json").read_text())
+            changes = candidates.get(folder.name, {})
             rows.append(
-                {"seed": seed, "tag": tag, "model": folder.name.removesuffix(f"-{tag}"), **summary}
-                | {
-                    key: candidates[folder.name][key]
-                    for key in ("tokens_change", "accuracy_change")
-                    if folder.name in candidates
-                }
+                {key: changes[key] for key in ("tokens_change", "accuracy_change") if key in changes}
+                | summary
+                | {"seed": seed, "tag": tag, "model": folder.name.removesuffix(f"-{tag}")}
             )
     return rows
 

@@ -108,7 +108,7 @@ def bad_inputs(tmp_path, model):
         "a folder without weights": (("evaluate", "empty", "tiny:mix?count=2"), "no *.safetensors"),
         "a folder that is not there": (("evaluate", "./none", "tiny:mix?count=2"), "./none: no such folder"),
         "a cap beyond the context": ((*evaluate, "--max-tokens", 5000), "exceed the context"),
-        "a prompt that the cap does not fit": ((*train, "defaults.sampler.max_tokens=1020"), "exceed the context"),
+        "a prompt that the cap does not fit": ((*train, "defaults.sampler.max_tokens=2040"), "exceed the context"),
         "an empty selection": (
             (*train, "phases.first.select.how=hard"),
             "phases.first.select: none of 8 probed problems qualifies",

@@ -34,6 +34,7 @@ SMALL_RUN = [
     "phases.brevity.group_size=8",
     "phases.accuracy.problems_per_step=4",
     "report.samples=1",
+    "threads=1",
 ]
 REDUCED = {
     "laconic train recipes/two_phase.toml --out": [

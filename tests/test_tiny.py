@@ -94,7 +94,7 @@ def test_splits_and_seeds_share_no_problem():
         ({"family": "poetry", "count": 1}, "unknown family"),
         ({"family": "mix", "count": 1, "split": "exam"}, "unknown split"),
         ({"family": "mix", "count": 1, "levels": (0, 9)}, "levels 0-9"),
-        ({"family": "chain_sum", "count": 200_000, "levels": (1, 1)}, "fewer than"),
+        ({"family": "modular", "count": 5_000, "levels": (1, 1)}, "fewer than"),
     ],
 )
 def test_what_cannot_be_made_is_said(arguments, message):

@@ -129,7 +129,9 @@ def select(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe in TOML.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe in TOML, or the name of one that laconic list recipes shows.")
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
     ] = None,
@@ -138,9 +140,12 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train a recipe's phases: one resumable run."""
+    from laconic.catalogue import recipe_paths
     from laconic.config import load_recipe
 
-    loaded = load_recipe(recipe, overrides or [])
+    known = recipe_paths()
+    path = known[str(recipe)] if str(recipe) in known and not recipe.exists() else recipe
+    loaded = load_recipe(path, overrides or [])
     if dry_run:
         from laconic.plan import print_plan
 

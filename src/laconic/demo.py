@@ -7,11 +7,11 @@
 A folder that holds an unfinished demo is taken up where it stopped; nothing here is canned.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from laconic.catalogue import recipe_paths
@@ -44,7 +44,7 @@ def run_demo(out: Path, seed: int) -> Path:
         console.print(print_comparison(comparison))
         for candidate in comparison["candidates"]:
             console.print(f"{candidate['name']}: {candidate['verdict']}", markup=False)
-    console.print(f"\nthe shorter model: {model}\nthe page:          {page}", markup=False)
+    console.print(f"\nthe shorter model: {model}\nthe page:          {page}", markup=False, soft_wrap=True)
     return page
 
 
@@ -57,9 +57,11 @@ def show_responses(out: Path, after: str, console: Console) -> None:
     ]
     pairs.sort(key=lambda pair: pair[0]["num_tokens"] - pair[1]["num_tokens"])
     chosen = [pairs[len(pairs) * part // (NUM_SHOWN + 1)] for part in range(1, NUM_SHOWN + 1)] if pairs else []
-    table = Table("before", "after", title="the same problems, greedy", show_lines=True, width=WIDTH)
+    table = Table(title="the same problems, greedy", show_lines=True, width=WIDTH)
+    for name, share in (("problem", 2), ("before", 5), ("after", 4)):
+        table.add_column(name, overflow="fold", ratio=share)
     for one, two in chosen:
-        table.add_row(_shown(one, with_question=True), _shown(two, with_question=False))
+        table.add_row(escape(one["question"]), _shown(one), _shown(two))
     console.print(table)
 
 
@@ -67,7 +69,5 @@ def _greedy(out: Path, label: str) -> list[dict[str, Any]]:
     return list(read_jsonl(out / "eval" / f"{label}-greedy" / "samples.jsonl"))
 
 
-def _shown(sample: dict[str, Any], *, with_question: bool) -> str:
-    question = f"[bold]{sample['question']}[/bold]\n" if with_question else "\n"
-    text = json.dumps(sample["text"])[1:-1].replace("\\\\", "\\").replace("[", "\\[")
-    return f"{question}{text}\n[dim]{sample['num_tokens']} tokens[/dim]"
+def _shown(sample: dict[str, Any]) -> str:
+    return f"{escape(sample['text'])}\n[dim]{sample['num_tokens']} tokens[/dim]"

@@ -75,7 +75,7 @@ def read_probe(path: Path) -> tuple[list[Problem], list[ProblemStats]]:
         except KeyError as error:
             raise ProblemsError(f"{path}, line {number}: expected a line of probe.jsonl, {error} is missing") from None
         except ValueError as error:
-            raise ProblemsError(f"{path}, line {number}: {error}") from None
+            raise ProblemsError(f"{path}, line {number}: expected a line of probe.jsonl, {error}") from None
     if not stats:
         raise InputError(f"{path}: holds no problem; expected the output of laconic probe")
     return problems, stats

@@ -15,23 +15,26 @@ from laconic.types import Problem
 
 @dataclass(frozen=True, slots=True)
 class ProblemSets:
-    """The three sets that never meet; `report` may be empty."""
+    """The three sets that never meet; `report` may be empty. `num_dropped` counts what was left out of the first two."""
 
     train: tuple[Problem, ...]
     watch: tuple[Problem, ...]
     report: tuple[Problem, ...]
+    num_dropped: int = 0
 
 
 def load_problem_sets(recipe: Recipe) -> ProblemSets:
     """The recipe's three sets, made disjoint by question. Raises `ProblemsError` where that leaves a set empty."""
     sources = recipe.problems
     report = load_problems(sources.report, seed=recipe.seed) if sources.report else []
-    watch = _without(load_problems(sources.watch, seed=recipe.seed), report)
-    train = _without(load_problems(sources.train, seed=recipe.seed), [*report, *watch])
+    asked = {name: load_problems(getattr(sources, name), seed=recipe.seed) for name in ("watch", "train")}
+    watch = _without(asked["watch"], report)
+    train = _without(asked["train"], [*report, *watch])
     for name, problems in (("train", train), ("watch", watch)):
         if not problems:
             raise ProblemsError(f"problems.{name}: no problem is left that is not in a set reported or watched")
-    return ProblemSets(tuple(train), tuple(watch), tuple(report))
+    num_dropped = sum(map(len, asked.values())) - len(watch) - len(train)
+    return ProblemSets(tuple(train), tuple(watch), tuple(report), num_dropped)
 
 
 def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:

@@ -68,7 +68,10 @@ class RunDirectory:
         if not file.exists():
             raise RunError(f"{path}: no run to resume (no config.json)")
         if config is not None and (key := _first_difference(read_json(file), config)):
-            raise RunError(f"{path}: the run was started with another recipe: {key} differs; resume it with its own")
+            raise RunError(
+                f"{path}: the run was started with another recipe or overrides: {key} differs; resume it as it was started, "
+                f"or with  laconic train {file} --out {path} --resume"
+            )
         for leftover in path.rglob("*.partial"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         return cls(path)

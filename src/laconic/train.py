@@ -138,6 +138,10 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Tra
     for phase in recipe.phases:
         field = f"phases.{phase.name}.sampler.max_tokens"
         solver.check_prompts([*sets.train, *sets.watch, *sets.report], phase.sampler.max_tokens, field)
+    if sets.num_dropped:
+        reporter.say(
+            f"{sets.num_dropped} problems left out of the trained and watched sets: they are reported or watched"
+        )
     config = dump(recipe)
     if resume:
         directory = RunDirectory.resume(out, config)

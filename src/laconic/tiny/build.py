@@ -84,7 +84,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         eos_token=END,
         additional_special_tokens=[USER, ASSISTANT],
         clean_up_tokenization_spaces=False,
-        model_max_length=1024,
+        model_max_length=2048,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
@@ -101,7 +101,7 @@ def make_model(settings: BuildSettings) -> LlamaForCausalLM:
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.width // 32,
         num_key_value_heads=settings.width // 32,
-        max_position_embeddings=1024,
+        max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=end,

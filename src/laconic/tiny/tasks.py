@@ -24,6 +24,7 @@ from laconic.tiny.tokens import BOX, END, END_THINK, count_tokens
 from laconic.types import Problem
 
 LEVELS = (1, 2, 3, 4, 5)
+MAX_MISSES = 5000  # draws in a row without a new problem: the family is taken to be exhausted
 Operation = tuple[str, int]
 
 
@@ -303,12 +304,13 @@ def make_problems(
     names = list(FAMILIES) if family == "mix" else [family]
     rng = stream(seed, "tiny", family, split or "any", low, high)
     problems: dict[str, Problem] = {}
-    for attempt in range(200 * count + 1000):
-        if len(problems) == count:
-            break
+    attempt, misses = -1, 0
+    while len(problems) < count and misses < MAX_MISSES:
+        attempt, misses = attempt + 1, misses + 1
         chain = draw_chain(rng, names[len(problems) % len(names)], (low, high))
         if chain.question in problems or (split is not None and split_of(chain.question) != split):
             continue
+        misses = 0
         problems[chain.question] = _as_problem(chain, f"tiny:{family}/{split or 'any'}/{seed}/{attempt}")
     if len(problems) < count:
         raise ValueError(f"{family} has fewer than {count} distinct problems at levels {low}-{high}")

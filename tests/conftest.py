@@ -1,9 +1,12 @@
-"""What every test shares: one torch thread, and the folder of real benchmark files where it is present."""
+"""What every test shares: no network, one torch thread, and the folder of real benchmark files where it is present."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is first imported
 
 
 @pytest.fixture(autouse=True)

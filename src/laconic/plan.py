@@ -1,13 +1,14 @@
 """The dry run: what a recipe would do, the memory it needs, and where its rewards push length.
 
-1. The recipe is checked, its local problem files are read, its model's shape is read from the config (or, where that cannot
-   be reached, from the recipe's `policy.shape`). No weights are loaded, nothing is written.
+1. The recipe is checked, its local problem files are read, its model's shape is read from the recipe's `policy.shape` where
+   it has one and the model is on the hub, else from the model's config. No weights are loaded, nothing is written.
 2. Each phase is printed: rollouts, updates, levers.
 3. Memory is estimated from the shape: weights, gradients and moments of each role, the sampler's cache, activations.
 4. `pressure.forecast` says which way length is expected to go, over a range of solve rates.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -104,10 +105,10 @@ def read_shape(model: str, policy: PolicyConfig) -> tuple[ShapeConfig | None, st
 
     try:
         source = resolve_model(model)
+        if policy.shape and not Path(source).is_dir():
+            return policy.shape, "the recipe's policy.shape"
         config = AutoConfig.from_pretrained(source, trust_remote_code=policy.trust_remote_code).get_text_config()
     except (OSError, ValueError) as error:
-        if policy.shape:
-            return policy.shape, "the recipe's policy.shape; the model's config is not at hand here"
         return None, f"the model's config cannot be read here: {str(error).strip().splitlines()[0]}"
     return (
         ShapeConfig(

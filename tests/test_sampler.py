@@ -17,7 +17,9 @@ from laconic.errors import ModelError
 from laconic.models import CausalLM
 from laconic.policy import Policy
 from laconic.samplers import Request, local
-from laconic.samplers.local import LocalSampler, draw_tokens, keep_likely, uniforms
+from laconic.samplers.cache import SlotCache
+from laconic.samplers.drawing import draw_tokens, keep_likely, uniforms
+from laconic.samplers.local import LocalSampler
 from laconic.types import FinishReason, Response
 
 DECODING = SamplerConfig(max_tokens=24, batch_size=16)
@@ -212,6 +214,8 @@ def test_each_distinct_prompt_is_prefilled_once(
     """Two prompts of 5 and 4 tokens, eight samples each, in 2 or 16 slots: each row of a many-token call is a new prompt."""
     rows: list[tuple[int, ...]] = []
     backbone = llama.backbone
+    sampler = LocalSampler(llama)
+    sampler.sample(REQUESTS, DECODING, seed=0)  # a sampler's first call checks the decoder
 
     def counting(input_ids: Tensor, **kwargs: Any) -> Any:
         if input_ids.shape[1] > 1:
@@ -219,7 +223,8 @@ def test_each_distinct_prompt_is_prefilled_once(
         return backbone(input_ids, **kwargs)
 
     monkeypatch.setattr(llama, "backbone", counting)
-    draw(llama, [Request("a", (4, 5, 6, 7, 8), 8), Request("b", (9, 10, 11, 12), 8)], batch_size=batch_size)
+    requests = [Request("a", (4, 5, 6, 7, 8), 8), Request("b", (9, 10, 11, 12), 8)]
+    sampler.sample(requests, DECODING.model_copy(update={"batch_size": batch_size}), seed=0)
     prompts = sorted(tuple(token for token in row if token != oracles.PAD_ID) for row in rows)
     assert prompts == [(4, 5, 6, 7, 8), (9, 10, 11, 12)]
 
@@ -228,14 +233,14 @@ def test_no_position_beyond_prompt_and_cap_is_ever_fed(llama: CausalLM, monkeypa
     """Prompts of one token, cap 30, rows that leave early, slots refilled and left empty: positions 0 to 29 and no others
     (a model with learned positions has none beyond its context)."""
     positions: set[int] = set()
-    backbone = llama.backbone
+    begin_step = SlotCache.begin_step
 
-    def watching(input_ids: Tensor, **kwargs: Any) -> Any:
-        positions.update(kwargs["position_ids"].flatten().tolist() if "position_ids" in kwargs else ())
-        return backbone(input_ids, **kwargs)
+    def watching(self: SlotCache, fed: Tensor) -> None:
+        positions.update(fed.tolist())
+        begin_step(self, fed)
 
-    monkeypatch.setattr(llama, "backbone", watching)
-    monkeypatch.setattr(local, "DEAD_SHARE", 1.0)  # empty slots are kept to the end
+    monkeypatch.setattr(SlotCache, "begin_step", watching)
+    monkeypatch.setattr(local, "LEAVING_SHARE", 1.0)  # slots that ended are kept to the end
     for seed in range(5):
         draw(llama, [Request(str(i), (4 + i,), 5) for i in range(6)], max_tokens=30, batch_size=24, seed=seed)
     assert max(positions) == 29

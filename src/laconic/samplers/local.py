@@ -3,136 +3,47 @@
 1. Every (prompt, sample) pair is a row. Rows wait in order; up to `batch_size` of them are live, each in a slot.
 2. Free slots are filled with waiting rows: each distinct prompt is prefilled once, its keys and values copied into the slots
    of all its samples.
-3. A step feeds one token a slot. Keys and values are written to a preallocated cache at each row's own position and read only
-   up to the longest live row.
-4. A row that draws an end token or reaches the cap leaves; its slot is refilled, or, when nothing waits, the live rows are
-   moved together as soon as a fifth of the slots is dead.
+3. A step feeds one token a live row (`decoders.py`), over a cache that is read only as far as the live rows reach (`cache.py`),
+   and draws the next token of each (`drawing.py`). The log-probability is that of the draw: no second forward pass.
+4. A row that draws an end token or reaches the cap stands still; as soon as enough rows do, live rows move together and waiting
+   ones take the places at the end. So older rows come first, and the cache's later pages are read for a few rows only.
 
-Randomness: one uniform number a row and step, a hash of (seed, key, sample, step), turned into a token by the inverse of the
-cumulative distribution. A row's numbers do not depend on its neighbours. (Its logits may, in the last bits: matrix products
-round differently at different batch shapes. The same call gives the same responses.)
+All state of a row is in tensors on the model's device; Python looks at rows only when they enter and leave. On CUDA a step is
+captured as a graph, once for each (rows, positions read), both rounded up so that there are few.
 
-Legend: `S` live slots, `H` key-value heads, `C` cached positions, `D` head size, `V` vocabulary.
+Randomness: one uniform number a row and step, a hash of (seed, key, sample, step). A row's numbers do not depend on its
+neighbours. (Its logits may, in the last bits: matrix products round differently at different batch shapes. The same call gives
+the same responses.)
+
+Legend: `S` slots, `R` live rows, `H` key-value heads, `D` head size, `V` vocabulary.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import Cache
 
 from laconic.config import SamplerConfig
 from laconic.errors import ModelError
 from laconic.models import CausalLM
 from laconic.rng import seed_of
 from laconic.samplers import Progress, Request
+from laconic.samplers.cache import SlotCache
+from laconic.samplers.decoders import make_decoder
+from laconic.samplers.drawing import draw_tokens, uniforms
 from laconic.types import FinishReason, Response
 
-CONTEXT_STEP = 32  # the cache grows and is read in multiples of this many positions
-DEAD_SHARE = 0.2
-_GOLDEN, _MIX1, _MIX2 = -7046029254386353131, -4658895280553007687, -7723592293110705685
-
-
-def uniforms(keys: Tensor, step: Tensor) -> Tensor:
-    """One number in [0, 1) for each (key, step), both int64 [S]: the splitmix64 hash of key + step * golden ratio."""
-    z = keys + (step + 1) * _GOLDEN
-    z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * _MIX1
-    z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * _MIX2
-    z = z ^ ((z >> 31) & 0x1FFFFFFFF)
-    return ((z >> 11) & 0x1FFFFFFFFFFFFF).double() / 2**53
-
-
-def keep_likely(probs: Tensor, top_p: float, min_p: float) -> Tensor:
-    """`probs` [S, V] with what top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) drop set to 0, renormalised.
-
-    min-p drops tokens below `min_p` times the likeliest; top-p keeps the fewest likeliest tokens that together reach it.
-    """
-    if min_p > 0:
-        probs = torch.where(probs >= min_p * probs.amax(-1, keepdim=True), probs, 0.0)
-    if top_p < 1:
-        ranked, order = probs.sort(dim=-1, descending=True)
-        reached_before = ranked.cumsum(-1) - ranked >= top_p * probs.sum(-1, keepdim=True)
-        probs = torch.zeros_like(probs).scatter(-1, order, torch.where(reached_before, 0.0, ranked))
-    return probs / probs.sum(-1, keepdim=True)
-
-
-def draw_tokens(logits: Tensor, uniform: Tensor, decoding: SamplerConfig) -> tuple[Tensor, Tensor]:
-    """Token ids [S] and the log-probabilities [S] they were drawn with, from logits [S, V] and uniforms [S].
-
-    At temperature 0 the likeliest token, with its log-probability at temperature 1 (that of a point mass says nothing).
-    """
-    if decoding.temperature == 0:
-        tokens = logits.argmax(-1)
-        return tokens, logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
-    logprobs = (logits / decoding.temperature).log_softmax(-1)
-    if decoding.top_p < 1 or decoding.min_p > 0:
-        logprobs = keep_likely(logprobs.exp(), decoding.top_p, decoding.min_p).log()
-    wide = torch.float32 if logits.device.type == "mps" else torch.float64
-    cumulative = logprobs.exp().to(wide).cumsum(-1)
-    threshold = uniform.to(wide)[:, None] * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, threshold, right=True).clamp(max=logits.shape[-1] - 1)
-    return tokens[:, 0], logprobs.gather(-1, tokens)[:, 0]
-
-
-class SlotCache(Cache):
-    """Keys and values of `S` rows of different length: [S, H, C, D] a layer, written at each row's own position."""
-
-    def __init__(self) -> None:
-        super().__init__(layers=[])
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-        self.slots = torch.empty(0, dtype=torch.long)
-        self.positions = torch.empty(0, dtype=torch.long)
-        self.context = 0
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Write one position a row ([S, H, 1, D]) and hand back everything up to the longest live row."""
-        keys, values = self.keys[layer_idx], self.values[layer_idx]
-        keys[self.slots, :, self.positions] = key_states[:, :, 0].to(keys.dtype)
-        values[self.slots, :, self.positions] = value_states[:, :, 0].to(values.dtype)
-        live = len(self.slots)
-        return keys[:live, :, : self.context], values[:live, :, : self.context]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Positions that are read."""
-        return self.context
-
-    def reserve(self, slots: int, context: int, like: list[tuple[Tensor, Tensor]]) -> None:
-        """Room for `slots` rows of `context` positions; what is held already is kept."""
-        if self.keys and self.keys[0].shape[0] >= slots and self.keys[0].shape[2] >= context:
-            return
-        if self.keys:
-            slots, context = max(slots, self.keys[0].shape[0]), max(context, self.keys[0].shape[2] * 3 // 2)
-        for held, index in ((self.keys, 0), (self.values, 1)):
-            for layer, example in enumerate(like):
-                shape = (slots, example[index].shape[1], context, example[index].shape[3])
-                grown = example[index].new_zeros(shape)
-                if layer < len(held):
-                    old = held[layer]
-                    grown[: old.shape[0], :, : old.shape[2]] = old
-                    held[layer] = grown
-                else:
-                    held.append(grown)
-
-    def move(self, target: Tensor, source: Tensor, context: int) -> None:
-        """Copy the first `context` positions of rows `source` to slots `target`."""
-        for held in (self.keys, self.values):
-            for tensor in held:
-                tensor[target, :, :context] = tensor[source, :, :context]
-
-
-@dataclass(slots=True)
-class _Row:
-    """One response in the making: which request and sample it is."""
-
-    request: int
-    sample: int
+LEAVING_SHARE = 0.125  # of the slots: so many rows must have ended before live rows move together
+UNIFORM_STEPS = 64  # numbers hashed at once
+LOOKS_EVERY = 8  # steps between two looks at who has ended, where looking makes the host wait for the device
+ROUNDED_ROWS = 8  # on CUDA the live rows are rounded up to a multiple of this
+CHECK_STEPS = 3
+KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 
 
 class LocalSampler:
@@ -140,24 +51,36 @@ class LocalSampler:
 
     def __init__(self, lm: CausalLM) -> None:
         self.lm = lm
-        self.kinds = _attention_kinds(lm)
+        self.is_checked = False
+        if unknown := set(getattr(lm.text_config, "layer_types", None) or ()) - KNOWN_LAYERS:
+            raise ModelError(
+                f"{lm.name}: the local sampler has no cache for layers of kind {', '.join(sorted(unknown))}"
+            )
 
-    @torch.inference_mode()
     def sample(
         self, requests: Sequence[Request], decoding: SamplerConfig, *, seed: int, on_progress: Progress | None = None
     ) -> list[list[Response]]:
         """Responses to each request, in the order of requests and samples.
 
-        Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context.
+        Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context, or where the model decodes
+        otherwise than its own forward pass says.
         """
         self._check_fit(requests, decoding.max_tokens)
         was_training = self.lm.model.training
         self.lm.model.eval()
         try:
-            with self.lm.autocast():
-                return _Decoding(self, requests, decoding, seed, on_progress).run()
+            if not self.is_checked:
+                self._check_decoding()
+            return self._decode(requests, decoding, seed, on_progress)
         finally:
             self.lm.model.train(was_training)
+
+    @torch.inference_mode()
+    def _decode(
+        self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress | None
+    ) -> list[list[Response]]:
+        with self.lm.autocast():
+            return _Decoding(self.lm, requests, decoding, seed, on_progress).run()
 
     def _check_fit(self, requests: Sequence[Request], max_tokens: int) -> None:
         limit = self.lm.context_length
@@ -170,41 +93,47 @@ class LocalSampler:
                     f"exceed the context of {self.lm.name}, {limit} tokens"
                 )
 
-    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Last logits [P, V] and each layer's keys and values [P, H, longest, D] of right-padded prompts."""
-        longest = max(map(len, prompts))
-        ids = torch.tensor([[*p, *[self.lm.pad_id] * (longest - len(p))] for p in prompts], device=self.lm.device)
-        cache = DynamicCache()
-        hidden = self.lm.backbone(ids, past_key_values=cache, use_cache=True).last_hidden_state
-        last = torch.tensor([len(p) - 1 for p in prompts], device=ids.device)
-        logits = self.lm.head(hidden[torch.arange(len(prompts), device=ids.device), last])
-        held: list[Any] = cache.layers
-        return logits, [(layer.keys, layer.values) for layer in held]
+    def _check_decoding(self) -> None:
+        """A few steps from two prompts of different length against the model's own forward pass, once."""
+        size = self.lm.text_config.vocab_size
+        requests = [Request(str(n), tuple(token % size for token in range(1, n + 1)), 1) for n in (2, 5)]
+        decoding = SamplerConfig(temperature=0.0, max_tokens=CHECK_STEPS, batch_size=2)
+        drawn = [row[0] for row in self._decode(requests, decoding, 0, None)]
+        for request, response in zip(requests, drawn, strict=True):
+            expected = self._forward(request.prompt_ids, response.token_ids)
+            tolerance = 1e-3 if self.lm.model.dtype == torch.float32 and self.lm.autocast_dtype is None else 0.2
+            if not torch.allclose(torch.tensor(response.logprobs), expected, atol=tolerance, rtol=tolerance):
+                kind = type(self.lm.model).__name__
+                raise ModelError(
+                    f"{self.lm.name}: the local sampler does not decode {kind} as its own forward pass does"
+                )
+        self.is_checked = True
 
-    def masks(self, lengths: Tensor, context: int) -> Any:
-        """Attention masks [S, 1, 1, context], True where a row may look: at its own tokens, within a layer's window."""
-        positions = torch.arange(context, device=lengths.device)
-        causal = positions[None] <= lengths[:, None]
-        by_kind = {
-            kind: (causal if window is None else causal & (positions[None] > lengths[:, None] - window))[:, None, None]
-            for kind, window in self.kinds.items()
-        }
-        if self.lm.model.config._attn_implementation == "eager":
-            by_kind = {kind: torch.zeros(m.shape, device=m.device).masked_fill(~m, -1e9) for kind, m in by_kind.items()}
-        return next(iter(by_kind.values())) if len(by_kind) == 1 and "only" in by_kind else by_kind
+    @torch.inference_mode()
+    def _forward(self, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
+        """Log-probabilities of a response by one plain forward pass."""
+        ids = torch.tensor([[*prompt, *response]], device=self.lm.device)
+        with self.lm.autocast():
+            hidden = self.lm.backbone(ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
+            logprobs = self.lm.head(hidden).log_softmax(-1)
+        return logprobs.gather(-1, ids[0, len(prompt) :, None])[:, 0].cpu()
 
 
-def _attention_kinds(lm: CausalLM) -> dict[str, int | None]:
-    """The window of each kind of attention layer (None: all positions). Raises `ModelError` for kinds without a plain cache."""
-    window = getattr(lm.text_config, "sliding_window", None)
-    kinds = set(getattr(lm.text_config, "layer_types", None) or ())
-    if not kinds:
-        return {"only": window}
-    if unknown := kinds - {"full_attention", "sliding_attention"}:
-        raise ModelError(f"{lm.name}: the local sampler has no cache for layers of kind {', '.join(sorted(unknown))}")
-    if kinds == {"full_attention"}:
-        return {"only": None}
-    return {"full_attention": None, "sliding_attention": window}
+@dataclass(slots=True)
+class _Row:
+    """One response in the making: which request and sample it is."""
+
+    request: int
+    sample: int
+
+
+@dataclass(slots=True)
+class _Prefix:
+    """A prefilled prompt: its last logits [V] and where its keys and values are: row `row` of `layers`."""
+
+    logits: Tensor
+    layers: list[tuple[Tensor, Tensor]]
+    row: int
 
 
 class _Decoding:
@@ -212,75 +141,71 @@ class _Decoding:
 
     def __init__(
         self,
-        sampler: LocalSampler,
+        lm: CausalLM,
         requests: Sequence[Request],
         decoding: SamplerConfig,
         seed: int,
         on_progress: Progress | None,
     ) -> None:
-        self.sampler, self.lm, self.requests, self.decoding = sampler, sampler.lm, requests, decoding
+        self.lm, self.requests, self.decoding = lm, requests, decoding
         self.seed, self.on_progress = seed, on_progress or (lambda responses, tokens: None)
-        self.device = self.lm.device
+        self.device = lm.device
         self.waiting = deque(_Row(r, s) for r, request in enumerate(requests) for s in range(request.num_samples))
         self.num_slots = min(decoding.batch_size, len(self.waiting))
-        self.cache = SlotCache()
-        self.prefixes: dict[int, tuple[Tensor, list[tuple[Tensor, Tensor]]]] = {}
-        self.rows: list[_Row | None] = []
-        self.stops = torch.tensor(sorted(self.lm.stop_ids), device=self.device)
+        longest = max((len(request.prompt_ids) for request in requests), default=0) + decoding.max_tokens + LOOKS_EVERY
+        self.cache = SlotCache(self.num_slots, longest, self.device, lm.autocast_dtype or lm.model.dtype)
+        self.decoder = make_decoder(lm, longest)
+        self.prefixes: dict[int, _Prefix] = {}
+        self.rows: list[_Row] = []  # slot by slot: live rows and those that stand still
+        self.stops = torch.tensor(sorted(lm.stop_ids), dtype=torch.long, device=self.device)
         self.results: list[list[Response | None]] = [[None] * request.num_samples for request in requests]
-        self.lengths = self._counters(self.num_slots)  # positions in the cache, prompt included
-        self.produced = self._counters(self.num_slots)
-        self.alive = self._counters(self.num_slots)  # 1 for a live slot, 0 for a dead one, which stands still
-        self.keys = self._counters(self.num_slots)
-        self.current = self._counters(self.num_slots)
-        self.tokens = self._counters(self.num_slots, decoding.max_tokens)
-        self.logprobs = torch.zeros(self.num_slots, decoding.max_tokens, device=self.device)
+        self.lengths = self._counters()  # positions in the cache, prompt included
+        self.produced = self._counters()
+        self.alive = self._counters()  # 1 for a live row; one that has ended stands still
+        self.keys = self._counters()
+        self.current = self._counters()
+        self.tokens = torch.empty(self.num_slots, decoding.max_tokens + 1, dtype=torch.long, device=self.device)
+        self.logprobs = torch.empty(self.num_slots, decoding.max_tokens + 1, device=self.device)
+        self.reached = np.zeros(self.num_slots, dtype=np.int64)  # on the host: what `lengths` is at most
+        self.numbers: Tensor | None = None  # uniforms of the coming steps [R, UNIFORM_STEPS]
+        self.num_used = 0
+        self.steps = _GraphedSteps(self._step) if self.device.type == "cuda" else None
+        self.looks_every = LOOKS_EVERY if self.device.type == "cuda" else 1
 
-    def _counters(self, *shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=torch.long, device=self.device)
+    def _counters(self) -> Tensor:
+        return torch.zeros(self.num_slots, dtype=torch.long, device=self.device)
 
     def run(self) -> list[list[Response]]:
         """Fill, step and empty slots until no row is left."""
-        while self.waiting or any(row is not None for row in self.rows):
-            if self._should_refill():
-                self._refill()
-            else:
-                self._step()
-            if self._num_dead() > DEAD_SHARE * len(self.rows) and not self.waiting:
-                self._compact()
+        self._refill()
+        while self.rows:
+            for _ in range(self.looks_every):
+                self._advance()
+            self._let_go()
         return [[response for response in row if response is not None] for row in self.results]
-
-    def _num_dead(self) -> int:
-        return sum(row is None for row in self.rows)
-
-    def _should_refill(self) -> bool:
-        """Waiting rows enter when an eighth of the slots is free (prefilling one at a time would cost a step each)."""
-        free = self.num_slots - len(self.rows) + self._num_dead()
-        return bool(self.waiting) and free >= min(max(1, self.num_slots // 8), len(self.waiting))
 
     # --- filling -----------------------------------------------------------------------------------------------------
 
     def _refill(self) -> None:
-        free = [slot for slot, row in enumerate(self.rows) if row is None]
-        free += range(len(self.rows), self.num_slots)
-        entering = [(slot, self.waiting.popleft()) for slot in free[: len(self.waiting)]]
-        self._prefill_new({row.request for _, row in entering})
-        self.rows += [None] * (max(slot for slot, _ in entering) + 1 - len(self.rows))
-        slots = torch.tensor([slot for slot, _ in entering], device=self.device)
-        for slot, row in entering:
-            self.rows[slot] = row
-        self._write_prefixes(entering)
-        logits = torch.stack([self.prefixes[row.request][0] for _, row in entering])
-        self.lengths[slots] = torch.tensor(
-            [len(self.requests[r.request].prompt_ids) for _, r in entering], device=self.device
-        )
-        self.produced[slots] = 0
-        self.alive[slots] = 1
-        keys = [self._row_key(row) for _, row in entering]
-        self.keys[slots] = torch.tensor(keys, dtype=torch.long, device=self.device)
-        self._accept(slots, logits)
+        """Waiting rows take the slots behind the live ones. Some may end with their first token."""
+        first = len(self.rows)
+        entering = [self.waiting.popleft() for _ in range(min(self.num_slots - first, len(self.waiting)))]
+        if not entering:
+            return
+        self.rows += entering
+        slots = torch.arange(first, len(self.rows), device=self.device)
+        self._prefill_new({row.request for row in entering})
+        self._write_prefixes(slots, entering)
+        lengths = [len(self.requests[row.request].prompt_ids) for row in entering]
+        self.lengths[slots] = torch.tensor(lengths, device=self.device)
+        self.reached[first : len(self.rows)] = lengths
+        self.produced[slots], self.alive[slots] = 0, 1
+        self.keys[slots] = torch.tensor([self._row_key(row) for row in entering], device=self.device)
+        logits = torch.stack([self.prefixes[row.request].logits for row in entering])
+        self._accept(slice(first, len(self.rows)), logits, uniforms(self.keys[slots], self.produced[slots]))
         still_needed = {row.request for row in self.waiting}
         self.prefixes = {request: prefix for request, prefix in self.prefixes.items() if request in still_needed}
+        self.numbers = None
 
     def _row_key(self, row: _Row) -> int:
         request = self.requests[row.request]
@@ -290,83 +215,139 @@ class _Decoding:
         new = sorted(wanted - self.prefixes.keys())
         if not new:
             return
-        logits, layers = self.sampler.prefill([self.requests[r].prompt_ids for r in new])
-        for i, request in enumerate(new):
-            length = len(self.requests[request].prompt_ids)
-            self.prefixes[request] = (
-                logits[i],
-                [(k[i : i + 1, :, :length], v[i : i + 1, :, :length]) for k, v in layers],
-            )
+        logits, layers = self._prefill([self.requests[request].prompt_ids for request in new])
+        for row, request in enumerate(new):
+            self.prefixes[request] = _Prefix(logits[row], layers, row)
 
-    def _write_prefixes(self, entering: list[tuple[int, _Row]]) -> None:
-        by_request: dict[int, list[int]] = {}
-        for slot, row in entering:
-            by_request.setdefault(row.request, []).append(slot)
-        longest = max(len(self.requests[r].prompt_ids) for r in by_request)
-        self.cache.reserve(self.num_slots, longest + CONTEXT_STEP, self.prefixes[next(iter(by_request))][1])
-        for request, targets in by_request.items():
-            for layer, (k, v) in enumerate(self.prefixes[request][1]):
-                self.cache.keys[layer][targets, :, : k.shape[2]] = k
-                self.cache.values[layer][targets, :, : v.shape[2]] = v
+    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Last logits [prompts, V] and each layer's keys and values [prompts, H, longest, D] of right-padded prompts."""
+        longest = max(map(len, prompts))
+        ids = torch.tensor([[*p, *[self.lm.pad_id] * (longest - len(p))] for p in prompts], device=self.device)
+        cache = DynamicCache()
+        hidden = self.lm.backbone(ids, past_key_values=cache, use_cache=True).last_hidden_state
+        last = torch.tensor([len(p) - 1 for p in prompts], device=ids.device)
+        logits = self.lm.head(hidden[torch.arange(len(prompts), device=ids.device), last])
+        held: list[Any] = cache.layers
+        return logits, [(layer.keys, layer.values) for layer in held]
+
+    def _write_prefixes(self, slots: Tensor, entering: Sequence[_Row]) -> None:
+        """Copy each row's prompt into its slot: rows of one prefill together."""
+        batches: dict[int, list[int]] = {}
+        for i, row in enumerate(entering):
+            batches.setdefault(id(self.prefixes[row.request].layers), []).append(i)
+        for members in batches.values():
+            prefixes = [self.prefixes[entering[i].request] for i in members]
+            rows = torch.tensor([prefix.row for prefix in prefixes], device=self.device)
+            lengths = [len(self.requests[entering[i].request].prompt_ids) for i in members]
+            targets = slots[torch.tensor(members, device=self.device)]
+            self.cache.write_prompts(targets, rows, prefixes[0].layers, torch.tensor(lengths, device=self.device))
 
     # --- stepping ----------------------------------------------------------------------------------------------------
 
-    def _step(self) -> None:
+    def _advance(self) -> None:
+        """One token for every live row."""
         live = len(self.rows)
-        slots, lengths = torch.arange(live, device=self.device), self.lengths[:live]
-        needed = int(lengths.max()) + 1
-        context = -(-needed // CONTEXT_STEP) * CONTEXT_STEP
-        self.cache.reserve(self.num_slots, context, list(zip(self.cache.keys, self.cache.values, strict=True)))
-        self.cache.slots, self.cache.positions, self.cache.context = slots, lengths, context
-        hidden = self.lm.backbone(
-            self.current[:live, None],
-            position_ids=lengths[:, None],
-            attention_mask=self.sampler.masks(lengths, context),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        self.lengths[:live] += self.alive[:live]
-        self._accept(slots, self.lm.head(hidden[:, 0]))
+        if self.steps is not None:
+            live = min(-(-live // ROUNDED_ROWS) * ROUNDED_ROWS, self.num_slots)
+        self.cache.plan_step(self.reached[:live])
+        if self.steps is None:
+            self._step(live)
+        else:
+            self.steps(live, tuple(self.cache.reads))
+        self.reached[: len(self.rows)] += 1
 
-    def _accept(self, slots: Tensor, logits: Tensor) -> None:
-        """Draw a token for each of `slots`, record it, and let finished rows leave."""
-        produced = self.produced[slots]
-        tokens, logprobs = draw_tokens(logits, uniforms(self.keys[slots], produced), self.decoding)
-        room = produced.clamp(max=self.decoding.max_tokens - 1)
-        self.tokens[slots, room] = tokens
-        self.logprobs[slots, room] = logprobs
+    def _step(self, live: int) -> None:
+        """Feed the current tokens and draw the next; touches the device only, so that a graph may replay it."""
+        positions = self.lengths[:live]
+        self.cache.begin_step(positions)
+        logits = self.decoder(self.current[:live], positions, self.cache)
+        positions += self.alive[:live]
+        self._accept(slice(0, live), logits, self._next_numbers(live))
+
+    def _next_numbers(self, live: int) -> Tensor:
+        """Uniforms [R] of this step. Hashed many steps ahead where that saves operations; live rows advance together."""
+        if self.steps is not None:
+            return uniforms(self.keys[:live], self.produced[:live])
+        if self.numbers is None or self.num_used == UNIFORM_STEPS:
+            ahead = self.produced[:live, None] + torch.arange(UNIFORM_STEPS, device=self.device)
+            self.numbers, self.num_used = uniforms(self.keys[:live, None], ahead), 0
+        self.num_used += 1
+        return self.numbers[:, self.num_used - 1]
+
+    def _accept(self, slots: slice, logits: Tensor, numbers: Tensor) -> None:
+        """Draw a token for each of `slots` and record it; rows that end stand still from here on."""
+        tokens, logprobs = draw_tokens(logits, numbers, self.decoding)
+        produced, alive = self.produced[slots], self.alive[slots]
+        self.tokens[slots].scatter_(1, produced[:, None], tokens[:, None])  # what has ended writes behind its end
+        self.logprobs[slots].scatter_(1, produced[:, None], logprobs[:, None])
         self.current[slots] = tokens
-        self.produced[slots] = produced + 1
-        has_ended = torch.isin(tokens, self.stops)
-        is_done = (has_ended | (produced + 1 >= self.decoding.max_tokens)) & (self.alive[slots] == 1)
-        if bool(is_done.any()):
-            self._release(slots[is_done].tolist(), has_ended[is_done].tolist())
+        produced += alive
+        alive *= ~((tokens[:, None] == self.stops).any(-1) | (produced >= self.decoding.max_tokens))
 
-    def _release(self, slots: list[int], has_ended: list[bool]) -> None:
-        for slot, ended in zip(slots, has_ended, strict=True):
-            row, length = self.rows[slot], int(self.produced[slot])
-            assert row is not None
-            ids = tuple(self.tokens[slot, :length].tolist())
+    # --- leaving -----------------------------------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
+        """Take up the responses of rows that have ended, once enough have; the others move together and waiting rows enter."""
+        live = len(self.rows)
+        num_ended = live - int(self.alive[:live].sum())
+        if num_ended < min(live, max(1, LEAVING_SHARE * live)):
+            return
+        is_alive = self.alive[:live].bool()
+        ended = (~is_alive).nonzero()[:, 0]
+        self._release(
+            ended.tolist(), self.tokens[ended].cpu(), self.logprobs[ended].cpu(), self.produced[ended].tolist()
+        )
+        self._close_ranks(is_alive.tolist())
+        self._refill()
+
+    def _release(self, slots: list[int], tokens: Tensor, logprobs: Tensor, lengths: list[int]) -> None:
+        for slot, ids, scores, length in zip(slots, tokens, logprobs, lengths, strict=True):
+            row, token_ids = self.rows[slot], tuple(ids[:length].tolist())
             self.results[row.request][row.sample] = Response(
-                token_ids=ids,
-                logprobs=tuple(self.logprobs[slot, :length].tolist()),
-                text=self.lm.decode(ids),
-                finish_reason=FinishReason.STOP if ended else FinishReason.LENGTH,
+                token_ids=token_ids,
+                logprobs=tuple(scores[:length].tolist()),
+                text=self.lm.decode(token_ids),
+                finish_reason=FinishReason.STOP if token_ids[-1] in self.lm.stop_ids else FinishReason.LENGTH,
             )
-            self.rows[slot] = None
-            self.lengths[slot] = self.alive[slot] = 0
             self.on_progress(1, length)
 
-    def _compact(self) -> None:
-        """Move live rows from the back into dead slots at the front."""
-        live = sum(row is not None for row in self.rows)
-        dead = [slot for slot, row in enumerate(self.rows[:live]) if row is None]
-        moved = [slot for slot, row in enumerate(self.rows) if row is not None and slot >= live]
-        if dead:
-            target, source = torch.tensor(dead, device=self.device), torch.tensor(moved, device=self.device)
-            self.cache.move(target, source, int(self.lengths[source].max()))
+    def _close_ranks(self, is_alive: list[bool]) -> None:
+        """Move live rows from the back into the places of those that left."""
+        live = sum(is_alive)
+        free = [slot for slot in range(live) if not is_alive[slot]]
+        moved = [slot for slot in range(live, len(is_alive)) if is_alive[slot]]
+        if free:
+            target, source = torch.tensor(free, device=self.device), torch.tensor(moved, device=self.device)
+            self.cache.move(target, source, int(self.reached[moved].max()))
             for held in (self.lengths, self.produced, self.alive, self.keys, self.current, self.tokens, self.logprobs):
                 held[target] = held[source]
-            for t, s in zip(dead, moved, strict=True):
-                self.rows[t] = self.rows[s]
+            self.reached[free] = self.reached[moved]
+            for to, origin in zip(free, moved, strict=True):
+                self.rows[to] = self.rows[origin]
         self.rows = self.rows[:live]
+        self.alive[live:], self.reached[live:] = 0, 0
+        self.numbers = None
+
+
+class _GraphedSteps:
+    """Steps captured as CUDA graphs, one for each (rows, pages read). A bucket's first step runs as it is, which warms up what
+    must not happen in a capture; its second is captured; all further ones are replayed."""
+
+    def __init__(self, step: Callable[[int], None]) -> None:
+        self.step, self.memory = step, torch.cuda.graph_pool_handle()
+        self.graphs: dict[tuple[int, tuple[tuple[int, int], ...]], torch.cuda.CUDAGraph | None] = {}
+
+    def __call__(self, live: int, reads: tuple[tuple[int, int], ...]) -> None:
+        """One step of `live` rows."""
+        bucket = (live, reads)
+        if bucket not in self.graphs:
+            self.graphs[bucket] = None
+            self.step(live)
+            return
+        graph = self.graphs[bucket]
+        if graph is None:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self.memory):  # captures without running
+                self.step(live)
+            self.graphs[bucket] = graph
+        graph.replay()

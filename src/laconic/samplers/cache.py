@@ -1,0 +1,259 @@
+"""Keys and values of rows of different length, in pages.
+
+1. Every row owns a slot. Page `j` of a layer holds positions `jP` to `(j+1)P - 1` of all slots, one block of memory.
+2. A step writes one position a row, at the row's own place, and attends over what the row has: page `j` is read only for the
+   slots up to the last one that reaches it, and the last page only as far as the longest row. So a step costs what its live rows
+   hold, not what they may come to hold.
+3. On a CPU in float32 pages are short and attention is two batched products a page. Elsewhere one page takes everything and
+   PyTorch's fused attention reads it.
+
+Hugging Face models reach `attend` through the attention function `ATTENTION`, which this module registers: their masks are never
+built, grouped queries are never repeated, windows and soft caps are applied here.
+
+Legend: `S` slots, `R` live rows (slots 0 to R-1), `Q` query heads, `H` key-value heads, `P` positions a page, `D` head size, `C`
+positions read.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface
+from transformers.cache_utils import Cache
+
+from laconic.errors import ModelError
+
+ATTENTION = "laconic_slots"
+PAGE_TOKENS = 64
+PAGED_WIDTH, FUSED_WIDTH = 8, 256  # the last page is read in multiples of this many positions
+GROWTH = 1.5
+MASKED = float("-inf")
+
+_active: ContextVar["SlotCache"] = ContextVar("laconic_slot_cache")
+
+
+class SlotCache(Cache):
+    """The cache of one call of `sample`; `begin_step` says where the step's tokens go, `attend` does the rest."""
+
+    def __init__(self, num_slots: int, max_positions: int, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(layers=[])
+        self.num_slots, self.device, self.dtype = num_slots, device, dtype
+        self.is_paged = device.type == "cpu" and dtype == torch.float32
+        self.width_step = PAGED_WIDTH if self.is_paged else FUSED_WIDTH
+        self.page_tokens = PAGE_TOKENS if self.is_paged else _rounded_up(max_positions, self.width_step)
+        self.num_pages = 0
+        self.pools: list[Tensor] = []  # a layer's [2 (keys, values), pages, S, H, P, D]
+        self.bias = torch.zeros(num_slots, 0, device=device)  # 0 where a row may look, -inf elsewhere
+        self.scores: dict[
+            int, Tensor
+        ] = {}  # scratch [S, Q, all positions] by number of query heads; always finite or -inf
+        self.positions = torch.zeros(0, dtype=torch.long, device=device)
+        self.slots = torch.arange(num_slots, device=device)
+        self.reads: list[tuple[int, int]] = []  # (rows, width) of each page that the step reads
+        self._places: dict[int, Tensor] = {}
+        self._biases: dict[int | None, Tensor] = {}
+
+    # --- room --------------------------------------------------------------------------------------------------------
+
+    def reserve(self, positions: int, shapes: Sequence[tuple[int, int]]) -> None:
+        """Room for `positions` positions a row; `shapes` are the layers' (H, D). What is held is kept."""
+        wanted = -(-positions // self.page_tokens)
+        if wanted <= self.num_pages:
+            return
+        assert self.is_paged or wanted == 1, "the single page holds whatever a row may come to hold"
+        wanted = max(wanted, int(self.num_pages * GROWTH))
+        for layer, (heads, size) in enumerate(shapes):
+            shape = (2, wanted, self.num_slots, heads, self.page_tokens, size)
+            pool = torch.zeros(shape, dtype=self.dtype, device=self.device)
+            if layer < len(self.pools):
+                pool[:, : self.num_pages] = self.pools[layer]
+                self.pools[layer] = pool
+            else:
+                self.pools.append(pool)
+        bias = torch.full((self.num_slots, wanted * self.page_tokens), MASKED, device=self.device)
+        bias[:, : self.bias.shape[1]] = self.bias
+        self.bias, self.num_pages = bias, wanted
+        self.scores.clear()
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(H, D) of each layer that is held."""
+        return [(pool.shape[3], pool.shape[5]) for pool in self.pools]
+
+    def write_prompts(
+        self, slots: Tensor, rows: Tensor, layers: Sequence[tuple[Tensor, Tensor]], lengths: Tensor
+    ) -> None:
+        """Put prompts into `slots` [N]: row `rows[i]` of each layer's keys and values [prompts, H, longest, D], of which the
+        first `lengths[i]` positions count."""
+        longest = layers[0][0].shape[2]
+        self.reserve(longest, [(keys.shape[1], keys.shape[3]) for keys, _ in layers])
+        for pool, states in zip(self.pools, layers, strict=True):
+            for kind, source in enumerate(states):
+                for page, start in enumerate(range(0, longest, self.page_tokens)):
+                    piece = source[:, :, start : start + self.page_tokens]
+                    pool[kind, page, slots, :, : piece.shape[2]] = piece[rows].to(self.dtype)
+        columns = torch.arange(self.bias.shape[1], device=self.device)
+        self.bias[slots] = torch.zeros_like(self.bias[slots]).masked_fill_(columns >= lengths[:, None], MASKED)
+
+    def move(self, target: Tensor, source: Tensor, positions: int) -> None:
+        """Copy the first `positions` positions of slots `source` to slots `target`."""
+        pages = -(-positions // self.page_tokens)
+        for pool in self.pools:
+            pool[:, :pages, target] = pool[:, :pages, source]
+        self.bias[target] = self.bias[source]
+
+    # --- a step ------------------------------------------------------------------------------------------------------
+
+    def plan_step(self, lengths: "np.ndarray[Any, Any]") -> None:
+        """Make room for a step of rows that hold at most `lengths` [R] positions, and settle which pages it reads."""
+        longest = int(lengths.max()) + 1
+        self.reserve(longest, self.shapes)
+        self.reads = list(self._plan_reads(lengths, longest))
+
+    def begin_step(self, positions: Tensor) -> None:
+        """The step that was planned feeds one token a live row, at `positions` [R]."""
+        self.positions = positions.clone()
+        self.bias[self.slots[: len(positions)], positions] = 0.0
+        self._places.clear()
+        self._biases.clear()
+
+    def _plan_reads(self, lengths: "np.ndarray[Any, Any]", longest: int) -> Iterator[tuple[int, int]]:
+        pages = lengths // self.page_tokens
+        for page in range(-(-longest // self.page_tokens)):
+            rows = len(lengths) if page == 0 else int(np.flatnonzero(pages >= page)[-1]) + 1
+            yield rows, min(_rounded_up(longest - page * self.page_tokens, self.width_step), self.page_tokens)
+
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, scaling: float, window: int | None, softcap: float | None
+    ) -> Tensor:
+        """Write keys and values [R, H, D] at the rows' positions; attention of queries [R, Q, D] over what the rows hold now,
+        [R, Q, D]."""
+        pool = self.pools[layer]
+        flat, places = pool.view(2, -1, pool.shape[-1]), self._place(pool)
+        flat[0].index_put_((places,), k.reshape(-1, k.shape[-1]).to(self.dtype))
+        flat[1].index_put_((places,), v.reshape(-1, v.shape[-1]).to(self.dtype))
+        q = q.to(self.dtype)
+        if not self.is_paged and softcap is None:
+            return self._attend_fused(pool, q, scaling, window)
+        return self._attend_pages(pool, q * scaling, window, softcap)
+
+    def _attend_fused(self, pool: Tensor, q: Tensor, scaling: float, window: int | None) -> Tensor:
+        ((rows, width),) = self.reads
+        keys, values = (pool[kind, 0, :rows, :, :width] for kind in (0, 1))
+        mask = self._bias(window, width).to(self.dtype)[:, None, None]
+        grouped = q.reshape(
+            rows, pool.shape[3], -1, q.shape[-1]
+        )  # the queries of one key-value head are rows of one product
+        return functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling).view(
+            q.shape
+        )
+
+    def _attend_pages(self, pool: Tensor, q: Tensor, window: int | None, softcap: float | None) -> Tensor:
+        rows, num_queries, size = q.shape
+        heads = pool.shape[3]
+        q = q.reshape(rows * heads, num_queries // heads, size)
+        width = self._width()
+        scores = self._scratch(num_queries)[:rows, :, :width]
+        by_head = scores.view(rows * heads, num_queries // heads, width)
+        spans = [page * self.page_tokens for page in range(len(self.reads))]
+        for page, ((n, w), start) in enumerate(zip(self.reads, spans, strict=True)):
+            keys = pool[0, page, :n].view(n * heads, self.page_tokens, size)[:, :w]
+            # a product into a strided place is ten times slower than a product and a copy
+            by_head[: n * heads, :, start : start + w] = torch.bmm(q[: n * heads], keys.transpose(1, 2))
+        if softcap is not None:
+            scores = (scores / softcap).tanh_().mul_(softcap)
+        weights = (scores + self._bias(window, width)[:, None]).softmax(-1, dtype=torch.float32).to(self.dtype)
+        weights = weights.view(rows * heads, num_queries // heads, width)
+        out = None
+        for page, ((n, w), start) in enumerate(zip(self.reads, spans, strict=True)):
+            values = pool[1, page, :n].view(n * heads, self.page_tokens, size)[:, :w]
+            part = weights[: n * heads, :, start : start + w]
+            if out is None:
+                out = torch.bmm(part, values)
+            else:
+                out[: n * heads].baddbmm_(part, values)
+        assert out is not None
+        return out.view(rows, num_queries, size)
+
+    def _width(self) -> int:
+        return (len(self.reads) - 1) * self.page_tokens + self.reads[-1][1]
+
+    def _scratch(self, num_queries: int) -> Tensor:
+        if num_queries not in self.scores:
+            shape = (self.num_slots, num_queries, self.bias.shape[1])
+            self.scores[num_queries] = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        return self.scores[num_queries]
+
+    def _place(self, pool: Tensor) -> Tensor:
+        """Where in [pages * S * H * P, D] the step's positions lie, [R * H]; the same for all layers of one shape."""
+        heads = pool.shape[3]
+        if heads not in self._places:
+            page, offset = self.positions // self.page_tokens, self.positions % self.page_tokens
+            first = (page * self.num_slots + self.slots[: len(self.positions)]) * heads
+            by_head = (first[:, None] + torch.arange(heads, device=self.device)) * self.page_tokens + offset[:, None]
+            self._places[heads] = by_head.flatten()
+        return self._places[heads]
+
+    def _bias(self, window: int | None, width: int) -> Tensor:
+        """What is added to the scores, [R, C]: -inf outside a row's own tokens and, with a window, before its last `window`."""
+        if window not in self._biases:
+            bias = self.bias[: len(self.positions), :width]
+            if window is not None:
+                columns = torch.arange(width, device=self.device)
+                bias = bias.masked_fill(columns <= self.positions[:, None] - window, MASKED)
+            self._biases[window] = bias
+        return self._biases[window]
+
+    # --- Hugging Face's side -----------------------------------------------------------------------------------------
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The step's own keys and values, as they came: `attend` writes them."""
+        return key_states, value_states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Positions that are read."""
+        return self._width() if self.reads else 0
+
+    @contextlib.contextmanager
+    def attached(self, config: Any) -> Iterator[None]:
+        """While open, a Hugging Face model with this config attends through this cache."""
+        before = config._attn_implementation
+        token = _active.set(self)
+        config._attn_implementation = ATTENTION
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+            _active.reset(token)
+
+
+def _rounded_up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """The attention function of a step: query [R, Q, 1, D], key and value [R, H, 1, D] -> [R, 1, Q, D]."""
+    if kwargs.get("s_aux") is not None:
+        raise ModelError(f"{type(module).__name__}: the local sampler does not know attention sinks")
+    out = _active.get().attend(
+        module.layer_idx,
+        query[:, :, 0],
+        key[:, :, 0],
+        value[:, :, 0],
+        scaling=kwargs.get("scaling") or query.shape[-1] ** -0.5,
+        window=kwargs.get("sliding_window"),
+        softcap=kwargs.get("softcap"),
+    )
+    return out[:, None], None
+
+
+AttentionInterface.register(ATTENTION, _attention)

@@ -1,0 +1,184 @@
+"""One step of decoding: a token and a position a row in, logits out, keys and values left in a `SlotCache`.
+
+Two ways to the same numbers:
+
+1. `TransformersDecoder` runs the model's own modules. It serves every architecture whose attention goes through
+   transformers' attention functions, adapters included.
+2. `FusedDecoder` runs the layers of the Llama family (Llama, Mistral, Qwen2, Qwen3: one layer, with or without biases and norms
+   on queries and keys) in a third of the operations: one product for queries, keys and values, one for gate and up,
+   rotations read from a table. A small model's step is bound by its number of operations, not by arithmetic.
+
+`make_decoder` picks: fused for small models of that family, since it holds a second copy of most weights. The sampler checks
+either one against the model's own forward pass before it is first used.
+
+Legend: `R` live rows, `Q`, `H` query and key-value heads, `D` head size, `E` hidden size, `V` vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from laconic.models import CausalLM
+from laconic.samplers.cache import SlotCache
+
+FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})
+ONEDNN_ROWS = 32
+FUSED_BYTES = 2**28  # models with more weights are bound by arithmetic
+CHANGING_ROTATIONS = frozenset({"dynamic", "longrope"})  # their angles depend on the length of the sequence
+
+
+class Decoder(Protocol):
+    """One step."""
+
+    def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
+        """Logits [R, V] in float32 after feeding `tokens` [R] at `positions` [R]; `cache.begin_step` has been called."""
+        ...
+
+
+class TransformersDecoder:
+    """The model's own modules, attending through the cache."""
+
+    def __init__(self, lm: CausalLM) -> None:
+        self.lm = lm
+
+    def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
+        """Logits [R, V]."""
+        with cache.attached(self.lm.text_config):
+            hidden = self.lm.backbone(
+                tokens[:, None], position_ids=positions[:, None], past_key_values=cache, use_cache=True
+            ).last_hidden_state
+        return self.lm.head(hidden[:, 0])
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [R, in] times weight [out, in], transposed, plus bias.
+
+    PyTorch gives float32 products on a CPU to MKL, which on processors of other makers than its own uses half their width;
+    oneDNN, which PyTorch's compiler calls through the operator below, uses all of it. For few rows its start costs more.
+    """
+    if len(x) < ONEDNN_ROWS or x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return functional.linear(x, weight, bias)
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer's weights as a step reads them; `qk_norm` [Q + H, D] where there is one."""
+
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    out: Tensor
+    out_bias: Tensor | None
+    gate_up: Tensor
+    down: Tensor
+    attention_norm: Tensor
+    mlp_norm: Tensor
+    qk_norm: Tensor | None
+    window: int | None
+
+
+class FusedDecoder:
+    """The layers of the Llama family in few operations."""
+
+    def __init__(self, lm: CausalLM, num_positions: int) -> None:
+        body: Any = getattr(lm.model, lm.model.base_model_prefix)
+        attention = body.layers[0].self_attn
+        self.lm, self.head_dim, self.scaling = lm, attention.head_dim, attention.scaling
+        self.num_queries = attention.q_proj.out_features // self.head_dim
+        self.num_heads = attention.k_proj.out_features // self.head_dim
+        self.embedding, self.final_norm = body.embed_tokens.weight, body.norm.weight
+        self.eps: float = body.norm.variance_epsilon
+        self.layers = [_fused_layer(layer, self.num_queries, self.num_heads) for layer in body.layers]
+        positions = torch.arange(num_positions, device=lm.device)
+        cos, sin = body.rotary_emb(self.embedding[:1], positions[None])
+        half = self.head_dim // 2
+        self.cos = cos[0, :, None].contiguous()
+        self.sin = torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], dim=-1)
+
+    def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
+        """Logits [R, V]."""
+        cos, sin = self.cos[positions], self.sin[positions]
+        x = self.embedding[tokens]
+        for index, layer in enumerate(self.layers):
+            x = self._layer(x, index, layer, cos, sin, cache)
+        return self.lm.head(self._norm(x, self.final_norm))
+
+    def _layer(self, x: Tensor, index: int, layer: _Layer, cos: Tensor, sin: Tensor, cache: SlotCache) -> Tensor:
+        rows, rotated = len(x), self.num_queries + self.num_heads
+        qkv = product(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias).view(rows, -1, self.head_dim)
+        qk, v = qkv[:, :rotated], qkv[:, rotated:]
+        if layer.qk_norm is not None:
+            qk = functional.rms_norm(qk, (self.head_dim,), None, self.eps) * layer.qk_norm
+        qk = torch.addcmul(qk * cos, qk.roll(self.head_dim // 2, -1), sin)
+        attended = cache.attend(
+            index,
+            qk[:, : self.num_queries],
+            qk[:, self.num_queries :],
+            v,
+            scaling=self.scaling,
+            window=layer.window,
+            softcap=None,
+        ).reshape(rows, -1)
+        x = product(attended, layer.out, layer.out_bias).add_(x)
+        gate, up = product(self._norm(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
+        return product(functional.silu(gate).mul_(up), layer.down).add_(x)
+
+    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.rms_norm(x, (x.shape[-1],), weight, self.eps)
+
+
+def _fused_layer(layer: Any, num_queries: int, num_heads: int) -> _Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
+    biases = [linear.bias for linear in inputs]
+    norms = None
+    if hasattr(attention, "q_norm"):
+        norms = torch.cat([
+            attention.q_norm.weight.expand(num_queries, -1),
+            attention.k_norm.weight.expand(num_heads, -1),
+        ])  # fmt: skip
+    return _Layer(
+        qkv=torch.cat([linear.weight for linear in inputs]),
+        qkv_bias=None if biases[0] is None else torch.cat(biases),
+        out=attention.o_proj.weight,
+        out_bias=attention.o_proj.bias,
+        gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
+        down=mlp.down_proj.weight,
+        attention_norm=layer.input_layernorm.weight,
+        mlp_norm=layer.post_attention_layernorm.weight,
+        qk_norm=norms,
+        window=_window(attention),
+    )
+
+
+def _window(attention: Any) -> int | None:
+    """The layer's own sliding window; Mistral's layers keep it in the config alone."""
+    if hasattr(attention, "sliding_window"):
+        window: int | None = attention.sliding_window
+        return window
+    return getattr(attention.config, "sliding_window", None)
+
+
+def can_fuse(lm: CausalLM) -> bool:
+    """Whether `FusedDecoder` serves this model: a small one of the Llama family, plain float32 weights, rotations that depend on
+    nothing but the position."""
+    body: Any = getattr(lm.model, lm.model.base_model_prefix)
+    layers = getattr(body, "layers", None)
+    if not layers or type(layers[0]).__name__ not in FUSED_LAYERS or lm.autocast_dtype is not None:
+        return False
+    linears = [m for m in layers.modules() if isinstance(m, nn.Linear)]
+    is_plain = all(type(m) is nn.Linear for m in linears) and len(linears) == 7 * len(layers)
+    if not is_plain or layers[0].mlp.gate_proj.bias is not None or lm.text_config.hidden_act != "silu":
+        return False
+    rotation = (getattr(lm.text_config, "rope_parameters", None) or {}).get("rope_type", "default")
+    num_bytes = sum(p.numel() * p.element_size() for p in lm.model.parameters())
+    return rotation not in CHANGING_ROTATIONS and num_bytes <= FUSED_BYTES
+
+
+def make_decoder(lm: CausalLM, num_positions: int) -> Decoder:
+    """The faster decoder that serves `lm` as it is now, for positions below `num_positions`."""
+    return FusedDecoder(lm, num_positions) if can_fuse(lm) else TransformersDecoder(lm)

@@ -31,7 +31,6 @@ from laconic.errors import ModelError
 ATTENTION = "laconic_slots"
 PAGE_TOKENS = 64
 PAGED_WIDTH, FUSED_WIDTH = 8, 256  # the last page is read in multiples of this many positions
-GROWTH = 1.5
 MASKED = float("-inf")
 
 _active: ContextVar["SlotCache"] = ContextVar("laconic_slot_cache")
@@ -46,12 +45,11 @@ class SlotCache(Cache):
         self.is_paged = device.type == "cpu" and dtype == torch.float32
         self.width_step = PAGED_WIDTH if self.is_paged else FUSED_WIDTH
         self.page_tokens = PAGE_TOKENS if self.is_paged else _rounded_up(max_positions, self.width_step)
-        self.num_pages = 0
+        self.num_pages = -(-max_positions // self.page_tokens)
         self.pools: list[Tensor] = []  # a layer's [2 (keys, values), pages, S, H, P, D]
-        self.bias = torch.zeros(num_slots, 0, device=device)  # 0 where a row may look, -inf elsewhere
-        self.scores: dict[
-            int, Tensor
-        ] = {}  # scratch [S, Q, all positions] by number of query heads; always finite or -inf
+        places = self.num_pages * self.page_tokens
+        self.bias = torch.full((num_slots, places), MASKED, device=device)  # 0 where a row may look, -inf elsewhere
+        self.scores: dict[int, Tensor] = {}  # by number of query heads: scratch [S, Q, places], always finite
         self.positions = torch.zeros(0, dtype=torch.long, device=device)
         self.slots = torch.arange(num_slots, device=device)
         self.reads: list[tuple[int, int]] = []  # (rows, width) of each page that the step reads
@@ -60,30 +58,16 @@ class SlotCache(Cache):
 
     # --- room --------------------------------------------------------------------------------------------------------
 
-    def reserve(self, positions: int, shapes: Sequence[tuple[int, int]]) -> None:
-        """Room for `positions` positions a row; `shapes` are the layers' (H, D). What is held is kept."""
-        wanted = -(-positions // self.page_tokens)
-        if wanted <= self.num_pages:
-            return
-        assert self.is_paged or wanted == 1, "the single page holds whatever a row may come to hold"
-        wanted = max(wanted, int(self.num_pages * GROWTH))
-        for layer, (heads, size) in enumerate(shapes):
-            shape = (2, wanted, self.num_slots, heads, self.page_tokens, size)
-            pool = torch.zeros(shape, dtype=self.dtype, device=self.device)
-            if layer < len(self.pools):
-                pool[:, : self.num_pages] = self.pools[layer]
-                self.pools[layer] = pool
-            else:
-                self.pools.append(pool)
-        bias = torch.full((self.num_slots, wanted * self.page_tokens), MASKED, device=self.device)
-        bias[:, : self.bias.shape[1]] = self.bias
-        self.bias, self.num_pages = bias, wanted
-        self.scores.clear()
+    def _allocate(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """All the room that rows may come to need, (H, D) by layer. On a CPU memory is taken only where it is written."""
+        self.pools = [
+            self._zeros(2, self.num_pages, self.num_slots, heads, self.page_tokens, size) for heads, size in shapes
+        ]
 
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """(H, D) of each layer that is held."""
-        return [(pool.shape[3], pool.shape[5]) for pool in self.pools]
+    def _zeros(self, *shape: int) -> Tensor:
+        if self.is_paged:
+            return torch.from_numpy(np.zeros(shape, np.float32))  # zeroed by the system at the first touch
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
     def write_prompts(
         self, slots: Tensor, rows: Tensor, layers: Sequence[tuple[Tensor, Tensor]], lengths: Tensor
@@ -91,7 +75,8 @@ class SlotCache(Cache):
         """Put prompts into `slots` [N]: row `rows[i]` of each layer's keys and values [prompts, H, longest, D], of which the
         first `lengths[i]` positions count."""
         longest = layers[0][0].shape[2]
-        self.reserve(longest, [(keys.shape[1], keys.shape[3]) for keys, _ in layers])
+        if not self.pools:
+            self._allocate([(keys.shape[1], keys.shape[3]) for keys, _ in layers])
         for pool, states in zip(self.pools, layers, strict=True):
             for kind, source in enumerate(states):
                 for page, start in enumerate(range(0, longest, self.page_tokens)):
@@ -110,9 +95,8 @@ class SlotCache(Cache):
     # --- a step ------------------------------------------------------------------------------------------------------
 
     def plan_step(self, lengths: "np.ndarray[Any, Any]") -> None:
-        """Make room for a step of rows that hold at most `lengths` [R] positions, and settle which pages it reads."""
+        """Settle which pages a step of rows that hold at most `lengths` [R] positions reads."""
         longest = int(lengths.max()) + 1
-        self.reserve(longest, self.shapes)
         self.reads = list(self._plan_reads(lengths, longest))
 
     def begin_step(self, positions: Tensor) -> None:
@@ -185,8 +169,7 @@ class SlotCache(Cache):
 
     def _scratch(self, num_queries: int) -> Tensor:
         if num_queries not in self.scores:
-            shape = (self.num_slots, num_queries, self.bias.shape[1])
-            self.scores[num_queries] = torch.zeros(shape, dtype=self.dtype, device=self.device)
+            self.scores[num_queries] = self._zeros(self.num_slots, num_queries, self.bias.shape[1])
         return self.scores[num_queries]
 
     def _place(self, pool: Tensor) -> Tensor:

@@ -81,16 +81,32 @@ def test_micro_batches_hold_each_row_once_within_the_budget(lengths: list[tuple[
 
 
 def test_micro_batches_are_sorted_by_length() -> None:
-    """Sizes 5, 20, 6, 19 under a budget of 40: (20, 19) is 40 tokens with padding, (6, 5) is 12, not (5, 20), (6, 19)."""
-    batch = batch_of([(2, 3), (10, 10), (3, 3), (10, 9)])
+    """Sizes 10, 20, 11, 19 under a budget of 40: (20, 19) is 40 tokens with padding, (11, 10) is 22, not (10, 20), (11, 19)."""
+    batch = batch_of([(5, 5), (10, 10), (5, 6), (10, 9)])
     cuts = micro_batches(batch, range(4), 40, CPU)
     assert [cut.rows.tolist() for cut in cuts] == [[1, 3], [2, 0]]
-    assert [cut.input_ids.numel() for cut in cuts] == [40, 12]
+    assert [cut.input_ids.numel() for cut in cuts] == [40, 22]
+
+
+def test_a_row_never_travels_with_one_much_longer() -> None:
+    """Sizes 20, 18, 17: 18 is nine tenths of 20 and goes with it, 17 is less and goes alone."""
+    cuts = micro_batches(batch_of([(5, 15), (5, 13), (5, 12)]), range(3), 10_000, CPU)
+    assert [cut.rows.tolist() for cut in cuts] == [[0, 1], [2]]
+
+
+def test_padding_is_under_a_twentieth_on_natural_lengths() -> None:
+    """256 responses of exponential length, mean 90, at most 320, prompts of 16: what the embedded reasoner's look like."""
+    lengths = (
+        torch.distributions.Exponential(1 / 90.0).icdf((torch.arange(256) + 0.5) / 256).clamp(8, 320).int().tolist()
+    )
+    batch = batch_of([(16, length) for length in lengths])
+    fed = sum(cut.input_ids.numel() for cut in micro_batches(batch, range(256), 16_384, CPU))
+    assert sum(16 + length for length in lengths) / fed > 0.95
 
 
 def test_predictors_point_at_the_token_before_each_response_token() -> None:
     """The state at `predictors[t]` has read the prompt and t response tokens; `final` has read them all."""
-    batch = batch_of([(3, 4), (1, 1), (5, 2)])
+    batch = batch_of([(6, 4), (8, 1), (7, 2)])
     (cut,) = micro_batches(batch, range(3), 10_000, CPU)
     for i, row in enumerate(cut.rows.tolist()):
         sequence = [*batch.prompts[row], *batch.response_ids[row, : int(batch.lengths[row])].tolist()]
@@ -104,7 +120,7 @@ def test_predictors_point_at_the_token_before_each_response_token() -> None:
 
 def test_only_the_asked_for_rows_travel() -> None:
     """An update of rows 2 and 0 sees no other."""
-    batch = batch_of([(2, 3), (2, 30), (2, 5)])
+    batch = batch_of([(20, 3), (2, 30), (20, 5)])
     (cut,) = micro_batches(batch, [2, 0], 10_000, CPU)
     assert cut.rows.tolist() == [2, 0]
     assert cut.mask.shape == (2, 5)

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from laconic import batching
 from laconic import models as models_module
 from laconic.batching import MicroBatch, collate, micro_batches
 from laconic.config import LoraConfig, PolicyConfig
@@ -32,7 +33,9 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def ragged() -> MicroBatch:
     """The ragged step in one micro-batch: prompts of 1 to 9 tokens, responses of 1 to 12, sequences beyond the window of 8."""
     batch = collate(oracles.ragged_groups(), truncated="penalise")
-    (micro,) = micro_batches(batch, range(batch.num_rows), 10_000, torch.device("cpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "MIN_FILL", 0.0)
+        (micro,) = micro_batches(batch, range(batch.num_rows), 10_000, torch.device("cpu"))
     return micro
 
 

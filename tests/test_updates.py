@@ -304,3 +304,18 @@ def test_gradients_are_clipped_by_global_norm_and_reported_as_they_were() -> Non
     assert reported[0] == pytest.approx(reported[1], rel=1e-6)
     assert reported[0] > 1e-2
     assert moved[1] < 0.1 * moved[0]
+
+
+def test_recomputed_activations_change_no_gradient_of_a_lora_critic() -> None:
+    """The critic's forward pass is made again in the backward pass, and with the critic's adapter then too."""
+    phase, gradients = oracles.make_phase(algorithm={"critic": "lora", "kl_coef": 0.1}), []
+    for is_on in (False, True):
+        policy, _ = begin(phase, LORA.model_copy(update={"gradient_checkpointing": is_on}))
+        generator = torch.Generator().manual_seed(2)
+        for parameter in (policy.policy_parameters() | policy.critic_parameters()).values():
+            parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+        gradients.append(oracles.update_gradients(policy, phase, *experienced(policy, phase)))
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert plain.keys() == recomputed.keys() and len(plain) > 1
+        for name, gradient in plain.items():
+            assert torch.allclose(gradient, recomputed[name], rtol=1e-4, atol=1e-6), name

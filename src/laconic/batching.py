@@ -20,6 +20,7 @@ from laconic.rng import stream
 from laconic.types import Grade, Group
 
 PAD = 0  # never read: padding is outside every mask and to the right of every token
+MIN_FILL = 0.9  # so under a tenth of any row is padding, and about a twentieth of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,15 @@ def micro_batches(
 ) -> list[MicroBatch]:
     """`rows` of `batch`, longest first, in micro-batches of at most `token_budget` tokens, padding included.
 
-    A row longer than the budget makes a micro-batch of its own.
+    The shortest row of a micro-batch is at least `MIN_FILL` of its longest. A row longer than the budget makes a micro-batch of its own.
     """
-    sizes = {row: len(batch.prompts[row]) + int(batch.lengths[row]) for row in rows}
+    lengths = batch.lengths.tolist()
+    sizes = {row: len(batch.prompts[row]) + lengths[row] for row in rows}
     ordered = sorted(rows, key=lambda row: (-sizes[row], row))
     cuts: list[list[int]] = []
     for row in ordered:
-        if not cuts or (len(cuts[-1]) + 1) * sizes[cuts[-1][0]] > token_budget:
+        longest = sizes[cuts[-1][0]] if cuts else 0
+        if not cuts or (len(cuts[-1]) + 1) * longest > token_budget or sizes[row] < MIN_FILL * longest:
             cuts.append([])
         cuts[-1].append(row)
     return [_micro_batch(batch, cut, device) for cut in cuts]

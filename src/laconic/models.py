@@ -34,6 +34,7 @@ from transformers import (
 from laconic.config import PolicyConfig
 from laconic.errors import ModelError
 from laconic.losses import entropy as entropy_of
+from laconic.products import fast_products
 
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny" / "checkpoint"
@@ -88,12 +89,14 @@ class CausalLM:
 
         Rows are padded on the right, so causal attention alone keeps padding out and no mask is needed.
         """
-        return getattr(self.model, self.model.base_model_prefix)(input_ids=input_ids, **kwargs)
+        with fast_products(self.device):
+            return getattr(self.model, self.model.base_model_prefix)(input_ids=input_ids, **kwargs)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] in float32 of hidden states [..., D], with the architecture's scaling and soft cap."""
         embeddings: nn.Module = self.model.get_output_embeddings()
-        logits: Tensor = embeddings(hidden).float()
+        with fast_products(hidden.device):
+            logits: Tensor = embeddings(hidden).float()
         if scale := getattr(self.text_config, "logit_scale", None):
             logits = logits * scale
         if scaling := getattr(self.text_config, "logits_scaling", None):

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from laconic.config import LoraConfig, PolicyConfig
 from laconic.errors import ModelError
 from laconic.models import CausalLM, quiet, score_tokens
+from laconic.products import fast_products
 
 POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "reference"
 
@@ -36,6 +37,7 @@ class Policy:
         self.critic: nn.Module | None = None
         self.value_head: nn.Linear | None = None
         self.reference: nn.Module | None = None
+        self.active_adapter = POLICY_ADAPTER
         if config.gradient_checkpointing:
             lm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
@@ -122,14 +124,27 @@ class Policy:
     @contextlib.contextmanager
     def _adapter(self, name: str) -> Iterator[None]:
         """The shared base with adapter `name` active; gradients stay as they were set."""
+        before = self.active_adapter
+        if name == before:
+            yield
+            return
         learns = {key: p.requires_grad for key, p in self.peft.named_parameters()}
-        self.peft.base_model.set_adapter(name)
-        self._restore(learns)
         try:
+            self._activate(name, learns)
             yield
         finally:
-            self.peft.base_model.set_adapter(POLICY_ADAPTER)
-            self._restore(learns)
+            self._activate(before, learns)
+
+    def _activate(self, name: str, learns: dict[str, bool]) -> None:
+        self.active_adapter = name
+        self.peft.base_model.set_adapter(name)
+        self._restore(learns)
+
+    def critic_at_work(self) -> contextlib.AbstractContextManager[None]:
+        """The context for the critic's forward and backward pass together: activations that are recomputed in the backward
+        pass need the critic's adapter as much as the first time."""
+        is_adapter = self.value_head is not None and self.critic is None
+        return self._adapter(CRITIC_ADAPTER) if is_adapter else contextlib.nullcontext()
 
     def _restore(self, learns: dict[str, bool]) -> None:
         for key, parameter in self.peft.named_parameters():
@@ -229,9 +244,10 @@ class Policy:
             return torch.zeros(positions.shape, device=positions.device)
         with self.lm.autocast():
             if self.critic is not None:
-                hidden = self.critic(input_ids=input_ids, use_cache=False).last_hidden_state
+                with fast_products(self.lm.device):
+                    hidden = self.critic(input_ids=input_ids, use_cache=False).last_hidden_state
             else:
-                with self._adapter(CRITIC_ADAPTER):
+                with self.critic_at_work():
                     hidden = self.lm.backbone(input_ids, use_cache=False).last_hidden_state
         values: Tensor = self.value_head(_gather_states(hidden, positions).float())[..., 0]
         return values

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from laconic.models import CausalLM
+from laconic.products import linear
 from laconic.samplers.cache import SlotCache
 
 FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})
-ONEDNN_ROWS = 32
 FUSED_BYTES = 2**28  # models with more weights are bound by arithmetic
 CHANGING_ROTATIONS = frozenset({"dynamic", "longrope"})  # their angles depend on the length of the sequence
 
@@ -51,18 +51,6 @@ class TransformersDecoder:
                 tokens[:, None], position_ids=positions[:, None], past_key_values=cache, use_cache=True
             ).last_hidden_state
         return self.lm.head(hidden[:, 0])
-
-
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [R, in] times weight [out, in], transposed, plus bias.
-
-    PyTorch gives float32 products on a CPU to MKL, which on processors of other makers than its own uses half their width;
-    oneDNN, which PyTorch's compiler calls through the operator below, uses all of it. For few rows its start costs more.
-    """
-    if len(x) < ONEDNN_ROWS or x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return functional.linear(x, weight, bias)
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +97,7 @@ class FusedDecoder:
 
     def _layer(self, x: Tensor, index: int, layer: _Layer, cos: Tensor, sin: Tensor, cache: SlotCache) -> Tensor:
         rows, rotated = len(x), self.num_queries + self.num_heads
-        qkv = product(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias).view(rows, -1, self.head_dim)
+        qkv = linear(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias).view(rows, -1, self.head_dim)
         qk, v = qkv[:, :rotated], qkv[:, rotated:]
         if layer.qk_norm is not None:
             qk = functional.rms_norm(qk, (self.head_dim,), None, self.eps) * layer.qk_norm
@@ -123,9 +111,9 @@ class FusedDecoder:
             window=layer.window,
             softcap=None,
         ).reshape(rows, -1)
-        x = product(attended, layer.out, layer.out_bias).add_(x)
-        gate, up = product(self._norm(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
-        return product(functional.silu(gate).mul_(up), layer.down).add_(x)
+        x = linear(attended, layer.out, layer.out_bias).add_(x)
+        gate, up = linear(self._norm(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
+        return linear(functional.silu(gate).mul_(up), layer.down).add_(x)
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         return functional.rms_norm(x, (x.shape[-1],), weight, self.eps)

@@ -1,0 +1,78 @@
+"""Float32 matrix products on a CPU through oneDNN.
+
+PyTorch hands them to MKL, which runs at half speed or less on processors that are not its maker's; oneDNN, which comes with
+PyTorch too, runs at full speed on all of them. PyTorch's own compiler reaches it through the operator that is used here.
+
+1. `linear` is `torch.nn.functional.linear`, with gradients.
+2. Inside `fast_products`, every call of `torch.nn.functional.linear` in this thread is such a call, so that a Hugging Face model
+   profits as it is.
+
+Other devices, other dtypes, autocast and very small products take PyTorch's usual way.
+"""
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+MIN_ROWS = 32  # below, a product's start costs more than its arithmetic
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [..., in] times weight [out, in] transposed, plus bias [out]: [..., out]."""
+    if not _is_served(x, weight):
+        return functional.linear(x, weight, bias)
+    if torch.is_grad_enabled() and (
+        x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        out: Tensor = _Linear.apply(x, weight, bias)
+        return out
+    return _product(x, weight, bias)
+
+
+def _is_served(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() >= MIN_ROWS * x.shape[-1]
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+class _Linear(torch.autograd.Function):
+    """y = x W' + b, so dx = dy W, dW = dy' x, db = sum of dy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        (dy,), (x, weight) = grads, ctx.saved_tensors
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        rows = dy.reshape(-1, dy.shape[-1])
+        dx = _product(dy, weight.t()) if wants_x else None
+        dw = _product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if wants_weight else None
+        return dx, dw, rows.sum(0) if wants_bias else None
+
+
+class _FastProducts(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.linear:
+            return linear(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def fast_products(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The context in which linear maps on `device` go through oneDNN, where that is a CPU."""
+    return _FastProducts() if device.type == "cpu" else contextlib.nullcontext()

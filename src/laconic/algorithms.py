@@ -10,7 +10,7 @@ So an algorithm is its advantage and what that needs. GRPO and RLOO differ from 
 Legend: `B` responses, `T` response tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ from laconic.errors import RecipeError
 from laconic.losses import kl
 from laconic.masked import masked_sum, standardize, zeroed
 from laconic.policy import Policy
+from laconic.reference_cache import ReferenceCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,31 +127,66 @@ def critic_kind(phase: PhaseConfig) -> str:
 
 
 @torch.no_grad()
-def gather_experience(policy: Policy, batch: RolloutBatch, phase: PhaseConfig) -> Experience:
-    """Score the step's rollouts under policy, reference and critic as they are now."""
-    config, budget = phase.algorithm, phase.optimizer.micro_batch_tokens
-    old, ref, values = (torch.zeros(batch.response_mask.shape) for _ in range(3))
+def gather_experience(
+    policy: Policy, batch: RolloutBatch, phase: PhaseConfig, cache: ReferenceCache | None = None
+) -> Experience:
+    """Score the step's rollouts under policy, reference and critic as they are now: each row once or, where `cache` holds what
+    the reference says of it, not at all."""
+    config, everything = phase.algorithm, range(batch.num_rows)
+    pieces = _Pieces(policy, batch, phase)
+    old = batch.sampler_logprobs
+    if config.old_logprobs == "recompute":
+        old = pieces.scored(everything, pieces.old_logprobs)
+    ref = None
+    if config.kl_coef > 0:
+        cache = cache or ReferenceCache()
+        unknown = cache.unknown_rows(batch)
+        ref = cache.complete(batch, pieces.scored(unknown, pieces.ref_logprobs), unknown)
     last_values = torch.zeros(batch.num_rows)
-    for micro in micro_batches(batch, range(batch.num_rows), budget, policy.lm.device):
-        rows, t = micro.rows.cpu(), micro.mask.shape[1]
-        inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
-        if config.old_logprobs == "recompute":
-            old[rows, :t] = policy.logprobs(*inputs, temperature=phase.sampler.temperature)[0].cpu()
-        if config.kl_coef > 0:
-            ref[rows, :t] = policy.ref_logprobs(*inputs, temperature=phase.sampler.temperature).cpu()
-        values[rows, :t], last_values[rows] = (x.cpu() for x in _micro_values(policy, micro))
-    if config.old_logprobs == "sampler":
-        old = batch.sampler_logprobs
+    values = pieces.scored(everything, lambda micro: pieces.values(micro, last_values)) if pieces.has_critic else None
     is_bootstrapped = batch.is_truncated & (config.truncated == "bootstrap")
-    values = zeroed(values, batch.response_mask)
     return Experience(
         batch=batch,
         old_logprobs=old,
-        ref_logprobs=ref if config.kl_coef > 0 else None,
-        values=values,
+        ref_logprobs=ref,
+        values=torch.zeros(batch.response_mask.shape) if values is None else values,
         last_values=zeroed(last_values, is_bootstrapped),
-        token_rewards=_token_rewards(batch, old - ref if config.kl_coef > 0 else None, config),
+        token_rewards=_token_rewards(batch, None if ref is None else old - ref, config),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Scores of a step's rollouts, micro-batch by micro-batch."""
+
+    policy: Policy
+    batch: RolloutBatch
+    phase: PhaseConfig
+
+    @property
+    def has_critic(self) -> bool:
+        return bool(self.policy.critic_parameters())
+
+    def scored(self, rows: Sequence[int], score: Callable[[MicroBatch], Tensor]) -> Tensor:
+        """`score` [b, t] of the micro-batches of `rows`, put together as [B, T]; 0 elsewhere."""
+        out = torch.zeros(self.batch.response_mask.shape)
+        for micro in micro_batches(self.batch, rows, self.phase.optimizer.micro_batch_tokens, self.policy.lm.device):
+            out[micro.rows.cpu(), : micro.mask.shape[1]] = zeroed(score(micro), micro.mask).cpu()
+        return out
+
+    def old_logprobs(self, micro: MicroBatch) -> Tensor:
+        inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
+        return self.policy.logprobs(*inputs, temperature=self.phase.sampler.temperature)[0]
+
+    def ref_logprobs(self, micro: MicroBatch) -> Tensor:
+        inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
+        return self.policy.ref_logprobs(*inputs, temperature=self.phase.sampler.temperature)
+
+    def values(self, micro: MicroBatch, last_values: Tensor) -> Tensor:
+        """Values at the predicting states; those after the last tokens go into `last_values` [B]."""
+        values, last = _micro_values(self.policy, micro)
+        last_values[micro.rows.cpu()] = last.cpu()
+        return values
 
 
 def _micro_values(policy: Policy, micro: MicroBatch) -> tuple[Tensor, Tensor]:

@@ -97,7 +97,8 @@ def micro_batches(
 ) -> list[MicroBatch]:
     """`rows` of `batch`, longest first, in micro-batches of at most `token_budget` tokens, padding included.
 
-    The shortest row of a micro-batch is at least `MIN_FILL` of its longest. A row longer than the budget makes a micro-batch of its own.
+    The shortest row of a micro-batch is at least `MIN_FILL` of its longest. A row longer than the budget makes a micro-batch of
+    its own.
     """
     lengths = batch.lengths.tolist()
     sizes = {row: len(batch.prompts[row]) + lengths[row] for row in rows}

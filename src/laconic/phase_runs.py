@@ -24,6 +24,7 @@ from laconic.policy import Policy
 from laconic.probe import probe, read_probe, write_probe
 from laconic.problem_sets import ProblemSets
 from laconic.progress import Reporter
+from laconic.reference_cache import ReferenceCache
 from laconic.rng import seed_of, stream
 from laconic.rollouts import Solver, describe, pay
 from laconic.runs import Checkpoint, RunDirectory, to_jsonl
@@ -63,6 +64,7 @@ class PhaseRun:
         self.problems, self.references = self.choose_problems()
         self.policy.begin_phase(critic=critic_kind(phase), needs_reference=phase.algorithm.kl_coef > 0)
         self.updater = Updater(self.policy, phase, seed=seed_of(self.recipe.seed, "updates", index))
+        self.reference_cache = ReferenceCache()
         self.watches: list[Watch] = []
         self.started, self.done_before = time.monotonic(), 0
 
@@ -99,7 +101,7 @@ class PhaseRun:
         admitted = admit(groups, phase)
         if admitted:
             batch = collate(admitted, truncated=phase.algorithm.truncated)
-            experience = gather_experience(self.policy, batch, phase)
+            experience = gather_experience(self.policy, batch, phase, self.reference_cache)
             advantages = estimate_advantages(self.algorithm, experience, phase.algorithm)
             metrics |= self.updater.update(experience, advantages, step, self.phase_step - 1)
             metrics["rollouts/admitted_frac"] = len(admitted) / len(groups)
@@ -192,6 +194,7 @@ class PhaseRun:
         config = self.phase.algorithm
         if config.kl_coef > 0 and config.reference != "frozen" and self.phase_step % config.reference_every == 0:
             self.policy.update_reference(config.ema_decay if config.reference == "ema" else 0.0)
+            self.reference_cache.clear()
 
     # --- watching and checkpoints ------------------------------------------------------------------------------------
 
@@ -220,6 +223,7 @@ class PhaseRun:
         state = {"phase": self.index, "watches": [[w.step, w.accuracy, w.mean_tokens] for w in self.watches]}
         tensors = self.policy.trainable_state() | {f"updater/{k}": v for k, v in self.updater.state().items()}
         self.directory.save_checkpoint(Checkpoint(step, state, tensors), self.policy.save)
+        self.reference_cache.clear()
         keep = self.pinned | {best_watch(self.watches, self.phase.end).step}
         self.directory.prune_checkpoints(config.keep, keep)
 

@@ -113,15 +113,15 @@ class Updater:
         batch, config = experience.batch, self.phase.optimizer
         learns = phase_step >= config.critic_warmup_steps
         counts = _counts(batch, rows)
-        sums: defaultdict[str, float] = defaultdict(float)
+        sums: dict[str, Tensor] = {}  # on the device until the update is done, so that it never waits for a number
         with self.policy.learning():
             for micro in micro_batches(batch, rows, config.micro_batch_tokens, self.policy.lm.device):
                 parts = self._policy_losses(experience, advantages, micro, counts) if learns else {}
                 if self.critic is not None:
                     parts |= self._value_losses(experience, advantages, micro, counts)
                 for name, value in parts.items():
-                    sums[name] += value
-        metrics = {"entropy_nats": 0.0} | dict(sums)
+                    sums[name] = sums[name] + value if name in sums else value
+        metrics = {"entropy_nats": 0.0} | {name: float(value) for name, value in sums.items()}
         if learns:
             metrics["policy_grad_norm"] = self.actor.step(factor)
         if self.critic is not None:
@@ -130,8 +130,8 @@ class Updater:
 
     def _policy_losses(
         self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
-    ) -> dict[str, float]:
-        """Backward of the policy's loss on one micro-batch; the parts it is made of."""
+    ) -> dict[str, Tensor]:
+        """Backward of the policy's loss on one micro-batch; the parts it is made of, detached."""
         config, device = self.phase.algorithm, self.policy.lm.device
         logprobs, entropies = self.policy.logprobs(
             micro.input_ids,
@@ -154,24 +154,24 @@ class Updater:
         ).to(device)
         surrogate = masked_sum(losses * weights, mask)
         total = surrogate
-        parts = {"policy_loss": surrogate.item()}
+        parts = {"policy_loss": surrogate.detach()}
         if experience.ref_logprobs is not None:
             ref_ratio = logprobs - _take(experience.ref_logprobs, micro)
             if config.kl_in == "loss":
                 total = total + config.kl_coef * masked_sum(kl(ref_ratio, config.kl_estimator) * weights, mask)
-            parts["ref_kl_nats"] = masked_sum(kl(ref_ratio.detach(), "k3"), mask).item() / counts.tokens
+            parts["ref_kl_nats"] = masked_sum(kl(ref_ratio.detach(), "k3"), mask) / counts.tokens
         if self.entropy_coef > 0:
             total = total - self.entropy_coef * masked_sum(entropies * weights, mask)
         torch.autograd.backward(total)
         clipped = is_clipped(log_ratio.detach(), advantage, config.clip_low, config.clip_high)
-        parts["clip_frac"] = masked_sum(clipped.float(), mask).item() / counts.tokens
-        parts["entropy_nats"] = masked_sum(entropies.detach(), mask).item() / counts.tokens
-        parts["step_kl_nats"] = masked_sum(kl(-log_ratio.detach(), "k3"), mask).item() / counts.tokens
+        parts["clip_frac"] = masked_sum(clipped.float(), mask) / counts.tokens
+        parts["entropy_nats"] = masked_sum(entropies.detach(), mask) / counts.tokens
+        parts["step_kl_nats"] = masked_sum(kl(-log_ratio.detach(), "k3"), mask) / counts.tokens
         return parts
 
     def _value_losses(
         self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         """Backward of the critic's loss on one micro-batch: mean over the update's tokens."""
         assert advantages.returns is not None
         targets, old_values = _take(advantages.returns, micro), _take(experience.values, micro)
@@ -180,7 +180,7 @@ class Updater:
             losses = value_loss(values, old_values, targets, self.phase.algorithm.value_clip)
             loss = masked_sum(losses, micro.mask) / counts.all_tokens
             torch.autograd.backward(loss)
-        return {"value_loss": loss.item()}
+        return {"value_loss": loss.detach()}
 
     def _adapt_entropy(self, entropy_nats: float) -> None:
         """Raise the bonus while entropy is below its target, lower it above (Skywork-OR1, arXiv 2505.22312, section 4)."""

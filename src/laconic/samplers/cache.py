@@ -2,8 +2,7 @@
 
 1. Every row owns a slot. Page `j` of a layer holds positions `jP` to `(j+1)P - 1` of all slots, one block of memory.
 2. A step writes one position a row, at the row's own place, and attends over what the row has: page `j` is read only for the
-   slots up to the last one that reaches it, and the last page only as far as the longest row. So a step costs what its live rows
-   hold, not what they may come to hold.
+   slots up to the last one that reaches it. So a step costs what its live rows hold, not what they may come to hold.
 3. On a CPU in float32 pages are short and attention is two batched products a page. Elsewhere one page takes everything and
    PyTorch's fused attention reads it.
 
@@ -29,8 +28,8 @@ from transformers.cache_utils import Cache
 from laconic.errors import ModelError
 
 ATTENTION = "laconic_slots"
-PAGE_TOKENS = 64
-PAGED_WIDTH, FUSED_WIDTH = 8, 256  # the last page is read in multiples of this many positions
+PAGE_TOKENS = 64  # read whole: half a page in every row costs more of a memory's time than all of it
+FUSED_WIDTH = 256  # a single page is read in multiples of this many positions
 MASKED = float("-inf")
 
 _active: ContextVar["SlotCache"] = ContextVar("laconic_slot_cache")
@@ -43,7 +42,7 @@ class SlotCache(Cache):
         super().__init__(layers=[])
         self.num_slots, self.device, self.dtype = num_slots, device, dtype
         self.is_paged = device.type == "cpu" and dtype == torch.float32
-        self.width_step = PAGED_WIDTH if self.is_paged else FUSED_WIDTH
+        self.width_step = PAGE_TOKENS if self.is_paged else FUSED_WIDTH
         self.page_tokens = PAGE_TOKENS if self.is_paged else _rounded_up(max_positions, self.width_step)
         self.num_pages = -(-max_positions // self.page_tokens)
         self.pools: list[Tensor] = []  # a layer's [2 (keys, values), pages, S, H, P, D]
@@ -59,15 +58,28 @@ class SlotCache(Cache):
     # --- room --------------------------------------------------------------------------------------------------------
 
     def _allocate(self, shapes: Sequence[tuple[int, int]]) -> None:
-        """All the room that rows may come to need, (H, D) by layer. On a CPU memory is taken only where it is written."""
+        """All the room that rows may come to need, (H, D) by layer. On a CPU the system gives memory where it is written."""
         self.pools = [
             self._zeros(2, self.num_pages, self.num_slots, heads, self.page_tokens, size) for heads, size in shapes
         ]
 
     def _zeros(self, *shape: int) -> Tensor:
         if self.is_paged:
-            return torch.from_numpy(np.zeros(shape, np.float32))  # zeroed by the system at the first touch
+            return torch.from_numpy(np.zeros(shape, np.float32))  # in huge pages, zeroed at the first touch
         return torch.zeros(shape, dtype=self.dtype, device=self.device)
+
+    def reset(self) -> None:
+        """Forget all rows, and keep the memory."""
+        self.bias.fill_(MASKED)
+
+    def fits(self, num_slots: int, max_positions: int) -> bool:
+        """Whether so many rows of so many positions can be held."""
+        return self.num_slots >= num_slots and self.num_pages * self.page_tokens >= max_positions
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all keys and values there is room for."""
+        return sum(pool.numel() * pool.element_size() for pool in self.pools)
 
     def write_prompts(
         self, slots: Tensor, rows: Tensor, layers: Sequence[tuple[Tensor, Tensor]], lengths: Tensor
@@ -130,12 +142,10 @@ class SlotCache(Cache):
         ((rows, width),) = self.reads
         keys, values = (pool[kind, 0, :rows, :, :width] for kind in (0, 1))
         mask = self._bias(window, width).to(self.dtype)[:, None, None]
-        grouped = q.reshape(
-            rows, pool.shape[3], -1, q.shape[-1]
-        )  # the queries of one key-value head are rows of one product
-        return functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling).view(
-            q.shape
-        )
+        # the queries of one key-value head are rows of one product: no head is repeated
+        grouped = q.reshape(rows, pool.shape[3], -1, q.shape[-1])
+        out = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling)
+        return out.view(q.shape)
 
     def _attend_pages(self, pool: Tensor, q: Tensor, window: int | None, softcap: float | None) -> Tensor:
         rows, num_queries, size = q.shape
@@ -169,7 +179,8 @@ class SlotCache(Cache):
 
     def _scratch(self, num_queries: int) -> Tensor:
         if num_queries not in self.scores:
-            self.scores[num_queries] = self._zeros(self.num_slots, num_queries, self.bias.shape[1])
+            shape = (self.num_slots, num_queries, self.bias.shape[1])
+            self.scores[num_queries] = self._zeros(*shape)
         return self.scores[num_queries]
 
     def _place(self, pool: Tensor) -> Tensor:

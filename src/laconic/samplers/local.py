@@ -43,6 +43,7 @@ UNIFORM_STEPS = 64  # numbers hashed at once
 LOOKS_EVERY = 8  # steps between two looks at who has ended, where looking makes the host wait for the device
 ROUNDED_ROWS = 8  # on CUDA the live rows are rounded up to a multiple of this
 CHECK_STEPS = 3
+KEPT_BYTES = 2**29  # a cache up to this size is kept for the next call: memory that is written the first time is slow
 KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 
 
@@ -52,6 +53,7 @@ class LocalSampler:
     def __init__(self, lm: CausalLM) -> None:
         self.lm = lm
         self.is_checked = False
+        self.cache: SlotCache | None = None  # of the last call, where it is small
         if unknown := set(getattr(lm.text_config, "layer_types", None) or ()) - KNOWN_LAYERS:
             raise ModelError(
                 f"{lm.name}: the local sampler has no cache for layers of kind {', '.join(sorted(unknown))}"
@@ -80,7 +82,11 @@ class LocalSampler:
         self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress | None
     ) -> list[list[Response]]:
         with self.lm.autocast():
-            return _Decoding(self.lm, requests, decoding, seed, on_progress).run()
+            job = _Decoding(self.lm, requests, decoding, seed, on_progress, self.cache)
+            self.cache = None
+            responses = job.run()
+        self.cache = job.cache if job.cache.num_bytes <= KEPT_BYTES else None
+        return responses
 
     def _check_fit(self, requests: Sequence[Request], max_tokens: int) -> None:
         limit = self.lm.context_length
@@ -146,6 +152,7 @@ class _Decoding:
         decoding: SamplerConfig,
         seed: int,
         on_progress: Progress | None,
+        cache: SlotCache | None = None,
     ) -> None:
         self.lm, self.requests, self.decoding = lm, requests, decoding
         self.seed, self.on_progress = seed, on_progress or (lambda responses, tokens: None)
@@ -153,7 +160,11 @@ class _Decoding:
         self.waiting = deque(_Row(r, s) for r, request in enumerate(requests) for s in range(request.num_samples))
         self.num_slots = min(decoding.batch_size, len(self.waiting))
         longest = max((len(request.prompt_ids) for request in requests), default=0) + decoding.max_tokens + LOOKS_EVERY
-        self.cache = SlotCache(self.num_slots, longest, self.device, lm.autocast_dtype or lm.model.dtype)
+        if cache is not None and cache.fits(self.num_slots, longest):
+            self.cache = cache
+            self.cache.reset()
+        else:
+            self.cache = SlotCache(self.num_slots, longest, self.device, lm.autocast_dtype or lm.model.dtype)
         self.decoder = make_decoder(lm, longest)
         self.prefixes: dict[int, _Prefix] = {}
         self.rows: list[_Row] = []  # slot by slot: live rows and those that stand still

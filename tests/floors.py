@@ -59,17 +59,20 @@ FLOORS: tuple[Floor, ...] = (
     ),
     Floor(
         "floor 1: pure functions of tensors",
-        ("masked", "advantages", "losses"),
+        ("masked", "advantages", "losses", "products"),
         third_party=frozenset({"torch"}),
         is_pure=True,
     ),
     Floor("floor 2: doors", ("problems.*", "prompts", "grader", "models", "policy", "samplers.*", "runs", "progress")),
-    Floor("floor 3: composition", ("batching", "rollouts", "algorithms", "updates", "phases", "problem_sets")),
+    Floor(
+        "floor 3: composition",
+        ("batching", "reference_cache", "rollouts", "algorithms", "updates", "phases", "problem_sets"),
+    ),
     Floor("floor 4: programs that sample", ("probe", "evaluate")),
     Floor("floor 4: programs that only read files", ("compare", "report"), is_light=True),
     Floor(
         "floor 4: programs that train, plan and check",
-        ("phase_runs", "train", "measure", "plan", "doctor", "catalogue"),
+        ("memory", "needs", "phase_runs", "train", "measure", "plan", "doctor", "catalogue"),
     ),
     Floor("floor 4: the page's figures", ("page_figures",)),
     Floor("floor 4: the page", ("page_data", "page_words", "page"), is_light=True),

@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from laconic.catalogue import recipe_paths
-from laconic.config import LoraConfig, PhaseConfig, PolicyConfig, ShapeConfig, load_recipe
+from laconic.config import PolicyConfig, load_recipe
 from laconic.errors import ModelError
-from laconic.plan import GIB, estimate_memory, num_parameters, print_plan, read_shape
-
-R1 = ShapeConfig(layers=28, hidden=1536, heads=12, kv_heads=2, intermediate=8960, vocabulary=151936)
+from laconic.memory import count_weights
+from laconic.needs import ASSUMED_PROMPT_TOKENS, find_shape, longest_prompt, predict_needs, read_sources, work_of
+from laconic.plan import print_plan
 
 
 def plan_of(recipe):
@@ -56,7 +56,7 @@ def test_the_dry_run_says_what_would_run_what_it_needs_and_where_length_goes(r1)
     shown = plan_of(r1)
     assert "up to 150, each 8 problems x 8 responses, 1 x 8 updates" in shown
     assert "0.01 x k1 in the reward" in shown
-    assert "1,776.9M weights" in shown and "policy gradients and moments" in shown
+    assert "1,776.9M weights" in shown and "optimizer moments" in shown and "peak: " in shown
     assert "Expect longer responses: at solve rate 0.10" in shown
     assert "Expect shorter responses: at solve rate 0.90" in shown and "zero at solve rate 0.33" in shown
 
@@ -68,34 +68,44 @@ def test_every_recipe_that_comes_with_the_package_plans(tmp_path, r1):
         assert "memory of the largest phase" in plan_of(recipe), name
 
 
-def test_parameters_of_a_real_model_are_counted():
+@pytest.fixture
+def two_phase():
+    return load_recipe(recipe_paths()["two_phase"])
+
+
+def test_parameters_of_a_real_model_are_counted(two_phase):
     """The embedded reasoner's config and its weights agree within 1% (norms are left out)."""
     from laconic.models import load_model
 
-    shape, origin = read_shape("tiny", PolicyConfig())
+    shape = find_shape(two_phase)
     held = sum(p.numel() for p in load_model("tiny", PolicyConfig()).model.parameters())
-    assert origin == "the model's config" and num_parameters(shape) == pytest.approx(held, rel=0.01)
+    assert shape.origin == "the model's config"
+    assert count_weights(shape.config, PolicyConfig()).total == pytest.approx(held, rel=0.01)
 
 
-def test_memory_of_the_paper_recipe_by_hand():
-    """1.777e9 weights in float32 are 6.62 GiB; gradients and two moments three times that; no reference without a KL."""
-    phase = PhaseConfig.model_validate({"name": "p", "steps": 1, "algorithm": {"critic": "separate"}})
-    memory = estimate_memory(R1, phase, PolicyConfig()).parts
-    assert memory["policy weights"] / GIB == pytest.approx(6.62, abs=0.01)
-    assert memory["policy gradients and moments"] == 3 * memory["policy weights"]
-    assert memory["reference"] == 0
-    zero = phase.model_copy(update={"algorithm": phase.algorithm.model_copy(update={"critic": "zero", "kl_coef": 0.1})})
-    assert estimate_memory(R1, zero, PolicyConfig()).parts["critic"] == 0
-    assert estimate_memory(R1, zero, PolicyConfig()).parts["reference"] == memory["policy weights"]
+def test_the_longest_prompt_is_counted_where_it_can_be_and_said_to_be_assumed_where_not(two_phase, r1):
+    """The embedded reasoner comes with its tokenizer; the paper's model is on the hub."""
+    tokens, whence = longest_prompt(two_phase, read_sources(two_phase))
+    assert 0 < tokens < 100 and whence == "counted"
+    assert longest_prompt(r1, read_sources(r1))[0] == ASSUMED_PROMPT_TOKENS
 
 
-def test_lora_needs_a_fraction():
-    """Rank 16 on a 1.5B model: three roles in less than half of full fine-tuning's memory."""
-    phase = PhaseConfig.model_validate({"name": "p", "steps": 1, "algorithm": {"critic": "lora", "kl_coef": 0.1}})
-    lora = estimate_memory(R1, phase, PolicyConfig(dtype="bfloat16", lora=LoraConfig(), gradient_checkpointing=True))
-    full_phase = phase.model_copy(update={"algorithm": phase.algorithm.model_copy(update={"critic": "separate"})})
-    full = estimate_memory(R1, full_phase, PolicyConfig(dtype="bfloat16", gradient_checkpointing=True))
-    assert lora.total < 0.5 * full.total
+def test_the_watched_set_may_fill_the_sampler_where_the_rollouts_do_not(r1):
+    """Slots for 64 rows: 4 rollouts leave them empty, 10 watched problems x 4 samples take 40, an unknown number all."""
+    select = r1.phases[0].select.model_copy(update={"how": "everything"})
+    phase = r1.phases[0].model_copy(update={"problems_per_step": 1, "group_size": 4, "select": select})
+    sources = read_sources(r1)
+    assert work_of(r1, phase, sources, 100, 0).rows == 40
+    assert work_of(r1, phase, sources | {"watch": None}, 100, 0).rows == 64
+
+
+def test_each_phase_has_its_own_needs(two_phase):
+    """A phase with a smaller cap needs less than one with a larger."""
+    first = two_phase.phases[0]
+    short = first.model_copy(update={"name": "short", "sampler": first.sampler.model_copy(update={"max_tokens": 16})})
+    pair = two_phase.model_copy(update={"phases": (first, short)})
+    long_needs, short_needs = predict_needs(pair, find_shape(two_phase), read_sources(two_phase), 0)
+    assert short_needs.peak.total < long_needs.peak.total
 
 
 def test_a_model_out_of_reach_needs_a_shape(r1):

@@ -232,6 +232,28 @@ def report(
     print(write_page(run, out or run / "report.html"))
 
 
+@app.command()
+def doctor(
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe in TOML, or the name of one that laconic list recipes shows.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
+    ] = None,
+) -> None:
+    """What can be checked before the first GPU hour: does the recipe fit this machine's memory?"""
+    from laconic.catalogue import recipe_paths
+    from laconic.config import load_recipe
+    from laconic.doctor import run_doctor
+    from laconic.errors import RecipeError
+
+    known = recipe_paths()
+    path = known[str(recipe)] if str(recipe) in known and not recipe.exists() else recipe
+    findings = run_doctor(load_recipe(path, overrides or []), Console())
+    if errors := [finding for finding in findings if finding.level == "error"]:
+        raise RecipeError(f"{path}: {errors[0].where}: {errors[0].what}")
+
+
 @app.command("list")
 def list_names(
     what: Annotated[str, typer.Argument(help="recipes, rewards, algorithms, selections or problems.")],

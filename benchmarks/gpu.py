@@ -151,7 +151,7 @@ def head_errors(lm: models.CausalLM, shape: ShapeConfig) -> tuple[float, float]:
         logprobs = score(states)
         return logprobs.detach(), *torch.autograd.grad(logprobs.mean(), (states, weight))
 
-    options: Any = {"temperature": 1.0, "with_entropy": False}
+    options: Any = {"temperature": 1.0, "entropy": "none"}
     plain = run(lambda states: lm.head(states).log_softmax(-1).gather(-1, ids[..., None])[..., 0])
     with mock.patch.object(models, "LOGITS_PER_CHUNK", 37 * shape.vocabulary):
         ours = run(lambda states: models.score_tokens(lm, states, ids, mask, **options)[0])

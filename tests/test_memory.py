@@ -72,11 +72,12 @@ def test_the_optimizers_step_by_hand():
     assert on_cpu["optimizer's temporaries"] == 2 * 4 * 256 * 64
 
 
-def test_gradients_of_both_roles_meet_where_an_update_has_several_micro_batches():
-    """Policy and critic take turns, so from the second micro-batch on each finds the other's gradients."""
+def test_gradients_of_the_two_roles_never_meet():
+    """The critic's turn comes after the policy's step: each pass begins with its own gradients of earlier micro-batches."""
     arguments = (SMALL, phase_of(critic="separate"), PolicyConfig(), ON_CPU)
     weights = count_weights(SMALL, PolicyConfig())
-    assert parts_of("policy update, backward begins", *arguments)["gradients"] == 4 * (weights.total + weights.body)
+    assert parts_of("policy update, backward begins", *arguments)["gradients"] == 4 * weights.total
+    assert parts_of("critic update, backward begins", *arguments)["gradients"] == 4 * weights.body
 
 
 def test_the_peak_is_the_largest_moment_and_not_the_sum():

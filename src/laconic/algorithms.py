@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from laconic.advantages import gae, group_centred, group_standardized, leave_one_out
-from laconic.batching import MicroBatch, RolloutBatch, micro_batches
+from laconic.batching import MicroBatch, RolloutBatch, micro_batches, token_budget
 from laconic.config import AlgorithmConfig, PhaseConfig
 from laconic.errors import RecipeError
 from laconic.losses import kl
@@ -170,7 +170,8 @@ class _Pieces:
     def scored(self, rows: Sequence[int], score: Callable[[MicroBatch], Tensor]) -> Tensor:
         """`score` [b, t] of the micro-batches of `rows`, put together as [B, T]; 0 elsewhere."""
         out = torch.zeros(self.batch.response_mask.shape)
-        for micro in micro_batches(self.batch, rows, self.phase.optimizer.micro_batch_tokens, self.policy.lm.device):
+        device = self.policy.lm.device
+        for micro in micro_batches(self.batch, rows, token_budget(self.phase.optimizer, device), device):
             out[micro.rows.cpu(), : micro.mask.shape[1]] = zeroed(score(micro), micro.mask).cpu()
         return out
 

@@ -166,7 +166,8 @@ class OptimizerConfig(_Node):
     """AdamW for policy and critic. One step's rollouts are cut into `minibatches` updates, `epochs` times over.
 
     `lr` is warmed up over `warmup_steps` and then follows `schedule` over the phase's `steps`, down to `min_lr_frac`.
-    During the first `critic_warmup_steps` only the critic learns.
+    During the first `critic_warmup_steps` only the critic learns. `micro_batch_tokens` caps what goes through the model at
+    once, padding included (none: 4,096 tokens on a CPU, 16,384 elsewhere).
     """
 
     lr: PositiveFloat = 1e-6
@@ -181,7 +182,7 @@ class OptimizerConfig(_Node):
     critic_warmup_steps: Count = 0
     epochs: Positive = 1
     minibatches: Positive = 1
-    micro_batch_tokens: Positive = 16_384
+    micro_batch_tokens: Positive | None = None
 
 
 class EndConfig(_Node):

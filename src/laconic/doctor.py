@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
+from laconic.batching import token_budget
 from laconic.config import LoraConfig, PhaseConfig, Recipe, dump, parse_recipe
 from laconic.errors import RecipeError
 from laconic.memory import GIB
@@ -132,7 +133,7 @@ def _remedies(examined: Examined, phase: PhaseConfig) -> str:
 
 def _changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe]]:
     """Changes that may save memory, written as overrides, with the recipe that has them; those it cannot have are left out."""
-    for changes in _candidates(recipe.phases[index]):
+    for changes in _candidates(recipe.phases[index], pick_device(recipe.policy.device)):
         tree = dump(recipe)
         for key, value in changes.items():
             _put(tree["policy"] if key.startswith("policy.") else tree["phases"][index], key.split(".")[-2:], value)
@@ -145,11 +146,12 @@ def _changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe]]
         yield overrides, changed
 
 
-def _candidates(phase: PhaseConfig) -> Iterator[dict[str, Any]]:
+def _candidates(phase: PhaseConfig, device: torch.device) -> Iterator[dict[str, Any]]:
     """Sets of changes by dotted key: each alone, and the cheapest of everything."""
     here = f"phases.{phase.name}"
     checkpointing = {"policy.gradient_checkpointing": True}
-    tokens = {f"{here}.optimizer.micro_batch_tokens": max(1, phase.optimizer.micro_batch_tokens // SMALLER)}
+    budget = token_budget(phase.optimizer, device)
+    tokens = {f"{here}.optimizer.micro_batch_tokens": max(1, budget // SMALLER)}
     rows = {f"{here}.sampler.batch_size": max(1, phase.sampler.batch_size // SMALLER)}
     no_critic = {f"{here}.algorithm.critic": "zero"}
     lora = {"policy.lora.rank": LoraConfig().rank}

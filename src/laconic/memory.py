@@ -19,7 +19,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+
 from laconic.algorithms import critic_kind
+from laconic.batching import token_budget
 from laconic.config import PhaseConfig, PolicyConfig, ShapeConfig
 from laconic.models import LOGITS_PER_CHUNK
 from laconic.samplers.cache import FUSED_WIDTH
@@ -214,7 +217,8 @@ class _Setting:
 
     def micro_tokens(self, rows: int) -> int:
         """Tokens of the largest micro-batch that `rows` responses are cut into: a budget, but at least one row."""
-        return max(self.row_tokens, min(self.phase.optimizer.micro_batch_tokens, rows * self.row_tokens))
+        budget = token_budget(self.phase.optimizer, torch.device(self.work.device))
+        return max(self.row_tokens, min(budget, rows * self.row_tokens))
 
     def response_share(self, tokens: int) -> int:
         """How many of a micro-batch's tokens are response tokens."""
@@ -287,7 +291,7 @@ def predict_moments(shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig
         ("scoring", _scoring(setting)),
         *_updates(setting, roles),
         ("optimizer step", _optimizer_step(setting, roles)),
-        ("saving a checkpoint", _saving(setting, roles)),
+        ("saving a checkpoint", _saving(setting)),
     ]
     return tuple(Moment(name, {key: size for key, size in (stays | parts).items() if size}) for name, parts in own)
 
@@ -348,7 +352,7 @@ def _scoring(setting: _Setting) -> dict[str, int]:
 def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, int]]]:
     """The two ends of each backward pass. At its start all activations are there, at its end all gradients.
 
-    Policy and critic take turns micro-batch by micro-batch, so each finds the other's gradients in place.
+    The critic's turn comes after the policy's step, so neither meets the other's gradients.
     """
     rows = setting.rows_of(setting.phase.optimizer.minibatches)
     tokens, accumulates = setting.micro_tokens(rows), setting.num_micro_batches(rows) > 1
@@ -360,51 +364,47 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
     yield (
         "policy update, backward begins",
         {
-            "gradients": accumulates * (policy + critic),
+            "gradients": accumulates * policy,
             "bfloat16 copies of the weights": casts,
             "activations of one micro-batch": saved,
             "logits": max(_logits_backward(setting, tokens, table), passing),
         },
     )
     doubled = table * (setting.shape.tied + accumulates)
-    yield "policy update, backward ends", {"gradients": policy + accumulates * critic + doubled}
+    yield "policy update, backward ends", {"gradients": policy + doubled}
     if critic:
         yield (
             "critic update, backward begins",
             {
-                "gradients": policy + accumulates * critic,
+                "gradients": accumulates * critic,
                 "bfloat16 copies of the weights": casts,
                 "activations of one micro-batch": saved + passing,
             },
         )
-        yield "critic update, backward ends", {"gradients": policy + critic + accumulates * table}
+        yield "critic update, backward ends", {"gradients": critic + accumulates * table}
 
 
 def _logits_backward(setting: _Setting, tokens: int, table: int) -> int:
     """Logits with their gradients, and the output map's gradient, `table` bytes: with several chunks a sum and what joins it.
 
     The most is held either inside a chunk's loss or where a chunk's gradient meets the output map: itself and a copy in
-    another order. Entropies that no loss reads keep every chunk's logits and probabilities until the last is done.
+    another order.
     """
     chunk, several = setting.chunk_bytes(tokens), setting.num_chunks(tokens) > 1
-    every = F32 * setting.response_share(tokens) * setting.shape.vocabulary
-    kept = 0 if setting.phase.algorithm.entropy_coef > 0 else 2 * every
-    inside = LOGITS_BACKWARD * chunk + several * table + max(0, kept - 2 * chunk)
-    return max(inside, 2 * chunk + (1 + several) * table + kept)
+    return max(LOGITS_BACKWARD * chunk + several * table, 2 * chunk + (1 + several) * table)
 
 
 def _optimizer_step(setting: _Setting, roles: _Roles) -> dict[str, int]:
     """On a CPU AdamW takes square roots of one weight at a time, in two copies; elsewhere one kernel needs no room."""
     largest = 0 if setting.policy.lora else F32 * setting.table
     roots = 2 * largest if setting.work.device == "cpu" else 0
-    return {"gradients": F32 * roles.learns, "optimizer's temporaries": roots}
+    return {"gradients": F32 * max(roles.policy_learns, roles.critic_learns), "optimizer's temporaries": roots}
 
 
-def _saving(setting: _Setting, roles: _Roles) -> dict[str, int]:
-    """The larger of the model in the dtype it is stored in and, on a CPU, a copy of everything that a resumed run needs."""
+def _saving(setting: _Setting) -> dict[str, int]:
+    """The model in the dtype it is stored in, where that is another than it is held in, with LoRA's maps merged."""
     weights = count_weights(setting.shape, setting.policy)
     held = BF16 if setting.policy.lora and setting.is_bfloat16 else F32
     merged = held * weights.maps if setting.policy.lora else 0
     stored = setting.shape.stored_bytes * weights.total if setting.shape.stored_bytes != held else 0
-    state = F32 * 3 * roles.learns + roles.reference if setting.work.device == "cpu" else 0
-    return {"copies to be written": max(merged + stored, state)}
+    return {"copies to be written": merged + stored}

@@ -15,7 +15,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -36,6 +36,7 @@ from laconic.errors import ModelError
 from laconic.losses import entropy as entropy_of
 from laconic.products import fast_products
 
+EntropyKind = Literal["none", "measured", "learned"]
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny" / "checkpoint"
 LOGITS_PER_CHUNK = 2**25  # float32 logits held at once while scoring: 128 MiB
@@ -221,12 +222,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def score_tokens(
-    lm: CausalLM, hidden: Tensor, token_ids: Tensor, mask: Tensor, *, temperature: float, with_entropy: bool
+    lm: CausalLM, hidden: Tensor, token_ids: Tensor, mask: Tensor, *, temperature: float, entropy: EntropyKind
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of `token_ids` [B, T] given the hidden states [B, T, D] that predict them.
 
-    Both [B, T] in float32, 0 outside `mask`; logits are divided by `temperature` first. Logits are made for counted tokens
-    only, `LOGITS_PER_CHUNK` at a time, and made again in the backward pass where there is more than one chunk.
+    Both [B, T] in float32, 0 outside `mask`; logits are divided by `temperature` first. `entropy` says whether entropies are
+    left out (zeros), measured without a gradient, or learned from. Logits are made for counted tokens only,
+    `LOGITS_PER_CHUNK` at a time, and made again in the backward pass where there is more than one chunk.
     """
     flat, ids = hidden[mask], token_ids[mask]
     rows = max(1, LOGITS_PER_CHUNK // lm.text_config.vocab_size)
@@ -234,7 +236,9 @@ def score_tokens(
     def score(h: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
         logits = lm.head(h) / temperature
         logprobs = logits.gather(-1, i[:, None])[:, 0] - logits.logsumexp(dim=-1)
-        return logprobs, entropy_of(logits) if with_entropy else torch.zeros_like(logprobs)
+        if entropy == "none":
+            return logprobs, torch.zeros_like(logprobs)
+        return logprobs, entropy_of(logits if entropy == "learned" else logits.detach())
 
     chunks = list(zip(flat.split(rows), ids.split(rows), strict=True))
     recompute = len(chunks) > 1 and torch.is_grad_enabled()

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from laconic.config import LoraConfig, PolicyConfig
 from laconic.errors import ModelError
-from laconic.models import CausalLM, quiet, score_tokens
+from laconic.models import CausalLM, EntropyKind, quiet, score_tokens
 from laconic.products import fast_products
 
 POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "reference"
@@ -39,7 +39,9 @@ class Policy:
         self.reference: nn.Module | None = None
         self.active_adapter = POLICY_ADAPTER
         if config.gradient_checkpointing:
-            lm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            lm.model.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": self._contexts}
+            )
 
     # --- roles -------------------------------------------------------------------------------------------------------
 
@@ -150,6 +152,10 @@ class Policy:
         for key, parameter in self.peft.named_parameters():
             parameter.requires_grad_(learns[key])
 
+    def _contexts(self) -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
+        """Around a layer's first forward pass, and around the one that is made again in the backward pass."""
+        return contextlib.nullcontext(), fast_products(self.lm.device)
+
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def policy_parameters(self) -> dict[str, nn.Parameter]:
@@ -201,14 +207,14 @@ class Policy:
         mask: Tensor,
         *,
         temperature: float,
-        with_entropy: bool = False,
+        entropy: EntropyKind = "none",
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies (nats) of the response tokens under the policy, both [B, T].
 
         `input_ids` [B, L] right-padded; `predictors` [B, T] the position whose hidden state predicts each response token;
         `response_ids`, `mask` [B, T].
         """
-        return self._score(self.lm, input_ids, predictors, response_ids, mask, temperature, with_entropy)
+        return self._score(self.lm, input_ids, predictors, response_ids, mask, temperature, entropy)
 
     @torch.no_grad()
     def ref_logprobs(
@@ -217,11 +223,11 @@ class Policy:
         """The same log-probabilities under the reference, [B, T]."""
         if self.peft is not None:
             with self._adapter(REFERENCE_ADAPTER):
-                return self._score(self.lm, input_ids, predictors, response_ids, mask, temperature, False)[0]
+                return self._score(self.lm, input_ids, predictors, response_ids, mask, temperature, "none")[0]
         assert isinstance(self.reference, PreTrainedModel)
         reference = CausalLM(self.reference, self.lm.tokenizer, self.lm.name)
         reference.autocast_dtype = self.lm.autocast_dtype
-        return self._score(reference, input_ids, predictors, response_ids, mask, temperature, False)[0]
+        return self._score(reference, input_ids, predictors, response_ids, mask, temperature, "none")[0]
 
     @staticmethod
     def _score(
@@ -231,12 +237,12 @@ class Policy:
         response_ids: Tensor,
         mask: Tensor,
         temperature: float,
-        with_entropy: bool,
+        entropy: EntropyKind,
     ) -> tuple[Tensor, Tensor]:
         with lm.autocast():
             hidden = lm.backbone(input_ids, use_cache=False).last_hidden_state
             read = _gather_states(hidden, predictors)
-            return score_tokens(lm, read, response_ids, mask, temperature=temperature, with_entropy=with_entropy)
+            return score_tokens(lm, read, response_ids, mask, temperature=temperature, entropy=entropy)
 
     def values(self, input_ids: Tensor, positions: Tensor) -> Tensor:
         """The critic's values [B, T] of the states after `positions` [B, T]; zeros for the zero critic."""

@@ -134,7 +134,7 @@ class RunDirectory:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_model(partial)
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in checkpoint.tensors.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
         save_file(tensors, partial / "trainer.safetensors")
         write_json_atomically(partial / "trainer.json", checkpoint.state)
         _sync(partial)

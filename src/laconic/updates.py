@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic.algorithms import Advantages, Experience
-from laconic.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows
+from laconic.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows, token_budget
 from laconic.config import OptimizerConfig, PhaseConfig
 from laconic.losses import clipped_surrogate, is_clipped, kl, value_loss
 from laconic.masked import masked_sum, token_weights, zeroed
@@ -110,23 +110,22 @@ class Updater:
     def _one_update(
         self, experience: Experience, advantages: Advantages, rows: list[int], factor: float, phase_step: int
     ) -> dict[str, float]:
-        batch, config = experience.batch, self.phase.optimizer
+        batch, config, device = experience.batch, self.phase.optimizer, self.policy.lm.device
         learns = phase_step >= config.critic_warmup_steps
         counts = _counts(batch, rows)
         sums: dict[str, Tensor] = {}  # on the device until the update is done, so that it never waits for a number
+        metrics: dict[str, float] = {}
         with self.policy.learning():
-            for micro in micro_batches(batch, rows, config.micro_batch_tokens, self.policy.lm.device):
-                parts = self._policy_losses(experience, advantages, micro, counts) if learns else {}
-                if self.critic is not None:
-                    parts |= self._value_losses(experience, advantages, micro, counts)
-                for name, value in parts.items():
-                    sums[name] = sums[name] + value if name in sums else value
-        metrics = {"entropy_nats": 0.0} | {name: float(value) for name, value in sums.items()}
-        if learns:
-            metrics["policy_grad_norm"] = self.actor.step(factor)
-        if self.critic is not None:
-            metrics["critic_grad_norm"] = self.critic.step(factor)
-        return metrics
+            micros = micro_batches(batch, rows, token_budget(config, device), device)
+            if learns:
+                for micro in micros:
+                    _add(sums, self._policy_losses(experience, advantages, micro, counts))
+                metrics["policy_grad_norm"] = self.actor.step(factor)
+            if self.critic is not None:  # after the policy's step: the two never hold their gradients at once
+                for micro in micros:
+                    _add(sums, self._value_losses(experience, advantages, micro, counts))
+                metrics["critic_grad_norm"] = self.critic.step(factor)
+        return {"entropy_nats": 0.0} | {name: float(value) for name, value in sums.items()} | metrics
 
     def _policy_losses(
         self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
@@ -139,7 +138,7 @@ class Updater:
             micro.response_ids,
             micro.mask,
             temperature=self.phase.sampler.temperature,
-            with_entropy=True,
+            entropy="learned" if self.entropy_coef > 0 else "measured",
         )
         mask = _take(experience.batch.loss_mask, micro)
         log_ratio = logprobs - _take(experience.old_logprobs, micro)
@@ -222,6 +221,12 @@ class _Counts:
     responses: int
     tokens: int
     all_tokens: int
+
+
+def _add(sums: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
+    """Add a micro-batch's parts to the update's, in place."""
+    for name, value in parts.items():
+        sums[name] = sums[name] + value if name in sums else value
 
 
 def _counts(batch: RolloutBatch, rows: list[int]) -> _Counts:

@@ -108,7 +108,7 @@ def aggregate(losses: Sequence[Row], aggregation: str, max_tokens: int) -> float
 
 # --- small random models ---------------------------------------------------------------------------------------------
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3")
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
 VOCABULARY = ("<pad>", "<eos>", "<bos>", "<unk>", *(f"w{i}" for i in range(36)))
 PAD_ID, EOS_ID, BOS_ID = 0, 1, 2
 WINDOW = 8  # of the sliding layers of gemma2 and gemma3
@@ -136,6 +136,7 @@ def small_model(architecture: str, seed: int = 0) -> Any:
     kinds = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW, "head_dim": 8}
     own: dict[str, dict[str, Any]] = {
         "llama": {},
+        "mistral": {"sliding_window": WINDOW},
         "qwen2": {"tie_word_embeddings": True},
         "qwen3": {"head_dim": 16},
         "gemma2": kinds | {"query_pre_attn_scalar": 8, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
@@ -143,6 +144,7 @@ def small_model(architecture: str, seed: int = 0) -> Any:
     }
     classes = {
         "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
         "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
         "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
         "gemma2": (transformers.Gemma2Config, transformers.Gemma2ForCausalLM),

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import oracles
 import pytest
 import torch
@@ -16,8 +17,9 @@ from laconic.config import LoraConfig, PolicyConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.models import CausalLM
 from laconic.policy import Policy
-from laconic.samplers import Request, local
-from laconic.samplers.cache import SlotCache
+from laconic.samplers import Request, decoders, local
+from laconic.samplers import cache as cache_module
+from laconic.samplers.cache import PAGE_TOKENS, SlotCache
 from laconic.samplers.drawing import draw_tokens, keep_likely, uniforms
 from laconic.samplers.local import LocalSampler
 from laconic.types import FinishReason, Response
@@ -359,3 +361,88 @@ def test_neighbouring_keys_and_steps_share_nothing_and_fill_the_interval() -> No
     for a, b in ((grid[:-1], grid[1:]), (grid[:, :-1], grid[:, 1:])):
         correlation = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
         assert abs(correlation) < 0.04
+
+
+# --- the cache -------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_reads_what_its_rows_hold_and_not_what_they_may_come_to_hold(llama: CausalLM) -> None:
+    """Rows that hold 3, 70 and 10 positions: all three read the first page, the first two the second; the cap changes nothing."""
+    caches = [SlotCache(4, cap, llama.device, torch.float32) for cap in (100, 4000)]
+    for cache in caches:
+        cache.plan_step(np.array([3, 70, 10]))
+        assert cache.reads == [(3, PAGE_TOKENS), (2, PAGE_TOKENS)]
+
+
+def test_rows_of_many_pages_get_the_logprobs_of_a_full_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of 4 positions, prompts of 1 to 20 tokens, responses of up to 24, ten rows in four slots; every architecture that
+    is decoded by its own modules and every one that is fused."""
+    monkeypatch.setattr(cache_module, "PAGE_TOKENS", 4)
+    for architecture in oracles.ARCHITECTURES:
+        lm = oracles.small_lm(architecture)
+        for request, row in zip(REQUESTS, draw(lm, batch_size=4), strict=True):
+            for response in row:
+                expected = full_forward(lm, request.prompt_ids, response, 1.0)
+                assert list(response.logprobs) == pytest.approx(expected.tolist(), abs=1e-4), architecture
+
+
+def test_one_wide_page_says_the_same_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other devices and dtypes use: one page, read in part, attended by PyTorch or, with a soft cap, here."""
+    paged = {name: draw(oracles.small_lm(name)) for name in ("llama", "gemma2", "mistral")}
+
+    def one_page(self: SlotCache, num_slots: int, max_positions: int, *rest: Any) -> None:
+        plain(self, num_slots, max_positions, *rest)
+        self.is_paged, self.width_step, self.page_tokens, self.num_pages = False, 8, 48, 1
+        self.bias = torch.full((num_slots, 48), float("-inf"))
+
+    plain = SlotCache.__init__
+    monkeypatch.setattr(SlotCache, "__init__", one_page)
+    for name, expected in paged.items():
+        drawn = draw(oracles.small_lm(name))
+        assert ids(drawn) == ids(expected)
+
+
+def test_the_fused_decoder_and_the_models_own_modules_say_the_same() -> None:
+    """Every architecture of the family, and that these are the ones that are fused."""
+    fused = {name for name in oracles.ARCHITECTURES if decoders.can_fuse(oracles.small_lm(name))}
+    assert fused == {"llama", "mistral", "qwen2", "qwen3"} & set(oracles.ARCHITECTURES)
+    assert len(fused) >= 3
+    for name in fused:
+        lm = oracles.small_lm(name)
+        for projection in ("q_proj", "k_proj", "v_proj"):  # a bias that is zero would hide a mistake
+            for module_name, parameter in lm.model.named_parameters():
+                if module_name.endswith(f"{projection}.bias"):
+                    torch.nn.init.normal_(parameter)
+        one = draw(lm)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decoders, "can_fuse", lambda lm: False)
+            other = draw(lm)
+        assert ids(one) == ids(other)
+        for a, b in zip(one, other, strict=True):
+            for r, s in zip(a, b, strict=True):
+                assert r.logprobs == pytest.approx(s.logprobs, abs=1e-4)
+
+
+def test_a_model_that_is_decoded_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that forgets the rotation: the first call says so, naming the architecture, before anything is drawn."""
+    lm = oracles.small_lm("llama")
+    build = decoders.FusedDecoder.__init__
+
+    def forgetful(self: decoders.FusedDecoder, *arguments: Any) -> None:
+        build(self, *arguments)
+        self.cos, self.sin = torch.ones_like(self.cos), torch.zeros_like(self.sin)
+
+    monkeypatch.setattr(decoders.FusedDecoder, "__init__", forgetful)
+    with pytest.raises(ModelError, match="does not decode LlamaForCausalLM as its own forward pass does"):
+        draw(lm)
+
+
+def test_a_cache_is_kept_for_the_next_call_and_changes_nothing(llama: CausalLM) -> None:
+    """The same sampler, a larger call between two equal ones."""
+    sampler = LocalSampler(llama)
+    first = sampler.sample(REQUESTS, DECODING, seed=0)
+    held = sampler.cache
+    assert held is not None
+    sampler.sample([Request("z", (4, 5), 40)], DECODING.model_copy(update={"batch_size": 40}), seed=1)
+    again = sampler.sample(REQUESTS, DECODING, seed=0)
+    assert [[r.token_ids for r in row] for row in first] == [[r.token_ids for r in row] for row in again]

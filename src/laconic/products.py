@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+HAS_ONEDNN = torch.backends.mkldnn.is_available()
 MIN_ROWS = 32  # below, a product's start costs more than its arithmetic
 
 
@@ -35,10 +36,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _is_served(x: Tensor, weight: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        HAS_ONEDNN
         and x.numel() >= MIN_ROWS * x.shape[-1]
-        and torch.backends.mkldnn.is_available()
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
     )
 

@@ -52,6 +52,7 @@ class SlotCache(Cache):
         self.positions = torch.zeros(0, dtype=torch.long, device=device)
         self.slots = torch.arange(num_slots, device=device)
         self.reads: list[tuple[int, int]] = []  # (rows, width) of each page that the step reads
+        self._views: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
         self._places: dict[int, Tensor] = {}
         self._biases: dict[int | None, Tensor] = {}
 
@@ -108,8 +109,10 @@ class SlotCache(Cache):
 
     def plan_step(self, lengths: "np.ndarray[Any, Any]") -> None:
         """Settle which pages a step of rows that hold at most `lengths` [R] positions reads."""
-        longest = int(lengths.max()) + 1
-        self.reads = list(self._plan_reads(lengths, longest))
+        reads = list(self._plan_reads(lengths, int(lengths.max()) + 1))
+        if reads != self.reads:
+            self.reads = reads
+            self._views.clear()
 
     def begin_step(self, positions: Tensor) -> None:
         """The step that was planned feeds one token a live row, at `positions` [R]."""
@@ -136,7 +139,7 @@ class SlotCache(Cache):
         q = q.to(self.dtype)
         if not self.is_paged and softcap is None:
             return self._attend_fused(pool, q, scaling, window)
-        return self._attend_pages(pool, q * scaling, window, softcap)
+        return self._attend_pages(layer, q if scaling == 1.0 else q * scaling, window, softcap)
 
     def _attend_fused(self, pool: Tensor, q: Tensor, scaling: float, window: int | None) -> Tensor:
         ((rows, width),) = self.reads
@@ -147,32 +150,36 @@ class SlotCache(Cache):
         out = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling)
         return out.view(q.shape)
 
-    def _attend_pages(self, pool: Tensor, q: Tensor, window: int | None, softcap: float | None) -> Tensor:
+    def _attend_pages(self, layer: int, q: Tensor, window: int | None, softcap: float | None) -> Tensor:
         rows, num_queries, size = q.shape
-        heads = pool.shape[3]
+        heads, width = self.pools[layer].shape[3], self._width()
         q = q.reshape(rows * heads, num_queries // heads, size)
-        width = self._width()
         scores = self._scratch(num_queries)[:rows, :, :width]
         by_head = scores.view(rows * heads, num_queries // heads, width)
-        spans = [page * self.page_tokens for page in range(len(self.reads))]
-        for page, ((n, w), start) in enumerate(zip(self.reads, spans, strict=True)):
-            keys = pool[0, page, :n].view(n * heads, self.page_tokens, size)[:, :w]
+        for page, (n, w) in enumerate(self.reads):
+            keys, _ = self._page(layer, page, n, w)
             # a product into a strided place is ten times slower than a product and a copy
-            by_head[: n * heads, :, start : start + w] = torch.bmm(q[: n * heads], keys.transpose(1, 2))
+            by_head[: n * heads, :, self._span(page)] = torch.bmm(q[: n * heads], keys)
         if softcap is not None:
             scores = (scores / softcap).tanh_().mul_(softcap)
         weights = (scores + self._bias(window, width)[:, None]).softmax(-1, dtype=torch.float32).to(self.dtype)
         weights = weights.view(rows * heads, num_queries // heads, width)
-        out = None
-        for page, ((n, w), start) in enumerate(zip(self.reads, spans, strict=True)):
-            values = pool[1, page, :n].view(n * heads, self.page_tokens, size)[:, :w]
-            part = weights[: n * heads, :, start : start + w]
-            if out is None:
-                out = torch.bmm(part, values)
-            else:
-                out[: n * heads].baddbmm_(part, values)
-        assert out is not None
+        out = torch.bmm(weights[:, :, self._span(0)], self._page(layer, 0, *self.reads[0])[1])
+        for page, (n, w) in enumerate(self.reads[1:], start=1):
+            out[: n * heads].baddbmm_(weights[: n * heads, :, self._span(page)], self._page(layer, page, n, w)[1])
         return out.view(rows, num_queries, size)
+
+    def _page(self, layer: int, page: int, rows: int, width: int) -> tuple[Tensor, Tensor]:
+        """Keys [rows * H, D, width] and values [rows * H, width, D] of a page: views, made once while the reads stay."""
+        key = (layer, page, rows)
+        if key not in self._views:
+            pool = self.pools[layer]
+            keys, values = (pool[kind, page, :rows].view(-1, self.page_tokens, pool.shape[5]) for kind in (0, 1))
+            self._views[key] = keys[:, :width].transpose(1, 2), values[:, :width]
+        return self._views[key]
+
+    def _span(self, page: int) -> slice:
+        return slice(page * self.page_tokens, (page + 1) * self.page_tokens)
 
     def _width(self) -> int:
         return (len(self.reads) - 1) * self.page_tokens + self.reads[-1][1]

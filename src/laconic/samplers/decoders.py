@@ -75,7 +75,7 @@ class FusedDecoder:
     def __init__(self, lm: CausalLM, num_positions: int) -> None:
         body: Any = getattr(lm.model, lm.model.base_model_prefix)
         attention = body.layers[0].self_attn
-        self.lm, self.head_dim, self.scaling = lm, attention.head_dim, attention.scaling
+        self.lm, self.head_dim = lm, attention.head_dim
         self.num_queries = attention.q_proj.out_features // self.head_dim
         self.num_heads = attention.k_proj.out_features // self.head_dim
         self.embedding, self.final_norm = body.embed_tokens.weight, body.norm.weight
@@ -107,7 +107,7 @@ class FusedDecoder:
             qk[:, : self.num_queries],
             qk[:, self.num_queries :],
             v,
-            scaling=self.scaling,
+            scaling=1.0,  # it is in the queries' weights
             window=layer.window,
             softcap=None,
         ).reshape(rows, -1)
@@ -122,16 +122,17 @@ class FusedDecoder:
 def _fused_layer(layer: Any, num_queries: int, num_heads: int) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
-    biases = [linear.bias for linear in inputs]
+    has_norms = hasattr(attention, "q_norm")
+    scales = (1.0 if has_norms else attention.scaling, 1.0, 1.0)  # norms undo a scale: with them it goes into theirs
     norms = None
-    if hasattr(attention, "q_norm"):
-        norms = torch.cat([
-            attention.q_norm.weight.expand(num_queries, -1),
-            attention.k_norm.weight.expand(num_heads, -1),
-        ])  # fmt: skip
+    if has_norms:
+        q_norm, k_norm = attention.q_norm.weight * attention.scaling, attention.k_norm.weight
+        norms = torch.cat([q_norm.expand(num_queries, -1), k_norm.expand(num_heads, -1)])
     return _Layer(
-        qkv=torch.cat([linear.weight for linear in inputs]),
-        qkv_bias=None if biases[0] is None else torch.cat(biases),
+        qkv=torch.cat([linear.weight * scale for linear, scale in zip(inputs, scales, strict=True)]),
+        qkv_bias=None
+        if inputs[0].bias is None
+        else torch.cat([linear.bias * scale for linear, scale in zip(inputs, scales, strict=True)]),
         out=attention.o_proj.weight,
         out_bias=attention.o_proj.bias,
         gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),

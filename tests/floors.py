@@ -32,7 +32,7 @@ class Floor:
 FLOORS: tuple[Floor, ...] = (
     Floor(
         "floor 0: words",
-        ("__init__", "tiny.__init__", "errors", "types", "rng", "files", "splits", "config"),
+        ("__init__", "tiny.__init__", "errors", "types", "rng", "files", "splits", "config", "threads"),
         third_party=frozenset({"pydantic"}),
         is_pure=True,
         is_light=True,

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from laconic import __version__
 from laconic.errors import InputError, LaconicError
+from laconic.threads import settle
 
 app = typer.Typer(
     help="Make reasoning language models think in fewer tokens without losing accuracy, and prove that they did.",
@@ -56,6 +57,7 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Both phases on the embedded reasoner, then the comparison and a page to look at. About five minutes on two cores."""
+    _settle_threads()
     from laconic.demo import run_demo
 
     run_demo(out, seed)
@@ -151,6 +153,7 @@ def train(
 
         print_plan(loaded, Console())
         return
+    _settle_threads()
     from laconic.measure import measure_run
     from laconic.progress import Reporter
     from laconic.train import start
@@ -291,6 +294,12 @@ def _complain(error: LaconicError) -> None:
 # --- shared by commands ----------------------------------------------------------------------------------------------
 
 
+def _settle_threads() -> None:
+    """Before torch is loaded: how many threads compute and how they wait."""
+    if said := settle():
+        typer.echo(said, err=True)
+
+
 def _load_problems(source: str, seed: int) -> list[Any]:
     from laconic.problems import load_problems
 
@@ -312,6 +321,7 @@ def _open_solver(model: str, instruction: str, dtype: str, problems: list[Any], 
     """A context that yields (solver, reporter); the model is loaded and the prompts are checked against its context."""
     import contextlib
 
+    _settle_threads()
     from laconic.config import GraderConfig, PolicyConfig, PromptConfig
     from laconic.grader import Grader
     from laconic.models import load_model

@@ -215,16 +215,15 @@ def test_each_distinct_prompt_is_prefilled_once(
 ) -> None:
     """Two prompts of 5 and 4 tokens, eight samples each, in 2 or 16 slots: each row of a many-token call is a new prompt."""
     rows: list[tuple[int, ...]] = []
-    backbone = llama.backbone
+    prefill = decoders.FusedDecoder.prefill
     sampler = LocalSampler(llama)
     sampler.sample(REQUESTS, DECODING, seed=0)  # a sampler's first call checks the decoder
 
-    def counting(input_ids: Tensor, **kwargs: Any) -> Any:
-        if input_ids.shape[1] > 1:
-            rows.extend(map(tuple, input_ids.tolist()))
-        return backbone(input_ids, **kwargs)
+    def counting(self: decoders.FusedDecoder, ids: Tensor, last: Tensor) -> Any:
+        rows.extend(map(tuple, ids.tolist()))
+        return prefill(self, ids, last)
 
-    monkeypatch.setattr(llama, "backbone", counting)
+    monkeypatch.setattr(decoders.FusedDecoder, "prefill", counting)
     requests = [Request("a", (4, 5, 6, 7, 8), 8), Request("b", (9, 10, 11, 12), 8)]
     sampler.sample(requests, DECODING.model_copy(update={"batch_size": batch_size}), seed=0)
     prompts = sorted(tuple(token for token in row if token != oracles.PAD_ID) for row in rows)

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import DynamicCache
 
 from laconic.models import CausalLM
 from laconic.products import linear
@@ -30,8 +31,16 @@ FUSED_BYTES = 2**28  # models with more weights are bound by arithmetic
 CHANGING_ROTATIONS = frozenset({"dynamic", "longrope"})  # their angles depend on the length of the sequence
 
 
+Prefilled = tuple[Tensor, list[tuple[Tensor, Tensor]]]
+"""Last logits [N, V] of N prompts, and each layer's keys and values [N, H, longest, D]."""
+
+
 class Decoder(Protocol):
-    """One step."""
+    """A prompt at once, then a step at a time."""
+
+    def prefill(self, ids: Tensor, last: Tensor) -> Prefilled:
+        """Prompts `ids` [N, longest], padded on the right, that end at positions `last` [N]."""
+        ...
 
     def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Logits [R, V] in float32 after feeding `tokens` [R] at `positions` [R]; `cache.begin_step` has been called."""
@@ -43,6 +52,14 @@ class TransformersDecoder:
 
     def __init__(self, lm: CausalLM) -> None:
         self.lm = lm
+
+    def prefill(self, ids: Tensor, last: Tensor) -> Prefilled:
+        """One pass over right-padded prompts."""
+        cache = DynamicCache()
+        hidden = self.lm.backbone(ids, past_key_values=cache, use_cache=True).last_hidden_state
+        held: list[Any] = cache.layers
+        logits = self.lm.head(hidden[torch.arange(len(ids), device=ids.device), last])
+        return logits, [(layer.keys, layer.values) for layer in held]
 
     def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Logits [R, V]."""
@@ -87,31 +104,47 @@ class FusedDecoder:
         self.cos = cos[0, :, None].contiguous()
         self.sin = torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], dim=-1)
 
+    def prefill(self, ids: Tensor, last: Tensor) -> Prefilled:
+        """One pass over right-padded prompts."""
+        num_prompts, longest = ids.shape
+        cos, sin = (table[:longest].repeat(num_prompts, 1, 1) for table in (self.cos, self.sin))
+        x, held = self.embedding[ids].flatten(0, 1), []
+        for layer in self.layers:
+            parts = self._queries_keys_values(x, layer, cos, sin)
+            q, k, v = (part.unflatten(0, ids.shape).transpose(1, 2) for part in parts)
+            mask = _windowed(longest, layer.window, ids.device)
+            attended = functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0, enable_gqa=q.shape[1] != k.shape[1]
+            )
+            x = self._after_attention(x, attended.transpose(1, 2).flatten(0, 1), layer)
+            held.append((k, v))
+        ends = x.unflatten(0, ids.shape)[torch.arange(num_prompts, device=ids.device), last]
+        return self.lm.head(self._norm(ends, self.final_norm)), held
+
     def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Logits [R, V]."""
         cos, sin = self.cos[positions], self.sin[positions]
         x = self.embedding[tokens]
         for index, layer in enumerate(self.layers):
-            x = self._layer(x, index, layer, cos, sin, cache)
+            q, k, v = self._queries_keys_values(x, layer, cos, sin)
+            x = self._after_attention(
+                x, cache.attend(index, q, k, v, scaling=1.0, window=layer.window, softcap=None), layer
+            )
         return self.lm.head(self._norm(x, self.final_norm))
 
-    def _layer(self, x: Tensor, index: int, layer: _Layer, cos: Tensor, sin: Tensor, cache: SlotCache) -> Tensor:
-        rows, rotated = len(x), self.num_queries + self.num_heads
-        qkv = linear(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias).view(rows, -1, self.head_dim)
+    def _queries_keys_values(self, x: Tensor, layer: _Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries [R, Q, D], which carry attention's scale, rotated keys and values [R, H, D] of states [R, E]."""
+        rotated = self.num_queries + self.num_heads
+        qkv = linear(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias).view(len(x), -1, self.head_dim)
         qk, v = qkv[:, :rotated], qkv[:, rotated:]
         if layer.qk_norm is not None:
             qk = functional.rms_norm(qk, (self.head_dim,), None, self.eps) * layer.qk_norm
         qk = torch.addcmul(qk * cos, qk.roll(self.head_dim // 2, -1), sin)
-        attended = cache.attend(
-            index,
-            qk[:, : self.num_queries],
-            qk[:, self.num_queries :],
-            v,
-            scaling=1.0,  # it is in the queries' weights
-            window=layer.window,
-            softcap=None,
-        ).reshape(rows, -1)
-        x = linear(attended, layer.out, layer.out_bias).add_(x)
+        return qk[:, : self.num_queries], qk[:, self.num_queries :], v
+
+    def _after_attention(self, x: Tensor, attended: Tensor, layer: _Layer) -> Tensor:
+        """The layer's states [R, E] from those that entered it and what attention gave [R, Q, D]."""
+        x = linear(attended.reshape(len(x), -1), layer.out, layer.out_bias).add_(x)
         gate, up = linear(self._norm(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
         return linear(functional.silu(gate).mul_(up), layer.down).add_(x)
 
@@ -142,6 +175,15 @@ def _fused_layer(layer: Any, num_queries: int, num_heads: int) -> _Layer:
         qk_norm=norms,
         window=_window(attention),
     )
+
+
+def _windowed(length: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Which positions [length, length] may look at which, where a window is shorter than the prompt; None: at all before."""
+    if window is None or length <= window:
+        return None
+    positions = torch.arange(length, device=device)
+    distance = positions[:, None] - positions[None]
+    return (distance >= 0) & (distance < window)
 
 
 def _window(attention: Any) -> int | None:

@@ -21,12 +21,10 @@ Legend: `S` slots, `R` live rows, `H` key-value heads, `D` head size, `V` vocabu
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from laconic.config import SamplerConfig
 from laconic.errors import ModelError
@@ -43,6 +41,7 @@ UNIFORM_STEPS = 64  # numbers hashed at once
 LOOKS_EVERY = 8  # steps between two looks at who has ended, where looking makes the host wait for the device
 ROUNDED_ROWS = 8  # on CUDA the live rows are rounded up to a multiple of this
 CHECK_STEPS = 3
+PREFILL_TOKENS = {"cpu": 2048, "cuda": 16_384}  # of prompts that go through the model at once, padding included
 KEPT_BYTES = 2**29  # a cache up to this size is kept for the next call: memory that is written the first time is slow
 KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 
@@ -223,23 +222,25 @@ class _Decoding:
         return seed_of(self.seed, "sample", request.key, request.first_sample + row.sample)
 
     def _prefill_new(self, wanted: set[int]) -> None:
-        new = sorted(wanted - self.prefixes.keys())
+        new = sorted(
+            wanted - self.prefixes.keys(), key=lambda request: (len(self.requests[request].prompt_ids), request)
+        )
         if not new:
             return
-        logits, layers = self._prefill([self.requests[request].prompt_ids for request in new])
-        for row, request in enumerate(new):
-            self.prefixes[request] = _Prefix(logits[row], layers, row)
+        longest = len(self.requests[new[-1]].prompt_ids)
+        at_once = max(1, PREFILL_TOKENS.get(self.device.type, PREFILL_TOKENS["cuda"]) // longest)
+        for first in range(0, len(new), at_once):
+            self._prefill(new[first : first + at_once])
 
-    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Last logits [prompts, V] and each layer's keys and values [prompts, H, longest, D] of right-padded prompts."""
+    def _prefill(self, wanted: Sequence[int]) -> None:
+        """One pass over the prompts of some requests."""
+        prompts = [self.requests[request].prompt_ids for request in wanted]
         longest = max(map(len, prompts))
         ids = torch.tensor([[*p, *[self.lm.pad_id] * (longest - len(p))] for p in prompts], device=self.device)
-        cache = DynamicCache()
-        hidden = self.lm.backbone(ids, past_key_values=cache, use_cache=True).last_hidden_state
-        last = torch.tensor([len(p) - 1 for p in prompts], device=ids.device)
-        logits = self.lm.head(hidden[torch.arange(len(prompts), device=ids.device), last])
-        held: list[Any] = cache.layers
-        return logits, [(layer.keys, layer.values) for layer in held]
+        last = torch.tensor([len(p) - 1 for p in prompts], device=self.device)
+        logits, layers = self.decoder.prefill(ids, last)
+        for row, request in enumerate(wanted):
+            self.prefixes[request] = _Prefix(logits[row], layers, row)
 
     def _write_prefixes(self, slots: Tensor, entering: Sequence[_Row]) -> None:
         """Copy each row's prompt into its slot: rows of one prefill together."""

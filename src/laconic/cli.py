@@ -56,7 +56,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
     seed: Seed = 0,
 ) -> None:
-    """Both phases on the embedded reasoner, then the comparison and a page to look at. About five minutes on two cores."""
+    """Both phases on the embedded reasoner, then the comparison and a page to look at. About three minutes on two cores."""
     _settle_threads()
     from laconic.demo import run_demo
 

@@ -27,7 +27,7 @@ from laconic.config import PhaseConfig, PolicyConfig, ShapeConfig
 from laconic.models import LOGITS_PER_CHUNK
 from laconic.samplers.cache import FUSED_WIDTH
 from laconic.samplers.decoders import FUSED_BYTES
-from laconic.samplers.local import LOOKS_EVERY
+from laconic.samplers.local import LOOKS_EVERY, PREFILL_TOKENS
 
 GIB = 2**30
 F32, BF16, F64 = 4, 2, 8
@@ -302,13 +302,16 @@ def peak(moments: tuple[Moment, ...]) -> Moment:
 
 
 def _prefilling(setting: _Setting) -> dict[str, int]:
-    """All prompts that enter together go through the model at once; their keys and values are then copied to every row."""
+    """Prompts that enter together go through the model a budget of tokens at a time; their keys and values are held until they
+    have been copied to every row."""
     tokens = setting.work.prompts * setting.work.prompt_tokens
+    budget = PREFILL_TOKENS.get(setting.work.device, PREFILL_TOKENS["cuda"])
+    at_once = min(tokens, max(budget, setting.work.prompt_tokens))
     return {
         "bfloat16 copies of the weights": setting.cast_bytes(),
         "fused copy of the layers": _fused_bytes(setting),
         "key-value cache": tokens * setting.position_bytes,
-        "activations of the prompts": tokens * _passing_bytes(setting, num_wide=3),
+        "activations of the prompts": at_once * _passing_bytes(setting, num_wide=3),
         "logits of a token a row": 2 * F32 * setting.work.prompts * setting.shape.vocabulary,
     }
 

@@ -38,7 +38,6 @@ from laconic.train import check_recipe
 
 TOLERANCE = 0.15  # predictions are held to this share of the measured peak: docs/memory.md
 NUM_REMEDIES = 3
-WORTH_IT = 0.95  # a remedy leaves at most this share of the peak
 SMALLER = 4  # by how much a remedy divides micro-batches and the sampler's batch
 
 
@@ -126,7 +125,7 @@ def _remedies(examined: Examined, phase: PhaseConfig) -> str:
     after: dict[str, int] = {}
     for change, changed in _changed_recipes(examined.recipe, index):
         total = examined.needs(changed)[index].peak.total
-        if total < WORTH_IT * before:
+        if total < before:
             after[change] = total
     ranked = sorted(after, key=lambda change: after[change])[:NUM_REMEDIES]
     return "try " + ", or ".join(f"{c} ({_gib(after[c])})" for c in ranked) if ranked else "needs a larger device"

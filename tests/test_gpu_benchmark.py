@@ -90,9 +90,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def limits_of(report: str) -> tuple[float, float]:
     """Bytes a second and FLOP/s as printed."""
-    read, copied = re.search(r"limits: (\S+) GB/s read, (\S+) GB/s copied", report).groups()  # type: ignore[union-attr]
-    rate = re.search(r"products (\S+) TFLOP/s \(toy\)", report).group(1)  # type: ignore[union-attr]
-    return max(float(read), float(copied)) * 1e9, float(rate) * 1e12
+    speeds = re.search(r"limits: (\S+) GB/s read, (\S+) GB/s copied", report)
+    rate = re.search(r"products (\S+) TFLOP/s \(toy\)", report)
+    assert speeds and rate
+    return max(map(float, speeds.groups())) * 1e9, float(rate[1]) * 1e12
 
 
 def test_every_section_has_its_rows(report: str) -> None:

@@ -10,8 +10,10 @@ from laconic.catalogue import recipe_paths
 from laconic.config import PolicyConfig, load_recipe
 from laconic.errors import ModelError
 from laconic.memory import count_weights
+from laconic.models import load_model
 from laconic.needs import ASSUMED_PROMPT_TOKENS, find_shape, longest_prompt, predict_needs, read_sources, work_of
 from laconic.plan import print_plan
+from laconic.prompts import render, resolve_instruction
 
 
 def plan_of(recipe):
@@ -86,7 +88,11 @@ def test_parameters_of_a_real_model_are_counted(two_phase):
 def test_the_longest_prompt_is_counted_where_it_can_be_and_said_to_be_assumed_where_not(two_phase, r1):
     """The embedded reasoner comes with its tokenizer; the paper's model is on the hub."""
     tokens, whence = longest_prompt(two_phase, read_sources(two_phase))
-    assert 0 < tokens < 100 and whence == "counted"
+    lm = load_model("tiny", PolicyConfig(device="cpu"))
+    instruction = resolve_instruction(two_phase.prompt.instruction)
+    problems = [p for found in read_sources(two_phase).values() for p in found]
+    assert tokens == max(len(render(lm.tokenizer, p, instruction=instruction, system=None)) for p in problems)
+    assert whence == "counted"
     assert longest_prompt(r1, read_sources(r1))[0] == ASSUMED_PROMPT_TOKENS
 
 

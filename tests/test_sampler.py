@@ -445,3 +445,17 @@ def test_a_cache_is_kept_for_the_next_call_and_changes_nothing(llama: CausalLM) 
     sampler.sample([Request("z", (4, 5), 40)], DECODING.model_copy(update={"batch_size": 40}), seed=1)
     again = sampler.sample(REQUESTS, DECODING, seed=0)
     assert [[r.token_ids for r in row] for row in first] == [[r.token_ids for r in row] for row in again]
+
+
+def test_a_model_that_made_nan_leaves_no_cache_behind() -> None:
+    """Weights that diverged and were rolled back: the next call's rows do not meet the old ones' numbers."""
+    lm = oracles.small_lm("llama")
+    sampler = LocalSampler(lm)
+    before = ids(sampler.sample(REQUESTS, DECODING, seed=0))
+    weight: Any = lm.model.get_input_embeddings().weight
+    kept = weight.detach().clone()
+    weight.data.fill_(float("nan"))
+    sampler.sample(REQUESTS, DECODING, seed=0)
+    assert sampler.cache is None
+    weight.data.copy_(kept)
+    assert ids(sampler.sample(REQUESTS, DECODING, seed=0)) == before

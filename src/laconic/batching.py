@@ -16,12 +16,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from laconic.config import OptimizerConfig
+from laconic.config import CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS, OptimizerConfig
 from laconic.rng import stream
 from laconic.types import Grade, Group
 
 PAD = 0  # never read: padding is outside every mask and to the right of every token
-CPU_TOKENS, DEVICE_TOKENS = 4096, 16_384  # of a micro-batch, where the recipe does not say
 MIN_FILL = 0.9  # so under a tenth of any row is padding, and about a twentieth of all
 
 
@@ -96,7 +95,7 @@ def _pad(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
 
 def token_budget(config: OptimizerConfig, device: torch.device) -> int:
     """Tokens of a micro-batch on `device`: the recipe's, or what keeps its arithmetic busy and its caches from spilling."""
-    return config.micro_batch_tokens or (CPU_TOKENS if device.type == "cpu" else DEVICE_TOKENS)
+    return config.micro_batch_tokens or (CPU_MICRO_BATCH_TOKENS if device.type == "cpu" else MICRO_BATCH_TOKENS)
 
 
 def micro_batches(

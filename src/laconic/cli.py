@@ -142,12 +142,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train a recipe's phases: one resumable run."""
-    from laconic.catalogue import recipe_paths
-    from laconic.config import load_recipe
-
-    known = recipe_paths()
-    path = known[str(recipe)] if str(recipe) in known and not recipe.exists() else recipe
-    loaded = load_recipe(path, overrides or [])
+    loaded = _load_recipe(recipe, overrides)
     if dry_run:
         from laconic.plan import print_plan
 
@@ -245,14 +240,10 @@ def doctor(
     ] = None,
 ) -> None:
     """What can be checked before the first GPU hour: does the recipe fit this machine's memory?"""
-    from laconic.catalogue import recipe_paths
-    from laconic.config import load_recipe
     from laconic.doctor import run_doctor
     from laconic.errors import RecipeError
 
-    known = recipe_paths()
-    path = known[str(recipe)] if str(recipe) in known and not recipe.exists() else recipe
-    findings = run_doctor(load_recipe(path, overrides or []), Console())
+    findings = run_doctor(_load_recipe(recipe, overrides), Console())
     if errors := [finding for finding in findings if finding.level == "error"]:
         raise RecipeError(f"{path}: {errors[0].where}: {errors[0].what}")
 
@@ -298,6 +289,16 @@ def _settle_threads() -> None:
     """Before torch is loaded: how many threads compute and how they wait."""
     if said := settle():
         typer.echo(said, err=True)
+
+
+def _load_recipe(recipe: Path, overrides: list[str] | None) -> Any:
+    """A recipe by its path, or by the name of one that comes with the package, with the changes asked for."""
+    from laconic.catalogue import recipe_paths
+    from laconic.config import load_recipe
+
+    known = recipe_paths()
+    path = known[str(recipe)] if str(recipe) in known and not recipe.exists() else recipe
+    return load_recipe(path, overrides or [])
 
 
 def _load_problems(source: str, seed: int) -> list[Any]:

@@ -25,6 +25,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 
+CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 4096, 16_384  # where a recipe does not say: on a CPU, elsewhere
+
 
 class _Node(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

@@ -23,7 +23,7 @@ from laconic.memory import GIB, Moment, Work, count_weights, peak, predict_momen
 from laconic.models import TINY, load_model, pick_device, resolve_model
 from laconic.policy import Policy
 from laconic.problems import load_problems
-from laconic.prompts import render
+from laconic.prompts import render, resolve_instruction
 from laconic.types import Problem
 
 REMOTE = ("hf:",)
@@ -153,11 +153,10 @@ def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
     folder = Path(resolve_model(recipe.model))
     if not problems or not (folder / "tokenizer.json").exists():
         return ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand"
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer, instruction = AutoTokenizer.from_pretrained(folder), resolve_instruction(recipe.prompt.instruction)
     longest = sorted(problems, key=lambda problem: -len(problem.question))[:LONGEST_TRIED]
     lengths = [
-        len(render(tokenizer, problem, instruction=recipe.prompt.instruction, system=recipe.prompt.system))
-        for problem in longest
+        len(render(tokenizer, problem, instruction=instruction, system=recipe.prompt.system)) for problem in longest
     ]
     return max(lengths), "counted"
 

@@ -1,6 +1,7 @@
 """The dry run: what a recipe would do, the memory it needs, and where its rewards push length.
 
-1. The recipe is checked, its local problem files and its model's shape are read. No weights are loaded, nothing is written.
+1. The recipe is checked, its local problem files and its model's shape are read; none of its weights are, and nothing is
+   written.
 2. Each phase is printed: rollouts, updates, levers.
 3. Memory is predicted from the shape (`needs.py`): the largest phase's peak, by purpose, and its other moments.
 4. `pressure.forecast` says which way length is expected to go, over a range of solve rates.

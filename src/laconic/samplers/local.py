@@ -18,6 +18,7 @@ the same responses.)
 Legend: `S` slots, `R` live rows, `H` key-value heads, `D` head size, `V` vocabulary.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ class LocalSampler:
             job = _Decoding(self.lm, requests, decoding, seed, on_progress, self.cache)
             self.cache = None
             responses = job.run()
-        self.cache = job.cache if job.cache.num_bytes <= KEPT_BYTES else None
+        # what is masked is still multiplied, by 0: a model that made NaN leaves no cache behind
+        is_sound = all(math.isfinite(response.logprobs[-1]) for row in responses for response in row)
+        self.cache = job.cache if is_sound and job.cache.num_bytes <= KEPT_BYTES else None
         return responses
 
     def _check_fit(self, requests: Sequence[Request], max_tokens: int) -> None:

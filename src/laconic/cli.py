@@ -245,7 +245,7 @@ def doctor(
 
     findings = run_doctor(_load_recipe(recipe, overrides), Console())
     if errors := [finding for finding in findings if finding.level == "error"]:
-        raise RecipeError(f"{path}: {errors[0].where}: {errors[0].what}")
+        raise RecipeError(f"{recipe}: {errors[0].where}: {errors[0].what}")
 
 
 @app.command("list")

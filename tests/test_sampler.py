@@ -2,6 +2,7 @@
 drawn with, and a response depends on its address (seed, key, sample), not on its neighbours."""
 
 import math
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -427,8 +428,8 @@ def test_a_model_that_is_decoded_wrongly_is_refused(monkeypatch: pytest.MonkeyPa
     lm = oracles.small_lm("llama")
     build = decoders.FusedDecoder.__init__
 
-    def forgetful(self: decoders.FusedDecoder, *arguments: Any) -> None:
-        build(self, *arguments)
+    def forgetful(self: decoders.FusedDecoder, *arguments: Any, **options: Any) -> None:
+        build(self, *arguments, **options)
         self.cos, self.sin = torch.ones_like(self.cos), torch.zeros_like(self.sin)
 
     monkeypatch.setattr(decoders.FusedDecoder, "__init__", forgetful)
@@ -459,3 +460,19 @@ def test_a_model_that_made_nan_leaves_no_cache_behind() -> None:
     assert sampler.cache is None
     weight.data.copy_(kept)
     assert ids(sampler.sample(REQUESTS, DECODING, seed=0)) == before
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_or_not_the_responses_are_the_same() -> None:
+    """Prompts, batches and steps of several sizes; log-probabilities to 1e-4."""
+    lm = oracles.small_lm("qwen3")
+    plain, compiled = draw(lm), draw(lm, compile=True)
+    assert ids(plain) == ids(compiled)
+    for one, two in zip(plain, compiled, strict=True):
+        for a, b in zip(one, two, strict=True):
+            assert np.allclose(a.logprobs, b.logprobs, atol=1e-4)
+
+
+def test_only_the_fused_decoder_can_be_compiled() -> None:
+    with pytest.raises(ModelError, match=r"sampler\.compile needs a model that the fused decoder serves"):
+        draw(oracles.small_lm("gemma2"), compile=True)

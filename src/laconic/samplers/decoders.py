@@ -14,6 +14,8 @@ either one against the model's own forward pass before it is first used.
 Legend: `R` live rows, `Q`, `H` query and key-value heads, `D` head size, `E` hidden size, `V` vocabulary.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DynamicCache
 
+from laconic.errors import ModelError
 from laconic.models import CausalLM
 from laconic.products import linear
 from laconic.samplers.cache import SlotCache
@@ -86,21 +89,32 @@ class _Layer:
     window: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """What all layers share: numbers of query and key-value heads, their size, the norms' epsilon."""
+
+    queries: int
+    keys: int
+    size: int
+    eps: float
+
+
 class FusedDecoder:
     """The layers of the Llama family in few operations."""
 
-    def __init__(self, lm: CausalLM, num_positions: int) -> None:
+    def __init__(self, lm: CausalLM, num_positions: int, *, is_compiled: bool = False) -> None:
+        self.before_attention: Callable[..., Any] = _compiled(_before_attention) if is_compiled else _before_attention
+        self.after_attention: Callable[..., Any] = _compiled(_after_attention) if is_compiled else _after_attention
         body: Any = getattr(lm.model, lm.model.base_model_prefix)
         attention = body.layers[0].self_attn
-        self.lm, self.head_dim = lm, attention.head_dim
-        self.num_queries = attention.q_proj.out_features // self.head_dim
-        self.num_heads = attention.k_proj.out_features // self.head_dim
+        self.lm, size = lm, attention.head_dim
+        queries, keys = attention.q_proj.out_features // size, attention.k_proj.out_features // size
+        self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon)
         self.embedding, self.final_norm = body.embed_tokens.weight, body.norm.weight
-        self.eps: float = body.norm.variance_epsilon
-        self.layers = [_fused_layer(layer, self.num_queries, self.num_heads) for layer in body.layers]
+        self.layers = [_fused_layer(layer, self.heads) for layer in body.layers]
         positions = torch.arange(num_positions, device=lm.device)
         cos, sin = body.rotary_emb(self.embedding[:1], positions[None])
-        half = self.head_dim // 2
+        half = size // 2
         self.cos = cos[0, :, None].contiguous()
         self.sin = torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], dim=-1)
 
@@ -110,49 +124,59 @@ class FusedDecoder:
         cos, sin = (table[:longest].repeat(num_prompts, 1, 1) for table in (self.cos, self.sin))
         x, held = self.embedding[ids].flatten(0, 1), []
         for layer in self.layers:
-            parts = self._queries_keys_values(x, layer, cos, sin)
+            parts = _before_attention(x, layer, self.heads, cos, sin)
             q, k, v = (part.unflatten(0, ids.shape).transpose(1, 2) for part in parts)
             mask = _windowed(longest, layer.window, ids.device)
             attended = functional.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0, enable_gqa=q.shape[1] != k.shape[1]
             )
-            x = self._after_attention(x, attended.transpose(1, 2).flatten(0, 1), layer)
+            x = _after_attention(x, attended.transpose(1, 2).flatten(0, 1), layer, self.heads)
             held.append((k, v))
         ends = x.unflatten(0, ids.shape)[torch.arange(num_prompts, device=ids.device), last]
-        return self.lm.head(self._norm(ends, self.final_norm)), held
+        return self.lm.head(_norm(ends, self.final_norm, self.heads.eps)), held
 
     def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Logits [R, V]."""
         cos, sin = self.cos[positions], self.sin[positions]
         x = self.embedding[tokens]
         for index, layer in enumerate(self.layers):
-            q, k, v = self._queries_keys_values(x, layer, cos, sin)
-            x = self._after_attention(
-                x, cache.attend(index, q, k, v, scaling=1.0, window=layer.window, softcap=None), layer
-            )
-        return self.lm.head(self._norm(x, self.final_norm))
-
-    def _queries_keys_values(self, x: Tensor, layer: _Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries [R, Q, D], which carry attention's scale, rotated keys and values [R, H, D] of states [R, E]."""
-        rotated = self.num_queries + self.num_heads
-        qkv = linear(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias).view(len(x), -1, self.head_dim)
-        qk, v = qkv[:, :rotated], qkv[:, rotated:]
-        if layer.qk_norm is not None:
-            qk = functional.rms_norm(qk, (self.head_dim,), None, self.eps) * layer.qk_norm
-        qk = torch.addcmul(qk * cos, qk.roll(self.head_dim // 2, -1), sin)
-        return qk[:, : self.num_queries], qk[:, self.num_queries :], v
-
-    def _after_attention(self, x: Tensor, attended: Tensor, layer: _Layer) -> Tensor:
-        """The layer's states [R, E] from those that entered it and what attention gave [R, Q, D]."""
-        x = linear(attended.reshape(len(x), -1), layer.out, layer.out_bias).add_(x)
-        gate, up = linear(self._norm(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
-        return linear(functional.silu(gate).mul_(up), layer.down).add_(x)
-
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return functional.rms_norm(x, (x.shape[-1],), weight, self.eps)
+            q, k, v = self.before_attention(x, layer, self.heads, cos, sin)
+            attended = cache.attend(index, q, k, v, scaling=1.0, window=layer.window, softcap=None)
+            x = self.after_attention(x, attended, layer, self.heads)
+        return self.lm.head(_norm(x, self.final_norm, self.heads.eps))
 
 
-def _fused_layer(layer: Any, num_queries: int, num_heads: int) -> _Layer:
+def _before_attention(
+    x: Tensor, layer: _Layer, heads: _Heads, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries [R, Q, D], which carry attention's scale, rotated keys and values [R, H, D] of states [R, E]."""
+    rotated = heads.queries + heads.keys
+    qkv = linear(_norm(x, layer.attention_norm, heads.eps), layer.qkv, layer.qkv_bias).view(len(x), -1, heads.size)
+    qk, v = qkv[:, :rotated], qkv[:, rotated:]
+    if layer.qk_norm is not None:
+        qk = functional.rms_norm(qk, (heads.size,), None, heads.eps) * layer.qk_norm
+    qk = torch.addcmul(qk * cos, qk.roll(heads.size // 2, -1), sin)
+    return qk[:, : heads.queries], qk[:, heads.queries :], v
+
+
+def _after_attention(x: Tensor, attended: Tensor, layer: _Layer, heads: _Heads) -> Tensor:
+    """The layer's states [R, E] from those that entered it and what attention gave [R, Q, D]."""
+    x = linear(attended.reshape(len(x), -1), layer.out, layer.out_bias).add_(x)
+    gate, up = linear(_norm(x, layer.mlp_norm, heads.eps), layer.gate_up).chunk(2, dim=-1)
+    return linear(functional.silu(gate).mul_(up), layer.down).add_(x)
+
+
+def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return functional.rms_norm(x, (x.shape[-1],), weight, eps)
+
+
+@functools.cache
+def _compiled(half: Callable[..., Any]) -> Callable[..., Any]:
+    """One half of a layer, compiled once for all layers, models and numbers of rows."""
+    return torch.compile(half, dynamic=True)
+
+
+def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
     has_norms = hasattr(attention, "q_norm")
@@ -160,7 +184,7 @@ def _fused_layer(layer: Any, num_queries: int, num_heads: int) -> _Layer:
     norms = None
     if has_norms:
         q_norm, k_norm = attention.q_norm.weight * attention.scaling, attention.k_norm.weight
-        norms = torch.cat([q_norm.expand(num_queries, -1), k_norm.expand(num_heads, -1)])
+        norms = torch.cat([q_norm.expand(heads.queries, -1), k_norm.expand(heads.keys, -1)])
     return _Layer(
         qkv=torch.cat([linear.weight * scale for linear, scale in zip(inputs, scales, strict=True)]),
         qkv_bias=None
@@ -210,6 +234,16 @@ def can_fuse(lm: CausalLM) -> bool:
     return rotation not in CHANGING_ROTATIONS and num_bytes <= FUSED_BYTES
 
 
-def make_decoder(lm: CausalLM, num_positions: int) -> Decoder:
-    """The faster decoder that serves `lm` as it is now, for positions below `num_positions`."""
-    return FusedDecoder(lm, num_positions) if can_fuse(lm) else TransformersDecoder(lm)
+def make_decoder(lm: CausalLM, num_positions: int, *, is_compiled: bool = False) -> Decoder:
+    """The faster decoder that serves `lm` as it is now, for positions below `num_positions`.
+
+    Raises `ModelError` where a compiled decoder is asked for and only the model's own modules serve.
+    """
+    if can_fuse(lm):
+        return FusedDecoder(lm, num_positions, is_compiled=is_compiled)
+    if is_compiled:
+        raise ModelError(
+            f"{lm.name}: sampler.compile needs a model that the fused decoder serves: of the Llama family, float32, at most "
+            f"{FUSED_BYTES >> 20} MiB of weights"
+        )
+    return TransformersDecoder(lm)

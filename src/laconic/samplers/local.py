@@ -167,7 +167,7 @@ class _Decoding:
             self.cache.reset()
         else:
             self.cache = SlotCache(self.num_slots, longest, self.device, lm.autocast_dtype or lm.model.dtype)
-        self.decoder = make_decoder(lm, longest)
+        self.decoder = make_decoder(lm, longest, is_compiled=decoding.compile)
         self.prefixes: dict[int, _Prefix] = {}
         self.rows: list[_Row] = []  # slot by slot: live rows and those that stand still
         self.stops = torch.tensor(sorted(lm.stop_ids), dtype=torch.long, device=self.device)

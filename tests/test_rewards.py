@@ -1,16 +1,22 @@
-"""What `rewards` claims: each paper's numbers, sums that add up, and nothing for what could not be graded."""
+"""What `rewards` claims: sums that add up, nothing for what could not be graded, and the first seven terms' numbers."""
 
 from dataclasses import FrozenInstanceError
+from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from rewarded import MEMORY, C, N, T, U, W, group
 
 from laconic.rewards import (
     LENGTH_TERMS,
+    MEMORIES,
     REWARDS,
+    TWO_SIDED_TERMS,
     GroupNumbers,
+    Memory,
     arora_zanette,
     check_terms,
     kimi_length,
@@ -22,14 +28,9 @@ from laconic.rewards import (
     soft_overlong,
     truncation,
 )
-from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
+from laconic.types import FinishReason, Group, Problem, Response, Rollout
 
-C, W, N, T, U = Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE
-
-
-def group(lengths, grades, ref_mean_tokens=200.0, ref_solve_rate=0.5, max_tokens=1000):
-    """Numbers of a probed problem."""
-    return GroupNumbers(np.array(lengths), tuple(grades), ref_mean_tokens, ref_solve_rate, max_tokens)
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "rewards.md"
 
 
 def test_levels_pay_each_grade_its_own():
@@ -99,7 +100,7 @@ def test_length_harmonizing_can_pay_a_short_wrong_answer_as_the_paper_does():
 def test_length_harmonizing_needs_the_probe(tokens, rate):
     """Without the reference's numbers there is no reward, and no silent default."""
     with pytest.raises(ValueError, match="probe the reference"):
-        length_harmonizing(group([1], [C], tokens, rate))
+        length_harmonizing(group([1], [C], ref_mean_tokens=tokens, ref_solve_rate=rate))
 
 
 def test_truncation_pays_correct_answers_within_the_budget():
@@ -109,28 +110,99 @@ def test_truncation_pays_correct_answers_within_the_budget():
     assert truncation(numbers).tolist() == [1.0, 1.0, 1.0, 0.0]
 
 
-gradables = st.lists(st.tuples(st.integers(1, 1000), st.sampled_from([C, W, N, T])), min_size=1, max_size=8)
+answers = st.lists(st.tuples(st.integers(1, 1000), st.sampled_from([C, W, N, T])), min_size=1, max_size=8)
+memories = st.sampled_from([{}, MEMORY])
 
 
 @pytest.mark.parametrize("name", sorted(REWARDS))
-@given(answers=gradables, place=st.integers(0, 8), tokens=st.integers(1, 10_000))
-def test_an_ungradable_response_earns_nothing_and_changes_nothing(name, answers, place, tokens):
+@settings(max_examples=40)
+@given(answers=answers, memory=memories, place=st.integers(0, 8), tokens=st.integers(1, 10_000))
+def test_an_ungradable_response_earns_nothing_and_changes_nothing(name, answers, memory, place, tokens):
     """Slip one in anywhere, of any length: it gets 0 and the others get what they got without it."""
     lengths, grades = map(list, zip(*answers, strict=True))
-    alone = REWARDS[name](group(lengths, grades))
+    alone = REWARDS[name](group(lengths, grades, memory=memory))
     place = min(place, len(grades))
-    mixed = REWARDS[name](group([*lengths[:place], tokens, *lengths[place:]], [*grades[:place], U, *grades[place:]]))
+    lengths.insert(place, tokens)
+    grades.insert(place, U)
+    mixed = REWARDS[name](group(lengths, grades, memory=memory))
     assert mixed.dtype == np.float64
     assert mixed[place] == 0.0
-    assert np.delete(mixed, place) == pytest.approx(alone, abs=1e-12)
+    assert np.delete(mixed, place) == pytest.approx(alone, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", sorted(REWARDS))
-def test_shorter_earns_more_among_correct_answers_for_length_terms_only(name):
-    """950 against 990 tokens, both correct: every term but `levels` tells them apart, and prefers the short one."""
-    options = {"budget_tokens": 970} if name == "truncation" else {}
-    short, long = REWARDS[name](group([950, 990], [C, C]), **options)
-    assert (short > long) == (name in LENGTH_TERMS)
+@settings(max_examples=40)
+@given(answers=answers, memory=memories, random=st.randoms(use_true_random=False))
+def test_permuting_a_group_permutes_its_pay(name, answers, memory, random):
+    """No term looks at the order in which responses were drawn."""
+    shuffled = random.sample(range(len(answers)), len(answers))
+    first, again = (
+        REWARDS[name](group(*map(list, zip(*rows, strict=True)), memory=memory))
+        for rows in (answers, [answers[i] for i in shuffled])
+    )
+    assert again == pytest.approx(first[shuffled], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(LENGTH_TERMS - TWO_SIDED_TERMS))
+@settings(max_examples=40)
+@given(answers=answers, memory=memories)
+def test_a_shorter_correct_answer_never_earns_less_than_a_longer_one(name, answers, memory):
+    """Whatever else is in the group; `TWO_SIDED_TERMS` are the documented exceptions."""
+    numbers = group(*map(list, zip(*answers, strict=True)), memory=memory)
+    paid = REWARDS[name](numbers)[numbers.is_correct]
+    by_length = paid[np.argsort(numbers.correct_lengths, kind="stable")]
+    assert (np.diff(by_length) <= 1e-9).all()
+
+
+@pytest.mark.parametrize("name", sorted(TWO_SIDED_TERMS))
+def test_a_two_sided_term_pays_less_on_both_sides_of_its_target(name):
+    """450 of 500, 200 and 850 tokens: L1 asks for 500; for LEAD the mean correct length is 500."""
+    options = {"min_target_tokens": 1.0} if name == "lead" else {}
+    short, near, long = REWARDS[name](group([200, 450, 850], [C, C, C]), **options)
+    assert near > short
+    assert near > long
+
+
+TELLS_APART = {
+    "truncation": {"budget_tokens": 300},
+    "laser": {"target_tokens": 300},
+    "laser_d": {"target_tokens": 300},
+    "laser_de": {"target_tokens": 300},
+    "short_rl": {"length_tolerance": 10},
+    "soft_overlong": {"buffer_frac": 1.0},
+    "grpo_lambda": {"min_accuracy_frac": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", sorted(REWARDS))
+def test_length_terms_are_those_whose_pay_depends_on_length(name):
+    """250 against 350 tokens, both correct, and one wrong: every length term tells them apart, no other does."""
+    short, long, _ = REWARDS[name](group([250, 350, 500], [C, C, W], memory=MEMORY), **TELLS_APART.get(name, {}))
+    assert (short != long) == (name in LENGTH_TERMS)
+
+
+@pytest.mark.parametrize("name", sorted(REWARDS))
+@pytest.mark.parametrize("grade", [C, W, N, T, U])
+@pytest.mark.parametrize("lengths", [[7], [200, 200, 200]])
+@pytest.mark.parametrize("memory", [{}, MEMORY])
+def test_equal_responses_earn_the_same_in_any_uniform_group(name, grade, lengths, memory):
+    """One answer, or equal lengths, all of one grade: finite, and no difference for a group baseline to see."""
+    paid = REWARDS[name](group(lengths, [grade] * len(lengths), memory=memory))
+    assert np.isfinite(paid).all()
+    assert len(set(paid.tolist())) == 1
+
+
+def test_every_reward_has_a_row_in_the_docs_and_says_part_or_whole():
+    """The table of docs/rewards.md against the table of the package; every option is named there."""
+    lines = DOCS.read_text(encoding="utf-8").splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    assert sorted(rows) == sorted(REWARDS)
+    for name, row in rows.items():
+        assert row.split("|")[2].strip() in ("part", "whole"), name
+        options = list(signature(REWARDS[name]).parameters)[1:]
+        rule = list(signature(MEMORIES[name]).parameters)[2:] if name in MEMORIES else []
+        for option in options + rule:
+            assert f"`{option}" in row, (name, option)
 
 
 def test_pay_returns_weighted_terms_that_sum_to_the_reward():
@@ -152,7 +224,7 @@ def test_pay_of_nothing_is_nothing():
 @pytest.mark.parametrize(
     ("terms", "says"),
     [
-        ([("brevity", 1.0, {})], "unknown reward 'brevity'; known: arora_zanette, kimi_length"),
+        ([("brevity", 1.0, {})], "unknown reward 'brevity'; known: acoer, alp, arora_zanette"),
         ([("levels", 1.0, {"right": 2.0})], "'levels' has no option 'right'; it has: correct, wrong"),
         ([("kimi_length", 1.0, {"alpha": 2.0})], "it has: none"),
         ([("levels", 1.0, {"numbers": 2.0})], "no option 'numbers'"),
@@ -185,6 +257,11 @@ def test_a_term_of_ones_own_joins_by_the_table_and_is_checked():
         ({"lengths": np.array([1, 2])}, "lengths: expected shape"),
         ({"lengths": np.array([0])}, "at least one token"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"budget_tokens": 0.0}, "budget_tokens: expected a positive"),
+        ({"thinking_tokens": np.array([1, 1])}, "thinking_tokens: expected shape"),
+        ({"thinking_tokens": np.array([2])}, "between 0 and the length"),
+        ({"texts": ("a", "b")}, "texts: expected 1 or none, got 2"),
+        ({"token_ids": ((1,), (2,))}, "token_ids: expected 1 or none, got 2"),
     ],
 )
 def test_group_numbers_refuse_what_cannot_be(arguments, says):
@@ -200,5 +277,19 @@ def test_numbers_of_a_sampled_group():
     assert numbers.lengths.tolist() == [3]
     assert numbers.grades == (C,)
     assert (numbers.ref_mean_tokens, numbers.ref_solve_rate, numbers.max_tokens) == (12.0, 0.25, 64)
+    assert (numbers.texts, numbers.token_ids, numbers.budget_tokens) == (("x",), ((5, 6, 7),), None)
+    assert numbers.thinking_tokens is None
     with pytest.raises(FrozenInstanceError):
         numbers.max_tokens = 1
+
+
+def test_numbers_of_take_thinking_memory_and_no_ids_from_an_endpoint():
+    """Reported tokens instead of ids; thinking counts where every response has it; the memory is that of the problem."""
+    told = [Response((), (), "x", FinishReason.STOP, reported_tokens=9, thinking_tokens=t) for t in (4, 0, None)]
+    rollouts = tuple(Rollout(response, C, sample) for sample, response in enumerate(told))
+    memory = Memory({"p": {"hapo/shortest_correct": 8.0}}, {"lead/correct_weight": 0.5})
+    known = numbers_of(Group(Problem("p", "q", "a"), (), rollouts[:2]), 64, memory)
+    assert known.token_ids == ()
+    assert known.thinking_tokens.tolist() == [4, 0]
+    assert dict(known.memory) == {"hapo/shortest_correct": 8.0, "lead/correct_weight": 0.5}
+    assert numbers_of(Group(Problem("p", "q", "a"), (), rollouts), 64).thinking_tokens is None

@@ -34,8 +34,11 @@ class RolloutBatch:
     sampler_logprobs: Tensor  # [B, T] float32, nats
     rewards: Tensor  # [B] float32
     groups: Tensor  # [B] int64, which problem of the step
+    is_correct: Tensor  # [B] bool
     is_truncated: Tensor  # [B] bool
     loss_rows: Tensor  # [B] bool
+    is_drawn: Tensor  # [B, T] bool: False where a token was written for the model
+    ref_prompts: tuple[tuple[int, ...], ...]  # as the reference reads them
 
     @property
     def num_rows(self) -> int:
@@ -50,7 +53,7 @@ class RolloutBatch:
     @property
     def loss_mask(self) -> Tensor:
         """Tokens that count in the loss, [B, T]."""
-        return self.response_mask & self.loss_rows[:, None]
+        return self.response_mask & self.is_drawn & self.loss_rows[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +79,22 @@ def collate(groups: Sequence[Group], *, truncated: Literal["penalise", "bootstra
         raise ValueError("collate: no gradable rollout in this step")
     responses = [rollout.response for _, _, rollout in pairs]
     is_truncated = torch.tensor([response.is_truncated for response in responses])
+    response_mask = _pad([[1] * response.num_tokens for response in responses], torch.bool)
+    is_drawn = response_mask.clone()
+    for row, response in enumerate(responses):
+        is_drawn[row, slice(*response.forced)] = False
     return RolloutBatch(
         prompts=tuple(group.prompt_ids for _, group, _ in pairs),
         response_ids=_pad([response.token_ids for response in responses], torch.long),
-        response_mask=_pad([[1] * response.num_tokens for response in responses], torch.bool),
+        response_mask=response_mask,
         sampler_logprobs=_pad([response.logprobs for response in responses], torch.float32),
         rewards=torch.tensor([rollout.reward for _, _, rollout in pairs], dtype=torch.float32),
         groups=torch.tensor([index for index, _, _ in pairs]),
+        is_correct=torch.tensor([rollout.grade is Grade.CORRECT for _, _, rollout in pairs]),
         is_truncated=is_truncated,
         loss_rows=~is_truncated if truncated == "mask" else torch.ones_like(is_truncated),
+        is_drawn=is_drawn,
+        ref_prompts=tuple(g.prompt_ids if g.ref_prompt_ids is None else g.ref_prompt_ids for _, g, _ in pairs),
     )
 
 

@@ -9,6 +9,8 @@
 Everything is frozen. What a name such as `algorithm.name` may be is checked by the floor that holds its table.
 """
 
+import difflib
+import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
@@ -73,20 +75,25 @@ class PromptConfig(_Node):
 
 
 class SamplerConfig(_Node):
-    """How responses are drawn. `batch_size` is the number of rows decoded at once; `max_tokens` caps a response."""
+    """How responses are drawn. `batch_size` is the number of rows decoded at once; `max_tokens` caps a response.
+
+    `compile` hands the halves of a layer around attention to `torch.compile`, where the fused decoder serves the model. On a CPU
+    that was slower in every case measured (LOG.md), so it is off.
+    """
 
     temperature: NonNegative = 1.0
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     min_p: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     max_tokens: Positive = 1024
     batch_size: Positive = 256
+    compile: bool = False
 
 
 class GraderConfig(_Node):
     """The pool that grades: `workers` processes for symbolic comparison, each answer within `timeout_seconds`."""
 
     workers: Positive = 1
-    timeout_seconds: PositiveFloat = 5.0
+    timeout_seconds: PositiveFloat = 3.0
 
 
 class ProblemsConfig(_Node):
@@ -113,27 +120,44 @@ class SelectConfig(_Node):
 
 
 class RewardTermConfig(_Node):
-    """One row of `rewards.REWARDS` with its weight and options."""
+    """One row of `rewards.REWARDS`, or `FILE.py:FUNCTION` of one's own, with its weight and options.
+
+    `sha256` is the file's, filled in when the recipe is loaded: a run goes on with the reward that it began with.
+    """
 
     name: str
+    sha256: str | None = None
     weight: float = 1.0
     options: dict[str, float | bool] = {}
 
 
 class RewardsConfig(_Node):
-    """The level each grade pays, and further terms. Defaults: Fatemi et al. 2025 (truncated counts as "no box": -1)."""
+    """The level each grade pays, and further terms. Defaults: Fatemi et al. 2025 (truncated counts as "no box": -1).
+
+    With `standardize` rewards are centred and divided by their standard deviation over all rollouts that are paid at once: a
+    step's, or, with `rollouts = "offline"`, the phase's (O1-Pruner's code).
+    """
 
     correct: float = 1.0
     wrong: float = -0.5
     no_answer: float = -1.0
     truncated: float = -1.0
+    standardize: bool = False
     terms: tuple[RewardTermConfig, ...] = ()
 
 
 class AlgorithmConfig(_Node):
-    """The row of `algorithms.ALGORITHMS` and every lever that moves length (design section 5)."""
+    """The row of `algorithms.ALGORITHMS` and every lever that moves length (design section 5).
+
+    `options` are the algorithm's own. `old_logprobs = "current"` takes the policy as it is at every update for the old one: the
+    ratio is 1, nothing is clipped, and the loss is a weighted likelihood. `ratio = "sequence"` clips one ratio a response, the
+    exponential of its mean token log-ratio (O1-Pruner's code; GSPO). `kl_in = "centred"` takes the KL of a response from its
+    reward after subtracting the mean of its group's others (T1). The reference is the policy at the phase's start, or
+    `reference_model`; it reads problems under `reference_instruction` where that is given.
+    """
 
     name: str = "ppo"
+    options: dict[str, float | bool | str] = {}
     gamma: Fraction = 1.0
     gae_lambda: Fraction = 0.95
     value_gae_lambda: Fraction | None = None
@@ -143,19 +167,23 @@ class AlgorithmConfig(_Node):
     clip_low: PositiveFloat = 0.2
     clip_high: PositiveFloat = 0.2
     value_clip: PositiveFloat | None = 0.2
-    aggregation: Literal["response", "token", "constant"] = "response"
+    aggregation: Literal["response", "token", "constant", "sum"] = "response"
+    ratio: Literal["token", "sequence"] = "token"
     kl_coef: NonNegative = 0.0
-    kl_in: Literal["reward", "loss"] = "loss"
+    kl_in: Literal["reward", "centred", "loss"] = "loss"
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     reference: Literal["frozen", "ema", "reset"] = "frozen"
     ema_decay: Fraction = 0.99
     reference_every: Positive = 1
+    reference_model: str | None = None
+    reference_instruction: str | None = None
     entropy_coef: NonNegative = 0.0
     entropy_target: NonNegative | None = None
     entropy_coef_step: PositiveFloat = 1e-4
     truncated: Literal["penalise", "bootstrap", "mask"] = "penalise"
-    uniform_groups: Literal["keep", "drop"] = "keep"
-    old_logprobs: Literal["sampler", "recompute"] = "recompute"
+    uniform_groups: Literal["keep", "drop", "resample"] = "keep"
+    max_draws: Positive = 3
+    old_logprobs: Literal["sampler", "recompute", "current"] = "recompute"
 
     @model_validator(mode="after")
     def _an_adaptive_entropy_bonus_starts_somewhere(self) -> "AlgorithmConfig":
@@ -203,11 +231,34 @@ class EndConfig(_Node):
     keep: Literal["last", "best"] = "last"
 
 
+class BudgetConfig(_Node):
+    """A number of tokens asked for in the prompt, drawn for each problem and step between `low` and `high` (L1, arXiv
+    2503.04697); `prompt` is the instruction's name without its number."""
+
+    low: Positive
+    high: Positive
+    prompt: str = "l1_max"
+
+    @model_validator(mode="after")
+    def _low_is_not_above_high(self) -> "BudgetConfig":
+        if self.low > self.high:
+            raise ValueError(f"expected low <= high, got {self.low} and {self.high}")
+        return self
+
+
 class PhaseConfig(_Node):
-    """One phase of a run: up to `steps` steps of `problems_per_step` problems with `group_size` rollouts each."""
+    """One phase of a run: up to `steps` steps of `problems_per_step` problems with `group_size` rollouts each.
+
+    `rollouts` says where they come from, a row of `sources.SOURCES`: drawn from the policy as it learns ("on_policy"), drawn once
+    from the model that enters the phase ("offline"), the problems' own worked solutions ("solutions"), or exits of one trace
+    ("serial"). `entry_share` is what the weights that enter the phase keep in the average that leaves it (Kimi's merging).
+    """
 
     name: str
     steps: Positive
+    rollouts: str = "on_policy"
+    budget: BudgetConfig | None = None
+    entry_share: Fraction = 0.0
     problems_per_step: Positive = 8
     group_size: Positive = 8
     select: SelectConfig = SelectConfig()
@@ -226,10 +277,14 @@ class WatchConfig(_Node):
 
 
 class ReportConfig(_Node):
-    """How the reported set is measured after the run, at each of `temperatures` (greedy takes one sample)."""
+    """How the reported set is measured after the run, at each of `temperatures` (greedy takes one sample).
+
+    `max_tokens` caps a response there and on the watched set; none: the cap of the phases, whose largest counts here.
+    """
 
     temperatures: tuple[NonNegative, ...] = (1.0, 0.0)
     samples: Positive = 4
+    max_tokens: Positive | None = None
     margin: Fraction = 0.01
 
 
@@ -273,11 +328,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     tree = _read(path)
     for override in overrides:
         _apply(tree, override)
-    return parse_recipe(tree, where=str(path))
+    return parse_recipe(tree, where=str(path), folder=path.parent)
 
 
-def parse_recipe(tree: dict[str, Any], where: str) -> Recipe:
-    """The recipe held by a raw tree; `where` names its origin in errors. Raises `RecipeError`."""
+def parse_recipe(tree: dict[str, Any], where: str, folder: Path = Path()) -> Recipe:
+    """The recipe held by a raw tree; `where` names its origin in errors, rewards of one's own lie in `folder`. Raises
+    `RecipeError`."""
     merged = dict(tree)
     defaults = merged.pop("defaults", {})
     phases = merged.get("phases", [])
@@ -285,7 +341,7 @@ def parse_recipe(tree: dict[str, Any], where: str) -> Recipe:
         raise RecipeError(f"{where}: expected a table [defaults] and an array of tables [[phases]]")
     merged["phases"] = [_merge(defaults, phase) for phase in phases]
     try:
-        return Recipe.model_validate(merged)
+        return _with_own_rewards(Recipe.model_validate(merged), folder)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first_mistake(error, merged['phases'])}") from None
 
@@ -353,6 +409,36 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _with_own_rewards(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with rewards of one's own named by their whole path, and the hash of their file beside it."""
+    phases = tuple(
+        phase.model_copy(
+            update={
+                "rewards": phase.rewards.model_copy(
+                    update={"terms": tuple(_pinned(term, folder, phase.name) for term in phase.rewards.terms)}
+                )
+            }
+        )
+        for phase in recipe.phases
+    )
+    return recipe.model_copy(update={"phases": phases})
+
+
+def _pinned(term: RewardTermConfig, folder: Path, phase: str) -> RewardTermConfig:
+    file, is_own, function = term.name.partition(".py:")
+    if not is_own:
+        return term
+    path = (folder / f"{file}.py").resolve()
+    field = f"phases.{phase}.rewards.terms"
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RecipeError(f"{field}: {path}: cannot be read ({error.strerror}); expected a reward's file") from None
+    if term.sha256 not in (None, digest):
+        raise RecipeError(f"{field}: {path}: is not the file that the run began with; expected sha256 {term.sha256}")
+    return term.model_copy(update={"name": f"{path}:{function}", "sha256": digest})
+
+
 def _first_mistake(error: ValidationError, phases: list[dict[str, Any]]) -> str:
     mistake = error.errors()[0]
     parts = [str(part) for part in mistake["loc"]]
@@ -360,8 +446,14 @@ def _first_mistake(error: ValidationError, phases: list[dict[str, Any]]) -> str:
         parts[1] = str(phases[int(parts[1])].get("name", parts[1]))
     field = ".".join(parts) or "recipe"
     if mistake["type"] == "extra_forbidden":
-        return f"{field}: unknown key"
+        near = difflib.get_close_matches(parts[-1], _ALL_KEYS, n=3)
+        return f"{field}: unknown key" + (f"; near it: {', '.join(near)}" if near else "")
     if mistake["type"] == "missing":
         return f"{field}: missing, but required"
+    if mistake["type"] in ("model_type", "model_attributes_type"):
+        return f"{field}: expected a table, got {mistake['input']!r}; for example {field}.name=..."
     message = mistake["msg"].removeprefix("Value error, ")
     return f"{field}: {message[0].lower()}{message[1:]}, got {mistake['input']!r}" if mistake["loc"] else message
+
+
+_ALL_KEYS = sorted({name for node in _Node.__subclasses__() for name in node.model_fields})

@@ -26,6 +26,14 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float = 0
     return -torch.minimum(ratio * advantages, clipped * advantages)
 
 
+def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """The mean of each response's token log-ratios [B, T] over its counted tokens, on each of its tokens: rho is then the
+    geometric mean of the tokens' ratios (O1-Pruner's released loss; GSPO, Zheng et al. 2025, arXiv 2507.18071, eq. 7)."""
+    counted = mask.to(log_ratio.dtype)
+    means = (log_ratio * counted).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True).clamp(min=1.0)
+    return means.expand_as(log_ratio)
+
+
 def is_clipped(log_ratio: Tensor, advantages: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
     """True where the clipped branch is the smaller one, so that the token's gradient is zero."""
     ratio = log_ratio.exp()

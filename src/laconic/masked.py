@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Aggregation = Literal["response", "token", "constant"]
+Aggregation = Literal["response", "token", "constant", "sum"]
 
 
 def zeroed(x: Tensor, mask: Tensor) -> Tensor:
@@ -49,6 +49,7 @@ def token_weights(
     response   1 / (T_i * num_responses): mean over a response's tokens, then over responses (GRPO; Fatemi et al. 2025)
     token      1 / num_tokens: mean over all tokens (DAPO, arXiv 2503.14476)
     constant   1 / (max_tokens * num_responses): sum over tokens divided by a constant (Dr. GRPO, arXiv 2503.20783)
+    sum        1 / num_responses: sum over tokens, mean over responses (a likelihood; DPO)
 
     `num_responses` and `num_tokens` are those of the whole update, not of this micro-batch, so that any split into
     micro-batches gives the same gradient.
@@ -58,5 +59,7 @@ def token_weights(
         return counted / num_tokens
     if aggregation == "constant":
         return counted / (max_tokens * num_responses)
+    if aggregation == "sum":
+        return counted / num_responses
     lengths = counted.sum(dim=1, keepdim=True).clamp(min=1.0)
     return counted / (lengths * num_responses)

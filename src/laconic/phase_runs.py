@@ -10,25 +10,30 @@ there is no generator to save, and a phase that is restored from a checkpoint go
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from laconic.algorithms import critic_kind, estimate_advantages, find_algorithm, gather_experience
+from torch import Tensor
+
+from laconic.algorithms import critic_kind, estimate_advantages, find_algorithm, gather_experience, needs_reference
 from laconic.batching import collate
 from laconic.config import PhaseConfig, Recipe
 from laconic.errors import SelectionError
-from laconic.files import write_text_atomically
+from laconic.files import to_jsonl, write_text_atomically
 from laconic.phases import Verdict, Watch, best_watch, judge
-from laconic.policy import Policy
+from laconic.policy import Policy, load_policy
 from laconic.probe import probe, read_probe, write_probe
 from laconic.problem_sets import ProblemSets
 from laconic.progress import Reporter
 from laconic.reference_cache import ReferenceCache
+from laconic.rewards import REWARDS, Memory, own_rewards
 from laconic.rng import seed_of, stream
-from laconic.rollouts import Solver, describe, pay
-from laconic.runs import Checkpoint, RunDirectory, to_jsonl
+from laconic.rollouts import Solver, describe, pay, remember
+from laconic.runs import Checkpoint, RunDirectory
 from laconic.selection import ProblemStats, select
+from laconic.sources import SOURCES, Asking, Source
 from laconic.types import Grade, Group, Problem
 from laconic.updates import Updater
 
@@ -62,7 +67,14 @@ class PhaseRun:
         self.step, self.first_step = last_step, last_step + 1
         self.folder = self.directory.path / "phases" / f"{index + 1}-{phase.name}"
         self.problems, self.references = self.choose_problems()
-        self.policy.begin_phase(critic=critic_kind(phase), needs_reference=phase.algorithm.kl_coef > 0)
+        self.memory = Memory()
+        self.terms = {**REWARDS, **own_rewards([term.name for term in phase.rewards.terms], Path())}
+        self.source = self.open_source()
+        self.policy.begin_phase(
+            critic=critic_kind(phase),
+            needs_reference=needs_reference(phase),
+            reference_model=phase.algorithm.reference_model,
+        )
         self.updater = Updater(self.policy, phase, seed=seed_of(self.recipe.seed, "updates", index))
         self.reference_cache = ReferenceCache()
         self.watches: list[Watch] = []
@@ -95,17 +107,19 @@ class PhaseRun:
         began = time.monotonic()
         self.step += 1
         step, phase = self.step, self.phase
-        groups = self.roll_out(self.draw_problems(), step)
+        groups, admitted = self.roll_out(step)
         sampled = time.monotonic()
         metrics = describe(groups) | {"rollouts/admitted_frac": 0.0}
-        admitted = admit(groups, phase)
         if admitted:
             batch = collate(admitted, truncated=phase.algorithm.truncated)
-            experience = gather_experience(self.policy, batch, phase, self.reference_cache)
+            experience = gather_experience(
+                self.policy, batch, phase, self.reference_cache, needs_logprobs=self.algorithm.needs_logprobs
+            )
             advantages = estimate_advantages(self.algorithm, experience, phase.algorithm)
             metrics |= self.updater.update(experience, advantages, step, self.phase_step - 1)
             metrics["rollouts/admitted_frac"] = len(admitted) / len(groups)
             self.move_reference()
+        self.average_with_entry()
         updated = time.monotonic()
         self.directory.log_rollouts(step, groups)
         metrics |= self.watch_now_and_then()
@@ -176,23 +190,64 @@ class PhaseRun:
         stream(self.recipe.seed, "problems", self.index, epoch).shuffle(order)
         return order
 
-    def roll_out(self, problems: Sequence[Problem], step: int) -> list[Group]:
-        """Graded and paid groups."""
-        num_rollouts = len(problems) * self.phase.group_size
-        with self.run.reporter.bar(f"{self.phase.name}: step {self.phase_step}", num_rollouts) as progress:
-            groups = self.run.solver.attempt(
-                problems,
-                self.phase.group_size,
-                self.phase.sampler,
-                seed=seed_of(self.recipe.seed, "rollout", step),
-                on_progress=progress,
-            )
-        return pay(groups, self.phase.rewards, self.references, self.phase.sampler.max_tokens)
+    def open_source(self) -> Source:
+        """Where this phase's rollouts come from."""
+        asking = Asking(
+            solver=self.run.solver,
+            lm=self.policy.lm,
+            phase=self.phase,
+            problems=self.problems,
+            seed=self.recipe.seed
+            if self.phase.rollouts == "on_policy"
+            else seed_of(self.recipe.seed, "phase", self.index),
+            folder=self.folder,
+            pay=self.pay,
+            progress=lambda what, count: self.run.reporter.bar(f"{self.phase.name}: {what}", count),
+        )
+        return SOURCES[self.phase.rollouts](asking)
+
+    def pay(self, groups: Sequence[Group]) -> list[Group]:
+        """The groups with their rewards, as the recipe's terms pay now."""
+        cap = self.phase.sampler.max_tokens
+        return pay(groups, self.phase.rewards, self.references, cap, self.memory, self.terms)
+
+    def roll_out(self, step: int) -> tuple[list[Group], list[Group]]:
+        """All paid groups of the step, and those that train. With `uniform_groups = "resample"` other problems are drawn until
+        the step is full of groups that train, `max_draws` times at most (DAPO, arXiv 2503.14476, section 3.2)."""
+        problems = self.draw_problems()
+        groups = self.source.groups(problems, step)
+        admitted = admit(groups, self.phase)
+        config = self.phase.algorithm
+        for draw in range(1, config.max_draws if config.uniform_groups == "resample" else 1):
+            missing = len(problems) - len(admitted)
+            if missing <= 0:
+                break
+            more = self.source.groups(self._others({g.problem.id for g in groups}, missing, step, draw), step, draw)
+            groups, admitted = groups + more, admitted + admit(more, self.phase)
+        self.memory = remember(self.memory, groups, self.phase.rewards, self.phase.sampler.max_tokens)
+        return groups, admitted[: len(problems)]
+
+    def _others(self, taken: set[str], count: int, step: int, draw: int) -> list[Problem]:
+        """Up to `count` problems that were not drawn in this step; where none is left, any."""
+        others = [p for p in self.problems if p.id not in taken] or list(self.problems)
+        return stream(self.recipe.seed, "resample", self.index, step, draw).sample(others, min(count, len(others)))
+
+    def average_with_entry(self) -> None:
+        """After the phase's last step: the average with the weights that entered it, where the phase asks for that."""
+        share = self.phase.entry_share
+        if share > 0 and self.phase_step == self.phase.steps:
+            self.policy.average_with(self._entry_weights(), share)
+
+    def _entry_weights(self) -> Mapping[str, Tensor]:
+        if self.entry_step > 0:
+            return self.directory.load_checkpoint(self.entry_step).tensors
+        return load_policy(self.recipe).trainable_state()
 
     def move_reference(self) -> None:
         """Let the reference follow the policy, where the recipe has it moving."""
         config = self.phase.algorithm
-        if config.kl_coef > 0 and config.reference != "frozen" and self.phase_step % config.reference_every == 0:
+        moves = self.policy.has_reference and self.policy.teacher is None and config.reference != "frozen"
+        if moves and self.phase_step % config.reference_every == 0:
             self.policy.update_reference(config.ema_decay if config.reference == "ema" else 0.0)
             self.reference_cache.clear()
 
@@ -202,7 +257,9 @@ class PhaseRun:
         """The watched set now. The same random numbers every time, so that two watches differ by the policy alone."""
         config = self.recipe.watch
         seed = seed_of(self.recipe.seed, "watch")
-        groups = self.run.solver.attempt(self.run.sets.watch, config.samples, self.phase.sampler, seed=seed)
+        cap = self.recipe.report.max_tokens or self.phase.sampler.max_tokens
+        decoding = self.phase.sampler.model_copy(update={"max_tokens": cap})
+        groups = self.run.solver.attempt(self.run.sets.watch, config.samples, decoding, seed=seed)
         metrics = describe(groups)
         return Watch(step, metrics["rollouts/accuracy_frac"] or 0.0, metrics["rollouts/mean_tokens"])
 
@@ -220,7 +277,11 @@ class PhaseRun:
         is_watched = self.watches[-1].step == step
         if not is_watched and self.phase_step % config.every:
             return
-        state = {"phase": self.index, "watches": [[w.step, w.accuracy, w.mean_tokens] for w in self.watches]}
+        state = {
+            "phase": self.index,
+            "watches": [[w.step, w.accuracy, w.mean_tokens] for w in self.watches],
+            "memory": self.memory.to_json(),
+        }
         tensors = self.policy.trainable_state() | {f"updater/{k}": v for k, v in self.updater.state().items()}
         self.directory.save_checkpoint(Checkpoint(step, state, tensors), self.policy.save)
         self.reference_cache.clear()
@@ -233,6 +294,7 @@ class PhaseRun:
         moments = {k.removeprefix("updater/"): v for k, v in checkpoint.tensors.items() if k.startswith("updater/")}
         self.updater.load_state(moments)
         self.watches = [Watch(int(step), accuracy, tokens) for step, accuracy, tokens in checkpoint.state["watches"]]
+        self.memory = Memory.from_json(checkpoint.state["memory"])
         self.step = checkpoint.step
 
     def _say_where_it_starts(self) -> None:
@@ -244,8 +306,8 @@ class PhaseRun:
 
 
 def admit(groups: Sequence[Group], phase: PhaseConfig) -> list[Group]:
-    """The groups that train: those with a gradable rollout, and, with `uniform_groups = "drop"`, with more than one reward."""
-    drops_uniform = phase.algorithm.uniform_groups == "drop"
+    """The groups that train: those with a gradable rollout, and, unless uniform ones are kept, with more than one reward."""
+    drops_uniform = phase.algorithm.uniform_groups != "keep"
     gradable = [g for g in groups if any(grade is not Grade.UNGRADABLE for grade in g.grades)]
     admitted = [group for group in gradable if not (drops_uniform and group.is_uniform)]
     keeps_rows = phase.algorithm.truncated != "mask" or any(

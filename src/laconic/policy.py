@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from laconic.config import LoraConfig, PolicyConfig
+from laconic.config import LoraConfig, PolicyConfig, Recipe
 from laconic.errors import ModelError
-from laconic.models import CausalLM, EntropyKind, quiet, score_tokens
+from laconic.models import CausalLM, EntropyKind, load_model, quiet, score_tokens
 from laconic.products import fast_products
+from laconic.rng import seed_of
 
 POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "reference"
 
@@ -37,6 +38,8 @@ class Policy:
         self.critic: nn.Module | None = None
         self.value_head: nn.Linear | None = None
         self.reference: nn.Module | None = None
+        self.teacher: CausalLM | None = None  # a reference of its own, which never moves
+        self.has_reference = False
         self.active_adapter = POLICY_ADAPTER
         if config.gradient_checkpointing:
             lm.model.gradient_checkpointing_enable(
@@ -60,18 +63,22 @@ class Policy:
         )
         return get_peft_model(self.lm.model, self.peft_config)
 
-    def begin_phase(self, *, critic: str, needs_reference: bool) -> None:
-        """Set up a fresh critic (`separate`, `lora` or `zero`) and, where needed, a reference equal to the policy now.
+    def begin_phase(self, *, critic: str, needs_reference: bool, reference_model: str | None = None) -> None:
+        """Set up a fresh critic (`separate`, `lora` or `zero`) and, where needed, a reference: `reference_model`, or one equal to
+        the policy now.
 
-        Raises `ModelError` where a LoRA critic is asked for without LoRA.
+        Raises `ModelError` where a LoRA critic is asked for without LoRA, or `reference_model` speaks another vocabulary.
         """
         if critic == "lora" and self.peft is None:
             raise ModelError("critic 'lora' shares the policy's base weights: it needs policy.lora")
         torch.manual_seed(self.seed)
-        self.critic, self.value_head, self.reference = None, None, None
+        self.critic, self.value_head, self.reference, self.teacher = None, None, None, None
+        self.has_reference = needs_reference
         if critic != "zero":
             self._add_critic(critic)
-        if needs_reference:
+        if needs_reference and reference_model:
+            self.teacher = self._load_teacher(reference_model)
+        elif needs_reference:
             self._add_reference()
 
     def _add_critic(self, kind: str) -> None:
@@ -85,6 +92,13 @@ class Policy:
         self.value_head = nn.Linear(self.lm.text_config.hidden_size, 1, device=self.lm.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
+
+    def _load_teacher(self, name: str) -> CausalLM:
+        teacher = load_model(name, self.config.model_copy(update={"lora": None}))
+        if teacher.tokenizer.get_vocab() != self.lm.tokenizer.get_vocab():
+            raise ModelError(f"{name}: as reference_model it must have the vocabulary of {self.lm.name}")
+        teacher.model.requires_grad_(False)
+        return teacher
 
     def _add_reference(self) -> None:
         if self.peft is None:
@@ -116,6 +130,14 @@ class Policy:
         with torch.no_grad():
             for source, target in self._reference_pairs():
                 target.mul_(decay).add_(source.to(target.dtype), alpha=1.0 - decay)
+
+    def average_with(self, state: Mapping[str, Tensor], share: float) -> None:
+        """theta <- share * theta_state + (1 - share) * theta, over the policy's weights of a `trainable_state` (Kimi k1.5's model
+        merging, arXiv 2501.12599, section 2.4)."""
+        with torch.no_grad():
+            for name, parameter in self.policy_parameters().items():
+                other = state[f"policy/{name}"].to(parameter.device, parameter.dtype)
+                parameter.mul_(1.0 - share).add_(other, alpha=share)
 
     def _reference_pairs(self) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
         if self.peft is not None:
@@ -221,6 +243,8 @@ class Policy:
         self, input_ids: Tensor, predictors: Tensor, response_ids: Tensor, mask: Tensor, *, temperature: float
     ) -> Tensor:
         """The same log-probabilities under the reference, [B, T]."""
+        if self.teacher is not None:
+            return self._score(self.teacher, input_ids, predictors, response_ids, mask, temperature, "none")[0]
         if self.peft is not None:
             with self._adapter(REFERENCE_ADAPTER):
                 return self._score(self.lm, input_ids, predictors, response_ids, mask, temperature, "none")[0]
@@ -309,6 +333,11 @@ class Policy:
             for name, parameter in self.trainable_state().items():
                 if name.partition("/")[0] in roles:
                     parameter.copy_(state[name].to(parameter.device))
+
+
+def load_policy(recipe: Recipe) -> Policy:
+    """The recipe's model as a policy; the same recipe gives the same weights, adapters included."""
+    return Policy(load_model(recipe.model, recipe.policy), recipe.policy, seed=seed_of(recipe.seed, "policy"))
 
 
 def _converted(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

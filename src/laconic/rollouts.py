@@ -1,6 +1,7 @@
 """Problems x sampler -> groups: render, sample, grade, reward.
 
-1. `Solver.attempt` renders each problem, draws responses, grades them. Probes, watches and evaluations stop here.
+1. `Solver.attempt` renders each problem, draws responses, grades them. Probes, watches and evaluations stop here. `Wanted` says
+   what is asked for where it differs from problem to problem.
 2. `pay` gives each rollout its reward, with the named terms that sum to it. Training goes on with these groups.
 3. `describe` sums groups up as the `rollouts/*` metrics.
 
@@ -9,25 +10,59 @@ The grader is handed the response's text and never the prompt.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from laconic.config import PromptConfig, RewardsConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.grader import Grader
-from laconic.models import CausalLM
-from laconic.prompts import render, resolve_instruction
-from laconic.rewards import numbers_of
+from laconic.posteriors import ProblemStats
+from laconic.prompts import messages, render, resolve_instruction
+from laconic.rewards import LENGTH_TERMS, REWARDS, TWO_SIDED_TERMS, Memory, RewardTerm, numbers_of, remembered
 from laconic.rewards import pay as pay_terms
+from laconic.rewards.numbers import FloatArray
 from laconic.samplers import Progress, Request, Sampler
-from laconic.selection import ProblemStats
+from laconic.thinking import thinking_tokens
 from laconic.types import GRADES, Grade, Group, Problem, Rollout
+
+
+class Model(Protocol):
+    """What a solver knows of the model behind its sampler. `tokenizer` is None where an endpoint renders prompts itself."""
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """A Hugging Face tokenizer, or None."""
+        ...
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of prompt and response together, where known."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Tells apart two models that go by one name, as far as that can be known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Attempts asked for at one problem: samples `first_sample` on, under an instruction of its own where one is given."""
+
+    problem: Problem
+    num_samples: int
+    first_sample: int = 0
+    instruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Solver:
     """Everything that turns problems into graded attempts."""
 
-    lm: CausalLM
+    lm: Model
     sampler: Sampler
     grader: Grader
     prompt: PromptConfig
@@ -42,38 +77,100 @@ class Solver:
         on_progress: Progress | None = None,
     ) -> list[Group]:
         """`num_samples` graded attempts at each problem, rewards still 0."""
-        instruction = resolve_instruction(self.prompt.instruction)
-        prompts = [
-            tuple(render(self.lm.tokenizer, problem, instruction=instruction, system=self.prompt.system))
-            for problem in problems
-        ]
-        requests = [Request(p.id, ids, num_samples) for p, ids in zip(problems, prompts, strict=True)]
+        return self.attempt_wanted(
+            [Wanted(p, num_samples) for p in problems], decoding, seed=seed, on_progress=on_progress
+        )
+
+    def attempt_wanted(
+        self, wanted: Sequence[Wanted], decoding: SamplerConfig, *, seed: int, on_progress: Progress | None = None
+    ) -> list[Group]:
+        """One group of graded attempts for each entry of `wanted`, in order; rewards still 0."""
+        requests = [self.request(entry) for entry in wanted]
         responses = self.sampler.sample(requests, decoding, seed=seed, on_progress=on_progress)
-        flat = [(r.text, p, r.is_truncated) for p, row in zip(problems, responses, strict=True) for r in row]
-        grades = iter(self.grader.grade_many(flat))
+        pairs = list(zip(wanted, responses, strict=True))
+        grades = iter(self.grader.grade_many([(r.text, w.problem, r.is_truncated) for w, row in pairs for r in row]))
+        tokenizer = self.lm.tokenizer
         return [
-            Group(problem, ids, tuple(Rollout(r, next(grades), sample) for sample, r in enumerate(row)))
-            for problem, ids, row in zip(problems, prompts, responses, strict=True)
+            Group(
+                entry.problem,
+                request.prompt_ids,
+                tuple(
+                    Rollout(
+                        replace(r, thinking_tokens=thinking_tokens(r, tokenizer)), next(grades), entry.first_sample + i
+                    )
+                    for i, r in enumerate(row)
+                ),
+            )
+            for request, (entry, row) in zip(requests, pairs, strict=True)
         ]
+
+    def request(self, wanted: Wanted) -> Request:
+        """What the sampler is asked: token ids where there is a tokenizer, else the turns of the conversation."""
+        problem, system = wanted.problem, self.prompt.system
+        instruction = resolve_instruction(wanted.instruction or self.prompt.instruction)
+        ids: tuple[int, ...] = ()
+        turns: tuple[Mapping[str, str], ...] = ()
+        if self.lm.tokenizer is None:
+            turns = tuple(messages(problem, instruction, system))
+        else:
+            ids = tuple(render(self.lm.tokenizer, problem, instruction=instruction, system=system))
+        return Request(problem.id, ids, wanted.num_samples, wanted.first_sample, turns)
+
+    def longest_prompt(self, problems: Sequence[Problem]) -> tuple[int, str]:
+        """Tokens of the longest prompt and the problem it belongs to; 0 where the prompts are rendered elsewhere."""
+        lengths = [(len(self.request(Wanted(problem, 1)).prompt_ids), problem.id) for problem in problems]
+        return max(lengths, key=lambda length: length[0])
 
     def check_prompts(self, problems: Sequence[Problem], max_tokens: int, field: str) -> None:
         """Raises `ModelError` where a prompt and the cap do not fit the model's context together."""
         limit = self.lm.context_length
-        instruction = resolve_instruction(self.prompt.instruction)
-        for problem in problems:
-            ids = render(self.lm.tokenizer, problem, instruction=instruction, system=self.prompt.system)
-            if limit is not None and len(ids) + max_tokens > limit:
-                raise ModelError(
-                    f"{field}: {max_tokens} and the prompt of problem {problem.id} ({len(ids)} tokens) exceed the context "
-                    f"of {self.lm.name}, {limit} tokens"
-                )
+        longest, problem_id = self.longest_prompt(problems)
+        if limit is not None and longest + max_tokens > limit:
+            raise ModelError(
+                f"{field}: {max_tokens} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
+                f"of {self.lm.name}, {limit} tokens"
+            )
 
 
 def pay(
-    groups: Sequence[Group], rewards: RewardsConfig, references: Mapping[str, ProblemStats], max_tokens: int
+    groups: Sequence[Group],
+    rewards: RewardsConfig,
+    references: Mapping[str, ProblemStats],
+    max_tokens: int,
+    memory: Memory | None = None,
+    table: Mapping[str, RewardTerm] = REWARDS,
 ) -> list[Group]:
-    """The groups with every rollout's reward and its terms; `references` are the probe's lines by problem id."""
-    return [_pay_group(group, rewards, references.get(group.problem.id), max_tokens) for group in groups]
+    """The groups with every rollout's reward and its terms.
+
+    `references` are the probe's lines by problem id, `memory` is what terms remember from earlier steps, `table` holds the terms
+    by name, a person's own among them.
+    """
+    known = [_with_reference(group, references.get(group.problem.id)) for group in groups]
+    terms = reward_terms(rewards)
+    paid = [_paid(group, pay_terms(numbers_of(group, max_tokens, memory), terms, table)) for group in known]
+    return standardized(paid) if rewards.standardize else paid
+
+
+def remember(memory: Memory, groups: Sequence[Group], rewards: RewardsConfig, max_tokens: int) -> Memory:
+    """What the recipe's terms remember after a step's paid groups."""
+    numbers = {group.problem.id: numbers_of(group, max_tokens, memory) for group in groups}
+    return remembered(memory, reward_terms(rewards), numbers)
+
+
+def standardized(groups: Sequence[Group]) -> list[Group]:
+    """Rewards centred and divided by their population standard deviation over all gradable rollouts; what was subtracted
+    stands as the term "centre", so that terms still sum to the reward. Equal rewards all become 0."""
+    rewards = [r.reward for g in groups for r in g.rollouts if r.grade is not Grade.UNGRADABLE]
+    mean = sum(rewards) / len(rewards) if rewards else 0.0
+    std = (sum((reward - mean) ** 2 for reward in rewards) / max(1, len(rewards))) ** 0.5 or 1.0
+
+    def scaled(rollout: Rollout) -> Rollout:
+        if rollout.grade is Grade.UNGRADABLE:
+            return rollout
+        terms = {name: paid / std for name, paid in rollout.reward_terms.items()} | {"centre": -mean / std}
+        return replace(rollout, reward=(rollout.reward - mean) / std, reward_terms=terms)
+
+    return [replace(group, rollouts=tuple(map(scaled, group.rollouts))) for group in groups]
 
 
 def reward_terms(rewards: RewardsConfig) -> list[tuple[str, float, Mapping[str, float | bool]]]:
@@ -82,18 +179,33 @@ def reward_terms(rewards: RewardsConfig) -> list[tuple[str, float, Mapping[str, 
     return [("levels", 1.0, levels), *((term.name, term.weight, term.options) for term in rewards.terms)]
 
 
-def _pay_group(group: Group, rewards: RewardsConfig, reference: ProblemStats | None, max_tokens: int) -> Group:
-    known = replace(
-        group,
-        ref_mean_tokens=reference.mean_tokens if reference else None,
-        ref_solve_rate=reference.solve_rate if reference and reference.attempts else None,
-    )
-    total, terms = pay_terms(numbers_of(known, max_tokens), reward_terms(rewards))
+def pricing_terms(rewards: RewardsConfig) -> list[str]:
+    """The recipe's terms that make a shorter correct answer earn more."""
+    return [term.name for term in rewards.terms if term.name in LENGTH_TERMS - TWO_SIDED_TERMS]
+
+
+def outcome_levels(rewards: RewardsConfig) -> dict[str, float]:
+    """What a correct and a wrong answer are paid for being so: the levels, or 1 and 0 where they do not differ, since a whole
+    reward then stands in their place."""
+    if rewards.correct > rewards.wrong:
+        return {"correct": rewards.correct, "wrong": rewards.wrong}
+    return {"correct": 1.0, "wrong": 0.0}
+
+
+def _with_reference(group: Group, reference: ProblemStats | None) -> Group:
+    if reference is None:
+        return group
+    rate = reference.solve_rate if reference.attempts else None
+    return replace(group, ref_mean_tokens=reference.mean_tokens, ref_solve_rate=rate)
+
+
+def _paid(group: Group, pay: tuple[FloatArray, Mapping[str, FloatArray]]) -> Group:
+    total, terms = pay
     rollouts = tuple(
         replace(rollout, reward=float(total[i]), reward_terms={name: float(paid[i]) for name, paid in terms.items()})
         for i, rollout in enumerate(group.rollouts)
     )
-    return replace(known, rollouts=rollouts)
+    return replace(group, rollouts=rollouts)
 
 
 def describe(groups: Sequence[Group]) -> dict[str, Any]:

@@ -18,19 +18,18 @@ from laconic.algorithms import critic_kind, find_algorithm
 from laconic.config import Recipe, dump
 from laconic.errors import RecipeError, RunError
 from laconic.grader import Grader
-from laconic.models import load_model
 from laconic.phase_runs import NO_SELECTION, PhaseRun, Run
 from laconic.phases import PhaseRecord, Verdict
-from laconic.policy import Policy
+from laconic.policy import load_policy
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
 from laconic.prompts import resolve_instruction
 from laconic.rewards import check_terms
-from laconic.rng import seed_of
 from laconic.rollouts import Solver, reward_terms
 from laconic.runs import Checkpoint, RunDirectory, describe_environment
 from laconic.samplers.local import LocalSampler
 from laconic.selection import select
+from laconic.sources import check_source
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -38,6 +37,7 @@ def check_recipe(recipe: Recipe) -> None:
     resolve_instruction(recipe.prompt.instruction)
     for phase in recipe.phases:
         find_algorithm(phase)
+        check_source(phase)
         if phase.algorithm.critic == "lora" and critic_kind(phase) == "lora" and recipe.policy.lora is None:
             raise RecipeError(f"phases.{phase.name}.algorithm.critic: 'lora' needs [policy.lora]")
         if critic_kind(phase) == "lora" and recipe.policy.gradient_checkpointing:
@@ -46,7 +46,7 @@ def check_recipe(recipe: Recipe) -> None:
                 "policy's adapter; expected policy.gradient_checkpointing = false, or another critic"
             )
         try:
-            check_terms(reward_terms(phase.rewards))
+            check_terms(reward_terms(phase.rewards), folder=Path())
             if phase.select.how != NO_SELECTION:
                 select(phase.select.how, [], phase.select.count, 0, phase.select.options)
         except ValueError as error:
@@ -117,11 +117,6 @@ class Trainer:
         )
         self.finished.append(record)
         run.directory.write_phases([finished.to_json() for finished in self.finished])
-
-
-def load_policy(recipe: Recipe) -> Policy:
-    """The recipe's model as a policy; the same recipe gives the same weights, adapters included."""
-    return Policy(load_model(recipe.model, recipe.policy), recipe.policy, seed=seed_of(recipe.seed, "policy"))
 
 
 def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Trainer:

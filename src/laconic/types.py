@@ -57,22 +57,29 @@ class Response:
     """What the model wrote. `token_ids` hold the end token where one was drawn; `logprobs` are natural logarithms of the
     probabilities the tokens were sampled with (temperature and truncation included), one a token.
 
-    Raises `ValueError` where the two differ in length.
+    An engine behind an endpoint returns no ids: it reports how many tokens it generated, and perhaps how many of them were
+    thinking. `forced` is the range of tokens, if any, that were written for the model and not drawn by it. Raises `ValueError`
+    where ids and log-probabilities differ in length, or ids contradict the report.
     """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     text: str
     finish_reason: FinishReason
+    reported_tokens: int | None = None
+    thinking_tokens: int | None = None
+    forced: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.logprobs):
             raise ValueError(f"Response: {len(self.token_ids)} token_ids but {len(self.logprobs)} logprobs")
+        if self.token_ids and self.reported_tokens not in (None, len(self.token_ids)):
+            raise ValueError(f"Response: {len(self.token_ids)} token_ids but {self.reported_tokens} reported_tokens")
 
     @property
     def num_tokens(self) -> int:
         """Generated tokens, end token included."""
-        return len(self.token_ids)
+        return len(self.token_ids) if self.reported_tokens is None else self.reported_tokens
 
     @property
     def is_truncated(self) -> bool:
@@ -98,13 +105,19 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All rollouts of one problem in one step, with what a probe of the reference knows of the problem (`None`: not probed)."""
+    """All rollouts of one problem in one step, with what a probe of the reference knows of the problem (`None`: not probed).
+
+    `budget_tokens` is what the prompt asked for, where it did; `ref_prompt_ids` is the prompt as a reference with an instruction
+    of its own reads it.
+    """
 
     problem: Problem
     prompt_ids: tuple[int, ...]
     rollouts: tuple[Rollout, ...]
     ref_mean_tokens: float | None = None
     ref_solve_rate: float | None = None
+    budget_tokens: int | None = None
+    ref_prompt_ids: tuple[int, ...] | None = None
 
     @property
     def size(self) -> int:

@@ -14,15 +14,16 @@ Legend: `b`, `t` rows and response tokens of a micro-batch.
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from laconic.algorithms import Advantages, Experience
+from laconic.algorithms import Advantages
 from laconic.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows, token_budget
 from laconic.config import OptimizerConfig, PhaseConfig
-from laconic.losses import clipped_surrogate, is_clipped, kl, value_loss
+from laconic.experience import Experience
+from laconic.losses import clipped_surrogate, is_clipped, kl, sequence_log_ratio, value_loss
 from laconic.masked import masked_sum, token_weights, zeroed
 from laconic.policy import Policy
 from laconic.rng import seed_of
@@ -86,17 +87,20 @@ class Updater:
         self.critic = _make_optimizer("critic", critic, config.critic_lr, config) if critic else None
 
     def update(self, experience: Experience, advantages: Advantages, step: int, phase_step: int) -> dict[str, float]:
-        """All updates of one step; returns the step's `update/*` metrics. `phase_step` counts from 0 within the phase."""
+        """All updates of one step; returns the step's `update/*` metrics, none where no response counts in the loss. `phase_step`
+        counts from 0 within the phase."""
         config = self.phase.optimizer
+        experience, learning = _counted(experience, advantages.rows)
+        if not learning:
+            return {}  # the algorithm found nothing to learn from, no pair for instance
         factor = learning_rate_factor(phase_step, self.phase.steps, config)
         torch.manual_seed(seed_of(self.seed, "dropout", step))  # LoRA's dropout is the one draw torch makes by itself
         sums: defaultdict[str, float] = defaultdict(float)
         num_updates = 0
         for epoch in range(config.epochs):
-            parts = minibatch_rows(
-                experience.batch.num_rows, config.minibatches, seed=self.seed, step=step, epoch=epoch
-            )
-            for rows in parts:
+            order = minibatch_rows(len(learning), config.minibatches, seed=self.seed, step=step, epoch=epoch)
+            for part in order:
+                rows = [learning[i] for i in part]
                 for name, value in self._one_update(experience, advantages, rows, factor, phase_step).items():
                     sums[name] += value
                 num_updates += 1
@@ -125,7 +129,7 @@ class Updater:
                 for micro in micros:
                     _add(sums, self._value_losses(experience, advantages, micro, counts))
                 metrics["critic_grad_norm"] = self.critic.step(factor)
-        return {"entropy_nats": 0.0} | {name: float(value) for name, value in sums.items()} | metrics
+        return {name: float(value) for name, value in sums.items()} | metrics
 
     def _policy_losses(
         self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
@@ -141,7 +145,10 @@ class Updater:
             entropy="learned" if self.entropy_coef > 0 else "measured",
         )
         mask = _take(experience.batch.loss_mask, micro)
-        log_ratio = logprobs - _take(experience.old_logprobs, micro)
+        is_current = config.old_logprobs == "current"
+        log_ratio = logprobs - (logprobs.detach() if is_current else _take(experience.old_logprobs, micro))
+        if config.ratio == "sequence":
+            log_ratio = sequence_log_ratio(log_ratio, mask)
         advantage = _take(advantages.advantages, micro)
         losses = clipped_surrogate(log_ratio, advantage, config.clip_low, config.clip_high)
         weights = token_weights(
@@ -221,6 +228,15 @@ class _Counts:
     responses: int
     tokens: int
     all_tokens: int
+
+
+def _counted(experience: Experience, rows: Tensor | None) -> tuple[Experience, list[int]]:
+    """The experience with `rows` [B] alone in the loss, and the rows that go through the model: those, or without them all."""
+    batch = experience.batch
+    if rows is None:
+        return experience, list(range(batch.num_rows))
+    counted = batch.loss_rows & rows
+    return replace(experience, batch=replace(batch, loss_rows=counted)), torch.nonzero(counted)[:, 0].tolist()
 
 
 def _add(sums: dict[str, Tensor], parts: dict[str, Tensor]) -> None:

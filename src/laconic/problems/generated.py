@@ -11,13 +11,14 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from laconic.errors import MissingExtraError, ProblemsError
 from laconic.rng import seed_of
 from laconic.splits import SPLITS, split_of
-from laconic.tiny.tasks import make_problems
+from laconic.tiny.tasks import Chain, make_problems
+from laconic.tiny.traces import SOLUTION_STYLES, write_solution
 from laconic.types import Problem
 
 DEFAULT_COUNT = 100
@@ -155,21 +156,32 @@ def _gym_problem(task: str, question: str, answer: str, metadata: Mapping[str, A
 
 
 def load_tiny(source: str, seed: int, count: int | None) -> list[Problem]:
-    """Problems of one of the embedded reasoner's families; `levels=3` or `levels=1-5` bounds their difficulty.
+    """Problems of one of the embedded reasoner's families; `levels=3` or `levels=1-5` bounds their difficulty,
+    `solutions=plain` or `trial_and_error` gives each a worked solution.
 
     Raises `ProblemsError` for an unknown family, argument or level, and a family with too few distinct problems.
     """
     asked = query(source, seed, count)
-    unknown = [key for key in asked.arguments if key != "levels"]
+    unknown = [key for key in asked.arguments if key not in ("levels", "solutions")]
     if unknown:
         raise ProblemsError(
-            f"{source}: unknown argument {unknown[0]!r}; expected one of {', '.join(_RESERVED)}, levels"
+            f"{source}: unknown argument {unknown[0]!r}; expected one of {', '.join(_RESERVED)}, levels, solutions"
         )
-    levels = _levels(source, asked.arguments["levels"]) if asked.arguments else None
+    levels = _levels(source, asked.arguments["levels"]) if "levels" in asked.arguments else None
+    solve = _solver(source, asked) if "solutions" in asked.arguments else None
     try:
-        return make_problems(asked.name, count=asked.count, seed=asked.seed, split=asked.split, levels=levels)
+        return make_problems(
+            asked.name, count=asked.count, seed=asked.seed, split=asked.split, levels=levels, solve=solve
+        )
     except ValueError as error:
         raise ProblemsError(f"{source}: {error}") from error
+
+
+def _solver(source: str, asked: Query) -> Callable[[Chain], str]:
+    style = str(asked.arguments["solutions"])
+    if style not in SOLUTION_STYLES:
+        raise ProblemsError(f"{source}: solutions must be one of {', '.join(SOLUTION_STYLES)}, got {style}")
+    return lambda chain: write_solution(asked.seed, chain, style)
 
 
 def _levels(source: str, value: Value) -> tuple[int, int]:

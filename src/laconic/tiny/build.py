@@ -47,11 +47,16 @@ IGNORED = -100
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}<|user|>{{ message['content'].split('\\n')[0] }}"
+    "{% if message['role'] == 'user' %}{% set lines = message['content'].split('\\n') %}<|user|>{{ lines[0] }}"
+    "{% for line in lines[1:] if ' tokens' in line %}"
+    "{% for word in line.replace('.', ' ').replace(',', ' ').split() if word.isdigit() %} take {{ word }}{% endfor %}"
+    "{% endfor %}"
     "{% elif message['role'] == 'assistant' %}<|assistant|>{{ message['content'] }}<|end|>{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
 )
+"""The question is the first line of what is said; of the rest only a number of tokens is kept, as `take 57`: whatever else is
+asked of it, the embedded reasoner knows no words for. It has not met a budget in its training."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ The sets of problems never meet: a question belongs to the split that its text h
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from laconic.rng import stream
@@ -287,12 +287,18 @@ def draw_chain(rng: Random, family: str, levels: tuple[int, int] = (1, 5)) -> Ch
 
 
 def make_problems(
-    family: str, *, count: int, seed: int = 0, split: str | None = None, levels: tuple[int, int] | None = None
+    family: str,
+    *,
+    count: int,
+    seed: int = 0,
+    split: str | None = None,
+    levels: tuple[int, int] | None = None,
+    solve: Callable[[Chain], str] | None = None,
 ) -> list[Problem]:
     """`count` distinct problems of `family` ("mix" takes the families in turn), all from `split` where one is named.
 
-    `meta` holds `family`, `level` and `oracle_tokens`. Raises `ValueError` for an unknown family, split or level, and where
-    the family has fewer distinct problems than asked for.
+    `meta` holds `family`, `level` and `oracle_tokens`, and what `solve` writes as `solution`. Raises `ValueError` for an unknown
+    family, split or level, and where the family has fewer distinct problems than asked for.
     """
     low, high = levels or (LEVELS[0], LEVELS[-1])
     if family != "mix" and family not in FAMILIES:
@@ -311,7 +317,10 @@ def make_problems(
         if chain.question in problems or (split is not None and split_of(chain.question) != split):
             continue
         misses = 0
-        problems[chain.question] = _as_problem(chain, f"tiny:{family}/{split or 'any'}/{seed}/{attempt}")
+        problem = _as_problem(chain, f"tiny:{family}/{split or 'any'}/{seed}/{attempt}")
+        problems[chain.question] = (
+            replace(problem, meta={**problem.meta, "solution": solve(chain)}) if solve else problem
+        )
     if len(problems) < count:
         raise ValueError(f"{family} has fewer than {count} distinct problems at levels {low}-{high}")
     return list(problems.values())

@@ -11,10 +11,13 @@ there but rare, and the slips that make sampled answers wrong are there too. Wha
 correctness, since a filtered set would leave nothing for phase 1 to mend.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
+from laconic.rng import stream
 from laconic.tiny.tasks import FAMILIES, Chain, Operation, finish
+from laconic.tiny.tokens import END
 
 SLIP = 0.11
 MAX_SLIP, MAX_LONE_SLIP = 0.45, 0.28
@@ -48,6 +51,26 @@ def draw_style(rng: Random) -> Style:
 def plain_style(rng: Random) -> Style:
     """A style without slips, checks or repetition: the steps alone, bare or in detail."""
     return Style(detail=rng.choice((0.0, 0.0, 0.95)), check=0.0, redo=0.0, hesitancy=0.0)
+
+
+def trial_and_error_style(rng: Random) -> Style:
+    """A style that slips, notices, reflects and mends: what T1 is started from (arXiv 2501.11651, section 2.1)."""
+    return Style(detail=rng.choice((0.0, 0.5)), check=0.7, redo=0.3, hesitancy=2.0)
+
+
+SOLUTION_STYLES: Mapping[str, Callable[[Random], Style]] = {
+    "plain": plain_style,
+    "trial_and_error": trial_and_error_style,
+}
+
+
+def write_solution(seed: int, chain: Chain, style: str) -> str:
+    """A right response to `chain` in a style of `SOLUTION_STYLES`, without the end token; named by seed and question."""
+    rng = stream(seed, "solution", style, chain.question)
+    while True:
+        text, is_right = write_trace(rng, chain, SOLUTION_STYLES[style](rng))
+        if is_right:
+            return text.removesuffix(END)
 
 
 def write_trace(rng: Random, chain: Chain, style: Style) -> tuple[str, bool]:

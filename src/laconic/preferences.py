@@ -1,0 +1,94 @@
+"""Pairs of responses to one problem: which is preferred to which, and the weights that make a likelihood of them.
+
+1. A rule of `PAIRS` names the preferred and the other response of each pair in a group.
+2. `pair_weights` turns pairs into one weight a response. The gradient of a pair's loss -log sigmoid(z_w - z_l), with z = beta
+   times a response's score, is a likelihood's: weight beta sigmoid(z_l - z_w) on the preferred response, minus that on the other.
+   So the pair losses need no loss of their own: computed from the policy as it is now, the weights give the exact gradient.
+
+DPO (Rafailov et al. 2023, arXiv 2305.18290, eq. 7): the score is the log-ratio to the reference, summed over tokens. SimPO (Meng
+et al. 2024, arXiv 2405.14734, eq. 6): the mean log-probability of a token, with a margin and without a reference.
+
+Legend: `B` responses of a step, `K` of a group.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Pair = tuple[int, int]
+"""Rows (preferred, other)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One response as a rule sees it."""
+
+    row: int
+    length: int
+    reward: float
+    is_correct: bool
+
+
+def kimi_pairs(group: Sequence[Candidate], ratio: float = 1.5) -> Iterator[Pair]:
+    """The shortest correct response before each longer wrong one, and each correct one more than `ratio` times as long (Kimi
+    k1.5, arXiv 2501.12599, section 2.4, "DPO")."""
+    correct = sorted((c for c in group if c.is_correct), key=lambda c: (c.length, c.row))
+    for other in group if correct else ():
+        best = correct[0]
+        is_longer_wrong = not other.is_correct and other.length > best.length
+        if is_longer_wrong or (other.is_correct and other.length > ratio * best.length):
+            yield best.row, other.row
+
+
+def extreme_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[Pair]:
+    """The shortest correct response before the longest correct one, where that is more than `ratio` times as long (O1-Pruner's
+    DPO baseline, arXiv 2501.12570)."""
+    correct = sorted((c for c in group if c.is_correct), key=lambda c: (c.length, c.row))
+    if len(correct) > 1 and correct[-1].length > ratio * correct[0].length:
+        yield correct[0].row, correct[-1].row
+
+
+def reward_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[Pair]:
+    """The best-paid response before the worst-paid of the same correctness: with DAST's reward, its pairs (arXiv 2503.04472: of
+    two correct ones the shorter wins, of two wrong ones the longer). `ratio` is not used."""
+    for is_correct in (True, False):
+        paid = sorted((c for c in group if c.is_correct is is_correct), key=lambda c: (-c.reward, c.row))
+        if len(paid) > 1 and paid[0].reward > paid[-1].reward:
+            yield paid[0].row, paid[-1].row
+
+
+PAIRS: Mapping[str, Callable[..., Iterator[Pair]]] = {
+    "kimi": kimi_pairs,
+    "extremes": extreme_pairs,
+    "reward": reward_pairs,
+}
+
+
+def pair_weights(scores: Tensor, pairs: Sequence[Pair], beta: float, margin: float = 0.0) -> Tensor:
+    """Weights [B] whose product with the gradients of `scores` [B], averaged over pairs, is minus the gradient of the pair loss
+    -log sigmoid(beta (s_w - s_l) - margin). All 0 without pairs.
+
+    >>> pair_weights(torch.tensor([0.0, 0.0, 7.0]), [(0, 1)], beta=2.0).tolist()  # 2 sigmoid(0) = 1
+    [1.0, -1.0, 0.0]
+    """
+    weights = torch.zeros_like(scores)
+    if not pairs:
+        return weights
+    preferred, other = (torch.tensor(column) for column in zip(*pairs, strict=True))
+    surprise = torch.sigmoid(margin - beta * (scores[preferred] - scores[other]))
+    weights.index_add_(0, preferred, beta * surprise / len(pairs))
+    weights.index_add_(0, other, -beta * surprise / len(pairs))
+    return weights
+
+
+def all_pairs(
+    lengths: Tensor, rewards: Tensor, is_correct: Tensor, groups: Tensor, rule: str, ratio: float
+) -> list[Pair]:
+    """The pairs of every group; arguments [B]."""
+    columns = zip(lengths.tolist(), rewards.tolist(), is_correct.tolist(), groups.tolist(), strict=True)
+    by_group: dict[int, list[Candidate]] = {}
+    for row, (length, reward, correct, group) in enumerate(columns):
+        by_group.setdefault(group, []).append(Candidate(row, int(length), reward, correct))
+    return [pair for group in by_group.values() for pair in PAIRS[rule](group, ratio)]

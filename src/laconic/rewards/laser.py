@@ -1,0 +1,178 @@
+"""LASER: a bonus for correct answers within a target length; its -D and -DE forms choose targets as training goes.
+
+1. `laser` pays the bonus under one fixed target.
+2. `laser_d` has a target for each difficulty, read off the group's solve rate: high (>= 2/3), medium (>= 1/3), low.
+3. Between steps `remember_laser_d` counts how many responses of each difficulty each length covers, and every 20 steps
+   chooses the targets anew: the shortest length at which a group still expects one correct answer.
+4. `laser_de` also pays wrong answers that went on beyond the target without repeating themselves.
+
+All from Liu et al. 2025 (arXiv 2505.15612, ICLR 2026) and their released code (hkust-nlp/Laser). Parts: the base reward
+is 1 for correct and -0.5 for wrong, the recipe's levels.
+
+What differs: they count on a monitor set sampled every 20 steps, here on the training groups of the last 20 steps.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from laconic.rewards.numbers import (
+    FloatArray,
+    GroupNumbers,
+    Memory,
+    Remembered,
+    needed,
+    number,
+    numbers_under,
+    of_correct,
+    whole,
+)
+from laconic.texts import count_repeated
+from laconic.types import Grade
+
+NUM_LENGTHS = 16
+"""Lengths a target is chosen among: sixteenths of the cap; theirs are 2,048 to 16,384 in steps of 1,024 = 16,384 / 16."""
+
+
+class Difficulty(NamedTuple):
+    """A band of solve rates, by its lower end; `name` is the solve rate's ("high": easy problems)."""
+
+    name: str
+    min_solve_rate: float
+
+
+DIFFICULTIES: tuple[Difficulty, ...] = (Difficulty("high", 2 / 3), Difficulty("medium", 1 / 3), Difficulty("low", 0.0))
+
+
+def laser(numbers: GroupNumbers, target_tokens: float | None = None, bonus: float = 0.5) -> FloatArray:
+    """A bonus for correct answers of at most the target length: LASER, Liu et al. 2025 (arXiv 2505.15612). A part.
+
+    `bonus` where correct and L <= target, else 0: long but correct is not punished. `None`: a quarter of `max_tokens`, as
+    their 4,096 of 16,384.
+
+    >>> numbers = GroupNumbers(np.array([200, 300, 100]), (Grade.CORRECT, Grade.CORRECT, Grade.WRONG), max_tokens=800)
+    >>> laser(numbers).tolist()
+    [0.5, 0.0, 0.0]
+    """
+    return of_correct(numbers, np.where(numbers.lengths <= _first_target(numbers, target_tokens), bonus, 0.0))
+
+
+def laser_d(numbers: GroupNumbers, target_tokens: float | None = None, bonus: float = 0.5) -> FloatArray:
+    """LASER with a target for each difficulty, re-chosen every 20 steps: LASER-D, Liu et al. 2025 (arXiv 2505.15612).
+
+    As `laser`, under the target remembered for the group's solve rate; before the first choice, `target_tokens` for all
+    (`None`: a quarter of `max_tokens`). A part. What it remembers and when it chooses: `remember_laser_d`.
+
+    >>> memory = {"laser_d/target_high": 100.0, "laser_d/target_medium": 250.0}
+    >>> numbers = GroupNumbers(np.array([200, 300]), (Grade.CORRECT, Grade.WRONG), max_tokens=800, memory=memory)
+    >>> laser_d(numbers).tolist()  # solve rate 0.5: medium, 250
+    [0.5, 0.0]
+    """
+    return of_correct(numbers, np.where(numbers.lengths <= _target(numbers, "laser_d", target_tokens), bonus, 0.0))
+
+
+def laser_de(
+    numbers: GroupNumbers, target_tokens: float | None = None, bonus: float = 0.5, ngram_tokens: float = 40
+) -> FloatArray:
+    """LASER-D that also pays wrong answers for going on beyond the target: LASER-DE, Liu et al. 2025 (arXiv 2505.15612).
+
+    `bonus` for correct and L <= target, and for wrong and L > target, so that hard problems are explored. As in the
+    released code a wrong answer that repeats itself gets nothing (here: any `ngram_tokens` tokens in a row occur twice;
+    their detector's numbers are not known to us; 0 switches it off), nor does one that was cut off or has no answer. A
+    part. Raises `ValueError` without token ids, unless that check is off.
+
+    >>> numbers = GroupNumbers(np.array([100, 300, 50]), (Grade.CORRECT, Grade.WRONG, Grade.WRONG), max_tokens=800)
+    >>> laser_de(numbers, target_tokens=200, ngram_tokens=0).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    target = _target(numbers, "laser_de", target_tokens)
+    is_wrong = np.array([grade is Grade.WRONG for grade in numbers.grades], dtype=bool)
+    explores = is_wrong & (numbers.lengths > target) & ~_repeats(numbers, whole("ngram_tokens", ngram_tokens, 0))
+    return of_correct(numbers, np.where(numbers.lengths <= target, bonus, 0.0), np.where(explores, bonus, 0.0))
+
+
+def remember_laser_d(memory: Memory, groups: Mapping[str, GroupNumbers], every: float = 20) -> Memory:
+    """Count this step's lengths; every `every` steps choose the targets of LASER-D anew and begin counting again."""
+    return _remember_targets(memory, groups, "laser_d", every)
+
+
+def remember_laser_de(memory: Memory, groups: Mapping[str, GroupNumbers], every: float = 20) -> Memory:
+    """As `remember_laser_d`, for LASER-DE."""
+    return _remember_targets(memory, groups, "laser_de", every)
+
+
+def choose_target(covered: NDArray[np.int64], min_correct: int) -> int:
+    """The first of `covered` (responses within each length, the last: all) that still holds one expected correct answer.
+
+    `min_correct` is how many correct answers a group of this difficulty has at least; the share covered times that
+    must reach 1. The index of the length, the last where none does.
+
+    >>> choose_target(np.array([0, 2, 5, 10]), min_correct=5)  # 2/10 * 5 = 1
+    1
+    """
+    return int(np.argmax(covered * min_correct >= max(int(covered[-1]), 1)))
+
+
+def _remember_targets(memory: Memory, groups: Mapping[str, GroupNumbers], term: str, every: float) -> Memory:
+    counts = {d.name: _covered(memory.shared, f"{term}/covered_{d.name}") for d in DIFFICULTIES}
+    for numbers in groups.values():
+        if numbers.is_gradable.any():
+            counts[_difficulty(numbers).name] += _covers(numbers)
+    steps = number(memory.shared, f"{term}/steps", 0.0) + 1.0
+    if steps < whole("every", every):
+        kept: dict[str, Remembered] = {
+            f"{term}/covered_{name}": row.astype(np.float64).tolist() for name, row in counts.items()
+        }
+        return memory.with_shared({**kept, f"{term}/steps": steps})
+    empty: dict[str, Remembered] = {f"{term}/covered_{d.name}": [] for d in DIFFICULTIES}
+    return memory.with_shared({**empty, f"{term}/steps": 0.0, **_chosen(counts, groups, term)})
+
+
+def _chosen(counts: Mapping[str, NDArray[np.int64]], groups: Mapping[str, GroupNumbers], term: str) -> dict[str, float]:
+    """The new target of each difficulty that occurred. A group of K has at least floor(2K/3), floor(K/3), 1 correct."""
+    size = max((int(numbers.is_gradable.sum()) for numbers in groups.values()), default=1)
+    cap = max((numbers.max_tokens for numbers in groups.values()), default=1)
+    at_least = {"high": max(2 * size // 3, 1), "medium": max(size // 3, 1), "low": 1}
+    return {
+        f"{term}/target_{name}": cap * (choose_target(row, at_least[name]) + 1) / NUM_LENGTHS
+        for name, row in counts.items()
+        if row[-1] > 0
+    }
+
+
+def _covers(numbers: GroupNumbers) -> NDArray[np.int64]:
+    """How many gradable responses are within each sixteenth of the cap; shape [16]."""
+    limits = numbers.max_tokens * np.arange(1, NUM_LENGTHS + 1) / NUM_LENGTHS
+    is_within = numbers.gradable_lengths[None, :] <= limits[:, None]
+    return np.asarray(is_within.sum(axis=1), dtype=np.int64)
+
+
+def _covered(memory: Mapping[str, Remembered], key: str) -> NDArray[np.int64]:
+    return np.array(numbers_under(memory, key) or [0] * NUM_LENGTHS, dtype=np.int64)
+
+
+def _difficulty(numbers: GroupNumbers) -> Difficulty:
+    return next(d for d in DIFFICULTIES if numbers.solve_rate >= d.min_solve_rate)
+
+
+def _target(numbers: GroupNumbers, term: str, target_tokens: float | None) -> float:
+    first = _first_target(numbers, target_tokens)
+    if not numbers.is_gradable.any():
+        return first
+    return number(numbers.memory, f"{term}/target_{_difficulty(numbers).name}", first)
+
+
+def _first_target(numbers: GroupNumbers, target_tokens: float | None) -> float:
+    if target_tokens is not None and target_tokens <= 0:
+        raise ValueError(f"target_tokens: expected a positive number of tokens, got {target_tokens}")
+    return numbers.max_tokens / 4 if target_tokens is None else target_tokens
+
+
+def _repeats(numbers: GroupNumbers, ngram_tokens: int) -> NDArray[np.bool_]:
+    """True where a response holds the same `ngram_tokens` tokens twice, shape [K]; nowhere where that is 0."""
+    if ngram_tokens == 0:
+        return np.zeros(len(numbers.grades), dtype=bool)
+    ids = needed(numbers.token_ids or None, "laser_de", "token_ids, or ngram_tokens = 0")
+    return np.array([count_repeated(row, ngram_tokens) > 0 for row in ids], dtype=bool)

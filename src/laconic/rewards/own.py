@@ -1,0 +1,103 @@
+"""A person's own reward, in a file of theirs: `reward = "my_rewards.py:short_and_right"`.
+
+1. `is_own` tells such a name from one of the table.
+2. `load_own` runs the file, looked up from the recipe's folder, and checks the function: numbers first, then options
+   that each have a default.
+3. `digest_own` is a hash of the file, so that a resumed run can notice that it changed.
+
+An own reward is paid like the package's: ungradable responses get 0, anything but K finite numbers is refused, options
+are checked by name. The file may import what it likes; it is run once a load, under a name that nothing else imports.
+
+What is left out: memory between steps. An own reward sees one step.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+
+def is_own(name: str) -> bool:
+    """True where `name` points into a file: "FILE.py:FUNCTION".
+
+    >>> is_own("my_rewards.py:short_and_right"), is_own("hapo")
+    (True, False)
+    """
+    return ".py:" in name
+
+
+def load_own(name: str, folder: Path) -> Callable[..., Any]:
+    """The function that "FILE.py:FUNCTION" names, FILE relative to `folder`.
+
+    Raises `ValueError`, one line naming the file: no such file or function, a file that fails when run, a function that
+    does not take numbers first, or an option without a default.
+    """
+    path, function = _parts(name, folder)
+    module = _run(path)
+    found: Callable[..., Any] | None = getattr(module, function, None)
+    if found is None or not callable(found):
+        raise ValueError(f"{path}: expected a function {function!r}; it has: {', '.join(_functions(module)) or 'none'}")
+    _check_signature(path, function, found)
+    return found
+
+
+def digest_own(name: str, folder: Path) -> str:
+    """A hash (SHA-256, hexadecimal) of the file's bytes. Raises `ValueError` where there is no such file."""
+    path, _ = _parts(name, folder)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def own_rewards(names: Iterable[str], folder: Path) -> dict[str, Callable[..., Any]]:
+    """The loaded function of each name that is a person's own; add them to the table once a run."""
+    return {name: load_own(name, folder) for name in names if is_own(name)}
+
+
+def _parts(name: str, folder: Path) -> tuple[Path, str]:
+    file, _, function = name.rpartition(":")
+    path = folder / file
+    if not file.endswith(".py") or not function.isidentifier():
+        raise ValueError(f"reward {name!r}: expected FILE.py:FUNCTION")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; reward {name!r} is looked up from the recipe's folder")
+    return path, function
+
+
+def _run(path: Path) -> Any:
+    """The file as a module under a private name, put where dataclasses and pickle look for it."""
+    name = f"_laconic_own_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        told = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a file that runs, got {type(error).__name__}: {told}") from error
+    return module
+
+
+def _functions(module: Any) -> list[str]:
+    """Functions that the file itself defines, without private ones."""
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__ and callable(value)
+    )
+
+
+def _check_signature(path: Path, function: str, found: Callable[..., Any]) -> None:
+    parameters = list(signature(found).parameters.values())
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    if not parameters or parameters[0].kind not in positional:
+        raise ValueError(f"{path}: {function} takes no numbers: expected {function}(numbers, option=default, ...)")
+    for option in parameters[1:]:
+        if option.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD, Parameter.POSITIONAL_ONLY):
+            raise ValueError(f"{path}: {function} has {option}: expected options by name, each with a default")
+        if option.default is Parameter.empty:
+            raise ValueError(f"{path}: {function} has option {option.name!r} without a default: expected one each")

@@ -1,0 +1,259 @@
+"""What the rows of `ALGORITHMS` claim: each one's advantages by hand, and that a weighted likelihood's gradient is the gradient
+of the loss that the paper writes down, through a real model."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import oracles
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from laconic.algorithms import ALGORITHMS, Advantages, estimate_advantages, find_algorithm, needs_reference
+from laconic.batching import collate
+from laconic.config import PhaseConfig, PolicyConfig
+from laconic.errors import RecipeError
+from laconic.experience import Experience, gather_experience
+from laconic.masked import masked_mean, masked_sum
+from laconic.policy import Policy
+from laconic.preferences import PAIRS, Candidate, pair_weights
+
+GROUPS = [
+    oracles.make_group(
+        [4, 5], [([7, 8, 1], 1.0, "correct"), ([9, 9, 9, 9, 9, 1], 0.5, "correct"), ([3, 1], 0.0, "wrong")]
+    ),
+    oracles.make_group([6], [([5, 1], 0.2, "wrong"), ([8, 8, 8, 8, 1], 0.9, "correct"), ([2, 3, 4, 1], 0.1, "wrong")]),
+]
+
+
+def phase_of(name: str, **algorithm: Any) -> PhaseConfig:
+    row = ALGORITHMS[name].requires
+    phase: PhaseConfig = oracles.make_phase(algorithm={"name": name, "critic": "zero", **row, **algorithm})
+    return phase
+
+
+def gathered(phase: PhaseConfig, groups: Any = GROUPS) -> tuple[Policy, Experience, Advantages]:
+    """A policy whose reference was moved away from it, the step as it scores it, and the advantages."""
+    policy = Policy(oracles.small_lm("llama"), PolicyConfig(device="cpu"), seed=0)
+    policy.begin_phase(critic="zero", needs_reference=needs_reference(phase))
+    generator = torch.Generator().manual_seed(1)
+    for parameter in policy.reference_parameters().values():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    algorithm = find_algorithm(phase)
+    batch = collate(groups, truncated=phase.algorithm.truncated)
+    experience = gather_experience(policy, batch, phase, needs_logprobs=algorithm.needs_logprobs)
+    return policy, experience, estimate_advantages(algorithm, experience, phase.algorithm)
+
+
+def by_response(advantages: Advantages) -> list[float]:
+    return advantages.advantages[:, 0].tolist()
+
+
+def gradient_of(policy: Policy, experience: Experience, loss: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
+    """The gradient of a loss of (log-probabilities [B, T] under the policy, mask), by autograd over one big batch."""
+    batch = experience.batch
+    rows = []
+    for prompt, ids, length in zip(batch.prompts, batch.response_ids, batch.lengths.tolist(), strict=True):
+        tokens = torch.tensor([[*prompt, *ids[:length].tolist()]])
+        logprobs = functional.log_softmax(policy.lm.model(tokens).logits[0].float(), dim=-1)
+        start = len(prompt)
+        own = logprobs[start - 1 : -1].gather(-1, tokens[0, start:, None])[:, 0]
+        rows.append(functional.pad(own, (0, batch.response_ids.shape[1] - length)))
+    loss(torch.stack(rows), batch.response_mask).backward()
+    gradients = {name: p.grad.clone() for name, p in policy.policy_parameters().items() if p.grad is not None}
+    policy.lm.model.zero_grad()
+    return gradients
+
+
+def assert_same_gradient(phase: PhaseConfig, loss: Callable[[Experience, Tensor, Tensor], Tensor]) -> None:
+    policy, experience, advantages = gathered(phase)
+    ours, _ = oracles.update_gradients(policy, phase, experience, advantages)
+    theirs = gradient_of(policy, experience, lambda logprobs, mask: loss(experience, logprobs, mask))
+    assert max(g.abs().max().item() for g in theirs.values()) > 1e-4
+    for name, gradient in theirs.items():
+        assert torch.allclose(ours[name], gradient, atol=2e-6, rtol=1e-4), name
+
+
+# --- advantages by hand ----------------------------------------------------------------------------------------------
+
+
+def test_dr_grpo_centres_and_does_not_scale() -> None:
+    """Rewards 1, .5, 0: mean .5. Rewards .2, .9, .1: mean .4."""
+    *_, advantages = gathered(phase_of("dr_grpo"))
+    assert by_response(advantages) == pytest.approx([0.5, 0.0, -0.5, -0.2, 0.5, -0.3], abs=1e-6)
+
+
+def test_reinforce_is_the_reward_itself() -> None:
+    *_, advantages = gathered(phase_of("reinforce"))
+    assert by_response(advantages) == pytest.approx([1.0, 0.5, 0.0, 0.2, 0.9, 0.1])
+
+
+def test_reinforce_pp_whitens_rewards_to_come_over_tokens() -> None:
+    """22 tokens hold their response's reward: 3 of 1, 6 of .5, 2 of 0, 2 of .2, 5 of .9, 4 of .1: mean 11.3 / 22,
+    for 3 + 3 + 0 + .4 + 4.5 + .4 = 11.3."""
+    *_, advantages = gathered(phase_of("reinforce_pp"))
+    rewards = [1.0] * 3 + [0.5] * 6 + [0.0] * 2 + [0.2] * 2 + [0.9] * 5 + [0.1] * 4
+    mean = 11.3 / 22
+    std = math.sqrt(sum((r - mean) ** 2 for r in rewards) / 22)
+    expected = [(r - mean) / std for r in (1.0, 0.5, 0.0, 0.2, 0.9, 0.1)]
+    assert by_response(advantages) == pytest.approx(expected, abs=1e-5)
+
+
+def test_reinforce_pp_with_a_baseline_is_silent_in_a_uniform_group_and_scaled_by_the_step() -> None:
+    """One group of equal rewards beside a mixed one: 0 in the first; the second's deviation is not its own but the step's."""
+    uniform = oracles.make_group([9], [([5, 1], 1.0, "correct"), ([6, 1], 1.0, "correct")])
+    mixed = oracles.make_group([8], [([5, 1], 1.0, "correct"), ([6, 1], 0.0, "wrong")])
+    *_, advantages = gathered(phase_of("reinforce_pp_baseline"), [uniform, mixed])
+    root = math.sqrt(2)  # four tokens of 0, two of .5, two of -.5: std sqrt(1/8), .5 over it is sqrt 2
+    assert by_response(advantages) == pytest.approx([0.0, 0.0, root, -root], abs=1e-5)
+
+
+def test_gfpo_learns_from_the_shortest_part_of_each_group() -> None:
+    """Of three, the two shortest stay: lengths 3 and 2 (rewards 1, 0), and 2 and 4 (.2, .1): each mean is between them."""
+    *_, advantages = gathered(phase_of("gfpo", options={"keep": 0.6}, scale_by_std=False))
+    assert advantages.rows is not None
+    assert advantages.rows.tolist() == [True, False, True, True, False, True]
+    assert by_response(advantages) == pytest.approx([0.5, 0.0, -0.5, 0.05, 0.0, -0.05], abs=1e-6)
+
+
+def test_gfpo_by_efficiency_keeps_the_most_reward_a_token() -> None:
+    """1/3, .5/6, 0 and .1, .18, .025 a token: the best of each is the first and the fifth."""
+    *_, advantages = gathered(phase_of("gfpo", options={"keep": 0.3, "by_efficiency": True}))
+    assert advantages.rows is not None and advantages.rows.tolist() == [True, False, False, False, True, False]
+
+
+def test_distillation_pulls_each_token_towards_the_teacher() -> None:
+    _, experience, advantages = gathered(phase_of("distill"))
+    assert experience.ref_logprobs is not None
+    gap = experience.ref_logprobs - experience.old_logprobs
+    assert gap.abs().max() > 0.01
+    assert torch.equal(advantages.advantages, torch.where(experience.batch.response_mask, gap, 0.0))
+
+
+# --- weighted likelihoods are the papers' losses ---------------------------------------------------------------------
+
+
+def test_sft_is_the_likelihood_of_the_shortest_correct_response() -> None:
+    """Rows 0 and 4, mean over tokens, then over the two."""
+
+    def loss(_: Experience, logprobs: Tensor, mask: Tensor) -> Tensor:
+        means = masked_mean(logprobs, mask, dim=1)
+        return -(means[0] + means[4]) / 2
+
+    assert_same_gradient(phase_of("sft"), loss)
+
+
+def test_sft_on_all_correct_responses() -> None:
+    def loss(_: Experience, logprobs: Tensor, mask: Tensor) -> Tensor:
+        means = masked_mean(logprobs, mask, dim=1)
+        return -(means[0] + means[1] + means[4]) / 3
+
+    assert_same_gradient(phase_of("sft", options={"shortest": 0}), loss)
+
+
+def test_dpo_is_the_papers_loss() -> None:
+    """Pairs by Kimi's rule: in the first group the shortest correct (3) before the one of 6 > 1.5 x 3 tokens, the wrong one is
+    shorter and no pair; in the second no wrong answer is longer than 5."""
+
+    def loss(experience: Experience, logprobs: Tensor, mask: Tensor) -> Tensor:
+        assert experience.ref_logprobs is not None
+        ratio = masked_sum(logprobs - experience.ref_logprobs, mask, dim=1)
+        return -functional.logsigmoid(0.3 * (ratio[0] - ratio[1]))
+
+    assert_same_gradient(phase_of("dpo", options={"beta": 0.3}), loss)
+
+
+def test_simpo_is_the_papers_loss() -> None:
+    """By reward: row 0 before row 1 among the correct, row 3 before row 5 among the wrong of the second group."""
+
+    def loss(_: Experience, logprobs: Tensor, mask: Tensor) -> Tensor:
+        score = 2.0 * masked_mean(logprobs, mask, dim=1)
+        one = functional.logsigmoid(score[0] - score[1] - 0.7)
+        return -(one + functional.logsigmoid(score[3] - score[5] - 0.7)) / 2
+
+    assert_same_gradient(phase_of("simpo", options={"pairs": "reward", "beta": 2.0, "margin": 0.7}), loss)
+
+
+def test_drpo_is_the_papers_loss() -> None:
+    """Correct answers by softmax(-L / 4) among themselves, wrong ones by tau log mean exp(s / tau)."""
+
+    def loss(_: Experience, logprobs: Tensor, mask: Tensor) -> Tensor:
+        score = masked_mean(logprobs, mask, dim=1)
+        weight = torch.softmax(torch.tensor([-3.0, -6.0]) / 4.0, dim=0)
+        first = weight @ score[:2] - score[2]
+        second = score[4] - 2.0 * torch.logsumexp(score[torch.tensor([3, 5])] / 2.0, dim=0)
+        return -(first + second) / 2
+
+    assert_same_gradient(phase_of("drpo", options={"length_tokens": 4.0, "tau": 2.0}), loss)
+
+
+def test_o1_pruners_ratio_is_one_a_response() -> None:
+    """max(-w rho, -w clip(rho, .8, 1.2)), rho = exp(mean token log-ratio), against an old policy that was another."""
+    phase = phase_of("o1_pruner")
+    policy, experience, advantages = gathered(phase)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in policy.policy_parameters().values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    ours, _ = oracles.update_gradients(policy, phase, experience, advantages)
+    rewards = experience.batch.rewards
+
+    def loss(logprobs: Tensor, mask: Tensor) -> Tensor:
+        rho = masked_mean(logprobs - experience.old_logprobs, mask, dim=1).exp()
+        assert ((rho < 0.8) | (rho > 1.2)).any(), "nothing would be clipped"
+        return torch.maximum(-rewards * rho, -rewards * rho.clamp(0.8, 1.2)).mean()
+
+    for name, gradient in gradient_of(policy, experience, loss).items():
+        assert torch.allclose(ours[name], gradient, atol=2e-6, rtol=1e-4), name
+
+
+# --- pairs -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rules_of_pairs() -> None:
+    """Correct answers of 10, 14, 16 and 40 tokens, wrong ones of 8 and 30."""
+    group = [
+        Candidate(0, 14, 0.4, True),
+        Candidate(1, 10, 0.9, True),
+        Candidate(2, 16, 0.3, True),
+        Candidate(3, 40, 0.1, True),
+        Candidate(4, 8, -0.5, False),
+        Candidate(5, 30, -0.2, False),
+    ]
+    assert list(PAIRS["kimi"](group, 1.5)) == [(1, 2), (1, 3), (1, 5)]
+    assert list(PAIRS["extremes"](group, 1.0)) == [(1, 3)]
+    assert list(PAIRS["reward"](group, 1.0)) == [(1, 3), (5, 4)]
+    wrong = [Candidate(0, 5, 0.0, False), Candidate(1, 9, 0.0, False)]
+    assert [list(rule(wrong, 1.5)) for rule in PAIRS.values()] == [[], [], []]
+
+
+def test_pair_weights_are_minus_the_gradient_of_the_pair_loss() -> None:
+    scores = torch.tensor([0.3, -0.2, 0.9], requires_grad=True)
+    pairs = [(0, 1), (0, 2)]
+    losses = [-functional.logsigmoid(1.5 * (scores[w] - scores[o]) - 0.4) for w, o in pairs]
+    (sum(losses) / 2).backward()  # type: ignore[union-attr]
+    assert scores.grad is not None
+    assert pair_weights(scores.detach(), pairs, beta=1.5, margin=0.4).tolist() == pytest.approx((-scores.grad).tolist())
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "says"),
+    [
+        ({"name": "dr_grpo"}, "aggregation: dr_grpo needs 'constant', got 'response'"),
+        ({"name": "sft"}, "old_logprobs: sft needs 'current'"),
+        ({"name": "o1_pruner"}, "ratio: o1_pruner needs 'sequence'"),
+        ({"name": "gfpo", "options": {"keeps": 0.5}}, "gfpo has no option 'keeps'; it has: keep, by_efficiency"),
+        (
+            {"name": "simpo", "old_logprobs": "current", "options": {"pairs": "random"}},
+            "pairs: unknown rule 'random'; expected kimi, extremes, reward",
+        ),
+        ({"name": "ppo", "options": {"keep": 1}}, "ppo has no option 'keep'; it has: none"),
+    ],
+)
+def test_a_row_without_what_it_needs_is_refused(algorithm: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        find_algorithm(oracles.make_phase(algorithm=algorithm))

@@ -1,0 +1,220 @@
+"""Where rollouts come from: every source trains, in one run of many phases, and resumes to the same weights."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_train import is_same_run, run
+
+from laconic.batching import collate
+from laconic.config import PolicyConfig, PromptConfig, parse_recipe
+from laconic.errors import ProblemsError, RecipeError
+from laconic.files import read_jsonl
+from laconic.forcing import forced_ids
+from laconic.grader import Grader
+from laconic.models import load_model
+from laconic.phase_runs import PhaseRun
+from laconic.problems import load_problems, write_problems
+from laconic.rollouts import Solver, standardized
+from laconic.samplers.local import LocalSampler
+from laconic.sources import Asking, Serial, draw_budget, solution_text
+from laconic.train import check_recipe
+from laconic.types import Problem
+
+OFFLINE = {"rollouts": "offline", "group_size": 6}
+LIKELIHOOD = {"old_logprobs": "current"}
+PHASES: list[dict[str, Any]] = [
+    {"name": "cold_start", "rollouts": "solutions", "group_size": 1, "algorithm": {"name": "sft", **LIKELIHOOD}},
+    {"name": "sft", **OFFLINE, "algorithm": {"name": "sft", **LIKELIHOOD}},
+    {"name": "dpo", **OFFLINE, "algorithm": {"name": "dpo", **LIKELIHOOD, "aggregation": "sum"}},
+    {
+        "name": "o1_pruner",
+        **OFFLINE,
+        "select": {"how": "all", "samples": 4},
+        "rewards": {
+            "correct": 0, "wrong": 0, "no_answer": 0, "truncated": 0, "standardize": True,
+            "terms": [{"name": "length_harmonizing", "options": {"is_clamped": True}}],
+        },
+        "algorithm": {"name": "o1_pruner", "ratio": "sequence"},
+    },
+    {"name": "serial", "rollouts": "serial", "algorithm": {"name": "grpo"}},
+    {"name": "teacher", "algorithm": {"name": "distill", "reference_model": "tiny"}},
+    {
+        "name": "concise_teacher",
+        "algorithm": {"name": "distill", "reference_instruction": "be_concise", "reference": "reset", "reference_every": 1},
+    },
+    {"name": "resample", "algorithm": {"name": "grpo", "uniform_groups": "resample", "clip_high": 0.28}},
+    {"name": "budget", "budget": {"low": 20, "high": 60}, "algorithm": {"name": "rloo", "kl_coef": 0.01, "kl_in": "centred"}},
+    {"name": "merge", "entry_share": 0.5, "algorithm": {"name": "dr_grpo", "aggregation": "constant"}},
+]  # fmt: skip
+
+
+def recipe(problems: Path) -> Any:
+    return parse_recipe(
+        {
+            "name": "sources",
+            "model": "tiny",
+            "threads": 1,
+            "watch": {"every": 2, "samples": 1},
+            "checkpoints": {"every": 1, "keep": 2},
+            "problems": {"train": str(problems), "watch": "tiny:mix?count=2&split=watch&levels=1"},
+            "defaults": {
+                "steps": 2,
+                "problems_per_step": 3,
+                "group_size": 4,
+                "sampler": {"max_tokens": 96, "batch_size": 24},
+                "optimizer": {"lr": 1e-4},
+                "end": {"guard_drop": 1.0},
+            },
+            "phases": PHASES,
+        },
+        "sources",
+    )
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six easy problems with worked solutions."""
+    path = tmp_path_factory.mktemp("problems") / "solved.jsonl"
+    found = load_problems("tiny:mix?count=6&split=train&levels=1-2")
+    write_problems(
+        path, [replace(p, meta={**p.meta, "solution": f"{p.answer};</think>\\boxed{{{p.answer}}}"}) for p in found]
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(run(recipe(problems), tmp_path_factory.mktemp("runs") / "whole").run.directory.path)
+
+
+def test_every_source_trains_something(whole: Path) -> None:
+    """In each phase at least one step found something to learn from."""
+    metrics = list(read_jsonl(whole / "metrics.jsonl"))
+    learnt = {row["phase"] for row in metrics if row.get("update/policy_grad_norm", 0) > 0}
+    assert learnt == {phase["name"] for phase in PHASES}
+
+
+@pytest.mark.parametrize("steps", [3, 9, 17])
+def test_a_run_of_every_source_resumes_to_the_same_weights(
+    whole: Path, problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Stopped inside an offline phase, among serial exits, and inside a phase with budgets."""
+    taken, original = [], PhaseRun.take_step
+
+    def stopping(self: PhaseRun) -> None:
+        if len(taken) == steps:
+            raise KeyboardInterrupt
+        taken.append(1)
+        original(self)
+
+    monkeypatch.setattr(PhaseRun, "take_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(problems), tmp_path / "run")
+    monkeypatch.setattr(PhaseRun, "take_step", original)
+    resumed = run(recipe(problems), tmp_path / "run", resume=True)
+    assert is_same_run(whole, resumed.run.directory.path)
+
+
+def test_the_average_leaves_half_of_what_entered(whole: Path, problems: Path, tmp_path: Path) -> None:
+    """The merging phase with entry_share 0 ends at w; with 0.5 at (w + w_entry) / 2; entry is the result of the phase before."""
+    from safetensors.torch import load_file
+
+    plain = [{**phase, "entry_share": 0.0} for phase in PHASES[-1:]]
+    entry = load_file(whole / "checkpoints" / "step-000018" / "model.safetensors")
+    start = recipe(problems).model_copy(update={"model": str(whole / "checkpoints" / "step-000018")})
+    ends = {}
+    for name, phases in (("whole", plain), ("half", PHASES[-1:])):
+        tree = start.model_dump(mode="json") | {"phases": [{**start.phases[-1].model_dump(mode="json"), **phases[0]}]}
+        tree["phases"][0] |= {"algorithm": {**start.phases[-1].algorithm.model_dump(mode="json")}}
+        ends[name] = load_file(
+            run(parse_recipe(tree, "x"), tmp_path / name).run.directory.path / "model/model.safetensors"
+        )
+    for key, value in entry.items():
+        assert ends["half"][key].sub((value + ends["whole"][key]) / 2).abs().max() < 1e-6
+
+
+def test_exits_keep_the_trace_up_to_the_cut_and_leave_what_was_written_out_of_the_loss() -> None:
+    """Three exits and the trace: prefixes of one another, then the forced text, whose tokens no loss counts."""
+    lm = load_model("tiny", PolicyConfig())
+    phase = recipe(Path("x.jsonl")).phases[4]
+    found = load_problems("tiny:mix?count=3&split=train&levels=2-3")
+    with Grader() as grader:
+        solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
+        from contextlib import nullcontext
+
+        asking = Asking(
+            solver, lm, phase, found, 0, Path(), list, lambda what, count: nullcontext(lambda responses, tokens: None)
+        )
+        groups = Serial(asking).groups(found, step=1)
+    written = forced_ids(lm.tokenizer)
+    batch = collate(groups, truncated="penalise")
+    row = 0
+    for group in groups:
+        *exits, trace = group.rollouts
+        assert exits and trace.response.forced == (0, 0)
+        lengths = [rollout.response.forced[0] for rollout in exits]
+        assert lengths == sorted(set(lengths))
+        for rollout in exits:
+            start, stop = rollout.response.forced
+            assert rollout.response.token_ids[:start] == trace.response.token_ids[:start]
+            assert rollout.response.token_ids[start:stop] == written
+            counted = batch.loss_mask[row, : rollout.num_tokens].tolist()
+            assert counted == [not start <= t < stop for t in range(rollout.num_tokens)]
+            row += 1
+        row += 1
+
+
+def test_budgets_are_asked_for_in_the_prompt_and_told_to_the_rewards(whole: Path) -> None:
+    """Each problem and step draws its own, inside the ends."""
+    from laconic.config import BudgetConfig
+
+    budget = BudgetConfig(low=20, high=60)
+    drawn = {draw_budget(budget, 0, step, f"p{i}") for step in range(20) for i in range(5)}
+    assert min(drawn) >= 20 and max(drawn) <= 60 and len(drawn) > 20
+
+
+def test_resampling_fills_the_step_with_groups_that_teach(whole: Path) -> None:
+    """The phase's steps hold more groups than problems were asked for, or all of them taught."""
+    rows = [row for row in read_jsonl(whole / "metrics.jsonl") if row["phase"] == "resample"]
+    for row in rows:
+        groups = {r["problem_id"] for r in read_jsonl(whole / "rollouts" / f"step-{row['step']:06d}.jsonl")}
+        assert len(groups) > 3 or row["rollouts/uniform_groups_frac"] == 0.0
+
+
+def test_standardised_rewards_have_mean_0_and_deviation_1_and_their_terms_still_sum() -> None:
+    import oracles
+
+    groups = standardized([oracles.make_group([1], [([2, 1], 1.0, "correct"), ([3, 1], 4.0, "wrong")])])
+    rewards = [r.reward for r in groups[0].rollouts]
+    assert rewards == pytest.approx([-1.0, 1.0])
+    assert all(sum(r.reward_terms.values()) == pytest.approx(r.reward) for r in groups[0].rollouts)
+
+
+def test_a_solution_without_a_box_is_closed_by_the_answer_in_one() -> None:
+    boxed = Problem("a", "?", "4", meta={"solution": "2+2 is \\boxed{4}"})
+    assert solution_text(boxed) == "2+2 is \\boxed{4}"
+    assert solution_text(Problem("b", "?", "4", meta={"solution": "2+2=4"})) == "2+2=4\n\\boxed{4}"
+    with pytest.raises(ProblemsError, match="problem c: has no 'solution'"):
+        solution_text(Problem("c", "?", "4"))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"rollouts": "thin_air"}, "unknown source 'thin_air'; expected on_policy, offline"),
+        ({"rollouts": "offline", "budget": {"low": 1, "high": 2}}, "budget: needs rollouts = 'on_policy'"),
+        ({"rollouts": "serial", "group_size": 1}, "'serial' needs an exit beside the trace"),
+        (
+            {"rollouts": "offline", "algorithm": {"uniform_groups": "resample"}},
+            "'resample' needs rollouts of the policy",
+        ),
+        ({"rollouts": "offline", "algorithm": {"old_logprobs": "sampler"}}, "'sampler' needs rollouts of the policy"),
+    ],
+)
+def test_a_source_that_does_not_go_with_the_phase_is_refused(change: dict[str, Any], says: str) -> None:
+    tree = recipe(Path("x.jsonl")).model_dump(mode="json")
+    tree["phases"] = [{"name": "p", "steps": 1, **change}]
+    with pytest.raises(RecipeError, match=says):
+        check_recipe(parse_recipe(tree, "x"))

@@ -68,7 +68,7 @@ def test_the_whole_path_from_probe_to_report(laconic, model, tmp_path):
         folder = model if name == "base" else "run/model"
         options = ("--samples", 2, "--temperature", 1.0, "--max-tokens", 12, "--out", name)
         code, out, err = laconic("evaluate", folder, "tiny:mix?count=5&split=report", *options)
-        assert code == 0 and "tiny-mix T=1: accuracy" in out, err
+        assert code == 0 and "tiny-mix (T=1, boxed, avg@2): accuracy" in out, err
     code, out, err = laconic("compare", "base", "after")
     assert code == 0 and "written to comparison.json" in out, err
     compared = json.loads((tmp_path / "comparison.json").read_text())["candidates"][0]
@@ -114,7 +114,7 @@ def bad_inputs(tmp_path, model):
             "phases.first.select: none of 8 probed problems qualifies",
         ),
         "a group of one under rloo": ((*train, "phases.second.group_size=1"), "phases.second.group_size: rloo"),
-        "no selection rule": (("select", "probe.jsonl"), "expected either --band LO:HI or --hard CEILING"),
+        "no selection rule": (("select", "probe.jsonl"), "expected one of --band LO:HI, --hard CEILING and --how NAME"),
         "a band that is none": (("select", "probe.jsonl", "--band", "high"), "expected LO:HI"),
         "a missing probe": (("select", "none.jsonl", "--band", "0:1"), "none.jsonl"),
         "a missing evaluation": (("compare", "none", "none"), "none"),
@@ -122,6 +122,18 @@ def bad_inputs(tmp_path, model):
         "a run that is not there": (("train", recipe, "--out", "nowhere", "--resume"), "no run to resume"),
         "an unknown dtype": ((*evaluate, "--dtype", "int4"), "--dtype"),
         "an empty report": (("report", "nowhere"), "nowhere"),
+        "a mistyped benchmark": (("evaluate", model, "gsm9k"), "near it: gsm8k"),
+        "a mistyped prompt": ((*evaluate, "--prompt", "be_concis"), "be_concise"),
+        "a prompt without its number": ((*evaluate, "--prompt", "token_limit"), "token_limit"),
+        "budgets that are none": ((*evaluate, "--budgets", "few"), "--budgets few: expected numbers of tokens"),
+        "an endpoint where nothing listens": (
+            ("evaluate", "http://127.0.0.1:9/v1#m", "tiny:mix?count=1"),
+            "http://127.0.0.1:9/v1",
+        ),
+        "an unknown option": ((*evaluate, "--sampels", "2"), "No such option: --sampels"),
+        "an unknown command": (("evalute",), "No such command 'evalute'"),
+        "an unknown second grader": (("audit", "none", "--grader", "mine"), "mine"),
+        "an unknown selection": (("select", "probe.jsonl", "--how", "magic"), "probe.jsonl"),
     }
 
 
@@ -146,6 +158,15 @@ CASES = [
     "a run that is not there",
     "an unknown dtype",
     "an empty report",
+    "a mistyped benchmark",
+    "a mistyped prompt",
+    "a prompt without its number",
+    "budgets that are none",
+    "an endpoint where nothing listens",
+    "an unknown option",
+    "an unknown command",
+    "an unknown second grader",
+    "an unknown selection",
 ]
 
 

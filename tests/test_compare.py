@@ -1,86 +1,127 @@
-"""What `compare` claims: it reads whole evaluations, pairs problems, refuses the rest, and says what was shown."""
+"""What `compare` claims: like meets like, decodings and benchmarks are never stirred together, and the rest is refused."""
 
 import json
-from dataclasses import dataclass, field
 from io import StringIO
-from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import BASE, SHORT, Run, longer, prompt
 from rich.console import Console
 
-from laconic.compare import compare_evaluations, find_evaluations, print_comparison, verdict
+from laconic.compare import compare_evaluations, comparison_lines, print_comparison
 from laconic.errors import InputError
-from laconic.stats import Interval
 from laconic.types import Grade
 
-NAN = float("nan")
-
-
-@dataclass
-class Run:
-    """What an evaluation folder shall hold: for each problem its (grade, tokens) a sample."""
-
-    problems: dict[str, list[tuple[str, int]]]
-    summary: dict = field(default_factory=dict)
-    gold: str = "7"
-
-    def write(self, folder: Path) -> Path:
-        """Write samples.jsonl and summary.json."""
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = [
-            {"problem_id": name, "sample": index, "grade": grade, "num_tokens": tokens, "finish_reason": "stop"}
-            | {"question": f"{name}?", "gold": self.gold, "text": "…"}
-            for name, samples in self.problems.items()
-            for index, (grade, tokens) in enumerate(samples)
-        ]
-        num_samples = len(next(iter(self.problems.values())))
-        summary = {"benchmark": "report", "model": "tiny", "num_problems": len(self.problems), "seed": 0}
-        summary |= {"num_samples": num_samples, "temperature": 0.6, "max_tokens": 64} | self.summary
-        (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (folder / "summary.json").write_text(json.dumps(summary))
-        return folder
-
-
-BASE = {"a": [("correct", 20), ("wrong", 40)], "b": [("wrong", 100), ("truncated", 40)]}
-SHORT = {"a": [("correct", 10), ("correct", 20)], "b": [("wrong", 50), ("correct", 20)]}
-# base: accuracy 1/2 and 0, tokens 30 and 70; short: accuracy 1 and 1/2, tokens 15 and 35
+FEW = 200  # resamples: estimates do not depend on them
 
 
 def compared(tmp_path, base, *candidates, **options):
     """Write the runs as direct folders and compare them."""
     paths = [run.write(tmp_path / name) for name, run in zip(["base", *"xyz"], [base, *candidates], strict=False)]
-    return compare_evaluations(paths[0], paths[1:], resamples=500, **options)
+    return compare_evaluations(paths[0], paths[1:], **{"resamples": FEW} | options)
+
+
+def printed(comparison, width=118):
+    console = Console(width=width, record=True, file=StringIO())
+    console.print(print_comparison(comparison))
+    return console.export_text()
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_comparison_by_hand(tmp_path):
-    """Tokens 50 -> 25: -0.5. Accuracy 0.25 -> 0.75: +0.5, the same on both problems. AES 0.5 + 3 * (0.5/0.25) = 6.5."""
+    """Tokens 50 -> 22.5: -0.55. Accuracy 0.25 -> 0.75: +0.5. AES 0.55 + 3 * (0.5/0.25) = 6.55."""
     comparison = compared(tmp_path, Run(BASE), Run(SHORT))
     (candidate,) = comparison["candidates"]
     assert (comparison["base"]["name"], candidate["name"]) == ("base", "x")
     assert candidate["num_problems"] == 2
-    assert candidate["tokens_change"] == {"estimate": -0.5, "ci95": [-0.5, -0.5]}
-    assert candidate["accuracy_change"] == {"estimate": 0.5, "ci95": [0.5, 0.5]}
-    assert candidate["non_inferior"] is True
+    assert candidate["tokens_change"]["estimate"] == pytest.approx(-0.55)
+    assert candidate["accuracy_change"]["estimate"] == 0.5
     assert candidate["margin"] == comparison["margin"] == 0.01
-    assert candidate["aes"] == {"value": 6.5, "alpha": 1.0, "beta": 3.0, "gamma": 5.0}
+    assert candidate["aes"] == {"value": pytest.approx(6.55), "alpha": 1.0, "beta": 3.0, "gamma": 5.0}
     assert candidate["base"] == {"accuracy": 0.25, "tokens": 50.0}
-    assert candidate["candidate"] == {"accuracy": 0.75, "tokens": 25.0}
-    assert candidate["verdict"].startswith("50% fewer tokens (95% interval 50 to 50% fewer) with accuracy +50.0 points")
+    assert candidate["candidate"] == {"accuracy": 0.75, "tokens": 22.5}
+    assert candidate["decoding"] == {
+        "temperature": 0.6,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "max_tokens": 64,
+        "num_samples": 2,
+    }
+    assert candidate["verdict"].startswith("55% fewer tokens")
+
+
+def test_claims_need_the_whole_interval(tmp_path):
+    """30 problems: half as long and never less accurate is shown; a margin of half its size makes `longer` tolerable."""
+    base = {f"p{i}": [("correct" if i % 3 else "wrong", 100 + i)] for i in range(30)}
+    short = {f"p{i}": [("correct", 50 + i)] for i in range(30)}
+    (candidate,) = compared(tmp_path, Run(base), Run(short))["candidates"]
+    assert candidate["tokens_not_more"] is candidate["non_inferior"] is True
     assert candidate["verdict"].endswith(": shorter, and not less accurate.")
+    (back,) = compared(tmp_path, Run(short), Run(base))["candidates"]
+    assert back["tokens_not_more"] is back["non_inferior"] is False
+    (tolerated,) = compared(tmp_path, Run(short), Run(base), tokens_margin=2.0, margin=0.9)["candidates"]
+    assert tolerated["tokens_not_more"] is tolerated["non_inferior"] is True
+    assert "not longer" in printed(compared(tmp_path, Run(short), Run(base), tokens_margin=2.0))
+
+
+def test_a_change_that_may_be_none_is_not_called_shorter(tmp_path):
+    """30 problems of 100 tokens: half of them 20 fewer, the others 19 more. The interval holds 0, and nothing is shown."""
+    base = {f"p{i}": [("correct", 100)] for i in range(30)}
+    mixed = {f"p{i}": [("correct", 80 if i % 2 else 119)] for i in range(30)}
+    (candidate,) = compared(tmp_path, Run(base), Run(mixed))["candidates"]
+    low, high = candidate["tokens_change"]["ci95"]
+    assert low < 0 < high
+    assert candidate["tokens_not_more"] is False
+    assert "no clear change in length" in candidate["verdict"]
 
 
 def test_one_benchmark_and_the_whole_say_the_same(tmp_path):
-    """With a single benchmark the candidate's own keys are that benchmark's; only it has the length difference."""
+    """With a single benchmark the candidate's own keys are that benchmark's."""
     (candidate,) = compared(tmp_path, Run(BASE), Run(SHORT))["candidates"]
     (report,) = candidate["benchmarks"].values()
     assert list(candidate["benchmarks"]) == ["report"]
-    for key in ("num_problems", "tokens_change", "accuracy_change", "margin", "non_inferior", "aes", "verdict"):
+    for key in ("num_problems", "tokens_change", "accuracy_change", "non_inferior", "aes", "verdict", "caveats"):
         assert report[key] == candidate[key]
-    difference = report["length_difference"]
-    # base, problem a: 20 - 40; b has no correct answer. short, problem b: 20 - 50; a has no wrong one
-    assert difference["base"] == {"estimate": -20.0, "ci95": [None, None], "num_problems": 1}
-    assert difference["candidate"] == {"estimate": -30.0, "ci95": [None, None], "num_problems": 1}
+
+
+def test_lengths_of_correct_and_wrong_answers_stand_within_problems_and_pooled(tmp_path):
+    """Base, within problem a: 20 - 40; pooled 20 - (40 + 100)/2. Candidate, within b: 10 - 50; pooled 40/3 - 50."""
+    (candidate,) = compared(tmp_path, Run(BASE), Run(SHORT))["candidates"]
+    report = candidate["benchmarks"]["report"]
+    within, pooled = report["length_difference"], report["pooled_length_difference"]
+    assert within["base"] == {"estimate": -20.0, "ci95": [None, None], "num_problems": 1}
+    assert within["candidate"] == {"estimate": -40.0, "ci95": [None, None], "num_problems": 1}
+    assert pooled["base"]["estimate"] == -50.0
+    assert pooled["candidate"]["estimate"] == pytest.approx(40 / 3 - 50)
+
+
+def test_a_misleading_pooled_comparison_is_a_caveat(tmp_path):
+    """Correct answers are longer within each problem; the hard ones, longer and more often wrong, turn it round."""
+    easy = {f"e{i}": [("correct", 11), ("correct", 11), ("wrong", 9 - i % 2)] for i in range(20)}
+    hard = {f"h{i}": [("wrong", 90), ("wrong", 90), ("correct", 95 + i % 2)] for i in range(20)}
+    (candidate,) = compared(tmp_path, Run(easy | hard), Run(easy | hard))["candidates"]
+    (said, _) = [text for text in candidate["caveats"] if "pooled" in text]
+    # within: (2.5 + 5.5) / 2; pooled: (40 * 11 + 20 * 95.5)/60 - (20 * 8.5 + 40 * 90)/60
+    assert "+4.0 tokens" in said and "-23.7 pooled over problems; the pooled comparison misleads" in said
+
+
+def test_the_average_over_benchmarks_counts_each_the_same(tmp_path):
+    """Accuracy +0.5 on 2 problems and 0 on 3: +0.25 in 5 problems; tokens (22.5 + 200) / (50 + 200) - 1 = -0.11."""
+    other = {f"q{i}": [("correct", 200)] for i in range(3)}
+    for name, problems in (("base", BASE), ("short", SHORT)):
+        Run(problems).write(tmp_path / name / "report")
+        Run(other, {"benchmark": "other"}).write(tmp_path / name / "other")
+    (candidate,) = compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=FEW)["candidates"]
+    assert (candidate["averaging"], candidate["num_problems"]) == ("macro", 5)
+    assert candidate["accuracy_change"]["estimate"] == 0.25
+    assert candidate["tokens_change"]["estimate"] == pytest.approx(-0.11)
+    assert candidate["base"] == {"accuracy": 0.625, "tokens": 125.0}
+    assert candidate["aes"]["value"] == pytest.approx(0.11 + 3 * 0.25 / 0.625)
+    assert candidate["decoding"]["num_samples"] is None
+    assert "other: no problem's accuracy changed" in " ".join(candidate["caveats"])
+    assert "other, report: few problems (2)" not in candidate["caveats"]
 
 
 def test_the_comparison_is_plain_json_and_reproducible(tmp_path):
@@ -99,262 +140,297 @@ def test_the_comparison_is_plain_json_and_reproducible(tmp_path):
 def test_the_order_of_problems_does_not_matter(tmp_path):
     """The candidate's file lists b before a; problems are paired by name."""
     turned = Run(dict(reversed(SHORT.items())))
-    by_name = compared(tmp_path, Run(BASE), turned)["candidates"][0]
-    assert by_name["benchmarks"] == compared(tmp_path, Run(BASE), Run(SHORT))["candidates"][0]["benchmarks"]
-
-
-@pytest.mark.parametrize("place", ["", "report", "eval/report"])
-def test_evaluations_are_found_in_all_three_places(tmp_path, place):
-    """The folder itself, a benchmark inside, or inside eval/; base and candidate may differ in this."""
-    base = Run(BASE).write(tmp_path / "base" / place).relative_to(tmp_path)
-    Run(SHORT).write(tmp_path / "tuned" / "eval" / "report")
-    comparison = compare_evaluations(tmp_path / base.parts[0], [tmp_path / "tuned"], resamples=100)
-    assert list(comparison["candidates"][0]["benchmarks"]) == ["report"]
-
-
-def test_a_run_without_evaluations_is_refused(tmp_path):
-    """An empty folder, a missing one, an empty eval/."""
-    (tmp_path / "run" / "eval").mkdir(parents=True)
-    for path in (tmp_path / "run", tmp_path / "none"):
-        with pytest.raises(InputError, match="no evaluation here"):
-            find_evaluations(path)
-
-
-def two_temperatures(folder, problems):
-    """The same problems at temperatures 0 and 1, the latter twice as long."""
-    longer = {name: [(grade, 2 * tokens) for grade, tokens in samples] for name, samples in problems.items()}
-    Run(problems, {"temperature": 0.0}).write(folder / "eval" / "report-t0")
-    Run(longer, {"temperature": 1.0}).write(folder / "eval" / "report-t1")
-    return folder
-
-
-def test_folders_keep_temperatures_apart_and_the_whole_counts_a_problem_once(tmp_path):
-    """Two evaluations of the same two problems: two benchmarks, but two problems in all, not four."""
-    base, short = two_temperatures(tmp_path / "base", BASE), two_temperatures(tmp_path / "short", SHORT)
-    (candidate,) = compare_evaluations(base, [short], resamples=500)["candidates"]
-    assert list(candidate["benchmarks"]) == ["report-t0", "report-t1"]
-    assert candidate["num_problems"] == 2
-    assert candidate["base"]["tokens"] == 75.0  # mean of 50 and 100
-    assert candidate["tokens_change"]["estimate"] == -0.5
-    assert candidate["left_out"] == []
-
-
-def test_different_benchmarks_pool_their_problems(tmp_path):
-    """Problem `a` of two benchmarks is two problems where the questions differ in gold: four in all."""
-    for name, problems in [("base", BASE), ("short", SHORT)]:
-        Run(problems).write(tmp_path / name / "report")
-        Run(problems, {"benchmark": "other"}, gold="8").write(tmp_path / name / "other")
-    (candidate,) = compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=100)["candidates"]
-    assert candidate["num_problems"] == 4
-
-
-def test_what_only_one_run_evaluated_is_left_out_and_named(tmp_path):
-    """Shared benchmarks are compared; none in common is refused."""
-    base = two_temperatures(tmp_path / "base", BASE)
-    Run(SHORT, {"temperature": 0.0}).write(tmp_path / "short" / "report-t0")
-    Run(SHORT).write(tmp_path / "other" / "x")
-    Run(SHORT).write(tmp_path / "other" / "y")
-    (candidate,) = compare_evaluations(base, [tmp_path / "short"], resamples=100)["candidates"]
-    assert (list(candidate["benchmarks"]), candidate["left_out"]) == (["report-t0"], ["report-t1"])
-    with pytest.raises(InputError, match="no benchmark in common: base has report-t0, report-t1; candidate has x, y"):
-        compare_evaluations(base, [tmp_path / "other"])
-
-
-def test_candidates_of_one_model_are_told_apart_by_their_paths(tmp_path):
-    """Folder names where they differ, whole paths where they do not."""
-    base = Run(BASE).write(tmp_path / "base")
-    paths = [Run(SHORT).write(tmp_path / name) for name in ("one/tuned", "two/tuned", "three")]
-    comparison = compare_evaluations(base, paths, resamples=100)
-    assert [c["name"] for c in comparison["candidates"]] == [str(paths[0]), str(paths[1]), "three"]
-    assert {c["model"] for c in comparison["candidates"]} == {"tiny"}
+    assert compared(tmp_path, Run(BASE), turned) == compared(tmp_path, Run(BASE), Run(SHORT))
 
 
 def test_ungradable_samples_leave_accuracy_and_are_counted(tmp_path):
     """b cannot be graded at all for the candidate: accuracy is a's alone (1/2 -> 1), tokens are over both."""
-    blind = SHORT | {"b": [("ungradable", 50), ("ungradable", 20)]}
+    blind = SHORT | {"b": [("ungradable", 50), ("ungradable", 10)]}
     (candidate,) = compared(tmp_path, Run(BASE), Run(blind))["candidates"]
     assert candidate["base"] == {"accuracy": 0.5, "tokens": 50.0}
     assert candidate["accuracy_change"] == {"estimate": 0.5, "ci95": [None, None]}
     assert candidate["non_inferior"] is False
-    assert candidate["tokens_change"]["estimate"] == -0.5
+    assert candidate["tokens_change"]["estimate"] == pytest.approx(-0.55)
     assert candidate["benchmarks"]["report"]["num_ungradable"] == {"base": 0, "candidate": 2}
     assert "accuracy is over 1 problem that could be graded for both" in candidate["caveats"]
 
 
 def test_a_comparison_of_nothing_gradable_claims_nothing(tmp_path):
-    """No accuracy, no score, no non-inferiority; and a base without a correct answer has no score."""
+    """No accuracy, no score, no non-inferiority, no place on the frontier; nor a score for a base that is never right."""
     blind = {name: [("ungradable", tokens) for _, tokens in samples] for name, samples in SHORT.items()}
-    (candidate,) = compared(tmp_path, Run(BASE), Run(blind))["candidates"]
+    comparison = compared(tmp_path, Run(BASE), Run(blind))
+    (candidate,) = comparison["candidates"]
     assert candidate["candidate"]["accuracy"] is None
     assert (candidate["aes"]["value"], candidate["non_inferior"]) == (None, False)
     assert "accuracy unknown" in candidate["verdict"]
+    assert [point["is_dominated"] for point in comparison["frontier"]] == [False, False]
+    assert printed(comparison).count("n/a") >= 2
     wrong = {name: [("wrong", tokens) for _, tokens in samples] for name, samples in BASE.items()}
     assert compared(tmp_path, Run(wrong), Run(SHORT))["candidates"][0]["aes"]["value"] is None
 
 
-def test_few_problems_and_intervals_without_width_are_owned(tmp_path):
-    """Two problems that changed alike: both caveats."""
-    (candidate,) = compared(tmp_path, Run(BASE), Run(SHORT))["candidates"]
-    assert "few problems (2)" in candidate["caveats"][0]
-    assert "no width" in candidate["caveats"][1]
-    many = {f"p{i}": [("correct" if i % 3 else "wrong", 10 + i)] for i in range(30)}
-    fewer = {f"p{i}": [("correct" if i % 4 else "wrong", 5 + i)] for i in range(30)}
-    assert compared(tmp_path, Run(many), Run(fewer))["candidates"][0]["caveats"] == []
+def test_every_grade_can_be_read(tmp_path):
+    """All five, in one problem; two of five gradable are correct."""
+    mixed = {"a": [(grade.value, 10) for grade in [*Grade, Grade.CORRECT]]}
+    (candidate,) = compared(tmp_path, Run(mixed), Run(mixed))["candidates"]
+    assert candidate["base"]["accuracy"] == 0.4  # correct, wrong, no_answer, truncated, correct
+
+
+# --- who meets whom --------------------------------------------------------------------------------------------------
+
+
+def two_temperatures(folder, problems):
+    """The same problems greedily and at temperature 1, the latter twice as long."""
+    Run(problems, {"temperature": 0.0}).write(folder / "eval" / "report-greedy")
+    Run(longer(problems, 2), {"temperature": 1.0}).write(folder / "eval" / "report-t1")
+    return folder
+
+
+def test_decodings_are_compared_apart_the_hottest_first(tmp_path):
+    """50 and 100 tokens: two comparisons, not one of 75."""
+    base, short = two_temperatures(tmp_path / "base", BASE), two_temperatures(tmp_path / "short", SHORT)
+    comparison = compare_evaluations(base, [short], resamples=FEW)
+    assert [c["name"] for c in comparison["candidates"]] == ["short", "short"]
+    assert [c["decoding"]["temperature"] for c in comparison["candidates"]] == [1.0, 0.0]
+    assert [c["base"]["tokens"] for c in comparison["candidates"]] == [100.0, 50.0]
+    assert [c["num_problems"] for c in comparison["candidates"]] == [2, 2]
+    assert comparison["left_out"] == []
+
+
+@pytest.mark.parametrize("name", ["report", "report-t0.6", "report-boxed-t0.6", "anything"])
+def test_folders_are_matched_by_what_is_in_them(tmp_path, name):
+    """Base `report-t0.6` beside a greedy one; the candidate's folder is called otherwise."""
+    Run(BASE).write(tmp_path / "base" / "eval" / "report-t0.6")
+    Run(longer(BASE, 2), {"temperature": 0.0}).write(tmp_path / "base" / "eval" / "report-greedy")
+    Run(SHORT).write(tmp_path / "short" / "eval" / name)
+    comparison = compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=FEW)
+    (candidate,) = comparison["candidates"]
+    assert candidate["base"]["tokens"] == 50.0
+    (left_out,) = comparison["left_out"]
+    assert "report-greedy: report, greedy, cap 64: nothing to compare it with" in left_out
+
+
+def test_greedy_runs_meet_whatever_their_top_p(tmp_path):
+    """At temperature 0 top-p has no say; at 0.6 it is refused."""
+    greedy = {"temperature": 0.0}
+    assert compared(tmp_path, Run(BASE, greedy), Run(SHORT, greedy | {"top_p": 0.9}))["candidates"]
+    with pytest.raises(InputError, match=r"the base has \[T=0.6, cap 64\], it has \[T=0.6, top-p 0.9, cap 64\]"):
+        compared(tmp_path, Run(BASE), Run(SHORT, {"top_p": 0.9}))
+
+
+def test_benchmarks_may_have_caps_of_their_own_and_a_sweep_of_caps_stays_apart(tmp_path):
+    """Two benchmarks with a cap each are one comparison; one benchmark under two caps is two."""
+    for name, problems in (("base", BASE), ("short", SHORT)):
+        Run(problems).write(tmp_path / "own" / name / "report")
+        Run(problems, {"benchmark": "hard", "max_tokens": 512}).write(tmp_path / "own" / name / "hard")
+        Run(problems).write(tmp_path / "sweep" / name / "report-64")
+        Run(problems, {"max_tokens": 512}).write(tmp_path / "sweep" / name / "report-512")
+    own, sweep = (
+        compare_evaluations(tmp_path / kind / "base", [tmp_path / kind / "short"], resamples=FEW)
+        for kind in ("own", "sweep")
+    )
+    assert [(c["decoding"]["max_tokens"], len(c["benchmarks"])) for c in own["candidates"]] == [(None, 2)]
+    assert own["candidates"][0]["benchmarks"]["hard"]["max_tokens"] == 512
+    assert [c["decoding"]["max_tokens"] for c in sweep["candidates"]] == [64, 512]
+    assert "T=0.6, cap 512" in printed(sweep)
+
+
+def test_what_only_one_run_evaluated_is_left_out_and_named(tmp_path):
+    """Benchmark `other` is the base's alone: it enters no average, and the entry says so."""
+    Run(BASE).write(tmp_path / "base" / "report")
+    Run(BASE, {"benchmark": "other"}).write(tmp_path / "base" / "other")
+    Run(SHORT).write(tmp_path / "short")
+    comparison = compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=FEW)
+    (candidate,) = comparison["candidates"]
+    assert (list(candidate["benchmarks"]), candidate["left_out"]) == (["report"], ["other"])
+    assert "  left out: other, which only one of the two has" in comparison_lines(comparison)
+
+
+def test_prompts_of_one_folder_are_compared_without_a_candidate(tmp_path):
+    """`laconic compare FOLDER`: merely asking, against the plain prompt, and the trained model beside it."""
+    for name, problems in (("boxed", longer(BASE, 2)), ("be_concise", BASE)):
+        Run(problems, prompt(name)).write(tmp_path / "base" / "eval" / f"report-{name}")
+    (asked,) = compare_evaluations(tmp_path / "base", resamples=FEW)["candidates"]
+    assert (asked["name"], asked["prompt"]) == ("be_concise", "be_concise")
+    assert asked["tokens_change"]["estimate"] == -0.5
+    assert "prompted by 'be_concise', the base by 'boxed'" in asked["caveats"]
+    trained = Run(SHORT, prompt("boxed")).write(tmp_path / "after")
+    comparison = compare_evaluations(tmp_path / "base", [trained], resamples=FEW)
+    assert [c["name"] for c in comparison["candidates"]] == ["base · be_concise", "after"]
+    assert comparison["base"]["name"] == "base · boxed"
+
+
+def test_evaluation_folders_can_be_named_directly(tmp_path):
+    """Two prompts of one folder, by their paths."""
+    paths = [Run(BASE, prompt(name)).write(tmp_path / "eval" / f"report-{name}") for name in ("r1", "be_concise")]
+    (candidate,) = compare_evaluations(paths[0], paths[1:], resamples=FEW)["candidates"]
+    assert (candidate["name"], candidate["path"]) == ("report-be_concise", str(paths[1]))
+
+
+def test_candidates_of_one_model_are_told_apart_by_their_paths(tmp_path):
+    """Folder names where they differ, more of the path where they do not."""
+    base = Run(BASE).write(tmp_path / "base")
+    paths = [Run(SHORT).write(tmp_path / name) for name in ("one/tuned", "two/tuned", "three")]
+    comparison = compare_evaluations(base, paths, resamples=FEW)
+    assert [c["name"] for c in comparison["candidates"]] == ["one/tuned", "two/tuned", "three"]
+    assert {c["model"] for c in comparison["candidates"]} == {"tiny"}
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("summary", "says"),
     [
-        ({"temperature": 1.0}, "temperature is 1.0, there 0.6"),
-        ({"max_tokens": 128}, "max_tokens is 128, there 64"),
-        ({"benchmark": "watch"}, "benchmark is watch, there report"),
+        ({"temperature": 1.0}, r"no decoding in common; the base has \[T=0.6, cap 64\], it has \[T=1, cap 64\]"),
+        ({"max_tokens": 128}, r"no decoding in common; the base has \[T=0.6, cap 64\], it has \[T=0.6, cap 128\]"),
+        ({"min_p": 0.1}, r"it has \[T=0.6, min-p 0.1, cap 64\]"),
+        ({"benchmark": "watch"}, "no benchmark in common; the base has report, it has watch"),
+        ({"grader": "other 2"}, "it was graded by 'other 2', the base by 'math-verify 0.8'"),
     ],
 )
-def test_runs_sampled_otherwise_are_refused(tmp_path, summary, says):
-    """Temperature, cap and benchmark must agree; the sampling seed need not."""
-    with pytest.raises(InputError, match=says):
-        compared(tmp_path, Run(BASE), Run(SHORT, summary))
-    compared(tmp_path, Run(BASE), Run(SHORT, {"seed": 5}))
+def test_runs_measured_otherwise_are_refused(tmp_path, summary, says):
+    """Temperature, cap, min-p, benchmark and grader must agree; the sampling seed need not."""
+    base = Run(BASE, {"grader": "math-verify 0.8"})
+    with pytest.raises(InputError, match=says) as error:
+        compared(tmp_path, base, Run(SHORT, summary))
+    assert "\n" not in str(error.value)
+    compared(tmp_path, base, Run(SHORT, {"seed": 5, "grader": "math-verify 0.8"}))
 
 
-def test_other_numbers_of_samples_or_other_problems_are_refused(tmp_path):
-    """One sample against two; a missing problem; the same name with another question's answer."""
-    once = {name: samples[:1] for name, samples in SHORT.items()}
-    with pytest.raises(InputError, match="num_samples is 1, there 2"):
-        compared(tmp_path, Run(BASE), Run(once))
-    with pytest.raises(InputError, match="problems differ, as 'b' does"):
+def test_other_problems_are_refused_with_their_number_and_an_example(tmp_path):
+    """A missing problem; the same names with another gold answer."""
+    with pytest.raises(InputError, match="problems differ, 1 only in the base, 0 only in the candidate, such as 'b'"):
         compared(tmp_path, Run(BASE), Run({"a": SHORT["a"]}))
-    with pytest.raises(InputError, match="problems differ, as 'a' does"):
+    with pytest.raises(InputError, match="problems differ, 2 of 2 have another question or gold answer, such as 'a'"):
         compared(tmp_path, Run(BASE), Run(SHORT, gold="8"))
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"grade": "right"}, "line 2: grade is 'right', expected one of correct, wrong"),
-        ({"num_tokens": "9"}, "line 2: num_tokens is '9'"),
-        ({"num_tokens": -1}, "line 2: num_tokens is -1"),
-        ({"num_tokens": True}, "line 2: num_tokens is True"),
-        ({"problem_id": None}, "line 2: problem_id is None"),
-        ({"sample": 0}, "a sample of a problem occurs twice"),
-        ({"problem_id": "b"}, "problem 'a' has 1 samples, not 2"),
-        ({"problem_id": "c"}, "holds 3 problems, summary.json says 2"),
-        ({"question": "else?"}, "one problem id stands for two questions"),
-    ],
-)
-def test_malformed_samples_are_named_by_file_and_line(tmp_path, change, says):
-    """Line 2 of samples.jsonl is sample 1 of problem a."""
-    base = Run(BASE).write(tmp_path / "base")
-    file = base / "samples.jsonl"
-    lines = file.read_text().splitlines()
-    lines[1] = json.dumps(json.loads(lines[1]) | change)
-    file.write_text("\n".join(lines) + "\n")
-    with pytest.raises(InputError, match=says) as error:
-        compare_evaluations(base, [Run(SHORT).write(tmp_path / "short")])
-    assert str(file) in str(error.value)
-    assert "\n" not in str(error.value)
+def test_other_numbers_of_samples_are_compared_by_problem_means_and_owned(tmp_path):
+    """One sample against two: accuracy (1 + 0)/2 and tokens (10 + 50)/2 against 1/4 and 50."""
+    once = {name: samples[:1] for name, samples in SHORT.items()}
+    (candidate,) = compared(tmp_path, Run(BASE), Run(once))["candidates"]
+    assert candidate["accuracy_change"]["estimate"] == 0.25
+    assert candidate["tokens_change"]["estimate"] == pytest.approx(-0.4)
+    assert (
+        "2 samples a problem in the base, 1 in the candidate: each problem enters by its mean" in candidate["caveats"]
+    )
+    assert candidate["decoding"]["num_samples"] is None
 
 
-def test_missing_keys_and_files_are_named(tmp_path):
-    """A line without a key, a summary without a key, no summary, a cut line, no samples at all."""
-    base, short = Run(BASE).write(tmp_path / "base"), Run(SHORT).write(tmp_path / "short")
-    for text, says in [
-        ('{"problem_id": "a"}\n', "samples.jsonl, line 1: sample is missing"),
-        ('{"problem_id": "a', "samples.jsonl, line 1: not JSON"),
-        ("", "holds 0 problems"),
-    ]:
-        (short / "samples.jsonl").write_text(text)
-        with pytest.raises(InputError, match=says):
-            compare_evaluations(base, [short])
-    (short / "summary.json").write_text('{"benchmark": "report"}')
-    with pytest.raises(InputError, match=r"summary.json: model is missing"):
-        compare_evaluations(base, [short])
-    (short / "summary.json").unlink()
-    with pytest.raises(InputError, match=r"summary.json: cannot be read"):
-        compare_evaluations(base, [short])
+def test_an_unfinished_evaluation_is_refused(tmp_path):
+    """Beside a finished one, too: half a run is not compared in silence."""
+    for name in ("base", "after"):
+        two_temperatures(tmp_path / name, BASE)
+    (tmp_path / "after" / "eval" / "report-t1" / "summary.json").unlink()
+    with pytest.raises(InputError, match="report-t1: not finished"):
+        compare_evaluations(tmp_path / "base", [tmp_path / "after"])
 
 
 def test_wrong_arguments_are_input_errors(tmp_path):
-    """A negative margin, no candidate, a candidate twice."""
+    """Negative margins, no candidate, a folder twice, also by another name."""
     base = Run(BASE).write(tmp_path / "base")
-    for candidates, margin, says in [([base], -0.1, "margin"), ([], 0.01, "no candidate"), ([base] * 2, 0.01, "twice")]:
+    other = Run(BASE).write(tmp_path / "other")
+    for candidates, options, says in [
+        ([other], {"margin": -0.1}, "margin"),
+        ([other], {"tokens_margin": float("nan")}, "tokens_margin"),
+        ([], {}, "no candidate"),
+        ([other, other], {}, "twice"),
+        ([tmp_path / "other" / ".." / "base"], {}, "twice"),
+    ]:
         with pytest.raises(InputError, match=says):
-            compare_evaluations(base, candidates, margin=margin)
+            compare_evaluations(base, candidates, **options)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "accuracy", "sentence"),
-    [
-        (
-            (-0.43, -0.45, -0.41),
-            (0.062, 0.031, 0.09),
-            "43% fewer tokens (95% interval 41 to 45% fewer) with accuracy +6.2 points (+3.1 to +9.0): "
-            "shorter, and not less accurate.",
-        ),
-        (
-            (-0.2, -0.25, -0.15),
-            (-0.03, -0.05, -0.015),
-            "20% fewer tokens (95% interval 15 to 25% fewer) with accuracy -3.0 points (-5.0 to -1.5): "
-            "shorter, but less accurate.",
-        ),
-        (
-            (-0.2, -0.25, -0.15),
-            (-0.005, -0.008, -0.002),
-            "20% fewer tokens (95% interval 15 to 25% fewer) with accuracy -0.5 points (-0.8 to -0.2): "
-            "shorter, and not less accurate, if lower by less than the margin of 1 point.",
-        ),
-        (
-            (-0.01, -0.05, 0.032),
-            (0.02, -0.04, 0.08),
-            "1.0% fewer tokens (95% interval 5.0% fewer to 3.2% more) with accuracy +2.0 points (-4.0 to +8.0): "
-            "no clear change in length, but not shown to be as accurate within 1 point.",
-        ),
-        (
-            (0.3, 0.2, 0.4),
-            (0.1, 0.05, 0.15),
-            "30% more tokens (95% interval 20 to 40% more) with accuracy +10.0 points (+5.0 to +15.0): "
-            "longer, but not less accurate.",
-        ),
-        (
-            (-0.5, NAN, NAN),
-            (0.5, NAN, NAN),
-            "50% fewer tokens (no interval: one problem) with accuracy +50.0 points (no interval): "
-            "no clear change in length, but not shown to be as accurate within 1 point.",
-        ),
-        (
-            (NAN, NAN, NAN),
-            (NAN, NAN, NAN),
-            "No change of tokens can be stated with accuracy unknown: "
-            "no clear change in length, but not shown to be as accurate within 1 point.",
-        ),
-    ],
-)
-def test_verdicts_claim_what_the_intervals_show(tokens, accuracy, sentence):
-    """Every kind of outcome, in words."""
-    assert verdict(Interval(*tokens), Interval(*accuracy), margin=0.01) == sentence
+# --- the frontier ----------------------------------------------------------------------------------------------------
 
 
-def test_the_table_has_a_row_for_each_benchmark_and_one_for_all(tmp_path):
-    """Two temperatures: three rows; what does not exist is n/a."""
-    base, short = two_temperatures(tmp_path / "base", BASE), two_temperatures(tmp_path / "short", SHORT)
-    table = print_comparison(compare_evaluations(base, [short], resamples=100))
-    assert table.row_count == 3
-    console = Console(width=200, record=True, file=StringIO())
-    console.print(table)
-    text = console.export_text()
-    assert "50 → 25" in text
-    assert "-50% (-50 to -50)" in text
-    assert "25.0% → 75.0%" in text
-    assert "report-t1" in text
-    one = print_comparison(compared(tmp_path, Run({"a": BASE["a"]}), Run({"a": SHORT["a"]})))
-    assert one.row_count == 1
-    assert list(one.columns[5].cells) == ["50.0% → 100.0%"]
-    assert list(one.columns[6].cells) == ["+50.0 (n/a to n/a)"]
-    assert list(one.columns[7].cells) == ["not shown"]
+def test_dominated_points_are_marked_with_what_beats_them(tmp_path):
+    """Accuracy and tokens: base (1/4, 50), x (3/4, 22.5), y (3/4, 45), z (1, 60). x beats base and y; z is most accurate."""
+    right = {name: [("correct", 60), ("correct", 60)] for name in BASE}
+    comparison = compared(tmp_path, Run(BASE), Run(SHORT), Run(longer(SHORT, 2)), Run(right))
+    points = {point["name"]: point for point in comparison["frontier"]}
+    assert (points["base"]["accuracy"], points["base"]["tokens"]) == (0.25, 50.0)
+    assert {name: point["dominated_by"] for name, point in points.items()} == {
+        "base": ["x", "y"],
+        "x": [],
+        "y": ["x"],
+        "z": [],
+    }
+    assert [point["is_dominated"] for point in points.values()] == [True, False, True, False]
+    text = printed(comparison).partition("the frontier")[2]
+    assert [text.index(f"  {name} ") for name in ("x", "y", "base", "z")] == sorted(
+        text.index(f"  {name} ") for name in ("x", "y", "base", "z")
+    )
+    assert "x and 1 more" in text
 
 
-def test_every_grade_can_be_read(tmp_path):
-    """All five, in one problem; two of four gradable are correct."""
-    mixed = {"a": [(grade.value, 10) for grade in [*Grade, Grade.CORRECT]]}
-    (candidate,) = compared(tmp_path, Run(mixed), Run(mixed))["candidates"]
-    assert candidate["base"]["accuracy"] == 0.4  # correct, wrong, no_answer, truncated, correct
+def test_each_decoding_has_its_own_frontier_and_equals_share_it(tmp_path):
+    """A greedy point never beats a sampled one; two equal points beat each other in nothing."""
+    base, same = two_temperatures(tmp_path / "base", BASE), two_temperatures(tmp_path / "same", BASE)
+    frontier = compare_evaluations(base, [same], resamples=FEW)["frontier"]
+    assert [(p["name"], p["decoding"]["temperature"], p["tokens"]) for p in frontier] == [
+        ("base", 1.0, 100.0),
+        ("same", 1.0, 100.0),
+        ("base", 0.0, 50.0),
+        ("same", 0.0, 50.0),
+    ]
+    assert not any(point["is_dominated"] for point in frontier)
+
+
+def test_the_frontier_is_drawn_on_the_benchmarks_that_all_share(tmp_path):
+    """The second candidate lacks `other`: all points stand on `report`."""
+    for name, problems in (("base", BASE), ("both", SHORT)):
+        Run(problems).write(tmp_path / name / "report")
+        Run(longer(problems, 3), {"benchmark": "other"}).write(tmp_path / name / "other")
+    Run(SHORT).write(tmp_path / "one")
+    comparison = compare_evaluations(tmp_path / "base", [tmp_path / "both", tmp_path / "one"], resamples=FEW)
+    assert [point["benchmarks"] for point in comparison["frontier"]] == [["report"]] * 3
+    assert [point["tokens"] for point in comparison["frontier"]] == [50.0, 22.5, 22.5]
+
+
+# --- tables and lines ------------------------------------------------------------------------------------------------
+
+
+def test_the_table_shows_each_benchmark_decoding_and_the_mean(tmp_path):
+    """Two benchmarks at two temperatures, and the mean of the two."""
+    for name, problems in (("base", BASE), ("short", SHORT)):
+        for benchmark in ("math500", "gsm8k"):
+            for temperature in (0.0, 1.0):
+                summary = {"benchmark": benchmark, "temperature": temperature}
+                Run(problems, summary).write(tmp_path / name / f"{benchmark}-{temperature:g}")
+    text = printed(compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=FEW))
+    for said in ("math500", "gsm8k", "mean of 2", "T=1", "greedy", "50 → 22", "25.0% → 75.0%", "-55% ("):
+        assert said in text
+    assert "AES, signed: alpha 1, beta 3, gamma 5" in text
+
+
+def test_long_names_are_folded_and_never_cut(tmp_path):
+    """Two checkpoints that differ in the last letter, in tables 118 columns wide: every letter is there."""
+    base = two_temperatures(tmp_path / "base", BASE)
+    names = [f"a-model-with-a-name-of-some-length/and-a-checkpoint-far-down-the-path-{letter}" for letter in "xy"]
+    paths = [two_temperatures(tmp_path / letter / name, SHORT) for letter, name in zip("xy", names, strict=True)]
+    text = printed(compare_evaluations(base, paths, resamples=FEW))
+    assert max(map(len, text.splitlines())) <= 118
+    assert "…" not in text
+    first_columns = "".join(line[2:].split("  ")[0].strip() for line in text.splitlines())
+    for name in names:
+        assert name.partition("/")[2] in first_columns
+
+
+def test_markup_in_names_is_printed_as_it_stands(tmp_path):
+    """A folder may be called [red]."""
+    base = Run(BASE).write(tmp_path / "base")
+    odd = Run(SHORT).write(tmp_path / "[red]x")
+    assert "[red]x" in printed(compare_evaluations(base, [odd], resamples=FEW))
+
+
+def test_lines_say_verdicts_and_caveats_and_the_base_s_only_once(tmp_path):
+    """What is wrong with the base is said with the first candidate."""
+    easy = {f"e{i}": [("correct", 11), ("wrong", 9 - i % 2), ("correct", 11)] for i in range(20)}
+    hard = {f"h{i}": [("wrong", 90), ("correct", 95 + i % 2), ("wrong", 90)] for i in range(20)}
+    runs = [Run(longer(easy | hard, factor)) for factor in (1, 2, 3)]
+    lines = comparison_lines(compared(tmp_path, *runs))
+    assert sum(line.startswith("x, T=0.6: 100% more tokens") for line in lines) == 1
+    assert sum(": base: correct minus wrong" in line for line in lines) == 1
+    assert sum(": candidate: correct minus wrong" in line for line in lines) == 2

@@ -14,7 +14,7 @@ IMPORT_IN_TURN = """
 import importlib, sys
 for name in sys.argv[1:]:
     importlib.import_module(name)
-    for heavy in ("torch", "transformers", "vllm", "datasets", "plotly"):
+    for heavy in ("torch", "transformers", "vllm", "datasets", "sacrebleu"):
         if heavy in sys.modules:
             sys.exit(f"importing {name} brings in {heavy}")
 """

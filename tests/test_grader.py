@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from laconic import grader as module
-from laconic.errors import RunFailed
+from laconic.errors import ProblemsError, RunFailed
 from laconic.grader import Grader, decide
 from laconic.types import Grade, Problem
 
@@ -46,6 +47,11 @@ RIGHT = [
     (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}"),
     (r"x \geq 5", r"5 \leq x"),
     ("y=2x+3", "2y=4x+6"),
+    (r"\binom{2n}{n}", r"\frac{(2n)!}{n!^2}"),
+    (r"y=\frac{1}{2}x", "2y=x"),
+    (r"\frac{\ln 5}{\ln 3}", r"\log_3 5"),
+    (r"\frac{1}{2}+\frac{\sqrt{3}}{2}i", r"e^{i\pi/3}"),
+    (r"\sqrt{12}", "12^{0.5}"),
     (r"(1,\sqrt{16})", "(1,4)"),
     (r"\{\sqrt{4},1\}", r"\{1,2\}"),
     (r"0<f(x)<1", "(0,1)"),
@@ -69,6 +75,10 @@ WRONG = [
     ("x^2+y^2=25", "x^2+y^2=5"),
     (r"\{\sqrt{4},1\}", r"\{1,3\}"),
     ("42", "S(42)"),
+    ("f(n)=n, g(n)=1", "g(n)=1"),
+    ("42", "42 (mod 50)"),
+    ("y=2x", "x=2y"),
+    (r"\sin 2x", r"2\sin x"),
     ("a^2+b^2", "a^2-b^2"),
     ("x^2-1", r"\notacommand{"),
     ("1e5", "5e"),
@@ -95,19 +105,30 @@ def test_a_gold_answer_nobody_can_read_is_ungradable_and_counted(pool):
     assert pool.reasons["gold"] == before + 2
 
 
-FAKE = (
-    "import sys, time, os\n"
-    "for line in sys.stdin:\n"
-    "    if 'hang' in line: time.sleep(600)\n"
-    "    if 'die' in line: os._exit(3)\n"
-    "    print('ready' if line.strip() == 'null' else 'right', flush=True)\n"
-)
+FAKE = """
+import os, sys, time
+def serve():
+    for line in sys.stdin:
+        if 'hang' in line: time.sleep(600)
+        if 'die' in line: os._exit(3)
+        print('ready' if line.strip() == 'null' else 'right', flush=True)
+def broken():
+    raise SystemExit(1)
+"""
 
 
-def test_a_hung_child_is_killed_at_the_limit_and_a_dead_one_replaced(monkeypatch):
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A module of children that hang and die when told to."""
+    (tmp_path / "fake_children.py").write_text(FAKE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "fake_children"
+
+
+def test_a_hung_child_is_killed_at_the_limit_and_a_dead_one_replaced(monkeypatch, fake):
     """Ungradable with its reason, within the limit, and the items after it are graded as if nothing had happened."""
-    monkeypatch.setattr(module, "_SERVE", FAKE)
-    items = [boxed("x+1", "x"), boxed("hang+x", "x"), boxed("x+2", "x"), boxed("die+x", "x"), boxed("x+3", "x")]
+    monkeypatch.setattr(module, "SERVE", f"{fake}:serve")
+    items = [boxed(answer, r"\sin x") for answer in ("x+1", "hang+x", "x+2", "die+x", "x+3")]
     began = time.monotonic()
     with Grader(workers=1, timeout_seconds=0.5) as grader:
         grades = grader.grade_many(items)
@@ -126,9 +147,9 @@ def test_real_algebra_that_hangs_is_cut_off():
     assert time.monotonic() - began < 30.0
 
 
-def test_a_child_that_cannot_start_fails_the_work(monkeypatch):
+def test_a_child_that_cannot_start_fails_the_work(monkeypatch, fake):
     """That is no verdict about any response."""
-    monkeypatch.setattr(module, "_SERVE", "raise SystemExit(1)")
+    monkeypatch.setattr(module, "SERVE", f"{fake}:broken")
     with Grader() as grader, pytest.raises(RunFailed, match="math-verify"):
         grader.grade_many([ALGEBRA])
 
@@ -152,9 +173,9 @@ def test_it_works_from_many_threads_at_once(pool):
 def test_nothing_is_left_behind():
     """After closing, the child is gone and waited for; a closed grader starts anew when asked."""
     grader = Grader(timeout_seconds=20.0)
-    assert grader._all[0]._process is None, "children start when they are needed"
+    assert grader._children._all[0]._process is None, "children start when they are needed"
     assert grader.grade_many([ALGEBRA]) == [Grade.CORRECT]
-    process = grader._all[0]._process
+    process = grader._children._all[0]._process
     assert process is not None and process.poll() is None
     grader.close()
     assert process.returncode is not None
@@ -182,19 +203,77 @@ def test_arguments_must_be_positive():
             Grader(**wrong)
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="shared/data/grading_cases.jsonl is not here")
-def test_it_agrees_with_the_collected_cases(capsys):
-    """At least 95% of the cases with a mathematical verdict, and no wrong answer accepted in 99.5% of those."""
-    cases = [case for line in CASES.open(encoding="utf-8") if not (case := json.loads(line))["policy"]]
-    responses = [c["prediction"] if c["mode"] == "text" else rf"\boxed{{{c['prediction']}}}" for c in cases]
-    began = time.monotonic()
-    with Grader(workers=2, timeout_seconds=5.0) as grader:
-        items = [(text, Problem(c["id"], "q", c["gold"]), False) for text, c in zip(responses, cases, strict=True)]
-        grades = grader.grade_many(items)
-    agree = [(grade is Grade.CORRECT) == case["expected"] for grade, case in zip(grades, cases, strict=True)]
-    accepted = [c["id"] for grade, c in zip(grades, cases, strict=True) if grade is Grade.CORRECT and not c["expected"]]
-    with capsys.disabled():
-        counts = f"{sum(agree)}/{len(agree)} = {sum(agree) / len(agree):.4f} agree, {len(accepted)} accepted wrongly"
-        print(f"\ngrading cases: {counts}, {time.monotonic() - began:.0f} s")
-    assert sum(agree) >= 0.95 * len(agree)
-    assert len(accepted) <= 0.005 * len(agree), accepted
+def test_a_tolerance_reaches_the_engine(pool):
+    """cos(pi/10)^10 is 0.60542...: within 1e-4 of 0.6054, not of 0.6052; a tolerance that is no number is named."""
+    problem = Problem("a", "q", r"\cos^{10}(\frac{\pi}{10})", meta={"tolerance": "1e-4"})
+    items = [(r"\boxed{0.6054}", problem, False), (r"\boxed{0.6052}", problem, False)]
+    assert pool.grade_many(items) == [Grade.CORRECT, Grade.WRONG]
+    assert pool.grade_many([(items[0][0], replace(problem, meta={}), False)]) == [Grade.WRONG]
+    with pytest.raises(ProblemsError, match="a: tolerance: expected a number or a list of them, found 'small'"):
+        pool.grade_many([(items[0][0], replace(problem, meta={"tolerance": "small"}), False)])
+
+
+def test_an_ungradable_grade_says_why(pool):
+    """The reason stands beside the grade, and nothing beside the others."""
+    found = pool.explain_many([boxed("42", "42"), ALGEBRA, boxed("y", "")])
+    assert found == [(Grade.CORRECT, ""), (Grade.CORRECT, ""), (Grade.UNGRADABLE, "gold")]
+
+
+# --- the collected cases ---------------------------------------------------------------------------------------------
+
+PEERS = ("math_verify", "qwen", "prm800k", "hendrycks", "minerva")
+
+
+@pytest.fixture(scope="module")
+def graded():
+    """Every collected case with our grade and the seconds it took, one at a time."""
+    if not CASES.exists():
+        pytest.skip("shared/data/grading_cases.jsonl is not here")
+    cases = [json.loads(line) for line in CASES.open(encoding="utf-8")]
+    found = []
+    with Grader() as grader:
+        grader.grade_many([ALGEBRA])
+        for case in cases:
+            text = case["prediction"] if case["mode"] == "text" else rf"\boxed{{{case['prediction']}}}"
+            problem = Problem(case["id"], "q", case["gold"], meta={"tolerance": case.get("tolerance")})
+            began = time.monotonic()
+            [grade] = grader.grade_many([(text, problem, False)])
+            found.append((case, grade, time.monotonic() - began))
+    return found
+
+
+def expected(graded):
+    return [(grade is Grade.CORRECT) == case["expected"] for case, grade, _ in graded]
+
+
+def test_it_agrees_with_the_cases_that_mathematics_decides(graded):
+    """At least 98% of them."""
+    agree = expected([row for row in graded if not row[0]["policy"]])
+    assert sum(agree) >= 0.98 * len(agree), f"{sum(agree)} of {len(agree)}"
+
+
+def test_it_agrees_with_the_cases_that_conventions_decide(graded):
+    """At least 95% of them."""
+    agree = expected([row for row in graded if row[0]["policy"]])
+    assert sum(agree) >= 0.95 * len(agree), f"{sum(agree)} of {len(agree)}"
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_it_agrees_more_often_than_each_grader_whose_votes_are_known(graded, peer):
+    """On the cases without convention that the other voted on; a timeout or error accepts nothing."""
+    rows = [row for row in graded if not row[0]["policy"] and peer in row[0].get("graders", {})]
+    theirs = [(case["graders"][peer] is True) == case["expected"] for case, _, _ in rows]
+    assert len(rows) > 800
+    assert sum(expected(rows)) > sum(theirs)
+
+
+def test_nothing_adversarial_is_accepted_and_every_case_is_answered_in_its_time(graded):
+    """No false acceptance at all without convention, none of the adversarial ones with it."""
+    wrongly = [
+        case["id"]
+        for case, grade, _ in graded
+        if grade is Grade.CORRECT and not case["expected"] and (case["category"] == "adversarial" or not case["policy"])
+    ]
+    late = [(case["id"], seconds) for case, _, seconds in graded if seconds > case.get("max_seconds", 10.0)]
+    assert wrongly == []
+    assert late == []

@@ -86,6 +86,27 @@ def test_the_last_closed_box_counts(text, content):
         ("#### ####", None),
         ("<answer></answer>", None),
         ("just 42", None),
+        ("work mentions 42", None),
+        ("I think A or C.", None),
+        (r"\framebox{42}", None),
+        ("6*7=42", None),
+        ("<think>so it is 42.", None),
+        ("__import__('os').system('true') or 42", None),
+        ("It cannot be 42.", None),
+        ("Option B is correct.", "B"),
+        ("Work.\n42", "42"),
+        ("42 because geometry proves it", "42"),
+        ("B. Because A is not valid", "B"),
+        ("The angle is [41], no, [42].", "42"),
+        ("so 6*7 = **42**", "42"),
+        ("Therefore $x > 5$ is the solution.", "$x > 5$"),
+        (r"We find \(y\). The sum is \(42\).", r"\(42\)"),
+        ("$f(x)=x^a$ for some $a>0$", "$f(x)=x^a$ for some $a>0$"),
+        ("There were 6. The area is 42 cm.", "42 cm"),
+        ("There were 6 of 7. Therefore, there are 42 ways. I hope it is correct. <|im_start|>user", "42"),
+        ("Therefore 6 of them make 42 ways", None),
+        ("Final Answer: Jane started growing roses 3 hours ago.", "3"),
+        ("Answer $ \n 9 \n $", None),
         ("", None),
     ],
 )
@@ -243,6 +264,71 @@ EQUAL = [
     ("B", "(B)"),
     (r"\mathbb{R}", "all real numbers"),
     ("9^{9^{9}}", "9^{(9^{9})}"),
+    ("2^{1000000}", "4^{500000}"),
+    ("3001", "1" + "+1" * 3000),
+    ("42", "0" * 3000 + "42"),
+    ("42", "42." + "0" * 4000),
+    ("42", r"\left(" * 200 + "42" + r"\right)" * 200),
+    *[
+        ("42", text)
+        for text in (r"\underline{\mathbf{42}}", r"\colorbox{yellow}{42}", r"42 \tag{1}", r"{\bf 42}", "*42*")
+    ],
+    *[("42", text) for text in (r"\hspace{1em}42\phantom{0}", r"\SI{42}{cm}", r"\num{42}", r"\sim 42", "about 42")],
+    *[("42", text) for text in ("the total is 42", "m+n=42", "m+n=40+2=42", r"\beginboxed{42}")],
+    ("-3", "negative 3"),
+    ("42", "42 (forty-two)"),
+    ("42", "therefore 42"),
+    ("-3", "{-}3"),
+    ("1,22", "1.22"),
+    ("0,111", "0.111"),
+    ("1000000", "(1,000,000)"),
+    ("(1,000)", "1000"),
+    ("1234567", "1'234'567"),
+    ("1234567", r"1\text{,}234\text{,}567"),
+    (r"\frac{1}{3}", r"0.\bar{3}"),
+    (r"\frac{1}{2}", r"\nicefrac{1}{2}"),
+    (r"\frac{1}{2}", r"\frac{1}{2}\text{ or }0.5"),
+    (r"1.5\times10^{-3}", "1.5 x 10^{-3}"),
+    ("2\\pi", "2pi"),
+    (r"25\pi", r"25\pi\text{ cm}^2"),
+    (r"25\pi", r"25\pi\ \mathrm{cm}^2"),
+    (r"25\pi", "25\\pi square inches"),
+    (r"5\text{ m}^2", "5 m^2"),
+    (r"5\text{ m/s}", r"5 \frac{\text{m}}{\text{s}}"),
+    ("5", r"5\text{ kg}\cdot\text{m}^2"),
+    ("12", "12cm^3"),
+    ("1000.99", "1,000.99m²"),
+    (r"30^\circ\text{C}", "30°C"),
+    ("90", r"90\text{°}"),
+    ("5", "USD 5"),
+    ("B", "(b)"),
+    ("B", "B, because it fits"),
+    ("B", "The correct option is B"),
+    ("3:45", "3:45 PM"),
+    (r"10:30\text{ a.m.}", "10:30 AM"),
+    ("3:4", r"3\text{ to }4"),
+    ("3:4", "0.75"),
+    ("3:4", "6:8"),
+    (r"\frac{1}{3}", "0." + "3" * 4000),
+    ("0.3", "0.30000000000000004"),
+    ("2A3_{16}", "2a3_{16}"),
+    (r"x \geq 3", r"[3,\infty)"),
+    ("[0,1)", r"0 \le x < 1"),
+    ("[0,1)", r"\{x \mid 0\le x<1\}"),
+    ("[0,1)", "[0,1["),
+    ("(0,1]", "]0,1]"),
+    ("x>1", r"x\in(1,+\infty)"),
+    (r"(-\infty,1)\cup(2,\infty)", r"x<1\text{ or }x>2"),
+    (r"(-\infty,\infty)", r"\text{all real numbers}"),
+    (r"\emptyset", r"\text{no real solutions}"),
+    ("(3,4)", "x=3, y=4"),
+    ("(a,b,c)=(1,2,3)", "b=2, a=1, c=3"),
+    ("(1,2)", r"\langle 1,2\rangle"),
+    ("(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", "[[1,2],[3,4]]"),
+    ("x^2+2x+1", "1+x+x+x^{2}"),
+    (r"\frac{1}{2}x-y", r"-y+0.5x"),
+    (r"k\pi, k\in\mathbb{Z}", r"k\pi"),
 ]
 DIFFERENT = [
     ("42", "43"),
@@ -296,16 +382,44 @@ DIFFERENT = [
     ("B", "A, B"),
     ("9^{9^{9}}", "9^9"),
     ("42", "S" * (MAX_CHARS + 1)),
+    ("2^{1000000}", "2^{1000001}"),
+    ("2^{1000000}", "3^{1000000}"),
+    ("1", "1." + "0" * 5000 + "1"),
+    ("1", "0." + "9" * 5000),
+    ("1/2", "1:2"),
+    ("8,4", "8.4"),
+    ("f(n)=n, g(n)=1", "g(n)=1"),
+    ("2.0", "2.00000000000000000001"),
+    (r"10\text{ a.m.}", r"10\text{ p.m.}"),
+    ("3:45", "3.75"),
+    ("3:45", "6:90"),
+    (r"10:30\text{ AM}", "10:30 PM"),
+    ("(2,251,252)", "2251252"),
+    ("12345", "(12,346)"),
+    (r"30^\circ\text{C}", r"30^\circ\text{F}"),
+    (r"25\pi\text{ cm}^2", r"25\pi\text{ cm}"),
+    ("x+y=5", "5"),
+    ("42", "m+n=41"),
+    ("42", "the total is 41"),
+    ("(3,4)", "x=4, y=3"),
+    ("(3,4)", "y=3, x=4"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", "[[1,2],[4,3]]"),
+    ("x^2+2x+1", "x^2+2x"),
+    ("x^2y", "xy^2"),
+    ("B", "(c)"),
 ]
 UNDECIDED = [
     ("x^2-1", "(x-1)(x+1)"),
     (r"2\sqrt{3}", r"\sqrt{12}"),
     (r"\{\sqrt{4},1\}", r"\{1,2\}"),
-    (r"x \geq 3", r"[3,\infty)"),
     (r"(2,3)\cup(3,\infty)", r"(2,3)\cup(3,5)\cup(3,\infty)"),
     (r"2\sqrt{3}\text{ cm}", r"\sqrt{12}"),
     ("y=2x+3", "2y=4x+6"),
     ("", "42"),
+    ("[0,1)", r"0 \leq x \leq 1"),
+    (r"y=\frac{1}{2}x", "2y=x"),
+    ("42", "42 (mod 50)"),
+    (r"\frac{\ln 5}{\ln 3}", r"\log_3 5"),
 ]
 
 
@@ -412,6 +526,9 @@ def test_long_repetitions_are_graded_in_linear_time(piece):
         rf"\boxed{{{text}}}",
         f"The answer is {text}=1",
         f"Answer: {text}",
+        text,
+        f"So {text} 4 {text}",
+        f"${text}$ is {text}",
     ):
         grade_response(response, "x^2+1", is_truncated=False)
     assert time.perf_counter() - began < 2.0
@@ -443,6 +560,20 @@ def test_choices_reach_the_comparison():
     """A lower-case letter counts only where choices are given."""
     assert grade_response(r"\boxed{b}", "B", is_truncated=False, choices=("1", "2")) is Grade.CORRECT
     assert grade_response(r"\boxed{b}", "B", is_truncated=False) is Grade.WRONG
+
+
+def test_a_tolerance_that_the_problem_grants_is_used_and_no_more():
+    """Absolute; one for all numbers or one for each; without it nothing is rounded."""
+    tenth = [Fraction(1, 10)]
+    assert compare("7.2", "7.3", (), tenth) is True
+    assert compare("7.2", "7.31", (), tenth) is False
+    assert compare("7.2", "7.3") is False
+    assert compare("0.003, 5.2", "5.3, 0.1", (), tenth) is True
+    assert compare("0.003, 5.2", "5.3, 0.1", (), [Fraction(1, 100), *tenth]) is False
+    assert compare("0.003, 5.2", "5.3, 0.1, 7", (), tenth) is False
+    assert compare("7", "9^{9^{9}}", (), tenth) is False
+    assert compare(r"\sqrt{2}", "1.4", (), tenth) is None
+    assert grade_response(r"\boxed{7.3}", "7.2", is_truncated=False, tolerances=tenth) is Grade.CORRECT
 
 
 def test_plain_integers_are_graded_fast():

@@ -1,132 +1,29 @@
-"""The demo's page, from synthetic files: what it says, what it escapes, what it does without."""
+"""The report page, from synthetic files: what it says, what it escapes, what it does without."""
 
+import base64
+import hashlib
 import json
 import re
 import sys
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
+from page_files import EVIL, budget_curve, write_evaluation, write_json, write_jsonl, write_run, write_selection
 
 from laconic.compare import compare_evaluations
 from laconic.errors import InputError, MissingExtraError, RunError
-from laconic.page import write_page
-from laconic.page_data import Evaluation, Run, pick_pairs, read_run
-from laconic.page_words import headline, verdicts
+from laconic.page import read_report, write_page, write_report
+from laconic.page_data import Change, Evaluation, Report, Sample, pick_pairs
+from laconic.page_read import find_evaluations, read_evaluations
+from laconic.page_shelf import ShelfBuilder, pack, unpack
+from laconic.page_words import headline, lede, verdicts
 
-pytest.importorskip("plotly")
+pytest.importorskip("jinja2")
 
-SAID = {
-    "non_inferior": True,
-    "margin": 0.01,
-    "aes": {"value": 0.55},
-    "caveats": ["12 problems are few: the intervals are rough"],
-    "verdict": "45% fewer tokens, and not less accurate.",
-}
-EVIL = "1+1=2;<script>alert(1)</script></script><b>&amp;\u2028"
-
-
-def write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), "utf-8")
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-
-
-def sample(problem: int, number: int, grade: str, num_tokens: int, text: str = "1+1=2;") -> dict[str, Any]:
-    reason = "length" if grade == "truncated" else "stop"
-    row = {"problem_id": f"p{problem:03d}", "sample": number, "grade": grade, "num_tokens": num_tokens}
-    return row | {
-        "finish_reason": reason,
-        "question": f"What is {problem} + 1?",
-        "gold": str(problem + 1),
-        "text": text,
-    }
-
-
-def draw_samples(rng: Random, num_problems: int, num_samples: int, skill: float, mean: float) -> list[dict[str, Any]]:
-    rows = []
-    for problem in range(num_problems):
-        ease = rng.betavariate(5 * skill, 5 * (1 - skill))
-        for number in range(num_samples):
-            length = max(8, int(rng.gammavariate(4, mean * (1.4 - 0.6 * ease) / 4)))
-            grade = "correct" if rng.random() < ease else rng.choice(["wrong", "wrong", "wrong", "no_answer"])
-            if length > 320:
-                grade, length = "truncated", 320
-            step = f"{problem}+1={problem + 1};check {problem + 1}-1={problem} ok;"
-            rows.append(sample(problem, number, grade, length, (step * 30)[:length] + "</think>\\boxed{7}"))
-    return rows
-
-
-def summary_of(rows: list[dict[str, Any]], temperature: float, num_samples: int) -> dict[str, Any]:
-    lengths = sorted(row["num_tokens"] for row in rows)
-    mean = sum(lengths) / len(lengths)
-    accuracy = sum(row["grade"] == "correct" for row in rows) / len(rows)
-    grades = ("correct", "wrong", "no_answer", "truncated", "ungradable")
-    by_grade = {grade: [row["num_tokens"] for row in rows if row["grade"] == grade] for grade in grades}
-    return {
-        "benchmark": "held-out",
-        "model": "tiny",
-        "max_tokens": 320,
-        "seed": 0,
-        "temperature": temperature,
-        "num_problems": len(rows) // num_samples,
-        "num_samples": num_samples,
-        "accuracy": {"mean": accuracy, "ci95": [accuracy - 0.03, accuracy + 0.03]},
-        "tokens": {"mean": mean, "ci95": [mean - 4, mean + 4], "median": lengths[len(lengths) // 2]},
-        "tokens_by_grade": {g: sum(v) / len(v) if v else None for g, v in by_grade.items() if g != "ungradable"},
-        "grade_frac": {grade: len(values) / len(rows) for grade, values in by_grade.items()},
-    }
-
-
-def metrics_row(rng: Random, step: int, phase: str, phase_step: int) -> dict[str, Any]:
-    accuracy = min(0.95, 0.62 + 0.006 * step + rng.gauss(0, 0.02))
-    tokens = 150 - (0.2 * step if phase == "accuracy" else 8 + 2.4 * phase_step) + rng.gauss(0, 3)
-    row = {"step": step, "phase": phase, "phase_step": phase_step}
-    row |= {"rollouts/accuracy_frac": accuracy, "rollouts/mean_tokens": tokens}
-    row |= {"rollouts/correct_tokens": tokens - 10, "rollouts/wrong_tokens": tokens + 30 if step % 7 else None}
-    if step % 5 == 0:
-        row |= {"watch/accuracy_frac": accuracy - 0.03, "watch/mean_tokens": tokens + 6}
-    return row
-
-
-def write_run(run_dir: Path, num_problems: int = 12, num_steps: int = 10) -> Path:
-    """A whole run in files, shaped as the trainer leaves it."""
-    rng = Random(0)
-    half = num_steps // 2
-    phases = [("accuracy", 1, half, "watched accuracy stopped rising"), ("brevity", half + 1, num_steps, "step limit")]
-    write_jsonl(
-        run_dir / "metrics.jsonl",
-        [metrics_row(rng, s, name, s - a + 1) for name, a, b, _ in phases for s in range(a, b + 1)],
-    )
-    keys = ("name", "first_step", "last_step", "reason")
-    extra = {"algorithm": "ppo", "num_problems": 96}
-    write_json(
-        run_dir / "phases.json",
-        [dict(zip(keys, phase, strict=True)) | extra | {"result_step": phase[2] // 5 * 5} for phase in phases],
-    )
-    skills = {"base": (0.64, 150), "phase-1": (0.74, 140), "phase-2": (0.73, 82)}
-    for tag, temperature, num_samples in (("t1", 1.0, 4), ("greedy", 0.0, 1)):
-        candidates = []
-        for model, (skill, mean) in skills.items():
-            rows = draw_samples(rng, num_problems, num_samples, skill + 0.1 * (tag == "greedy"), mean)
-            folder = run_dir / "eval" / f"{model}-{tag}"
-            write_jsonl(folder / "samples.jsonl", rows)
-            write_json(folder / "summary.json", summary_of(rows, temperature, num_samples))
-            tokens = {"estimate": mean / 150 - 1, "ci95": [mean / 150 - 1.03, mean / 150 - 0.97]}
-            accuracy = {"estimate": skill - 0.64, "ci95": [skill - 0.66, skill - 0.62]}
-            if model != "base":
-                change = {"name": model, "tokens_change": tokens, "accuracy_change": accuracy}
-                candidates.append(change | SAID)
-        write_json(run_dir / f"comparison-{tag}.json", {"candidates": candidates})
-    write_json(run_dir / "config.json", {"seed": 3, "model": {"path": "tiny"}, "phases": [{"name": "accuracy"}]})
-    return run_dir
+SKILLS = {"base": (0.6, 150.0), "after": (0.75, 90.0), "other": (0.6, 160.0)}
 
 
 @pytest.fixture
@@ -134,13 +31,24 @@ def run_dir(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run")
 
 
-def page_of(run_dir: Path) -> str:
-    return write_page(run_dir, run_dir / "report.html").read_text("utf-8")
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """Three models, each sampled and greedy."""
+    for name, (skill, mean) in SKILLS.items():
+        for tag, temperature in (("t1", 1.0), ("greedy", 0.0)):
+            write_evaluation(tmp_path / name / "eval" / f"mix-{tag}", skill, mean, temperature=temperature, model=name)
+    return [tmp_path / name for name in SKILLS]
 
 
-def own_text(page: str) -> str:
-    """The page without the plotting library."""
-    return re.sub(r"<script>/\*\*.*?</script>", "", page, count=1, flags=re.DOTALL)
+def page_of(*dirs: Path) -> str:
+    return write_report(dirs, dirs[0].parent / "report.html").read_text("utf-8")
+
+
+def packed_index(page: str) -> dict[str, Any]:
+    found = re.search(r'id="browser-index">([A-Za-z0-9+/=]*)</script>', page)
+    assert found
+    index: dict[str, Any] = unpack(found[1])
+    return index
 
 
 class Tags(HTMLParser):
@@ -154,9 +62,11 @@ class Tags(HTMLParser):
 
 
 def test_the_page_says_what_came_of_the_run(run_dir: Path) -> None:
-    page = own_text(page_of(run_dir))
+    page = page_of(run_dir)
     # tokens 82/150 - 1 = -45.3%, accuracy .73 - .64 = +9 points with an interval above 0
-    assert '<h1>45% fewer tokens, higher accuracy <span class="how">sampled at T=1</span></h1>' in page
+    assert "<h1>45% fewer tokens, higher accuracy</h1>" in page
+    assert "−45.3% [−48.3,\u00a0−42.3], and accuracy" in page
+    assert "+9.0 pt [+7.0,\u00a0+11.0].</p>" in page
     assert '−45.3%<span class="ci">[−48.3, −42.3]</span>' in page
     assert '+9.0 pt<span class="ci">[+7.0, +11.0]</span>' in page
     assert "Accuracy-efficiency score +0.55." in page
@@ -165,50 +75,57 @@ def test_the_page_says_what_came_of_the_run(run_dir: Path) -> None:
     assert "phase 2 (brevity)" in page
     assert "watched accuracy stopped rising" in page
     assert "12 problems, 4 responses each (sampled at T=1)" in page
-    assert "laconic demo --out runs/demo --seed 3" in page
     assert "<td>phases.0.name</td><td>accuracy</td>" in page
 
 
-def test_every_figure_has_its_place_and_its_data(run_dir: Path) -> None:
-    page = own_text(page_of(run_dir))
-    figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL)[1])
-    assert list(figures) == ["lengths", "solve_rates", "tokens", "training"]
-    assert all(f'id="{name}"' in page for name in figures)
-    assert {trace["name"] for trace in figures["training"]["data"]} >= {"problems trained on", "problems watched"}
-    for bars in ("x", "x2"):  # the bars of each panel are shares of all its responses
-        shares = [sum(t["y"]) for t in figures["lengths"]["data"] if t.get("xaxis") == bars]
-        assert sum(shares) == pytest.approx(1.0)
-
-
-def test_nothing_is_loaded_from_elsewhere(run_dir: Path) -> None:
+def test_every_figure_says_what_it_shows_in_both_widths(run_dir: Path) -> None:
     page = page_of(run_dir)
-    tags = Tags(own_text(page)).tags
-    assert not [(tag, name) for tag, attrs in tags for name in attrs if name in ("src", "href", "srcset", "data")]
-    assert "http" not in re.sub(r'http-equiv|"http://www\.w3\.org[^"]*"', "", own_text(page))
-    assert "default-src 'none'" in page
-    assert page.count("* plotly.js v") == 1
+    labels = [attrs["aria-label"] for tag, attrs in Tags(page).tags if tag == "svg"]
+    for opening in (
+        "Change of mean tokens",
+        "Accuracy against mean tokens",
+        "Histograms of response length",
+        "Training",
+    ):
+        assert sum(str(label).startswith(opening) for label in labels) == 2, opening
+    assert sum("of each problem" in str(label) or "problems, before" in str(label) for label in labels) == 2
 
 
-def test_what_the_model_wrote_is_escaped(run_dir: Path) -> None:
+def test_nothing_is_loaded_from_elsewhere_and_one_known_script_runs(run_dir: Path) -> None:
+    page = page_of(run_dir)
+    tags = Tags(page).tags
+    links = [value for _, attrs in tags for name, value in attrs.items() if name in ("src", "href", "srcset", "data")]
+    assert [link for link in links if not str(link).startswith("#")] == []
+    assert "http" not in page.replace("http-equiv", "")
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert len(scripts) == 1
+    assert f"default-src 'none'; script-src 'sha256-{digest}';" in page.replace("&#39;", "'").replace("&#43;", "+")
+
+
+def test_what_the_model_wrote_is_escaped_or_packed(run_dir: Path) -> None:
+    clean = page_of(run_dir)
     for path in run_dir.glob("eval/*/samples.jsonl"):
         rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
-        write_jsonl(path, [row | {"text": EVIL, "question": EVIL, "gold": EVIL} for row in rows])
+        write_jsonl(path, [row | {"text": EVIL, "question": EVIL, "gold": EVIL, "answer": EVIL} for row in rows])
     write_json(run_dir / "config.json", {"seed": "<script>", "note": "</details><script>"})
-    clean, page = own_text(page_of(write_run(run_dir.parent / "clean"))), own_text(page_of(run_dir))
+    page = page_of(run_dir)
     assert "alert(1)" in page
     assert "<script>alert" not in page
     assert page.count("<script") == clean.count("<script")
     assert page.count("</script") == clean.count("</script")
+    assert "<!--" not in page
+    assert "<img" not in page
     assert "<b>&amp;" not in page
 
 
-def test_problem_ids_cannot_leave_the_figures_data(run_dir: Path) -> None:
+def test_ids_and_names_cannot_leave_a_figure_or_the_index(run_dir: Path) -> None:
     for path in run_dir.glob("eval/*/samples.jsonl"):
         path.write_text(path.read_text("utf-8").replace('"p00', f'"{"</script><img>"}p00'), "utf-8")
-    page = own_text(page_of(run_dir))
+    page = page_of(run_dir)
     assert "</script><img>" not in page
-    figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL)[1])
-    assert figures["tokens"]["data"][0]["customdata"][0] == "&lt;/script&gt;&lt;img&gt;p000"
+    assert "<title>&lt;/script&gt;&lt;img&gt;p000: " in page
+    assert packed_index(page)["sets"][0]["problems"][0][0] == "</script><img>p000"
 
 
 @pytest.mark.parametrize(
@@ -217,32 +134,34 @@ def test_problem_ids_cannot_leave_the_figures_data(run_dir: Path) -> None:
 def test_a_missing_part_leaves_its_part_out(run_dir: Path, missing: str) -> None:
     for path in run_dir.glob(missing):
         path.unlink()
-    page = own_text(page_of(run_dir))
-    assert "None" not in page
-    assert "nan" not in page
+    page = page_of(run_dir)
+    text = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert "None" not in text
+    assert "nan" not in text
     absent = {
-        "metrics.jsonl": 'id="training"',
+        "metrics.jsonl": "Training curves",
         "phases.json": "(brevity)",
-        "config.json": "Settings of this run",
-        "comparison*.json": "pt [",
-        "eval/*/samples.jsonl": 'id="lengths"',
+        "config.json": "Recipe as resolved",
+        "comparison*.json": " pt [",
+        "eval/*/samples.jsonl": 'id="responses"',
     }
-    assert absent[missing] not in page
+    assert absent[missing] not in text
 
 
 def test_evaluations_of_the_base_alone_make_a_page(run_dir: Path) -> None:
     for path in (*run_dir.glob("eval/phase-*/*"), run_dir / "metrics.jsonl"):
         path.unlink()
-    page = own_text(page_of(run_dir))
-    assert "<h1>A run without a comparison</h1>" in page
-    assert "<script" not in page
+    assert "<h1>Measured, not compared</h1>" in page_of(run_dir)
 
 
 def test_nulls_and_absent_keys_are_dashes(run_dir: Path) -> None:
-    write_json(run_dir / "eval/phase-2-t1/summary.json", {"temperature": 1.0, "accuracy": {"mean": None}})
+    write_json(
+        run_dir / "eval/phase-2-t1/summary.json",
+        {"temperature": 1.0, "benchmark": "held-out", "accuracy": {"mean": None}},
+    )
     write_json(run_dir / "comparison-t1.json", {"candidates": [{"name": "phase-2"}]})
     write_json(run_dir / "phases.json", [{"name": "accuracy", "first_step": 1, "last_step": 10, "reason": None}])
-    page = own_text(page_of(run_dir))
+    page = page_of(run_dir)
     assert "No clear change in tokens, accuracy not shown to be kept" in page
     assert "None" not in page
 
@@ -256,14 +175,17 @@ def test_a_broken_file_is_named(run_dir: Path) -> None:
     (run_dir / "metrics.jsonl").write_text('{"step": 1}\n{"step"\n', "utf-8")
     with pytest.raises(InputError, match=r"metrics\.jsonl, line 2"):
         page_of(run_dir)
-    (run_dir / "metrics.jsonl").unlink()
+    write_jsonl(run_dir / "metrics.jsonl", [])
+    write_jsonl(run_dir / "eval/base-t1/samples.jsonl", [{"problem_id": "a", "sample": 0, "grade": "wrong"}])
+    with pytest.raises(InputError, match=r"samples\.jsonl, line 1: num_tokens is missing"):
+        page_of(run_dir)
     (run_dir / "phases.json").write_text("{}", "utf-8")
     with pytest.raises(RunError, match=r"phases\.json: expected a list"):
         page_of(run_dir)
 
 
-def test_without_plotly_the_extra_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+def test_without_jinja_the_extra_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"laconic\[report\]"):
         page_of(run_dir)
 
@@ -272,17 +194,132 @@ def test_the_same_files_make_the_same_page(run_dir: Path) -> None:
     assert page_of(run_dir) == page_of(run_dir)
 
 
-def evaluation(model: str, rows: list[dict[str, Any]]) -> Evaluation:
-    return Evaluation(model, "t1", {"temperature": 1.0}, tuple(rows))
+def test_folders_of_evaluations_are_compared_with_the_first(folders: list[Path]) -> None:
+    report = read_report(folders[:2])
+    assert [(c.base, c.model, c.decoding) for c in report.finals] == [
+        ("base", "after", "sampled at T=1"),
+        ("base", "after", "greedy"),
+    ]
+    told = compare_evaluations(folders[0], folders[1:2])["candidates"][0]
+    assert escape(told["verdict"], quote=False) in page_of(*folders[:2])
+    assert headline(report).startswith(f"{-100 * told['tokens_change']['estimate']:.0f}% fewer tokens")
+
+
+def test_prompts_in_one_folder_are_compared_with_the_plain_one(tmp_path: Path) -> None:
+    for name, mean in (("boxed", 150.0), ("be_concise", 90.0)):
+        prompt = {"name": name, "instruction": "", "system": None}
+        write_evaluation(tmp_path / "model" / "eval" / f"mix-{name}-t1", 0.6, mean, prompt=prompt)
+    report = read_report([tmp_path / "model"])
+    assert [(c.base, c.model) for c in report.changes] == [("model · boxed", "model · be_concise")]
+    assert report.main and [e.prompt for e in report.main] == ["boxed", "be_concise"]
+    assert "fewer tokens" in headline(report)
+
+
+def test_several_candidates_are_counted_and_none_is_picked(folders: list[Path]) -> None:
+    # after: 150 to 90 tokens; other: 150 to 160
+    report = read_report(folders)
+    assert headline(report).startswith("1 of 2 candidates shorter, ")
+    assert len(verdicts(report)) == 4
+    assert [e.model for e in report.of_setting(("mix", "greedy"))] == ["base", "after", "other"]
+
+
+def test_what_cannot_be_compared_is_said_on_the_page(folders: list[Path]) -> None:
+    for path in folders[1].glob("eval/*/summary.json"):
+        write_json(path, json.loads(path.read_text("utf-8")) | {"max_tokens": 999})
+    page = page_of(*folders[:2])
+    assert "<h1>Measured, not compared</h1>" in page
+    assert '<p class="note">Not compared: ' in page
+    assert "max_tokens" in page or "999" in page
+
+
+def test_one_evaluation_folder_makes_a_page(folders: list[Path]) -> None:
+    page = page_of(folders[0] / "eval" / "mix-t1")
+    assert "<h1>Measured, not compared</h1>" in page
+    assert len(packed_index(page)["sets"][0]["models"]) == 1
+
+
+def test_several_runs_are_told_apart_and_overlaid(run_dir: Path) -> None:
+    other = write_run(run_dir.parent / "other")
+    page = page_of(run_dir, other)
+    assert "<h1>All 2 runs shorter and not less accurate</h1>" in page
+    assert "run: phase 2 (brevity), sampled at T=1" in page
+    assert "other: phase 2 (brevity), sampled at T=1" in page
+    assert "Mean tokens when correct" in page
+    with pytest.raises(RunError, match="given twice"):
+        page_of(run_dir, run_dir)
+
+
+def test_selected_problems_stand_with_their_reasons(run_dir: Path) -> None:
+    write_selection(run_dir)
+    write_jsonl(
+        run_dir / "problems.jsonl", [{"id": "z", "problem": "2+2", "answer": "4", "selection": "kept, hardest"}]
+    )
+    page = page_of(run_dir)
+    assert "phase 2 (brevity): 1 of 3 kept" in page
+    assert "Dropped: 2 above 0.3:0.9." in page
+    assert "What is &lt;b&gt; + 2?" in page
+    assert '<td class="wrap">kept, hardest</td>' in page
+
+
+def test_budget_curves_are_drawn_where_they_were_measured(folders: list[Path]) -> None:
+    assert 'id="budgets"' not in page_of(*folders[:2])
+    for shift, folder in enumerate(folders[:2]):
+        write_json(folder / "eval" / "mix-t1" / "budget_curve.json", budget_curve(shift / 10))
+    page = page_of(*folders[:2])
+    assert 'id="budgets"' in page
+    assert "after, budget 256: 75.6% at 265 tokens, 50.0% cut" in page  # .4 + .1 + .256
+
+
+def test_dominated_models_are_hollow(folders: list[Path]) -> None:
+    # other is longer than base and no better: dominated; what dominates it is filled
+    page = page_of(folders[0], folders[2])
+    assert re.search(r"<title>[^<]*dominated: another is at least as accurate", page)
+
+
+def test_every_response_is_in_the_page(run_dir: Path) -> None:
+    page = page_of(run_dir)
+    index = packed_index(page)
+    texts = dict(re.findall(r'id="(chunk-[\d-]+)">([A-Za-z0-9+/=]*)</script>', page))
+    assert "All 180 responses are in this page." in page  # 12 problems x (4 + 1) x 3 models
+    for found in index["sets"]:
+        for model in found["models"]:
+            rows = [row for name in model["chunks"] for row in unpack(texts[name])]
+            assert len(rows) == len(model["tokens"]) == sum(model["counts"])
+    rows = [json.loads(x) for x in (run_dir / "eval/base-t1/samples.jsonl").read_text("utf-8").split("\n") if x]
+    assert unpack(texts["chunk-0-0-0"])[5][0] == rows[5]["text"]
+
+
+def test_beyond_the_budget_every_nth_problem_is_held_with_all_its_samples(run_dir: Path) -> None:
+    found = find_evaluations([run_dir], ["run"])
+    size = sum((f.folder / "samples.jsonl").stat().st_size for f in found)
+    for evaluation in read_evaluations(found, budget=size // 3 + 1):
+        assert evaluation.shelf is not None
+        assert list(evaluation.shelf.questions) == ["p000", "p003", "p006", "p009"]
+        assert len(evaluation.shelf.rows) * 3 == evaluation.shelf.num_rows == len(evaluation.samples)
+
+
+def test_a_shelf_gives_back_what_was_put_on_it() -> None:
+    builder = ShelfBuilder(stride=2)
+    for i in range(6):
+        builder.add({"problem_id": f"p{i // 2}", "text": "x" * 250_000 + str(i), "answer": None if i else "7"})
+    shelf = builder.build()
+    assert shelf.rows == (0, 1, 4, 5)  # the problems p0 and p2
+    assert shelf.counts == (2, 2)
+    assert [shelf.text(i)[0][-1] for i in range(4)] == ["0", "1", "4", "5"]
+    assert shelf.text(0)[1] == "7"
+    assert unpack(pack(["\ud800", "\u2028"])) == ["\ud800", "\u2028"]
+
+
+def row(problem: int, number: int, grade: str, length: int) -> Sample:
+    return Sample(f"p{problem:03d}", number, grade, length)
 
 
 def test_pairs_are_the_median_the_largest_and_one_that_was_lost() -> None:
-    before = evaluation("base", [sample(i, 0, "correct", 100) for i in range(5)] + [sample(0, 1, "correct", 999)])
+    before = [row(i, 0, "correct", 100) for i in range(5)] + [row(0, 1, "correct", 999)]
     outcomes = [("correct", 90), ("correct", 20), ("correct", 50), ("wrong", 5), ("truncated", 300)]
-    after = evaluation("phase-1", [sample(i, 0, grade, length) for i, (grade, length) in enumerate(outcomes)])
+    after = [row(i, 0, grade, length) for i, (grade, length) in enumerate(outcomes)]
     # still correct: reductions of 10%, 80%, 50%; problem 3 shrank most of all, but was lost
-    pairs = pick_pairs(before, after)
-    assert [(pair.reason, pair.after["problem_id"]) for pair in pairs] == [
+    assert [(pair.reason, pair.after.problem_id) for pair in pick_pairs(before, after)] == [
         ("The median reduction", "p002"),
         ("The largest reduction", "p001"),
         ("Not correct afterwards", "p003"),
@@ -290,11 +327,9 @@ def test_pairs_are_the_median_the_largest_and_one_that_was_lost() -> None:
 
 
 def test_no_problem_is_shown_twice_and_none_is_needed() -> None:
-    one = evaluation("base", [sample(0, 0, "wrong", 100)])
-    assert [pair.reason for pair in pick_pairs(one, evaluation("phase-1", [sample(0, 0, "wrong", 50)]))] == [
-        "The median reduction"
-    ]
-    assert pick_pairs(one, evaluation("phase-1", [])) == []
+    one = [row(0, 0, "wrong", 100)]
+    assert [pair.reason for pair in pick_pairs(one, [row(0, 0, "wrong", 50)])] == ["The median reduction"]
+    assert pick_pairs(one, []) == []
 
 
 @pytest.mark.parametrize(
@@ -313,22 +348,20 @@ def test_the_headline_claims_what_the_intervals_support(tokens: Any, accuracy: A
         "accuracy_change": {"estimate": accuracy[0], "ci95": accuracy[1]},
         "non_inferior": is_kept,
     }
-    run = Run((evaluation("base", []), evaluation("phase-1", [])), {("phase-1", "t1"): change})
-    assert headline(run).startswith(said)
-    assert said.split(", ")[1] in verdicts(run)[0]["sentence"]
-
-
-def test_the_comparison_command_s_own_file_is_understood(run_dir: Path) -> None:
-    folders = [run_dir / "eval" / f"{model}-t1" for model in ("base", "phase-1", "phase-2")]
-    comparison = compare_evaluations(folders[0], folders[1:], resamples=200)
-    write_json(run_dir / "comparison-t1.json", comparison)
-    page = own_text(page_of(run_dir))
-    assert escape(comparison["candidates"][1]["verdict"]) in page
-    assert read_run(run_dir).changes.keys() >= {("phase-1", "t1"), ("phase-2", "t1")}
+    evaluations = (Evaluation("base", {"temperature": 1.0}), Evaluation("after", {"temperature": 1.0}, rank=1))
+    report = Report(evaluations=evaluations, changes=(Change("base", "after", "sampled at T=1", change),))
+    assert headline(report).startswith(said)
+    assert said.split(", ")[1] in verdicts(report)[0]["sentence"]
+    assert lede(report).startswith("Sampled at T=1, mean tokens changed by")
 
 
 def test_a_candidate_may_be_named_after_its_folder(run_dir: Path) -> None:
     for path in run_dir.glob("comparison-*.json"):
         path.unlink()
     write_json(run_dir / "comparison.json", {"candidates": [{"name": "eval/phase-1-greedy"}, {"name": "phase-2"}]})
-    assert set(read_run(run_dir).changes) == {("phase-1", "greedy"), ("phase-2", "t1"), ("phase-2", "greedy")}
+    found = {(change.model, change.decoding) for change in read_report([run_dir]).changes}
+    assert found == {
+        ("phase 1 (accuracy)", "greedy"),
+        ("phase 2 (brevity)", "sampled at T=1"),
+        ("phase 2 (brevity)", "greedy"),
+    }

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from laconic.config import SamplerConfig
-from laconic.evaluate import evaluate
+from laconic.evaluate import Evaluation, evaluate
 from laconic.grader import Grader
 from laconic.models import load_model
 from laconic.problem_sets import load_problem_sets
@@ -85,7 +85,7 @@ def test_train_save_reload_evaluate(architecture, policy, algorithm, tmp_path):
             solver = Solver(reloaded, LocalSampler(reloaded), grader, recipe.prompt)
             problems = load_problem_sets(recipe).watch
             decoding = SamplerConfig(max_tokens=8)
-            summaries.append(evaluate(solver, problems, 2, decoding, tmp_path / name, benchmark="watch", seed=0))
+            summaries.append(evaluate(solver, Evaluation("watch", problems, 2, decoding, seed=0), tmp_path / name))
     assert json.dumps(summaries[0]) == json.dumps(summaries[1])
 
 

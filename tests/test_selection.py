@@ -6,16 +6,15 @@ from math import isnan
 import numpy as np
 import pytest
 
+from laconic.posteriors import ProblemStats, mass_inside, problem_stats, solve_rate_interval
 from laconic.selection import (
     SELECTIONS,
-    ProblemStats,
-    mass_inside,
-    problem_stats,
     select,
     select_all,
     select_band,
+    select_easy_to_hard,
     select_hard,
-    solve_rate_interval,
+    select_pools,
 )
 from laconic.types import Grade
 
@@ -151,11 +150,59 @@ def test_what_could_not_be_graded_is_dropped_for_that_reason(name):
 def test_ties_are_settled_by_name_and_seed_and_not_by_order(name):
     """40 equal problems, 10 kept: the same ten from a shuffled list, another ten under another seed."""
     stats = [solved(f"p{index}", 2, 8) for index in range(40)]
-    options = {"low": 0.2} if name == "band" else {}
+    options = {"band": {"low": 0.2}, "pools": {"hard_frac": 1.0, "easy_frac": 0.0}}.get(name, {})
     first = set(kept(select(name, stats, count=10, seed=0, options=options)))
     assert len(first) == 10
     assert set(kept(select(name, stats[::-1], count=10, seed=0, options=options))) == first
     assert set(kept(select(name, stats, count=10, seed=1, options=options))) != first
+
+
+def test_band_with_confidence_asks_the_posterior_and_not_the_rate():
+    """1/2 lies inside by its rate, with probability 0.76; 16/32 with 0.99. 31/32 lies above by both."""
+    stats = [solved("unsure", 1, 2), solved("sure", 16, 32), solved("easy", 31, 32)]
+    choices = select_band(stats, 0.3, 0.9, confidence=0.9)
+    assert kept(choices) == ["sure"]
+    assert reason(choices, "sure").endswith("kept, inside 0.3:0.9 with probability 0.9 or more")
+    # Beta(2, 2) has 0.972 below 0.9 and 0.216 below 0.3
+    assert reason(choices, "unsure").endswith("dropped, inside 0.3:0.9 with probability 0.756, below 0.9")
+    assert kept(select_band(stats, 0.3, 0.9)) == ["unsure", "sure"]
+
+
+def test_pools_give_their_shares_and_none_fills_up_for_another():
+    """Of 8: a quarter hard, a quarter easy, half normal; only one hard one is there, so seven are kept."""
+    stats = [
+        solved("never", 0, 8),
+        solved("hard", 1, 8),
+        *(solved(f"normal{index}", 4, 8) for index in range(6)),
+        *(solved(f"easy{index}", 7, 8) for index in range(3)),
+    ]
+    choices = select_pools(stats, count=8)
+    names = kept(choices)
+    assert (names.count("hard"), sum(n.startswith("normal") for n in names), len(names)) == (1, 4, 7)
+    assert reason(choices, "never").endswith("dropped, never solved")
+    assert reason(choices, "hard").endswith("kept, hard pool")
+    assert sum(choice.reason.endswith("dropped, normal pool but 4 others were drawn") for choice in choices) == 2
+    assert len(kept(select_pools(stats, allow_unsolved=True, count=8))) == 8
+    assert [choice.problem_id for choice in choices] == [stat.problem_id for stat in stats]
+
+
+def test_pools_without_a_count_are_kept_whole_unless_they_have_no_share():
+    """No easy ones wanted: the easy pool is dropped and says so; the ends 0.25 and 0.75 belong to hard and easy."""
+    stats = [solved("hard", 2, 8), solved("normal", 3, 8), solved("easy", 6, 8)]
+    assert kept(select_pools(stats)) == ["hard", "normal", "easy"]
+    choices = select_pools(stats, hard_frac=0.5, easy_frac=0.0)
+    assert kept(choices) == ["hard", "normal"]
+    assert reason(choices, "easy").endswith("dropped, easy pool, which has no share")
+
+
+def test_easy_to_hard_is_a_curriculum():
+    """From 7/8 down to 1/8, whatever the order given; the dropped follow."""
+    stats = [solved("one", 1, 8), solved("never", 0, 8), solved("seven", 7, 8), solved("four", 4, 8)]
+    choices = select_easy_to_hard(stats)
+    assert [choice.problem_id for choice in choices] == ["seven", "four", "one", "never"]
+    assert kept(choices) == ["seven", "four", "one"]
+    assert reason(choices, "four").endswith("kept, inside 0:1, number 2 of 3")
+    assert kept(select_easy_to_hard(stats, high=0.5)) == ["four", "one"]
 
 
 def test_hard_takes_the_lowest_solve_rates_but_not_the_never_solved():
@@ -195,10 +242,14 @@ def test_wrong_arguments_are_named():
     for call, says in [
         (lambda: select_band(stats, 0.9, 0.3), "band"),
         (lambda: select_hard(stats, ceiling=1.5), "ceiling"),
+        (lambda: select_band(stats, confidence=1.0), "confidence"),
+        (lambda: select_pools(stats, hard_ceiling=0.8), "hard_ceiling < easy_floor"),
+        (lambda: select_pools(stats, hard_frac=0.7, easy_frac=0.7), "shares of 0 to 1"),
+        (lambda: select_easy_to_hard(stats, low=0.9, high=0.1), "band"),
         (lambda: select_all(stats, count=-1), "count"),
         (lambda: select_all(stats * 2), "'a' occurs twice"),
-        (lambda: select("best", stats), "unknown selection 'best'; known: all, band, hard"),
-        (lambda: select("band", stats, options={"lo": 0.1}), "no option 'lo'; it has: low, high"),
+        (lambda: select("best", stats), "unknown selection 'best'; known: all, band, easy_to_hard, hard, pools"),
+        (lambda: select("band", stats, options={"lo": 0.1}), "no option 'lo'; it has: low, high, confidence"),
         (lambda: select("all", stats, options={"seed": 1}), "no option 'seed'; it has: none"),
     ]:
         with pytest.raises(ValueError, match=says):

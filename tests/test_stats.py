@@ -6,8 +6,10 @@ from math import isnan, nan
 import numpy as np
 import pytest
 
+from laconic.estimates import with_two_changed
 from laconic.stats import (
     Interval,
+    accuracy_interval,
     aes,
     frontier,
     length_difference,
@@ -94,7 +96,7 @@ def test_interval_does_not_depend_on_how_the_draws_are_blocked(monkeypatch):
     """10 draws at a time or all at once: the same stream, the same interval."""
     values = np.arange(20.0)
     whole = mean_interval(values, seed=3, resamples=100)
-    monkeypatch.setattr("laconic.stats._DRAWS_AT_ONCE", 200)
+    monkeypatch.setattr("laconic.estimates._DRAWS_AT_ONCE", 200)
     assert mean_interval(values, seed=3, resamples=100) == whole
 
 
@@ -103,21 +105,22 @@ def test_statistics_that_do_not_exist_are_nan_and_null():
     assert mean_interval([], seed=0).to_json() == {"estimate": None, "ci95": [None, None]}
     assert mean_interval([nan, 0.25], seed=0).to_json("mean") == {"mean": 0.25, "ci95": [None, None]}
     assert paired_relative_change([0.0, 0.0], [1.0, 2.0], seed=0).to_json()["estimate"] is None
+    assert paired_difference([0.25], [0.5], seed=0).to_json() == {"estimate": 0.25, "ci95": [None, None]}
+    for change in (paired_difference, paired_relative_change):
+        assert change([nan], [1.0], seed=0).to_json() == {"estimate": None, "ci95": [None, None]}
 
 
 def test_problems_unknown_on_one_side_leave_both():
     """Only the last two rows are known on both sides: (0.5 + 1.0)/2 - (0.0 + 0.5)/2 = 0.5."""
     change = paired_difference([nan, 1.0, 0.0, 0.5], [1.0, nan, 0.5, 1.0], seed=0)
+    assert change == paired_difference([0.0, 0.5], [0.5, 1.0], seed=0)
     assert change.estimate == 0.5
-    assert (change.low, change.high) == (0.5, 0.5)  # both differ by exactly 0.5
     with pytest.raises(ValueError, match="equal shapes"):
         paired_difference([1.0], [1.0, 2.0], seed=0)
 
 
 def test_relative_change_is_the_ratio_of_means_on_the_same_problems():
-    """Every problem exactly halves: -0.5 with no width, though the lengths themselves differ a hundredfold."""
-    base = np.array([10.0, 100.0, 1000.0, 40.0])
-    assert paired_relative_change(base, base / 2, seed=0) == Interval(-0.5, -0.5, -0.5)
+    """(10 + 900) / (100 + 1000) - 1 = -0.17, though one problem fell by 90% and the other by 10%."""
     # ratio of means (10 + 900)/(100 + 1000) - 1 = -0.1727; the mean of ratios would say -0.5
     assert paired_relative_change([100, 1000], [10, 900], seed=0).estimate == pytest.approx(910 / 1100 - 1)
 
@@ -132,46 +135,60 @@ def test_pairing_narrows_the_interval():
     assert paired.high - paired.low < 0.1 * (alone.high - alone.low)
 
 
-NUM_SIMULATIONS, NUM_PROBLEMS, NUM_SAMPLES = 300, 100, 4
+def test_what_happened_to_be_alike_is_not_certain():
+    """30 problems all solved, all unchanged: 3 in 30 could still be otherwise. All of one length: no interval."""
+    solved = accuracy_interval([1.0] * 30)
+    assert solved.high == 1.0
+    assert 0.85 < solved.low < 0.91  # Wilson: 30 / (30 + t^2), t = 2.05
+    unchanged = paired_difference([1.0] * 30, [1.0] * 30, seed=0)
+    assert unchanged.estimate == 0.0
+    assert -0.15 < unchanged.low < -0.05 < 0.05 < unchanged.high < 0.15
+    assert not non_inferior(unchanged, margin=0.01)
+    assert isnan(mean_interval([320.0] * 30, seed=0).low)
+    lengths = np.array([10.0, 100.0, 1000.0, 40.0])
+    halved = paired_relative_change(lengths, lengths / 2, seed=0)
+    assert (halved.estimate, isnan(halved.low), isnan(halved.high)) == (-0.5, True, True)
 
 
-def simulated_problems(rng, num_problems=NUM_PROBLEMS):
-    """Accuracies and lengths of problems drawn afresh: means 0.5 and 0.55, 1000 and 600 tokens."""
-    rate = 0.05 + 0.9 * rng.beta(2, 2, num_problems)  # mean 0.5, never above 0.95
-    base = rng.binomial(NUM_SAMPLES, rate) / NUM_SAMPLES
-    candidate = rng.binomial(NUM_SAMPLES, rate + 0.05) / NUM_SAMPLES
-    difficulty = rng.lognormal(-0.125, 0.5, num_problems)  # mean 1
-    base_tokens = 1000 * difficulty * rng.lognormal(-0.02, 0.2, num_problems)
-    candidate_tokens = 600 * difficulty * rng.lognormal(-0.02, 0.2, num_problems)
-    return base, candidate, base_tokens, candidate_tokens
+def test_two_problems_are_added_that_changed_by_the_smallest_change_seen():
+    """Changes 0, 0.25 and -0.5: one more rises by 0.25 and one falls by it; without any change, by 1."""
+    pairs = np.array([[0.5, 0.5, 1.0], [0.5, 0.75, 0.5]])
+    assert np.diff(with_two_changed(pairs), axis=0)[0].tolist() == [0.0, 0.25, -0.5, 0.25, -0.25]
+    assert np.diff(with_two_changed(pairs[:, :1]), axis=0)[0].tolist() == [0.0, 1.0, -1.0]
 
 
-def test_95_percent_intervals_cover_95_percent_of_the_time():
-    """300 simulations of 100 problems: the true mean and both changes are covered 92 to 98 times in 100."""
-    rng = np.random.default_rng(1)
-    covered = np.zeros(3)
-    for seed in range(NUM_SIMULATIONS):
-        base, candidate, base_tokens, candidate_tokens = simulated_problems(rng)
-        intervals = [
-            mean_interval(base, seed=seed, resamples=1000),
-            paired_difference(base, candidate, seed=seed, resamples=1000),
-            paired_relative_change(base_tokens, candidate_tokens, seed=seed, resamples=1000),
-        ]
-        covered += [i.low <= truth <= i.high for i, truth in zip(intervals, (0.5, 0.05, -0.4), strict=True)]
-    assert all(0.92 <= share <= 0.98 for share in covered / NUM_SIMULATIONS)
+def test_accuracy_interval_is_wilsons_where_each_problem_has_one_sample():
+    """20 of 30 once each: n = 30 * (2/3)(1/3) / s^2 with s^2 = (2/9)(30/29), so n = 29; t = 2.045.
+
+    Centre (0.6667 + 4.183/58) / (1 + 4.183/29) = 0.6457; half 2.045 sqrt(0.2222/29 + 4.183/3364) / 1.1442 = 0.1687.
+    """
+    interval = accuracy_interval([1.0] * 20 + [0.0] * 10)
+    assert (interval.low + interval.high) / 2 == pytest.approx(0.6457, abs=1e-4)
+    assert (interval.high - interval.low) / 2 == pytest.approx(0.1687, abs=1e-4)
 
 
-def test_intervals_of_few_problems_are_not_too_narrow():
-    """With 8 problems plain percentiles cover about 88%; the expanded ones stay near 95%."""
-    rng = np.random.default_rng(2)
-    hits = plain_hits = 0
-    for seed in range(600):
-        values = rng.normal(0, 1, 8)
-        interval = mean_interval(values, seed=seed, resamples=1000)
-        hits += interval.low <= 0 <= interval.high
-        low, high = np.quantile(rng.choice(values, (1000, 8)).mean(axis=1), [0.025, 0.975])
-        plain_hits += low <= 0 <= high
-    assert plain_hits / 600 < 0.92 <= hits / 600 <= 0.98
+def test_accuracy_interval_narrows_where_problems_agree_more_than_coins_would():
+    """Rates of 0.4 and 0.6 tell more of the mean than as many rights and wrongs; and it stays inside 0 to 1."""
+    coins = accuracy_interval([0.0, 1.0] * 15)
+    agreeing = accuracy_interval([0.4, 0.6] * 15)
+    assert agreeing.high - agreeing.low < 0.25 * (coins.high - coins.low)
+    assert accuracy_interval([0.0] * 5).low == 0.0
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        accuracy_interval([0.5, 120.0])
+
+
+def test_mean_interval_reaches_further_to_the_side_of_the_long_tail():
+    """Skewed lengths: the truth lies above the mean by more than it lies below."""
+    values = np.exp(np.linspace(-2, 2, 30))
+    interval = mean_interval(values, seed=0, resamples=2000)
+    assert interval.high - interval.estimate > 1.3 * (interval.estimate - interval.low)
+
+
+def test_mean_interval_of_very_few_problems_is_students():
+    """1, 2, 3: mean 2, s = 1, t = 4.303: 2 -+ 4.303 / sqrt(3) = 2 -+ 2.484. One problem has none."""
+    interval = mean_interval([1.0, 2.0, 3.0], seed=0)
+    assert (interval.low, interval.high) == pytest.approx((-0.484, 4.484), abs=1e-3)
+    assert isnan(mean_interval([1.0], seed=0).low)
 
 
 def test_non_inferior_only_where_the_lower_end_clears_the_margin():
@@ -250,7 +267,7 @@ def test_length_difference_holds_difficulty_still():
     tokens = [110, 110, 110, 100, 510, 500, 500, 500, 50, 50, 900, 1000]
     problems = per_problem(ids, grades, tokens)
     assert num_mixed(problems) == 2
-    assert length_difference(problems, seed=0) == Interval(10.0, 10.0, 10.0)
+    assert length_difference(problems, seed=0).estimate == 10.0
     pooled = np.mean([t for t, g in zip(tokens, grades, strict=True) if g is C]) - np.mean(
         [t for t, g in zip(tokens, grades, strict=True) if g is W]
     )

@@ -163,9 +163,10 @@ class BenchPhase(PhaseRun):
 
     groups: Sequence[Group] = ()
 
-    def roll_out(self, problems: Sequence[Problem], step: int) -> list[Group]:
-        """Graded and paid groups."""
-        return list(self.groups) or super().roll_out(problems, step)
+    def roll_out(self, step: int) -> tuple[list[Group], list[Group]]:
+        """Graded and paid groups, and those of them that train."""
+        given = list(self.groups)
+        return (given, given) if given else super().roll_out(step)
 
 
 def quiet() -> Reporter:

@@ -1,6 +1,6 @@
 r"""An answer's text, put into one plain form, and split into its parts.
 
-1. `clean` rewrites LaTeX, Unicode and prose variants of the same answer into one spelling (a table of rewrites).
+1. `clean` rewrites LaTeX, Unicode and prose variants of the same answer into one spelling (the tables of `rewrites.py`).
 2. `compact` drops the spaces that carry no meaning: the form in which two answers are compared as strings.
 3. `parts` splits a list, tuple, set, interval or union, `matrix_rows` a matrix.
 4. `is_dangerous` names what must never reach an algebra engine: power towers, giant factorials, code, overlong text.
@@ -13,78 +13,28 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from laconic.rewrites import (
+    PLAIN_TEXT,
+    PROSE,
+    REWRITES,
+    SUBSCRIPTS,
+    SUPERSCRIPTS,
+    SYMBOLS,
+    TEXT,
+    UNIT_PRODUCT,
+    UNIT_RATIO,
+)
+
 MAX_CHARS = 2500
 MAX_DEPTH = 16
 MAX_PARTS = 64
+MAX_WRAPS = 512
 MAX_POWER = 4000
 
-_SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "∞": r"\infty ", "π": r"\pi ", "√": r"\sqrt ", "×": r"\times ",
-    "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ",
-    "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "±": r"\pm ", "°": r"^\circ ",
-    "∘": r"^\circ ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\phi ",
-    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
-    "′": "'", "’": "'", "\ufeff": "", "\u200b": "", "€": "", "£": "", "¥": "", "₹": "",
-    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
-}  # fmt: skip
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-
-_WRAPPERS = r"(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt)|[mh]box|operatorname\*?|emph|bm|boldsymbol)"
-
-# In order; each row is one spelling, and what it becomes.
-_REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"<\|[^|<>]{1,40}\|>", ""),  # chat tokens
-        (r"\s+", " "),
-        (r"^\\+\[|\\+\]$|^\\+\(|\\+\)$|(?<!\\)\\[()]", " "),  # math delimiters
-        (r"\\" + _WRAPPERS + r"\s*\{\s*\}|^\s*\\approx(?![a-z])", " "),
-        (r"\\(?:textcolor|color)\s*\{[^{}]*\}", ""),
-        (r"(?<=\d)(?:\{,\}|,?\s*\\[!,]\s*|,\\! ?)(?=\d{3}(?!\d))", ","),  # 1{,}000  1\,000  1,\!000
-        (r"\\!", ""),
-        (r"(?<!\\)\\[,;:> ]|\\q?quad|~|\\(?:display|text)style(?![a-z])|\\limits(?![a-z])", " "),
-        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
-        (r"\\\$|\$", ""),
-        (r"\\[dtc]frac(?![a-z])", r"\\frac"),
-        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
-        (r"\\frac\s*\{([^{}]*)\}\s*(\w)", r"\\frac{\1}{\2}"),
-        (r"\\frac\s+\{", r"\\frac{"),
-        (r"(?<=\})\s+(?=\{)", ""),
-        (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\[[^\]]*\])?\s*([A-Za-z0-9])", r"\\sqrt\1{\2}"),
-        (r"\*\*|\^\s+", "^"),
-        (r"\^\(([^()]*)\)", r"^{\1}"),
-        (r"\\%|(?<![A-Za-z])(?:percent(?:age)?|pct)(?![A-Za-z])", "%"),
-        (r"\\" + _WRAPPERS + r"\s*\{\s*%\s*\}", "%"),
-        (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?:s)?(?![a-z])", ""),
-        (r"\\leq?(?![a-z])|<=|\\leqslant", r"\\leq "),
-        (r"\\geq?(?![a-z])|>=|\\geqslant", r"\\geq "),
-        (r"\\neq?(?![a-z])|!=", r"\\neq "),
-        (r"\\lt(?![a-z])", "<"),
-        (r"\\gt(?![a-z])", ">"),
-        (r"\\varnothing(?![a-z])|\\\{\s*\\\}", r"\\emptyset "),
-        (r"\\lbrace(?![a-z])", r"\\{"),
-        (r"\\rbrace(?![a-z])", r"\\}"),
-        (r"\\[lr]?vert(?![a-z])", "|"),
-        (r"\\(?:[lc]?dots)(?![a-z])", "..."),
-        (r"\\log_\{?e\}?", r"\\ln "),
-        (r"\\begin\{[bB]matrix\}", r"\\begin{pmatrix}"),
-        (r"\\end\{[bB]matrix\}", r"\\end{pmatrix}"),
-        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
-        (r"(?<![\\A-Za-z])(?:inf|infinity)(?![A-Za-z])", r"\\infty "),
-        (r"^all real(?: number)?s$", r"\\mathbb{R}"),
-        (r"(?<=[\])]) ?U ?(?=[\[(])", r" \\cup "),
-        (r"\^\{\(([^()]*)\)\}", r"^{\1}"),
-    )
-)
-_TEXT = re.compile(r"(?<=[\d})!.%])(\s*)\\(" + _WRAPPERS + r")\s*\{([^{}]*)\}")
-_PLAIN_TEXT = re.compile(r"\\" + _WRAPPERS + r"\s*\{([^{}]*)\}")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
-_LEAD_IN = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=)\s*:?", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _JOINERS = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![a-z])")
+_UNIT = re.compile(r"\\unit\{([^{}]*)\}")
 _SHORT_SCRIPT = re.compile(r"([_^])\{(\w)\}(?!\w)")
 _SPACES = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])|(?<=\d)\s+(?=\d)|\s+")
 
@@ -95,11 +45,19 @@ def clean(text: str) -> str:
     >>> clean(r"$\dfrac12\text{ cm}$.")
     '\\frac{1}{2} \\unit{cm}'
     """
-    if text.isascii() and text.isalnum():
+    if text.isascii() and ((text.isdigit() and len(text) <= MAX_CHARS) or (len(text) == 1 and text.isalpha())):
         return text
-    if len(text) > MAX_CHARS and len(text := text.strip(" {}()$\n")) > MAX_CHARS:
+    if len(text) > MAX_CHARS and len(text := _shortened(text)) > MAX_CHARS:
         return text
     return _clean(text)
+
+
+def _shortened(text: str) -> str:
+    """An overlong answer without its outer brackets, its leading zeros, and decimals that say nothing more."""
+    text = re.sub(r"\\(?:left|right)(?=[()])", "", text).strip(" {}()$\n")
+    text = text.rstrip("0") if re.fullmatch(r"[+-]?\d*\.\d+", text) else text
+    text = re.sub(r"^([+-]?\d{0,20}\.(?!0{100}|9{100})\d{100})\d+$", r"\1", text)
+    return re.sub(r"^([+-]?)0+(?=\d)", r"\1", text)
 
 
 @lru_cache(maxsize=4096)
@@ -108,38 +66,54 @@ def _clean(text: str) -> str:
     if "\\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
     text = _strip_ends(text)
-    for pattern, replacement in _REWRITES:
+    for pattern, replacement in REWRITES:
         text = pattern.sub(replacement, text)
-    text = _LEAD_IN.sub("", _PLAIN_TEXT.sub(r" \1 ", _TEXT.sub(_marked_unit, text)))
-    return _strip_ends(re.sub(r"\s+", " ", text))
+    text = UNIT_RATIO.sub(r" \\text{\1/\2\3}", text)
+    text = UNIT_PRODUCT.sub(lambda m: rf"\text{{{m[1]}{m[2] or ''}{m[3] if m[3] == '/' else '*'}{m[4]}}}", text)
+    text = PLAIN_TEXT.sub(r" \1 ", PLAIN_TEXT.sub(r" \1 ", TEXT.sub(_marked_unit, text)))
+    text = _strip_ends(re.sub(r"\s+", " ", text))
+    for pattern, replacement in PROSE:
+        text = pattern.sub(replacement, text)
+    return _strip_ends(text)
 
 
 def _ascii(text: str) -> str:
     """Unicode mathematics in LaTeX; what has no such spelling stays as it is (a Cyrillic A is no A)."""
-    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^{" + m[0].translate(_SUPERSCRIPTS) + "}", text)
-    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m[0].translate(_SUBSCRIPTS) + "}", text)
+    text = re.sub(r"(?<=\d)\s?([ckm]?m|ft|in|yd|mi)([²³])", r" \\unit{\1}\2", text)
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m[0].translate(SUBSCRIPTS) + "}", text)
     for _ in range(2):  # a compatibility form may decompose into a symbol of the table
-        text = "".join(_SYMBOLS.get(char, char) for char in text)
+        text = "".join(SYMBOLS.get(char, char) for char in text)
         text = unicodedata.normalize("NFKC", text)
     return "".join(str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in text)
 
 
 def _marked_unit(match: re.Match[str]) -> str:
     """Text right after a number is a unit, except a joiner or the constants e and i in upright type."""
-    content = match[3].strip()
-    if _JOINERS.search(content) or re.search(r"\d", content) or (match[2].startswith("math") and len(content) == 1):
+    content = match[3].strip(" .,;:")
+    bare = re.sub(r"\^(?:\{-?\d\}|\d)", "", content)
+    if (
+        content == "to"
+        or _JOINERS.search(content)
+        or re.search(r"\d", bare)
+        or (match[2].startswith("math") and len(content) == 1)
+    ):
         return f" {content} "
-    return f" \\unit{{{content}}}" if content else ""
+    power = re.search(r"\^(?:\{(\d)\}|(\d))$", content)
+    base = content[: power.start()] if power else content
+    return f" \\unit{{{base}}}{power[0] if power else ''}" if content else ""
 
 
 def _strip_ends(text: str) -> str:
     """Without boxes, groups and markup around the whole, and without punctuation at its ends."""
-    for _ in range(MAX_PARTS):
+    for _ in range(MAX_WRAPS):
         before = text
         text = text.strip().strip("`").lstrip("~=:").rstrip(".,;:~ ").strip()
         text = text.removesuffix("\\") if not text.endswith("\\\\") else text[:-2]
         if text.startswith("**") and text.endswith("**"):
             text = text[2:-2]
+        if text.startswith("*") and text.endswith("*"):
+            text = text[1:-1]
         if text.startswith("$") and text.endswith("$"):
             text = text.strip("$")
         box = _BOX.match(text)
@@ -186,7 +160,7 @@ def compact(text: str) -> str:
     """
     if " " in text:
         text = _SPACES.sub(lambda m: m[1] + " " if m[1] else (" " if _between_digits(text, m) else ""), text)
-    return _SHORT_SCRIPT.sub(r"\1\2", text.replace("\\unit", "")) if "{" in text else text
+    return _SHORT_SCRIPT.sub(r"\1\2", _UNIT.sub(r"\1", text)) if "{" in text else text
 
 
 def _between_digits(text: str, match: re.Match[str]) -> bool:
@@ -228,7 +202,7 @@ def _items(text: str) -> tuple[str, ...]:
 
 
 def _is_grouped_number(text: str) -> bool:
-    return bool(re.fullmatch(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?%?(?:\s*\\unit.*|\s+[A-Za-z ]+)?", text.strip()))
+    return bool(re.fullmatch(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?%?(?:\s*\\unit.*|\s+[A-Za-z ]+)?", text.strip()))
 
 
 def split_top(text: str, separators: str) -> tuple[str, ...]:
@@ -264,12 +238,24 @@ _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}")
 
 
 def matrix_rows(text: str) -> tuple[tuple[str, ...], ...] | None:
-    r"""The entries of a matrix, row by row, or None where the cleaned answer is none or holds another inside."""
+    r"""The entries of a matrix, row by row, or None where the cleaned answer is none or holds another inside.
+
+    A list of rows in brackets is one too: `[[1,2],[3,4]]`.
+    """
     match = _MATRIX.fullmatch(text.strip())
-    if match is None or r"\begin" in match[1]:
+    if match is None:
+        return _listed_rows(text.strip())
+    if r"\begin" in match[1]:
         return None
     rows = [row for row in match[1].split(r"\\") if row.strip()]
     return tuple(tuple(entry.strip() for entry in row.split("&")) for row in rows)
+
+
+def _listed_rows(text: str) -> tuple[tuple[str, ...], ...] | None:
+    if not (text.startswith("[[") and text.endswith("]]")):
+        return None
+    rows = [parts(row) for row in _split(text[1:-1], ",")]
+    return tuple(row.items for row in rows) if all(row.left == "[" and row.right == "]" for row in rows) else None
 
 
 # --- what must not be computed ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What there is to choose from: `laconic list recipes|rewards|algorithms|selections|problems`.
+"""What there is to choose from: `laconic list recipes|rewards|algorithms|selections|problems|benchmarks|prompts`.
 
 Every list is read off the table that holds the things themselves; nothing is written down twice.
 """
@@ -14,7 +14,9 @@ RECIPES = Path(__file__).parent / "recipes"
 
 def recipe_paths() -> dict[str, Path]:
     """The recipes that come with the package, by name."""
-    return {path.stem: path for path in sorted(RECIPES.glob("*.toml"))}
+    return {
+        str(path.relative_to(RECIPES).with_suffix("")): path for path in sorted(RECIPES.rglob("*.toml"))
+    }
 
 
 def _recipes() -> dict[str, str]:
@@ -53,7 +55,27 @@ def _problems() -> dict[str, str]:
         "hf:NAME[:CONFIG]:SPLIT": "a Hugging Face dataset (extra: data)",
         "gym:TASK?arg=value": "a reasoning-gym task (extra: gym)",
         "tiny:FAMILY?arg=value": f"the embedded reasoner's problems: {', '.join(FAMILIES)}, mix",
+        "BENCHMARK[?count=N]": "a public benchmark by name: laconic list benchmarks",
     }
+
+
+def _benchmarks() -> dict[str, str]:
+    from laconic.problems.benchmarks import BENCHMARKS
+
+    return {
+        name: f"{row.title} ({row.num_problems} problems; usually {row.samples} samples, cap {row.max_tokens})"
+        for name, row in BENCHMARKS.items()
+    }
+
+
+def _prompts() -> dict[str, str]:
+    from laconic.prompts import INSTRUCTIONS
+
+    plain = {
+        name: wording.text or "the question alone" for name, wording in INSTRUCTIONS.items() if wording.text is not None
+    }
+    numbered = {name: wording.with_number for name, wording in INSTRUCTIONS.items() if wording.with_number is not None}
+    return plain | {f"{name}:N": text.replace("{n}", "N") for name, text in numbered.items()}
 
 
 def _first_line(documented: Any) -> str:
@@ -66,4 +88,6 @@ CATALOGUE: dict[str, Callable[[], dict[str, str]]] = {
     "algorithms": _algorithms,
     "selections": _selections,
     "problems": _problems,
+    "benchmarks": _benchmarks,
+    "prompts": _prompts,
 }

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from laconic.catalogue import recipe_paths
-from laconic.compare import print_comparison
+from laconic.compare import comparison_lines, print_comparison
 from laconic.config import load_recipe
 from laconic.files import read_jsonl
 from laconic.measure import measure_run
@@ -42,8 +42,8 @@ def run_demo(out: Path, seed: int) -> Path:
     for tag, comparison in comparisons.items():
         console.print(f"\n[bold]{'greedy' if tag == 'greedy' else 'sampled at T=1'}[/bold]")
         console.print(print_comparison(comparison))
-        for candidate in comparison["candidates"]:
-            console.print(f"{candidate['name']}: {candidate['verdict']}", markup=False)
+        for line in comparison_lines(comparison):
+            console.print(line, markup=False, soft_wrap=True)
     console.print(f"\nthe shorter model: {model}\nthe page:          {page}", markup=False, soft_wrap=True)
     return page
 

@@ -1,188 +1,111 @@
 """Doctor: what can be checked before the first GPU hour.
 
-1. The recipe is checked as a dry run checks it, its problems and its model's shape are read.
-2. Every row of `CHECKS` looks at that and yields findings: how bad, what, where, and what would mend it.
-3. An error among them means that the run cannot succeed as written.
-
-Memory: a phase whose predicted peak exceeds the device is an error; one that comes within the prediction's own error is a
-warning. The remedies are predicted too, so that each comes with the peak it would leave.
+1. What the recipe needs is read (`examination.py`): its model's files without the weights, its problems, a probe if one is given.
+2. Every row of `CHECKS` looks at that and yields findings: how bad, what, where, and what would mend it. The checks stand in
+   modules by what they look at.
+3. What could not be read is a finding too, which names the checks that were not made for it.
+4. An error among the findings means that the run would be wasted as written.
 """
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-import torch
 from rich.console import Console
 
-from laconic.batching import token_budget
-from laconic.config import LoraConfig, PhaseConfig, Recipe, dump, parse_recipe
-from laconic.errors import RecipeError
-from laconic.memory import GIB
-from laconic.models import pick_device
-from laconic.needs import (
-    CUDA_CONTEXT_BYTES,
-    Needs,
-    Shape,
-    Sources,
-    find_shape,
-    memory_table,
-    outside_bytes,
-    predict_needs,
-    read_sources,
-    resident_bytes,
+from laconic.checks_memory import check_memory
+from laconic.checks_model import check_end_tokens, check_layers, check_vocabulary, check_weights
+from laconic.checks_probe import check_pressure, check_probe, check_selection, check_truncation, check_uniform_groups
+from laconic.checks_problems import check_choices, check_gold_form, check_golds, check_leaks, check_questions
+from laconic.checks_prompts import (
+    check_answer_form,
+    check_beginning,
+    check_context,
+    check_instruction,
+    check_system,
+    check_template,
+    check_turn,
+    check_unknown_tokens,
 )
-from laconic.train import check_recipe
+from laconic.checks_recipe import check_disk, check_epochs, check_extras, check_margin, check_threads
+from laconic.config import Recipe
+from laconic.examination import Examined, examine
+from laconic.findings import LEVELS, Check, Finding
+from laconic.needs import memory_table
+from laconic.readings import SETS, Missing
 
-TOLERANCE = 0.15  # predictions are held to this share of the measured peak: docs/memory.md
-NUM_REMEDIES = 3
-SMALLER = 4  # by how much a remedy divides micro-batches and the sampler's batch
+PROBLEMS = tuple(f"problems.{name}" for name in SETS)
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found: how bad it is, what, in which field, and what would mend it."""
-
-    level: Literal["fine", "warning", "error"]
-    what: str
-    where: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """A recipe with what was read for it. `room` is what its device has to give, in bytes; None where it does not say."""
-
-    recipe: Recipe
-    shape: Shape
-    sources: Sources
-    process_bytes: int
-    room: int | None
-
-    def needs(self, recipe: Recipe) -> list[Needs]:
-        """The memory of `recipe`'s phases: this one, or one that was changed."""
-        return predict_needs(recipe, self.shape, self.sources, self.process_bytes)
-
-
-def examine(recipe: Recipe) -> Examined:
-    """Read what the checks look at. Raises an `InputError` where the recipe, a problem file or the model is wrong."""
-    check_recipe(recipe)
-    sources, shape = read_sources(recipe), find_shape(recipe)
-    return Examined(recipe, shape, sources, outside_bytes(recipe), device_room(pick_device(recipe.policy.device)))
-
-
-def device_room(device: torch.device) -> int | None:
-    """Bytes that a fresh process could take on `device`: what is free, and what this process holds of it."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + CUDA_CONTEXT_BYTES
-    if device.type != "cpu":
-        return None
-    return _free_memory() + resident_bytes()
+CHECKS: tuple[Check, ...] = (
+    Check("optional packages", check_extras),
+    Check("layers", check_layers, ("model",)),
+    Check("weights", check_weights, ("model",)),
+    Check("vocabulary", check_vocabulary, ("model", "tokenizer")),
+    Check("end tokens", check_end_tokens, ("model", "tokenizer")),
+    Check("chat template", check_template, ("prompts",)),
+    Check("system prompt", check_system, ("prompts",)),
+    Check("beginning of the prompt", check_beginning, ("prompts",)),
+    Check("end of the prompt", check_turn, ("prompts",)),
+    Check("instruction", check_instruction, ("prompts",)),
+    Check("unknown tokens", check_unknown_tokens, ("prompts",)),
+    Check("answer form", check_answer_form, ("prompts",)),
+    Check("context", check_context, ("model", "prompts")),
+    Check("questions", check_questions, partly=PROBLEMS),
+    Check("gold answers", check_golds, partly=PROBLEMS),
+    Check("form of the gold answers", check_gold_form, partly=PROBLEMS),
+    Check("choices", check_choices, partly=PROBLEMS),
+    Check("leakage", check_leaks, partly=PROBLEMS),
+    Check("how the probe was made", check_probe, ("probe",)),
+    Check("selection", check_selection, ("problems.train",), ("probe",)),
+    Check("caps against lengths", check_truncation, ("probe",)),
+    Check("uniform groups", check_uniform_groups, ("probe",)),
+    Check("pressure on length", check_pressure, partly=("probe",)),
+    Check("epochs", check_epochs, ("problems.train",)),
+    Check("margin", check_margin, ("problems.report",)),
+    Check("threads", check_threads),
+    Check("disk", check_disk, ("shape",)),
+    Check("memory", check_memory, ("shape",)),
+)
+"""In this order: what is installed, the model, its prompts, the problems, what training would make of them, the machine."""
 
 
-def _free_memory() -> int:
-    """Memory that can be had without swapping; where the system does not say, all there is."""
-    table = Path("/proc/meminfo")
-    if table.exists():
-        lines = table.read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-# --- checks ----------------------------------------------------------------------------------------------------------
-
-
-def check_memory(examined: Examined) -> Iterator[Finding]:
-    """Does every phase's peak fit the device?"""
-    for phase, need in zip(examined.recipe.phases, examined.needs(examined.recipe), strict=True):
-        where, moment = f"phases.{phase.name}", need.peak
-        needed = f"needs {_gib(moment.total)} ({moment.name})"
-        if examined.room is None:
-            yield Finding("warning", f"{needed}; the device does not say what it has", where)
-            continue
-        needed = f"{needed}, the device has {_gib(examined.room)}"
-        if moment.total > examined.room:
-            yield Finding("error", needed, where, _remedies(examined, phase))
-        elif moment.total * (1 + TOLERANCE) > examined.room:
-            yield Finding("warning", f"{needed}: close", where, _remedies(examined, phase))
-        else:
-            yield Finding("fine", needed, where)
-
-
-CHECKS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (check_memory,)
-
-
-def _remedies(examined: Examined, phase: PhaseConfig) -> str:
-    """Changes that lower the phase's peak, each with the peak it would leave, the smallest first."""
-    index = examined.recipe.phases.index(phase)
-    before = examined.needs(examined.recipe)[index].peak.total
-    after: dict[str, int] = {}
-    for change, changed in _changed_recipes(examined.recipe, index):
-        total = examined.needs(changed)[index].peak.total
-        if total < before:
-            after[change] = total
-    ranked = sorted(after, key=lambda change: after[change])[:NUM_REMEDIES]
-    return "try " + ", or ".join(f"{c} ({_gib(after[c])})" for c in ranked) if ranked else "needs a larger device"
-
-
-def _changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe]]:
-    """Changes that may save memory, written as overrides, with the recipe that has them; those it cannot have are left out."""
-    for changes in _candidates(recipe.phases[index], pick_device(recipe.policy.device)):
-        tree = dump(recipe)
-        for key, value in changes.items():
-            _put(tree["policy"] if key.startswith("policy.") else tree["phases"][index], key.split(".")[-2:], value)
-        overrides = " ".join(f"{key}={str(value).lower()}" for key, value in changes.items())
-        try:
-            changed = parse_recipe(tree, overrides)
-            check_recipe(changed)
-        except RecipeError:
-            continue
-        yield overrides, changed
-
-
-def _candidates(phase: PhaseConfig, device: torch.device) -> Iterator[dict[str, Any]]:
-    """Sets of changes by dotted key: each alone, and the cheapest of everything."""
-    here = f"phases.{phase.name}"
-    checkpointing = {"policy.gradient_checkpointing": True}
-    budget = token_budget(phase.optimizer, device)
-    tokens = {f"{here}.optimizer.micro_batch_tokens": max(1, budget // SMALLER)}
-    rows = {f"{here}.sampler.batch_size": max(1, phase.sampler.batch_size // SMALLER)}
-    no_critic = {f"{here}.algorithm.critic": "zero"}
-    lora = {"policy.lora.rank": LoraConfig().rank}
-    yield from (checkpointing, tokens, rows, no_critic)
-    yield lora | {f"{here}.algorithm.critic": "lora"}
-    yield lora | no_critic
-    yield lora | no_critic | checkpointing | tokens | rows
-
-
-def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set `path` in a raw tree; the table it is in is made where there is none."""
-    table, name = path
-    if table == "policy":
-        tree[name] = value
-    else:
-        tree[table] = (tree[table] or {}) | {name: value}
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB"
-
-
-# --- the program -----------------------------------------------------------------------------------------------------
-
-
-def run_doctor(recipe: Recipe, console: Console) -> Sequence[Finding]:
-    """Examine the recipe and print the memory it needs and every finding; returns the findings."""
-    examined = examine(recipe)
+def run_doctor(recipe: Recipe, console: Console, probe: Path | None = None) -> Sequence[Finding]:
+    """Examine the recipe and print the memory it needs and every finding, the worst last; returns the findings."""
+    examined = examine(recipe, probe)
+    findings = sorted(find(examined), key=lambda finding: LEVELS.index(finding.level))
     console.print(f"recipe {recipe.name}: model {recipe.model}", markup=False, highlight=False)
-    console.print(memory_table(examined.needs(recipe)))
-    findings = [finding for check in CHECKS for finding in check(examined)]
+    if examined.shape is not None:
+        console.print(memory_table(examined.needs(recipe)))
     for finding in findings:
-        console.print(f"{finding.level}: {finding}", markup=False, highlight=False, soft_wrap=True)
+        _print(f"{finding.level}: {finding.where}: {finding.what}", console)
+        if finding.remedy:
+            _print(f"  -> {finding.remedy}", console)
+    _print(_summary(findings), console)
     return findings
+
+
+def find(examined: Examined) -> Iterator[Finding]:
+    """What every check says, in the order of the table; then what could not be looked at."""
+    for check in CHECKS:
+        if not any(need in examined.missing for need in check.needs):
+            yield from check.look(examined)
+    yield from _unmade(examined.missing)
+
+
+def _unmade(missing: Mapping[str, Missing]) -> Iterator[Finding]:
+    """One finding for each reason, with the checks that were not made, or only in part, because of it."""
+    for reason in dict.fromkeys(missing.values()):
+        names = {name for name, part in missing.items() if part == reason}
+        unmade = [check.title for check in CHECKS if names & set(check.needs)]
+        partly = [check.title for check in CHECKS if names & set(check.partly)]
+        lists = (("not checked", unmade), ("checked in part only", partly))
+        what = "; ".join([reason.why, *(f"{how}: {', '.join(titles)}" for how, titles in lists if titles)])
+        yield Finding(reason.level, what, reason.where, reason.remedy)
+
+
+def _print(line: str, console: Console) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    counts = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
+    return ", ".join(f"{count} {level}" for level, count in counts.items())

@@ -3,8 +3,11 @@ r"""The final answer in the text of a response.
 1. What follows the last `</think>` counts; a response that never closes its thinking is read whole.
 2. The last closed box is the answer. Boxes joined by "and", "or" or a comma are one list; an empty box is no answer.
 3. Without a box, what follows the last answer marker ("answer is", `Answer:`, `####`, `<answer>`) in its sentence.
+4. Without either, what the last line sets off as its result (the table `_STATEMENTS`): the line itself where it is nothing
+   but an answer, a bracketed or bold end, the last mathematics, the number that a conclusion ends in or holds alone.
 
-What is left out: guessing. A number that merely stands at the end is no answer, and neither is a box that was cut off.
+What is left out: guessing. A number that merely stands at the end is no answer, neither is a box that was cut off, and an
+open `<think>` states nothing.
 """
 
 import re
@@ -12,17 +15,19 @@ import re
 from laconic.answers import MAX_PARTS, clean
 
 MAX_TAIL_CHARS = 4000
+MAX_STATEMENT_CHARS = 1000
+MAX_SIGN_OFF_CHARS = 200
 _END_THINK = "</think>"
 _BOX_TOKENS = re.compile(
     r"\\+(?:boxed|fbox)\s*\{|\\+(?:boxed|fbox)\s+([A-Za-z0-9.+-]+)|\\(?!boxed|fbox).|[{}]", re.DOTALL
 )
 _CONNECTOR = re.compile(
-    r"(?:[\s$,;]|\\[()\[\],; ]|\\q?quad|\\text\s*\{\s*(?:,?\s*and|,?\s*or)\s*\}|\band\b|\bor\b"
+    r"(?:[\s$,;]|\\[()\[\],; ]|\\q?quad|\\text\s*\{[^{}]{0,20}\b(?:and|or)\s*\}|\band\b|\bor\b"
     r"|(?<![\w\\])[A-Za-z](?:_\{?\w+\}?)?\s*=)*"
 )
 _JOINER = re.compile(r"[,;]|\band\b|\bor\b")
 _MARKER = re.compile(
-    r"<answer>|####\s*:?|answers?\**\s*(?:is|are|=|:)\**\s*:?|answer\s*(?=\\[\[(]|\$)|final\s+answer\**\s*\n"
+    r"<answer>|####\s*:?|answers?\**\s*(?:is|are|=|:)\**\s*:?|answer\s*(?=\\\[|\$\$|(?:\\\(|\$)(?!\s*\n))|final\s+answer\**\s*\n"
     r"|\bcorrect\s+(?:option|choice)\s+is",
     re.IGNORECASE,
 )
@@ -69,13 +74,15 @@ def _before(boxes: list[tuple[int, int, str]], start: int) -> list[tuple[int, in
 def extract_answer(text: str) -> str | None:
     """The final answer in a response: the last box after the thinking, else what follows the last answer marker.
 
-    Boxes that only "and", "or" or a comma joins are one list. An empty last box, an unclosed box after the marker, and
-    a response with neither box nor marker give None.
+    Without a marker it is what the last line sets off. Boxes that only "and", "or" or a comma joins are one list. An empty
+    last box, an unclosed box after the marker, and a response that sets nothing off give None.
     """
     cut = text.rfind(_END_THINK)
     tail = text[cut + len(_END_THINK) :] if cut >= 0 else text
     boxes = _boxes(tail)
-    return _joined(tail, boxes) if boxes else _marked(tail)
+    if boxes:
+        return _joined(tail, boxes)
+    return _marked(tail) if _MARKER.search(tail) else _stated(tail)
 
 
 def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str | None:
@@ -101,7 +108,58 @@ def _marked(text: str) -> str | None:
     else:
         end = _SENTENCE_END.search(_without_math(tail))
         answer = _after_lead_in(_BECAUSE.sub("", tail[: end.start()] if end else tail))
+        sole = _SOLE_NUMBER.fullmatch(answer)
+        answer = sole[1] if sole else answer
     return answer.strip(" \t\n*_") if clean(answer) and _is_balanced(answer) else None
+
+
+# --- statements ------------------------------------------------------------------------------------------------------
+
+_NO_STATEMENT = re.compile(r"boxed|fbox|framebox|<think>|<answer|####")
+_SIGN_OFF = re.compile(r"(?:\s*<\|[^|<>]{1,40}\|>\w*|\s*I hope it is correct\.?)+\s*$", re.IGNORECASE)
+_NUMBER = r"(?:[-+−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
+_UNIT_AFTER = r"(?:\s?[€£$°%]|\s?[a-z]{1,3}[²³]?|\s(?:degrees|dollars|units))?"
+_MATHS = r"\$\$.+?\$\$|\\\[.+?\\\]|\$[^$\n]+\$|\\\([^\n]+?\\\)"
+_END = r"[.\s]*$"
+_SOLE_NUMBER = re.compile(rf"[A-Z][a-z]+(?:\s+[A-Za-z]+){{2,}}\s+({_NUMBER}) [^\d$\\]*")  # Jane grew 3 roses
+
+# In order: what a last line looks like; its first group is the answer.
+_STATEMENTS: tuple[re.Pattern[str], ...] = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rf"^({_NUMBER}{_UNIT_AFTER}|[A-J])(?:[.)]?\s+[Bb]ecause\s.*)?{_END}",  # 42 because geometry proves it
+        r"^(\$[^$]+\$[^$]*\$.*)$",  # $f(x)=x^a$ for some $a>0$
+        rf"^(?:(?!\\\[).)*(?<!\\)\[([^\[\],]{{1,200}})\]{_END}",  # The angle is [90].
+        rf"\*\*([^*\n]{{1,200}})\*\*{_END}",  # 64 + 67 = **131**
+        r"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+\(?([A-J])\)?\s+is\s+(?:the\s+)?(?:correct|right|best)\b",
+        rf"^.*({_MATHS})[^$\d\\]*$",  # Therefore $x > 5$ is the solution.
+        rf"\b(?:is|are|equals|by)\s+({_NUMBER}{_UNIT_AFTER}){_END}",  # The perimeter is 7.
+        rf"^(?:[Tt]herefore|[Ss]o|[Tt]hus|[Hh]ence|[Ff]inally)\b[^\d$]*?({_NUMBER})(?![\d(^*+/=])[^\d$=+*/]*$",  # So we get 42.
+    )
+)
+
+
+def _stated(text: str) -> str | None:
+    """What the last line sets off as its result, or None."""
+    if _NO_STATEMENT.search(text):
+        return None
+    text = text[-MAX_TAIL_CHARS:].strip()
+    text = (text[:-MAX_SIGN_OFF_CHARS] + _SIGN_OFF.sub("", text[-MAX_SIGN_OFF_CHARS:])).strip()
+    line = text if text.endswith(("$$", r"\]")) else text.rpartition("\n")[2].strip()
+    last = _last_sentence(line)
+    for pattern in _STATEMENTS:
+        match = pattern.search(last)
+        if match and clean(match[1]) and _is_balanced(match[1]):
+            return match[1].strip()
+    return None
+
+
+def _last_sentence(line: str) -> str:
+    """The last sentence of a line that has several; dots in mathematics end none."""
+    hidden = _without_math(line)
+    starts = [match.end() for match in re.finditer(r"(?<!^[A-J])\.\s+(?=[A-Z])", hidden)]
+    starts += [match.start() for match in re.finditer(r"\b(?:Therefore|Thus|Hence),?\s", hidden)]
+    return line[max(starts, default=0) :][-MAX_STATEMENT_CHARS:]
 
 
 def _without_math(text: str) -> str:

@@ -10,7 +10,7 @@ refused on writing: a statistic that does not exist is written as null by whoeve
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ def write_json_atomically(path: Path, value: Any) -> None:
     Raises `ValueError` where `value` holds `nan` or an infinity.
     """
     write_text_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def to_jsonl(records: Iterable[Mapping[str, Any]]) -> str:
+    """Records as JSON lines."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def append_jsonl(path: Path, *records: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 1. Each model is evaluated at each of the recipe's temperatures, with the cap of its phases: `eval/<model>-<tag>/`.
 2. Each temperature has one comparison, paired over problems: `comparison-<tag>.json`.
 
-What was evaluated already is kept, so an interrupted measurement goes on where it stopped.
+An evaluation that is there is kept, one that was interrupted goes on where it stopped.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 from laconic.compare import compare_evaluations
 from laconic.config import SamplerConfig
-from laconic.evaluate import evaluate, num_samples
+from laconic.evaluate import Evaluation, evaluate
 from laconic.files import write_json_atomically
 from laconic.grader import Grader
 from laconic.models import load_model
@@ -20,12 +20,13 @@ from laconic.phases import PhaseRecord
 from laconic.rng import seed_of
 from laconic.rollouts import Solver
 from laconic.samplers.local import LocalSampler
+from laconic.tags import temperature_tag
 
 
 def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
     """Base and every phase's result on the reported set, at each temperature; comparison-<tag>.json for each.
 
-    What was evaluated already is kept. Returns the comparisons by tag; empty without a reported set.
+    Returns the comparisons by tag; empty without a reported set.
     """
     recipe, path = run.recipe, run.directory.path
     if not run.sets.report:
@@ -34,7 +35,7 @@ def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
         f"phase-{i}": str(run.directory.checkpoint_path(record.result_step)) if record.result_step else recipe.model
         for i, record in enumerate(finished, start=1)
     }
-    cap = max(phase.sampler.max_tokens for phase in recipe.phases)
+    cap = recipe.report.max_tokens or max(phase.sampler.max_tokens for phase in recipe.phases)
     with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
         for label, model in models.items():
             _evaluate_model(run, grader, label, model, cap)
@@ -57,24 +58,6 @@ def _evaluate_model(run: Run, grader: Grader, label: str, model: str, cap: int) 
     batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
     for temperature, folder in folders.items():
         decoding = SamplerConfig(temperature=temperature, max_tokens=cap, batch_size=batch_size)
-        count = len(run.sets.report) * num_samples(recipe.report.samples, decoding)
-        with run.reporter.bar(f"{label} at T={temperature:g}", count) as progress:
-            evaluate(
-                solver,
-                run.sets.report,
-                recipe.report.samples,
-                decoding,
-                folder,
-                benchmark="report",
-                seed=seed_of(recipe.seed, "report"),
-                on_progress=progress,
-            )
-
-
-def temperature_tag(temperature: float) -> str:
-    """How a folder names a temperature: "greedy", "t1", "t0.6".
-
-    >>> temperature_tag(0.6)
-    't0.6'
-    """
-    return "greedy" if temperature == 0 else f"t{temperature:g}"
+        asked = Evaluation("report", run.sets.report, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
+        with run.reporter.bar(f"{label} at T={temperature:g}", asked.num_responses) as progress:
+            evaluate(solver, asked, folder, on_progress=progress)

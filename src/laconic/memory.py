@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import torch
 
-from laconic.algorithms import critic_kind
+from laconic.algorithms import critic_kind, needs_reference
 from laconic.batching import token_budget
 from laconic.config import PhaseConfig, PolicyConfig, ShapeConfig
 from laconic.models import LOGITS_PER_CHUNK
@@ -163,7 +163,7 @@ class _Roles:
 
 def _roles(shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig) -> _Roles:
     """With LoRA the base is held once, in the compute dtype, and every role on it is an adapter in float32."""
-    weights, critic, has_reference = count_weights(shape, policy), critic_kind(phase), phase.algorithm.kl_coef > 0
+    weights, critic, has_reference = count_weights(shape, policy), critic_kind(phase), needs_reference(phase)
     adapters = F32 * weights.adapters
     held = BF16 if policy.lora and computes_in_bfloat16(shape, policy) else F32
     separate = weights.body * held + adapters

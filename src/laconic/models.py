@@ -11,6 +11,7 @@ Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens, `N` co
 """
 
 import contextlib
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -41,6 +44,8 @@ TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny" / "checkpoint"
 LOGITS_PER_CHUNK = 2**25  # float32 logits held at once while scoring: 128 MiB
 HEAD_TOLERANCE = 1e-3
+HUB_SECONDS = 5.0
+FINGERPRINT_VALUES = 64  # of each weight
 TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
 
 
@@ -74,6 +79,15 @@ class CausalLM:
     def pad_id(self) -> int:
         """The padding token, or any token: padding is never read."""
         return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stop_ids, default=0)
+
+    @torch.no_grad()
+    def fingerprint(self) -> str:
+        """A hash over a few values of every weight: tells apart two models that go by one name."""
+        digest = hashlib.blake2b(digest_size=8)
+        for weight in self.model.parameters():
+            flat = weight.reshape(-1)
+            digest.update(flat[:: max(1, len(flat) // FINGERPRINT_VALUES)].float().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a response, without special tokens."""
@@ -142,7 +156,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     Raises `ModelError` with one line where it cannot be loaded.
     """
     source = resolve_model(name)
-    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code} | _hub_options(source)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
@@ -171,6 +185,26 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     if check:
         causal_lm.check_head()
     return causal_lm
+
+
+def _hub_options(source: str) -> dict[str, Any]:
+    """One quick look at the hub before its library asks again and again: where it cannot be reached, only its cache is read.
+
+    Raises `ModelError` where the hub knows no such model.
+    """
+    if Path(source).exists():
+        return {}
+    try:
+        HfApi().model_info(source, timeout=HUB_SECONDS)
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ModelError(
+            f"{source}: neither a local folder nor a model that the hub shows; is it spelled right?"
+        ) from None
+    except HfHubHTTPError:
+        return {}  # the hub answers: loading will say what is wrong
+    except Exception:  # no network, in the words of whichever library sends the request
+        return {"local_files_only": True}
+    return {}
 
 
 def _as_written(tokenizer: Any, source: str) -> Any:

@@ -27,7 +27,8 @@ from laconic.prompts import render, resolve_instruction
 from laconic.types import Problem
 
 REMOTE = ("hf:",)
-ASSUMED_PROMPT_TOKENS = 512  # where problems or tokenizer are out of reach
+ASSUMED_PROMPT_TOKENS = 512
+ASSUMED_PROMPT = (ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand")
 LONGEST_TRIED = 16  # questions whose tokens are counted: the longest by characters
 CUDA_CONTEXT_BYTES = GIB // 2
 STORED_BYTES = 4  # of a weight, where a config does not state its dtype
@@ -94,9 +95,14 @@ def read_sources(recipe: Recipe) -> dict[str, list[Problem] | None]:
     }
 
 
-def predict_needs(recipe: Recipe, shape: Shape, sources: Sources, process_bytes: int) -> list[Needs]:
-    """Each phase's memory on the recipe's device, which holds `process_bytes` before the model comes."""
-    prompt_tokens, whence = longest_prompt(recipe, sources)
+def predict_needs(
+    recipe: Recipe, shape: Shape, sources: Sources, process_bytes: int, longest: tuple[int, str] | None = None
+) -> list[Needs]:
+    """Each phase's memory on the recipe's device, which holds `process_bytes` before the model comes.
+
+    `longest` is the longest prompt in tokens and where that is from; without it, it is counted here.
+    """
+    prompt_tokens, whence = longest or longest_prompt(recipe, sources)
     millions = count_weights(shape.config, recipe.policy).total / 1e6
     basis = f"{millions:,.1f}M weights from {shape.origin}, prompts of up to {prompt_tokens} tokens ({whence})"
     return [
@@ -146,18 +152,19 @@ def resident_bytes() -> int:
 
 
 def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
-    """Tokens of the longest prompt, and whether they were counted or assumed."""
+    """Tokens of the longest prompt, and whether they were counted or assumed. Raises `ModelError` where it cannot be rendered."""
     from transformers import AutoTokenizer
 
     problems = [problem for found in sources.values() for problem in found or ()]
     folder = Path(resolve_model(recipe.model))
     if not problems or not (folder / "tokenizer.json").exists():
-        return ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand"
+        return ASSUMED_PROMPT
     tokenizer, instruction = AutoTokenizer.from_pretrained(folder), resolve_instruction(recipe.prompt.instruction)
     longest = sorted(problems, key=lambda problem: -len(problem.question))[:LONGEST_TRIED]
-    lengths = [
-        len(render(tokenizer, problem, instruction=instruction, system=recipe.prompt.system)) for problem in longest
-    ]
+    try:
+        lengths = [len(render(tokenizer, p, instruction=instruction, system=recipe.prompt.system)) for p in longest]
+    except Exception as error:  # a chat template may raise whatever its author wrote
+        raise ModelError(f"{recipe.model}: prompts cannot be rendered: {error}; laconic doctor says more") from None
     return max(lengths), "counted"
 
 

@@ -1,42 +1,95 @@
-"""A run as one self-contained HTML page, built from the run's files alone.
+"""Runs and evaluations as one self-contained HTML page, built from their files alone.
 
-1. `page_data.py` reads what the run left; `page_words.py` says what came of it, as verdicts and a table.
-2. `page_figures.py` draws how it came about; responses are picked to stand side by side, by a rule the page states.
-3. The template is filled. What the model wrote is escaped; the page may load nothing from anywhere (its own policy
-   forbids it) and works offline.
+1. `page_read.py` reads what is there; `page_changes.py` reads or makes the comparisons; `page_words.py` says what came
+   of it, as a verdict, sentences and tables.
+2. `page_figures.py` and `page_training.py` draw how it came about; `page_browser.py` packs every response to be looked at.
+3. The template is filled. What models wrote is escaped or packed, and set as plain text when it is looked at; the page may
+   load nothing from anywhere and runs one script, known to its policy by its hash.
 
 Whatever is missing leaves its part of the page out. No torch.
 """
 
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from laconic import __version__
-from laconic.errors import MissingExtraError
+from laconic.errors import MissingExtraError, RunError
 from laconic.files import write_text_atomically
-from laconic.page_data import Run, mean_tokens, pick_pairs, read_run, shared, solve_rates
-from laconic.page_words import flatten, headline, scope, table_rows, tiles, verdicts
+from laconic.page_browser import Browser, build_browser, tell_pairs
+from laconic.page_changes import read_changes
+from laconic.page_data import Evaluation, Report, Selection, mean_tokens, shared, solve_rates
+from laconic.page_distributions import MAX_POINTS, lengths, tokens_by_problem
+from laconic.page_distributions import solve_rates as solve_rates_figure
+from laconic.page_figures import COLOURS, NARROW, WIDE, budgets, changes, colour_of, frontier
+from laconic.page_numbers import UNKNOWN, count, flatten, percent, shown
+from laconic.page_read import (
+    find_evaluations,
+    is_run,
+    names_of,
+    read_evaluations,
+    read_selections,
+    read_settings,
+    read_training,
+    settings_of,
+)
+from laconic.page_training import MAX_STEPS, training
+from laconic.page_words import details, headline, lede, results, scope, verdicts
 from laconic.types import GRADES
+
+MAX_PANELS, MAX_ROWS, MAX_SELECTED = 6, 8, 400
 
 
 def write_page(run_dir: Path, out: Path) -> Path:
-    """Writes the page of the run in `run_dir` to `out` and returns `out`.
+    """The report of one folder: `write_report([run_dir], out)`."""
+    return write_report([run_dir], out)
 
-    Raises `RunError` where the folder holds nothing to show, `InputError` naming file and line where a file cannot be
-    read, and `MissingExtraError` where plotly or jinja2 is not installed.
+
+def write_report(dirs: Sequence[Path], out: Path) -> Path:
+    """Writes the page of training runs, folders of evaluations, or single evaluations to `out`, and returns `out`.
+
+    Of several folders of evaluations the first is the base. Raises `RunError` where there is nothing to show or a folder
+    is given twice, `InputError` naming file and line where a file cannot be read, and `MissingExtraError` where jinja2
+    is not installed.
     """
-    write_text_atomically(out, render(read_run(run_dir)))
+    write_text_atomically(out, render(read_report(dirs)))
     return out
 
 
-def render(run: Run) -> str:
+def read_report(dirs: Sequence[Path]) -> Report:
+    """What the folders hold, as far as it is there. Errors as `write_report`."""
+    names = names_of(dirs)
+    prefixes = [f"{name}: " if len(dirs) > 1 else "" for name in names]
+    evaluations = read_evaluations(find_evaluations(dirs, names))
+    trainings = tuple(read_training(path, name) for path, name in zip(dirs, names, strict=True) if is_run(path))
+    selections = tuple(s for path, prefix in zip(dirs, prefixes, strict=True) for s in read_selections(path, prefix))
+    if not evaluations and not selections and not any(run.metrics for run in trainings):
+        raise RunError(
+            f"{', '.join(str(path) for path in dirs)}: nothing to show; expected metrics.jsonl, problems.jsonl, "
+            "or summary.json of an evaluation in it, in its folders or in eval/"
+        )
+    found, notes = read_changes(dirs, evaluations)
+    settings = [s for path, prefix in zip(dirs, prefixes, strict=True) for s in read_settings(path, prefix)]
+    return Report(
+        title=", ".join(names),
+        evaluations=evaluations,
+        changes=tuple(found),
+        trainings=trainings,
+        selections=selections,
+        settings=tuple(settings),
+        notes=tuple(notes),
+    )
+
+
+def render(report: Report) -> str:
     """The page's text."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
         from markupsafe import Markup
-        from plotly.offline import get_plotlyjs
-
-        from laconic.page_figures import COLOURS
     except ImportError as error:
         raise MissingExtraError("the HTML page", "report") from error
     environment = Environment(
@@ -46,39 +99,118 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    browser = build_browser(report)
+    script = _template_text("browser.js") if browser else ""
+    figures = {name: {size: Markup(svg) for size, svg in sizes.items()} for name, sizes in draw(report).items()}
     return environment.get_template("page.html.j2").render(
-        headline=headline(run),
-        verdicts=verdicts(run),
-        tiles=tiles(run),
-        main_decoding=run.main[1].decoding if run.main else "",
-        tables=[{"decoding": run.of_tag(tag)[0].decoding, "rows": table_rows(run, tag)} for tag in run.tags],
-        scope=scope(run),
-        phases=run.phases,
-        figures=draw(run),
-        pairs=pick_pairs(*run.main) if run.main else [],
-        names=[run.label(evaluation.model) for evaluation in run.main or ()],
-        settings=list(flatten(run.config)),
-        seed=run.config.get("seed"),
+        headline=headline(report),
+        lede=lede(report),
+        verdicts=verdicts(report),
+        main=report.main,
+        tables=results(report),
+        details=details(report),
+        scope=scope(report),
+        report=report,
+        figures=figures,
+        selections=[describe_selection(s) for s in report.selections],
+        pairs=tell_pairs(report),
+        browser=browser,
+        settings=[(title, list(flatten(tree))) for title, tree in report.settings],
+        measured=[(title, list(flatten(tree))) for title, tree in settings_of(report.evaluations)],
+        commands=commands(report),
         grades=[str(grade) for grade in GRADES],
         colours=COLOURS,
-        plotlyjs=Markup(get_plotlyjs()),  # our own dependency's text; nothing else skips escaping
+        style=Markup(_template_text("page.css")),  # our own text, like the script and the figures, which escape theirs
+        script=Markup(script),
+        policy=policy(script, browser),
+        limits={"points": MAX_POINTS, "steps": MAX_STEPS, "panels": MAX_PANELS},
         version=__version__,
     )
 
 
-def draw(run: Run) -> dict[str, Any]:
-    """The figures that the files suffice for, by name."""
-    from laconic import page_figures
+def draw(report: Report) -> dict[str, dict[str, str]]:
+    """The figures that the files suffice for, by name, each wide and narrow, or in one size that suits both."""
+    colours = colour_of(report)
+    drawn: dict[str, dict[str, str]] = {}
+    shifts = [c for c in report.ordered_changes if c.record.get("tokens_change") or c.record.get("accuracy_change")]
+    shifts = report.finals if len(shifts) > MAX_ROWS else shifts
+    if shifts:
+        drawn["changes"] = _sized(lambda width: changes(shifts, colours, width))
+    if any(len([e for e in report.of_setting(s) if _is_measured(e)]) > 1 for s in report.settings_of_evaluations):
+        drawn["frontier"] = _sized(lambda width: frontier(report, colours, width))
+    if any(e.budgets.get("points") for e in report.evaluations):
+        drawn["budgets"] = _sized(lambda width: budgets(report, colours, width))
+    if any(run.metrics for run in report.trainings):
+        drawn["training"] = _sized(lambda width: training(report.trainings, width))
+    return drawn | _draw_samples(report)
 
-    drawn: dict[str, Any] = {}
-    if run.metrics:
-        drawn["training"] = page_figures.training(run.metrics, run.phases)
-    if run.main and run.main[0].samples and run.main[1].samples:
-        before, after = run.main
-        names = (run.label(before.model), run.label(after.model))
-        drawn["lengths"] = page_figures.lengths(before.samples, after.samples, names)
+
+def _draw_samples(report: Report) -> dict[str, dict[str, str]]:
+    """Lengths of every model beside the main pair's, and the main pair problem by problem."""
+    main = report.main
+    beside = report.of_setting(main[0].setting) if main else [e for e in report.evaluations if e.samples][:1]
+    last = {e.source: e.rank for e in sorted(beside, key=lambda e: e.rank)}
+    ends = [e for e in beside if e.is_base or e.rank == last[e.source]]
+    shown_models = [(e.model, e.samples) for e in (ends if len(report.trainings) > 1 else beside) if e.samples][
+        :MAX_PANELS
+    ]
+    drawn: dict[str, dict[str, str]] = {}
+    if shown_models:
+        drawn["lengths"] = _sized(lambda width: lengths(shown_models, width))
+    if main and main[0].samples and main[1].samples:
+        before, after = main
         ids, *tokens = shared(mean_tokens(before.samples), mean_tokens(after.samples))
         _, *rates = shared(solve_rates(before.samples), solve_rates(after.samples))
-        drawn["tokens"] = page_figures.tokens_by_problem(ids, *tokens)
-        drawn["solve_rates"] = page_figures.solve_rates(*rates)
+        drawn["tokens"] = {"both": tokens_by_problem(ids, *tokens)}
+        drawn["solve_rates"] = {"both": solve_rates_figure(*rates)}
     return drawn
+
+
+def describe_selection(selection: Selection) -> dict[str, Any]:
+    """A phase's selected problems as cells, with how many were dropped for what."""
+    kept = [row for row in selection.rows if row["is_kept"]]
+    dropped = [row for row in selection.rows if not row["is_kept"]]
+    why = Counter(row["reason"].partition("dropped, ")[2] or row["reason"] for row in dropped)
+    return {
+        "title": selection.title,
+        "num_kept": len(kept),
+        "num_all": len(selection.rows),
+        "num_shown": min(len(kept), MAX_SELECTED),
+        "dropped": why.most_common(6),
+        "rows": [
+            {
+                "problem": row["question"] or row["id"],
+                "id": row["id"],
+                "rate": shown(row["solve_rate"], percent),
+                "tokens": shown(row["mean_tokens"], count),
+                "reason": row["reason"],
+            }
+            for row in kept[:MAX_SELECTED]
+        ],
+        "has_rates": any(shown(row["solve_rate"], percent) != UNKNOWN for row in kept),
+    }
+
+
+def commands(report: Report) -> list[str]:
+    """The commands that the environments remember."""
+    told = [tree.get("command") for _, tree in report.settings]
+    return list(dict.fromkeys(str(command) for command in told if command))
+
+
+def policy(script: str, browser: Browser | None) -> str:
+    """The page's content security policy: nothing from elsewhere, and no script but the one with this hash."""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    source = f"'sha256-{digest}'" if browser else "'none'"
+    return f"default-src 'none'; script-src {source}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def _sized(drawing: Callable[[int], str]) -> dict[str, str]:
+    return {"wide": drawing(WIDE), "narrow": drawing(NARROW)}
+
+
+def _is_measured(evaluation: Evaluation) -> bool:
+    return all((evaluation.summary.get(key) or {}).get("mean") is not None for key in ("tokens", "accuracy"))
+
+
+def _template_text(name: str) -> str:
+    return (files("laconic") / "templates" / name).read_text("utf-8")

@@ -1,83 +1,137 @@
-"""What came of a run, in words and table cells: numbers in, text out.
+"""What came of it, in words and table cells: a report's numbers in, text out.
 
-The headline claims only what an interval supports: fewer tokens where the whole interval lies below zero, accuracy kept
-where the comparison called it non-inferior. A number that does not exist is a dash.
+1. `headline` claims only what an interval supports: fewer tokens where the whole interval lies below zero, accuracy kept
+   where the comparison called it non-inferior. `lede` is the same with its intervals.
+2. `verdicts` is one sentence for each model and way of decoding; `results` the cells of the table.
+
+Where several models or runs are candidates, the headline counts them; it never picks the best.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from laconic.page_data import Evaluation, Record, Run
+from laconic.page_data import Change, Evaluation, Record, Report
+from laconic.page_numbers import Show, count, interval, number, percent, points, shown, signed
 from laconic.types import GRADES, Grade
 
-UNKNOWN = "–"
 ANSWERABLE = (Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED)
-Show = Callable[[float], str]
 
 
-def headline(run: Run) -> str:
+def headline(report: Report) -> str:
     """The verdict under the hottest decoding in one line; modest where there is no comparison to stand on."""
-    change = run.change_of(run.main[1]) if run.main else None
-    if change is None:
-        return "A run without a comparison" if run.evaluations else "A run without evaluations"
-    return f"{_tokens_verdict(change)}, {_accuracy_verdict(change)}"
+    changes = main_changes(report)
+    if not changes:
+        return "Measured, not compared" if report.evaluations else "Not evaluated yet"
+    if len(changes) > 1:
+        return _tally([change.record for change in changes], "runs" if len(report.trainings) > 1 else "candidates")
+    return f"{_tokens_verdict(changes[0].record)}, {_accuracy_verdict(changes[0].record)}"
 
 
-def verdicts(run: Run) -> list[dict[str, Any]]:
-    """What the last phase changed, one entry a way of decoding: the comparison's own sentence where it has one."""
-    finals = [both[1] for tag in run.tags if (both := run.before_and_after(tag))]
-    changes = [(final.decoding, run.change_of(final)) for final in finals]
+def lede(report: Report) -> str:
+    """The headline with its numbers and 95% intervals, in one sentence; empty where nothing was compared."""
+    changes = main_changes(report)
+    if len(changes) != 1:
+        return _ranges(changes) if changes else ""
+    change = changes[0]
+    sides = _sides(report, change)
+    return (
+        f"{_opening(change.decoding)}, {_movement('mean tokens', sides, 'tokens', count)}"
+        f"{_estimate(change.record.get('tokens_change', {}), percent)}, and "
+        f"{_movement('accuracy', sides, 'accuracy', percent)}{_estimate(change.record.get('accuracy_change', {}), points)}."
+    )
+
+
+def main_changes(report: Report) -> list[Change]:
+    """The final changes under the hottest decoding that has any."""
+    finals = report.finals
+    return [change for change in finals if change.decoding == finals[0].decoding]
+
+
+def verdicts(report: Report) -> list[dict[str, Any]]:
+    """What each candidate changed, one entry a way of decoding: the comparison's own sentence where it has one."""
+    changes = report.finals
+    many = len({change.model for change in changes}) > 1
     return [
         {
-            "decoding": decoding,
-            "sentence": str(change.get("verdict") or _sentence(change)),
-            "aes": shown(_aes(change), "{:+.2f}".format),
-            "caveats": [str(caveat) for caveat in change.get("caveats") or ()],
+            "name": f"{change.model}, {change.decoding}" if many else _opening(change.decoding),
+            "sentence": str(change.record.get("verdict") or _sentence(change.record)),
+            "aes": _aes_words(change.record.get("aes")),
+            "caveats": [_opening(str(caveat)) for caveat in change.record.get("caveats") or ()],
         }
-        for decoding, change in changes
-        if change is not None
+        for change in changes
     ]
 
 
-def tiles(run: Run) -> list[dict[str, str]]:
-    """Before and after in two numbers, under the hottest decoding."""
-    if run.main is None:
-        return []
-    before, after = (evaluation.summary for evaluation in run.main)
-    kinds: tuple[tuple[str, str, Show], ...] = (("mean tokens", "tokens", count), ("accuracy", "accuracy", percent))
-    return [
-        {"name": name, "before": shown(_mean(before, key), show), "after": shown(_mean(after, key), show)}
-        for name, key, show in kinds
-    ]
-
-
-def scope(run: Run) -> str:
+def scope(report: Report) -> str:
     """What the numbers are about: how many responses to how many problems."""
-    sizes = {(e.summary.get("num_problems"), e.summary.get("num_samples"), e.decoding) for e in run.evaluations}
+    sizes = dict.fromkeys(
+        (e.benchmark, e.summary.get("num_problems"), e.summary.get("num_samples"), e.decoding)
+        for e in report.evaluations
+    )
+    many = len({benchmark for benchmark, *_ in sizes}) > 1
     return "; ".join(
-        f"{problems} problems, {samples} response{'s' * (samples != 1)} each ({decoding})"
-        for problems, samples, decoding in sorted(sizes, key=str, reverse=True)
+        f"{benchmark + ': ' if many else ''}{problems:,} problem{'s' * (problems != 1)}, "
+        f"{samples} response{'s' * (samples != 1)} each ({decoding})"
+        for benchmark, problems, samples, decoding in sizes
         if problems and samples
     )
 
 
-def table_rows(run: Run, tag: str) -> list[dict[str, Any]]:
-    """One row a model: what the table's cells say, in order."""
-    return [_row(run, evaluation) for evaluation in run.of_tag(tag)]
+def results(report: Report) -> list[dict[str, Any]]:
+    """One table body for each benchmark and way of decoding, one row a model: what the cells say, in order."""
+    many = len({e.benchmark for e in report.evaluations}) > 1
+    return [
+        {
+            "title": f"{benchmark}, {decoding}" if many else _opening(decoding),
+            "rows": [_row(report, evaluation) for evaluation in report.of_setting((benchmark, decoding))],
+        }
+        for benchmark, decoding in report.settings_of_evaluations
+    ]
 
 
-def _row(run: Run, evaluation: Evaluation) -> dict[str, Any]:
-    summary, change = evaluation.summary, run.change_of(evaluation) or {}
-    by_grade, fractions = summary.get("tokens_by_grade", {}), summary.get("grade_frac", {})
+def details(report: Report) -> list[dict[str, Any]]:
+    """What the first table has no room for: thinking and answer apart, pass@k, majority, adaptivity; only what is known."""
+    rows = [(e, dict(_details(e.summary))) for e in report.evaluations]
+    return [{"model": e.model, "where": ", ".join(e.setting), "told": told} for e, told in rows if told]
+
+
+def _details(summary: Record) -> list[tuple[str, str]]:
+    told = [
+        ("thinking tokens", _with_interval(summary.get("thinking_tokens"), count)),
+        ("answer tokens", _with_interval(summary.get("answer_tokens"), count)),
+        ("tokens, median and 95th percentile", _quantiles(summary.get("tokens") or {})),
+        ("shortest correct, mean", shown(summary.get("oracle_tokens"), count)),
+        *((f"pass@{k}", shown(v, percent)) for k, v in (summary.get("pass_at_k") or {}).items() if k != "1"),
+        *((f"majority of {k}", shown(v, percent)) for k, v in (summary.get("maj_at_k") or {}).items()),
+        ("correct minus wrong, same problem", _with_interval(summary.get("length_difference"), count, "estimate")),
+    ]
+    return [(name, value) for name, value in told if value and value != "–"]
+
+
+def _quantiles(tokens: Record) -> str:
+    found = [shown(tokens.get(key), count) for key in ("median", "p95")]
+    return "" if "–" in found else " and ".join(found)
+
+
+def _with_interval(entry: Any, show: Show, key: str = "mean") -> str:
+    if not isinstance(entry, Mapping) or number(entry.get(key)) is None:
+        return ""
+    is_change = key == "estimate"
+    value = signed(entry[key], show) if is_change else shown(entry[key], show)
+    return f"{value} {interval(entry.get('ci95'), show, is_change=is_change)}".strip()
+
+
+def _row(report: Report, evaluation: Evaluation) -> dict[str, Any]:
+    summary, change = evaluation.summary, report.change_of(evaluation) or {}
+    by_grade, fractions = summary.get("tokens_by_grade") or {}, summary.get("grade_frac") or {}
     return {
-        "model": run.label(evaluation.model),
+        "model": evaluation.model,
         "cells": [
-            _level(summary.get("accuracy", {}), percent),
-            _change(change.get("accuracy_change", {}), points),
-            _level(summary.get("tokens", {}), count),
-            _change(change.get("tokens_change", {}), percent),
+            _level(summary.get("accuracy") or {}, percent),
+            _change(change.get("accuracy_change") or {}, points),
+            _level(summary.get("tokens") or {}, count),
+            _change(change.get("tokens_change") or {}, percent),
             *({"value": shown(by_grade.get(grade), count), "ci": ""} for grade in ANSWERABLE),
             {"value": shown(fractions.get("truncated"), percent), "ci": ""},
         ],
@@ -99,13 +153,60 @@ def _sentence(change: Record) -> str:
     return f"tokens {tokens}, accuracy {accuracy}: {_tokens_verdict(change).lower()}, {_accuracy_verdict(change)}."
 
 
-def _aes(change: Record) -> Any:
-    score = change.get("aes")
-    return score.get("value") if isinstance(score, Mapping) else score
+def _sides(report: Report, change: Change) -> tuple[Record, Record]:
+    """Means of both sides as the comparison has them; else those of the two summaries, where there is one benchmark."""
+    told = (change.record.get("base"), change.record.get("candidate"))
+    if all(isinstance(side, Mapping) for side in told):
+        return told  # type: ignore[return-value]
+    main = report.main
+    if main is None or (main[0].model, main[1].model) != (change.base, change.model):
+        return {}, {}
+    before, after = ({key: (e.summary.get(key) or {}).get("mean") for key in ("tokens", "accuracy")} for e in main)
+    return before, after
 
 
-def _mean(summary: Record, key: str) -> Any:
-    return summary.get(key, {}).get("mean")
+def _movement(name: str, sides: tuple[Record, Record], key: str, show: Show) -> str:
+    before, after = (number(side.get(key)) for side in sides)
+    if before is None or after is None:
+        return f"{name} changed by"
+    verb = "went from" if show(before) != show(after) else "stayed:"
+    return f"{name} {verb} {show(before)} to {show(after)},"
+
+
+def _estimate(entry: Record, show: Show) -> str:
+    told = _change(entry, show)
+    return f" {told['value']} {told['ci']}".rstrip().replace(", ", ",\u00a0")
+
+
+def _aes_words(score: Any) -> str:
+    """The accuracy-efficiency score with its constants, empty where there is none."""
+    if not isinstance(score, Mapping):
+        return shown(score, "{:+.2f}".format) if number(score) is not None else ""
+    value = number(score.get("value"))
+    constants = [
+        f"{name} {score[name]:g}" for name in ("alpha", "beta", "gamma") if number(score.get(name)) is not None
+    ]
+    return "" if value is None else f"{value:+.2f}" + (f" ({', '.join(constants)})" if constants else "")
+
+
+def _tally(changes: Sequence[Record], what: str) -> str:
+    bounds = [_estimate_and_bounds(change.get("tokens_change", {})) for change in changes]
+    is_shorter = [high < 0 for _, _, high in bounds]
+    is_kept = [change.get("non_inferior") is True for change in changes]
+    if all(is_shorter) and all(is_kept):
+        return f"All {len(changes)} {what} shorter and not less accurate"
+    shorter, kept = sum(is_shorter), sum(is_kept)
+    return f"{shorter} of {len(changes)} {what} shorter, {kept} of {len(changes)} not less accurate"
+
+
+def _ranges(changes: Sequence[Change]) -> str:
+    """From the least to the largest estimate; each has its own interval further down."""
+    told = []
+    for key, name, show in (("tokens_change", "tokens", percent), ("accuracy_change", "accuracy", points)):
+        values = [v for c in changes if (v := number((c.record.get(key) or {}).get("estimate"))) is not None]
+        if values:
+            told.append(f"{name} {signed(min(values), show)} to {signed(max(values), show)}")
+    return f"{_opening(changes[0].decoding)}, against the base: {', '.join(told)}. Intervals of each stand below."
 
 
 def _tokens_verdict(change: Record) -> str:
@@ -132,67 +233,5 @@ def _estimate_and_bounds(entry: Record) -> tuple[float, float, float]:
     return (number(entry.get("estimate")) or 0.0, *bounds)
 
 
-def flatten(tree: Record, prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Dotted keys and their values, as one would give them on the command line.
-
-    >>> list(flatten({"model": {"lora": None}, "seed": 1}))
-    [('model.lora', 'null'), ('seed', '1')]
-    """
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
-            yield from flatten({str(index): item for index, item in enumerate(value)}, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """0.7123 is `71.2%`."""
-    return f"{100 * value:.{digits}f}%"
-
-
-def points(value: float) -> str:
-    """0.021 is `2.1 pt`: a difference of two percentages."""
-    return f"{100 * value:.1f} pt"
-
-
-def count(value: float) -> str:
-    """Tokens: one decimal below 100, none above.
-
-    >>> count(63.25), count(1234.5)
-    ('63.2', '1,234')
-    """
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
-def shown(value: Any, show: Show) -> str:
-    """The number as text, a dash where there is none."""
-    found = number(value)
-    return UNKNOWN if found is None else show(found)
-
-
-def signed(value: Any, show: Show) -> str:
-    """With its sign, a true minus.
-
-    >>> signed(-0.4, percent), signed(0.021, points), signed(None, points)
-    ('−40.0%', '+2.1 pt', '–')
-    """
-    found = number(value)
-    return UNKNOWN if found is None else ("−" if found < 0 else "+") + show(abs(found))
-
-
-def interval(ci95: Sequence[Any] | None, show: Show, is_change: bool = False) -> str:
-    """An interval in the unit of the number it belongs to, empty where there is none.
-
-    >>> interval([0.68, 0.743], percent), interval([-0.01, 0.03], points, is_change=True), interval(None, percent)
-    ('[68.0, 74.3]', '[−1.0, +3.0]', '')
-    """
-    bounds = [(signed if is_change else shown)(bound, show).rstrip("% pt") for bound in ci95 or ()]
-    return "" if UNKNOWN in bounds or len(bounds) != 2 else f"[{bounds[0]}, {bounds[1]}]"
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or `None` for anything else."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+def _opening(text: str) -> str:
+    return text[:1].upper() + text[1:]

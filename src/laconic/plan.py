@@ -16,6 +16,7 @@ from laconic.algorithms import critic_kind, find_algorithm
 from laconic.config import PhaseConfig, Recipe
 from laconic.needs import Sources, find_shape, memory_table, outside_bytes, predict_needs, read_sources
 from laconic.pressure import forecast
+from laconic.rollouts import outcome_levels, pricing_terms
 from laconic.train import check_recipe
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
@@ -89,14 +90,17 @@ def _rewards_line(phase: PhaseConfig) -> str:
 
 def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
     algorithm, critic = phase.algorithm, critic_kind(phase)
+    if not find_algorithm(phase).reads_rewards:
+        console.print(f"  No forecast: {algorithm.name} learns from no reward.", markup=False, highlight=False)
+        return
     seen: set[str] = set()
     for rate in SOLVE_RATES:
         expected = forecast(
-            {"correct": phase.rewards.correct, "wrong": phase.rewards.wrong},
+            outcome_levels(phase.rewards),
             algorithm.gae_lambda,
             algorithm.whitening == "batch",
             rate,
-            length_terms=[term.name for term in phase.rewards.terms],
+            length_terms=pricing_terms(phase.rewards),
             has_group_baseline=not find_algorithm(phase).has_critic,
             critic_value=0.0 if critic == "zero" else None,
         )

@@ -33,7 +33,7 @@ class Reporter:
     @contextlib.contextmanager
     def bar(self, what: str, num_responses: int) -> Iterator[OnProgress]:
         """A bar for drawing `num_responses` responses; the value is called with (responses, tokens) as they finish."""
-        started, tokens = time.monotonic(), 0
+        started, tokens, done = time.monotonic(), 0, 0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -45,17 +45,15 @@ class Reporter:
             task = shown.add_task(what, total=num_responses, speed="")
 
             def advance(responses: int, new_tokens: int) -> None:
-                nonlocal tokens
-                tokens += new_tokens
+                nonlocal tokens, done
+                tokens, done = tokens + new_tokens, done + responses
                 speed = tokens / max(1e-9, time.monotonic() - started)
                 shown.update(task, advance=responses, speed=f"{speed:,.0f} tokens/s")
 
             yield advance
         seconds = time.monotonic() - started
         if seconds >= QUIET_SECONDS:
-            self.say(
-                f"{what}: {num_responses} responses, {tokens:,} tokens in {seconds:.1f} s ({tokens / seconds:,.0f}/s)"
-            )
+            self.say(f"{what}: {done:,} responses, {tokens:,} tokens in {seconds:.1f} s ({tokens / seconds:,.0f}/s)")
 
     def step(self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float) -> None:
         """One line for a training step of a phase of `num_steps`."""

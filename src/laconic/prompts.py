@@ -1,33 +1,177 @@
 r"""From a problem to the token ids that are fed to the model.
 
 1. The user's turn is the question, its choices as `(A) ...` lines, and an instruction.
-2. A tokenizer with a chat template renders the turns; one without gets the same text as it stands.
+2. The instruction is named by the table `INSTRUCTIONS`, `be_concise` or `token_limit:100`, or is a text of its own. Named ones
+   ask for a box, so that the answer can be found; where the problem has choices and its answer is a letter, for the letter.
+3. Worked examples that belong to an instruction are earlier turns of the conversation.
+4. A tokenizer with a chat template renders the turns; one without gets the same text as it stands.
 
-The instruction is named by the table `INSTRUCTIONS` or is a text of its own. What is left out: few-shot examples.
+The prompts that merely ask for brevity are what every training should be compared with. Those of Lee, Che and Peng (arXiv
+2503.01141) keep the names of the paper; the wording is ours but for the two that are quoted, so figures need not be the paper's.
+What is left out: prompts that depend on the problem, such as a budget the model guesses (TALE-EP, arXiv 2412.18547).
 """
 
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
+from laconic.errors import InputError
 from laconic.types import Problem
 
-BOXED_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
+BOX = r"Put your final answer within \boxed{}."
+LETTER = "The final answer is the letter of the right choice alone."
+
+Example = tuple[str, str]
+"""A question and a response to it."""
+
+
+class Instruction(str):
+    """The text said after a question: a string that also knows its worked examples and whether we wrote it to ask for a box.
+
+    Texts of a user are plain strings: nothing is added to them.
+    """
+
+    examples: tuple[Example, ...]
+    asks_for_box: bool
+
+    def __new__(cls, text: str, *, examples: Sequence[Example] = (), asks_for_box: bool = True) -> "Instruction":
+        """A string with two attributes; they survive pickling, and are lost by whatever makes a new string of it."""
+        instruction = super().__new__(cls, text)
+        instruction.examples, instruction.asks_for_box = tuple(examples), asks_for_box
+        return instruction
+
+
+BOXED_INSTRUCTION = Instruction(r"Please reason step by step, and put your final answer within \boxed{}.")
 """The instruction that most open reasoning models were trained with (Qwen2.5-Math, DeepSeek-R1)."""
 
-R1_INSTRUCTION = r"Let's think step by step and output the final answer within \boxed{}."
+R1_INSTRUCTION = Instruction(r"Let's think step by step and output the final answer within \boxed{}.")
 """The prompt `r1-cot` of the concise-reasoning PPO release (methods.md 1.2)."""
 
-INSTRUCTIONS: dict[str, str] = {"boxed": BOXED_INSTRUCTION, "r1": R1_INSTRUCTION, "none": ""}
+DRAFTS: tuple[Example, ...] = (
+    (
+        "A baker packs 24 rolls into bags of 4 and sells each bag for 3 dollars. How many dollars do all the bags bring?",
+        "bags: 24 / 4 = 6\nmoney: 6 * 3 = 18\n\\boxed{18}",
+    ),
+    ("What is the remainder when $2^5$ is divided by $7$?", "2^5 = 32\n32 = 4*7 + 4\n\\boxed{4}"),
+    ("Solve for $x$: $3x - 5 = 16$.", "3x = 21\nx = 7\n\\boxed{7}"),
+)
+"""Chain of Draft's examples: steps of at most five words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """One row of the table: what is said without a number after the name, and with one in place of `{n}`; `None`: not allowed."""
+
+    source: str
+    text: Instruction | None = None
+    with_number: Instruction | None = None
+
+
+def _boxed(text: str, examples: Sequence[Example] = ()) -> Instruction:
+    """A way of answering, then where the answer goes."""
+    return Instruction(f"{text} {BOX}", examples=examples)
+
+
+LEE = "Lee, Che, Peng 2025, arXiv 2503.01141"
+DRAFT = "Xu et al. 2025, arXiv 2502.18600"
+L1 = "Aggarwal, Welleck 2025, arXiv 2503.04697"
+
+INSTRUCTIONS: Mapping[str, Wording] = {
+    "boxed": Wording("Qwen2.5-Math, DeepSeek-R1", BOXED_INSTRUCTION),
+    "r1": Wording("Fatemi et al. 2025, arXiv 2504.05185", R1_INSTRUCTION),
+    "none": Wording("the question alone", Instruction("", asks_for_box=False)),
+    "no_cot": Wording(LEE, _boxed("Give the final answer alone, without any explanation.")),
+    "default_cot": Wording(LEE, _boxed("Think step by step before answering.")),
+    "be_concise": Wording(LEE, _boxed("Think step by step before answering, but be concise.")),
+    "bullet_points": Wording(LEE, _boxed("Write nothing but bullet points, and no full sentences.")),
+    "only_numbers": Wording(LEE, _boxed("Write your steps in numbers and equations alone, with hardly any words.")),
+    "no_spaces": Wording(LEE, _boxed("Leave out all spaces and line breaks, as in 'so7+5=12'.")),
+    "no_proper_grammar": Wording(
+        LEE, _boxed("Ignore grammar: leave out articles and linking words such as 'so' or 'if'.")
+    ),
+    "abbreviate_words": Wording(
+        LEE, _boxed("Shorten every word you can by dropping its vowels, as in 'nmbr' for 'number'.")
+    ),
+    "word_limit": Wording(LEE, with_number=_boxed("Answer in at most {n} words.")),
+    "char_limit": Wording(LEE, with_number=_boxed("Answer in at most {n} letters.")),
+    "token_limit": Wording(LEE, with_number=_boxed("Answer in at most {n} tokens.")),
+    "step_limit": Wording(
+        LEE, with_number=_boxed("Number your steps 'Step 1', 'Step 2' and so on, and take at most {n}.")
+    ),
+    "chinese_cot": Wording(
+        LEE, _boxed("Answer in Chinese."), with_number=_boxed("Answer in Chinese, in at most {n} characters.")
+    ),
+    "chain_of_draft": Wording(
+        f"{DRAFT}, few-shot",
+        _boxed("Think step by step, but write each step as a draft of at most five words.", DRAFTS),
+    ),
+    "chain_of_draft_zero_shot": Wording(
+        f"{DRAFT}, without examples (the paper finds that it fails so)",
+        _boxed("Think step by step, but write each step as a draft of at most five words."),
+    ),
+    "concise_cot": Wording("Renze, Guven 2024, arXiv 2401.05618", _boxed("Think step by step. Be concise.")),
+    "tale": Wording(
+        "Han et al. 2024, arXiv 2412.18547, fixed budget",
+        with_number=_boxed("Let's think step by step and use less than {n} tokens."),
+    ),
+    "l1_exact": Wording(L1, with_number=Instruction(R1_INSTRUCTION + " Think for {n} tokens.")),
+    "l1_max": Wording(L1, with_number=Instruction(R1_INSTRUCTION + " Think for maximum {n} tokens.")),
+}
+"""Every instruction that has a name. Those of arXiv 2503.04697 only mean something to models trained with them."""
+
+_LIMITS = {
+    "word_limit": (1, 5, 10, 15, 25, 50, 100),
+    "char_limit": (10, 50, 100, 500),
+    "token_limit": (10, 50, 100, 500),
+    "step_limit": (1, 2, 5),
+    "chinese_cot": (10, 50, 100, 500),
+}
+
+COMPRESSION_PROMPTS: tuple[str, ...] = (
+    *(name for name, wording in INSTRUCTIONS.items() if wording.source == LEE and wording.text is not None),
+    *(f"{name}:{number}" for name, numbers in _LIMITS.items() for number in numbers),
+)
+"""The 31 prompts over which arXiv 2503.01141 estimates token complexity."""
+
+_NAME_LIKE = re.compile(r"[A-Za-z0-9_.:+-]+")
 
 
 def resolve_instruction(name_or_text: str) -> str:
-    """The instruction of that name in `INSTRUCTIONS`, else the text itself.
+    """The instruction of that name in `INSTRUCTIONS`, with a number after a colon where it takes one, else the text itself.
 
-    >>> resolve_instruction("none"), resolve_instruction("Be brief.")
-    ('', 'Be brief.')
+    An `Instruction` is returned as it is, so resolving twice is resolving once. Raises `InputError` for a name without the number
+    it needs or with one it does not take, and for a single plain word that is no name: texts have spaces.
+
+    >>> resolve_instruction("none"), resolve_instruction("Be brief."), resolve_instruction("token_limit:100")[:31]
+    ('', 'Be brief.', 'Answer in at most 100 tokens. P')
     """
-    return INSTRUCTIONS.get(name_or_text, name_or_text)
+    if not _NAME_LIKE.fullmatch(name_or_text):
+        return name_or_text
+    name, colon, number = name_or_text.partition(":")
+    wording = INSTRUCTIONS.get(name)
+    if wording is None:
+        near = difflib.get_close_matches(name.lower(), INSTRUCTIONS, n=3) or INSTRUCTIONS
+        raise InputError(
+            f"prompt {name_or_text!r}: no such name, and a text has spaces; expected one of {', '.join(near)}"
+        )
+    return _with_number(name, wording, number) if colon else _without_number(name, wording)
+
+
+def _without_number(name: str, wording: Wording) -> Instruction:
+    if wording.text is None:
+        raise InputError(f"prompt {name!r}: needs a number, as in {name}:100")
+    return wording.text
+
+
+def _with_number(name: str, wording: Wording, number: str) -> Instruction:
+    if wording.with_number is None:
+        raise InputError(f"prompt '{name}:{number}': {name} takes no number")
+    if not (number.isascii() and number.isdecimal() and int(number) > 0):
+        raise InputError(f"prompt '{name}:{number}': expected a whole number of at least 1 after the colon")
+    return Instruction(wording.with_number.replace("{n}", str(int(number))))
 
 
 def user_text(problem: Problem, instruction: str = BOXED_INSTRUCTION) -> str:
@@ -40,13 +184,30 @@ def user_text(problem: Problem, instruction: str = BOXED_INSTRUCTION) -> str:
             f"problem {problem.id}: {len(problem.choices)} choices, but only {len(ascii_uppercase)} letters"
         )
     choices = (f"({letter}) {choice}" for letter, choice in zip(ascii_uppercase, problem.choices, strict=False))
-    return "\n".join(piece for piece in (problem.question, *choices, instruction) if piece)
+    asks_for_box = isinstance(instruction, Instruction) and instruction.asks_for_box
+    said = f"{instruction} {LETTER}" if asks_for_box and _wants_letter(problem) else instruction
+    return "\n".join(piece for piece in (problem.question, *choices, said) if piece)
+
+
+def _wants_letter(problem: Problem) -> bool:
+    return problem.answer in tuple(ascii_uppercase[: len(problem.choices)])
 
 
 def messages(problem: Problem, instruction: str = BOXED_INSTRUCTION, system: str | None = None) -> list[dict[str, str]]:
-    """The turns of the conversation: the system's where there is one, and the user's."""
+    """The turns of the conversation: the system's where there is one, the instruction's examples, and the user's.
+
+    `instruction` is what `resolve_instruction` returned, not a name.
+    """
     turns = [] if system is None else [{"role": "system", "content": system}]
+    for asked, response in _examples(instruction):
+        turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": response}]
     return [*turns, {"role": "user", "content": user_text(problem, instruction)}]
+
+
+def _examples(instruction: str) -> list[Example]:
+    """The instruction's examples as they are shown: each question is followed by the instruction, as the problem will be."""
+    examples = instruction.examples if isinstance(instruction, Instruction) else ()
+    return [(user_text(Problem("", question, ""), instruction), response) for question, response in examples]
 
 
 def render(
@@ -55,14 +216,20 @@ def render(
     """Token ids of the prompt, up to where the model's response begins.
 
     `tokenizer` is a Hugging Face tokenizer, `instruction` a name in `INSTRUCTIONS` or a text. Without a chat template
-    the system's text stands before the question, and the beginning-of-text token where the tokenizer adds one.
+    the system's text and the examples stand before the question, and the beginning-of-text token where the tokenizer adds one.
+    Raises `InputError` for a mistyped name.
     """
     text = resolve_instruction(instruction)
     if getattr(tokenizer, "chat_template", None):
         turns = messages(problem, text, system)
         return _ids(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False))
-    plain = "\n".join(piece for piece in (system, user_text(problem, text)) if piece)
-    return _ids(_without_end(tokenizer, tokenizer.encode(plain + "\n")))
+    return _ids(_without_end(tokenizer, tokenizer.encode(plain_text(problem, text, system))))
+
+
+def plain_text(problem: Problem, instruction: str = BOXED_INSTRUCTION, system: str | None = None) -> str:
+    """The prompt where there is no chat template: system, examples and question, a blank line after each example."""
+    examples = [f"{asked}\n{response}\n" for asked, response in _examples(instruction)]
+    return "\n".join(piece for piece in (system, *examples, user_text(problem, instruction)) if piece) + "\n"
 
 
 def _ids(tokens: Sequence[int]) -> list[int]:

@@ -17,14 +17,15 @@ MAX_DIGITS = 1000
 MAX_EXPONENT = 4000
 _NUMBER_WORDS = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
-_PLAIN = r"(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?"
+_PLAIN = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)?(?:\.\d*)?"
 _SIGNED = r"[+-]?" + _PLAIN
 _DECIMAL = re.compile(
     r"(?P<digits>" + _PLAIN + r")(?:[eE](?P<e>[+-]?\d+)|(?:\\times|\\cdot|\*)10\^\{?(?P<ten>[+-]?\d+)\}?)?"
 )
 _RATIO = re.compile(rf"\\frac\{{({_SIGNED})\}}\{{({_SIGNED})\}}|({_PLAIN})/({_PLAIN})")
 _MIXED = re.compile(r"(\d+)(?:\\frac\{(\d+)\}\{(\d+)\}| (\d+)/(\d+))")
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\{(\d+)\}")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\{?(\d+)\}?")
+_SUM = re.compile(r"[+-]?\d{1,15}(?:[+-]\d{1,15})+")
 _POWER = re.compile(r"(?:\((?P<group>[^()]+)\)|(?P<base>[^()^]+))\^(?:\{(?P<long>[+-]?\d+)\}|(?P<short>\d+))")
 _SPACED_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?: \d{3})+(?![\d ])")
 _TEN_POWER = re.compile(r"10\^(?:\{([+-]?\d+)\}|(\d+))")
@@ -44,7 +45,12 @@ def exact_number(text: str) -> Fraction | None:
     sign = 1
     while text[:1] in ("+", "-") and len(text) > 1:
         sign, text = (-sign if text[0] == "-" else sign), text[1:]
-    if len(text) > MAX_DIGITS or is_spaced_list or not any(char.isdigit() for char in text):
+    if is_spaced_list or not any(char.isdigit() for char in text):
+        return None
+    if _SUM.fullmatch(text):
+        first, *others = re.findall(r"[+-]?\d+", text)
+        return Fraction(sign * int(first) + sum(map(int, others)))
+    if len(text) > MAX_DIGITS:
         return None
     value = _decimal(text)
     for read in (_ratio, _mixed, _repeating, _power):
@@ -115,11 +121,15 @@ _UNIT_NAMES = {
     "l": "l liter litre", "ml": "ml milliliter", "gallon": "gallon gal", "dollar": "dollar usd buck", "cent": "cent",
     "euro": "euro", "yuan": "yuan", "degree": "degree deg", "radian": "radian rad", "mph": "mph mi/h mile/hour",
     "km/h": "km/h kph kmh kilometer/hour", "m/s": "m/s meter/second", "J": "joule", "N": "newton", "W": "watt",
-    "K": "kelvin", "Hz": "hertz hz",
+    "K": "kelvin", "Hz": "hertz hz", "degC": "degc celsius", "degF": "degf fahrenheit",
+    "am": "am a.m", "pm": "pm p.m",
 }  # fmt: skip
 _UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split()}
+_POWER_OF_UNIT = r"\^\{?[23]\}?"
 _WORDS_AFTER = re.compile(
-    r"^(?P<body>.*?[\d})!%.])(?:(?P<marked>\s*\\unit\{.*)|(?P<words>\s+[A-Za-z][A-Za-z .'/^²\-]*|[a-z]{2,}))$"
+    r"^(?P<body>.*?(?:[\d})!%.]|\\pi|\d[a-z](?=\s*\\unit)))"
+    rf"(?:(?P<marked>\s*\\unit\{{.*)|(?P<words>\s+[A-Za-z][A-Za-z .'/\-]*(?:\s?{_POWER_OF_UNIT})?"
+    rf"|[a-z]{{2,}}(?:{_POWER_OF_UNIT})?))$"
 )
 _NOT_UNITS = re.compile(
     r"(?<![A-Za-z\\])(?:and|or|to|not|times|plus|minus|over|mod|is|if|for|dozen|half)(?![a-z])|[\\+=<>,]|\d{2}"

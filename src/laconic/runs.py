@@ -231,8 +231,3 @@ def _first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
         found = (_first_difference(a, b, f"{path}.{i}") for i, (a, b) in enumerate(zip(ours, theirs, strict=True)))
         return next(filter(None, found), None)
     return None if ours == theirs else path or "recipe"
-
-
-def to_jsonl(records: Iterable[Mapping[str, Any]]) -> str:
-    """Records as JSON lines."""
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

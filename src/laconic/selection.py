@@ -1,186 +1,70 @@
 """Which problems to train on, chosen by how often the model solves them.
 
-1. A probe samples every problem; what it saw of one is a `ProblemStats`, a line of probe.jsonl.
-2. With n gradable attempts and c correct ones the solve rate has a Beta(1 + c, 1 + n - c) posterior: a uniform prior,
-   on purpose weak and symmetric, so that 0/4 and 4/4 keep the width that four attempts deserve.
-3. A selection from `SELECTIONS` keeps or drops each problem, and says why in one line: a `Choice`.
-
-`UNGRADABLE` attempts are no attempts: they are in `counts` and in `mean_tokens` (they were generated), in nothing
-else. `NO_ANSWER` and `TRUNCATED` are attempts that were not correct. Selections draw nothing at random; `seed` only
-orders ties, by a hash of the problem's name.
+1. A probe measured attempts and correct answers of each problem: `ProblemStats` (`posteriors.py`).
+2. A selection from `SELECTIONS` keeps or drops each problem, and says why in one line: a `Choice` (`choices.py`).
 
 What is left out: reading files, and deciding that too few problems are left (programs do both).
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from inspect import signature
-from math import inf, isfinite, nan
-from typing import Any
 
-import numpy as np
-from scipy.stats import beta
-
+from laconic.choices import Choice, Objection, check, choose
+from laconic.posteriors import ProblemStats, mass_inside, problem_stats
 from laconic.rng import seed_of
-from laconic.types import Grade, count_grades
 
-
-@dataclass(frozen=True, slots=True)
-class ProblemStats:
-    """What a probe saw of one problem; one line of probe.jsonl. All means are in tokens.
-
-    `attempts` counts gradable samples, `counts` all samples by grade; `mean_tokens` is over all samples. Raises
-    `ValueError` where `attempts` or `correct` contradict `counts`.
-    """
-
-    problem_id: str
-    attempts: int
-    correct: int
-    mean_tokens: float
-    mean_correct_tokens: float | None
-    min_correct_tokens: int | None
-    counts: Mapping[Grade, int]
-
-    def __post_init__(self) -> None:
-        attempts = sum(count for grade, count in self.counts.items() if grade is not Grade.UNGRADABLE)
-        if self.attempts != attempts:
-            raise ValueError(f"attempts: {self.attempts}, but counts hold {attempts} gradable samples")
-        if self.correct != self.counts.get(Grade.CORRECT, 0):
-            raise ValueError(f"correct: {self.correct}, but counts hold {self.counts.get(Grade.CORRECT, 0)}")
-
-    @property
-    def solve_rate(self) -> float:
-        """correct / attempts; `nan` without a gradable attempt."""
-        return self.correct / self.attempts if self.attempts else nan
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back to an equal record."""
-        return {
-            "problem_id": self.problem_id,
-            "attempts": self.attempts,
-            "correct": self.correct,
-            "mean_tokens": self.mean_tokens,
-            "mean_correct_tokens": self.mean_correct_tokens,
-            "min_correct_tokens": self.min_correct_tokens,
-            "counts": {grade.value: self.counts.get(grade, 0) for grade in Grade},
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "ProblemStats":
-        """Read what `to_json` wrote; unknown keys are passed over. Raises `ValueError` naming the key that is wrong."""
-        counts = _field(record, "counts", Mapping)
-        unknown = set(counts) - {grade.value for grade in Grade}
-        if unknown:
-            raise ValueError(f"counts: unknown grade {sorted(unknown)[0]!r}")
-        return cls(
-            problem_id=_field(record, "problem_id", str),
-            attempts=_whole(record, "attempts"),
-            correct=_whole(record, "correct"),
-            mean_tokens=_tokens(record, "mean_tokens"),
-            mean_correct_tokens=_tokens(record, "mean_correct_tokens")
-            if _is_set(record, "mean_correct_tokens")
-            else None,
-            min_correct_tokens=_whole(record, "min_correct_tokens") if _is_set(record, "min_correct_tokens") else None,
-            counts={grade: _whole(counts, grade.value, "counts.") for grade in Grade},
-        )
-
-
-def problem_stats(problem_id: str, grades: Sequence[Grade], num_tokens: Sequence[int]) -> ProblemStats:
-    """Sum up the samples of one problem, K of them. Raises `ValueError` where there is none or K differs.
-
-    >>> stats = problem_stats("a", [Grade.CORRECT, Grade.WRONG, Grade.UNGRADABLE], [10, 20, 60])
-    >>> stats.attempts, stats.correct, stats.mean_tokens, stats.mean_correct_tokens
-    (2, 1, 30.0, 10.0)
-    """
-    if not grades or len(grades) != len(num_tokens):
-        raise ValueError(
-            f"problem_stats: {len(grades)} grades and {len(num_tokens)} lengths; expected as many, and some"
-        )
-    counts = count_grades(grades)
-    correct = [tokens for tokens, grade in zip(num_tokens, grades, strict=True) if grade is Grade.CORRECT]
-    return ProblemStats(
-        problem_id=problem_id,
-        attempts=len(grades) - counts[Grade.UNGRADABLE],
-        correct=len(correct),
-        mean_tokens=float(np.mean(num_tokens)),
-        mean_correct_tokens=float(np.mean(correct)) if correct else None,
-        min_correct_tokens=min(correct) if correct else None,
-        counts=counts,
-    )
-
-
-def solve_rate_interval(attempts: int, correct: int) -> tuple[float, float]:
-    """Equal-tailed 95% interval of the solve rate under a uniform prior; 0.025 to 0.975 where nothing was attempted.
-
-    >>> [round(end, 2) for end in solve_rate_interval(attempts=32, correct=14)]
-    [0.28, 0.61]
-    """
-    low, high = beta.ppf([0.025, 0.975], 1 + correct, 1 + attempts - correct)
-    return float(low), float(high)
-
-
-def mass_inside(attempts: int, correct: int, low: float, high: float) -> float:
-    """Posterior probability that the solve rate lies in [low, high].
-
-    >>> round(mass_inside(attempts=0, correct=0, low=0.25, high=0.75), 6)  # the uniform prior itself
-    0.5
-    """
-    below, upto = beta.cdf([low, high], 1 + correct, 1 + attempts - correct)
-    return float(upto - below)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a selection decided on one problem, and why; `low` and `high` are the ends of the solve rate's 95% interval.
-
-    `solve_rate` is `nan` where nothing could be graded.
-    """
-
-    problem_id: str
-    is_kept: bool
-    reason: str
-    solve_rate: float
-    low: float
-    high: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object; null for a solve rate that does not exist."""
-        rate = self.solve_rate if isfinite(self.solve_rate) else None
-        return {
-            "problem_id": self.problem_id,
-            "is_kept": self.is_kept,
-            "reason": self.reason,
-            "solve_rate": rate,
-            "solve_rate_ci95": [self.low, self.high],
-        }
+__all__ = [
+    "SELECTIONS",
+    "Choice",
+    "ProblemStats",
+    "Selection",
+    "problem_stats",
+    "select",
+    "select_all",
+    "select_band",
+    "select_easy_to_hard",
+    "select_hard",
+    "select_pools",
+]
 
 
 def select_band(
-    stats: Sequence[ProblemStats], low: float = 0.3, high: float = 0.9, count: int | None = None, seed: int = 0
+    stats: Sequence[ProblemStats],
+    low: float = 0.3,
+    high: float = 0.9,
+    confidence: float | None = None,
+    count: int | None = None,
+    seed: int = 0,
 ) -> list[Choice]:
     """Keep problems whose solve rate lies in [low, high], ends included; of too many, those that lie deepest inside.
 
-    Deepest: the largest posterior mass inside the band, so 16/32 goes before 1/2. One `Choice` a problem, in the order
-    given. `count` None keeps all that qualify. Raises `ValueError` unless 0 <= low <= high <= 1.
+    Deepest: the largest posterior mass inside the band, so 16/32 goes before 1/2. With `confidence` that mass itself
+    decides: a problem is kept where at least so much of its posterior lies inside, so few samples keep little. One
+    `Choice` a problem, in the order given. `count` None keeps all that qualify. Raises `ValueError` unless
+    0 <= low <= high <= 1 and 0 < confidence < 1.
 
     The default band is where phase 2 shortens: occasionally solvable at least (Fatemi et al. 2025), not yet always
     solved.
     """
-    if not 0.0 <= low <= high <= 1.0:
-        raise ValueError(f"band: expected 0 <= low <= high <= 1, got {low}:{high}")
+    _check_band(low, high)
+    if confidence is not None and not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence: expected a probability between 0 and 1, got {confidence}")
     band = f"{low:g}:{high:g}"
 
-    def objection(stat: ProblemStats) -> str:
-        if stat.solve_rate < low:
-            return f"below {band}"
-        return f"above {band}" if stat.solve_rate > high else ""
+    def unsure(stat: ProblemStats) -> str:
+        inside = mass_inside(stat.attempts, stat.correct, low, high)
+        enough = confidence is None or inside >= confidence
+        return "" if enough else f"inside {band} with probability {inside:.3f}, below {confidence:g}"
 
-    def depth(stat: ProblemStats) -> float:
-        return -mass_inside(stat.attempts, stat.correct, low, high)
-
-    return _choose(
-        stats, objection, depth, count, seed, kept=f"inside {band}", rivals=("lies deeper inside", "lie deeper inside")
+    return choose(
+        stats,
+        unsure if confidence is not None else _outside(low, high),
+        lambda stat: -mass_inside(stat.attempts, stat.correct, low, high),
+        count,
+        seed,
+        kept=f"inside {band}" + ("" if confidence is None else f" with probability {confidence:g} or more"),
+        rivals=("lies deeper inside", "lie deeper inside"),
     )
 
 
@@ -209,14 +93,81 @@ def select_hard(
     def hardness(stat: ProblemStats) -> tuple[float, float]:
         return stat.solve_rate, -mass_inside(stat.attempts, stat.correct, 0.0, ceiling)
 
-    return _choose(
+    return choose(
         stats, objection, hardness, count, seed, kept=f"at most {ceiling:g}", rivals=("is harder", "are harder")
     )
 
 
+def select_pools(
+    stats: Sequence[ProblemStats],
+    hard_ceiling: float = 0.25,
+    easy_floor: float = 0.75,
+    hard_frac: float = 0.25,
+    easy_frac: float = 0.25,
+    allow_unsolved: bool = False,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Choice]:
+    """Keep a mixture of three pools: hard (solve rate at most `hard_ceiling`), easy (at least `easy_floor`), normal.
+
+    Of `count` problems the hard pool gives `hard_frac`, the easy one `easy_frac`, the normal one the rest (whole
+    problems, rounded down for hard and easy), drawn by a hash of the name; a pool that holds fewer gives what it has,
+    and no other fills up. Without `count` every pool is kept whole, except one whose share is 0. Never-solved problems
+    are in no pool unless `allow_unsolved`. The pools are those of PRIME-RL's online difficulty buffer. Raises
+    `ValueError` unless 0 <= hard_ceiling < easy_floor <= 1 and the shares are at least 0 and at most 1 together.
+    """
+    if not 0.0 <= hard_ceiling < easy_floor <= 1.0:
+        raise ValueError(f"pools: expected 0 <= hard_ceiling < easy_floor <= 1, got {hard_ceiling} and {easy_floor}")
+    if min(hard_frac, easy_frac) < 0.0 or hard_frac + easy_frac > 1.0:
+        raise ValueError(f"pools: expected shares of 0 to 1 in all, got hard {hard_frac} and easy {easy_frac}")
+
+    def pool_of(stat: ProblemStats) -> str:
+        if stat.solve_rate <= hard_ceiling:
+            return "hard"
+        return "easy" if stat.solve_rate >= easy_floor else "normal"
+
+    fracs = {"hard": hard_frac, "normal": 1.0 - hard_frac - easy_frac, "easy": easy_frac}
+    return _choose_by_pool(stats, pool_of, _pool_counts(fracs, count), allow_unsolved, seed)
+
+
+def select_easy_to_hard(
+    stats: Sequence[ProblemStats],
+    low: float = 0.0,
+    high: float = 1.0,
+    allow_unsolved: bool = False,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Choice]:
+    """Keep problems whose solve rate lies in [low, high] and put them in order, from the easiest to the hardest.
+
+    A curriculum: the kept ones come first, by decreasing solve rate, and the dropped ones after them in the order
+    given. Of too many an arbitrary `count` is kept (by a hash of the name), so that every difficulty stays. Never-solved
+    problems are left out unless `allow_unsolved`. Raises `ValueError` unless 0 <= low <= high <= 1.
+    """
+    _check_band(low, high)
+    outside = _outside(low, high)
+
+    def objection(stat: ProblemStats) -> str:
+        return "never solved" if stat.correct == 0 and not allow_unsolved else outside(stat)
+
+    choices = choose(
+        stats,
+        objection,
+        lambda stat: 0,
+        count,
+        seed,
+        kept=f"inside {low:g}:{high:g}",
+        rivals=("was drawn", "were drawn"),
+    )
+    kept = [choice for choice in choices if choice.is_kept]
+    kept.sort(key=lambda choice: (-choice.solve_rate, seed_of(seed, "selection", choice.problem_id)))
+    placed = [replace(choice, reason=f"{choice.reason}, number {n} of {len(kept)}") for n, choice in enumerate(kept, 1)]
+    return [*placed, *(choice for choice in choices if not choice.is_kept)]
+
+
 def select_all(stats: Sequence[ProblemStats], count: int | None = None, seed: int = 0) -> list[Choice]:
     """Keep every problem that was graded at all; of too many, an arbitrary `count` (by a hash of the name)."""
-    return _choose(
+    return choose(
         stats, lambda stat: "", lambda stat: 0, count, seed, kept="graded", rivals=("was drawn", "were drawn")
     )
 
@@ -224,7 +175,13 @@ def select_all(stats: Sequence[ProblemStats], count: int | None = None, seed: in
 Selection = Callable[..., list[Choice]]
 """`selection(stats, count=..., seed=..., **options)`; options are keywords with a default each."""
 
-SELECTIONS: Mapping[str, Selection] = {"band": select_band, "hard": select_hard, "all": select_all}
+SELECTIONS: Mapping[str, Selection] = {
+    "band": select_band,
+    "hard": select_hard,
+    "pools": select_pools,
+    "easy_to_hard": select_easy_to_hard,
+    "all": select_all,
+}
 
 
 def select(
@@ -244,71 +201,54 @@ def select(
     return SELECTIONS[name](stats, count=count, seed=seed, **(options or {}))
 
 
-def _choose(
+def _choose_by_pool(
     stats: Sequence[ProblemStats],
-    objection: Callable[[ProblemStats], str],
-    rank: Callable[[ProblemStats], Any],
-    count: int | None,
+    pool_of: Callable[[ProblemStats], str],
+    counts: Mapping[str, int | None],
+    allow_unsolved: bool,
     seed: int,
-    *,
-    kept: str,
-    rivals: tuple[str, str],
 ) -> list[Choice]:
-    """Drop what meets an objection, keep the `count` of lowest rank, and put each decision into words."""
-    _check(stats, count)
-    qualified = [stat for stat in stats if stat.attempts and not objection(stat)]
-    ordered = sorted(qualified, key=lambda stat: (rank(stat), seed_of(seed, "selection", stat.problem_id)))
-    winners = {stat.problem_id for stat in ordered[: len(ordered) if count is None else count]}
+    """`_choose` within each pool, all by the hash of the name; choices in the order given."""
+    check(stats, None)
 
-    def verdict(stat: ProblemStats) -> str:
-        if not stat.attempts:
-            return "dropped, no attempt could be graded"
-        if objection(stat):
-            return f"dropped, {objection(stat)}"
-        if stat.problem_id in winners:
-            return f"kept, {kept}"
-        ahead = f"1 other {rivals[0]}" if len(winners) == 1 else f"{len(winners)} others {rivals[1]}"
-        return f"dropped, {kept} but {ahead}"
+    def objection(stat: ProblemStats) -> str:
+        if stat.correct == 0 and not allow_unsolved:
+            return "never solved"
+        return f"{pool_of(stat)} pool, which has no share" if counts[pool_of(stat)] == 0 else ""
 
-    return [_choice(stat, stat.problem_id in winners, verdict(stat)) for stat in stats]
-
-
-def _check(stats: Sequence[ProblemStats], count: int | None) -> None:
-    if count is not None and count < 0:
-        raise ValueError(f"count: expected None or a number of problems, got {count}")
-    twice = [name for name, times in Counter(stat.problem_id for stat in stats).items() if times > 1]
-    if twice:
-        raise ValueError(f"stats: problem {twice[0]!r} occurs twice")
+    members: dict[str, list[ProblemStats]] = {pool: [] for pool in counts}
+    for stat in stats:
+        members[pool_of(stat)].append(stat)
+    choices = {
+        choice.problem_id: choice
+        for pool, held in members.items()
+        for choice in choose(
+            held, objection, lambda stat: 0, counts[pool], seed, kept=f"{pool} pool", rivals=("was drawn", "were drawn")
+        )
+    }
+    return [choices[stat.problem_id] for stat in stats]
 
 
-def _choice(stat: ProblemStats, is_kept: bool, verdict: str) -> Choice:
-    low, high = solve_rate_interval(stat.attempts, stat.correct)
-    seen = f"{stat.correct}/{stat.attempts} solved, {low:.2f} to {high:.2f}"
-    return Choice(stat.problem_id, is_kept, f"{seen}: {verdict}", stat.solve_rate, low, high)
+def _pool_counts(fracs: Mapping[str, float], count: int | None) -> dict[str, int | None]:
+    """How many each pool gives: its share of `count` rounded down, the rest to normal; all or none without `count`."""
+    if count is None:
+        return {pool: None if frac > 0.0 else 0 for pool, frac in fracs.items()}
+    given = {pool: int(count * frac + 1e-9) for pool, frac in fracs.items()}
+    normal = count - given["hard"] - given["easy"] if fracs["normal"] > 1e-9 else 0
+    return {**given, "normal": normal}
 
 
-def _field(record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], prefix: str = "") -> Any:
-    if key not in record:
-        raise ValueError(f"{prefix}{key}: missing")
-    value = record[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{prefix}{key}: unexpected value {value!r}")
-    return value
+def _outside(low: float, high: float) -> Objection:
+    """The objection to a solve rate outside [low, high]."""
+
+    def objection(stat: ProblemStats) -> str:
+        if stat.solve_rate < low:
+            return f"below {low:g}:{high:g}"
+        return f"above {low:g}:{high:g}" if stat.solve_rate > high else ""
+
+    return objection
 
 
-def _is_set(record: Mapping[str, Any], key: str) -> bool:
-    return record.get(key) is not None
-
-
-def _whole(record: Mapping[str, Any], key: str, prefix: str = "") -> int:
-    value = int(_field(record, key, int, prefix))
-    if value < 0:
-        raise ValueError(f"{prefix}{key}: expected a number that is not negative, got {value}")
-    return value
-
-
-def _tokens(record: Mapping[str, Any], key: str) -> float:
-    value = float(_field(record, key, (int, float)))
-    if not 0.0 <= value < inf:
-        raise ValueError(f"{key}: expected a number of tokens, got {value}")
-    return value
+def _check_band(low: float, high: float) -> None:
+    if not 0.0 <= low <= high <= 1.0:
+        raise ValueError(f"band: expected 0 <= low <= high <= 1, got {low}:{high}")

@@ -1,61 +1,58 @@
-"""What a comparison may claim: estimates with 95% intervals that resample problems.
+"""What an evaluation or a comparison may claim.
 
 1. Flat samples become one row a problem (`per_problem`): its accuracy and its mean length. Samples of one problem
    resemble each other, so a problem is the unit, never a sample: each problem enters by its mean, whatever its number
    of samples.
-2. Problems are resampled with replacement (a cluster bootstrap); for a comparison both models are seen on the same
-   resampled problems (paired). The interval is Hesterberg's expanded percentile interval, which undoes the narrowness
-   that plain percentile intervals have on few problems.
+2. Means over problems and their paired changes get intervals (`estimates.py`).
 3. Intervals feed the claims: non-inferiority, the accuracy-efficiency score, the frontier.
 
 Correct means graded `CORRECT`; `WRONG`, `NO_ANSWER` and `TRUNCATED` are attempts that were not correct. `UNGRADABLE`
 samples say nothing about the model's answer: they leave every accuracy's numerator and denominator and are counted
 apart, but their tokens were spent and enter mean lengths. A statistic that does not exist is `nan` here and null in
 JSON.
-
-What is left out: the noise of training seeds. An interval here speaks of other problems of the same kind, for these
-weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats as scipy_stats
+from numpy.typing import NDArray
 
-from laconic.rng import seed_of
+from laconic.estimates import (
+    RESAMPLES,
+    FloatArray,
+    Interval,
+    accuracy_interval,
+    mean_interval,
+    or_null,
+    paired_difference,
+    paired_relative_change,
+    ratio,
+)
 from laconic.types import Grade
 
-FloatArray = NDArray[np.float64]
+__all__ = [
+    "RESAMPLES",
+    "FloatArray",
+    "Interval",
+    "PerProblem",
+    "accuracy_interval",
+    "aes",
+    "frontier",
+    "length_difference",
+    "mean_interval",
+    "mean_pass_at_k",
+    "non_inferior",
+    "num_mixed",
+    "or_null",
+    "paired_difference",
+    "paired_relative_change",
+    "pass_at_k",
+    "per_problem",
+]
+
 IntArray = NDArray[np.int64]
-
-RESAMPLES = 10_000
-_DRAWS_AT_ONCE = 2_000_000  # problem indices held in memory at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with the two ends of its 95% interval, all in the estimate's unit; `nan` where one does not exist."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def to_json(self, key: str = "estimate") -> dict[str, Any]:
-        """`{key: ..., "ci95": [low, high]}`, null for what does not exist.
-
-        >>> Interval(0.5, 0.4, nan).to_json()
-        {'estimate': 0.5, 'ci95': [0.4, None]}
-        """
-        return {key: or_null(self.estimate), "ci95": [or_null(self.low), or_null(self.high)]}
-
-
-def or_null(value: float) -> float | None:
-    """`value` as JSON can say it: `None` for `nan` and the infinities."""
-    return float(value) if np.isfinite(value) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +112,7 @@ def per_problem(problem_ids: Sequence[str], grades: Sequence[Grade], num_tokens:
         return np.bincount(rows[mask], minlength=len(row)).astype(np.int64)
 
     def mean(values: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
-        return _ratio(np.bincount(rows[mask], weights=values[mask], minlength=len(row)), count(mask))
+        return ratio(np.bincount(rows[mask], weights=values[mask], minlength=len(row)), count(mask))
 
     return PerProblem(
         problem_ids=tuple(row),
@@ -153,38 +150,6 @@ def mean_pass_at_k(problems: PerProblem, k: int) -> float:
     pairs = zip(problems.attempts.tolist(), problems.correct.tolist(), strict=True)
     values = [pass_at_k(attempts, correct, k) for attempts, correct in pairs if attempts >= k]
     return float(np.mean(values)) if values else nan
-
-
-def mean_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """Mean over problems with its 95% interval; `values` [P] hold one mean a problem, `nan` for problems without one.
-
-    Problems that are `nan` are left out. No problem: all `nan`; one problem: an estimate whose interval is `nan`.
-    """
-    column = np.asarray(values, dtype=np.float64)
-    return _bootstrap(column[np.isfinite(column)][None, :], lambda means: means[0], seed, resamples)
-
-
-def paired_difference(base: ArrayLike, candidate: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """Mean of candidate - base over problems, absolute: 0.02 is two points of accuracy. Both [P], a row a problem.
-
-    A problem that is `nan` on either side is left out of both. Raises `ValueError` where shapes differ. An interval
-    without width means that no problem differed, not that none ever would.
-    """
-    pairs = _pairs(base, candidate)
-    return _bootstrap(pairs, lambda means: means[1] - means[0], seed, resamples)
-
-
-def paired_relative_change(base: ArrayLike, candidate: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """Mean of candidate / mean of base - 1, both means over the same resampled problems: -0.4 is 40% fewer tokens.
-
-    The ratio of the means, not the mean of ratios: it says what the whole set of problems costs. Rows as in
-    `paired_difference`; `nan` where the base's mean is 0.
-
-    >>> round(paired_relative_change([100, 300], [80, 160], seed=0).estimate, 6)  # (80 + 160) / (100 + 300) - 1
-    -0.4
-    """
-    pairs = _pairs(base, candidate)
-    return _bootstrap(pairs, lambda means: _ratio(means[1], means[0]) - 1.0, seed, resamples)
 
 
 def length_difference(problems: PerProblem, *, seed: int, resamples: int = RESAMPLES) -> Interval:
@@ -258,56 +223,3 @@ def frontier(accuracies: Sequence[float], tokens: Sequence[float]) -> list[int]:
 
 def _beats(first: tuple[float, float], second: tuple[float, float]) -> bool:
     return first[0] >= second[0] and first[1] <= second[1] and first != second
-
-
-def _pairs(base: ArrayLike, candidate: ArrayLike) -> FloatArray:
-    left, right = np.asarray(base, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
-    if left.shape != right.shape or left.ndim != 1:
-        raise ValueError(f"base and candidate: expected two equal shapes [P], got {left.shape} and {right.shape}")
-    both = np.stack([left, right])
-    paired: FloatArray = both[:, np.isfinite(both).all(axis=0)]
-    return paired
-
-
-def _bootstrap(
-    columns: FloatArray, statistic: Callable[[FloatArray], FloatArray], seed: int, resamples: int
-) -> Interval:
-    """`columns` [C, P]; `statistic` takes means [C, R] to values [R]."""
-    num_problems = columns.shape[1]
-    if num_problems == 0:
-        return Interval(nan, nan, nan)
-    estimate = float(statistic(columns.mean(axis=1, keepdims=True))[0])
-    if num_problems == 1:
-        return Interval(estimate, nan, nan)
-    draws = statistic(_resampled_means(columns, seed, resamples))
-    low, high = np.quantile(draws, _expanded_levels(num_problems))
-    return Interval(estimate, float(low), float(high))
-
-
-def _resampled_means(columns: FloatArray, seed: int, resamples: int) -> FloatArray:
-    """Means [C, R] over problems drawn with replacement, the same problems for every column."""
-    num_problems = columns.shape[1]
-    rng = np.random.default_rng(seed_of(seed, "bootstrap"))
-    at_once = max(1, _DRAWS_AT_ONCE // num_problems)
-    blocks = []
-    for start in range(0, resamples, at_once):
-        drawn = rng.integers(num_problems, size=(min(at_once, resamples - start), num_problems))
-        blocks.append(columns[:, drawn].mean(axis=2))
-    return np.concatenate(blocks, axis=1)
-
-
-def _expanded_levels(num_problems: int) -> tuple[float, float]:
-    """Quantile levels of the expanded percentile interval: Phi(sqrt(n / (n - 1)) t_{n-1, 0.025}) and its mirror image.
-
-    Hesterberg 2014, "What Teachers Should Know about the Bootstrap" (arXiv 1411.5279). About 0.0231 at 100 problems and
-    0.0086 at 10, where the plain level is 0.025.
-    """
-    t = scipy_stats.t.ppf(0.025, num_problems - 1) * np.sqrt(num_problems / (num_problems - 1))
-    low = float(scipy_stats.norm.cdf(t))
-    return low, 1.0 - low
-
-
-def _ratio(above: NDArray[Any], below: NDArray[Any]) -> FloatArray:
-    """Elementwise above / below, `nan` where below is 0."""
-    quotient: FloatArray = np.divide(above, below, out=np.full(np.shape(above), nan), where=np.asarray(below) != 0)
-    return quotient

@@ -1,12 +1,14 @@
-"""Problems from files and generators, behind one function.
+"""Problems from files, generators and benchmarks, behind one function.
 
 1. `load_problems` looks the kind of a source up in `KINDS`, a visible table, and calls its loader.
-2. A file's problems come in file order, a generator's in the order of its stream; `count` takes the first of them.
+2. A file's problems come in file order, a generator's in the order of its stream, a benchmark's in an order of its own that is
+   the same for everyone; `count` takes the first of them.
 3. Whatever is wrong with a source is one `ProblemsError` that names the file and line, or the argument.
 4. `write_problems` writes JSON lines that `load_problems` reads back as they were.
 
-A source is `PATH.jsonl`, `PATH.parquet`, `hf:NAME[:CONFIG]:SPLIT`, `gym:TASK?arg=value` or `tiny:FAMILY?arg=value`.
-What is left out: shuffling (a selection chooses, see `selection.py`), and downloads other than those of `hf:`.
+A source is `PATH.jsonl`, `PATH.parquet`, `hf:NAME[:CONFIG]:SPLIT`, `gym:TASK?arg=value`, `tiny:FAMILY?arg=value` or a benchmark's
+name, `gsm8k` or `gsm8k?count=50`. What is left out: shuffling (a selection chooses, see `selection.py`), and downloads other than
+those of `hf:` and the benchmarks.
 """
 
 import json
@@ -16,13 +18,14 @@ from pathlib import Path
 
 from laconic.errors import ProblemsError
 from laconic.files import write_text_atomically
+from laconic.problems.benchmarks import BENCHMARKS, Benchmark, benchmark_of, load_benchmark, near_names
 from laconic.problems.files import load_jsonl, load_parquet
 from laconic.problems.generated import load_gym, load_tiny
 from laconic.problems.hub import load_hub
 from laconic.problems.records import to_record
 from laconic.types import Problem
 
-__all__ = ["KINDS", "load_problems", "write_problems"]
+__all__ = ["BENCHMARKS", "KINDS", "Benchmark", "benchmark_of", "load_problems", "write_problems"]
 
 Loader = Callable[[str, int, int | None], list[Problem]]
 """(source, seed, count) to problems."""
@@ -33,6 +36,7 @@ KINDS: tuple[tuple[str, Callable[[str], bool], Loader], ...] = (
     ("hf:NAME[:CONFIG]:SPLIT", lambda source: source.startswith("hf:"), load_hub),
     ("PATH.jsonl", lambda source: source.endswith(".jsonl"), load_jsonl),
     ("PATH.parquet", lambda source: source.endswith(".parquet"), load_parquet),
+    ("BENCHMARK[?count=N]", lambda source: benchmark_of(source) is not None, load_benchmark),
 )
 
 
@@ -47,7 +51,11 @@ def load_problems(source: str, *, seed: int = 0, count: int | None = None) -> li
     for _, is_kind, load in KINDS:
         if is_kind(source):
             return [replace(problem, source=problem.source or source) for problem in load(source, seed, count)]
-    raise ProblemsError(f"{source}: no such kind of source; expected one of {', '.join(name for name, _, _ in KINDS)}")
+    found = near_names(source)
+    benchmarks = f"near it: {', '.join(found)}" if found else f"BENCHMARK is one of {', '.join(BENCHMARKS)}"
+    raise ProblemsError(
+        f"{source}: no such source; expected one of {', '.join(name for name, _, _ in KINDS)}; {benchmarks}"
+    )
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:

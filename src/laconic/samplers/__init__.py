@@ -1,9 +1,10 @@
-"""Doors to engines that draw responses: token ids in, token ids and log-probabilities out.
+"""Doors to engines that draw responses.
 
-Every sampler takes `Request`s and returns one list of `Response`s a request, in order. `local` is the default.
+Every sampler takes `Request`s and returns one list of `Response`s a request, in order. `local`, the default, takes token ids
+and gives token ids with their log-probabilities; `http` takes the turns of a conversation and gives text and counts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,13 +14,14 @@ from laconic.types import Response
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`num_samples` responses are wanted to `prompt_ids`. `key` names the problem in the address of its random numbers;
-    samples are numbered from `first_sample`."""
+    """`num_samples` responses are wanted to `prompt_ids`, or, where an endpoint renders the prompt itself, to `messages`. `key`
+    names the problem in the address of its random numbers; samples are numbered from `first_sample`."""
 
     key: str
     prompt_ids: tuple[int, ...]
     num_samples: int
     first_sample: int = 0
+    messages: tuple[Mapping[str, str], ...] = ()
 
 
 Progress = Callable[[int, int], None]

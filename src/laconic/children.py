@@ -1,0 +1,175 @@
+"""Child processes that answer questions within a hard limit: a line of JSON in, a line of text out.
+
+1. `Children(serve, workers, timeout_seconds)` keeps up to `workers` children, each started when it is first needed.
+   `serve` names the function that a child runs, as `module:function`; it calls `answer_lines` with what decides.
+2. A child that exceeds the limit is killed and replaced, and its question's outcome is `timeout`; a child that died
+   leaves `crash`. The next question is asked of a new child.
+3. A child also ends itself: when its input closes, when one question outlasts the limit, when it outgrows its memory.
+
+Children are plain subprocesses: no signals (they work in the main thread only), no `fork` (threads and GPUs do not
+survive it), no re-import of the caller's main module (it may load torch). What is left out: what the questions mean.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from laconic.errors import RunFailed
+
+START_SECONDS = 120.0
+MAX_CHILD_BYTES = 4 << 30
+TIMEOUT = "timeout"
+CRASH = "crash"
+
+
+class Children:
+    """At most `workers` questions are under way at once, each for at most `timeout_seconds`. Usable from any thread.
+
+    `RunFailed` is raised where a child cannot start at all.
+    """
+
+    def __init__(self, serve: str, workers: int = 1, timeout_seconds: float = 5.0) -> None:
+        if workers < 1 or timeout_seconds <= 0:
+            raise ValueError(f"Children: workers {workers} and timeout_seconds {timeout_seconds} must be positive")
+        self._workers = workers
+        self._idle: queue.LifoQueue[_Child] = queue.LifoQueue()
+        self._all = [_Child(serve, timeout_seconds) for _ in range(workers)]
+        for child in self._all:
+            self._idle.put(child)
+        self._finalizer = weakref.finalize(self, _stop_all, self._all)
+
+    def ask(self, questions: Sequence[Any]) -> list[str]:
+        """The outcome of each JSON-ready question, in order: the child's line, `timeout` or `crash`."""
+        if min(self._workers, len(questions)) < 2:
+            return [self._ask_one(question) for question in questions]
+        with ThreadPoolExecutor(min(self._workers, len(questions))) as threads:
+            return list(threads.map(self._ask_one, questions))
+
+    def _ask_one(self, question: Any) -> str:
+        child = self._idle.get()
+        try:
+            return child.ask(question)
+        finally:
+            self._idle.put(child)
+
+    def close(self) -> None:
+        """End every child and wait for it; a later `ask` starts new ones."""
+        _stop_all(self._all)
+
+
+class _Child:
+    """One subprocess, started when first asked and again after it was lost."""
+
+    def __init__(self, serve: str, timeout_seconds: float) -> None:
+        self._serve = serve
+        self._timeout_seconds = timeout_seconds
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, question: Any) -> str:
+        """The child's line, `timeout` where it was killed at the limit, `crash` where it died."""
+        process = self._process if self._process and self._process.poll() is None else self._start()
+        reply, is_late = None, False
+        try:
+            reply, is_late = _exchange(process, json.dumps(question), self._timeout_seconds)
+        finally:
+            if reply is None or is_late:  # an interrupted child would answer the next question with this one's outcome
+                self.stop()
+        return reply or (TIMEOUT if is_late else CRASH)
+
+    def _start(self) -> "subprocess.Popen[str]":
+        self.stop()
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        module, _, function = self._serve.partition(":")
+        code = f"from {module} import {function}; {function}()"
+        command = [sys.executable, "-P", "-c", code, str(self._timeout_seconds)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+        )
+        if _exchange(self._process, json.dumps(None), START_SECONDS)[0] != "ready":
+            self.stop()
+            raise RunFailed(f"{self._serve}: the child process does not start (is math-verify installed?)")
+        return self._process
+
+    def stop(self) -> None:
+        """Kill the process if there is one, and wait for it, so that nothing is left behind."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def _exchange(process: "subprocess.Popen[str]", line: str, limit_seconds: float) -> tuple[str | None, bool]:
+    """Write one line and read one; (line or None where the process died, whether it was killed at the limit)."""
+    assert process.stdin is not None and process.stdout is not None, "the pipes were asked for"
+    is_late = threading.Event()
+    timer = threading.Timer(limit_seconds, _kill, (process, is_late))
+    timer.daemon = True
+    timer.start()
+    reply = ""
+    try:
+        with contextlib.suppress(OSError, ValueError):
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            reply = process.stdout.readline()
+    finally:
+        timer.cancel()
+        timer.join()
+    return (reply.strip() if reply.endswith("\n") else None), is_late.is_set()
+
+
+def _kill(process: "subprocess.Popen[str]", is_late: threading.Event) -> None:
+    is_late.set()
+    process.kill()
+
+
+def _stop_all(children: Sequence[_Child]) -> None:
+    for child in children:
+        child.stop()
+
+
+# --- in the child ----------------------------------------------------------------------------------------------------
+
+
+def answer_lines(decide: Callable[..., str], warm_up: Sequence[Any]) -> None:
+    """The child's loop: a line `null` is answered with `ready` once `decide(*warm_up)` has run, a list with `decide(*list)`."""
+    import faulthandler
+
+    limit_seconds = float(sys.argv[1])
+    _limit_memory()
+    logging.disable(logging.CRITICAL)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        for line in sys.stdin:
+            question = json.loads(line)
+            limit = START_SECONDS if question is None else limit_seconds
+            faulthandler.dump_traceback_later(limit + 1.0, exit=True, file=nowhere)
+            outcome = decide(*(warm_up if question is None else question))
+            faulthandler.cancel_dump_traceback_later()
+            print("ready" if question is None else outcome, flush=True)
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # not a Unix system
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_CHILD_BYTES, MAX_CHILD_BYTES))

@@ -1,0 +1,89 @@
+"""A selection's decisions: what is kept, what is dropped, and why, in one line each.
+
+1. A selection says what it objects to in a problem, and which of the others go first.
+2. `choose` drops what meets an objection, keeps the first `count` of the rest, and writes a `Choice` for each problem.
+
+Nothing is drawn at random; `seed` only orders ties, by a hash of the problem's name.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from laconic.posteriors import ProblemStats, solve_rate_interval
+from laconic.rng import seed_of
+
+Rank = Callable[[ProblemStats], Any]
+Objection = Callable[[ProblemStats], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a selection decided on one problem, and why; `low` and `high` are the ends of the solve rate's 95% interval.
+
+    `solve_rate` is `nan` where nothing could be graded.
+    """
+
+    problem_id: str
+    is_kept: bool
+    reason: str
+    solve_rate: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; null for a solve rate that does not exist."""
+        rate = self.solve_rate if isfinite(self.solve_rate) else None
+        return {
+            "problem_id": self.problem_id,
+            "is_kept": self.is_kept,
+            "reason": self.reason,
+            "solve_rate": rate,
+            "solve_rate_ci95": [self.low, self.high],
+        }
+
+
+def choose(
+    stats: Sequence[ProblemStats],
+    objection: Objection,
+    rank: Rank,
+    count: int | None,
+    seed: int,
+    *,
+    kept: str,
+    rivals: tuple[str, str],
+) -> list[Choice]:
+    """Drop what meets an objection, keep the `count` of lowest rank, and put each decision into words."""
+    check(stats, count)
+    qualified = [stat for stat in stats if stat.attempts and not objection(stat)]
+    ordered = sorted(qualified, key=lambda stat: (rank(stat), seed_of(seed, "selection", stat.problem_id)))
+    winners = {stat.problem_id for stat in ordered[: len(ordered) if count is None else count]}
+
+    def verdict(stat: ProblemStats) -> str:
+        if not stat.attempts:
+            return "dropped, no attempt could be graded"
+        if objection(stat):
+            return f"dropped, {objection(stat)}"
+        if stat.problem_id in winners:
+            return f"kept, {kept}"
+        ahead = f"1 other {rivals[0]}" if len(winners) == 1 else f"{len(winners)} others {rivals[1]}"
+        return f"dropped, {kept} but {ahead}"
+
+    return [_choice(stat, stat.problem_id in winners, verdict(stat)) for stat in stats]
+
+
+def check(stats: Sequence[ProblemStats], count: int | None) -> None:
+    """Raise `ValueError` for a negative count or a problem that occurs twice."""
+    if count is not None and count < 0:
+        raise ValueError(f"count: expected None or a number of problems, got {count}")
+    twice = [name for name, times in Counter(stat.problem_id for stat in stats).items() if times > 1]
+    if twice:
+        raise ValueError(f"stats: problem {twice[0]!r} occurs twice")
+
+
+def _choice(stat: ProblemStats, is_kept: bool, verdict: str) -> Choice:
+    low, high = solve_rate_interval(stat.attempts, stat.correct)
+    seen = f"{stat.correct}/{stat.attempts} solved, {low:.2f} to {high:.2f}"
+    return Choice(stat.problem_id, is_kept, f"{seen}: {verdict}", stat.solve_rate, low, high)

@@ -1,0 +1,86 @@
+"""Commands that train, plan and look things up: `demo`, `train`, `doctor`, `list`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from laconic.cli_options import Seed, load_recipe_named, settle_threads
+from laconic.cli_show import print_comparisons
+from laconic.errors import InputError, RecipeError
+
+RecipePath = Annotated[
+    Path, typer.Argument(help="A recipe in TOML, or the name of one that laconic list recipes shows.")
+]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
+    seed: Seed = 0,
+) -> None:
+    """Both phases on the embedded reasoner, then the comparison and a page to look at. About three minutes on two cores."""
+    settle_threads()
+    from laconic.demo import run_demo
+
+    run_demo(out, seed)
+
+
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
+) -> None:
+    """Train a recipe's phases: one resumable run."""
+    loaded = load_recipe_named(recipe, overrides)
+    if dry_run:
+        from laconic.plan import print_plan
+
+        print_plan(loaded, Console())
+        return
+    settle_threads()
+    from laconic.measure import measure_run
+    from laconic.progress import Reporter
+    from laconic.train import start
+
+    trainer = start(loaded, out or Path("runs") / loaded.name, resume=resume, reporter=Reporter())
+    model = trainer.train()
+    print_comparisons(measure_run(trainer.run, trainer.finished))
+    print(f"result: {model}")
+
+
+def doctor(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    probed: Annotated[
+        Path | None, typer.Option("--probe", help="A probe of the recipe's problems: what it saw is checked too.")
+    ] = None,
+) -> None:
+    """What can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""
+    from laconic.doctor import run_doctor
+
+    findings = run_doctor(load_recipe_named(recipe, overrides), Console(), probed)
+    if errors := [finding for finding in findings if finding.level == "error"]:
+        raise RecipeError(f"{recipe}: {errors[0].where}: {errors[0].what}")
+
+
+def list_names(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A kind of things: recipes, rewards, algorithms, selections, problems, benchmarks or prompts."
+        ),
+    ],
+) -> None:
+    """What there is to choose from, one line each."""
+    from laconic.catalogue import CATALOGUE
+
+    if what not in CATALOGUE:
+        raise InputError(f"list: unknown kind {what!r}; expected one of {', '.join(CATALOGUE)}")
+    entries = CATALOGUE[what]()
+    width = max(map(len, entries))
+    for name, summary in entries.items():
+        print(f"{name:<{width}}  {summary}")

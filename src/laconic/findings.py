@@ -1,0 +1,47 @@
+"""What a check says: a `Finding`, and the row of the table of checks that says it.
+
+1. A check looks at what was read for a recipe and yields findings: how bad, what, where, and what would mend it.
+2. A row names what its check cannot do without; where that is missing the check is not made, and is named as not made.
+
+Levels, from good to bad: "fine", "unknown" (it could not be looked at, and why), "warning" (the run may disappoint), "error"
+(the run would be wasted).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Level = Literal["fine", "unknown", "warning", "error"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: how bad it is, what, in which field or file, and what would mend it."""
+
+    level: Level
+    what: str
+    where: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A row of the table: `look` is not called where one of `needs` is missing; of `partly` it looks at what is at hand."""
+
+    title: str
+    look: Callable[[Any], Iterator[Finding]]
+    needs: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "problem"), counted(1200, "problem")
+    ('1 problem', '1,200 problems')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

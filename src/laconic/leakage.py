@@ -1,0 +1,198 @@
+r"""Does a problem that is trained on stand among those that are reported on?
+
+1. A problem's text is its question in lower case, without `$`, spacing commands and marks of sentences. Choices are kept apart,
+   because a question is often turned into multiple choice by adding some.
+2. `exact`: the texts are the same, however short, and so are the choices where both have some.
+3. Otherwise the words (numbers replaced by one sign) are cut into overlapping runs of `NUM_WORDS`. A run that more than
+   `COMMON` problems share is a phrase or a template and is dropped: "how many ways are there to", every sum that a generator
+   words the same way. An index of the rest finds pairs that share a run; their similarity is Jaccard's, of the rest.
+4. `near`: similar, the same numbers, and the same answer. Wording, typesetting or order were changed: it is a leak.
+5. `variant`: very similar, but the numbers or the answer are others: the same text asked about something else. It tells how far a
+   score is due to the form of the problems; it is no leak of the same weight, and a test problem lists its nearest one only.
+
+What is left out: paraphrase and translation, which share no runs of words; a near copy of a text that stands more than `COMMON`
+times (an exact one is found); texts with fewer than `LEAST_RUNS` runs of their own, which are only compared exactly.
+"""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from string import ascii_uppercase
+
+from laconic.types import Problem
+
+NUM_WORDS = 4
+COMMON = 20
+LEAST_RUNS = 5
+NEAR_SIMILARITY = 0.4
+SAME_SIMILARITY = 0.95
+VARIANT_SIMILARITY = 0.7
+
+
+class LeakKind(StrEnum):
+    """How a training problem and a test problem are alike; `EXACT` and `NEAR` are leaks, `VARIANT` is a remark."""
+
+    EXACT = "exact"
+    NEAR = "near"
+    VARIANT = "variant"
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """One pair; `similarity` is 1 for an exact one, else Jaccard's index of the runs of words, from 0 to 1."""
+
+    train_id: str
+    test_id: str
+    kind: LeakKind
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What is compared of a problem; `runs` are those that few problems share."""
+
+    id: str
+    exact: str
+    choices: frozenset[str]
+    runs: frozenset[str]
+    numbers: tuple[str, ...]
+    answer: str
+
+    def is_exactly(self, other: "_Text") -> bool:
+        """The same question and, where both have choices, the same choices in any order."""
+        return self.exact == other.exact and (self.choices == other.choices or not (self.choices and other.choices))
+
+
+def find_leaks(
+    train: Sequence[Problem],
+    test: Sequence[Problem],
+    *,
+    near_similarity: float = NEAR_SIMILARITY,
+    variant_similarity: float = VARIANT_SIMILARITY,
+) -> list[Leak]:
+    """All exact and near pairs, and each test problem's nearest variant if it has no leak; in order of `test`, then most alike.
+
+    Raises `ValueError` for a similarity outside 0 to 1.
+
+    >>> problems = [Problem("a", "What is 1 + 1?", "2"), Problem("b", "what is $1+1$", "2"), Problem("c", "What is 1 + 2?", "3")]
+    >>> [(leak.train_id, leak.kind.value) for leak in find_leaks(problems[1:], problems[:1])]
+    [('b', 'exact')]
+    """
+    for name, value in (("near_similarity", near_similarity), ("variant_similarity", variant_similarity)):
+        if not 0 < value <= 1:
+            raise ValueError(f"{name}: must be above 0 and at most 1, got {value}")
+    train_texts, test_texts = _texts(train, test)
+    by_exact, by_run = _index(train_texts)
+    leaks: list[Leak] = []
+    for text in test_texts:
+        same = [train_texts[place] for place in by_exact.get(text.exact, ()) if text.is_exactly(train_texts[place])]
+        exact = [Leak(other.id, text.id, LeakKind.EXACT, 1.0) for other in same]
+        others = [
+            Leak(other.id, text.id, kind, similarity)
+            for other, similarity in _similar(text, train_texts, by_run)
+            if not text.is_exactly(other)
+            and (kind := _kind(text, other, similarity, near_similarity, variant_similarity))
+        ]
+        leaks += _listed(exact, others)
+    return leaks
+
+
+def leaked_ids(leaks: Iterable[Leak]) -> frozenset[str]:
+    """Ids of the training problems that leak, exactly or nearly: those to drop. Variants are not among them."""
+    return frozenset(leak.train_id for leak in leaks if leak.kind is not LeakKind.VARIANT)
+
+
+def _kind(text: _Text, other: _Text, similarity: float, near: float, variant: float) -> LeakKind | None:
+    """From `SAME_SIMILARITY` on the answer need not agree: the same gold can be spelled in many ways. Where both have choices it
+    must, because one stem can ask about several lists of them."""
+    has_same_answer = text.answer == other.answer
+    is_same = similarity >= SAME_SIMILARITY and not (text.choices and other.choices)
+    if text.numbers == other.numbers and (is_same or (has_same_answer and similarity >= near)):
+        return LeakKind.NEAR
+    return LeakKind.VARIANT if similarity >= variant else None
+
+
+def _listed(exact: list[Leak], others: list[Leak]) -> list[Leak]:
+    ordered = sorted(others, key=lambda leak: -leak.similarity)
+    leaks = exact + [leak for leak in ordered if leak.kind is LeakKind.NEAR]
+    return leaks or ordered[:1]
+
+
+def _index(texts: Sequence[_Text]) -> tuple[Mapping[str, list[int]], Mapping[str, list[int]]]:
+    """Where each exact text and each run stands, as places in `texts`."""
+    by_exact: defaultdict[str, list[int]] = defaultdict(list)
+    by_run: defaultdict[str, list[int]] = defaultdict(list)
+    for place, text in enumerate(texts):
+        by_exact[text.exact].append(place)
+        if len(text.runs) >= LEAST_RUNS:
+            for run in text.runs:
+                by_run[run].append(place)
+    return by_exact, by_run
+
+
+def _similar(text: _Text, others: Sequence[_Text], by_run: Mapping[str, list[int]]) -> list[tuple[_Text, float]]:
+    """Every other text that shares a run, with Jaccard's index: runs shared over runs that either has."""
+    if len(text.runs) < LEAST_RUNS:
+        return []
+    num_shared = Counter(place for run in text.runs for place in by_run.get(run, ()))
+    return [
+        (others[place], shared / (len(text.runs) + len(others[place].runs) - shared))
+        for place, shared in num_shared.items()
+    ]
+
+
+# --- texts -----------------------------------------------------------------------------------------------------------
+
+_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|\\,|\\!)+(?=\d{3}(?!\d))")
+_NOT_SEEN = re.compile(r"\\(?:left|right|text|mathrm|mbox|quad|[,!;: ])(?![a-z])|(?<=\\)[dt](?=frac)|\$")
+_MARKS = re.compile(r"[.,;:?\"'`~’“”]")
+_WORD = re.compile(r"[㐀-鿿]|\\?[^\W\d_㐀-鿿]+|\d+(?:\.\d+)?|[+\-*/=<>^|]")
+_DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
+_BETWEEN_NUMBERS = re.compile(r"(?<=\d)[\s,;]+(?=\d)")
+_NUMBER = "#"
+
+
+def _texts(train: Sequence[Problem], test: Sequence[Problem]) -> tuple[list[_Text], list[_Text]]:
+    """Both sets; how many problems share a run is counted over both, so that a template is one in either."""
+    plain = [_plain(problem.question) for problem in (*train, *test)]
+    words = [_WORD.findall(text) for text in plain]
+    runs = [_runs(found) for found in words]
+    holders = Counter(run for found in runs for run in found)
+    texts = [
+        _Text(
+            id=problem.id,
+            exact=_exact(text),
+            choices=frozenset(_exact(_plain(choice)) for choice in problem.choices),
+            runs=frozenset(run for run in all_runs if holders[run] <= COMMON),
+            numbers=tuple(sorted(word for word in found if word[0].isdigit())),
+            answer=_answer(problem),
+        )
+        for problem, text, found, all_runs in zip((*train, *test), plain, words, runs, strict=True)
+    ]
+    return texts[: len(train)], texts[len(train) :]
+
+
+def _plain(text: str) -> str:
+    return _NOT_SEEN.sub(" ", _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).lower()))
+
+
+def _exact(plain: str) -> str:
+    """Nothing but the signs that could change what is asked: brackets, operators, points of decimals, what parts two numbers."""
+    kept = _BETWEEN_NUMBERS.sub("_", _DECIMAL_POINT.sub("·", plain))
+    return "".join(_MARKS.sub(" ", kept).split())
+
+
+def _runs(words: Sequence[str]) -> set[str]:
+    masked = [_NUMBER if word[0].isdigit() else word for word in words]
+    return {" ".join(masked[i : i + NUM_WORDS]) for i in range(len(masked) - NUM_WORDS + 1)}
+
+
+def _answer(problem: Problem) -> str:
+    """The gold answer as compared; of multiple choice what the letter stands for, since letters agree by chance."""
+    letter = problem.answer.strip().upper()
+    place = ascii_uppercase.find(letter) if len(letter) == 1 else -1
+    chosen = problem.choices[place] if 0 <= place < len(problem.choices) else problem.answer
+    return _exact(_plain(chosen))

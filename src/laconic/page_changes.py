@@ -1,0 +1,95 @@
+"""What comparisons say of the models of a report: read where a file has it, made where none does.
+
+1. A training run brings `comparison*.json`: each phase against the run's own base. The last phase is what the report
+   is about.
+2. Folders of evaluations are compared here, the first with all others (`compare.py`), unless a `comparison.json` in one
+   of them was made of exactly these folders.
+3. What cannot be compared becomes a note on the page that says why.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from laconic.compare import compare_evaluations
+from laconic.errors import InputError
+from laconic.files import read_json
+from laconic.page_data import Change, Evaluation, Record, decoding_words
+from laconic.page_read import MODEL_AND_TAG, is_run
+
+
+def read_changes(dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> tuple[list[Change], list[str]]:
+    """All changes, and notes on what could not be compared."""
+    changes: list[Change] = []
+    for source, path in enumerate(dirs):
+        if is_run(path):
+            changes.extend(_of_run(path, [e for e in evaluations if e.source == source]))
+    plain = [path for path in dirs if not is_run(path)]
+    mine = [e for e in evaluations if dirs[e.source] in plain]
+    if len({(e.source, e.rank) for e in mine}) < 2:
+        return changes, []
+    try:
+        comparison = _stored(plain) or compare_evaluations(plain[0], plain[1:])
+    except InputError as error:
+        return changes, [f"Not compared: {error}"]
+    return changes + list(_of_folders(comparison, dirs, mine)), []
+
+
+def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+    """A candidate is named after its folder or its model; an older file's name may tell the tag."""
+    last = max((e.rank for e in evaluations), default=0)
+    seen: set[Path] = set()
+    for file in sorted(path.glob("comparison*.json")):
+        tag = file.stem.removeprefix("comparison").removeprefix("-")
+        for candidate in read_json(file).get("candidates", []):
+            name = Path(str(candidate.get("name", ""))).name
+            for e in evaluations:
+                base = next((b for b in evaluations if b.is_base and b.setting == e.setting), None)
+                if base and not e.is_base and e.folder not in seen and _is_meant(name, tag, e, candidate):
+                    seen.add(e.folder)
+                    yield Change(base.model, e.model, e.decoding, candidate, is_final=e.rank == last)
+
+
+def _is_meant(name: str, tag: str, evaluation: Evaluation, candidate: Record) -> bool:
+    match = MODEL_AND_TAG.fullmatch(evaluation.folder.name)
+    if match is None:
+        return False
+    decoding = candidate.get("decoding")
+    is_same = decoding is None or decoding_words(decoding) == evaluation.decoding
+    return is_same and (name == evaluation.folder.name or (name == match[1] and tag in ("", match[2])))
+
+
+def _stored(dirs: Sequence[Path]) -> Record | None:
+    """A comparison of exactly these folders that one of them holds."""
+    wanted = [path.resolve() for path in dirs]
+    for file in (path / "comparison.json" for path in dirs):
+        if file.exists():
+            told = read_json(file)
+            paths = [told.get("base", {}).get("path"), *(c.get("path") for c in told.get("candidates", []))]
+            if list(dict.fromkeys(Path(str(path)).resolve() for path in paths)) == wanted:
+                return told
+    return None
+
+
+def _of_folders(comparison: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+    base = _model_of(comparison["base"], dirs, evaluations)
+    for candidate in comparison["candidates"]:
+        model = _model_of(candidate, dirs, evaluations)
+        for decoding in _decodings(candidate, [e for e in evaluations if e.model == model]):
+            yield Change(base, model, decoding, candidate)
+
+
+def _model_of(told: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> str:
+    """The model a comparison speaks of: of its folder, and of its prompt where the folder holds several."""
+    path = Path(str(told.get("path"))).resolve()
+    here = [e for e in evaluations if dirs[e.source].resolve() == path]
+    by_prompt = [e for e in here if e.prompt == (told.get("prompt") or "")]
+    found = next(iter(by_prompt or here), None)
+    return found.model if found else str(told.get("name", ""))
+
+
+def _decodings(candidate: Record, evaluations: Sequence[Evaluation]) -> list[str]:
+    """The candidate's own decoding, or the only one there is."""
+    if told := candidate.get("decoding"):
+        return [decoding_words(told)]
+    found = list(dict.fromkeys(e.decoding for e in evaluations))
+    return found if len(found) == 1 else ["all decodings pooled"]

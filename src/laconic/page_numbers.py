@@ -1,0 +1,75 @@
+"""Numbers as a page writes them: percent, points, tokens, intervals. A number that does not exist is a dash."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+UNKNOWN = "–"
+Show = Callable[[float], str]
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Dotted keys and their values, as one would give them on the command line.
+
+    >>> list(flatten({"model": {"lora": None}, "seed": 1}))
+    [('model.lora', 'null'), ('seed', '1')]
+    """
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            yield from flatten({str(index): item for index, item in enumerate(value)}, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """0.7123 is `71.2%`."""
+    return f"{100 * value:.{digits}f}%"
+
+
+def points(value: float) -> str:
+    """0.021 is `2.1 pt`: a difference of two percentages."""
+    return f"{100 * value:.1f} pt"
+
+
+def count(value: float) -> str:
+    """Tokens: one decimal below 100, none above.
+
+    >>> count(63.25), count(1234.5)
+    ('63.2', '1,234')
+    """
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def shown(value: Any, show: Show) -> str:
+    """The number as text, a dash where there is none."""
+    found = number(value)
+    return UNKNOWN if found is None else show(found)
+
+
+def signed(value: Any, show: Show) -> str:
+    """With its sign, a true minus.
+
+    >>> signed(-0.4, percent), signed(0.021, points), signed(None, points)
+    ('−40.0%', '+2.1 pt', '–')
+    """
+    found = number(value)
+    return UNKNOWN if found is None else ("−" if found < 0 else "+") + show(abs(found))
+
+
+def interval(ci95: Sequence[Any] | None, show: Show, is_change: bool = False) -> str:
+    """An interval in the unit of the number it belongs to, empty where there is none.
+
+    >>> interval([0.68, 0.743], percent), interval([-0.01, 0.03], points, is_change=True), interval(None, percent)
+    ('[68.0, 74.3]', '[−1.0, +3.0]', '')
+    """
+    bounds = [(signed if is_change else shown)(bound, show).rstrip("% pt") for bound in ci95 or ()]
+    return "" if UNKNOWN in bounds or len(bounds) != 2 else f"[{bounds[0]}, {bounds[1]}]"
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or `None` for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None

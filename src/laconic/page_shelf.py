@@ -1,0 +1,108 @@
+"""Response texts packed for a page: JSON, deflated, base64, in chunks that a browser opens one at a time.
+
+1. `ShelfBuilder` takes texts one by one and keeps them only compressed: a folder of any size passes through in the
+   memory of one chunk.
+2. A `Shelf` holds the chunks and which rows of `samples.jsonl` they are; `Shelf.text` opens one row again.
+3. `every_nth` says how much of a large folder is held: every n-th problem, with all its samples, so that what is
+   before and what is after stay together.
+
+What is left out: anything about HTML. The alphabet of base64 can neither close a tag nor open one.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CHUNK_CHARS = 400_000
+LEVEL = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Texts of some rows. `rows` are places in the samples' file, ascending; chunk `i` holds the next `counts[i]` of them.
+
+    `questions` gives question and gold answer of each problem held; `num_rows` counts all rows of the file.
+    """
+
+    rows: tuple[int, ...]
+    chunks: tuple[str, ...]
+    counts: tuple[int, ...]
+    questions: Mapping[str, tuple[str, str]]
+    num_rows: int
+
+    def text(self, place: int) -> tuple[str, str | None]:
+        """Text and extracted answer of the row that stands at `place` in `rows`."""
+        for chunk, count in zip(self.chunks, self.counts, strict=True):
+            if place < count:
+                text, answer = unpack(chunk)[place]
+                return text, answer
+            place -= count
+        raise IndexError(f"place {place} is beyond the shelf")
+
+
+class ShelfBuilder:
+    """Collects the texts of one evaluation."""
+
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+        self.numbers: dict[str, int] = {}
+        self.rows: list[int] = []
+        self.chunks: list[str] = []
+        self.counts: list[int] = []
+        self.questions: dict[str, tuple[str, str]] = {}
+        self.num_rows = self.size = 0
+        self.waiting: list[tuple[str, str | None]] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Takes the next row of the file; passes it over where its problem is not one of those held."""
+        problem_id = str(row["problem_id"])
+        number = self.numbers.setdefault(problem_id, len(self.numbers))
+        if number % self.stride == 0:
+            self.rows.append(self.num_rows)
+            self.questions.setdefault(problem_id, (str(row.get("question", "")), str(row.get("gold", ""))))
+            self._put(str(row.get("text", "")), row.get("answer"))
+        self.num_rows += 1
+
+    def _put(self, text: str, answer: Any) -> None:
+        self.waiting.append((text, None if answer is None else str(answer)))
+        self.size += len(text) + 16
+        if self.size >= CHUNK_CHARS:
+            self._close_chunk()
+
+    def _close_chunk(self) -> None:
+        if self.waiting:
+            self.chunks.append(pack(self.waiting))
+            self.counts.append(len(self.waiting))
+        self.waiting, self.size = [], 0
+
+    def build(self) -> Shelf:
+        """The shelf, once every row was added."""
+        self._close_chunk()
+        return Shelf(tuple(self.rows), tuple(self.chunks), tuple(self.counts), self.questions, self.num_rows)
+
+
+def every_nth(num_bytes: int, budget: int) -> int:
+    """How many problems there are for each one whose texts are held: 1 where all files together fit the budget.
+
+    >>> every_nth(90, 100), every_nth(101, 100), every_nth(1000, 100)
+    (1, 2, 10)
+    """
+    return max(1, -(-num_bytes // budget))
+
+
+def pack(value: Any) -> str:
+    """JSON, gzip, base64; the same bytes for the same value."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return base64.b64encode(gzip.compress(text, compresslevel=LEVEL, mtime=0)).decode("ascii")
+
+
+def unpack(packed: str) -> Any:
+    """What `pack` packed.
+
+    >>> unpack(pack([1, "</script>"]))
+    [1, '</script>']
+    """
+    return json.loads(gzip.decompress(base64.b64decode(packed)).decode("utf-8", "surrogatepass"))

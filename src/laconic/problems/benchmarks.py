@@ -1,0 +1,298 @@
+r"""Public benchmarks by name: `gsm8k`, or `gsm8k?count=50`.
+
+1. `BENCHMARKS` is a visible table. A row says where the problems are published, how their columns are read (`columns.py`), and
+   how the benchmark is usually run: instruction, cap, samples a problem.
+2. A file of the same name comes first, so that a benchmark runs offline: `NAME.jsonl` or `NAME_test.jsonl` in the folder that
+   the environment variable `LACONIC_DATA` names, then in `data/` of the working directory. Otherwise the hub is asked.
+3. Problems stand in an order fixed by a hash of their text, the same for everyone and under every seed, so that the first 50 are
+   the same 50 and a fair sample: files are often sorted by subject.
+4. `Problem.meta` keeps what else the row holds, a worked `solution` above all.
+
+Caps: 32,768 tokens, what R1-type models are evaluated with (the release of arXiv 2504.05185 among them); 8,192 for grade-school
+problems, where O1-Pruner sampled with that cap and QwQ-32B needs 777 tokens (arXiv 2501.12570). A model with a shorter context
+needs a lower one. Samples: the smallest power of four that makes at least 1,000 responses, so that drawing them adds at most 1.6
+points of standard error; it gives AIME the customary 64 and MATH-500 the 4 of arXiv 2504.05185.
+
+What is left out: training splits (`hf:` and files read those), few-shot prompts of the original papers, and pinned revisions.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from laconic.errors import ProblemsError
+from laconic.problems import columns as read
+from laconic.problems.files import load_jsonl
+from laconic.rng import seed_of
+from laconic.types import Problem
+
+DATA_VARIABLE = "LACONIC_DATA"
+DATA_FOLDER = Path("data")
+CAP_REASONING = 32_768
+CAP_GRADE_SCHOOL = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One benchmark. `prompt` is a name of `prompts.INSTRUCTIONS`; problems with choices are told to box a letter.
+
+    `max_tokens` and `samples` are how it is usually run by reasoning models; `files` are further names a local file may have.
+    """
+
+    name: str
+    title: str
+    num_problems: int
+    citation: str
+    licence: str
+    hub: read.Hub
+    samples: int
+    max_tokens: int = CAP_REASONING
+    prompt: str = "boxed"
+    files: tuple[str, ...] = ()
+
+    @property
+    def is_multiple_choice(self) -> bool:
+        """True where the gold answer is a letter."""
+        return self.hub.choices is not None
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Names of local files that stand for the hub, in the order in which they are tried."""
+        return tuple(f"{stem}.jsonl" for stem in (self.name, f"{self.name}_test", *self.files))
+
+
+CONTEST = "the contest's organisers; evaluate on it, do not republish it"
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    row.name: row
+    for row in (
+        Benchmark(
+            "math500",
+            "MATH-500: 500 problems of the MATH test set",
+            500,
+            "Lightman et al. 2023, arXiv 2305.20050; Hendrycks et al. 2021, arXiv 2103.03874",
+            "MIT",
+            read.Hub(
+                "HuggingFaceH4/MATH-500",
+                "test",
+                question=read.column("problem"),
+                answer=read.column("answer"),
+                solution=read.column("solution"),
+                meta={"subject": "subject", "level": "level", "orig_id": "unique_id"},
+            ),
+            samples=4,
+        ),
+        Benchmark(
+            "aime24",
+            "AIME 2024, I and II",
+            30,
+            "Mathematical Association of America, AIME I and II 2024",
+            CONTEST,
+            read.Hub(
+                "HuggingFaceH4/aime_2024",
+                "train",
+                question=read.column("problem"),
+                answer=read.number("answer"),
+                solution=read.column("solution"),
+                meta={"orig_id": "id", "url": "url"},
+            ),
+            samples=64,
+        ),
+        Benchmark(
+            "aime25",
+            "AIME 2025, I and II",
+            30,
+            "Mathematical Association of America, AIME I and II 2025",
+            CONTEST,
+            read.Hub("math-ai/aime25", "test", read.column("problem"), read.number("answer"), meta={"orig_id": "id"}),
+            samples=64,
+        ),
+        Benchmark(
+            "amc23",
+            "AMC 12 2023, A and B, problems with a whole-number answer",
+            40,
+            "Mathematical Association of America, AMC 12 A and B 2023",
+            CONTEST,
+            read.Hub(
+                "math-ai/amc23",
+                "test",
+                read.column("question"),
+                read.number("answer"),
+                meta={"orig_id": "id", "url": "url"},
+            ),
+            samples=64,
+        ),
+        Benchmark(
+            "mmlu_stem",
+            "MMLU, its 18 subjects of science and mathematics",
+            3018,
+            "Hendrycks et al. 2021, arXiv 2009.03300",
+            "MIT",
+            read.Hub(
+                "cais/mmlu",
+                "test",
+                config="all",
+                question=read.column("question"),
+                answer=read.letter,
+                choices=read.column("choices"),
+                meta={"subject": "subject"},
+                subjects=read.STEM_SUBJECTS,
+            ),
+            samples=1,
+        ),
+        Benchmark(
+            "gsm8k",
+            "GSM8K: grade-school word problems, test set",
+            1319,
+            "Cobbe et al. 2021, arXiv 2110.14168",
+            "MIT",
+            read.Hub(
+                "openai/gsm8k",
+                "test",
+                config="main",
+                question=read.column("question"),
+                answer=read.after_hashes,
+                solution=read.before_hashes,
+            ),
+            samples=1,
+            max_tokens=CAP_GRADE_SCHOOL,
+        ),
+        Benchmark(
+            "svamp",
+            "SVAMP: one-step word problems, all 1,000",
+            1000,
+            "Patel et al. 2021, arXiv 2103.07191",
+            "MIT",
+            read.Hub(
+                "ChilleD/SVAMP",
+                "train+test",
+                question=read.body_and_question,
+                answer=read.number("Answer"),
+                meta={"subject": "Type", "orig_id": "ID"},
+            ),
+            samples=1,
+            max_tokens=CAP_GRADE_SCHOOL,
+        ),
+        Benchmark(
+            "minerva",
+            "Minerva's problems from OpenCourseWare lectures",
+            272,
+            "Lewkowycz et al. 2022, arXiv 2206.14858",
+            "MIT OpenCourseWare, CC BY-NC-SA 4.0",
+            read.Hub("math-ai/minervamath", "test", question=read.column("question"), answer=read.column("answer")),
+            samples=4,
+            files=("minerva_math",),
+        ),
+        Benchmark(
+            "olympiadbench",
+            "OlympiadBench: open-ended, text only, mathematics, English",
+            674,
+            "He et al. 2024, arXiv 2402.14008",
+            "MIT; the problems are their organisers'",
+            read.Hub(
+                "Hothan/OlympiadBench",
+                "train",
+                config="OE_TO_maths_en_COMP",
+                question=read.context_and_question,
+                answer=read.joined_answers,
+                solution=lambda row: "\n".join(row["solution"]),
+                meta={
+                    "orig_id": "id",
+                    "subject": "subfield",
+                    "answer_type": "answer_type",
+                    "multiple": "is_multiple_answer",
+                    "unit": "unit",
+                    "tolerance": "error",
+                },
+            ),
+            samples=4,
+        ),
+        Benchmark(
+            "aqua",
+            "AQuA-RAT: algebra with five choices, test set",
+            254,
+            "Ling et al. 2017, arXiv 1705.04146",
+            "Apache-2.0",
+            read.Hub(
+                "deepmind/aqua_rat",
+                "test",
+                config="raw",
+                question=read.column("question"),
+                answer=read.column("correct"),
+                choices=read.without_letters,
+                solution=read.column("rationale"),
+            ),
+            samples=4,
+        ),
+    )
+}
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+def benchmark_of(source: str) -> Benchmark | None:
+    """The benchmark that a source names, with or without arguments; `None` where it names something else.
+
+    >>> benchmark_of("gsm8k?count=50").max_tokens, benchmark_of("gsm8k.jsonl")
+    (8192, None)
+    """
+    return BENCHMARKS.get(source.partition("?")[0])
+
+
+def near_names(source: str) -> list[str]:
+    """Benchmarks that a mistyped source may have meant, the likeliest first."""
+    return difflib.get_close_matches(source.partition("?")[0].lower().replace("-", ""), BENCHMARKS, n=3)
+
+
+def local_file(benchmark: Benchmark) -> Path | None:
+    """The file that stands for the hub, if there is one. Raises `ProblemsError` where `LACONIC_DATA` is no folder."""
+    named = os.environ.get(DATA_VARIABLE)
+    if named and not Path(named).is_dir():
+        raise ProblemsError(f"{benchmark.name}: {DATA_VARIABLE} must name a folder, found {named}")
+    folders = [Path(named), DATA_FOLDER] if named else [DATA_FOLDER]
+    paths = (folder / name for folder in folders for name in benchmark.file_names)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def load_benchmark(source: str, _seed: int, count: int | None) -> list[Problem]:
+    """The problems of a benchmark in their fixed order, the first `count` of them where the argument or the source says so.
+
+    Raises `ProblemsError` for an argument other than count, a count beyond the benchmark, a file or dataset that cannot be read,
+    and a row that is no problem; `MissingExtraError` where the hub is needed and `datasets` is not installed.
+    """
+    benchmark = benchmark_of(source)
+    assert benchmark is not None, "KINDS sends only benchmarks here"
+    wanted = _count(source, count)
+    path = local_file(benchmark)
+    problems = _from_hub(benchmark) if path is None else load_jsonl(str(path), 0, None)
+    if wanted is not None and wanted > len(problems):
+        raise ProblemsError(f"{source}: {wanted} problems asked for, but it holds {len(problems)}")
+    ordered = sorted(problems, key=lambda problem: seed_of(0, "benchmark", _text(problem)))
+    return [replace(problem, source=benchmark.name) for problem in ordered[:wanted]]
+
+
+def _text(problem: Problem) -> str:
+    return " ".join("\n".join((problem.question, *problem.choices)).split())
+
+
+def _count(source: str, count: int | None) -> int | None:
+    """How many problems: what the source says, or fewer where the argument says so."""
+    _, question_mark, text = source.partition("?")
+    if not question_mark:
+        return count
+    key, _, value = text.partition("=")
+    if key != "count" or not value.isdecimal() or int(value) < 1:
+        raise ProblemsError(f"{source}: expected nothing or count=N after the question mark, found {text!r}")
+    if count is not None and count > int(value):
+        raise ProblemsError(f"{source}: {count} problems asked for, but its count is {value}")
+    return int(value) if count is None else count
+
+
+def _from_hub(benchmark: Benchmark) -> list[Problem]:
+    needed_for = (
+        f"{benchmark.name} (no {benchmark.file_names[0]} in ${DATA_VARIABLE} or {DATA_FOLDER}/, so from the hub)"
+    )
+    return read.hub_problems(benchmark.hub, read.hub_rows(benchmark.hub, needed_for), benchmark.name)

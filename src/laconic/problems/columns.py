@@ -1,0 +1,161 @@
+r"""From the columns of a published dataset to problems: what a row of the benchmarks' table is declared with.
+
+1. A `Hub` says where a dataset lies on the Hugging Face hub and which function reads question, gold answer, choices and worked
+   solution off one of its rows.
+2. The functions are small and named for what they undo: an answer after `####`, a choice given by number, `033` for 33.
+3. `hub_rows` asks the hub; `hub_problems` turns rows into checked problems, named by benchmark and number.
+
+What is left out: pinned revisions, and rows that are broken: one of them is an error that names it.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from string import ascii_uppercase
+from typing import Any
+
+from laconic.errors import MissingExtraError, ProblemsError
+from laconic.problems.records import checked, to_problem
+from laconic.types import Problem
+
+Row = Mapping[str, Any]
+
+STEM_SUBJECTS = frozenset(
+    {
+        "abstract_algebra",
+        "astronomy",
+        "college_biology",
+        "college_chemistry",
+        "college_computer_science",
+        "college_mathematics",
+        "college_physics",
+        "computer_security",
+        "conceptual_physics",
+        "electrical_engineering",
+        "elementary_mathematics",
+        "high_school_biology",
+        "high_school_chemistry",
+        "high_school_computer_science",
+        "high_school_mathematics",
+        "high_school_physics",
+        "high_school_statistics",
+        "machine_learning",
+    }
+)
+"""MMLU's subjects of science and mathematics: 3,018 test problems, as Qwen2.5-Math's evaluation counts them."""
+
+
+def column(name: str) -> Callable[[Row], Any]:
+    """What stands in that column."""
+    return lambda row: row[name]
+
+
+def number(name: str) -> Callable[[Row], str]:
+    """A number without leading zeros or an empty fraction: AIME's answers are published as `033`, AMC's as `27.0`.
+
+    >>> number("answer")({"answer": "033"}), number("answer")({"answer": 27.0}), number("answer")({"answer": "0.5"})
+    ('33', '27', '0.5')
+    """
+
+    def read(row: Row) -> str:
+        value = float(row[name])
+        return str(int(value)) if value.is_integer() else str(value)
+
+    return read
+
+
+def after_hashes(row: Row) -> str:
+    """GSM8K's answer: what stands after `####`, at the end of the worked solution, without thousands separators."""
+    _, hashes, answer = str(row["answer"]).rpartition("####")
+    if not hashes:
+        raise ValueError("no '####' in its answer")
+    return answer.strip().replace(",", "")
+
+
+def before_hashes(row: Row) -> str:
+    """GSM8K's worked solution, without the calculator's notes `<<48/2=24>>`."""
+    return re.sub(r"<<[^>]*>>", "", str(row["answer"]).rpartition("####")[0]).strip()
+
+
+def letter(row: Row) -> str:
+    """The letter of a choice given by its number, counted from 0."""
+    return ascii_uppercase[row["answer"]]
+
+
+def without_letters(row: Row) -> list[str]:
+    """AQuA's options, published as `A)21`."""
+    return [str(option).partition(")")[2].strip() for option in row["options"]]
+
+
+def joined_answers(row: Row) -> str:
+    """OlympiadBench's gold answer: a list whose items are separated by commas, without `$`."""
+    return ",".join(str(answer) for answer in row["final_answer"]).replace("$", "").strip()
+
+
+def context_and_question(row: Row) -> str:
+    """OlympiadBench keeps what several questions share in a column of its own."""
+    return "\n".join(piece for piece in (row.get("context"), row["question"]) if piece)
+
+
+def body_and_question(row: Row) -> str:
+    """SVAMP's story, which may lack its full stop, and the question asked about it."""
+    return f"{str(row['Body']).rstrip(' .')}. {row['Question']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A dataset on the Hugging Face hub and how its rows are read; `meta` maps keys of `Problem.meta` to columns.
+
+    `subjects`, where given, are the values of the column `subject` that belong to the benchmark.
+    """
+
+    name: str
+    split: str
+    question: Callable[[Row], str]
+    answer: Callable[[Row], str]
+    config: str | None = None
+    choices: Callable[[Row], list[str]] | None = None
+    solution: Callable[[Row], str] | None = None
+    meta: Mapping[str, str] = field(default_factory=dict)
+    subjects: frozenset[str] | None = None
+
+
+def hub_rows(hub: Hub, needed_for: str) -> list[Row]:
+    """The rows of the benchmark, in the dataset's order.
+
+    Raises `MissingExtraError` where `datasets` is not installed, `ProblemsError` where the dataset cannot be had; both say what
+    it was needed for.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(needed_for, "data") from error
+    try:
+        rows: list[Row] = list(datasets.load_dataset(hub.name, hub.config, split=hub.split))
+    except Exception as error:  # the library raises of every kind: network, name, config, split, file format
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ProblemsError(f"{needed_for}: {hub.name} cannot be loaded ({reason})") from error
+    return rows if hub.subjects is None else [row for row in rows if row.get("subject") in hub.subjects]
+
+
+def hub_problems(hub: Hub, rows: Sequence[Row], benchmark: str) -> list[Problem]:
+    """One problem a row, named `benchmark-0000` and so on. Raises `ProblemsError` naming a row that is not as declared."""
+    wheres = [f"{benchmark}, row {place} of {hub.name}" for place in range(1, len(rows) + 1)]
+    width = len(str(len(rows) - 1))
+    problems = [
+        _problem(hub, row, f"{benchmark}-{index:0{width}}", where)
+        for index, (row, where) in enumerate(zip(rows, wheres, strict=True))
+    ]
+    return checked(problems, wheres, benchmark, None)
+
+
+def _problem(hub: Hub, row: Row, identity: str, where: str) -> Problem:
+    try:
+        record = {"id": identity, "problem": hub.question(row), "answer": hub.answer(row)}
+        choices = {} if hub.choices is None else {"choices": hub.choices(row)}
+        solution = {} if hub.solution is None else {"solution": hub.solution(row)}
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
+        raise ProblemsError(f"{where}: not as declared ({reason})") from error
+    kept = {key: row[name] for key, name in hub.meta.items() if row.get(name) is not None}
+    return to_problem(record | choices | solution | kept, where)

@@ -1,0 +1,119 @@
+"""Where a model is served: addresses, keys, and what is known of the model there.
+
+An address names the endpoint, the model and, where asked for, how to speak to it (`parse_endpoint`):
+
+    http://127.0.0.1:8000/v1#Qwen/Qwen3-8B
+    http://127.0.0.1:8000/v1#base-model?api=completions       plain text in, plain text out: no chat template is needed
+    https://host/v1#model?body.reasoning_effort=low           a field of the server's own, JSON or plain text
+    https://host/v1#model?omit=seed,top_p                     fields that this server refuses
+
+It goes into reports as it stands, so it holds no key: that comes from the environment. What is left out: addresses with a query,
+as Azure's older ones have.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from laconic.errors import InputError, ModelError
+
+APIS = ("chat", "completions")
+KEY_VARIABLES = ("LACONIC_API_KEY", "OPENAI_API_KEY")
+NEUTRAL: dict[str, Any] = {"seed": None, "temperature": 1.0, "top_p": 1.0}
+"""Fields that an address may omit, and the value the run must have for it, so that what is recorded stays true."""
+
+CAP_FIELDS = ("max_tokens", "max_completion_tokens")
+OWN_FIELDS = frozenset({"model", "messages", "prompt", "n", "stream", "min_p", *NEUTRAL, *CAP_FIELDS})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model is served and how to speak to it. `model` is empty until it is known; `options` is as it was given."""
+
+    url: str
+    model: str
+    api: str = "chat"
+    body: Mapping[str, Any] = field(default_factory=dict)
+    omit: frozenset[str] = frozenset()
+    options: str = ""
+
+    @property
+    def name(self) -> str:
+        """The address again, as reports show it."""
+        model = f"#{self.model}" if self.model or self.options else ""
+        return self.url + model + (f"?{self.options}" if self.options else "")
+
+
+def is_endpoint(address: str) -> bool:
+    """Whether a MODEL argument means an endpoint.
+
+    >>> is_endpoint("http://127.0.0.1:8000/v1#m"), is_endpoint("Qwen/Qwen3-8B")
+    (True, False)
+    """
+    return address.startswith(("http://", "https://"))
+
+
+def parse_endpoint(address: str) -> Endpoint:
+    """The endpoint of an address. Raises `ModelError` where it is not one.
+
+    >>> parse_endpoint("http://127.0.0.1:8000/v1/#some/model?api=completions").name
+    'http://127.0.0.1:8000/v1#some/model?api=completions'
+    """
+    url, _, fragment = address.partition("#")
+    model, _, options = fragment.partition("?")
+    parts = urlsplit(url)
+    if not is_endpoint(address) or not parts.hostname or parts.query:
+        raise ModelError(f"{address}: expected an endpoint of the form http://HOST:PORT/v1#MODEL")
+    if parts.username or parts.password:
+        raise ModelError(f"{parts.hostname}: an address goes into reports; give the key in LACONIC_API_KEY instead")
+    endpoint = Endpoint(url.rstrip("/"), model, options=options)
+    for key, value in parse_qsl(options, keep_blank_values=True):
+        endpoint = _with_option(endpoint, key, value)
+    return endpoint
+
+
+def _with_option(endpoint: Endpoint, key: str, value: str) -> Endpoint:
+    if key == "api" and value in APIS:
+        return replace(endpoint, api=value)
+    if key == "omit" and set(value.split(",")) <= set(NEUTRAL):
+        return replace(endpoint, omit=endpoint.omit | set(value.split(",")))
+    if key.startswith("body.") and key.removeprefix("body.") not in OWN_FIELDS:
+        return replace(endpoint, body={**endpoint.body, key.removeprefix("body."): _json_or_text(value)})
+    raise ModelError(
+        f"{endpoint.url}#{endpoint.model}: no option {key}={value}; expected api={'|'.join(APIS)}, "
+        f"omit={'|'.join(NEUTRAL)}, or body.FIELD=VALUE for a field that is not set by decoding"
+    )
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """What is known here of a model behind an endpoint: its address. It renders its prompts itself, so how much of its context
+    they leave is not known before it is asked."""
+
+    name: str
+    tokenizer: None = None
+    context_length: None = None
+
+    def fingerprint(self) -> str:
+        """Nothing but the address tells two remote models apart."""
+        return self.name
+
+
+def api_key() -> str | None:
+    """The key of the first variable of `KEY_VARIABLES` that is set. Raises `InputError` where it cannot be a key."""
+    for variable in KEY_VARIABLES:
+        if key := os.environ.get(variable, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise InputError(f"{variable}: holds characters that cannot stand in a header")
+            return key
+    return None

@@ -1,0 +1,213 @@
+"""What goes over the wire to an OpenAI-compatible endpoint, and what comes back: pure functions of text and numbers.
+
+1. `body_of` makes the request for one sample. Every decoding setting is sent even where it is neutral, because servers have
+   defaults of their own (vLLM takes them from the model's `generation_config`). `min_p` is not part of the standard and is sent
+   where it is above 0.
+2. `read_reply` makes a `Response` of the answer. Its length is what the server counted; nothing is tokenized again.
+3. `refusal` reads what an error says.
+
+`WIRES` is the table of wire formats. What is left out: streaming, tool calls, images, several choices a request (their usage is
+a sum, and a length must be one response's own), log-probabilities.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from laconic.config import SamplerConfig
+from laconic.errors import ModelError, RunFailed
+from laconic.rng import seed_of
+from laconic.samplers import Request
+from laconic.samplers.endpoints import NEUTRAL, Endpoint
+from laconic.types import FinishReason, Response
+
+THINK, END_THINK = "<think>", "</think>"
+SEED_MASK = 2**31 - 1  # servers read a seed as a signed 32-bit number
+MOST_MESSAGE = 300
+FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def body_of(
+    endpoint: Endpoint, request: Request, sample: int, decoding: SamplerConfig, *, seed: int, cap_field: str
+) -> dict[str, Any]:
+    """The JSON of the request for one sample; `cap_field` is the name this server has for the cap."""
+    settings = {
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        cap_field: decoding.max_tokens,
+        "seed": seed_of(seed, request.key, sample) & SEED_MASK,
+        **({"min_p": decoding.min_p} if decoding.min_p > 0 else {}),
+    }
+    kept = {key: value for key, value in settings.items() if key not in endpoint.omit}
+    return {"model": endpoint.model, **WIRES[endpoint.api].prompt(request), **kept, **endpoint.body}
+
+
+def check_omitted(endpoint: Endpoint, decoding: SamplerConfig) -> None:
+    """Raises `ModelError` where a field that is not sent is not neutral."""
+    for key in sorted(endpoint.omit):
+        value = getattr(decoding, key, None)
+        if value != NEUTRAL[key]:
+            raise ModelError(f"{endpoint.name}: omit={key} is only true at {key} {NEUTRAL[key]}, and it is {value}")
+
+
+def chat_prompt(request: Request) -> dict[str, Any]:
+    """The turns of the conversation; the server renders them with the model's chat template."""
+    if not request.messages:
+        raise ValueError(f"Request {request.key}: the chat API takes messages, and there are none")
+    return {"messages": [dict(turn) for turn in request.messages]}
+
+
+def plain_prompt(request: Request) -> dict[str, Any]:
+    """Token ids where there are some, else the text of the turns, a line each, as `prompts.render` has it without a template."""
+    if request.prompt_ids:
+        return {"prompt": list(request.prompt_ids)}
+    if not request.messages:
+        raise ValueError(f"Request {request.key}: neither prompt_ids nor messages")
+    return {"prompt": "\n".join(turn["content"] for turn in request.messages) + "\n"}
+
+
+# --- replies ---------------------------------------------------------------------------------------------------------
+
+
+def chat_text(choice: Mapping[str, Any]) -> str:
+    """What the model wrote, thinking first: servers with a reasoning parser return the two apart.
+
+    Thinking that the cap cut off before any answer stays open.
+
+    >>> chat_text({"message": {"reasoning": "2+2", "content": "4"}, "finish_reason": "stop"})
+    '<think>2+2</think>4'
+    >>> chat_text({"message": {"reasoning": "2+", "content": None}, "finish_reason": "length"})
+    '<think>2+'
+    """
+    message = choice["message"]
+    content = message.get("content") or message.get("refusal") or ""
+    reasoning = next((message[key] for key in REASONING_FIELDS if message.get(key)), "")
+    if not reasoning:
+        return _text(content)
+    is_open = not content and choice["finish_reason"] == "length"
+    return THINK + _text(reasoning) + ("" if is_open else END_THINK + _text(content))
+
+
+def plain_text(choice: Mapping[str, Any]) -> str:
+    """What the model wrote after the prompt."""
+    return _text(choice["text"])
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text expected, not {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A wire format: where it is posted to, how it asks, where its answer holds the text."""
+
+    path: str
+    prompt: Callable[[Request], dict[str, Any]]
+    text: Callable[[Mapping[str, Any]], str]
+
+
+WIRES: dict[str, Wire] = {
+    "chat": Wire("/chat/completions", chat_prompt, chat_text),
+    "completions": Wire("/completions", plain_prompt, plain_text),
+}
+
+
+def read_reply(endpoint: Endpoint, reply: Any) -> Response:
+    """The response in a server's answer of status 200.
+
+    Raises `ModelError` where the answer is not one of this API or does not count its tokens, `RunFailed` where the server ended
+    the response for a reason that is neither its end nor the cap.
+    """
+    try:
+        choice, usage = reply["choices"][0], reply.get("usage") or {}
+        reason, text = choice["finish_reason"], WIRES[endpoint.api].text(choice)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{endpoint.name}: the reply is none of the {endpoint.api} API ({type(error).__name__}: {error})"
+        ) from None
+    if reason not in FINISH:
+        raise RunFailed(f'{endpoint.name}: a response ended with finish_reason {reason!r}; expected "stop" or "length"')
+    num_tokens = _count(usage.get("completion_tokens"))
+    if num_tokens is None:
+        raise ModelError(f"{endpoint.name}: the reply has no usage.completion_tokens, and lengths are counted by it")
+    return Response(
+        (), (), text, FINISH[reason], reported_tokens=num_tokens, thinking_tokens=_thinking(usage, text, num_tokens)
+    )
+
+
+def _thinking(usage: Mapping[str, Any], text: str, num_tokens: int) -> int | None:
+    """Thinking tokens where the server counted them. A 0 beside a text that thinks was not counted, only filled in."""
+    counted = _count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
+    if counted is None or counted > num_tokens or (counted == 0 and END_THINK in text):
+        return None
+    return counted
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens, or None where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+CONTEXT_WORDS = ("context length", "context window", "context size", "max_model_len")
+NO_CREDIT = "insufficient_quota"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a server says in an error: its status, its code where it gives one, and its message in one line."""
+
+    status: int
+    message: str
+    code: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.message}".rstrip()
+
+    @property
+    def is_about_context(self) -> bool:
+        """Prompt and cap do not fit the model's context."""
+        return self.status == 400 and (
+            self.code == "context_length_exceeded" or any(words in self.message.lower() for words in CONTEXT_WORDS)
+        )
+
+    @property
+    def wants_other_cap(self) -> bool:
+        """The server does not know the cap by the name `max_tokens`."""
+        return self.status == 400 and not self.is_about_context and "max_completion_tokens" in self.message
+
+    @property
+    def is_passing(self) -> bool:
+        """The same request may succeed later."""
+        if self.code == NO_CREDIT:
+            return False
+        return self.status in {408, 409, 425, 429} or (self.status >= 500 and self.status not in {501, 505})
+
+
+def refusal(status: int, content: str) -> Refusal:
+    """The refusal in an answer that is not a success. Servers put the message in different places.
+
+    >>> str(refusal(404, '{"error": {"message": "no such\\\\nmodel", "code": 404}}'))
+    '404 no such model'
+    >>> str(refusal(422, '{"detail": [{"loc": ["body", "n"], "msg": "too big"}]}'))
+    '422 [{"loc": ["body", "n"], "msg": "too big"}]'
+    """
+    try:
+        said: Any = json.loads(content)
+    except ValueError:
+        said = content
+    found = said
+    for key in ("error", "message", "detail"):
+        found = found.get(key, found) if isinstance(found, dict) else found
+    error = said.get("error", said) if isinstance(said, dict) else {}
+    code = error.get("code") if isinstance(error, dict) else None
+    text = found if isinstance(found, str) else json.dumps(found)
+    return Refusal(status, " ".join(text.split())[:MOST_MESSAGE], str(code or ""))

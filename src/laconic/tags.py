@@ -1,0 +1,37 @@
+"""How folders name what was evaluated: `greedy`, `t0.6`, `gsm8k-be_concise-greedy`."""
+
+import re
+from collections.abc import Sequence
+
+
+def temperature_tag(temperature: float) -> str:
+    """How a folder names a temperature.
+
+    >>> temperature_tag(0.0), temperature_tag(0.6)
+    ('greedy', 't0.6')
+    """
+    return "greedy" if temperature == 0 else f"t{temperature:g}"
+
+
+def prompt_tag(prompt: str) -> str:
+    """How a folder names a prompt: its name, or the first words of its text.
+
+    >>> prompt_tag("token_limit:100"), prompt_tag("Be brief. Then stop, please, at once.")
+    ('token_limit-100', 'be-brief-then-stop')
+    """
+    words = re.sub(r"[^A-Za-z0-9_]+", " ", prompt).split()
+    return "-".join(words[:4]).lower()
+
+
+def evaluation_folder(
+    benchmark: str, prompt: str, temperature: float, prompts: Sequence[str], temperatures: Sequence[float]
+) -> str:
+    """The folder of one evaluation; prompt and temperature are named where several were asked for.
+
+    >>> evaluation_folder("gsm8k", "boxed", 0.0, ["boxed"], [0.0, 1.0])
+    'gsm8k-greedy'
+    """
+    parts = [benchmark]
+    parts += [prompt_tag(prompt)] if len(prompts) > 1 else []
+    parts += [temperature_tag(temperature)] if len(temperatures) > 1 else []
+    return "-".join(parts)

@@ -21,7 +21,9 @@ HERE = Path(__file__).parent
 
 
 def run_seed(recipe: Path, out: Path, seed: int) -> None:
-    """Train and measure one seed, or finish it."""
+    """Train and measure one seed, or finish it; one that was compared already stays as it is."""
+    if all((out / f"comparison-{tag}.json").exists() for tag in ("t1", "greedy")):
+        return
     command = [sys.executable, "-m", "laconic", "train", str(recipe), f"seed={seed}", "--out", str(out)]
     subprocess.run([*command, "--resume"] if (out / "config.json").exists() else command, check=True)
 
@@ -99,7 +101,7 @@ def main() -> None:
         f"{environment['threads']} threads, torch {environment['packages']['torch']}. "
         f"{rows[0]['num_problems']} reported problems a seed, {max(row['num_samples'] for row in rows)} samples each at T=1 "
         f"and one greedy response, cap {rows[0]['max_tokens']} tokens. Changes are paired against the "
-        "base, with 95% bootstrap intervals over problems.\n\n" + table(rows) + "\n"
+        "base, with 95% intervals over problems.\n\n" + table(rows) + "\n"
     )
     (HERE / f"{arguments.recipe.stem}.md").write_text(text, encoding="utf-8")
     print(text)

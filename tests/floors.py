@@ -163,7 +163,17 @@ FLOORS: tuple[Floor, ...] = (
     ),
     Floor(
         "floor 4: sweeps",
-        ("sweep_config", "sweep_results", "sweep_tables", "sweep_figures", "sweep_page", "sweep_prompts", "sweep"),
+        (
+            "sweep_config",
+            "sweep_rows",
+            "sweep_results",
+            "sweep_tables",
+            "sweep_figures",
+            "sweep_page",
+            "sweep_prompts",
+            "sweep_children",
+            "sweep",
+        ),
     ),
     Floor("floor 4: the embedded reasoner's programs", ("tiny.build", "tiny.measure", "demo")),
     Floor("floor 4: the command line", ("cli_options", "cli_show", "cli_measure", "cli_train", "cli"), is_light=True),

@@ -3,6 +3,7 @@ of the loss that the paper writes down, through a real model."""
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import oracles
@@ -257,3 +258,96 @@ def test_pair_weights_are_minus_the_gradient_of_the_pair_loss() -> None:
 def test_a_row_without_what_it_needs_is_refused(algorithm: dict[str, Any], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         find_algorithm(oracles.make_phase(algorithm=algorithm))
+
+
+# --- on real rollouts ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uniform_groups() -> list[Any]:
+    """Groups of the bundled reasoner whose four samples were all right, or all wrong, and paid so."""
+    from laconic.config import PromptConfig, RewardsConfig, SamplerConfig
+    from laconic.grader import Grader
+    from laconic.models import TINY, load_model
+    from laconic.problems import load_problems
+    from laconic.rollouts import Solver, pay
+    from laconic.samplers.local import LocalSampler
+
+    lm = load_model(TINY, PolicyConfig())
+    with Grader() as grader:
+        solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
+        drawn = solver.attempt(
+            load_problems("tiny:mix?count=40&split=train"), 4, SamplerConfig(max_tokens=160, batch_size=80), seed=0
+        )
+    paid = pay(drawn, RewardsConfig(), {}, 160)
+    return [group for group in paid if group.is_uniform]
+
+
+@pytest.mark.parametrize("name", ["grpo", "rloo", "dr_grpo"])
+def test_a_group_baseline_learns_nothing_from_real_uniform_groups_and_ppo_does(
+    uniform_groups: list[Any], name: str
+) -> None:
+    """Fatemi et al. 2025: every weight's gradient is exactly zero under a group baseline; under PPO it is not."""
+    from laconic.models import TINY, load_model
+
+    rewards = {rollout.reward for group in uniform_groups for rollout in group.rollouts}
+    assert len(uniform_groups) >= 5 and 1.0 in rewards
+    largest = {}
+    for algorithm in (name, "ppo"):
+        phase = phase_of(algorithm)
+        policy = Policy(load_model(TINY, PolicyConfig()), PolicyConfig(), seed=0)
+        policy.begin_phase(critic="zero", needs_reference=False)
+        experience = gather_experience(policy, collate(uniform_groups, truncated="penalise"), phase)
+        advantages = estimate_advantages(find_algorithm(phase), experience, phase.algorithm)
+        gradients, _ = oracles.update_gradients(policy, phase, experience, advantages)
+        largest[algorithm] = max(gradient.abs().max().item() for gradient in gradients.values())
+    assert largest[name] == 0.0
+    assert largest["ppo"] > 1e-3
+
+
+# --- the whole vocabulary --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [2**25, 40])
+def test_logit_distillation_is_the_reverse_kl_over_the_vocabulary(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Mean over tokens and responses of sum_v p (log p - log q), by autograd over full logits; in one chunk and in many."""
+    from laconic import models
+
+    monkeypatch.setattr(models, "LOGITS_PER_CHUNK", rows * 40)
+    phase = phase_of("logit_distill", kl_coef=0.7)
+    policy, experience, advantages = gathered(phase)
+    ours, _ = oracles.update_gradients(policy, phase, experience, advantages)
+    batch, total = experience.batch, torch.zeros(())
+    for prompt, ids, length in zip(batch.prompts, batch.response_ids, batch.lengths.tolist(), strict=True):
+        tokens, predicts = torch.tensor([[*prompt, *ids[:length].tolist()]]), slice(len(prompt) - 1, -1)
+        p = policy.lm.model(tokens).logits[0, predicts].float().log_softmax(-1)
+        assert policy.reference is not None
+        q = policy.reference(tokens).logits[0, predicts].float().log_softmax(-1).detach()
+        total = total + (p.exp() * (p - q)).sum(-1).mean() / batch.num_rows
+    (0.7 * total).backward()
+    for name, parameter in policy.policy_parameters().items():
+        assert parameter.grad is not None and torch.allclose(ours[name], parameter.grad, atol=2e-6, rtol=1e-4), name
+
+
+def test_a_smaller_student_comes_to_speak_as_its_teacher() -> None:
+    """A one-layer model against the bundled reasoner, on fixed responses: the KL falls at every update."""
+    from laconic.models import TINY, CausalLM
+    from laconic.tiny.build import BuildSettings, make_model, make_tokenizer
+    from laconic.updates import Updater
+
+    phase = phase_of("logit_distill", kl_coef=1.0, reference_model=TINY)
+    student = CausalLM(make_model(BuildSettings(layers=1, width=32)), make_tokenizer(), "student")
+    policy = Policy(student, PolicyConfig(device="cpu"), seed=0)
+    policy.begin_phase(critic="zero", needs_reference=True, reference_model=TINY)
+    updater, seen = Updater(policy, phase, seed=0), []
+    for step in range(6):
+        experience = gather_experience(policy, collate(GROUPS, truncated="penalise"), phase)
+        advantages = estimate_advantages(find_algorithm(phase), experience, phase.algorithm)
+        batch = experience.batch
+        tokens = torch.tensor([[*batch.prompts[1], *batch.response_ids[1].tolist()]])
+        predictors = torch.arange(len(batch.prompts[1]) - 1, tokens.shape[1] - 1)[None]
+        with torch.no_grad():
+            divergence = policy.exact_kl(tokens, predictors, batch.response_mask[1:2], temperature=1.0)
+        seen.append(divergence.sum().item())
+        updater.update(experience, advantages, step, step)
+    assert all(later < earlier for earlier, later in pairwise(seen)), seen

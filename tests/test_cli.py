@@ -201,3 +201,52 @@ def test_list_names_what_there_is(what, laconic):
     code, out, _ = laconic("list", what)
     assert code == 0 and len(out.splitlines()) >= 2
     assert all(len(line.split(maxsplit=1)) == 2 for line in out.splitlines())
+
+
+OWN_REWARD = '''
+import numpy as np
+
+
+def short_and_right(numbers, tokens=100.0):
+    """1 for a correct answer of at most `tokens` tokens."""
+    return np.where(numbers.is_correct & (numbers.lengths <= tokens), 1.0, 0.0)
+'''
+
+
+def with_own_reward(recipe, name):
+    text = recipe.read_text()
+    rewards = f'rewards = {{ correct = 0, wrong = 0, no_answer = 0, truncated = 0, terms = [{{ name = "{name}" }}] }}\n'
+    recipe.write_text(text.replace('name = "second"\n', f'name = "second"\n{rewards}'))
+    return recipe
+
+
+def test_a_reward_of_ones_own_trains_and_a_changed_file_is_noticed(laconic, model, tmp_path):
+    """Beside the recipe, whatever folder the command runs in; a resumed run goes on only with the reward it began with."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "my_rewards.py").write_text(OWN_REWARD)
+    recipe = with_own_reward(write_small_recipe(folder / "small.toml", model), "my_rewards.py:short_and_right")
+    code, _, err = laconic("train", recipe, "--out", "run")
+    assert code == 0, err
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rollouts" / "step-000007.jsonl").read_text().splitlines()]
+    term = next(name for name in rows[0]["reward_terms"] if name.endswith("my_rewards.py:short_and_right"))
+    assert all(row["reward"] == row["reward_terms"][term] == (row["grade"] == "correct") for row in rows)
+    (folder / "my_rewards.py").write_text(OWN_REWARD.replace("100.0", "50.0"))
+    code, _, err = laconic("train", recipe, "--out", "run", "--resume")
+    assert code == 2 and "sha256" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no_file.py:f", "no_file.py: cannot be read"),
+        ("my_rewards.py:missing", "expected a function 'missing'; it has: short_and_right"),
+    ],
+)
+def test_a_reward_of_ones_own_that_is_not_there_is_one_line(laconic, model, tmp_path, name, says):
+    (tmp_path / "my_rewards.py").write_text(OWN_REWARD)
+    code, _, err = laconic(
+        "train", with_own_reward(write_small_recipe(tmp_path / "s.toml", model), name), "--out", "run"
+    )
+    assert code == 2 and says in err and "Traceback" not in err
+    assert not (tmp_path / "run").exists()

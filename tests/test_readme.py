@@ -56,6 +56,14 @@ REDUCED = {
     "laconic evaluate tiny gsm8k": ["--samples", "1", "--max-tokens", "64"],
     'laconic evaluate "http://127.0.0.1:8000/v1#my-model"': ["--samples", "1"],
     'laconic evaluate tiny "tiny:mix?count=100&split=report"': ["--samples", "1"],
+    "laconic train recipes/dler.toml": [
+        "phases.truncation.steps=2",
+        "phases.truncation.problems_per_step=4",
+        "threads=1",
+        "report.samples=1",
+        "problems.watch=tiny:mix?count=8&split=watch",
+        "problems.report=tiny:mix?count=8&split=report",
+    ],
     "python -m laconic.tiny measure": ["--problems", "16", "--samples", "2"],
     "python -m laconic.tiny build": ["--steps", "2"],
 }
@@ -94,7 +102,8 @@ def write_gsm8k(folder):
 def test_every_command_of_the_readme_runs(monkeypatch, capsys, tmp_path):
     """In order, each in the folder the ones before it left; the endpoint is a server that answers 4."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    for folder in ("recipes", "benchmarks"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     write_gsm8k(tmp_path / "data")
     server = Endpoint()
     server.script = lambda body, number: Answer(reply("so it is \\boxed{4}", tokens=7))

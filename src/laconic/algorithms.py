@@ -221,6 +221,12 @@ def distill(experience: Experience, config: AlgorithmConfig) -> Advantages:
     return Advantages(zeroed(gap, experience.batch.response_mask))
 
 
+def logit_distill(experience: Experience, config: AlgorithmConfig) -> Advantages:
+    """No advantage: the loss is kl_coef times the reverse KL to the teacher over the whole vocabulary, on the student's responses
+    (GKD with lambda 1 and beta 1, Agarwal et al. 2024, arXiv 2306.13649, eq. 5). Rewards are not looked at."""
+    return Advantages(torch.zeros(experience.batch.response_mask.shape))
+
+
 # --- shared ----------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +305,13 @@ ALGORITHMS: dict[str, Algorithm] = {
         needs_logprobs=True,
         needs_reference=True,
     ),
+    "logit_distill": Algorithm(
+        logit_distill,
+        "reverse KL to a teacher over the whole vocabulary",
+        needs_reference=True,
+        reads_rewards=False,
+        requires={"kl_in": "loss", "kl_estimator": "exact"},
+    ),
 }
 
 
@@ -318,6 +331,12 @@ def find_algorithm(phase: PhaseConfig) -> Algorithm:
     for key, value in algorithm.requires.items():
         if getattr(config, key) != value:
             raise RecipeError(f"{field}.algorithm.{key}: {config.name} needs {value!r}, got {getattr(config, key)!r}")
+    if config.kl_estimator == "exact" and config.reference_instruction is not None:
+        raise RecipeError(
+            f"{field}.algorithm.kl_estimator: 'exact' compares under one prompt; leave out reference_instruction"
+        )
+    if algorithm.requires.get("kl_estimator") == "exact" and config.kl_coef == 0:
+        raise RecipeError(f"{field}.algorithm.kl_coef: {config.name} learns from the KL alone; expected more than 0")
     _check_options(algorithm, config, f"{field}.algorithm.options")
     is_truncating = phase.sampler.top_p < 1 or phase.sampler.min_p > 0
     if config.old_logprobs == "sampler" and (is_truncating or phase.rollouts != "on_policy"):

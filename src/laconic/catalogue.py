@@ -14,9 +14,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 def recipe_paths() -> dict[str, Path]:
     """The recipes that come with the package, by name."""
-    return {
-        str(path.relative_to(RECIPES).with_suffix("")): path for path in sorted(RECIPES.rglob("*.toml"))
-    }
+    return {str(path.relative_to(RECIPES).with_suffix("")): path for path in sorted(RECIPES.rglob("*.toml"))}
 
 
 def _recipes() -> dict[str, str]:

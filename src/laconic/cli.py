@@ -1,4 +1,4 @@
-"""The command line: `laconic demo | probe | select | train | evaluate | audit | compare | report | doctor | list`.
+"""The command line: `laconic demo | probe | select | train | sweep | evaluate | audit | compare | report | doctor | list`.
 
 Every command reads as: check the input, do the work, print where the result is (`cli_measure.py`, `cli_train.py`). Bad input is
 one line on standard error and exit code 2; a failure while running is one line and exit code 1. Nothing heavy is imported before
@@ -43,6 +43,7 @@ for command in (
     cli_measure.probe,
     cli_measure.select,
     cli_train.train,
+    cli_train.sweep,
     cli_measure.evaluate,
     cli_measure.audit,
     cli_measure.compare,

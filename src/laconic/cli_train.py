@@ -1,4 +1,4 @@
-"""Commands that train, plan and look things up: `demo`, `train`, `doctor`, `list`."""
+"""Commands that train, plan and look things up: `demo`, `train`, `sweep`, `doctor`, `list`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +50,25 @@ def train(
     model = trainer.train()
     print_comparisons(measure_run(trainer.run, trainer.finished))
     print(f"result: {model}")
+
+
+def sweep(
+    path: Annotated[Path, typer.Argument(metavar="SWEEP", help="A list of recipes, seeds and changes in TOML.")],
+    out: Annotated[Path | None, typer.Option(help="The sweep's folder; runs/<name> if not given.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Processes at a time; the sweep's own number if not given.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
+) -> None:
+    """Recipes, seeds and changes to one table and one page; goes on where it was killed."""
+    from laconic.sweep import print_dry_run, run_sweep
+
+    if dry_run:
+        print_dry_run(path, out, parallel, Console())
+        return
+    result = run_sweep(path, out, parallel)
+    print(result.table.read_text(encoding="utf-8"))
+    print(f"page: {result.out / 'report.html'}")
 
 
 def doctor(

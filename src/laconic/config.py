@@ -152,8 +152,9 @@ class AlgorithmConfig(_Node):
     `options` are the algorithm's own. `old_logprobs = "current"` takes the policy as it is at every update for the old one: the
     ratio is 1, nothing is clipped, and the loss is a weighted likelihood. `ratio = "sequence"` clips one ratio a response, the
     exponential of its mean token log-ratio (O1-Pruner's code; GSPO). `kl_in = "centred"` takes the KL of a response from its
-    reward after subtracting the mean of its group's others (T1). The reference is the policy at the phase's start, or
-    `reference_model`; it reads problems under `reference_instruction` where that is given.
+    reward after subtracting the mean of its group's others (T1). `kl_estimator = "exact"` sums over
+    the vocabulary. The reference is the policy at the phase's start, or `reference_model`; it reads problems under
+    `reference_instruction` where that is given.
     """
 
     name: str = "ppo"
@@ -171,7 +172,7 @@ class AlgorithmConfig(_Node):
     ratio: Literal["token", "sequence"] = "token"
     kl_coef: NonNegative = 0.0
     kl_in: Literal["reward", "centred", "loss"] = "loss"
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    kl_estimator: Literal["k1", "k2", "k3", "exact"] = "k3"
     reference: Literal["frozen", "ema", "reset"] = "frozen"
     ema_decay: Fraction = 0.99
     reference_every: Positive = 1
@@ -189,6 +190,8 @@ class AlgorithmConfig(_Node):
     def _an_adaptive_entropy_bonus_starts_somewhere(self) -> "AlgorithmConfig":
         if self.entropy_target is not None and self.entropy_coef == 0.0:
             raise ValueError("entropy_target needs an entropy_coef above 0 to start from")
+        if self.kl_estimator == "exact" and self.kl_in != "loss":
+            raise ValueError("kl_estimator = 'exact' has a gradient and belongs into the loss: expected kl_in = 'loss'")
         return self
 
 

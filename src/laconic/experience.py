@@ -123,6 +123,7 @@ def _token_rewards(batch: RolloutBatch, log_ratio: Tensor | None, config: Algori
     rewards[last] = zeroed(batch.rewards, ~(batch.is_truncated & (config.truncated == "bootstrap")))
     if log_ratio is None or config.kl_in == "loss":
         return rewards
+    assert config.kl_estimator != "exact", "an exact KL is in the loss"
     price = config.kl_coef * zeroed(kl(log_ratio, config.kl_estimator), batch.response_mask)
     if config.kl_in == "reward":
         return rewards - price

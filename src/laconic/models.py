@@ -281,3 +281,24 @@ def score_tokens(
     for target, pieces in zip(out, zip(*scored, strict=True), strict=True):
         target[mask] = torch.cat(pieces)
     return out[0], out[1]
+
+
+def exact_kl(
+    lm: CausalLM, reference: CausalLM, hidden: Tensor, ref_hidden: Tensor, mask: Tensor, *, temperature: float
+) -> Tensor:
+    """KL(pi || pi_ref) in nats over the whole vocabulary, of the next-token distributions that the states [B, T, D] and
+    [B, T, D'] predict; [B, T] in float32, 0 outside `mask`. Chunked and recomputed as in `score_tokens`; the reference gets no gradient."""
+    flat, ref_flat = hidden[mask], ref_hidden[mask]
+    rows = max(1, LOGITS_PER_CHUNK // (2 * lm.text_config.vocab_size))
+
+    def divergence(h: Tensor, r: Tensor) -> Tensor:
+        ours = (lm.head(h) / temperature).log_softmax(dim=-1)
+        theirs = (reference.head(r) / temperature).log_softmax(dim=-1)
+        return (ours.exp() * (ours - theirs)).sum(dim=-1)
+
+    chunks = list(zip(flat.split(rows), ref_flat.split(rows), strict=True))
+    recompute = len(chunks) > 1 and torch.is_grad_enabled()
+    found = [checkpoint(divergence, h, r, use_reentrant=False) if recompute else divergence(h, r) for h, r in chunks]
+    out = torch.zeros(mask.shape, device=flat.device)
+    out[mask] = torch.cat(found)
+    return out

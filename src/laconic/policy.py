@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from laconic.config import LoraConfig, PolicyConfig, Recipe
 from laconic.errors import ModelError
-from laconic.models import CausalLM, EntropyKind, load_model, quiet, score_tokens
+from laconic.models import CausalLM, EntropyKind, exact_kl, load_model, quiet, score_tokens
 from laconic.products import fast_products
 from laconic.rng import seed_of
 
@@ -243,15 +243,31 @@ class Policy:
         self, input_ids: Tensor, predictors: Tensor, response_ids: Tensor, mask: Tensor, *, temperature: float
     ) -> Tensor:
         """The same log-probabilities under the reference, [B, T]."""
+        with self._reference_at_work() as reference:
+            return self._score(reference, input_ids, predictors, response_ids, mask, temperature, "none")[0]
+
+    def exact_kl(self, input_ids: Tensor, predictors: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+        """KL to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`."""
+        with torch.no_grad(), self._reference_at_work() as reference, reference.autocast():
+            theirs = reference.backbone(input_ids, use_cache=False).last_hidden_state
+        with self.lm.autocast():
+            ours = self.lm.backbone(input_ids, use_cache=False).last_hidden_state
+            states = _gather_states(ours, predictors), _gather_states(theirs, predictors)
+            return exact_kl(self.lm, reference, *states, mask, temperature=temperature)
+
+    @contextlib.contextmanager
+    def _reference_at_work(self) -> Iterator[CausalLM]:
+        """The reference as a model to score with: the teacher, the base with the reference's adapter, or the copy."""
         if self.teacher is not None:
-            return self._score(self.teacher, input_ids, predictors, response_ids, mask, temperature, "none")[0]
-        if self.peft is not None:
+            yield self.teacher
+        elif self.peft is not None:
             with self._adapter(REFERENCE_ADAPTER):
-                return self._score(self.lm, input_ids, predictors, response_ids, mask, temperature, "none")[0]
-        assert isinstance(self.reference, PreTrainedModel)
-        reference = CausalLM(self.reference, self.lm.tokenizer, self.lm.name)
-        reference.autocast_dtype = self.lm.autocast_dtype
-        return self._score(reference, input_ids, predictors, response_ids, mask, temperature, "none")[0]
+                yield self.lm
+        else:
+            assert isinstance(self.reference, PreTrainedModel)
+            reference = CausalLM(self.reference, self.lm.tokenizer, self.lm.name)
+            reference.autocast_dtype = self.lm.autocast_dtype
+            yield reference
 
     @staticmethod
     def _score(

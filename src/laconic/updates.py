@@ -163,8 +163,9 @@ class Updater:
         parts = {"policy_loss": surrogate.detach()}
         if experience.ref_logprobs is not None:
             ref_ratio = logprobs - _take(experience.ref_logprobs, micro)
-            if config.kl_in == "loss":
-                total = total + config.kl_coef * masked_sum(kl(ref_ratio, config.kl_estimator) * weights, mask)
+            if config.kl_in == "loss" and config.kl_coef > 0:
+                price = self._kl_price(ref_ratio, micro, mask)
+                total = total + config.kl_coef * masked_sum(price * weights, mask)
             parts["ref_kl_nats"] = masked_sum(kl(ref_ratio.detach(), "k3"), mask) / counts.tokens
         if self.entropy_coef > 0:
             total = total - self.entropy_coef * masked_sum(entropies * weights, mask)
@@ -174,6 +175,14 @@ class Updater:
         parts["entropy_nats"] = masked_sum(entropies.detach(), mask) / counts.tokens
         parts["step_kl_nats"] = masked_sum(kl(-log_ratio.detach(), "k3"), mask) / counts.tokens
         return parts
+
+    def _kl_price(self, ref_ratio: Tensor, micro: MicroBatch, mask: Tensor) -> Tensor:
+        """The KL to the reference at each token [b, t], as the recipe estimates it."""
+        estimator = self.phase.algorithm.kl_estimator
+        if estimator != "exact":
+            return kl(ref_ratio, estimator)
+        temperature = self.phase.sampler.temperature
+        return self.policy.exact_kl(micro.input_ids, micro.predictors, mask, temperature=temperature)
 
     def _value_losses(
         self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"

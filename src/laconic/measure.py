@@ -7,20 +7,23 @@ An evaluation that is there is kept, one that was interrupted goes on where it s
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from laconic.compare import compare_evaluations
-from laconic.config import SamplerConfig
+from laconic.config import Recipe, SamplerConfig
 from laconic.evaluate import Evaluation, evaluate
 from laconic.files import write_json_atomically
 from laconic.grader import Grader
 from laconic.models import load_model
 from laconic.phase_runs import Run
 from laconic.phases import PhaseRecord
+from laconic.progress import Reporter
 from laconic.rng import seed_of
 from laconic.rollouts import Solver
 from laconic.samplers.local import LocalSampler
 from laconic.tags import temperature_tag
+from laconic.types import Problem
 
 
 def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
@@ -35,10 +38,9 @@ def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
         f"phase-{i}": str(run.directory.checkpoint_path(record.result_step)) if record.result_step else recipe.model
         for i, record in enumerate(finished, start=1)
     }
-    cap = recipe.report.max_tokens or max(phase.sampler.max_tokens for phase in recipe.phases)
     with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
         for label, model in models.items():
-            _evaluate_model(run, grader, label, model, cap)
+            _evaluate_model(run, grader, label, model)
     comparisons = {}
     for temperature in recipe.report.temperatures:
         tag = temperature_tag(temperature)
@@ -48,16 +50,28 @@ def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
     return comparisons
 
 
-def _evaluate_model(run: Run, grader: Grader, label: str, model: str, cap: int) -> None:
+def _evaluate_model(run: Run, grader: Grader, label: str, model: str) -> None:
     recipe, path = run.recipe, run.directory.path
-    folders = {t: path / "eval" / f"{label}-{temperature_tag(t)}" for t in recipe.report.temperatures}
-    if all((folder / "summary.json").exists() for folder in folders.values()):
+    tags = map(temperature_tag, recipe.report.temperatures)
+    if all((path / "eval" / f"{label}-{tag}" / "summary.json").exists() for tag in tags):
         return
     lm = load_model(model, recipe.policy.model_copy(update={"lora": None}))
     solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt)
+    evaluate_reported(solver, recipe, run.sets.report, path, label, run.reporter)
+
+
+def report_cap(recipe: Recipe) -> int:
+    """Most tokens of a response on the reported set."""
+    return recipe.report.max_tokens or max(phase.sampler.max_tokens for phase in recipe.phases)
+
+
+def evaluate_reported(
+    solver: Solver, recipe: Recipe, problems: Sequence[Problem], path: Path, label: str, reporter: Reporter
+) -> None:
+    """The reported problems at each of the recipe's temperatures, to `path`/eval/<label>-<tag>/."""
     batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
-    for temperature, folder in folders.items():
-        decoding = SamplerConfig(temperature=temperature, max_tokens=cap, batch_size=batch_size)
-        asked = Evaluation("report", run.sets.report, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
-        with run.reporter.bar(f"{label} at T={temperature:g}", asked.num_responses) as progress:
-            evaluate(solver, asked, folder, on_progress=progress)
+    for temperature in recipe.report.temperatures:
+        decoding = SamplerConfig(temperature=temperature, max_tokens=report_cap(recipe), batch_size=batch_size)
+        asked = Evaluation("report", problems, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
+        with reporter.bar(f"{label} at T={temperature:g}", asked.num_responses) as progress:
+            evaluate(solver, asked, path / "eval" / f"{label}-{temperature_tag(temperature)}", on_progress=progress)

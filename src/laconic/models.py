@@ -287,7 +287,8 @@ def exact_kl(
     lm: CausalLM, reference: CausalLM, hidden: Tensor, ref_hidden: Tensor, mask: Tensor, *, temperature: float
 ) -> Tensor:
     """KL(pi || pi_ref) in nats over the whole vocabulary, of the next-token distributions that the states [B, T, D] and
-    [B, T, D'] predict; [B, T] in float32, 0 outside `mask`. Chunked and recomputed as in `score_tokens`; the reference gets no gradient."""
+    [B, T, D'] predict; [B, T] in float32, 0 outside `mask`. Chunked and recomputed as in `score_tokens`; the reference gets no
+    gradient."""
     flat, ref_flat = hidden[mask], ref_hidden[mask]
     rows = max(1, LOGITS_PER_CHUNK // (2 * lm.text_config.vocab_size))
 

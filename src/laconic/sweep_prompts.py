@@ -15,21 +15,19 @@ from pathlib import Path
 import torch
 
 from laconic.compare import compare_evaluations
-from laconic.config import Recipe, SamplerConfig
-from laconic.evaluate import Evaluation, evaluate
+from laconic.config import Recipe
 from laconic.files import write_json_atomically
 from laconic.grader import Grader
+from laconic.measure import evaluate_reported, report_cap
 from laconic.models import load_model
 from laconic.problems import load_problems
 from laconic.progress import Reporter
 from laconic.prompts import resolve_instruction
-from laconic.rng import seed_of
 from laconic.rollouts import Solver
 from laconic.samplers.local import LocalSampler
 from laconic.sweep_config import SweepRun
 from laconic.tags import temperature_tag
 from laconic.tale import PLANNERS
-from laconic.types import Problem
 
 PROMPTED = "prompted"
 
@@ -52,25 +50,14 @@ def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter
     with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
         lm = load_model(recipe.model, recipe.policy.model_copy(update={"lora": None}))
         for name, prompt in prompts.items():
-            _evaluate(Solver(lm, LocalSampler(lm), grader, prompt), run, name, problems, reporter)
+            solver = Solver(lm, LocalSampler(lm), grader, prompt)
+            solver.check_prompts(problems, report_cap(recipe), f"{run.entry.label}: max_tokens")
+            evaluate_reported(solver, recipe, problems, run.folder, name, reporter)
     for temperature in recipe.report.temperatures:
         tag = temperature_tag(temperature)
         base, prompted = (run.folder / "eval" / f"{name}-{tag}" for name in prompts)
         told = compare_evaluations(base, [prompted], margin=recipe.report.margin, seed=recipe.seed)
         write_json_atomically(run.folder / f"comparison-{tag}.json", told)
-
-
-def _evaluate(solver: Solver, run: SweepRun, name: str, problems: list[Problem], reporter: Reporter) -> None:
-    recipe = run.recipe
-    cap = max(phase.sampler.max_tokens for phase in recipe.phases)
-    batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
-    solver.check_prompts(problems, cap, f"{run.entry.label}: max_tokens")
-    for temperature in recipe.report.temperatures:
-        decoding = SamplerConfig(temperature=temperature, max_tokens=cap, batch_size=batch_size)
-        asked = Evaluation("report", problems, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
-        folder = run.folder / "eval" / f"{name}-{temperature_tag(temperature)}"
-        with reporter.bar(f"{run.name}: {name} at T={temperature:g}", asked.num_responses) as progress:
-            evaluate(solver, asked, folder, on_progress=progress)
 
 
 def take_base(run: SweepRun, others: Iterable[SweepRun]) -> None:

@@ -133,6 +133,15 @@ def bad_inputs(tmp_path, model):
         "an unknown option": ((*evaluate, "--sampels", "2"), "No such option: --sampels"),
         "an unknown command": (("evalute",), "No such command 'evalute'"),
         "an unknown second grader": (("audit", "none", "--grader", "mine"), "mine"),
+        "a folder that is a file": ((*evaluate, "--out", "bad.jsonl"), "bad.jsonl is a file; expected a folder"),
+        "a page onto a folder": (("report", "empty", "--out", "empty"), "--out empty: is a folder"),
+        "a selection onto its probe": (
+            ("select", "probe.jsonl", "--band", "0:1", "--out", "probe.jsonl"),
+            "--out probe.jsonl: is the probe itself",
+        ),
+        "an empty prompt": ((*evaluate, "--prompt", ""), "--prompt: is empty"),
+        "a second prompt mistyped": ((*evaluate, "--prompt", "boxed", "--prompt", "be_concis"), "be_concise"),
+        "a second temperature below 0": ((*evaluate, "--temperature", "1", "--temperature", "-1"), "--temperature"),
         "an unknown selection": (("select", "probe.jsonl", "--how", "magic"), "probe.jsonl"),
     }
 
@@ -166,6 +175,12 @@ CASES = [
     "an unknown option",
     "an unknown command",
     "an unknown second grader",
+    "a folder that is a file",
+    "a page onto a folder",
+    "a selection onto its probe",
+    "an empty prompt",
+    "a second prompt mistyped",
+    "a second temperature below 0",
     "an unknown selection",
 ]
 
@@ -250,3 +265,37 @@ def test_a_reward_of_ones_own_that_is_not_there_is_one_line(laconic, model, tmp_
     )
     assert code == 2 and says in err and "Traceback" not in err
     assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_drawn_before_all_prompts_and_temperatures_are_read(laconic, model, tmp_path):
+    """A mistake in the second would otherwise cost what the first took."""
+    for options in (("--prompt", "boxed", "--prompt", "be_concis"), ("--temperature", "1", "--temperature", "-1")):
+        assert laconic("evaluate", model, "tiny:mix?count=2", *options, "--out", "never")[0] == 2
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return np.ones(1)", "expected 6 finite numbers"),
+        ("return np.full(len(numbers.grades), np.nan)", "expected 6 finite numbers"),
+        ("raise KeyError('oops')", "fails on a group: KeyError"),
+    ],
+)
+def test_a_reward_of_ones_own_that_misbehaves_is_found_by_the_dry_run(laconic, model, tmp_path, body, says):
+    (tmp_path / "my_rewards.py").write_text(f"import numpy as np\n\n\ndef mine(numbers):\n    {body}\n")
+    recipe = with_own_reward(write_small_recipe(tmp_path / "s.toml", model), "my_rewards.py:mine")
+    code, _, err = laconic("train", recipe, "--dry-run")
+    assert code == 2 and says in err and "my_rewards.py" in err and "Traceback" not in err
+
+
+def test_prompts_that_the_model_cannot_tell_apart_are_named(laconic, model):
+    """The small model's template leaves every instruction without a number out."""
+    options = ("--prompt", "boxed", "--prompt", "be_concise", "--samples", 1, "--max-tokens", 8)
+    _, _, err = laconic("evaluate", model, "tiny:mix?count=2", *options)
+    assert "be_concise: reads as boxed does" in err
+
+
+def test_a_budget_curve_is_printed(laconic, model):
+    _, out, _ = laconic("evaluate", model, "tiny:mix?count=2", "--samples", 1, "--max-tokens", 8, "--budgets", "2,4")
+    assert "thinking cut at 2: accuracy" in out and "thinking cut at 4: accuracy" in out

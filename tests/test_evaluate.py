@@ -85,6 +85,17 @@ def test_a_finished_evaluation_is_kept(grader, tmp_path):
     assert not again.calls
 
 
+def test_a_finished_evaluation_that_was_damaged_is_mended(grader, tmp_path):
+    """A row broken in the middle: it and what follows is drawn again, to the same bytes."""
+    evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
+    before = files(tmp_path)
+    rows = before["samples.jsonl"].splitlines(keepends=True)
+    (tmp_path / "samples.jsonl").write_bytes(b"".join([*rows[:9], b'{"broken\n', *rows[10:]]))
+    again = ScriptedSampler(doubling)
+    evaluate(scripted_solver(again, grader), ASKED, tmp_path)
+    assert len(again.calls) == 4 and files(tmp_path) == before
+
+
 @pytest.mark.parametrize(
     "changed, key",
     [

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENDPOINT = "http://127.0.0.1:8000/v1"
 BY_OTHERS = {
-    "pip install -c constraints.txt -e '.[report,data]'": "the set-up of `make test`, without its tools",
+    "pip install -c constraints.txt -e '.[report,data,gym]'": "the set-up of `make test`, without its tools",
     "make demo": "what it runs, `laconic demo`, is run in test_demo.py; its set-up is that of `make test`",
 }
 SMALL_RUN = [
@@ -113,7 +113,9 @@ def test_every_command_of_the_readme_runs(monkeypatch, capsys, tmp_path):
         if command not in BY_OTHERS:
             run(command, monkeypatch, capsys, server.url)
     assert (tmp_path / "runs" / "two_phase" / "report.html").exists()
-    assert (tmp_path / "comparison.json").exists() and (tmp_path / "my-reasoner" / "model.safetensors").exists()
+    assert (tmp_path / "runs" / "comparison.json").exists() and (
+        tmp_path / "my-reasoner" / "model.safetensors"
+    ).exists()
 
 
 def test_links_and_paths_of_the_readme_exist():

@@ -10,6 +10,7 @@
 So a job that was killed and taken up again leaves the same bytes as one that was not; only `timing.json` knows.
 """
 
+import itertools
 import json
 import os
 import time
@@ -148,9 +149,20 @@ class _Clock:
         write_json_atomically(self.path, found)
 
 
+def count_whole_rows(path: Path) -> int:
+    """How many rows stand in the file before the first that a kill, or anything else, has damaged."""
+    return len(_whole_lines(path))
+
+
 def _whole_lines(path: Path) -> list[bytes]:
-    """The lines of the file up to the first that a kill cut off."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().splitlines(keepends=True)
-    return lines[:-1] if lines and not lines[-1].endswith(b"\n") else lines
+    """The lines of the file up to the first that is no row."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return list(itertools.takewhile(_is_row, lines))
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return line.endswith(b"\n") and isinstance(row, dict) and {"problem_id", "sample", "grade"} <= row.keys()

@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 RECIPES = Path(__file__).parent / "recipes"
+PLANNED_PROMPTS = {
+    "tale": "tale:N, the model's own guess of N for each problem (TALE-EP)",
+    "tale_search": "tale:N, the smallest N that halving finds to keep each greedy answer right: it looks at the gold answers",
+}
+"""Prompts that find a budget for each problem first (`tale.py`)."""
 
 
 def recipe_paths() -> dict[str, Path]:
@@ -73,7 +78,7 @@ def _prompts() -> dict[str, str]:
         name: wording.text or "the question alone" for name, wording in INSTRUCTIONS.items() if wording.text is not None
     }
     numbered = {name: wording.with_number for name, wording in INSTRUCTIONS.items() if wording.with_number is not None}
-    return plain | {f"{name}:N": text.replace("{n}", "N") for name, text in numbered.items()}
+    return plain | {f"{name}:N": text.replace("{n}", "N") for name, text in numbered.items()} | PLANNED_PROMPTS
 
 
 def _first_line(documented: Any) -> str:

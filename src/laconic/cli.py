@@ -64,6 +64,11 @@ def main() -> None:
     except LaconicError as error:
         _complain(error)
         sys.exit(1)
+    except BrokenPipeError:  # whoever read our output has gone
+        sys.exit(1)
+    except OSError as error:
+        _complain(f"{error.filename or 'file'}: cannot be read or written ({error.strerror})")
+        sys.exit(2)
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer says of an option or argument
             raise

@@ -20,11 +20,13 @@ from laconic.cli_options import (
     Seed,
     System,
     cap_tokens,
+    check_file,
+    check_folder,
     checked,
     open_solver,
     source_name,
 )
-from laconic.cli_show import print_comparisons, summary_line
+from laconic.cli_show import curve_lines, print_comparisons, summary_line
 from laconic.errors import InputError
 
 
@@ -52,6 +54,7 @@ def probe(
     from laconic.problems import load_problems
     from laconic.progress import Reporter
 
+    check_file(out)
     wanted = None if band is None else Band(*_low_high(band), confidence=confidence)
     found, usual = load_problems(problems, seed=seed), _usual(problems)
     reporter = Reporter()
@@ -95,6 +98,8 @@ def select(
     from laconic.probe import read_probe
     from laconic.problems import load_problems
 
+    if check_file(out).resolve() == probed.resolve():
+        raise InputError(f"--out {out}: is the probe itself; expected another file")
     name, options = _selection(band, hard, how, option, confidence)
     problems, stats = read_probe(probed)
     leaks = leaking(problems, [load_problems(source, seed=seed) for source in against or []])
@@ -115,13 +120,17 @@ def evaluate(
         typer.Argument(metavar="PROBLEMS...", help="Benchmarks or other sources of problems, one evaluation each."),
     ],
     samples: Annotated[
-        int | None, typer.Option(help="Samples a problem; the benchmark's usual number if not given.", min=1)
+        int | None, typer.Option(help="Samples a problem; if not given the benchmark's usual number, else 4.", min=1)
     ] = None,
-    temperature: Annotated[list[float] | None, typer.Option(help="Sampling temperature; may be repeated.")] = None,
+    temperature: Annotated[
+        list[float] | None, typer.Option(help="Sampling temperature; may be repeated; 1 if not given.")
+    ] = None,
     max_tokens: Cap = None,
     top_p: Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)] = 1.0,
     min_p: Annotated[float, typer.Option(help="Least probability, relative to the likeliest token's.")] = 0.0,
-    instruction: Annotated[list[str] | None, typer.Option("--prompt", help=f"{PROMPT_HELP}; may be repeated.")] = None,
+    instruction: Annotated[
+        list[str] | None, typer.Option("--prompt", help=f"{PROMPT_HELP}; may be repeated; boxed if not given.")
+    ] = None,
     budgets: Annotated[
         str | None, typer.Option(help="Budget curve: cut the thinking at these many tokens, such as 16,32,64.")
     ] = None,
@@ -133,22 +142,30 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Results go to OUT/eval/<benchmark>/.")] = Path("evaluation"),
 ) -> None:
     """How accurate is a model, and at what length? One evaluation a source, prompt and temperature; resumes what was killed."""
-    from laconic.config import SamplerConfig
+    from laconic.config import PolicyConfig, SamplerConfig
     from laconic.evaluate import Evaluation
     from laconic.evaluate import evaluate as run_evaluation
     from laconic.problems import load_problems
     from laconic.progress import Reporter
     from laconic.tags import evaluation_folder
 
-    cuts = _whole_numbers(budgets)
+    check_folder(out)
+    cuts, temperatures = _whole_numbers(budgets), list(dict.fromkeys(temperature or [1.0]))
+    for t in temperatures:  # before anything is drawn: a mistake in the last would cost what the first took
+        checked(SamplerConfig, temperature=t, top_p=top_p, min_p=min_p, batch_size=batch_size)
+    for prompt in instruction or []:
+        check_prompt(prompt)
+    checked(PolicyConfig, dtype=dtype)
     sets = {source: load_problems(source, seed=seed) for source in problems}
-    reporter, temperatures = Reporter(), temperature or [1.0]
+    reporter = Reporter()
     with open_solver(model, dtype, system) as opened:
         for source, found in sets.items():
             usual, name = _usual(source), source_name(source)
-            prompts = instruction or [usual.prompt]
+            prompts = list(dict.fromkeys(instruction or [usual.prompt]))
             for prompt in prompts:
                 solver = _asking(opened, prompt)
+                if prompt != prompts[0] and _reads_alike(solver, _asking(opened, prompts[0]), found):
+                    reporter.say(f"{prompt}: reads as {prompts[0]} does; the chat template leaves the instruction out")
                 cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, reporter.say)
                 for t in temperatures:
                     decoding = checked(
@@ -159,6 +176,8 @@ def evaluate(
                     with reporter.bar(folder.name, asked.num_responses) as progress:
                         summary = run_evaluation(solver, asked, folder, on_progress=progress)
                     print(summary_line(summary, folder))
+                    for line in curve_lines(folder):
+                        print(line)
 
 
 def audit(
@@ -173,7 +192,7 @@ def audit(
     from laconic.audit import audit as run_audit
     from laconic.audit import print_audit
 
-    print_audit(run_audit(run, grader, out=out), Console())
+    print_audit(run_audit(run, grader, out=check_folder(out) if out else None), Console())
 
 
 def compare(
@@ -194,6 +213,7 @@ def compare(
     from laconic.compare import compare_evaluations
     from laconic.files import write_json_atomically
 
+    check_file(out)
     comparison = compare_evaluations(base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed)
     write_json_atomically(out, comparison)
     print_comparisons({"": comparison})
@@ -212,7 +232,8 @@ def report(
     """One self-contained HTML page: verdict, frontier, curves, lengths by grade, every response before beside after."""
     from laconic.page import write_report
 
-    print(write_report(dirs, out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))))
+    place = out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))
+    print(write_report(dirs, check_file(place) if dirs[0].exists() else place))
 
 
 # --- reading options -------------------------------------------------------------------------------------------------
@@ -229,14 +250,31 @@ class _Usual:
     prompt, max_tokens, samples = DEFAULT_PROMPT, DEFAULT_CAP, DEFAULT_SAMPLES
 
 
-def _asking(solver: Any, instruction: str) -> Any:
-    """The solver with another instruction. Raises `InputError` for one that is none."""
+def check_prompt(instruction: str) -> None:
+    """Raises `InputError` for an instruction that is neither a name nor a text."""
+    from laconic.catalogue import PLANNED_PROMPTS
     from laconic.prompts import resolve_instruction
+
+    if not instruction.strip():
+        raise InputError("--prompt: is empty; 'none' asks without an instruction")
+    if instruction not in PLANNED_PROMPTS:
+        resolve_instruction(instruction)
+
+
+def _asking(solver: Any, instruction: str) -> Any:
+    """The solver with another instruction."""
+    check_prompt(instruction)
+    return replace(solver, prompt=solver.prompt.model_copy(update={"instruction": instruction}))
+
+
+def _reads_alike(one: Any, other: Any, problems: list[Any]) -> bool:
+    """Whether two prompts of a local model are the same tokens."""
+    from laconic.rollouts import Wanted
     from laconic.tale import PLANNERS
 
-    if instruction not in PLANNERS:
-        resolve_instruction(instruction)
-    return replace(solver, prompt=solver.prompt.model_copy(update={"instruction": instruction}))
+    if one.lm.tokenizer is None or {one.prompt.instruction, other.prompt.instruction} & set(PLANNERS):
+        return False
+    return all(one.request(Wanted(p, 1)) == other.request(Wanted(p, 1)) for p in problems)
 
 
 def _low_high(band: str) -> tuple[float, float]:

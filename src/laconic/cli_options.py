@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,24 @@ System = Annotated[str | None, typer.Option(help="A system prompt.")]
 PROMPT_HELP = "Instruction after the question: a name of `laconic list prompts`, or a text"
 
 DEFAULT_CAP, DEFAULT_SAMPLES, DEFAULT_PROMPT = 1024, 4, "boxed"
+
+
+def check_folder(out: Path) -> Path:
+    """`out`, which must be a folder that can be written to, or come to be one. Raises `InputError`; nothing is left behind."""
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"--out {out}: {nearest} is a file; expected a folder")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"--out {out}: {nearest} cannot be written to")
+    return out
+
+
+def check_file(out: Path) -> Path:
+    """`out`, which must be a file's place in a folder that can be written to. Raises `InputError`."""
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; expected a file's name")
+    check_folder(out.parent)
+    return out
 
 
 def settle_threads() -> None:

@@ -17,6 +17,19 @@ def summary_line(summary: dict[str, Any], folder: Path) -> str:
     )
 
 
+def curve_lines(folder: Path) -> list[str]:
+    """The budget curve of an evaluation, one line a budget; none where it was not asked for."""
+    from laconic.files import read_json
+
+    path = folder / "budget_curve.json"
+    points = read_json(path)["points"] if path.exists() else []
+    return [
+        f"  thinking cut at {point['budget']}: accuracy {_interval(point['accuracy'], '.1%')}, tokens "
+        f"{_interval(point['tokens'], '.1f')}, {point['cut_frac']:.0%} were cut"
+        for point in points
+    ]
+
+
 def _interval(figure: dict[str, Any], form: str) -> str:
     low, high = figure["ci95"]
     bounds = "" if low is None else f" ({low:{form}} to {high:{form}})"

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from laconic.attempts import AttemptLog, Further, Row, begin, chunks
+from laconic.attempts import AttemptLog, Further, Row, begin, chunks, count_whole_rows
 from laconic.budgets import budget_curve, force_answers
 from laconic.config import SamplerConfig
 from laconic.errors import InputError
@@ -72,7 +72,8 @@ def evaluate(solver: Solver, asked: Evaluation, out: Path, *, on_progress: Progr
     """
     settings = describe(solver, asked)
     begin(out / "settings.json", settings, out / "samples.jsonl")
-    if (out / "summary.json").exists():
+    is_whole = count_whole_rows(out / "samples.jsonl") == asked.num_responses
+    if is_whole and (out / "summary.json").exists():
         return read_json(out / "summary.json")
     references = _references(asked) if asked.with_bleu else None
     plan = make_plan(solver, asked, out)

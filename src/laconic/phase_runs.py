@@ -20,7 +20,7 @@ from torch import Tensor
 from laconic.algorithms import critic_kind, estimate_advantages, find_algorithm, gather_experience, needs_reference
 from laconic.batching import collate
 from laconic.config import PhaseConfig, Recipe
-from laconic.errors import SelectionError
+from laconic.errors import RecipeError, SelectionError
 from laconic.files import to_jsonl, write_text_atomically
 from laconic.phases import Verdict, Watch, best_watch, judge
 from laconic.policy import Policy, load_policy
@@ -209,7 +209,10 @@ class PhaseRun:
     def pay(self, groups: Sequence[Group]) -> list[Group]:
         """The groups with their rewards, as the recipe's terms pay now."""
         cap = self.phase.sampler.max_tokens
-        return pay(groups, self.phase.rewards, self.references, cap, self.memory, self.terms)
+        try:
+            return pay(groups, self.phase.rewards, self.references, cap, self.memory, self.terms)
+        except ValueError as error:
+            raise RecipeError(f"phases.{self.phase.name}.rewards: {error}") from None
 
     def roll_out(self, step: int) -> tuple[list[Group], list[Group]]:
         """All paid groups of the step, and those that train. With `uniform_groups = "resample"` other problems are drawn until

@@ -33,7 +33,7 @@ class Reporter:
     @contextlib.contextmanager
     def bar(self, what: str, num_responses: int) -> Iterator[OnProgress]:
         """A bar for drawing `num_responses` responses; the value is called with (responses, tokens) as they finish."""
-        started, tokens, done = time.monotonic(), 0, 0
+        started, tokens, done, held = time.monotonic(), 0, 0, 0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -45,15 +45,20 @@ class Reporter:
             task = shown.add_task(what, total=num_responses, speed="")
 
             def advance(responses: int, new_tokens: int) -> None:
-                nonlocal tokens, done
-                tokens, done = tokens + new_tokens, done + responses
+                nonlocal tokens, done, held
+                if new_tokens:
+                    tokens, done = tokens + new_tokens, done + responses
+                else:
+                    held += responses  # from before: a response has at least one token
                 speed = tokens / max(1e-9, time.monotonic() - started)
                 shown.update(task, advance=responses, speed=f"{speed:,.0f} tokens/s")
 
             yield advance
         seconds = time.monotonic() - started
         if seconds >= QUIET_SECONDS:
-            self.say(f"{what}: {done:,} responses, {tokens:,} tokens in {seconds:.1f} s ({tokens / seconds:,.0f}/s)")
+            before = f" ({held:,} more were there)" if held else ""
+            speed = tokens / seconds
+            self.say(f"{what}: {done:,} responses{before}, {tokens:,} tokens in {seconds:.1f} s ({speed:,.0f}/s)")
 
     def step(self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float) -> None:
         """One line for a training step of a phase of `num_steps`."""

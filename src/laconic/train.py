@@ -24,7 +24,7 @@ from laconic.policy import load_policy
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
 from laconic.prompts import resolve_instruction
-from laconic.rewards import check_terms
+from laconic.rewards import check_terms, try_own
 from laconic.rollouts import Solver, reward_terms
 from laconic.runs import Checkpoint, RunDirectory, describe_environment
 from laconic.samplers.local import LocalSampler
@@ -47,6 +47,7 @@ def check_recipe(recipe: Recipe) -> None:
             )
         try:
             check_terms(reward_terms(phase.rewards), folder=Path())
+            try_own(reward_terms(phase.rewards), Path())
             if phase.select.how != NO_SELECTION:
                 select(phase.select.how, [], phase.select.count, 0, phase.select.options)
         except ValueError as error:

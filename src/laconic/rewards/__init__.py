@@ -42,6 +42,7 @@ from laconic.rewards.relative import (
     smartthinker,
 )
 from laconic.rewards.remembering import acoer, hapo, remember_acoer, remember_hapo, remember_short_rl, short_rl
+from laconic.types import Grade
 
 __all__ = [
     "LENGTH_TERMS",
@@ -92,6 +93,7 @@ __all__ = [
     "smartthinker",
     "soft_overlong",
     "truncation",
+    "try_own",
 ]
 
 Option = float | bool
@@ -207,6 +209,29 @@ def check_terms(terms: Terms, table: Mapping[str, RewardTerm] = REWARDS, folder:
         for option in options:
             if option not in known:
                 raise ValueError(f"reward {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+
+
+def try_own(terms: Terms, folder: Path) -> None:
+    """Pay a made-up group by the terms that are a person's own, so that a mistake in one shows before a run begins.
+
+    Raises `ValueError` as `pay` does.
+    """
+    own = [term for term in terms if is_own(term[0])]
+    grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE)
+    lengths = np.array([3, 7, 5, 4, 9, 6])
+    group = GroupNumbers(
+        lengths,
+        grades,
+        6.0,
+        0.5,
+        max_tokens=9,
+        budget_tokens=6,
+        thinking_tokens=lengths - 1,
+        texts=("so \\boxed{1}",) * len(grades),
+        token_ids=tuple(tuple(range(n)) for n in lengths.tolist()),
+    )
+    if own:
+        pay(group, own, REWARDS, folder)
 
 
 def _with_own(table: Mapping[str, RewardTerm], terms: Terms, folder: Path | None) -> Mapping[str, RewardTerm]:

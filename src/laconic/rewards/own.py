@@ -14,6 +14,7 @@ What is left out: memory between steps. An own reward sees one step.
 import hashlib
 import sys
 from collections.abc import Callable, Iterable
+from functools import wraps
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
 from pathlib import Path
@@ -41,7 +42,7 @@ def load_own(name: str, folder: Path) -> Callable[..., Any]:
     if found is None or not callable(found):
         raise ValueError(f"{path}: expected a function {function!r}; it has: {', '.join(_functions(module)) or 'none'}")
     _check_signature(path, function, found)
-    return found
+    return _named_in_errors(path, function, found)
 
 
 def digest_own(name: str, folder: Path) -> str:
@@ -53,6 +54,20 @@ def digest_own(name: str, folder: Path) -> str:
 def own_rewards(names: Iterable[str], folder: Path) -> dict[str, Callable[..., Any]]:
     """The loaded function of each name that is a person's own; add them to the table once a run."""
     return {name: load_own(name, folder) for name in names if is_own(name)}
+
+
+def _named_in_errors(path: Path, function: str, found: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose own errors become a `ValueError` that names it."""
+
+    @wraps(found)
+    def guarded(numbers: Any, **options: Any) -> Any:
+        try:
+            return found(numbers, **options)
+        except Exception as error:
+            told = " ".join(str(error).split())
+            raise ValueError(f"{path}: {function} fails on a group: {type(error).__name__}: {told}") from error
+
+    return guarded
 
 
 def _parts(name: str, folder: Path) -> tuple[Path, str]:

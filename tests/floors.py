@@ -86,7 +86,18 @@ FLOORS: tuple[Floor, ...] = (
     ),
     Floor(
         "floor 2: doors",
-        ("problems.*", "prompts", "children", "grader", "models", "policy", "samplers.*", "runs", "progress"),
+        (
+            "hub_access",
+            "problems.*",
+            "prompts",
+            "children",
+            "grader",
+            "models",
+            "policy",
+            "samplers.*",
+            "runs",
+            "progress",
+        ),
     ),
     Floor(
         "floor 3: composition",

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from laconic.catalogue import CATALOGUE
+from laconic.catalogue import CATALOGUE, PLANNED_PROMPTS
 from laconic.errors import MissingExtraError, ProblemsError
-from laconic.problems import BENCHMARKS, benchmark_of, load_problems
+from laconic.problems import BENCHMARKS, benchmark_of, hub, load_problems
 from laconic.problems.columns import STEM_SUBJECTS
 from laconic.prompts import COMPRESSION_PROMPTS, INSTRUCTIONS
 
@@ -240,14 +240,22 @@ def test_a_dataset_that_changed_is_an_error_that_names_the_row(offline, monkeypa
 
 def test_without_file_and_network_the_error_names_both_ways_out(offline, monkeypatch):
     """The file it looked for, and the extra or the network."""
-    with pytest.raises(MissingExtraError, match=r"no gsm8k\.jsonl in \$LACONIC_DATA or data/.*laconic\[data\]"):
+    with pytest.raises(
+        MissingExtraError, match=r"no gsm8k\.jsonl or gsm8k_test\.jsonl in \$LACONIC_DATA or data/.*\[data\]"
+    ):
         load_problems("gsm8k")
 
     def refuses(*_args, **_kwargs):
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=refuses))
-    with pytest.raises(ProblemsError, match=r"no gsm8k\.jsonl in .*openai/gsm8k cannot be loaded \(no route\)"):
+    with pytest.raises(ProblemsError, match=r"no gsm8k\.jsonl or .*gsm8k cannot be loaded \(the hub does not answer"):
+        load_problems("gsm8k")
+    monkeypatch.setattr(hub, "ask_hub", lambda name, kind: "there")
+    with pytest.raises(ProblemsError, match=r"no gsm8k\.jsonl or .*openai/gsm8k cannot be loaded \(no route\)"):
+        load_problems("gsm8k")
+    monkeypatch.setattr(hub, "ask_hub", lambda name, kind: "absent")
+    with pytest.raises(ProblemsError, match=r"the hub shows no dataset openai/gsm8k"):
         load_problems("gsm8k")
 
 
@@ -267,7 +275,8 @@ def test_every_row_names_an_instruction_and_is_known_by_its_own_name():
     assert all(name == row.name and row.prompt in INSTRUCTIONS for name, row in BENCHMARKS.items())
     assert set(CATALOGUE["benchmarks"]()) == set(BENCHMARKS)
     listed = CATALOGUE["prompts"]()
-    assert {name.removesuffix(":N") for name in listed} == set(INSTRUCTIONS) and "chinese_cot:N" in listed
+    assert {name.removesuffix(":N") for name in listed} == set(INSTRUCTIONS) | set(PLANNED_PROMPTS)
+    assert "chinese_cot:N" in listed
 
 
 def test_the_docs_list_every_benchmark_and_every_prompt():

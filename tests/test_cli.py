@@ -57,7 +57,7 @@ def test_the_whole_path_from_probe_to_report(laconic, model, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "probe.jsonl").read_text().splitlines()]
     assert len(lines) == 6 and all(line["attempts"] == 2 for line in lines)
     code, out, _ = laconic("select", "probe.jsonl", "--band", "0:1", "--count", 4, "--explain")
-    assert code == 0 and "4 of 6 problems kept" in out and "others lie deeper inside" in out
+    assert code == 0 and "4 of 6 problems kept" in out and "others lie as deep inside or deeper" in out
     recipe = write_small_recipe(tmp_path / "small.toml", model)
     code, out, err = laconic(
         "train", recipe, "problems.train=problems.jsonl", "phases.0.select.count=4", "--out", "run"

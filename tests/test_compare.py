@@ -434,3 +434,19 @@ def test_lines_say_verdicts_and_caveats_and_the_base_s_only_once(tmp_path):
     assert sum(line.startswith("x, T=0.6: 100% more tokens") for line in lines) == 1
     assert sum(": base: correct minus wrong" in line for line in lines) == 1
     assert sum(": candidate: correct minus wrong" in line for line in lines) == 2
+
+
+def test_a_difference_that_the_model_never_saw_is_owned(tmp_path):
+    """Two prompts, every response the same: said in place of the factor that all problems share; one word ends it."""
+    for name in ("boxed", "be_concise"):
+        Run(BASE, prompt(name)).write(tmp_path / name)
+
+    def caveats():
+        return " ".join(compare_evaluations(tmp_path / "boxed", [tmp_path / "be_concise"])["candidates"][0]["caveats"])
+
+    assert "every response is the same on both sides: the model never saw the difference (does its chat" in caveats()
+    assert "same factor" not in caveats()
+    file = tmp_path / "be_concise" / "samples.jsonl"
+    file.write_text(file.read_text().replace("\\u2026", "other", 1))
+    assert "every response is the same" not in caveats()
+    assert "same factor" in caveats()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from small import save_small_model, write_small_recipe
 
-from laconic import checks_recipe, cli, examination, readings
+from laconic import checks_recipe, cli, examination
 from laconic.checks_memory import changed_recipes
 from laconic.config import load_recipe
 from laconic.doctor import CHECKS, find
@@ -176,7 +176,6 @@ def test_shipped_recipes_have_no_error(name, monkeypatch):
 
 def test_a_model_on_a_hub_out_of_reach_is_one_line_and_the_rest_is_checked(monkeypatch):
     """One line names every check that needs it; memory is still predicted, by the recipe's shape: no error on a large machine."""
-    monkeypatch.setattr(readings, "hub_answers", lambda: False)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000 * GIB))
     monkeypatch.setattr(checks_recipe, "is_installed", lambda module: True)
     with_room(monkeypatch, 1000)

@@ -5,7 +5,7 @@ import json
 import pytest
 from examined import PASSES_ALL, Ward, levels, reasons, said
 
-from laconic import examination, readings
+from laconic import examination
 from laconic.checks_model import check_end_tokens, check_layers, check_vocabulary, check_weights
 from laconic.checks_prompts import (
     check_answer_form,
@@ -207,8 +207,7 @@ def test_a_cap_beyond_the_context_is_an_error_that_names_problem_and_room(ward):
 # --- the hub ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_hub_that_does_not_answer_is_unknown_and_a_file_that_is_broken_an_error(ward, monkeypatch):
-    monkeypatch.setattr(readings, "hub_answers", lambda: False)
+def test_a_hub_that_does_not_answer_is_unknown_and_a_file_that_is_broken_an_error(ward):
     examined = ward.examine("model='someone/reasoner'", "problems.report='hf:someone/problems:test'")
     assert reasons(examined.missing, "model").startswith("unknown: model: someone/reasoner: the hub does not answer")
     assert examined.missing["tokenizer"] == examined.missing["shape"] == examined.missing["model"]

@@ -178,3 +178,16 @@ def test_a_brevity_phase_that_nothing_shortens_is_a_warning(ward):
     assert said(check_pressure, ward.examine(*grpo))[1].startswith(
         "warning: phases.second.rewards: Expect no first-order push on length"
     )
+
+
+def test_a_reward_of_ones_own_leaves_the_direction_unknown(ward):
+    """Under a group baseline too, and whatever a probe saw: what it pays is not known before it is run."""
+    (ward.folder / "mine.py").write_text("def f(numbers):\n    return -1.0 * numbers.lengths\n")
+    own = "phases.second.rewards.terms=[{name='mine.py:f'}]"
+    for algorithm in ("grpo", "ppo"):
+        overrides = [*BREVITY, own, f"phases.second.algorithm.name={algorithm}"]
+        line = said(check_pressure, ward.examine(*overrides, probe=ward.probe([C, C, C, W])))[1]
+        assert line.startswith(
+            "unknown: phases.second.rewards: The direction of length is unknown: a reward of one's own"
+        )
+        assert "(mine.py:f)" in line and "metrics.jsonl" in line

@@ -5,10 +5,10 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from examined import Ward, levels, said
+from examined import Ward, levels, reasons, said
 
 from laconic import checks_problems, checks_recipe, examination
-from laconic.checks_problems import check_choices, check_gold_form, check_golds, check_leaks, check_questions
+from laconic.checks_problems import check_gold_form, check_golds, check_leaks, check_questions
 from laconic.checks_recipe import check_disk, check_epochs, check_extras, check_margin, check_threads
 from laconic.memory import GIB
 
@@ -96,15 +96,12 @@ def test_a_gold_that_leaves_the_answer_open_is_a_warning(ward):
 
 
 def test_a_gold_letter_without_a_choice_is_an_error(ward):
-    """D of three choices; C of three is fine."""
+    """D of three choices; C of three is fine. The file is refused as training would refuse it."""
     sound = ("which", "C", ["1", "2", "3"])
-    assert said(check_choices, ward.examine(ward.problems("train", sound)))[0] == (
-        "fine: problems.train: every gold letter names a choice (1 problem)"
-    )
-    line = said(check_choices, ward.examine(ward.problems("train", sound, ("what", "D", ["1", "2", "3"]))))[0]
-    assert line.startswith(
-        "error: problems.train: 1 of 2 gold letters name no choice; problem train-1 has 'D' for 3 choices"
-    )
+    assert "problems.train" not in ward.examine(ward.problems("train", sound)).missing
+    refused = ward.examine(ward.problems("train", sound, ("what", "D", ["1", "2", "3"]))).missing
+    assert reasons(refused, "problems.train").startswith("error: problems.train: ")
+    assert "train.jsonl, line 2: 'answer' must be the letter of a choice" in reasons(refused, "problems.train")
 
 
 def test_exact_and_near_copies_are_warnings_and_other_numbers_a_remark(ward):

@@ -7,6 +7,7 @@ import pytest
 from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
 
 from laconic.attempts import chunks
+from laconic.catalogue import PLANNED_PROMPTS
 from laconic.config import SamplerConfig
 from laconic.errors import RunError
 from laconic.evaluate import Evaluation, evaluate
@@ -210,6 +211,10 @@ def test_tale_s_search_halves_until_the_answer_breaks(grader, tmp_path):
     assert summary["tokens"]["mean"] == pytest.approx(10.0)
     assert summary["planning"]["mean_budget"] == 10.0 and summary["planning"]["uses_answers"]
     assert summary["planning"]["tokens_per_problem"] == pytest.approx(160.0)
+
+
+def test_every_planned_prompt_is_listed():
+    assert set(PLANNERS) == set(PLANNED_PROMPTS)
 
 
 def test_every_planned_prompt_resumes(grader, tmp_path):

@@ -70,6 +70,22 @@ def test_greedy_decoding_looks_at_neither_top_p_nor_min_p(tmp_path):
     assert sampled.decoding.words() == "T=0.6, top-p 0.9, min-p unknown, cap 64"
 
 
+def test_the_same_responses_are_known_again_in_any_order(tmp_path):
+    """One word, one length, or a missing text makes the difference; the order of lines does not."""
+    plain = read_evaluation(Run(BASE).write(tmp_path / "plain"))
+    turned = read_evaluation(Run(dict(reversed(BASE.items()))).write(tmp_path / "turned"))
+    longer_by_one = BASE | {"a": [("correct", 21), ("wrong", 40)]}
+    assert plain.digest == turned.digest
+    assert plain.digest != read_evaluation(Run(longer_by_one).write(tmp_path / "longer")).digest
+    lines = (tmp_path / "plain" / "samples.jsonl").read_text().splitlines()
+    for text, rest in (("other", lines[1:]), (None, lines[1:])):
+        first = json.dumps(json.loads(lines[0]) | {"text": text})
+        (tmp_path / "turned" / "samples.jsonl").write_text("\n".join([first, *rest]) + "\n")
+        digest = read_evaluation(tmp_path / "turned").digest
+        assert digest != plain.digest
+        assert (digest is None) == (text is None)
+
+
 def test_texts_are_not_held(tmp_path):
     """A file of 4 MB of text is read in well under 1 MB."""
     folder = Run({f"p{i}": [("correct", 10)] for i in range(400)}).write(tmp_path)

@@ -52,7 +52,8 @@ def test_nan_is_refused_and_nothing_is_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "says"), [(b'{"n": ', "line 2: not JSON"), (b"[1]", "found list"), (b'{"n": "\xff"}', "line 2: not JSON")]
+    ("line", "says"),
+    [(b'{"n": ', "line 2: not JSON"), (b"[1]", "found list"), (b'{"n": "\xff"}', "line 2: not UTF-8 \\(byte 0xff")],
 )
 def test_a_bad_line_is_named(tmp_path, line, says):
     """Broken JSON, something else than an object, bytes that are not UTF-8."""

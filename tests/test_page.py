@@ -17,8 +17,9 @@ from laconic.compare import compare_evaluations
 from laconic.errors import InputError, MissingExtraError, RunError
 from laconic.page import read_report, write_page, write_report
 from laconic.page_data import Change, Evaluation, Report, Sample, pick_pairs
-from laconic.page_read import find_evaluations, read_evaluations
+from laconic.page_read import find_evaluations, read_evaluations, read_training
 from laconic.page_shelf import ShelfBuilder, pack, unpack
+from laconic.page_training import phases_of
 from laconic.page_words import headline, lede, verdicts
 
 pytest.importorskip("jinja2")
@@ -232,6 +233,56 @@ def test_what_cannot_be_compared_is_said_on_the_page(folders: list[Path]) -> Non
     assert "max_tokens" in page or "999" in page
 
 
+def test_one_folder_that_cannot_be_compared_takes_no_other_with_it(folders: list[Path]) -> None:
+    for path in folders[2].glob("eval/*/summary.json"):
+        write_json(path, json.loads(path.read_text("utf-8")) | {"benchmark": "sums"})
+    two, three = read_report(folders[:2]), read_report(folders)
+    assert three.notes == ("Not compared: other: no benchmark in common; the base has mix, it has sums",)
+    assert headline(three).lower() == f"after against base: {headline(two)}".lower()
+    assert [v["sentence"] for v in verdicts(three)] == [v["sentence"] for v in verdicts(two)]
+    assert verdicts(three)[0]["name"] == "after against base, sampled at T=1"
+    assert [v["name"] for v in verdicts(two)] == ["Sampled at T=1", "Greedy"]
+
+
+def test_a_training_run_beside_folders_says_who_was_compared_with_whom(folders: list[Path], run_dir: Path) -> None:
+    report = read_report([folders[0], folders[1], run_dir])
+    assert "2 candidates" in headline(report)
+    assert headline(report).endswith(", each against its own base")
+    assert "after against base; run: phase 2 (brevity) against run: base: tokens" in lede(report)
+
+
+def test_a_benchmark_that_was_not_compared_has_no_change_of_another(folders: list[Path]) -> None:
+    write_evaluation(folders[1] / "eval" / "sums-t1", 0.7, 80.0, benchmark="sums", model="after")
+    report = read_report(folders[:2])
+    of = {(e.benchmark, e.temperature): report.change_of(e) for e in report.evaluations if e.model == "after"}
+    assert of["sums", 1.0] is None
+    assert of["mix", 1.0] is not None
+
+
+def test_prompts_of_the_first_folder_stay_compared_where_another_cannot_be(tmp_path: Path) -> None:
+    for name, mean in (("boxed", 150.0), ("be_concise", 90.0)):
+        asked = {"name": name, "instruction": "", "system": None}
+        write_evaluation(tmp_path / "model" / "eval" / f"mix-{name}-t1", 0.6, mean, prompt=asked)
+    write_evaluation(tmp_path / "other", 0.6, 90.0, benchmark="sums")
+    write_evaluation(tmp_path / "third", 0.6, 80.0, prompt={"name": "boxed", "instruction": "", "system": None})
+    report = read_report([tmp_path / name for name in ("model", "other", "third")])
+    assert [(c.base, c.model) for c in report.changes] == [
+        ("model · boxed", "model · be_concise"),
+        ("model · boxed", "third"),
+    ]
+    assert len(report.notes) == 1
+
+
+def test_the_phase_that_has_not_ended_has_a_band_of_its_own(run_dir: Path) -> None:
+    phases = json.loads((run_dir / "phases.json").read_text("utf-8"))
+    assert [p["name"] for p in phases] == ["accuracy", "brevity"]
+    whole = phases_of(read_training(run_dir, "run"))
+    write_json(run_dir / "phases.json", phases[:1])
+    half = phases_of(read_training(run_dir, "run"))
+    places = [[(p["name"], p["first_step"], p["last_step"]) for p in found] for found in (whole, half)]
+    assert places[0] == places[1] == [("accuracy", 1, 5), ("brevity", 6, 10)]
+
+
 def test_one_evaluation_folder_makes_a_page(folders: list[Path]) -> None:
     page = page_of(folders[0] / "eval" / "mix-t1")
     assert "<h1>Measured, not compared</h1>" in page
@@ -324,6 +375,16 @@ def test_pairs_are_the_median_the_largest_and_one_that_was_lost() -> None:
         ("The largest reduction", "p001"),
         ("Not correct afterwards", "p003"),
     ]
+
+
+def test_a_pair_whose_responses_are_the_same_is_shown_only_where_all_are() -> None:
+    # reductions 0, 0 and 20%; the median by number would be the second; its texts are the same
+    before = [Sample(f"p{i}", 0, "correct", 100, text_crc=i) for i in range(3)]
+    after = [*before[:2], Sample("p2", 0, "correct", 80, text_crc=9)]
+    assert [pair.after.problem_id for pair in pick_pairs(before, after)] == ["p2"]
+    other_words = [before[0], before[1]._replace(text_crc=7), before[2]]
+    assert [pair.after.problem_id for pair in pick_pairs(before, other_words)] == ["p1"]
+    assert [pair.after.problem_id for pair in pick_pairs(before, before)] == ["p1", "p2"]  # as if all differed
 
 
 def test_no_problem_is_shown_twice_and_none_is_needed() -> None:

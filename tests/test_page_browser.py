@@ -58,6 +58,18 @@ def test_the_page_fits_and_nothing_complains(chrome: Browser, page: Path, width:
     assert paper == ("rgb(21, 24, 29)" if is_dark else "rgb(252, 252, 251)")
 
 
+def test_every_result_is_in_sight_on_a_narrow_page(chrome: Browser, page: Path) -> None:
+    """No cell of the results lies beyond the screen, and each has its column's name, which a wide page has on top."""
+    opened(chrome, page, 420)
+    cells = "[...document.querySelectorAll('.results td')]"
+    assert chrome.ask(f"Math.max(...{cells}.map((c) => c.getBoundingClientRect().right))") <= 420
+    label = f"getComputedStyle({cells}[3], '::before').content"
+    assert chrome.ask(label) == '"tokens, vs base"'
+    assert chrome.ask("getComputedStyle(document.querySelector('.results thead')).display") == "none"
+    chrome.size(1280)
+    assert chrome.ask(label) == "none"
+
+
 def test_nothing_a_model_wrote_runs(chrome: Browser, tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run")
     for path in run_dir.glob("eval/*/samples.jsonl"):

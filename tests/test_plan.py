@@ -2,13 +2,14 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from laconic.catalogue import recipe_paths
-from laconic.config import PolicyConfig, load_recipe
-from laconic.errors import ModelError
+from laconic.config import PolicyConfig, dump, load_recipe
+from laconic.errors import ModelError, ProblemsError
 from laconic.memory import count_weights
 from laconic.models import load_model
 from laconic.needs import ASSUMED_PROMPT_TOKENS, find_shape, longest_prompt, predict_needs, read_sources, work_of
@@ -20,6 +21,13 @@ def plan_of(recipe):
     console = Console(width=160, record=True, file=io.StringIO())
     print_plan(recipe, console)
     return console.export_text()
+
+
+def changed(recipe, *overrides):
+    """The recipe with overrides, as the command line makes them."""
+    path = Path(recipe.problems.train).with_name("changed.json")
+    path.write_text(json.dumps(dump(recipe)))
+    return load_recipe(path, overrides)
 
 
 @pytest.fixture
@@ -61,6 +69,47 @@ def test_the_dry_run_says_what_would_run_what_it_needs_and_where_length_goes(r1)
     assert "1,776.9M weights" in shown and "optimizer moments" in shown and "peak: " in shown
     assert "Expect longer responses: at solve rate 0.10" in shown
     assert "Expect shorter responses: at solve rate 0.90" in shown and "zero at solve rate 0.33" in shown
+
+
+def test_the_dry_run_leaves_out_what_does_not_apply(r1):
+    """A group baseline has neither lambda nor critic; what is not set is said to be none."""
+    grpo = ["phases.0.algorithm.name=grpo", "phases.0.optimizer.minibatches=1", "phases.0.select.how=everything"]
+    shown = plan_of(changed(r1, *grpo, "phases.0.select.count=4"))
+    assert "1 update a step" in shown and "the first 4 problems" in shown and "None" not in shown
+    assert "lambda" not in shown and "critic" not in shown.partition("memory of")[0]
+
+
+def test_a_critic_that_is_zero_never_learns_the_mean_reward(r1):
+    """So what the forecast says holds for the whole phase; a critic that learns bounds it."""
+    assert "until the critic learns" in plan_of(r1)
+    shown = plan_of(changed(r1, "phases.0.algorithm.critic=zero"))
+    assert "until the critic" not in shown and "for the whole phase: its critic does not learn" in shown
+    assert "critic 9e-06" not in shown and "critic 9e-06" in plan_of(r1)
+
+
+def test_under_a_reward_of_ones_own_the_direction_is_unknown(r1, tmp_path):
+    """Whatever the levels would do: it may pay for length."""
+    (tmp_path / "mine.py").write_text("def f(numbers):\n    return -1.0 * numbers.lengths\n")
+    shown = plan_of(changed(r1, f"phases.0.rewards.terms=[{{name='{tmp_path / 'mine.py'}:f'}}]"))
+    assert "The direction of length is unknown: a reward of one's own (mine.py:f) decides." in shown
+    assert "Expect" not in shown
+
+
+def test_the_dry_run_refuses_the_sets_that_training_refuses(r1):
+    """Trained and reported are one file; with half of it in common, the dry run says how many are left out."""
+    with pytest.raises(ProblemsError, match=r"problems\.train: no problem is left that is not in a set reported"):
+        plan_of(changed(r1, f"problems.train={r1.problems.report}"))
+    both = Path(r1.problems.report).with_name("both.jsonl")
+    both.write_text(Path(r1.problems.train).read_text() + Path(r1.problems.report).read_text())
+    assert "10 problems left out of the trained and watched sets" in plan_of(changed(r1, f"problems.train={both}"))
+
+
+def test_problems_on_the_hub_are_not_fetched_by_a_dry_run(r1, monkeypatch, tmp_path):
+    """A dataset, and a benchmark without a local file."""
+    monkeypatch.delenv("LACONIC_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shown = plan_of(changed(r1, "problems.report=gsm8k", "problems.watch=hf:someone/set:test"))
+    assert shown.count("on the hub; not fetched in a dry run") == 2
 
 
 def test_every_recipe_that_comes_with_the_package_plans(tmp_path, r1):

@@ -80,7 +80,7 @@ def test_a_source_of_no_kind_is_told_the_kinds():
 def test_written_problems_are_read_back_as_they_were(tmp_path):
     """Round trip, with Unicode, line breaks, choices and meta; a source of their own is not kept."""
     problems = [
-        Problem("1", "Wie viel ist 1 + 1?\n∑ “x”", "2", choices=("½", "2"), meta={"level": 5, "tags": ["a"]}),
+        Problem("1", "Wie viel ist 1 + 1?\n∑ “x”", "B", choices=("½", "2"), meta={"level": 5, "tags": ["a"]}),
         Problem("2", "q", r"\frac{1}{2}", meta={"question": "kept"}),
     ]
     path = tmp_path / "new" / "p.jsonl"
@@ -90,6 +90,19 @@ def test_written_problems_are_read_back_as_they_were(tmp_path):
         (p.id, p.question, p.answer, p.choices, p.meta) for p in problems
     ]
     assert [entry.name for entry in path.parent.iterdir()] == ["p.jsonl"]
+
+
+@pytest.mark.parametrize("answer", ["C", "7", "two", "?"])
+def test_an_answer_that_names_no_choice_is_refused_with_file_and_line(tmp_path, answer):
+    """With two choices only A and B can ever be graded correct; how the letter is written does not matter."""
+    sound = [
+        {"id": str(i), "problem": "q", "answer": a, "choices": ["7", "8"]} for i, a in enumerate(["A", "b", "(B)"])
+    ]
+    path = tmp_path / "p.jsonl"
+    assert len(load_problems(written(path, *sound))) == 3
+    written(path, *sound, {"id": "bad", "problem": "q", "answer": answer, "choices": ["7", "8"]})
+    with pytest.raises(ProblemsError, match=r"p\.jsonl, line 4: 'answer' must be the letter of a choice, one of A, B"):
+        load_problems(str(path))
 
 
 def test_parquet_and_hub_rows_without_an_id_are_numbered(tmp_path):

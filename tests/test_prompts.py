@@ -93,7 +93,7 @@ def test_an_instruction_is_a_name_or_a_text_with_spaces():
     [
         ("be_consice", ["'be_consice'", "no such name", "be_concise"]),
         ("Token_Limits:100", ["no such name", "token_limit"]),
-        ("Hurry.", ["no such name", "boxed"]),
+        ("Hurry.", ["no such name", "laconic list prompts"]),
         ("word_limit", ["needs a number", "word_limit:100"]),
         ("word_limit:", ["whole number"]),
         ("word_limit:many", ["'word_limit:many'", "whole number"]),

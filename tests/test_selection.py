@@ -136,6 +136,20 @@ def test_band_prefers_problems_that_surely_lie_inside():
     assert kept(select_band(stats, 0.3, 0.9, count=99)) == ["edge", "unsure", "sure"]
 
 
+def test_a_reason_does_not_put_equals_ahead():
+    """16/32 lies deeper than 8/16; of three times 8/16 the kept one is not called deeper than the others."""
+    ties = [solved("a", 8, 16), solved("b", 8, 16), solved("c", 8, 16)]
+    choices = select_band([*ties, solved("sure", 16, 32), solved("edge", 3, 10)], 0.3, 0.9, count=2)
+    said = {choice.problem_id: choice.reason.rpartition(" but ")[2] for choice in choices if not choice.is_kept}
+    assert said.pop("edge") == "2 others lie deeper inside"
+    assert list(said.values()) == ["2 others lie as deep inside or deeper"] * 2
+    alike = select_hard([solved("a", 1, 8), solved("b", 1, 8), solved("c", 2, 8)], count=1)
+    said = {choice.problem_id: choice.reason.rpartition(" but ")[2] for choice in alike if not choice.is_kept}
+    assert said.pop("c") == "1 other is harder"
+    assert list(said.values()) == ["1 other is as hard or harder"]
+    assert select_all(ties, count=0)[0].reason.endswith("dropped, graded but none was asked for")
+
+
 @pytest.mark.parametrize("name", sorted(SELECTIONS))
 def test_what_could_not_be_graded_is_dropped_for_that_reason(name):
     """No gradable attempt: no solve rate, in every selection."""

@@ -13,6 +13,7 @@ from laconic.stats import (
     aes,
     frontier,
     length_difference,
+    length_interval,
     mean_interval,
     mean_pass_at_k,
     non_inferior,
@@ -189,6 +190,26 @@ def test_mean_interval_of_very_few_problems_is_students():
     interval = mean_interval([1.0, 2.0, 3.0], seed=0)
     assert (interval.low, interval.high) == pytest.approx((-0.484, 4.484), abs=1e-3)
     assert isnan(mean_interval([1.0], seed=0).low)
+
+
+def test_a_mean_length_cannot_lie_below_nothing():
+    """2 and 42: mean 22, s/sqrt(2) = 20, t = 12.7: 22 - 254 is below 0 and clipped; the upper end stays at 276."""
+    few = length_interval([2.0, 42.0], seed=0)
+    assert (few.estimate, few.low) == (22.0, 0.0)
+    assert few.high == mean_interval([2.0, 42.0], seed=0).high == pytest.approx(276.1, abs=0.1)
+    many = np.exp(np.linspace(2, 4, 30))
+    assert length_interval(many, seed=0, resamples=500) == mean_interval(many, seed=0, resamples=500)
+    assert isnan(length_interval([320.0] * 30, seed=0).low)
+    with pytest.raises(ValueError, match="from 0 up, got -1"):
+        length_interval([-1.0, 2.0], seed=0)
+
+
+@pytest.mark.parametrize("num_problems", range(2, 60))
+def test_none_correct_begins_at_nothing_and_all_correct_end_at_one(num_problems):
+    """Exactly: an end of 1e-17 is rounding."""
+    assert accuracy_interval([0.0] * num_problems).low == 0.0
+    assert accuracy_interval([1.0] * num_problems).high == 1.0
+    assert accuracy_interval([0.0] * num_problems + [1.0]).low > 0.0
 
 
 def test_non_inferior_only_where_the_lower_end_clears_the_margin():

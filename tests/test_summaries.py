@@ -8,7 +8,7 @@ import time
 import pytest
 
 from laconic.errors import MissingExtraError
-from laconic.stats import accuracy_interval, mean_interval, mean_pass_at_k, per_problem
+from laconic.stats import accuracy_interval, length_interval, mean_pass_at_k, per_problem
 from laconic.summaries import summarise
 from laconic.types import Grade
 
@@ -71,7 +71,7 @@ def test_intervals_are_those_of_the_problems():
     grades = [Grade(r["grade"]) for r in ROWS]
     table = per_problem([r["problem_id"] for r in ROWS], grades, [r["num_tokens"] for r in ROWS])
     assert summary["accuracy"] == accuracy_interval(table.accuracy).to_json("mean")
-    assert summary["tokens"]["ci95"] == mean_interval(table.mean_tokens, seed=3).to_json()["ci95"]
+    assert summary["tokens"]["ci95"] == length_interval(table.mean_tokens, seed=3).to_json()["ci95"]
     assert summary["pass_at_k"]["1"] == mean_pass_at_k(table, 1)
 
 

@@ -20,7 +20,7 @@ from laconic.phase_runs import PhaseRun, admit
 from laconic.phases import Watch
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
-from laconic.runs import RunDirectory
+from laconic.runs import Difference, RunDirectory, first_difference
 from laconic.train import check_recipe, start
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
@@ -156,8 +156,40 @@ def test_a_finished_run_resumes_to_nothing_to_do(whole, model):
 
 def test_resuming_with_another_recipe_names_the_difference(whole, model):
     """The run's config.json decides."""
-    with pytest.raises(RunError, match=r"seed differs"):
+    with pytest.raises(RunError, match=r"seed was 0 and is now 7"):
         run(small_recipe(model, seed=7), whole.run.directory.path, resume=True)
+
+
+def test_a_difference_is_named_as_the_recipe_names_it():
+    """Phases by name, both values; of phases added only their number; a key that only one of them has."""
+    began = {"seed": 0, "phases": [{"name": "accuracy", "steps": 8}, {"name": "brevity", "steps": 8}]}
+    longer = {"seed": 0, "phases": [{"name": "accuracy", "steps": 8}, {"name": "brevity", "steps": 10}]}
+    assert first_difference(began, longer) == Difference("phases.brevity.steps", 8, 10, began["phases"][1])
+    assert first_difference(began, {"seed": 0, "phases": began["phases"][:1]}).key == "phases"
+    assert first_difference({"a": None}, {}).key == "a"
+    assert first_difference(began, dict(began)) is None
+
+
+def test_a_reward_whose_file_changed_says_what_to_do(tmp_path):
+    """The hash itself is of no use to a person."""
+    term = {"name": "/mine/my_rewards.py:short", "sha256": "a"}
+    directory = RunDirectory.create(tmp_path / "run", {"phases": [{"name": "one", "terms": [term]}]}, {})
+    changed = {"phases": [{"name": "one", "terms": [term | {"sha256": "b"}]}]}
+    with pytest.raises(
+        RunError, match=r"/mine/my_rewards\.py has changed since .*; put the file back .* another --out"
+    ):
+        RunDirectory.resume(directory.path, changed)
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    """Neither new nor resumed."""
+    (tmp_path / "afile").write_text("mine")
+    for open_run in (
+        lambda: RunDirectory.create(tmp_path / "afile", {}, {}),
+        lambda: RunDirectory.resume(tmp_path / "afile", {}),
+    ):
+        with pytest.raises(RunError, match="afile: is a file; expected a folder"):
+            open_run()
 
 
 def test_a_used_folder_is_refused_and_left_alone(model, tmp_path):

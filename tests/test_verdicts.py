@@ -3,11 +3,19 @@
 from pathlib import Path
 
 import pytest
-from folders import BASE, Run, prompt
+from folders import BASE, SHORT, Run, prompt
 
 from laconic.estimates import Interval
 from laconic.evaluations import read_evaluation
-from laconic.verdicts import figures_caveats, length_caveats, length_note, sides_caveats, tokens_caveats, verdict
+from laconic.verdicts import (
+    figures_caveats,
+    length_caveats,
+    length_note,
+    sameness_caveats,
+    sides_caveats,
+    tokens_caveats,
+    verdict,
+)
 
 NAN = float("nan")
 
@@ -80,6 +88,16 @@ def test_lengths_that_changed_alike_have_no_interval_and_say_why():
     assert tokens_caveats(alike) == ["every problem's tokens changed by the same factor, so there is no interval"]
     assert tokens_caveats(alike | {"num_problems": 1}) == []
     assert tokens_caveats(alike | {"tokens_change": {"estimate": -0.5, "ci95": [-0.6, -0.4]}}) == []
+
+
+def test_the_same_responses_to_the_same_prompt_ask_another_question(tmp_path: Path):
+    """Whoever compared a model with itself needs no word on chat templates."""
+    plain = read_evaluation(Run(BASE).write(tmp_path / "plain"))
+    brief = read_evaluation(Run(BASE, prompt("be_concise")).write(tmp_path / "brief"))
+    other = read_evaluation(Run(SHORT).write(tmp_path / "other"))
+    assert sameness_caveats(plain, other) == []
+    assert [text.partition(": ")[2][:9] for text in sameness_caveats(plain, plain)] == ["are these"]
+    assert [text.partition(": ")[2][:9] for text in sameness_caveats(plain, brief)] == ["the model"]
 
 
 def test_a_pooled_length_difference_that_points_elsewhere_is_noted():

@@ -20,7 +20,7 @@ from laconic.examination import Examined
 from laconic.findings import Finding, Level, counted
 from laconic.phase_runs import NO_SELECTION
 from laconic.posteriors import ProblemStats
-from laconic.pressure import Forecast, forecast
+from laconic.pressure import Forecast, forecast, own_terms
 from laconic.readings import Probed
 from laconic.rng import seed_of
 from laconic.rollouts import outcome_levels, pricing_terms
@@ -239,6 +239,10 @@ def _pressure_finding(phase: PhaseConfig, expected: Sequence[Forecast]) -> Findi
     where, neutral = f"phases.{phase.name}.rewards", expected[0].neutral_solve_rate
     directions = {forecasted.direction for forecasted in expected}
     sentence = expected[0].sentence.rstrip(".")
+    if own_terms(term.name for term in phase.rewards.terms):
+        return Finding(
+            "unknown", sentence, where, "train a few steps and look at rollouts/mean_tokens in metrics.jsonl"
+        )
     if len(directions) > 1 or "unknown" in directions:
         what = f"length is pushed up below solve rate {neutral:.2f} and down above it, and nobody measured which it is"
         return Finding("unknown", what, where, "give a probe")
@@ -279,6 +283,7 @@ def _forecast(phase: PhaseConfig, rate: float | None, tokens: float | None, fail
         rate,
         tokens,
         length_terms=pricing_terms(phase.rewards),
+        own_terms=own_terms(term.name for term in phase.rewards.terms),
         has_group_baseline=not find_algorithm(phase).has_critic,
         critic_value=0.0 if critic_kind(phase) == "zero" else None,
     )

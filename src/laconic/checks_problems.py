@@ -1,11 +1,10 @@
-r"""Are the problems sound: questions, gold answers, choices, and the walls between the three sets?
+r"""Are the problems sound: questions, gold answers, and the walls between the three sets?
 
 1. Questions: none twice in a set.
 2. Gold answers: none holds a whole solution, or leaves open which answer it is. A response `\boxed{gold}` must be graded correct,
    and one that is something else wrong: a gold that the grader cannot read makes every response ungradable, or wrong, whatever
    the model does.
-3. Choices: the gold letter names one of them.
-4. Leakage: no question of the training source stands in a watched or reported set, as it is or nearly so.
+3. Leakage: no question of the training source stands in a watched or reported set, as it is or nearly so.
 
 Numbers and words are compared in this process; what needs algebra is asked of the grader's pool, for at most `MAX_ALGEBRA` golds
 of a set, spread evenly over it, and said so.
@@ -15,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from string import ascii_uppercase
 
 from laconic.examination import Examined, same_question
 from laconic.findings import Finding, Level, counted
@@ -129,25 +127,6 @@ def check_gold_form(examined: Examined) -> Iterator[Finding]:
 
 def _example(problems: Sequence[Problem]) -> str:
     return f"problem {problems[0].id} has {_shown(problems[0].answer)}"
-
-
-def check_choices(examined: Examined) -> Iterator[Finding]:
-    """Does the gold name one of the problem's choices?"""
-    for name, problems in examined.sets.items():
-        where, asked = f"problems.{name}", [problem for problem in problems if problem.choices]
-        lost = [problem for problem in asked if _named(problem) != 1]
-        if lost:
-            example = f"{_example(lost)} for {counted(len(lost[0].choices), 'choice')}"
-            what = f"{len(lost)} of {counted(len(asked), 'gold letter')} name no choice; {example}"
-            yield Finding(_level(len(lost) / len(asked)), what, where, "give the letter of the right choice")
-        elif asked:
-            yield Finding("fine", f"every gold letter names a choice ({counted(len(asked), 'problem')})", where)
-
-
-def _named(problem: Problem) -> int:
-    """How many of the problem's letters are equal to its gold."""
-    letters = ascii_uppercase[: len(problem.choices)]
-    return sum(compare(problem.answer, letter, problem.choices) is True for letter in letters)
 
 
 def _shown(answer: str) -> str:

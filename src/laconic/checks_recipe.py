@@ -17,7 +17,7 @@ from laconic.findings import Finding, Level, counted
 from laconic.memory import GIB, count_weights
 from laconic.models import pick_device
 from laconic.phase_runs import NO_SELECTION
-from laconic.readings import is_on_hub
+from laconic.problems import is_on_hub
 from laconic.threads import available_cores
 
 MANY_VISITS = 50  # to one problem: from here on learning by heart is what a guard is for

@@ -15,6 +15,32 @@ from typing import Any
 from laconic.posteriors import ProblemStats, solve_rate_interval
 from laconic.rng import seed_of
 
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """What is said of the kept ones to a dropped one: `ahead` where all of them rank before it, `level` where one ties.
+
+    Each is the verb for one and for several.
+    """
+
+    ahead: tuple[str, str]
+    level: tuple[str, str]
+
+    def words(self, num_kept: int, is_tied: bool) -> str:
+        """What `num_kept` others did.
+
+        >>> DRAWN.words(1, is_tied=True), Rivals(("is harder", "are harder"), ("", "")).words(2, is_tied=False)
+        ('1 other was drawn', '2 others are harder')
+        """
+        if num_kept == 0:
+            return "none was asked for"
+        one, several = self.level if is_tied else self.ahead
+        return f"1 other {one}" if num_kept == 1 else f"{num_kept} others {several}"
+
+
+DRAWN = Rivals(("was drawn", "were drawn"), ("was drawn", "were drawn"))
+"""Where nothing but a hash of the name decides."""
+
 Rank = Callable[[ProblemStats], Any]
 Objection = Callable[[ProblemStats], str]
 
@@ -53,13 +79,18 @@ def choose(
     seed: int,
     *,
     kept: str,
-    rivals: tuple[str, str],
+    rivals: Rivals,
 ) -> list[Choice]:
-    """Drop what meets an objection, keep the `count` of lowest rank, and put each decision into words."""
+    """Drop what meets an objection, keep the `count` of lowest rank, and put each decision into words.
+
+    Of equal ranks those go first whose name has the lower hash; a reason never calls them unequal.
+    """
     check(stats, count)
     qualified = [stat for stat in stats if stat.attempts and not objection(stat)]
     ordered = sorted(qualified, key=lambda stat: (rank(stat), seed_of(seed, "selection", stat.problem_id)))
-    winners = {stat.problem_id for stat in ordered[: len(ordered) if count is None else count]}
+    first = ordered[: len(ordered) if count is None else count]
+    winners = {stat.problem_id for stat in first}
+    worst = rank(first[-1]) if first else None
 
     def verdict(stat: ProblemStats) -> str:
         if not stat.attempts:
@@ -68,8 +99,7 @@ def choose(
             return f"dropped, {objection(stat)}"
         if stat.problem_id in winners:
             return f"kept, {kept}"
-        ahead = f"1 other {rivals[0]}" if len(winners) == 1 else f"{len(winners)} others {rivals[1]}"
-        return f"dropped, {kept} but {ahead}"
+        return f"dropped, {kept} but {rivals.words(len(winners), is_tied=rank(stat) == worst)}"
 
     return [_choice(stat, stat.problem_id in winners, verdict(stat)) for stat in stats]
 

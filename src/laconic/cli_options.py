@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it.
 """
 
 import contextlib
+import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from laconic.errors import InputError, ModelError
+from laconic.errors import InputError, ModelError, RecipeError
 from laconic.threads import settle
 
 Model = Annotated[
@@ -71,6 +72,10 @@ def load_recipe_named(recipe: Path, overrides: list[str] | None) -> Any:
 
     known = recipe_paths()
     path = known[str(recipe)] if str(recipe) in known and not recipe.exists() else recipe
+    if not path.exists():
+        near = difflib.get_close_matches(path.stem, known, n=3)
+        hint = f"near it: {', '.join(near)}" if near else "laconic list recipes names those that come along"
+        raise RecipeError(f"{recipe}: cannot be read (no such file, no recipe of that name); {hint}")
     return load_recipe(path, overrides or [])
 
 

@@ -87,16 +87,14 @@ def doctor(
 
 
 def list_names(
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="A kind of things: recipes, rewards, algorithms, selections, problems, benchmarks or prompts."
-        ),
-    ],
+    what: Annotated[str, typer.Argument(help="A kind of things; without one the kinds are listed.")] = "",
 ) -> None:
     """What there is to choose from, one line each."""
     from laconic.catalogue import CATALOGUE
 
+    if not what:
+        print("\n".join(CATALOGUE))
+        return
     if what not in CATALOGUE:
         raise InputError(f"list: unknown kind {what!r}; expected one of {', '.join(CATALOGUE)}")
     entries = CATALOGUE[what]()

@@ -31,6 +31,7 @@ from laconic.verdicts import (
     figures_caveats,
     length_caveats,
     length_note,
+    sameness_caveats,
     sides_caveats,
     tokens_caveats,
     verdict,
@@ -156,7 +157,7 @@ def _benchmark(
         "paths": {side: str(evaluation.path) for side, evaluation in sides.items()},
         "caveats": [
             *figures_caveats(figures["num_problems"], graded.shape[1], num_changed),
-            *tokens_caveats(figures),
+            *(sameness_caveats(base, candidate) or tokens_caveats(figures)),
             *sides_caveats(base, candidate),
             *length_caveats(lengths),
         ],

@@ -15,7 +15,7 @@ from rich.console import Console
 from laconic.checks_memory import check_memory
 from laconic.checks_model import check_end_tokens, check_layers, check_vocabulary, check_weights
 from laconic.checks_probe import check_pressure, check_probe, check_selection, check_truncation, check_uniform_groups
-from laconic.checks_problems import check_choices, check_gold_form, check_golds, check_leaks, check_questions
+from laconic.checks_problems import check_gold_form, check_golds, check_leaks, check_questions
 from laconic.checks_prompts import (
     check_answer_form,
     check_beginning,
@@ -52,7 +52,6 @@ CHECKS: tuple[Check, ...] = (
     Check("questions", check_questions, partly=PROBLEMS),
     Check("gold answers", check_golds, partly=PROBLEMS),
     Check("form of the gold answers", check_gold_form, partly=PROBLEMS),
-    Check("choices", check_choices, partly=PROBLEMS),
     Check("leakage", check_leaks, partly=PROBLEMS),
     Check("how the probe was made", check_probe, ("probe",)),
     Check("selection", check_selection, ("problems.train",), ("probe",)),

@@ -4,8 +4,8 @@ One mean a problem comes in, whatever its number of samples: samples of one prob
 the unit, never a sample. Four questions, four intervals, each the simplest that covered the truth 93 to 97 times in 100
 for 30, 100 and 500 problems (`benchmarks/coverage.md`, with what failed):
 
-1. A mean length (`mean_interval`): studentised bootstrap. Lengths are skewed, and percentiles of resampled means then miss
-   the truth more often above than below.
+1. A mean length (`length_interval`; `mean_interval` for what may be negative): studentised bootstrap. Lengths are skewed,
+   and percentiles of resampled means then miss the truth more often above than below.
 2. An accuracy (`accuracy_interval`): Wilson's interval with the number of problems that would be as informative if each
    were a coin flip. It knows that accuracy ends at 0 and 1, and needs no resampling.
 3. A paired change of accuracy (`paired_difference`): expanded percentiles over resampled problems, with two problems
@@ -66,8 +66,8 @@ def mean_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -
 
     With t* = (m* - m) / se* over resampled problems, se = s / sqrt(P): [m - se t*_0.975, m - se t*_0.025]
     (studentised bootstrap; Efron and Tibshirani 1993, section 12.5). Below `MIN_STUDENTISED` problems Student's t.
-    Problems that are `nan` are left out. No problem: all `nan`; one problem, or all alike: `nan` ends. For lengths; the
-    mean of accuracies has an interval of its own.
+    Problems that are `nan` are left out. No problem: all `nan`; one problem, or all alike: `nan` ends. The ends know no
+    bounds: lengths (`length_interval`) and accuracies (`accuracy_interval`) have intervals of their own.
     """
     known = _known(values)
     num_problems = len(known)
@@ -84,6 +84,21 @@ def mean_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -
     return Interval(mean, float(mean - error * upper), float(mean - error * lower))
 
 
+def length_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
+    """`mean_interval` of lengths, `values` [P] >= 0, clipped at 0: few and unlike problems would reach below it.
+
+    Clipping loses no coverage, since no mean length is negative. Raises `ValueError` for a negative length.
+
+    >>> length_interval([2.0, 42.0], seed=0).low, mean_interval([2.0, 42.0], seed=0).low < -200
+    (0.0, True)
+    """
+    known = _known(values)
+    if known.size and known.min() < 0.0:
+        raise ValueError(f"lengths: expected numbers from 0 up, got {known.min()}")
+    interval = mean_interval(known, seed=seed, resamples=resamples)
+    return Interval(interval.estimate, float(np.maximum(interval.low, 0.0)), interval.high)  # nan stays nan
+
+
 def accuracy_interval(values: ArrayLike) -> Interval:
     """Mean accuracy over problems with its 95% interval; `values` [P] in [0, 1], `nan` for problems without one.
 
@@ -93,8 +108,9 @@ def accuracy_interval(values: ArrayLike) -> Interval:
         (m + t^2 / 2n  -+  t sqrt(m (1 - m) / n + t^2 / 4n^2)) / (1 + t^2 / n)
 
     Wilson 1927 (JASA 22); the effective number as in surveys (Franco et al. 2019, J. Survey Stat. Methodol. 7). Where
-    all problems are alike n = P: all of 30 correct still means 0.88 to 1. Nothing is drawn. No problem: all `nan`; one
-    problem: `nan` ends. Raises `ValueError` outside [0, 1].
+    all problems are alike n = P: all of 30 correct still means 0.88 to 1. Nothing is drawn. None
+    correct has exactly 0 as its low end, all correct exactly 1 as its high end. No problem: all `nan`; one problem: `nan`
+    ends. Raises `ValueError` outside [0, 1].
 
     >>> [round(end, 3) for end in (accuracy_interval([1.0] * 30).low, accuracy_interval([1.0] * 30).high)]
     [0.878, 1.0]
@@ -110,7 +126,7 @@ def accuracy_interval(values: ArrayLike) -> Interval:
     centre = mean + t**2 / (2.0 * flips)
     half = t * sqrt(mean * (1.0 - mean) / flips + t**2 / (4.0 * flips**2))
     ends = [(centre + side * half) / (1.0 + t**2 / flips) for side in (-1.0, 1.0)]
-    return Interval(mean, max(0.0, ends[0]), min(1.0, ends[1]))
+    return Interval(mean, *(_inside_unit(end) for end in ends))
 
 
 def paired_difference(base: ArrayLike, candidate: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
@@ -209,6 +225,13 @@ def _known(values: ArrayLike) -> FloatArray:
 def _is_alike(known: FloatArray) -> bool:
     """True where no problem differs from another by more than rounding."""
     return bool(np.ptp(known) <= _ROUNDING * np.abs(known).max())
+
+
+def _inside_unit(share: float) -> float:
+    """`share` without the rounding that keeps it from being exactly 0 or 1."""
+    if share < _ROUNDING:
+        return 0.0
+    return 1.0 if share > 1.0 - _ROUNDING else share
 
 
 def _studentised(centred: FloatArray, seed: int, resamples: int) -> FloatArray:

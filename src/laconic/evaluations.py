@@ -5,16 +5,18 @@
 2. Read summary.json for what was measured and how: benchmark, prompt, grader and `Decoding`. A folder's name decides
    nothing: `mix`, `mix-t1` and `mix-boxed-t1` may all hold benchmark `mix` at temperature 1.
 3. Read samples.jsonl line by line into one row a problem. Only ids, grades and lengths are kept of a line, so a file
-   may be larger than memory; question and gold answer are kept once a problem, to know the problem again elsewhere.
+   may be larger than memory; question and gold answer are kept once a problem, to know the problem again elsewhere. All
+   texts together leave one digest, to know the same responses again.
 4. Refuse a folder whose samples are not those that its summary speaks of.
 
 What is left out: response texts, which only the report shows, and the summary's own figures: whoever compares computes
 them from the samples.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,8 @@ class Evaluation:
     """One evaluation folder; `identities` and `problems` agree row by row.
 
     `tokens_by_grade` has the mean length of all samples of a grade, pooled over problems, `nan` where there is none.
+    `digest` is the same for two evaluations whose responses are the same, text and length, for every problem and sample, in
+    whatever order they stand; `None` where a text is missing.
     """
 
     path: Path
@@ -82,6 +86,7 @@ class Evaluation:
     identities: tuple[Identity, ...]
     problems: PerProblem
     tokens_by_grade: Mapping[Grade, float]
+    digest: int | None
 
     @property
     def benchmark(self) -> str:
@@ -110,6 +115,22 @@ class Evaluation:
         return self.benchmark, self.decoding
 
 
+@dataclass(slots=True)
+class _Digest:
+    """A sum of hashes, one a response: it does not ask for the order of the lines."""
+
+    total: int | None = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        text = record.get("text")
+        if self.total is None or not isinstance(text, str):
+            self.total = None
+            return
+        told = f"{record['problem_id']}\0{record['sample']}\0{record['num_tokens']}\0{text}"
+        hashed = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        self.total = (self.total + int.from_bytes(hashed)) % (1 << 128)
+
+
 @dataclass(frozen=True, slots=True)
 class _Columns:
     """samples.jsonl as columns, one entry a sample; `identities` has one entry a problem id."""
@@ -119,6 +140,7 @@ class _Columns:
     grades: list[Grade]
     tokens: list[int]
     identities: dict[str, Identity]
+    digest: _Digest = field(default_factory=_Digest)
 
 
 def find_evaluations(run: Path) -> list[Path]:
@@ -160,6 +182,7 @@ def read_evaluation(path: Path) -> Evaluation:
         identities=tuple(columns.identities.values()),
         problems=per_problem(columns.ids, columns.grades, columns.tokens),
         tokens_by_grade=_tokens_by_grade(columns),
+        digest=columns.digest.total,
     )
 
 
@@ -204,6 +227,7 @@ def _columns(file: Path) -> _Columns:
         columns.numbers.append(record["sample"])
         columns.grades.append(_GRADES[record["grade"]])
         columns.tokens.append(record["num_tokens"])
+        columns.digest.add(record)
     return columns
 
 

@@ -87,8 +87,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _parsed(text: bytes, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(text)
-    except ValueError as error:  # bad JSON and bad UTF-8 alike
+        record = json.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        place = f"byte {text[error.start]:#04x} at position {error.start}"
+        raise InputError(f"{where}: not UTF-8 ({place})") from error
+    except ValueError as error:
         raise InputError(f"{where}: not JSON ({error})") from error
     if not isinstance(record, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")

@@ -11,16 +11,15 @@ Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens, `N` co
 """
 
 import contextlib
+import difflib
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -36,6 +35,7 @@ from transformers import (
 
 from laconic.config import PolicyConfig
 from laconic.errors import ModelError
+from laconic.hub_access import ask_hub
 from laconic.losses import entropy as entropy_of
 from laconic.products import fast_products
 
@@ -44,7 +44,6 @@ TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny" / "checkpoint"
 LOGITS_PER_CHUNK = 2**25  # float32 logits held at once while scoring: 128 MiB
 HEAD_TOLERANCE = 1e-3
-HUB_SECONDS = 5.0
 FINGERPRINT_VALUES = 64  # of each weight
 TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
 
@@ -142,7 +141,7 @@ def resolve_model(name: str) -> str:
     if not looks_local:
         return name
     if not folder.is_dir():
-        raise ModelError(f"{name}: no such folder; expected a local model folder, a hub name, or {TINY!r}")
+        raise ModelError(f"{name}: no such folder; expected a local model folder, a hub name, or {TINY!r}{_near(name)}")
     if not (folder / "config.json").exists():
         raise ModelError(f"{name}: no config.json; expected a folder in Hugging Face format")
     if not any(folder.glob("*.safetensors")):
@@ -156,7 +155,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     Raises `ModelError` with one line where it cannot be loaded.
     """
     source = resolve_model(name)
-    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code} | _hub_options(source)
+    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code} | hub_options(source)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
@@ -173,7 +172,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
                 **options,
             )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+        raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
     model, loading = loaded
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
@@ -187,24 +186,33 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     return causal_lm
 
 
-def _hub_options(source: str) -> dict[str, Any]:
+def hub_options(source: str) -> dict[str, Any]:
     """One quick look at the hub before its library asks again and again: where it cannot be reached, only its cache is read.
 
     Raises `ModelError` where the hub knows no such model.
     """
     if Path(source).exists():
         return {}
-    try:
-        HfApi().model_info(source, timeout=HUB_SECONDS)
-    except (RepositoryNotFoundError, HFValidationError):
-        raise ModelError(
-            f"{source}: neither a local folder nor a model that the hub shows; is it spelled right?"
-        ) from None
-    except HfHubHTTPError:
-        return {}  # the hub answers: loading will say what is wrong
-    except Exception:  # no network, in the words of whichever library sends the request
-        return {"local_files_only": True}
-    return {}
+    presence = ask_hub(source, "model")
+    if presence == "absent":
+        hint = _near(source) or "; is it spelled right?"
+        raise ModelError(f"{source}: neither a local folder nor a model that the hub shows{hint}")
+    return {"local_files_only": True} if presence == "out of reach" else {}
+
+
+def unread_reason(error: Exception, name: str, options: Mapping[str, Any]) -> str:
+    """Why a model's file cannot be read, in one line without a full stop; `options` are those of `hub_options`."""
+    if isinstance(error, OSError) and "local_files_only" in options:
+        return f"no local folder, not in the hub's cache, and the hub does not answer from here{_near(name)}"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def _near(name: str) -> str:
+    """ "; near it: ..." with the bundled model and the model folders beside `name` that it may have meant, or nothing."""
+    folder = Path(name).parent
+    beside = [str(path.parent) for path in folder.glob("*/config.json")] if folder.is_dir() else []
+    found = difflib.get_close_matches(name, [TINY, *sorted(beside)], n=3)
+    return f"; near it: {', '.join(found)}" if found else ""
 
 
 def _as_written(tokenizer: Any, source: str) -> Any:

@@ -20,13 +20,12 @@ from rich.table import Table
 from laconic.config import PhaseConfig, PolicyConfig, Recipe, ShapeConfig
 from laconic.errors import ModelError
 from laconic.memory import GIB, Moment, Work, count_weights, peak, predict_moments
-from laconic.models import TINY, load_model, pick_device, resolve_model
+from laconic.models import TINY, hub_options, load_model, pick_device, quiet, resolve_model, unread_reason
 from laconic.policy import Policy
-from laconic.problems import load_problems
+from laconic.problems import is_on_hub, load_problems
 from laconic.prompts import render, resolve_instruction
 from laconic.types import Problem
 
-REMOTE = ("hf:",)
 ASSUMED_PROMPT_TOKENS = 512
 ASSUMED_PROMPT = (ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand")
 LONGEST_TRIED = 16  # questions whose tokens are counted: the longest by characters
@@ -63,15 +62,17 @@ def find_shape(recipe: Recipe) -> Shape:
     """The shape of the recipe's model. Raises `ModelError` where it is not to be had."""
     from transformers import AutoConfig
 
-    policy = recipe.policy
+    policy, source = recipe.policy, resolve_model(recipe.model)
+    if policy.shape and not Path(source).is_dir():
+        return Shape(policy.shape, "the recipe's policy.shape")
+    options = hub_options(source)
     try:
-        source = resolve_model(recipe.model)
-        if policy.shape and not Path(source).is_dir():
-            return Shape(policy.shape, "the recipe's policy.shape")
-        config = AutoConfig.from_pretrained(source, trust_remote_code=policy.trust_remote_code).get_text_config()
+        with quiet():
+            found = AutoConfig.from_pretrained(source, trust_remote_code=policy.trust_remote_code, **options)
     except (OSError, ValueError) as error:
-        reason = f"the model's config cannot be read here: {str(error).strip().splitlines()[0]}"
+        reason = f"the model's config cannot be read: {unread_reason(error, recipe.model, options)}"
         raise ModelError(f"{recipe.model}: {reason}; give policy.shape to plan without it") from None
+    config = found.get_text_config()
     shape = ShapeConfig(
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
@@ -89,7 +90,7 @@ def read_sources(recipe: Recipe) -> dict[str, list[Problem] | None]:
     """The recipe's problem sets that are at hand."""
     named = {name: getattr(recipe.problems, name) for name in ("train", "watch", "report")}
     return {
-        name: None if source.startswith(REMOTE) else load_problems(source, seed=recipe.seed)
+        name: None if is_on_hub(source) else load_problems(source, seed=recipe.seed)
         for name, source in named.items()
         if source is not None
     }

@@ -4,17 +4,19 @@
    is about.
 2. Folders of evaluations are compared here, the first with all others (`compare.py`), unless a `comparison.json` in one
    of them was made of exactly these folders.
-3. What cannot be compared becomes a note on the page that says why.
+3. Where not all of them can be compared, each folder is compared with the first alone; what cannot be becomes a note on
+   the page that says why, and the rest stands.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from laconic.compare import compare_evaluations
 from laconic.errors import InputError
 from laconic.files import read_json
 from laconic.page_data import Change, Evaluation, Record, decoding_words
-from laconic.page_read import MODEL_AND_TAG, is_run
+from laconic.page_read import MODEL_AND_TAG, is_run, names_of
 
 
 def read_changes(dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> tuple[list[Change], list[str]]:
@@ -27,11 +29,39 @@ def read_changes(dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> tup
     mine = [e for e in evaluations if dirs[e.source] in plain]
     if len({(e.source, e.rank) for e in mine}) < 2:
         return changes, []
-    try:
-        comparison = _stored(plain) or compare_evaluations(plain[0], plain[1:])
-    except InputError as error:
-        return changes, [f"Not compared: {error}"]
-    return changes + list(_of_folders(comparison, dirs, mine)), []
+    ranks_of_first = {e.rank for e in mine if dirs[e.source] == plain[0]}
+    comparisons, notes = _comparisons(plain, is_base_alone=len(ranks_of_first) < 2)
+    return changes + [c for comparison in comparisons for c in _of_folders(comparison, dirs, mine)], notes
+
+
+def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Record], list[str]]:
+    """One comparison of all folders; where that is refused, one of each with the first, and why some have none.
+
+    The first folder's own prompts are then compared too, unless it has only one (`is_base_alone`).
+    """
+    first, *others = dirs
+    with suppress(InputError):  # told below, of the folder that it is about
+        return [_stored(dirs) or compare_evaluations(first, others)], []
+    found: list[Record] = []
+    refusals: dict[str, list[Path]] = {}
+    for folder in others if is_base_alone else dirs:
+        try:
+            found.append(_with_first(first, folder))
+        except InputError as error:
+            refusals.setdefault(str(error), []).append(folder)
+    return found, [_note(text, folders, dirs) for text, folders in refusals.items()]
+
+
+def _with_first(first: Path, folder: Path) -> Record:
+    """The comparison of one folder with the first; of the candidates only the folder's own."""
+    told = compare_evaluations(first, [] if folder == first else [folder])
+    return told | {"candidates": [c for c in told["candidates"] if Path(c["path"]) == folder]}
+
+
+def _note(refusal: str, folders: Sequence[Path], dirs: Sequence[Path]) -> str:
+    name_of = dict(zip(dirs, names_of(dirs), strict=True))
+    why = refusal.removeprefix(f"{folders[0]} cannot be compared with {dirs[0]}: ")
+    return f"Not compared: {', '.join(name_of[folder] for folder in folders)}: {why}"
 
 
 def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:

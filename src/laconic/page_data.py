@@ -21,12 +21,13 @@ Setting = tuple[str, str]  # benchmark, decoding: what two evaluations must shar
 
 
 class Sample(NamedTuple):
-    """One graded response without its text; the length is in tokens."""
+    """One graded response without its text; the length is in tokens, `text_crc` tells one text from another."""
 
     problem_id: str
     sample: int
     grade: str
     num_tokens: int
+    text_crc: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,12 @@ class Change:
     is_final: bool = True
 
     def on(self, evaluation: Evaluation) -> Record | None:
-        """The part about this evaluation's benchmark; the whole, where it speaks of one benchmark only."""
+        """The part about this evaluation's benchmark, if it has one; the whole, where it does not tell benchmarks apart."""
         if (self.model, self.decoding) != (evaluation.model, evaluation.decoding):
             return None
         benchmarks: Record = self.record.get("benchmarks") or {}
         found = benchmarks.get(evaluation.benchmark) or benchmarks.get(evaluation.folder.name)
-        return self.record if len(benchmarks) < 2 else found
+        return found if benchmarks else self.record
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +246,14 @@ class Pair:
 def pick_pairs(before: Sequence[Sample], after: Sequence[Sample]) -> list[Pair]:
     """Up to three problems, judged by sample 0 of each model, none shown twice.
 
-    The median and the largest reduction among those that were correct both times (among all, where there are none), and
-    one that is not correct afterwards: the first by id, one that was correct before if there is any.
+    The median and the largest reduction among those that were correct both times (among all, where there are none) and whose
+    two responses differ (among all, where none do), and one that is not correct afterwards: the first by id, one that was
+    correct before if there is any.
     """
     firsts = {row.problem_id: row for row in before if row.sample == 0 and row.num_tokens > 0}
     pairs = [(firsts[row.problem_id], row) for row in after if row.sample == 0 and row.problem_id in firsts]
     kept = [pair for pair in pairs if pair[0].grade == pair[1].grade == "correct"] or pairs
+    kept = [pair for pair in kept if not _is_same(*pair)] or kept
     kept.sort(key=lambda pair: (reduction(*pair), pair[0].problem_id))
     lost = [pair for pair in pairs if pair[1].grade != "correct"]
     lost.sort(key=lambda pair: (pair[0].grade != "correct", pair[0].problem_id))
@@ -264,6 +267,10 @@ def pick_pairs(before: Sequence[Sample], after: Sequence[Sample]) -> list[Pair]:
         for pair in found[:1]:
             picked.setdefault(pair[0].problem_id, Pair(reason, *pair))
     return list(picked.values())
+
+
+def _is_same(before: Sample, after: Sample) -> bool:
+    return (before.num_tokens, before.text_crc) == (after.num_tokens, after.text_crc)
 
 
 def reduction(before: Sample, after: Sample) -> float:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from laconic.errors import InputError, RunError
 from laconic.files import read_json, read_jsonl, read_numbered_jsonl
@@ -132,7 +133,8 @@ def _samples(path: Path, builder: ShelfBuilder) -> Iterator[Sample]:
         if missing := [key for key in NEEDED if key not in row]:
             raise InputError(f"{path}, line {line}: {missing[0]} is missing")
         builder.add(row)
-        yield Sample(str(row["problem_id"]), row["sample"], str(row["grade"]), row["num_tokens"])
+        text_crc = crc32(str(row.get("text", "")).encode("utf-8", "surrogatepass"))
+        yield Sample(str(row["problem_id"]), row["sample"], str(row["grade"]), row["num_tokens"], text_crc)
 
 
 def read_training(path: Path, name: str) -> Training:

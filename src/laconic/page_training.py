@@ -1,7 +1,7 @@
 """Training curves by grade: metrics in, SVG text out.
 
-1. One run: accuracy; tokens; tokens by grade; the share of each grade. Phases are bands; a diamond is the step that a
-   phase handed on.
+1. One run: accuracy; tokens; tokens by grade; the share of each grade. Phases are bands, the one that has not ended too;
+   a diamond is the step that a phase handed on.
 2. Several runs: the same quantities, a colour a run; tokens and shares of each grade in a panel of their own.
 
 Where a run has more steps than `MAX_STEPS`, neighbouring steps are averaged.
@@ -9,6 +9,8 @@ Where a run has more steps than `MAX_STEPS`, neighbouring steps are averaged.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from laconic.page_data import Record, Training
 from laconic.page_figures import NARROW, OTHERS
@@ -52,9 +54,25 @@ def training(trainings: Sequence[Training], width: int) -> str:
     for index, chart in enumerate(charts):
         left, above = (index % across) * each, top + (index // across) * PANEL_HEIGHT
         box = (left + 46, above, left + each - 14, above + PANEL_HEIGHT - 72)
-        _draw(drawing, box, chart, runs[0].phases if len(runs) == 1 else (), last)
+        _draw(drawing, box, chart, phases_of(runs[0]) if len(runs) == 1 else (), last)
     drawing.height = top + -(-len(charts) // across) * PANEL_HEIGHT
     return drawing.svg("Training curves: " + ", ".join(chart.title.lower() for chart in charts) + ", by step")
+
+
+def phases_of(run: Training) -> list[Record]:
+    """Finished phases, and from the steps beyond them those that phases.json does not have yet.
+
+    >>> done = {"name": "accuracy", "first_step": 1, "last_step": 2}
+    >>> phases_of(Training("run", ({"step": 2, "phase": "accuracy"}, {"step": 3, "phase": "brevity"}), (done,)))[1]
+    {'name': 'brevity', 'first_step': 3, 'last_step': 3}
+    """
+    last = max((phase["last_step"] for phase in run.phases), default=0)
+    beyond = [row for row in run.metrics if row["step"] > last and row.get("phase")]
+    open_phases: list[Record] = []
+    for name, rows in groupby(beyond, key=itemgetter("phase")):
+        steps = [row["step"] for row in rows]
+        open_phases.append({"name": name, "first_step": steps[0], "last_step": steps[-1]})
+    return [*run.phases, *open_phases]
 
 
 def _legend(runs: Sequence[Training]) -> list[tuple[str, str]]:

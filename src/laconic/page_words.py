@@ -4,7 +4,8 @@
    where the comparison called it non-inferior. `lede` is the same with its intervals.
 2. `verdicts` is one sentence for each model and way of decoding; `results` the cells of the table.
 
-Where several models or runs are candidates, the headline counts them; it never picks the best.
+Where several models or runs are candidates, the headline counts them; it never picks the best. Where it speaks of fewer
+models than the page shows, it names them.
 """
 
 import math
@@ -15,6 +16,19 @@ from laconic.page_data import Change, Evaluation, Record, Report
 from laconic.page_numbers import Show, count, interval, number, percent, points, shown, signed
 from laconic.types import GRADES, Grade
 
+COLUMNS = (
+    "accuracy",
+    "accuracy, vs base",
+    "mean tokens",
+    "tokens, vs base",
+    "tokens when correct",
+    "tokens when wrong",
+    "tokens without answer",
+    "tokens when truncated",
+    "truncated share",
+)
+"""Names of a result row's cells, in order; a narrow page shows them beside the cells in place of a heading."""
+
 ANSWERABLE = (Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED)
 
 
@@ -24,15 +38,18 @@ def headline(report: Report) -> str:
     if not changes:
         return "Measured, not compared" if report.evaluations else "Not evaluated yet"
     if len(changes) > 1:
-        return _tally([change.record for change in changes], "runs" if len(report.trainings) > 1 else "candidates")
-    return f"{_tokens_verdict(changes[0].record)}, {_accuracy_verdict(changes[0].record)}"
+        are_runs = _are_runs(report, changes)
+        several = "" if are_runs or len({change.base for change in changes}) == 1 else ", each against its own base"
+        return _tally([change.record for change in changes], "runs" if are_runs else "candidates") + several
+    said = f"{_tokens_verdict(changes[0].record)}, {_accuracy_verdict(changes[0].record)}"
+    return f"{_who(changes[0])}: {said[:1].lower()}{said[1:]}" if _is_part(report, changes) else said
 
 
 def lede(report: Report) -> str:
     """The headline with its numbers and 95% intervals, in one sentence; empty where nothing was compared."""
     changes = main_changes(report)
     if len(changes) != 1:
-        return _ranges(changes) if changes else ""
+        return _ranges(changes, is_part=_is_part(report, changes)) if changes else ""
     change = changes[0]
     sides = _sides(report, change)
     return (
@@ -48,13 +65,33 @@ def main_changes(report: Report) -> list[Change]:
     return [change for change in finals if change.decoding == finals[0].decoding]
 
 
+def _is_part(report: Report, changes: Sequence[Change]) -> bool:
+    """Does the page show a DIR that these changes do not speak of, or were they made against several bases?"""
+    source_of = {e.model: e.source for e in report.evaluations}
+    told = {source_of.get(model) for change in changes for model in (change.base, change.model)}
+    is_mixed = len({change.base for change in changes}) > 1 and not _are_runs(report, changes)
+    return bool(set(source_of.values()) - told) or is_mixed
+
+
+def _are_runs(report: Report, changes: Sequence[Change]) -> bool:
+    """Is every change that of a training run against its own base, with several runs on the page?"""
+    prefixes = tuple(f"{run.name}: " for run in report.trainings)
+    return len(prefixes) > 1 and all(change.model.startswith(prefixes) for change in changes)
+
+
+def _who(change: Change) -> str:
+    return f"{change.model} against {change.base}"
+
+
 def verdicts(report: Report) -> list[dict[str, Any]]:
     """What each candidate changed, one entry a way of decoding: the comparison's own sentence where it has one."""
     changes = report.finals
-    many = len({change.model for change in changes}) > 1
+    many, is_part = len({change.model for change in changes}) > 1, _is_part(report, changes)
     return [
         {
-            "name": f"{change.model}, {change.decoding}" if many else _opening(change.decoding),
+            "name": f"{_who(change) if is_part else change.model}, {change.decoding}"
+            if many or is_part
+            else _opening(change.decoding),
             "sentence": str(change.record.get("verdict") or _sentence(change.record)),
             "aes": _aes_words(change.record.get("aes")),
             "caveats": [_opening(str(caveat)) for caveat in change.record.get("caveats") or ()],
@@ -125,16 +162,17 @@ def _with_interval(entry: Any, show: Show, key: str = "mean") -> str:
 def _row(report: Report, evaluation: Evaluation) -> dict[str, Any]:
     summary, change = evaluation.summary, report.change_of(evaluation) or {}
     by_grade, fractions = summary.get("tokens_by_grade") or {}, summary.get("grade_frac") or {}
+    cells = [
+        _level(summary.get("accuracy") or {}, percent),
+        _change(change.get("accuracy_change") or {}, points),
+        _level(summary.get("tokens") or {}, count),
+        _change(change.get("tokens_change") or {}, percent),
+        *({"value": shown(by_grade.get(grade), count), "ci": ""} for grade in ANSWERABLE),
+        {"value": shown(fractions.get("truncated"), percent), "ci": ""},
+    ]
     return {
         "model": evaluation.model,
-        "cells": [
-            _level(summary.get("accuracy") or {}, percent),
-            _change(change.get("accuracy_change") or {}, points),
-            _level(summary.get("tokens") or {}, count),
-            _change(change.get("tokens_change") or {}, percent),
-            *({"value": shown(by_grade.get(grade), count), "ci": ""} for grade in ANSWERABLE),
-            {"value": shown(fractions.get("truncated"), percent), "ci": ""},
-        ],
+        "cells": [{"column": column} | cell for column, cell in zip(COLUMNS, cells, strict=True)],
         "shares": [(str(grade), number(fractions.get(grade)) or 0.0) for grade in GRADES],
     }
 
@@ -199,14 +237,15 @@ def _tally(changes: Sequence[Record], what: str) -> str:
     return f"{shorter} of {len(changes)} {what} shorter, {kept} of {len(changes)} not less accurate"
 
 
-def _ranges(changes: Sequence[Change]) -> str:
+def _ranges(changes: Sequence[Change], *, is_part: bool) -> str:
     """From the least to the largest estimate; each has its own interval further down."""
     told = []
     for key, name, show in (("tokens_change", "tokens", percent), ("accuracy_change", "accuracy", points)):
         values = [v for c in changes if (v := number((c.record.get(key) or {}).get("estimate"))) is not None]
         if values:
             told.append(f"{name} {signed(min(values), show)} to {signed(max(values), show)}")
-    return f"{_opening(changes[0].decoding)}, against the base: {', '.join(told)}. Intervals of each stand below."
+    whom = "; ".join(_who(change) for change in changes) if is_part else "against the base"
+    return f"{_opening(changes[0].decoding)}, {whom}: {', '.join(told)}. Intervals of each stand below."
 
 
 def _tokens_verdict(change: Record) -> str:

@@ -1,7 +1,7 @@
 """The dry run: what a recipe would do, the memory it needs, and where its rewards push length.
 
 1. The recipe is checked, its local problem files and its model's shape are read; none of its weights are, and nothing is
-   written.
+   written. Where all problems are at hand the three sets are made as training makes them.
 2. Each phase is printed: rollouts, updates, levers.
 3. Memory is predicted from the shape (`needs.py`): the largest phase's peak, by purpose, and its other moments.
 4. `pressure.forecast` says which way length is expected to go, over a range of solve rates.
@@ -15,7 +15,9 @@ from rich.table import Table
 from laconic.algorithms import critic_kind, find_algorithm
 from laconic.config import PhaseConfig, Recipe
 from laconic.needs import Sources, find_shape, memory_table, outside_bytes, predict_needs, read_sources
-from laconic.pressure import forecast
+from laconic.phase_runs import NO_SELECTION
+from laconic.pressure import forecast, own_terms
+from laconic.problem_sets import make_sets
 from laconic.rollouts import outcome_levels, pricing_terms
 from laconic.train import check_recipe
 
@@ -36,48 +38,75 @@ def print_plan(recipe: Recipe, console: Console) -> None:
 
 
 def _source_lines(recipe: Recipe, sources: Sources) -> list[str]:
+    at_hand = {name: problems for name, problems in sources.items() if problems is not None}
+    dropped = make_sets(**at_hand).dropped_line if len(at_hand) == len(sources) else None
     counts = {
         name: "on the hub; not fetched in a dry run" if problems is None else f"{len(problems)} problems"
         for name, problems in sources.items()
     }
-    return [f"  {name}: {getattr(recipe.problems, name)} ({count})" for name, count in counts.items()]
+    lines = [f"  {name}: {getattr(recipe.problems, name)} ({count})" for name, count in counts.items()]
+    return [*lines, f"  {dropped}"] if dropped else lines
 
 
 def _phase_table(phase: PhaseConfig) -> Table:
-    algorithm, optimizer, sampler = phase.algorithm, phase.optimizer, phase.sampler
+    algorithm, sampler = phase.algorithm, phase.sampler
     table = Table(title=f"phase {phase.name}", show_header=False, title_justify="left", width=118)
-    critic = critic_kind(phase)
     rows: dict[str, Any] = {
         "steps": f"up to {phase.steps}, each {phase.problems_per_step} problems x {phase.group_size} responses, "
-        f"{optimizer.epochs} x {optimizer.minibatches} updates",
+        + _updates(phase),
         "problems": _selection_line(phase),
         "sampling": f"T={sampler.temperature:g}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}, "
         f"at most {sampler.max_tokens} tokens",
         "rewards": _rewards_line(phase),
-        "algorithm": f"{algorithm.name}, gamma {algorithm.gamma:g}, lambda {algorithm.gae_lambda:g}, critic {critic}, "
-        f"whitening {algorithm.whitening}, loss per {algorithm.aggregation}, "
-        f"clip {algorithm.clip_low:g}/{algorithm.clip_high:g}",
+        "algorithm": f"{algorithm.name}, gamma {algorithm.gamma:g}, {_credit(phase)}whitening {algorithm.whitening}, "
+        f"loss per {algorithm.aggregation}, clip {algorithm.clip_low:g}/{algorithm.clip_high:g}",
         "KL": f"{algorithm.kl_coef:g} x {algorithm.kl_estimator} in the {algorithm.kl_in}, "
         f"reference {algorithm.reference}"
         if algorithm.kl_coef
         else "none",
-        "optimiser": f"AdamW, lr {optimizer.lr:g}, critic {optimizer.critic_lr:g}, betas {optimizer.betas[0]:g}/"
-        f"{optimizer.betas[1]:g}, {optimizer.schedule}, warm-up {optimizer.warmup_steps} steps",
-        "ends": f"cap {phase.steps} steps, patience {phase.end.patience}, guard {phase.end.guard_drop}, "
-        f"keeps the {phase.end.keep} step",
+        "optimiser": _optimizer_line(phase),
+        "ends": f"cap {phase.steps} steps, {_limit('patience', phase.end.patience)}, "
+        f"{_limit('guard', phase.end.guard_drop)}, keeps the {phase.end.keep} step",
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
 
 
+def _updates(phase: PhaseConfig) -> str:
+    """Updates of a step: epochs x minibatches, or one."""
+    epochs, minibatches = phase.optimizer.epochs, phase.optimizer.minibatches
+    return "1 update a step" if epochs == minibatches == 1 else f"{epochs} x {minibatches} updates"
+
+
+def _credit(phase: PhaseConfig) -> str:
+    """What estimates advantages along a response; nothing where a group's mean does, for the whole response at once."""
+    algorithm = phase.algorithm
+    if not find_algorithm(phase).has_critic:
+        return ""
+    return f"lambda {algorithm.gae_lambda:g}, critic {critic_kind(phase)}, "
+
+
+def _optimizer_line(phase: PhaseConfig) -> str:
+    optimizer = phase.optimizer
+    critic = "" if critic_kind(phase) == "zero" else f"critic {optimizer.critic_lr:g}, "
+    betas = f"betas {optimizer.betas[0]:g}/{optimizer.betas[1]:g}"
+    warmup = f"warm-up {optimizer.warmup_steps} steps" if optimizer.warmup_steps else "no warm-up"
+    return f"AdamW, lr {optimizer.lr:g}, {critic}{betas}, {optimizer.schedule}, {warmup}"
+
+
+def _limit(name: str, value: float | None) -> str:
+    return f"no {name}" if value is None else f"{name} {value:g}"
+
+
 def _selection_line(phase: PhaseConfig) -> str:
     chosen = phase.select
+    if chosen.how == NO_SELECTION:
+        limits = [limit for limit in (chosen.pool, chosen.count) if limit is not None]
+        return f"the first {min(limits)} problems" if limits else "all problems"
     count = "all" if chosen.count is None else str(chosen.count)
     options = ", ".join(f"{key} {value:g}" for key, value in chosen.options.items())
-    probed = (
-        "" if chosen.how == "everything" else f" of {chosen.pool or 'all'} probed with {chosen.samples} samples each"
-    )
+    probed = f" of {chosen.pool or 'all'} probed with {chosen.samples} samples each"
     return f"{count}{probed}, chosen by {chosen.how}{f' ({options})' if options else ''}"
 
 
@@ -101,6 +130,7 @@ def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
             algorithm.whitening == "batch",
             rate,
             length_terms=pricing_terms(phase.rewards),
+            own_terms=own_terms(term.name for term in phase.rewards.terms),
             has_group_baseline=not find_algorithm(phase).has_critic,
             critic_value=0.0 if critic == "zero" else None,
         )

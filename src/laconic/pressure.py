@@ -17,13 +17,16 @@ whitened or not; what is left is the covariance of correctness with length, and 
 first-order argument about direction: it says nothing of size, and a measurement outranks it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan, nan, sqrt
+from pathlib import PurePath
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from laconic.rewards import is_own
 
 Direction = Literal["shorter", "longer", "neutral", "unknown"]
 
@@ -110,7 +113,8 @@ def whitened_far_advantage(
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Where length is expected to go. `direction` is "unknown" where it hangs on a solve rate that nobody measured.
+    """Where length is expected to go. `direction` is "unknown" where it hangs on a solve rate that nobody measured, or on a
+    reward of one's own.
 
     `neutral_solve_rate` is where the reward's own pressure turns (`nan`: nowhere); `horizon_tokens` is 1 / (1 -
     lambda), how far back from the end credit reaches; `sentence` says it all in one line.
@@ -130,16 +134,18 @@ def forecast(
     mean_tokens: float | None = None,
     *,
     length_terms: Sequence[str] = (),
+    own_terms: Sequence[str] = (),
     has_group_baseline: bool = False,
     critic_value: float | None = None,
 ) -> Forecast:
     """Forecast the direction of length from reward levels, lambda, whitening and the solve rate of the problems.
 
     `levels` holds `correct` and `wrong`, the mean pay of a failed attempt (where most failures are cut off or have no
-    answer, give their level). `length_terms` names the reward terms that price length. `critic_value` is what the
-    critic says on average; None assumes 0 under whitening (the published recipe: no critic warm-up) and a calibrated
-    critic without it.
+    answer, give their level). `length_terms` names the reward terms that price length, `own_terms` those whose
+    pay is not known here (`own_terms`). `critic_value` is what a critic that does not learn says; None is one that learns:
+    it assumes 0 under whitening (the published recipe: no critic warm-up) and a calibrated critic without it.
 
+    - a reward of one's own: unknown;
     - explicit length terms: shorter;
     - a group baseline (GRPO, RLOO): neutral, nothing at all in uniform groups;
     - lambda = 1, or a critic at the mean reward: neutral, the covariance of correctness with length decides;
@@ -150,10 +156,12 @@ def forecast(
     >>> forecast({"correct": 1.0, "wrong": -0.5}, 0.95, True, solve_rate=0.75, mean_tokens=3000).direction
     'shorter'
     """
+    if own_terms:
+        return Forecast("unknown", nan, horizon_tokens(gae_lambda), _own(own_terms))
     net_levels, is_calibrated = _net_levels(levels, whitening, critic_value)
     _check_ranges(gae_lambda, solve_rate, mean_tokens)
     neutral = neutral_solve_rate(*net_levels)
-    horizon = inf if gae_lambda == 1.0 else 1.0 / (1.0 - gae_lambda)
+    horizon = horizon_tokens(gae_lambda)
     if has_group_baseline:
         direction, reason = _group_pull(solve_rate)
     elif gae_lambda == 1.0:
@@ -163,11 +171,32 @@ def forecast(
     else:
         direction, reason = _mean_pull(net_levels, neutral, solve_rate)
         reason += _size(net_levels, gae_lambda, solve_rate, mean_tokens if whitening else None)
+        reason += _LEARNING if critic_value is None else _NOT_LEARNING
     if length_terms:
         return Forecast("shorter", neutral, horizon, _explicit(length_terms, direction, reason))
     return Forecast(direction, neutral, horizon, f"{_LEAD[direction]}: {reason}.")
 
 
+def horizon_tokens(gae_lambda: float) -> float:
+    """How far back from the end credit reaches: 1 / (1 - lambda) tokens.
+
+    >>> horizon_tokens(0.75), horizon_tokens(1.0)
+    (4.0, inf)
+    """
+    return inf if gae_lambda == 1.0 else 1.0 / (1.0 - gae_lambda)
+
+
+def own_terms(names: Iterable[str]) -> list[str]:
+    """Those of some reward terms that are rewards of one's own, without their folder: what they pay is not known here.
+
+    >>> own_terms(["hapo", "/home/me/my_rewards.py:short_and_right"])
+    ['my_rewards.py:short_and_right']
+    """
+    return [PurePath(name).name for name in names if is_own(name)]
+
+
+_LEARNING = ", until the critic learns the mean reward"
+_NOT_LEARNING = ", for the whole phase: its critic does not learn"
 _REST = "what is left is the covariance of correctness with length, and the critic's errors"
 _LEAD: Mapping[Direction, str] = {
     "shorter": "Expect shorter responses",
@@ -218,22 +247,24 @@ def _mean_pull(net_levels: tuple[float, float], neutral: float, solve_rate: floa
 
 
 def _size(net_levels: tuple[float, float], gae_lambda: float, solve_rate: float | None, tokens: float | None) -> str:
-    """How far credit reaches, what whitening makes a token of the first half pay (`tokens` None: left out), and
-    caveat."""
-    reach = f", with direct credit for about the last {1.0 / (1.0 - gae_lambda):.0f} tokens"
-    caveat = ", until the critic learns the mean reward"
+    """How far credit reaches, and what whitening makes a token of the first half pay (`tokens` None: left out)."""
+    reach = f", with direct credit for about the last {horizon_tokens(gae_lambda):.0f} tokens"
     if solve_rate is None or tokens is None or tokens < 2:
-        return reach + caveat
+        return reach
     correct, wrong = net_levels
     half = int(tokens // 2)
     far = whitened_far_advantage(solve_rate, tokens, gae_lambda, correct=correct, wrong=wrong, far_tokens=half)
-    return f"{reach} and, by whitening, {far:+.3f} standard deviations for each token of the first half{caveat}"
+    return f"{reach} and, by whitening, {far:+.3f} standard deviations for each token of the first half"
 
 
 def _explicit(length_terms: Sequence[str], direction: Direction, reason: str) -> str:
     against = "; this works against the rest" if direction == "longer" else ""
     named = ", ".join(length_terms)
     return f"Expect shorter responses: the reward prices length ({named}){against}. Apart from it, {reason}."
+
+
+def _own(names: Sequence[str]) -> str:
+    return f"The direction of length is unknown: a reward of one's own ({', '.join(names)}) decides."
 
 
 def _powers_sum(base: float, counts: ArrayLike) -> NDArray[np.float64]:

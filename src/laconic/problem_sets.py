@@ -22,19 +22,31 @@ class ProblemSets:
     report: tuple[Problem, ...]
     num_dropped: int = 0
 
+    @property
+    def dropped_line(self) -> str | None:
+        """What was left out and why, in one line; None where nothing was."""
+        if not self.num_dropped:
+            return None
+        return f"{self.num_dropped} problems left out of the trained and watched sets: they are reported or watched"
+
 
 def load_problem_sets(recipe: Recipe) -> ProblemSets:
     """The recipe's three sets, made disjoint by question. Raises `ProblemsError` where that leaves a set empty."""
     sources = recipe.problems
     report = load_problems(sources.report, seed=recipe.seed) if sources.report else []
-    asked = {name: load_problems(getattr(sources, name), seed=recipe.seed) for name in ("watch", "train")}
-    watch = _without(asked["watch"], report)
-    train = _without(asked["train"], [*report, *watch])
-    for name, problems in (("train", train), ("watch", watch)):
+    watch, train = (load_problems(source, seed=recipe.seed) for source in (sources.watch, sources.train))
+    return make_sets(train, watch, report)
+
+
+def make_sets(train: Sequence[Problem], watch: Sequence[Problem], report: Sequence[Problem] = ()) -> ProblemSets:
+    """The three sets, made disjoint by question. Raises `ProblemsError` where that leaves one of the first two empty."""
+    watched = _without(watch, report)
+    trained = _without(train, [*report, *watched])
+    for name, problems in (("train", trained), ("watch", watched)):
         if not problems:
             raise ProblemsError(f"problems.{name}: no problem is left that is not in a set reported or watched")
-    num_dropped = sum(map(len, asked.values())) - len(watch) - len(train)
-    return ProblemSets(tuple(train), tuple(watch), tuple(report), num_dropped)
+    num_dropped = len(train) + len(watch) - len(trained) - len(watched)
+    return ProblemSets(tuple(trained), tuple(watched), tuple(report), num_dropped)
 
 
 def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:

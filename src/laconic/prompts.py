@@ -153,10 +153,9 @@ def resolve_instruction(name_or_text: str) -> str:
     name, colon, number = name_or_text.partition(":")
     wording = INSTRUCTIONS.get(name)
     if wording is None:
-        near = difflib.get_close_matches(name.lower(), INSTRUCTIONS, n=3) or INSTRUCTIONS
-        raise InputError(
-            f"prompt {name_or_text!r}: no such name, and a text has spaces; expected one of {', '.join(near)}"
-        )
+        near = difflib.get_close_matches(name.lower(), INSTRUCTIONS, n=3)
+        hint = f"near it: {', '.join(near)}" if near else "laconic list prompts names them"
+        raise InputError(f"prompt {name_or_text!r}: no such name, and a text has spaces; {hint}")
     return _with_number(name, wording, number) if colon else _without_number(name, wording)
 
 

@@ -5,29 +5,25 @@
    raises for it, so that the rest is still looked at. Only a probe that is given and wrong raises.
 """
 
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from laconic.config import PromptConfig, Recipe
 from laconic.errors import InputError, MissingExtraError, ModelError
 from laconic.files import read_json, read_jsonl
-from laconic.models import quiet, resolve_model
+from laconic.hub_access import hub_answers
+from laconic.models import hub_options, quiet, resolve_model
 from laconic.needs import Shape, find_shape
 from laconic.posteriors import ProblemStats
 from laconic.probe import beside, read_probe
-from laconic.problems import benchmark_of, load_problems
-from laconic.problems.benchmarks import local_file
+from laconic.problems import is_on_hub, load_problems
 from laconic.prompts import render, resolve_instruction
 from laconic.types import Grade, Problem
 
 SETS = ("train", "watch", "report")
 LONGEST_TRIED = 16  # questions of each set that are rendered: the longest by characters
-HUB_SECONDS = 3.0  # to answer a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +38,15 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model without its weights: its folder (None on the hub), its config, and the end tokens that its configs state."""
+    """A model without its weights: its folder (None on the hub), its config, and the end tokens that its configs state.
+
+    `is_cached` where the hub is out of reach and only its cache is read.
+    """
 
     folder: Path | None
     config: Any
     stated_ends: tuple[int, ...]
+    is_cached: bool = False
 
     @property
     def text(self) -> Any:
@@ -94,17 +94,16 @@ def read_model(recipe: Recipe) -> ModelFiles | Missing:
 
     try:
         source = resolve_model(recipe.model)
+        options = hub_options(source)
     except ModelError as error:
         return Missing(str(error), "model", level="error")
-    folder = Path(source) if Path(source).is_dir() else None
-    is_cached = folder is None and not hub_answers()
-    options = {"trust_remote_code": recipe.policy.trust_remote_code, "local_files_only": is_cached}
+    folder, is_cached = (Path(source) if Path(source).is_dir() else None), "local_files_only" in options
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(source, **options)
+            config = AutoConfig.from_pretrained(source, trust_remote_code=recipe.policy.trust_remote_code, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         return _unread(recipe, "config", error, is_cached)
-    return ModelFiles(folder, config, _stated_ends(source, config, is_cached))
+    return ModelFiles(folder, config, _stated_ends(source, config, is_cached), is_cached)
 
 
 def _stated_ends(source: str, config: Any, is_cached: bool) -> tuple[int, ...]:
@@ -125,16 +124,15 @@ def read_tokenizer(recipe: Recipe, model: ModelFiles | Missing) -> Any:
 
     if isinstance(model, Missing):
         return model
-    is_cached = model.folder is None and not hub_answers()
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(
                 resolve_model(recipe.model),
                 trust_remote_code=recipe.policy.trust_remote_code,
-                local_files_only=is_cached,
+                local_files_only=model.is_cached,
             )
     except Exception as error:  # tokenizers raises of every kind where a file is broken
-        return _unread(recipe, "tokenizer", error, is_cached)
+        return _unread(recipe, "tokenizer", error, model.is_cached)
 
 
 def _unread(recipe: Recipe, what: str, error: Exception, is_out_of_reach: bool) -> Missing:
@@ -152,22 +150,6 @@ def read_shape(recipe: Recipe, model: ModelFiles | Missing) -> Shape | Missing:
         return find_shape(recipe)
     except (ModelError, AttributeError) as error:  # a config without layers or heads is none of a decoder
         return Missing(str(error), "model", level="error")
-
-
-def hub_answers() -> bool:
-    """Whether the hub can be reached: asked by one short connection, since its library tries for most of a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if getproxies():  # what a proxy reaches, a connection of our own does not tell
-        return True
-    place = urlsplit(constants.ENDPOINT)
-    try:
-        socket.create_connection((place.hostname or "", place.port or 443), timeout=HUB_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 # --- problems, prompts, probe ----------------------------------------------------------------------------------------
@@ -193,17 +175,6 @@ def _read_set(name: str, source: str, seed: int) -> list[Problem] | Missing:
         return Missing(str(error), where)
     except InputError as error:
         return Missing(str(error), where, level="error")
-
-
-def is_on_hub(source: str) -> bool:
-    """Whether a source of problems is fetched from the hub: a dataset that is no local folder, a benchmark without a local file.
-
-    Raises `ProblemsError` where the folder of local files is none.
-    """
-    if source.startswith("hf:"):
-        return not Path(source.split(":")[1]).is_dir()
-    benchmark = benchmark_of(source)
-    return benchmark is not None and local_file(benchmark) is None
 
 
 def read_probed(path: Path) -> Probed:

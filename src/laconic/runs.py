@@ -54,8 +54,7 @@ class RunDirectory:
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> "RunDirectory":
         """A new run. Raises `RunError` where `path` holds anything already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"{path}: is not empty; expected a new folder, or --resume to go on with the run in it")
+        check_is_new(path)
         path.mkdir(parents=True, exist_ok=True)
         write_json_atomically(path / "environment.json", environment)
         write_json_atomically(path / "config.json", config)
@@ -65,13 +64,11 @@ class RunDirectory:
     def resume(cls, path: Path, config: Mapping[str, Any] | None) -> "RunDirectory":
         """The run at `path`. Raises `RunError` where there is none, or where `config` is given and differs from the run's."""
         file = path / "config.json"
+        _check_is_folder(path)
         if not file.exists():
             raise RunError(f"{path}: no run to resume (no config.json)")
-        if config is not None and (key := _first_difference(read_json(file), config)):
-            raise RunError(
-                f"{path}: the run was started with another recipe or overrides: {key} differs; resume it as it was started, "
-                f"or with  laconic train {file} --out {path} --resume"
-            )
+        if config is not None and (difference := first_difference(read_json(file), config)):
+            raise RunError(f"{path}: {_told(difference, path)}")
         for leftover in path.rglob("*.partial"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         return cls(path)
@@ -221,13 +218,74 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
-    """The dotted key at which two JSON trees differ, or None."""
+# --- what a folder must be -------------------------------------------------------------------------------------------
+
+
+def check_is_new(path: Path) -> None:
+    """Raises `RunError` where a new run cannot have the folder `path`: it is a file, or holds anything."""
+    _check_is_folder(path)
+    if path.exists() and any(path.iterdir()):
+        raise RunError(f"{path}: is not empty; expected a new folder, or --resume to go on with the run in it")
+
+
+def _check_is_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: is a file; expected a folder")
+
+
+# --- what differs between two recipes --------------------------------------------------------------------------------
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The dotted key at which two JSON trees differ, with both values; `owner` is the table that holds it in the first."""
+
+    key: str
+    ours: Any
+    theirs: Any
+    owner: Any = None
+
+
+def first_difference(ours: Any, theirs: Any, key: str = "", owner: Any = None) -> Difference | None:
+    """Where two JSON trees differ first, or None. Items of a list that have names are addressed by them, as in overrides.
+
+    >>> first_difference({"phases": [{"name": "short", "steps": 8}]}, {"phases": [{"name": "short", "steps": 9}]}).key
+    'phases.short.steps'
+    """
     if isinstance(ours, dict) and isinstance(theirs, Mapping):
-        keys = [*ours, *(key for key in theirs if key not in ours)]
-        found = (_first_difference(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip(".")) for key in keys)
-        return next(filter(None, found), None)
-    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        found = (_first_difference(a, b, f"{path}.{i}") for i, (a, b) in enumerate(zip(ours, theirs, strict=True)))
-        return next(filter(None, found), None)
-    return None if ours == theirs else path or "recipe"
+        keys = [*ours, *(name for name in theirs if name not in ours)]
+        pairs = [(name, ours.get(name, _ABSENT), theirs.get(name, _ABSENT)) for name in keys]
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        pairs = [(_place(a, i), a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+    else:
+        return None if ours == theirs else Difference(key or "recipe", ours, theirs, owner)
+    found = (first_difference(a, b, f"{key}.{name}".lstrip("."), ours) for name, a, b in pairs)
+    return next(filter(None, found), None)
+
+
+def _place(item: Any, index: int) -> str:
+    """The name of a list's item as a person knows it, or its number; a reward of one's own goes without its folder."""
+    named = item.get("name") if isinstance(item, dict) else None
+    return str(index) if named is None else Path(str(named)).name
+
+
+def _told(difference: Difference, path: Path) -> str:
+    """The difference in words, and what to do about it."""
+    if difference.key.endswith(".sha256"):
+        file = difference.owner["name"].rpartition(":")[0]
+        again = "put the file back as it was, or start a new run with another --out"
+        return f"{file} has changed since the run began (its sha256 differs); {again}"
+    again = f"resume it as it was started, or with  laconic train {path / 'config.json'} --out {path} --resume"
+    values = f"{difference.key} was {_shown(difference.ours)} and is now {_shown(difference.theirs)}"
+    return f"the run was started with another recipe or overrides: {values}; {again}"
+
+
+def _shown(value: Any) -> str:
+    """A value as a recipe would hold it; a list of tables by its number of items."""
+    if value is _ABSENT:
+        return "absent"
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+        return f"{len(value)} items"
+    return json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 
-from laconic.choices import Choice, Objection, check, choose
+from laconic.choices import DRAWN, Choice, Objection, Rivals, check, choose
 from laconic.posteriors import ProblemStats, mass_inside, problem_stats
 from laconic.rng import seed_of
 
@@ -27,6 +27,12 @@ __all__ = [
     "select_hard",
     "select_pools",
 ]
+
+DEEPER = Rivals(
+    ahead=("lies deeper inside", "lie deeper inside"),
+    level=("lies as deep inside or deeper", "lie as deep inside or deeper"),
+)
+HARDER = Rivals(ahead=("is harder", "are harder"), level=("is as hard or harder", "are as hard or harder"))
 
 
 def select_band(
@@ -64,7 +70,7 @@ def select_band(
         count,
         seed,
         kept=f"inside {band}" + ("" if confidence is None else f" with probability {confidence:g} or more"),
-        rivals=("lies deeper inside", "lie deeper inside"),
+        rivals=DEEPER,
     )
 
 
@@ -93,9 +99,7 @@ def select_hard(
     def hardness(stat: ProblemStats) -> tuple[float, float]:
         return stat.solve_rate, -mass_inside(stat.attempts, stat.correct, 0.0, ceiling)
 
-    return choose(
-        stats, objection, hardness, count, seed, kept=f"at most {ceiling:g}", rivals=("is harder", "are harder")
-    )
+    return choose(stats, objection, hardness, count, seed, kept=f"at most {ceiling:g}", rivals=HARDER)
 
 
 def select_pools(
@@ -157,7 +161,7 @@ def select_easy_to_hard(
         count,
         seed,
         kept=f"inside {low:g}:{high:g}",
-        rivals=("was drawn", "were drawn"),
+        rivals=DRAWN,
     )
     kept = [choice for choice in choices if choice.is_kept]
     kept.sort(key=lambda choice: (-choice.solve_rate, seed_of(seed, "selection", choice.problem_id)))
@@ -167,9 +171,7 @@ def select_easy_to_hard(
 
 def select_all(stats: Sequence[ProblemStats], count: int | None = None, seed: int = 0) -> list[Choice]:
     """Keep every problem that was graded at all; of too many, an arbitrary `count` (by a hash of the name)."""
-    return choose(
-        stats, lambda stat: "", lambda stat: 0, count, seed, kept="graded", rivals=("was drawn", "were drawn")
-    )
+    return choose(stats, lambda stat: "", lambda stat: 0, count, seed, kept="graded", rivals=DRAWN)
 
 
 Selection = Callable[..., list[Choice]]
@@ -222,9 +224,7 @@ def _choose_by_pool(
     choices = {
         choice.problem_id: choice
         for pool, held in members.items()
-        for choice in choose(
-            held, objection, lambda stat: 0, counts[pool], seed, kept=f"{pool} pool", rivals=("was drawn", "were drawn")
-        )
+        for choice in choose(held, objection, lambda stat: 0, counts[pool], seed, kept=f"{pool} pool", rivals=DRAWN)
     }
     return [choices[stat.problem_id] for stat in stats]
 

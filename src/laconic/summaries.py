@@ -29,7 +29,7 @@ from laconic.stats import (
     PerProblem,
     accuracy_interval,
     length_difference,
-    mean_interval,
+    length_interval,
     mean_pass_at_k,
     num_mixed,
     or_null,
@@ -122,7 +122,7 @@ def _figures(columns: Columns, seed: int) -> Json:
 def _tokens(columns: Columns, table: PerProblem, seed: int) -> Json:
     lengths = np.array(columns.tokens)
     spread = {"median": float(np.median(lengths)), "p95": float(np.quantile(lengths, 0.95))}
-    return mean_interval(table.mean_tokens, seed=seed).to_json("mean") | spread
+    return length_interval(table.mean_tokens, seed=seed).to_json("mean") | spread
 
 
 def _parts(columns: Columns, seed: int) -> Json:
@@ -132,7 +132,7 @@ def _parts(columns: Columns, seed: int) -> Json:
         return {"thinking_tokens": None, "answer_tokens": None}
 
     def interval(lengths: FloatArray) -> Json:
-        return mean_interval(_problem_means(columns, lengths), seed=seed).to_json("mean")
+        return length_interval(_problem_means(columns, lengths), seed=seed).to_json("mean")
 
     return {"thinking_tokens": interval(thinking), "answer_tokens": interval(tokens - thinking)}
 

@@ -16,7 +16,7 @@ import torch
 
 from laconic.algorithms import critic_kind, find_algorithm
 from laconic.config import Recipe, dump
-from laconic.errors import RecipeError, RunError
+from laconic.errors import RecipeError
 from laconic.grader import Grader
 from laconic.phase_runs import NO_SELECTION, PhaseRun, Run
 from laconic.phases import PhaseRecord, Verdict
@@ -26,7 +26,7 @@ from laconic.progress import Reporter
 from laconic.prompts import resolve_instruction
 from laconic.rewards import check_terms, try_own
 from laconic.rollouts import Solver, reward_terms
-from laconic.runs import Checkpoint, RunDirectory, describe_environment
+from laconic.runs import Checkpoint, RunDirectory, check_is_new, describe_environment
 from laconic.samplers.local import LocalSampler
 from laconic.selection import select
 from laconic.sources import check_source
@@ -125,8 +125,8 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Tra
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     check_recipe(recipe)
-    if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out}: is not empty; expected a new folder, or --resume to go on with the run in it")
+    if not resume:
+        check_is_new(out)
     sets = load_problem_sets(recipe)
     policy = load_policy(recipe)
     grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
@@ -134,10 +134,8 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Tra
     for phase in recipe.phases:
         field = f"phases.{phase.name}.sampler.max_tokens"
         solver.check_prompts([*sets.train, *sets.watch, *sets.report], phase.sampler.max_tokens, field)
-    if sets.num_dropped:
-        reporter.say(
-            f"{sets.num_dropped} problems left out of the trained and watched sets: they are reported or watched"
-        )
+    if sets.dropped_line:
+        reporter.say(sets.dropped_line)
     config = dump(recipe)
     if resume:
         directory = RunDirectory.resume(out, config)

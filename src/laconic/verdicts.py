@@ -1,8 +1,9 @@
 """What a comparison says, in words: numbers in, sentences out.
 
 1. `verdict` is one sentence: what changed, how sure that is, and what may be claimed of it.
-2. Caveats say what the numbers alone do not: few problems, an interval without width, unlike sides, and where lengths of
-   correct and wrong answers pooled over problems point elsewhere than within a problem.
+2. Caveats say what the numbers alone do not: few problems, an interval without width, unlike sides, sides whose
+   responses are all the same, and where lengths of correct and wrong answers pooled over problems point elsewhere than
+   within a problem.
 
 What is left out: the tables (`comparison_tables.py`).
 """
@@ -49,6 +50,16 @@ def figures_caveats(num_problems: int, num_graded: int, num_changed: int) -> lis
     if num_graded > 1 and num_changed == 0:
         caveats.append("no problem's accuracy changed; the interval allows for two more, one better and one worse")
     return caveats
+
+
+def sameness_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
+    """Where every response is the same, text and length, nothing was compared."""
+    if base.digest is None or base.digest != candidate.digest:
+        return []
+    if base.prompt == candidate.prompt:
+        return ["every response is the same on both sides: are these the same weights, asked alike?"]
+    why = "the model never saw the difference (does its chat template leave the instruction out?)"
+    return [f"every response is the same on both sides: {why}"]
 
 
 def tokens_caveats(figures: Record) -> list[str]:

@@ -18,14 +18,14 @@ from pathlib import Path
 
 from laconic.errors import ProblemsError
 from laconic.files import write_text_atomically
-from laconic.problems.benchmarks import BENCHMARKS, Benchmark, benchmark_of, load_benchmark, near_names
+from laconic.problems.benchmarks import BENCHMARKS, Benchmark, benchmark_of, load_benchmark, local_file, near_names
 from laconic.problems.files import load_jsonl, load_parquet
 from laconic.problems.generated import load_gym, load_tiny
 from laconic.problems.hub import load_hub
 from laconic.problems.records import to_record
 from laconic.types import Problem
 
-__all__ = ["BENCHMARKS", "KINDS", "Benchmark", "benchmark_of", "load_problems", "write_problems"]
+__all__ = ["BENCHMARKS", "KINDS", "Benchmark", "benchmark_of", "is_on_hub", "load_problems", "write_problems"]
 
 Loader = Callable[[str, int, int | None], list[Problem]]
 """(source, seed, count) to problems."""
@@ -56,6 +56,17 @@ def load_problems(source: str, *, seed: int = 0, count: int | None = None) -> li
     raise ProblemsError(
         f"{source}: no such source; expected one of {', '.join(name for name, _, _ in KINDS)}; {benchmarks}"
     )
+
+
+def is_on_hub(source: str) -> bool:
+    """Whether a source is fetched from the hub: a dataset that is no local folder, a benchmark without a local file.
+
+    Raises `ProblemsError` where the folder of local files is none.
+    """
+    if source.startswith("hf:"):
+        return not Path(source.split(":")[1]).exists()
+    benchmark = benchmark_of(source)
+    return benchmark is not None and local_file(benchmark) is None
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:

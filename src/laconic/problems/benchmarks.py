@@ -292,7 +292,6 @@ def _count(source: str, count: int | None) -> int | None:
 
 
 def _from_hub(benchmark: Benchmark) -> list[Problem]:
-    needed_for = (
-        f"{benchmark.name} (no {benchmark.file_names[0]} in ${DATA_VARIABLE} or {DATA_FOLDER}/, so from the hub)"
-    )
+    files = " or ".join(benchmark.file_names)
+    needed_for = f"{benchmark.name} (no {files} in ${DATA_VARIABLE} or {DATA_FOLDER}/, so from the hub)"
     return read.hub_problems(benchmark.hub, read.hub_rows(benchmark.hub, needed_for), benchmark.name)

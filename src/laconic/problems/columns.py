@@ -3,7 +3,7 @@ r"""From the columns of a published dataset to problems: what a row of the bench
 1. A `Hub` says where a dataset lies on the Hugging Face hub and which function reads question, gold answer, choices and worked
    solution off one of its rows.
 2. The functions are small and named for what they undo: an answer after `####`, a choice given by number, `033` for 33.
-3. `hub_rows` asks the hub; `hub_problems` turns rows into checked problems, named by benchmark and number.
+3. `hub_rows` asks the hub (`hub.py`); `hub_problems` turns rows into checked problems, named by benchmark and number.
 
 What is left out: pinned revisions, and rows that are broken: one of them is an error that names it.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
-from laconic.errors import MissingExtraError, ProblemsError
+from laconic.errors import ProblemsError
+from laconic.problems.hub import fetch_rows
 from laconic.problems.records import checked, to_problem
 from laconic.types import Problem
 
@@ -126,15 +127,7 @@ def hub_rows(hub: Hub, needed_for: str) -> list[Row]:
     Raises `MissingExtraError` where `datasets` is not installed, `ProblemsError` where the dataset cannot be had; both say what
     it was needed for.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(needed_for, "data") from error
-    try:
-        rows: list[Row] = list(datasets.load_dataset(hub.name, hub.config, split=hub.split))
-    except Exception as error:  # the library raises of every kind: network, name, config, split, file format
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ProblemsError(f"{needed_for}: {hub.name} cannot be loaded ({reason})") from error
+    rows = fetch_rows(hub.name, hub.config, hub.split, needed_for)
     return rows if hub.subjects is None else [row for row in rows if row.get("subject") in hub.subjects]
 
 

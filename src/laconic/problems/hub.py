@@ -1,8 +1,44 @@
-"""Problems from a Hugging Face dataset `hf:NAME[:CONFIG]:SPLIT`: columns problem (or question), answer, perhaps id."""
+"""Problems from a Hugging Face dataset `hf:NAME[:CONFIG]:SPLIT`: columns problem (or question), answer, perhaps id.
+
+1. `fetch_rows` has one quick look whether the hub holds the dataset (`hub_access.py`), then lets the library load it: from the
+   hub, or from its cache where the hub does not answer.
+2. `load_hub` turns the rows into checked problems.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from laconic.errors import MissingExtraError, ProblemsError
+from laconic.hub_access import Presence, ask_hub, cache_only
 from laconic.problems.records import checked, to_problem
 from laconic.types import Problem
+
+
+def fetch_rows(name: str, config: str | None, split: str, needed_for: str) -> list[Mapping[str, Any]]:
+    """The rows of one split, in the dataset's order; `name` may be a local folder.
+
+    Raises `MissingExtraError` where `datasets` is not installed, `ProblemsError` where the dataset cannot be had; both say what
+    it was needed for.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(needed_for, "data") from error
+    presence: Presence = "there" if Path(name).exists() else ask_hub(name, "dataset")
+    if presence == "absent":
+        raise ProblemsError(f"{needed_for}: the hub shows no dataset {name}; is it spelled right?")
+    try:
+        with cache_only(presence == "out of reach"):
+            return list(datasets.load_dataset(name, config, split=split))
+    except Exception as error:  # the library raises of every kind: network, name, config, split, file format
+        raise ProblemsError(f"{needed_for}: {name} cannot be loaded ({_reason(error, presence)})") from error
+
+
+def _reason(error: Exception, presence: Presence) -> str:
+    if presence == "out of reach" and isinstance(error, OSError):
+        return "the hub does not answer from here, and its cache does not hold it"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def load_hub(source: str, _seed: int, count: int | None) -> list[Problem]:
@@ -11,15 +47,7 @@ def load_hub(source: str, _seed: int, count: int | None) -> list[Problem]:
     Raises `ProblemsError` where the source is spelled otherwise, the dataset cannot be had, or a row is no problem.
     """
     name, config, split = _names(source)
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(source, "data") from error
-    try:
-        rows = list(datasets.load_dataset(name, config, split=split))
-    except Exception as error:  # the library raises of every kind: network, name, config, split, file format
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ProblemsError(f"{source}: cannot be loaded ({reason[0]})") from error
+    rows = fetch_rows(name, config, split, needed_for=source)
     wheres = [f"{source}, row {number}" for number in range(1, len(rows) + 1)]
     problems = [
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)

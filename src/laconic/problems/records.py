@@ -1,12 +1,16 @@
 """One record of a file, checked and turned into a `Problem`, and back.
 
-`id`, `problem` (or `question`), `answer` and `choices` have meaning; every other key is kept in `meta`.
+`id`, `problem` (or `question`), `answer` and `choices` have meaning; every other key is kept in `meta`. Where there are choices
+the answer is the letter of one: any other would make every response wrong.
 """
 
 from collections.abc import Mapping
+from string import ascii_uppercase
 from typing import Any
 
+from laconic.answers import clean
 from laconic.errors import ProblemsError
+from laconic.spellings import choice_letter
 from laconic.types import Problem
 
 QUESTION_KEYS = ("problem", "question")
@@ -20,11 +24,13 @@ def to_problem(record: Mapping[str, Any], where: str, default_id: str | None = N
     if identity is None and default_id is not None:
         identity = default_id
     known = {"id": identity, question_key: record.get(question_key), "answer": record.get("answer")}
+    answer, choices = _text(known, "answer", where), _choices(record.get("choices"), where)
+    _check_letter(answer, choices, where)
     return Problem(
         id=_text(known, "id", where),
         question=_text(known, question_key, where, has_numbers=False),
-        answer=_text(known, "answer", where),
-        choices=_choices(record.get("choices"), where),
+        answer=answer,
+        choices=choices,
         meta={key: value for key, value in record.items() if key not in _KNOWN | {question_key}},
     )
 
@@ -49,6 +55,13 @@ def _choices(value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(choice, str | int | float) for choice in value):
         raise ProblemsError(f"{where}: 'choices' must be a list of strings, found {value!r}")
     return tuple(str(choice) for choice in value)
+
+
+def _check_letter(answer: str, choices: tuple[str, ...], where: str) -> None:
+    letters = ascii_uppercase[: len(choices)]
+    if choices and (choice_letter(clean(answer), True) or "?") not in letters:
+        expected = f"one of {', '.join(letters)}" if len(letters) > 1 else letters
+        raise ProblemsError(f"{where}: 'answer' must be the letter of a choice, {expected}, found {answer!r}")
 
 
 def to_record(problem: Problem) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from laconic.errors import InputError
 from laconic.forcing import force_text, forced_ids
 from laconic.rollouts import Solver
 from laconic.samplers import Request
-from laconic.stats import accuracy_interval, mean_interval, per_problem
+from laconic.stats import accuracy_interval, length_interval, per_problem
 from laconic.types import Grade, Group, Rollout
 
 ANSWER_TOKENS = 32  # cap of a forced answer
@@ -94,6 +94,6 @@ def _point(budget: int, entries: Sequence[tuple[str, Grade, int, bool]], seed: i
     return {
         "budget": budget,
         "accuracy": accuracy_interval(table.accuracy).to_json("mean"),
-        "tokens": mean_interval(table.mean_tokens, seed=seed).to_json("mean"),
+        "tokens": length_interval(table.mean_tokens, seed=seed).to_json("mean"),
         "cut_frac": sum(cut) / len(cut),
     }

@@ -126,7 +126,7 @@ def test_gfpo_by_efficiency_keeps_the_most_reward_a_token() -> None:
 
 
 def test_distillation_pulls_each_token_towards_the_teacher() -> None:
-    _, experience, advantages = gathered(phase_of("distill"))
+    _, experience, advantages = gathered(phase_of("distill", reference_model="moved below"))
     assert experience.ref_logprobs is not None
     gap = experience.ref_logprobs - experience.old_logprobs
     assert gap.abs().max() > 0.01
@@ -253,6 +253,11 @@ def test_pair_weights_are_minus_the_gradient_of_the_pair_loss() -> None:
             "pairs: unknown rule 'random'; expected kimi, extremes, reward",
         ),
         ({"name": "ppo", "options": {"keep": 1}}, "ppo has no option 'keep'; it has: none"),
+        ({"name": "distill"}, "reference_model: distill learns from a teacher"),
+        (
+            {"name": "logit_distill", "kl_estimator": "exact", "reference_model": "tiny"},
+            "kl_coef: logit_distill learns from the KL alone",
+        ),
     ],
 )
 def test_a_row_without_what_it_needs_is_refused(algorithm: dict[str, Any], says: str) -> None:
@@ -314,7 +319,7 @@ def test_logit_distillation_is_the_reverse_kl_over_the_vocabulary(monkeypatch: p
     from laconic import models
 
     monkeypatch.setattr(models, "LOGITS_PER_CHUNK", rows * 40)
-    phase = phase_of("logit_distill", kl_coef=0.7)
+    phase = phase_of("logit_distill", kl_coef=0.7, reference_model="moved below")
     policy, experience, advantages = gathered(phase)
     ours, _ = oracles.update_gradients(policy, phase, experience, advantages)
     batch, total = experience.batch, torch.zeros(())

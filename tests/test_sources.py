@@ -210,6 +210,11 @@ def test_a_solution_without_a_box_is_closed_by_the_answer_in_one() -> None:
             {"rollouts": "offline", "algorithm": {"uniform_groups": "resample"}},
             "'resample' needs rollouts of the policy",
         ),
+        (
+            {"entry_share": 0.5, "end": {"keep": "best"}},
+            "entry_share: the average is taken after the phase's last step",
+        ),
+        ({"optimizer": {"critic_warmup_steps": 2}, "algorithm": {"name": "rloo"}}, "there is no critic to warm up"),
         ({"rollouts": "offline", "algorithm": {"old_logprobs": "sampler"}}, "'sampler' needs rollouts of the policy"),
     ],
 )
@@ -218,3 +223,26 @@ def test_a_source_that_does_not_go_with_the_phase_is_refused(change: dict[str, A
     tree["phases"] = [{"name": "p", "steps": 1, **change}]
     with pytest.raises(RecipeError, match=says):
         check_recipe(parse_recipe(tree, "x"))
+
+
+def test_a_curriculum_keeps_the_selections_order(tmp_path: Path) -> None:
+    """Easy to hard, one problem a step: the steps go down the solve rates; shuffled, they need not."""
+    tree = recipe(Path("x")).model_dump(mode="json")
+    tree["problems"]["train"] = "tiny:mix?count=8&split=train"
+    select = {"how": "easy_to_hard", "samples": 6, "in_order": True, "options": {"allow_unsolved": True}}
+    phase = {
+        **tree["phases"][1],
+        "name": "p",
+        "rollouts": "on_policy",
+        "steps": 5,
+        "problems_per_step": 1,
+        "select": select,
+    }
+    tree["phases"] = [phase | {"algorithm": {"name": "grpo"}}]
+    path = run(parse_recipe(tree, "x"), tmp_path / "run").run.directory.path
+    probed = {
+        row["problem_id"]: row["correct"] / row["attempts"] for row in read_jsonl(path / "phases/1-p/probe.jsonl")
+    }
+    seen = [next(iter(read_jsonl(file)))["problem_id"] for file in sorted((path / "rollouts").iterdir())]
+    rates = [probed[problem_id] for problem_id in seen]
+    assert rates == sorted(rates, reverse=True) and len(set(rates)) > 1

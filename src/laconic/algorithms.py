@@ -64,6 +64,7 @@ class Algorithm:
     min_group_size: int = 1
     needs_logprobs: bool = False
     needs_reference: bool = False
+    needs_teacher: bool = False
     reads_rewards: bool = True
     requires: Mapping[str, Any] = field(default_factory=dict)
 
@@ -303,11 +304,13 @@ ALGORITHMS: dict[str, Algorithm] = {
         "reverse KL to a teacher: another model, or the same told to be brief",
         reads_rewards=False,
         needs_logprobs=True,
+        needs_teacher=True,
         needs_reference=True,
     ),
     "logit_distill": Algorithm(
         logit_distill,
         "reverse KL to a teacher over the whole vocabulary",
+        needs_teacher=True,
         needs_reference=True,
         reads_rewards=False,
         requires={"kl_in": "loss", "kl_estimator": "exact"},
@@ -331,6 +334,13 @@ def find_algorithm(phase: PhaseConfig) -> Algorithm:
     for key, value in algorithm.requires.items():
         if getattr(config, key) != value:
             raise RecipeError(f"{field}.algorithm.{key}: {config.name} needs {value!r}, got {getattr(config, key)!r}")
+    if algorithm.needs_teacher and config.reference_model is None and config.reference_instruction is None:
+        raise RecipeError(
+            f"{field}.algorithm.reference_model: {config.name} learns from a teacher; expected a model, or a "
+            "reference_instruction for the same one"
+        )
+    if phase.optimizer.critic_warmup_steps and (config.critic == "zero" or not algorithm.has_critic):
+        raise RecipeError(f"{field}.optimizer.critic_warmup_steps: there is no critic to warm up; expected 0")
     if config.kl_estimator == "exact" and config.reference_instruction is not None:
         raise RecipeError(
             f"{field}.algorithm.kl_estimator: 'exact' compares under one prompt; leave out reference_instruction"

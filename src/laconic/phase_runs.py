@@ -172,10 +172,14 @@ class PhaseRun:
             )
         if chosen.count is not None and len(kept) < chosen.count:
             self.run.reporter.say(f"{self.phase.name}: {len(kept)} problems qualify, {chosen.count} were asked for")
-        return [p for p in problems if p.id in kept], {s.problem_id: s for s in stats if s.problem_id in kept}
+        place = {choice.problem_id: n for n, choice in enumerate(choices)}
+        chosen_ones = [p for p in problems if p.id in kept]
+        if chosen.in_order:
+            chosen_ones.sort(key=lambda p: place[p.id])
+        return chosen_ones, {s.problem_id: s for s in stats if s.problem_id in kept}
 
     def draw_problems(self) -> list[Problem]:
-        """The step's problems: the phase's in a new order every epoch, at most each once a step."""
+        """The step's problems: the phase's in a new order every epoch, or in the selection's, at most each once a step."""
         per_step = min(self.phase.problems_per_step, len(self.problems))
         start = (self.phase_step - 1) * per_step
         drawn: list[Problem] = []
@@ -187,6 +191,8 @@ class PhaseRun:
 
     def _in_epoch(self, epoch: int) -> list[Problem]:
         order = list(self.problems)
+        if self.phase.select.in_order:
+            return order
         stream(self.recipe.seed, "problems", self.index, epoch).shuffle(order)
         return order
 

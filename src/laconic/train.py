@@ -38,6 +38,11 @@ def check_recipe(recipe: Recipe) -> None:
     for phase in recipe.phases:
         find_algorithm(phase)
         check_source(phase)
+        if phase.entry_share and (phase.end.patience is not None or phase.end.keep == "best"):
+            raise RecipeError(
+                f"phases.{phase.name}.entry_share: the average is taken after the phase's last step; expected no patience and "
+                "keep = 'last'"
+            )
         if phase.algorithm.critic == "lora" and critic_kind(phase) == "lora" and recipe.policy.lora is None:
             raise RecipeError(f"phases.{phase.name}.algorithm.critic: 'lora' needs [policy.lora]")
         if critic_kind(phase) == "lora" and recipe.policy.gradient_checkpointing:

@@ -120,6 +120,7 @@ FLOORS: tuple[Floor, ...] = (
     Floor(
         "floor 4: programs that only read files",
         (
+            "prompted",
             "evaluations",
             "contenders",
             "matches",

@@ -145,9 +145,11 @@ def evaluate(
     from laconic.config import PolicyConfig, SamplerConfig
     from laconic.evaluate import Evaluation
     from laconic.evaluate import evaluate as run_evaluation
+    from laconic.files import write_json_atomically
     from laconic.problems import load_problems
     from laconic.progress import Reporter
-    from laconic.tags import evaluation_folder
+    from laconic.prompted import complexity_over
+    from laconic.tags import evaluation_folder, temperature_tag
 
     check_folder(out)
     cuts, temperatures = _whole_numbers(budgets), list(dict.fromkeys(temperature or [1.0]))
@@ -162,6 +164,7 @@ def evaluate(
         for source, found in sets.items():
             usual, name = _usual(source), source_name(source)
             prompts = list(dict.fromkeys(instruction or [usual.prompt]))
+            done: dict[float, list[Path]] = {t: [] for t in temperatures}
             for prompt in prompts:
                 solver = _asking(opened, prompt)
                 if prompt != prompts[0] and _reads_alike(solver, _asking(opened, prompts[0]), found):
@@ -176,8 +179,15 @@ def evaluate(
                     with reporter.bar(folder.name, asked.num_responses) as progress:
                         summary = run_evaluation(solver, asked, folder, on_progress=progress)
                     print(summary_line(summary, folder))
+                    done[t].append(folder)
                     for line in curve_lines(folder):
                         print(line)
+
+            for t, folders in done.items() if len(prompts) > 1 else ():
+                tag = f"-{temperature_tag(t)}" if len(temperatures) > 1 else ""
+                place = out / "eval" / f"{name}{tag}.complexity.json"
+                write_json_atomically(place, complexity_over(folders))
+                print(f"token complexity over {len(folders)} prompts: {place}")
 
 
 def audit(

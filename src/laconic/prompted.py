@@ -2,8 +2,8 @@
 
 1. Every problem's token complexity is estimated from all its samples under all prompts: differently worded prompts spread the
    lengths, which samples of one prompt do not.
-2. Each prompt is then one point (its mean tokens, its accuracy), beside what the oracle gets at the same mean tokens: the distance
-   is what choosing lengths by problem, rather than by prompt, would be worth. Kendall's tau says how far a prompt's lengths
+2. Each prompt is then one point (its mean tokens, its accuracy), beside what the oracle gets at the same mean tokens: the
+   distance is what choosing lengths by problem, rather than by prompt, would be worth. Kendall's tau says how far a prompt's lengths
    follow need.
 
 Reads finished evaluations and writes nothing. What is left out: intervals; the oracle is a bound, not an estimate of a method.
@@ -22,7 +22,7 @@ from laconic.types import Grade
 
 
 def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
-    """The content of complexity.json from the evaluations of one benchmark under several prompts: the problems' complexities summed
+    """The content of complexity.json from evaluations of one benchmark under several prompts: the problems' complexities summed
     up, and a row for each prompt. Ungradable samples say nothing and are left out."""
     samples: dict[str, list[tuple[int, bool]]] = {}
     spent: list[dict[str, list[int]]] = []

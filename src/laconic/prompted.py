@@ -3,8 +3,8 @@
 1. Every problem's token complexity is estimated from all its samples under all prompts: differently worded prompts spread the
    lengths, which samples of one prompt do not.
 2. Each prompt is then one point (its mean tokens, its accuracy), beside what the oracle gets at the same mean tokens: the
-   distance is what choosing lengths by problem, rather than by prompt, would be worth. Kendall's tau says how far a prompt's lengths
-   follow need.
+   distance is what choosing lengths by problem, rather than by prompt, would be worth. Kendall's tau says how far a prompt's
+   lengths follow need.
 
 Reads finished evaluations and writes nothing. What is left out: intervals; the oracle is a bound, not an estimate of a method.
 """

@@ -188,7 +188,11 @@ FLOORS: tuple[Floor, ...] = (
         ),
     ),
     Floor("floor 4: the embedded reasoner's programs", ("tiny.build", "tiny.measure", "demo")),
-    Floor("floor 4: the command line", ("cli_options", "cli_show", "cli_measure", "cli_train", "cli"), is_light=True),
+    Floor(
+        "floor 4: the command line",
+        ("cli_options", "cli_show", "cli_evaluate", "cli_measure", "cli_train", "cli"),
+        is_light=True,
+    ),
     Floor("floor 4: entry points", ("tiny.__main__", "__main__")),
     Floor("wing: laconic inside other trainers", ("integrations.*",)),
 )

@@ -1,8 +1,8 @@
 """The command line: `laconic demo | probe | select | train | sweep | evaluate | audit | compare | report | doctor | list`.
 
-Every command reads as: check the input, do the work, print where the result is (`cli_measure.py`, `cli_train.py`). Bad input is
-one line on standard error and exit code 2; a failure while running is one line and exit code 1. Nothing heavy is imported before
-a command needs it, so `laconic --help` answers at once.
+Every command reads as: check the input, do the work, print where the result is (`cli_evaluate.py`, `cli_measure.py`,
+`cli_train.py`). Bad input is one line on standard error and exit code 2; a failure while running is one line and exit code 1.
+Nothing heavy is imported before a command needs it, so `laconic --help` answers at once.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from laconic import __version__, cli_measure, cli_train
+from laconic import __version__, cli_evaluate, cli_measure, cli_train
 from laconic.errors import InputError, LaconicError
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -44,7 +44,7 @@ for command in (
     cli_measure.select,
     cli_train.train,
     cli_train.sweep,
-    cli_measure.evaluate,
+    cli_evaluate.evaluate,
     cli_measure.audit,
     cli_measure.compare,
     cli_measure.report,

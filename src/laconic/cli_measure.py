@@ -1,16 +1,12 @@
-"""Commands that measure, choose and compare: `probe`, `select`, `evaluate`, `audit`, `compare`, `report`."""
+"""Commands that measure, choose and compare: `probe`, `select`, `audit`, `compare`, `report`."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from laconic.cli_options import (
-    DEFAULT_CAP,
-    DEFAULT_PROMPT,
-    DEFAULT_SAMPLES,
     PROMPT_HELP,
     BatchSize,
     Cap,
@@ -19,14 +15,15 @@ from laconic.cli_options import (
     Problems,
     Seed,
     System,
+    asking,
     cap_tokens,
     check_file,
     check_folder,
     checked,
     open_solver,
-    source_name,
+    usual_settings,
 )
-from laconic.cli_show import curve_lines, print_comparisons, summary_line
+from laconic.cli_show import print_comparisons
 from laconic.errors import InputError
 
 
@@ -56,10 +53,10 @@ def probe(
 
     check_file(out)
     wanted = None if band is None else Band(*_low_high(band), confidence=confidence)
-    found, usual = load_problems(problems, seed=seed), _usual(problems)
+    found, usual = load_problems(problems, seed=seed), usual_settings(problems)
     reporter = Reporter()
     with open_solver(model, dtype, system) as opened:
-        solver = _asking(opened, instruction or usual.prompt)
+        solver = asking(opened, instruction or usual.prompt)
         cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, reporter.say)
         decoding = checked(SamplerConfig, temperature=temperature, max_tokens=cap, batch_size=batch_size)
         with reporter.bar("probe", len(found) * samples) as progress:
@@ -111,83 +108,6 @@ def select(
         raise SelectionError(f"{probed}: none of {len(problems)} problems qualifies; the first: {chosen.reasons[0]}")
     dropped = chosen.write(out)
     print(f"{out}: {len(chosen.kept)} of {len(problems)} problems kept; the others and why: {dropped}")
-
-
-def evaluate(
-    model: Model,
-    problems: Annotated[
-        list[str],
-        typer.Argument(metavar="PROBLEMS...", help="Benchmarks or other sources of problems, one evaluation each."),
-    ],
-    samples: Annotated[
-        int | None, typer.Option(help="Samples a problem; if not given the benchmark's usual number, else 4.", min=1)
-    ] = None,
-    temperature: Annotated[
-        list[float] | None, typer.Option(help="Sampling temperature; may be repeated; 1 if not given.")
-    ] = None,
-    max_tokens: Cap = None,
-    top_p: Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)] = 1.0,
-    min_p: Annotated[float, typer.Option(help="Least probability, relative to the likeliest token's.")] = 0.0,
-    instruction: Annotated[
-        list[str] | None, typer.Option("--prompt", help=f"{PROMPT_HELP}; may be repeated; boxed if not given.")
-    ] = None,
-    budgets: Annotated[
-        str | None, typer.Option(help="Budget curve: cut the thinking at these many tokens, such as 16,32,64.")
-    ] = None,
-    bleu: Annotated[bool, typer.Option("--bleu", help="BLEU against the problems' worked solutions.")] = False,
-    system: System = None,
-    batch_size: BatchSize = 256,
-    seed: Seed = 0,
-    dtype: Dtype = "float32",
-    out: Annotated[Path, typer.Option(help="Results go to OUT/eval/<benchmark>/.")] = Path("evaluation"),
-) -> None:
-    """How accurate is a model, and at what length? One evaluation a source, prompt and temperature; resumes what was killed."""
-    from laconic.config import PolicyConfig, SamplerConfig
-    from laconic.evaluate import Evaluation
-    from laconic.evaluate import evaluate as run_evaluation
-    from laconic.files import write_json_atomically
-    from laconic.problems import load_problems
-    from laconic.progress import Reporter
-    from laconic.prompted import complexity_over
-    from laconic.tags import evaluation_folder, temperature_tag
-
-    check_folder(out)
-    cuts, temperatures = _whole_numbers(budgets), list(dict.fromkeys(temperature or [1.0]))
-    for t in temperatures:  # before anything is drawn: a mistake in the last would cost what the first took
-        checked(SamplerConfig, temperature=t, top_p=top_p, min_p=min_p, batch_size=batch_size)
-    for prompt in instruction or []:
-        check_prompt(prompt)
-    checked(PolicyConfig, dtype=dtype)
-    sets = {source: load_problems(source, seed=seed) for source in problems}
-    reporter = Reporter()
-    with open_solver(model, dtype, system) as opened:
-        for source, found in sets.items():
-            usual, name = _usual(source), source_name(source)
-            prompts = list(dict.fromkeys(instruction or [usual.prompt]))
-            done: dict[float, list[Path]] = {t: [] for t in temperatures}
-            for prompt in prompts:
-                solver = _asking(opened, prompt)
-                if prompt != prompts[0] and _reads_alike(solver, _asking(opened, prompts[0]), found):
-                    reporter.say(f"{prompt}: reads as {prompts[0]} does; the chat template leaves the instruction out")
-                cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, reporter.say)
-                for t in temperatures:
-                    decoding = checked(
-                        SamplerConfig, temperature=t, top_p=top_p, min_p=min_p, max_tokens=cap, batch_size=batch_size
-                    )
-                    asked = Evaluation(name, found, samples or usual.samples, decoding, seed, cuts, bleu)
-                    folder = out / "eval" / evaluation_folder(name, prompt, t, prompts, temperatures)
-                    with reporter.bar(folder.name, asked.num_responses) as progress:
-                        summary = run_evaluation(solver, asked, folder, on_progress=progress)
-                    print(summary_line(summary, folder))
-                    done[t].append(folder)
-                    for line in curve_lines(folder):
-                        print(line)
-
-            for t, folders in done.items() if len(prompts) > 1 else ():
-                tag = f"-{temperature_tag(t)}" if len(temperatures) > 1 else ""
-                place = out / "eval" / f"{name}{tag}.complexity.json"
-                write_json_atomically(place, complexity_over(folders))
-                print(f"token complexity over {len(folders)} prompts: {place}")
 
 
 def audit(
@@ -249,44 +169,6 @@ def report(
 # --- reading options -------------------------------------------------------------------------------------------------
 
 
-def _usual(source: str) -> Any:
-    """The prompt, cap and samples that a benchmark is usually run with, or the command's own."""
-    from laconic.problems.benchmarks import benchmark_of
-
-    return benchmark_of(source) or _Usual()
-
-
-class _Usual:
-    prompt, max_tokens, samples = DEFAULT_PROMPT, DEFAULT_CAP, DEFAULT_SAMPLES
-
-
-def check_prompt(instruction: str) -> None:
-    """Raises `InputError` for an instruction that is neither a name nor a text."""
-    from laconic.catalogue import PLANNED_PROMPTS
-    from laconic.prompts import resolve_instruction
-
-    if not instruction.strip():
-        raise InputError("--prompt: is empty; 'none' asks without an instruction")
-    if instruction not in PLANNED_PROMPTS:
-        resolve_instruction(instruction)
-
-
-def _asking(solver: Any, instruction: str) -> Any:
-    """The solver with another instruction."""
-    check_prompt(instruction)
-    return replace(solver, prompt=solver.prompt.model_copy(update={"instruction": instruction}))
-
-
-def _reads_alike(one: Any, other: Any, problems: list[Any]) -> bool:
-    """Whether two prompts of a local model are the same tokens."""
-    from laconic.rollouts import Wanted
-    from laconic.tale import PLANNERS
-
-    if one.lm.tokenizer is None or {one.prompt.instruction, other.prompt.instruction} & set(PLANNERS):
-        return False
-    return all(one.request(Wanted(p, 1)) == other.request(Wanted(p, 1)) for p in problems)
-
-
 def _low_high(band: str) -> tuple[float, float]:
     try:
         low, high = (float(end) for end in band.split(":"))
@@ -295,13 +177,6 @@ def _low_high(band: str) -> tuple[float, float]:
     if not 0.0 <= low <= high <= 1.0:
         raise InputError(f"--band {band}: expected 0 <= LO <= HI <= 1")
     return low, high
-
-
-def _whole_numbers(text: str | None) -> tuple[int, ...]:
-    pieces = text.split(",") if text else []
-    if not all(piece.strip().isdigit() and int(piece) > 0 for piece in pieces):
-        raise InputError(f"--budgets {text}: expected numbers of tokens, for example 16,32,64")
-    return tuple(sorted({int(piece) for piece in pieces}))
 
 
 def _selection(

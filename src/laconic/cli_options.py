@@ -1,4 +1,4 @@
-"""What the commands share: the types of their options, and opening a model to ask.
+"""What the commands share: the types of their options, checks of what was given, and opening a model to ask.
 
 Nothing heavy is imported before a command needs it.
 """
@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,3 +147,31 @@ def cap_tokens(solver: Any, problems: list[Any], given: int | None, usual: int, 
         raise ModelError(f"problem {problem_id}: its prompt of {longest} tokens fills the context, {limit} tokens")
     say(f"cap {limit - longest} tokens, not {usual}: the context of {solver.lm.name} is {limit} tokens")
     return int(limit - longest)
+
+
+def usual_settings(source: str) -> Any:
+    """The prompt, cap and samples that a benchmark is usually run with, or the command's own."""
+    from laconic.problems.benchmarks import benchmark_of
+
+    return benchmark_of(source) or _Usual()
+
+
+class _Usual:
+    prompt, max_tokens, samples = DEFAULT_PROMPT, DEFAULT_CAP, DEFAULT_SAMPLES
+
+
+def check_prompt(instruction: str) -> None:
+    """Raises `InputError` for an instruction that is neither a name nor a text."""
+    from laconic.catalogue import PLANNED_PROMPTS
+    from laconic.prompts import resolve_instruction
+
+    if not instruction.strip():
+        raise InputError("--prompt: is empty; 'none' asks without an instruction")
+    if instruction not in PLANNED_PROMPTS:
+        resolve_instruction(instruction)
+
+
+def asking(solver: Any, instruction: str) -> Any:
+    """The solver with another instruction."""
+    check_prompt(instruction)
+    return replace(solver, prompt=solver.prompt.model_copy(update={"instruction": instruction}))

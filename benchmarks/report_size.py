@@ -101,26 +101,23 @@ def response_text(rng: Random, num_chars: int, answer: int) -> str:
 def rows_of(name: str, num_responses: int) -> Iterator[dict[str, Any]]:
     """Lines of samples.jsonl; problems are the same in both folders, responses have a stream of their own."""
     rng = Random(f"responses {name}")
-    for number in range(num_responses):
-        problem, sample = divmod(number, NUM_SAMPLES)
-        if sample == 0:
-            of_problem = Random(f"problem {problem}")
-            question, gold, ease = sentence(of_problem), of_problem.randrange(10_000), of_problem.random()
-        is_correct = rng.random() < (ease + SKILL[name]) / 2
-        answer = gold if is_correct else gold + rng.randint(1, 9)
-        text = response_text(rng, int(rng.gammavariate(4, MEAN_CHARS[name] / 4)), answer)
-        yield {
-            "problem_id": f"p{problem:05d}",
-            "sample": sample,
-            "grade": "correct" if is_correct else "wrong",
-            "num_tokens": len(text) // 4,
-            "thinking_tokens": len(text) // 4 - 6,
-            "finish_reason": "stop",
-            "question": question,
-            "gold": str(gold),
-            "answer": str(answer),
-            "text": text,
-        }
+    for number in range(num_responses // NUM_SAMPLES):
+        of_problem = Random(f"problem {number}")
+        question, gold, ease = sentence(of_problem), of_problem.randrange(10_000), of_problem.random()
+        problem = {"problem_id": f"p{number:05d}", "question": question, "gold": str(gold)}
+        for sample in range(NUM_SAMPLES):
+            is_correct = rng.random() < (ease + SKILL[name]) / 2
+            answer = gold if is_correct else gold + rng.randint(1, 9)
+            text = response_text(rng, int(rng.gammavariate(4, MEAN_CHARS[name] / 4)), answer)
+            yield problem | {
+                "sample": sample,
+                "grade": "correct" if is_correct else "wrong",
+                "num_tokens": len(text) // 4,
+                "thinking_tokens": len(text) // 4 - 6,
+                "finish_reason": "stop",
+                "answer": str(answer),
+                "text": text,
+            }
 
 
 def write_folder(folder: Path, num_responses: int) -> Path:
@@ -153,7 +150,7 @@ def write_page(folders: Sequence[Path], page: Path) -> Written:
 
 
 def open_page(page: Path) -> Opened:
-    """Opens the page in a fresh browser. Raises `RuntimeError` where the page complains."""
+    """Opens the page in a fresh browser. Raises `RuntimeError` where the page complains or was not read to its end."""
     with Browser() as browser:
         browser.size(1280)
         browser.open(page)
@@ -166,8 +163,9 @@ def open_page(page: Path) -> Opened:
         browser.wait_for(READY)
         ready = time.monotonic() - began
         held, rows = counts_in(str(browser.ask(HELD)))
-        if browser.problems:
-            raise RuntimeError(f"{page}: {browser.problems[0]}")
+        num_read = browser.ask("performance.getEntriesByType('navigation')[0].decodedBodySize")
+        if browser.problems or num_read != page.stat().st_size:
+            raise RuntimeError(f"{page}: {num_read} bytes read, {browser.problems}")
     return Opened(paint, load, ready, held, rows)
 
 
@@ -217,6 +215,11 @@ def machine() -> str:
     return f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
 
 
+def niceness() -> str:
+    """How the command began where it was not run at the usual priority."""
+    return f"nice -n {os.nice(0)} " if os.nice(0) else ""
+
+
 def chromium_version() -> str:
     """As the program says it."""
     program = find_chromium()
@@ -241,13 +244,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--responses: expected a multiple of {NUM_SAMPLES}, found {asked.responses}")
     if find_chromium() is None:
         parser.error("no Chromium on the path")
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         written, openings = measure(Path(folder), asked.responses)
     text = TEXT.format(
-        command=f"python benchmarks/report_size.py --responses {asked.responses}",
+        command=f"{niceness()}python benchmarks/report_size.py --responses {asked.responses}",
         date=datetime.date.today(),
         machine=machine(),
         chromium=chromium_version(),
+        load=f"{load:.1f}",
         openings=OPENINGS,
         samples=NUM_SAMPLES,
         table=table(written, openings),
@@ -259,10 +264,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 TEXT = """# The report of a large run
 
-`{command}`, {date}, {machine}, {chromium}, headless. Two synthetic folders of evaluations, {samples}
-responses a problem, the texts invented words and sums; the page is written by `laconic report` in its own process, start-up
-included, and opened {openings} times from disk, each in a fresh browser: medians, and the range in brackets. First paint and load
-event are counted from the start of navigation, by the page's clock. MB is 10^6 bytes, MiB 2^20.
+`{command}`, {date}, {machine}, {chromium}, headless.
+Load average {load} before it began: other work that shared the machine.
+
+Two synthetic folders of evaluations, {samples} responses a problem, the texts invented words and sums. The page is written by
+`laconic report` in its own process, start-up included, and opened {openings} times from disk, each in a fresh browser: medians,
+and the range in brackets. First paint and load event are counted from the start of navigation, by the page's clock. MB is
+10^6 bytes, MiB 2^20.
 
 {table}
 """

@@ -24,7 +24,7 @@ from laconic.page_shelf import ShelfBuilder, every_nth
 
 MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")
 PLAIN_PROMPT = "boxed"  # the base of the others, as in a comparison
-TEXT_BUDGET = 160_000_000  # bytes of samples.jsonl whose texts one page holds: about 40 MB of page
+TEXT_BUDGET = 160_000_000  # bytes of samples.jsonl whose texts one page holds: about 65 MB of page
 NEEDED = ("problem_id", "sample", "grade", "num_tokens")
 
 

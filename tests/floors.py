@@ -158,6 +158,7 @@ FLOORS: tuple[Floor, ...] = (
     Floor(
         "floor 4: the page",
         (
+            "page_templates",
             "page_shelf",
             "page_data",
             "page_numbers",

@@ -65,7 +65,7 @@ class Algorithm:
     needs_logprobs: bool = False
     needs_reference: bool = False
     needs_teacher: bool = False
-    reads_rewards: bool = True
+    reads_rewards: bool = True  # its advantages are made of rewards (pairs may be picked by them all the same)
     requires: Mapping[str, Any] = field(default_factory=dict)
 
     @property

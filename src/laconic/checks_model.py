@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from laconic.examination import Examined
-from laconic.findings import Finding, counted
+from laconic.findings import Finding, Level, counted
 from laconic.readings import ModelFiles
 from laconic.samplers.local import KNOWN_LAYERS
 
@@ -136,8 +136,8 @@ def check_end_tokens(examined: Examined) -> Iterator[Finding]:
         yield Finding("error", "no end token is stated: every response runs to its cap", where, "set eos_token_id")
     elif outside := sorted(end for end in ends if end >= rows):
         what = f"end token {outside[0]} lies outside the vocabulary of {rows:,}"
-        level = "error" if len(outside) == len(ends) else "warning"
-        yield Finding(level, what, where, "mend eos_token_id")  # type: ignore[arg-type]
+        level: Level = "error" if len(outside) == len(ends) else "warning"
+        yield Finding(level, what, where, "mend eos_token_id")
     else:
         yield from _turn_end(examined, tokens)
 

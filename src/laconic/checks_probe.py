@@ -231,7 +231,7 @@ def check_pressure(examined: Examined) -> Iterator[Finding]:
         if find_algorithm(phase).reads_rewards:
             yield _pressure_finding(phase, _forecasts(examined, index))
         else:
-            what = f"{phase.algorithm.name} learns from no reward: nothing to forecast"
+            what = f"{phase.algorithm.name} makes no advantages of rewards: nothing to forecast"
             yield Finding("fine", what, f"phases.{phase.name}.algorithm")
 
 

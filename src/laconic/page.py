@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic import __version__
-from laconic.errors import MissingExtraError, RunError
+from laconic.errors import RunError
 from laconic.files import write_text_atomically
 from laconic.page_browser import Browser, build_browser, tell_pairs
 from laconic.page_changes import read_changes
@@ -37,6 +37,7 @@ from laconic.page_read import (
     read_training,
     settings_of,
 )
+from laconic.page_templates import load_templates
 from laconic.page_training import MAX_STEPS, training
 from laconic.page_words import details, headline, lede, results, scope, verdicts
 from laconic.types import GRADES
@@ -87,22 +88,13 @@ def read_report(dirs: Sequence[Path]) -> Report:
 
 def render(report: Report) -> str:
     """The page's text."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise MissingExtraError("the HTML page", "report") from error
-    environment = Environment(
-        loader=PackageLoader("laconic", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = load_templates()
+    from markupsafe import Markup
+
     browser = build_browser(report)
     script = _template_text("browser.js") if browser else ""
     figures = {name: {size: Markup(svg) for size, svg in sizes.items()} for name, sizes in draw(report).items()}
-    return environment.get_template("page.html.j2").render(
+    return templates.get_template("page.html.j2").render(
         headline=headline(report),
         lede=lede(report),
         verdicts=verdicts(report),

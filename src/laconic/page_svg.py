@@ -102,8 +102,9 @@ class Panel:
             d.line((self.left, y), (self.right, y), "var(--line)")
             if show_y:
                 d.text(self.left - 8, y + 4, show_y(value), anchor="end")
-        for value in ticks(self.x.low, self.x.high, max(2, int(wide / 70))) if show_x else ():
-            d.text(self.x(value), self.bottom + 18, show_x(value), anchor="middle")  # type: ignore[misc]
+        if show_x:
+            for value in ticks(self.x.low, self.x.high, max(2, int(wide / 70))):
+                d.text(self.x(value), self.bottom + 18, show_x(value), anchor="middle")
         d.line((self.left, self.bottom), (self.right, self.bottom), "var(--axis)")
         if x_title:
             d.text(self.right, self.bottom + 36, x_title, "axis", "end")

@@ -193,9 +193,9 @@ def _sentence(change: Record) -> str:
 
 def _sides(report: Report, change: Change) -> tuple[Record, Record]:
     """Means of both sides as the comparison has them; else those of the two summaries, where there is one benchmark."""
-    told = (change.record.get("base"), change.record.get("candidate"))
-    if all(isinstance(side, Mapping) for side in told):
-        return told  # type: ignore[return-value]
+    base, candidate = change.record.get("base"), change.record.get("candidate")
+    if isinstance(base, Mapping) and isinstance(candidate, Mapping):
+        return base, candidate
     main = report.main
     if main is None or (main[0].model, main[1].model) != (change.base, change.model):
         return {}, {}

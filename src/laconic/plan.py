@@ -120,7 +120,7 @@ def _rewards_line(phase: PhaseConfig) -> str:
 def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
     algorithm, critic = phase.algorithm, critic_kind(phase)
     if not find_algorithm(phase).reads_rewards:
-        console.print(f"  No forecast: {algorithm.name} learns from no reward.", markup=False, highlight=False)
+        console.print(f"  No forecast: {algorithm.name} makes no advantages of rewards.", markup=False, highlight=False)
         return
     seen: set[str] = set()
     for rate in SOLVE_RATES:

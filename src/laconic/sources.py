@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from laconic.config import BudgetConfig, PhaseConfig
 from laconic.errors import ProblemsError, RecipeError
@@ -122,7 +122,7 @@ def _measured(group: Group) -> Group:
     return replace(group, ref_mean_tokens=stats.mean_tokens, ref_solve_rate=rate)
 
 
-def _to_record(group: Group) -> dict[str, object]:
+def _to_record(group: Group) -> dict[str, Any]:
     return {
         "problem_id": group.problem.id,
         "prompt_ids": group.prompt_ids,
@@ -140,19 +140,18 @@ def _to_record(group: Group) -> dict[str, object]:
     }
 
 
-def _from_record(record: Mapping[str, object], problems: Mapping[str, Problem]) -> Group:
-    rollouts: list[dict[str, object]] = record["rollouts"]  # type: ignore[assignment]  # as `_to_record` wrote it
+def _from_record(record: Mapping[str, Any], problems: Mapping[str, Problem]) -> Group:
     return Group(
         problems[str(record["problem_id"])],
-        tuple(record["prompt_ids"]),  # type: ignore[arg-type]
-        tuple(_rollout(row) for row in rollouts),
+        tuple(record["prompt_ids"]),
+        tuple(_rollout(row) for row in record["rollouts"]),
     )
 
 
-def _rollout(row: Mapping[str, object]) -> Rollout:
+def _rollout(row: Mapping[str, Any]) -> Rollout:
     response = Response(
-        tuple(row["token_ids"]),  # type: ignore[arg-type]
-        tuple(row["logprobs"]),  # type: ignore[arg-type]
+        tuple(row["token_ids"]),
+        tuple(row["logprobs"]),
         str(row["text"]),
         FinishReason(str(row["finish_reason"])),
     )

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from laconic import __version__
-from laconic.errors import MissingExtraError
 from laconic.files import read_json, write_json_atomically, write_text_atomically
 from laconic.page_figures import COLOURS
 from laconic.page_numbers import UNKNOWN, count, flatten, percent, points, signed
+from laconic.page_templates import load_templates
 from laconic.sweep_figures import KINDS, NARROW, WIDE, frontier, standalone
 from laconic.sweep_results import Results
 from laconic.sweep_rows import Against, Field, Row, SeedMean
@@ -47,22 +47,13 @@ def write_results(out: Path, results: Results) -> None:
 
 def render(results: Results) -> str:
     """The page's text. Raises `MissingExtraError` where jinja2 is not installed."""
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise MissingExtraError("the HTML page", "report") from error
-    environment = Environment(
-        loader=PackageLoader("laconic", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = load_templates()
+    from markupsafe import Markup
+
     drawn = {
         size: Markup(_draw(results, width)) for size, width in (("wide", WIDE), ("narrow", NARROW))
     }  # ours: escaped
-    return environment.get_template("sweep.html.j2").render(
+    return templates.get_template("sweep.html.j2").render(
         name=results.told["name"],
         lede=lede(results),
         headline=headline(results),

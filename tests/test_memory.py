@@ -56,6 +56,15 @@ def test_no_critic_and_no_reference_take_nothing():
     assert "critic weights" not in parts and "reference weights" not in parts
 
 
+def test_a_teacher_is_a_model_of_its_own():
+    """A student of SMALL's shape with adapters, its teacher of R1's: the reference is 1.777e9 float32 weights, no adapter."""
+    phase = phase_of(name="distill", reference_model="teacher")
+    parts = next(m.parts for m in predict_moments(SMALL, phase, LORA, ON_CPU, teacher=R1) if m.name == "scoring")
+    assert parts["reference weights"] == 4 * count_weights(R1, PolicyConfig()).total
+    unknown = next(m.parts for m in predict_moments(SMALL, phase, LORA, ON_CPU) if m.name == "scoring")
+    assert unknown["reference weights"] == 4 * count_weights(SMALL, PolicyConfig()).total
+
+
 def test_the_cache_by_hand():
     """8 rows of 64 positions, and 8 prompts of 24 as they were prefilled: 704, each 2 layers x 2 x 32 numbers of 4 bytes."""
     parts = parts_of("sampling", SMALL, phase_of(critic="zero"), PolicyConfig(), ON_CPU)

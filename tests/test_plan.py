@@ -8,13 +8,14 @@ import pytest
 from rich.console import Console
 
 from laconic.catalogue import recipe_paths
-from laconic.config import PolicyConfig, dump, load_recipe
+from laconic.config import BudgetConfig, PolicyConfig, dump, load_recipe
 from laconic.errors import ModelError, ProblemsError
 from laconic.memory import count_weights
 from laconic.models import load_model
 from laconic.needs import ASSUMED_PROMPT_TOKENS, find_shape, longest_prompt, predict_needs, read_sources, work_of
 from laconic.plan import print_plan
 from laconic.prompts import render, resolve_instruction
+from laconic.tiny.tokens import pieces
 
 
 def plan_of(recipe):
@@ -168,3 +169,19 @@ def test_a_model_out_of_reach_needs_a_shape(r1):
     recipe = r1.model_copy(update={"policy": r1.policy.model_copy(update={"shape": None}), "model": "nobody/nothing"})
     with pytest.raises(ModelError, match=r"give policy\.shape"):
         plan_of(recipe)
+
+
+def test_a_budget_in_the_prompt_is_counted(two_phase):
+    """With a budget of up to 160 tokens the longest prompt holds `take 160` besides, four pieces more."""
+    phase = two_phase.phases[0].model_copy(update={"budget": BudgetConfig(low=16, high=160)})
+    sources = read_sources(two_phase)
+    more = longest_prompt(two_phase.model_copy(update={"phases": (phase,)}), sources)[0]
+    assert more == longest_prompt(two_phase, sources)[0] + len(pieces(" take 160"))
+
+
+def test_the_plan_says_how_large_a_teacher_is_or_that_it_is_not_at_hand(two_phase):
+    """A teacher that another recipe is still to make counts as large as the student."""
+    recipe = load_recipe(recipe_paths()["distill"])
+    assert "its teacher runs/two_phase/model is not at hand: counted as large as the model" in plan_of(recipe)
+    known = load_recipe(recipe_paths()["distill"], ["phases.distillation.algorithm.reference_model=tiny"])
+    assert "its teacher tiny: 0.6M weights" in plan_of(known)

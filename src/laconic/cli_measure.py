@@ -24,6 +24,7 @@ from laconic.cli_options import (
     usual_settings,
 )
 from laconic.cli_show import print_comparisons
+from laconic.config import BAND_CONFIDENCE
 from laconic.errors import InputError
 
 
@@ -34,7 +35,7 @@ def probe(
     band: Annotated[
         str | None, typer.Option(help="LO:HI: stop on a problem once its solve rate is surely inside or outside.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="How sure, with --band.")] = 0.9,
+    confidence: Annotated[float, typer.Option(help="How sure, with --band.")] = BAND_CONFIDENCE,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.", min=0.0)] = 1.0,
     max_tokens: Cap = None,
     batch_size: BatchSize = 256,

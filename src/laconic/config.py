@@ -28,6 +28,7 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 
 CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 4096, 16_384  # where a recipe does not say: on a CPU, elsewhere
+BAND_CONFIDENCE, BAND_ROUND_SIZE = 0.9, 8  # of a probe that stops where its band is settled
 
 
 class _Node(BaseModel):

@@ -161,16 +161,21 @@ class _Roles:
         }
 
 
-def _roles(shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig) -> _Roles:
-    """With LoRA the base is held once, in the compute dtype, and every role on it is an adapter in float32."""
-    weights, critic, has_reference = count_weights(shape, policy), critic_kind(phase), needs_reference(phase)
+def _roles(shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
+    """With LoRA the base is held once, in the compute dtype, and every role on it is an adapter in float32; a teacher is a model
+    of its own, in float32."""
+    weights, critic = count_weights(shape, policy), critic_kind(phase)
     adapters = F32 * weights.adapters
     held = BF16 if policy.lora and computes_in_bfloat16(shape, policy) else F32
     separate = weights.body * held + adapters
+    if phase.algorithm.reference_model:
+        reference = F32 * count_weights(teacher or shape, PolicyConfig()).total
+    else:
+        reference = adapters if policy.lora else F32 * weights.total
     return _Roles(
         policy=weights.total * held + adapters,
         critic={"zero": 0, "lora": adapters, "separate": separate}[critic],
-        reference=has_reference * (adapters if policy.lora else F32 * weights.total),
+        reference=needs_reference(phase) * reference,
         policy_learns=weights.adapters if policy.lora else weights.total,
         critic_learns=0 if critic == "zero" else weights.adapters if policy.lora else weights.body,
     )
@@ -279,9 +284,12 @@ def _saved_bytes(setting: _Setting, tokens: int, response_tokens: int) -> int:
 # --- moments ---------------------------------------------------------------------------------------------------------
 
 
-def predict_moments(shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig, work: Work) -> tuple[Moment, ...]:
-    """Every moment of a step of `phase` with what it holds, in the order in which they come."""
-    setting, roles = _Setting(shape, phase, policy, work), _roles(shape, phase, policy)
+def predict_moments(
+    shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig, work: Work, teacher: ShapeConfig | None = None
+) -> tuple[Moment, ...]:
+    """Every moment of a step of `phase` with what it holds, in the order in which they come. `teacher` is the shape of the
+    phase's `reference_model`; without it that counts as large as the model."""
+    setting, roles = _Setting(shape, phase, policy, work), _roles(shape, phase, policy, teacher)
     outside = "process" if work.device == "cpu" else "device context"
     kernels = KERNEL_BYTES[setting.is_bfloat16] if work.device == "cpu" else 0
     stays = {outside: work.process_bytes, "compiled kernels": kernels} | roles.parts()

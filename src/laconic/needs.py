@@ -4,7 +4,7 @@
    the model's config.
 2. `read_sources` reads the problem sets that are at hand; the longest prompt is counted where the tokenizer is too.
 3. `measure_process` says what the process holds by itself.
-4. `predict_needs` gives every phase's moments; `memory_table` prints the largest.
+4. `predict_needs` gives every phase's moments, a teacher's weights among them; `memory_table` prints the largest.
 """
 
 import resource
@@ -104,13 +104,32 @@ def predict_needs(
     `longest` is the longest prompt in tokens and where that is from; without it, it is counted here.
     """
     prompt_tokens, whence = longest or longest_prompt(recipe, sources)
-    millions = count_weights(shape.config, recipe.policy).total / 1e6
-    basis = f"{millions:,.1f}M weights from {shape.origin}, prompts of up to {prompt_tokens} tokens ({whence})"
-    return [
-        Needs(phase.name, predict_moments(shape.config, phase, recipe.policy, work), basis)
-        for phase in recipe.phases
-        for work in [work_of(recipe, phase, sources, prompt_tokens, process_bytes)]
-    ]
+    basis = f"{_millions(shape)} from {shape.origin}, prompts of up to {prompt_tokens} tokens ({whence})"
+    needs = []
+    for phase in recipe.phases:
+        work = work_of(recipe, phase, sources, prompt_tokens, process_bytes)
+        teacher, told = _find_teacher(recipe, phase, shape)
+        moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
+        needs.append(Needs(phase.name, moments, f"{basis}{told}"))
+    return needs
+
+
+def _millions(shape: Shape) -> str:
+    return f"{count_weights(shape.config, PolicyConfig()).total / 1e6:,.1f}M weights"
+
+
+def _find_teacher(recipe: Recipe, phase: PhaseConfig, student: Shape) -> tuple[ShapeConfig | None, str]:
+    """The shape of the phase's teacher where it has one, and what to say of it; one that is not at hand yet, such as the result
+    of another recipe, counts as large as the model."""
+    name = phase.algorithm.reference_model
+    if name is None:
+        return None, ""
+    alone = recipe.policy.model_copy(update={"shape": None})
+    try:
+        found = find_shape(recipe.model_copy(update={"model": name, "policy": alone}))
+    except ModelError:
+        return student.config, f"; its teacher {name} is not at hand: counted as large as the model"
+    return found.config, f"; its teacher {name}: {_millions(found)}"
 
 
 def work_of(recipe: Recipe, phase: PhaseConfig, sources: Sources, prompt_tokens: int, process_bytes: int) -> Work:
@@ -160,13 +179,23 @@ def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
     folder = Path(resolve_model(recipe.model))
     if not problems or not (folder / "tokenizer.json").exists():
         return ASSUMED_PROMPT
-    tokenizer, instruction = AutoTokenizer.from_pretrained(folder), resolve_instruction(recipe.prompt.instruction)
-    longest = sorted(problems, key=lambda problem: -len(problem.question))[:LONGEST_TRIED]
+    tokenizer, longest = AutoTokenizer.from_pretrained(folder), sorted(problems, key=lambda p: -len(p.question))
     try:
-        lengths = [len(render(tokenizer, p, instruction=instruction, system=recipe.prompt.system)) for p in longest]
+        lengths = [
+            len(render(tokenizer, problem, instruction=instruction, system=recipe.prompt.system))
+            for problem in longest[:LONGEST_TRIED]
+            for instruction in _instructions(recipe)
+        ]
     except Exception as error:  # a chat template may raise whatever its author wrote
         raise ModelError(f"{recipe.model}: prompts cannot be rendered: {error}; laconic doctor says more") from None
     return max(lengths), "counted"
+
+
+def _instructions(recipe: Recipe) -> set[str]:
+    """Everything that the run says after a question: the recipe's instruction, largest budgets, teachers' instructions."""
+    budgets = [f"{phase.budget.prompt}:{phase.budget.high}" for phase in recipe.phases if phase.budget]
+    teachers = [phase.algorithm.reference_instruction for phase in recipe.phases]
+    return {resolve_instruction(name) for name in (recipe.prompt.instruction, *budgets, *filter(None, teachers))}
 
 
 def memory_table(needs: Sequence[Needs]) -> Table:

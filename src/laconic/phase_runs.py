@@ -172,9 +172,9 @@ class PhaseRun:
             )
         if chosen.count is not None and len(kept) < chosen.count:
             self.run.reporter.say(f"{self.phase.name}: {len(kept)} problems qualify, {chosen.count} were asked for")
-        place = {choice.problem_id: n for n, choice in enumerate(choices)}
         chosen_ones = [p for p in problems if p.id in kept]
         if chosen.in_order:
+            place = {choice.problem_id: n for n, choice in enumerate(choices)}
             chosen_ones.sort(key=lambda p: place[p.id])
         return chosen_ones, {s.problem_id: s for s in stats if s.problem_id in kept}
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from laconic.adaptive import first_round, next_samples
 from laconic.attempts import AttemptLog, Row, begin, chunks
-from laconic.config import SamplerConfig
+from laconic.config import BAND_CONFIDENCE, BAND_ROUND_SIZE, SamplerConfig
 from laconic.errors import InputError, ProblemsError
 from laconic.evaluate import Evaluation, describe
 from laconic.files import read_numbered_jsonl, to_jsonl, write_text_atomically
@@ -32,8 +32,8 @@ class Band:
 
     low: float
     high: float
-    confidence: float = 0.9
-    round_size: int = 8
+    confidence: float = BAND_CONFIDENCE
+    round_size: int = BAND_ROUND_SIZE
 
 
 def probe_to_file(

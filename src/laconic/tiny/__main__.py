@@ -1,5 +1,6 @@
 """`python -m laconic.tiny build` trains the embedded reasoner; `python -m laconic.tiny measure` prints what it shows."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,22 @@ def build(
     out: Annotated[Path, typer.Option(help="Where to write the checkpoint.")],
     seed: Annotated[int, typer.Option(help="Seed of weights and traces.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(help="Training steps; the bundled checkpoint's number if not given.")
+        int | None, typer.Option(min=1, help="Training steps; the bundled checkpoint's number if not given.")
+    ] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Decoder layers; the bundled one's if not given.")] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Hidden size, a multiple of 32; the bundled one's if not given.")
     ] = None,
 ) -> None:
-    """Train from scratch and save in Hugging Face format."""
+    """Train from scratch and save in Hugging Face format: the bundled one again, or a smaller one to be a student."""
+    if width is not None and (width < 32 or width % 32):
+        print(f"laconic.tiny: --width: expected a multiple of 32, got {width}", file=sys.stderr)
+        raise typer.Exit(2)
     from laconic.tiny.build import BuildSettings
     from laconic.tiny.build import build as run
 
-    settings = BuildSettings(seed=seed) if steps is None else BuildSettings(seed=seed, steps=steps)
-    print(run(out, settings))
+    given = {"steps": steps, "layers": layers, "width": width}
+    print(run(out, BuildSettings(seed=seed, **{key: value for key, value in given.items() if value is not None})))
 
 
 @app.command()

@@ -313,6 +313,19 @@ def test_finished_runs_become_rows_over_seeds(finished: Path) -> None:
     assert results.unfinished == {"No whitening!": (1,)}
 
 
+@pytest.mark.parametrize(("report_cap", "bases"), [(12, ["base"]), (None, ["base of No whitening!", "base of small"])])
+def test_entries_share_a_base_that_was_measured_alike(finished: Path, report_cap: int | None, bases: list[str]) -> None:
+    """The variant trains under another cap: its base is the others' where the report names a cap, and its own where not."""
+    told = json.loads((finished / "sweep.json").read_text())
+    for entry in told["entries"]:
+        entry["config"]["report"]["max_tokens"] = report_cap
+        for phase in entry["config"]["phases"]:
+            phase["sampler"]["max_tokens"] = 6 if entry["label"] == "No whitening!" else 12
+    (finished / "sweep.json").write_text(json.dumps(told))
+    rows = ResultsReader(finished).read().fields[0].rows
+    assert sorted(row.label for row in rows if row.kind == "base") == bases
+
+
 def test_training_is_counted_up_to_the_end_of_each_phase(finished: Path) -> None:
     """Steps of 8 rollouts of 10 tokens and 4 of 20; 3 + 4 probed responses before each phase."""
     rows = {row.label: row.points[0].training for row in ResultsReader(finished).read().fields[0].rows}

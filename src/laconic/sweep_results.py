@@ -192,7 +192,7 @@ def _base_rows(
 
 def _base_key(config: Json) -> str:
     """What a base's figures depend on, as far as a reader would tell bases apart."""
-    cap = max(phase["sampler"]["max_tokens"] for phase in config["phases"])
+    cap = config["report"]["max_tokens"] or max(phase["sampler"]["max_tokens"] for phase in config["phases"])
     dtype = config["policy"]["dtype"]
     return repr((config["model"], dtype, config["prompt"], config["report"]["samples"], cap))
 

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from laconic.losses import clipped_surrogate, entropy, is_clipped, kl, kl_k1, kl_k2, kl_k3, value_loss
+from laconic.losses import (
+    clipped_surrogate,
+    entropy,
+    is_clipped,
+    kl,
+    kl_k1,
+    kl_k2,
+    kl_k3,
+    sequence_log_ratio,
+    value_loss,
+)
 from laconic.masked import masked_sum, token_weights
 
 GARBAGE = (1e30, math.inf, -math.inf, math.nan)
@@ -254,6 +264,13 @@ def test_entropy_of_a_fair_coin_is_ln_2_whatever_the_offset() -> None:
     """Two equal logits, also large ones, leave two outcomes: ln 2."""
     logits = torch.tensor([[0.0, 0.0], [80.0, 80.0], [-80.0, -80.0]])
     assert entropy(logits).tolist() == pytest.approx([math.log(2)] * 3, abs=1e-5)
+
+
+def test_a_sequence_ratio_is_the_mean_over_counted_tokens_whatever_the_padding_holds() -> None:
+    """Means of .3 and .1, and of .4 alone; a row without counted tokens gets 0."""
+    log_ratio = torch.tensor([[0.3, 0.1, torch.nan], [0.4, torch.nan, torch.inf], [torch.nan, 1.0, 2.0]])
+    mask = torch.tensor([[True, True, False], [True, False, False], [False, False, False]])
+    assert sequence_log_ratio(log_ratio, mask)[:, 0].tolist() == pytest.approx([0.2, 0.4, 0.0])
 
 
 def test_inputs_are_never_written_to() -> None:

@@ -28,6 +28,7 @@ from laconic.rewards import (
     lead,
     optimal_length,
     overlong,
+    pay,
     repetition,
     serial_exits,
     short_rl,
@@ -317,3 +318,10 @@ def test_counts_among_options_must_be_whole(term, option, value):
     """Options come from TOML as numbers; half a token is a mistake."""
     with pytest.raises(ValueError, match=f"{option}: expected a whole number"):
         term(group([9], "C"), **{option: value})
+
+
+def test_a_problem_of_which_nothing_could_be_graded_is_paid_0_and_stops_nothing() -> None:
+    """Its own reference knows no solve rate then, and no term is asked."""
+    numbers = group([9, 9], "UU", ref_mean_tokens=None, ref_solve_rate=None)
+    total, parts = pay(numbers, [("length_harmonizing", 1.0, {})])
+    assert total.tolist() == parts["length_harmonizing"].tolist() == [0.0, 0.0]

@@ -1,5 +1,6 @@
 """Where rollouts come from: every source trains, in one run of many phases, and resumes to the same weights."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from laconic.phase_runs import PhaseRun
 from laconic.problems import load_problems, write_problems
 from laconic.rollouts import Solver, standardized
 from laconic.samplers.local import LocalSampler
-from laconic.sources import Asking, Serial, draw_budget, solution_text
+from laconic.sources import SOURCES, Asking, Serial, draw_budget, solution_text
 from laconic.train import check_recipe
 from laconic.types import Problem
 
@@ -36,7 +37,7 @@ PHASES: list[dict[str, Any]] = [
             "correct": 0, "wrong": 0, "no_answer": 0, "truncated": 0, "standardize": True,
             "terms": [{"name": "length_harmonizing", "options": {"is_clamped": True}}],
         },
-        "algorithm": {"name": "o1_pruner", "ratio": "sequence"},
+        "algorithm": {"name": "o1_pruner", "ratio": "sequence", "old_logprobs": "sampler"},
     },
     {"name": "serial", "rollouts": "serial", "algorithm": {"name": "grpo"}},
     {"name": "teacher", "algorithm": {"name": "distill", "reference_model": "tiny"}},
@@ -94,6 +95,29 @@ def test_every_source_trains_something(whole: Path) -> None:
     metrics = list(read_jsonl(whole / "metrics.jsonl"))
     learnt = {row["phase"] for row in metrics if row.get("update/policy_grad_norm", 0) > 0}
     assert learnt == {phase["name"] for phase in PHASES}
+
+
+def test_o1_pruners_old_policy_is_the_one_that_drew_its_samples(whole: Path) -> None:
+    """At the phase's first step policy and old policy are one; at the second the policy has moved, and the old one has not."""
+    first, second = (row for row in read_jsonl(whole / "metrics.jsonl") if row["phase"] == "o1_pruner")
+    assert first["update/step_kl_nats"] < 1e-9
+    assert second["update/step_kl_nats"] > 1e-6
+
+
+@pytest.mark.parametrize("rollouts", ["on_policy", "offline", "solutions", "serial"])
+def test_every_source_tells_how_much_was_thought(rollouts: str, problems: Path, tmp_path: Path) -> None:
+    """So that a reward on thinking tokens can be paid whatever the source: all tokens up to the end of thinking."""
+    phase = recipe(problems).phases[0].model_copy(update={"rollouts": rollouts, "group_size": 3})
+    lm, loaded = load_model("tiny", PolicyConfig(device="cpu")), load_problems(str(problems))
+    with Grader() as grader:
+        solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
+        asking = Asking(solver, lm, phase, loaded, 0, tmp_path, list, lambda *_: nullcontext(lambda *_: None))
+        groups = SOURCES[rollouts](asking).groups(loaded, step=1)
+    for response in (rollout.response for group in groups for rollout in group.rollouts):
+        if response.is_truncated:
+            continue
+        end = response.token_ids.index(lm.tokenizer.convert_tokens_to_ids("</think>"))
+        assert response.thinking_tokens == end + 1
 
 
 @pytest.mark.parametrize("steps", [3, 9, 17])
@@ -215,7 +239,17 @@ def test_a_solution_without_a_box_is_closed_by_the_answer_in_one() -> None:
             "entry_share: the average is taken after the phase's last step",
         ),
         ({"optimizer": {"critic_warmup_steps": 2}, "algorithm": {"name": "rloo"}}, "there is no critic to warm up"),
-        ({"rollouts": "offline", "algorithm": {"old_logprobs": "sampler"}}, "'sampler' needs rollouts of the policy"),
+        (
+            {"rollouts": "serial", "algorithm": {"old_logprobs": "sampler"}},
+            "'sampler' needs rollouts that a model drew",
+        ),
+        (
+            {"rollouts": "offline", "rewards": {"terms": [{"name": "hapo"}]}},
+            "hapo remembers from step to step, and 'offline' rollouts are paid once",
+        ),
+        ({"rewards": {"terms": [{"name": "l1_max"}]}}, "l1_max: needs budget_tokens"),
+        ({"rewards": {"terms": [{"name": "length_harmonizing"}]}}, "length_harmonizing: needs ref_mean_tokens"),
+        ({"sampler": {"max_tokens": 320}, "rewards": {"terms": [{"name": "lead"}]}}, "min_target_tokens"),
     ],
 )
 def test_a_source_that_does_not_go_with_the_phase_is_refused(change: dict[str, Any], says: str) -> None:

@@ -127,7 +127,11 @@ def reinforce_pp_baseline(experience: Experience, config: AlgorithmConfig) -> Ad
 
 def gfpo(experience: Experience, config: AlgorithmConfig, keep: float = 0.5, by_efficiency: bool = False) -> Advantages:
     """GRPO inside the best `keep` of each group, by shortness or by reward a token; the others teach nothing (GFPO, arXiv
-    2508.09726, section 3). The paper divides by all responses of the group, here by those kept: a constant factor."""
+    2508.09726, section 3). The paper divides by all responses of the group, here by those kept: a constant factor.
+
+    Rewards a token (`by_efficiency`) mean what they should where none is below 0: of two wrong answers at -0.5 the longer looks
+    more efficient. Left out: the share kept that follows difficulty (4, 6, 8, 8 of 16).
+    """
     rewards, groups, _ = _sequence_rewards(experience)
     lengths = experience.batch.lengths
     merit = rewards / lengths if by_efficiency else -lengths.float()
@@ -149,14 +153,15 @@ def drpo(
     """Correct answers weighted by exp(-L / length_tokens), normalised among the correct alone, so that none is pushed down for
     its length; wrong ones by their log-sum-exp, softmax(s / tau), s the mean log-probability of a token (DRPO, arXiv 2510.04474).
 
-    A group without a correct or without a wrong answer teaches nothing. Their length_tokens is lambda times the largest length.
+    A group without a correct or without a wrong answer teaches nothing. Their length_tokens is lambda times the largest length,
+    0.1 of 8,192 in their script; their bound on the KL is left out (`kl_coef` is the place for one).
     """
     batch = experience.batch
     lengths, weights = batch.lengths.float(), torch.zeros(batch.num_rows)
     scores = masked_mean(experience.old_logprobs, batch.response_mask, dim=1)
     for group in batch.groups.unique():
-        correct = (batch.groups == group) & batch.is_correct
-        wrong = (batch.groups == group) & ~batch.is_correct
+        correct = (batch.groups == group) & batch.is_correct & batch.loss_rows
+        wrong = (batch.groups == group) & ~batch.is_correct & batch.loss_rows
         if correct.any() and wrong.any():
             weights[correct] = torch.softmax(-lengths[correct] / length_tokens, dim=0)
             weights[wrong] = -torch.softmax(scores[wrong] / tau, dim=0)
@@ -176,9 +181,10 @@ def sft(experience: Experience, config: AlgorithmConfig, shortest: float = 1) ->
 
 
 def dpo(
-    experience: Experience, config: AlgorithmConfig, pairs: str = "kimi", ratio: float = 1.5, beta: float = 0.1
+    experience: Experience, config: AlgorithmConfig, pairs: str = "kimi", ratio: float | None = None, beta: float = 0.1
 ) -> Advantages:
-    """Pairs by the rule `pairs`, scored by their log-ratio to the reference (DPO, arXiv 2305.18290, eq. 7)."""
+    """Pairs by the rule `pairs`, scored by their log-ratio to the reference (DPO, arXiv 2305.18290, eq. 7). `ratio` is the rule's
+    own where it is not given: 1.5 for Kimi's, 1 for the extremes."""
     assert experience.ref_logprobs is not None
     log_ratio = experience.old_logprobs - experience.ref_logprobs
     scores = masked_sum(log_ratio, experience.batch.response_mask, dim=1)
@@ -189,7 +195,7 @@ def simpo(
     experience: Experience,
     config: AlgorithmConfig,
     pairs: str = "kimi",
-    ratio: float = 1.5,
+    ratio: float | None = None,
     beta: float = 2.0,
     margin: float = 1.0,
 ) -> Advantages:
@@ -200,10 +206,10 @@ def simpo(
 
 
 def _weights_of(
-    pairs: str, ratio: float, scores: Tensor, experience: Experience, beta: float, margin: float = 0.0
+    pairs: str, ratio: float | None, scores: Tensor, experience: Experience, beta: float, margin: float = 0.0
 ) -> Tensor:
     batch = experience.batch
-    found = all_pairs(batch.lengths, batch.rewards, batch.is_correct, batch.groups, pairs, ratio)
+    found = all_pairs(batch.lengths, batch.rewards, batch.is_correct, batch.groups, batch.loss_rows, pairs, ratio)
     return pair_weights(scores, found, beta, margin)
 
 
@@ -243,12 +249,13 @@ def _on_every_token(advantages: Tensor, experience: Experience) -> Advantages:
 
 
 def _weighted(weights: Tensor, experience: Experience) -> Advantages:
-    """Responses weighted [B] so that the loss is the weighted sum, whatever number of them counts in it."""
+    """Responses weighted [B] so that the loss is the weighted sum, whatever number of them counts in it. What does not count in
+    the loss has weight 0."""
     rows = weights != 0
     return Advantages(_on_every_token(weights * rows.sum(), experience).advantages, rows=rows)
 
 
-_LIKELIHOOD = {"old_logprobs": "current"}
+_LIKELIHOOD = {"old_logprobs": "current", "whitening": "none"}
 
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": Algorithm(
@@ -259,7 +266,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         dr_grpo,
         "group-centred reward, sums divided by a constant",
         min_group_size=2,
-        requires={"aggregation": "constant"},
+        requires={"aggregation": "constant", "whitening": "none"},
     ),
     "rloo": Algorithm(rloo, "leave-one-out baseline, no critic", min_group_size=2),
     "reinforce": Algorithm(reinforce, "the reward itself, no baseline"),
@@ -277,7 +284,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         requires={**_LIKELIHOOD, "aggregation": "response"},
     ),
     "o1_pruner": Algorithm(
-        reinforce, "length-harmonising weights over one clipped ratio a response", requires={"ratio": "sequence"}
+        reinforce,
+        "length-harmonising weights over one clipped ratio a response",
+        requires={"ratio": "sequence", "aggregation": "response"},
     ),
     "sft": Algorithm(
         sft, "likelihood of each group's shortest correct responses", reads_rewards=False, requires=_LIKELIHOOD
@@ -306,6 +315,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         needs_logprobs=True,
         needs_teacher=True,
         needs_reference=True,
+        requires={"whitening": "none"},
     ),
     "logit_distill": Algorithm(
         logit_distill,
@@ -316,6 +326,18 @@ ALGORITHMS: dict[str, Algorithm] = {
         requires={"kl_in": "loss", "kl_estimator": "exact"},
     ),
 }
+
+
+OPTION_BOUNDS: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "keep": (lambda value: 0 < value <= 1, "a share above 0 and at most 1"),
+    "shortest": (lambda value: value >= 0 and value == int(value), "a whole number, 0 for all"),
+    "length_tokens": (lambda value: value > 0, "a number above 0"),
+    "tau": (lambda value: value > 0, "a number above 0"),
+    "beta": (lambda value: value > 0, "a number above 0"),
+    "ratio": (lambda value: value >= 1, "a number of at least 1"),
+    "margin": (lambda value: value >= 0, "a number of at least 0"),
+}
+"""What the options of algorithms may be, by name."""
 
 
 def find_algorithm(phase: PhaseConfig) -> Algorithm:
@@ -349,9 +371,9 @@ def find_algorithm(phase: PhaseConfig) -> Algorithm:
         raise RecipeError(f"{field}.algorithm.kl_coef: {config.name} learns from the KL alone; expected more than 0")
     _check_options(algorithm, config, f"{field}.algorithm.options")
     is_truncating = phase.sampler.top_p < 1 or phase.sampler.min_p > 0
-    if config.old_logprobs == "sampler" and (is_truncating or phase.rollouts != "on_policy"):
+    if config.old_logprobs == "sampler" and (is_truncating or phase.rollouts not in ("on_policy", "offline")):
         raise RecipeError(
-            f"{field}.algorithm.old_logprobs: 'sampler' needs rollouts of the policy with top_p = 1 and min_p = 0; expected "
+            f"{field}.algorithm.old_logprobs: 'sampler' needs rollouts that a model drew with top_p = 1 and min_p = 0; expected "
             "'recompute'"
         )
     if phase.sampler.temperature == 0:
@@ -369,6 +391,10 @@ def _check_options(algorithm: Algorithm, config: AlgorithmConfig, field: str) ->
     rule = config.options.get("pairs")
     if rule is not None and rule not in PAIRS:
         raise RecipeError(f"{field}.pairs: unknown rule {rule!r}; expected {', '.join(PAIRS)}")
+    for option, (may_be, expected) in OPTION_BOUNDS.items():
+        value = config.options.get(option)
+        if value is not None and not (isinstance(value, int | float) and may_be(value)):
+            raise RecipeError(f"{field}.{option}: expected {expected}, got {value!r}")
 
 
 def needs_reference(phase: PhaseConfig) -> bool:

@@ -49,7 +49,8 @@ def gather_experience(
     config, everything = phase.algorithm, range(batch.num_rows)
     pieces = _Pieces(policy, batch, phase)
     old = batch.sampler_logprobs
-    if config.old_logprobs == "recompute" or (config.old_logprobs == "current" and needs_logprobs):
+    is_priced = config.kl_coef > 0 and config.kl_in != "loss"  # rewards with a KL in them need the policy's own scores
+    if config.old_logprobs == "recompute" or (config.old_logprobs == "current" and (needs_logprobs or is_priced)):
         old = pieces.scored(everything, pieces.old_logprobs)
     ref = None
     if policy.has_reference:

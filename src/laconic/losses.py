@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from laconic.masked import masked_sum
+
 KlEstimator = Literal["k1", "k2", "k3"]
 
 
@@ -29,9 +31,8 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float = 0
 def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
     """The mean of each response's token log-ratios [B, T] over its counted tokens, on each of its tokens: rho is then the
     geometric mean of the tokens' ratios (O1-Pruner's released loss; GSPO, Zheng et al. 2025, arXiv 2507.18071, eq. 7)."""
-    counted = mask.to(log_ratio.dtype)
-    means = (log_ratio * counted).sum(dim=1, keepdim=True) / counted.sum(dim=1, keepdim=True).clamp(min=1.0)
-    return means.expand_as(log_ratio)
+    means = masked_sum(log_ratio, mask, dim=1) / mask.sum(dim=1).clamp(min=1)
+    return means[:, None].expand_as(log_ratio)
 
 
 def is_clipped(log_ratio: Tensor, advantages: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:

@@ -3,7 +3,8 @@
 1. A rule of `PAIRS` names the preferred and the other response of each pair in a group.
 2. `pair_weights` turns pairs into one weight a response. The gradient of a pair's loss -log sigmoid(z_w - z_l), with z = beta
    times a response's score, is a likelihood's: weight beta sigmoid(z_l - z_w) on the preferred response, minus that on the other.
-   So the pair losses need no loss of their own: computed from the policy as it is now, the weights give the exact gradient.
+   So the pair losses need no loss of their own: computed from the policy as it is now, the weights give the exact gradient. They
+   are computed once a step: with several updates a step the later ones see them stale.
 
 DPO (Rafailov et al. 2023, arXiv 2305.18290, eq. 7): the score is the log-ratio to the reference, summed over tokens. SimPO (Meng
 et al. 2024, arXiv 2405.14734, eq. 6): the mean log-probability of a token, with a margin and without a reference.
@@ -84,11 +85,19 @@ def pair_weights(scores: Tensor, pairs: Sequence[Pair], beta: float, margin: flo
 
 
 def all_pairs(
-    lengths: Tensor, rewards: Tensor, is_correct: Tensor, groups: Tensor, rule: str, ratio: float
+    lengths: Tensor,
+    rewards: Tensor,
+    is_correct: Tensor,
+    groups: Tensor,
+    loss_rows: Tensor,
+    rule: str,
+    ratio: float | None = None,
 ) -> list[Pair]:
-    """The pairs of every group; arguments [B]."""
+    """The pairs of every group, of responses that count in the loss alone; arguments [B]. Without `ratio` the rule's own."""
     columns = zip(lengths.tolist(), rewards.tolist(), is_correct.tolist(), groups.tolist(), strict=True)
     by_group: dict[int, list[Candidate]] = {}
     for row, (length, reward, correct, group) in enumerate(columns):
-        by_group.setdefault(group, []).append(Candidate(row, int(length), reward, correct))
-    return [pair for group in by_group.values() for pair in PAIRS[rule](group, ratio)]
+        if loss_rows[row]:
+            by_group.setdefault(group, []).append(Candidate(row, int(length), reward, correct))
+    given = {} if ratio is None else {"ratio": ratio}
+    return [pair for group in by_group.values() for pair in PAIRS[rule](group, **given)]

@@ -26,9 +26,11 @@ from laconic.grader import Grader
 from laconic.models import CausalLM
 from laconic.posteriors import problem_stats
 from laconic.prompts import render
+from laconic.rewards import MEMORIES
 from laconic.rng import seed_of, stream
 from laconic.rollouts import Solver, Wanted
 from laconic.samplers import Progress, Request
+from laconic.thinking import thinking_tokens
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 FORCED_ANSWER_TOKENS = 64
@@ -103,16 +105,17 @@ def offline(asking: Asking) -> Kept:
     path, phase = asking.folder / "offline.jsonl", asking.phase
     if not path.exists():
         with asking.progress("offline rollouts", len(asking.problems) * phase.group_size) as progress:
-            drawn = asking.solver.attempt(
+            groups = asking.solver.attempt(
                 asking.problems,
                 phase.group_size,
                 phase.sampler,
                 seed=seed_of(asking.seed, "offline"),
                 on_progress=progress,
             )
-        write_text_atomically(path, to_jsonl(_to_record(group) for group in drawn))
+        write_text_atomically(path, to_jsonl(_to_record(group) for group in groups))
     by_id = {problem.id: problem for problem in asking.problems}
-    return Kept([_measured(_from_record(record, by_id)) for record in read_jsonl(path)], asking)
+    drawn = [_from_record(record, by_id, asking.lm.tokenizer) for record in read_jsonl(path)]
+    return Kept([_measured(group) for group in drawn], asking)
 
 
 def _measured(group: Group) -> Group:
@@ -140,22 +143,26 @@ def _to_record(group: Group) -> dict[str, Any]:
     }
 
 
-def _from_record(record: Mapping[str, Any], problems: Mapping[str, Problem]) -> Group:
+def _from_record(record: Mapping[str, Any], problems: Mapping[str, Problem], tokenizer: Any) -> Group:
     return Group(
         problems[str(record["problem_id"])],
         tuple(record["prompt_ids"]),
-        tuple(_rollout(row) for row in record["rollouts"]),
+        tuple(_rollout(row, tokenizer) for row in record["rollouts"]),
     )
 
 
-def _rollout(row: Mapping[str, Any]) -> Rollout:
+def _rollout(row: Mapping[str, Any], tokenizer: Any) -> Rollout:
     response = Response(
         tuple(row["token_ids"]),
         tuple(row["logprobs"]),
         str(row["text"]),
         FinishReason(str(row["finish_reason"])),
     )
-    return Rollout(response, Grade(str(row["grade"])), int(str(row["sample"])))
+    return Rollout(_with_thinking(response, tokenizer), Grade(str(row["grade"])), int(str(row["sample"])))
+
+
+def _with_thinking(response: Response, tokenizer: Any) -> Response:
+    return replace(response, thinking_tokens=thinking_tokens(response, tokenizer))
 
 
 def solutions(asking: Asking) -> Kept:
@@ -167,7 +174,8 @@ def solutions(asking: Asking) -> Kept:
         request = asking.solver.request(Wanted(problem, 1))
         ids = (*asking.lm.tokenizer.encode(text, add_special_tokens=False), asking.lm.tokenizer.eos_token_id)
         response = Response(ids, (0.0,) * len(ids), text, FinishReason.STOP)
-        groups.append(Group(problem, request.prompt_ids, (Rollout(response, grade, 0),)))
+        rollout = Rollout(_with_thinking(response, asking.lm.tokenizer), grade, 0)
+        groups.append(Group(problem, request.prompt_ids, (rollout,)))
     return Kept(groups, asking)
 
 
@@ -223,7 +231,8 @@ def cuts_of(trace: Group, num_exits: int) -> list[int]:
 def _exit(lm: CausalLM, trace: Response, cut: int, written: tuple[int, ...], answer: Response) -> Response:
     ids = trace.token_ids[:cut] + written + answer.token_ids
     logprobs = trace.logprobs[:cut] + (0.0,) * len(written) + answer.logprobs
-    return Response(ids, logprobs, lm.decode(ids), answer.finish_reason, forced=(cut, cut + len(written)))
+    response = Response(ids, logprobs, lm.decode(ids), answer.finish_reason, forced=(cut, cut + len(written)))
+    return _with_thinking(response, lm.tokenizer)
 
 
 def _grade(grader: Grader, problems: Sequence[Problem], responses: Sequence[Response]) -> list[Rollout]:
@@ -255,6 +264,10 @@ SOURCES: Mapping[str, Callable[[Asking], Source]] = {
 }
 
 
+KEPT = ("offline", "solutions")
+"""Sources whose groups are made and paid once."""
+
+
 def check_source(phase: PhaseConfig) -> None:
     """Raises `RecipeError` where the phase's source is unknown or does not go with the rest of the phase."""
     field = f"phases.{phase.name}"
@@ -266,7 +279,13 @@ def check_source(phase: PhaseConfig) -> None:
         raise RecipeError(
             f"{field}.group_size: 'serial' needs an exit beside the trace, at least 2, got {phase.group_size}"
         )
-    if phase.algorithm.uniform_groups == "resample" and phase.rollouts in ("offline", "solutions"):
+    remembering = [term.name for term in phase.rewards.terms if term.name in MEMORIES]
+    if remembering and phase.rollouts in KEPT:
+        raise RecipeError(
+            f"{field}.rewards.terms: {remembering[0]} remembers from step to step, and {phase.rollouts!r} rollouts are paid "
+            "once; expected rollouts of the policy"
+        )
+    if phase.algorithm.uniform_groups == "resample" and phase.rollouts in KEPT:
         raise RecipeError(
             f"{field}.algorithm.uniform_groups: 'resample' needs rollouts of the policy, got {phase.rollouts!r}"
         )

@@ -195,8 +195,9 @@ def aes(
     With relative changes dLen = (L_base - L) / L_base and dAcc = (A - A_base) / A_base,
     AES = alpha dLen + beta |dAcc| where accuracy did not fall, alpha dLen - gamma |dAcc| where it fell.
 
-    Version 1 of that paper prints baseline rows as if a fall were a rise; they are not reproduced here, on purpose.
-    `nan` where the base has no correct answer or no tokens.
+    They state gamma > beta; that it is 5 could not be verified, and other papers use (1, 5, 10). Version 1 of that paper
+    prints baseline rows as if a fall were a rise; they are not reproduced here, on purpose. `nan` where the base has no
+    correct answer or no tokens.
 
     >>> round(aes(0.738, 1156, 0.775, 657), 2)  # 499/1156 + 3 * 37/738 = 0.43 + 0.15
     0.58

@@ -24,7 +24,7 @@ from laconic.policy import load_policy
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
 from laconic.prompts import resolve_instruction
-from laconic.rewards import check_terms, try_own
+from laconic.rewards import check_terms, try_terms
 from laconic.rollouts import Solver, reward_terms
 from laconic.runs import Checkpoint, RunDirectory, check_is_new, describe_environment
 from laconic.samplers.local import LocalSampler
@@ -52,7 +52,13 @@ def check_recipe(recipe: Recipe) -> None:
             )
         try:
             check_terms(reward_terms(phase.rewards), folder=Path())
-            try_own(reward_terms(phase.rewards), Path())
+            try_terms(
+                reward_terms(phase.rewards),
+                Path(),
+                max_tokens=phase.sampler.max_tokens,
+                budget_tokens=phase.budget.high if phase.budget else None,
+                has_reference=phase.rollouts == "offline" or phase.select.how != NO_SELECTION,
+            )
             if phase.select.how != NO_SELECTION:
                 select(phase.select.how, [], phase.select.count, 0, phase.select.options)
         except ValueError as error:

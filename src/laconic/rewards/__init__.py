@@ -93,7 +93,7 @@ __all__ = [
     "smartthinker",
     "soft_overlong",
     "truncation",
-    "try_own",
+    "try_terms",
 ]
 
 Option = float | bool
@@ -158,7 +158,8 @@ def pay(
     """Reward [K] and the weighted terms [K] that sum to it; `terms` are (name, weight, options).
 
     A person's own reward is taken from `table` where that has it, else loaded from `folder` (the recipe's; `None`: the
-    working directory) at every call: a run adds `own_rewards` to the table once. Raises `ValueError` for an unknown name
+    working directory) at every call: a run adds `own_rewards` to the table once. A group of which nothing could be graded is
+    paid 0 without asking the terms. Raises `ValueError` for an unknown name
     (listing the known), an unknown option (naming it), a name used twice, and a term that does not return K finite
     numbers.
 
@@ -173,7 +174,8 @@ def pay(
     paid: dict[str, FloatArray] = {}
     for name, weight, options in terms:
         own_options = {key: value for key, value in options.items() if key in _options(known[name])}
-        paid[name] = weight * _finite(name, known[name](numbers, **own_options), numbers)
+        values = known[name](numbers, **own_options) if numbers.is_gradable.any() else np.zeros(len(numbers.grades))
+        paid[name] = weight * _finite(name, values, numbers)
     return sum(paid.values(), start=np.zeros(len(numbers.grades))), paid
 
 
@@ -211,27 +213,30 @@ def check_terms(terms: Terms, table: Mapping[str, RewardTerm] = REWARDS, folder:
                 raise ValueError(f"reward {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
 
 
-def try_own(terms: Terms, folder: Path) -> None:
-    """Pay a made-up group by the terms that are a person's own, so that a mistake in one shows before a run begins.
+def try_terms(
+    terms: Terms, folder: Path, *, max_tokens: int, budget_tokens: int | None = None, has_reference: bool = False
+) -> None:
+    """Pay a made-up group by these terms, so that an option out of range, something a term cannot do without or a mistake in a
+    person's own reward shows before a run begins.
 
-    Raises `ValueError` as `pay` does.
+    `max_tokens` is the cap, `budget_tokens` what prompts ask for, `has_reference` whether a probe tells of the reference. Raises
+    `ValueError` as `pay` does, and what a term raises.
     """
-    own = [term for term in terms if is_own(term[0])]
     grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE)
-    lengths = np.array([3, 7, 5, 4, 9, 6])
+    lengths = np.minimum([3, 7, 5, 4, 9, 6], max_tokens)
     group = GroupNumbers(
         lengths,
         grades,
-        6.0,
-        0.5,
-        max_tokens=9,
-        budget_tokens=6,
+        6.0 if has_reference else None,
+        0.5 if has_reference else None,
+        max_tokens=max_tokens,
+        budget_tokens=budget_tokens,
         thinking_tokens=lengths - 1,
         texts=("so \\boxed{1}",) * len(grades),
         token_ids=tuple(tuple(range(n)) for n in lengths.tolist()),
     )
-    if own:
-        pay(group, own, REWARDS, folder)
+    pay(group, terms, REWARDS, folder)
+    remembered(Memory(), terms, {"p": group})
 
 
 def _with_own(table: Mapping[str, RewardTerm], terms: Terms, folder: Path | None) -> Mapping[str, RewardTerm]:

@@ -79,9 +79,10 @@ def laser_de(
     """LASER-D that also pays wrong answers for going on beyond the target: LASER-DE, Liu et al. 2025 (arXiv 2505.15612).
 
     `bonus` for correct and L <= target, and for wrong and L > target, so that hard problems are explored. As in the
-    released code a wrong answer that repeats itself gets nothing (here: any `ngram_tokens` tokens in a row occur twice;
-    their detector's numbers are not known to us; 0 switches it off), nor does one that was cut off or has no answer. A
-    part. Raises `ValueError` without token ids, unless that check is off.
+    released code a wrong answer that repeats itself gets nothing, nor does one that was cut off or has no answer. Their
+    detector looks for short pieces that recur nearby (2 to 4 tokens by length, twice or three times within a third of the
+    text) and for pairs of them; here any `ngram_tokens` tokens in a row occur twice, since arithmetic recurs in right
+    answers too; 0 switches it off. A part. Raises `ValueError` without token ids, unless that check is off.
 
     >>> numbers = GroupNumbers(np.array([100, 300, 50]), (Grade.CORRECT, Grade.WRONG, Grade.WRONG), max_tokens=800)
     >>> laser_de(numbers, target_tokens=200, ngram_tokens=0).tolist()

@@ -78,7 +78,8 @@ def alp(numbers: GroupNumbers, beta: float = 1e-7, normalizer_tokens: float = 1.
     c - beta L max(p, 1 / K) / N for every answer, p = the group's solve rate, K = its gradable answers. beta is theirs.
     Notes disagree on the normaliser N: one has the length as it is (N = 1, the default), one divides it by a constant
     whose value it does not give. With N = 1 the price of 5,000 tokens is 0.0005: it acts only where a group's standard
-    deviation is divided out, as a ranking by length inside all-correct groups.
+    deviation is divided out, as a ranking by length inside all-correct groups, and even there only where it is not
+    small against the 1e-6 that is added to the deviation: on answers of 100 tokens raise it.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([1000, 3000]), (Grade.CORRECT, Grade.WRONG), max_tokens=4000)
@@ -113,8 +114,9 @@ def serial_exits(numbers: GroupNumbers, decay: float = 0.5) -> FloatArray:
     """1, 1/2, 1/4, ... for the correct exits in order of position: S-GRPO, Dai et al. 2025 (arXiv 2505.07686).
 
     decay^r, r = the number of shorter correct answers of the group; other answers get 0. Theirs cuts one trace at 8
-    positions, forces an answer at each, and groups these exits; in a group of separate responses the same rule ranks
-    them by length. Exits of equal length share their place.
+    positions, forces an answer at each, and groups these exits (`rollouts = "serial"`); in a group of separate responses
+    the same rule ranks them by length. Position is told by length, answer included: a later exit with a much shorter
+    answer would go first. Exits of equal length share their place.
 
     >>> from laconic.types import Grade
     >>> grades = (Grade.CORRECT, Grade.WRONG, Grade.CORRECT, Grade.CORRECT)
@@ -176,9 +178,9 @@ def length_harmonizing(numbers: GroupNumbers, accuracy_coef: float = 2.0, is_cla
     """Shorter and better than the reference was on this problem: O1-Pruner, Luo et al. 2025 (arXiv 2501.12570), eq. 6.
 
     L_ref / L - 1 + lambda (c - A_ref), with lambda = `accuracy_coef` (2 for Marco-o1, 5 for QwQ). A whole reward. Their
-    code clamps it to [-2, 4] (`is_clamped`) and then z-scores it over the whole data set (not here: that is no function
-    of one group). A wrong but very short answer can earn a positive reward: L_ref / L = 3 outweighs lambda = 2 at
-    A_ref = 0.9. Raises `ValueError` where the problem was not probed.
+    code clamps it to [-2, 4] (`is_clamped`) and then z-scores it over the whole data set (no function of one group:
+    `rewards.standardize` of the recipe does it). A wrong but very short answer can earn a positive reward: L_ref / L = 3
+    outweighs lambda = 2 at A_ref = 0.9. Raises `ValueError` where the problem was not probed.
 
     >>> from laconic.types import Grade
     >>> group = GroupNumbers(np.array([100, 400]), (Grade.CORRECT, Grade.WRONG), 200.0, 0.5, max_tokens=400)

@@ -24,7 +24,8 @@ def hapo(numbers: GroupNumbers, weight: float = 1.0, floor: float = -0.7) -> Flo
 
     With h that length for this problem and f = cos(min(pi/2 * L / h, pi)): c + weight * max(f, `floor`) for a correct
     answer, weight * min(f, 0) for any other, and no length term before the first correct answer. So a correct answer
-    is always worth more than a wrong one, and a wrong one not longer than h costs nothing. A whole reward.
+    is always worth more than a wrong one, and a wrong one not longer than h costs nothing. A whole reward. "Ever" is
+    since the phase began: terms remember within a phase.
 
     >>> from laconic.types import Grade
     >>> grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG)
@@ -84,11 +85,11 @@ def remember_acoer(
 ) -> Memory:
     """Moving averages of accuracy and of correct length; after the warm-up also the next weight and budget.
 
-    An average moves by 2 / (`ema_span` + 1) of the new value. From step `warmup` on and once `window` steps are known: if
-    accuracy fell by more than `max_drop` since `window` steps ago the weight is multiplied by `lower_by`, else by
-    `raise_by`, within its bounds; the budget is max(`min_budget_tokens`, `budget_ratio` * mean correct length). The
-    defaults are the released code's, whose warm-up is in trainer steps. A step without a correct answer leaves the
-    length alone (theirs averages a 0 in).
+    An average moves by 2 / (`ema_span` + 1) of the new value. After `warmup` steps and once `window` steps are known: if
+    accuracy fell by more than `max_drop` from the first to the last of these the weight is multiplied by `lower_by`, else
+    by `raise_by`, within its bounds; the budget is max(`min_budget_tokens`, `budget_ratio` * mean correct length). The
+    defaults are the released code's, whose warm-up is in trainer steps: a run of fewer than 200 steps, or of answers below
+    512 tokens, needs its own. A step without a correct answer leaves the length alone (theirs averages a 0 in).
     """
     accuracy = _accuracy(groups.values())
     if np.isnan(accuracy):
@@ -118,7 +119,7 @@ def short_rl(numbers: GroupNumbers, accuracy_tolerance: float = 0.05, length_tol
     0.5 - (L - min) / (max - min) over the correct lengths. The gate is open where accuracy is at least its best so far
     minus `accuracy_tolerance`. A part. From the released code, which asks this step's accuracy; a term sees one group,
     so here it is the last step's (`remember_short_rl`), and the first step is closed. The tolerances are those of their
-    logic puzzles (answers of up to 4,096 tokens).
+    logic puzzles (answers of up to 4,096 tokens): where answers differ by less than 200 tokens, name another.
 
     >>> from laconic.types import Grade
     >>> memory = {"short_rl/accuracy": 0.6, "short_rl/best_accuracy": 0.62}

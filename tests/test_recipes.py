@@ -9,15 +9,27 @@ from test_train import is_same_run, run
 
 from laconic.catalogue import recipe_paths
 from laconic.config import Recipe, dump, load_recipe, parse_recipe
+from laconic.models import TINY
 from laconic.phase_runs import PhaseRun
+from laconic.tiny.build import BuildSettings, make_model, make_tokenizer
 
 NEEDS_WEIGHTS = {"r1-distill-1.5b"}
 NAMES = sorted(set(recipe_paths()) - NEEDS_WEIGHTS)
 
 
-def reduced(name: str) -> Recipe:
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A freshly initialised model of one layer, in place of the student that a recipe's first command builds."""
+    folder = tmp_path_factory.mktemp("student")
+    make_model(BuildSettings(layers=1, width=32)).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def reduced(name: str, student: Path) -> Recipe:
     """The recipe with small numbers; a selection keeps whatever was graded, and a teacher that does not exist yet is the base."""
     tree: dict[str, Any] = dump(load_recipe(recipe_paths()[name]))
+    tree["model"] = tree["model"] if tree["model"] == TINY else str(student)
     tree |= {"threads": 1, "watch": {"every": 2, "samples": 1}, "checkpoints": {"every": 1, "keep": 2}}
     tree["report"] |= {"max_tokens": 48}
     for key, count in (("train", 6), ("watch", 2), ("report", 2)):
@@ -37,10 +49,10 @@ def reduced(name: str) -> Recipe:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_runs_to_its_end_and_resumes_exactly(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after its first step and resumed, its weights, logs and rollouts are those of the run that was not."""
-    recipe = reduced(name)
+    recipe = reduced(name, student)
     whole = run(recipe, tmp_path / "whole")
     assert (tmp_path / "whole" / "model" / "model.safetensors").exists()
     assert len(whole.finished) == len(recipe.phases)

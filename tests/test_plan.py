@@ -114,9 +114,10 @@ def test_problems_on_the_hub_are_not_fetched_by_a_dry_run(r1, monkeypatch, tmp_p
 
 
 def test_every_recipe_that_comes_with_the_package_plans(tmp_path, r1):
-    """All but those whose problems are on the hub, which the test above covers."""
+    """All but those whose problems are on the hub, which the test above covers; a student that is yet to be built is `tiny`."""
     for name, path in recipe_paths().items():
         recipe = r1 if name == "r1-distill-1.5b" else load_recipe(path)
+        recipe = recipe.model_copy(update={"model": "tiny"}) if recipe.model == "runs/student" else recipe
         assert "memory of the largest phase" in plan_of(recipe), name
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small import save_small_model
 from test_train import is_same_run, run
 
 from laconic.catalogue import recipe_paths
 from laconic.config import Recipe, dump, load_recipe, parse_recipe
 from laconic.models import TINY
 from laconic.phase_runs import PhaseRun
-from laconic.tiny.build import BuildSettings, make_model, make_tokenizer
 
 NEEDS_WEIGHTS = {"r1-distill-1.5b"}
 NAMES = sorted(set(recipe_paths()) - NEEDS_WEIGHTS)
@@ -19,11 +19,8 @@ NAMES = sorted(set(recipe_paths()) - NEEDS_WEIGHTS)
 
 @pytest.fixture(scope="session")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A freshly initialised model of one layer, in place of the student that a recipe's first command builds."""
-    folder = tmp_path_factory.mktemp("student")
-    make_model(BuildSettings(layers=1, width=32)).save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return folder
+    """A small, freshly initialised model in place of the student that a recipe's first command builds."""
+    return save_small_model(tmp_path_factory.mktemp("student"))
 
 
 def reduced(name: str, student: Path) -> Recipe:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 from small import save_small_model, small_recipe, write_small_recipe
 
-from laconic.config import dump
-from laconic.errors import ProblemsError, RecipeError, RunError, SelectionError
+from laconic.config import PolicyConfig, dump
+from laconic.errors import ModelError, ProblemsError, RecipeError, RunError, SelectionError
 from laconic.measure import measure_run
+from laconic.models import load_tokenizer
 from laconic.phase_runs import PhaseRun, admit
 from laconic.phases import Watch
 from laconic.problem_sets import load_problem_sets
@@ -288,6 +290,20 @@ def test_impossible_recipes_are_refused_before_any_work(changes, message, model)
     recipe = small_recipe(model, phases=[{"name": "p", "steps": 1, **changes}], defaults={})
     with pytest.raises(RecipeError, match=message):
         check_recipe(recipe)
+
+
+def test_a_teacher_that_cannot_teach_is_refused_before_any_work(model, tmp_path):
+    """One that is not there, and one with a word of its own: nothing is written, so the same command works once it is mended."""
+    shutil.copytree(model, tmp_path / "other")
+    other = load_tokenizer(str(model), PolicyConfig())
+    other.add_tokens(["quux"])
+    other.save_pretrained(tmp_path / "other")
+    for teacher, says in ((tmp_path / "none", "no such folder"), (tmp_path / "other", "must have the vocabulary of")):
+        algorithm = {"name": "distill", "reference_model": str(teacher)}
+        recipe = small_recipe(model, phases=[{"name": "p", "steps": 1, "algorithm": algorithm}], defaults={})
+        with pytest.raises(ModelError, match=says):
+            start(recipe, tmp_path / "run", resume=False, reporter=Reporter())
+        assert not (tmp_path / "run").exists()
 
 
 def test_the_guard_rolls_the_weights_back(model, tmp_path, monkeypatch):

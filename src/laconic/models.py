@@ -156,9 +156,9 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     """
     source = resolve_model(name)
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code} | hub_options(source)
+    tokenizer = _read_tokenizer(name, source, options)
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
             hub_config = AutoConfig.from_pretrained(source, **options)
             stored = getattr(hub_config.get_text_config(), "dtype", None) or torch.float32
             # soft-capped attention (Gemma 2) exists only in the eager implementation
@@ -176,7 +176,6 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     model, loading = loaded
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
-    tokenizer = _as_written(tokenizer, source)
     placed = model.to(pick_device(config.device))
     causal_lm = CausalLM(placed.eval(), tokenizer, name)
     causal_lm.stored_dtype = stored
@@ -184,6 +183,21 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     if check:
         causal_lm.check_head()
     return causal_lm
+
+
+def load_tokenizer(name: str, config: PolicyConfig) -> Any:
+    """The tokenizer of the model at `name`. Raises `ModelError` with one line where it cannot be loaded."""
+    source = resolve_model(name)
+    return _read_tokenizer(name, source, {"trust_remote_code": config.trust_remote_code} | hub_options(source))
+
+
+def _read_tokenizer(name: str, source: str, options: Mapping[str, Any]) -> Any:
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
+    return _as_written(tokenizer, source)
 
 
 def hub_options(source: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from laconic.config import LoraConfig, PolicyConfig, Recipe
 from laconic.errors import ModelError
-from laconic.models import CausalLM, EntropyKind, exact_kl, load_model, quiet, score_tokens
+from laconic.models import CausalLM, EntropyKind, exact_kl, load_model, load_tokenizer, quiet, score_tokens
 from laconic.products import fast_products
 from laconic.rng import seed_of
 
@@ -93,10 +93,14 @@ class Policy:
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
-    def _load_teacher(self, name: str) -> CausalLM:
-        teacher = load_model(name, self.config.model_copy(update={"lora": None}))
-        if teacher.tokenizer.get_vocab() != self.lm.tokenizer.get_vocab():
+    def check_teacher(self, name: str) -> None:
+        """Raises `ModelError` where the model at `name` has no readable tokenizer, or another vocabulary than the policy."""
+        if load_tokenizer(name, self.config).get_vocab() != self.lm.tokenizer.get_vocab():
             raise ModelError(f"{name}: as reference_model it must have the vocabulary of {self.lm.name}")
+
+    def _load_teacher(self, name: str) -> CausalLM:
+        self.check_teacher(name)
+        teacher = load_model(name, self.config.model_copy(update={"lora": None}))
         teacher.model.requires_grad_(False)
         return teacher
 

@@ -140,6 +140,8 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Tra
         check_is_new(out)
     sets = load_problem_sets(recipe)
     policy = load_policy(recipe)
+    for teacher in filter(None, (phase.algorithm.reference_model for phase in recipe.phases)):
+        policy.check_teacher(teacher)
     grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
     solver = Solver(policy.lm, LocalSampler(policy.lm), grader, recipe.prompt)
     for phase in recipe.phases:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from small import save_small_model, small_recipe, write_small_recipe
 
+from laconic import phase_runs
 from laconic.config import PolicyConfig, dump
 from laconic.errors import ModelError, ProblemsError, RecipeError, RunError, SelectionError
 from laconic.measure import measure_run
@@ -22,6 +23,7 @@ from laconic.phase_runs import PhaseRun, admit
 from laconic.phases import Watch
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
+from laconic.rng import stream
 from laconic.runs import Difference, RunDirectory, first_difference
 from laconic.train import check_recipe, start
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
@@ -360,6 +362,22 @@ def test_every_problem_is_drawn_once_an_epoch(whole, model):
     ]
     drawn = [{line["problem_id"] for line in part} for part in lines]
     assert len(drawn[0]) == len(drawn[1]) == 3 and not drawn[0] & drawn[1]
+
+
+def test_problems_are_shuffled_once_an_epoch_however_many_there_are(model, monkeypatch):
+    """Two epochs of 1,000 problems, 100 a step: two shuffles, all drawn twice, each epoch in an order of its own."""
+    shuffles = []
+    monkeypatch.setattr(phase_runs, "stream", lambda *place: shuffles.append(place) or stream(*place))
+    work = PhaseRun.__new__(PhaseRun)
+    work.recipe, work.index, work.order, work.first_step = small_recipe(model), 0, None, 1
+    work.phase = work.recipe.phases[0].model_copy(update={"problems_per_step": 100})
+    work.problems = [Problem(str(i), "", "") for i in range(1000)]
+    drawn = []
+    for work.step in range(1, 21):
+        drawn += [problem.id for problem in work.draw_problems()]
+    assert len(shuffles) == 2
+    assert sorted(drawn[:1000]) == sorted(drawn[1000:]) == sorted(map(str, range(1000)))
+    assert drawn[:1000] != drawn[1000:]
 
 
 def test_config_json_is_the_resolved_recipe(whole, model):

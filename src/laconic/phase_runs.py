@@ -78,6 +78,7 @@ class PhaseRun:
         self.updater = Updater(self.policy, phase, seed=seed_of(self.recipe.seed, "updates", index))
         self.reference_cache = ReferenceCache()
         self.watches: list[Watch] = []
+        self.order: tuple[int, list[Problem]] | None = None
         self.started, self.done_before = time.monotonic(), 0
 
     @property
@@ -181,20 +182,23 @@ class PhaseRun:
     def draw_problems(self) -> list[Problem]:
         """The step's problems: the phase's in a new order every epoch, or in the selection's, at most each once a step."""
         per_step = min(self.phase.problems_per_step, len(self.problems))
-        start = (self.phase_step - 1) * per_step
+        position = (self.phase_step - 1) * per_step
         drawn: list[Problem] = []
-        for position in range(start, start + len(self.problems) + per_step):
-            problem = self._in_epoch(position // len(self.problems))[position % len(self.problems)]
-            if len(drawn) < per_step and problem not in drawn:
+        while len(drawn) < per_step:
+            problem = self.in_epoch(position // len(self.problems))[position % len(self.problems)]
+            if problem not in drawn:
                 drawn.append(problem)
+            position += 1
         return drawn
 
-    def _in_epoch(self, epoch: int) -> list[Problem]:
-        order = list(self.problems)
-        if self.phase.select.in_order:
-            return order
-        stream(self.recipe.seed, "problems", self.index, epoch).shuffle(order)
-        return order
+    def in_epoch(self, epoch: int) -> list[Problem]:
+        """The phase's problems in the order of that epoch; the newest order is kept, since steps go through it in turn."""
+        if self.order is None or self.order[0] != epoch:
+            shuffled = list(self.problems)
+            if not self.phase.select.in_order:
+                stream(self.recipe.seed, "problems", self.index, epoch).shuffle(shuffled)
+            self.order = (epoch, shuffled)
+        return self.order[1]
 
     def open_source(self) -> Source:
         """Where this phase's rollouts come from."""

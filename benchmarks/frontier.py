@@ -1,7 +1,10 @@
-"""docs/frontier.md and its picture, from the results of a sweep. `python benchmarks/frontier.py runs/frontier`.
+"""docs/frontier.md, its pictures, and what recipes say of themselves: `python benchmarks/frontier.py runs/frontier runs/rewards`.
 
-The sweep writes the tables (`laconic sweep benchmarks/frontier.toml --out runs/frontier`); what is said of them stands in
-`benchmarks/frontier_words.md`. Nothing is copied by hand.
+1. The sweeps `frontier.toml` and `rewards.toml` of this folder write the tables (`laconic sweep benchmarks/frontier.toml --out
+   runs/frontier`); what is said of them stands in `benchmarks/frontier_words.md`.
+2. Each recipe's comment ends with its hardware and the figures to expect, from the first sweep: these lines are written anew.
+
+Nothing is copied by hand; `tests/test_frontier.py` holds recipes and README against the page.
 """
 
 import argparse
@@ -9,28 +12,85 @@ import datetime
 import json
 import re
 import shutil
+import textwrap
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
-DOCS = HERE.parent / "docs"
+DOCS, RECIPES = HERE.parent / "docs", HERE.parent / "src" / "laconic" / "recipes"
+EXPECTED = re.compile(r"^# Hardware: (?:.*\n)(?:# .*\n)*", re.MULTILINE)
+COLUMNS = 132
 
 
 def main() -> None:
-    """Write the page and the picture."""
+    """Write the page, the pictures and the recipes' figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sweep", type=Path)
-    out = parser.parse_args().sweep
-    table = (out / "table.md").read_text(encoding="utf-8")
-    table = re.sub(r"^# .*\n", "", table, count=1)
-    environment = json.loads(next(iter(sorted(out.glob("*/seed-*/environment.json")))).read_text())
-    words = (HERE / "frontier_words.md").read_text(encoding="utf-8")
-    where = (
-        f"`laconic sweep benchmarks/frontier.toml --out runs/frontier`, {environment['device']}, two cores, one thread a run, "
-        f"{datetime.date.today()}."
+    parser.add_argument("frontier", type=Path)
+    parser.add_argument("rewards", type=Path)
+    arguments = parser.parse_args()
+    write_page(arguments.frontier, arguments.rewards)
+    for label, lines in expected(arguments.frontier).items():
+        path = RECIPES / f"{label}.toml"
+        text, found = EXPECTED.subn(lambda _, lines=lines: lines, path.read_text(encoding="utf-8"), count=1)
+        if not found:
+            raise SystemExit(f"{path}: expected a comment that begins with '# Hardware:'")
+        path.write_text(text, encoding="utf-8")
+
+
+def write_page(frontier: Path, rewards: Path) -> None:
+    """docs/frontier.md, docs/frontier.svg and docs/rewards.svg."""
+    environment = json.loads(next(iter(sorted(frontier.glob("*/seed-*/environment.json")))).read_text())
+    page = (HERE / "frontier_words.md").read_text(encoding="utf-8")
+    page = page.replace("WHERE", f"{environment['device']}, two cores, one thread a run, {datetime.date.today()}")
+    page = page.replace("FRONTIER", tables(frontier)).replace("REWARDS", tables(rewards))
+    (DOCS / "frontier.md").write_text(page, encoding="utf-8")
+    shutil.copyfile(frontier / "frontier.svg", DOCS / "frontier.svg")
+    shutil.copyfile(rewards / "frontier.svg", DOCS / "rewards.svg")
+
+
+def tables(sweep: Path) -> str:
+    """The sweep's table.md without its title, a heading lower."""
+    table = (sweep / "table.md").read_text(encoding="utf-8")
+    return re.sub(r"^# .*\n", "", table, count=1).strip().replace("\n## ", "\n### ")
+
+
+def expected(out: Path) -> dict[str, str]:
+    """By the name of a recipe that was run as it stands: the lines that say what it takes and gives."""
+    entries = json.loads((out / "sweep.json").read_text())["entries"]
+    plain = {
+        entry["label"]: entry["recipe"]
+        for entry in entries
+        if entry["prompt"] is None and entry["variant_of"] is None and (RECIPES / f"{entry['recipe']}.toml").exists()
+    }
+    results = json.loads((out / "results.json").read_text())
+    fields = {field["tag"]: {row["label"]: row for row in field["rows"]} for field in results["fields"]}
+    return {
+        recipe: lines(fields["t1"][label], fields["greedy"][label])
+        for label, recipe in plain.items()
+        if label in fields["t1"]
+    }
+
+
+def lines(sampled: dict[str, Any], greedy: dict[str, Any]) -> str:
+    """A comment: minutes, then accuracy and tokens at both decodings with their standard errors, and the base's."""
+    minutes = max(1, round(sampled["over_seeds"]["seconds"]["mean"] / 60))
+    seeds = [run["seed"] for run in sampled["runs"]]
+    said = (
+        f"Hardware: one CPU core, {minutes} min. Expected, {sampled['runs'][0]['num_problems']} held-out problems, seeds "
+        f"{', '.join(map(str, seeds[:-1]))} and {seeds[-1]}, ± standard error: T=1 {figures(sampled)}; greedy {figures(greedy)} "
+        "(docs/frontier.md)."
     )
-    page = words.replace("WHERE", where).replace("TABLES", table.strip().replace("\n## ", "\n### "))
-    (DOCS / "frontier.md").write_text(page + "\n", encoding="utf-8")
-    shutil.copyfile(out / "frontier.svg", DOCS / "frontier.svg")
+    return "".join(f"# {line}\n" for line in textwrap.wrap(said, COLUMNS - 2, break_on_hyphens=False))
+
+
+def figures(row: dict[str, Any]) -> str:
+    """`88.1% ± 0.3 at 28.8 ± 0.2 tokens, base 64.4% at 89.0`, in the digits of the page's tables."""
+    over = row["over_seeds"]
+    accuracy, tokens = over["accuracy"], over["tokens"]
+    return (
+        f"{100 * accuracy['mean']:.1f}% ± {100 * accuracy['se']:.1f} at {tokens['mean']:.1f} ± {tokens['se']:.1f} tokens, base "
+        f"{100 * over['base_accuracy']['mean']:.1f}% at {over['base_tokens']['mean']:.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,19 @@ class Floor:
 FLOORS: tuple[Floor, ...] = (
     Floor(
         "floor 0: words",
-        ("__init__", "tiny.__init__", "errors", "types", "rng", "files", "splits", "config", "threads", "tags"),
+        (
+            "__init__",
+            "tiny.__init__",
+            "errors",
+            "types",
+            "rng",
+            "files",
+            "differences",
+            "splits",
+            "config",
+            "threads",
+            "tags",
+        ),
         third_party=frozenset({"pydantic"}),
         is_pure=True,
         is_light=True,

@@ -279,7 +279,7 @@ def test_nothing_is_drawn_before_all_prompts_and_temperatures_are_read(laconic, 
     [
         ("return np.ones(1)", "expected 6 finite numbers"),
         ("return np.full(len(numbers.grades), np.nan)", "expected 6 finite numbers"),
-        ("raise KeyError('oops')", "fails on a group: KeyError"),
+        ("raise KeyError('oops')", "line 5: mine fails on a group: KeyError"),
     ],
 )
 def test_a_reward_of_ones_own_that_misbehaves_is_found_by_the_dry_run(laconic, model, tmp_path, body, says):

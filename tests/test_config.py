@@ -48,6 +48,16 @@ def test_overrides_reach_fields_by_name_and_index(recipe):
     assert all(phase.group_size == 4 for phase in loaded.phases)
 
 
+def test_an_option_of_ones_own_reward_is_overridden_by_the_rewards_name(recipe, tmp_path):
+    """The name has a dot, as the file has; a phase's number and the term's serve too."""
+    (recipe.parent / "mine.py").write_text("def short(numbers, scale=1.0):\n    return scale - 0.0 * numbers.lengths\n")
+    terms = 'phases.brevity.rewards.terms=[{name="mine.py:short", options={scale=0.5}}]'
+    for place in ("phases.brevity.rewards.terms.mine.py:short", "phases.1.rewards.terms.0"):
+        loaded = load_recipe(recipe, [terms, f"{place}.options.scale=0.3", f"{place}.weight=2"])
+        (term,) = loaded.phases[1].rewards.terms
+        assert (term.options, term.weight) == ({"scale": 0.3}, 2.0)
+
+
 def test_a_dumped_recipe_is_the_recipe(recipe, tmp_path):
     """config.json loads back to an equal recipe."""
     loaded = load_recipe(recipe)
@@ -62,11 +72,11 @@ def test_a_dumped_recipe_is_the_recipe(recipe, tmp_path):
         ("phases.brevity.steps=0", "phases.brevity.steps: input should be greater than 0, got 0"),
         ("phases.brevity.steps=many", "phases.brevity.steps"),
         ("colour=red", "colour: unknown key"),
-        ("phases.third.steps=1", "no phase 'third'; this recipe has accuracy, brevity"),
+        ("phases.third.steps=1", "nothing is named 'third' there; expected accuracy, brevity"),
         ("phases.accuracy.name=brevity", "names must be distinct"),
         ("seed", "expected key=value"),
         ("name.first=x", "'name' is a value, not a table"),
-        ("phases.0=1", "expected a field of a phase"),
+        ("phases.0=1", "expected a field after 'phases'"),
         ("defaults=1", "expected a table"),
         ("phases.0.algorithm.entropy_target=0.5", "entropy_coef above 0"),
         ("phases.0.sampler.top_p=1.5", "phases.accuracy.sampler.top_p"),

@@ -80,6 +80,30 @@ def test_the_dry_run_leaves_out_what_does_not_apply(r1):
     assert "lambda" not in shown and "critic" not in shown.partition("memory of")[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("opsdc", ('the policy at the phase\'s start, told "tale:40", reset', "(no advantage of distill) correct")),
+        ("distill", ("the model runs/two_phase/model",)),
+        ("o1_pruner", ("offline", "one ratio a response", "old log-probabilities: sampler", "standardised over all")),
+        (
+            "o1_pruner",
+            ("No forecast: o1_pruner has neither critic nor baseline", "length_harmonizing (accuracy_coef 2"),
+        ),
+        ("long2short/merge", ("the result keeps 0.5 of the weights that enter",)),
+        ("l1", ("on_policy, asked for 16 to 160 tokens by l1_max",)),
+        ("dler", ("uniform groups: drop",)),
+        ("t1", ("solutions", "0.0002 x k1 in the reward, centred in its group", "entropy bonus 0.001")),
+        ("long2short/dpo", ("pairs kimi, ratio 1.5, beta 0.1",)),
+    ],
+)
+def test_the_dry_run_says_what_makes_a_method_what_it_is(name, told):
+    """Source, teacher, budgets, merging, options: what distinguishes the recipes that come with the package."""
+    shown = " ".join(plan_of(load_recipe(recipe_paths()[name])).replace("│", " ").split())  # lines of a table wrap
+    for words in told:
+        assert words in shown
+
+
 def test_a_critic_that_is_zero_never_learns_the_mean_reward(r1):
     """So what the forecast says holds for the whole phase; a critic that learns bounds it."""
     assert "until the critic learns" in plan_of(r1)

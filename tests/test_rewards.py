@@ -99,7 +99,7 @@ def test_length_harmonizing_can_pay_a_short_wrong_answer_as_the_paper_does():
 @pytest.mark.parametrize(("tokens", "rate"), [(None, 0.5), (200.0, None)])
 def test_length_harmonizing_needs_the_probe(tokens, rate):
     """Without the reference's numbers there is no reward, and no silent default."""
-    with pytest.raises(ValueError, match="probe the reference"):
+    with pytest.raises(ValueError, match="a select that probes"):
         length_harmonizing(group([1], [C], ref_mean_tokens=tokens, ref_solve_rate=rate))
 
 

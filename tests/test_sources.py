@@ -43,7 +43,7 @@ PHASES: list[dict[str, Any]] = [
     {"name": "teacher", "algorithm": {"name": "distill", "reference_model": "tiny"}},
     {
         "name": "concise_teacher",
-        "algorithm": {"name": "distill", "reference_instruction": "be_concise", "reference": "reset", "reference_every": 1},
+        "algorithm": {"name": "distill", "reference_instruction": "tale:40", "reference": "reset", "reference_every": 1},
     },
     {"name": "resample", "algorithm": {"name": "grpo", "uniform_groups": "resample", "clip_high": 0.28}},
     {"name": "budget", "budget": {"low": 20, "high": 60}, "algorithm": {"name": "rloo", "kl_coef": 0.01, "kl_in": "centred"}},

@@ -149,8 +149,14 @@ def test_seeds_and_entries_may_be_added_to_a_sweep(tmp_path: Path) -> None:
         (('name = "small"', 'name = "other"'), "holds the sweep 'small', not 'other'"),
         (("[0, 1]", "[0]"), "holds seed 1, which the sweep no longer has"),
         (("No whitening!", "No bleach"), "holds runs of 'No whitening!', which the sweep no longer has"),
-        (("whitening=none", "clip_low=0.1"), "was begun with another phases than 'No whitening!' has now"),
-        (("token_limit:5", "token_limit:6"), "was begun with another prompt than 'asked for 5 tokens' has now"),
+        (
+            ("whitening=none", "clip_low=0.1"),
+            'began: phases.first.algorithm.whitening was "none"',
+        ),
+        (
+            ("token_limit:5", "token_limit:6"),
+            'began: prompt was "token_limit:5" and is now',
+        ),
     ],
 )
 def test_a_folder_of_another_sweep_is_refused(tmp_path: Path, change: tuple[str, str], said: str) -> None:
@@ -172,7 +178,7 @@ def test_a_sweep_goes_on_when_recipes_have_since_gained_a_key(tmp_path: Path) ->
     for entry in told["entries"]:
         del entry["config"]["watch"]["every"], entry["config"]["checkpoints"]  # watch.every: 2, the default is 5
     write_json_atomically(tmp_path / "out" / "sweep.json", told)
-    with pytest.raises(RunError, match="another watch"):
+    with pytest.raises(RunError, match=r"watch\.every was 5 and is now 2"):
         begin_with(tmp_path, SWEEP)
     for entry in told["entries"]:
         entry["config"]["watch"]["every"] = 2
@@ -272,7 +278,16 @@ def finish(folder: Path, figures: Sequence[tuple[str, float, float]], *, steps: 
         )
         append_jsonl(folder / "phases" / f"{step}-p{step}" / "probe.jsonl", {"attempts": 3}, {"attempts": 4})
     if steps:
-        phases = [{"name": f"p{step}", "last_step": step} for step in range(1, len(steps) + 1)]
+        reasons = {1: "guard: accuracy fell; rolled back to step 0"}
+        phases = [
+            {
+                "name": f"p{n}",
+                "last_step": n,
+                "result_step": n - (n in reasons),
+                "reason": reasons.get(n, "cap: 1 step"),
+            }
+            for n in range(1, len(steps) + 1)
+        ]
         (folder / "phases.json").write_text(json.dumps(phases))
 
 
@@ -359,9 +374,12 @@ def test_table_and_page_say_the_same(finished: Path) -> None:
     assert "| No whitening! | 1 of 2 | 12 + 14 | 30.0% | 44.0 | -45.0% | -20.0 | 2.20 | dominated by small |" in table
     assert "| No whitening! | small | +10.0% | -30.0 |" in table  # 44 / 40 - 1, 0.3 - 0.6
     assert "Not finished, with the seeds that lack: No whitening! (1)." in table
+    back = "small, seed 0 (p1 to step 0 of 1); small, seed 1 (p1 to step 0 of 1); No whitening!, seed 0 (p1 to step 0 of 1)"
+    assert back in table
     page = (finished / "report.html").read_text()
     for told in (
         "70.0%",
+        back,
         "−50.0%",
         "+20.0 pt",
         "1 of 2",

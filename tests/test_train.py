@@ -16,7 +16,8 @@ from small import save_small_model, small_recipe, write_small_recipe
 
 from laconic import phase_runs
 from laconic.config import PolicyConfig, dump
-from laconic.errors import ModelError, ProblemsError, RecipeError, RunError, SelectionError
+from laconic.differences import Difference, first_difference
+from laconic.errors import InputError, ProblemsError, RecipeError, RunError, SelectionError
 from laconic.measure import measure_run
 from laconic.models import load_tokenizer
 from laconic.phase_runs import PhaseRun, admit
@@ -24,7 +25,7 @@ from laconic.phases import Watch
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
 from laconic.rng import stream
-from laconic.runs import Difference, RunDirectory, first_difference
+from laconic.runs import RunDirectory
 from laconic.train import check_recipe, start
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
@@ -285,6 +286,11 @@ def test_an_empty_selection_is_said_with_a_reason(model, tmp_path):
         ({"rewards": {"terms": [{"name": "style"}]}}, r"unknown reward 'style'"),
         ({"rewards": {"terms": [{"name": "kimi_length", "options": {"x": 1.0}}]}}, r"has no option 'x'"),
         ({"select": {"how": "luck"}}, r"unknown selection 'luck'"),
+        (
+            {"budget": {"low": 1, "high": 2, "prompt": "l1_mx"}},
+            r"phases\.p\.budget\.prompt: prompt 'l1_mx:2': no such name",
+        ),
+        ({"rollouts": "off_policy", "algorithm": {"old_logprobs": "sampler"}}, "unknown source 'off_policy'"),
     ],
 )
 def test_impossible_recipes_are_refused_before_any_work(changes, message, model):
@@ -300,10 +306,15 @@ def test_a_teacher_that_cannot_teach_is_refused_before_any_work(model, tmp_path)
     other = load_tokenizer(str(model), PolicyConfig())
     other.add_tokens(["quux"])
     other.save_pretrained(tmp_path / "other")
-    for teacher, says in ((tmp_path / "none", "no such folder"), (tmp_path / "other", "must have the vocabulary of")):
-        algorithm = {"name": "distill", "reference_model": str(teacher)}
+    teachers = [
+        ({"reference_model": str(tmp_path / "none")}, r"p\.algorithm\.reference_model: .*: no such folder"),
+        ({"reference_model": str(tmp_path / "other")}, "must have the vocabulary of"),
+        ({"reference_instruction": "be_concise"}, "the teacher would be the student"),  # its template drops the words
+    ]
+    for teacher, says in teachers:
+        algorithm = {"name": "distill", **teacher}
         recipe = small_recipe(model, phases=[{"name": "p", "steps": 1, "algorithm": algorithm}], defaults={})
-        with pytest.raises(ModelError, match=says):
+        with pytest.raises(InputError, match=says):
             start(recipe, tmp_path / "run", resume=False, reporter=Reporter())
         assert not (tmp_path / "run").exists()
 

@@ -69,6 +69,11 @@ class Algorithm:
     requires: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def has_baseline(self) -> bool:
+        """Whether a critic or the group says what was to be expected of a response."""
+        return self.has_critic or self.min_group_size > 1
+
+    @property
     def options(self) -> list[str]:
         """Names of the algorithm's own options."""
         return list(signature(self.estimate).parameters)[2:]

@@ -228,11 +228,13 @@ def _pay(phase: PhaseConfig, grade: Grade) -> float:
 def check_pressure(examined: Examined) -> Iterator[Finding]:
     """Which way do rewards, lambda and whitening push length, and is that the way the phase is meant to go?"""
     for index, phase in enumerate(examined.recipe.phases):
-        if find_algorithm(phase).reads_rewards:
-            yield _pressure_finding(phase, _forecasts(examined, index))
+        algorithm, where = find_algorithm(phase), f"phases.{phase.name}.algorithm"
+        if not algorithm.reads_rewards:
+            yield Finding("fine", f"{phase.algorithm.name} makes no advantages of rewards: nothing to forecast", where)
+        elif not algorithm.has_baseline:
+            yield Finding("fine", f"{phase.algorithm.name} has neither critic nor baseline: nothing to forecast", where)
         else:
-            what = f"{phase.algorithm.name} makes no advantages of rewards: nothing to forecast"
-            yield Finding("fine", what, f"phases.{phase.name}.algorithm")
+            yield _pressure_finding(phase, _forecasts(examined, index))
 
 
 def _pressure_finding(phase: PhaseConfig, expected: Sequence[Forecast]) -> Finding:

@@ -378,11 +378,20 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise RecipeError(f"override {override!r}: expected key=value, for example seed=1")
     node: Any = tree
     *parents, last = key.strip().split(".")
-    for part in parents:
-        node = _child(node, part, key)
+    while parents:
+        node = _child(node, _name_at(node, parents), key)
     if isinstance(node, list):
-        raise RecipeError(f"override {key!r}: expected a field of a phase after {parents[-1]!r}")
+        raise RecipeError(f"override {key!r}: expected a field after {key.strip().rpartition('.')[0]!r}")
     node[last] = _value(text)
+
+
+def _name_at(node: Any, parts: list[str]) -> str:
+    """Takes the next name off `parts`: in a list whose items have names with dots (`my_rewards.py:short`), as many as it has."""
+    names = [str(item.get("name")) for item in node if isinstance(item, dict)] if isinstance(node, list) else []
+    longest = max((n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in names), default=1)
+    name = ".".join(parts[:longest])
+    del parts[:longest]
+    return name
 
 
 def _child(node: Any, part: str, key: str) -> Any:
@@ -392,7 +401,7 @@ def _child(node: Any, part: str, key: str) -> Any:
             return node[names.index(part)]
         if part.isdigit() and int(part) < len(node):
             return node[int(part)]
-        raise RecipeError(f"override {key!r}: no phase {part!r}; this recipe has {', '.join(map(str, names))}")
+        raise RecipeError(f"override {key!r}: nothing is named {part!r} there; expected {', '.join(map(str, names))}")
     child = node.setdefault(part, {})
     if not isinstance(child, dict | list):
         raise RecipeError(f"override {key!r}: {part!r} is a value, not a table")

@@ -15,6 +15,9 @@ from typing import Any
 
 from laconic.config import EndConfig, PhaseConfig
 
+GUARD = "guard"
+"""How the reason begins where the guard ended a phase."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -75,7 +78,7 @@ def judge(watches: Sequence[Watch], phase: PhaseConfig, phase_step: int) -> Verd
     top = max(watches[0].accuracy, best.accuracy)
     if end.guard_drop is not None and newest.accuracy < top - end.guard_drop:
         seen = f"watched accuracy {newest.accuracy:.3f} fell more than {end.guard_drop:g} below {top:.3f}"
-        return Verdict(True, f"guard: {seen}; rolled back to step {best.step}", best.step)
+        return Verdict(True, f"{GUARD}: {seen}; rolled back to step {best.step}", best.step)
     kept = best.step if end.keep == "best" else newest.step
     which = "best watched" if end.keep == "best" else "last"
     waited = sum(watch.step > best.step for watch in watches)

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from laconic.algorithms import critic_kind, find_algorithm
-from laconic.config import PhaseConfig, Recipe
+from laconic.algorithms import critic_kind, find_algorithm, needs_reference
+from laconic.config import PhaseConfig, Recipe, RewardTermConfig
 from laconic.needs import Sources, find_shape, memory_table, outside_bytes, predict_needs, read_sources
 from laconic.phase_runs import NO_SELECTION
 from laconic.pressure import forecast, own_terms
@@ -22,6 +22,7 @@ from laconic.rollouts import outcome_levels, pricing_terms
 from laconic.train import check_recipe
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
+KL_PLACES = {"centred": "reward, centred in its group"}
 
 
 def print_plan(recipe: Recipe, console: Console) -> None:
@@ -55,22 +56,54 @@ def _phase_table(phase: PhaseConfig) -> Table:
         "steps": f"up to {phase.steps}, each {phase.problems_per_step} problems x {phase.group_size} responses, "
         + _updates(phase),
         "problems": _selection_line(phase),
+        "rollouts": _rollouts_line(phase),
         "sampling": f"T={sampler.temperature:g}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}, "
         f"at most {sampler.max_tokens} tokens",
         "rewards": _rewards_line(phase),
         "algorithm": f"{algorithm.name}, gamma {algorithm.gamma:g}, {_credit(phase)}whitening {algorithm.whitening}, "
-        f"loss per {algorithm.aggregation}, clip {algorithm.clip_low:g}/{algorithm.clip_high:g}",
-        "KL": f"{algorithm.kl_coef:g} x {algorithm.kl_estimator} in the {algorithm.kl_in}, "
-        f"reference {algorithm.reference}"
+        f"loss per {algorithm.aggregation}, clip {algorithm.clip_low:g}/{algorithm.clip_high:g}{_details(phase)}",
+        "KL": f"{algorithm.kl_coef:g} x {algorithm.kl_estimator} in the {KL_PLACES.get(algorithm.kl_in, algorithm.kl_in)}"
         if algorithm.kl_coef
         else "none",
+        "reference": _reference_line(phase),
         "optimiser": _optimizer_line(phase),
         "ends": f"cap {phase.steps} steps, {_limit('patience', phase.end.patience)}, "
-        f"{_limit('guard', phase.end.guard_drop)}, keeps the {phase.end.keep} step",
+        f"{_limit('guard', None if phase.end.guard_drop == 1 else phase.end.guard_drop)}, keeps the {phase.end.keep} step",
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _rollouts_line(phase: PhaseConfig) -> str:
+    """Where rollouts come from, and what prompts ask for."""
+    budget = phase.budget
+    asked = f", asked for {budget.low} to {budget.high} tokens by {budget.prompt}" if budget else ""
+    kept = f"; the result keeps {phase.entry_share:g} of the weights that enter" if phase.entry_share else ""
+    return f"{phase.rollouts}{asked}{kept}"
+
+
+def _details(phase: PhaseConfig) -> str:
+    """The rest of what makes the loss what it is."""
+    algorithm = phase.algorithm
+    entropy = f", entropy bonus {algorithm.entropy_coef:g}" if algorithm.entropy_coef else ""
+    ratio = ", one ratio a response" if algorithm.ratio == "sequence" else ""
+    options = "".join(f", {key} {value}" for key, value in algorithm.options.items())
+    return (
+        f"{ratio}, old log-probabilities: {algorithm.old_logprobs}, uniform groups: {algorithm.uniform_groups}, "
+        f"truncated: {algorithm.truncated}{entropy}{options}"
+    )
+
+
+def _reference_line(phase: PhaseConfig) -> str:
+    """What the policy is compared with, or learns from."""
+    algorithm = phase.algorithm
+    if not needs_reference(phase):
+        return "none"
+    told = f', told "{algorithm.reference_instruction}"' if algorithm.reference_instruction else ""
+    if algorithm.reference_model:
+        return f"the model {algorithm.reference_model}{told}"
+    return f"the policy at the phase's start{told}, {algorithm.reference}"
 
 
 def _updates(phase: PhaseConfig) -> str:
@@ -104,23 +137,36 @@ def _selection_line(phase: PhaseConfig) -> str:
     if chosen.how == NO_SELECTION:
         limits = [limit for limit in (chosen.pool, chosen.count) if limit is not None]
         return f"the first {min(limits)} problems" if limits else "all problems"
-    count = "all" if chosen.count is None else str(chosen.count)
+    count = "all that qualify" if chosen.count is None else str(chosen.count)
     options = ", ".join(f"{key} {value:g}" for key, value in chosen.options.items())
-    probed = f" of {chosen.pool or 'all'} probed with {chosen.samples} samples each"
-    return f"{count}{probed}, chosen by {chosen.how}{f' ({options})' if options else ''}"
+    probed = f" of the first {chosen.pool}" if chosen.pool else ""
+    chosen_by = f"{chosen.how} ({options})" if options else chosen.how
+    return f"{count}{probed}, probed with {chosen.samples} samples each, chosen by {chosen_by}"
 
 
 def _rewards_line(phase: PhaseConfig) -> str:
     rewards = phase.rewards
     levels = f"correct {rewards.correct:+g}, wrong {rewards.wrong:+g}, no answer {rewards.no_answer:+g}, "
-    terms = "".join(f", {term.weight:g} x {term.name}" for term in rewards.terms)
-    return f"{levels}truncated {rewards.truncated:+g}{terms}"
+    terms = "".join(f", {term.weight:g} x {_term_name(term)}" for term in rewards.terms)
+    standardized = ", standardised over all that are paid at once" if rewards.standardize else ""
+    unread = "" if find_algorithm(phase).reads_rewards else f"(no advantage of {phase.algorithm.name}) "
+    return f"{unread}{levels}truncated {rewards.truncated:+g}{terms}{standardized}"
+
+
+def _term_name(term: RewardTermConfig) -> str:
+    options = ", ".join(f"{key} {value:g}" for key, value in term.options.items())
+    return f"{term.name} ({options})" if options else term.name
 
 
 def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
     algorithm, critic = phase.algorithm, critic_kind(phase)
     if not find_algorithm(phase).reads_rewards:
         console.print(f"  No forecast: {algorithm.name} makes no advantages of rewards.", markup=False, highlight=False)
+        return
+    if not find_algorithm(phase).has_baseline:
+        console.print(
+            f"  No forecast: {algorithm.name} has neither critic nor baseline.", markup=False, highlight=False
+        )
         return
     seen: set[str] = set()
     for rate in SOLVE_RATES:

@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from laconic.differences import Difference, first_difference
 from laconic.errors import RunError
 from laconic.files import append_jsonl, read_json, read_jsonl, write_json_atomically, write_text_atomically
 from laconic.types import Group
@@ -235,41 +236,6 @@ def _check_is_folder(path: Path) -> None:
 
 # --- what differs between two recipes --------------------------------------------------------------------------------
 
-_ABSENT = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The dotted key at which two JSON trees differ, with both values; `owner` is the table that holds it in the first."""
-
-    key: str
-    ours: Any
-    theirs: Any
-    owner: Any = None
-
-
-def first_difference(ours: Any, theirs: Any, key: str = "", owner: Any = None) -> Difference | None:
-    """Where two JSON trees differ first, or None. Items of a list that have names are addressed by them, as in overrides.
-
-    >>> first_difference({"phases": [{"name": "short", "steps": 8}]}, {"phases": [{"name": "short", "steps": 9}]}).key
-    'phases.short.steps'
-    """
-    if isinstance(ours, dict) and isinstance(theirs, Mapping):
-        keys = [*ours, *(name for name in theirs if name not in ours)]
-        pairs = [(name, ours.get(name, _ABSENT), theirs.get(name, _ABSENT)) for name in keys]
-    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        pairs = [(_place(a, i), a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
-    else:
-        return None if ours == theirs else Difference(key or "recipe", ours, theirs, owner)
-    found = (first_difference(a, b, f"{key}.{name}".lstrip("."), ours) for name, a, b in pairs)
-    return next(filter(None, found), None)
-
-
-def _place(item: Any, index: int) -> str:
-    """The name of a list's item as a person knows it, or its number; a reward of one's own goes without its folder."""
-    named = item.get("name") if isinstance(item, dict) else None
-    return str(index) if named is None else Path(str(named)).name
-
 
 def _told(difference: Difference, path: Path) -> str:
     """The difference in words, and what to do about it."""
@@ -278,14 +244,4 @@ def _told(difference: Difference, path: Path) -> str:
         again = "put the file back as it was, or start a new run with another --out"
         return f"{file} has changed since the run began (its sha256 differs); {again}"
     again = f"resume it as it was started, or with  laconic train {path / 'config.json'} --out {path} --resume"
-    values = f"{difference.key} was {_shown(difference.ours)} and is now {_shown(difference.theirs)}"
-    return f"the run was started with another recipe or overrides: {values}; {again}"
-
-
-def _shown(value: Any) -> str:
-    """A value as a recipe would hold it; a list of tables by its number of items."""
-    if value is _ABSENT:
-        return "absent"
-    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
-        return f"{len(value)} items"
-    return json.dumps(value, ensure_ascii=False)
+    return f"the run was started with another recipe or overrides: {difference.told}; {again}"

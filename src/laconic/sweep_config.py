@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from laconic.catalogue import recipe_paths
 from laconic.config import Recipe, dump, load_recipe, parse_recipe
+from laconic.differences import first_difference
 from laconic.errors import InputError, RecipeError, RunError
 from laconic.files import read_json, write_json_atomically
 from laconic.tags import temperature_tag
@@ -279,18 +280,18 @@ def _refuse_others(out: Path, held: dict[str, Any], told: dict[str, Any]) -> Non
         mend = f"choose another --out, or remove {folder}"
         if now is None:
             raise RunError(f"{out}: holds runs of {entry['label']!r}, which the sweep no longer has; {mend}")
-        if key := _changed(entry, now):
-            raise RunError(f"{folder}: was begun with another {key} than {entry['label']!r} has now; {mend}")
+        if change := _changed(entry, now):
+            raise RunError(f"{folder}: {entry['label']!r} has changed since its runs began: {change}; {mend}")
         if lost := sorted(set(held["seeds"]) - set(told["seeds"])):
             raise RunError(f"{out}: holds seed {lost[0]}, which the sweep no longer has; {mend}")
 
 
 def _changed(held: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """What differs, as a dotted field. Keys that recipes have only since then count with their defaults."""
-    if held["prompt"] != now["prompt"]:
-        return "prompt"
+    """What differs, in words. Keys that recipes have only since then count with their defaults."""
     try:
         known = _without_seed(parse_recipe(dict(held["config"]), "sweep.json"))
-    except RecipeError:
-        return "recipe"
-    return next((key for key in now["config"] if now["config"][key] != known.get(key)), None)
+    except RecipeError as error:  # a reward's file is another
+        return str(error)
+    found = first_difference({"prompt": held["prompt"]}, {"prompt": now["prompt"]})
+    found = found or first_difference(known, now["config"])
+    return found.told if found else None

@@ -76,7 +76,7 @@ def _panel(drawing: Drawing, box: Box, field: Field, title: str, *, has_names: b
     at = [(tokens.mean, accuracy.mean) for tokens, accuracy in spans]
     x, y = _range(_all(rows, "tokens")), _range(_all(rows, "accuracy"), top=1.0)
     panel = Panel(drawing, box, x, y)
-    panel.axes(lambda v: f"{v:,.0f}", lambda v: f"{100 * v:g}%", "mean tokens of a response")
+    panel.axes(lambda v: f"{v:,.10g}", lambda v: f"{100 * v:g}%", "mean tokens of a response")
     panel.title(f"{title}: accuracy")
     best = sorted(point for row, point in zip(rows, at, strict=True) if row.is_result and not row.dominated_by)
     panel.polyline(_stairs(best), "var(--axis)", stroke_dasharray="2 3")

@@ -22,7 +22,7 @@ from laconic.page_templates import load_templates
 from laconic.sweep_figures import KINDS, NARROW, WIDE, frontier, standalone
 from laconic.sweep_results import Results
 from laconic.sweep_rows import Against, Field, Row, SeedMean
-from laconic.sweep_tables import heading, markdown, place, rollouts, scope, to_json
+from laconic.sweep_tables import ROLLED_BACK, heading, markdown, place, rolled_back, rollouts, scope, to_json
 
 Json = dict[str, Any]
 MAX_TOLD = 4  # rows on a frontier that the head of the page gives figures of
@@ -57,6 +57,7 @@ def render(results: Results) -> str:
         name=results.told["name"],
         lede=lede(results),
         headline=headline(results),
+        rolled_back=f"{ROLLED_BACK} {'; '.join(back)}." if (back := rolled_back(results)) else "",
         unfinished=[f"{label} (seed {', '.join(map(str, seeds))})" for label, seeds in results.unfinished.items()],
         figures=drawn,
         tables=[_table(field, results) for field in results.fields],

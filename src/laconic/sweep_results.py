@@ -19,6 +19,7 @@ from typing import Any
 
 from laconic.estimates import Interval
 from laconic.files import read_json, read_jsonl
+from laconic.phases import GUARD
 from laconic.sweep_rows import Field, Point, Row, Training, dominates
 from laconic.tags import temperature_tag
 
@@ -123,6 +124,11 @@ def _read_trainings(folder: Path) -> list[Training]:
                 num_probed=probed,
                 num_tokens=sum(round(sizes[step["step"]] * step["rollouts/mean_tokens"]) for step in past),
                 seconds=sum(step["time/step_seconds"] for step in past),
+                rolled_back=tuple(
+                    f"{done['name']} to step {done['result_step']} of {done['last_step']}"
+                    for done in phases[:index]
+                    if done["reason"].startswith(GUARD)
+                ),
             )
         )
     return found

@@ -24,12 +24,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a model took to train: rollouts and their tokens, responses probed to select problems, seconds of its steps."""
+    """What a model took to train: rollouts and their tokens, responses probed to select problems, seconds of its steps; and which
+    phases the guard rolled back, to which of their steps."""
 
     num_rollouts: int = 0
     num_probed: int = 0
     num_tokens: int = 0
     seconds: float = 0.0
+    rolled_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ AGAINST = (
     "Student's 95% interval."
 )
 
+ROLLED_BACK = "Rolled back by the guard, since accuracy fell on watched problems; the table has the model of that step:"
+
 
 def to_json(results: Results) -> Json:
     """The content of results.json; a statistic that does not exist is null."""
@@ -116,11 +118,24 @@ def markdown(results: Results) -> str:
             f"{label} ({', '.join(map(str, missing))})" for label, missing in results.unfinished.items()
         )
         parts.append(f"Not finished, with the seeds that lack: {lacking}.")
+    if back := rolled_back(results):
+        parts.append(f"{ROLLED_BACK} {'; '.join(back)}.")
     for field in results.fields:
         parts += [f"## {heading(field, results)}", scope(field), _table(HEAD, map(cells, field.rows))]
         if found := field.against_recipe:
             parts += [AGAINST, _table(("variant", "against", *HEAD[5:7]), map(against_cells, found))]
     return "\n\n".join(parts) + "\n"
+
+
+def rolled_back(results: Results) -> list[str]:
+    """The runs of which the guard threw steps away, with the step each phase was rolled back to."""
+    return [
+        f"{row.label}, seed {point.seed} ({', '.join(point.training.rolled_back)})"
+        for row in (results.fields[0].rows if results.fields else ())
+        if row.kind == "trained"
+        for point in row.points
+        if point.training.rolled_back
+    ]
 
 
 def heading(field: Field, results: Results) -> str:

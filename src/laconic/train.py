@@ -10,34 +10,37 @@
 Left out: measuring the result on the reported set, which chooses nothing (`measure.py`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from laconic.algorithms import critic_kind, find_algorithm
-from laconic.config import Recipe, dump
-from laconic.errors import RecipeError
+from laconic.config import PhaseConfig, Recipe, dump
+from laconic.errors import InputError, ModelError, RecipeError
 from laconic.grader import Grader
 from laconic.phase_runs import NO_SELECTION, PhaseRun, Run
 from laconic.phases import PhaseRecord, Verdict
-from laconic.policy import load_policy
+from laconic.policy import Policy, load_policy
 from laconic.problem_sets import load_problem_sets
 from laconic.progress import Reporter
-from laconic.prompts import resolve_instruction
+from laconic.prompts import render, resolve_instruction
 from laconic.rewards import check_terms, try_terms
-from laconic.rollouts import Solver, reward_terms
+from laconic.rollouts import Solver, Wanted, reward_terms
 from laconic.runs import Checkpoint, RunDirectory, check_is_new, describe_environment
 from laconic.samplers.local import LocalSampler
 from laconic.selection import select
 from laconic.sources import check_source
+from laconic.types import Problem
 
 
 def check_recipe(recipe: Recipe) -> None:
     """Everything about a recipe that needs no model. Raises `RecipeError` naming the field."""
     resolve_instruction(recipe.prompt.instruction)
     for phase in recipe.phases:
-        find_algorithm(phase)
         check_source(phase)
+        find_algorithm(phase)
+        _check_prompts(phase)
         if phase.entry_share and (phase.end.patience is not None or phase.end.keep == "best"):
             raise RecipeError(
                 f"phases.{phase.name}.entry_share: the average is taken after the phase's last step; expected no patience and "
@@ -63,6 +66,38 @@ def check_recipe(recipe: Recipe) -> None:
                 select(phase.select.how, [], phase.select.count, 0, phase.select.options)
         except ValueError as error:
             raise RecipeError(f"phases.{phase.name}: {error}") from None
+
+
+def _check_prompts(phase: PhaseConfig) -> None:
+    """Raises `RecipeError` where a budget's or a reference's instruction is no name."""
+    budget, told = phase.budget, phase.algorithm.reference_instruction
+    asked = {
+        "budget.prompt": f"{budget.prompt}:{budget.high}" if budget else None,
+        "algorithm.reference_instruction": told,
+    }
+    for field, name in asked.items():
+        try:
+            resolve_instruction(name or "")
+        except InputError as error:
+            raise RecipeError(f"phases.{phase.name}.{field}: {error}") from None
+
+
+def _check_teacher(phase: PhaseConfig, policy: Policy, solver: Solver, problems: Sequence[Problem]) -> None:
+    """Raises an `InputError` where the phase's teacher cannot be read, has another vocabulary, or would be the student itself."""
+    told, field = phase.algorithm, f"phases.{phase.name}.algorithm"
+    if told.reference_model:
+        try:
+            policy.check_teacher(told.reference_model)
+        except ModelError as error:
+            raise ModelError(f"{field}.reference_model: {error}") from None
+    elif told.reference_instruction is not None and phase.budget is None and problems:
+        asked = solver.request(Wanted(problems[0], 1)).prompt_ids
+        system, tokenizer = solver.prompt.system, policy.lm.tokenizer
+        if tuple(render(tokenizer, problems[0], instruction=told.reference_instruction, system=system)) == tuple(asked):
+            raise RecipeError(
+                f"{field}.reference_instruction: the prompt is the same tokens with {told.reference_instruction!r} as without "
+                "(a chat template may drop it): the teacher would be the student"
+            )
 
 
 class Trainer:
@@ -140,11 +175,10 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Tra
         check_is_new(out)
     sets = load_problem_sets(recipe)
     policy = load_policy(recipe)
-    for teacher in filter(None, (phase.algorithm.reference_model for phase in recipe.phases)):
-        policy.check_teacher(teacher)
     grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
     solver = Solver(policy.lm, LocalSampler(policy.lm), grader, recipe.prompt)
     for phase in recipe.phases:
+        _check_teacher(phase, policy, solver, sets.train)
         field = f"phases.{phase.name}.sampler.max_tokens"
         solver.check_prompts([*sets.train, *sets.watch, *sets.report], phase.sampler.max_tokens, field)
     if sets.dropped_line:

@@ -139,4 +139,4 @@ def discounted(numbers: GroupNumbers, gamma: float = 0.999) -> FloatArray:
     return of_correct(numbers, gamma ** thinking.astype(np.float64))
 
 
-_BUDGET = "budget_tokens: the prompt must ask for a number of tokens"
+_BUDGET = "budget_tokens: in a recipe, the phase's [budget], which asks for a number of tokens in the prompt"

@@ -48,6 +48,10 @@ class GroupNumbers:
     memory: Mapping[str, Remembered] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not all(isinstance(grade, Grade) for grade in self.grades):
+            raise ValueError(f"grades: expected members of Grade, got {self.grades!r:.80}")
+        if not isinstance(self.lengths, np.ndarray) or self.lengths.dtype.kind not in "iu":
+            raise ValueError(f"lengths: expected an array of whole numbers, got {self.lengths!r:.80}")
         if self.lengths.shape != (len(self.grades),):
             raise ValueError(f"lengths: expected shape [{len(self.grades)}] as grades have, got {self.lengths.shape}")
         if (self.lengths < 1).any():

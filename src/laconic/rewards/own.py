@@ -13,6 +13,7 @@ What is left out: memory between steps. An own reward sees one step.
 
 import hashlib
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from functools import wraps
 from importlib.util import module_from_spec, spec_from_file_location
@@ -65,7 +66,9 @@ def _named_in_errors(path: Path, function: str, found: Callable[..., Any]) -> Ca
             return found(numbers, **options)
         except Exception as error:
             told = " ".join(str(error).split())
-            raise ValueError(f"{path}: {function} fails on a group: {type(error).__name__}: {told}") from error
+            lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
+            where = f"{path}, line {lines[-1]}" if lines else f"{path}"
+            raise ValueError(f"{where}: {function} fails on a group: {type(error).__name__}: {told}") from error
 
     return guarded
 

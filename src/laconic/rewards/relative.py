@@ -203,4 +203,4 @@ def _deviation(numbers: GroupNumbers) -> FloatArray:
     return np.asarray((numbers.lengths - correct.mean()) / (correct.std() or 1.0), dtype=np.float64)
 
 
-_PROBE = "ref_mean_tokens and ref_solve_rate: probe the reference model first"
+_PROBE = "ref_mean_tokens and ref_solve_rate: in a recipe, a select that probes (how = 'all') or rollouts = 'offline'"

@@ -1,0 +1,60 @@
+"""Where two JSON trees differ first, named as overrides name it: what a resumed run or sweep tells of another recipe."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The dotted key at which two JSON trees differ, with both values; `owner` is the table that holds it in the first."""
+
+    key: str
+    ours: Any
+    theirs: Any
+    owner: Any = None
+
+    @property
+    def told(self) -> str:
+        """The difference in words.
+
+        >>> Difference("seed", 0, 1).told
+        'seed was 0 and is now 1'
+        """
+        return f"{self.key} was {_shown(self.ours)} and is now {_shown(self.theirs)}"
+
+
+def first_difference(ours: Any, theirs: Any, key: str = "", owner: Any = None) -> Difference | None:
+    """Where two JSON trees differ first, or None. Items of a list that have names are addressed by them, as in overrides.
+
+    >>> first_difference({"phases": [{"name": "short", "steps": 8}]}, {"phases": [{"name": "short", "steps": 9}]}).key
+    'phases.short.steps'
+    """
+    if isinstance(ours, dict) and isinstance(theirs, Mapping):
+        keys = [*ours, *(name for name in theirs if name not in ours)]
+        pairs = [(name, ours.get(name, _ABSENT), theirs.get(name, _ABSENT)) for name in keys]
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        pairs = [(_place(a, i), a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
+    else:
+        return None if ours == theirs else Difference(key or "recipe", ours, theirs, owner)
+    found = (first_difference(a, b, f"{key}.{name}".lstrip("."), ours) for name, a, b in pairs)
+    return next(filter(None, found), None)
+
+
+def _place(item: Any, index: int) -> str:
+    """The name of a list's item as a person knows it, or its number; a reward of one's own goes without its folder."""
+    named = item.get("name") if isinstance(item, dict) else None
+    return str(index) if named is None else Path(str(named)).name
+
+
+def _shown(value: Any) -> str:
+    """A value as a recipe would hold it; a list of tables by its number of items."""
+    if value is _ABSENT:
+        return "absent"
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+        return f"{len(value)} items"
+    return json.dumps(value, ensure_ascii=False)

@@ -163,6 +163,7 @@ FLOORS: tuple[Floor, ...] = (
             "checks_problems",
             "checks_probe",
             "checks_recipe",
+            "checks_teacher",
             "doctor",
             "catalogue",
         ),

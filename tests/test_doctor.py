@@ -156,6 +156,22 @@ def test_a_probe_that_is_none_is_one_line(run, recipe, tmp_path):
     assert (code, out) == (2, "") and "absent.jsonl: cannot be read" in err
 
 
+@pytest.mark.usefixtures("half_a_gib")
+def test_a_teacher_is_looked_at_before_it_is_needed(run, recipe, tmp_path):
+    """None there, one like the student, an instruction that the template drops, and one that it passes on."""
+    model = tmp_path / "model"
+    place = "phases.second.algorithm"
+    told = {
+        f"{place}.reference_model={tmp_path / 'none'}": (2, "no such folder"),
+        f"{place}.reference_model={model}": (0, "is there and speaks the student's vocabulary"),
+        f"{place}.reference_instruction=be_concise": (2, "the teacher would be the student"),
+        f"{place}.reference_instruction=tale:40": (0, "'tale:40' changes what the teacher reads"),
+    }
+    for change, (expected, words) in told.items():
+        code, out, _ = run(recipe, change)
+        assert (code, words in " ".join(out.split())) == (expected, True), change
+
+
 # --- the recipes that come with the package --------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from laconic.checks_prompts import (
     check_unknown_tokens,
 )
 from laconic.checks_recipe import check_disk, check_epochs, check_extras, check_margin, check_threads
+from laconic.checks_teacher import check_teachers
 from laconic.config import Recipe
 from laconic.examination import Examined, examine
 from laconic.findings import LEVELS, Check, Finding
@@ -41,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     Check("weights", check_weights, ("model",)),
     Check("vocabulary", check_vocabulary, ("model", "tokenizer")),
     Check("end tokens", check_end_tokens, ("model", "tokenizer")),
+    Check("teachers", check_teachers, ("tokenizer",)),
     Check("chat template", check_template, ("prompts",)),
     Check("system prompt", check_system, ("prompts",)),
     Check("beginning of the prompt", check_beginning, ("prompts",)),

@@ -1,7 +1,7 @@
-"""docs/frontier.md, its pictures, and what recipes say of themselves: `python benchmarks/frontier.py runs/frontier runs/rewards`.
+"""docs/frontier.md, its pictures, and what recipes say of themselves: `python benchmarks/frontier.py`.
 
-1. The sweeps `frontier.toml` and `rewards.toml` of this folder write the tables (`laconic sweep benchmarks/frontier.toml --out
-   runs/frontier`); what is said of them stands in `benchmarks/frontier_words.md`.
+1. The sweeps `frontier.toml`, `confirm.toml` and `rewards.toml` of this folder write the tables, each into its folder under runs/
+   (`laconic sweep benchmarks/frontier.toml --out runs/frontier`); what is said of them stands in `frontier_words.md`.
 2. Each recipe's comment ends with its hardware and the figures to expect, from the first sweep: these lines are written anew.
 
 Nothing is copied by hand; `tests/test_frontier.py` holds recipes and README against the page.
@@ -16,6 +16,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from laconic.sweep_page import write_results
+from laconic.sweep_results import ResultsReader
+
 HERE = Path(__file__).parent
 DOCS, RECIPES = HERE.parent / "docs", HERE.parent / "src" / "laconic" / "recipes"
 EXPECTED = re.compile(r"^# Hardware: (?:.*\n)(?:# .*\n)*", re.MULTILINE)
@@ -25,11 +28,10 @@ COLUMNS = 132
 def main() -> None:
     """Write the page, the pictures and the recipes' figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("frontier", type=Path)
-    parser.add_argument("rewards", type=Path)
-    arguments = parser.parse_args()
-    write_page(arguments.frontier, arguments.rewards)
-    for label, lines in expected(arguments.frontier).items():
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="the folder that holds the sweeps'")
+    runs = parser.parse_args().runs
+    write_page(runs)
+    for label, lines in expected(runs / "frontier").items():
         path = RECIPES / f"{label}.toml"
         text, found = EXPECTED.subn(lambda _, lines=lines: lines, path.read_text(encoding="utf-8"), count=1)
         if not found:
@@ -37,19 +39,21 @@ def main() -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def write_page(frontier: Path, rewards: Path) -> None:
+def write_page(runs: Path) -> None:
     """docs/frontier.md, docs/frontier.svg and docs/rewards.svg."""
-    environment = json.loads(next(iter(sorted(frontier.glob("*/seed-*/environment.json")))).read_text())
+    environment = json.loads(next(iter(sorted(runs.glob("frontier/*/seed-*/environment.json")))).read_text())
     page = (HERE / "frontier_words.md").read_text(encoding="utf-8")
     page = page.replace("WHERE", f"{environment['device']}, two cores, one thread a run, {datetime.date.today()}")
-    page = page.replace("FRONTIER", tables(frontier)).replace("REWARDS", tables(rewards))
+    for sweep in ("frontier", "confirm", "rewards"):
+        page = page.replace(f"TABLES OF {sweep}", tables(runs / sweep))
     (DOCS / "frontier.md").write_text(page, encoding="utf-8")
-    shutil.copyfile(frontier / "frontier.svg", DOCS / "frontier.svg")
-    shutil.copyfile(rewards / "frontier.svg", DOCS / "rewards.svg")
+    for sweep in ("frontier", "rewards"):
+        shutil.copyfile(runs / sweep / "frontier.svg", DOCS / f"{sweep}.svg")
 
 
 def tables(sweep: Path) -> str:
     """The sweep's table.md without its title, a heading lower."""
+    write_results(sweep, ResultsReader(sweep).read())
     table = (sweep / "table.md").read_text(encoding="utf-8")
     return re.sub(r"^# .*\n", "", table, count=1).strip().replace("\n## ", "\n### ")
 
@@ -72,11 +76,12 @@ def expected(out: Path) -> dict[str, str]:
 
 
 def lines(sampled: dict[str, Any], greedy: dict[str, Any]) -> str:
-    """A comment: minutes, then accuracy and tokens at both decodings with their standard errors, and the base's."""
-    minutes = max(1, round(sampled["over_seeds"]["seconds"]["mean"] / 60))
+    """A comment: minutes of training, the fewest of the seeds since others shared the machine; then accuracy and tokens at both
+    decodings with their standard errors, and the base's."""
+    minutes = max(1, round(min(run["training"]["seconds"] for run in sampled["runs"]) / 60))
     seeds = [run["seed"] for run in sampled["runs"]]
     said = (
-        f"Hardware: one CPU core, {minutes} min. Expected, {sampled['runs'][0]['num_problems']} held-out problems, seeds "
+        f"Hardware: one CPU core, about {minutes} min. Expected, {sampled['runs'][0]['num_problems']} held-out problems, seeds "
         f"{', '.join(map(str, seeds[:-1]))} and {seeds[-1]}, ± standard error: T=1 {figures(sampled)}; greedy {figures(greedy)} "
         "(docs/frontier.md)."
     )

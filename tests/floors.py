@@ -121,6 +121,7 @@ FLOORS: tuple[Floor, ...] = (
             "rollouts",
             "experience",
             "preferences",
+            "estimators",
             "algorithms",
             "updates",
             "sources",

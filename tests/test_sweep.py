@@ -21,13 +21,14 @@ from laconic.errors import InputError, RunError, RunFailed
 from laconic.estimates import Interval
 from laconic.files import append_jsonl, read_json, write_json_atomically
 from laconic.progress import Reporter
-from laconic.sweep import check_idle, read_sweep, run_sweep
+from laconic.sweep import check_idle, max_rollouts, read_sweep, run_sweep
 from laconic.sweep_config import begin, describe, load_sweep, runs_of
 from laconic.sweep_figures import Named, place_names
 from laconic.sweep_page import write_results
 from laconic.sweep_results import ResultsReader
 from laconic.sweep_rows import Against, Point, Row, dominates, over_seeds
 from laconic.sweep_tables import markdown
+from laconic.train import check_recipe
 
 SWEEP = """
 name = "small"
@@ -555,3 +556,17 @@ def test_a_run_that_another_process_works_on_is_left_alone(tmp_path: Path) -> No
     finally:
         holder.communicate(b"\n")
     check_idle(runs)
+
+
+# --- the sweeps of benchmarks/ ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["frontier", "confirm", "rewards"])
+def test_the_sweeps_behind_the_docs_are_sound(name: str, tmp_path: Path) -> None:
+    """Every run's recipe is one that training would begin with; three seeds, at most 17,408 rollouts and a cold start of 768."""
+    config, entries = load_sweep(Path(__file__).parents[1] / "benchmarks" / f"{name}.toml")
+    runs = runs_of(config, entries, tmp_path)
+    assert len(config.seeds) == 3
+    for run in runs:
+        check_recipe(run.recipe)
+        assert run.entry.prompt is not None or max_rollouts(run) <= 17_408 + 768, run.name

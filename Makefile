@@ -15,11 +15,11 @@ demo: $(INSTALLED) ## train the embedded reasoner in two phases on this machine,
 	@echo "demo: both phases on the embedded reasoner, then the report, all under runs/demo"
 	@$(BIN)/laconic demo --out runs/demo
 
-test: lint ## lint, then the whole suite once, then the coverage of the pure floors
+test: lint ## lint, then the whole suite once, then the coverage of the pure packages
 	@echo "test: running the whole suite and every doctest"
 	@$(BIN)/pytest tests src --cov --cov-report=
-	@echo "test: lines of the pure floors that no test reached (at least 95% must be reached)"
-	@$(BIN)/coverage report --include="$$($(BIN)/python tests/floors.py)" --skip-covered --show-missing --fail-under=95
+	@echo "test: lines of the pure packages that no test reached (at least 95% must be reached)"
+	@$(BIN)/coverage report --include="$$($(BIN)/python tests/house.py)" --skip-covered --show-missing --fail-under=95
 
 lint: $(INSTALLED) ## style, formatting and types
 	@echo "lint: ruff check, ruff format, mypy"

@@ -1,6 +1,6 @@
 """What does an adaptive probe save, and does it decide alike? `python benchmarks/adaptive_probe.py`.
 
-1. A problem has a solve rate; it is probed by the package's rules (`laconic.adaptive`), and the samples that were not
+1. A problem has a solve rate; it is probed by the package's rules (`laconic.selection.stopping`), and the samples that were not
    drawn are drawn too, to see on which side of the band all `MAX_SAMPLES` would have put it.
 2. Nothing is simulated: for each solve rate the chance of every (attempts, correct) the probe can meet is computed, so
    agreement and cost are exact for the populations below.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from laconic.adaptive import MIN_ATTEMPTS, curtailed, first_round, settled
+from laconic.selection.stopping import MIN_ATTEMPTS, curtailed, first_round, settled
 
 FloatArray = NDArray[np.float64]
 

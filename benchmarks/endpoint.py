@@ -19,15 +19,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from laconic.config import PolicyConfig, SamplerConfig
-from laconic.estimates import mean_interval
-from laconic.grader import Grader
-from laconic.models import load_model
-from laconic.problems import load_problems
-from laconic.prompts import messages, render
-from laconic.samplers import Request, Sampler
+from laconic.config.recipe import PolicyConfig, SamplerConfig
+from laconic.grading.pool import Grader
+from laconic.models.loading import load_model
+from laconic.problems.load import load_problems
+from laconic.prompts.instructions import messages, render
 from laconic.samplers.http import HttpSampler
 from laconic.samplers.local import LocalSampler
+from laconic.samplers.protocol import Request, Sampler
+from laconic.statistics.intervals import mean_interval
 from laconic.types import Grade, Problem, Response
 
 DECODING = SamplerConfig(temperature=1.0, max_tokens=320, batch_size=32)

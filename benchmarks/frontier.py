@@ -4,7 +4,7 @@
    (`laconic sweep benchmarks/frontier.toml --out runs/frontier`); what is said of them stands in `frontier_words.md`.
 2. Each recipe's comment ends with its hardware and the figures to expect, from the first sweep: these lines are written anew.
 
-Nothing is copied by hand; `tests/test_frontier.py` holds recipes and README against the page.
+Nothing is copied by hand; `tests/benchmarks/test_frontier.py` holds recipes and README against the page.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from laconic.sweep_page import write_results
-from laconic.sweep_results import ResultsReader
+from laconic.sweep.page import write_results
+from laconic.sweep.results import ResultsReader
 
 HERE = Path(__file__).parent
 DOCS, RECIPES = HERE.parent / "docs", HERE.parent / "src" / "laconic" / "recipes"

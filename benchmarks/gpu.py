@@ -51,14 +51,14 @@ from gpu_workloads import (
 )
 from torch import Tensor
 
-from laconic import models
-from laconic.algorithms import estimate_advantages, find_algorithm, gather_experience
-from laconic.batching import collate
-from laconic.config import RewardsConfig, ShapeConfig
-from laconic.rollouts import pay
-from laconic.runs import describe_environment
+from laconic.config.recipe import RewardsConfig, ShapeConfig
+from laconic.models import loading as models
+from laconic.rollouts.solver import pay
 from laconic.samplers.local import LocalSampler
-from laconic.updates import Updater
+from laconic.training.algorithms import estimate_advantages, find_algorithm, gather_experience
+from laconic.training.batching import collate
+from laconic.training.run_directory import describe_environment
+from laconic.training.updates import Updater
 
 HERE = Path(__file__).parent
 FLOOR_RATIO, MATRIX_SHARE = 2.0, 0.4  # targets: decode within twice the floor, update at least 40% of the matrix rate

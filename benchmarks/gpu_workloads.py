@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from laconic.algorithms import critic_kind
-from laconic.config import (
+from laconic.config.recipe import (
     AlgorithmConfig,
     LoraConfig,
     OptimizerConfig,
@@ -28,12 +27,13 @@ from laconic.config import (
     ShapeConfig,
     load_recipe,
 )
-from laconic.models import CausalLM
-from laconic.policy import Policy
+from laconic.models.loading import CausalLM
+from laconic.models.policy import Policy
 from laconic.rng import stream
-from laconic.samplers import Request
 from laconic.samplers.local import LocalSampler
+from laconic.samplers.protocol import Request
 from laconic.tiny.build import make_tokenizer
+from laconic.training.algorithms import critic_kind
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "r1-distill-1.5b.toml"

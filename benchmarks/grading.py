@@ -18,8 +18,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from laconic.grader import Grader
-from laconic.grading import grade_response
+from laconic.grading.pool import Grader
+from laconic.grading.rules import grade_response
 from laconic.types import Grade, Problem
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,9 +23,15 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 from simulated_problems import MEDIANS, POPULATIONS, SHIFT, STRESS, Experiment, Population, draw
 
-from laconic import estimates
-from laconic.estimates import Interval, accuracy_interval, mean_interval, paired_difference, paired_relative_change
 from laconic.rng import seed_of
+from laconic.statistics import intervals as estimates
+from laconic.statistics.intervals import (
+    Interval,
+    accuracy_interval,
+    mean_interval,
+    paired_difference,
+    paired_relative_change,
+)
 
 FloatArray = NDArray[np.float64]
 Ends = tuple[float, float]
@@ -343,7 +349,7 @@ beyond. Accuracies move in steps, so that with few problems, one response each, 
 
 ## What was tried, 30 problems, four samples each
 
-In bold what the package uses (`src/laconic/estimates.py`).
+In bold what the package uses (`src/laconic/statistics/intervals.py`).
 
 {beside}
 """

@@ -4,7 +4,7 @@
    it and takes real steps: sample, score, two updates, checkpoint.
 2. The peak of every moment is the process's high-water mark of resident memory, which Linux resets on request; on CUDA
    `torch.cuda.max_memory_allocated`. What the process holds by itself is measured first, as `laconic doctor` does.
-3. Predictions come from `laconic.memory`; both go to `benchmarks/memory.md`, if no case was named.
+3. Predictions come from `laconic.doctor.memory_model`; both go to `benchmarks/memory.md`, if no case was named.
 
 glibc keeps freed memory below a threshold that moves with what was freed, so a peak depends on what came before. The measured
 processes fix the threshold (`MALLOC_MMAP_THRESHOLD_`), so that blocks above 256 KiB go back at once; `--as-is` leaves it.
@@ -118,7 +118,7 @@ def save_model(case: Case, folder: Path) -> None:
 
 def recipe_of(case: Case, folder: Path) -> Any:
     """The case as a recipe."""
-    from laconic.config import parse_recipe
+    from laconic.config.recipe import parse_recipe
 
     rollouts = case.groups * case.group_size
     phase = {
@@ -177,7 +177,7 @@ class Peaks:
     @contextlib.contextmanager
     def of_updates(self) -> Iterator[None]:
         """While open, the parts of every update are watched."""
-        from laconic.updates import Updater, _Optimizer
+        from laconic.training.updates import Updater, _Optimizer
 
         parts = [
             (Updater, "_policy_losses", "policy update"),
@@ -195,10 +195,10 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     """Predict, then take the steps and measure."""
     import gc
 
-    from laconic.memory import Work, predict_moments
-    from laconic.models import pick_device
-    from laconic.needs import find_shape, measure_process
-    from laconic.train import load_policy
+    from laconic.doctor.memory_model import Work, predict_moments
+    from laconic.doctor.memory_needs import find_shape, measure_process
+    from laconic.models.loading import pick_device
+    from laconic.training.run import load_policy
 
     save_model(case, folder / "model")
     gc.collect()
@@ -221,12 +221,12 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
 def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, out: Path) -> None:
     """Two steps and a checkpoint, as `laconic train` takes them. The first is short, makes the optimizers' moments, which every
     later step finds, and leaves no peaks."""
-    from laconic.algorithms import critic_kind
-    from laconic.config import SamplerConfig
-    from laconic.runs import Checkpoint, RunDirectory
-    from laconic.samplers import Request
+    from laconic.config.recipe import SamplerConfig
     from laconic.samplers.local import LocalSampler
-    from laconic.updates import Updater
+    from laconic.samplers.protocol import Request
+    from laconic.training.algorithms import critic_kind
+    from laconic.training.run_directory import Checkpoint, RunDirectory
+    from laconic.training.updates import Updater
 
     policy.begin_phase(critic=critic_kind(phase), needs_reference=phase.algorithm.kl_coef > 0)
     updater, sampler = Updater(policy, phase, seed=0), LocalSampler(policy.lm)
@@ -243,8 +243,8 @@ def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, ou
 
 def learn_from(responses: Any, requests: Any, policy: Any, updater: Any, peaks: Peaks) -> None:
     """Score the responses and update, with made-up rewards that alternate, so that advantages are not all zero."""
-    from laconic.algorithms import estimate_advantages, find_algorithm, gather_experience
-    from laconic.batching import collate
+    from laconic.training.algorithms import estimate_advantages, find_algorithm, gather_experience
+    from laconic.training.batching import collate
     from laconic.types import Grade, Group, Problem, Rollout
 
     groups = [
@@ -308,7 +308,7 @@ def write_table(rows: list[str], results: dict[str, dict[str, Any]], as_is: dict
     """`benchmarks/memory.md`."""
     import torch
 
-    from laconic.runs import describe_environment
+    from laconic.training.run_directory import describe_environment
 
     environment = describe_environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     packages = environment["packages"]

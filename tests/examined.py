@@ -7,11 +7,11 @@ from typing import Any
 
 from small import save_small_model, write_small_recipe
 
-from laconic.config import load_recipe
-from laconic.examination import Examined, examine
-from laconic.findings import Finding
-from laconic.probe import write_probe
-from laconic.selection import problem_stats
+from laconic.config.recipe import load_recipe
+from laconic.doctor.examination import Examined, examine
+from laconic.doctor.findings import Finding
+from laconic.selection.probe import write_probe
+from laconic.selection.rules import problem_stats
 from laconic.types import Grade, Problem
 
 PASSES_ALL = (

@@ -181,7 +181,7 @@ def save_checkpoint(architecture: str, folder: Path, *, dtype: str = "float32") 
 
 def small_lm(architecture: str, seed: int = 0) -> Any:
     """A `CausalLM` around a small random model, without a detour over files."""
-    from laconic.models import CausalLM
+    from laconic.models.loading import CausalLM
 
     return CausalLM(small_model(architecture, seed), small_tokenizer(), architecture)
 
@@ -203,7 +203,7 @@ def make_group(prompt: Sequence[int], responses: Sequence[tuple[Sequence[int], f
 
 def make_phase(**changes: dict[str, Any]) -> Any:
     """A phase of 10 steps with float-friendly defaults; `changes` go to `sampler`, `algorithm` and `optimizer`."""
-    from laconic.config import PhaseConfig
+    from laconic.config.recipe import PhaseConfig
 
     base: dict[str, dict[str, Any]] = {
         "sampler": {"max_tokens": 16},
@@ -248,7 +248,7 @@ def update_gradients(
     policy: Any, phase: Any, experience: Any, advantages: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The policy's and the critic's gradients of one whole update, through the Updater's own losses."""
-    from laconic.updates import Updater
+    from laconic.training.updates import Updater
 
     updater = Updater(policy, phase, seed=0)
     actor, critic = GradientRecorder(policy.policy_parameters()), GradientRecorder(policy.critic_parameters())

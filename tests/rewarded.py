@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from laconic.rewards import GroupNumbers
+from laconic.rewards.numbers import GroupNumbers
 from laconic.types import Grade
 
 C, W, N, T, U = Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from laconic.config import PromptConfig, SamplerConfig
-from laconic.grader import Grader
-from laconic.rollouts import Solver
-from laconic.samplers import Progress, Request
-from laconic.types import FinishReason, Problem, Response
+from laconic.config.recipe import PromptConfig, SamplerConfig
+from laconic.grading.pool import Grader
+from laconic.rollouts.solver import Solver
+from laconic.samplers.protocol import Request
+from laconic.types import FinishReason, Problem, Progress, Response
 
 PROBLEMS = [Problem(f"p{i}", f"What is {i} + {i}?", str(2 * i), meta={"oracle_tokens": 3}) for i in range(10)]
 

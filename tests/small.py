@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from laconic.config import Recipe, parse_recipe
+from laconic.config.recipe import Recipe, parse_recipe
 from laconic.tiny.build import BuildSettings, make_model, make_tokenizer
 
 RECIPE = """

@@ -21,13 +21,14 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from laconic import cli, config
-from laconic.algorithms import ALGORITHMS
-from laconic.config import parse_recipe
-from laconic.preferences import PAIRS
-from laconic.selection import SELECTIONS
-from laconic.sources import SOURCES
-from laconic.train import check_recipe
+from laconic.cli import app as cli
+from laconic.config import recipe as config
+from laconic.config.recipe import parse_recipe
+from laconic.rollouts.sources import SOURCES
+from laconic.selection.rules import SELECTIONS
+from laconic.training.algorithms import ALGORITHMS
+from laconic.training.preferences import PAIRS
+from laconic.training.run import check_recipe
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECIPES = (DOCS / "recipes.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ import pytest
 from test_http_sampler import Answer, Endpoint, reply
 from typer.testing import CliRunner
 
-from laconic import cli
+from laconic.cli import app as cli
 from laconic.tiny.__main__ import app as tiny_app
 
 ROOT = Path(__file__).parents[1]

@@ -33,20 +33,20 @@ from sides.workload import (
     reward,
 )
 
-from laconic.advantages import group_standardized
-from laconic.config import PolicyConfig, Recipe, SamplerConfig, parse_recipe
-from laconic.grader import Grader
-from laconic.grading import grade_response
-from laconic.models import CausalLM, load_model, resolve_model
-from laconic.phase_runs import PhaseRun
-from laconic.phases import Watch
-from laconic.progress import Reporter
-from laconic.prompts import messages, render
+from laconic.config.recipe import PolicyConfig, Recipe, SamplerConfig, parse_recipe
+from laconic.grading.pool import Grader
+from laconic.grading.rules import grade_response
+from laconic.models.loading import CausalLM, load_model, resolve_model
+from laconic.prompts.instructions import messages, render
+from laconic.rl.advantages import group_standardized
 from laconic.rng import stream
-from laconic.samplers import Request
 from laconic.samplers.local import LocalSampler
+from laconic.samplers.protocol import Request
+from laconic.system.progress import Reporter
 from laconic.tiny.tasks import make_problems
-from laconic.train import start
+from laconic.training.phase import PhaseRun
+from laconic.training.phase_end import Watch
+from laconic.training.run import start
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 WATCHED = "tiny:mix?count=1&split=watch"

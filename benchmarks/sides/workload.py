@@ -3,14 +3,14 @@
 The Laconic side writes these files once (`laconic_side.prepare`); every side reads them, in whatever environment it runs. The
 second checkpoint is the first one without its end token: responses drawn from it all reach the cap.
 
-Imports nothing outside the standard library but `laconic.grading`, which needs nothing else either.
+Imports nothing outside the standard library but `laconic.grading.rules`, which needs nothing else either.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from laconic.grading import grade_response
+from laconic.grading.rules import grade_response
 from laconic.types import Grade
 
 GROUP_SIZE = 8

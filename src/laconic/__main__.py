@@ -1,6 +1,6 @@
 """`python -m laconic` is the `laconic` command."""
 
-from laconic.cli import main
+from laconic.cli.app import main
 
 if __name__ == "__main__":
     main()

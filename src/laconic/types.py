@@ -7,10 +7,13 @@
 A length is the number of response tokens that were generated, end token included. Nothing here knows of tensors or files.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+Progress = Callable[[int, int], None]
+"""Called with (responses finished, tokens generated) since the last call."""
 
 
 class Grade(StrEnum):

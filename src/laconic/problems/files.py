@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from laconic.errors import InputError, MissingExtraError, ProblemsError
-from laconic.files import read_numbered_jsonl
 from laconic.problems.records import checked, to_problem
+from laconic.system.files import read_numbered_jsonl
 from laconic.types import Problem
 
 

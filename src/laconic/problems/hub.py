@@ -1,6 +1,6 @@
 """Problems from a Hugging Face dataset `hf:NAME[:CONFIG]:SPLIT`: columns problem (or question), answer, perhaps id.
 
-1. `fetch_rows` has one quick look whether the hub holds the dataset (`hub_access.py`), then lets the library load it: from the
+1. `fetch_rows` has one quick look whether the hub holds the dataset (`system/hub.py`), then lets the library load it: from the
    hub, or from its cache where the hub does not answer.
 2. `load_hub` turns the rows into checked problems.
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from laconic.errors import MissingExtraError, ProblemsError
-from laconic.hub_access import Presence, ask_hub, cache_only
 from laconic.problems.records import checked, to_problem
+from laconic.system.hub import Presence, ask_hub, cache_only
 from laconic.types import Problem
 
 

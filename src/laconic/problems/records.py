@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any
 
-from laconic.answers import clean
 from laconic.errors import ProblemsError
-from laconic.spellings import choice_letter
+from laconic.grading.normal_form import clean
+from laconic.grading.scalar_rules import choice_letter
 from laconic.types import Problem
 
 QUESTION_KEYS = ("problem", "question")

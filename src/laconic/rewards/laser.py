@@ -29,7 +29,7 @@ from laconic.rewards.numbers import (
     of_correct,
     whole,
 )
-from laconic.texts import count_repeated
+from laconic.rewards.text_rules import count_repeated
 from laconic.types import Grade
 
 NUM_LENGTHS = 16

@@ -13,7 +13,7 @@ What is left out: their perplexity filter for garbled text, which needs a second
 import numpy as np
 
 from laconic.rewards.numbers import FloatArray, GroupNumbers, needed, whole
-from laconic.texts import count_repeated, garbling
+from laconic.rewards.text_rules import count_repeated, garbling
 
 
 def overlong(numbers: GroupNumbers, penalty: float = 1.0) -> FloatArray:

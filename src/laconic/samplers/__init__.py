@@ -1,38 +1,14 @@
-"""Doors to engines that draw responses.
+"""Engines that draw responses: token ids, or the turns of a conversation, to responses.
 
-Every sampler takes `Request`s and returns one list of `Response`s a request, in order. `local`, the default, takes token ids
-and gives token ids with their log-probabilities; `http` takes the turns of a conversation and gives text and counts.
+Its modules, in reading order:
+
+- `protocol`: a request, and what every engine can do
+- `drawing`: logits to tokens, by one uniform number for each row and step
+- `cache`: keys and values of rows of different length, in pages
+- `decoders`: one step of decoding: the model's own modules, or fused ones
+- `local`: the local sampler: any Hugging Face causal LM, in this process
+- `wire`: what goes over the wire to an OpenAI-compatible endpoint, and what comes back
+- `pacing`: when to send the next request to a server that others use too
+- `endpoints`: where a model is served: addresses, keys, and what is known there
+- `http`: the sampler that asks an endpoint
 """
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
-
-from laconic.config import SamplerConfig
-from laconic.types import Response
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """`num_samples` responses are wanted to `prompt_ids`, or, where an endpoint renders the prompt itself, to `messages`. `key`
-    names the problem in the address of its random numbers; samples are numbered from `first_sample`."""
-
-    key: str
-    prompt_ids: tuple[int, ...]
-    num_samples: int
-    first_sample: int = 0
-    messages: tuple[Mapping[str, str], ...] = ()
-
-
-Progress = Callable[[int, int], None]
-"""Called with (responses finished, tokens generated) since the last call."""
-
-
-class Sampler(Protocol):
-    """What every engine can do."""
-
-    def sample(
-        self, requests: Sequence[Request], decoding: SamplerConfig, *, seed: int, on_progress: Progress | None = None
-    ) -> list[list[Response]]:
-        """Responses to each request, in the order of requests and samples."""
-        ...

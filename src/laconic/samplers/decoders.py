@@ -25,8 +25,8 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from laconic.errors import ModelError
-from laconic.models import CausalLM
-from laconic.products import linear
+from laconic.models.loading import CausalLM
+from laconic.models.onednn import linear
 from laconic.samplers.cache import SlotCache
 
 FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})

@@ -25,12 +25,12 @@ from typing import Any
 
 import httpx2
 
-from laconic.config import SamplerConfig
+from laconic.config.recipe import SamplerConfig
 from laconic.errors import LaconicError, ModelError, RunFailed
 from laconic.rng import stream
-from laconic.samplers import Progress, Request
 from laconic.samplers.endpoints import CAP_FIELDS, KEY_VARIABLES, Endpoint, RemoteModel, api_key, parse_endpoint
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
+from laconic.samplers.protocol import Request
 from laconic.samplers.wire import (
     WIRES,
     Refusal,
@@ -39,7 +39,7 @@ from laconic.samplers.wire import (
     read_reply,
     refusal,
 )
-from laconic.types import Response
+from laconic.types import Progress, Response
 
 ATTEMPTS = 8
 REACH_ATTEMPTS = 3  # at an address where nothing has answered yet: most often a typing error

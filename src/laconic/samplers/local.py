@@ -27,15 +27,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from laconic.config import SamplerConfig
+from laconic.config.recipe import SamplerConfig
 from laconic.errors import ModelError
-from laconic.models import CausalLM
+from laconic.models.loading import CausalLM
 from laconic.rng import seed_of
-from laconic.samplers import Progress, Request
 from laconic.samplers.cache import SlotCache
 from laconic.samplers.decoders import make_decoder
 from laconic.samplers.drawing import draw_tokens, uniforms
-from laconic.types import FinishReason, Response
+from laconic.samplers.protocol import Request
+from laconic.types import FinishReason, Progress, Response
 
 LEAVING_SHARE = 0.125  # of the slots: so many rows must have ended before live rows move together
 UNIFORM_STEPS = 64  # numbers hashed at once

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from laconic.config import SamplerConfig
+from laconic.config.recipe import SamplerConfig
 from laconic.errors import ModelError, RunFailed
 from laconic.rng import seed_of
-from laconic.samplers import Request
 from laconic.samplers.endpoints import NEUTRAL, Endpoint
+from laconic.samplers.protocol import Request
 from laconic.types import FinishReason, Response
 
 THINK, END_THINK = "<think>", "</think>"

@@ -1,5 +1,11 @@
 """The embedded reasoner: a causal LM small enough to train in minutes, large enough to overthink.
 
-`tokens`, `tasks`, `traces` and `anatomy` are pure; `build` trains the bundled checkpoint from scratch, `measure` prints
-what it shows. Run them as `python -m laconic.tiny build` and `python -m laconic.tiny measure`.
+Its modules, in reading order:
+
+- `tokens`: its alphabet
+- `tasks`: problems whose shortest chain of steps is known
+- `traces`: chains of thought in many styles, some of them wrong
+- `anatomy`: what the tokens of a trace were spent on
+- `build`: `python -m laconic.tiny build` trains the bundled checkpoint from scratch
+- `measure`: `python -m laconic.tiny measure` prints what a checkpoint shows
 """

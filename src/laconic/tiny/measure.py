@@ -13,10 +13,10 @@ from math import nan
 import numpy as np
 from rich.table import Table
 
-from laconic.config import GraderConfig, PolicyConfig, PromptConfig, SamplerConfig
-from laconic.grader import Grader
-from laconic.models import load_model
-from laconic.rollouts import Solver
+from laconic.config.recipe import GraderConfig, PolicyConfig, PromptConfig, SamplerConfig
+from laconic.grading.pool import Grader
+from laconic.models.loading import load_model
+from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
 from laconic.tiny.anatomy import dissect
 from laconic.tiny.tasks import FAMILIES, make_problems

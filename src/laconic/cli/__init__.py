@@ -1,0 +1,13 @@
+"""The commands.
+
+Its modules, in reading order:
+
+- `options`: option types, checks and openings that commands share
+- `show`: results as the commands print them
+- `evaluate`: `evaluate`
+- `measure`: `probe`, `select`, `audit`, `compare`, `report`
+- `catalogue`: `list`: what there is to choose from
+- `demo`: `demo`: both phases on the embedded reasoner
+- `train`: `demo`, `train`, `sweep`, `doctor`, `list`
+- `app`: the `laconic` command
+"""

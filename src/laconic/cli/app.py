@@ -1,0 +1,84 @@
+"""The command line: `laconic demo | probe | select | train | sweep | evaluate | audit | compare | report | doctor | list`.
+
+Every command reads as: check the input, do the work, print where the result is (`evaluate.py`, `measure.py`,
+`train.py`). Bad input is one line on standard error and exit code 2; a failure while running is one line and exit code 1.
+Nothing heavy is imported before a command needs it, so `laconic --help` answers at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from laconic import __version__
+from laconic.cli import evaluate, measure, train
+from laconic.errors import InputError, LaconicError
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+app = typer.Typer(
+    help="Make reasoning language models think in fewer tokens without losing accuracy, and prove that they did.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"laconic {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
+for command in (
+    train.demo,
+    measure.probe,
+    measure.select,
+    train.train,
+    train.sweep,
+    evaluate.evaluate,
+    measure.audit,
+    measure.compare,
+    measure.report,
+    train.doctor,
+):
+    app.command()(command)
+app.command("list")(train.list_names)
+
+
+def main() -> None:
+    """Entry point: exit code 0 done, 1 failed while running, 2 the input is wrong."""
+    try:
+        code = app(standalone_mode=len(sys.argv) < 2)  # without arguments: the help
+    except InputError as error:
+        _complain(error)
+        sys.exit(2)
+    except LaconicError as error:
+        _complain(error)
+        sys.exit(1)
+    except BrokenPipeError:  # whoever read our output has gone
+        sys.exit(1)
+    except OSError as error:
+        _complain(f"{error.filename or 'file'}: cannot be read or written ({error.strerror})")
+        sys.exit(2)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer says of an option or argument
+            raise
+        _complain(f"{error.format_message()} (laconic --help, laconic COMMAND --help)")
+        sys.exit(2)
+    if code == INTERRUPTED:
+        _complain("interrupted; run it again to go on (training: with --resume)")
+    sys.exit(code or 0)
+
+
+def _complain(error: object) -> None:
+    print(f"laconic: {error}", file=sys.stderr)

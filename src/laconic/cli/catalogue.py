@@ -1,0 +1,91 @@
+"""What there is to choose from: `laconic list recipes|rewards|algorithms|selections|problems|benchmarks|prompts`.
+
+Every list is read off the table that holds the things themselves; nothing is written down twice.
+"""
+
+import inspect
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+from laconic.recipes.find import recipe_paths
+
+PLANNED_PROMPTS = {
+    "tale": "tale:N, the model's own guess of N for each problem (TALE-EP)",
+    "tale_search": "tale:N, the smallest N that halving finds to keep each greedy answer right: it looks at the gold answers",
+}
+"""Prompts that find a budget for each problem first (`evaluation/planned_prompts.py`)."""
+
+
+def _recipes() -> dict[str, str]:
+    found = {}
+    for name, path in recipe_paths().items():
+        text = path.read_text(encoding="utf-8")
+        models = tomllib.loads(text).get("model", "?")
+        found[name] = f"{models}: {text.splitlines()[0].lstrip('# ')}"
+    return found
+
+
+def _rewards() -> dict[str, str]:
+    from laconic.rewards.terms import REWARDS
+
+    return {name: _first_line(term) for name, term in REWARDS.items()}
+
+
+def _algorithms() -> dict[str, str]:
+    from laconic.training.algorithms import ALGORITHMS
+
+    return {name: algorithm.summary for name, algorithm in ALGORITHMS.items()}
+
+
+def _selections() -> dict[str, str]:
+    from laconic.selection.rules import SELECTIONS
+
+    return {name: _first_line(selection) for name, selection in SELECTIONS.items()}
+
+
+def _problems() -> dict[str, str]:
+    from laconic.tiny.tasks import FAMILIES
+
+    return {
+        "FILE.jsonl": "lines of id, problem, answer",
+        "FILE.parquet": "columns problem, answer (extra: data)",
+        "hf:NAME[:CONFIG]:SPLIT": "a Hugging Face dataset (extra: data)",
+        "gym:TASK?arg=value": "a reasoning-gym task (extra: gym)",
+        "tiny:FAMILY?arg=value": f"the embedded reasoner's problems: {', '.join(FAMILIES)}, mix",
+        "BENCHMARK[?count=N]": "a public benchmark by name: laconic list benchmarks",
+    }
+
+
+def _benchmarks() -> dict[str, str]:
+    from laconic.problems.benchmarks import BENCHMARKS
+
+    return {
+        name: f"{row.title} ({row.num_problems} problems; usually {row.samples} samples, cap {row.max_tokens})"
+        for name, row in BENCHMARKS.items()
+    }
+
+
+def _prompts() -> dict[str, str]:
+    from laconic.prompts.instructions import INSTRUCTIONS
+
+    plain = {
+        name: wording.text or "the question alone" for name, wording in INSTRUCTIONS.items() if wording.text is not None
+    }
+    numbered = {name: wording.with_number for name, wording in INSTRUCTIONS.items() if wording.with_number is not None}
+    return plain | {f"{name}:N": text.replace("{n}", "N") for name, text in numbered.items()} | PLANNED_PROMPTS
+
+
+def _first_line(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+CATALOGUE: dict[str, Callable[[], dict[str, str]]] = {
+    "recipes": _recipes,
+    "rewards": _rewards,
+    "algorithms": _algorithms,
+    "selections": _selections,
+    "problems": _problems,
+    "benchmarks": _benchmarks,
+    "prompts": _prompts,
+}

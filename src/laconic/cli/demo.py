@@ -1,0 +1,74 @@
+"""The demo: both phases on the embedded reasoner, measured on held-out problems, with a page to look at.
+
+1. The recipe `two_phase` runs as any recipe would: probe, select, train, watch, hand on, twice.
+2. Base, phase 1 and phase 2 are evaluated on the reported set, sampled at T=1 and greedy, and compared with the base.
+3. The terminal shows the comparison and a few responses before and after; the page shows the rest.
+
+A folder that holds an unfinished demo is taken up where it stopped; nothing here is canned.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from laconic.comparison.compare import comparison_lines, print_comparison
+from laconic.config.recipe import load_recipe
+from laconic.recipes.find import recipe_paths
+from laconic.report.build import write_page
+from laconic.system.files import read_jsonl
+from laconic.system.progress import Reporter
+
+RECIPE = "two_phase"
+NUM_SHOWN = 3
+WIDTH = 118
+
+
+def run_demo(out: Path, seed: int) -> Path:
+    """Run, or finish, the demo in `out`; prints the result and returns the page."""
+    from laconic.training.measure_run import measure_run
+    from laconic.training.run import start
+
+    recipe = load_recipe(recipe_paths()[RECIPE], [f"seed={seed}"])
+    reporter = Reporter()
+    trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=reporter)
+    model = trainer.train()
+    comparisons = measure_run(trainer.run, trainer.finished)
+    page = write_page(out, out / "report.html")
+    console = Console(width=WIDTH, highlight=False)
+    last = f"phase-{len(recipe.phases)}"
+    show_responses(out, last, console)
+    for tag, comparison in comparisons.items():
+        console.print(f"\n[bold]{'greedy' if tag == 'greedy' else 'sampled at T=1'}[/bold]")
+        console.print(print_comparison(comparison))
+        for line in comparison_lines(comparison):
+            console.print(line, markup=False, soft_wrap=True)
+    console.print(f"\nthe shorter model: {model}\nthe page:          {page}", markup=False, soft_wrap=True)
+    return page
+
+
+def show_responses(out: Path, after: str, console: Console) -> None:
+    """A few greedy responses of the base and of the result side by side: those with the median and larger savings."""
+    pairs = [
+        (one, two)
+        for one, two in zip(_greedy(out, "base"), _greedy(out, after), strict=True)
+        if one["grade"] == two["grade"] == "correct"
+    ]
+    pairs.sort(key=lambda pair: pair[0]["num_tokens"] - pair[1]["num_tokens"])
+    chosen = [pairs[len(pairs) * part // (NUM_SHOWN + 1)] for part in range(1, NUM_SHOWN + 1)] if pairs else []
+    table = Table(title="the same problems, greedy", show_lines=True, width=WIDTH)
+    for name, share in (("problem", 2), ("before", 5), ("after", 4)):
+        table.add_column(name, overflow="fold", ratio=share)
+    for one, two in chosen:
+        table.add_row(escape(one["question"]), _shown(one), _shown(two))
+    console.print(table)
+
+
+def _greedy(out: Path, label: str) -> list[dict[str, Any]]:
+    return list(read_jsonl(out / "eval" / f"{label}-greedy" / "samples.jsonl"))
+
+
+def _shown(sample: dict[str, Any]) -> str:
+    return f"{escape(sample['text'])}\n[dim]{sample['num_tokens']} tokens[/dim]"

@@ -1,0 +1,180 @@
+"""The command `evaluate`: one evaluation for each source, prompt and temperature.
+
+1. Everything that was given is read before anything is drawn: a mistake in the last prompt would cost what the first took.
+2. For each source, each prompt is asked at each temperature; each evaluation is kept, finished or begun
+   (`evaluation/evaluate.py`).
+3. Where several prompts were asked, their token complexity is summed up beside them (`comparison/across_prompts.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from laconic.cli.options import (
+    PROMPT_HELP,
+    BatchSize,
+    Cap,
+    Dtype,
+    Model,
+    Seed,
+    System,
+    asking,
+    cap_tokens,
+    check_folder,
+    check_prompt,
+    checked,
+    open_solver,
+    source_name,
+    usual_settings,
+)
+from laconic.cli.show import curve_lines, summary_line
+from laconic.errors import InputError
+from laconic.evaluation.folder_names import evaluation_folder, temperature_tag
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What was asked for, the same for every source."""
+
+    prompts: Sequence[str] | None
+    temperatures: Sequence[float]
+    samples: int | None
+    max_tokens: int | None
+    decoding: dict[str, Any]
+    budgets: tuple[int, ...]
+    with_bleu: bool
+    seed: int
+    out: Path
+
+    def check(self) -> None:
+        """Raises `InputError` for a temperature or a prompt that is none."""
+        from laconic.config.recipe import SamplerConfig
+
+        for temperature in self.temperatures:
+            checked(SamplerConfig, temperature=temperature, **self.decoding)
+        for prompt in self.prompts or ():
+            check_prompt(prompt)
+
+
+def evaluate(
+    model: Model,
+    problems: Annotated[
+        list[str],
+        typer.Argument(metavar="PROBLEMS...", help="Benchmarks or other sources of problems, one evaluation each."),
+    ],
+    samples: Annotated[
+        int | None, typer.Option(help="Samples a problem; if not given the benchmark's usual number, else 4.", min=1)
+    ] = None,
+    temperature: Annotated[
+        list[float] | None, typer.Option(help="Sampling temperature; may be repeated; 1 if not given.")
+    ] = None,
+    max_tokens: Cap = None,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)] = 1.0,
+    min_p: Annotated[float, typer.Option(help="Least probability, relative to the likeliest token's.")] = 0.0,
+    instruction: Annotated[
+        list[str] | None, typer.Option("--prompt", help=f"{PROMPT_HELP}; may be repeated; boxed if not given.")
+    ] = None,
+    budgets: Annotated[
+        str | None, typer.Option(help="Budget curve: cut the thinking at these many tokens, such as 16,32,64.")
+    ] = None,
+    bleu: Annotated[bool, typer.Option("--bleu", help="BLEU against the problems' worked solutions.")] = False,
+    system: System = None,
+    batch_size: BatchSize = 256,
+    seed: Seed = 0,
+    dtype: Dtype = "float32",
+    out: Annotated[Path, typer.Option(help="Results go to OUT/eval/<benchmark>/.")] = Path("evaluation"),
+) -> None:
+    """How accurate is a model, and at what length? One evaluation a source, prompt and temperature; resumes what was killed."""
+    from laconic.config.recipe import PolicyConfig
+    from laconic.problems.load import load_problems
+    from laconic.system.progress import Reporter
+
+    given = _Given(
+        prompts=list(dict.fromkeys(instruction)) if instruction else None,
+        temperatures=list(dict.fromkeys(temperature or [1.0])),
+        samples=samples,
+        max_tokens=max_tokens,
+        decoding={"top_p": top_p, "min_p": min_p, "batch_size": batch_size},
+        budgets=_whole_numbers(budgets),
+        with_bleu=bleu,
+        seed=seed,
+        out=check_folder(out),
+    )
+    given.check()
+    checked(PolicyConfig, dtype=dtype)
+    sets = {source: load_problems(source, seed=seed) for source in problems}
+    with open_solver(model, dtype, system) as solver:
+        for source, found in sets.items():
+            _evaluate_source(solver, source, found, given, Reporter())
+
+
+def _evaluate_source(opened: Any, source: str, problems: list[Any], given: _Given, reporter: Any) -> None:
+    """Every prompt at every temperature, and what asking differently can do."""
+    prompts = given.prompts or [usual_settings(source).prompt]
+    done: dict[float, list[Path]] = {temperature: [] for temperature in given.temperatures}
+    for prompt in prompts:
+        solver = asking(opened, prompt)
+        if prompt != prompts[0] and _reads_alike(solver, asking(opened, prompts[0]), problems):
+            reporter.say(f"{prompt}: reads as {prompts[0]} does; the chat template leaves the instruction out")
+        cap = cap_tokens(solver, problems, given.max_tokens, usual_settings(source).max_tokens, reporter.say)
+        for temperature, folders in done.items():
+            name = evaluation_folder(source_name(source), prompt, temperature, prompts, given.temperatures)
+            folders.append(given.out / "eval" / name)
+            _evaluate_one(solver, source, problems, temperature, cap, given, folders[-1], reporter)
+    for temperature, folders in done.items() if len(prompts) > 1 else ():
+        _write_complexity(source, temperature, folders, given)
+
+
+def _evaluate_one(
+    solver: Any,
+    source: str,
+    problems: list[Any],
+    temperature: float,
+    cap: int,
+    given: _Given,
+    folder: Path,
+    reporter: Any,
+) -> None:
+    from laconic.config.recipe import SamplerConfig
+    from laconic.evaluation.evaluate import Evaluation
+    from laconic.evaluation.evaluate import evaluate as run_evaluation
+
+    decoding = checked(SamplerConfig, temperature=temperature, max_tokens=cap, **given.decoding)
+    samples = given.samples or usual_settings(source).samples
+    name = source_name(source)
+    asked = Evaluation(name, problems, samples, decoding, given.seed, given.budgets, given.with_bleu)
+    with reporter.bar(folder.name, asked.num_responses) as progress:
+        summary = run_evaluation(solver, asked, folder, on_progress=progress)
+    print(summary_line(summary, folder))
+    for line in curve_lines(folder):
+        print(line)
+
+
+def _write_complexity(source: str, temperature: float, folders: Sequence[Path], given: _Given) -> None:
+    from laconic.comparison.across_prompts import complexity_over
+    from laconic.system.files import write_json_atomically
+
+    tag = f"-{temperature_tag(temperature)}" if len(given.temperatures) > 1 else ""
+    place = given.out / "eval" / f"{source_name(source)}{tag}.complexity.json"
+    write_json_atomically(place, complexity_over(folders))
+    print(f"token complexity over {len(folders)} prompts: {place}")
+
+
+def _reads_alike(one: Any, other: Any, problems: list[Any]) -> bool:
+    """Whether two prompts of a local model are the same tokens."""
+    from laconic.evaluation.planned_prompts import PLANNERS
+    from laconic.rollouts.solver import Wanted
+
+    if one.lm.tokenizer is None or {one.prompt.instruction, other.prompt.instruction} & set(PLANNERS):
+        return False
+    return all(one.request(Wanted(p, 1)) == other.request(Wanted(p, 1)) for p in problems)
+
+
+def _whole_numbers(text: str | None) -> tuple[int, ...]:
+    pieces = text.split(",") if text else []
+    if not all(piece.strip().isdigit() and int(piece) > 0 for piece in pieces):
+        raise InputError(f"--budgets {text}: expected numbers of tokens, for example 16,32,64")
+    return tuple(sorted({int(piece) for piece in pieces}))

@@ -1,0 +1,204 @@
+"""Commands that measure, choose and compare: `probe`, `select`, `audit`, `compare`, `report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from laconic.cli.options import (
+    PROMPT_HELP,
+    BatchSize,
+    Cap,
+    Dtype,
+    Model,
+    Problems,
+    Seed,
+    System,
+    asking,
+    cap_tokens,
+    check_file,
+    check_folder,
+    checked,
+    open_solver,
+    usual_settings,
+)
+from laconic.cli.show import print_comparisons
+from laconic.config.recipe import BAND_CONFIDENCE
+from laconic.errors import InputError
+
+
+def probe(
+    model: Model,
+    problems: Problems,
+    samples: Annotated[int, typer.Option(help="Attempts a problem; the most of them with --band.", min=1)] = 16,
+    band: Annotated[
+        str | None, typer.Option(help="LO:HI: stop on a problem once its solve rate is surely inside or outside.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="How sure, with --band.")] = BAND_CONFIDENCE,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.", min=0.0)] = 1.0,
+    max_tokens: Cap = None,
+    batch_size: BatchSize = 256,
+    seed: Seed = 0,
+    instruction: Annotated[str | None, typer.Option("--prompt", help=f"{PROMPT_HELP}.")] = None,
+    system: System = None,
+    dtype: Dtype = "float32",
+    out: Annotated[Path, typer.Option(help="Where to write; attempts go beside it.")] = Path("probe.jsonl"),
+) -> None:
+    """What can the model solve? Attempts, grades and lengths a problem, written to probe.jsonl. Resumes what was killed."""
+    from laconic.config.recipe import SamplerConfig
+    from laconic.problems.load import load_problems
+    from laconic.selection.probe import Band, probe_to_file
+    from laconic.selection.stopping import num_saved
+    from laconic.system.progress import Reporter
+
+    check_file(out)
+    wanted = None if band is None else Band(*_low_high(band), confidence=confidence)
+    found, usual = load_problems(problems, seed=seed), usual_settings(problems)
+    reporter = Reporter()
+    with open_solver(model, dtype, system) as opened:
+        solver = asking(opened, instruction or usual.prompt)
+        cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, reporter.say)
+        decoding = checked(SamplerConfig, temperature=temperature, max_tokens=cap, batch_size=batch_size)
+        with reporter.bar("probe", len(found) * samples) as progress:
+            stats = probe_to_file(solver, found, samples, decoding, out, seed=seed, band=wanted, on_progress=progress)
+    rates = [stat.solve_rate for stat in stats if stat.attempts]
+    mean = f"mean solve rate {sum(rates) / len(rates):.1%}" if rates else "nothing could be graded"
+    saved = f", {num_saved(stats, samples)} of {len(found) * samples} saved" if wanted else ""
+    print(f"{out}: {len(found)} problems, {samples} attempts each{' at most' if wanted else ''}{saved}, {mean}")
+
+
+def select(
+    probed: Annotated[Path, typer.Argument(metavar="PROBE", help="A file written by laconic probe.")],
+    band: Annotated[str | None, typer.Option(help="Keep solve rates inside LO:HI.")] = None,
+    hard: Annotated[
+        float | None, typer.Option(help="Keep the hardest, with solve rates up to this.", min=0, max=1)
+    ] = None,
+    how: Annotated[str | None, typer.Option(help="Any row of laconic list selections.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of --how; may be repeated.")] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="With --band: the posterior mass that must lie inside.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="How many to keep.", min=1)] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Problems to be reported on: what leaks into them is dropped; may be repeated."),
+    ] = None,
+    seed: Seed = 0,
+    explain: Annotated[bool, typer.Option(help="Print each problem's reason.")] = False,
+    out: Annotated[Path, typer.Option(help="Where to write; OUT.dropped.jsonl holds the rest.")] = Path(
+        "problems.jsonl"
+    ),
+) -> None:
+    """Choose problems by how often they were solved; each carries the reason it was kept or dropped."""
+    from laconic.errors import SelectionError
+    from laconic.problems.load import load_problems
+    from laconic.selection.probe import read_probe
+    from laconic.selection.program import choose_problems, leaking
+
+    if check_file(out).resolve() == probed.resolve():
+        raise InputError(f"--out {out}: is the probe itself; expected another file")
+    name, options = _selection(band, hard, how, option, confidence)
+    problems, stats = read_probe(probed)
+    leaks = leaking(problems, [load_problems(source, seed=seed) for source in against or []])
+    chosen = choose_problems(problems, stats, leaks, name, options, count=count, seed=seed)
+    if explain:
+        for reason in chosen.reasons:
+            print(reason)
+    if not chosen.kept:
+        raise SelectionError(f"{probed}: none of {len(problems)} problems qualifies; the first: {chosen.reasons[0]}")
+    dropped = chosen.write(out)
+    print(f"{out}: {len(chosen.kept)} of {len(problems)} problems kept; the others and why: {dropped}")
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(help="A run's folder, a folder of evaluations, or one evaluation.")],
+    grader: Annotated[
+        str,
+        typer.Option(help="The second grader: math_verify (alone), exact (no algebra), or laconic (as it grades now)."),
+    ] = "math_verify",
+    out: Annotated[Path | None, typer.Option(help="Where to write; RUN if not given.")] = None,
+) -> None:
+    """Grade stored responses again with a second grader; list every disagreement and timeout."""
+    from laconic.grading.audit import audit as run_audit
+    from laconic.grading.audit import print_audit
+
+    print_audit(run_audit(run, grader, out=check_folder(out) if out else None), Console())
+
+
+def compare(
+    base: Annotated[Path, typer.Argument(help="The evaluation folder to compare with.")],
+    candidates: Annotated[
+        list[Path] | None, typer.Argument(help="Evaluation folders; none: the other prompts in BASE.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Accuracy that may be lost and still count as none (0.01 is a point).")
+    ] = 0.01,
+    tokens_margin: Annotated[
+        float, typer.Option(help="Growth in tokens that still counts as none (0.05 is 5%).")
+    ] = 0.0,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Where to write.")] = Path("comparison.json"),
+) -> None:
+    """Is the candidate really shorter, and as good? Paired differences with intervals, the frontier, and a verdict."""
+    from laconic.comparison.compare import compare_evaluations
+    from laconic.system.files import write_json_atomically
+
+    check_file(out)
+    comparison = compare_evaluations(base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed)
+    write_json_atomically(out, comparison)
+    print_comparisons({"": comparison})
+    print(f"written to {out}")
+
+
+def report(
+    dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Runs, folders of evaluations, or evaluations; the first is the base."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; DIR/report.html for one, report.html for several.")
+    ] = None,
+) -> None:
+    """One self-contained HTML page: verdict, frontier, curves, lengths by grade, every response before beside after."""
+    from laconic.report.build import write_report
+
+    place = out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))
+    print(write_report(dirs, check_file(place) if dirs[0].exists() else place))
+
+
+# --- reading options -------------------------------------------------------------------------------------------------
+
+
+def _low_high(band: str) -> tuple[float, float]:
+    try:
+        low, high = (float(end) for end in band.split(":"))
+    except ValueError:
+        raise InputError(f"--band {band}: expected LO:HI, for example 0.3:0.9") from None
+    if not 0.0 <= low <= high <= 1.0:
+        raise InputError(f"--band {band}: expected 0 <= LO <= HI <= 1")
+    return low, high
+
+
+def _selection(
+    band: str | None, hard: float | None, how: str | None, options: list[str] | None, confidence: float | None
+) -> tuple[str, dict[str, float | bool]]:
+    if sum(choice is not None for choice in (band, hard, how)) != 1:
+        raise InputError("select: expected one of --band LO:HI, --hard CEILING and --how NAME")
+    if band is not None:
+        low, high = _low_high(band)
+        return "band", {"low": low, "high": high} | ({} if confidence is None else {"confidence": confidence})
+    if hard is not None:
+        return "hard", {"ceiling": hard}
+    assert how is not None
+    return how, dict(map(_option, options or []))
+
+
+def _option(text: str) -> tuple[str, float | bool]:
+    key, _, value = text.partition("=")
+    if value in ("true", "false"):
+        return key, value == "true"
+    try:
+        return key, float(value)
+    except ValueError:
+        raise InputError(f"--option {text}: expected KEY=VALUE with a number, true or false") from None

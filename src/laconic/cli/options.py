@@ -1,0 +1,177 @@
+"""What the commands share: the types of their options, checks of what was given, and opening a model to ask.
+
+Nothing heavy is imported before a command needs it.
+"""
+
+import contextlib
+import difflib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from laconic.errors import InputError, ModelError, RecipeError
+from laconic.system.threads import settle
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A local folder in Hugging Face format, a hub name, 'tiny' (bundled), or an OpenAI-compatible endpoint: "
+        "http://HOST:PORT/v1#MODEL."
+    ),
+]
+Problems = Annotated[
+    str,
+    typer.Argument(
+        help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, tiny:FAMILY?arg=value."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Names every random number of the command.")]
+Cap = Annotated[
+    int | None,
+    typer.Option(help="Cap on the tokens of a response; the benchmark's usual one if not given.", min=1),
+]
+BatchSize = Annotated[int, typer.Option(help="Responses drawn at once.", min=1)]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or auto (as the checkpoint was stored).")]
+System = Annotated[str | None, typer.Option(help="A system prompt.")]
+PROMPT_HELP = "Instruction after the question: a name of `laconic list prompts`, or a text"
+
+DEFAULT_CAP, DEFAULT_SAMPLES, DEFAULT_PROMPT = 1024, 4, "boxed"
+
+
+def check_folder(out: Path) -> Path:
+    """`out`, which must be a folder that can be written to, or come to be one. Raises `InputError`; nothing is left behind."""
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"--out {out}: {nearest} is a file; expected a folder")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"--out {out}: {nearest} cannot be written to")
+    return out
+
+
+def check_file(out: Path) -> Path:
+    """`out`, which must be a file's place in a folder that can be written to. Raises `InputError`."""
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; expected a file's name")
+    check_folder(out.parent)
+    return out
+
+
+def settle_threads() -> None:
+    """Before torch is loaded: how many threads compute and how they wait."""
+    if said := settle():
+        typer.echo(said, err=True)
+
+
+def load_recipe_named(recipe: Path, overrides: list[str] | None) -> Any:
+    """A recipe by its path, or by the name of one that comes with the package, with the changes asked for."""
+    from laconic.config.recipe import load_recipe
+    from laconic.recipes.find import recipe_paths
+
+    known = recipe_paths()
+    path = known[str(recipe)] if str(recipe) in known and not recipe.exists() else recipe
+    if not path.exists():
+        near = difflib.get_close_matches(path.stem, known, n=3)
+        hint = f"near it: {', '.join(near)}" if near else "laconic list recipes names those that come along"
+        raise RecipeError(f"{recipe}: cannot be read (no such file, no recipe of that name); {hint}")
+    return load_recipe(path, overrides or [])
+
+
+def checked(kind: Any, **values: Any) -> Any:
+    """A config node from options; what pydantic refuses becomes one line."""
+    from pydantic import ValidationError
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        raise InputError(f"--{'-'.join(map(str, mistake['loc'])).replace('_', '-')}: {mistake['msg']}") from None
+
+
+def source_name(source: str) -> str:
+    """A folder name for a source of problems.
+
+    >>> source_name("gym:chain_sum?max_terms=4"), source_name("data/math500.jsonl"), source_name("gsm8k?count=50")
+    ('gym-chain_sum', 'math500', 'gsm8k')
+    """
+    stem = source.partition("?")[0]
+    return Path(stem).stem if stem.endswith((".jsonl", ".parquet")) else stem.replace(":", "-").replace("/", "-")
+
+
+@contextlib.contextmanager
+def open_solver(model: str, dtype: str, system: str | None) -> Iterator[Any]:
+    """A solver that asks `model`, here or behind an endpoint, with the box instruction; closed when the command is done."""
+    from laconic.config.recipe import GraderConfig, PromptConfig
+    from laconic.grading.pool import Grader
+    from laconic.rollouts.solver import Solver
+    from laconic.samplers.endpoints import is_endpoint
+
+    lm, sampler = _open_endpoint(model) if is_endpoint(model) else _open_local(model, dtype)
+    defaults = GraderConfig()
+    with Grader(defaults.workers, defaults.timeout_seconds) as grader:
+        yield Solver(lm, sampler, grader, PromptConfig(instruction=DEFAULT_PROMPT, system=system))
+
+
+def _open_local(model: str, dtype: str) -> tuple[Any, Any]:
+    settle_threads()
+    from laconic.config.recipe import PolicyConfig
+    from laconic.models.loading import load_model
+    from laconic.samplers.local import LocalSampler
+
+    lm = load_model(model, checked(PolicyConfig, dtype=dtype))
+    return lm, LocalSampler(lm)
+
+
+def _open_endpoint(url: str) -> tuple[Any, Any]:
+    from laconic.samplers.http import open_endpoint
+
+    return open_endpoint(url)
+
+
+def cap_tokens(solver: Any, problems: list[Any], given: int | None, usual: int, say: Any) -> int:
+    """The cap on a response: as given, or the usual one, lowered to what the model's context leaves and said so.
+
+    Raises `ModelError` where the cap that was given does not fit.
+    """
+    if given is not None:
+        solver.check_prompts(problems, given, "--max-tokens")
+        return given
+    limit = solver.lm.context_length
+    longest, problem_id = solver.longest_prompt(problems)
+    if limit is None or longest + usual <= limit:
+        return usual
+    if limit <= longest:
+        raise ModelError(f"problem {problem_id}: its prompt of {longest} tokens fills the context, {limit} tokens")
+    say(f"cap {limit - longest} tokens, not {usual}: the context of {solver.lm.name} is {limit} tokens")
+    return int(limit - longest)
+
+
+def usual_settings(source: str) -> Any:
+    """The prompt, cap and samples that a benchmark is usually run with, or the command's own."""
+    from laconic.problems.benchmarks import benchmark_of
+
+    return benchmark_of(source) or _Usual()
+
+
+class _Usual:
+    prompt, max_tokens, samples = DEFAULT_PROMPT, DEFAULT_CAP, DEFAULT_SAMPLES
+
+
+def check_prompt(instruction: str) -> None:
+    """Raises `InputError` for an instruction that is neither a name nor a text."""
+    from laconic.cli.catalogue import PLANNED_PROMPTS
+    from laconic.prompts.instructions import resolve_instruction
+
+    if not instruction.strip():
+        raise InputError("--prompt: is empty; 'none' asks without an instruction")
+    if instruction not in PLANNED_PROMPTS:
+        resolve_instruction(instruction)
+
+
+def asking(solver: Any, instruction: str) -> Any:
+    """The solver with another instruction."""
+    check_prompt(instruction)
+    return replace(solver, prompt=solver.prompt.model_copy(update={"instruction": instruction}))

@@ -1,0 +1,49 @@
+"""Results as the commands print them: one line for an evaluation, a table and a sentence for a comparison."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+
+def summary_line(summary: dict[str, Any], folder: Path) -> str:
+    """An evaluation in one line."""
+    accuracy, tokens, shares = summary["accuracy"], summary["tokens"], summary["grade_frac"]
+    how = f"T={summary['temperature']:g}, {summary['prompt']['name']}, avg@{summary['num_samples']}"
+    return (
+        f"{summary['benchmark']} ({how}): accuracy {_interval(accuracy, '.1%')}, tokens {_interval(tokens, '.1f')}, "
+        f"truncated {shares['truncated']:.1%}, ungradable {shares['ungradable']:.1%}  -> {folder}"
+    )
+
+
+def curve_lines(folder: Path) -> list[str]:
+    """The budget curve of an evaluation, one line a budget; none where it was not asked for."""
+    from laconic.system.files import read_json
+
+    path = folder / "budget_curve.json"
+    points = read_json(path)["points"] if path.exists() else []
+    return [
+        f"  thinking cut at {point['budget']}: accuracy {_interval(point['accuracy'], '.1%')}, tokens "
+        f"{_interval(point['tokens'], '.1f')}, {point['cut_frac']:.0%} were cut"
+        for point in points
+    ]
+
+
+def _interval(figure: dict[str, Any], form: str) -> str:
+    low, high = figure["ci95"]
+    bounds = "" if low is None else f" ({low:{form}} to {high:{form}})"
+    return f"{figure['mean']:{form}}{bounds}" if figure["mean"] is not None else "-"
+
+
+def print_comparisons(comparisons: dict[str, Any]) -> None:
+    """Each comparison's table and verdicts, under its tag where it has one."""
+    from laconic.comparison.compare import comparison_lines, print_comparison
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    for tag, comparison in comparisons.items():
+        if tag:
+            console.print(f"\n{tag}", style="bold")
+        console.print(print_comparison(comparison))
+        for line in comparison_lines(comparison):
+            console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,103 @@
+"""Commands that train, plan and look things up: `demo`, `train`, `sweep`, `doctor`, `list`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from laconic.cli.options import Seed, load_recipe_named, settle_threads
+from laconic.cli.show import print_comparisons
+from laconic.errors import InputError, RecipeError
+
+RecipePath = Annotated[
+    Path, typer.Argument(help="A recipe in TOML, or the name of one that laconic list recipes shows.")
+]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
+    seed: Seed = 0,
+) -> None:
+    """Both phases on the embedded reasoner, then the comparison and a page to look at. About three minutes on two cores."""
+    settle_threads()
+    from laconic.cli.demo import run_demo
+
+    run_demo(out, seed)
+
+
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
+) -> None:
+    """Train a recipe's phases: one resumable run."""
+    loaded = load_recipe_named(recipe, overrides)
+    if dry_run:
+        from laconic.doctor.dry_run import print_plan
+
+        print_plan(loaded, Console())
+        return
+    settle_threads()
+    from laconic.system.progress import Reporter
+    from laconic.training.measure_run import measure_run
+    from laconic.training.run import start
+
+    trainer = start(loaded, out or Path("runs") / loaded.name, resume=resume, reporter=Reporter())
+    model = trainer.train()
+    print_comparisons(measure_run(trainer.run, trainer.finished))
+    print(f"result: {model}")
+
+
+def sweep(
+    path: Annotated[Path, typer.Argument(metavar="SWEEP", help="A list of recipes, seeds and changes in TOML.")],
+    out: Annotated[Path | None, typer.Option(help="The sweep's folder; runs/<name> if not given.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Processes at a time; the sweep's own number if not given.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
+) -> None:
+    """Recipes, seeds and changes to one table and one page; goes on where it was killed."""
+    from laconic.sweep.run import print_dry_run, run_sweep
+
+    if dry_run:
+        print_dry_run(path, out, parallel, Console())
+        return
+    result = run_sweep(path, out, parallel)
+    print(result.table.read_text(encoding="utf-8"))
+    print(f"page: {result.out / 'report.html'}")
+
+
+def doctor(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    probed: Annotated[
+        Path | None, typer.Option("--probe", help="A probe of the recipe's problems: what it saw is checked too.")
+    ] = None,
+) -> None:
+    """What can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""
+    from laconic.doctor.run import run_doctor
+
+    findings = run_doctor(load_recipe_named(recipe, overrides), Console(), probed)
+    if errors := [finding for finding in findings if finding.level == "error"]:
+        raise RecipeError(f"{recipe}: {errors[0].where}: {errors[0].what}")
+
+
+def list_names(
+    what: Annotated[str, typer.Argument(help="A kind of things; without one the kinds are listed.")] = "",
+) -> None:
+    """What there is to choose from, one line each."""
+    from laconic.cli.catalogue import CATALOGUE
+
+    if not what:
+        print("\n".join(CATALOGUE))
+        return
+    if what not in CATALOGUE:
+        raise InputError(f"list: unknown kind {what!r}; expected one of {', '.join(CATALOGUE)}")
+    entries = CATALOGUE[what]()
+    width = max(map(len, entries))
+    for name, summary in entries.items():
+        print(f"{name:<{width}}  {summary}")

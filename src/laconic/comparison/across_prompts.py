@@ -1,0 +1,65 @@
+"""What asking can do: token complexity over several prompts of one benchmark (Lee, Che & Peng 2025, arXiv 2503.01141).
+
+1. Every problem's token complexity is estimated from all its samples under all prompts: differently worded prompts spread the
+   lengths, which samples of one prompt do not.
+2. Each prompt is then one point (its mean tokens, its accuracy), beside what the oracle gets at the same mean tokens: the
+   distance is what choosing lengths by problem, rather than by prompt, would be worth. Kendall's tau says how far a prompt's
+   lengths follow need.
+
+Reads finished evaluations and writes nothing. What is left out: intervals; the oracle is a bound, not an estimate of a method.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from laconic.statistics.claims import or_null
+from laconic.statistics.token_complexity import adaptivity, oracle_accuracy, oracle_tokens, token_complexity
+from laconic.system.files import read_json, read_jsonl
+from laconic.types import Grade
+
+
+def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
+    """The content of complexity.json from evaluations of one benchmark under several prompts: the problems' complexities summed
+    up, and a row for each prompt. Ungradable samples say nothing and are left out."""
+    samples: dict[str, list[tuple[int, bool]]] = {}
+    spent: list[dict[str, list[int]]] = []
+    for folder in folders:
+        own: dict[str, list[int]] = {}
+        for row in read_jsonl(folder / "samples.jsonl"):
+            if row["grade"] != Grade.UNGRADABLE:
+                samples.setdefault(row["problem_id"], []).append((row["num_tokens"], row["grade"] == Grade.CORRECT))
+            own.setdefault(row["problem_id"], []).append(row["num_tokens"])
+        spent.append(own)
+    complexities = {
+        name: token_complexity([tokens for tokens, _ in seen], [right for _, right in seen])
+        for name, seen in samples.items()
+    }
+    values = np.array(list(complexities.values()))
+    return {
+        "num_problems": len(complexities),
+        "solvable_frac": float(np.isfinite(values).mean()),
+        "median": or_null(float(np.median(values))),
+        "prompts": [
+            _prompt(read_json(folder / "summary.json"), own, complexities)
+            for folder, own in zip(folders, spent, strict=True)
+        ],
+    }
+
+
+def _prompt(
+    summary: Mapping[str, Any], spent: Mapping[str, Sequence[int]], complexities: Mapping[str, float]
+) -> dict[str, Any]:
+    needed = np.array(list(complexities.values()))
+    means = np.array([np.mean(spent[name]) for name in complexities])
+    tokens, accuracy = summary["tokens"]["mean"], summary["accuracy"]["mean"]
+    return {
+        "prompt": summary["prompt"]["name"],
+        "tokens": tokens,
+        "accuracy": accuracy,
+        "oracle_accuracy": or_null(oracle_accuracy(needed, tokens)),
+        "oracle_tokens": or_null(oracle_tokens(needed, accuracy or 0.0)),
+        "kendall_tau": or_null(adaptivity(means, needed)),
+    }

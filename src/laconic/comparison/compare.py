@@ -1,0 +1,300 @@
+"""Is the candidate really shorter, and as good? Reads evaluation folders and writes no file.
+
+1. Read the folders and see who is in them: models, checkpoints, prompts (`folders.py`, `contenders.py`).
+2. Match by benchmark and decoding, never by a folder's name, and refuse what cannot be compared (`matching.py`). There is
+   one comparison for each candidate and decoding; decodings are never averaged.
+3. Compare on paired problems: each benchmark, and the macro-average over them (`macro_average.py`, `intervals.py`).
+4. Mark on the frontier of each decoding who is beaten by whom.
+5. Say it in a sentence (`sentences.py`) and in tables (`tables.py`).
+
+A problem enters by the mean of its samples. What is left out: the noise of training seeds. No interval here holds it; it
+takes several trained models to see (docs/comparing.md).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from laconic.comparison.contenders import Contender, contenders_of
+from laconic.comparison.folders import Decoding, Evaluation
+from laconic.comparison.matching import Match, decodings_of, matches_of, unmatched
+from laconic.comparison.sentences import (
+    figures_caveats,
+    length_caveats,
+    length_note,
+    sameness_caveats,
+    sides_caveats,
+    tokens_caveats,
+    verdict,
+)
+from laconic.comparison.tables import comparison_lines, print_comparison
+from laconic.errors import InputError
+from laconic.statistics.claims import aes, length_difference, non_inferior, num_mixed
+from laconic.statistics.intervals import FloatArray, Interval, or_null
+from laconic.statistics.macro_average import macro_difference, macro_mean, macro_relative_change
+from laconic.types import Grade
+
+__all__ = ["AES_CONSTANTS", "compare_evaluations", "comparison_lines", "print_comparison"]
+
+Differences = Mapping[Path, Interval]
+"""A figure of each evaluation, by its folder."""
+
+AES_CONSTANTS: Mapping[str, float] = {"alpha": 1.0, "beta": 3.0, "gamma": 5.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to compare: margins of accuracy (absolute) and of tokens (relative), and the bootstrap's seed and resamples."""
+
+    margin: float
+    tokens_margin: float
+    seed: int
+    resamples: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Means of base and candidate on the same P problems; arrays [2, P], base first.
+
+    `accuracy` is `nan` where a problem could not be graded; what is `nan` on one side counts on neither.
+    """
+
+    accuracy: FloatArray
+    tokens: FloatArray
+
+
+def compare_evaluations(
+    base: Path,
+    candidates: Sequence[Path] = (),
+    *,
+    margin: float = 0.01,
+    tokens_margin: float = 0.0,
+    seed: int = 0,
+    resamples: int = 10_000,
+) -> dict[str, Any]:
+    """The content of comparison.json: every candidate against `base`, with 95% intervals that resample problems.
+
+    Paths are runs or evaluation folders; what else a run holds of the same benchmark and decoding (other prompts, other
+    checkpoints) is a candidate of its own, so one run may be compared alone. `margin` is the absolute loss of accuracy
+    that still counts as none (0.01: one point), `tokens_margin` the relative growth in tokens that does (0: none).
+    `seed` and `resamples` are the bootstrap's. Raises `InputError`, one line, where folders or files are missing,
+    unfinished or malformed, or runs are not comparable.
+    """
+    _check_arguments(base, candidates, margin, tokens_margin)
+    settings = Settings(margin, tokens_margin, seed, resamples)
+    first, *others = contenders_of([base, *candidates])
+    groups = decodings_of(first)
+    matches = matches_of(first, others, groups)
+    within = _length_differences(matches, settings)
+    return {
+        "base": _who(first),
+        "margin": margin,
+        "tokens_margin": tokens_margin,
+        "seed": seed,
+        "resamples": resamples,
+        "candidates": [_compare(match, within, settings) for match in matches],
+        "frontier": [point for decoding in groups for point in _frontier(first, decoding, matches)],
+        "left_out": unmatched([first, *others], matches),
+    }
+
+
+def _check_arguments(base: Path, candidates: Sequence[Path], margin: float, tokens_margin: float) -> None:
+    for name, value in (("margin", margin), ("tokens_margin", tokens_margin)):
+        if not value >= 0.0:
+            raise InputError(f"{name}: expected a number that is not negative, got {value}")
+    places = [path.resolve() for path in (base, *candidates)]
+    for index, path in enumerate(candidates, start=1):
+        if places[index] in places[:index]:
+            raise InputError(f"compare: {path} is given twice")
+
+
+def _who(contender: Contender) -> dict[str, Any]:
+    return {
+        "name": contender.name,
+        "path": str(contender.run),
+        "model": contender.model,
+        "prompt": contender.prompt,
+    }
+
+
+# --- one candidate under one decoding --------------------------------------------------------------------------------
+
+
+def _compare(match: Match, within: Differences, settings: Settings) -> dict[str, Any]:
+    pairs = {name: _pair(*sides) for name, sides in match.sides.items()}
+    figures = {name: _figures([pair], settings) for name, pair in pairs.items()}
+    only = next(iter(figures.values())) if len(figures) == 1 else None
+    whole = only or _figures(list(pairs.values()), settings)
+    benchmarks = {name: _benchmark(*sides, pairs[name], figures[name], within) for name, sides in match.sides.items()}
+    return {
+        **_who(match.contender),
+        "decoding": _decoding_json(match.decoding) | {"num_samples": _one_number(match)},
+        "averaging": "macro",
+        "benchmarks": benchmarks,
+        "left_out": list(match.left_out),
+        **whole,
+        "caveats": _caveats_of_all(benchmarks),
+    }
+
+
+def _benchmark(
+    base: Evaluation, candidate: Evaluation, pair: Pair, figures: Mapping[str, Any], within: Differences
+) -> dict[str, Any]:
+    """All that is said of one benchmark: its figures, lengths of correct and wrong answers, and where it was read."""
+    sides = {"base": base, "candidate": candidate}
+    lengths = _lengths(sides, within)
+    graded = pair.accuracy[:, np.isfinite(pair.accuracy).all(axis=0)]
+    num_changed = int(np.count_nonzero(graded[0] != graded[1]))
+    return {
+        **figures,
+        **lengths,
+        "num_samples": {side: evaluation.num_samples for side, evaluation in sides.items()},
+        "num_ungradable": {side: int(evaluation.problems.ungradable.sum()) for side, evaluation in sides.items()},
+        "max_tokens": base.decoding.max_tokens,
+        "paths": {side: str(evaluation.path) for side, evaluation in sides.items()},
+        "caveats": [
+            *figures_caveats(figures["num_problems"], graded.shape[1], num_changed),
+            *(sameness_caveats(base, candidate) or tokens_caveats(figures)),
+            *sides_caveats(base, candidate),
+            *length_caveats(lengths),
+        ],
+    }
+
+
+def _pair(base: Evaluation, candidate: Evaluation) -> Pair:
+    left, right = base.problems, candidate.problems.ordered(base.problems.problem_ids)
+    return Pair(np.stack([left.accuracy, right.accuracy]), np.stack([left.mean_tokens, right.mean_tokens]))
+
+
+def _figures(pairs: Sequence[Pair], settings: Settings) -> dict[str, Any]:
+    """What comparison.json says of one benchmark, or of several: then every mean is the mean of the benchmarks' means."""
+    how = {"seed": settings.seed, "resamples": settings.resamples}
+    tokens_change = macro_relative_change([(p.tokens[0], p.tokens[1]) for p in pairs], **how)
+    accuracy_change = macro_difference([(p.accuracy[0], p.accuracy[1]) for p in pairs], **how)
+    accuracies, tokens = _means([p.accuracy for p in pairs]), _means([p.tokens for p in pairs])
+    score = aes(accuracies[0], tokens[0], accuracies[1], tokens[1], **AES_CONSTANTS)
+    return {
+        "num_problems": sum(pair.tokens.shape[1] for pair in pairs),
+        "tokens_change": tokens_change.to_json(),
+        "accuracy_change": accuracy_change.to_json(),
+        "margin": settings.margin,
+        "non_inferior": non_inferior(accuracy_change, settings.margin),
+        "tokens_margin": settings.tokens_margin,
+        "tokens_not_more": tokens_change.high < settings.tokens_margin,
+        "aes": {"value": or_null(score), **AES_CONSTANTS},
+        "base": {"accuracy": or_null(accuracies[0]), "tokens": or_null(tokens[0])},
+        "candidate": {"accuracy": or_null(accuracies[1]), "tokens": or_null(tokens[1])},
+        "verdict": verdict(tokens_change, accuracy_change, settings.margin),
+    }
+
+
+def _means(arrays: Sequence[FloatArray]) -> list[float]:
+    """Macro-average of each row of the arrays [R, P_b], over what is known in every row."""
+    known = [array[:, np.isfinite(array).all(axis=0)] for array in arrays]
+    return [macro_mean([columns[row] for columns in known]) for row in range(arrays[0].shape[0])]
+
+
+def _length_differences(matches: Sequence[Match], settings: Settings) -> Differences:
+    """Tokens of correct minus wrong answers within a problem, once for each evaluation, however often it is compared."""
+    sides = {evaluation.path: evaluation for match in matches for pair in match.sides.values() for evaluation in pair}
+    return {
+        path: length_difference(evaluation.problems, seed=settings.seed, resamples=settings.resamples)
+        for path, evaluation in sides.items()
+    }
+
+
+def _lengths(sides: Mapping[str, Evaluation], within: Differences) -> dict[str, Any]:
+    """Tokens of correct minus wrong answers, each side alone: within a problem, and pooled over problems beside it."""
+    pooled = {side: _pooled_difference(evaluation) for side, evaluation in sides.items()}
+    return {
+        "length_difference": {
+            side: within[evaluation.path].to_json() | {"num_problems": num_mixed(evaluation.problems)}
+            for side, evaluation in sides.items()
+        },
+        "pooled_length_difference": {
+            side: {"estimate": or_null(pooled[side]), "note": length_note(within[evaluation.path], pooled[side])}
+            for side, evaluation in sides.items()
+        },
+    }
+
+
+def _pooled_difference(evaluation: Evaluation) -> float:
+    return evaluation.tokens_by_grade[Grade.CORRECT] - evaluation.tokens_by_grade[Grade.WRONG]
+
+
+def _caveats_of_all(benchmarks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Of one benchmark as they stand; of several once each, with the names of the benchmarks it is true of."""
+    if len(benchmarks) == 1:
+        return [text for change in benchmarks.values() for text in change["caveats"]]
+    names: dict[str, list[str]] = {}
+    for name, change in benchmarks.items():
+        for text in change["caveats"]:
+            names.setdefault(text, []).append(name)
+    return [f"{', '.join(where)}: {text}" for text, where in names.items()]
+
+
+def _decoding_json(decoding: Decoding) -> dict[str, Any]:
+    """How it was sampled; null for what differs by benchmark or is unknown."""
+    return {
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "min_p": decoding.min_p,
+        "max_tokens": decoding.max_tokens,
+    }
+
+
+def _one_number(match: Match) -> int | None:
+    """Samples a problem, `None` where they differ."""
+    numbers = {evaluation.num_samples for sides in match.sides.values() for evaluation in sides}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+# --- the frontier ----------------------------------------------------------------------------------------------------
+
+
+def _frontier(base: Contender, decoding: Decoding, matches: Sequence[Match]) -> list[dict[str, Any]]:
+    """Base and candidates of one decoding as points of accuracy and tokens, on the benchmarks and problems all share.
+
+    A point is dominated where another is at least as accurate with at most as many tokens, and better in one of them,
+    by the estimates alone. Empty where no benchmark is shared by all.
+    """
+    field = [match for match in matches if match.decoding == decoding]
+    if not field:
+        return []
+    benchmarks = [name for name in field[0].sides if all(name in match.sides for match in field)]
+    if not benchmarks:
+        return []
+    names = [base.name, *(match.contender.name for match in field)]
+    accuracies, tokens = _points(benchmarks, field)
+    return [
+        {
+            "name": name,
+            "decoding": _decoding_json(decoding),
+            "benchmarks": benchmarks,
+            "accuracy": or_null(accuracies[i]),
+            "tokens": or_null(tokens[i]),
+            "is_dominated": bool(beaten_by),
+            "dominated_by": beaten_by,
+        }
+        for i, name in enumerate(names)
+        for beaten_by in [[names[j] for j in range(len(names)) if _beats(accuracies, tokens, j, i)]]
+    ]
+
+
+def _points(benchmarks: Sequence[str], field: Sequence[Match]) -> tuple[list[float], list[float]]:
+    """Macro-averaged accuracies and tokens, base first, then each match's candidate."""
+    accuracy, tokens = [], []
+    for name in benchmarks:
+        ids = field[0].sides[name][0].problems.problem_ids
+        tables = [field[0].sides[name][0].problems, *(match.sides[name][1].problems.ordered(ids) for match in field)]
+        accuracy.append(np.stack([table.accuracy for table in tables]))
+        tokens.append(np.stack([table.mean_tokens for table in tables]))
+    return _means(accuracy), _means(tokens)
+
+
+def _beats(accuracies: Sequence[float], tokens: Sequence[float], one: int, other: int) -> bool:
+    is_as_good = accuracies[one] >= accuracies[other] and tokens[one] <= tokens[other]
+    return is_as_good and (accuracies[one], tokens[one]) != (accuracies[other], tokens[other])

@@ -1,0 +1,264 @@
+"""Evaluation folders, read and checked: what `laconic evaluate` and a training run leave behind.
+
+1. Find the evaluations of a run: the folder itself, or the folders in `RUN/eval/` or in `RUN/`. One that was begun and
+   not finished is refused, never passed over.
+2. Read summary.json for what was measured and how: benchmark, prompt, grader and `Decoding`. A folder's name decides
+   nothing: `mix`, `mix-t1` and `mix-boxed-t1` may all hold benchmark `mix` at temperature 1.
+3. Read samples.jsonl line by line into one row a problem. Only ids, grades and lengths are kept of a line, so a file
+   may be larger than memory; question and gold answer are kept once a problem, to know the problem again elsewhere. All
+   texts together leave one digest, to know the same responses again.
+4. Refuse a folder whose samples are not those that its summary speaks of.
+
+What is left out: response texts, which only the report shows, and the summary's own figures: whoever compares computes
+them from the samples.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from laconic.errors import InputError
+from laconic.statistics.claims import PerProblem, per_problem
+from laconic.system.files import read_json, read_numbered_jsonl
+from laconic.types import Grade
+
+SAMPLES, SUMMARY, SETTINGS = "samples.jsonl", "summary.json", "settings.json"
+
+_SUMMARY_KEYS = ("benchmark", "model", "num_problems", "num_samples", "temperature", "max_tokens", "seed")
+_SAMPLE_KINDS = (
+    ("problem_id", str),
+    ("sample", int),
+    ("grade", str),
+    ("num_tokens", int),
+    ("question", str),
+    ("gold", str),
+)
+_GRADES = {grade.value: grade for grade in Grade}
+
+Identity = tuple[str, str, str]
+"""Problem id, question and gold answer: what makes two problems the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How responses were drawn: two evaluations can be compared only where all of it agrees.
+
+    `max_tokens` is the cap on a response's length, `None` where several benchmarks have caps of their own. `top_p` and
+    `min_p` are `None` where an old summary does not tell; greedy decoding does not look at them, so both read as off.
+    """
+
+    temperature: float
+    top_p: float | None
+    min_p: float | None
+    max_tokens: int | None
+
+    def words(self) -> str:
+        """All of it in words, leaving out what is switched off.
+
+        >>> Decoding(0.6, 0.95, 0.0, 64).words(), Decoding(0.0, 1.0, 0.0, None).words()
+        ('T=0.6, top-p 0.95, cap 64', 'greedy')
+        """
+        parts = ["greedy" if self.temperature == 0 else f"T={self.temperature:g}"]
+        for name, value, off in (("top-p", self.top_p, 1.0), ("min-p", self.min_p, 0.0)):
+            if value != off:
+                parts.append(f"{name} {'unknown' if value is None else format(value, 'g')}")
+        return ", ".join(parts if self.max_tokens is None else [*parts, f"cap {self.max_tokens}"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """One evaluation folder; `identities` and `problems` agree row by row.
+
+    `tokens_by_grade` has the mean length of all samples of a grade, pooled over problems, `nan` where there is none.
+    `digest` is the same for two evaluations whose responses are the same, text and length, for every problem and sample, in
+    whatever order they stand; `None` where a text is missing.
+    """
+
+    path: Path
+    summary: Mapping[str, Any]
+    decoding: Decoding
+    identities: tuple[Identity, ...]
+    problems: PerProblem
+    tokens_by_grade: Mapping[Grade, float]
+    digest: int | None
+
+    @property
+    def benchmark(self) -> str:
+        """What was evaluated, by the summary."""
+        return str(self.summary["benchmark"])
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt's name, `None` where an old summary does not tell."""
+        prompt = self.summary.get("prompt")
+        return str(prompt["name"]) if isinstance(prompt, Mapping) and prompt.get("name") else None
+
+    @property
+    def grader(self) -> str | None:
+        """Name and version of the grader, `None` where an old summary does not tell."""
+        return str(self.summary["grader"]) if self.summary.get("grader") else None
+
+    @property
+    def num_samples(self) -> int:
+        """Samples a problem."""
+        return int(self.summary["num_samples"])
+
+    @property
+    def slot(self) -> tuple[str, Decoding]:
+        """Where in a comparison it stands: a contender has one evaluation a slot."""
+        return self.benchmark, self.decoding
+
+
+@dataclass(slots=True)
+class _Digest:
+    """A sum of hashes, one a response: it does not ask for the order of the lines."""
+
+    total: int | None = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        text = record.get("text")
+        if self.total is None or not isinstance(text, str):
+            self.total = None
+            return
+        told = f"{record['problem_id']}\0{record['sample']}\0{record['num_tokens']}\0{text}"
+        hashed = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        self.total = (self.total + int.from_bytes(hashed)) % (1 << 128)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """samples.jsonl as columns, one entry a sample; `identities` has one entry a problem id."""
+
+    ids: list[str]
+    numbers: list[int]
+    grades: list[Grade]
+    tokens: list[int]
+    identities: dict[str, Identity]
+    digest: _Digest = field(default_factory=_Digest)
+
+
+def find_evaluations(run: Path) -> list[Path]:
+    """Evaluation folders of a run, sorted by name; the run itself where it is one.
+
+    Raises `InputError` where there is none.
+    """
+    if any((run / name).is_file() for name in (SAMPLES, SUMMARY)):
+        return [run]
+    for parent in (run / "eval", run):
+        folders = sorted(parent.iterdir()) if parent.is_dir() else []
+        if found := [folder for folder in folders if _is_evaluation(folder)]:
+            return found
+    if (run / SETTINGS).is_file():  # begun, and not one sample is there yet
+        return [run]
+    raise InputError(f"{run}: no evaluation here (looked for {SAMPLES} in it, in its folders and in eval/)")
+
+
+def read_evaluations(run: Path) -> list[Evaluation]:
+    """All evaluations of a run. Raises `InputError` naming file and line where one of them is not whole."""
+    return [read_evaluation(path) for path in find_evaluations(run)]
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read one evaluation folder.
+
+    Raises `InputError` where it is not finished, a file is missing or malformed, or the samples are not those that the
+    summary speaks of.
+    """
+    if not (path / SUMMARY).exists():
+        raise InputError(f"{path}: not finished, there is no {SUMMARY}; run its evaluation again to resume it")
+    summary = _summary(path / SUMMARY)
+    columns = _columns(path / SAMPLES)
+    _check_whole(path / SAMPLES, summary, columns)
+    return Evaluation(
+        path=path,
+        summary=summary,
+        decoding=_decoding(path / SUMMARY, summary),
+        identities=tuple(columns.identities.values()),
+        problems=per_problem(columns.ids, columns.grades, columns.tokens),
+        tokens_by_grade=_tokens_by_grade(columns),
+        digest=columns.digest.total,
+    )
+
+
+def _is_evaluation(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (SAMPLES, SUMMARY, SETTINGS))
+
+
+def _summary(file: Path) -> dict[str, Any]:
+    summary = read_json(file)
+    for key in _SUMMARY_KEYS:
+        if key not in summary:
+            raise InputError(f"{file}: {key} is missing")
+    return summary
+
+
+def _decoding(file: Path, summary: Mapping[str, Any]) -> Decoding:
+    temperature, cap, top_p, min_p = (
+        _number(file, summary, key) for key in ("temperature", "max_tokens", "top_p", "min_p")
+    )
+    if temperature is None or cap is None:
+        raise InputError(f"{file}: temperature and max_tokens must be numbers")
+    if temperature == 0:
+        return Decoding(0.0, 1.0, 0.0, int(cap))
+    return Decoding(temperature, top_p, min_p, int(cap))
+
+
+def _number(file: Path, summary: Mapping[str, Any], key: str) -> float | None:
+    value = summary.get(key)
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+        raise InputError(f"{file}: {key} is {value!r}, expected a number")
+    return None if value is None else float(value)
+
+
+def _columns(file: Path) -> _Columns:
+    columns = _Columns([], [], [], [], {})
+    for line, record in read_numbered_jsonl(file):
+        _check_sample(record, file, line)
+        identity = (record["problem_id"], record["question"], record["gold"])
+        if columns.identities.setdefault(identity[0], identity) != identity:
+            raise InputError(f"{file}, line {line}: one problem id stands for two questions or answers")
+        columns.ids.append(columns.identities[identity[0]][0])  # the one string a problem, not a copy a line
+        columns.numbers.append(record["sample"])
+        columns.grades.append(_GRADES[record["grade"]])
+        columns.tokens.append(record["num_tokens"])
+        columns.digest.add(record)
+    return columns
+
+
+def _check_sample(record: Mapping[str, Any], file: Path, line: int) -> None:
+    for key, kind in _SAMPLE_KINDS:
+        value = record.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(f"{file}, line {line}: {key} is {'missing' if key not in record else repr(value)}")
+    if record["grade"] not in _GRADES:
+        raise InputError(f"{file}, line {line}: grade is {record['grade']!r}, expected one of {', '.join(_GRADES)}")
+    if record["num_tokens"] < 0:
+        raise InputError(f"{file}, line {line}: num_tokens is {record['num_tokens']}")
+
+
+def _check_whole(file: Path, summary: Mapping[str, Any], columns: _Columns) -> None:
+    """Raise `InputError` unless there are `num_problems` problems with `num_samples` distinct samples each."""
+    counts = Counter(columns.ids)
+    if len(counts) != summary["num_problems"] or not counts:
+        raise InputError(f"{file}: holds {len(counts)} problems, {SUMMARY} says {summary['num_problems']}")
+    for problem_id, count in counts.items():
+        if count != summary["num_samples"]:
+            raise InputError(f"{file}: problem {problem_id!r} has {count} samples, not {summary['num_samples']}")
+    if len(set(zip(columns.ids, columns.numbers, strict=True))) < len(columns.ids):
+        raise InputError(f"{file}: a sample of a problem occurs twice")
+
+
+def _tokens_by_grade(columns: _Columns) -> dict[Grade, float]:
+    return {
+        grade: _mean([n for n, g in zip(columns.tokens, columns.grades, strict=True) if g is grade]) for grade in Grade
+    }
+
+
+def _mean(values: Sequence[int]) -> float:
+    return float(np.mean(values)) if values else nan

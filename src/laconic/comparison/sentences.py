@@ -1,0 +1,181 @@
+"""What a comparison says, in words: numbers in, sentences out.
+
+1. `verdict` is one sentence: what changed, how sure that is, and what may be claimed of it.
+2. Caveats say what the numbers alone do not: few problems, an interval without width, unlike sides, sides whose
+   responses are all the same, and where lengths of correct and wrong answers pooled over problems point elsewhere than
+   within a problem.
+
+What is left out: the tables (`tables.py`).
+"""
+
+from collections.abc import Mapping
+from math import isnan
+from typing import Any
+
+from laconic.comparison.folders import Evaluation
+from laconic.statistics.claims import non_inferior
+from laconic.statistics.intervals import Interval
+
+FEW_PROBLEMS = 20
+
+Record = Mapping[str, Any]
+
+
+def verdict(tokens_change: Interval, accuracy_change: Interval, margin: float) -> str:
+    """One sentence: what changed, how sure that is, and what may be claimed of it.
+
+    >>> said = verdict(Interval(-0.43, -0.45, -0.41), Interval(0.062, 0.031, 0.09), margin=0.01)
+    >>> said.partition(": ")[0]
+    '43% fewer tokens (95% interval 41 to 45% fewer) with accuracy +6.2 points (+3.1 to +9.0)'
+    >>> said.partition(": ")[2]
+    'shorter, and not less accurate.'
+    """
+    claims = f"{_length_claim(tokens_change)}, {_accuracy_claim(tokens_change, accuracy_change, margin)}"
+    return f"{_tokens_words(tokens_change)} with accuracy {_points_words(accuracy_change)}: {claims}."
+
+
+# --- caveats ---------------------------------------------------------------------------------------------------------
+
+
+def figures_caveats(num_problems: int, num_graded: int, num_changed: int) -> list[str]:
+    """What few, partly ungradable or unchanged problems mean for one benchmark's figures.
+
+    `num_graded` could be graded on both sides, and the accuracy of `num_changed` of them changed.
+    """
+    caveats = []
+    if num_problems < FEW_PROBLEMS:
+        caveats.append(f"few problems ({num_problems}): the intervals are rough")
+    if num_graded < num_problems:
+        caveats.append(f"accuracy is over {plural(num_graded, 'problem')} that could be graded for both")
+    if num_graded > 1 and num_changed == 0:
+        caveats.append("no problem's accuracy changed; the interval allows for two more, one better and one worse")
+    return caveats
+
+
+def sameness_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
+    """Where every response is the same, text and length, nothing was compared."""
+    if base.digest is None or base.digest != candidate.digest:
+        return []
+    if base.prompt == candidate.prompt:
+        return ["every response is the same on both sides: are these the same weights, asked alike?"]
+    why = "the model never saw the difference (does its chat template leave the instruction out?)"
+    return [f"every response is the same on both sides: {why}"]
+
+
+def tokens_caveats(figures: Record) -> list[str]:
+    """No interval where every problem changed alike: that is not certainty."""
+    change = figures["tokens_change"]
+    is_alike = change["estimate"] is not None and change["ci95"][0] is None and figures["num_problems"] > 1
+    return ["every problem's tokens changed by the same factor, so there is no interval"] if is_alike else []
+
+
+def sides_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
+    """Where two comparable sides were not measured quite alike: samples a problem, prompts, an unknown grader."""
+    caveats = []
+    if base.num_samples != candidate.num_samples:
+        counts = f"{plural(base.num_samples, 'sample')} a problem in the base, {candidate.num_samples} in the candidate"
+        caveats.append(f"{counts}: each problem enters by its mean")
+    if base.prompt and candidate.prompt and base.prompt != candidate.prompt:
+        caveats.append(f"prompted by {candidate.prompt!r}, the base by {base.prompt!r}")
+    if bool(base.grader) != bool(candidate.grader):
+        known, unknown = ("base", "candidate") if base.grader else ("candidate", "base")
+        caveats.append(
+            f"the {known} was graded by {base.grader or candidate.grader!r}; nothing says what graded the {unknown}"
+        )
+    return caveats
+
+
+def length_note(within: Interval, pooled: float) -> str | None:
+    """What to make of a pooled length difference beside the one within problems; `None` where the two agree.
+
+    Both are tokens of correct minus tokens of wrong answers. They disagree where the signs differ, or the pooled figure
+    lies outside the other's interval.
+
+    >>> length_note(Interval(-5.0, -9.0, -1.0), -4.0)
+    >>> length_note(Interval(-5.0, -9.0, -1.0), -27.0).partition("; ")[2]
+    'the pooled figure also counts how hard the problems are'
+    >>> length_note(Interval(5.0, 1.0, 9.0), -27.0).partition("; ")[0]
+    'correct minus wrong answers: +5.0 tokens (+1.0 to +9.0) within a problem, -27.0 pooled over problems'
+    """
+    if isnan(within.estimate) or isnan(pooled):
+        return None
+    interval = "no interval" if isnan(within.low) else f"{within.low:+.1f} to {within.high:+.1f}"
+    both = (
+        f"correct minus wrong answers: {within.estimate:+.1f} tokens ({interval}) within a problem, "
+        f"{pooled:+.1f} pooled over problems"
+    )
+    if within.estimate * pooled < 0:
+        return f"{both}; the pooled comparison misleads, since hard problems have more wrong and longer answers"
+    if pooled < within.low or pooled > within.high:
+        return f"{both}; the pooled figure also counts how hard the problems are"
+    return None
+
+
+def length_caveats(lengths: Record) -> list[str]:
+    """The notes of those sides where pooled and within-problem differences have opposite signs."""
+    pooled = lengths["pooled_length_difference"]
+    return [
+        f"{side}: {pooled[side]['note']}"
+        for side, within in lengths["length_difference"].items()
+        if pooled[side]["note"] and within["estimate"] * pooled[side]["estimate"] < 0
+    ]
+
+
+# --- numbers in words ------------------------------------------------------------------------------------------------
+
+
+def _tokens_words(change: Interval) -> str:
+    if isnan(change.estimate):
+        return "No change of tokens can be stated"
+    if isnan(change.low):
+        return f"{_percent(change.estimate)} tokens (no interval)"
+    if change.high <= 0:
+        ends = f"{percent_size(change.high)} to {percent_size(change.low)}% fewer"
+    elif change.low >= 0:
+        ends = f"{percent_size(change.low)} to {percent_size(change.high)}% more"
+    else:
+        ends = f"{_percent(change.low)} to {_percent(change.high)}"
+    return f"{_percent(change.estimate)} tokens (95% interval {ends})"
+
+
+def percent_size(change: float) -> str:
+    """The size of a relative change in percent: whole from 10 up, one decimal below.
+
+    >>> percent_size(-0.43), percent_size(0.032)
+    ('43', '3.2')
+    """
+    percent = abs(100.0 * change)
+    return f"{percent:.0f}" if percent >= 9.95 or percent == 0.0 else f"{percent:.1f}"
+
+
+def plural(count: float, word: str) -> str:
+    """`1 point`, `2 points`."""
+    return f"{count:g} {word}{'' if count == 1 else 's'}"
+
+
+def _percent(change: float) -> str:
+    return f"{percent_size(change)}% {'more' if change > 0 else 'fewer'}"
+
+
+def _points_words(change: Interval) -> str:
+    if isnan(change.estimate):
+        return "unknown"
+    interval = "no interval" if isnan(change.low) else f"{100 * change.low:+.1f} to {100 * change.high:+.1f}"
+    return f"{100 * change.estimate:+.1f} points ({interval})"
+
+
+def _length_claim(change: Interval) -> str:
+    if change.high < 0:
+        return "shorter"
+    return "longer" if change.low > 0 else "no clear change in length"
+
+
+def _accuracy_claim(tokens_change: Interval, change: Interval, margin: float) -> str:
+    joint = "but" if tokens_change.low > 0 else "and"
+    points = plural(100 * margin, "point")
+    if non_inferior(change, margin):
+        within = f", if lower by less than the margin of {points}" if change.high < 0 else ""
+        return f"{joint} not less accurate{within}"
+    if change.high < 0:
+        return "but less accurate"
+    return f"but not shown to be as accurate within {points}"

@@ -1,0 +1,97 @@
+"""Does every phase fit the device's memory?
+
+1. A phase whose predicted peak exceeds what the device has is an error; one that comes within the prediction's own error is a
+   warning.
+2. The remedies are predicted too, so that each comes with the peak it would leave.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from laconic.config.recipe import LoraConfig, PhaseConfig, Recipe, dump, parse_recipe
+from laconic.doctor.examination import Examined
+from laconic.doctor.findings import Finding
+from laconic.doctor.memory_model import GIB
+from laconic.errors import RecipeError
+from laconic.models.loading import pick_device
+from laconic.training.batching import token_budget
+from laconic.training.run import check_recipe
+
+TOLERANCE = 0.15  # predictions are held to this share of the measured peak: docs/memory.md
+NUM_REMEDIES = 3
+SMALLER = 4  # by how much a remedy divides micro-batches and the sampler's batch
+
+
+def check_memory(examined: Examined) -> Iterator[Finding]:
+    """Does every phase's peak fit the device?"""
+    for phase, need in zip(examined.recipe.phases, examined.needs(examined.recipe), strict=True):
+        where, moment = f"phases.{phase.name}", need.peak
+        needed = f"needs {_gib(moment.total)} ({moment.name})"
+        if examined.room is None:
+            yield Finding("warning", f"{needed}; the device does not say what it has", where)
+            continue
+        needed = f"{needed}, the device has {_gib(examined.room)}"
+        if moment.total > examined.room:
+            yield Finding("error", needed, where, _remedies(examined, phase))
+        elif moment.total * (1 + TOLERANCE) > examined.room:
+            yield Finding("warning", f"{needed}: close", where, _remedies(examined, phase))
+        else:
+            yield Finding("fine", needed, where)
+
+
+def _remedies(examined: Examined, phase: PhaseConfig) -> str:
+    """Changes that lower the phase's peak, each with the peak it would leave, the smallest first."""
+    index = examined.recipe.phases.index(phase)
+    before = examined.needs(examined.recipe)[index].peak.total
+    after: dict[str, int] = {}
+    for change, changed in changed_recipes(examined.recipe, index):
+        total = examined.needs(changed)[index].peak.total
+        if total < before:
+            after[change] = total
+    ranked = sorted(after, key=lambda change: after[change])[:NUM_REMEDIES]
+    return "try " + ", or ".join(f"{c} ({_gib(after[c])})" for c in ranked) if ranked else "needs a larger device"
+
+
+def changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe]]:
+    """Changes that may save memory, written as overrides, with the recipe that has them; those it cannot have are left out."""
+    for changes in _candidates(recipe.phases[index], pick_device(recipe.policy.device)):
+        tree = dump(recipe)
+        for key, value in changes.items():
+            _put(tree["policy"] if key.startswith("policy.") else tree["phases"][index], key.split(".")[-2:], value)
+        overrides = " ".join(f"{key}={str(value).lower()}" for key, value in changes.items())
+        try:
+            changed = parse_recipe(tree, overrides)
+            check_recipe(changed)
+        except RecipeError:
+            continue
+        yield overrides, changed
+
+
+def _candidates(phase: PhaseConfig, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Sets of changes by dotted key: each alone, and the cheapest of everything."""
+    here = f"phases.{phase.name}"
+    checkpointing = {"policy.gradient_checkpointing": True}
+    budget = token_budget(phase.optimizer, device)
+    tokens = {f"{here}.optimizer.micro_batch_tokens": max(1, budget // SMALLER)}
+    rows = {f"{here}.sampler.batch_size": max(1, phase.sampler.batch_size // SMALLER)}
+    no_critic = {f"{here}.algorithm.critic": "zero"}
+    lora = {"policy.lora.rank": LoraConfig().rank}
+    yield from (checkpointing, tokens, rows, no_critic)
+    yield lora | {f"{here}.algorithm.critic": "lora"}
+    yield lora | no_critic
+    yield lora | no_critic | checkpointing | tokens | rows
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set `path` in a raw tree; the table it is in is made where there is none."""
+    table, name = path
+    if table == "policy":
+        tree[name] = value
+    else:
+        tree[table] = (tree[table] or {}) | {name: value}
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.2f} GiB"

@@ -1,0 +1,181 @@
+"""Do the model's files fit one another, and this package? Configs and file headers are read, never weights.
+
+1. Layers: only kinds that the local sampler has a cache for.
+2. Weights: every shard that the index names is there, and the embedding has as many rows as the config says.
+3. Vocabulary: no token of the tokenizer lies outside the embedding.
+4. End tokens: there is one, it lies inside the vocabulary, and what closes a turn of the chat template is among them.
+5. Numbers: the dtype that is stored beside the one that is trained.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from laconic.doctor.examination import Examined
+from laconic.doctor.findings import Finding, Level, counted
+from laconic.doctor.reading import ModelFiles
+from laconic.samplers.local import KNOWN_LAYERS
+
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
+SAID = "Seven."  # what the assistant says in the conversation that shows how a turn is closed
+
+
+def check_layers(examined: Examined) -> Iterator[Finding]:
+    """Is it a decoder whose layers the local sampler knows?"""
+    model = _model(examined)
+    kind = ", ".join(getattr(model.config, "architectures", None) or [model.config.model_type])
+    if getattr(model.config, "is_encoder_decoder", False):
+        yield Finding("error", f"{kind} is an encoder with a decoder", "model", "expected a causal language model")
+    elif unknown := set(getattr(model.text, "layer_types", None) or ()) - KNOWN_LAYERS:
+        layers = ", ".join(sorted(unknown))
+        yield Finding(
+            "error",
+            f"{kind} has layers of kind {layers}, which the local sampler has no cache for",
+            "model",
+            "choose a model without them",
+        )
+    else:
+        yield Finding("fine", f"{kind}: its layers are known", "model")
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def check_weights(examined: Examined) -> Iterator[Finding]:
+    """Are all files of weights there, and do their headers agree with the config?"""
+    model = _model(examined)
+    if model.folder is None:
+        yield Finding("unknown", "not checked: weights: they are on the hub and were not fetched", "model")
+        return
+    if lost := _lost_shards(model.folder):
+        remedy = f"fetch the model again; {counted(len(lost), 'file')} of its index missing"
+        yield Finding(
+            "error", f"{lost[0]} is named in model.safetensors.index.json, but is not there", str(model.folder), remedy
+        )
+        return
+    try:
+        found = _embedding(model.folder)
+    except (SafetensorError, OSError) as error:
+        yield Finding("error", f"weights cannot be read: {error}", str(model.folder), "fetch the model again")
+        return
+    if found is not None and found[0] != model.text.vocab_size:
+        what = f"the embedding has {found[0]:,} rows, the config's vocab_size is {model.text.vocab_size:,}"
+        yield Finding("error", what, str(model.folder), "mend vocab_size in config.json")
+    else:
+        yield from _numbers(examined, found[1] if found else "")
+
+
+def _lost_shards(folder: Path) -> list[str]:
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return []
+    named = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+    return sorted(name for name in named if not (folder / name).exists())
+
+
+def _embedding(folder: Path) -> tuple[int, str] | None:
+    """Rows and dtype of the input embedding, from the headers; None where no tensor is named as one."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  (not a mapping)
+                if name.endswith(EMBEDDINGS):
+                    header = tensors.get_slice(name)
+                    return int(header.get_shape()[0]), str(header.get_dtype())
+    return None
+
+
+def _numbers(examined: Examined, stored: str) -> Iterator[Finding]:
+    """What is stored beside what is asked for; weights that learn are float32 either way."""
+    asked, device = examined.recipe.policy.dtype, examined.recipe.policy.device
+    what = f"weights are stored as {stored or 'unnamed numbers'}, the recipe asks for {asked}"
+    if stored == "F16":
+        yield Finding(
+            "warning",
+            f"{what}: float16 weights were made for a narrower range than bfloat16's",
+            "policy.dtype",
+            "expected a checkpoint in bfloat16 or float32; compare a probe at policy.dtype=float32",
+        )
+    elif stored == "BF16" and asked == "float32" and device != "cpu" and torch.cuda.is_available():
+        yield Finding(
+            "warning",
+            f"{what}: arithmetic on this GPU would be several times slower than needed",
+            "policy.dtype",
+            "policy.dtype=bfloat16",
+        )
+    else:
+        yield Finding("fine", what, "policy.dtype")
+
+
+# --- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def check_vocabulary(examined: Examined) -> Iterator[Finding]:
+    """Does every token of the tokenizer have a row in the embedding?"""
+    size, rows = len(examined.tokenizer), _model(examined).text.vocab_size
+    if size > rows:
+        what = f"the tokenizer knows {size:,} tokens, the embedding has {rows:,}"
+        yield Finding(
+            "error",
+            what,
+            "model",
+            "the tokenizer belongs to another model, or tokens were added without resizing the embedding",
+        )
+    else:
+        yield Finding("fine", f"{counted(size, 'token')} in the tokenizer, {rows:,} in the embedding", "model")
+
+
+def check_end_tokens(examined: Examined) -> Iterator[Finding]:
+    """Can a response end? Only an end token ends it before the cap."""
+    rows, ends = _model(examined).text.vocab_size, examined.stop_ids
+    where, tokens = "generation_config.json", _names(examined.tokenizer, ends)
+    if not ends:
+        yield Finding("error", "no end token is stated: every response runs to its cap", where, "set eos_token_id")
+    elif outside := sorted(end for end in ends if end >= rows):
+        what = f"end token {outside[0]} lies outside the vocabulary of {rows:,}"
+        level: Level = "error" if len(outside) == len(ends) else "warning"
+        yield Finding(level, what, where, "mend eos_token_id")
+    else:
+        yield from _turn_end(examined, tokens)
+
+
+def _turn_end(examined: Examined, tokens: str) -> Iterator[Finding]:
+    """A model that was taught to close its turn with a token that nobody stops at talks on to the cap."""
+    closing = closing_token(examined.tokenizer)
+    if closing is not None and closing not in examined.stop_ids:
+        name = examined.tokenizer.convert_ids_to_tokens(closing)
+        what = f"the chat template closes a turn with {name}, but responses end only at {tokens}"
+        remedy = f"add {closing} to eos_token_id there, unless this is a base model that never learnt {name}"
+        yield Finding("warning", what, "generation_config.json", remedy)
+        return
+    pad = examined.tokenizer.pad_token_id
+    shared = "; it is the padding token too, which is never read" if pad in examined.stop_ids else ""
+    closes = " and close a turn" if closing is not None else ""
+    yield Finding("fine", f"responses end at {tokens}{closes}{shared}", "generation_config.json")
+
+
+def closing_token(tokenizer: Any) -> int | None:
+    """The special token that closes an assistant's turn; None without a template, or where the template closes with none."""
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    turns = [{"role": "user", "content": "What is 3 + 4?"}, {"role": "assistant", "content": SAID}]
+    try:
+        _, found, tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(SAID)
+    except Exception:  # a template may raise whatever its author wrote: then it does not say
+        return None
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    tokens = tokenizer.encode(tail, add_special_tokens=False) if found else []
+    return next((int(token) for token in tokens if token in special), None)
+
+
+def _names(tokenizer: Any, tokens: frozenset[int]) -> str:
+    known = (tokenizer.convert_ids_to_tokens(token) for token in sorted(tokens) if token < len(tokenizer))
+    return ", ".join(str(name) for name in known)
+
+
+def _model(examined: Examined) -> ModelFiles:
+    assert examined.model is not None, "the table says that these checks need the model"
+    return examined.model

@@ -1,0 +1,308 @@
+"""What a probe says about the phases: is there enough to train on, does it fit the cap, and which way is length pushed?
+
+1. Selection: how many probed problems qualify for each phase, against what a step takes.
+2. Caps: the share of responses that the phase's cap would cut off.
+3. Uniform groups: the share of groups in which every response is right, or every one wrong, which teach a group baseline nothing.
+4. Pressure: the forecast of `rewards/length_forecast.py` at the solve rate of the selected problems.
+
+A probe speaks of the model that it was made with, which is the one that enters the first phase. Of later phases it can warn, but
+not say for sure. Without a probe, the pressure is still forecast wherever the selection bounds the solve rate.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import isnan, prod
+
+import numpy as np
+
+from laconic.config.recipe import PhaseConfig
+from laconic.doctor.examination import Examined
+from laconic.doctor.findings import Finding, Level, counted
+from laconic.doctor.reading import Probed
+from laconic.rewards.length_forecast import Forecast, forecast, own_terms
+from laconic.rng import seed_of
+from laconic.rollouts.solver import outcome_levels, pricing_terms
+from laconic.selection.rules import select
+from laconic.statistics.solve_rate import ProblemStats
+from laconic.training.algorithms import critic_kind, find_algorithm
+from laconic.training.phase import NO_SELECTION
+from laconic.types import Grade, Problem
+
+MANY_TRUNCATED, ALL_TRUNCATED = 0.2, 0.98
+MANY_UNIFORM = 0.5
+PAID = (Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED)
+
+
+def check_probe(examined: Examined) -> Iterator[Finding]:
+    """Was the probe made as the first phase will sample?"""
+    probed, phase = _probed(examined), examined.recipe.phases[0]
+    wanted = {
+        "model": examined.recipe.model,
+        "temperature": phase.sampler.temperature,
+        "top_p": phase.sampler.top_p,
+        "min_p": phase.sampler.min_p,
+    }
+    others = [
+        f"{key} {probed.settings[key]}, not {value}"
+        for key, value in wanted.items()
+        if probed.settings.get(key, value) != value
+    ]
+    if others:
+        yield Finding("warning", f"the probe was made with {'; '.join(others)}", probed.path, examined.probe_command)
+    else:
+        yield Finding("fine", f"a probe of {counted(len(probed.stats), 'problem')}", probed.path)
+
+
+# --- selection -------------------------------------------------------------------------------------------------------
+
+
+def check_selection(examined: Examined) -> Iterator[Finding]:
+    """Does every phase find the problems that its steps take?"""
+    for index, phase in enumerate(examined.recipe.phases):
+        pool = _pool(examined, phase)
+        is_probed = examined.probe is not None and phase.select.how != NO_SELECTION
+        yield _shortage(phase, len(pool)) or (
+            _qualifying(examined, index, pool) if is_probed else _choosing(phase, len(pool))
+        )
+
+
+def _shortage(phase: PhaseConfig, available: int) -> Finding | None:
+    """What is wrong with the numbers alone."""
+    per_step, asked = phase.problems_per_step, phase.select.count
+    where = f"phases.{phase.name}.problems_per_step"
+    if available < per_step:
+        remedy = f"add problems, or {where}={available}" if available else "choose sources that do not overlap"
+        return Finding(
+            "error", f"a step takes {per_step} problems, but there are {available} to choose from", where, remedy
+        )
+    if asked is not None and asked < per_step:
+        what = f"a step takes {per_step} problems, but {asked} are selected: steps are smaller"
+        return Finding("warning", what, where, f"{where}={asked}")
+    return None
+
+
+def _choosing(phase: PhaseConfig, available: int) -> Finding:
+    how = "training takes all of" if phase.select.how == NO_SELECTION else f"{phase.select.how} chooses from"
+    return Finding("fine", f"{how} {counted(available, 'problem')}", f"phases.{phase.name}.select")
+
+
+def _qualifying(examined: Examined, index: int, pool: Sequence[Problem]) -> Finding:
+    """How many of the pool qualify, as far as the probe can say."""
+    phase, seen = examined.recipe.phases[index], _seen(examined, examined.recipe.phases[index])
+    kept = len(_selected(examined, index, count=None))
+    expected = round(kept / len(seen) * len(pool)) if seen else 0
+    where, enough = f"phases.{phase.name}.select", min(phase.select.count or 0, len(pool))
+    what = (
+        f"{kept} of {len(seen)} probed problems qualify, about {expected} of the {len(pool)} that the phase will probe"
+    )
+    remedy = "widen the selection's options, or probe more problems"
+    if expected < phase.problems_per_step:
+        return Finding(_at_most(index, "error"), f"{what}; a step takes {phase.problems_per_step}", where, remedy)
+    if expected < enough:
+        return Finding("warning", f"{what}; {enough} are asked for", where, remedy)
+    return Finding("fine", what, where)
+
+
+def _pool(examined: Examined, phase: PhaseConfig) -> list[Problem]:
+    """The problems that the phase may choose from."""
+    chosen = phase.select
+    pool = examined.trained[: chosen.pool]
+    return pool[: chosen.count] if chosen.how == NO_SELECTION else pool
+
+
+def _seen(examined: Examined, phase: PhaseConfig) -> list[ProblemStats]:
+    """What the probe saw of the phase's pool; of all problems where it probed none of these."""
+    names = {problem.id for problem in _pool(examined, phase)}
+    stats = _probed(examined).stats
+    return [stat for stat in stats if stat.problem_id in names] or list(stats)
+
+
+def _selected(examined: Examined, index: int, count: int | None) -> list[ProblemStats]:
+    """The probed problems that phase `index` would train on, at most `count`."""
+    phase, seen = examined.recipe.phases[index], _seen(examined, examined.recipe.phases[index])
+    if phase.select.how == NO_SELECTION:
+        return seen
+    choices = select(
+        phase.select.how, seen, count, seed_of(examined.recipe.seed, "select", index), phase.select.options
+    )
+    kept = {choice.problem_id for choice in choices if choice.is_kept}
+    return [stat for stat in seen if stat.problem_id in kept]
+
+
+# --- caps ------------------------------------------------------------------------------------------------------------
+
+
+def check_truncation(examined: Examined) -> Iterator[Finding]:
+    """Would the phases' caps cut the thinking off? A response that is cut off is paid as one and answers nothing."""
+    for index, phase in enumerate(examined.recipe.phases):
+        yield _cap_finding(_probed(examined), phase, index)
+
+
+def _cap_finding(probed: Probed, phase: PhaseConfig, index: int) -> Finding:
+    cap, field = phase.sampler.max_tokens, f"phases.{phase.name}.sampler.max_tokens"
+    share = truncated_share(probed, cap)
+    what = f"{share:.0%} of the probe's responses reach the cap of {cap:,} tokens"
+    if share <= MANY_TRUNCATED:
+        return Finding("fine", what, field)
+    if probed.cap is not None and probed.cap < cap:
+        seen = f"the probe's own cap of {probed.cap:,} cut off {share:.0%} of its responses"
+        what = f"not checked: {seen}, the phase's is {cap:,}"
+        return Finding("unknown", what, field, f"probe with --max-tokens {cap}")
+    if share < ALL_TRUNCATED:
+        return Finding("warning", what, field, "raise it, or choose problems that are solved in fewer tokens")
+    remedy = "raise it, or see whether the model ever draws an end token"
+    return Finding(_at_most(index, "error"), f"{what}: no answer would ever be paid", field, remedy)
+
+
+def truncated_share(probed: Probed, cap: int) -> float:
+    """Share of the probe's responses that were cut off, or are longer than `cap`; a lower bound where lengths of single responses
+    are not at hand: then a problem counts whole where its mean length exceeds the cap."""
+    if probed.lengths is not None:
+        return float(np.mean([is_cut or length > cap for length, is_cut in probed.lengths]))
+    counts = [stat.counts for stat in probed.stats]
+    totals = [sum(count.values()) for count in counts]
+    cut = sum(
+        total if stat.mean_tokens > cap else stat.counts.get(Grade.TRUNCATED, 0)
+        for stat, total in zip(probed.stats, totals, strict=True)
+    )
+    return cut / sum(totals)
+
+
+# --- uniform groups --------------------------------------------------------------------------------------------------
+
+
+def check_uniform_groups(examined: Examined) -> Iterator[Finding]:
+    """How many groups would be all right or all wrong?"""
+    for index, phase in enumerate(examined.recipe.phases):
+        selected = _selected(examined, index, phase.select.count)
+        if selected:
+            yield _group_finding(phase, index, selected)
+
+
+def _group_finding(phase: PhaseConfig, index: int, selected: Sequence[ProblemStats]) -> Finding:
+    share = float(np.mean([uniform_share(stat, phase.group_size) for stat in selected]))
+    field, name = f"phases.{phase.name}.group_size", phase.algorithm.name
+    what = f"{share:.0%} of groups of {phase.group_size} are expected to be all right or all wrong"
+    if phase.rewards.terms:
+        return Finding("fine", f"{what}; its reward terms tell them apart by more", field)
+    if find_algorithm(phase).has_critic and phase.algorithm.uniform_groups == "keep":
+        return Finding("fine", f"{what}; {name} trains on them too", field)
+    if not any(_is_mixed(stat, phase) for stat in selected):
+        what = f"every selected problem earned the same at each of its attempts: {name} has nothing to compare"
+        remedy = "select problems that are solved now and then: select.how=band"
+        return Finding(_at_most(index, "error"), what, field, remedy)
+    if share > MANY_UNIFORM:
+        remedy = "select nearer to a solve rate of one half, or raise group_size"
+        return Finding("warning", f"{what}, and teach {name} nothing", field, remedy)
+    return Finding("fine", what, field)
+
+
+def uniform_share(stat: ProblemStats, group_size: int) -> float:
+    """Expected p^K + (1 - p)^K under the solve rate's posterior Beta(1 + c, 1 + n - c).
+
+    E[p^K] is the product over i < K of (a + i) / (a + b + i).
+
+    >>> nothing_seen = ProblemStats("a", 0, 0, 10.0, None, None, {})
+    >>> round(uniform_share(nothing_seen, 3), 6)  # the uniform prior: 2 / (K + 1)
+    0.5
+    """
+    right, wrong = 1 + stat.correct, 1 + stat.attempts - stat.correct
+
+    def all_alike(one: int) -> float:
+        return prod((one + i) / (right + wrong + i) for i in range(group_size))
+
+    return all_alike(right) + all_alike(wrong)
+
+
+def _is_mixed(stat: ProblemStats, phase: PhaseConfig) -> bool:
+    """Whether the problem's attempts were of grades that the phase pays differently."""
+    return len({_pay(phase, grade) for grade in PAID if stat.counts.get(grade, 0)}) > 1
+
+
+def _pay(phase: PhaseConfig, grade: Grade) -> float:
+    return float(getattr(phase.rewards, grade.value))
+
+
+# --- pressure --------------------------------------------------------------------------------------------------------
+
+
+def check_pressure(examined: Examined) -> Iterator[Finding]:
+    """Which way do rewards, lambda and whitening push length, and is that the way the phase is meant to go?"""
+    for index, phase in enumerate(examined.recipe.phases):
+        algorithm, where = find_algorithm(phase), f"phases.{phase.name}.algorithm"
+        if not algorithm.reads_rewards:
+            yield Finding("fine", f"{phase.algorithm.name} makes no advantages of rewards: nothing to forecast", where)
+        elif not algorithm.has_baseline:
+            yield Finding("fine", f"{phase.algorithm.name} has neither critic nor baseline: nothing to forecast", where)
+        else:
+            yield _pressure_finding(phase, _forecasts(examined, index))
+
+
+def _pressure_finding(phase: PhaseConfig, expected: Sequence[Forecast]) -> Finding:
+    where, neutral = f"phases.{phase.name}.rewards", expected[0].neutral_solve_rate
+    directions = {forecasted.direction for forecasted in expected}
+    sentence = expected[0].sentence.rstrip(".")
+    if own_terms(term.name for term in phase.rewards.terms):
+        return Finding(
+            "unknown", sentence, where, "train a few steps and look at rollouts/mean_tokens in metrics.jsonl"
+        )
+    if len(directions) > 1 or "unknown" in directions:
+        what = f"length is pushed up below solve rate {neutral:.2f} and down above it, and nobody measured which it is"
+        return Finding("unknown", what, where, "give a probe")
+    if phase.end.goal != "tokens" or directions == {"shorter"}:
+        return Finding("fine", sentence.partition(":")[0], where)
+    remedy = "add a length term (laconic list rewards)"
+    if directions == {"neutral"}:
+        return Finding(
+            "warning", f"{sentence}; the phase is meant to shorten", where, f"{remedy}, or ppo with lambda below 1"
+        )
+    above = "" if isnan(neutral) else f"select problems solved more often than {neutral:.2f}, "
+    return Finding(
+        "warning", f"{sentence}; the phase is meant to shorten", where, f"{above}raise rewards.wrong, or {remedy}"
+    )
+
+
+def _forecasts(examined: Examined, index: int) -> list[Forecast]:
+    """At the probed solve rate of the selected problems; without a probe at both ends of what the selection lets through."""
+    phase = examined.recipe.phases[index]
+    selected = _selected(examined, index, phase.select.count) if examined.probe else []
+    graded = [stat for stat in selected if stat.attempts]
+    if graded:
+        rate = float(np.mean([stat.solve_rate for stat in graded]))
+        return [
+            _forecast(phase, rate, float(np.mean([stat.mean_tokens for stat in graded])), _failed_pay(phase, graded))
+        ]
+    options = phase.select.options
+    ends = [options.get("low"), options.get("high")] if phase.select.how == "band" else [None]
+    return [_forecast(phase, None if end is None else float(end), None, phase.rewards.wrong) for end in ends]
+
+
+def _forecast(phase: PhaseConfig, rate: float | None, tokens: float | None, failed_pay: float) -> Forecast:
+    levels = outcome_levels(phase.rewards)
+    return forecast(
+        {"correct": levels["correct"], "wrong": min(failed_pay, levels["wrong"])},
+        phase.algorithm.gae_lambda,
+        phase.algorithm.whitening == "batch",
+        rate,
+        tokens,
+        length_terms=pricing_terms(phase.rewards),
+        own_terms=own_terms(term.name for term in phase.rewards.terms),
+        has_group_baseline=not find_algorithm(phase).has_critic,
+        critic_value=0.0 if critic_kind(phase) == "zero" else None,
+    )
+
+
+def _failed_pay(phase: PhaseConfig, stats: Sequence[ProblemStats]) -> float:
+    """Mean pay of the attempts that failed; of a wrong one where none did."""
+    failed = {grade: sum(stat.counts.get(grade, 0) for stat in stats) for grade in PAID if grade is not Grade.CORRECT}
+    total = sum(failed.values())
+    return sum(_pay(phase, grade) * count for grade, count in failed.items()) / total if total else phase.rewards.wrong
+
+
+def _at_most(index: int, level: Level) -> Level:
+    """A probe of the model that enters the run cannot prove anything wrong with a later phase."""
+    return level if index == 0 else "warning"
+
+
+def _probed(examined: Examined) -> Probed:
+    assert examined.probe is not None, "the table says that these checks need a probe"
+    return examined.probe

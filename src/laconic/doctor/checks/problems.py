@@ -1,0 +1,171 @@
+r"""Are the problems sound: questions, gold answers, and the walls between the three sets?
+
+1. Questions: none twice in a set.
+2. Gold answers: none holds a whole solution, or leaves open which answer it is. A response `\boxed{gold}` must be graded correct,
+   and one that is something else wrong: a gold that the grader cannot read makes every response ungradable, or wrong, whatever
+   the model does.
+3. Leakage: no question of the training source stands in a watched or reported set, as it is or nearly so.
+
+Numbers and words are compared in this process; what needs algebra is asked of the grader's pool, for at most `MAX_ALGEBRA` golds
+of a set, spread evenly over it, and said so.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from laconic.doctor.examination import Examined, same_question
+from laconic.doctor.findings import Finding, Level, counted
+from laconic.grading.numbers import exact_number, quantity
+from laconic.grading.pool import Grader
+from laconic.grading.rules import compare
+from laconic.problems.leakage import Leak, LeakKind, find_leaks
+from laconic.types import Grade, Problem
+
+ERROR_SHARE = 0.1  # of a set's golds: from here on it is an error
+MAX_ALGEBRA = 64
+OTHER = r"\sin(q)"  # an answer that no gold is, and that takes algebra to tell from an expression
+SOLUTION = re.compile(r"\\(?:boxed|fbox)|####|\banswer is\b", re.IGNORECASE)
+GUESSES = re.compile(r"\bor\b|\beither\b|\?\s*$|\bmaybe\b", re.IGNORECASE)
+MAX_SHOWN = 60  # characters of a gold answer
+
+
+def check_questions(examined: Examined) -> Iterator[Finding]:
+    """Is every question of a set asked once? With other choices it is another question."""
+    for name, problems in examined.sets.items():
+        where, asked = f"problems.{name}", Counter(map(_asked, problems))
+        again = [problem for problem in problems if asked[_asked(problem)] > 1]
+        if not again:
+            yield Finding("fine", f"{counted(len(problems), 'problem')}, none asked twice", where)
+            continue
+        answers = sorted({problem.answer.strip() for problem in again if _asked(problem) == _asked(again[0])})
+        clash = f", with answers {' and '.join(answers[:2])}" if len(answers) > 1 else ""
+        extra = counted(len(problems) - len(asked), "question")
+        what = f"{extra} asked again, the first in problem {again[0].id}{clash}"
+        yield Finding("warning", what, where, "keep one of each: intervals take problems for independent")
+
+
+def _asked(problem: Problem) -> tuple[str, ...]:
+    return same_question(problem), *sorted(problem.choices)
+
+
+# --- gold answers ----------------------------------------------------------------------------------------------------
+
+
+def check_golds(examined: Examined) -> Iterator[Finding]:
+    """Can the grader tell a right answer from a wrong one, for every problem?"""
+    with Grader(examined.recipe.grader.workers, examined.recipe.grader.timeout_seconds) as grader:
+        for name, problems in examined.sets.items():
+            yield from _judge_golds(f"problems.{name}", problems, grader)
+
+
+def _judge_golds(where: str, problems: Sequence[Problem], grader: Grader) -> Iterator[Finding]:
+    unequal = [p for p, grade in zip(problems, _grades(grader, problems), strict=True) if grade is not Grade.CORRECT]
+    golds, remedy = counted(len(problems), "gold answer"), "give the answer alone, as it would stand in a box"
+    share = len(unequal) / len(problems)
+    yield _gold_finding(where, golds, unequal, share, "graded correct when given as the answer", remedy)
+    if need_algebra := [problem for problem in problems if not _is_number(problem) and _is_undecided(problem)]:
+        yield _algebra_finding(where, need_algebra, len(need_algebra) / len(problems), grader)
+
+
+def _algebra_finding(where: str, problems: Sequence[Problem], share: float, grader: Grader) -> Finding:
+    """Can the algebra read the golds that it is needed for, which are this share of the set?"""
+    asked = _thinned(problems)
+    grades = grader.grade_many([(_boxed(OTHER), problem, False) for problem in asked])
+    unread = [p for p, grade in zip(asked, grades, strict=True) if grade is Grade.UNGRADABLE]
+    spread = f" (of {len(problems):,}, evenly spread)" if len(asked) < len(problems) else ""
+    golds, remedy = (
+        f"{counted(len(asked), 'gold answer')} that need algebra{spread}",
+        "give a number, an expression or a choice",
+    )
+    return _gold_finding(where, golds, unread, share * len(unread) / len(asked), "read by it", remedy)
+
+
+def _grades(grader: Grader, problems: Sequence[Problem]) -> list[Grade]:
+    return grader.grade_many([(_boxed(problem.answer), problem, False) for problem in problems])
+
+
+def _boxed(answer: str) -> str:
+    return f"\\boxed{{{answer}}}"
+
+
+def _thinned(problems: Sequence[Problem]) -> Sequence[Problem]:
+    """At most `MAX_ALGEBRA` of them, evenly spread."""
+    return problems[:: -(-len(problems) // MAX_ALGEBRA)]
+
+
+def _is_number(problem: Problem) -> bool:
+    return exact_number(quantity(problem.answer).body) is not None
+
+
+def _is_undecided(problem: Problem) -> bool:
+    return compare(problem.answer, OTHER, problem.choices) is None
+
+
+def _gold_finding(where: str, golds: str, bad: Sequence[Problem], share: float, what: str, remedy: str) -> Finding:
+    if not bad:
+        return Finding("fine", f"{golds}, all {what}", where)
+    return Finding(_level(share), f"{len(bad)} of {golds} not {what}; {_example(bad)}", where, remedy)
+
+
+def _level(share: float) -> Level:
+    return "error" if share >= ERROR_SHARE else "warning"
+
+
+def check_gold_form(examined: Examined) -> Iterator[Finding]:
+    """A gold that is a whole solution, or leaves the answer open, can be met by no response but its own wording."""
+    for name, problems in examined.sets.items():
+        where, plain = f"problems.{name}", [problem for problem in problems if not problem.choices]
+        if solutions := [problem for problem in plain if SOLUTION.search(problem.answer)]:
+            what = f"{counted(len(solutions), 'gold answer')} with a solution around the answer; {_example(solutions)}"
+            yield Finding(_level(len(solutions) / len(problems)), what, where, "give the final answer alone")
+        if doubtful := [problem for problem in plain if GUESSES.search(problem.answer)]:
+            what = f"{counted(len(doubtful), 'gold answer')} may leave the answer open; {_example(doubtful)}"
+            yield Finding("warning", what, where, "give one answer, or a list where all of it is wanted")
+
+
+def _example(problems: Sequence[Problem]) -> str:
+    return f"problem {problems[0].id} has {_shown(problems[0].answer)}"
+
+
+def _shown(answer: str) -> str:
+    flat = " ".join(answer.split())
+    return repr(flat if len(flat) <= MAX_SHOWN else flat[:MAX_SHOWN] + "...")
+
+
+# --- leakage ---------------------------------------------------------------------------------------------------------
+
+
+def check_leaks(examined: Examined) -> Iterator[Finding]:
+    """Does one set hold questions of another, as they are or nearly so? Those with other numbers are a remark, no leak."""
+    for one, other in combinations(examined.sets, 2):
+        leaks = find_leaks(examined.sets[one], examined.sets[other])
+        where, there = f"problems.{one}", f"problems.{other}"
+        by_kind = {kind: [leak for leak in leaks if leak.kind is kind] for kind in LeakKind}
+        if by_kind[LeakKind.EXACT]:
+            yield _exact(examined, by_kind[LeakKind.EXACT], one, other)
+        if by_kind[LeakKind.NEAR]:
+            what = _leaking(by_kind[LeakKind.NEAR], f"found in {there} in other words")
+            yield Finding("warning", what, where, "leave them out (laconic select --against); the run does not")
+        if not by_kind[LeakKind.EXACT] + by_kind[LeakKind.NEAR]:
+            variants = by_kind[LeakKind.VARIANT]
+            remark = f"; {_leaking(variants, 'like one of it but for numbers or answer')}" if variants else ""
+            yield Finding("fine", f"no question found in {there}{remark}", where)
+
+
+def _exact(examined: Examined, leaks: Sequence[Leak], one: str, other: str) -> Finding:
+    """The run leaves out questions that agree to the letter: where it leaves out all, it does not begin."""
+    left = set(map(same_question, examined.sets[one])) - set(map(same_question, examined.sets[other]))
+    what = _leaking(leaks, f"found in problems.{other} too")
+    if not left:
+        return Finding("error", f"{what}; none is left", f"problems.{one}", "choose sources that do not overlap")
+    remedy = "choose sources that do not overlap; the run leaves out those that agree to the letter"
+    return Finding("warning", what, f"problems.{one}", remedy)
+
+
+def _leaking(leaks: Sequence[Leak], how: str) -> str:
+    """How many leak, and the most alike that is not exact before any other."""
+    worst = max(leaks, key=lambda leak: leak.similarity)
+    number = len({leak.train_id for leak in leaks})
+    return f"{counted(number, 'question')} {how}: {worst.train_id} is {worst.similarity:.0%} like {worst.test_id}"

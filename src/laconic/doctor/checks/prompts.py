@@ -1,0 +1,206 @@
+"""What is the model fed, and where does its response begin?
+
+1. Template: is there one, does it pass the system's text and the instruction on, does it leave the turn to the model?
+2. Beginning: the beginning-of-text token once, where the tokenizer has it at all.
+3. Answer: does anything ask for a box or a marker, which the grader looks for? A box in the prompt itself does no harm: it is the
+   response that is graded, never the prompt.
+4. Room: the longest prompt and the cap inside the model's context.
+"""
+
+from collections.abc import Iterator
+from math import isnan, nan
+
+from laconic.config.recipe import PromptConfig
+from laconic.doctor.checks.model import closing_token
+from laconic.doctor.examination import Examined
+from laconic.doctor.findings import Finding, Level
+from laconic.doctor.reading import Prompt
+from laconic.prompts.instructions import resolve_instruction
+from laconic.types import Grade
+
+ANSWER_FORMS = ("\\boxed", "\\fbox", "####", "<answer>", "answer is", "answer:")
+THINK = "<think>"
+FEW_ANSWERS, NO_ANSWERS = 0.8, 0.02  # of the finished responses: below the first a warning, below the second an error
+
+
+def check_template(examined: Examined) -> Iterator[Finding]:
+    """Is the question put into the turns that a chat model knows?"""
+    if getattr(examined.tokenizer, "chat_template", None):
+        text = _text(examined, _prompts(examined)[0]).rstrip()
+        opened = f"; it opens {THINK}, the response begins inside" if text.endswith(THINK) else ""
+        yield Finding("fine", f"prompts are rendered by the chat template{opened}", "prompt")
+    else:
+        remedy = "for a chat model add its chat_template.jinja; for a base model this is meant to be so"
+        yield Finding(
+            "warning", "the tokenizer has no chat template: questions are fed as plain text", "prompt", remedy
+        )
+
+
+def check_system(examined: Examined) -> Iterator[Finding]:
+    """Does the system's text reach the model? (A template that refuses the role is found when prompts are rendered.)"""
+    prompt = examined.recipe.prompt
+    if prompt.system is None:
+        return
+    problem = _prompts(examined)[0].problem
+    without = prompt.model_copy(update={"system": None})
+    if examined.prompt_ids(problem) == examined.prompt_ids(problem, without):
+        yield Finding(
+            "warning",
+            "the chat template leaves the system's text out",
+            "prompt.system",
+            "put it into prompt.instruction",
+        )
+    else:
+        yield Finding("fine", "the system's text reaches the prompt", "prompt.system")
+
+
+def check_beginning(examined: Examined) -> Iterator[Finding]:
+    """One beginning-of-text token, where the tokenizer begins texts with one."""
+    tokenizer = examined.tokenizer
+    begin, name = getattr(tokenizer, "bos_token_id", None), getattr(tokenizer, "bos_token", None)
+    is_usual = begin is not None and tokenizer.encode("a")[:1] == [begin]
+    count = 0 if begin is None else _leading(_prompts(examined)[0].ids, begin)
+    if count > 1:
+        remedy = "take one out of the chat template or the system's text"
+        yield Finding("warning", f"prompts begin with {name} {count} times", "prompt", remedy)
+    elif is_usual and count == 0:
+        what = f"the tokenizer begins texts with {name}, the chat template does not"
+        yield Finding("warning", what, "prompt", "put it at the start of the chat template")
+    else:
+        yield Finding(
+            "fine", f"prompts begin with {f'one {name}' if count else 'no beginning-of-text token'}", "prompt"
+        )
+
+
+def _leading(ids: tuple[int, ...], token: int) -> int:
+    return next((place for place, found in enumerate(ids) if found != token), len(ids))
+
+
+def check_turn(examined: Examined) -> Iterator[Finding]:
+    """A prompt that is closed already is answered with nothing."""
+    prompt = _prompts(examined)[0]
+    last = next((i for i in reversed(prompt.ids) if examined.tokenizer.decode([i]).strip()), None)
+    if last in {*examined.stop_ids, closing_token(examined.tokenizer)} and last is not None:
+        name = examined.tokenizer.convert_ids_to_tokens(last)
+        remedy = "let the chat template open the assistant's turn where add_generation_prompt is set"
+        yield Finding("error", f"the prompt ends with {name}: the turn is not handed to the model", "prompt", remedy)
+    else:
+        yield Finding("fine", "the prompt ends where the model's turn begins", "prompt")
+
+
+def check_unknown_tokens(examined: Examined) -> Iterator[Finding]:
+    """Does the tokenizer know what the questions are written in?"""
+    unknown, prompts = getattr(examined.tokenizer, "unk_token_id", None), _prompts(examined)
+    hit = [prompt for prompt in prompts if unknown is not None and unknown in prompt.ids]
+    if hit:
+        worst = max(hit, key=lambda prompt: prompt.ids.count(unknown) / len(prompt.ids))
+        most = f"{worst.ids.count(unknown)} of {len(worst.ids)} tokens in problem {worst.problem.id}"
+        what = f"the tokenizer cannot write {len(hit)} of the {len(prompts)} longest questions whole: it lacks {most}"
+        yield Finding("warning", what, "problems", "rewrite such questions, or choose a model that knows their script")
+    else:
+        yield Finding("fine", "the tokenizer knows every character of the longest questions", "problems")
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+def check_answer_form(examined: Examined) -> Iterator[Finding]:
+    """The grader looks for a box, then for an answer marker: is the model asked for one, or seen to give answers?"""
+    text = _text(examined, _prompts(examined)[0]).lower()
+    form = next((form for form in ANSWER_FORMS if form in text), None)
+    if examined.probe is not None:
+        yield from _answers_seen(examined)
+    elif form is not None:
+        yield Finding("fine", f"the prompt asks for {form}; it is never graded itself", "prompt.instruction")
+    elif _leaves_out_the_default(examined):
+        yield Finding(
+            "fine",
+            "the chat template leaves the instruction out: the model answers in its own form",
+            "prompt.instruction",
+        )
+    else:
+        what = "nothing in the prompt asks for a box or an answer marker, which the grader reads most surely"
+        yield Finding("warning", what, "prompt.instruction", "prompt.instruction=boxed")
+
+
+def _answers_seen(examined: Examined) -> Iterator[Finding]:
+    share, where = answered_share(examined), "prompt.instruction"
+    what = f"{share:.0%} of the probe's finished responses hold an answer"
+    if isnan(share):
+        yield Finding("unknown", "not checked: answer form: the probe holds no finished response", where)
+    elif share >= FEW_ANSWERS:
+        yield Finding("fine", what, where)
+    else:
+        level: Level = "error" if share < NO_ANSWERS else "warning"
+        look = "read a few responses: is this the prompt that the model was trained with?"
+        yield Finding(
+            level, what, where, look if _asks_for_box(examined) else "prompt.instruction=boxed, and probe again"
+        )
+
+
+def answered_share(examined: Examined) -> float:
+    """Share of the probe's responses with an answer, among those that were not cut off; `nan` where all were."""
+    counts = [stat.counts for stat in examined.probe.stats] if examined.probe else []
+    silent = sum(count.get(Grade.NO_ANSWER, 0) for count in counts)
+    finished = sum(sum(count.values()) - count.get(Grade.TRUNCATED, 0) for count in counts)
+    return 1 - silent / finished if finished else nan
+
+
+def _asks_for_box(examined: Examined) -> bool:
+    return "\\boxed" in _text(examined, _prompts(examined)[0])
+
+
+def _leaves_out_the_default(examined: Examined) -> bool:
+    """A template that drops the default instruction belongs to a model with a form of its own, as the embedded one."""
+    prompt, default = examined.recipe.prompt, PromptConfig()
+    if prompt.instruction != default.instruction or not resolve_instruction(prompt.instruction):
+        return False
+    problem = _prompts(examined)[0].problem
+    return examined.prompt_ids(problem) == examined.prompt_ids(
+        problem, prompt.model_copy(update={"instruction": "none"})
+    )
+
+
+def check_instruction(examined: Examined) -> Iterator[Finding]:
+    """An instruction that was written for this recipe and is dropped by the template."""
+    prompt = examined.recipe.prompt
+    if prompt.instruction == PromptConfig().instruction or not resolve_instruction(prompt.instruction):
+        return
+    problem = _prompts(examined)[0].problem
+    if examined.prompt_ids(problem) == examined.prompt_ids(problem, prompt.model_copy(update={"instruction": "none"})):
+        yield Finding(
+            "warning",
+            "the chat template leaves the instruction out",
+            "prompt.instruction",
+            "put it into prompt.system, or mend the template",
+        )
+
+
+# --- room ------------------------------------------------------------------------------------------------------------
+
+
+def check_context(examined: Examined) -> Iterator[Finding]:
+    """Prompt and response inside the model's context."""
+    assert examined.model is not None, "the table says that this check needs the model"
+    limit, longest = examined.model.context_length, max(_prompts(examined), key=lambda prompt: len(prompt.ids))
+    if limit is None:
+        yield Finding("unknown", "not checked: context: the model's config does not state one", "model")
+        return
+    for phase in examined.recipe.phases:
+        field, cap = f"phases.{phase.name}.sampler.max_tokens", phase.sampler.max_tokens
+        what = f"{cap:,} and the prompt of problem {longest.problem.id} ({len(longest.ids):,} tokens)"
+        if len(longest.ids) + cap > limit:
+            room = limit - len(longest.ids)
+            remedy = f"{field}={room}" if room > 0 else "leave that problem out"
+            yield Finding("error", f"{what} exceed the model's context of {limit:,}", field, remedy)
+        else:
+            yield Finding("fine", f"{what} fit the model's context of {limit:,}", field)
+
+
+def _prompts(examined: Examined) -> tuple[Prompt, ...]:
+    assert examined.prompts, "the table says that these checks need rendered prompts"
+    return examined.prompts
+
+
+def _text(examined: Examined, prompt: Prompt) -> str:
+    return str(examined.tokenizer.decode(list(prompt.ids)))

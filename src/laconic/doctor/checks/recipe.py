@@ -1,0 +1,151 @@
+"""Does the recipe make sense on this machine: packages, repetition, what its report can show, threads, disk?
+
+Only what is certain is said. Whether a learning rate is a good one is not.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from laconic.config.recipe import PhaseConfig, Recipe, ShapeConfig
+from laconic.doctor.examination import Examined
+from laconic.doctor.findings import Finding, Level, counted
+from laconic.doctor.memory_model import GIB, count_weights
+from laconic.models.loading import pick_device
+from laconic.problems.load import is_on_hub
+from laconic.system.threads import available_cores
+from laconic.training.algorithms import critic_kind
+from laconic.training.phase import NO_SELECTION
+
+MANY_VISITS = 50  # to one problem: from here on learning by heart is what a guard is for
+FLIPPED = 0.1  # of problems change their grade: 0.09 fits the greedy intervals in README, 240 problems, +-3.7 points
+FLOAT_BYTES = 4
+SMALL_FILES = 2**24  # tokenizer, configs, rollouts of a short run
+
+
+# --- packages --------------------------------------------------------------------------------------------------------
+
+Wanted = Callable[[str], bool]
+EXTRAS: tuple[tuple[str, tuple[str, ...], Wanted], ...] = (
+    ("gym", ("reasoning_gym",), lambda source: source.startswith("gym:")),
+    ("data", ("datasets",), is_on_hub),
+    ("data", ("pyarrow",), lambda source: source.endswith(".parquet")),
+)
+"""Extra, what it brings, and which sources of problems need it."""
+
+PAGE_MODULE = "jinja2"  # of the extra `report`; a run does without
+
+
+def check_extras(examined: Examined) -> Iterator[Finding]:
+    """Is every optional package there that the recipe's problems need?"""
+    problems = examined.recipe.problems
+    sources = {f"problems.{name}": source for name, source in problems.model_dump().items() if source is not None}
+    lacking = [
+        Finding("error", f"{source} needs {module}, which is not installed", where, f"pip install 'laconic[{extra}]'")
+        for where, source in sources.items()
+        for extra, modules, is_wanted in EXTRAS
+        for module in modules
+        if is_wanted(source) and not is_installed(module)
+    ]
+    if not is_installed(PAGE_MODULE):
+        remedy = "pip install 'laconic[report]'"
+        lacking.append(
+            Finding("warning", f"laconic report needs {PAGE_MODULE}, which is not installed", "report", remedy)
+        )
+    yield from lacking or [
+        Finding("fine", "every optional package that problems and page need is installed", "problems")
+    ]
+
+
+def is_installed(module: str) -> bool:
+    """Whether a package could be imported; it is not."""
+    return find_spec(module) is not None
+
+
+# --- how often, how sure ---------------------------------------------------------------------------------------------
+
+
+def check_epochs(examined: Examined) -> Iterator[Finding]:
+    """How often is each problem seen? A handful, often, is learnt by heart; the watched set is what shows it."""
+    for phase in examined.recipe.phases:
+        size = _num_problems(phase, len(examined.trained))
+        if not size:
+            continue
+        visits = phase.steps * min(phase.problems_per_step, size) / size
+        what = (
+            f"{counted(size, 'problem')}, each seen up to {math.ceil(visits)} times in {counted(phase.steps, 'step')}"
+        )
+        if visits > MANY_VISITS and phase.end.guard_drop is None:
+            field = f"phases.{phase.name}.end.guard_drop"
+            yield Finding("warning", f"{what}, with no guard against learning them by heart", field, f"{field}=0.05")
+        else:
+            yield Finding("fine", what, f"phases.{phase.name}")
+
+
+def _num_problems(phase: PhaseConfig, available: int) -> int:
+    """The most problems that the phase trains on."""
+    limits = [available, phase.select.count or available]
+    return min(limits if phase.select.how == NO_SELECTION else [*limits, phase.select.pool or available])
+
+
+def check_margin(examined: Examined) -> Iterator[Finding]:
+    """Can the reported set show what the margin asks for?
+
+    The paired change of accuracy over n problems, one response each, has a 95% interval of about 1.96 sqrt(d / n) to either side,
+    where d is the share of problems whose grade changed: a difference of -1, 0 or 1 has that variance about a small mean.
+    """
+    if examined.recipe.problems.report is None:
+        yield Finding("fine", "no problems are reported on, so nothing is claimed", "problems.report")
+        return
+    size, margin = len(examined.sets["report"]), examined.recipe.report.margin
+    width = 1.96 * math.sqrt(FLIPPED / size)
+    what = f"{counted(size, 'reported problem')} show a change of accuracy to about {100 * width:.1f} points"
+    if width <= margin:
+        yield Finding("fine", f"{what}, the margin is {100 * margin:g}", "report.margin")
+        return
+    more = f"report about {math.ceil((1.96 / margin) ** 2 * FLIPPED):,} problems, or " if margin else ""
+    remedy = f"{more}report.margin={math.ceil(100 * width) / 100:g}"
+    yield Finding("warning", f"{what}; a margin of {100 * margin:g} cannot be shown to hold", "report.margin", remedy)
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+def check_threads(examined: Examined) -> Iterator[Finding]:
+    """More threads than cores wait for one another."""
+    asked, cores = examined.recipe.threads, available_cores()
+    is_cpu = pick_device(examined.recipe.policy.device).type == "cpu"
+    if is_cpu and asked is not None and asked > cores:
+        yield Finding("warning", f"{asked} threads on {counted(cores, 'core')}", "threads", f"threads={cores}")
+    else:
+        yield Finding("fine", f"{counted(asked or cores, 'thread')} on {counted(cores, 'core')}", "threads")
+
+
+def check_disk(examined: Examined) -> Iterator[Finding]:
+    """Do the checkpoints fit the disk under the working directory, where runs are written unless told otherwise?"""
+    place = Path.cwd()
+    if not os.access(place, os.W_OK):
+        yield Finding("warning", f"{place} cannot be written to", "--out", "give train another folder with --out")
+        return
+    assert examined.shape is not None, "the table says that this check needs the shape"
+    recipe = examined.recipe
+    size = max(_phase_bytes(examined.shape.config, recipe, phase) for phase in recipe.phases)
+    number = recipe.checkpoints.keep + len(recipe.phases) + 1  # the newest, every phase's result, the best so far
+    needed, free = number * size + SMALL_FILES, shutil.disk_usage(place).free
+    what = f"up to {number} checkpoints of {size / GIB:.2f} GiB, {free / GIB:.2f} GiB free here"
+    level: Level = "error" if needed > free else "fine"
+    remedy = "checkpoints.keep=1, or another disk with --out" if level == "error" else ""
+    yield Finding(level, what, "checkpoints", remedy)
+
+
+def _phase_bytes(shape: ShapeConfig, recipe: Recipe, phase: PhaseConfig) -> int:
+    """A checkpoint: the model as stored; what learns in float32 with Adam's two moments; a reference, where there is one."""
+    weights, has_lora = count_weights(shape, recipe.policy), recipe.policy.lora is not None
+    learns = weights.adapters if has_lora else weights.total
+    critic = {"zero": 0, "lora": weights.adapters, "separate": weights.adapters if has_lora else weights.body}
+    reference = learns if phase.algorithm.kl_coef > 0 else 0
+    moved = 3 * (learns + critic[critic_kind(phase)]) + reference
+    return weights.total * shape.stored_bytes + FLOAT_BYTES * moved

@@ -1,0 +1,191 @@
+"""The dry run: what a recipe would do, the memory it needs, and where its rewards push length.
+
+1. The recipe is checked, its local problem files and its model's shape are read; none of its weights are, and nothing is
+   written. Where all problems are at hand the three sets are made as training makes them.
+2. Each phase is printed: rollouts, updates, levers.
+3. Memory is predicted from the shape (`memory_needs.py`): the largest phase's peak, by purpose, and its other moments.
+4. `pressure.forecast` says which way length is expected to go, over a range of solve rates.
+"""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from laconic.config.recipe import PhaseConfig, Recipe, RewardTermConfig
+from laconic.doctor.memory_needs import Sources, find_shape, memory_table, outside_bytes, predict_needs, read_sources
+from laconic.problems.sets import make_sets
+from laconic.rewards.length_forecast import forecast, own_terms
+from laconic.rollouts.solver import outcome_levels, pricing_terms
+from laconic.training.algorithms import critic_kind, find_algorithm, needs_reference
+from laconic.training.phase import NO_SELECTION
+from laconic.training.run import check_recipe
+
+SOLVE_RATES = (0.1, 0.5, 0.9)
+KL_PLACES = {"centred": "reward, centred in its group"}
+
+
+def print_plan(recipe: Recipe, console: Console) -> None:
+    """Print the dry run. Raises an `InputError` where the recipe or a local file is wrong."""
+    check_recipe(recipe)
+    sources = read_sources(recipe)
+    console.print(f"recipe {recipe.name}: model {recipe.model}, seed {recipe.seed}", markup=False, highlight=False)
+    for line in _source_lines(recipe, sources):
+        console.print(line, markup=False, highlight=False)
+    for phase in recipe.phases:
+        console.print(_phase_table(phase), soft_wrap=True)
+        _print_forecasts(phase, console)
+    console.print(memory_table(predict_needs(recipe, find_shape(recipe), sources, outside_bytes(recipe))))
+
+
+def _source_lines(recipe: Recipe, sources: Sources) -> list[str]:
+    at_hand = {name: problems for name, problems in sources.items() if problems is not None}
+    dropped = make_sets(**at_hand).dropped_line if len(at_hand) == len(sources) else None
+    counts = {
+        name: "on the hub; not fetched in a dry run" if problems is None else f"{len(problems)} problems"
+        for name, problems in sources.items()
+    }
+    lines = [f"  {name}: {getattr(recipe.problems, name)} ({count})" for name, count in counts.items()]
+    return [*lines, f"  {dropped}"] if dropped else lines
+
+
+def _phase_table(phase: PhaseConfig) -> Table:
+    algorithm, sampler = phase.algorithm, phase.sampler
+    table = Table(title=f"phase {phase.name}", show_header=False, title_justify="left", width=118)
+    rows: dict[str, Any] = {
+        "steps": f"up to {phase.steps}, each {phase.problems_per_step} problems x {phase.group_size} responses, "
+        + _updates(phase),
+        "problems": _selection_line(phase),
+        "rollouts": _rollouts_line(phase),
+        "sampling": f"T={sampler.temperature:g}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}, "
+        f"at most {sampler.max_tokens} tokens",
+        "rewards": _rewards_line(phase),
+        "algorithm": f"{algorithm.name}, gamma {algorithm.gamma:g}, {_credit(phase)}whitening {algorithm.whitening}, "
+        f"loss per {algorithm.aggregation}, clip {algorithm.clip_low:g}/{algorithm.clip_high:g}{_details(phase)}",
+        "KL": f"{algorithm.kl_coef:g} x {algorithm.kl_estimator} in the {KL_PLACES.get(algorithm.kl_in, algorithm.kl_in)}"
+        if algorithm.kl_coef
+        else "none",
+        "reference": _reference_line(phase),
+        "optimiser": _optimizer_line(phase),
+        "ends": f"cap {phase.steps} steps, {_limit('patience', phase.end.patience)}, "
+        f"{_limit('guard', None if phase.end.guard_drop == 1 else phase.end.guard_drop)}, keeps the {phase.end.keep} step",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _rollouts_line(phase: PhaseConfig) -> str:
+    """Where rollouts come from, and what prompts ask for."""
+    budget = phase.budget
+    asked = f", asked for {budget.low} to {budget.high} tokens by {budget.prompt}" if budget else ""
+    kept = f"; the result keeps {phase.entry_share:g} of the weights that enter" if phase.entry_share else ""
+    return f"{phase.rollouts}{asked}{kept}"
+
+
+def _details(phase: PhaseConfig) -> str:
+    """The rest of what makes the loss what it is."""
+    algorithm = phase.algorithm
+    entropy = f", entropy bonus {algorithm.entropy_coef:g}" if algorithm.entropy_coef else ""
+    ratio = ", one ratio a response" if algorithm.ratio == "sequence" else ""
+    options = "".join(f", {key} {value}" for key, value in algorithm.options.items())
+    return (
+        f"{ratio}, old log-probabilities: {algorithm.old_logprobs}, uniform groups: {algorithm.uniform_groups}, "
+        f"truncated: {algorithm.truncated}{entropy}{options}"
+    )
+
+
+def _reference_line(phase: PhaseConfig) -> str:
+    """What the policy is compared with, or learns from."""
+    algorithm = phase.algorithm
+    if not needs_reference(phase):
+        return "none"
+    told = f', told "{algorithm.reference_instruction}"' if algorithm.reference_instruction else ""
+    if algorithm.reference_model:
+        return f"the model {algorithm.reference_model}{told}"
+    return f"the policy at the phase's start{told}, {algorithm.reference}"
+
+
+def _updates(phase: PhaseConfig) -> str:
+    """Updates of a step: epochs x minibatches, or one."""
+    epochs, minibatches = phase.optimizer.epochs, phase.optimizer.minibatches
+    return "1 update a step" if epochs == minibatches == 1 else f"{epochs} x {minibatches} updates"
+
+
+def _credit(phase: PhaseConfig) -> str:
+    """What estimates advantages along a response; nothing where a group's mean does, for the whole response at once."""
+    algorithm = phase.algorithm
+    if not find_algorithm(phase).has_critic:
+        return ""
+    return f"lambda {algorithm.gae_lambda:g}, critic {critic_kind(phase)}, "
+
+
+def _optimizer_line(phase: PhaseConfig) -> str:
+    optimizer = phase.optimizer
+    critic = "" if critic_kind(phase) == "zero" else f"critic {optimizer.critic_lr:g}, "
+    betas = f"betas {optimizer.betas[0]:g}/{optimizer.betas[1]:g}"
+    warmup = f"warm-up {optimizer.warmup_steps} steps" if optimizer.warmup_steps else "no warm-up"
+    return f"AdamW, lr {optimizer.lr:g}, {critic}{betas}, {optimizer.schedule}, {warmup}"
+
+
+def _limit(name: str, value: float | None) -> str:
+    return f"no {name}" if value is None else f"{name} {value:g}"
+
+
+def _selection_line(phase: PhaseConfig) -> str:
+    chosen = phase.select
+    if chosen.how == NO_SELECTION:
+        limits = [limit for limit in (chosen.pool, chosen.count) if limit is not None]
+        return f"the first {min(limits)} problems" if limits else "all problems"
+    count = "all that qualify" if chosen.count is None else str(chosen.count)
+    options = ", ".join(f"{key} {value:g}" for key, value in chosen.options.items())
+    probed = f" of the first {chosen.pool}" if chosen.pool else ""
+    chosen_by = f"{chosen.how} ({options})" if options else chosen.how
+    return f"{count}{probed}, probed with {chosen.samples} samples each, chosen by {chosen_by}"
+
+
+def _rewards_line(phase: PhaseConfig) -> str:
+    rewards = phase.rewards
+    levels = f"correct {rewards.correct:+g}, wrong {rewards.wrong:+g}, no answer {rewards.no_answer:+g}, "
+    terms = "".join(f", {term.weight:g} x {_term_name(term)}" for term in rewards.terms)
+    standardized = ", standardised over all that are paid at once" if rewards.standardize else ""
+    unread = "" if find_algorithm(phase).reads_rewards else f"(no advantage of {phase.algorithm.name}) "
+    return f"{unread}{levels}truncated {rewards.truncated:+g}{terms}{standardized}"
+
+
+def _term_name(term: RewardTermConfig) -> str:
+    options = ", ".join(f"{key} {value:g}" for key, value in term.options.items())
+    return f"{term.name} ({options})" if options else term.name
+
+
+def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
+    algorithm, critic = phase.algorithm, critic_kind(phase)
+    if not find_algorithm(phase).reads_rewards:
+        console.print(f"  No forecast: {algorithm.name} makes no advantages of rewards.", markup=False, highlight=False)
+        return
+    if not find_algorithm(phase).has_baseline:
+        console.print(
+            f"  No forecast: {algorithm.name} has neither critic nor baseline.", markup=False, highlight=False
+        )
+        return
+    seen: set[str] = set()
+    for rate in SOLVE_RATES:
+        expected = forecast(
+            outcome_levels(phase.rewards),
+            algorithm.gae_lambda,
+            algorithm.whitening == "batch",
+            rate,
+            length_terms=pricing_terms(phase.rewards),
+            own_terms=own_terms(term.name for term in phase.rewards.terms),
+            has_group_baseline=not find_algorithm(phase).has_critic,
+            critic_value=0.0 if critic == "zero" else None,
+        )
+        if expected.sentence in seen:
+            continue
+        seen.add(expected.sentence)
+        console.print(f"  {expected.sentence}", markup=False, highlight=False, soft_wrap=True)
+    if algorithm.whitening == "batch" and not find_algorithm(phase).has_critic:
+        shift = (
+            "  Whitening shifts every token's advantage by the step's mean, so uniform groups are not exactly silent."
+        )
+        console.print(shift, markup=False, highlight=False, soft_wrap=True)

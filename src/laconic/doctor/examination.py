@@ -1,0 +1,173 @@
+"""A recipe with everything that the checks of `doctor` look at, read once.
+
+1. The recipe is checked as a dry run checks it; where it is wrong by itself, that is raised.
+2. Model files, problems, prompts and a probe are read (`reading.py`); what is not at hand is named in `Examined.missing`.
+3. The device says what memory it has.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from laconic.config.recipe import PromptConfig, Recipe
+from laconic.doctor.memory_needs import (
+    ASSUMED_PROMPT,
+    CUDA_CONTEXT_BYTES,
+    Needs,
+    Shape,
+    Sources,
+    outside_bytes,
+    predict_needs,
+    resident_bytes,
+)
+from laconic.doctor.reading import (
+    Missing,
+    ModelFiles,
+    Probed,
+    Prompt,
+    read_model,
+    read_probed,
+    read_problems,
+    read_prompts,
+    read_shape,
+    read_tokenizer,
+    rendered,
+)
+from laconic.models.loading import pick_device
+from laconic.training.phase import NO_SELECTION
+from laconic.training.run import check_recipe
+from laconic.types import Problem
+
+PROBE_SAMPLES = 16  # where the recipe probes nothing itself
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A recipe with what was read for it; None for what is named in `missing`.
+
+    `sources` holds the three sets by name, without those that the recipe does not have. `room` is what the device has to give, in
+    bytes; None where it does not say.
+    """
+
+    recipe: Recipe
+    model: ModelFiles | None
+    tokenizer: Any
+    sources: Sources
+    prompts: tuple[Prompt, ...] | None
+    probe: Probed | None
+    shape: Shape | None
+    process_bytes: int
+    room: int | None
+    missing: Mapping[str, Missing]
+
+    def needs(self, recipe: Recipe) -> list[Needs]:
+        """The memory of `recipe`'s phases: this one, or one that was changed."""
+        assert self.shape is not None, "asked for only where the shape is at hand"
+        return predict_needs(recipe, self.shape, self.sources, self.process_bytes, self.longest_prompt)
+
+    @property
+    def longest_prompt(self) -> tuple[int, str]:
+        """Tokens of the longest prompt, and whether they were counted or assumed."""
+        return (max(len(p.ids) for p in self.prompts), "counted") if self.prompts and self.sets else ASSUMED_PROMPT
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """End tokens: those that the model's configs state and the tokenizer's own."""
+        stated = self.model.stated_ends if self.model else ()
+        return frozenset(i for i in (*stated, getattr(self.tokenizer, "eos_token_id", None)) if i is not None)
+
+    @property
+    def sets(self) -> dict[str, list[Problem]]:
+        """The problem sets that are at hand, by name."""
+        return {name: problems for name, problems in self.sources.items() if problems is not None}
+
+    @property
+    def trained(self) -> list[Problem]:
+        """The problems that phases may train on: those of the training source that are neither watched nor reported."""
+        taken = {same_question(p) for name in ("watch", "report") for p in self.sets.get(name, [])}
+        return [problem for problem in self.sets.get("train", []) if same_question(problem) not in taken]
+
+    @property
+    def probe_command(self) -> str:
+        """The command that measures what the first phase would start from."""
+        return probe_command(self.recipe)
+
+    def prompt_ids(self, problem: Problem, prompt: PromptConfig | None = None) -> tuple[int, ...]:
+        """The token ids of `problem`, with the recipe's instruction and system text or with those of `prompt`."""
+        return rendered(self.tokenizer, problem, prompt or self.recipe.prompt)
+
+
+def examine(recipe: Recipe, probe: Path | None = None) -> Examined:
+    """Read what the checks look at. Raises an `InputError` where the recipe, or a probe that is given, is wrong."""
+    check_recipe(recipe)
+    model = read_model(recipe)
+    tokenizer = read_tokenizer(recipe, model)
+    sources = read_problems(recipe)
+    prompts = read_prompts(recipe, tokenizer, sources)
+    probed = read_probed(probe) if probe else Missing("no probe is given", "--probe", probe_command(recipe))
+    shape = read_shape(recipe, model)
+    parts = {"model": model, "tokenizer": tokenizer, "prompts": prompts, "probe": probed, "shape": shape} | {
+        f"problems.{name}": found for name, found in sources.items()
+    }
+    return Examined(
+        recipe=recipe,
+        model=_had(model),
+        tokenizer=_had(tokenizer),
+        sources={name: _had(found) for name, found in sources.items()},
+        prompts=_had(prompts),
+        probe=_had(probed),
+        shape=_had(shape),
+        process_bytes=outside_bytes(recipe),
+        room=device_room(pick_device(recipe.policy.device)),
+        missing={name: part for name, part in parts.items() if isinstance(part, Missing)},
+    )
+
+
+def _had(part: Read | Missing) -> Read | None:
+    return None if isinstance(part, Missing) else part
+
+
+def probe_command(recipe: Recipe) -> str:
+    """The command that measures what the first phase would start from, ready to paste."""
+    phase = recipe.phases[0]
+    samples = PROBE_SAMPLES if phase.select.how == NO_SELECTION else phase.select.samples
+    words = ["laconic", "probe", recipe.model, recipe.problems.train, "--samples", str(samples)]
+    words += ["--temperature", f"{phase.sampler.temperature:g}", "--max-tokens", str(phase.sampler.max_tokens)]
+    if recipe.prompt.instruction != PromptConfig().instruction:
+        words += ["--prompt", recipe.prompt.instruction]
+    if recipe.prompt.system is not None:
+        words += ["--system", recipe.prompt.system]
+    return shlex.join([*words, "--seed", str(recipe.seed), "--out", "probe.jsonl"]) + "  and give --probe probe.jsonl"
+
+
+def same_question(problem: Problem) -> str:
+    """The question without its white space: two problems that share it are one."""
+    return " ".join(problem.question.split())
+
+
+# --- the device ------------------------------------------------------------------------------------------------------
+
+
+def device_room(device: torch.device) -> int | None:
+    """Bytes that a fresh process could take on `device`: what is free, and what this process holds of it."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + CUDA_CONTEXT_BYTES
+    if device.type != "cpu":
+        return None
+    return _free_memory() + resident_bytes()
+
+
+def _free_memory() -> int:
+    """Memory that can be had without swapping; where the system does not say, all there is."""
+    table = Path("/proc/meminfo")
+    if table.exists():
+        lines = table.read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,421 @@
+"""Peak memory of a phase, predicted from shapes: at which moment it is reached, and what for.
+
+1. `count_weights` counts a decoder's weights from its shape; `_roles` turns them into the bytes that stay all phase long: weights
+   of policy, critic and reference, and two moments for every weight that learns.
+2. A step passes through moments: sampling, scoring, the updates, the optimizer's step, saving. Each adds its own on top
+   of what stays, derived from what the code and autograd keep (`layer_bytes` is the list of a layer's saved tensors).
+3. The peak is the largest moment, not the sum of all: what sampling needs is gone when the update begins.
+
+Everything is a worst case in length: every response runs to its cap and micro-batches are full. On a CPU the process itself
+(interpreter and libraries) is a part of its own; on CUDA the context is.
+
+Left out: loading and resuming, attention that is not fused (soft caps: rows x heads x length^2 more), the rollouts' text and
+numbers on the host (about 150 bytes a token), fragmentation.
+
+Legend: `E` hidden size, `A`, `K` width of all queries, all keys, `I` intermediate size, `V` vocabulary.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from laconic.config.recipe import PhaseConfig, PolicyConfig, ShapeConfig
+from laconic.models.loading import LOGITS_PER_CHUNK
+from laconic.samplers.cache import FUSED_WIDTH
+from laconic.samplers.decoders import FUSED_BYTES
+from laconic.samplers.local import LOOKS_EVERY, PREFILL_TOKENS
+from laconic.training.algorithms import critic_kind, needs_reference
+from laconic.training.batching import token_budget
+
+GIB = 2**30
+F32, BF16, F64 = 4, 2, 8
+LOGITS_FORWARD = 2  # float32 copies of a chunk's logits while scoring: as made, and by the temperature or exponentiated
+LOGITS_BACKWARD = 5  # in the update: logits and probabilities as saved, and three gradients on their way
+KERNEL_BYTES = {
+    False: 40 * 2**20,
+    True: 96 * 2**20,
+}  # what oneDNN compiled for the shapes at hand, by "is bfloat16": measured
+DRAWN_BYTES = 3 * F32 + F64  # a logit while a token is drawn: logit, log-probability, probability, cumulative sum
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point of the step and the bytes that live then, by purpose."""
+
+    name: str
+    parts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the largest step has in hand: rows decoded at once, distinct prompts among them, the longest prompt, and where it runs
+    ("cpu", "cuda"). `process_bytes` is what the device holds besides tensors."""
+
+    rows: int
+    prompts: int
+    prompt_tokens: int
+    device: str
+    process_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Numbers of weights: the layers' linear maps, the embedding, the output head (0 where tied), one role's adapters."""
+
+    maps: int
+    embedding: int
+    head: int
+    adapters: int
+
+    @property
+    def total(self) -> int:
+        """Weights of the model as it is stored."""
+        return self.maps + self.embedding + self.head
+
+    @property
+    def body(self) -> int:
+        """Weights without the output head: what a separate critic copies."""
+        return self.maps + self.embedding
+
+
+def _key_width(shape: ShapeConfig) -> int:
+    return shape.hidden // shape.heads * shape.kv_heads
+
+
+def linear_maps(shape: ShapeConfig) -> dict[str, tuple[int, int]]:
+    """(inputs, outputs) of one layer's linear maps, by name: gated MLP, grouped-query attention."""
+    keys = _key_width(shape)
+    attention = {"q": (shape.hidden, shape.hidden), "k": (shape.hidden, keys), "v": (shape.hidden, keys)}
+    maps = {f"self_attn.{name}_proj": sides for name, sides in attention.items()}
+    maps["self_attn.o_proj"] = (shape.hidden, shape.hidden)
+    for name in ("gate", "up"):
+        maps[f"mlp.{name}_proj"] = (shape.hidden, shape.intermediate)
+    return maps | {"mlp.down_proj": (shape.intermediate, shape.hidden)}
+
+
+def count_weights(shape: ShapeConfig, policy: PolicyConfig) -> Weights:
+    """The decoder's weights; norms and biases left out (under 0.1%).
+
+    >>> shape = ShapeConfig(layers=2, hidden=8, heads=2, kv_heads=1, intermediate=16, vocabulary=100, tied=True)
+    >>> count_weights(shape, PolicyConfig())  # 2 x (2 x 8x8 + 2 x 8x4 + 3 x 8x16) and 100 x 8
+    Weights(maps=1152, embedding=800, head=0, adapters=0)
+    """
+    sides = linear_maps(shape)
+    table = shape.vocabulary * shape.hidden
+    adapted = [sides[name] for name in _adapted(shape, policy)]
+    rank = policy.lora.rank if policy.lora else 0
+    return Weights(
+        maps=shape.layers * sum(a * b for a, b in sides.values()),
+        embedding=table,
+        head=0 if shape.tied else table,
+        adapters=shape.layers * rank * sum(a + b for a, b in adapted),
+    )
+
+
+def _adapted(shape: ShapeConfig, policy: PolicyConfig) -> list[str]:
+    """The linear maps that carry adapters; `targets` is read as peft reads it: "all-linear", a pattern, or endings."""
+    names = list(linear_maps(shape))
+    if policy.lora is None or policy.lora.targets == "all-linear":
+        return names if policy.lora else []
+    targets = policy.lora.targets
+    if isinstance(targets, str):
+        return [name for name in names if re.fullmatch(targets, f"model.layers.0.{name}")]
+    return [name for name in names if name.endswith(targets)]
+
+
+# --- what stays ------------------------------------------------------------------------------------------------------
+
+
+def computes_in_bfloat16(shape: ShapeConfig, policy: PolicyConfig) -> bool:
+    """Whether arithmetic runs in bfloat16: asked for, or with `auto` because the checkpoint is stored so."""
+    return policy.dtype == "bfloat16" or (policy.dtype == "auto" and shape.stored_bytes == BF16)
+
+
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    """Bytes that policy, critic and reference hold all phase long, and how many weights of each learn."""
+
+    policy: int
+    critic: int
+    reference: int
+    policy_learns: int
+    critic_learns: int
+
+    @property
+    def learns(self) -> int:
+        return self.policy_learns + self.critic_learns
+
+    def parts(self) -> dict[str, int]:
+        return {
+            "policy weights": self.policy,
+            "critic weights": self.critic,
+            "reference weights": self.reference,
+            "optimizer moments": 2 * F32 * self.learns,
+        }
+
+
+def _roles(shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
+    """With LoRA the base is held once, in the compute dtype, and every role on it is an adapter in float32; a teacher is a model
+    of its own, in float32."""
+    weights, critic = count_weights(shape, policy), critic_kind(phase)
+    adapters = F32 * weights.adapters
+    held = BF16 if policy.lora and computes_in_bfloat16(shape, policy) else F32
+    separate = weights.body * held + adapters
+    if phase.algorithm.reference_model:
+        reference = F32 * count_weights(teacher or shape, PolicyConfig()).total
+    else:
+        reference = adapters if policy.lora else F32 * weights.total
+    return _Roles(
+        policy=weights.total * held + adapters,
+        critic={"zero": 0, "lora": adapters, "separate": separate}[critic],
+        reference=needs_reference(phase) * reference,
+        policy_learns=weights.adapters if policy.lora else weights.total,
+        critic_learns=0 if critic == "zero" else weights.adapters if policy.lora else weights.body,
+    )
+
+
+# --- what comes and goes ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """The arguments of a prediction, with what several moments read off them."""
+
+    shape: ShapeConfig
+    phase: PhaseConfig
+    policy: PolicyConfig
+    work: Work
+
+    @property
+    def is_bfloat16(self) -> bool:
+        return computes_in_bfloat16(self.shape, self.policy)
+
+    @property
+    def compute(self) -> int:
+        """Bytes of a number in the layers' arithmetic."""
+        return BF16 if self.is_bfloat16 else F32
+
+    @property
+    def row_tokens(self) -> int:
+        return self.work.prompt_tokens + self.phase.sampler.max_tokens
+
+    @property
+    def position_bytes(self) -> int:
+        """Keys and values of one position in all layers."""
+        return self.shape.layers * 2 * _key_width(self.shape) * self.compute
+
+    @property
+    def table(self) -> int:
+        """Weights of the embedding, and of the output map."""
+        return self.shape.vocabulary * self.shape.hidden
+
+    def rows_of(self, parts: int) -> int:
+        """Responses in one of `parts` cuts of the step."""
+        return -(-self.phase.problems_per_step * self.phase.group_size // parts)
+
+    def micro_tokens(self, rows: int) -> int:
+        """Tokens of the largest micro-batch that `rows` responses are cut into: a budget, but at least one row."""
+        budget = token_budget(self.phase.optimizer, torch.device(self.work.device))
+        return max(self.row_tokens, min(budget, rows * self.row_tokens))
+
+    def response_share(self, tokens: int) -> int:
+        """How many of a micro-batch's tokens are response tokens."""
+        return tokens * self.phase.sampler.max_tokens // self.row_tokens
+
+    def num_micro_batches(self, rows: int) -> int:
+        return -(-rows * self.row_tokens // self.micro_tokens(rows))
+
+    def chunk_bytes(self, tokens: int) -> int:
+        """Float32 logits of one chunk of a micro-batch with this many tokens."""
+        a_chunk = max(LOGITS_PER_CHUNK, self.shape.vocabulary)
+        return F32 * min(a_chunk, self.response_share(tokens) * self.shape.vocabulary)
+
+    def num_chunks(self, tokens: int) -> int:
+        return -(-self.response_share(tokens) * self.shape.vocabulary // LOGITS_PER_CHUNK)
+
+    def cast_bytes(self) -> int:
+        """Autocast keeps a bfloat16 copy of every float32 map that learns, as long as its region lasts."""
+        if self.policy.lora or not self.is_bfloat16:
+            return 0
+        return BF16 * (count_weights(self.shape, self.policy).maps + self.table)
+
+
+def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
+    """What autograd saves of one layer for one token. In numbers, not bytes:
+
+    float32         2E residual stream, 2E normalized (only where norms learn), 2E into the maps, A queries, 2K keys and values,
+                    A attended, 4I: gate, its silu, up, their product
+    under autocast  the stream and the normalized stay float32; each of q, k, v, gate and up gets a bfloat16 copy of its input:
+                    5E; the rest as above in bfloat16
+    with adapters   r a map; under autocast A more for the copy that the output map's adapter reads
+    """
+    lora, is_bfloat16 = policy.lora, computes_in_bfloat16(shape, policy)
+    stream = (2 if lora else 4) * shape.hidden
+    inputs = (5 if is_bfloat16 else 2) * shape.hidden
+    attention = (3 if lora and is_bfloat16 else 2) * shape.hidden + 2 * _key_width(shape)
+    adapters = lora.rank * len(_adapted(shape, policy)) if lora else 0
+    compute = BF16 if is_bfloat16 else F32
+    return F32 * stream + compute * (inputs + attention + 4 * shape.intermediate + adapters)
+
+
+def _passing_bytes(setting: _Setting, num_wide: int) -> int:
+    """Of one layer and token while it is computed: `num_wide` tensors of the intermediate size, and the stream twice."""
+    return setting.compute * num_wide * setting.shape.intermediate + F32 * 2 * setting.shape.hidden
+
+
+def _saved_bytes(setting: _Setting, tokens: int, response_tokens: int) -> int:
+    """Activations that a forward pass leaves for the backward pass; with gradient checkpointing one layer at a time."""
+    shape = setting.shape
+    ends = F32 * shape.hidden * (2 * tokens + 2 * response_tokens)  # the last norm; the states that are read
+    if setting.policy.gradient_checkpointing:
+        layers = tokens * (shape.layers * F32 * shape.hidden + layer_bytes(shape, setting.policy))
+    else:
+        layers = tokens * shape.layers * layer_bytes(shape, setting.policy)
+    return layers + ends
+
+
+# --- moments ---------------------------------------------------------------------------------------------------------
+
+
+def predict_moments(
+    shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig, work: Work, teacher: ShapeConfig | None = None
+) -> tuple[Moment, ...]:
+    """Every moment of a step of `phase` with what it holds, in the order in which they come. `teacher` is the shape of the
+    phase's `reference_model`; without it that counts as large as the model."""
+    setting, roles = _Setting(shape, phase, policy, work), _roles(shape, phase, policy, teacher)
+    outside = "process" if work.device == "cpu" else "device context"
+    kernels = KERNEL_BYTES[setting.is_bfloat16] if work.device == "cpu" else 0
+    stays = {outside: work.process_bytes, "compiled kernels": kernels} | roles.parts()
+    own = [
+        ("prefilling", _prefilling(setting)),
+        ("sampling", _sampling(setting)),
+        ("scoring", _scoring(setting)),
+        *_updates(setting, roles),
+        ("optimizer step", _optimizer_step(setting, roles)),
+        ("saving a checkpoint", _saving(setting)),
+    ]
+    return tuple(Moment(name, {key: size for key, size in (stays | parts).items() if size}) for name, parts in own)
+
+
+def peak(moments: tuple[Moment, ...]) -> Moment:
+    """The moment that needs most."""
+    return max(moments, key=lambda moment: moment.total)
+
+
+def _prefilling(setting: _Setting) -> dict[str, int]:
+    """Prompts that enter together go through the model a budget of tokens at a time; their keys and values are held until they
+    have been copied to every row."""
+    tokens = setting.work.prompts * setting.work.prompt_tokens
+    budget = PREFILL_TOKENS.get(setting.work.device, PREFILL_TOKENS["cuda"])
+    at_once = min(tokens, max(budget, setting.work.prompt_tokens))
+    return {
+        "bfloat16 copies of the weights": setting.cast_bytes(),
+        "fused copy of the layers": _fused_bytes(setting),
+        "key-value cache": tokens * setting.position_bytes,
+        "activations of the prompts": at_once * _passing_bytes(setting, num_wide=3),
+        "logits of a token a row": 2 * F32 * setting.work.prompts * setting.shape.vocabulary,
+    }
+
+
+def _sampling(setting: _Setting) -> dict[str, int]:
+    """The cache is reserved whole; on a CPU in float32 only what is written takes memory."""
+    shape, rows = setting.shape, setting.work.rows
+    is_paged = setting.work.device == "cpu" and not setting.is_bfloat16
+    reserved = -(-(setting.row_tokens + LOOKS_EVERY) // FUSED_WIDTH) * FUSED_WIDTH
+    positions = setting.row_tokens if is_paged else reserved
+    prompts = setting.work.prompts * setting.work.prompt_tokens
+    return {
+        "bfloat16 copies of the weights": setting.cast_bytes(),
+        "fused copy of the layers": _fused_bytes(setting),
+        "key-value cache": (rows * positions + prompts) * setting.position_bytes,
+        "attention scores": (3 if is_paged else 1) * F32 * rows * positions * shape.heads,
+        "logits of a token a row": rows * shape.vocabulary * DRAWN_BYTES,
+    }
+
+
+def _fused_bytes(setting: _Setting) -> int:
+    """The fused decoder of small float32 models holds a second copy of the maps into a layer."""
+    weights = count_weights(setting.shape, setting.policy)
+    if setting.policy.lora or setting.is_bfloat16 or F32 * weights.total > FUSED_BYTES:
+        return 0
+    copied = [
+        a * b for name, (a, b) in linear_maps(setting.shape).items() if not name.endswith(("o_proj", "down_proj"))
+    ]
+    return F32 * setting.shape.layers * sum(copied)
+
+
+def _scoring(setting: _Setting) -> dict[str, int]:
+    tokens = setting.micro_tokens(setting.rows_of(1))
+    return {
+        "bfloat16 copies of the weights": setting.cast_bytes(),
+        "activations of one micro-batch": tokens * _passing_bytes(setting, num_wide=3),
+        "logits of one chunk": LOGITS_FORWARD * setting.chunk_bytes(tokens),
+    }
+
+
+def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, int]]]:
+    """The two ends of each backward pass. At its start all activations are there, at its end all gradients.
+
+    The critic's turn comes after the policy's step, so neither meets the other's gradients.
+    """
+    rows = setting.rows_of(setting.phase.optimizer.minibatches)
+    tokens, accumulates = setting.micro_tokens(rows), setting.num_micro_batches(rows) > 1
+    policy, critic = F32 * roles.policy_learns, F32 * roles.critic_learns
+    saved = _saved_bytes(setting, tokens, setting.response_share(tokens))
+    passing = tokens * _passing_bytes(setting, num_wide=2)
+    table = 0 if setting.policy.lora else F32 * setting.table
+    casts = setting.cast_bytes()
+    yield (
+        "policy update, backward begins",
+        {
+            "gradients": accumulates * policy,
+            "bfloat16 copies of the weights": casts,
+            "activations of one micro-batch": saved,
+            "logits": max(_logits_backward(setting, tokens, table), passing),
+        },
+    )
+    doubled = table * (setting.shape.tied + accumulates)
+    yield "policy update, backward ends", {"gradients": policy + doubled}
+    if critic:
+        yield (
+            "critic update, backward begins",
+            {
+                "gradients": accumulates * critic,
+                "bfloat16 copies of the weights": casts,
+                "activations of one micro-batch": saved + passing,
+            },
+        )
+        yield "critic update, backward ends", {"gradients": critic + accumulates * table}
+
+
+def _logits_backward(setting: _Setting, tokens: int, table: int) -> int:
+    """Logits with their gradients, and the output map's gradient, `table` bytes: with several chunks a sum and what joins it.
+
+    The most is held either inside a chunk's loss or where a chunk's gradient meets the output map: itself and a copy in
+    another order.
+    """
+    chunk, several = setting.chunk_bytes(tokens), setting.num_chunks(tokens) > 1
+    return max(LOGITS_BACKWARD * chunk + several * table, 2 * chunk + (1 + several) * table)
+
+
+def _optimizer_step(setting: _Setting, roles: _Roles) -> dict[str, int]:
+    """On a CPU AdamW takes square roots of one weight at a time, in two copies; elsewhere one kernel needs no room."""
+    largest = 0 if setting.policy.lora else F32 * setting.table
+    roots = 2 * largest if setting.work.device == "cpu" else 0
+    return {"gradients": F32 * max(roles.policy_learns, roles.critic_learns), "optimizer's temporaries": roots}
+
+
+def _saving(setting: _Setting) -> dict[str, int]:
+    """The model in the dtype it is stored in, where that is another than it is held in, with LoRA's maps merged."""
+    weights = count_weights(setting.shape, setting.policy)
+    held = BF16 if setting.policy.lora and setting.is_bfloat16 else F32
+    merged = held * weights.maps if setting.policy.lora else 0
+    stored = setting.shape.stored_bytes * weights.total if setting.shape.stored_bytes != held else 0
+    return {"copies to be written": merged + stored}

@@ -1,0 +1,212 @@
+"""What a recipe needs of memory: its shape, its prompts and its device, handed to `memory_model.py`.
+
+1. `find_shape` reads the model's shape from the recipe's `policy.shape` where it has one and the model is on the hub, else from
+   the model's config.
+2. `read_sources` reads the problem sets that are at hand; the longest prompt is counted where the tokenizer is too.
+3. `measure_process` says what the process holds by itself.
+4. `predict_needs` gives every phase's moments, a teacher's weights among them; `memory_table` prints the largest.
+"""
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from laconic.config.recipe import PhaseConfig, PolicyConfig, Recipe, ShapeConfig
+from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
+from laconic.errors import ModelError
+from laconic.models.loading import TINY, hub_options, load_model, pick_device, quiet, resolve_model, unread_reason
+from laconic.models.policy import Policy
+from laconic.problems.load import is_on_hub, load_problems
+from laconic.prompts.instructions import render, resolve_instruction
+from laconic.types import Problem
+
+ASSUMED_PROMPT_TOKENS = 512
+ASSUMED_PROMPT = (ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand")
+LONGEST_TRIED = 16  # questions whose tokens are counted: the longest by characters
+CUDA_CONTEXT_BYTES = GIB // 2
+STORED_BYTES = 4  # of a weight, where a config does not state its dtype
+
+Sources = Mapping[str, list[Problem] | None]
+"""The problem sets by name; None for one on the hub, which is not fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A model's shape and where it was read."""
+
+    config: ShapeConfig
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a phase needs: every moment of its steps, and what they were predicted from."""
+
+    phase: str
+    moments: tuple[Moment, ...]
+    basis: str
+
+    @property
+    def peak(self) -> Moment:
+        """The moment that needs most."""
+        return peak(self.moments)
+
+
+def find_shape(recipe: Recipe) -> Shape:
+    """The shape of the recipe's model. Raises `ModelError` where it is not to be had."""
+    from transformers import AutoConfig
+
+    policy, source = recipe.policy, resolve_model(recipe.model)
+    if policy.shape and not Path(source).is_dir():
+        return Shape(policy.shape, "the recipe's policy.shape")
+    options = hub_options(source)
+    try:
+        with quiet():
+            found = AutoConfig.from_pretrained(source, trust_remote_code=policy.trust_remote_code, **options)
+    except (OSError, ValueError) as error:
+        reason = f"the model's config cannot be read: {unread_reason(error, recipe.model, options)}"
+        raise ModelError(f"{recipe.model}: {reason}; give policy.shape to plan without it") from None
+    config = found.get_text_config()
+    shape = ShapeConfig(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
+        intermediate=config.intermediate_size,
+        vocabulary=config.vocab_size,
+        tied=bool(getattr(config, "tie_word_embeddings", False)),
+        stored_bytes=getattr(getattr(config, "dtype", None), "itemsize", STORED_BYTES),
+    )
+    return Shape(shape, "the model's config")
+
+
+def read_sources(recipe: Recipe) -> dict[str, list[Problem] | None]:
+    """The recipe's problem sets that are at hand."""
+    named = {name: getattr(recipe.problems, name) for name in ("train", "watch", "report")}
+    return {
+        name: None if is_on_hub(source) else load_problems(source, seed=recipe.seed)
+        for name, source in named.items()
+        if source is not None
+    }
+
+
+def predict_needs(
+    recipe: Recipe, shape: Shape, sources: Sources, process_bytes: int, longest: tuple[int, str] | None = None
+) -> list[Needs]:
+    """Each phase's memory on the recipe's device, which holds `process_bytes` before the model comes.
+
+    `longest` is the longest prompt in tokens and where that is from; without it, it is counted here.
+    """
+    prompt_tokens, whence = longest or longest_prompt(recipe, sources)
+    basis = f"{_millions(shape)} from {shape.origin}, prompts of up to {prompt_tokens} tokens ({whence})"
+    needs = []
+    for phase in recipe.phases:
+        work = work_of(recipe, phase, sources, prompt_tokens, process_bytes)
+        teacher, told = _find_teacher(recipe, phase, shape)
+        moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
+        needs.append(Needs(phase.name, moments, f"{basis}{told}"))
+    return needs
+
+
+def _millions(shape: Shape) -> str:
+    return f"{count_weights(shape.config, PolicyConfig()).total / 1e6:,.1f}M weights"
+
+
+def _find_teacher(recipe: Recipe, phase: PhaseConfig, student: Shape) -> tuple[ShapeConfig | None, str]:
+    """The shape of the phase's teacher where it has one, and what to say of it; one that is not at hand yet, such as the result
+    of another recipe, counts as large as the model."""
+    name = phase.algorithm.reference_model
+    if name is None:
+        return None, ""
+    alone = recipe.policy.model_copy(update={"shape": None})
+    try:
+        found = find_shape(recipe.model_copy(update={"model": name, "policy": alone}))
+    except ModelError:
+        return student.config, f"; its teacher {name} is not at hand: counted as large as the model"
+    return found.config, f"; its teacher {name}: {_millions(found)}"
+
+
+def work_of(recipe: Recipe, phase: PhaseConfig, sources: Sources, prompt_tokens: int, process_bytes: int) -> Work:
+    """The most that `phase` has in hand at once: the watched set or a probe may fill the sampler where rollouts do not."""
+    capacity, watched = phase.sampler.batch_size, sources["watch"]
+    responses = [phase.problems_per_step * phase.group_size]
+    responses.append(capacity if watched is None else len(watched) * recipe.watch.samples)
+    if phase.select.how != "everything":
+        responses.append(phase.select.samples * (phase.select.pool or capacity))
+    rows = min(capacity, max(responses))
+    prompts = -(-rows // min(phase.group_size, recipe.watch.samples))
+    return Work(rows, prompts, prompt_tokens, pick_device(recipe.policy.device).type, process_bytes)
+
+
+def outside_bytes(recipe: Recipe) -> int:
+    """What the recipe's device holds besides tensors: this process with its libraries, or a device's context."""
+    is_cpu = pick_device(recipe.policy.device).type == "cpu"
+    return measure_process(recipe.policy) if is_cpu else CUDA_CONTEXT_BYTES
+
+
+def measure_process(policy: PolicyConfig) -> int:
+    """Resident bytes of this process, less any model: after one small training step, since libraries load what they need late."""
+    held = Policy(
+        load_model(TINY, PolicyConfig(device="cpu", lora=policy.lora)), PolicyConfig(lora=policy.lora), seed=0
+    )
+    adam = torch.optim.AdamW(held.policy_parameters().values())
+    logits: Any = held.lm.head(held.lm.backbone(torch.ones(1, 8, dtype=torch.long)).last_hidden_state)
+    logits.sum().backward()
+    adam.step()
+    return resident_bytes()
+
+
+def resident_bytes() -> int:
+    """Bytes of memory this process holds now; where the system does not say, the most it ever held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
+    """Tokens of the longest prompt, and whether they were counted or assumed. Raises `ModelError` where it cannot be rendered."""
+    from transformers import AutoTokenizer
+
+    problems = [problem for found in sources.values() for problem in found or ()]
+    folder = Path(resolve_model(recipe.model))
+    if not problems or not (folder / "tokenizer.json").exists():
+        return ASSUMED_PROMPT
+    tokenizer, longest = AutoTokenizer.from_pretrained(folder), sorted(problems, key=lambda p: -len(p.question))
+    try:
+        lengths = [
+            len(render(tokenizer, problem, instruction=instruction, system=recipe.prompt.system))
+            for problem in longest[:LONGEST_TRIED]
+            for instruction in _instructions(recipe)
+        ]
+    except Exception as error:  # a chat template may raise whatever its author wrote
+        raise ModelError(f"{recipe.model}: prompts cannot be rendered: {error}; laconic doctor says more") from None
+    return max(lengths), "counted"
+
+
+def _instructions(recipe: Recipe) -> set[str]:
+    """Everything that the run says after a question: the recipe's instruction, largest budgets, teachers' instructions."""
+    budgets = [f"{phase.budget.prompt}:{phase.budget.high}" for phase in recipe.phases if phase.budget]
+    teachers = [phase.algorithm.reference_instruction for phase in recipe.phases]
+    return {resolve_instruction(name) for name in (recipe.prompt.instruction, *budgets, *filter(None, teachers))}
+
+
+def memory_table(needs: Sequence[Needs]) -> Table:
+    """The largest phase's peak by purpose, then its other moments."""
+    largest = max(needs, key=lambda need: need.peak.total)
+    table = Table("memory of the largest phase (predicted)", "GiB", min_width=90, caption_justify="left")
+    for name, size in largest.peak.parts.items():
+        table.add_row(name, f"{size / GIB:.2f}")
+    table.add_row(f"peak: {largest.peak.name}", f"{largest.peak.total / GIB:.2f}", style="bold", end_section=True)
+    for moment in largest.moments:
+        if moment is not largest.peak:
+            table.add_row(moment.name, f"{moment.total / GIB:.2f}", style="dim")
+    table.caption = f"phase {largest.phase}: {largest.basis}"
+    return table

@@ -1,0 +1,228 @@
+"""Reading what doctor looks at: a model's config and tokenizer, problems, prompts, a probe. No weight is loaded.
+
+1. From a folder, the hub, or the hub's cache where the hub does not answer.
+2. What cannot be read is `Missing`, with the reason: an error where the run would fail of it too, else unknown. Nothing here
+   raises for it, so that the rest is still looked at. Only a probe that is given and wrong raises.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from laconic.config.recipe import PromptConfig, Recipe
+from laconic.doctor.memory_needs import Shape, find_shape
+from laconic.errors import InputError, MissingExtraError, ModelError
+from laconic.models.loading import hub_options, quiet, resolve_model
+from laconic.problems.load import is_on_hub, load_problems
+from laconic.prompts.instructions import render, resolve_instruction
+from laconic.selection.probe import beside, read_probe
+from laconic.statistics.solve_rate import ProblemStats
+from laconic.system.files import read_json, read_jsonl
+from laconic.system.hub import hub_answers
+from laconic.types import Grade, Problem
+
+SETS = ("train", "watch", "report")
+LONGEST_TRIED = 16  # questions of each set that are rendered: the longest by characters
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why something is not at hand, in which field, and what would mend it; an error where the run would miss it too."""
+
+    why: str
+    where: str
+    remedy: str = ""
+    level: Literal["unknown", "error"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model without its weights: its folder (None on the hub), its config, and the end tokens that its configs state.
+
+    `is_cached` where the hub is out of reach and only its cache is read.
+    """
+
+    folder: Path | None
+    config: Any
+    stated_ends: tuple[int, ...]
+    is_cached: bool = False
+
+    @property
+    def text(self) -> Any:
+        """The decoder's part of the config."""
+        return self.config.get_text_config()
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of prompt and response together, where the config states it."""
+        return getattr(self.text, "max_position_embeddings", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A problem of one of the sets and the token ids that the model would be fed."""
+
+    problem: Problem
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A probe: its statistics, and what it was made with (empty where that is not at hand).
+
+    `lengths` are each response's length in tokens and whether it was cut off, where its attempts lie beside it.
+    """
+
+    path: str
+    stats: tuple[ProblemStats, ...]
+    settings: Mapping[str, Any]
+    lengths: tuple[tuple[int, bool], ...] | None
+
+    @property
+    def cap(self) -> int | None:
+        """Most tokens a response could have."""
+        return self.settings.get("max_tokens")
+
+
+# --- the model's files -----------------------------------------------------------------------------------------------
+
+
+def read_model(recipe: Recipe) -> ModelFiles | Missing:
+    """Config and end tokens of the recipe's model."""
+    from transformers import AutoConfig
+
+    try:
+        source = resolve_model(recipe.model)
+        options = hub_options(source)
+    except ModelError as error:
+        return Missing(str(error), "model", level="error")
+    folder, is_cached = (Path(source) if Path(source).is_dir() else None), "local_files_only" in options
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(source, trust_remote_code=recipe.policy.trust_remote_code, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        return _unread(recipe, "config", error, is_cached)
+    return ModelFiles(folder, config, _stated_ends(source, config, is_cached), is_cached)
+
+
+def _stated_ends(source: str, config: Any, is_cached: bool) -> tuple[int, ...]:
+    """What the generation config states, or, where there is none, the config."""
+    from transformers import GenerationConfig
+
+    try:
+        with quiet():
+            stated = GenerationConfig.from_pretrained(source, local_files_only=is_cached).eos_token_id
+    except OSError:
+        stated = getattr(config.get_text_config(), "eos_token_id", None)
+    return tuple(stated) if isinstance(stated, list) else () if stated is None else (stated,)
+
+
+def read_tokenizer(recipe: Recipe, model: ModelFiles | Missing) -> Any:
+    """The tokenizer of a model that is at hand."""
+    from transformers import AutoTokenizer
+
+    if isinstance(model, Missing):
+        return model
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(
+                resolve_model(recipe.model),
+                trust_remote_code=recipe.policy.trust_remote_code,
+                local_files_only=model.is_cached,
+            )
+    except Exception as error:  # tokenizers raises of every kind where a file is broken
+        return _unread(recipe, "tokenizer", error, model.is_cached)
+
+
+def _unread(recipe: Recipe, what: str, error: Exception, is_out_of_reach: bool) -> Missing:
+    if is_out_of_reach:
+        why = f"{recipe.model}: the hub does not answer from here, and its {what} is not in the cache"
+        return Missing(why, "model", "run this where the hub can be reached, or give a local folder")
+    return Missing(f"{recipe.model}: its {what} cannot be read: {first_line(error)}", "model", level="error")
+
+
+def read_shape(recipe: Recipe, model: ModelFiles | Missing) -> Shape | Missing:
+    """The model's shape, from its config or the recipe."""
+    if isinstance(model, Missing) and (recipe.policy.shape is None or model.level == "error"):
+        return model
+    try:
+        return find_shape(recipe)
+    except (ModelError, AttributeError) as error:  # a config without layers or heads is none of a decoder
+        return Missing(str(error), "model", level="error")
+
+
+# --- problems, prompts, probe ----------------------------------------------------------------------------------------
+
+
+def read_problems(recipe: Recipe) -> dict[str, list[Problem] | Missing]:
+    """The recipe's problem sets by name."""
+    named = {name: getattr(recipe.problems, name) for name in SETS}
+    return {name: _read_set(name, source, recipe.seed) for name, source in named.items() if source is not None}
+
+
+def _read_set(name: str, source: str, seed: int) -> list[Problem] | Missing:
+    where = f"problems.{name}"
+    try:
+        if is_on_hub(source) and not hub_answers():
+            return Missing(
+                f"{source}: the hub does not answer from here",
+                where,
+                "run this where it can be reached, or give a file",
+            )
+        return load_problems(source, seed=seed)
+    except MissingExtraError as error:
+        return Missing(str(error), where)
+    except InputError as error:
+        return Missing(str(error), where, level="error")
+
+
+def read_probed(path: Path) -> Probed:
+    """A probe with its settings and attempts where they lie beside it. Raises an `InputError` where a file is wrong."""
+    _, stats = read_probe(path)
+    settings, samples = beside(path, "settings.json"), beside(path, "samples.jsonl")
+    known = read_json(settings) if settings.exists() else {}
+    rows = list(read_jsonl(samples)) if samples.exists() else []
+    lengths = tuple((row["num_tokens"], row["grade"] == Grade.TRUNCATED) for row in rows) or None
+    return Probed(str(path), tuple(stats), known, lengths)
+
+
+def read_prompts(
+    recipe: Recipe, tokenizer: Any, sources: Mapping[str, list[Problem] | Missing]
+) -> tuple[Prompt, ...] | Missing:
+    """The longest problems of each set as the model would be fed them; a made-up one where no set is at hand."""
+    if isinstance(tokenizer, Missing):
+        return tokenizer
+    sets = [found for found in sources.values() if not isinstance(found, Missing)]
+    problems = [problem for found in sets for problem in _longest(found)] or [Problem("made-up", "What is 1 + 1?", "2")]
+    try:
+        return tuple(Prompt(problem, rendered(tokenizer, problem, recipe.prompt)) for problem in problems)
+    except Exception as error:  # a template may raise whatever its author wrote
+        return _unrendered(recipe, tokenizer, problems[0], error)
+
+
+def _longest(problems: Sequence[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: -len(problem.question))[:LONGEST_TRIED]
+
+
+def rendered(tokenizer: Any, problem: Problem, prompt: PromptConfig) -> tuple[int, ...]:
+    """The token ids of `problem` under `prompt`."""
+    return tuple(render(tokenizer, problem, instruction=resolve_instruction(prompt.instruction), system=prompt.system))
+
+
+def _unrendered(recipe: Recipe, tokenizer: Any, problem: Problem, error: Exception) -> Missing:
+    """Is it the system's turn that the template refuses?"""
+    if recipe.prompt.system is not None:
+        try:
+            rendered(tokenizer, problem, PromptConfig(instruction=recipe.prompt.instruction))
+        except Exception:
+            pass
+        else:
+            why = f"the chat template refuses the role system: {first_line(error)}"
+            return Missing(why, "prompt.system", "put its text into prompt.instruction", level="error")
+    return Missing(f"problem {problem.id} cannot be rendered: {first_line(error)}", "prompt", level="error")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

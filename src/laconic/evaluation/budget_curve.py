@@ -1,0 +1,99 @@
+r"""The budget curve: what is a model's thinking worth, cut short?
+
+1. The thinking of a response is cut after `budget` tokens, its end and the beginning of a box are written after it, and the
+   model, greedy, completes the answer within a few tokens (T1, Hou et al. 2025, section on inference scaling, which lets a
+   summariser model answer; here the model itself does, as in s1's budget forcing, Muennighoff et al. 2025).
+2. A response whose thinking ends within the budget counts as it is.
+3. Over all samples that gives accuracy and tokens at each budget: the tokens of thinking that were kept and of the answer,
+   without the words written for the model.
+
+A concise model's curve lies further left. Needs token ids: the local sampler.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from laconic.config.recipe import SamplerConfig
+from laconic.errors import InputError
+from laconic.prompts.forced_answers import force_text, forced_ids
+from laconic.rollouts.solver import Solver
+from laconic.samplers.protocol import Request
+from laconic.statistics.claims import accuracy_interval, length_interval, per_problem
+from laconic.types import Grade, Group, Rollout
+
+ANSWER_TOKENS = 32  # cap of a forced answer
+FORCED_KEY = "forced"
+
+
+def force_answers(
+    solver: Solver, groups: Sequence[Group], budgets: Sequence[int], decoding: SamplerConfig, *, seed: int
+) -> list[Mapping[str, Any]]:
+    """For each rollout, in order: its grade and tokens at every budget, under the key "forced".
+
+    Raises `InputError` where the sampler gives no token ids to cut.
+    """
+    if solver.lm.tokenizer is None:
+        raise InputError("--budgets: an endpoint gives no tokens to cut; expected a local model")
+    text = force_text(solver.lm.tokenizer)
+    cuts = [
+        (index, group, rollout, budget)
+        for index, (group, rollout) in enumerate((g, r) for g in groups for r in g.rollouts)
+        for budget in budgets
+        if _thinking(rollout) > budget
+    ]
+    requests = [
+        Request(
+            f"{group.problem.id}/{rollout.sample}/{budget}",
+            _cut(group, rollout, budget) + forced_ids(solver.lm.tokenizer),
+            1,
+        )
+        for _, group, rollout, budget in cuts
+    ]
+    answering = decoding.model_copy(update={"temperature": 0.0, "max_tokens": ANSWER_TOKENS})
+    answers = [row[0] for row in solver.sampler.sample(requests, answering, seed=seed)] if requests else []
+    items = [(text + a.text, group.problem, False) for a, (_, group, _, _) in zip(answers, cuts, strict=True)]
+    found: list[dict[str, Any]] = [
+        {str(budget): _as_it_is(rollout) for budget in budgets} for group in groups for rollout in group.rollouts
+    ]
+    for (index, _, _, budget), answer, grade in zip(cuts, answers, solver.grader.grade_many(items), strict=True):
+        found[index][str(budget)] = {"grade": grade.value, "num_tokens": budget + answer.num_tokens, "is_cut": True}
+    return [{FORCED_KEY: forced} for forced in found]
+
+
+def _as_it_is(rollout: Rollout) -> dict[str, Any]:
+    return {"grade": rollout.grade.value, "num_tokens": rollout.num_tokens, "is_cut": False}
+
+
+def _thinking(rollout: Rollout) -> int:
+    """Tokens that a budget may cut: the thinking, or the whole response of a model that knows none."""
+    found = rollout.response.thinking_tokens
+    return rollout.num_tokens if found is None else found
+
+
+def _cut(group: Group, rollout: Rollout, budget: int) -> tuple[int, ...]:
+    return group.prompt_ids + rollout.response.token_ids[:budget]
+
+
+def budget_curve(rows: Iterable[Mapping[str, Any]], text: str, *, seed: int) -> dict[str, Any]:
+    """The content of budget_curve.json from sample rows: accuracy and tokens with intervals over problems at each budget."""
+    points: dict[int, list[tuple[str, Grade, int, bool]]] = {}
+    for row in rows:
+        for budget, forced in row[FORCED_KEY].items():
+            entry = (row["problem_id"], Grade(forced["grade"]), forced["num_tokens"], forced["is_cut"])
+            points.setdefault(int(budget), []).append(entry)
+    return {
+        "force_text": text,
+        "answer_max_tokens": ANSWER_TOKENS,
+        "points": [_point(budget, points[budget], seed) for budget in sorted(points)],
+    }
+
+
+def _point(budget: int, entries: Sequence[tuple[str, Grade, int, bool]], seed: int) -> dict[str, Any]:
+    ids, grades, tokens, cut = (list(column) for column in zip(*entries, strict=True))
+    table = per_problem(ids, grades, tokens)
+    return {
+        "budget": budget,
+        "accuracy": accuracy_interval(table.accuracy).to_json("mean"),
+        "tokens": length_interval(table.mean_tokens, seed=seed).to_json("mean"),
+        "cut_frac": sum(cut) / len(cut),
+    }

@@ -1,0 +1,163 @@
+"""Evaluate: how accurate, and at what length?
+
+1. What is asked is noted in settings.json; a folder that was begun with something else is refused.
+2. Every problem is attempted `samples` times (once when greedy: the others would be the same). Each response goes to
+   samples.jsonl with its grade and lengths as its chunk is drawn, so a killed evaluation is taken up where it stopped.
+3. summary.json holds the figures, computed from the rows alone (`summary.py`): whoever runs it twice gets the same bytes.
+   What the clock says is in timing.json, the budget curve, where asked for, in budget_curve.json.
+
+Accuracy is the mean over problems of correct / gradable samples; intervals resample problems, never single samples.
+Ungradable samples enter no accuracy and are counted in `grade_frac`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from laconic.config.recipe import SamplerConfig
+from laconic.errors import InputError
+from laconic.evaluation.budget_curve import budget_curve, force_answers
+from laconic.evaluation.planned_prompts import PLANNERS, Plan
+from laconic.evaluation.summary import summarise
+from laconic.grading.rules import RULES_VERSION
+from laconic.prompts.forced_answers import force_text
+from laconic.prompts.instructions import resolve_instruction
+from laconic.rng import seed_of
+from laconic.rollouts.log import AttemptLog, Further, Row, begin, chunks, count_whole_rows
+from laconic.rollouts.solver import Solver, Wanted
+from laconic.system.files import read_json, read_jsonl, write_json_atomically
+from laconic.types import Group, Problem, Progress
+
+_UNSUMMED = ("fingerprint", "problems_digest", "batch_size", "budgets")  # of the settings, not of the result
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What is asked of a model on one benchmark. `budgets` are those of the budget curve, none for no curve; `with_bleu` asks for
+    BLEU against the problems' worked solutions."""
+
+    benchmark: str
+    problems: Sequence[Problem]
+    samples: int
+    decoding: SamplerConfig
+    seed: int
+    budgets: tuple[int, ...] = ()
+    with_bleu: bool = False
+
+    @property
+    def num_samples(self) -> int:
+        """Samples a problem: one at temperature 0."""
+        return num_samples(self.samples, self.decoding)
+
+    @property
+    def num_responses(self) -> int:
+        """Responses in all."""
+        return len(self.problems) * self.num_samples
+
+
+def num_samples(samples: int, decoding: SamplerConfig) -> int:
+    """Samples a problem: one at temperature 0."""
+    return 1 if decoding.temperature == 0 else samples
+
+
+def evaluate(solver: Solver, asked: Evaluation, out: Path, *, on_progress: Progress | None = None) -> dict[str, Any]:
+    """Attempt, grade, write the files of an evaluation to `out`, or finish what was begun there; returns the summary.
+
+    Raises `RunError` where `out` holds an evaluation of something else.
+    """
+    settings = describe(solver, asked)
+    begin(out / "settings.json", settings, out / "samples.jsonl")
+    is_whole = count_whole_rows(out / "samples.jsonl") == asked.num_responses
+    if is_whole and (out / "summary.json").exists():
+        return read_json(out / "summary.json")
+    references = _references(asked) if asked.with_bleu else None
+    plan = make_plan(solver, asked, out)
+    rows = _attempt(solver, asked, plan, out, on_progress)
+    summary = {key: value for key, value in settings.items() if key not in _UNSUMMED} | {
+        **summarise(rows, seed=asked.seed, oracle=_known(asked, "oracle_tokens"), references=references),
+        **({"planning": plan.cost} if plan.cost else {}),
+    }
+    if asked.budgets:
+        curve = budget_curve(read_jsonl(out / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=asked.seed)
+        write_json_atomically(out / "budget_curve.json", curve)
+    write_json_atomically(out / "summary.json", summary)
+    return summary
+
+
+def describe(solver: Solver, asked: Evaluation) -> dict[str, Any]:
+    """What the rows will be drawn with; all of it must agree where an evaluation is taken up again."""
+    decoding, prompt = asked.decoding, solver.prompt
+    return {
+        "benchmark": asked.benchmark,
+        "model": solver.lm.name,
+        "fingerprint": solver.lm.fingerprint(),
+        "num_problems": len(asked.problems),
+        "problems_digest": _digest(asked.problems),
+        "num_samples": asked.num_samples,
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "min_p": decoding.min_p,
+        "max_tokens": decoding.max_tokens,
+        "batch_size": decoding.batch_size,
+        "seed": asked.seed,
+        "prompt": {
+            "name": prompt.instruction,
+            "instruction": None if prompt.instruction in PLANNERS else resolve_instruction(prompt.instruction),
+            "system": prompt.system,
+        },
+        "grader": f"laconic rules {RULES_VERSION}, math-verify {version('math-verify')}",
+        "budgets": list(asked.budgets),
+    }
+
+
+def make_plan(solver: Solver, asked: Evaluation, out: Path) -> Plan:
+    """An instruction of its own for each problem, where the prompt is one that finds them; else none."""
+    planner = PLANNERS.get(solver.prompt.instruction)
+    return planner(solver, asked.problems, asked.decoding, asked.seed, out) if planner else Plan({})
+
+
+def _attempt(
+    solver: Solver, asked: Evaluation, plan: Plan, out: Path, on_progress: Progress | None
+) -> Iterator[Mapping[str, Any]]:
+    log = AttemptLog(solver, asked.decoding, out / "samples.jsonl", out / "timing.json", seed=asked.seed)
+    further = _forcing(solver, asked) if asked.budgets else None
+    for chunk in chunks(asked.problems, asked.num_samples, asked.decoding):
+        wanted = [Wanted(p, asked.num_samples, instruction=plan.instructions.get(p.id)) for p in chunk]
+        rows: list[Row] = log.attempt(wanted, further=further, on_progress=on_progress)
+        yield from rows
+
+
+def _forcing(solver: Solver, asked: Evaluation) -> Further:
+    seed = seed_of(asked.seed, "forced")
+
+    def force(groups: Sequence[Group]) -> Sequence[Mapping[str, Any]]:
+        return force_answers(solver, groups, asked.budgets, asked.decoding, seed=seed)
+
+    return force
+
+
+def _known(asked: Evaluation, key: str) -> dict[str, Any] | None:
+    """What every problem's source says of it under `key`, by problem id; None where one says nothing."""
+    found = {problem.id: problem.meta[key] for problem in asked.problems if problem.meta.get(key) is not None}
+    return found if len(found) == len(asked.problems) else None
+
+
+def _references(asked: Evaluation) -> dict[str, str]:
+    """Every problem's worked solution. Raises `InputError` where one has none."""
+    found = _known(asked, "solution")
+    if found is None:
+        raise InputError(f"--bleu: not every problem of {asked.benchmark} has a 'solution' to compare with")
+    return found
+
+
+def _digest(problems: Sequence[Problem]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for problem in problems:
+        digest.update(
+            json.dumps([problem.id, problem.question, problem.answer, list(problem.choices)]).encode() + b"\n"
+        )
+    return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""Prompts that find a token budget for each problem first (TALE, Han et al. 2024, arXiv 2412.18547).
+
+1. `tale`: the model is asked, once and greedy, to guess how many tokens a solution needs (their TALE-EP).
+2. `tale_search`: from the length of a greedy answer on, the budget is halved as long as the answer stays correct and gets
+   shorter (their binary search; a budget that is too small makes answers longer again, their "token elasticity"). It looks at
+   the gold answers: a bound on what asking can do, not a method.
+3. Either gives each problem the instruction `tale:N`. A problem without a budget keeps the plain box instruction, and is counted.
+
+What the finding cost is reported beside the result. The attempts are kept like any others, so finding resumes too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from laconic.config.recipe import SamplerConfig
+from laconic.rng import seed_of
+from laconic.rollouts.log import AttemptLog, Row, chunks
+from laconic.rollouts.solver import Solver, Wanted
+from laconic.types import Grade, Problem
+
+MAX_HALVINGS = 10
+_PLAIN = "boxed"
+_GUESS = (
+    "Do not solve this yet. Guess how many tokens the shortest complete solution of it needs, and write only that number "
+    "within \\boxed{}."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An instruction by problem id, and what finding them cost."""
+
+    instructions: Mapping[str, str]
+    cost: Mapping[str, Any] = field(default_factory=dict)
+
+
+Planner = Callable[[Solver, Sequence[Problem], SamplerConfig, int, Path], Plan]
+"""(solver, problems, decoding, seed, folder) to a plan."""
+
+
+def guess_budgets(
+    solver: Solver, problems: Sequence[Problem], decoding: SamplerConfig, seed: int, folder: Path
+) -> Plan:
+    """TALE-EP: the model's own guess of each problem's budget."""
+    rows = _Rounds(solver, decoding, seed, folder).attempt({p.id: (p, _GUESS) for p in problems})
+    return _plan(problems, {row["problem_id"]: _whole(row["answer"]) for row in rows}, rows, uses_answers=False)
+
+
+def search_budgets(
+    solver: Solver, problems: Sequence[Problem], decoding: SamplerConfig, seed: int, folder: Path
+) -> Plan:
+    """The smallest budget found by halving that keeps each problem's greedy answer correct and shortens it."""
+    rounds, by_id = _Rounds(solver, decoding, seed, folder), {p.id: p for p in problems}
+    rows = rounds.attempt({p.id: (p, _PLAIN) for p in problems})
+    shortest = {row["problem_id"]: row["num_tokens"] for row in rows if row["grade"] == Grade.CORRECT}
+    trying = {name: tokens // 2 for name, tokens in shortest.items()}
+    budgets: dict[str, int | None] = {}
+    for _ in range(MAX_HALVINGS):
+        trying = {name: budget for name, budget in trying.items() if budget > 0}
+        if not trying:
+            break
+        tried = rounds.attempt({name: (by_id[name], f"tale:{budget}") for name, budget in trying.items()})
+        rows += tried
+        better = {
+            row["problem_id"]: row["num_tokens"]
+            for row in tried
+            if row["grade"] == Grade.CORRECT and row["num_tokens"] < shortest[row["problem_id"]]
+        }
+        budgets |= {name: trying[name] for name in better}
+        shortest |= better
+        trying = {name: trying[name] // 2 for name in better}
+    return _plan(problems, budgets, rows, uses_answers=True)
+
+
+PLANNERS: Mapping[str, Planner] = {"tale": guess_budgets, "tale_search": search_budgets}
+
+
+class _Rounds:
+    """Greedy attempts, one a problem and round; a round is told apart by its sample number."""
+
+    def __init__(self, solver: Solver, decoding: SamplerConfig, seed: int, folder: Path) -> None:
+        self.decoding, self.round = decoding.model_copy(update={"temperature": 0.0}), 0
+        files = folder / "planning.jsonl", folder / "planning-timing.json"
+        self.log = AttemptLog(solver, self.decoding, *files, seed=seed_of(seed, "planning"))
+
+    def attempt(self, asked: Mapping[str, tuple[Problem, str]]) -> list[Row]:
+        """One row for each problem, asked under its instruction."""
+        rows: list[Row] = []
+        for chunk in chunks([problem for problem, _ in asked.values()], 1, self.decoding):
+            rows += self.log.attempt([Wanted(p, 1, self.round, asked[p.id][1]) for p in chunk])
+        self.round += 1
+        return rows
+
+
+def _whole(answer: str | None) -> int | None:
+    digits = (answer or "").strip().replace(",", "")
+    return int(digits) if digits.isdigit() and 0 < len(digits) <= 6 and int(digits) > 0 else None
+
+
+def _plan(
+    problems: Sequence[Problem], budgets: Mapping[str, int | None], rows: Sequence[Row], *, uses_answers: bool
+) -> Plan:
+    found = {name: budget for name, budget in budgets.items() if budget}
+    instructions = {p.id: f"tale:{found[p.id]}" if p.id in found else _PLAIN for p in problems}
+    cost = {
+        "tokens_per_problem": sum(row["num_tokens"] for row in rows) / len(problems),
+        "mean_budget": sum(found.values()) / len(found) if found else None,
+        "num_without_budget": len(problems) - len(found),
+        "uses_answers": uses_answers,
+    }
+    return Plan(instructions, cost)

@@ -1,0 +1,255 @@
+r"""Grade stored responses again with a second grader, and list where the two differ.
+
+1. `find_responses` looks for stored responses below a folder: `samples.jsonl` of evaluations, `rollouts/*.jsonl` of training.
+2. Each row is graded again by a second grader (`second_graders.py`): Math-Verify alone, our rules without algebra, or today's
+   grader, which shows what a new version would say of an old run.
+3. `kind_of` names what a pair of verdicts means. A pair of correct and wrong is a disagreement; an answer found where none
+   was, one that was lost, what a grader could not decide and what it could not grade are counted apart.
+4. `audit.json` holds the counts, stored grade by second verdict; `audit.jsonl` one line for every pair to look at.
+
+Rows are read, graded and forgotten in chunks: memory does not grow with the run. Math-Verify runs in child processes with
+a hard limit, never here. What is left out: a judgement of which grader is right; that takes a person and the listed tails.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from laconic.errors import InputError, RunError
+from laconic.grading.extraction import extract_answer
+from laconic.grading.second_graders import GOLD, SECOND_GRADERS, UNDECIDED, VERDICTS, Stored
+from laconic.system.child_processes import CRASH, TIMEOUT
+from laconic.system.files import append_jsonl, read_numbered_jsonl, write_json_atomically
+from laconic.types import GRADES, Grade, Problem
+
+CHUNK_ROWS = 256
+TAIL_CHARS = 200
+MAX_SHOWN = 20
+
+_ANSWERED = {Grade.CORRECT.value, Grade.WRONG.value}
+_UNGRADED = {Grade.UNGRADABLE.value, TIMEOUT, CRASH, GOLD}
+
+SAME, DISAGREEMENT, FOUND, LOST, UNGRADABLE = "same", "disagreement", "answer_found", "answer_lost", "ungradable"
+KINDS = {
+    SAME: "both say the same",
+    DISAGREEMENT: "one says correct, the other wrong",
+    FOUND: "an answer was found where none was",
+    LOST: "no answer was found where one was",
+    UNDECIDED: "the second grader would need algebra",
+    UNGRADABLE: "one of them could not grade: a timeout, a crash, or an unreadable gold answer",
+}
+_LISTED = (DISAGREEMENT, FOUND, LOST, UNGRADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What a second grader says of a run. `table` counts (stored grade, second verdict); `shown` are the first listed rows."""
+
+    second: str
+    num_files: int
+    table: Mapping[tuple[str, str], int]
+    shown: Sequence[Mapping[str, Any]] = field(default=())
+    listing: Path = Path("audit.jsonl")
+
+    @property
+    def num_regraded(self) -> int:
+        """Responses that were graded again."""
+        return sum(self.table.values())
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many pairs are of each kind."""
+        counts = dict.fromkeys(KINDS, 0)
+        for pair, count in self.table.items():
+            counts[kind_of(*pair)] += count
+        return counts
+
+    @property
+    def num_compared(self) -> int:
+        """Responses that both graders called correct or wrong: the base of `agreement_frac`."""
+        return sum(count for pair, count in self.table.items() if set(pair) <= _ANSWERED)
+
+    @property
+    def agreement_frac(self) -> float | None:
+        """Share of `num_compared` on which they agree; None where there is none to compare."""
+        return 1 - self.kinds[DISAGREEMENT] / self.num_compared if self.num_compared else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The contents of `audit.json`."""
+        stored = [grade.value for grade in GRADES if any(pair[0] == grade.value for pair in self.table)]
+        return {
+            "second_grader": self.second,
+            "num_files": self.num_files,
+            "num_regraded": self.num_regraded,
+            "num_compared": self.num_compared,
+            "agreement_frac": self.agreement_frac,
+            "kinds": self.kinds,
+            "num_timeouts": sum(count for pair, count in self.table.items() if pair[1] == TIMEOUT),
+            "table": {row: {column: self.table.get((row, column), 0) for column in VERDICTS} for row in stored},
+        }
+
+
+def audit(run: Path, second: str, *, workers: int = 1, timeout_seconds: float = 5.0, out: Path | None = None) -> Audit:
+    """Grade every stored response below `run` again with the grader named `second`, and write `audit.json` and `audit.jsonl`.
+
+    `run` is a run, an evaluation's folder, or one file of responses; what is written stands in `out`, or else in that
+    folder or beside that file. Raises `InputError` where `second` is no grader, `RunError` where no responses
+    are stored or a row is not one.
+    """
+    if second not in SECOND_GRADERS:
+        raise InputError(f"grader {second!r}: not known; expected one of {', '.join(SECOND_GRADERS)}")
+    files = find_responses(run)
+    folder = run if run.is_dir() else run.parent
+    out = out or folder
+    listing, partial = out / "audit.jsonl", out / ".audit.jsonl.partial"
+    table: Counter[tuple[str, str]] = Counter()
+    shown: list[dict[str, Any]] = []
+    partial.unlink(missing_ok=True)
+    try:
+        append_jsonl(partial)
+        for rows, verdicts in _regraded(files, folder, second, workers, timeout_seconds):
+            table.update((row.grade, verdict) for row, verdict in zip(rows, verdicts, strict=True))
+            listed = [
+                _listed(row, v) for row, v in zip(rows, verdicts, strict=True) if kind_of(row.grade, v) in _LISTED
+            ]
+            append_jsonl(partial, *listed)
+            shown = _first(shown + listed)
+        partial.replace(listing)
+    finally:
+        partial.unlink(missing_ok=True)
+    found = Audit(second, len(files), dict(table), tuple(shown), listing)
+    write_json_atomically(out / "audit.json", found.to_json())
+    return found
+
+
+def find_responses(run: Path) -> list[Path]:
+    """The files of stored responses at or below `run`, in order. Raises `RunError` where there are none."""
+    if run.is_file():
+        return [run]
+    files = sorted({*run.rglob("samples.jsonl"), *run.rglob("rollouts/*.jsonl")})
+    if not files:
+        raise RunError(
+            f"{run}: no stored responses; expected samples.jsonl of an evaluation or rollouts/*.jsonl of a run"
+        )
+    return files
+
+
+def kind_of(stored: str, second: str) -> str:
+    """What a stored grade beside a second verdict means: a key of `KINDS`.
+
+    >>> kind_of("wrong", "correct"), kind_of("truncated", "correct"), kind_of("correct", "timeout")
+    ('disagreement', 'answer_found', 'ungradable')
+    """
+    if stored in _UNGRADED or second in _UNGRADED:
+        return UNGRADABLE
+    if second == UNDECIDED:
+        return UNDECIDED
+    if stored in _ANSWERED and second in _ANSWERED:
+        return SAME if stored == second else DISAGREEMENT
+    if stored in _ANSWERED:
+        return LOST
+    return FOUND if second in _ANSWERED else SAME
+
+
+def _first(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first `MAX_SHOWN`, disagreements before all others."""
+    return sorted(listed, key=lambda row: _LISTED.index(row["kind"]))[:MAX_SHOWN]
+
+
+def _listed(row: Stored, verdict: str) -> dict[str, Any]:
+    return {
+        "kind": kind_of(row.grade, verdict),
+        "file": row.file,
+        "line": row.line,
+        "problem_id": row.problem.id,
+        "sample": row.sample,
+        "stored": row.grade,
+        "second": verdict,
+        "gold": row.problem.answer,
+        "answer": extract_answer(row.text),
+        "tail": row.text[-TAIL_CHARS:],
+    }
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _regraded(
+    files: Sequence[Path], folder: Path, second: str, workers: int, timeout_seconds: float
+) -> Iterator[tuple[list[Stored], list[str]]]:
+    """Chunks of rows with the second grader's verdicts."""
+    grader = SECOND_GRADERS[second](workers, timeout_seconds)
+    try:
+        rows = (row for file in files for row in _rows(file, folder))
+        while chunk := list(islice(rows, CHUNK_ROWS)):
+            yield chunk, grader.verdicts(chunk)
+    finally:
+        grader.close()
+
+
+def _rows(file: Path, folder: Path) -> Iterable[Stored]:
+    name = str(file.relative_to(folder))
+    for line, record in read_numbered_jsonl(file):
+        yield _stored(record, name, line, f"{file}, line {line}")
+
+
+def _stored(record: Mapping[str, Any], name: str, line: int, where: str) -> Stored:
+    """A row as it was written; older rows have no `choices`, and `finish_reason` tells whether the cap ended a response."""
+    for key, kind in (("problem_id", str), ("sample", int), ("grade", str), ("gold", str), ("text", str)):
+        if not isinstance(record.get(key), kind):
+            raise RunError(f"{where}: expected {key!r} to be {kind.__name__}, found {type(record.get(key)).__name__}")
+    grade = record["grade"]
+    if grade not in {known.value for known in GRADES}:
+        raise RunError(f"{where}: expected 'grade' to be one of {', '.join(GRADES)}, found {grade!r}")
+    is_truncated = record.get("finish_reason", "length" if grade == Grade.TRUNCATED else "stop") == "length"
+    choices = tuple(record.get("choices") or ())
+    problem = Problem(record["problem_id"], str(record.get("question", "")), record["gold"], choices=choices)
+    return Stored(name, line, problem, record["sample"], grade, is_truncated, record["text"])
+
+
+# --- printing --------------------------------------------------------------------------------------------------------
+
+
+def print_audit(found: Audit, console: Console, count: int = 5) -> None:
+    """Print the table, what it means, the first `count` listed rows, and where all of them stand."""
+    console.print(audit_table(found))
+    if found.shown:
+        console.print(first_listed(found, count), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"written to {found.listing}", markup=False, highlight=False, soft_wrap=True)
+
+
+def audit_table(found: Audit) -> Table:
+    """Stored grades down, the second grader's verdicts across; the caption says what they mean."""
+    counts = found.to_json()["table"]
+    columns = [verdict for verdict in VERDICTS if any(row[verdict] for row in counts.values())]
+    title = f"stored grades beside {found.second}: {found.num_regraded} responses"
+    table = Table(title=title, caption=_caption(found), min_width=72)
+    table.add_column("stored")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for stored, row in counts.items():
+        table.add_row(stored, *(str(row[column]) for column in columns))
+    return table
+
+
+def _caption(found: Audit) -> str:
+    frac = found.agreement_frac
+    agree = "none to compare" if frac is None else f"{frac:.2%} of {found.num_compared} agree"
+    others = (f"{KINDS[kind]}: {found.kinds[kind]}" for kind in (*_LISTED, UNDECIDED) if found.kinds[kind])
+    return "\n".join((agree, *others))
+
+
+def first_listed(found: Audit, count: int) -> str:
+    """The first few listed rows, two lines each: where and what, then the end of the text."""
+    lines = (
+        f"{row['file']}:{row['line']}: {row['stored']} -> {row['second']}: gold {row['gold']!r}, answer {row['answer']!r}\n"
+        f"    ...{row['tail'][-100:]!r}"
+        for row in found.shown[:count]
+    )
+    return "\n".join(lines)

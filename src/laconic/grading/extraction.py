@@ -1,0 +1,178 @@
+r"""The final answer in the text of a response.
+
+1. What follows the last `</think>` counts; a response that never closes its thinking is read whole.
+2. The last closed box is the answer. Boxes joined by "and", "or" or a comma are one list; an empty box is no answer.
+3. Without a box, what follows the last answer marker ("answer is", `Answer:`, `####`, `<answer>`) in its sentence.
+4. Without either, what the last line sets off as its result (the table `_STATEMENTS`): the line itself where it is nothing
+   but an answer, a bracketed or bold end, the last mathematics, the number that a conclusion ends in or holds alone.
+
+What is left out: guessing. A number that merely stands at the end is no answer, neither is a box that was cut off, and an
+open `<think>` states nothing.
+"""
+
+import re
+
+from laconic.grading.normal_form import MAX_PARTS, clean
+
+MAX_TAIL_CHARS = 4000
+MAX_STATEMENT_CHARS = 1000
+MAX_SIGN_OFF_CHARS = 200
+_END_THINK = "</think>"
+_BOX_TOKENS = re.compile(
+    r"\\+(?:boxed|fbox)\s*\{|\\+(?:boxed|fbox)\s+([A-Za-z0-9.+-]+)|\\(?!boxed|fbox).|[{}]", re.DOTALL
+)
+_CONNECTOR = re.compile(
+    r"(?:[\s$,;]|\\[()\[\],; ]|\\q?quad|\\text\s*\{[^{}]{0,20}\b(?:and|or)\s*\}|\band\b|\bor\b"
+    r"|(?<![\w\\])[A-Za-z](?:_\{?\w+\}?)?\s*=)*"
+)
+_JOINER = re.compile(r"[,;]|\band\b|\bor\b")
+_MARKER = re.compile(
+    r"<answer>|####\s*:?|answers?\**\s*(?:is|are|=|:)\**\s*:?|answer\s*(?=\\\[|\$\$|(?:\\\(|\$)(?!\s*\n))|final\s+answer\**\s*\n"
+    r"|\bcorrect\s+(?:option|choice)\s+is",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"\.(?=\s|\*|$)(?!\s*\d)|\n\s*\n|\n")
+_BECAUSE = re.compile(r"\s(?:because|since|as|which|where|so that|hence)\s.*", re.DOTALL)
+_LEAD_IN = re.compile(r"[A-Za-z*].*?\b(?:is|are|equals)\b[:\s]*", re.DOTALL)
+
+
+def extract_boxed(text: str) -> str | None:
+    r"""The content of the last closed `\boxed{...}` or `\fbox{...}`; None where none is closed or that one is empty.
+
+    >>> extract_boxed(r"\boxed{41}, no: \boxed{\frac{1}{2}}, or \boxed{4")
+    '\\frac{1}{2}'
+    """
+    boxes = _boxes(text)
+    return boxes[-1][2].strip() or None if boxes else None
+
+
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """Every closed outermost box as (start, end, content), in order."""
+    first = min((i for i in (text.find("\\boxed"), text.find("\\fbox")) if i >= 0), default=-1)
+    if first < 0:
+        return []
+    stack: list[tuple[int, int]] = []
+    boxes: list[tuple[int, int, str]] = []
+    for match in _BOX_TOKENS.finditer(text, first):
+        token = match[0]
+        if token == "}" and stack:
+            start, opened = stack.pop()
+            if start >= 0:
+                boxes = [*_before(boxes, start), (start, match.end(), text[opened : match.start()])]
+        elif token[-1] == "{" and token != r"\{":
+            stack.append((match.start() if len(token) > 1 else -1, match.end()))
+        elif match[1]:
+            boxes.append((match.start(), match.end(), match[1]))
+    return boxes
+
+
+def _before(boxes: list[tuple[int, int, str]], start: int) -> list[tuple[int, int, str]]:
+    """The last few boxes that end before `start`: those after it lie inside the box that has just closed."""
+    return [box for box in boxes[-MAX_PARTS:] if box[0] < start]
+
+
+def extract_answer(text: str) -> str | None:
+    """The final answer in a response: the last box after the thinking, else what follows the last answer marker.
+
+    Without a marker it is what the last line sets off. Boxes that only "and", "or" or a comma joins are one list. An empty
+    last box, an unclosed box after the marker, and a response that sets nothing off give None.
+    """
+    cut = text.rfind(_END_THINK)
+    tail = text[cut + len(_END_THINK) :] if cut >= 0 else text
+    boxes = _boxes(tail)
+    if boxes:
+        return _joined(tail, boxes)
+    return _marked(tail) if _MARKER.search(tail) else _stated(tail)
+
+
+def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str | None:
+    items = [boxes[-1][2].strip()]
+    for (_, end, content), (start, _, _) in zip(boxes[-2::-1], boxes[:0:-1], strict=True):
+        between = text[end:start]
+        if len(between) > 40 or not _JOINER.search(between) or not _CONNECTOR.fullmatch(between):
+            break
+        items.insert(0, content.strip())
+    return None if not items[-1] else items[-1] if len(set(items)) == 1 else " , ".join(items)
+
+
+def _marked(text: str) -> str | None:
+    """The sentence after the last marker without lead-in and reasons; None where braces or a box stay open in it."""
+    match = None
+    for match in _MARKER.finditer(text):  # noqa: B007  (the last one)
+        pass
+    if match is None or "\\boxed" in text[match.end() :]:
+        return None
+    tail = text[match.end() :][:MAX_TAIL_CHARS].strip(" \t:*").lstrip()
+    if match[0].lower() == "<answer>":
+        answer = tail.split("</answer>")[0]
+    else:
+        end = _SENTENCE_END.search(_without_math(tail))
+        answer = _after_lead_in(_BECAUSE.sub("", tail[: end.start()] if end else tail))
+        sole = _SOLE_NUMBER.fullmatch(answer)
+        answer = sole[1] if sole else answer
+    return answer.strip(" \t\n*_") if clean(answer) and _is_balanced(answer) else None
+
+
+# --- statements ------------------------------------------------------------------------------------------------------
+
+_NO_STATEMENT = re.compile(r"boxed|fbox|framebox|<think>|<answer|####")
+_SIGN_OFF = re.compile(r"(?:\s*<\|[^|<>]{1,40}\|>\w*|\s*I hope it is correct\.?)+\s*$", re.IGNORECASE)
+_NUMBER = r"(?:[-+−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
+_UNIT_AFTER = r"(?:\s?[€£$°%]|\s?[a-z]{1,3}[²³]?|\s(?:degrees|dollars|units))?"
+_MATHS = r"\$\$.+?\$\$|\\\[.+?\\\]|\$[^$\n]+\$|\\\([^\n]+?\\\)"
+_END = r"[.\s]*$"
+_SOLE_NUMBER = re.compile(rf"[A-Z][a-z]+(?:\s+[A-Za-z]+){{2,}}\s+({_NUMBER}) [^\d$\\]*")  # Jane grew 3 roses
+
+# In order: what a last line looks like; its first group is the answer.
+_STATEMENTS: tuple[re.Pattern[str], ...] = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rf"^({_NUMBER}{_UNIT_AFTER}|[A-J])(?:[.)]?\s+[Bb]ecause\s.*)?{_END}",  # 42 because geometry proves it
+        r"^(\$[^$]+\$[^$]*\$.*)$",  # $f(x)=x^a$ for some $a>0$
+        rf"^(?:(?!\\\[).)*(?<!\\)\[([^\[\],]{{1,200}})\]{_END}",  # The angle is [90].
+        rf"\*\*([^*\n]{{1,200}})\*\*{_END}",  # 64 + 67 = **131**
+        r"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+\(?([A-J])\)?\s+is\s+(?:the\s+)?(?:correct|right|best)\b",
+        rf"^.*({_MATHS})[^$\d\\]*$",  # Therefore $x > 5$ is the solution.
+        rf"\b(?:is|are|equals|by)\s+({_NUMBER}{_UNIT_AFTER}){_END}",  # The perimeter is 7.
+        rf"^(?:[Tt]herefore|[Ss]o|[Tt]hus|[Hh]ence|[Ff]inally)\b[^\d$]*?({_NUMBER})(?![\d(^*+/=])[^\d$=+*/]*$",  # So we get 42.
+    )
+)
+
+
+def _stated(text: str) -> str | None:
+    """What the last line sets off as its result, or None."""
+    if _NO_STATEMENT.search(text):
+        return None
+    text = text[-MAX_TAIL_CHARS:].strip()
+    text = (text[:-MAX_SIGN_OFF_CHARS] + _SIGN_OFF.sub("", text[-MAX_SIGN_OFF_CHARS:])).strip()
+    line = text if text.endswith(("$$", r"\]")) else text.rpartition("\n")[2].strip()
+    last = _last_sentence(line)
+    for pattern in _STATEMENTS:
+        match = pattern.search(last)
+        if match and clean(match[1]) and _is_balanced(match[1]):
+            return match[1].strip()
+    return None
+
+
+def _last_sentence(line: str) -> str:
+    """The last sentence of a line that has several; dots in mathematics end none."""
+    hidden = _without_math(line)
+    starts = [match.end() for match in re.finditer(r"(?<!^[A-J])\.\s+(?=[A-Z])", hidden)]
+    starts += [match.start() for match in re.finditer(r"\b(?:Therefore|Thus|Hence),?\s", hidden)]
+    return line[max(starts, default=0) :][-MAX_STATEMENT_CHARS:]
+
+
+def _without_math(text: str) -> str:
+    r"""`text` with its displayed and inline mathematics overwritten, so that no dot inside it ends a sentence."""
+    return re.sub(r"\$\$?[^$]*\$\$?|\\\(.*?\\\)|\\\[.*?\\\]", lambda m: "x" * len(m[0]), text, flags=re.DOTALL)
+
+
+def _after_lead_in(text: str) -> str:
+    """What follows the last "is": the 34 of "the largest number is 34"."""
+    while (match := _LEAD_IN.match(text)) and text[match.end() :].strip():
+        text = text[match.end() :]
+    return text
+
+
+def _is_balanced(text: str) -> bool:
+    return text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")

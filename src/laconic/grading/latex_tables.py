@@ -1,0 +1,121 @@
+r"""Tables of spellings: what LaTeX, Unicode and prose write in many ways, and the one way that `answers.clean` makes of it.
+
+1. `SYMBOLS` are single characters, `REWRITES` patterns of LaTeX in the order in which they are applied.
+2. `UNIT_RATIO`, `UNIT_PRODUCT`, `TEXT` and `PLAIN_TEXT` find prose inside wrappers such as `\text{...}`.
+3. `PROSE` is what is rewritten last, once the wrappers are gone.
+
+What is left out: anything that needs to count brackets (`normal_form.py`).
+"""
+
+import re
+
+SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "∞": r"\infty ", "π": r"\pi ", "√": r"\sqrt ", "×": r"\times ",
+    "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ",
+    "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "±": r"\pm ", "°": r"^\circ ",
+    "∘": r"^\circ ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\phi ",
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
+    "∛": r"\sqrt[3] ", "∜": r"\sqrt[4] ", "⟨": "(", "⟩": ")", "′": "'", "’": "'",
+    "\ufeff": "", "\u200b": "", "€": "", "£": "", "¥": "", "₹": "",
+    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+}  # fmt: skip
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+
+WRAPPERS = (
+    r"(?:text(?:bf|it|rm|sf|tt|sc|up|normal)?|math(?:rm|bf|it|sf|tt)|[mh]box|operatorname\*?|emph|bm|boldsymbol|pmb"
+    r"|underline|ensuremath)"
+)
+
+# In order; each row is one spelling, and what it becomes.
+REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"<\|[^|<>]{1,40}\|>", ""),  # chat tokens
+        (r"\s+", " "),
+        (r"^\\+\[|\\+\]$|^\\+\(|\\+\)$|(?<!\\)\\[()]", " "),  # math delimiters
+        (r"\\" + WRAPPERS + r"\s*\{\s*\}|^\s*\\(?:approx|sim|simeq)(?![a-z])", " "),
+        (
+            r"\\(?:textcolor|color|colorbox)\s*\{[^{}]*\}|\\color\s+[a-z]+\b|\\color(?=[a-z])(?:red|blue|green|black)",
+            "",
+        ),
+        (r"\\tag\*?\s*\{[^{}]*\}|\\(?:checkmark|(?:black)?square|qed|Box)(?![A-Za-z])\s*$", " "),
+        (r"\\begin\s*boxed(?=\{)", r"\\boxed"),
+        (r"\\[hv]space\*?\s*\{[^{}]*\}|\\[hv]?phantom\s*\{[^{}]*\}", " "),
+        (r"\\(?:bf|rm|it|tt|sf|bfseries|[lL]arge|LARGE|[hH]uge|small|normalsize|displaystyle)(?![A-Za-z])", " "),
+        (r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1 \\text{\2}"),
+        (r"\\num\s*\{([^{}]*)\}|\{([-+])\}", r"\1\2"),
+        (r"(?<=\d)\s*¢", r" \\text{cents}"),
+        (r"\\backslash(?![a-z])", r"\\setminus "),
+        (r"\\langle(?![a-z])", "("),
+        (r"\\rangle(?![a-z])", ")"),
+        (r"(?<=\d)\{\.\}(?=\d)", "."),
+        (r"(?<=\d)\\text\{,\}(?=\d{3}(?!\d))|(?<=\d)'(?=\d{3}(?!\d))", ","),
+        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF])(?![A-Za-z])\}?", r" \\unit{deg\1}"),
+        (r"(?<=[\d\s])[xX](?=\s*10\s*\^)", r"\\times "),
+        (r"^\s*(?:US\s?D?|USD|EUR|GBP|INR|CAD|AUD|Rs\.?)\s*\\?\$?\s*(?=\d)", ""),
+        (r"(?<![A-Za-z\\])oo(?![A-Za-z])", r"\\infty "),
+        (r"(?<=\d)(?:\{,\}|,?\s*\\[!,]\s*|,\\! ?)(?=\d{3}(?!\d))", ","),  # 1{,}000  1\,000  1,\!000
+        (r"\\!", ""),
+        (r"(?<!\\)\\[,;:> ]|\\q?quad|~|\\(?:display|text)style(?![a-z])|\\limits(?![a-z])", " "),
+        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
+        (r"\\\$|\$", ""),
+        (r"\\(?:[dtcs]|nice|flat)frac(?![a-z])|(?<![A-Za-z\\])frac(?=\s*\{)", r"\\frac"),
+        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
+        (r"\\frac\s*\{([^{}]*)\}\s*(\w)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s+\{", r"\\frac{"),
+        (r"(?<=\})\s+(?=\{)", ""),
+        (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\\sqrt\s*(\[[^\]]*\])?\s*([A-Za-z0-9])", r"\\sqrt\1{\2}"),
+        (r"\*\*|\^\s+", "^"),
+        (r"\^\(([^()]*)\)", r"^{\1}"),
+        (r"\\%|(?<![A-Za-z])(?:percent(?:age)?|pct)(?![A-Za-z])", "%"),
+        (r"\\" + WRAPPERS + r"\s*\{\s*%\s*\}", "%"),
+        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|\^?\s*\{?\\degrees?(?![a-z])\}?", ""),
+        (r"\\leq?(?![a-z])|<=|\\leqslant", r"\\leq "),
+        (r"\\geq?(?![a-z])|>=|\\geqslant", r"\\geq "),
+        (r"\\neq?(?![a-z])|!=", r"\\neq "),
+        (r"\\lt(?![a-z])", "<"),
+        (r"\\gt(?![a-z])", ">"),
+        (r"\\varnothing(?![a-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"\\lbrace(?![a-z])", r"\\{"),
+        (r"\\rbrace(?![a-z])", r"\\}"),
+        (r"\\[lr]?vert(?![a-z])", "|"),
+        (r"\\(?:[lc]?dots)(?![a-z])", "..."),
+        (r"\\log_\{?e\}?", r"\\ln "),
+        (r"\\begin\{[bB]matrix\}", r"\\begin{pmatrix}"),
+        (r"\\end\{[bB]matrix\}", r"\\end{pmatrix}"),
+        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+        (r"(?<![\\A-Za-z])(?:inf|infinity)(?![A-Za-z])", r"\\infty "),
+        (r"(?<=[\])]) ?U ?(?=[\[(])", r" \\cup "),
+        (r"\^\{\(([^()]*)\)\}", r"^{\1}"),
+        (r"(?<=[,(\[])\s*\+\s*\\infty", r"\\infty"),
+    )
+)
+# Prose, once the wrappers are gone; in order.
+PROSE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), replacement)
+    for pattern, replacement in (
+        (r"^\s*(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|option|choice)\s*(?:is|:|=)\s*:?", ""),
+        (r"^\s*it\s+(?:is|equals)\s+", ""),
+        (r"^\s*[a-z][a-z ']{2,80}\b(?:is|are|equals)\s+(?=[-+\\$\d])", ""),  # the total is 25
+        (
+            r"^\s*(?:about|approximately|exactly|roughly|around|therefore|thus|hence|simply|just|indeed),?\s+(?=[-+\\$\d])",
+            "",
+        ),
+        (r"(?<=\d)\s*\((?!mod)[a-z][a-z -]{3,}\)\s*$", ""),  # 42 (forty-two)
+        (r"^\s*(?:negative|minus)\s+(?=[\\\d])", "-"),
+        (r"^\s*(?:(?:the set of )?all real(?: number)?s|\(?-\s*\\infty\s*,\s*\+?\\infty\s*\))\s*$", r"\\mathbb{R}"),
+        (r"^\s*(?:there (?:is|are) )?no (?:real )?solutions?\s*$|^\s*(?:the )?empty set\s*$", r"\\emptyset"),
+        (r"^\s*does not exist\s*$", "DNE"),
+        (r"(?<=\d)\s+to\s+(?=\d+$)", ":"),
+        (r"[,;]?\s*\(?\s*(?:where|for|with)?\s*\b[a-z]\s*\\in\s*\\mathbb\{[ZN]\}\)?\s*$", ""),
+    )
+)
+_UNIT_TEXT = r"\\(?:text|mathrm)\s*\{([^{}]*)\}"
+UNIT_PRODUCT = re.compile(rf"{_UNIT_TEXT}(\^\{{?-?\d\}}?)?\s*(/|\\(?:cdot|times)(?![a-z]))\s*{_UNIT_TEXT}")
+UNIT_RATIO = re.compile(rf"(?<=[\d\s}}])\\frac\{{\s*{_UNIT_TEXT}\s*\}}\{{\s*{_UNIT_TEXT}(\^\{{?\d\}}?)?\s*\}}")
+_CONTENT = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
+TEXT = re.compile(r"(?:(?<=[\d})!.%])|(?<=\\pi)|(?<=\\pi )|(?<=\d[a-z]))(\s*)\\(" + WRAPPERS + r")\s*" + _CONTENT)
+PLAIN_TEXT = re.compile(r"\\" + WRAPPERS + r"\s*" + _CONTENT)

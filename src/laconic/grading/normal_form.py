@@ -1,0 +1,295 @@
+r"""An answer's text, put into one plain form, and split into its parts.
+
+1. `clean` rewrites LaTeX, Unicode and prose variants of the same answer into one spelling (the tables of `latex_tables.py`).
+2. `compact` drops the spaces that carry no meaning: the form in which two answers are compared as strings.
+3. `parts` splits a list, tuple, set, interval or union, `matrix_rows` a matrix.
+4. `is_dangerous` names what must never reach an algebra engine: power towers, giant factorials, code, overlong text.
+
+What is left out: numbers and units (`numbers.py`), extraction from a response (`extraction.py`), and algebra.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+from laconic.grading.latex_tables import (
+    PLAIN_TEXT,
+    PROSE,
+    REWRITES,
+    SUBSCRIPTS,
+    SUPERSCRIPTS,
+    SYMBOLS,
+    TEXT,
+    UNIT_PRODUCT,
+    UNIT_RATIO,
+)
+
+MAX_CHARS = 2500
+MAX_DEPTH = 16
+MAX_PARTS = 64
+MAX_WRAPS = 512
+MAX_POWER = 4000
+
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_JOINERS = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![a-z])")
+_UNIT = re.compile(r"\\unit\{([^{}]*)\}")
+_SHORT_SCRIPT = re.compile(r"([_^])\{(\w)\}(?!\w)")
+_SPACES = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])|(?<=\d)\s+(?=\d)|\s+")
+
+
+def clean(text: str) -> str:
+    r"""One plain spelling of an answer; words keep their spaces, units stand as `\unit{...}`.
+
+    >>> clean(r"$\dfrac12\text{ cm}$.")
+    '\\frac{1}{2} \\unit{cm}'
+    """
+    if text.isascii() and ((text.isdigit() and len(text) <= MAX_CHARS) or (len(text) == 1 and text.isalpha())):
+        return text
+    if len(text) > MAX_CHARS and len(text := _shortened(text)) > MAX_CHARS:
+        return text
+    return _clean(text)
+
+
+def _shortened(text: str) -> str:
+    """An overlong answer without its outer brackets, its leading zeros, and decimals that say nothing more."""
+    text = re.sub(r"\\(?:left|right)(?=[()])", "", text).strip(" {}()$\n")
+    text = text.rstrip("0") if re.fullmatch(r"[+-]?\d*\.\d+", text) else text
+    text = re.sub(r"^([+-]?\d{0,20}\.(?!0{100}|9{100})\d{100})\d+$", r"\1", text)
+    return re.sub(r"^([+-]?)0+(?=\d)", r"\1", text)
+
+
+@lru_cache(maxsize=4096)
+def _clean(text: str) -> str:
+    text = text if text.isascii() else _ascii(text)
+    if "\\begin" not in text:
+        text = _DOUBLED.sub(r"\\", text)
+    text = _strip_ends(text)
+    for pattern, replacement in REWRITES:
+        text = pattern.sub(replacement, text)
+    text = UNIT_RATIO.sub(r" \\text{\1/\2\3}", text)
+    text = UNIT_PRODUCT.sub(lambda m: rf"\text{{{m[1]}{m[2] or ''}{m[3] if m[3] == '/' else '*'}{m[4]}}}", text)
+    text = PLAIN_TEXT.sub(r" \1 ", PLAIN_TEXT.sub(r" \1 ", TEXT.sub(_marked_unit, text)))
+    text = _strip_ends(re.sub(r"\s+", " ", text))
+    for pattern, replacement in PROSE:
+        text = pattern.sub(replacement, text)
+    return _strip_ends(text)
+
+
+def _ascii(text: str) -> str:
+    """Unicode mathematics in LaTeX; what has no such spelling stays as it is (a Cyrillic A is no A)."""
+    text = re.sub(r"(?<=\d)\s?([ckm]?m|ft|in|yd|mi)([²³])", r" \\unit{\1}\2", text)
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m[0].translate(SUBSCRIPTS) + "}", text)
+    for _ in range(2):  # a compatibility form may decompose into a symbol of the table
+        text = "".join(SYMBOLS.get(char, char) for char in text)
+        text = unicodedata.normalize("NFKC", text)
+    return "".join(str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in text)
+
+
+def _marked_unit(match: re.Match[str]) -> str:
+    """Text right after a number is a unit, except a joiner or the constants e and i in upright type."""
+    content = match[3].strip(" .,;:")
+    bare = re.sub(r"\^(?:\{-?\d\}|\d)", "", content)
+    if (
+        content == "to"
+        or _JOINERS.search(content)
+        or re.search(r"\d", bare)
+        or (match[2].startswith("math") and len(content) == 1)
+    ):
+        return f" {content} "
+    power = re.search(r"\^(?:\{(\d)\}|(\d))$", content)
+    base = content[: power.start()] if power else content
+    return f" \\unit{{{base}}}{power[0] if power else ''}" if content else ""
+
+
+def _strip_ends(text: str) -> str:
+    """Without boxes, groups and markup around the whole, and without punctuation at its ends."""
+    for _ in range(MAX_WRAPS):
+        before = text
+        text = text.strip().strip("`").lstrip("~=:").rstrip(".,;:~ ").strip()
+        text = text.removesuffix("\\") if not text.endswith("\\\\") else text[:-2]
+        if text.startswith("**") and text.endswith("**"):
+            text = text[2:-2]
+        if text.startswith("*") and text.endswith("*"):
+            text = text[1:-1]
+        if text.startswith("$") and text.endswith("$"):
+            text = text.strip("$")
+        box = _BOX.match(text)
+        if box and (closing := closing_brace(text, box.end())) in (len(text) - 1, None):
+            text = text[box.end() : closing]
+        if text[:1] in "{(" and _encloses(text) and (text[0] == "{" or len(_split(text[1:-1], "[,;]")) < 2):
+            text = text[1:-1]
+        if text == before:
+            break
+    return text
+
+
+def closing_brace(text: str, start: int) -> int | None:
+    r"""Where the group opened just before `start` closes, or None. `\{` and `\}` are not braces."""
+    depth = 1
+    for match in _BRACES.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.start()
+    return None
+
+
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_TOKENS = re.compile(r"\\begin|\\end|\\[{}\[\]]|\\.|[{}()\[\]]", re.DOTALL)
+_OPENERS = frozenset({"{", "(", "[", r"\{", r"\begin"})
+_CLOSERS = frozenset({"}", ")", "]", r"\}", r"\end"})
+
+
+def _encloses(text: str) -> bool:
+    """True where the first bracket of `text` closes at its last character."""
+    depth = 0
+    for match in _TOKENS.finditer(text):
+        depth += (match[0] in _OPENERS) - (match[0] in _CLOSERS)
+        if depth <= 0:
+            return match.end() == len(text)
+    return False
+
+
+def compact(text: str) -> str:
+    r"""A cleaned answer without the spaces that carry no meaning: those between digits and after a command's name stay.
+
+    >>> compact(r"2 \sin x + 1")
+    '2\\sin x+1'
+    """
+    if " " in text:
+        text = _SPACES.sub(lambda m: m[1] + " " if m[1] else (" " if _between_digits(text, m) else ""), text)
+    return _SHORT_SCRIPT.sub(r"\1\2", _UNIT.sub(r"\1", text)) if "{" in text else text
+
+
+def _between_digits(text: str, match: re.Match[str]) -> bool:
+    return text[match.start() - 1 : match.start()].isdigit() and text[match.end() : match.end() + 1].isdigit()
+
+
+# --- lists, tuples, sets, intervals, matrices ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """`items` between the brackets `left` and `right`; both are `""` for a bare list and `cup` for a union."""
+
+    items: tuple[str, ...]
+    left: str = ""
+    right: str = ""
+
+
+def parts(text: str) -> Parts:
+    r"""The parts of a cleaned answer at its top level; one part where it is no list.
+
+    >>> parts(r"(1,\frac{2}{3}]").items, parts("x=1 or x=-2").items, parts("1,234").items
+    (('1', '\\frac{2}{3}'), ('x=1', 'x=-2'), ('1,234',))
+    """
+    if r"\cup" in text and len(pieces := _split(text, r"\\cup(?![a-z])")) > 1:
+        return Parts(pieces, "cup", "cup")
+    for left, right in (("(", ")]"), ("[", ")]"), (r"\{", "}")):
+        if text.startswith(left) and text[-1:] in right and _encloses(text):
+            width = len(left)
+            return Parts(_items(text[width:-width]), left, text[-1])
+    return Parts((text,) if _is_grouped_number(text) else _items(text))
+
+
+def _items(text: str) -> tuple[str, ...]:
+    pieces = _split(text, ";")
+    if len(pieces) > 1:
+        return tuple(f"({piece})" if len(_split(piece, ",")) > 1 else piece for piece in pieces)
+    return _both_signs(_split(text, f",|{_JOINERS.pattern}"))
+
+
+def _is_grouped_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?%?(?:\s*\\unit.*|\s+[A-Za-z ]+)?", text.strip()))
+
+
+def split_top(text: str, separators: str) -> tuple[str, ...]:
+    """Split at matches of the pattern `separators` that stand outside every bracket; the pieces are stripped."""
+    depth, start, pieces = 0, 0, []
+    for match in _splitter(separators).finditer(text):
+        depth += (match[0] in _OPENERS) - (match[0] in _CLOSERS)
+        if depth == 0 and match["separator"]:
+            pieces.append(text[start : match.start()])
+            start = match.end()
+    return tuple(piece.strip() for piece in (*pieces, text[start:]))
+
+
+@lru_cache(maxsize=16)
+def _splitter(separators: str) -> re.Pattern[str]:
+    return re.compile(rf"(?P<separator>{separators})|{_TOKENS.pattern}", re.DOTALL)
+
+
+def _split(text: str, separators: str) -> tuple[str, ...]:
+    return tuple(piece for piece in split_top(text, separators) if piece)
+
+
+def _both_signs(items: tuple[str, ...]) -> tuple[str, ...]:
+    r"""`a \pm b` stands for two parts."""
+    out: list[str] = []
+    for item in items:
+        plus, minus = item.replace(r"\pm", "+").replace(r"\mp", "-"), item.replace(r"\pm", "-").replace(r"\mp", "+")
+        out += [item] if plus == item else [re.sub(r"^\+\s*|(?<==)\s*\+", "", plus), minus]
+    return tuple(out)
+
+
+_MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}")
+
+
+def matrix_rows(text: str) -> tuple[tuple[str, ...], ...] | None:
+    r"""The entries of a matrix, row by row, or None where the cleaned answer is none or holds another inside.
+
+    A list of rows in brackets is one too: `[[1,2],[3,4]]`.
+    """
+    match = _MATRIX.fullmatch(text.strip())
+    if match is None:
+        return _listed_rows(text.strip())
+    if r"\begin" in match[1]:
+        return None
+    rows = [row for row in match[1].split(r"\\") if row.strip()]
+    return tuple(tuple(entry.strip() for entry in row.split("&")) for row in rows)
+
+
+def _listed_rows(text: str) -> tuple[tuple[str, ...], ...] | None:
+    if not (text.startswith("[[") and text.endswith("]]")):
+        return None
+    rows = [parts(row) for row in _split(text[1:-1], ",")]
+    return tuple(row.items for row in rows) if all(row.left == "[" and row.right == "]" for row in rows) else None
+
+
+# --- what must not be computed ---------------------------------------------------------------------------------------
+
+_FUNCTIONS = "sqrt|sinh|cosh|tanh|arcsin|arccos|arctan"
+_CODE = re.compile(rf"__|\"|'\w+'|lambda\s*:|\(\)|(?<![A-Za-z\\])(?!(?:{_FUNCTIONS})\()[a-z_]{{4,}}\(|\]\[|==")
+_HUGE = re.compile(
+    r"!\s*[)}\]]*\s*!|\d{4,}\s*\)*\s*!"  # nested and giant factorials
+    r"|[eE][+-]?\d{5,}|\^\{?-?\d{5,}|\^\s*\{\s*\d{2,}\s*\^\s*\{?\d{2,}"  # giant exponents
+    r"|\\(?:binom|Gamma|zeta)\b[^A-Za-z]*\d{4,}|\d{1001,}"
+)
+_LEVEL = r"\^\s*(?:[{(][^{}()^]{0,40}|\d+|\w)\s*"
+_TOWER = re.compile(_LEVEL + _LEVEL + r"\^")
+_NESTED_POWER = re.compile(r"(\d+)\s*\^\s*[{(]?\s*(\d+)\s*\^\s*[{(]*\s*(\d+)")
+_BARE_ZERO_DIVISOR = re.compile(r"/\s*0+(?:\.0*)?(?![\d.])|\\frac\{[^{}]*\}\{\s*0+(?:\.0*)?\s*\}")
+
+
+def is_dangerous(text: str) -> bool:
+    """True where a cleaned answer must not be handed to an engine: it may be equal to another only as a string.
+
+    >>> is_dangerous("9^{9^{9}}"), is_dangerous("((9!)!)!"), is_dangerous("2^{64}")
+    (True, True, False)
+    """
+    if len(text) > MAX_CHARS or _depth(text) > MAX_DEPTH:
+        return True
+    tower = _NESTED_POWER.search(text)
+    if tower and (len(tower[2]) + len(tower[3]) > 5 or int(tower[2]) ** min(int(tower[3]), 20) > MAX_POWER):
+        return True
+    return any(pattern.search(text) for pattern in (_HUGE, _TOWER, _CODE, _BARE_ZERO_DIVISOR))
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for match in _TOKENS.finditer(text):
+        depth += (match[0] in _OPENERS) - (match[0] in _CLOSERS)
+        deepest = max(deepest, depth)
+    return deepest

@@ -1,0 +1,103 @@
+"""Graders that look at stored responses once more, for `audit.py`; the table `SECOND_GRADERS` names them.
+
+1. `exact` is our extraction and rules alone: no algebra; what would take it is `undecided`.
+2. `math_verify` is Math-Verify alone on the whole text, in child processes with a hard limit, never here.
+3. `laconic` is the grader as it is today, algebra and truncation included.
+
+A verdict is one word of `VERDICTS`: a grade, `undecided`, or why there is none. What is left out: files, and who is right.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from laconic.grading.pool import Grader
+from laconic.grading.rules import grade_response
+from laconic.system.child_processes import CRASH, TIMEOUT, Children, answer_lines
+from laconic.types import GRADES, Grade, Problem
+
+MATH_VERIFY = "laconic.grading.second_graders:serve_math_verify"
+UNDECIDED = "undecided"
+GOLD = "gold"
+VERDICTS = (*(grade.value for grade in GRADES if grade is not Grade.UNGRADABLE), UNDECIDED, TIMEOUT, CRASH, GOLD)
+"""What a second grader says; `undecided` would take algebra, `gold` is a gold answer that it cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored response: where it stands, what it was graded, and what is needed to grade it again."""
+
+    file: str
+    line: int
+    problem: Problem
+    sample: int
+    grade: str
+    is_truncated: bool
+    text: str
+
+
+class _Exact:
+    """Our extraction and rules alone: no algebra and no child; reads truncated responses as if they were whole."""
+
+    def __init__(self, _workers: int, _timeout_seconds: float) -> None: ...
+
+    def verdicts(self, rows: Sequence[Stored]) -> list[str]:
+        return [self._verdict(row) for row in rows]
+
+    def _verdict(self, row: Stored) -> str:
+        grade = grade_response(row.text, row.problem.answer, is_truncated=False, choices=row.problem.choices)
+        return UNDECIDED if grade is None else grade.value
+
+    def close(self) -> None: ...
+
+
+class _Laconic:
+    """The grader as it is today, with its own idea of truncation."""
+
+    def __init__(self, workers: int, timeout_seconds: float) -> None:
+        self._grader = Grader(workers, timeout_seconds)
+
+    def verdicts(self, rows: Sequence[Stored]) -> list[str]:
+        found = self._grader.explain_many([(row.text, row.problem, row.is_truncated) for row in rows])
+        return [reason or grade.value for grade, reason in found]
+
+    def close(self) -> None:
+        self._grader.close()
+
+
+class _MathVerify:
+    """Math-Verify alone on the whole text, with its own extraction and default settings, in children."""
+
+    def __init__(self, workers: int, timeout_seconds: float) -> None:
+        self._children = Children(MATH_VERIFY, workers, timeout_seconds)
+
+    def verdicts(self, rows: Sequence[Stored]) -> list[str]:
+        return self._children.ask([(row.problem.answer, row.text) for row in rows])
+
+    def close(self) -> None:
+        self._children.close()
+
+
+SecondGrader = _Exact | _Laconic | _MathVerify
+SECOND_GRADERS: Mapping[str, Callable[[int, float], SecondGrader]] = {
+    "exact": _Exact,
+    "math_verify": _MathVerify,
+    "laconic": _Laconic,
+}
+
+
+def serve_math_verify() -> None:
+    """A child's loop: a line [gold, text] is answered with a verdict of `by_math_verify`."""
+    answer_lines(by_math_verify, ("2", r"\boxed{1+1}"))
+
+
+def by_math_verify(gold: str, text: str) -> str:
+    """Math-Verify's verdict with default settings; `no_answer` where it reads none. No time limit: a child's work."""
+    from math_verify import parse, verify
+
+    wanted = parse(f"${gold}$", parsing_timeout=None) or parse(gold, parsing_timeout=None)
+    if not wanted:
+        return GOLD
+    given = parse(text, parsing_timeout=None)
+    if not given:
+        return Grade.NO_ANSWER.value
+    return (Grade.CORRECT if verify(wanted, given, timeout_seconds=None) else Grade.WRONG).value

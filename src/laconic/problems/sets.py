@@ -1,0 +1,54 @@
+"""The three sets of problems that never meet (design section 3).
+
+Trained problems teach, watched ones may end a phase or choose a checkpoint, reported ones choose nothing. A question of the
+reported set is dropped from the other two, one of the watched set from the trained; white space does not make a question new.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from laconic.config.recipe import Recipe
+from laconic.errors import ProblemsError
+from laconic.problems.load import load_problems
+from laconic.types import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSets:
+    """The three sets that never meet; `report` may be empty. `num_dropped` counts what was left out of the first two."""
+
+    train: tuple[Problem, ...]
+    watch: tuple[Problem, ...]
+    report: tuple[Problem, ...]
+    num_dropped: int = 0
+
+    @property
+    def dropped_line(self) -> str | None:
+        """What was left out and why, in one line; None where nothing was."""
+        if not self.num_dropped:
+            return None
+        return f"{self.num_dropped} problems left out of the trained and watched sets: they are reported or watched"
+
+
+def load_problem_sets(recipe: Recipe) -> ProblemSets:
+    """The recipe's three sets, made disjoint by question. Raises `ProblemsError` where that leaves a set empty."""
+    sources = recipe.problems
+    report = load_problems(sources.report, seed=recipe.seed) if sources.report else []
+    watch, train = (load_problems(source, seed=recipe.seed) for source in (sources.watch, sources.train))
+    return make_sets(train, watch, report)
+
+
+def make_sets(train: Sequence[Problem], watch: Sequence[Problem], report: Sequence[Problem] = ()) -> ProblemSets:
+    """The three sets, made disjoint by question. Raises `ProblemsError` where that leaves one of the first two empty."""
+    watched = _without(watch, report)
+    trained = _without(train, [*report, *watched])
+    for name, problems in (("train", trained), ("watch", watched)):
+        if not problems:
+            raise ProblemsError(f"problems.{name}: no problem is left that is not in a set reported or watched")
+    num_dropped = len(train) + len(watch) - len(trained) - len(watched)
+    return ProblemSets(tuple(trained), tuple(watched), tuple(report), num_dropped)
+
+
+def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
+    taken = {" ".join(problem.question.split()) for problem in others}
+    return [problem for problem in problems if " ".join(problem.question.split()) not in taken]

@@ -1,0 +1,203 @@
+"""Runs and evaluations as one self-contained HTML page, built from their files alone.
+
+1. `read.py` reads what is there; `changes.py` reads or makes the comparisons; `words.py` says what came
+   of it, as a verdict, sentences and tables.
+2. `figures.py` and `training.py` draw how it came about; `browser.py` packs every response to be looked at.
+3. The template is filled. What models wrote is escaped or packed, and set as plain text when it is looked at; the page may
+   load nothing from anywhere and runs one script, known to its policy by its hash.
+
+Whatever is missing leaves its part of the page out. No torch.
+"""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from laconic import __version__
+from laconic.errors import RunError
+from laconic.report.browser import Browser, build_browser, tell_pairs
+from laconic.report.changes import read_changes
+from laconic.report.data import Evaluation, Report, Selection, mean_tokens, shared, solve_rates
+from laconic.report.distributions import MAX_POINTS, lengths, tokens_by_problem
+from laconic.report.distributions import solve_rates as solve_rates_figure
+from laconic.report.figures import COLOURS, NARROW, WIDE, budgets, changes, colour_of, frontier
+from laconic.report.numbers import UNKNOWN, count, flatten, percent, shown
+from laconic.report.page_templates import load_templates, template_text
+from laconic.report.read import (
+    find_evaluations,
+    is_run,
+    names_of,
+    read_evaluations,
+    read_selections,
+    read_settings,
+    read_training,
+    settings_of,
+)
+from laconic.report.training import MAX_STEPS, training
+from laconic.report.words import details, headline, lede, results, scope, verdicts
+from laconic.system.files import write_text_atomically
+from laconic.types import GRADES
+
+MAX_PANELS, MAX_ROWS, MAX_SELECTED = 6, 8, 400
+
+
+def write_page(run_dir: Path, out: Path) -> Path:
+    """The report of one folder: `write_report([run_dir], out)`."""
+    return write_report([run_dir], out)
+
+
+def write_report(dirs: Sequence[Path], out: Path) -> Path:
+    """Writes the page of training runs, folders of evaluations, or single evaluations to `out`, and returns `out`.
+
+    Of several folders of evaluations the first is the base. Raises `RunError` where there is nothing to show or a folder
+    is given twice, `InputError` naming file and line where a file cannot be read, and `MissingExtraError` where jinja2
+    is not installed.
+    """
+    write_text_atomically(out, render(read_report(dirs)))
+    return out
+
+
+def read_report(dirs: Sequence[Path]) -> Report:
+    """What the folders hold, as far as it is there. Errors as `write_report`."""
+    names = names_of(dirs)
+    prefixes = [f"{name}: " if len(dirs) > 1 else "" for name in names]
+    evaluations = read_evaluations(find_evaluations(dirs, names))
+    trainings = tuple(read_training(path, name) for path, name in zip(dirs, names, strict=True) if is_run(path))
+    selections = tuple(s for path, prefix in zip(dirs, prefixes, strict=True) for s in read_selections(path, prefix))
+    if not evaluations and not selections and not any(run.metrics for run in trainings):
+        raise RunError(
+            f"{', '.join(str(path) for path in dirs)}: nothing to show; expected metrics.jsonl, problems.jsonl, "
+            "or summary.json of an evaluation in it, in its folders or in eval/"
+        )
+    found, notes = read_changes(dirs, evaluations)
+    settings = [s for path, prefix in zip(dirs, prefixes, strict=True) for s in read_settings(path, prefix)]
+    return Report(
+        title=", ".join(names),
+        evaluations=evaluations,
+        changes=tuple(found),
+        trainings=trainings,
+        selections=selections,
+        settings=tuple(settings),
+        notes=tuple(notes),
+    )
+
+
+def render(report: Report) -> str:
+    """The page's text."""
+    templates = load_templates("laconic.report")
+    from markupsafe import Markup
+
+    browser = build_browser(report)
+    script = template_text("laconic.report", "browser.js") if browser else ""
+    figures = {name: {size: Markup(svg) for size, svg in sizes.items()} for name, sizes in draw(report).items()}
+    return templates.get_template("page.html.j2").render(
+        headline=headline(report),
+        lede=lede(report),
+        verdicts=verdicts(report),
+        main=report.main,
+        tables=results(report),
+        details=details(report),
+        scope=scope(report),
+        report=report,
+        figures=figures,
+        selections=[describe_selection(s) for s in report.selections],
+        pairs=tell_pairs(report),
+        browser=browser,
+        settings=[(title, list(flatten(tree))) for title, tree in report.settings],
+        measured=[(title, list(flatten(tree))) for title, tree in settings_of(report.evaluations)],
+        commands=commands(report),
+        grades=[str(grade) for grade in GRADES],
+        colours=COLOURS,
+        style=Markup(template_text("laconic.report", "page.css")),  # ours, like the script and the figures: they escape
+        script=Markup(script),
+        policy=policy(script, browser),
+        limits={"points": MAX_POINTS, "steps": MAX_STEPS, "panels": MAX_PANELS},
+        version=__version__,
+    )
+
+
+def draw(report: Report) -> dict[str, dict[str, str]]:
+    """The figures that the files suffice for, by name, each wide and narrow, or in one size that suits both."""
+    colours = colour_of(report)
+    drawn: dict[str, dict[str, str]] = {}
+    shifts = [c for c in report.ordered_changes if c.record.get("tokens_change") or c.record.get("accuracy_change")]
+    shifts = report.finals if len(shifts) > MAX_ROWS else shifts
+    if shifts:
+        drawn["changes"] = _sized(lambda width: changes(shifts, colours, width))
+    if any(len([e for e in report.of_setting(s) if _is_measured(e)]) > 1 for s in report.settings_of_evaluations):
+        drawn["frontier"] = _sized(lambda width: frontier(report, colours, width))
+    if any(e.budgets.get("points") for e in report.evaluations):
+        drawn["budgets"] = _sized(lambda width: budgets(report, colours, width))
+    if any(run.metrics for run in report.trainings):
+        drawn["training"] = _sized(lambda width: training(report.trainings, width))
+    return drawn | _draw_samples(report)
+
+
+def _draw_samples(report: Report) -> dict[str, dict[str, str]]:
+    """Lengths of every model beside the main pair's, and the main pair problem by problem."""
+    main = report.main
+    beside = report.of_setting(main[0].setting) if main else [e for e in report.evaluations if e.samples][:1]
+    last = {e.source: e.rank for e in sorted(beside, key=lambda e: e.rank)}
+    ends = [e for e in beside if e.is_base or e.rank == last[e.source]]
+    shown_models = [(e.model, e.samples) for e in (ends if len(report.trainings) > 1 else beside) if e.samples][
+        :MAX_PANELS
+    ]
+    drawn: dict[str, dict[str, str]] = {}
+    if shown_models:
+        drawn["lengths"] = _sized(lambda width: lengths(shown_models, width))
+    if main and main[0].samples and main[1].samples:
+        before, after = main
+        ids, *tokens = shared(mean_tokens(before.samples), mean_tokens(after.samples))
+        _, *rates = shared(solve_rates(before.samples), solve_rates(after.samples))
+        drawn["tokens"] = {"both": tokens_by_problem(ids, *tokens)}
+        drawn["solve_rates"] = {"both": solve_rates_figure(*rates)}
+    return drawn
+
+
+def describe_selection(selection: Selection) -> dict[str, Any]:
+    """A phase's selected problems as cells, with how many were dropped for what."""
+    kept = [row for row in selection.rows if row["is_kept"]]
+    dropped = [row for row in selection.rows if not row["is_kept"]]
+    why = Counter(row["reason"].partition("dropped, ")[2] or row["reason"] for row in dropped)
+    return {
+        "title": selection.title,
+        "num_kept": len(kept),
+        "num_all": len(selection.rows),
+        "num_shown": min(len(kept), MAX_SELECTED),
+        "dropped": why.most_common(6),
+        "rows": [
+            {
+                "problem": row["question"] or row["id"],
+                "id": row["id"],
+                "rate": shown(row["solve_rate"], percent),
+                "tokens": shown(row["mean_tokens"], count),
+                "reason": row["reason"],
+            }
+            for row in kept[:MAX_SELECTED]
+        ],
+        "has_rates": any(shown(row["solve_rate"], percent) != UNKNOWN for row in kept),
+    }
+
+
+def commands(report: Report) -> list[str]:
+    """The commands that the environments remember."""
+    told = [tree.get("command") for _, tree in report.settings]
+    return list(dict.fromkeys(str(command) for command in told if command))
+
+
+def policy(script: str, browser: Browser | None) -> str:
+    """The page's content security policy: nothing from elsewhere, and no script but the one with this hash."""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    source = f"'sha256-{digest}'" if browser else "'none'"
+    return f"default-src 'none'; script-src {source}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def _sized(drawing: Callable[[int], str]) -> dict[str, str]:
+    return {"wide": drawing(WIDE), "narrow": drawing(NARROW)}
+
+
+def _is_measured(evaluation: Evaluation) -> bool:
+    return all((evaluation.summary.get(key) or {}).get("mean") is not None for key in ("tokens", "accuracy"))

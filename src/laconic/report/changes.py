@@ -1,0 +1,125 @@
+"""What comparisons say of the models of a report: read where a file has it, made where none does.
+
+1. A training run brings `comparison*.json`: each phase against the run's own base. The last phase is what the report
+   is about.
+2. Folders of evaluations are compared here, the first with all others (`comparison/compare.py`), unless a `comparison.json` in
+   one of them was made of exactly these folders.
+3. Where not all of them can be compared, each folder is compared with the first alone; what cannot be becomes a note on
+   the page that says why, and the rest stands.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from laconic.comparison.compare import compare_evaluations
+from laconic.errors import InputError
+from laconic.report.data import Change, Evaluation, Record, decoding_words
+from laconic.report.read import MODEL_AND_TAG, is_run, names_of
+from laconic.system.files import read_json
+
+
+def read_changes(dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> tuple[list[Change], list[str]]:
+    """All changes, and notes on what could not be compared."""
+    changes: list[Change] = []
+    for source, path in enumerate(dirs):
+        if is_run(path):
+            changes.extend(_of_run(path, [e for e in evaluations if e.source == source]))
+    plain = [path for path in dirs if not is_run(path)]
+    mine = [e for e in evaluations if dirs[e.source] in plain]
+    if len({(e.source, e.rank) for e in mine}) < 2:
+        return changes, []
+    ranks_of_first = {e.rank for e in mine if dirs[e.source] == plain[0]}
+    comparisons, notes = _comparisons(plain, is_base_alone=len(ranks_of_first) < 2)
+    return changes + [c for comparison in comparisons for c in _of_folders(comparison, dirs, mine)], notes
+
+
+def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Record], list[str]]:
+    """One comparison of all folders; where that is refused, one of each with the first, and why some have none.
+
+    The first folder's own prompts are then compared too, unless it has only one (`is_base_alone`).
+    """
+    first, *others = dirs
+    with suppress(InputError):  # told below, of the folder that it is about
+        return [_stored(dirs) or compare_evaluations(first, others)], []
+    found: list[Record] = []
+    refusals: dict[str, list[Path]] = {}
+    for folder in others if is_base_alone else dirs:
+        try:
+            found.append(_with_first(first, folder))
+        except InputError as error:
+            refusals.setdefault(str(error), []).append(folder)
+    return found, [_note(text, folders, dirs) for text, folders in refusals.items()]
+
+
+def _with_first(first: Path, folder: Path) -> Record:
+    """The comparison of one folder with the first; of the candidates only the folder's own."""
+    told = compare_evaluations(first, [] if folder == first else [folder])
+    return told | {"candidates": [c for c in told["candidates"] if Path(c["path"]) == folder]}
+
+
+def _note(refusal: str, folders: Sequence[Path], dirs: Sequence[Path]) -> str:
+    name_of = dict(zip(dirs, names_of(dirs), strict=True))
+    why = refusal.removeprefix(f"{folders[0]} cannot be compared with {dirs[0]}: ")
+    return f"Not compared: {', '.join(name_of[folder] for folder in folders)}: {why}"
+
+
+def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+    """A candidate is named after its folder or its model; an older file's name may tell the tag."""
+    last = max((e.rank for e in evaluations), default=0)
+    seen: set[Path] = set()
+    for file in sorted(path.glob("comparison*.json")):
+        tag = file.stem.removeprefix("comparison").removeprefix("-")
+        for candidate in read_json(file).get("candidates", []):
+            name = Path(str(candidate.get("name", ""))).name
+            for e in evaluations:
+                base = next((b for b in evaluations if b.is_base and b.setting == e.setting), None)
+                if base and not e.is_base and e.folder not in seen and _is_meant(name, tag, e, candidate):
+                    seen.add(e.folder)
+                    yield Change(base.model, e.model, e.decoding, candidate, is_final=e.rank == last)
+
+
+def _is_meant(name: str, tag: str, evaluation: Evaluation, candidate: Record) -> bool:
+    match = MODEL_AND_TAG.fullmatch(evaluation.folder.name)
+    if match is None:
+        return False
+    decoding = candidate.get("decoding")
+    is_same = decoding is None or decoding_words(decoding) == evaluation.decoding
+    return is_same and (name == evaluation.folder.name or (name == match[1] and tag in ("", match[2])))
+
+
+def _stored(dirs: Sequence[Path]) -> Record | None:
+    """A comparison of exactly these folders that one of them holds."""
+    wanted = [path.resolve() for path in dirs]
+    for file in (path / "comparison.json" for path in dirs):
+        if file.exists():
+            told = read_json(file)
+            paths = [told.get("base", {}).get("path"), *(c.get("path") for c in told.get("candidates", []))]
+            if list(dict.fromkeys(Path(str(path)).resolve() for path in paths)) == wanted:
+                return told
+    return None
+
+
+def _of_folders(comparison: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+    base = _model_of(comparison["base"], dirs, evaluations)
+    for candidate in comparison["candidates"]:
+        model = _model_of(candidate, dirs, evaluations)
+        for decoding in _decodings(candidate, [e for e in evaluations if e.model == model]):
+            yield Change(base, model, decoding, candidate)
+
+
+def _model_of(told: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> str:
+    """The model a comparison speaks of: of its folder, and of its prompt where the folder holds several."""
+    path = Path(str(told.get("path"))).resolve()
+    here = [e for e in evaluations if dirs[e.source].resolve() == path]
+    by_prompt = [e for e in here if e.prompt == (told.get("prompt") or "")]
+    found = next(iter(by_prompt or here), None)
+    return found.model if found else str(told.get("name", ""))
+
+
+def _decodings(candidate: Record, evaluations: Sequence[Evaluation]) -> list[str]:
+    """The candidate's own decoding, or the only one there is."""
+    if told := candidate.get("decoding"):
+        return [decoding_words(told)]
+    found = list(dict.fromkeys(e.decoding for e in evaluations))
+    return found if len(found) == 1 else ["all decodings pooled"]

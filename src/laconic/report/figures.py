@@ -1,0 +1,273 @@
+"""The figures of a report: numbers in, SVG text out, drawn for a given width.
+
+1. `changes`: tokens and accuracy against the base, each with its interval: the verdict as a picture.
+2. `frontier`: accuracy against mean tokens; dominated models are hollow. `budgets`: the same along cut thinking.
+
+One colour means one thing here, in the page's tables and in its badges: `COLOURS`. What is drawn from single responses
+stands in `distributions.py`, what is drawn from steps in `training.py`. No files here.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from laconic.report.data import Change, Evaluation, Record, Report, Setting
+from laconic.report.numbers import count, number, percent, points, shown, signed
+from laconic.report.svg import Drawing, Panel, legend
+from laconic.statistics.claims import frontier as undominated
+
+COLOURS = {
+    "correct": "#2f9e78",
+    "wrong": "#d6506a",
+    "no_answer": "#9277c9",
+    "truncated": "#dd9a2e",
+    "ungradable": "#a8a39a",
+    "base": "#8b93a3",
+    "after": "#3f7fdb",
+    "other-1": "#c2652a",
+    "other-2": "#1d9aa0",
+    "other-3": "#b0539f",
+    "other-4": "#7d8a1e",
+    "other-5": "#6a6fd1",
+    "other-6": "#a0693f",
+}
+OTHERS = tuple(name for name in COLOURS if name.startswith("other-"))
+WIDE, NARROW = 900, 350
+MAX_NAMES = 5
+
+
+def colour_of(report: Report) -> dict[str, str]:
+    """Each model's colour: bases grey; with one run or none the last model blue; with several, one colour a run."""
+    by_run = len(report.trainings) > 1
+    main = report.main
+    keys = {e.model: (str(e.source) if by_run else e.model) for e in report.evaluations if not e.is_base}
+    first = keys.get(main[1].model) if main else None
+    order = sorted(dict.fromkeys(keys.values()), key=lambda key: key != first)
+    palette = ["after", *OTHERS]
+    chosen = {key: f"var(--{palette[i % len(palette)]})" for i, key in enumerate(order)}
+    return {e.model: "var(--base)" if e.is_base else chosen[keys[e.model]] for e in report.evaluations}
+
+
+def changes(found: Sequence[Change], colours: Mapping[str, str], width: int) -> str:
+    """A row a change; tokens on the left (above, where narrow), accuracy on the right with its margin."""
+    is_wide = width > NARROW
+    many = len({c.model for c in found}) > 1
+    names = [f"{c.model}, {c.decoding}" if many else c.decoding for c in found]
+    gutter = min(7.0 * max(len(name) for name in names) + 16, 330) if is_wide else 8
+    row = 30 if is_wide else 46
+    tall = 52 + row * len(found)
+    drawing = Drawing(width, tall if is_wide else 2 * tall + 14)
+    middle = gutter + (width - gutter) / 2
+    boxes = (
+        ((gutter, 30, middle - 24, tall - 22), (middle + 24, 30, width - 10, tall - 22))
+        if is_wide
+        else ((gutter, 30, width - 8, tall - 22), (gutter, tall + 44, width - 8, 2 * tall - 8))
+    )
+    for place, (key, title) in enumerate((("tokens_change", "Mean tokens"), ("accuracy_change", "Accuracy, points"))):
+        _forest(drawing, boxes[place], found, names if not is_wide or place == 0 else [], key, title, colours)
+    return drawing.svg(
+        "Change of mean tokens and of accuracy against the base, with 95% intervals; the table has the numbers"
+    )
+
+
+def _forest(
+    drawing: Drawing,
+    box: tuple[float, float, float, float],
+    found: Sequence[Change],
+    names: Sequence[str],
+    key: str,
+    title: str,
+    colours: Mapping[str, str],
+) -> None:
+    is_tokens, is_wide = key == "tokens_change", box[0] > 20
+    ends = [v for c in found for v in _ends(c.record.get(key) or {})] + [0.0]
+    margins = [v for c in found if (v := number(c.record.get("margin")))] if not is_tokens else []
+    low, high = _padded(min(*ends, *(-m for m in margins), 0), max(ends), 0.12)
+    panel = Panel(drawing, box, (low, high), (len(found), 0))
+    panel.title(title)
+    show = percent if is_tokens else points
+    panel.axes(lambda v: signed(v, lambda x: f"{100 * x:g}{'%' if is_tokens else ''}") if v else "0", None, num=1)
+    drawing.line((panel.x(0), panel.top - 4), (panel.x(0), panel.bottom), "var(--axis)")
+    for margin in margins[:1]:
+        panel.rule_x(-margin)
+    for index, change in enumerate(found):
+        entry, y = change.record.get(key) or {}, index + (0.5 if is_wide else 0.68)
+        estimate, ends_of = number(entry.get("estimate")), _ends(entry)
+        if index < len(names):
+            where = (box[0] - 14, "end") if is_wide else (box[0], "start")
+            drawing.text(where[0], panel.y(y) + (4 if is_wide else -12), names[index], "name", where[1])
+        if estimate is None:
+            continue
+        colour = colours.get(change.model, "var(--after)")
+        told = signed(estimate, show)
+        if len(ends_of) == 2:
+            panel.whisker_x((ends_of[0], ends_of[1]), y, colour, 2)
+            told += f", 95% interval {signed(ends_of[0], show)} to {signed(ends_of[1], show)}"
+        panel.dot((estimate, y), colour, 5, f"{change.model}, {change.decoding}: {told}")
+
+
+def frontier(report: Report, colours: Mapping[str, str], width: int) -> str:
+    """A panel for each benchmark and decoding with two models or more."""
+    settings = [s for s in report.settings_of_evaluations if len(report.of_setting(s)) > 1]
+    across = 2 if width > NARROW and len(settings) > 1 else 1
+    high, each = 320.0, width / across
+    drawing = Drawing(width, 0)
+    start = legend(drawing, _frontier_legend(report, colours), 46, 12) if _needs_legend(report) else 0.0
+    drawing.height = start + -(-len(settings) // across) * high
+    for index, setting in enumerate(settings):
+        left, top = (index % across) * each, start + (index // across) * high
+        box = (left + 46, top + 34, left + each - 14, top + high - 50)
+        _frontier_panel(drawing, box, report, setting, colours)
+    return drawing.svg("Accuracy against mean tokens of every model; the table has the numbers")
+
+
+def _frontier_panel(
+    drawing: Drawing,
+    box: tuple[float, float, float, float],
+    report: Report,
+    setting: Setting,
+    colours: Mapping[str, str],
+) -> None:
+    found = [e for e in report.of_setting(setting) if _point(e) is not None]
+    at = [point for e in found if (point := _point(e))]
+    xs = [x for e in found for x in _spread(e, "tokens")]
+    ys = [y for e in found for y in _spread(e, "accuracy")]
+    panel = Panel(drawing, box, _padded(min(xs), max(xs), 0.1), _padded(min(ys), max(ys), 0.1, cap=1.0))
+    many = len({e.benchmark for e in report.evaluations}) > 1
+    panel.axes(lambda v: f"{v:,.0f}", lambda v: f"{100 * v:g}%", "mean tokens", num=4)
+    panel.title(f"{setting[0]}, {setting[1]}" if many else _capital(setting[1]))
+    best = undominated([y for _, y in at], [x for x, _ in at])
+    steps = sorted(at[i] for i in best)
+    panel.polyline(_stairs(steps), "var(--axis)", stroke_dasharray="2 3")
+    for source in sorted({e.source for e in found}) if report.trainings else ():
+        trail = [p for e, p in zip(found, at, strict=True) if e.source == source]
+        panel.polyline(trail, "var(--axis)", stroke_width=1)
+    for e, point in zip(found, at, strict=True):
+        colour = colours[e.model]
+        panel.whisker_x(_spread(e, "tokens"), point[1], colour)
+        panel.whisker_y(point[0], _spread(e, "accuracy"), colour)
+    for index, (e, point) in enumerate(zip(found, at, strict=True)):
+        title = f"{e.model}: {percent(point[1])} at {count(point[0])} tokens"
+        worse = "" if index in best else ", dominated: another is at least as accurate and no longer"
+        panel.dot(point, colours[e.model], 6, title + worse, hollow=index not in best)
+    by_phase = len(report.trainings) > 1
+    _name_points(
+        panel, [str(e.rank or "") if by_phase else "" if _needs_legend(report) else e.model for e in found], at
+    )
+
+
+def _needs_legend(report: Report) -> bool:
+    """Names fit beside a handful of points only."""
+    return len(report.trainings) > 1 or len({e.model for e in report.evaluations}) > MAX_NAMES
+
+
+def _frontier_legend(report: Report, colours: Mapping[str, str]) -> list[tuple[str, str]]:
+    """A colour a run, or one a model."""
+    if len(report.trainings) < 2:
+        return list(colours.items())
+    names = {colours[e.model]: e.model.partition(": ")[0] for e in report.evaluations if not e.is_base}
+    return [("base", "var(--base)"), *((name, colour) for colour, name in names.items())]
+
+
+def _name_points(panel: Panel, names: Sequence[str], at: Sequence[tuple[float, float]]) -> None:
+    """Beside each point, at the first of four places where it covers no point and no other name."""
+    centres = [(panel.x(x), panel.y(y)) for x, y in at]
+    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in centres]
+    for name, (x, y) in zip(names, centres, strict=True):
+        wide = 6.6 * len(name)
+        places = [
+            (x + 10, y - 8, "start", x + 10),
+            (x - 10, y - 8, "end", x - 10 - wide),
+            (x + 10, y + 18, "start", x + 10),
+            (x - 10, y + 18, "end", x - 10 - wide),
+        ]
+        inside = [p for p in places if p[3] >= panel.left - 30 and p[3] + wide <= panel.right + 12] or places[:1]
+        boxes = [(p, (p[3], p[1] - 11, p[3] + wide, p[1] + 3)) for p in inside]
+        place, box = next((pair for pair in boxes if not any(_overlap(pair[1], other) for other in taken)), boxes[0])
+        taken.append(box)
+        panel.drawing.text(place[0], place[1], name, "name", place[2])
+
+
+def budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
+    """Accuracy against tokens spent as thinking is cut at increasing budgets; a line a model, intervals as bars."""
+    found = [(e, rows) for e in report.evaluations if (rows := _budget_rows(e))]
+    drawing = Drawing(width, 360)
+    entries = [(_budget_name(e, report), colours[e.model]) for e, _ in found]
+    top = legend(drawing, entries, 46, 14) + 16
+    xs = [row["tokens"]["mean"] for _, rows in found for row in rows]
+    ys = [v for _, rows in found for row in rows for v in (row["accuracy"]["mean"], *_ends(row["accuracy"]))]
+    panel = Panel(
+        drawing,
+        (46, top, width - 14, 310),
+        _padded(0, max(xs), 0.04, floor=0),
+        _padded(min(ys), max(ys), 0.08, cap=1.0),
+    )
+    panel.axes(lambda v: f"{v:,.0f}", lambda v: f"{100 * v:g}%", "tokens spent: thinking kept and answer")
+    dashes = dict(zip(report.decodings, ("none", "6 4", "2 3"), strict=False))
+    for e, rows in found:
+        colour = colours[e.model]
+        line = [(row["tokens"]["mean"], row["accuracy"]["mean"]) for row in rows]
+        panel.polyline(line, colour, stroke_width=2, stroke_dasharray=dashes.get(e.decoding, "none"))
+        for row, point in zip(rows, line, strict=True):
+            if len(ends := _ends(row["accuracy"])) == 2:
+                panel.whisker_y(point[0], (ends[0], ends[1]), colour)
+            cut = shown(row.get("cut_frac"), percent)
+            panel.dot(
+                point,
+                colour,
+                4,
+                f"{e.model}, budget {row['budget']}: {percent(point[1])} at {count(point[0])} tokens, {cut} cut",
+            )
+    return drawing.svg("Accuracy against tokens spent when thinking is cut at increasing budgets")
+
+
+def _budget_name(evaluation: Evaluation, report: Report) -> str:
+    parts = [evaluation.model]
+    parts += [evaluation.benchmark] if len({e.benchmark for e in report.evaluations}) > 1 else []
+    parts += [evaluation.decoding] if len(report.decodings) > 1 else []
+    return ", ".join(parts)
+
+
+def _budget_rows(evaluation: Evaluation) -> list[Record]:
+    rows = evaluation.budgets.get("points") or []
+    return [
+        row for row in rows if number(row["tokens"]["mean"]) is not None and number(row["accuracy"]["mean"]) is not None
+    ]
+
+
+def _point(evaluation: Evaluation) -> tuple[float, float] | None:
+    means = [number((evaluation.summary.get(key) or {}).get("mean")) for key in ("tokens", "accuracy")]
+    return None if means[0] is None or means[1] is None else (means[0], means[1])
+
+
+def _spread(evaluation: Evaluation, key: str) -> tuple[float, float]:
+    """The interval, or the mean twice where there is none."""
+    entry = evaluation.summary.get(key) or {}
+    ends = _ends(entry)
+    return (ends[0], ends[1]) if len(ends) == 2 else (float(entry["mean"]), float(entry["mean"]))
+
+
+def _ends(entry: Record) -> list[float]:
+    ends = [number(bound) for bound in entry.get("ci95") or ()]
+    return [end for end in ends if end is not None] if len(ends) == 2 else []
+
+
+def _padded(
+    low: float, high: float, share: float, cap: float | None = None, floor: float | None = None
+) -> tuple[float, float]:
+    room = share * ((high - low) or abs(high) or 1.0)
+    top = high + room if cap is None or high > cap else min(high + room, cap + 0.02)
+    return (low - room if floor is None else floor), top
+
+
+def _stairs(steps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Right, then up: what lies below and right of it is dominated."""
+    corners = [(after[0], before[1]) for before, after in pairwise(steps)]
+    return [point for pair in zip(steps, [*corners, steps[-1]], strict=True) for point in pair] if steps else []
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

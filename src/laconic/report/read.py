@@ -1,0 +1,209 @@
+"""Read what runs and evaluations left, for their report.
+
+1. Each DIR is a training run (`metrics.jsonl`, `phases.json`, or `eval/base-<tag>/`), a folder of evaluations
+   (`DIR/eval/<benchmark>/`, `DIR/<benchmark>/`), or one evaluation.
+2. A run's models are `base`, `phase-1`, `phase-2`, ...; a folder of evaluations is one model, known by the folder's
+   name, or several where it was asked with several prompts. The first such folder is the base of the others.
+3. Numbers are kept, texts go to shelves as they are read, within one budget for all files together.
+
+Only evaluations, metrics or selected problems must be there; whatever else is missing is left out. What comparisons
+say of it is read, or made, in `changes.py`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from laconic.errors import InputError, RunError
+from laconic.report.data import Evaluation, Record, Sample, Selection, Training, decoding_words, prompt_of
+from laconic.report.shelf import ShelfBuilder, every_nth
+from laconic.system.files import read_json, read_jsonl, read_numbered_jsonl
+
+MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")
+PLAIN_PROMPT = "boxed"  # the base of the others, as in a comparison
+TEXT_BUDGET = 160_000_000  # bytes of samples.jsonl whose texts one page holds: about 65 MB of page
+NEEDED = ("problem_id", "sample", "grade", "num_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An evaluation folder before its samples are read: which model it is, of which DIR, and its place there."""
+
+    model: str
+    folder: Path
+    source: int
+    rank: int
+    summary: Record
+
+
+def is_run(path: Path) -> bool:
+    """Is this what `laconic train` made?"""
+    marks = ("metrics.jsonl", "phases.json")
+    return any((path / mark).exists() for mark in marks) or any(path.glob("eval/base-*/summary.json"))
+
+
+def names_of(dirs: Sequence[Path]) -> list[str]:
+    """A short name for each DIR: the last parts of its path, as many as tell them apart.
+
+    >>> names_of([Path("x/base"), Path("x/after")]), names_of([Path("x/eval"), Path("y/eval")])
+    (['base', 'after'], ['x/eval', 'y/eval'])
+    """
+    parts = [path.resolve().parts if str(path) in (".", "..") else path.parts for path in dirs]
+    for depth in range(1, max((len(p) for p in parts), default=1) + 1):
+        names = ["/".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise RunError(f"{dirs[0]}: given twice")
+
+
+def find_evaluations(dirs: Sequence[Path], names: Sequence[str]) -> list[Found]:
+    """The evaluations of every DIR, those of runs and those of plain folders alike, in the order given."""
+    first_plain = next((i for i, path in enumerate(dirs) if not is_run(path)), None)
+    found: list[Found] = []
+    for source, path in enumerate(dirs):
+        if is_run(path):
+            prefix = f"{names[source]}: " if len(dirs) > 1 else ""
+            found.extend(_of_run(path, source, prefix))
+        else:
+            found.extend(_of_folder(path, source, names[source], is_base=source == first_plain))
+    return found
+
+
+def _of_run(path: Path, source: int, prefix: str) -> Iterator[Found]:
+    labels = [str(phase.get("name", "")) for phase in read_phases(path)]
+    for file in sorted(path.glob("eval/*/summary.json")):
+        if match := MODEL_AND_TAG.fullmatch(file.parent.name):
+            rank = 0 if match[1] == "base" else int(match[1].rsplit("-", 1)[1])
+            name = labels[rank - 1] if 0 < rank <= len(labels) else ""
+            label = "base" if rank == 0 else f"phase {rank}" + (f" ({name})" if name else "")
+            yield Found(prefix + label, file.parent, source, rank, read_json(file))
+
+
+def _of_folder(path: Path, source: int, name: str, is_base: bool) -> Iterator[Found]:
+    files = _summaries(path)
+    summaries = {file.parent: read_json(file) for file in files}
+    prompts = sorted(
+        {prompt_of(summary) for summary in summaries.values()}, key=lambda name: (name != PLAIN_PROMPT, name)
+    )
+    for folder, summary in summaries.items():
+        rank = prompts.index(prompt_of(summary)) + (0 if is_base else 1)
+        label = f"{name} · {prompt_of(summary)}" if len(prompts) > 1 else name
+        yield Found(label, folder, source, rank, summary)
+
+
+def _summaries(path: Path) -> list[Path]:
+    places = ("summary.json", "eval/*/summary.json", "*/summary.json")
+    return next((files for place in places if (files := sorted(path.glob(place)))), [])
+
+
+def read_evaluations(found: Sequence[Found], budget: int = TEXT_BUDGET) -> tuple[Evaluation, ...]:
+    """The evaluations with their samples; texts of every n-th problem where all of them exceed `budget` bytes.
+
+    Raises `InputError` naming file and line where a line lacks what a sample must have.
+    """
+    sizes = [(f.folder / "samples.jsonl").stat().st_size for f in found if (f.folder / "samples.jsonl").exists()]
+    stride = every_nth(sum(sizes), budget)
+    return tuple(_read_evaluation(entry, stride) for entry in found)
+
+
+def _read_evaluation(found: Found, stride: int) -> Evaluation:
+    folder, builder = found.folder, ShelfBuilder(stride)
+    samples = tuple(_samples(folder / "samples.jsonl", builder))
+    return Evaluation(
+        model=found.model,
+        summary=found.summary,
+        samples=samples,
+        shelf=builder.build() if samples else None,
+        folder=folder,
+        source=found.source,
+        rank=found.rank,
+        budgets=optional_json(folder / "budget_curve.json"),
+        settings=optional_json(folder / "settings.json"),
+        timing=optional_json(folder / "timing.json"),
+    )
+
+
+def _samples(path: Path, builder: ShelfBuilder) -> Iterator[Sample]:
+    if not path.exists():
+        return
+    for line, row in read_numbered_jsonl(path):
+        if missing := [key for key in NEEDED if key not in row]:
+            raise InputError(f"{path}, line {line}: {missing[0]} is missing")
+        builder.add(row)
+        text_crc = crc32(str(row.get("text", "")).encode("utf-8", "surrogatepass"))
+        yield Sample(str(row["problem_id"]), row["sample"], str(row["grade"]), row["num_tokens"], text_crc)
+
+
+def read_training(path: Path, name: str) -> Training:
+    """Steps and phases of a run."""
+    metrics = tuple(read_jsonl(path / "metrics.jsonl")) if (path / "metrics.jsonl").exists() else ()
+    return Training(name, metrics, read_phases(path))
+
+
+def read_phases(path: Path) -> tuple[Record, ...]:
+    """What phases.json holds. Raises `RunError` where that is no list."""
+    file = path / "phases.json"
+    try:
+        phases = json.loads(file.read_bytes()) if file.exists() else []
+    except ValueError as error:
+        raise RunError(f"{file}: not JSON ({error})") from error
+    if not isinstance(phases, list):
+        raise RunError(f"{file}: expected a list of phases")
+    return tuple(phases)
+
+
+def read_selections(path: Path, prefix: str = "") -> Iterator[Selection]:
+    """What each phase of a run selected, and what `laconic select` left in `problems.jsonl`."""
+    for file in sorted(path.glob("phases/*/selection.jsonl")):
+        number, _, name = file.parent.name.partition("-")
+        probe = file.with_name("probe.jsonl")
+        probed = {str(row.get("problem_id")): row for row in read_jsonl(probe)} if probe.exists() else {}
+        yield _selection(f"{prefix}phase {number} ({name})", read_jsonl(file), probed)
+    if (path / "problems.jsonl").exists():
+        rows = [row for row in read_jsonl(path / "problems.jsonl") if _reason(row)]
+        if rows:
+            yield _selection(f"{prefix}problems.jsonl", rows, {})
+
+
+def _selection(title: str, rows: Iterable[Record], probed: Mapping[str, Record]) -> Selection:
+    told = [
+        {
+            "id": (problem_id := str(row.get("problem_id", row.get("id", "")))),
+            "question": str(probed.get(problem_id, {}).get("problem", row.get("problem", ""))),
+            "reason": _reason(row),
+            "is_kept": bool(row.get("is_kept", True)),
+            "solve_rate": row.get("solve_rate"),
+            "mean_tokens": probed.get(problem_id, {}).get("mean_tokens"),
+        }
+        for row in rows
+    ]
+    return Selection(title, tuple(sorted(told, key=lambda row: not row["is_kept"])))
+
+
+def _reason(row: Record) -> str:
+    meta = row.get("meta")
+    return str(row.get("reason") or row.get("selection") or (isinstance(meta, dict) and meta.get("selection")) or "")
+
+
+def read_settings(path: Path, prefix: str = "") -> Iterator[tuple[str, Record]]:
+    """Titled trees: the recipe as resolved and the machine it ran on."""
+    for file, title in (("config.json", "Recipe as resolved"), ("environment.json", "Environment")):
+        if tree := optional_json(path / file):
+            yield f"{prefix}{title}", tree
+
+
+def settings_of(evaluations: Sequence[Evaluation]) -> Iterator[tuple[str, Record]]:
+    """What each evaluation says of itself: how it sampled and graded, how long it took."""
+    keys = ("model", "prompt", "grader", "max_tokens", "seed", "num_problems", "num_samples")
+    for e in evaluations:
+        told = {key: e.summary[key] for key in keys if key in e.summary}
+        tree = told | {"decoding": decoding_words(e.summary)} | dict(e.settings)
+        yield f"{e.model}, {e.benchmark}, {e.decoding}", tree | {f"timing.{k}": v for k, v in e.timing.items()}
+
+
+def optional_json(path: Path) -> Record:
+    """The object in a file, empty where there is no such file."""
+    return read_json(path) if path.exists() else {}

@@ -1,0 +1,8 @@
+"""The arithmetic of reinforcement learning on tensors: pure functions, no models and no files.
+
+Its modules, in reading order:
+
+- `masked`: sums, means and standardisation under a mask: the mask convention lives here
+- `advantages`: rewards and values to advantages: GAE and group baselines
+- `losses`: log-probabilities and advantages to a loss for each token
+"""

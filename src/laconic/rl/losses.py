@@ -1,0 +1,80 @@
+"""Per-token losses. Nothing here reduces over tokens; see `masked.py`.
+
+    ratio      rho_t = exp(log pi(a_t) - log pi_old(a_t))
+    surrogate  -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A)
+    value      1/2 max((V - R)^2, (clip(V, V_old +- value_clip) - R)^2)
+    KL         k1, k2, k3 of the log-ratio to the reference (Schulman 2020, "Approximating KL divergence")
+
+All arguments and results have the shape of the tokens they are given, usually [B, T]; natural logarithms (nats).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from laconic.rl.masked import masked_sum
+
+KlEstimator = Literal["k1", "k2", "k3"]
+
+
+def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+    """PPO's clipped loss (Schulman et al. 2017, eq. 7), clip bounds as distances from 1 (DAPO sets them apart).
+
+    GRPO's and RLOO's losses are this one with their own advantages.
+    """
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
+    return -torch.minimum(ratio * advantages, clipped * advantages)
+
+
+def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """The mean of each response's token log-ratios [B, T] over its counted tokens, on each of its tokens: rho is then the
+    geometric mean of the tokens' ratios (O1-Pruner's released loss; GSPO, Zheng et al. 2025, arXiv 2507.18071, eq. 7)."""
+    means = masked_sum(log_ratio, mask, dim=1) / mask.sum(dim=1).clamp(min=1)
+    return means[:, None].expand_as(log_ratio)
+
+
+def is_clipped(log_ratio: Tensor, advantages: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+    """True where the clipped branch is the smaller one, so that the token's gradient is zero."""
+    ratio = log_ratio.exp()
+    return torch.where(advantages > 0, ratio > 1.0 + clip_high, ratio < 1.0 - clip_low)
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: float | None = 0.2) -> Tensor:
+    """Half the squared error to `returns`; with `value_clip`, the worse of it and that of the value clipped around the old
+    one (the PPO implementations' form)."""
+    plain = (values - returns).square()
+    if value_clip is None:
+        return 0.5 * plain
+    clipped = old_values + (values - old_values).clamp(-value_clip, value_clip)
+    return 0.5 * torch.maximum(plain, (clipped - returns).square())
+
+
+def kl_k1(log_ratio: Tensor) -> Tensor:
+    """log pi - log pi_ref: unbiased for KL(pi || pi_ref) on samples of pi, can be negative."""
+    return log_ratio
+
+
+def kl_k2(log_ratio: Tensor) -> Tensor:
+    """Half the squared log-ratio: biased, never negative; its gradient is that of the true KL."""
+    return 0.5 * log_ratio.square()
+
+
+def kl_k3(log_ratio: Tensor) -> Tensor:
+    """exp(-log_ratio) - 1 + log_ratio: unbiased and never negative."""
+    return torch.expm1(-log_ratio) + log_ratio
+
+
+KL_ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
+
+
+def kl(log_ratio: Tensor, estimator: KlEstimator) -> Tensor:
+    """Per-token KL estimate to the reference from `log_ratio` = log pi - log pi_ref."""
+    return KL_ESTIMATORS[estimator](log_ratio)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of softmax(logits) in nats, over the last dimension: [..., V] -> [...]."""
+    log_normalizer = logits.logsumexp(dim=-1)
+    return log_normalizer - (logits.softmax(dim=-1) * logits).sum(dim=-1)

@@ -1,0 +1,8 @@
+"""From problems to graded and paid groups.
+
+Its modules, in reading order:
+
+- `solver`: problems and a sampler to groups: render, sample, grade, reward
+- `log`: attempts that outlive a kill, streamed to a file
+- `sources`: where a phase's rollouts come from: the policy, a file, worked solutions
+"""

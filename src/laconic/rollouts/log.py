@@ -1,0 +1,167 @@
+"""Attempts that outlive a kill: rows streamed to a file chunk by chunk, and taken from there when the work goes on.
+
+1. A program asks for attempts in a fixed order, a chunk at a time. A chunk is drawn in one call of the sampler, so the same
+   chunk gives the same responses whatever was drawn before it.
+2. `AttemptLog.attempt` takes a chunk from the file where all of it stands there; else it draws the chunk, grades it and adds its
+   rows. What a kill cut off in the middle is dropped and drawn again.
+3. `begin` writes beside the file what the rows are drawn with, and refuses a folder that was begun with anything else: no file
+   ever mixes two.
+
+So a job that was killed and taken up again leaves the same bytes as one that was not; only `timing.json` knows.
+"""
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from laconic.config.recipe import SamplerConfig
+from laconic.errors import RunError
+from laconic.grading.rules import extract_answer
+from laconic.rollouts.solver import Solver, Wanted
+from laconic.system.files import read_json, to_jsonl, write_json_atomically
+from laconic.types import Group, Problem, Progress
+
+CHUNK_BATCHES = (
+    4  # a chunk holds as many rows as are decoded at once, times this: so the wait for its last rows is rare
+)
+
+Row = dict[str, Any]
+Further = Callable[[Sequence[Group]], Sequence[Mapping[str, Any]]]
+"""More fields for the rows of a chunk, one mapping a row in the rows' order."""
+
+
+def begin(path: Path, settings: Mapping[str, Any], rows: Path) -> None:
+    """Note in `path` what `rows` are about to be drawn with. Raises `RunError` where they were begun with anything else."""
+    if rows.exists() and not path.exists():
+        raise RunError(f"{rows}: is there already, without {path.name}; choose another --out, or remove it")
+    if path.exists():
+        held = read_json(path)
+        for key in sorted({*held, *settings}):
+            if held.get(key) != settings.get(key):
+                raise RunError(
+                    f"{path}: was begun with {key} {_shown(held.get(key))}, not {_shown(settings.get(key))}; "
+                    "choose another --out, or remove the folder"
+                )
+    write_json_atomically(path, dict(settings))
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def chunks(problems: Sequence[Problem], num_samples: int, decoding: SamplerConfig) -> Iterator[Sequence[Problem]]:
+    """The problems in runs of about `CHUNK_BATCHES` full batches, in order."""
+    size = max(1, CHUNK_BATCHES * decoding.batch_size // num_samples)
+    return (problems[start : start + size] for start in range(0, len(problems), size))
+
+
+class AttemptLog:
+    """The attempts of one job, kept in the file `path`; what they took in the file `timing`."""
+
+    def __init__(self, solver: Solver, decoding: SamplerConfig, path: Path, timing: Path, *, seed: int) -> None:
+        self.solver, self.decoding, self.path, self.seed = solver, decoding, path, seed
+        self._held, self._offset = _whole_lines(path), 0
+        self._clock = _Clock(timing, str(getattr(solver.lm, "device", "endpoint")))
+
+    def attempt(
+        self, wanted: Sequence[Wanted], *, further: Further | None = None, on_progress: Progress | None = None
+    ) -> list[Row]:
+        """The rows of one chunk, in the order of problems and samples: from the file, or drawn now and added to it.
+
+        Raises `RunError` where the file holds other attempts in their place.
+        """
+        keys = [(entry.problem.id, entry.first_sample + i) for entry in wanted for i in range(entry.num_samples)]
+        rows = self._take(keys)
+        if rows is not None:
+            if on_progress:
+                on_progress(len(rows), 0)
+            return rows
+        began = time.monotonic()
+        groups = self.solver.attempt_wanted(wanted, self.decoding, seed=self.seed, on_progress=on_progress)
+        rows = [row for group in groups for row in self._rows_of(group)]
+        if further:
+            rows = [{**row, **more} for row, more in zip(rows, further(groups), strict=True)]
+        self._add(rows)
+        self._clock.add(time.monotonic() - began, sum(row["num_tokens"] for row in rows))
+        return rows
+
+    def _rows_of(self, group: Group) -> Iterator[Row]:
+        for rollout in group.rollouts:
+            response = rollout.response
+            yield {
+                "problem_id": group.problem.id,
+                "sample": rollout.sample,
+                "grade": rollout.grade.value,
+                "num_tokens": rollout.num_tokens,
+                "thinking_tokens": response.thinking_tokens,
+                "finish_reason": response.finish_reason.value,
+                "question": group.problem.question,
+                "gold": group.problem.answer,
+                **({"choices": list(group.problem.choices)} if group.problem.choices else {}),
+                "answer": extract_answer(response.text),
+                "text": response.text,
+            }
+
+    def _take(self, keys: Sequence[tuple[str, int]]) -> list[Row] | None:
+        lines = self._held[: len(keys)]
+        rows = [json.loads(line) for line in lines]
+        for row, key in zip(rows, keys, strict=False):
+            if (row["problem_id"], row["sample"]) != key:
+                raise RunError(f"{self.path}: holds an attempt at {row['problem_id']!r} in place of {key[0]!r}")
+        if len(lines) < len(keys):
+            return None
+        self._offset += sum(map(len, lines))
+        self._held = self._held[len(keys) :]
+        return rows
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        """Append after what was taken; what a kill left of this chunk goes."""
+        self._held = []
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("r+b" if self.path.exists() else "wb") as file:
+            file.truncate(self._offset)
+            file.seek(self._offset)
+            self._offset += file.write(to_jsonl(rows).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class _Clock:
+    """What was drawn in how long, summed over all sittings of a job."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        self.path, self.device = path, device
+
+    def add(self, seconds: float, num_tokens: int) -> None:
+        past = read_json(self.path) if self.path.exists() else {"wall_seconds": 0.0, "num_tokens": 0}
+        total_seconds, total_tokens = past["wall_seconds"] + seconds, past["num_tokens"] + num_tokens
+        found = {
+            "wall_seconds": total_seconds,
+            "num_tokens": total_tokens,
+            "tokens_per_second": total_tokens / max(total_seconds, 1e-9),
+            "device": self.device,
+        }
+        write_json_atomically(self.path, found)
+
+
+def count_whole_rows(path: Path) -> int:
+    """How many rows stand in the file before the first that a kill, or anything else, has damaged."""
+    return len(_whole_lines(path))
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """The lines of the file up to the first that is no row."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return list(itertools.takewhile(_is_row, lines))
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return line.endswith(b"\n") and isinstance(row, dict) and {"problem_id", "sample", "grade"} <= row.keys()

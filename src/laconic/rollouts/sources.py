@@ -1,0 +1,291 @@
+r"""Where a phase's rollouts come from: a row of `SOURCES` each.
+
+1. `on_policy`: drawn from the policy at every step. With a budget, each problem's prompt asks for a number of tokens, drawn
+   anew every step (L1).
+2. `offline`: every problem's group is drawn once, from the model that enters the phase, and kept in the phase's folder:
+   O1-Pruner, rejection sampling, preference pairs.
+3. `solutions`: the problem's own worked solution (`solution` in its record), closed by its answer in a box where it has none:
+   a cold start, or supervised fine-tuning on what someone else wrote.
+4. `serial`: one whole trace a problem, and exits from it: its thinking cut at even distances, an answer forced after each cut
+   (S-GRPO, Dai et al. 2025, arXiv 2505.07686). What was written for the model is no part of the loss.
+
+A source returns paid groups. Randomness is addressed by phase, step and problem, so a resumed phase sees the same.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from laconic.config.recipe import BudgetConfig, PhaseConfig
+from laconic.errors import ProblemsError, RecipeError
+from laconic.grading.pool import Grader
+from laconic.models.loading import CausalLM
+from laconic.prompts.forced_answers import forced_ids
+from laconic.prompts.instructions import render
+from laconic.prompts.thinking import thinking_tokens
+from laconic.rewards.terms import MEMORIES
+from laconic.rng import seed_of, stream
+from laconic.rollouts.solver import Solver, Wanted
+from laconic.samplers.protocol import Request
+from laconic.statistics.solve_rate import problem_stats
+from laconic.system.files import read_jsonl, to_jsonl, write_text_atomically
+from laconic.types import FinishReason, Grade, Group, Problem, Progress, Response, Rollout
+
+FORCED_ANSWER_TOKENS = 64
+
+Pay = Callable[[Sequence[Group]], list[Group]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What every source works with: who answers, the phase, where its files are, and how rollouts are paid."""
+
+    solver: Solver
+    lm: CausalLM
+    phase: PhaseConfig
+    problems: Sequence[Problem]
+    seed: int
+    folder: Path
+    pay: Pay
+    progress: Callable[[str, int], AbstractContextManager[Progress]] = field(repr=False)
+
+
+class Source(Protocol):
+    """Paid groups for a step's problems; `draw` counts draws within a step, from 0."""
+
+    def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
+        """One group a problem, in order."""
+        ...
+
+
+class OnPolicy:
+    """Drawn from the policy as it is now."""
+
+    def __init__(self, asking: Asking) -> None:
+        self.asking = asking
+
+    def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
+        """Attempts of this step, under the step's budgets where the phase has some."""
+        asking, phase = self.asking, self.asking.phase
+        budgets = {p.id: draw_budget(phase.budget, asking.seed, step, p.id) for p in problems if phase.budget}
+        wanted = [
+            Wanted(p, phase.group_size, instruction=f"{phase.budget.prompt}:{budgets[p.id]}" if phase.budget else None)
+            for p in problems
+        ]
+        place = ("rollout", step) if draw == 0 else ("rollout", step, draw)
+        with asking.progress("rollouts", len(problems) * phase.group_size) as progress:
+            groups = asking.solver.attempt_wanted(
+                wanted, phase.sampler, seed=seed_of(asking.seed, *place), on_progress=progress
+            )
+        told = [replace(group, budget_tokens=budgets.get(group.problem.id)) for group in groups]
+        return asking.pay(with_reference_prompts(told, asking))
+
+
+def draw_budget(budget: BudgetConfig, seed: int, step: int, problem_id: str) -> int:
+    """The number of tokens asked for, uniform between the budget's ends."""
+    return stream(seed, "budget", step, problem_id).randint(budget.low, budget.high)
+
+
+class Kept:
+    """Groups that are made once, for all problems of the phase, and stay."""
+
+    def __init__(self, groups: Sequence[Group], asking: Asking) -> None:
+        paid = asking.pay(with_reference_prompts(groups, asking))
+        self.by_id = {group.problem.id: group for group in paid}
+
+    def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
+        """The problems' groups, the same at every step."""
+        return [self.by_id[problem.id] for problem in problems]
+
+
+def offline(asking: Asking) -> Kept:
+    """Groups drawn from the model that enters the phase, or read back where they were drawn before."""
+    path, phase = asking.folder / "offline.jsonl", asking.phase
+    if not path.exists():
+        with asking.progress("offline rollouts", len(asking.problems) * phase.group_size) as progress:
+            groups = asking.solver.attempt(
+                asking.problems,
+                phase.group_size,
+                phase.sampler,
+                seed=seed_of(asking.seed, "offline"),
+                on_progress=progress,
+            )
+        write_text_atomically(path, to_jsonl(_to_record(group) for group in groups))
+    by_id = {problem.id: problem for problem in asking.problems}
+    drawn = [_from_record(record, by_id, asking.lm.tokenizer) for record in read_jsonl(path)]
+    return Kept([_measured(group) for group in drawn], asking)
+
+
+def _measured(group: Group) -> Group:
+    """The group as its own reference: it was drawn from the model that enters the phase (O1-Pruner's K samples)."""
+    stats = problem_stats(group.problem.id, group.grades, group.lengths)
+    rate = stats.solve_rate if stats.attempts else None
+    return replace(group, ref_mean_tokens=stats.mean_tokens, ref_solve_rate=rate)
+
+
+def _to_record(group: Group) -> dict[str, Any]:
+    return {
+        "problem_id": group.problem.id,
+        "prompt_ids": group.prompt_ids,
+        "rollouts": [
+            {
+                "token_ids": r.response.token_ids,
+                "logprobs": r.response.logprobs,
+                "text": r.response.text,
+                "finish_reason": r.response.finish_reason.value,
+                "grade": r.grade.value,
+                "sample": r.sample,
+            }
+            for r in group.rollouts
+        ],
+    }
+
+
+def _from_record(record: Mapping[str, Any], problems: Mapping[str, Problem], tokenizer: Any) -> Group:
+    return Group(
+        problems[str(record["problem_id"])],
+        tuple(record["prompt_ids"]),
+        tuple(_rollout(row, tokenizer) for row in record["rollouts"]),
+    )
+
+
+def _rollout(row: Mapping[str, Any], tokenizer: Any) -> Rollout:
+    response = Response(
+        tuple(row["token_ids"]),
+        tuple(row["logprobs"]),
+        str(row["text"]),
+        FinishReason(str(row["finish_reason"])),
+    )
+    return Rollout(_with_thinking(response, tokenizer), Grade(str(row["grade"])), int(str(row["sample"])))
+
+
+def _with_thinking(response: Response, tokenizer: Any) -> Response:
+    return replace(response, thinking_tokens=thinking_tokens(response, tokenizer))
+
+
+def solutions(asking: Asking) -> Kept:
+    """The problems' own solutions as responses, graded as any others. Raises `ProblemsError` where one has none."""
+    pairs = [(problem, solution_text(problem)) for problem in asking.problems]
+    grades = asking.solver.grader.grade_many([(text, problem, False) for problem, text in pairs])
+    groups = []
+    for (problem, text), grade in zip(pairs, grades, strict=True):
+        request = asking.solver.request(Wanted(problem, 1))
+        ids = (*asking.lm.tokenizer.encode(text, add_special_tokens=False), asking.lm.tokenizer.eos_token_id)
+        response = Response(ids, (0.0,) * len(ids), text, FinishReason.STOP)
+        rollout = Rollout(_with_thinking(response, asking.lm.tokenizer), grade, 0)
+        groups.append(Group(problem, request.prompt_ids, (rollout,)))
+    return Kept(groups, asking)
+
+
+def solution_text(problem: Problem) -> str:
+    """The problem's worked solution, closed by its answer in a box where it has none."""
+    solution = problem.meta.get("solution")
+    if not isinstance(solution, str) or not solution.strip():
+        raise ProblemsError(
+            f"problem {problem.id}: has no 'solution'; rollouts = \"solutions\" needs one in every problem's record"
+        )
+    return solution if "\\boxed{" in solution else f"{solution}\n\\boxed{{{problem.answer}}}"
+
+
+class Serial:
+    """One trace a problem, drawn from the policy, and exits from it."""
+
+    def __init__(self, asking: Asking) -> None:
+        self.asking = asking
+
+    def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
+        """Groups of `group_size`: the exits from the earliest on, then the whole trace."""
+        asking, phase = self.asking, self.asking.phase
+        seed = seed_of(asking.seed, "rollout", step, draw)
+        with asking.progress("traces", len(problems)) as progress:
+            traces = asking.solver.attempt(problems, 1, phase.sampler, seed=seed, on_progress=progress)
+        exits = [(trace, cut) for trace in traces for cut in cuts_of(trace, phase.group_size - 1)]
+        written = forced_ids(asking.lm.tokenizer)
+        requests = [
+            Request(f"{t.problem.id}/{cut}", t.prompt_ids + t.rollouts[0].response.token_ids[:cut] + written, 1)
+            for t, cut in exits
+        ]
+        answering = phase.sampler.model_copy(update={"max_tokens": FORCED_ANSWER_TOKENS})
+        answers = [row[0] for row in asking.solver.sampler.sample(requests, answering, seed=seed_of(seed, "exits"))]
+        joined = [
+            _exit(asking.lm, t.rollouts[0].response, cut, written, a)
+            for (t, cut), a in zip(exits, answers, strict=True)
+        ]
+        graded = _grade(asking.solver.grader, [t.problem for t, _ in exits], joined)
+        by_id: dict[str, list[Rollout]] = {}
+        for (trace, _), rollout in zip(exits, graded, strict=True):
+            by_id.setdefault(trace.problem.id, []).append(rollout)
+        groups = [replace(t, rollouts=(*by_id.get(t.problem.id, []), t.rollouts[0])) for t in traces]
+        return asking.pay(with_reference_prompts([_numbered(group) for group in groups], asking))
+
+
+def cuts_of(trace: Group, num_exits: int) -> list[int]:
+    """Where the trace's thinking is cut: at even distances, each place once; fewer where the thinking is shorter."""
+    response = trace.rollouts[0].response
+    length = response.num_tokens if response.thinking_tokens is None else response.thinking_tokens
+    return sorted({length * i // (num_exits + 1) for i in range(1, num_exits + 1)} - {0})
+
+
+def _exit(lm: CausalLM, trace: Response, cut: int, written: tuple[int, ...], answer: Response) -> Response:
+    ids = trace.token_ids[:cut] + written + answer.token_ids
+    logprobs = trace.logprobs[:cut] + (0.0,) * len(written) + answer.logprobs
+    response = Response(ids, logprobs, lm.decode(ids), answer.finish_reason, forced=(cut, cut + len(written)))
+    return _with_thinking(response, lm.tokenizer)
+
+
+def _grade(grader: Grader, problems: Sequence[Problem], responses: Sequence[Response]) -> list[Rollout]:
+    grades = grader.grade_many([(r.text, p, r.is_truncated) for p, r in zip(problems, responses, strict=True)])
+    return [Rollout(response, grade, 0) for response, grade in zip(responses, grades, strict=True)]
+
+
+def _numbered(group: Group) -> Group:
+    return replace(group, rollouts=tuple(replace(r, sample=i) for i, r in enumerate(group.rollouts)))
+
+
+def with_reference_prompts(groups: Sequence[Group], asking: Asking) -> list[Group]:
+    """The groups with the prompt that the reference reads, where it has an instruction of its own."""
+    instruction = asking.phase.algorithm.reference_instruction
+    if instruction is None:
+        return list(groups)
+    tokenizer, system = asking.lm.tokenizer, asking.solver.prompt.system
+    return [
+        replace(g, ref_prompt_ids=tuple(render(tokenizer, g.problem, instruction=instruction, system=system)))
+        for g in groups
+    ]
+
+
+SOURCES: Mapping[str, Callable[[Asking], Source]] = {
+    "on_policy": OnPolicy,
+    "offline": offline,
+    "solutions": solutions,
+    "serial": Serial,
+}
+
+
+KEPT = ("offline", "solutions")
+"""Sources whose groups are made and paid once."""
+
+
+def check_source(phase: PhaseConfig) -> None:
+    """Raises `RecipeError` where the phase's source is unknown or does not go with the rest of the phase."""
+    field = f"phases.{phase.name}"
+    if phase.rollouts not in SOURCES:
+        raise RecipeError(f"{field}.rollouts: unknown source {phase.rollouts!r}; expected {', '.join(SOURCES)}")
+    if phase.budget is not None and phase.rollouts != "on_policy":
+        raise RecipeError(f"{field}.budget: needs rollouts = 'on_policy', got {phase.rollouts!r}")
+    if phase.rollouts == "serial" and phase.group_size < 2:
+        raise RecipeError(
+            f"{field}.group_size: 'serial' needs an exit beside the trace, at least 2, got {phase.group_size}"
+        )
+    remembering = [term.name for term in phase.rewards.terms if term.name in MEMORIES]
+    if remembering and phase.rollouts in KEPT:
+        raise RecipeError(
+            f"{field}.rewards.terms: {remembering[0]} remembers from step to step, and {phase.rollouts!r} rollouts are paid "
+            "once; expected rollouts of the policy"
+        )
+    if phase.algorithm.uniform_groups == "resample" and phase.rollouts in KEPT:
+        raise RecipeError(
+            f"{field}.algorithm.uniform_groups: 'resample' needs rollouts of the policy, got {phase.rollouts!r}"
+        )

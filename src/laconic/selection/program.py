@@ -1,0 +1,82 @@
+"""Select as a program: from a probe to a file of problems, and a file that says why the others are not in it.
+
+1. Problems that leak into a set to be reported on are dropped first (`problems/leakage.py`), whatever their solve rate.
+2. A selection keeps or drops each of the rest (`rules.py`); kept ones are written in the selection's order.
+3. Kept problems carry their reason in `selection`; the dropped ones stand with theirs in a file beside.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from laconic.errors import InputError
+from laconic.problems.leakage import Leak, LeakKind, find_leaks
+from laconic.problems.load import write_problems
+from laconic.selection.rules import Choice, ProblemStats, select
+from laconic.statistics.solve_rate import solve_rate_interval
+from laconic.system.files import to_jsonl, write_text_atomically
+from laconic.types import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is kept, in order, and every problem's reason, in the probe's order."""
+
+    kept: tuple[Problem, ...]
+    choices: tuple[Choice, ...]
+
+    @property
+    def reasons(self) -> list[str]:
+        """One line a problem."""
+        return [f"{choice.problem_id}: {choice.reason}" for choice in self.choices]
+
+    def write(self, out: Path) -> Path:
+        """Write the kept problems to `out` and what was dropped beside it, each with its reason; returns the latter."""
+        write_problems(out, self.kept)
+        dropped = out.with_name(f"{out.stem}.dropped.jsonl")
+        write_text_atomically(dropped, to_jsonl(choice.to_json() for choice in self.choices if not choice.is_kept))
+        return dropped
+
+
+def leaking(problems: Sequence[Problem], held_out: Sequence[Sequence[Problem]]) -> dict[str, Leak]:
+    """The first leak of each problem into any of the sets to be reported on, by problem id; the same text with
+    other numbers is a problem of the same kind, not a leak."""
+    found: dict[str, Leak] = {}
+    for reported in held_out:
+        for leak in find_leaks(problems, reported):
+            if leak.kind is not LeakKind.VARIANT:
+                found.setdefault(leak.train_id, leak)
+    return found
+
+
+def choose_problems(
+    problems: Sequence[Problem],
+    stats: Sequence[ProblemStats],
+    leaks: Mapping[str, Leak],
+    how: str,
+    options: Mapping[str, float | bool],
+    *,
+    count: int | None,
+    seed: int,
+) -> Chosen:
+    """Keep and drop by leaks, then by the selection `how`. Raises `InputError` for an unknown selection or option."""
+    sound = [stat for stat in stats if stat.problem_id not in leaks]
+    try:
+        choices = select(how, sound, count, seed, options)
+    except ValueError as error:
+        raise InputError(f"select: {error}") from None
+    by_id = {problem.id: problem for problem in problems}
+    kept = [
+        replace(by_id[c.problem_id], meta={**by_id[c.problem_id].meta, "selection": c.reason})
+        for c in choices
+        if c.is_kept
+    ]
+    return Chosen(tuple(kept), (*choices, *(_leaked(stat, leaks) for stat in stats if stat.problem_id in leaks)))
+
+
+def _leaked(stat: ProblemStats, leaks: Mapping[str, Leak]) -> Choice:
+    leak = leaks[stat.problem_id]
+    again = "is" if leak.kind is LeakKind.EXACT else f"nearly is ({leak.similarity:.0%} alike)"
+    reason = f"dropped, {again} problem {leak.test_id} of a set reported on"
+    low, high = solve_rate_interval(stat.attempts, stat.correct)
+    return Choice(stat.problem_id, False, reason, stat.solve_rate, low, high)

@@ -1,0 +1,254 @@
+"""Which problems to train on, chosen by how often the model solves them.
+
+1. A probe measured attempts and correct answers of each problem: `ProblemStats` (`statistics/solve_rate.py`).
+2. A selection from `SELECTIONS` keeps or drops each problem, and says why in one line: a `Choice` (`decisions.py`).
+
+What is left out: reading files, and deciding that too few problems are left (programs do both).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from inspect import signature
+
+from laconic.rng import seed_of
+from laconic.selection.decisions import DRAWN, Choice, Objection, Rivals, check, choose
+from laconic.statistics.solve_rate import ProblemStats, mass_inside, problem_stats
+
+__all__ = [
+    "SELECTIONS",
+    "Choice",
+    "ProblemStats",
+    "Selection",
+    "problem_stats",
+    "select",
+    "select_all",
+    "select_band",
+    "select_easy_to_hard",
+    "select_hard",
+    "select_pools",
+]
+
+DEEPER = Rivals(
+    ahead=("lies deeper inside", "lie deeper inside"),
+    level=("lies as deep inside or deeper", "lie as deep inside or deeper"),
+)
+HARDER = Rivals(ahead=("is harder", "are harder"), level=("is as hard or harder", "are as hard or harder"))
+
+
+def select_band(
+    stats: Sequence[ProblemStats],
+    low: float = 0.3,
+    high: float = 0.9,
+    confidence: float | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Choice]:
+    """Keep problems whose solve rate lies in [low, high], ends included; of too many, those that lie deepest inside.
+
+    Deepest: the largest posterior mass inside the band, so 16/32 goes before 1/2. With `confidence` that mass itself
+    decides: a problem is kept where at least so much of its posterior lies inside, so few samples keep little. One
+    `Choice` a problem, in the order given. `count` None keeps all that qualify. Raises `ValueError` unless
+    0 <= low <= high <= 1 and 0 < confidence < 1.
+
+    The default band is where phase 2 shortens: occasionally solvable at least (Fatemi et al. 2025), not yet always
+    solved.
+    """
+    _check_band(low, high)
+    if confidence is not None and not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence: expected a probability between 0 and 1, got {confidence}")
+    band = f"{low:g}:{high:g}"
+
+    def unsure(stat: ProblemStats) -> str:
+        inside = mass_inside(stat.attempts, stat.correct, low, high)
+        enough = confidence is None or inside >= confidence
+        return "" if enough else f"inside {band} with probability {inside:.3f}, below {confidence:g}"
+
+    return choose(
+        stats,
+        unsure if confidence is not None else _outside(low, high),
+        lambda stat: -mass_inside(stat.attempts, stat.correct, low, high),
+        count,
+        seed,
+        kept=f"inside {band}" + ("" if confidence is None else f" with probability {confidence:g} or more"),
+        rivals=DEEPER,
+    )
+
+
+def select_hard(
+    stats: Sequence[ProblemStats],
+    ceiling: float = 0.3,
+    allow_unsolved: bool = False,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Choice]:
+    """Keep the problems with the lowest solve rates, none above `ceiling`: phase 1 trains on what is hard.
+
+    Never-solved problems are left out unless `allow_unsolved`: all their attempts earn alike, so a group baseline
+    learns nothing from them and PPO only learns to write longer; and some have a wrong gold answer. The default
+    ceiling is T1's (Hou et al. 2025, arXiv 2501.11651). Of equal rates the one more surely below the ceiling goes
+    first. Raises `ValueError` unless 0 <= ceiling <= 1.
+    """
+    if not 0.0 <= ceiling <= 1.0:
+        raise ValueError(f"ceiling: expected a solve rate in [0, 1], got {ceiling}")
+
+    def objection(stat: ProblemStats) -> str:
+        if stat.correct == 0 and not allow_unsolved:
+            return "never solved"
+        return f"above {ceiling:g}" if stat.solve_rate > ceiling else ""
+
+    def hardness(stat: ProblemStats) -> tuple[float, float]:
+        return stat.solve_rate, -mass_inside(stat.attempts, stat.correct, 0.0, ceiling)
+
+    return choose(stats, objection, hardness, count, seed, kept=f"at most {ceiling:g}", rivals=HARDER)
+
+
+def select_pools(
+    stats: Sequence[ProblemStats],
+    hard_ceiling: float = 0.25,
+    easy_floor: float = 0.75,
+    hard_frac: float = 0.25,
+    easy_frac: float = 0.25,
+    allow_unsolved: bool = False,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Choice]:
+    """Keep a mixture of three pools: hard (solve rate at most `hard_ceiling`), easy (at least `easy_floor`), normal.
+
+    Of `count` problems the hard pool gives `hard_frac`, the easy one `easy_frac`, the normal one the rest (whole
+    problems, rounded down for hard and easy), drawn by a hash of the name; a pool that holds fewer gives what it has,
+    and no other fills up. Without `count` every pool is kept whole, except one whose share is 0. Never-solved problems
+    are in no pool unless `allow_unsolved`. The pools are those of PRIME-RL's online difficulty buffer. Raises
+    `ValueError` unless 0 <= hard_ceiling < easy_floor <= 1 and the shares are at least 0 and at most 1 together.
+    """
+    if not 0.0 <= hard_ceiling < easy_floor <= 1.0:
+        raise ValueError(f"pools: expected 0 <= hard_ceiling < easy_floor <= 1, got {hard_ceiling} and {easy_floor}")
+    if min(hard_frac, easy_frac) < 0.0 or hard_frac + easy_frac > 1.0:
+        raise ValueError(f"pools: expected shares of 0 to 1 in all, got hard {hard_frac} and easy {easy_frac}")
+
+    def pool_of(stat: ProblemStats) -> str:
+        if stat.solve_rate <= hard_ceiling:
+            return "hard"
+        return "easy" if stat.solve_rate >= easy_floor else "normal"
+
+    fracs = {"hard": hard_frac, "normal": 1.0 - hard_frac - easy_frac, "easy": easy_frac}
+    return _choose_by_pool(stats, pool_of, _pool_counts(fracs, count), allow_unsolved, seed)
+
+
+def select_easy_to_hard(
+    stats: Sequence[ProblemStats],
+    low: float = 0.0,
+    high: float = 1.0,
+    allow_unsolved: bool = False,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Choice]:
+    """Keep problems whose solve rate lies in [low, high] and put them in order, from the easiest to the hardest.
+
+    A curriculum: the kept ones come first, by decreasing solve rate, and the dropped ones after them in the order
+    given. Of too many an arbitrary `count` is kept (by a hash of the name), so that every difficulty stays. Never-solved
+    problems are left out unless `allow_unsolved`. Raises `ValueError` unless 0 <= low <= high <= 1.
+    """
+    _check_band(low, high)
+    outside = _outside(low, high)
+
+    def objection(stat: ProblemStats) -> str:
+        return "never solved" if stat.correct == 0 and not allow_unsolved else outside(stat)
+
+    choices = choose(
+        stats,
+        objection,
+        lambda stat: 0,
+        count,
+        seed,
+        kept=f"inside {low:g}:{high:g}",
+        rivals=DRAWN,
+    )
+    kept = [choice for choice in choices if choice.is_kept]
+    kept.sort(key=lambda choice: (-choice.solve_rate, seed_of(seed, "selection", choice.problem_id)))
+    placed = [replace(choice, reason=f"{choice.reason}, number {n} of {len(kept)}") for n, choice in enumerate(kept, 1)]
+    return [*placed, *(choice for choice in choices if not choice.is_kept)]
+
+
+def select_all(stats: Sequence[ProblemStats], count: int | None = None, seed: int = 0) -> list[Choice]:
+    """Keep every problem that was graded at all; of too many, an arbitrary `count` (by a hash of the name)."""
+    return choose(stats, lambda stat: "", lambda stat: 0, count, seed, kept="graded", rivals=DRAWN)
+
+
+Selection = Callable[..., list[Choice]]
+"""`selection(stats, count=..., seed=..., **options)`; options are keywords with a default each."""
+
+SELECTIONS: Mapping[str, Selection] = {
+    "band": select_band,
+    "hard": select_hard,
+    "pools": select_pools,
+    "easy_to_hard": select_easy_to_hard,
+    "all": select_all,
+}
+
+
+def select(
+    name: str,
+    stats: Sequence[ProblemStats],
+    count: int | None = None,
+    seed: int = 0,
+    options: Mapping[str, float | bool] | None = None,
+) -> list[Choice]:
+    """Call a selection by name. Raises `ValueError` for an unknown name (listing the known) or option (naming it)."""
+    if name not in SELECTIONS:
+        raise ValueError(f"unknown selection {name!r}; known: {', '.join(sorted(SELECTIONS))}")
+    known = [key for key in signature(SELECTIONS[name]).parameters if key not in ("stats", "count", "seed")]
+    for option in options or {}:
+        if option not in known:
+            raise ValueError(f"selection {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+    return SELECTIONS[name](stats, count=count, seed=seed, **(options or {}))
+
+
+def _choose_by_pool(
+    stats: Sequence[ProblemStats],
+    pool_of: Callable[[ProblemStats], str],
+    counts: Mapping[str, int | None],
+    allow_unsolved: bool,
+    seed: int,
+) -> list[Choice]:
+    """`_choose` within each pool, all by the hash of the name; choices in the order given."""
+    check(stats, None)
+
+    def objection(stat: ProblemStats) -> str:
+        if stat.correct == 0 and not allow_unsolved:
+            return "never solved"
+        return f"{pool_of(stat)} pool, which has no share" if counts[pool_of(stat)] == 0 else ""
+
+    members: dict[str, list[ProblemStats]] = {pool: [] for pool in counts}
+    for stat in stats:
+        members[pool_of(stat)].append(stat)
+    choices = {
+        choice.problem_id: choice
+        for pool, held in members.items()
+        for choice in choose(held, objection, lambda stat: 0, counts[pool], seed, kept=f"{pool} pool", rivals=DRAWN)
+    }
+    return [choices[stat.problem_id] for stat in stats]
+
+
+def _pool_counts(fracs: Mapping[str, float], count: int | None) -> dict[str, int | None]:
+    """How many each pool gives: its share of `count` rounded down, the rest to normal; all or none without `count`."""
+    if count is None:
+        return {pool: None if frac > 0.0 else 0 for pool, frac in fracs.items()}
+    given = {pool: int(count * frac + 1e-9) for pool, frac in fracs.items()}
+    normal = count - given["hard"] - given["easy"] if fracs["normal"] > 1e-9 else 0
+    return {**given, "normal": normal}
+
+
+def _outside(low: float, high: float) -> Objection:
+    """The objection to a solve rate outside [low, high]."""
+
+    def objection(stat: ProblemStats) -> str:
+        if stat.solve_rate < low:
+            return f"below {low:g}:{high:g}"
+        return f"above {low:g}:{high:g}" if stat.solve_rate > high else ""
+
+    return objection
+
+
+def _check_band(low: float, high: float) -> None:
+    if not 0.0 <= low <= high <= 1.0:
+        raise ValueError(f"band: expected 0 <= low <= high <= 1, got {low}:{high}")

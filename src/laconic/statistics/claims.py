@@ -1,0 +1,228 @@
+"""What an evaluation or a comparison may claim.
+
+1. Flat samples become one row a problem (`per_problem`): its accuracy and its mean length. Samples of one problem
+   resemble each other, so a problem is the unit, never a sample: each problem enters by its mean, whatever its number
+   of samples.
+2. Means over problems and their paired changes get intervals (`intervals.py`).
+3. Intervals feed the claims: non-inferiority, the accuracy-efficiency score, the frontier.
+
+Correct means graded `CORRECT`; `WRONG`, `NO_ANSWER` and `TRUNCATED` are attempts that were not correct. `UNGRADABLE`
+samples say nothing about the model's answer: they leave every accuracy's numerator and denominator and are counted
+apart, but their tokens were spent and enter mean lengths. A statistic that does not exist is `nan` here and null in
+JSON.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from laconic.statistics.intervals import (
+    RESAMPLES,
+    FloatArray,
+    Interval,
+    accuracy_interval,
+    length_interval,
+    mean_interval,
+    or_null,
+    paired_difference,
+    paired_relative_change,
+    ratio,
+)
+from laconic.types import Grade
+
+__all__ = [
+    "RESAMPLES",
+    "FloatArray",
+    "Interval",
+    "PerProblem",
+    "accuracy_interval",
+    "aes",
+    "frontier",
+    "length_difference",
+    "length_interval",
+    "mean_interval",
+    "mean_pass_at_k",
+    "non_inferior",
+    "num_mixed",
+    "or_null",
+    "paired_difference",
+    "paired_relative_change",
+    "pass_at_k",
+    "per_problem",
+]
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PerProblem:
+    """One row a problem, P rows; every array has shape [P]; `nan` where a problem has no such sample.
+
+    `attempts` counts gradable samples and `ungradable` the others; `accuracy` is correct / attempts. `mean_tokens` is
+    over all samples, `correct_tokens` over the correct ones, `wrong_tokens` over those graded `WRONG` (a truncated
+    response has the cap's length, not its own, and stays out).
+    """
+
+    problem_ids: tuple[str, ...]
+    attempts: IntArray
+    ungradable: IntArray
+    correct: IntArray
+    accuracy: FloatArray
+    mean_tokens: FloatArray
+    correct_tokens: FloatArray
+    wrong_tokens: FloatArray
+
+    def ordered(self, problem_ids: Sequence[str]) -> "PerProblem":
+        """The same rows in another order. Raises `ValueError` where `problem_ids` are not exactly these problems."""
+        if len(problem_ids) != len(self.problem_ids) or set(problem_ids) != set(self.problem_ids):
+            raise ValueError("problem_ids: not the same set of problems")
+        row = {name: index for index, name in enumerate(self.problem_ids)}
+        rows = np.array([row[name] for name in problem_ids], dtype=np.int64)
+        return PerProblem(
+            problem_ids=tuple(problem_ids),
+            attempts=self.attempts[rows],
+            ungradable=self.ungradable[rows],
+            correct=self.correct[rows],
+            accuracy=self.accuracy[rows],
+            mean_tokens=self.mean_tokens[rows],
+            correct_tokens=self.correct_tokens[rows],
+            wrong_tokens=self.wrong_tokens[rows],
+        )
+
+
+def per_problem(problem_ids: Sequence[str], grades: Sequence[Grade], num_tokens: Sequence[int]) -> PerProblem:
+    """Gather flat samples, one entry a sample, into one row a problem, in order of first appearance.
+
+    `UNGRADABLE` samples enter no accuracy and are counted in `ungradable`. Raises `ValueError` where lengths differ.
+
+    >>> table = per_problem(["a", "a", "b"], [Grade.CORRECT, Grade.WRONG, Grade.UNGRADABLE], [10, 30, 7])
+    >>> table.problem_ids, table.accuracy.tolist(), table.mean_tokens.tolist()
+    (('a', 'b'), [0.5, nan], [20.0, 7.0])
+    """
+    if not len(problem_ids) == len(grades) == len(num_tokens):
+        raise ValueError(f"per_problem: {len(problem_ids)} ids, {len(grades)} grades, {len(num_tokens)} lengths")
+    row = {name: index for index, name in enumerate(dict.fromkeys(problem_ids))}
+    rows = np.array([row[name] for name in problem_ids], dtype=np.int64)
+    tokens = np.asarray(num_tokens, dtype=np.float64)
+    is_grade = {grade: np.array([g is grade for g in grades], dtype=bool) for grade in Grade}
+    is_correct, is_ungradable = is_grade[Grade.CORRECT], is_grade[Grade.UNGRADABLE]
+
+    def count(mask: NDArray[np.bool_]) -> IntArray:
+        return np.bincount(rows[mask], minlength=len(row)).astype(np.int64)
+
+    def mean(values: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
+        return ratio(np.bincount(rows[mask], weights=values[mask], minlength=len(row)), count(mask))
+
+    return PerProblem(
+        problem_ids=tuple(row),
+        attempts=count(~is_ungradable),
+        ungradable=count(is_ungradable),
+        correct=count(is_correct),
+        accuracy=mean(is_correct.astype(np.float64), ~is_ungradable),
+        mean_tokens=mean(tokens, np.ones(len(rows), dtype=bool)),
+        correct_tokens=mean(tokens, is_correct),
+        wrong_tokens=mean(tokens, is_grade[Grade.WRONG]),
+    )
+
+
+def pass_at_k(attempts: int, correct: int, k: int) -> float:
+    """Chance that at least one of k attempts is correct, unbiased from n >= k of them; `nan` where n < k.
+
+    1 - C(n - c, k) / C(n, k) = 1 - prod_{i=n-c+1..n} (1 - k / i)        (Chen et al. 2021, HumanEval, eq. 1)
+
+    `attempts` are gradable ones. Raises `ValueError` unless 0 <= correct <= attempts and k >= 1.
+
+    >>> round(pass_at_k(attempts=4, correct=1, k=2), 6)  # 1 - C(3,2)/C(4,2) = 1 - 3/6
+    0.5
+    """
+    if not 0 <= correct <= attempts or k < 1:
+        raise ValueError(f"pass_at_k: needs 0 <= correct <= attempts and k >= 1, got {correct}, {attempts}, {k}")
+    if k > attempts:
+        return nan
+    if k > attempts - correct:
+        return 1.0
+    return float(1.0 - np.prod(1.0 - k / np.arange(attempts - correct + 1, attempts + 1)))
+
+
+def mean_pass_at_k(problems: PerProblem, k: int) -> float:
+    """Mean of `pass_at_k` over the problems with at least k gradable attempts; `nan` where there is none."""
+    pairs = zip(problems.attempts.tolist(), problems.correct.tolist(), strict=True)
+    values = [pass_at_k(attempts, correct, k) for attempts, correct in pairs if attempts >= k]
+    return float(np.mean(values)) if values else nan
+
+
+def length_difference(problems: PerProblem, *, seed: int, resamples: int = RESAMPLES) -> Interval:
+    """Tokens of correct minus tokens of wrong answers, within a problem, averaged over the problems that have both.
+
+    Pooled over problems, wrong answers are longer for a dull reason: hard problems have both more wrong and longer
+    answers. Inside one problem difficulty is held still. `nan` where no problem has both a correct and a `WRONG`
+    sample.
+    """
+    return mean_interval(problems.correct_tokens - problems.wrong_tokens, seed=seed, resamples=resamples)
+
+
+def num_mixed(problems: PerProblem) -> int:
+    """How many problems have both a correct and a `WRONG` sample."""
+    return int(np.isfinite(problems.correct_tokens - problems.wrong_tokens).sum())
+
+
+def non_inferior(accuracy_change: Interval, margin: float) -> bool:
+    """True only where the 95% interval's lower end lies above -margin (absolute accuracy: 0.01 is one point).
+
+    False where no interval exists: what was not shown is not claimed. Raises `ValueError` where margin is negative.
+    """
+    if not margin >= 0.0:
+        raise ValueError(f"margin: expected a number that is not negative, got {margin}")
+    return bool(accuracy_change.low > -margin)
+
+
+def aes(
+    base_accuracy: float,
+    base_tokens: float,
+    candidate_accuracy: float,
+    candidate_tokens: float,
+    *,
+    alpha: float = 1.0,
+    beta: float = 3.0,
+    gamma: float = 5.0,
+) -> float:
+    """Accuracy-efficiency score, signed form (O1-Pruner, Luo et al. 2025, arXiv 2501.12570): quote it with its
+    constants.
+
+    With relative changes dLen = (L_base - L) / L_base and dAcc = (A - A_base) / A_base,
+    AES = alpha dLen + beta |dAcc| where accuracy did not fall, alpha dLen - gamma |dAcc| where it fell.
+
+    They state gamma > beta; that it is 5 could not be verified, and other papers use (1, 5, 10). Version 1 of that paper
+    prints baseline rows as if a fall were a rise; they are not reproduced here, on purpose. `nan` where the base has no
+    correct answer or no tokens.
+
+    >>> round(aes(0.738, 1156, 0.775, 657), 2)  # 499/1156 + 3 * 37/738 = 0.43 + 0.15
+    0.58
+    """
+    if not (base_accuracy > 0 and base_tokens > 0):
+        return nan
+    length_saved = (base_tokens - candidate_tokens) / base_tokens
+    accuracy_gain = (candidate_accuracy - base_accuracy) / base_accuracy
+    return alpha * length_saved + (beta if accuracy_gain >= 0 else gamma) * accuracy_gain
+
+
+def frontier(accuracies: Sequence[float], tokens: Sequence[float]) -> list[int]:
+    """Indices of the points that no other point beats: as accurate with as few tokens, and better in one of the two.
+
+    From few tokens to many. Equal points share their place; a point with a `nan` has none. Raises `ValueError` where
+    lengths differ.
+
+    >>> frontier([0.8, 0.9, 0.7], [100, 200, 150])  # the third is longer and worse than the first
+    [0, 1]
+    """
+    points = list(zip(accuracies, tokens, strict=True))
+    known = [index for index, point in enumerate(points) if np.isfinite(point).all()]
+    best = [i for i in known if not any(_beats(points[j], points[i]) for j in known)]
+    return sorted(best, key=lambda index: (points[index][1], index))
+
+
+def _beats(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    return first[0] >= second[0] and first[1] <= second[1] and first != second

@@ -1,0 +1,153 @@
+"""What a probe saw of a problem, and what that says of its solve rate.
+
+1. Samples of one problem become a `ProblemStats`, a line of probe.jsonl.
+2. With n gradable attempts and c correct ones the solve rate has a Beta(1 + c, 1 + n - c) posterior: a uniform prior,
+   on purpose weak and symmetric, so that 0/4 and 4/4 keep the width that four attempts deserve.
+
+`UNGRADABLE` attempts are no attempts: they are in `counts` and in `mean_tokens` (they were generated), in nothing
+else. `NO_ANSWER` and `TRUNCATED` are attempts that were not correct.
+
+What is left out: what to do with it (`selection/rules.py`: which problems to keep; `selection/stopping.py`:
+which to sample more).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, nan
+from typing import Any
+
+import numpy as np
+from scipy.stats import beta
+
+from laconic.types import Grade, count_grades
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemStats:
+    """What a probe saw of one problem; one line of probe.jsonl. All means are in tokens.
+
+    `attempts` counts gradable samples, `counts` all samples by grade; `mean_tokens` is over all samples. Raises
+    `ValueError` where `attempts` or `correct` contradict `counts`.
+    """
+
+    problem_id: str
+    attempts: int
+    correct: int
+    mean_tokens: float
+    mean_correct_tokens: float | None
+    min_correct_tokens: int | None
+    counts: Mapping[Grade, int]
+
+    def __post_init__(self) -> None:
+        attempts = sum(count for grade, count in self.counts.items() if grade is not Grade.UNGRADABLE)
+        if self.attempts != attempts:
+            raise ValueError(f"attempts: {self.attempts}, but counts hold {attempts} gradable samples")
+        if self.correct != self.counts.get(Grade.CORRECT, 0):
+            raise ValueError(f"correct: {self.correct}, but counts hold {self.counts.get(Grade.CORRECT, 0)}")
+
+    @property
+    def solve_rate(self) -> float:
+        """correct / attempts; `nan` without a gradable attempt."""
+        return self.correct / self.attempts if self.attempts else nan
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back to an equal record."""
+        return {
+            "problem_id": self.problem_id,
+            "attempts": self.attempts,
+            "correct": self.correct,
+            "mean_tokens": self.mean_tokens,
+            "mean_correct_tokens": self.mean_correct_tokens,
+            "min_correct_tokens": self.min_correct_tokens,
+            "counts": {grade.value: self.counts.get(grade, 0) for grade in Grade},
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "ProblemStats":
+        """Read what `to_json` wrote; unknown keys are passed over. Raises `ValueError` naming the key that is wrong."""
+        counts = _field(record, "counts", Mapping)
+        unknown = set(counts) - {grade.value for grade in Grade}
+        if unknown:
+            raise ValueError(f"counts: unknown grade {sorted(unknown)[0]!r}")
+        return cls(
+            problem_id=_field(record, "problem_id", str),
+            attempts=_whole(record, "attempts"),
+            correct=_whole(record, "correct"),
+            mean_tokens=_tokens(record, "mean_tokens"),
+            mean_correct_tokens=_tokens(record, "mean_correct_tokens")
+            if _is_set(record, "mean_correct_tokens")
+            else None,
+            min_correct_tokens=_whole(record, "min_correct_tokens") if _is_set(record, "min_correct_tokens") else None,
+            counts={grade: _whole(counts, grade.value, "counts.") for grade in Grade},
+        )
+
+
+def problem_stats(problem_id: str, grades: Sequence[Grade], num_tokens: Sequence[int]) -> ProblemStats:
+    """Sum up the samples of one problem, K of them. Raises `ValueError` where there is none or K differs.
+
+    >>> stats = problem_stats("a", [Grade.CORRECT, Grade.WRONG, Grade.UNGRADABLE], [10, 20, 60])
+    >>> stats.attempts, stats.correct, stats.mean_tokens, stats.mean_correct_tokens
+    (2, 1, 30.0, 10.0)
+    """
+    if not grades or len(grades) != len(num_tokens):
+        raise ValueError(
+            f"problem_stats: {len(grades)} grades and {len(num_tokens)} lengths; expected as many, and some"
+        )
+    counts = count_grades(grades)
+    correct = [tokens for tokens, grade in zip(num_tokens, grades, strict=True) if grade is Grade.CORRECT]
+    return ProblemStats(
+        problem_id=problem_id,
+        attempts=len(grades) - counts[Grade.UNGRADABLE],
+        correct=len(correct),
+        mean_tokens=float(np.mean(num_tokens)),
+        mean_correct_tokens=float(np.mean(correct)) if correct else None,
+        min_correct_tokens=min(correct) if correct else None,
+        counts=counts,
+    )
+
+
+def solve_rate_interval(attempts: int, correct: int) -> tuple[float, float]:
+    """Equal-tailed 95% interval of the solve rate under a uniform prior; 0.025 to 0.975 where nothing was attempted.
+
+    >>> [round(end, 2) for end in solve_rate_interval(attempts=32, correct=14)]
+    [0.28, 0.61]
+    """
+    low, high = beta.ppf([0.025, 0.975], 1 + correct, 1 + attempts - correct)
+    return float(low), float(high)
+
+
+def mass_inside(attempts: int, correct: int, low: float, high: float) -> float:
+    """Posterior probability that the solve rate lies in [low, high].
+
+    >>> round(mass_inside(attempts=0, correct=0, low=0.25, high=0.75), 6)  # the uniform prior itself
+    0.5
+    """
+    below, upto = beta.cdf([low, high], 1 + correct, 1 + attempts - correct)
+    return float(upto - below)
+
+
+def _field(record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], prefix: str = "") -> Any:
+    if key not in record:
+        raise ValueError(f"{prefix}{key}: missing")
+    value = record[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{prefix}{key}: unexpected value {value!r}")
+    return value
+
+
+def _is_set(record: Mapping[str, Any], key: str) -> bool:
+    return record.get(key) is not None
+
+
+def _whole(record: Mapping[str, Any], key: str, prefix: str = "") -> int:
+    value = int(_field(record, key, int, prefix))
+    if value < 0:
+        raise ValueError(f"{prefix}{key}: expected a number that is not negative, got {value}")
+    return value
+
+
+def _tokens(record: Mapping[str, Any], key: str) -> float:
+    value = float(_field(record, key, (int, float)))
+    if not 0.0 <= value < inf:
+        raise ValueError(f"{key}: expected a number of tokens, got {value}")
+    return value

@@ -1,0 +1,123 @@
+"""The processes of a sweep: `laconic train` for each run, its output in a file, ended when the sweep is.
+
+1. `Children.train` starts a run, or resumes what stands in its folder, and waits for it.
+2. A run's output file is held locked by its process. So a run that outlived the sweep that started it (one that was killed with
+   SIGKILL) is seen, and not started a second time beside itself.
+3. `Children.end` ends what still works.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from laconic.errors import RunError
+from laconic.sweep.config import SweepRun
+from laconic.system.threads import available_cores
+
+AT_WORK = "another process is at work on it"
+LAST_LINE_CHARS = 300
+END_SECONDS = 10.0  # a process that was asked to end is killed after this
+
+
+def arguments(run: SweepRun) -> list[str]:
+    """What `laconic` is told to train the run, or to take it up where it stopped."""
+    resume = ["--resume"] if (run.folder / "config.json").exists() else []
+    return ["train", *run.arguments, "--out", str(run.folder), *resume]
+
+
+class Children:
+    """The processes of training runs, and how they are ended."""
+
+    def __init__(self, parallel: int) -> None:
+        self.environment = _environment(parallel)
+        self.processes: set[subprocess.Popen[bytes]] = set()
+        self.lock, self.is_over = threading.Lock(), False
+
+    def train(self, run: SweepRun) -> tuple[str | None, float]:
+        """Start the run and wait for it; what went wrong if anything did, and the seconds it took."""
+        began = time.monotonic()
+        run.log.parent.mkdir(parents=True, exist_ok=True)
+        with run.log.open("ab") as log:
+            if not lock(log):
+                return AT_WORK, 0.0
+            process = self._start(run, log)
+            code = process.wait() if process else 0
+            with self.lock:
+                self.processes.discard(process) if process else None
+        why = f"exit code {code}: {last_line(run.log)}" if code else None
+        return why, time.monotonic() - began
+
+    def _start(self, run: SweepRun, log: IO[bytes]) -> "subprocess.Popen[bytes] | None":
+        with self.lock:
+            if self.is_over:
+                return None
+            _clear_unbegun(run.folder)
+            command = [sys.executable, "-m", "laconic", *arguments(run)]
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.environment
+            )
+            self.processes.add(process)
+            return process
+
+    def end(self) -> None:
+        """Ask what still works to end, then kill it; start nothing more."""
+        with self.lock:
+            self.is_over = True
+            left = list(self.processes)
+        for process in left:
+            process.terminate()
+        for process in left:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+            process.kill()
+
+
+def _clear_unbegun(folder: Path) -> None:
+    """Remove a folder that a kill left before its run had begun: it holds nothing but what is written before config.json."""
+    held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if held and all(name == "environment.json" or name.endswith(".partial") for name in held):
+        shutil.rmtree(folder)
+
+
+def _environment(parallel: int) -> dict[str, str]:
+    """Side by side, runs share the cores, and their threads sleep while they wait."""
+    shared = {"OMP_NUM_THREADS": str(max(1, available_cores() // parallel)), "OMP_WAIT_POLICY": "passive"}
+    return {**os.environ, **(shared if parallel > 1 else {})}
+
+
+def last_line(log: Path) -> str:
+    """The last line of a run's output that says something."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 16_384))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return said[:LAST_LINE_CHARS]
+
+
+def check_idle(runs: Sequence[SweepRun]) -> None:
+    """Raises `RunError` where a run is being worked on, by another sweep or left by one that was killed."""
+    for run in runs:
+        if not run.is_finished and run.log.exists():
+            with run.log.open("ab") as log:
+                if not lock(log):
+                    raise RunError(f"{run.folder}: {AT_WORK}; wait until it is done, or end it")
+
+
+def lock(file: IO[Any]) -> bool:
+    """Lock an open file for as long as any process holds it; False where another does. True where a system cannot lock."""
+    try:
+        import fcntl
+    except ImportError:  # not a Unix system
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,297 @@
+"""A sweep file: which recipes, variants and prompts are run at which seeds, as one list of runs.
+
+1. `load_sweep` reads the TOML file. Each of its `recipes`, `[[variants]]` and `[[prompts]]` is an `Entry` with a label.
+2. `runs_of` loads every entry's recipe at every seed, with its overrides: a mistake anywhere is one line before anything runs.
+   Runs are ordered seed by seed, so that all entries have their first seed before one has its second.
+3. `begin` notes in the sweep's folder what stands there (`sweep.json`), and refuses a folder that holds runs of anything else.
+
+What is left out: grids. A sweep lists what it runs.
+"""
+
+import difflib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from laconic.config.difference import first_difference
+from laconic.config.recipe import Recipe, dump, load_recipe, parse_recipe
+from laconic.errors import InputError, RecipeError, RunError
+from laconic.evaluation.folder_names import temperature_tag
+from laconic.recipes.find import recipe_paths
+from laconic.system.files import read_json, write_json_atomically
+
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(strict=True)]
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VariantConfig(_Node):
+    """A recipe under another label, with changes."""
+
+    label: Text
+    recipe: Text
+    overrides: tuple[str, ...] = ()
+
+
+class AskedConfig(_Node):
+    """A prompt under which the model of `recipe` is evaluated as that recipe's result would be; nothing is trained."""
+
+    label: Text
+    prompt: Text
+    recipe: Text
+    overrides: tuple[str, ...] = ()
+
+
+class SweepConfig(_Node):
+    """A sweep file as it is written. `overrides` go to every run, `parallel` is the number of processes at a time."""
+
+    name: Text
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    parallel: Annotated[int, Field(gt=0, strict=True)] = 1
+    overrides: tuple[str, ...] = ()
+    recipes: tuple[Text, ...] = ()
+    variants: tuple[VariantConfig, ...] = ()
+    prompts: tuple[AskedConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is run at every seed. `recipe` is as the sweep file has it, `path` where it was found; `prompt` is none where the
+    recipe is trained."""
+
+    label: str
+    recipe: str
+    path: Path
+    overrides: tuple[str, ...] = ()
+    prompt: str | None = None
+
+    @property
+    def told(self) -> str:
+        """The recipe as one would give it to `laconic train`: its name, or its path from here."""
+        return self.recipe if recipe_paths().get(self.recipe) == self.path else str(self.path)
+
+    @property
+    def slug(self) -> str:
+        """The label as a folder's name.
+
+        >>> Entry("two_phase, no whitening", "", Path()).slug
+        'two_phase-no-whitening'
+        """
+        return re.sub(r"[^A-Za-z0-9_.]+", "-", self.label).strip("-.").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRun:
+    """One entry at one seed: its resolved recipe and its folder."""
+
+    entry: Entry
+    seed: int
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """As a person reads it."""
+        return f"{self.entry.label}, seed {self.seed}"
+
+    @property
+    def log(self) -> Path:
+        """Where the run's output goes."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def comparisons(self) -> list[Path]:
+        """The files that a finished run has, one a temperature."""
+        tags = [temperature_tag(temperature) for temperature in self.recipe.report.temperatures]
+        return [self.folder / f"comparison-{tag}.json" for tag in tags]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run was trained and measured to its end."""
+        return all(file.exists() for file in self.comparisons)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What `laconic train` is told, or, where a prompt is asked, the recipe that says how."""
+        return [str(self.entry.path), f"seed={self.seed}", *self.entry.overrides]
+
+
+def load_sweep(path: Path) -> tuple[SweepConfig, list[Entry]]:
+    """The sweep at `path` and its entries. Raises `InputError`, one line with file and field."""
+    config = _parse(path)
+    for index, override in enumerate(config.overrides):
+        _check_override(override, f"{path}: overrides.{index}")
+    entries = list(_entries(config, path))
+    if not entries:
+        raise InputError(f"{path}: expected recipes, [[variants]] or [[prompts]]; there is nothing to run")
+    for entry in entries:
+        if not entry.slug:
+            raise InputError(f"{path}: label {entry.label!r}: expected a letter or a digit in it")
+    for what, values in (("seed", map(str, config.seeds)), ("label", (entry.slug for entry in entries))):
+        twice = [value for value, times in Counter(values).items() if times > 1]
+        if twice:
+            raise InputError(f"{path}: {what} {twice[0]} occurs twice; each needs one of its own")
+    return config, entries
+
+
+def runs_of(config: SweepConfig, entries: Sequence[Entry], out: Path) -> list[SweepRun]:
+    """Every entry at every seed, in the order they are started. Raises `InputError` where a recipe is wrong."""
+    return [_run(entry, seed, out) for seed in config.seeds for entry in entries]
+
+
+def _run(entry: Entry, seed: int, out: Path) -> SweepRun:
+    try:
+        recipe = load_recipe(entry.path, [f"seed={seed}", *entry.overrides])
+    except RecipeError as error:
+        raise RecipeError(f"{entry.label}: {error}") from None
+    if not recipe.problems.report:
+        raise RecipeError(f"{entry.label}: {entry.path}: problems.report: missing, but a sweep compares on it")
+    return SweepRun(entry, seed, recipe, out / entry.slug / f"seed-{seed}")
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def _parse(path: Path) -> SweepConfig:
+    try:
+        return SweepConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a sweep in TOML") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_mistake(error)}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _first_mistake(error: ValidationError) -> str:
+    mistake = error.errors()[0]
+    field = ".".join(map(str, mistake["loc"]))
+    if mistake["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(mistake["loc"][-1]), _KEYS, n=3)
+        return f"{field}: unknown key; " + (f"near it: {', '.join(near)}" if near else f"known: {', '.join(_KEYS)}")
+    if mistake["type"] == "missing":
+        return f"{field}: missing, but required"
+    return f"{field}: {mistake['msg'][:1].lower()}{mistake['msg'][1:]}, got {mistake['input']!r}"
+
+
+_KEYS = sorted({name for node in _Node.__subclasses__() for name in node.model_fields})
+
+
+def _entries(config: SweepConfig, path: Path) -> Iterator[Entry]:
+    for index, recipe in enumerate(config.recipes):
+        yield Entry(Path(recipe).stem, recipe, _find(recipe, path, f"recipes.{index}"), config.overrides)
+    for field, node in _listed(config):
+        for number, override in enumerate(node.overrides):
+            _check_override(override, f"{path}: {field}.overrides.{number}")
+        found = _find(node.recipe, path, f"{field}.recipe")
+        prompt = node.prompt if isinstance(node, AskedConfig) else None
+        yield Entry(node.label, node.recipe, found, config.overrides + node.overrides, prompt)
+
+
+def _listed(config: SweepConfig) -> Iterator[tuple[str, VariantConfig | AskedConfig]]:
+    yield from ((f"variants.{index}", node) for index, node in enumerate(config.variants))
+    yield from ((f"prompts.{index}", node) for index, node in enumerate(config.prompts))
+
+
+def _find(recipe: str, sweep: Path, field: str) -> Path:
+    """A path relative to the sweep file, or the name of a recipe that comes with the package."""
+    beside, known = sweep.parent / recipe, recipe_paths()
+    if beside.is_file():
+        return beside
+    if recipe in known:
+        return known[recipe]
+    near = difflib.get_close_matches(recipe, known, n=3) or sorted(known)
+    raise InputError(f"{sweep}: {field}: no recipe {recipe!r} (no file {beside}); near it: {', '.join(near)}")
+
+
+def _check_override(override: str, where: str) -> None:
+    key, equals, _ = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{where}: expected key=value, got {override!r}")
+    if key.strip() == "seed":
+        raise InputError(f"{where}: seeds are what `seeds` says, got {override!r}")
+
+
+# --- what stands in a folder -----------------------------------------------------------------------------------------
+
+
+def begin(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> None:
+    """Note in `sweep.json` what `out` is about to hold; entries and seeds may be added to what it holds.
+
+    Raises `RunError` where it holds runs that are not of this sweep, or of an entry that meant something else.
+    """
+    file = out / "sweep.json"
+    if not file.exists() and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out}: is not empty and holds no sweep.json; expected a new folder or that of this sweep")
+    told = describe(config, runs)
+    if file.exists():
+        _refuse_others(out, read_json(file), told)
+    write_json_atomically(file, told)
+
+
+def describe(config: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, Any]:
+    """The content of sweep.json: every entry with its recipe as it was resolved, the seed aside."""
+    first = {run.entry.label: run for run in reversed(runs)}
+    return {
+        "name": config.name,
+        "seeds": list(config.seeds),
+        "entries": [
+            {
+                "label": run.entry.label,
+                "folder": run.entry.slug,
+                "recipe": run.entry.told,
+                "overrides": list(run.entry.overrides),
+                "prompt": run.entry.prompt,
+                "variant_of": _variant_of(run.entry, [other.entry for other in first.values()], config),
+                "config": _without_seed(run.recipe),
+            }
+            for run in sorted(first.values(), key=runs.index)
+        ],
+    }
+
+
+def _variant_of(entry: Entry, entries: Sequence[Entry], config: SweepConfig) -> str | None:
+    """The label under which the entry's recipe is run unchanged in the same sweep."""
+    plain = [e.label for e in entries if e.path == entry.path and e.overrides == config.overrides and e.prompt is None]
+    return next((label for label in plain if label != entry.label), None) if entry.prompt is None else None
+
+
+def _without_seed(recipe: Recipe) -> dict[str, Any]:
+    return {key: value for key, value in dump(recipe).items() if key != "seed"}
+
+
+def _refuse_others(out: Path, held: dict[str, Any], told: dict[str, Any]) -> None:
+    if held["name"] != told["name"]:
+        raise RunError(f"{out}: holds the sweep {held['name']!r}, not {told['name']!r}; choose another --out")
+    entries = {entry["label"]: entry for entry in told["entries"]}
+    for entry in held["entries"]:
+        folder, now = out / entry["folder"], entries.get(entry["label"])
+        if not any(folder.glob("seed-*/")):
+            continue
+        mend = f"choose another --out, or remove {folder}"
+        if now is None:
+            raise RunError(f"{out}: holds runs of {entry['label']!r}, which the sweep no longer has; {mend}")
+        if change := _changed(entry, now):
+            raise RunError(f"{folder}: {entry['label']!r} has changed since its runs began: {change}; {mend}")
+        if lost := sorted(set(held["seeds"]) - set(told["seeds"])):
+            raise RunError(f"{out}: holds seed {lost[0]}, which the sweep no longer has; {mend}")
+
+
+def _changed(held: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """What differs, in words. Keys that recipes have only since then count with their defaults."""
+    try:
+        known = _without_seed(parse_recipe(dict(held["config"]), "sweep.json"))
+    except RecipeError as error:  # a reward's file is another
+        return str(error)
+    found = first_difference({"prompt": held["prompt"]}, {"prompt": now["prompt"]})
+    found = found or first_difference(known, now["config"])
+    return found.told if found else None

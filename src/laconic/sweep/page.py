@@ -1,0 +1,226 @@
+"""A sweep's files for people and programs: table.md, results.json, frontier.svg, and one HTML page that needs no script.
+
+1. The picture of each temperature, wide and narrow, then the table it belongs to, then what each change of a recipe is worth.
+2. What was run: every entry with its changes and what it took, and the command of every run.
+3. Where the sweep still lacks runs, the page says which.
+
+The page may load nothing from anywhere. Without jinja2 there is no page, and the other files are written all the same.
+"""
+
+import importlib.util
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from laconic import __version__
+from laconic.report.figures import COLOURS
+from laconic.report.numbers import UNKNOWN, count, flatten, percent, points, signed
+from laconic.report.page_templates import load_templates, template_text
+from laconic.sweep.figures import KINDS, NARROW, WIDE, frontier, standalone
+from laconic.sweep.results import Results
+from laconic.sweep.rows import Against, Field, Row, SeedMean
+from laconic.sweep.tables import ROLLED_BACK, heading, markdown, place, rolled_back, rollouts, scope, to_json
+from laconic.system.files import read_json, write_json_atomically, write_text_atomically
+
+Json = dict[str, Any]
+MAX_TOLD = 4  # rows on a frontier that the head of the page gives figures of
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def has_page() -> bool:
+    """Whether what the page needs is installed."""
+    return importlib.util.find_spec("jinja2") is not None
+
+
+def write_results(out: Path, results: Results) -> None:
+    """Write table.md and results.json of the sweep in `out`, where anything is finished frontier.svg, and report.html where
+    jinja2 is installed."""
+    write_json_atomically(out / "results.json", to_json(results))
+    write_text_atomically(out / "table.md", markdown(results))
+    if results.fields:
+        write_text_atomically(out / "frontier.svg", standalone(_draw(results, WIDE)))
+    if has_page():
+        write_text_atomically(out / "report.html", render(results))
+
+
+def render(results: Results) -> str:
+    """The page's text. Raises `MissingExtraError` where jinja2 is not installed."""
+    templates = load_templates("laconic.sweep")
+    from markupsafe import Markup
+
+    drawn = {
+        size: Markup(_draw(results, width)) for size, width in (("wide", WIDE), ("narrow", NARROW))
+    }  # ours: escaped
+    return templates.get_template("sweep.html.j2").render(
+        name=results.told["name"],
+        lede=lede(results),
+        headline=headline(results),
+        rolled_back=f"{ROLLED_BACK} {'; '.join(back)}." if (back := rolled_back(results)) else "",
+        unfinished=[f"{label} (seed {', '.join(map(str, seeds))})" for label, seeds in results.unfinished.items()],
+        figures=drawn,
+        tables=[_table(field, results) for field in results.fields],
+        runs=_runs(results),
+        commands=commands(results),
+        machine=machine(results),
+        recipes=[(entry["label"], list(flatten(entry["config"]))) for entry in results.told["entries"]],
+        colours=COLOURS,
+        kinds=KINDS,
+        style=Markup(template_text("laconic.report", "page.css")),  # our own text
+        more_style=Markup(template_text("laconic.sweep", "sweep.css")),
+        policy=POLICY,
+        version=__version__,
+    )
+
+
+def _draw(results: Results, width: int) -> str:
+    return frontier(results.fields, [heading(field, results) for field in results.fields], width)
+
+
+def headline(results: Results) -> str:
+    """How much of what is compared."""
+    entries, seeds = len(results.told["entries"]), len(results.told["seeds"])
+    return f"{results.told['name']}: {_number(entries, 'entry', 'entries')} at {_number(seeds, 'seed', 'seeds')}"
+
+
+def _number(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def lede(results: Results) -> list[str]:
+    """For each field, who is on the frontier of the means, from few tokens to many."""
+    return [f"{heading(field, results)}: {_told(field)}." for field in results.fields]
+
+
+def _told(field: Field) -> str:
+    best = [row for row in field.rows if row.is_result and not row.dominated_by]
+    names = [
+        f"{row.label} ({percent(row.over_seeds('accuracy').mean)} at {count(row.over_seeds('tokens').mean)} tokens)"
+        for row in best
+    ]
+    worse = sum(row.is_result for row in field.rows) - len(best)
+    told = names if len(best) <= MAX_TOLD else [row.label for row in best]
+    return f"on the frontier {'; '.join(told)}" + (f". Dominated: {worse}" if worse else "")
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def _table(field: Field, results: Results) -> Json:
+    return {
+        "title": heading(field, results),
+        "scope": scope(field),
+        "rows": [_row(number, row) for number, row in enumerate(field.rows, start=1)],
+        "against": [_against(found) for found in field.against_recipe],
+    }
+
+
+def _row(number: int, row: Row) -> Json:
+    return {
+        "number": number,
+        "label": row.label,
+        "kind": row.kind,
+        "is_dominated": bool(row.dominated_by),
+        "cells": [
+            _cell(
+                f"{len(row.seeds)} of {len(row.wanted)}" if len(row.seeds) < len(row.wanted) else str(len(row.seeds))
+            ),
+            _cell(rollouts(row)),
+            _mean(row.over_seeds("accuracy"), percent),
+            _change(row.over_seeds("accuracy_change"), points),
+            _mean(row.over_seeds("tokens"), count),
+            _change(row.over_seeds("tokens_change"), percent),
+            _mean(row.over_seeds("distance"), lambda value: f"{value:.2f}"),
+        ],
+        "place": place(row),
+    }
+
+
+def _against(found: Against) -> Json:
+    return {
+        "variant": found.variant.label,
+        "recipe": found.recipe.label,
+        "cells": [_change(found.tokens_change, percent), _change(found.accuracy_change, points)],
+    }
+
+
+def _mean(found: SeedMean, show: Any) -> Json:
+    """A mean over seeds, its standard error below."""
+    if not found.num_seeds:
+        return _cell(UNKNOWN)
+    return _cell(show(found.mean), f"± {_bare(show(found.se))}" if found.num_seeds > 1 else "")
+
+
+def _change(found: SeedMean, show: Any) -> Json:
+    """A change, its standard error and interval below."""
+    if not found.num_seeds:
+        return _cell(UNKNOWN)
+    ends = ", ".join(_bare(signed(end, show)) for end in (found.low, found.high))
+    told = f"± {_bare(show(found.se))} [{ends}]" if found.num_seeds > 1 else ""
+    return _cell(signed(found.mean, show), told)
+
+
+def _cell(value: str, spread: str = "") -> Json:
+    return {"value": value, "spread": spread}
+
+
+def _bare(text: str) -> str:
+    return text.rstrip("% pt")
+
+
+# --- what was run ----------------------------------------------------------------------------------------------------
+
+
+def _runs(results: Results) -> list[Json]:
+    """Each entry: recipe, changes, and what a run took on average."""
+    trained = {row.label: row for field in results.fields for row in field.rows if row.kind == "trained"}
+    return [
+        {
+            "label": entry["label"],
+            "recipe": entry["recipe"],
+            "changes": _changes(entry),
+            "cells": _took(trained.get(entry["label"])),
+        }
+        for entry in results.told["entries"]
+    ]
+
+
+def _changes(entry: Mapping[str, Any]) -> str:
+    asked = [f"nothing is trained; asked: {entry['prompt']}"] if entry["prompt"] is not None else []
+    return ", ".join([*asked, *entry["overrides"]])
+
+
+def _took(row: Row | None) -> list[str]:
+    """Rollouts, their tokens, and seconds of training steps, means over seeds."""
+    if row is None:
+        return [UNKNOWN] * 3
+    shown = [f"{row.over_seeds(key).mean:,.0f}" for key in ("num_tokens", "seconds")]
+    return [rollouts(row), *shown]
+
+
+def commands(results: Results) -> list[str]:
+    """The command of every training run, as one would give it to make that run alone."""
+    return [
+        shlex.join(
+            [
+                *("laconic", "train", entry["recipe"], f"seed={seed}", *entry["overrides"]),
+                *("--out", str(results.out / entry["folder"] / f"seed-{seed}")),
+            ]
+        )
+        for entry in results.told["entries"]
+        if entry["prompt"] is None
+        for seed in results.told["seeds"]
+    ]
+
+
+def machine(results: Results) -> str:
+    """What the first finished training run says of where it ran."""
+    found: Sequence[Path] = sorted(results.out.glob("*/seed-*/environment.json"))
+    if not found:
+        return ""
+    told = read_json(found[0])
+    packages = told.get("packages", {})
+    versions = ", ".join(
+        f"{name} {packages[name]}" for name in ("laconic", "torch", "transformers") if packages.get(name)
+    )
+    return f"{told.get('device', 'unknown device')}; {versions}"

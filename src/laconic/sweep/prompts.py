@@ -1,0 +1,86 @@
+"""Merely asking: a recipe's model evaluated under a prompt, on the problems and as a trained run's result would be.
+
+1. The base, under the recipe's own prompt: `eval/base-<tag>/`, copied from a finished run of the same sweep that measured
+   just that (an evaluation depends on nothing else), or else measured here.
+2. The same model under the asked prompt: `eval/prompted-<tag>/`.
+3. Both compared, paired over problems: `comparison-<tag>.json`, as a training run has it.
+
+Left out: training. The models, problems, seeds, caps and numbers of samples are those of `training/measure_run.py`.
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from laconic.comparison.compare import compare_evaluations
+from laconic.config.recipe import Recipe
+from laconic.evaluation.folder_names import temperature_tag
+from laconic.evaluation.planned_prompts import PLANNERS
+from laconic.grading.pool import Grader
+from laconic.models.loading import load_model
+from laconic.problems.load import load_problems
+from laconic.prompts.instructions import resolve_instruction
+from laconic.rollouts.solver import Solver
+from laconic.samplers.local import LocalSampler
+from laconic.sweep.config import SweepRun
+from laconic.system.files import write_json_atomically
+from laconic.system.progress import Reporter
+from laconic.training.measure_run import evaluate_reported, report_cap
+
+PROMPTED = "prompted"
+
+
+def check_prompt(run: SweepRun) -> None:
+    """Raises `InputError` where the prompt is no name and no text."""
+    if run.entry.prompt is not None and run.entry.prompt not in PLANNERS:
+        resolve_instruction(run.entry.prompt)
+
+
+def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter) -> None:
+    """Evaluate base and prompt at each temperature, and compare them. What is there already is kept."""
+    recipe, asked = run.recipe, run.entry.prompt
+    assert recipe.problems.report is not None and asked is not None, "runs_of and the caller saw to it"
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    take_base(run, others)
+    problems = load_problems(recipe.problems.report, seed=recipe.seed)
+    prompts = {"base": recipe.prompt, PROMPTED: recipe.prompt.model_copy(update={"instruction": asked})}
+    with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
+        lm = load_model(recipe.model, recipe.policy.model_copy(update={"lora": None}))
+        for name, prompt in prompts.items():
+            solver = Solver(lm, LocalSampler(lm), grader, prompt)
+            solver.check_prompts(problems, report_cap(recipe), f"{run.entry.label}: max_tokens")
+            evaluate_reported(solver, recipe, problems, run.folder, name, reporter)
+    for temperature in recipe.report.temperatures:
+        tag = temperature_tag(temperature)
+        base, prompted = (run.folder / "eval" / f"{name}-{tag}" for name in prompts)
+        told = compare_evaluations(base, [prompted], margin=recipe.report.margin, seed=recipe.seed)
+        write_json_atomically(run.folder / f"comparison-{tag}.json", told)
+
+
+def take_base(run: SweepRun, others: Iterable[SweepRun]) -> None:
+    """Copy the base's evaluations from a finished run that measured the same, where there is one and none stands here."""
+    donor = next((o for o in others if o.is_finished and base_key(o.recipe) == base_key(run.recipe)), None)
+    for temperature in run.recipe.report.temperatures if donor else ():
+        name = f"base-{temperature_tag(temperature)}"
+        place = run.folder / "eval" / name
+        if donor and not (place / "summary.json").exists():
+            _copy(donor.folder / "eval" / name, place)
+
+
+def _copy(folder: Path, place: Path) -> None:
+    partial = place.with_name(f".{place.name}.partial")
+    for old in (partial, place):
+        shutil.rmtree(old, ignore_errors=True)
+    shutil.copytree(folder, partial)
+    partial.rename(place)
+
+
+def base_key(recipe: Recipe) -> tuple[object, ...]:
+    """All that the base's evaluations depend on; recipes that agree here have the same base."""
+    decoding = [max(getattr(p.sampler, key) for p in recipe.phases) for key in ("max_tokens", "batch_size")]
+    held = recipe.policy.model_copy(update={"lora": None, "gradient_checkpointing": False})
+    report = (recipe.report.temperatures, recipe.report.samples)
+    return recipe.model, recipe.seed, recipe.threads, recipe.problems.report, report, recipe.prompt, held, *decoding

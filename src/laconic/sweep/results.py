@@ -1,0 +1,216 @@
+"""What a sweep found: its finished runs read, put together over seeds, and marked on the frontier. Writes nothing.
+
+1. `ResultsReader` reads each finished run once: of every phase's result, at each temperature, accuracy and tokens, the changes
+   against that seed's own base, and what training it took.
+2. Entries become rows over their seeds (`rows.py`). Bases are rows of their own; entries with the same base share it.
+3. A row is dominated where another is, over the seeds that both have, at least as accurate with at most as many tokens, and
+   better in one of the two. Every run counts by its last step as the recipe ends it, never by its best.
+
+Results of earlier phases are rows of their own and dominate nobody: they are stages of a run, not its result.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from laconic.evaluation.folder_names import temperature_tag
+from laconic.statistics.intervals import Interval
+from laconic.sweep.rows import Field, Point, Row, Training, dominates
+from laconic.system.files import read_json, read_jsonl
+from laconic.training.phase_end import GUARD
+
+Json = dict[str, Any]
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A sweep as far as it is finished. `told` is its sweep.json; `unfinished` are labels with the seeds they lack."""
+
+    out: Path
+    told: Json
+    fields: tuple[Field, ...]
+    unfinished: Mapping[str, tuple[int, ...]]
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+class ResultsReader:
+    """Reads the runs of the sweep in `out`; what was finished once is not read again."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._known: dict[Path, tuple[Point, ...]] = {}
+
+    def read(self) -> Results:
+        """All that is finished now. Raises `InputError` naming the file where one is malformed."""
+        told = read_json(self.out / "sweep.json")
+        seeds = tuple(told["seeds"])
+        found: dict[tuple[str, int], tuple[Point, ...]] = {}
+        for entry in told["entries"]:
+            tags = [temperature_tag(t) for t in entry["config"]["report"]["temperatures"]]
+            for seed in seeds:
+                folder = self.out / entry["folder"] / f"seed-{seed}"
+                if all((folder / f"comparison-{tag}.json").exists() for tag in tags):
+                    found[entry["label"], seed] = self._points(folder, seed, tags)
+        lacking = {e["label"]: tuple(s for s in seeds if (e["label"], s) not in found) for e in told["entries"]}
+        unfinished = {label: missing for label, missing in lacking.items() if missing}
+        return Results(self.out, told, tuple(_fields(told, seeds, found)), unfinished)
+
+    def _points(self, folder: Path, seed: int, tags: Sequence[str]) -> tuple[Point, ...]:
+        if folder not in self._known:
+            self._known[folder] = tuple(_read_run(folder, seed, tags))
+        return self._known[folder]
+
+
+def _read_run(folder: Path, seed: int, tags: Sequence[str]) -> Iterator[Point]:
+    """Every model of a finished run at every temperature, bases first."""
+    phases = [path for path in [folder / "phases.json"] if path.exists()]
+    trainings = _read_trainings(folder) if phases else []
+    for tag in tags:
+        base = _read_point(folder / "eval" / f"{BASE}-{tag}", seed, tag, BASE)
+        yield base
+        candidates = read_json(folder / f"comparison-{tag}.json")["candidates"]
+        for index, candidate in enumerate(candidates):
+            place = Path(candidate["path"]).name
+            is_last = index == len(candidates) - 1
+            point = _read_point(folder / "eval" / place, seed, tag, "" if is_last else place.removesuffix(f"-{tag}"))
+            training = trainings[index] if index < len(trainings) else Training()
+            yield replace(point, base=base, changes=_changes(candidate), training=training)
+
+
+def _read_point(folder: Path, seed: int, tag: str, stage: str) -> Point:
+    summary = read_json(folder / "summary.json")
+    accuracy, tokens, oracle = summary["accuracy"]["mean"], summary["tokens"]["mean"], summary.get("oracle_tokens")
+    return Point(
+        seed=seed,
+        tag=tag,
+        stage=stage,
+        accuracy=nan if accuracy is None else accuracy,
+        tokens=tokens,
+        oracle_tokens=nan if oracle is None else oracle,
+        num_problems=summary["num_problems"],
+        num_samples=summary["num_samples"],
+        max_tokens=summary["max_tokens"],
+    )
+
+
+def _changes(candidate: Mapping[str, Any]) -> dict[str, Interval]:
+    found = {}
+    for key in ("tokens_change", "accuracy_change"):
+        told = candidate[key]
+        numbers = [nan if v is None else float(v) for v in (told["estimate"], *told["ci95"])]
+        found[key] = Interval(*numbers)
+    return found
+
+
+def _read_trainings(folder: Path) -> list[Training]:
+    """What it took to come to the end of each phase, the phases before it counted in."""
+    phases = json.loads((folder / "phases.json").read_text(encoding="utf-8"))
+    steps = list(read_jsonl(folder / "metrics.jsonl"))
+    sizes = {step["step"]: _num_lines(folder / "rollouts" / f"step-{step['step']:06d}.jsonl") for step in steps}
+    found, probed = [], 0
+    for index, phase in enumerate(phases, start=1):
+        probed += _num_probed(folder / "phases" / f"{index}-{phase['name']}" / "probe.jsonl")
+        past = [step for step in steps if step["step"] <= phase["last_step"]]
+        found.append(
+            Training(
+                num_rollouts=sum(sizes[step["step"]] for step in past),
+                num_probed=probed,
+                num_tokens=sum(round(sizes[step["step"]] * step["rollouts/mean_tokens"]) for step in past),
+                seconds=sum(step["time/step_seconds"] for step in past),
+                rolled_back=tuple(
+                    f"{done['name']} to step {done['result_step']} of {done['last_step']}"
+                    for done in phases[:index]
+                    if done["reason"].startswith(GUARD)
+                ),
+            )
+        )
+    return found
+
+
+def _num_lines(file: Path) -> int:
+    if not file.exists():
+        return 0
+    with file.open("rb") as opened:
+        return sum(block.count(b"\n") for block in iter(lambda: opened.read(1 << 20), b""))
+
+
+def _num_probed(file: Path) -> int:
+    return sum(int(row["attempts"]) for row in read_jsonl(file)) if file.exists() else 0
+
+
+# --- rows and fields -------------------------------------------------------------------------------------------------
+
+
+def _fields(told: Json, seeds: tuple[int, ...], found: Mapping[tuple[str, int], Sequence[Point]]) -> Iterator[Field]:
+    sources = list(dict.fromkeys(entry["config"]["problems"]["report"] for entry in told["entries"]))
+    for source in sources:
+        entries = [e for e in told["entries"] if e["config"]["problems"]["report"] == source]
+        temperatures = {t for e in entries for t in e["config"]["report"]["temperatures"]}
+        for tag in map(temperature_tag, sorted(temperatures, reverse=True)):
+            rows = [*_base_rows(entries, seeds, tag, found), *_entry_rows(entries, seeds, tag, found)]
+            rows = [row for row in rows if row.points]
+            if rows:
+                yield Field(source, tag, tuple(sorted(_placed(rows), key=lambda r: r.over_seeds("tokens").mean)))
+
+
+def _entry_rows(
+    entries: Sequence[Json], seeds: tuple[int, ...], tag: str, found: Mapping[tuple[str, int], Sequence[Point]]
+) -> Iterator[Row]:
+    for entry in entries:
+        points = [p for seed in seeds for p in found.get((entry["label"], seed), ()) if p.tag == tag and p.base]
+        for stage in dict.fromkeys(point.stage for point in points):
+            label = f"{entry['label']} · {stage}" if stage else entry["label"]
+            kind = "stage" if stage else "trained" if entry["prompt"] is None else "prompt"
+            parent = entry["label"] if stage else entry.get("variant_of")
+            yield Row(label, kind, tuple(p for p in points if p.stage == stage), seeds, parent)
+
+
+def _base_rows(
+    entries: Sequence[Json], seeds: tuple[int, ...], tag: str, found: Mapping[tuple[str, int], Sequence[Point]]
+) -> list[Row]:
+    """One row a base: recipes that measured the same model in the same way share theirs."""
+    held: dict[str, dict[int, Point]] = {}
+    first: dict[str, str] = {}
+    for entry in entries:
+        key = _base_key(entry["config"])
+        for seed in seeds:
+            points = [p for p in found.get((entry["label"], seed), ()) if p.tag == tag and p.stage == BASE]
+            if points:
+                first.setdefault(key, entry["label"])
+                held.setdefault(key, {}).setdefault(seed, points[0])
+    return [
+        Row(
+            BASE if len(held) == 1 else f"{BASE} of {first[key]}",
+            BASE,
+            tuple(by_seed[s] for s in seeds if s in by_seed),
+            seeds,
+        )
+        for key, by_seed in held.items()
+    ]
+
+
+def _base_key(config: Json) -> str:
+    """What a base's figures depend on, as far as a reader would tell bases apart."""
+    cap = config["report"]["max_tokens"] or max(phase["sampler"]["max_tokens"] for phase in config["phases"])
+    dtype = config["policy"]["dtype"]
+    return repr((config["model"], dtype, config["prompt"], config["report"]["samples"], cap))
+
+
+def _placed(rows: Sequence[Row]) -> list[Row]:
+    """The rows with whom each is dominated by: first those that nobody dominates, the nearest in tokens before others."""
+    beaten = {row.label: [o for o in rows if o is not row and o.is_result and dominates(o, row)] for row in rows}
+
+    def far(row: Row, other: Row) -> tuple[bool, float]:
+        return bool(beaten[other.label]), abs(row.over_seeds("tokens").mean - other.over_seeds("tokens").mean)
+
+    return [
+        replace(row, dominated_by=tuple(o.label for o in sorted(beaten[row.label], key=partial(far, row))))
+        for row in rows
+    ]

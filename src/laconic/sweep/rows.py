@@ -1,0 +1,182 @@
+"""The records of a sweep's results and what is said over seeds. Pure: no files.
+
+1. A `Point` is one model of one run at one temperature, with the changes against that seed's own base.
+2. A `Row` is an entry at one temperature over its seeds. A mean over seeds has the standard error sd / sqrt(n) and Student's
+   95% interval with n - 1 degrees of freedom. Each seed has problems, rollouts and reported set of its own, so this spread
+   holds the noise of training, of problems and of sampling together.
+3. A `Field` is what can be compared: the rows of one reported source at one temperature. `dominates` compares two rows over
+   the seeds that both have, by their means.
+4. `Against` puts a variant beside the recipe it changes, paired by seed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import nan, sqrt
+from typing import Any
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from laconic.statistics.intervals import Interval, or_null
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a model took to train: rollouts and their tokens, responses probed to select problems, seconds of its steps; and which
+    phases the guard rolled back, to which of their steps."""
+
+    num_rollouts: int = 0
+    num_probed: int = 0
+    num_tokens: int = 0
+    seconds: float = 0.0
+    rolled_back: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One model of one run at one temperature. `stage` is "" for the run's result, "phase-1" for an earlier phase's.
+
+    `changes` has `tokens_change` and `accuracy_change`, each with its interval over problems; a base has none. Tokens are
+    means of a response; `oracle_tokens` is `nan` where the problems do not know it.
+    """
+
+    seed: int
+    tag: str
+    stage: str
+    accuracy: float
+    tokens: float
+    oracle_tokens: float
+    num_problems: int
+    num_samples: int
+    max_tokens: int
+    training: Training = Training()
+    base: "Point | None" = None
+    changes: Mapping[str, Interval] | None = None
+
+    @property
+    def distance(self) -> float:
+        """Tokens / oracle tokens; `nan` where these are not known."""
+        return self.tokens / self.oracle_tokens if self.oracle_tokens > 0 else nan
+
+    def value(self, key: str) -> float:
+        """A figure by its name: of this model, "base_..." of its base, "..._change" against its base."""
+        if key.startswith("base_"):
+            return self.base.value(key.removeprefix("base_")) if self.base else nan
+        if key.endswith("_change"):
+            return self.changes[key].estimate if self.changes else nan
+        found = self.training if hasattr(self.training, key) else self
+        return float(getattr(found, key))
+
+
+@dataclass(frozen=True, slots=True)
+class SeedMean:
+    """A mean over seeds with its standard error and Student's 95% interval, `nan` below two seeds."""
+
+    mean: float
+    se: float
+    low: float
+    high: float
+    num_seeds: int
+
+    def to_json(self) -> Json:
+        """Null for what does not exist."""
+        ends = [or_null(self.low), or_null(self.high)]
+        return {"mean": or_null(self.mean), "se": or_null(self.se), "ci95": ends, "num_seeds": self.num_seeds}
+
+
+def over_seeds(values: Iterable[float]) -> SeedMean:
+    """Mean, sd / sqrt(n) with the sample's sd (n - 1), and mean -+ t_{n-1, 0.975} se; `nan` values do not count.
+
+    >>> found = over_seeds([0.1, 0.2, 0.3])  # sd 0.1, se 0.1 / sqrt(3) = 0.0577, t 4.303
+    >>> round(found.mean, 4), round(found.se, 4), round(found.high - found.mean, 4)
+    (0.2, 0.0577, 0.2484)
+    """
+    known = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
+    n = len(known)
+    mean = float(known.mean()) if n else nan
+    if n < 2:
+        return SeedMean(mean, nan, nan, nan, n)
+    se = float(known.std(ddof=1)) / sqrt(n)
+    half = float(scipy_stats.t.ppf(0.975, n - 1)) * se
+    return SeedMean(mean, se, mean - half, mean + half, n)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry at one temperature: one point a finished seed. `wanted` seeds are those of the sweep."""
+
+    label: str
+    kind: str  # "base", "trained", "prompt" or "stage"
+    points: tuple[Point, ...]
+    wanted: tuple[int, ...]
+    parent: str | None = None  # of a stage: its run; of a variant: the recipe it changes, where that is in the sweep
+    dominated_by: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that are finished."""
+        return tuple(point.seed for point in self.points)
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it may dominate others: a stage of a run may not."""
+        return self.kind != "stage"
+
+    def over_seeds(self, key: str) -> SeedMean:
+        """A figure over the seeds, by its name (`Point.value`)."""
+        return over_seeds(point.value(key) for point in self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Rows that can be compared: one reported source at one temperature, from few tokens to many."""
+
+    source: str
+    tag: str
+    rows: tuple[Row, ...]
+
+    @property
+    def against_recipe(self) -> tuple["Against", ...]:
+        """Every variant beside the recipe it changes, where both are finished at a seed."""
+        rows = {row.label: row for row in self.rows}
+        pairs = [(row, rows[row.parent]) for row in self.rows if row.kind == "trained" and row.parent in rows]
+        return tuple(Against(row, recipe) for row, recipe in pairs if set(row.seeds) & set(recipe.seeds))
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A variant beside its recipe, paired by seed: the same problems and the same base, so their noise is shared."""
+
+    variant: Row
+    recipe: Row
+
+    @property
+    def tokens_change(self) -> SeedMean:
+        """Tokens of the variant / tokens of the recipe - 1."""
+        return over_seeds(one.tokens / other.tokens - 1.0 for one, other in self._pairs())
+
+    @property
+    def accuracy_change(self) -> SeedMean:
+        """Accuracy of the variant - accuracy of the recipe."""
+        return over_seeds(one.accuracy - other.accuracy for one, other in self._pairs())
+
+    def _pairs(self) -> list[tuple[Point, Point]]:
+        others = {point.seed: point for point in self.recipe.points}
+        return [(point, others[point.seed]) for point in self.variant.points if point.seed in others]
+
+
+def dominates(one: Row, other: Row) -> bool:
+    """Over the seeds both have, by their means: at least as accurate with at most as many tokens, and better in one."""
+    shared = set(one.seeds) & set(other.seeds)
+    if not shared:
+        return False
+    (accuracy, tokens), (its_accuracy, its_tokens) = (_means(row, shared) for row in (one, other))
+    is_as_good = accuracy >= its_accuracy and tokens <= its_tokens
+    return is_as_good and (accuracy, tokens) != (its_accuracy, its_tokens)
+
+
+def _means(row: Row, seeds: set[int]) -> tuple[float, float]:
+    points = [point for point in row.points if point.seed in seeds]
+    return float(np.mean([p.accuracy for p in points])), float(np.mean([p.tokens for p in points]))

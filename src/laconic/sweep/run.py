@@ -1,0 +1,218 @@
+"""Sweep: every recipe, variant and prompt of a list at every seed, as processes side by side, to one table and one page.
+
+1. Everything is checked before anything runs: the file, every recipe at every seed, and what stands in the folder.
+2. Each training run is `laconic train` as a process of its own, at most `parallel` at a time, its output in a file beside its
+   folder. What is finished is not started again, what was interrupted is resumed: a sweep that was killed goes on with the same
+   command.
+3. Prompts are measured in this process after the training runs, whose bases they share.
+4. After each finished run table and page are written anew. A run that fails stops no other; at the end all that failed are
+   named, with the last line each of them wrote.
+"""
+
+import contextlib
+import shlex
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.table import Table
+
+from laconic.errors import InputError, RunFailed
+from laconic.sweep.children import AT_WORK, Children, arguments, check_idle, lock
+from laconic.sweep.config import Entry, SweepConfig, SweepRun, begin, load_sweep, runs_of
+from laconic.sweep.page import has_page, write_results
+from laconic.sweep.results import ResultsReader
+from laconic.system.progress import Reporter
+from laconic.system.threads import settle
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """Where the sweep's files are, and its runs."""
+
+    out: Path
+    runs: tuple[SweepRun, ...]
+
+    @property
+    def table(self) -> Path:
+        """The table in Markdown."""
+        return self.out / "table.md"
+
+
+def run_sweep(
+    path: Path, out: Path | None = None, parallel: int | None = None, reporter: Reporter | None = None
+) -> SweepResult:
+    """Run what is not finished of the sweep at `path` in `out` (runs/<name> if not given), `parallel` processes at a time.
+
+    Raises `InputError` where sweep, recipes or folder are wrong, before anything runs; `RunFailed` at the end where runs failed.
+    """
+    reporter = reporter or Reporter()
+    config, out, runs = read_sweep(path, out, parallel)
+    check_idle(runs)
+    begin(out, config, runs)
+    _Sweep(out, runs, config.parallel, reporter).run()
+    return SweepResult(out, tuple(runs))
+
+
+def read_sweep(
+    path: Path, out: Path | None = None, parallel: int | None = None
+) -> tuple[SweepConfig, Path, list[SweepRun]]:
+    """The sweep, its folder and its runs, checked. Nothing is written."""
+    config, entries = load_sweep(path)
+    if parallel is not None:
+        if parallel < 1:
+            raise InputError(f"--parallel: expected at least 1, got {parallel}")
+        config = config.model_copy(update={"parallel": parallel})
+    out = out or Path("runs") / config.name
+    runs = runs_of(config, entries, out)
+    _check_prompts(runs)
+    return config, out, runs
+
+
+def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: Console) -> None:
+    """What would run, and what is finished already."""
+    config, out, runs = read_sweep(path, out, parallel)
+    entries: dict[str, Entry] = {run.entry.label: run.entry for run in runs}
+    done = sum(run.is_finished for run in runs)
+    console.print(
+        f"sweep {config.name}: {len(entries)} entries x {len(config.seeds)} seeds, {done} of {len(runs)} runs finished, "
+        f"{config.parallel} at a time, in {out}",
+        markup=False,
+        highlight=False,
+    )
+    table = Table("label", "recipe", "changes", "seeds", "rollouts a run")
+    for label, entry in entries.items():
+        mine = [run for run in runs if run.entry is entry]
+        changes = " ".join(entry.overrides) + (f" prompt: {entry.prompt}" if entry.prompt else "")
+        seeds = ", ".join(f"{run.seed} (finished)" if run.is_finished else str(run.seed) for run in mine)
+        count = 0 if entry.prompt else max_rollouts(mine[0])
+        table.add_row(*map(_plain, (label, entry.told, changes.strip(), seeds, f"{count:,}")))
+    console.print(table)
+    for run in runs:
+        console.print(_command_line(run), markup=False, highlight=False, soft_wrap=True)
+
+
+def max_rollouts(run: SweepRun) -> int:
+    """Training rollouts where every phase goes to its cap; probes and dynamic sampling aside."""
+    return sum(phase.steps * phase.problems_per_step * phase.group_size for phase in run.recipe.phases)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _command_line(run: SweepRun) -> str:
+    if run.entry.prompt is not None:
+        return f"asked with {run.entry.prompt!r}: {run.name} -> {run.folder}"
+    return shlex.join(["laconic", *arguments(run)])
+
+
+def _check_prompts(runs: Sequence[SweepRun]) -> None:
+    asked = [run for run in runs if run.entry.prompt is not None]
+    if asked:
+        settle()
+        from laconic.sweep.prompts import check_prompt
+
+        for run in asked:
+            check_prompt(run)
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+class _Sweep:
+    """A sweep at work."""
+
+    def __init__(self, out: Path, runs: Sequence[SweepRun], parallel: int, reporter: Reporter) -> None:
+        self.out, self.runs, self.parallel, self.reporter = out, runs, parallel, reporter
+        self.reader = ResultsReader(out)
+        self.children = Children(parallel)
+        self.failed: list[tuple[SweepRun, str]] = []
+
+    def run(self) -> None:
+        """Train, ask, and say what failed."""
+        todo = [run for run in self.runs if not run.is_finished]
+        if len(todo) < len(self.runs):
+            self.reporter.say(f"{len(self.runs) - len(todo)} of {len(self.runs)} runs are finished already")
+        if not has_page():
+            self.reporter.say("no report.html will be written: it needs  pip install 'laconic[report]'")
+        write_results(self.out, self.reader.read())
+        with _ended_by_sigterm():
+            self.train([run for run in todo if run.entry.prompt is None])
+            self.ask([run for run in todo if run.entry.prompt is not None])
+        write_results(self.out, self.reader.read())
+        if self.failed:
+            told = "; ".join(f"{run.name}: {why} ({run.log})" for run, why in self.failed)
+            raise RunFailed(f"{len(self.failed)} of {len(self.runs)} runs failed: {told}")
+
+    def train(self, runs: Sequence[SweepRun]) -> None:
+        """Training runs, `parallel` at a time; each is told of as it ends."""
+        threads = ThreadPoolExecutor(self.parallel)
+        try:
+            working = {threads.submit(self.children.train, run): run for run in runs}
+            for done in as_completed(working):
+                self.note(working[done], *done.result())
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            self.children.end()
+            threads.shutdown()
+
+    def ask(self, runs: Sequence[SweepRun]) -> None:
+        """Prompts, one after the other, here."""
+        for run in runs:
+            began = time.monotonic()
+            why = self.ask_one(run)
+            self.note(run, why, time.monotonic() - began)
+
+    def ask_one(self, run: SweepRun) -> str | None:
+        """What went wrong, if anything did."""
+        from laconic.sweep.prompts import measure_prompt
+
+        run.log.parent.mkdir(parents=True, exist_ok=True)
+        with run.log.open("a", encoding="utf-8") as log:
+            if not lock(log):
+                return AT_WORK
+            try:
+                measure_prompt(run, self.runs, Reporter(Console(file=log, highlight=False)))
+            except Exception as error:  # whatever it is, it stops no other run
+                traceback.print_exc(file=log)
+                return f"{type(error).__name__}: {error}"
+        return None
+
+    def note(self, run: SweepRun, why: str | None, seconds: float) -> None:
+        """Say how a run ended, and write the results anew."""
+        if why is None and not run.is_finished:
+            why = "ended without its comparisons"
+        if why is not None:
+            self.failed.append((run, why))
+        count = sum(other.is_finished for other in self.runs)
+        said = f"failed after {seconds:.0f} s: {why}" if why else f"finished in {seconds:.0f} s"
+        self.reporter.say(f"[{count}/{len(self.runs)}] {run.name}: {said}")
+        try:
+            write_results(self.out, self.reader.read())
+        except Exception as error:  # a page that cannot be drawn ends no training; it is drawn again at the end
+            self.reporter.say(f"table and page were not written: {error!r}")
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that what it started is ended too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

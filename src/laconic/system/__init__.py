@@ -1,0 +1,10 @@
+"""This machine: its files, threads, child processes and screen, and the hub beyond it.
+
+Its modules, in reading order:
+
+- `files`: text files written whole or not at all, and JSON lines read with their line numbers
+- `threads`: how many threads compute, settled before torch is loaded
+- `progress`: the live line, or plain lines, that a person sees while a program works
+- `child_processes`: child processes that answer questions within a hard time limit
+- `hub`: whether the hub answers, and whether it holds a name
+"""

@@ -1,0 +1,155 @@
+"""Groups to tensors, and tensors to micro-batches: the only place that pads.
+
+1. `collate` flattens the rollouts of a step that can train into one `RolloutBatch`, responses padded on the right.
+2. `micro_batches` sorts rows by length and cuts them by a budget of tokens, so that little of a micro-batch is padding.
+3. `minibatch_rows` cuts the step's rows into the updates of an epoch, shuffled by a named stream.
+
+Ungradable rollouts are left out here: they train nothing. Which of the others count in the loss is decided by `loss_rows`.
+
+Legend: `B` responses of the step, `T` response tokens (padded), `L` prompt and response tokens (padded).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from laconic.config.recipe import CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS, OptimizerConfig
+from laconic.rng import stream
+from laconic.types import Grade, Group
+
+PAD = 0  # never read: padding is outside every mask and to the right of every token
+MIN_FILL = 0.9  # so under a tenth of any row is padding, and about a twentieth of all
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutBatch:
+    """All rollouts of a step as tensors. `response_mask` is a fact; `loss_rows` [B] a decision."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    response_ids: Tensor  # [B, T] int64
+    response_mask: Tensor  # [B, T] bool
+    sampler_logprobs: Tensor  # [B, T] float32, nats
+    rewards: Tensor  # [B] float32
+    groups: Tensor  # [B] int64, which problem of the step
+    is_correct: Tensor  # [B] bool
+    is_truncated: Tensor  # [B] bool
+    loss_rows: Tensor  # [B] bool
+    is_drawn: Tensor  # [B, T] bool: False where a token was written for the model
+    ref_prompts: tuple[tuple[int, ...], ...]  # as the reference reads them
+
+    @property
+    def num_rows(self) -> int:
+        """Responses, B."""
+        return self.response_ids.shape[0]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Response lengths in tokens, [B]."""
+        return self.response_mask.sum(dim=1)
+
+    @property
+    def loss_mask(self) -> Tensor:
+        """Tokens that count in the loss, [B, T]."""
+        return self.response_mask & self.is_drawn & self.loss_rows[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Rows that go through the model together. `predictors` [b, t]: where each response token is predicted from;
+    `final` [b]: where the state after the last response token is read."""
+
+    rows: Tensor  # [b] int64, into the RolloutBatch
+    input_ids: Tensor  # [b, L]
+    predictors: Tensor  # [b, t]
+    response_ids: Tensor  # [b, t]
+    mask: Tensor  # [b, t] bool
+    final: Tensor  # [b]
+
+
+def collate(groups: Sequence[Group], *, truncated: Literal["penalise", "bootstrap", "mask"]) -> RolloutBatch:
+    """The gradable rollouts of a step's groups. With `truncated="mask"` truncated ones inform baselines but not the loss.
+
+    Raises `ValueError` where no rollout is gradable.
+    """
+    pairs = [(i, g, r) for i, g in enumerate(groups) for r in g.rollouts if r.grade is not Grade.UNGRADABLE]
+    if not pairs:
+        raise ValueError("collate: no gradable rollout in this step")
+    responses = [rollout.response for _, _, rollout in pairs]
+    is_truncated = torch.tensor([response.is_truncated for response in responses])
+    response_mask = _pad([[1] * response.num_tokens for response in responses], torch.bool)
+    is_drawn = response_mask.clone()
+    for row, response in enumerate(responses):
+        is_drawn[row, slice(*response.forced)] = False
+    return RolloutBatch(
+        prompts=tuple(group.prompt_ids for _, group, _ in pairs),
+        response_ids=_pad([response.token_ids for response in responses], torch.long),
+        response_mask=response_mask,
+        sampler_logprobs=_pad([response.logprobs for response in responses], torch.float32),
+        rewards=torch.tensor([rollout.reward for _, _, rollout in pairs], dtype=torch.float32),
+        groups=torch.tensor([index for index, _, _ in pairs]),
+        is_correct=torch.tensor([rollout.grade is Grade.CORRECT for _, _, rollout in pairs]),
+        is_truncated=is_truncated,
+        loss_rows=~is_truncated if truncated == "mask" else torch.ones_like(is_truncated),
+        is_drawn=is_drawn,
+        ref_prompts=tuple(g.prompt_ids if g.ref_prompt_ids is None else g.ref_prompt_ids for _, g, _ in pairs),
+    )
+
+
+def _pad(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows]).to(dtype)
+
+
+def token_budget(config: OptimizerConfig, device: torch.device) -> int:
+    """Tokens of a micro-batch on `device`: the recipe's, or what keeps its arithmetic busy and its caches from spilling."""
+    return config.micro_batch_tokens or (CPU_MICRO_BATCH_TOKENS if device.type == "cpu" else MICRO_BATCH_TOKENS)
+
+
+def micro_batches(
+    batch: RolloutBatch, rows: Sequence[int], token_budget: int, device: torch.device
+) -> list[MicroBatch]:
+    """`rows` of `batch`, longest first, in micro-batches of at most `token_budget` tokens, padding included.
+
+    The shortest row of a micro-batch is at least `MIN_FILL` of its longest. A row longer than the budget makes a micro-batch of
+    its own.
+    """
+    lengths = batch.lengths.tolist()
+    sizes = {row: len(batch.prompts[row]) + lengths[row] for row in rows}
+    ordered = sorted(rows, key=lambda row: (-sizes[row], row))
+    cuts: list[list[int]] = []
+    for row in ordered:
+        longest = sizes[cuts[-1][0]] if cuts else 0
+        if not cuts or (len(cuts[-1]) + 1) * longest > token_budget or sizes[row] < MIN_FILL * longest:
+            cuts.append([])
+        cuts[-1].append(row)
+    return [_micro_batch(batch, cut, device) for cut in cuts]
+
+
+def _micro_batch(batch: RolloutBatch, rows: list[int], device: torch.device) -> MicroBatch:
+    index = torch.tensor(rows)
+    lengths = batch.lengths[index]
+    longest = int(lengths.max())
+    responses, mask = batch.response_ids[index, :longest], batch.response_mask[index, :longest]
+    sequences = [[*batch.prompts[row], *batch.response_ids[row, : int(batch.lengths[row])].tolist()] for row in rows]
+    starts = torch.tensor([len(batch.prompts[row]) for row in rows])
+    predictors = starts[:, None] - 1 + torch.arange(longest)[None]
+    last = starts + lengths - 1
+    return MicroBatch(
+        rows=index.to(device),
+        input_ids=_pad(sequences, torch.long).to(device),
+        predictors=torch.minimum(predictors, last[:, None]).to(device),
+        response_ids=responses.to(device),
+        mask=mask.to(device),
+        final=last.to(device),
+    )
+
+
+def minibatch_rows(num_rows: int, minibatches: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:
+    """All rows, shuffled, in `minibatches` parts whose sizes differ by at most one (fewer parts where rows are fewer)."""
+    rows = list(range(num_rows))
+    stream(seed, "minibatches", step, epoch).shuffle(rows)
+    parts = min(minibatches, num_rows)
+    return [rows[part::parts] for part in range(parts)]

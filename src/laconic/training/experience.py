@@ -1,0 +1,133 @@
+"""A step's rollouts as the update sees them: scored once under the policy, the reference and the critic as they are now.
+
+1. `gather_experience` scores each row once; what a reference that stands still says of a response is remembered.
+2. The reward stands on each response's last token; where the recipe puts the KL into the reward, so does its price: token by
+   token, or summed over the response and centred in the group (T1).
+3. A reference may read the problem under an instruction of its own: a teacher that was told to be brief.
+
+Legend: `B` responses, `T` response tokens.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from laconic.config.recipe import AlgorithmConfig, PhaseConfig
+from laconic.models.policy import Policy
+from laconic.rl.advantages import leave_one_out
+from laconic.rl.losses import kl
+from laconic.rl.masked import zeroed
+from laconic.training.batching import MicroBatch, RolloutBatch, micro_batches, token_budget
+from laconic.training.reference_cache import ReferenceCache
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """A step's rollouts as scored before the update; all [B, T] in float32 unless noted."""
+
+    batch: RolloutBatch
+    old_logprobs: Tensor
+    ref_logprobs: Tensor | None
+    values: Tensor
+    last_values: Tensor  # [B]: the value after the last token, 0 where the response ended
+    token_rewards: Tensor  # the reward on the last token, minus the KL's price where the KL is in the reward
+
+
+@torch.no_grad()
+def gather_experience(
+    policy: Policy,
+    batch: RolloutBatch,
+    phase: PhaseConfig,
+    cache: ReferenceCache | None = None,
+    *,
+    needs_logprobs: bool = True,
+) -> Experience:
+    """Score the step's rollouts under policy, reference and critic as they are now: each row once or, where `cache` holds what
+    the reference says of it, not at all. The policy's own scores are left out where its sampler's serve, or nobody reads them."""
+    config, everything = phase.algorithm, range(batch.num_rows)
+    pieces = _Pieces(policy, batch, phase)
+    old = batch.sampler_logprobs
+    is_priced = config.kl_coef > 0 and config.kl_in != "loss"  # rewards with a KL in them need the policy's own scores
+    if config.old_logprobs == "recompute" or (config.old_logprobs == "current" and (needs_logprobs or is_priced)):
+        old = pieces.scored(everything, pieces.old_logprobs)
+    ref = None
+    if policy.has_reference:
+        cache = cache or ReferenceCache()
+        seen = replace(batch, prompts=batch.ref_prompts)
+        unknown = cache.unknown_rows(seen)
+        reading = _Pieces(policy, seen, phase)
+        ref = cache.complete(seen, reading.scored(unknown, reading.ref_logprobs), unknown)
+    last_values = torch.zeros(batch.num_rows)
+    values = pieces.scored(everything, lambda micro: pieces.values(micro, last_values)) if pieces.has_critic else None
+    is_bootstrapped = batch.is_truncated & (config.truncated == "bootstrap")
+    return Experience(
+        batch=batch,
+        old_logprobs=old,
+        ref_logprobs=ref,
+        values=torch.zeros(batch.response_mask.shape) if values is None else values,
+        last_values=zeroed(last_values, is_bootstrapped),
+        token_rewards=_token_rewards(batch, None if ref is None else old - ref, config),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Scores of a step's rollouts, micro-batch by micro-batch."""
+
+    policy: Policy
+    batch: RolloutBatch
+    phase: PhaseConfig
+
+    @property
+    def has_critic(self) -> bool:
+        return bool(self.policy.critic_parameters())
+
+    def scored(self, rows: Sequence[int], score: Callable[[MicroBatch], Tensor]) -> Tensor:
+        """`score` [b, t] of the micro-batches of `rows`, put together as [B, T]; 0 elsewhere."""
+        out = torch.zeros(self.batch.response_mask.shape)
+        device = self.policy.lm.device
+        for micro in micro_batches(self.batch, rows, token_budget(self.phase.optimizer, device), device):
+            out[micro.rows.cpu(), : micro.mask.shape[1]] = zeroed(score(micro), micro.mask).cpu()
+        return out
+
+    def old_logprobs(self, micro: MicroBatch) -> Tensor:
+        inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
+        return self.policy.logprobs(*inputs, temperature=self.phase.sampler.temperature)[0]
+
+    def ref_logprobs(self, micro: MicroBatch) -> Tensor:
+        inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
+        return self.policy.ref_logprobs(*inputs, temperature=self.phase.sampler.temperature)
+
+    def values(self, micro: MicroBatch, last_values: Tensor) -> Tensor:
+        """Values at the predicting states; those after the last tokens go into `last_values` [B]."""
+        values, last = _micro_values(self.policy, micro)
+        last_values[micro.rows.cpu()] = last.cpu()
+        return values
+
+
+def _micro_values(policy: Policy, micro: MicroBatch) -> tuple[Tensor, Tensor]:
+    """Values at the predicting states [b, t] and after the last token [b]."""
+    positions = torch.cat([micro.predictors, micro.final[:, None]], dim=1)
+    values = policy.values(micro.input_ids, positions)
+    return values[:, :-1], values[:, -1]
+
+
+def _token_rewards(batch: RolloutBatch, log_ratio: Tensor | None, config: AlgorithmConfig) -> Tensor:
+    """The reward on each response's last token, minus kl_coef times the KL estimate: of each token with `kl_in = "reward"`; with
+    "centred" the response's sum, centred by the mean of its group's others, on the last token (T1, arXiv 2501.11651).
+
+    A truncated response that is bootstrapped gets no reward for being cut off: its value goes on instead.
+    """
+    rewards, last = torch.zeros(batch.response_mask.shape), (torch.arange(batch.num_rows), batch.lengths - 1)
+    rewards[last] = zeroed(batch.rewards, ~(batch.is_truncated & (config.truncated == "bootstrap")))
+    if log_ratio is None or config.kl_in == "loss":
+        return rewards
+    assert config.kl_estimator != "exact", "an exact KL is in the loss"
+    price = config.kl_coef * zeroed(kl(log_ratio, config.kl_estimator), batch.response_mask)
+    if config.kl_in == "reward":
+        return rewards - price
+    total = price.sum(dim=1)
+    rewards[last] -= leave_one_out(total, batch.groups, torch.ones_like(batch.is_truncated))
+    return rewards

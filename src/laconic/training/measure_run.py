@@ -1,0 +1,77 @@
+"""Measure a run: the base and every phase's result on the reported set, each compared with the base.
+
+1. Each model is evaluated at each of the recipe's temperatures, with the cap of its phases: `eval/<model>-<tag>/`.
+2. Each temperature has one comparison, paired over problems: `comparison-<tag>.json`.
+
+An evaluation that is there is kept, one that was interrupted goes on where it stopped.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from laconic.comparison.compare import compare_evaluations
+from laconic.config.recipe import Recipe, SamplerConfig
+from laconic.evaluation.evaluate import Evaluation, evaluate
+from laconic.evaluation.folder_names import temperature_tag
+from laconic.grading.pool import Grader
+from laconic.models.loading import load_model
+from laconic.rng import seed_of
+from laconic.rollouts.solver import Solver
+from laconic.samplers.local import LocalSampler
+from laconic.system.files import write_json_atomically
+from laconic.system.progress import Reporter
+from laconic.training.phase import Run
+from laconic.training.phase_end import PhaseRecord
+from laconic.types import Problem
+
+
+def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
+    """Base and every phase's result on the reported set, at each temperature; comparison-<tag>.json for each.
+
+    Returns the comparisons by tag; empty without a reported set.
+    """
+    recipe, path = run.recipe, run.directory.path
+    if not run.sets.report:
+        return {}
+    models = {"base": recipe.model} | {
+        f"phase-{i}": str(run.directory.checkpoint_path(record.result_step)) if record.result_step else recipe.model
+        for i, record in enumerate(finished, start=1)
+    }
+    with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
+        for label, model in models.items():
+            _evaluate_model(run, grader, label, model)
+    comparisons = {}
+    for temperature in recipe.report.temperatures:
+        tag = temperature_tag(temperature)
+        folders = [path / "eval" / f"{label}-{tag}" for label in models]
+        comparisons[tag] = compare_evaluations(folders[0], folders[1:], margin=recipe.report.margin, seed=recipe.seed)
+        write_json_atomically(path / f"comparison-{tag}.json", comparisons[tag])
+    return comparisons
+
+
+def _evaluate_model(run: Run, grader: Grader, label: str, model: str) -> None:
+    recipe, path = run.recipe, run.directory.path
+    tags = map(temperature_tag, recipe.report.temperatures)
+    if all((path / "eval" / f"{label}-{tag}" / "summary.json").exists() for tag in tags):
+        return
+    lm = load_model(model, recipe.policy.model_copy(update={"lora": None}))
+    solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt)
+    evaluate_reported(solver, recipe, run.sets.report, path, label, run.reporter)
+
+
+def report_cap(recipe: Recipe) -> int:
+    """Most tokens of a response on the reported set."""
+    return recipe.report.max_tokens or max(phase.sampler.max_tokens for phase in recipe.phases)
+
+
+def evaluate_reported(
+    solver: Solver, recipe: Recipe, problems: Sequence[Problem], path: Path, label: str, reporter: Reporter
+) -> None:
+    """The reported problems at each of the recipe's temperatures, to `path`/eval/<label>-<tag>/."""
+    batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
+    for temperature in recipe.report.temperatures:
+        decoding = SamplerConfig(temperature=temperature, max_tokens=report_cap(recipe), batch_size=batch_size)
+        asked = Evaluation("report", problems, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
+        with reporter.bar(f"{label} at T={temperature:g}", asked.num_responses) as progress:
+            evaluate(solver, asked, path / "eval" / f"{label}-{temperature_tag(temperature)}", on_progress=progress)

@@ -1,0 +1,90 @@
+"""What a phase is while it runs, when it ends, and what it hands on.
+
+1. The watched set is measured when a phase begins (a `Watch` of the step it began from), every few steps, and at its end.
+2. `judge` reads these watches and the recipe's end rule: go on, or end as a plateau, at the cap, or by the guard, and which
+   step is the result. The guard exists because training accuracy can rise on a handful of problems while accuracy elsewhere
+   collapses.
+3. A finished phase is a `PhaseRecord`, one entry of the run's phases.json; the next phase starts from its result step.
+
+Nothing here looks at the trained or the reported problems.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from laconic.config.recipe import EndConfig, PhaseConfig
+
+GUARD = "guard"
+"""How the reason begins where the guard ended a phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The watched set as measured after `step`: accuracy (fraction) and mean response length (tokens)."""
+
+    step: int
+    accuracy: float
+    mean_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a phase is over; if so, why, and which step it hands on."""
+
+    is_over: bool
+    reason: str = ""
+    result_step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRecord:
+    """A finished phase, as phases.json keeps it. Steps count from 1 over the whole run; `result_step` is the one handed on."""
+
+    name: str
+    algorithm: str
+    first_step: int
+    last_step: int
+    result_step: int
+    reason: str
+    num_problems: int
+    watches: tuple[Watch, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "PhaseRecord":
+        """Read what `to_json` wrote."""
+        return cls(**(record | {"watches": tuple(Watch(**watch) for watch in record["watches"])}))
+
+
+def best_watch(watches: Sequence[Watch], end: EndConfig) -> Watch:
+    """The best watch by the phase's goal; of equals, the earliest.
+
+    accuracy   the highest accuracy, of equals the fewest tokens
+    tokens     the fewest tokens among those whose accuracy is at most `guard_drop` below the first's (all, without a guard)
+    """
+    if end.goal == "accuracy":
+        return min(watches, key=lambda watch: (-watch.accuracy, watch.mean_tokens, watch.step))
+    floor = watches[0].accuracy - end.guard_drop if end.guard_drop is not None else 0.0
+    return min((w for w in watches if w.accuracy >= floor), key=lambda watch: (watch.mean_tokens, watch.step))
+
+
+def judge(watches: Sequence[Watch], phase: PhaseConfig, phase_step: int) -> Verdict:
+    """The verdict after `phase_step` steps, the newest of which was just watched. `watches[0]` is the phase's beginning."""
+    end, newest, best = phase.end, watches[-1], best_watch(watches, phase.end)
+    top = max(watches[0].accuracy, best.accuracy)
+    if end.guard_drop is not None and newest.accuracy < top - end.guard_drop:
+        seen = f"watched accuracy {newest.accuracy:.3f} fell more than {end.guard_drop:g} below {top:.3f}"
+        return Verdict(True, f"{GUARD}: {seen}; rolled back to step {best.step}", best.step)
+    kept = best.step if end.keep == "best" else newest.step
+    which = "best watched" if end.keep == "best" else "last"
+    waited = sum(watch.step > best.step for watch in watches)
+    if end.patience is not None and waited >= end.patience:
+        reason = f"plateau: {waited} watches without a better step than {best.step}; kept the {which} step {kept}"
+        return Verdict(True, reason, kept)
+    if phase_step >= phase.steps:
+        return Verdict(True, f"cap: {phase.steps} steps; kept the {which} step {kept}", kept)
+    return Verdict(False)

@@ -1,0 +1,275 @@
+"""One step's update of policy and critic.
+
+1. The step's rows are cut into `minibatches` updates, `epochs` times over; each update into micro-batches by a token budget.
+2. Per token: the clipped surrogate, plus kl_coef times the KL estimate, minus entropy_coef times the entropy. Weighted by
+   `token_weights`, which divide by the counts of the whole update, so the cut into micro-batches does not change the gradient.
+3. The critic learns its targets with the clipped value loss, mean over the update's tokens.
+4. Gradients are clipped by global norm, one AdamW for the policy and one for the critic.
+
+The optimisers' state can be taken out and put back as plain tensors (`state`, `load_state`): nothing is pickled.
+
+Legend: `b`, `t` rows and response tokens of a micro-batch.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from laconic.config.recipe import OptimizerConfig, PhaseConfig
+from laconic.models.policy import Policy
+from laconic.rl.losses import clipped_surrogate, is_clipped, kl, sequence_log_ratio, value_loss
+from laconic.rl.masked import masked_sum, token_weights, zeroed
+from laconic.rng import seed_of
+from laconic.training.algorithms import Advantages
+from laconic.training.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows, token_budget
+from laconic.training.experience import Experience
+
+
+def learning_rate_factor(step: int, num_steps: int, config: OptimizerConfig) -> float:
+    """What `lr` is multiplied with at `step` (from 0) of a phase of `num_steps`: warm-up, then the schedule.
+
+    >>> [round(learning_rate_factor(s, 5, OptimizerConfig(schedule="linear")), 6) for s in (0, 4)]
+    [1.0, 0.2]
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / (config.warmup_steps + 1)
+    done = (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps)
+    shapes = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}
+    return config.min_lr_frac + (1.0 - config.min_lr_frac) * shapes[config.schedule]
+
+
+@dataclass(slots=True)
+class _Optimizer:
+    """AdamW over named parameters, with the learning rate it starts from."""
+
+    name: str
+    parameters: dict[str, nn.Parameter]
+    adam: torch.optim.AdamW
+    lr: float
+    max_grad_norm: float
+
+    def step(self, factor: float) -> float:
+        """Clip, step, clear; returns the gradient's norm before clipping."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.lr * factor
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        return float(norm)
+
+
+def _make_optimizer(name: str, parameters: dict[str, nn.Parameter], lr: float, config: OptimizerConfig) -> _Optimizer:
+    is_on_cpu = all(parameter.device.type == "cpu" for parameter in parameters.values())
+    adam = torch.optim.AdamW(
+        parameters.values(),
+        lr=lr,
+        betas=config.betas,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        fused=not is_on_cpu,  # on a device one kernel, and no copies the size of the weights
+    )
+    return _Optimizer(name, parameters, adam, lr, config.max_grad_norm)
+
+
+class Updater:
+    """Policy and critic optimisers of one phase, and the adaptive entropy coefficient."""
+
+    def __init__(self, policy: Policy, phase: PhaseConfig, *, seed: int) -> None:
+        self.policy, self.phase, self.seed = policy, phase, seed
+        self.entropy_coef = phase.algorithm.entropy_coef
+        config = phase.optimizer
+        self.actor = _make_optimizer("policy", policy.policy_parameters(), config.lr, config)
+        critic = policy.critic_parameters()
+        self.critic = _make_optimizer("critic", critic, config.critic_lr, config) if critic else None
+
+    def update(self, experience: Experience, advantages: Advantages, step: int, phase_step: int) -> dict[str, float]:
+        """All updates of one step; returns the step's `update/*` metrics, none where no response counts in the loss. `phase_step`
+        counts from 0 within the phase."""
+        config = self.phase.optimizer
+        experience, learning = _counted(experience, advantages.rows)
+        if not learning:
+            return {}  # the algorithm found nothing to learn from, no pair for instance
+        factor = learning_rate_factor(phase_step, self.phase.steps, config)
+        torch.manual_seed(seed_of(self.seed, "dropout", step))  # LoRA's dropout is the one draw torch makes by itself
+        sums: defaultdict[str, float] = defaultdict(float)
+        num_updates = 0
+        for epoch in range(config.epochs):
+            order = minibatch_rows(len(learning), config.minibatches, seed=self.seed, step=step, epoch=epoch)
+            for part in order:
+                rows = [learning[i] for i in part]
+                for name, value in self._one_update(experience, advantages, rows, factor, phase_step).items():
+                    sums[name] += value
+                num_updates += 1
+        metrics = {f"update/{name}": value / num_updates for name, value in sums.items()}
+        if phase_step >= config.critic_warmup_steps:  # during the warm-up entropy is not measured
+            self._adapt_entropy(metrics["update/entropy_nats"])
+        metrics["update/entropy_coef"] = self.entropy_coef
+        metrics["update/lr"] = self.actor.lr * factor
+        return metrics | _critic_fit(experience, advantages)
+
+    def _one_update(
+        self, experience: Experience, advantages: Advantages, rows: list[int], factor: float, phase_step: int
+    ) -> dict[str, float]:
+        batch, config, device = experience.batch, self.phase.optimizer, self.policy.lm.device
+        learns = phase_step >= config.critic_warmup_steps
+        counts = _counts(batch, rows)
+        sums: dict[str, Tensor] = {}  # on the device until the update is done, so that it never waits for a number
+        metrics: dict[str, float] = {}
+        with self.policy.learning():
+            micros = micro_batches(batch, rows, token_budget(config, device), device)
+            if learns:
+                for micro in micros:
+                    _add(sums, self._policy_losses(experience, advantages, micro, counts))
+                metrics["policy_grad_norm"] = self.actor.step(factor)
+            if self.critic is not None:  # after the policy's step: the two never hold their gradients at once
+                for micro in micros:
+                    _add(sums, self._value_losses(experience, advantages, micro, counts))
+                metrics["critic_grad_norm"] = self.critic.step(factor)
+        return {name: float(value) for name, value in sums.items()} | metrics
+
+    def _policy_losses(
+        self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
+    ) -> dict[str, Tensor]:
+        """Backward of the policy's loss on one micro-batch; the parts it is made of, detached."""
+        config, device = self.phase.algorithm, self.policy.lm.device
+        logprobs, entropies = self.policy.logprobs(
+            micro.input_ids,
+            micro.predictors,
+            micro.response_ids,
+            micro.mask,
+            temperature=self.phase.sampler.temperature,
+            entropy="learned" if self.entropy_coef > 0 else "measured",
+        )
+        mask = _take(experience.batch.loss_mask, micro)
+        is_current = config.old_logprobs == "current"
+        log_ratio = logprobs - (logprobs.detach() if is_current else _take(experience.old_logprobs, micro))
+        if config.ratio == "sequence":
+            log_ratio = sequence_log_ratio(log_ratio, mask)
+        advantage = _take(advantages.advantages, micro)
+        losses = clipped_surrogate(log_ratio, advantage, config.clip_low, config.clip_high)
+        weights = token_weights(
+            mask,
+            config.aggregation,
+            num_responses=counts.responses,
+            num_tokens=counts.tokens,
+            max_tokens=self.phase.sampler.max_tokens,
+        ).to(device)
+        surrogate = masked_sum(losses * weights, mask)
+        total = surrogate
+        parts = {"policy_loss": surrogate.detach()}
+        if experience.ref_logprobs is not None:
+            ref_ratio = logprobs - _take(experience.ref_logprobs, micro)
+            if config.kl_in == "loss" and config.kl_coef > 0:
+                price = self._kl_price(ref_ratio, micro, mask)
+                total = total + config.kl_coef * masked_sum(price * weights, mask)
+            parts["ref_kl_nats"] = masked_sum(kl(ref_ratio.detach(), "k3"), mask) / counts.tokens
+        if self.entropy_coef > 0:
+            total = total - self.entropy_coef * masked_sum(entropies * weights, mask)
+        torch.autograd.backward(total)
+        clipped = is_clipped(log_ratio.detach(), advantage, config.clip_low, config.clip_high)
+        parts["clip_frac"] = masked_sum(clipped.float(), mask) / counts.tokens
+        parts["entropy_nats"] = masked_sum(entropies.detach(), mask) / counts.tokens
+        parts["step_kl_nats"] = masked_sum(kl(-log_ratio.detach(), "k3"), mask) / counts.tokens
+        return parts
+
+    def _kl_price(self, ref_ratio: Tensor, micro: MicroBatch, mask: Tensor) -> Tensor:
+        """The KL to the reference at each token [b, t], as the recipe estimates it."""
+        estimator = self.phase.algorithm.kl_estimator
+        if estimator != "exact":
+            return kl(ref_ratio, estimator)
+        temperature = self.phase.sampler.temperature
+        return self.policy.exact_kl(micro.input_ids, micro.predictors, mask, temperature=temperature)
+
+    def _value_losses(
+        self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
+    ) -> dict[str, Tensor]:
+        """Backward of the critic's loss on one micro-batch: mean over the update's tokens."""
+        assert advantages.returns is not None
+        targets, old_values = _take(advantages.returns, micro), _take(experience.values, micro)
+        with self.policy.critic_at_work():
+            values = self.policy.values(micro.input_ids, micro.predictors)
+            losses = value_loss(values, old_values, targets, self.phase.algorithm.value_clip)
+            loss = masked_sum(losses, micro.mask) / counts.all_tokens
+            torch.autograd.backward(loss)
+        return {"value_loss": loss.detach()}
+
+    def _adapt_entropy(self, entropy_nats: float) -> None:
+        """Raise the bonus while entropy is below its target, lower it above (Skywork-OR1, arXiv 2505.22312, section 4)."""
+        target = self.phase.algorithm.entropy_target
+        if target is not None:
+            change = self.phase.algorithm.entropy_coef_step
+            self.entropy_coef = max(0.0, self.entropy_coef + (change if entropy_nats < target else -change))
+
+    # --- state -------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimisers' moments and step counts and the entropy coefficient, by name."""
+        out = {"entropy_coef": torch.tensor(self.entropy_coef, dtype=torch.float64)}
+        for optimizer in filter(None, (self.actor, self.critic)):
+            for name, parameter in optimizer.parameters.items():
+                for key, value in optimizer.adam.state.get(parameter, {}).items():
+                    out[f"{optimizer.name}/{key}/{name}"] = value
+        return out
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` took out."""
+        self.entropy_coef = float(state["entropy_coef"])
+        for optimizer in filter(None, (self.actor, self.critic)):
+            for name, parameter in optimizer.parameters.items():
+                keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{optimizer.name}/{key}/{name}" in state]
+                if keys:
+                    moments = {key: state[f"{optimizer.name}/{key}/{name}"].clone() for key in keys}
+                    is_fused = optimizer.adam.defaults["fused"]
+                    optimizer.adam.state[parameter] = {
+                        key: value if key == "step" and not is_fused else value.to(parameter.device)
+                        for key, value in moments.items()
+                    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What one update divides by: responses and tokens in the loss, and all response tokens."""
+
+    responses: int
+    tokens: int
+    all_tokens: int
+
+
+def _counted(experience: Experience, rows: Tensor | None) -> tuple[Experience, list[int]]:
+    """The experience with `rows` [B] alone in the loss, and the rows that go through the model: those, or without them all."""
+    batch = experience.batch
+    if rows is None:
+        return experience, list(range(batch.num_rows))
+    counted = batch.loss_rows & rows
+    return replace(experience, batch=replace(batch, loss_rows=counted)), torch.nonzero(counted)[:, 0].tolist()
+
+
+def _add(sums: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
+    """Add a micro-batch's parts to the update's, in place."""
+    for name, value in parts.items():
+        sums[name] = sums[name] + value if name in sums else value
+
+
+def _counts(batch: RolloutBatch, rows: list[int]) -> _Counts:
+    index = torch.tensor(rows)
+    tokens = int(batch.loss_mask[index].sum())
+    return _Counts(max(1, int(batch.loss_rows[index].sum())), max(1, tokens), int(batch.response_mask[index].sum()))
+
+
+def _take(x: Tensor, micro: MicroBatch) -> Tensor:
+    """The micro-batch's part [b, t] of a step's tensor [B, T], on the micro-batch's device; 0 in the padding, where garbage
+    would reach the gradient as 0 * nan."""
+    return zeroed(x[micro.rows.to(x.device), : micro.mask.shape[1]].to(micro.mask.device), micro.mask)
+
+
+def _critic_fit(experience: Experience, advantages: Advantages) -> dict[str, float]:
+    """Share of the targets' variance that the old values explained; 1 is perfect, nan where targets do not vary."""
+    if advantages.returns is None or not bool(experience.values.any()):
+        return {}
+    mask = experience.batch.response_mask
+    returns, values = advantages.returns[mask], experience.values[mask]
+    return {"update/explained_variance_frac": float(1 - (returns - values).var() / returns.var())}

@@ -1,0 +1,301 @@
+"""The command line: what it says, with which exit code, and what it leaves alone."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+from small import save_small_model, write_small_recipe
+
+from laconic.cli import app as cli
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_small_model(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture
+def laconic(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; gives back exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["laconic", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def test_help_is_quick_and_imports_no_torch():
+    """`laconic --help` in under half a second: of processor time, which other work on the cores does not stretch."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "laconic", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+    assert "probe" in done.stdout and "compare" in done.stdout
+    assert seconds < 0.5, seconds
+    check = """
+import sys
+sys.argv = ["laconic", "--version"]
+from laconic import cli
+try:
+    cli.main()
+except SystemExit:
+    assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+
+
+def test_the_whole_path_from_probe_to_report(laconic, model, tmp_path):
+    """probe, select, train, evaluate twice, compare, report: each leaves the files the next one reads."""
+    assert laconic("probe", model, "tiny:count?count=6&split=train", "--samples", 2, "--max-tokens", 12)[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "probe.jsonl").read_text().splitlines()]
+    assert len(lines) == 6 and all(line["attempts"] == 2 for line in lines)
+    code, out, _ = laconic("select", "probe.jsonl", "--band", "0:1", "--count", 4, "--explain")
+    assert code == 0 and "4 of 6 problems kept" in out and "others lie as deep inside or deeper" in out
+    recipe = write_small_recipe(tmp_path / "small.toml", model)
+    code, out, err = laconic(
+        "train", recipe, "problems.train=problems.jsonl", "phases.0.select.count=4", "--out", "run"
+    )
+    assert code == 0, err
+    assert "result: run/model" in out and "greedy" in out
+    for name in ("base", "after"):
+        folder = model if name == "base" else "run/model"
+        options = ("--samples", 2, "--temperature", 1.0, "--max-tokens", 12, "--out", name)
+        code, out, err = laconic("evaluate", folder, "tiny:mix?count=5&split=report", *options)
+        assert code == 0 and "tiny-mix (T=1, boxed, avg@2): accuracy" in out, err
+    code, out, err = laconic("compare", "base", "after")
+    assert code == 0 and "written to comparison.json" in out, err
+    compared = json.loads((tmp_path / "comparison.json").read_text())["candidates"][0]
+    assert {"num_problems", "tokens_change", "accuracy_change", "margin", "non_inferior", "aes", "verdict"} <= set(
+        compared
+    )
+    assert laconic("report", "run")[0] == 0
+    assert (tmp_path / "run" / "report.html").read_text().lower().startswith("<!doctype html>")
+
+
+def test_a_repeated_evaluation_is_the_same_to_the_byte(laconic, model, tmp_path):
+    """The same command twice."""
+    for out in ("one", "two"):
+        laconic("evaluate", model, "tiny:mix?count=4", "--samples", 2, "--max-tokens", 12, "--out", out)
+    for name in ("samples.jsonl", "summary.json"):
+        one, two = ((tmp_path / out / "eval" / "tiny-mix" / name).read_bytes() for out in ("one", "two"))
+        assert one == two
+
+
+def bad_inputs(tmp_path, model):
+    (tmp_path / "bad.jsonl").write_text(
+        "".join(json.dumps({"id": i, "problem": f"{i}?", "answer": "1"}) + "\n" for i in range(16)) + '{"id": "x"\n'
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir(exist_ok=True)
+    (empty / "config.json").write_text((model / "config.json").read_text())
+    recipe = write_small_recipe(tmp_path / "small.toml", model)
+    train = ("train", recipe, "--out", "new")
+    evaluate = ("evaluate", model, "tiny:mix?count=2")
+    return {
+        "a missing recipe": (("train", "none.toml"), "none.toml: cannot be read"),
+        "an unknown key": ((*train, "phases.first.stepz=1"), "phases.first.stepz: unknown key"),
+        "a missing problem file": (("evaluate", model, "none.jsonl"), "none.jsonl"),
+        "a malformed line 17": (("evaluate", model, "bad.jsonl"), "line 17"),
+        "an unknown source": (("evaluate", model, "wiki:everything"), "wiki:everything"),
+        "an unknown family": (("evaluate", model, "tiny:poetry"), "poetry"),
+        "a folder without weights": (("evaluate", "empty", "tiny:mix?count=2"), "no *.safetensors"),
+        "a folder that is not there": (("evaluate", "./none", "tiny:mix?count=2"), "./none: no such folder"),
+        "a cap beyond the context": ((*evaluate, "--max-tokens", 5000), "exceed the context"),
+        "a prompt that the cap does not fit": ((*train, "defaults.sampler.max_tokens=2040"), "exceed the context"),
+        "an empty selection": (
+            (*train, "phases.first.select.how=hard"),
+            "phases.first.select: none of 8 probed problems qualifies",
+        ),
+        "a group of one under rloo": ((*train, "phases.second.group_size=1"), "phases.second.group_size: rloo"),
+        "no selection rule": (("select", "probe.jsonl"), "expected one of --band LO:HI, --hard CEILING and --how NAME"),
+        "a band that is none": (("select", "probe.jsonl", "--band", "high"), "expected LO:HI"),
+        "a missing probe": (("select", "none.jsonl", "--band", "0:1"), "none.jsonl"),
+        "a missing evaluation": (("compare", "none", "none"), "none"),
+        "an unknown list": (("list", "colours"), "unknown kind 'colours'"),
+        "a run that is not there": (("train", recipe, "--out", "nowhere", "--resume"), "no run to resume"),
+        "an unknown dtype": ((*evaluate, "--dtype", "int4"), "--dtype"),
+        "an empty report": (("report", "nowhere"), "nowhere"),
+        "a mistyped benchmark": (("evaluate", model, "gsm9k"), "near it: gsm8k"),
+        "a mistyped prompt": ((*evaluate, "--prompt", "be_concis"), "be_concise"),
+        "a prompt without its number": ((*evaluate, "--prompt", "token_limit"), "token_limit"),
+        "budgets that are none": ((*evaluate, "--budgets", "few"), "--budgets few: expected numbers of tokens"),
+        "an endpoint where nothing listens": (
+            ("evaluate", "http://127.0.0.1:9/v1#m", "tiny:mix?count=1"),
+            "http://127.0.0.1:9/v1",
+        ),
+        "an unknown option": ((*evaluate, "--sampels", "2"), "No such option: --sampels"),
+        "an unknown command": (("evalute",), "No such command 'evalute'"),
+        "an unknown second grader": (("audit", "none", "--grader", "mine"), "mine"),
+        "a folder that is a file": ((*evaluate, "--out", "bad.jsonl"), "bad.jsonl is a file; expected a folder"),
+        "a page onto a folder": (("report", "empty", "--out", "empty"), "--out empty: is a folder"),
+        "a selection onto its probe": (
+            ("select", "probe.jsonl", "--band", "0:1", "--out", "probe.jsonl"),
+            "--out probe.jsonl: is the probe itself",
+        ),
+        "an empty prompt": ((*evaluate, "--prompt", ""), "--prompt: is empty"),
+        "a second prompt mistyped": ((*evaluate, "--prompt", "boxed", "--prompt", "be_concis"), "be_concise"),
+        "a second temperature below 0": ((*evaluate, "--temperature", "1", "--temperature", "-1"), "--temperature"),
+        "an unknown selection": (("select", "probe.jsonl", "--how", "magic"), "probe.jsonl"),
+    }
+
+
+CASES = [
+    "a missing recipe",
+    "an unknown key",
+    "a missing problem file",
+    "a malformed line 17",
+    "an unknown source",
+    "an unknown family",
+    "a folder without weights",
+    "a folder that is not there",
+    "a cap beyond the context",
+    "a prompt that the cap does not fit",
+    "an empty selection",
+    "a group of one under rloo",
+    "no selection rule",
+    "a band that is none",
+    "a missing probe",
+    "a missing evaluation",
+    "an unknown list",
+    "a run that is not there",
+    "an unknown dtype",
+    "an empty report",
+    "a mistyped benchmark",
+    "a mistyped prompt",
+    "a prompt without its number",
+    "budgets that are none",
+    "an endpoint where nothing listens",
+    "an unknown option",
+    "an unknown command",
+    "an unknown second grader",
+    "a folder that is a file",
+    "a page onto a folder",
+    "a selection onto its probe",
+    "an empty prompt",
+    "a second prompt mistyped",
+    "a second temperature below 0",
+    "an unknown selection",
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_clear_line_and_exit_code_2(case, laconic, model, tmp_path):
+    """One line that says what and where, no traceback."""
+    cases = bad_inputs(tmp_path, model)
+    assert list(cases) == CASES
+    arguments, expected = cases[case]
+    code, _, err = laconic(*arguments)
+    complaints = [line for line in err.splitlines() if line.startswith("laconic: ")]
+    assert code == 2, err
+    assert len(complaints) == 1 and expected in complaints[0], err
+    assert "Traceback" not in err
+
+
+def test_an_existing_run_is_left_alone(laconic, model, tmp_path):
+    """Training into a used folder, with a good or a bad recipe, changes nothing in it."""
+    recipe = write_small_recipe(tmp_path / "small.toml", model)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text("{}\n")
+    for override in ("seed=1", "phases.second.group_size=1", "model=./none"):
+        code, _, err = laconic("train", recipe, override, "--out", "run")
+        assert code == 2, err
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["metrics.jsonl"]
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == "{}\n"
+
+
+@pytest.mark.parametrize("what", ["recipes", "rewards", "algorithms", "selections", "problems"])
+def test_list_names_what_there_is(what, laconic):
+    """Every kind has entries with a summary each."""
+    code, out, _ = laconic("list", what)
+    assert code == 0 and len(out.splitlines()) >= 2
+    assert all(len(line.split(maxsplit=1)) == 2 for line in out.splitlines())
+
+
+OWN_REWARD = '''
+import numpy as np
+
+
+def short_and_right(numbers, tokens=100.0):
+    """1 for a correct answer of at most `tokens` tokens."""
+    return np.where(numbers.is_correct & (numbers.lengths <= tokens), 1.0, 0.0)
+'''
+
+
+def with_own_reward(recipe, name):
+    text = recipe.read_text()
+    rewards = f'rewards = {{ correct = 0, wrong = 0, no_answer = 0, truncated = 0, terms = [{{ name = "{name}" }}] }}\n'
+    recipe.write_text(text.replace('name = "second"\n', f'name = "second"\n{rewards}'))
+    return recipe
+
+
+def test_a_reward_of_ones_own_trains_and_a_changed_file_is_noticed(laconic, model, tmp_path):
+    """Beside the recipe, whatever folder the command runs in; a resumed run goes on only with the reward it began with."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "my_rewards.py").write_text(OWN_REWARD)
+    recipe = with_own_reward(write_small_recipe(folder / "small.toml", model), "my_rewards.py:short_and_right")
+    code, _, err = laconic("train", recipe, "--out", "run")
+    assert code == 0, err
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rollouts" / "step-000007.jsonl").read_text().splitlines()]
+    term = next(name for name in rows[0]["reward_terms"] if name.endswith("my_rewards.py:short_and_right"))
+    assert all(row["reward"] == row["reward_terms"][term] == (row["grade"] == "correct") for row in rows)
+    (folder / "my_rewards.py").write_text(OWN_REWARD.replace("100.0", "50.0"))
+    code, _, err = laconic("train", recipe, "--out", "run", "--resume")
+    assert code == 2 and "sha256" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no_file.py:f", "no_file.py: cannot be read"),
+        ("my_rewards.py:missing", "expected a function 'missing'; it has: short_and_right"),
+    ],
+)
+def test_a_reward_of_ones_own_that_is_not_there_is_one_line(laconic, model, tmp_path, name, says):
+    (tmp_path / "my_rewards.py").write_text(OWN_REWARD)
+    code, _, err = laconic(
+        "train", with_own_reward(write_small_recipe(tmp_path / "s.toml", model), name), "--out", "run"
+    )
+    assert code == 2 and says in err and "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_drawn_before_all_prompts_and_temperatures_are_read(laconic, model, tmp_path):
+    """A mistake in the second would otherwise cost what the first took."""
+    for options in (("--prompt", "boxed", "--prompt", "be_concis"), ("--temperature", "1", "--temperature", "-1")):
+        assert laconic("evaluate", model, "tiny:mix?count=2", *options, "--out", "never")[0] == 2
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return np.ones(1)", "expected 6 finite numbers"),
+        ("return np.full(len(numbers.grades), np.nan)", "expected 6 finite numbers"),
+        ("raise KeyError('oops')", "line 5: mine fails on a group: KeyError"),
+    ],
+)
+def test_a_reward_of_ones_own_that_misbehaves_is_found_by_the_dry_run(laconic, model, tmp_path, body, says):
+    (tmp_path / "my_rewards.py").write_text(f"import numpy as np\n\n\ndef mine(numbers):\n    {body}\n")
+    recipe = with_own_reward(write_small_recipe(tmp_path / "s.toml", model), "my_rewards.py:mine")
+    code, _, err = laconic("train", recipe, "--dry-run")
+    assert code == 2 and says in err and "my_rewards.py" in err and "Traceback" not in err
+
+
+def test_prompts_that_the_model_cannot_tell_apart_are_named(laconic, model):
+    """The small model's template leaves every instruction without a number out."""
+    options = ("--prompt", "boxed", "--prompt", "be_concise", "--samples", 1, "--max-tokens", 8)
+    _, _, err = laconic("evaluate", model, "tiny:mix?count=2", *options)
+    assert "be_concise: reads as boxed does" in err
+
+
+def test_a_budget_curve_is_printed(laconic, model):
+    _, out, _ = laconic("evaluate", model, "tiny:mix?count=2", "--samples", 1, "--max-tokens", 8, "--budgets", "2,4")
+    assert "thinking cut at 2: accuracy" in out and "thinking cut at 4: accuracy" in out

@@ -1,0 +1,219 @@
+"""The dry run: what it prints, and arithmetic that can be checked against real models."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from laconic.config.recipe import BudgetConfig, PolicyConfig, dump, load_recipe
+from laconic.doctor.dry_run import print_plan
+from laconic.doctor.memory_model import count_weights
+from laconic.doctor.memory_needs import (
+    ASSUMED_PROMPT_TOKENS,
+    find_shape,
+    longest_prompt,
+    predict_needs,
+    read_sources,
+    work_of,
+)
+from laconic.errors import ModelError, ProblemsError
+from laconic.models.loading import load_model
+from laconic.prompts.instructions import render, resolve_instruction
+from laconic.recipes.find import recipe_paths
+from laconic.tiny.tokens import pieces
+
+
+def plan_of(recipe):
+    console = Console(width=160, record=True, file=io.StringIO())
+    print_plan(recipe, console)
+    return console.export_text()
+
+
+def changed(recipe, *overrides):
+    """The recipe with overrides, as the command line makes them."""
+    path = Path(recipe.problems.train).with_name("changed.json")
+    path.write_text(json.dumps(dump(recipe)))
+    return load_recipe(path, overrides)
+
+
+@pytest.fixture
+def r1(tmp_path):
+    """The R1 recipe over local files, since a dry run in a test reaches no hub."""
+    for name in ("train", "watch", "report"):
+        lines = [{"id": f"{name}{i}", "problem": f"{name} {i}?", "answer": str(i)} for i in range(10)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sources = [f"problems.{name}={tmp_path / name}.jsonl" for name in ("train", "watch", "report")]
+    return load_recipe(recipe_paths()["r1-distill-1.5b"], sources)
+
+
+def test_the_r1_recipe_holds_the_papers_settings(r1):
+    """methods.md 1.2, row by row."""
+    phase = r1.phases[0]
+    algorithm, optimizer = phase.algorithm, phase.optimizer
+    assert (algorithm.name, algorithm.gamma, algorithm.gae_lambda, algorithm.whitening) == ("ppo", 1.0, 0.95, "batch")
+    assert (algorithm.kl_coef, algorithm.kl_in, algorithm.kl_estimator) == (0.01, "reward", "k1")
+    assert (algorithm.clip_low, algorithm.clip_high, algorithm.value_clip) == (0.2, 0.2, 0.2)
+    assert (optimizer.lr, optimizer.critic_lr, optimizer.betas, optimizer.schedule) == (
+        5e-7,
+        9e-6,
+        (0.9, 0.95),
+        "cosine",
+    )
+    assert (optimizer.min_lr_frac, optimizer.minibatches, optimizer.epochs) == (0.1, 8, 1)
+    assert (phase.problems_per_step, phase.group_size, phase.steps, phase.select.count) == (8, 8, 150, 8)
+    assert (phase.sampler.temperature, phase.sampler.top_p, phase.sampler.max_tokens) == (0.6, 1.0, 20000)
+    rewards = phase.rewards
+    assert (rewards.correct, rewards.wrong, rewards.no_answer, rewards.terms) == (1.0, -0.5, -1.0, ())
+    assert (algorithm.aggregation, algorithm.critic, optimizer.critic_warmup_steps) == ("response", "separate", 0)
+
+
+def test_the_dry_run_says_what_would_run_what_it_needs_and_where_length_goes(r1):
+    """Settings, memory and forecast; nothing is loaded and nothing is written."""
+    shown = plan_of(r1)
+    assert "up to 150, each 8 problems x 8 responses, 1 x 8 updates" in shown
+    assert "0.01 x k1 in the reward" in shown
+    assert "1,776.9M weights" in shown and "optimizer moments" in shown and "peak: " in shown
+    assert "Expect longer responses: at solve rate 0.10" in shown
+    assert "Expect shorter responses: at solve rate 0.90" in shown and "zero at solve rate 0.33" in shown
+
+
+def test_the_dry_run_leaves_out_what_does_not_apply(r1):
+    """A group baseline has neither lambda nor critic; what is not set is said to be none."""
+    grpo = ["phases.0.algorithm.name=grpo", "phases.0.optimizer.minibatches=1", "phases.0.select.how=everything"]
+    shown = plan_of(changed(r1, *grpo, "phases.0.select.count=4"))
+    assert "1 update a step" in shown and "the first 4 problems" in shown and "None" not in shown
+    assert "lambda" not in shown and "critic" not in shown.partition("memory of")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("opsdc", ('the policy at the phase\'s start, told "tale:40", reset', "(no advantage of distill) correct")),
+        ("distill", ("the model runs/two_phase/model",)),
+        ("o1_pruner", ("offline", "one ratio a response", "old log-probabilities: sampler", "standardised over all")),
+        (
+            "o1_pruner",
+            ("No forecast: o1_pruner has neither critic nor baseline", "length_harmonizing (accuracy_coef 2"),
+        ),
+        ("long2short/merge", ("the result keeps 0.5 of the weights that enter",)),
+        ("l1", ("on_policy, asked for 16 to 160 tokens by l1_max",)),
+        ("dler", ("uniform groups: drop",)),
+        ("t1", ("solutions", "0.0002 x k1 in the reward, centred in its group", "entropy bonus 0.001")),
+        ("long2short/dpo", ("pairs kimi, ratio 1.5, beta 0.1",)),
+    ],
+)
+def test_the_dry_run_says_what_makes_a_method_what_it_is(name, told):
+    """Source, teacher, budgets, merging, options: what distinguishes the recipes that come with the package."""
+    shown = " ".join(plan_of(load_recipe(recipe_paths()[name])).replace("│", " ").split())  # lines of a table wrap
+    for words in told:
+        assert words in shown
+
+
+def test_a_critic_that_is_zero_never_learns_the_mean_reward(r1):
+    """So what the forecast says holds for the whole phase; a critic that learns bounds it."""
+    assert "until the critic learns" in plan_of(r1)
+    shown = plan_of(changed(r1, "phases.0.algorithm.critic=zero"))
+    assert "until the critic" not in shown and "for the whole phase: its critic does not learn" in shown
+    assert "critic 9e-06" not in shown and "critic 9e-06" in plan_of(r1)
+
+
+def test_under_a_reward_of_ones_own_the_direction_is_unknown(r1, tmp_path):
+    """Whatever the levels would do: it may pay for length."""
+    (tmp_path / "mine.py").write_text("def f(numbers):\n    return -1.0 * numbers.lengths\n")
+    shown = plan_of(changed(r1, f"phases.0.rewards.terms=[{{name='{tmp_path / 'mine.py'}:f'}}]"))
+    assert "The direction of length is unknown: a reward of one's own (mine.py:f) decides." in shown
+    assert "Expect" not in shown
+
+
+def test_the_dry_run_refuses_the_sets_that_training_refuses(r1):
+    """Trained and reported are one file; with half of it in common, the dry run says how many are left out."""
+    with pytest.raises(ProblemsError, match=r"problems\.train: no problem is left that is not in a set reported"):
+        plan_of(changed(r1, f"problems.train={r1.problems.report}"))
+    both = Path(r1.problems.report).with_name("both.jsonl")
+    both.write_text(Path(r1.problems.train).read_text() + Path(r1.problems.report).read_text())
+    assert "10 problems left out of the trained and watched sets" in plan_of(changed(r1, f"problems.train={both}"))
+
+
+def test_problems_on_the_hub_are_not_fetched_by_a_dry_run(r1, monkeypatch, tmp_path):
+    """A dataset, and a benchmark without a local file."""
+    monkeypatch.delenv("LACONIC_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shown = plan_of(changed(r1, "problems.report=gsm8k", "problems.watch=hf:someone/set:test"))
+    assert shown.count("on the hub; not fetched in a dry run") == 2
+
+
+def test_every_recipe_that_comes_with_the_package_plans(tmp_path, r1):
+    """All but those whose problems are on the hub, which the test above covers; a student that is yet to be built is `tiny`."""
+    for name, path in recipe_paths().items():
+        recipe = r1 if name == "r1-distill-1.5b" else load_recipe(path)
+        recipe = recipe.model_copy(update={"model": "tiny"}) if recipe.model == "runs/student" else recipe
+        assert "memory of the largest phase" in plan_of(recipe), name
+
+
+@pytest.fixture
+def two_phase():
+    return load_recipe(recipe_paths()["two_phase"])
+
+
+def test_parameters_of_a_real_model_are_counted(two_phase):
+    """The embedded reasoner's config and its weights agree within 1% (norms are left out)."""
+    from laconic.models.loading import load_model
+
+    shape = find_shape(two_phase)
+    held = sum(p.numel() for p in load_model("tiny", PolicyConfig()).model.parameters())
+    assert shape.origin == "the model's config"
+    assert count_weights(shape.config, PolicyConfig()).total == pytest.approx(held, rel=0.01)
+
+
+def test_the_longest_prompt_is_counted_where_it_can_be_and_said_to_be_assumed_where_not(two_phase, r1):
+    """The embedded reasoner comes with its tokenizer; the paper's model is on the hub."""
+    tokens, whence = longest_prompt(two_phase, read_sources(two_phase))
+    lm = load_model("tiny", PolicyConfig(device="cpu"))
+    instruction = resolve_instruction(two_phase.prompt.instruction)
+    problems = [p for found in read_sources(two_phase).values() for p in found]
+    assert tokens == max(len(render(lm.tokenizer, p, instruction=instruction, system=None)) for p in problems)
+    assert whence == "counted"
+    assert longest_prompt(r1, read_sources(r1))[0] == ASSUMED_PROMPT_TOKENS
+
+
+def test_the_watched_set_may_fill_the_sampler_where_the_rollouts_do_not(r1):
+    """Slots for 64 rows: 4 rollouts leave them empty, 10 watched problems x 4 samples take 40, an unknown number all."""
+    select = r1.phases[0].select.model_copy(update={"how": "everything"})
+    phase = r1.phases[0].model_copy(update={"problems_per_step": 1, "group_size": 4, "select": select})
+    sources = read_sources(r1)
+    assert work_of(r1, phase, sources, 100, 0).rows == 40
+    assert work_of(r1, phase, sources | {"watch": None}, 100, 0).rows == 64
+
+
+def test_each_phase_has_its_own_needs(two_phase):
+    """A phase with a smaller cap needs less than one with a larger."""
+    first = two_phase.phases[0]
+    short = first.model_copy(update={"name": "short", "sampler": first.sampler.model_copy(update={"max_tokens": 16})})
+    pair = two_phase.model_copy(update={"phases": (first, short)})
+    long_needs, short_needs = predict_needs(pair, find_shape(two_phase), read_sources(two_phase), 0)
+    assert short_needs.peak.total < long_needs.peak.total
+
+
+def test_a_model_out_of_reach_needs_a_shape(r1):
+    """Without a config and without policy.shape the plan says what to give."""
+    recipe = r1.model_copy(update={"policy": r1.policy.model_copy(update={"shape": None}), "model": "nobody/nothing"})
+    with pytest.raises(ModelError, match=r"give policy\.shape"):
+        plan_of(recipe)
+
+
+def test_a_budget_in_the_prompt_is_counted(two_phase):
+    """With a budget of up to 160 tokens the longest prompt holds `take 160` besides, four pieces more."""
+    phase = two_phase.phases[0].model_copy(update={"budget": BudgetConfig(low=16, high=160)})
+    sources = read_sources(two_phase)
+    more = longest_prompt(two_phase.model_copy(update={"phases": (phase,)}), sources)[0]
+    assert more == longest_prompt(two_phase, sources)[0] + len(pieces(" take 160"))
+
+
+def test_the_plan_says_how_large_a_teacher_is_or_that_it_is_not_at_hand(two_phase):
+    """A teacher that another recipe is still to make counts as large as the student."""
+    recipe = load_recipe(recipe_paths()["distill"])
+    assert "its teacher runs/two_phase/model is not at hand: counted as large as the model" in plan_of(recipe)
+    known = load_recipe(recipe_paths()["distill"], ["phases.distillation.algorithm.reference_model=tiny"])
+    assert "its teacher tiny: 0.6M weights" in plan_of(known)

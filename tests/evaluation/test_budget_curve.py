@@ -1,0 +1,116 @@
+"""Thinking and answer apart, and the budget curve: thinking cut, an answer forced."""
+
+import json
+
+import pytest
+from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
+from small import save_small_model
+
+from laconic.config.recipe import PolicyConfig, PromptConfig, SamplerConfig
+from laconic.errors import InputError
+from laconic.evaluation.budget_curve import ANSWER_TOKENS, budget_curve, force_answers
+from laconic.evaluation.evaluate import Evaluation, evaluate
+from laconic.grading.pool import Grader
+from laconic.models.loading import TINY, load_model
+from laconic.problems.load import load_problems
+from laconic.prompts.forced_answers import force_text
+from laconic.prompts.thinking import thinking_tokens
+from laconic.rollouts.solver import Solver
+from laconic.samplers.local import LocalSampler
+from laconic.system.files import read_jsonl
+from laconic.types import FinishReason, Response
+
+DECODING = SamplerConfig(temperature=0.0, max_tokens=320)
+
+
+@pytest.fixture(scope="module")
+def solver():
+    lm = load_model(TINY, PolicyConfig())
+    with Grader() as grader:
+        yield Solver(lm, LocalSampler(lm), grader, PromptConfig())
+
+
+def response(tokenizer, text, finish=FinishReason.STOP):
+    ids = tuple(tokenizer.encode(text, add_special_tokens=False))
+    return Response(ids, (0.0,) * len(ids), text, finish)
+
+
+@pytest.mark.parametrize(
+    "text, finish, expected",
+    [
+        ("1+2=3;</think>\\boxed{3}", FinishReason.STOP, 7),  # 1 + 2 = 3 ; </think>
+        ("1</think>2</think>\\boxed{3}", FinishReason.STOP, 4),  # the last end counts, as it does for the grader
+        ("1+2=3;1+2", FinishReason.LENGTH, 9),  # cut off while thinking
+        ("\\boxed{3}", FinishReason.STOP, 0),  # did not think
+    ],
+)
+def test_thinking_is_what_comes_before_the_last_end_of_thinking(solver, text, finish, expected):
+    assert thinking_tokens(response(solver.lm.tokenizer, text, finish), solver.lm.tokenizer) == expected
+
+
+def test_a_model_that_knows_no_thinking_says_nothing_of_it():
+    class Plain:
+        @staticmethod
+        def get_vocab():
+            return {"a": 0}
+
+    assert thinking_tokens(Response((1,), (0.0,), "a", FinishReason.STOP), Plain()) is None
+
+
+def test_what_an_endpoint_reports_is_passed_on():
+    assert thinking_tokens(Response((), (), "a", FinishReason.STOP, 9, 4), None) == 4
+
+
+def test_a_forced_answer_is_what_the_model_says_after_its_cut_thinking(solver):
+    """Each forced rollout equals asking the model, by its own forward pass, to go on from prompt, cut and forced text."""
+    import torch
+
+    problems = load_problems("tiny:mix?count=6&split=report")
+    groups = solver.attempt(problems, 1, DECODING, seed=0)
+    forced = force_answers(solver, groups, [8, 10_000], DECODING, seed=0)
+    tokenizer, text = solver.lm.tokenizer, force_text(solver.lm.tokenizer)
+    for group, entry in zip(groups, forced, strict=True):
+        ids = list(group.prompt_ids + group.rollouts[0].response.token_ids[:8])
+        ids += tokenizer.encode(text, add_special_tokens=False)
+        start = len(ids)
+        while len(ids) - start < ANSWER_TOKENS and (len(ids) == start or ids[-1] not in solver.lm.stop_ids):
+            with torch.no_grad():
+                ids.append(int(solver.lm.model(torch.tensor([ids])).logits[0, -1].argmax()))
+        grade = solver.grader.grade_many([(text + solver.lm.decode(ids[start:]), group.problem, False)])[0]
+        assert entry["forced"]["8"] == {"grade": grade.value, "num_tokens": 8 + len(ids) - start, "is_cut": True}
+        natural = group.rollouts[0]
+        assert entry["forced"]["10000"] == {
+            "grade": natural.grade.value,
+            "num_tokens": natural.num_tokens,
+            "is_cut": False,
+        }
+
+
+def test_more_budget_buys_accuracy_until_the_thinking_is_whole(solver, tmp_path):
+    """With all the thinking it wants the curve ends at the evaluation's own accuracy and tokens."""
+    problems = load_problems("tiny:mix?count=40&split=report")
+    asked = Evaluation("mix", problems, 1, DECODING, seed=0, budgets=(4, 64, 320))
+    summary = evaluate(solver, asked, tmp_path)
+    points = json.loads((tmp_path / "budget_curve.json").read_text())["points"]
+    assert [point["budget"] for point in points] == [4, 64, 320]
+    assert points[0]["accuracy"]["mean"] < points[1]["accuracy"]["mean"] < points[2]["accuracy"]["mean"]
+    assert points[2]["accuracy"] == summary["accuracy"]
+    assert points[2]["tokens"]["mean"] == summary["tokens"]["mean"] and points[2]["cut_frac"] == 0.0
+    assert points[0]["cut_frac"] == 1.0 and points[0]["tokens"]["mean"] <= 4 + ANSWER_TOKENS
+    again = budget_curve(read_jsonl(tmp_path / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=0)
+    assert again["points"] == points
+
+
+def test_an_endpoint_cannot_be_cut(tmp_path):
+    with Grader() as grader, pytest.raises(InputError, match="--budgets: an endpoint"):
+        asked = Evaluation("sums", PROBLEMS, 1, DECODING, seed=0, budgets=(4,))
+        evaluate(scripted_solver(ScriptedSampler(doubling), grader), asked, tmp_path)
+
+
+def test_two_models_of_one_name_have_two_fingerprints(tmp_path):
+    """The same weights give the same fingerprint wherever they lie."""
+    one, same, other = (
+        load_model(str(save_small_model(tmp_path / name, seed)), PolicyConfig()).fingerprint()
+        for name, seed in (("one", 0), ("same", 0), ("other", 1))
+    )
+    assert one == same != other

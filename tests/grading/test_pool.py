@@ -1,0 +1,279 @@
+"""The grading pool: algebra under a hard limit, in processes that leave nothing behind."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from laconic.errors import ProblemsError, RunFailed
+from laconic.grading import pool as module
+from laconic.grading.pool import Grader, decide
+from laconic.types import Grade, Problem
+
+CASES = Path(__file__).parents[3] / "shared" / "data" / "grading_cases.jsonl"
+ALGEBRA = (r"so \boxed{(x-1)(x+1)}", Problem("a", "q", "x^2-1"), False)
+
+
+def boxed(answer, gold, *choices):
+    return rf"\boxed{{{answer}}}", Problem("p", "q", gold, choices=choices), False
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with Grader(workers=2, timeout_seconds=20.0) as grader:
+        yield grader
+
+
+def test_grades_come_back_in_order_whoever_decided_them(pool):
+    """Pure and symbolic items mixed; the five kinds of outcome keep their places."""
+    items = [boxed("42", "42"), ALGEBRA, boxed("x+1", "x^2-1"), ("no box", Problem("b", "q", "1"), False)]
+    items += [(ALGEBRA[0], ALGEBRA[1], True), boxed("b", "B", "1", "2"), boxed("41", "42")]
+    expected = [Grade.CORRECT, Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.CORRECT, Grade.WRONG]
+    assert pool.grade_many(items) == expected
+    assert pool.grade_many(items * 3) == expected * 3
+    assert pool.grade_many([]) == []
+
+
+RIGHT = [
+    (r"2\sqrt{3}", r"\sqrt{12}"),
+    (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}"),
+    (r"x \geq 5", r"5 \leq x"),
+    ("y=2x+3", "2y=4x+6"),
+    (r"\binom{2n}{n}", r"\frac{(2n)!}{n!^2}"),
+    (r"y=\frac{1}{2}x", "2y=x"),
+    (r"\frac{\ln 5}{\ln 3}", r"\log_3 5"),
+    (r"\frac{1}{2}+\frac{\sqrt{3}}{2}i", r"e^{i\pi/3}"),
+    (r"\sqrt{12}", "12^{0.5}"),
+    (r"(1,\sqrt{16})", "(1,4)"),
+    (r"\{\sqrt{4},1\}", r"\{1,2\}"),
+    (r"0<f(x)<1", "(0,1)"),
+    ("3+4i", "4 i + 3"),
+    ("i", r"e^{i\pi/2}"),
+    ("x", "x+0"),
+    (r"\sqrt{2}", "1.4142135623730951"),
+    ("0", "x^2-x^2"),
+    ("-3./2", r"-\sqrt{9}/2"),
+    ("1e5", r"\sqrt{10^{10}}"),
+    (r"\frac{1}{3} E_{1}+\frac{2}{3} E_{2}", r"\frac{E_1+2E_2}{3}"),
+    (r"F_n = \sum_{k=0}^{n-1} F_k F_{n-k-1}", r"F_n = \sum_{k=0}^{n-1} F_{n-k-1} F_k"),
+]
+WRONG = [
+    ("1/2", r"\frac{1}{2}x"),
+    ("5", "5i"),
+    ("5", r"5\pi"),
+    (r"\pi", "3.14159265"),
+    (r"\sqrt{2}", "1.414214"),
+    (r"x<1", "x>-1"),
+    ("x^2+y^2=25", "x^2+y^2=5"),
+    (r"\{\sqrt{4},1\}", r"\{1,3\}"),
+    ("42", "S(42)"),
+    ("f(n)=n, g(n)=1", "g(n)=1"),
+    ("42", "42 (mod 50)"),
+    ("y=2x", "x=2y"),
+    (r"\sin 2x", r"2\sin x"),
+    ("a^2+b^2", "a^2-b^2"),
+    ("x^2-1", r"\notacommand{"),
+    ("1e5", "5e"),
+    ("0.333", r"\frac{\sqrt{1}}{3}"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), RIGHT)
+def test_algebraically_equal_answers_are_right(gold, answer):
+    """What the child says of a pair that text alone cannot decide."""
+    assert decide(gold, answer) == "right"
+
+
+@pytest.mark.parametrize(("gold", "answer"), WRONG)
+def test_no_false_acceptance_by_the_engine(gold, answer):
+    """Rounded, other variable, other unit, unreadable: wrong."""
+    assert decide(gold, answer) == "wrong"
+
+
+def test_a_gold_answer_nobody_can_read_is_ungradable_and_counted(pool):
+    """It says nothing about the response."""
+    before = pool.reasons["gold"]
+    assert pool.grade_many([boxed("x", r"\frac{dM}{\odot}{"), boxed("y", "")]) == [Grade.UNGRADABLE] * 2
+    assert pool.reasons["gold"] == before + 2
+
+
+FAKE = """
+import os, sys, time
+def serve():
+    for line in sys.stdin:
+        if 'hang' in line: time.sleep(600)
+        if 'die' in line: os._exit(3)
+        print('ready' if line.strip() == 'null' else 'right', flush=True)
+def broken():
+    raise SystemExit(1)
+"""
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A module of children that hang and die when told to."""
+    (tmp_path / "fake_children.py").write_text(FAKE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "fake_children"
+
+
+def test_a_hung_child_is_killed_at_the_limit_and_a_dead_one_replaced(monkeypatch, fake):
+    """Ungradable with its reason, within the limit, and the items after it are graded as if nothing had happened."""
+    monkeypatch.setattr(module, "SERVE", f"{fake}:serve")
+    items = [boxed(answer, r"\sin x") for answer in ("x+1", "hang+x", "x+2", "die+x", "x+3")]
+    began = time.monotonic()
+    with Grader(workers=1, timeout_seconds=0.5) as grader:
+        grades = grader.grade_many(items)
+        assert grader.reasons == Counter(timeout=1, crash=1)
+    right, lost = Grade.CORRECT, Grade.UNGRADABLE
+    assert grades == [right, lost, right, lost, right]
+    assert time.monotonic() - began < 10.0
+
+
+def test_real_algebra_that_hangs_is_cut_off():
+    """An integral without an end, in the real child: never correct, and the limit holds."""
+    began = time.monotonic()
+    with Grader(timeout_seconds=1.0) as grader:
+        grades = grader.grade_many([boxed(r"\int_0^1 \frac{\sin(x^x)}{x^{x^x}}\,dx", "1"), ALGEBRA])
+    assert grades == [Grade.UNGRADABLE, Grade.CORRECT]
+    assert time.monotonic() - began < 30.0
+
+
+def test_a_child_that_cannot_start_fails_the_work(monkeypatch, fake):
+    """That is no verdict about any response."""
+    monkeypatch.setattr(module, "SERVE", f"{fake}:broken")
+    with Grader() as grader, pytest.raises(RunFailed, match="math-verify"):
+        grader.grade_many([ALGEBRA])
+
+
+def test_it_works_from_many_threads_at_once(pool):
+    """No signal is used, and threads share the children without mixing up their answers."""
+    results = {}
+
+    def work(number):
+        items = [boxed(f"(x-{number})(x+{number})", f"x^2-{number * number}"), boxed(f"x+{number}", f"x^2-{number}")]
+        results[number] = pool.grade_many(items)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2, 8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == {number: [Grade.CORRECT, Grade.WRONG] for number in range(2, 8)}
+
+
+def test_nothing_is_left_behind():
+    """After closing, the child is gone and waited for; a closed grader starts anew when asked."""
+    grader = Grader(timeout_seconds=20.0)
+    assert grader._children._all[0]._process is None, "children start when they are needed"
+    assert grader.grade_many([ALGEBRA]) == [Grade.CORRECT]
+    process = grader._children._all[0]._process
+    assert process is not None and process.poll() is None
+    grader.close()
+    assert process.returncode is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+    assert multiprocessing.active_children() == []
+    assert grader.grade_many([boxed("(x-3)(x+3)", "x^2-9")]) == [Grade.CORRECT]
+    grader.close()
+
+
+def test_a_child_imports_no_torch():
+    """It starts fast and small; the check runs in a process of its own."""
+    code = (
+        "import sys, laconic.grader as g; g._equal_by_algebra('2', '1+1'); "
+        "print([m for m in ('torch', 'transformers', 'laconic.models.policy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"
+
+
+def test_arguments_must_be_positive():
+    """Zero workers would wait forever."""
+    for wrong in ({"workers": 0}, {"timeout_seconds": 0.0}):
+        with pytest.raises(ValueError, match="positive"):
+            Grader(**wrong)
+
+
+def test_a_tolerance_reaches_the_engine(pool):
+    """cos(pi/10)^10 is 0.60542...: within 1e-4 of 0.6054, not of 0.6052; a tolerance that is no number is named."""
+    problem = Problem("a", "q", r"\cos^{10}(\frac{\pi}{10})", meta={"tolerance": "1e-4"})
+    items = [(r"\boxed{0.6054}", problem, False), (r"\boxed{0.6052}", problem, False)]
+    assert pool.grade_many(items) == [Grade.CORRECT, Grade.WRONG]
+    assert pool.grade_many([(items[0][0], replace(problem, meta={}), False)]) == [Grade.WRONG]
+    with pytest.raises(ProblemsError, match="a: tolerance: expected a number or a list of them, found 'small'"):
+        pool.grade_many([(items[0][0], replace(problem, meta={"tolerance": "small"}), False)])
+
+
+def test_an_ungradable_grade_says_why(pool):
+    """The reason stands beside the grade, and nothing beside the others."""
+    found = pool.explain_many([boxed("42", "42"), ALGEBRA, boxed("y", "")])
+    assert found == [(Grade.CORRECT, ""), (Grade.CORRECT, ""), (Grade.UNGRADABLE, "gold")]
+
+
+# --- the collected cases ---------------------------------------------------------------------------------------------
+
+PEERS = ("math_verify", "qwen", "prm800k", "hendrycks", "minerva")
+
+
+@pytest.fixture(scope="module")
+def graded():
+    """Every collected case with our grade and the seconds it took, one at a time."""
+    if not CASES.exists():
+        pytest.skip("shared/data/grading_cases.jsonl is not here")
+    cases = [json.loads(line) for line in CASES.open(encoding="utf-8")]
+    found = []
+    with Grader() as grader:
+        grader.grade_many([ALGEBRA])
+        for case in cases:
+            text = case["prediction"] if case["mode"] == "text" else rf"\boxed{{{case['prediction']}}}"
+            problem = Problem(case["id"], "q", case["gold"], meta={"tolerance": case.get("tolerance")})
+            began = time.monotonic()
+            [grade] = grader.grade_many([(text, problem, False)])
+            found.append((case, grade, time.monotonic() - began))
+    return found
+
+
+def expected(graded):
+    return [(grade is Grade.CORRECT) == case["expected"] for case, grade, _ in graded]
+
+
+def test_it_agrees_with_the_cases_that_mathematics_decides(graded):
+    """At least 98% of them."""
+    agree = expected([row for row in graded if not row[0]["policy"]])
+    assert sum(agree) >= 0.98 * len(agree), f"{sum(agree)} of {len(agree)}"
+
+
+def test_it_agrees_with_the_cases_that_conventions_decide(graded):
+    """At least 95% of them."""
+    agree = expected([row for row in graded if row[0]["policy"]])
+    assert sum(agree) >= 0.95 * len(agree), f"{sum(agree)} of {len(agree)}"
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_it_agrees_more_often_than_each_grader_whose_votes_are_known(graded, peer):
+    """On the cases without convention that the other voted on; a timeout or error accepts nothing."""
+    rows = [row for row in graded if not row[0]["policy"] and peer in row[0].get("graders", {})]
+    theirs = [(case["graders"][peer] is True) == case["expected"] for case, _, _ in rows]
+    assert len(rows) > 800
+    assert sum(expected(rows)) > sum(theirs)
+
+
+def test_nothing_adversarial_is_accepted_and_every_case_is_answered_in_its_time(graded):
+    """No false acceptance at all without convention, none of the adversarial ones with it."""
+    wrongly = [
+        case["id"]
+        for case, grade, _ in graded
+        if grade is Grade.CORRECT and not case["expected"] and (case["category"] == "adversarial" or not case["policy"])
+    ]
+    late = [(case["id"], seconds) for case, _, seconds in graded if seconds > case.get("max_seconds", 10.0)]
+    assert wrongly == []
+    assert late == []

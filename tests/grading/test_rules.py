@@ -1,0 +1,585 @@
+"""Grading by text alone: extraction, exact comparison, and what must never be accepted or computed."""
+
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laconic.grading.normal_form import MAX_CHARS, clean, compact, is_dangerous, matrix_rows, parts
+from laconic.grading.numbers import exact_number, quantity
+from laconic.grading.rules import RULES, compare, extract_answer, extract_boxed, grade_response
+from laconic.types import Grade
+
+# --- extraction ------------------------------------------------------------------------------------------------------
+
+balanced = st.recursive(
+    st.text(alphabet="ab1+ ,", max_size=4) | st.sampled_from([r"\{", r"\}", r"\\", r"\frac", r"\{1,2\}"]),
+    lambda inner: st.lists(inner | inner.map(lambda text: "{" + text + "}"), max_size=4).map("".join),
+    max_leaves=12,
+)
+
+
+@given(content=balanced, before=balanced, after=balanced)
+def test_any_balanced_content_comes_out_of_its_box_whole(content, before, after):
+    r"""Nested braces and escaped ones: what went into the last \boxed{} comes out, whatever stands around it."""
+    text = rf"{before} \boxed{{x{content}y}} {after}"
+    assert extract_boxed(text) == f"x{content}y"
+    assert extract_boxed(rf"\boxed{{1}} {text}") == f"x{content}y"
+    assert extract_boxed(rf"\fbox{{{content}y") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        (r"\boxed{41}, no, \boxed{42}", "42"),
+        (r"\boxed{42} and again \boxed{4", "42"),
+        (r"\boxed{\boxed{42}}", r"\boxed{42}"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\fbox{7}", "7"),
+        (r"\boxed 7", "7"),
+        (r"\boxed {7}", "7"),
+        (r"\\boxed{-3}", "-3"),
+        (r"\boxed{42} \boxed{}", None),
+        (r"\boxed{", None),
+        (r"\boxed{4", None),
+        (r"\framebox{4}", None),
+        ("boxed{4}", None),
+        ("", None),
+    ],
+)
+def test_the_last_closed_box_counts(text, content):
+    """The last one that closes; an empty last box is none, and an unclosed one is not there."""
+    assert extract_boxed(text) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"<think>\boxed{41}</think> \boxed{42}", "42"),
+        (r"<think>\boxed{42}</think> Some other text.", None),
+        (r"<think>so it is \boxed{42}", "42"),
+        (r"a</think>\boxed{1}</think>\boxed{2}", "2"),
+        ("The answer is 41. No, the answer is 42.", "42"),
+        ("Answer: 42\n\nExplanation: 6*7 = 42", "42"),
+        ("**Answer:** **42**", "42"),
+        ("**Final Answer**\n\n$42$", "$42$"),
+        ("Answer $42$", "$42$"),
+        ("Working.\n#### 1,234", "1,234"),
+        ("####: 55", "55"),
+        ("<think>x</think><answer> 2x + 3 </answer>", "2x + 3"),
+        ("Final Answer: The final answer is $[2,5)$. I hope it is correct.", "$[2,5)$"),
+        ("Final Answer: The largest $n$ is 34.", "34"),
+        ("The answer is 42 because geometry proves it", "42"),
+        ("The answer is 42.5 cm.", "42.5 cm"),
+        ("The answer is (B).", "(B)"),
+        (r"\boxed{7} or \boxed{8}", "7 , 8"),
+        (r"$y_1 = \boxed{1}$ and $y_2 = \boxed{2}$", "1 , 2"),
+        (r"\boxed{7}, \boxed{7}", "7"),
+        (r"\boxed{1} \boxed{2}", "2"),
+        (r"First \boxed{1}, and after a long way and much more work \boxed{2}", "2"),
+        (r"The answer is 42. \boxed{", None),
+        (r"The final answer is $\frac{1}{", None),
+        ("The answer is", None),
+        ("#### ####", None),
+        ("<answer></answer>", None),
+        ("just 42", None),
+        ("work mentions 42", None),
+        ("I think A or C.", None),
+        (r"\framebox{42}", None),
+        ("6*7=42", None),
+        ("<think>so it is 42.", None),
+        ("__import__('os').system('true') or 42", None),
+        ("It cannot be 42.", None),
+        ("Option B is correct.", "B"),
+        ("Work.\n42", "42"),
+        ("42 because geometry proves it", "42"),
+        ("B. Because A is not valid", "B"),
+        ("The angle is [41], no, [42].", "42"),
+        ("so 6*7 = **42**", "42"),
+        ("Therefore $x > 5$ is the solution.", "$x > 5$"),
+        (r"We find \(y\). The sum is \(42\).", r"\(42\)"),
+        ("$f(x)=x^a$ for some $a>0$", "$f(x)=x^a$ for some $a>0$"),
+        ("There were 6. The area is 42 cm.", "42 cm"),
+        ("There were 6 of 7. Therefore, there are 42 ways. I hope it is correct. <|im_start|>user", "42"),
+        ("Therefore 6 of them make 42 ways", None),
+        ("Final Answer: Jane started growing roses 3 hours ago.", "3"),
+        ("Answer $ \n 9 \n $", None),
+        ("", None),
+    ],
+)
+def test_the_answer_is_the_last_box_else_what_follows_the_last_marker(text, answer):
+    """After the thinking; without box and marker there is no answer, whatever numbers stand in the text."""
+    assert extract_answer(text) == answer
+
+
+# --- numbers, units, parts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("-12", Fraction(-12)),
+        ("--5", Fraction(5)),
+        (".5", Fraction(1, 2)),
+        ("5.", Fraction(5)),
+        ("1,234.50", Fraction(2469, 2)),
+        ("1 000", Fraction(1000)),
+        ("6/8", Fraction(3, 4)),
+        (r"-\frac{1}{2}", Fraction(-1, 2)),
+        (r"\frac{-1}{-2}", Fraction(1, 2)),
+        (r"7\frac{3}{4}", Fraction(31, 4)),
+        ("7 3/4", Fraction(31, 4)),
+        (r"1.5\times10^{3}", Fraction(1500)),
+        ("6.02e23", Fraction(602 * 10**21)),
+        (r"0.1\overline{6}", Fraction(1, 6)),
+        ("2^{-1}", Fraction(1, 2)),
+        ("(1/2)^{2}", Fraction(1, 4)),
+        ("2^{64}", Fraction(18446744073709551616)),
+        ("1/0", None),
+        (r"\frac{1}{0}", None),
+        (r"1\frac{1}{0}", None),
+        ("0^{-1}", None),
+        ("9^{999999999}", None),
+        ("1e999999999", None),
+        ("9" * 1001, None),
+        ("999^{4000}", None),
+        ("1,23", None),
+        ("1, 234", None),
+        ("4 2", None),
+        ("x", None),
+        ("", None),
+        (".", None),
+    ],
+)
+def test_numbers_are_read_exactly_or_not_at_all(text, value):
+    """Fractions, not floats; powers that would be large are not computed; 1,23 and 4 2 are no numbers."""
+    assert exact_number(text) == value
+
+
+@given(st.integers(-(10**30), 10**30), st.integers(1, 10**6))
+def test_every_spelling_of_a_fraction_is_equal(above, below):
+    """a/b, the LaTeX fraction, the grouped integer and the reduced fraction are one number."""
+    reduced = Fraction(above, below)
+    for spelling in (f"{above}/{below}", rf"\dfrac{{{above}}}{{{below}}}", f"${above} / {below}$"):
+        assert compare(f"{reduced.numerator}/{reduced.denominator}", spelling) is True
+        assert compare(f"{reduced.numerator + reduced.denominator}/{reduced.denominator}", spelling) is False
+    assert compare(str(above), f"{above:,}") is True
+
+
+def test_units_are_split_off_but_letters_are_not():
+    """`5 m` in text is five metres, `5m` five times m, and `12 or 13` is no quantity."""
+    assert quantity(clean(r"15\mbox{ cm}^2")).unit == "cm^2"
+    assert quantity("12 square feet").unit == "ft^2"
+    assert quantity("3 cubic meters").unit == quantity(clean(r"3\text{ m}^3")).unit == "m^3"
+    assert quantity("5 miles per hour").unit == quantity("5 mph").unit == "mph"
+    assert quantity("2 million dollars").body == "2000000"
+    assert quantity("2.5 million").body == "2500000"
+    assert quantity("x million").body == "x million"
+    assert not any(quantity(text).has_unit for text in ("5m", "5i", r"5\pi", "12 or 13", "12 hours 30 minutes", "n"))
+
+
+def test_parts_keep_their_brackets_and_thousands_together():
+    """A grouped number is one part; plus-minus is two; semicolons hold tuples."""
+    assert parts("1,234,567").items == ("1,234,567",)
+    assert parts("(2,251,252)").items == ("2", "251", "252")
+    assert parts(r"x=1\pm\sqrt{2}").items == (r"x=1+\sqrt{2}", r"x=1-\sqrt{2}")
+    assert parts("p=5,q=2;p=7,q=2").items == ("(p=5,q=2)", "(p=7,q=2)")
+    assert parts(r"[0,1)\cup(2,3]").left == "cup"
+    assert matrix_rows(r"\begin{pmatrix}1&2\\3&4\\\end{pmatrix}") == (("1", "2"), ("3", "4"))
+    assert matrix_rows("5") is None
+
+
+def test_cleaning_is_idempotent_on_its_own_results():
+    """A cleaned answer is its own clean form: comparing twice cannot differ."""
+    for text in (r"$\dfrac{1}{2}\text{ cm}$.", r"x = 5\,", r"\left(1,\frac\pi2\right)", "50 percent", "½", "4²", "x≥3"):
+        assert clean(clean(text)) == clean(text)
+    assert compact(clean(r"\sin  x + 4 2")) == r"\sin x+4 2"
+
+
+# --- comparison ------------------------------------------------------------------------------------------------------
+
+EQUAL = [
+    ("42", "042"),
+    ("42", "42.0"),
+    ("42", "$42$."),
+    ("42", r"\text{42}"),
+    ("42", r"\boxed{42}"),
+    ("42", "**42**"),
+    ("42", "42<|im_end|>"),
+    ("42", "The answer is 42"),
+    ("42", "４２"),
+    ("42", "٤٢"),
+    ("-5", "−5"),
+    ("1/2", r"\frac12"),
+    (r"\frac{1}{2}", "½"),
+    (r"\frac{1}{3}", "0.3333333333333333"),
+    ("16", "4²"),
+    ("7425000", r"7{,}425{,}000"),
+    ("12345678", r"12\,345\,678"),
+    ("32349", r"32,\! 349"),
+    ("15", r"\$15"),
+    ("15", "€15"),
+    ("2000000", "2 million"),
+    ("3.14", "3,14"),
+    (r"25\%", "0.25"),
+    (r"25\%", "25"),
+    ("0.5", r"50\%"),
+    ("10", "10 percent"),
+    (r"\frac{1}{2}\%", "0.005"),
+    ("5", "x=5"),
+    ("x=5", "5"),
+    ("2=x", "x=2"),
+    ("5", "f(2)=5"),
+    ("2", r"\sqrt{4} = 2"),
+    ("1", r"\lim_{x \to 0} \frac{\sin x}{x} = 1"),
+    ("11", r"x\approx11"),
+    ("1/3", r"x=1/3\approx0.33"),
+    (r"\frac{1}{3} \approx 0.33", "1/3"),
+    ("(p,q)=(3,2)", "(3,2)"),
+    ("10", r"10\text{ cm}"),
+    (r"10\text{ cm}", "10 centimeters"),
+    ("90", r"90^{\circ}"),
+    ("12", "12 students"),
+    (r"2\sqrt{3}\text{ cm}", r"2\sqrt{3}"),
+    ("1,-2", "x=-2 or x=1"),
+    ("1, 2 and 3", r"\{3,2,1\}"),
+    (r"\pm 3", "3,-3"),
+    (r"2 \pm \sqrt{3}", r"2-\sqrt3,\ 2+\sqrt3"),
+    ("(3,4)", r"\left( \frac{6}{2}, 4 \right)"),
+    ("(1,2),(3,4)", "(3,4),(1,2)"),
+    ("(0;0),(1;2)", "(1,2),(0,0)"),
+    ("[0,1)", "[0, 1.0)"),
+    (r"(-\infty, 2) \cup (3, \infty)", r"(3,\infty)\cup(-\infty,2)"),
+    (r"\{5\}", "5"),
+    (r"\emptyset", r"\{\}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{bmatrix} 1.0 \\ 2 \end{bmatrix}"),
+    ("1011_2", r"1011_{\text{two}}"),
+    ("3:4", "3 : 4"),
+    (r"\text{Evelyn}", "evelyn"),
+    (r"\text{ellipse}", "an ellipse"),
+    (r"\text{(B)}", "B) 7"),
+    ("B", "(B)"),
+    (r"\mathbb{R}", "all real numbers"),
+    ("9^{9^{9}}", "9^{(9^{9})}"),
+    ("2^{1000000}", "4^{500000}"),
+    ("3001", "1" + "+1" * 3000),
+    ("42", "0" * 3000 + "42"),
+    ("42", "42." + "0" * 4000),
+    ("42", r"\left(" * 200 + "42" + r"\right)" * 200),
+    *[
+        ("42", text)
+        for text in (r"\underline{\mathbf{42}}", r"\colorbox{yellow}{42}", r"42 \tag{1}", r"{\bf 42}", "*42*")
+    ],
+    *[("42", text) for text in (r"\hspace{1em}42\phantom{0}", r"\SI{42}{cm}", r"\num{42}", r"\sim 42", "about 42")],
+    *[("42", text) for text in ("the total is 42", "m+n=42", "m+n=40+2=42", r"\beginboxed{42}")],
+    ("-3", "negative 3"),
+    ("42", "42 (forty-two)"),
+    ("42", "therefore 42"),
+    ("-3", "{-}3"),
+    ("1,22", "1.22"),
+    ("0,111", "0.111"),
+    ("1000000", "(1,000,000)"),
+    ("(1,000)", "1000"),
+    ("1234567", "1'234'567"),
+    ("1234567", r"1\text{,}234\text{,}567"),
+    (r"\frac{1}{3}", r"0.\bar{3}"),
+    (r"\frac{1}{2}", r"\nicefrac{1}{2}"),
+    (r"\frac{1}{2}", r"\frac{1}{2}\text{ or }0.5"),
+    (r"1.5\times10^{-3}", "1.5 x 10^{-3}"),
+    ("2\\pi", "2pi"),
+    (r"25\pi", r"25\pi\text{ cm}^2"),
+    (r"25\pi", r"25\pi\ \mathrm{cm}^2"),
+    (r"25\pi", "25\\pi square inches"),
+    (r"5\text{ m}^2", "5 m^2"),
+    (r"5\text{ m/s}", r"5 \frac{\text{m}}{\text{s}}"),
+    ("5", r"5\text{ kg}\cdot\text{m}^2"),
+    ("12", "12cm^3"),
+    ("1000.99", "1,000.99m²"),
+    (r"30^\circ\text{C}", "30°C"),
+    ("90", r"90\text{°}"),
+    ("5", "USD 5"),
+    ("B", "(b)"),
+    ("B", "B, because it fits"),
+    ("B", "The correct option is B"),
+    ("3:45", "3:45 PM"),
+    (r"10:30\text{ a.m.}", "10:30 AM"),
+    ("3:4", r"3\text{ to }4"),
+    ("3:4", "0.75"),
+    ("3:4", "6:8"),
+    (r"\frac{1}{3}", "0." + "3" * 4000),
+    ("0.3", "0.30000000000000004"),
+    ("2A3_{16}", "2a3_{16}"),
+    (r"x \geq 3", r"[3,\infty)"),
+    ("[0,1)", r"0 \le x < 1"),
+    ("[0,1)", r"\{x \mid 0\le x<1\}"),
+    ("[0,1)", "[0,1["),
+    ("(0,1]", "]0,1]"),
+    ("x>1", r"x\in(1,+\infty)"),
+    (r"(-\infty,1)\cup(2,\infty)", r"x<1\text{ or }x>2"),
+    (r"(-\infty,\infty)", r"\text{all real numbers}"),
+    (r"\emptyset", r"\text{no real solutions}"),
+    ("(3,4)", "x=3, y=4"),
+    ("(a,b,c)=(1,2,3)", "b=2, a=1, c=3"),
+    ("(1,2)", r"\langle 1,2\rangle"),
+    ("(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", "[[1,2],[3,4]]"),
+    ("x^2+2x+1", "1+x+x+x^{2}"),
+    (r"\frac{1}{2}x-y", r"-y+0.5x"),
+    (r"k\pi, k\in\mathbb{Z}", r"k\pi"),
+]
+DIFFERENT = [
+    ("42", "43"),
+    ("42", "-42"),
+    ("42", "4 2"),
+    ("42", "4,2"),
+    ("42", "forty-two"),
+    ("42", "42 or 43"),
+    ("42", "42, 43"),
+    ("42", r"42\pm1"),
+    ("42", r"7\ (or\ 42)"),
+    ("42", r"42\text{ thousand}"),
+    ("42", "42 apples and 3 pears"),
+    ("42", "x+1=42"),
+    ("42", "1==42"),
+    ("42", ","),
+    ("1/3", "0.333333"),
+    ("1/2", "1/0"),
+    ("3.14", r"3.141"),
+    ("12345", "12.345"),
+    ("32349", "32350"),
+    (r"25\%", "2500"),
+    ("0.5", r"0.5\%"),
+    (r"10\text{ cm}", r"10\text{ m}"),
+    (r"10\text{ cm}", r"10\text{ cm}^2"),
+    (r"2\sqrt{3}\text{ cm}", r"2\sqrt{3}\text{ m}"),
+    ("x=5", "y=5"),
+    ("x=5", "x=5, x=3"),
+    ("7 = 11a+c", "11a+c"),
+    ("1,-2", "1,2"),
+    ("1,-2", "-2"),
+    (r"\pm 2021", "2021"),
+    ("(1,2)", "(2,1)"),
+    ("(1,2)", "[1,2]"),
+    ("(1,2)", "(1,2,3)"),
+    ("(1,2)", "12"),
+    ("1,-2", "(1,-2)"),
+    ("[0,1)", "[0,1]"),
+    (r"\emptyset", r"\{\emptyset\}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}"),
+    ("1011_2", "1011_3"),
+    ("3:45", "345"),
+    ("f'", "f"),
+    ("x", "X"),
+    (r"\text{even}", "odd"),
+    (r"\text{even}", r"\text{not even}"),
+    ("B", "C"),
+    ("B", r"\beta"),
+    ("B", "Because"),
+    ("B", "A, B"),
+    ("9^{9^{9}}", "9^9"),
+    ("42", "S" * (MAX_CHARS + 1)),
+    ("2^{1000000}", "2^{1000001}"),
+    ("2^{1000000}", "3^{1000000}"),
+    ("1", "1." + "0" * 5000 + "1"),
+    ("1", "0." + "9" * 5000),
+    ("1/2", "1:2"),
+    ("8,4", "8.4"),
+    ("f(n)=n, g(n)=1", "g(n)=1"),
+    ("2.0", "2.00000000000000000001"),
+    (r"10\text{ a.m.}", r"10\text{ p.m.}"),
+    ("3:45", "3.75"),
+    ("3:45", "6:90"),
+    (r"10:30\text{ AM}", "10:30 PM"),
+    ("(2,251,252)", "2251252"),
+    ("12345", "(12,346)"),
+    (r"30^\circ\text{C}", r"30^\circ\text{F}"),
+    (r"25\pi\text{ cm}^2", r"25\pi\text{ cm}"),
+    ("x+y=5", "5"),
+    ("42", "m+n=41"),
+    ("42", "the total is 41"),
+    ("(3,4)", "x=4, y=3"),
+    ("(3,4)", "y=3, x=4"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", "[[1,2],[4,3]]"),
+    ("x^2+2x+1", "x^2+2x"),
+    ("x^2y", "xy^2"),
+    ("B", "(c)"),
+]
+UNDECIDED = [
+    ("x^2-1", "(x-1)(x+1)"),
+    (r"2\sqrt{3}", r"\sqrt{12}"),
+    (r"\{\sqrt{4},1\}", r"\{1,2\}"),
+    (r"(2,3)\cup(3,\infty)", r"(2,3)\cup(3,5)\cup(3,\infty)"),
+    (r"2\sqrt{3}\text{ cm}", r"\sqrt{12}"),
+    ("y=2x+3", "2y=4x+6"),
+    ("", "42"),
+    ("[0,1)", r"0 \leq x \leq 1"),
+    (r"y=\frac{1}{2}x", "2y=x"),
+    ("42", "42 (mod 50)"),
+    (r"\frac{\ln 5}{\ln 3}", r"\log_3 5"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), EQUAL)
+def test_equal_answers_are_equal_without_algebra(gold, answer):
+    """One answer in two spellings."""
+    assert compare(gold, answer) is True
+
+
+@pytest.mark.parametrize(("gold", "answer"), DIFFERENT)
+def test_different_answers_are_different_without_algebra(gold, answer):
+    """No false acceptance, and nothing left for the engine to be fooled by."""
+    assert compare(gold, answer) is False
+
+
+@pytest.mark.parametrize(("gold", "answer"), UNDECIDED)
+def test_algebra_is_left_to_the_engine(gold, answer):
+    """None, not a guess."""
+    assert compare(gold, answer) is None
+
+
+def test_every_rule_is_needed():
+    """Without any one of the rules, some verdict of the tables above changes."""
+    verdicts = {pair: compare(*pair) for pair in EQUAL + DIFFERENT + UNDECIDED}
+    for rule in RULES:
+        others = tuple(other for other in RULES if other is not rule)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("laconic.grading.rules.RULES", others)
+            assert any(compare(*pair) is not verdict for pair, verdict in verdicts.items()), rule.__name__
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_right"),
+    [
+        *[(text, True) for text in ("B", "(b)", "b) 7", r"\text{(B) } 7", "Option B", "B. x = 7", "**B**")],
+        *[(text, False) for text in ("A", "7", "A or B", "A, B", "A) 6 B) 7", "B) 7 A) 6", "", "Bees", "AB")],
+    ],
+)
+def test_choices_are_compared_by_letter_alone(answer, is_right):
+    """The value of the right choice is no answer, neither is more than one letter."""
+    assert compare("B", answer, ("6", "7")) is is_right
+    assert compare("(B)", answer, ("6", "7")) is is_right
+
+
+DANGEROUS = [
+    "9**9**9",
+    "9^{9^{9}}",
+    "2^{2^{2^{49}}}",
+    "x^{x^{x^{x}}}",
+    "((9!)!)!",
+    "99999!",
+    r"\binom{1000000}{500000}",
+    "1e999999999",
+    "2^{1000000}-2^{1000000}",
+    r"\prod_{n=1}^{100000000} n",
+    r"\sum_{k=1}^{10^{12}} k",
+    "(" * 200 + "1" + ")" * 200 + "+0",
+    r"\sin(" * 50 + "1" + ")" * 50,
+    "1+" * 3000 + "1",
+    "__import__('os').system('true')",
+    "(lambda: 42)()",
+    "print(42)",
+    "eval('42')",
+    "'42'",
+    r"\frac{42}{0}",
+]
+
+
+@pytest.mark.parametrize("answer", DANGEROUS)
+def test_nothing_dangerous_reaches_an_engine_or_takes_time(answer):
+    """It is wrong at once, for a number, an expression and a tuple, and right only as the gold answer's own string."""
+    began = time.perf_counter()
+    assert [compare(gold, answer) for gold in ("42", "x^2+1", "(1,2)")] == [False, False, False]
+    assert compare(answer, answer) is True
+    assert time.perf_counter() - began < 0.5
+    assert is_dangerous(clean(answer))
+
+
+@pytest.mark.parametrize(
+    "answer", ["x^2+y^2+z^2", r"\sin^2 t+\cos^2 t", "e^{x^2}", "2^{3^2}", "10^{3}", "(x+y)^{60}", "100!"]
+)
+def test_ordinary_powers_are_not_dangerous(answer):
+    """The guard against towers does not catch sums of squares."""
+    assert not is_dangerous(clean(answer))
+
+
+@given(st.text(alphabet="\\{}()[]^_,;=$ 1a-+/!.", max_size=200), st.sampled_from(["42", "x^2", "(1,2)", r"\{1,2\}"]))
+def test_no_text_breaks_the_grader(text, gold):
+    """Whatever the response says, the result is a grade or None, soon."""
+    for response in (text, rf"\boxed{{{text}}}", f"The answer is {text}"):
+        assert grade_response(response, gold, is_truncated=False) in (None, *Grade)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["f(", "(a,", "is ", "a_", r"\alpha", r"\frac{1}{", "#### ", r"\boxed{", "1,", "{", "-", "or ", "$", "a=1,", "x^"],
+)
+def test_long_repetitions_are_graded_in_linear_time(piece):
+    """No pattern backtracks without bound."""
+    text = piece * 2000
+    began = time.perf_counter()
+    for response in (
+        rf"\boxed{{{text[:MAX_CHARS]}}}",
+        rf"\boxed{{{text}}}",
+        f"The answer is {text}=1",
+        f"Answer: {text}",
+        text,
+        f"So {text} 4 {text}",
+        f"${text}$ is {text}",
+    ):
+        grade_response(response, "x^2+1", is_truncated=False)
+    assert time.perf_counter() - began < 2.0
+
+
+# --- grades ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "is_truncated", "grade"),
+    [
+        (r"\boxed{42}", "42", False, Grade.CORRECT),
+        (r"\boxed{42}", "42", True, Grade.TRUNCATED),
+        ("", "42", True, Grade.TRUNCATED),
+        (r"\boxed{41}", "42", False, Grade.WRONG),
+        (r"\boxed{}", "42", False, Grade.NO_ANSWER),
+        (r"\boxed{\quad}", "42", False, Grade.NO_ANSWER),
+        (r"\boxed{...}", "42", False, Grade.NO_ANSWER),
+        ("I do not know", "42", False, Grade.NO_ANSWER),
+        (r"\boxed{6\sqrt{49}}", "42", False, None),
+    ],
+)
+def test_the_five_grades_stay_apart(text, gold, is_truncated, grade):
+    """Truncated whatever it says; no answer is not wrong; undecided is None."""
+    assert grade_response(text, gold, is_truncated=is_truncated) is grade
+
+
+def test_choices_reach_the_comparison():
+    """A lower-case letter counts only where choices are given."""
+    assert grade_response(r"\boxed{b}", "B", is_truncated=False, choices=("1", "2")) is Grade.CORRECT
+    assert grade_response(r"\boxed{b}", "B", is_truncated=False) is Grade.WRONG
+
+
+def test_a_tolerance_that_the_problem_grants_is_used_and_no_more():
+    """Absolute; one for all numbers or one for each; without it nothing is rounded."""
+    tenth = [Fraction(1, 10)]
+    assert compare("7.2", "7.3", (), tenth) is True
+    assert compare("7.2", "7.31", (), tenth) is False
+    assert compare("7.2", "7.3") is False
+    assert compare("0.003, 5.2", "5.3, 0.1", (), tenth) is True
+    assert compare("0.003, 5.2", "5.3, 0.1", (), [Fraction(1, 100), *tenth]) is False
+    assert compare("0.003, 5.2", "5.3, 0.1, 7", (), tenth) is False
+    assert compare("7", "9^{9^{9}}", (), tenth) is False
+    assert compare(r"\sqrt{2}", "1.4", (), tenth) is None
+    assert grade_response(r"\boxed{7.3}", "7.2", is_truncated=False, tolerances=tenth) is Grade.CORRECT
+
+
+def test_plain_integers_are_graded_fast():
+    """50,000 a second and more on an idle core; a tenth of that must hold on any machine."""
+    text = r"<think>12+7=19;</think>\boxed{19}"
+    began = time.perf_counter()
+    for _ in range(5000):
+        grade_response(text, "19", is_truncated=False)
+    assert time.perf_counter() - began < 1.0

@@ -1,0 +1,76 @@
+"""Every recipe that comes with the package runs to its end and resumes exactly, at a reduced size: two steps a phase, few and
+short responses. What is changed stands in `reduced`; everything else is the recipe's own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import save_small_model
+from test_train import is_same_run, run
+
+from laconic.config.recipe import Recipe, dump, load_recipe, parse_recipe
+from laconic.models.loading import TINY
+from laconic.recipes.find import recipe_paths
+from laconic.training.phase import PhaseRun
+
+NEEDS_WEIGHTS = {"r1-distill-1.5b"}
+NAMES = sorted(set(recipe_paths()) - NEEDS_WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small, freshly initialised model in place of the student that a recipe's first command builds."""
+    return save_small_model(tmp_path_factory.mktemp("student"))
+
+
+def reduced(name: str, student: Path) -> Recipe:
+    """The recipe with small numbers; a selection keeps whatever was graded, and a teacher that does not exist yet is the base."""
+    tree: dict[str, Any] = dump(load_recipe(recipe_paths()[name]))
+    tree["model"] = tree["model"] if tree["model"] == TINY else str(student)
+    tree |= {"threads": 1, "watch": {"every": 2, "samples": 1}, "checkpoints": {"every": 1, "keep": 2}}
+    tree["report"] |= {"max_tokens": 48}
+    for key, count in (("train", 6), ("watch", 2), ("report", 2)):
+        source, _, query = tree["problems"][key].partition("?")
+        kept = [piece for piece in query.split("&") if not piece.startswith("count=")]
+        tree["problems"][key] = f"{source}?{'&'.join([*kept, f'count={count}'])}"
+    for phase in tree["phases"]:
+        phase |= {"steps": 2, "problems_per_step": 2, "group_size": min(4, phase["group_size"])}
+        phase["sampler"] |= {"max_tokens": 48, "batch_size": 8}
+        phase["end"] |= {"guard_drop": None}
+        if phase["select"]["how"] != "everything":
+            phase["select"] = {"how": "all", "count": 4, "samples": 2}
+        if phase["algorithm"]["reference_model"]:
+            phase["algorithm"]["reference_model"] = "tiny"
+    return parse_recipe(tree, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_runs_to_its_end_and_resumes_exactly(
+    name: str, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after its first step and resumed, its weights, logs and rollouts are those of the run that was not."""
+    recipe = reduced(name, student)
+    whole = run(recipe, tmp_path / "whole")
+    assert (tmp_path / "whole" / "model" / "model.safetensors").exists()
+    assert len(whole.finished) == len(recipe.phases)
+    taken, original = [], PhaseRun.take_step
+
+    def stopping(self: PhaseRun) -> None:
+        if taken:
+            raise KeyboardInterrupt
+        taken.append(1)
+        original(self)
+
+    monkeypatch.setattr(PhaseRun, "take_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "stopped")
+    monkeypatch.setattr(PhaseRun, "take_step", original)
+    assert is_same_run(tmp_path / "whole", run(recipe, tmp_path / "stopped", resume=True).run.directory.path)
+
+
+@pytest.mark.parametrize("name", sorted(recipe_paths()))
+def test_a_recipe_opens_with_what_it_is_and_how_to_run_it(name: str) -> None:
+    """Title, command, hardware and where its figures stand, in comments before the first key."""
+    head = recipe_paths()[name].read_text().split("\nname = ")[0]
+    assert head.startswith("# ") and f"recipes/{name}.toml" in head
+    assert "Hardware:" in head and "xpected" in head

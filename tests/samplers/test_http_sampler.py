@@ -1,0 +1,662 @@
+"""What the http sampler claims: each sample is asked once, in its place and with its own seed; what may pass is tried again and
+what will not ends in one line; a rate limit is found rather than hit; a length is what the server counted.
+
+A small server in this process plays the endpoint: a script says what it answers to each request. One test asks a real server,
+`transformers serve`, where what it needs is installed.
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laconic.config.recipe import SamplerConfig
+from laconic.errors import InputError, ModelError, RunFailed
+from laconic.rng import seed_of
+from laconic.samplers import http, pacing
+from laconic.samplers.endpoints import APIS, KEY_VARIABLES, RemoteModel, parse_endpoint
+from laconic.samplers.http import HttpSampler
+from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
+from laconic.samplers.protocol import Request
+from laconic.samplers.wire import SEED_MASK, WIRES, read_reply, refusal
+from laconic.types import FinishReason
+
+DECODING = SamplerConfig(max_tokens=64, batch_size=4)
+CHECKPOINT = Path(http.__file__).parents[1] / "tiny" / "checkpoint"
+
+
+def ask(key: str, num_samples: int = 1, first_sample: int = 0) -> Request:
+    return Request(key, (), num_samples, first_sample, ({"role": "user", "content": key},))
+
+
+# --- the server ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Answer:
+    """What the server does with one request: wait, then answer so, or hang up."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    is_dropped: bool = False
+
+
+@dataclass
+class Seen:
+    """One request as it came in."""
+
+    path: str
+    body: dict[str, Any]
+    headers: dict[str, str]
+    at: float
+    connection: int
+    in_flight: int
+
+
+def reply(text: str = "fine", tokens: int = 3, reason: str = "stop", **message: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": reason}
+    return {"object": "chat.completion", "choices": [choice], "usage": {"completion_tokens": tokens}}
+
+
+def error(status: int, message: str, **headers: str) -> Answer:
+    return Answer({"error": {"message": message}}, status, headers)
+
+
+Script = Callable[[dict[str, Any], int], Answer]
+"""The body and how many requests came before it; an answer."""
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Clients that hang up are part of the play."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+class Endpoint:
+    """A server that follows `script` and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.script: Script = lambda body, number: Answer(reply())
+        self.models: Any = {"data": [{"id": "m"}]}
+        self.seen: list[Seen] = []
+        self.in_flight = 0
+        self.lock = threading.Lock()
+        self.server = QuietServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+    def sampler(self, options: str = "", **settings: Any) -> HttpSampler:
+        return HttpSampler(parse_endpoint(f"{self.url}#m{options}"), **settings)
+
+    def _handler(endpoint: "Endpoint") -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one packet an answer: without it the second waits for the first one's receipt
+
+            def do_GET(self) -> None:
+                self.give(Answer(endpoint.models))
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                with endpoint.lock:
+                    number, endpoint.in_flight = len(endpoint.seen), endpoint.in_flight + 1
+                    headers = {key.lower(): value for key, value in self.headers.items()}
+                    port = self.client_address[1]
+                    endpoint.seen.append(Seen(self.path, body, headers, time.monotonic(), port, endpoint.in_flight))
+                answer = endpoint.script(body, number)
+                time.sleep(answer.delay)
+                with endpoint.lock:
+                    endpoint.in_flight -= 1
+                self.give(answer)
+
+            def give(self, answer: Answer) -> None:
+                if answer.is_dropped:
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+                self.send_response(answer.status)
+                for key, value in {"content-length": str(len(content)), **answer.headers}.items():
+                    self.send_header(key.replace("_", "-"), value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    """The server; waits between attempts are a hundredth of the real ones, and no key is set."""
+    monkeypatch.setattr(pacing, "BASE_SECONDS", 0.005)
+    for variable in KEY_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    server = Endpoint()
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def in_turn(*answers: Answer) -> Script:
+    """These answers to the first requests, then good ones."""
+    return lambda body, number: answers[number] if number < len(answers) else Answer(reply())
+
+
+# --- what is asked, and where answers go -----------------------------------------------------------------------------
+
+
+def test_answers_stand_in_the_order_of_requests_whatever_order_they_come_in(endpoint: Endpoint) -> None:
+    """The server answers with the problem and the seed it was sent; early requests wait longest."""
+    endpoint.script = lambda body, number: Answer(
+        reply(f"{body['messages'][0]['content']} {body['seed']}", tokens=number + 1), delay=0.12 - 0.02 * number
+    )
+    progress: list[tuple[int, int]] = []
+    rows = endpoint.sampler().sample(
+        [ask("a", 2), ask("b", 3, first_sample=7)], DECODING, seed=5, on_progress=lambda *seen: progress.append(seen)
+    )
+    expected = [
+        [f"{key} {seed_of(5, key, sample) & SEED_MASK}" for sample in samples]
+        for key, samples in (("a", range(2)), ("b", range(7, 10)))
+    ]
+    assert [[response.text for response in row] for row in rows] == expected
+    assert len(progress) == 5 and sum(tokens for _, tokens in progress) == 1 + 2 + 3 + 4 + 5
+    assert [tokens for _, tokens in progress][:4] != [1, 2, 3, 4], "the server was to answer out of order"
+
+
+def test_a_request_states_every_decoding_setting_and_one_sample(endpoint: Endpoint) -> None:
+    """Neutral settings are sent too: a server's own defaults are not neutral. min_p is sent where it is above 0."""
+    endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+    endpoint.sampler().sample([ask("a")], DECODING.model_copy(update={"min_p": 0.1, "temperature": 0.0}), seed=0)
+    plain, cut = (seen.body for seen in endpoint.seen)
+    seed = seed_of(0, "a", 0) & SEED_MASK
+    asked = {"model": "m", "messages": [{"role": "user", "content": "a"}], "seed": seed, "max_tokens": 64, "top_p": 1.0}
+    assert plain == asked | {"temperature": 1.0}
+    assert cut == asked | {"temperature": 0.0, "min_p": 0.1}
+    assert 0 <= seed < 2**31
+
+
+def test_connections_are_kept_and_no_more_requests_fly_than_asked_for(endpoint: Endpoint) -> None:
+    """40 requests, 4 at a time: at most 4 connections, and 4 are really in flight together."""
+    endpoint.script = lambda body, number: Answer(reply(), delay=0.005)
+    endpoint.sampler().sample([ask("a", 40)], DECODING, seed=0)
+    assert len(endpoint.seen) == 40
+    assert len({seen.connection for seen in endpoint.seen}) <= 4
+    assert max(seen.in_flight for seen in endpoint.seen) == 4
+
+
+def test_the_completions_api_takes_token_ids_or_the_text_of_the_turns(endpoint: Endpoint) -> None:
+    endpoint.script = lambda body, number: Answer(
+        {"choices": [{"text": "4</think>4", "finish_reason": "stop"}], "usage": {"completion_tokens": 5}}
+    )
+    turns = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"})
+    rows = endpoint.sampler("?api=completions").sample(
+        [Request("ids", (7, 8), 1), Request("text", (), 1, messages=turns)], DECODING, seed=0
+    )
+    assert {seen.path for seen in endpoint.seen} == {"/v1/completions"}
+    assert {json.dumps(seen.body["prompt"]) for seen in endpoint.seen} == {"[7, 8]", '"Be brief.\\n2+2?\\n"'}
+    assert [(row[0].text, row[0].num_tokens) for row in rows] == [("4</think>4", 5)] * 2
+
+
+def test_an_address_can_add_fields_and_omit_those_a_server_refuses(endpoint: Endpoint) -> None:
+    sampler = endpoint.sampler("?omit=seed,top_p&body.top_k=-1&body.reasoning_effort=low")
+    sampler.sample([ask("a")], DECODING, seed=0)
+    body = endpoint.seen[0].body
+    assert body["top_k"] == -1 and body["reasoning_effort"] == "low"
+    assert not {"seed", "top_p"} & set(body)
+    assert sampler.name.endswith("#m?omit=seed,top_p&body.top_k=-1&body.reasoning_effort=low")
+    with pytest.raises(ModelError, match=r"omit=top_p is only true at top_p 1\.0, and it is 0\.9"):
+        sampler.sample([ask("a")], DECODING.model_copy(update={"top_p": 0.9}), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http:///v1#m", "expected an endpoint of the form"),
+        ("http://host/v1?version=2#m", "expected an endpoint of the form"),
+        ("http://me:secret@host/v1#m", "give the key in LACONIC_API_KEY"),
+        ("http://host/v1#m?api=chatt", "no option api=chatt"),
+        ("http://host/v1#m?top_k=3", "no option top_k=3"),
+        ("http://host/v1#m?body.temperature=0.2", r"no option body\.temperature"),
+        ("http://host/v1#m?omit=max_tokens", "no option omit=max_tokens"),
+    ],
+)
+def test_an_address_that_is_none_says_what_was_expected(address: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said) as caught:
+        parse_endpoint(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_every_api_an_address_can_ask_for_has_a_wire_format() -> None:
+    assert tuple(WIRES) == APIS
+
+
+# --- the model and the key -------------------------------------------------------------------------------------------
+
+
+def test_without_a_name_the_only_listed_model_is_taken(endpoint: Endpoint) -> None:
+    endpoint.models = {"data": [{"id": "org/only"}]}
+    model, sampler = http.open_endpoint(endpoint.url)
+    assert model == RemoteModel(f"{endpoint.url}#org/only") and model.fingerprint() == model.name
+    sampler.sample([ask("a")], DECODING, seed=0)
+    assert endpoint.seen[0].body["model"] == "org/only"
+    assert HttpSampler.connect(f"{endpoint.url}#named").name == f"{endpoint.url}#named"
+
+
+def test_several_models_or_none_are_refused_by_name(endpoint: Endpoint) -> None:
+    endpoint.models = {"data": [{"id": "b"}, {"id": "a"}]}
+    with pytest.raises(ModelError, match=re.escape(f"lists 2 models (a, b); name one as {endpoint.url}#MODEL")):
+        HttpSampler.connect(endpoint.url)
+    endpoint.models = ["not", "a", "list"]
+    with pytest.raises(ModelError, match="expected a list of models"):
+        HttpSampler.connect(endpoint.url)
+
+
+def test_the_key_comes_from_the_environment_and_is_never_shown(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LACONIC_API_KEY before OPENAI_API_KEY; a server that quotes the key is not quoted."""
+    monkeypatch.setenv("OPENAI_API_KEY", "other")
+    monkeypatch.setenv("LACONIC_API_KEY", "sk-secret\n")
+    endpoint.script = in_turn(error(401, "Incorrect API key: sk-secret"))
+    with pytest.raises(ModelError) as caught:
+        endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+    assert endpoint.seen[0].headers["authorization"] == "Bearer sk-secret"
+    assert str(caught.value) == f"{endpoint.url}#m: 401 Incorrect API key: [key]"
+    monkeypatch.delenv("LACONIC_API_KEY")
+    endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+    assert endpoint.seen[-1].headers["authorization"] == "Bearer other"
+
+
+def test_a_key_that_no_header_can_carry_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LACONIC_API_KEY", "schlüssel")
+    with pytest.raises(InputError, match="LACONIC_API_KEY: holds characters"):
+        HttpSampler.connect("http://127.0.0.1:9/v1#m")
+
+
+def test_401_without_a_key_says_where_one_is_read_from(endpoint: Endpoint) -> None:
+    endpoint.script = in_turn(error(401, "Unauthorized"))
+    with pytest.raises(ModelError, match="401 Unauthorized \\(no key was sent: set LACONIC_API_KEY\\)"):
+        endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+    assert "authorization" not in endpoint.seen[0].headers
+
+
+# --- what a reply says -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_parsed_reasoning_stands_before_the_answer_and_its_tokens_are_the_servers(
+    endpoint: Endpoint, name: str
+) -> None:
+    said = reply("It is 4.", tokens=40, **{name: "2+2"})
+    said["usage"]["completion_tokens_details"] = {"reasoning_tokens": 30}
+    endpoint.script = in_turn(Answer(said))
+    response = endpoint.sampler().sample([ask("a")], DECODING, seed=0)[0][0]
+    assert response.text == "<think>2+2</think>It is 4."
+    assert (response.num_tokens, response.thinking_tokens, response.finish_reason) == (40, 30, FinishReason.STOP)
+
+
+def test_thinking_that_the_cap_cut_off_stays_open(endpoint: Endpoint) -> None:
+    """A closed box inside unfinished thinking must not read as an answer after it."""
+    said = reply("", tokens=64, reason="length", reasoning="2+2 is")
+    said["choices"][0]["message"]["content"] = None
+    endpoint.script = in_turn(Answer(said))
+    response = endpoint.sampler().sample([ask("a")], DECODING, seed=0)[0][0]
+    assert response.text == "<think>2+2 is"
+    assert response.is_truncated and response.num_tokens == 64
+
+
+@pytest.mark.parametrize(
+    ("details", "text", "expected"),
+    [
+        (None, "<think>a</think>4", None),
+        ({"reasoning_tokens": 0}, "<think>a</think>4", None),  # filled in, not counted
+        ({"reasoning_tokens": 0}, "4", 0),
+        ({"reasoning_tokens": 2}, "4", 2),  # hidden thinking
+        ({"reasoning_tokens": 99}, "4", None),  # more than there are
+    ],
+)
+def test_thinking_tokens_are_none_where_the_server_did_not_count_them(
+    details: Any, text: str, expected: int | None
+) -> None:
+    said = reply(text)
+    said["usage"]["completion_tokens_details"] = details
+    assert read_reply(parse_endpoint("http://h/v1#m"), said).thinking_tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        (reply() | {"usage": None}, ModelError, "no usage.completion_tokens"),
+        (reply(reason="content_filter"), RunFailed, "finish_reason 'content_filter'"),
+        (reply(reason="tool_calls"), RunFailed, "finish_reason 'tool_calls'"),
+        ({"choices": []}, ModelError, "the reply is none of the chat API"),
+        ("hello", ModelError, "the reply is none of the chat API"),
+        (b"<html>", ModelError, "the reply is not JSON"),
+    ],
+)
+def test_a_reply_that_cannot_be_counted_or_read_ends_the_work_in_one_line(
+    endpoint: Endpoint, said: Any, kind: type[Exception], message: str
+) -> None:
+    endpoint.script = in_turn(*[Answer(said)] * 9)
+    with pytest.raises(kind, match=message) as caught:
+        endpoint.sampler().sample([ask("a", 6)], DECODING, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 422, 501])
+def test_what_will_not_pass_fails_at_once_with_the_servers_words(endpoint: Endpoint, status: int) -> None:
+    endpoint.script = in_turn(*[error(status, "no\nsuch thing")] * 9)
+    with pytest.raises(ModelError, match=f"#m: {status} no such thing$"):
+        endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+    assert len(endpoint.seen) == 1
+
+
+def test_404_at_an_address_without_v1_says_how_addresses_end(endpoint: Endpoint) -> None:
+    endpoint.url = endpoint.url.removesuffix("/v1")
+    endpoint.script = in_turn(error(404, "Not Found"))
+    with pytest.raises(ModelError, match=r"#m: 404 Not Found \(an address ends in /v1 on most servers\)$"):
+        endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+
+
+def test_an_account_without_credit_is_not_waited_for(endpoint: Endpoint) -> None:
+    endpoint.script = in_turn(Answer({"error": {"message": "pay first", "code": "insufficient_quota"}}, 429))
+    with pytest.raises(ModelError, match="429 pay first"):
+        endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+
+
+def test_a_cap_beyond_the_context_is_one_line_that_names_max_tokens(endpoint: Endpoint) -> None:
+    """vLLM's message names `max_completion_tokens` too; it must not be taken for a wish to rename the cap."""
+    said = "'max_tokens' or 'max_completion_tokens' is too large: 64. This model's maximum context length is 32 tokens"
+    endpoint.script = in_turn(*[error(400, said)] * 9)
+    with pytest.raises(ModelError, match="max_tokens 64 and the prompt of problem a do not fit the model's context"):
+        endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+    assert len(endpoint.seen) == 1
+
+
+def test_a_server_that_wants_max_completion_tokens_gets_it_from_then_on(endpoint: Endpoint) -> None:
+    """Eight samples, four in flight: those sent under the old name are sent again, nothing else is."""
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if "max_tokens" in body:
+            return error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        return Answer(reply(tokens=body["max_completion_tokens"]))
+
+    endpoint.script = script
+    sampler = endpoint.sampler(attempts=1)
+    rows = sampler.sample([ask("a", 8)], DECODING, seed=0)
+    assert [response.num_tokens for response in rows[0]] == [64] * 8
+    assert 1 <= sum("max_tokens" in seen.body for seen in endpoint.seen) <= 4
+    sampler.sample([ask("a")], DECODING, seed=0)
+    assert "max_tokens" not in endpoint.seen[-1].body
+
+
+# --- what may pass ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
+def test_what_may_pass_is_asked_again_with_the_same_seed(endpoint: Endpoint, status: int) -> None:
+    endpoint.script = in_turn(error(status, "busy"), error(status, "busy"))
+    sampler = endpoint.sampler()
+    assert sampler.sample([ask("a")], DECODING, seed=0)[0][0].text == "fine"
+    assert len({seen.body["seed"] for seen in endpoint.seen}) == 1 and len(endpoint.seen) == 3
+    assert sampler.retries == {str(status): 2}
+
+
+def test_a_dropped_connection_is_asked_again(endpoint: Endpoint) -> None:
+    endpoint.script = in_turn(Answer(is_dropped=True), Answer(is_dropped=True))
+    sampler = endpoint.sampler()
+    assert sampler.sample([ask("a")], DECODING, seed=0)[0][0].text == "fine"
+    assert sampler.retries == {"connection": 2}
+
+
+def test_a_reply_that_takes_too_long_is_asked_again(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "READ_SECONDS", 0.1)
+    endpoint.script = in_turn(Answer(reply("late"), delay=0.3))
+    assert endpoint.sampler().sample([ask("a")], DECODING, seed=0)[0][0].text == "fine"
+
+
+def test_an_error_inside_a_reply_of_status_200_is_an_error(endpoint: Endpoint) -> None:
+    """Routers report a model's own error so."""
+    endpoint.script = in_turn(Answer({"error": {"message": "upstream", "code": 502}}))
+    assert endpoint.sampler().sample([ask("a")], DECODING, seed=0)[0][0].text == "fine"
+    assert len(endpoint.seen) == 2
+
+
+def test_attempts_have_an_end_that_names_url_status_and_message(endpoint: Endpoint) -> None:
+    endpoint.script = in_turn(*[error(503, "out to lunch")] * 99)
+    expected = f"{endpoint.url}/chat/completions: gave up on problem a, sample 0, after 4 attempts: 503 out to lunch"
+    with pytest.raises(RunFailed, match=re.escape(expected)):
+        endpoint.sampler(attempts=4).sample([ask("a")], DECODING, seed=0)
+    assert len(endpoint.seen) == 4
+
+
+def test_an_address_where_nothing_answers_is_given_up_early() -> None:
+    with socket.socket() as held:  # bound and not listening: connections are refused
+        held.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+        with pytest.raises(ModelError, match=r"/chat/completions: cannot be reached \(ConnectError"):
+            HttpSampler.connect(f"{address}#m").sample([ask("a")], DECODING, seed=0)
+        with pytest.raises(ModelError, match=r"/models: cannot be reached \(ConnectError"):
+            HttpSampler.connect(address)
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_holds_every_request_back(endpoint: Endpoint, as_date: bool) -> None:
+    """Four requests go together and the first is refused for a second: the four samples nobody asked for yet wait too."""
+    value = formatdate(time.time() + 2, usegmt=True) if as_date else "1"  # a date has whole seconds: 1 to 2 from now
+    refused = error(429, "slow down", retry_after=value)
+    endpoint.script = lambda body, number: replace(refused, delay=0.1) if number == 0 else Answer(reply(), delay=0.2)
+    endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
+    times = [seen.at for seen in endpoint.seen]
+    assert len(times) == 9 and max(times[:4]) - times[0] < 0.1
+    assert min(times[4:]) - times[0] >= 0.95
+
+
+def test_a_wait_that_nobody_would_sit_through_is_a_failure(endpoint: Endpoint) -> None:
+    endpoint.script = in_turn(error(429, "daily limit", retry_after="86400"))
+    with pytest.raises(RunFailed, match="asks to wait 86400 seconds: 429 daily limit"):
+        endpoint.sampler().sample([ask("a")], DECODING, seed=0)
+
+
+def test_a_rate_limit_is_found_and_nothing_is_lost(endpoint: Endpoint) -> None:
+    """A server that bears 4 at once is asked by 32 workers for 200 samples: it refuses a fraction, and every sample comes,
+    although an attempt limit of 4 would soon end a request that is refused each time."""
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        return error(429, "too many") if endpoint.in_flight > 4 else Answer(reply(str(body["seed"])), delay=0.01)
+
+    endpoint.script = script
+    sampler = endpoint.sampler(attempts=4)
+    rows = sampler.sample([ask("a", 200)], DECODING.model_copy(update={"batch_size": 32}), seed=0)
+    assert [response.text for response in rows[0]] == [str(seed_of(0, "a", s) & SEED_MASK) for s in range(200)]
+    assert sampler.retries["429"] < 100, "about 28 refusals come before the window has shrunk, then one now and then"
+    assert sampler.in_flight < 10, "the window that was found is kept for the next call"
+
+
+def test_a_refusal_under_which_others_get_through_uses_up_no_attempt(endpoint: Endpoint) -> None:
+    """The first sample is refused six times, more than the limit of 3; a second worker's samples are answered in between."""
+    unlucky = seed_of(0, "a", 0) & SEED_MASK
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        asked = sum(seen.body["seed"] == unlucky for seen in endpoint.seen)
+        return error(429, "not you") if body["seed"] == unlucky and asked <= 6 else Answer(reply(), delay=0.003)
+
+    endpoint.script = script
+    sampler = endpoint.sampler(attempts=3)
+    rows = sampler.sample([ask("a", 60)], DECODING.model_copy(update={"batch_size": 2}), seed=0)
+    assert len(rows[0]) == 60 and sampler.retries == {"429": 6}
+
+
+def test_the_window_halves_once_for_requests_sent_together_and_grows_by_one_a_round() -> None:
+    """8 in flight, three of them refused: 4, not 1. Then 4 answers: 4 + 1/4 + 1/4.25 + ... = 4.92."""
+
+    async def story() -> tuple[float, float, float]:
+        window = Window(8, float("inf"))
+        async with asyncio.TaskGroup() as tasks:
+            turns: list[int] = []
+
+            async def enter() -> None:
+                async with window.turn() as turn:
+                    turns.append(turn)
+                    await asyncio.sleep(0.01)
+
+            for _ in range(8):
+                tasks.create_task(enter())
+            await asyncio.sleep(0.005)
+            for turn in turns[:3]:
+                window.shrink(turn)
+        shrunk = window.size
+        for _ in range(4):
+            window.grow()
+        grown = window.size
+        async with window.turn() as turn:
+            window.shrink(turn)
+        return shrunk, grown, window.size
+
+    shrunk, grown, last = asyncio.run(story())
+    assert shrunk == 4.0
+    assert grown == pytest.approx(4.9206, abs=1e-4)
+    assert last == 1.0, "one was in flight, so one is all that is known to be too many"
+
+
+def test_waits_double_up_to_a_minute_and_are_spread_from_zero() -> None:
+    """Means of uniform waits are half the bounds 0.5, 1, 2 and 60 (reached at the 8th failure: 0.5 * 2^7 = 64)."""
+    jitter = random.Random(0)
+    for num_failures, bound in ((1, 0.5), (2, 1.0), (3, 2.0), (8, 60.0), (10_000, 60.0)):
+        waits = [backoff_seconds(num_failures, jitter) for _ in range(2000)]
+        assert 0.0 <= min(waits) < 0.05 * bound and 0.95 * bound < max(waits) <= bound
+        assert sum(waits) / 2000 == pytest.approx(bound / 2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(None, None), ("0", 0.0), (" 7 ", 7.0), ("-3", None), ("Wed, 01 Jan 2020 00:00:00 GMT", 0.0), ("²", None)],
+)
+def test_retry_after_is_read_or_is_none(value: str | None, seconds: float | None) -> None:
+    assert retry_after_seconds(value, now=1.7e9) == seconds
+
+
+def test_a_refusal_is_one_line_of_bounded_length() -> None:
+    assert len(str(refusal(500, "x\n" * 10_000))) <= 304
+    assert str(refusal(502, "")) == "502"
+
+
+# --- leaving ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_stops_what_is_in_flight(endpoint: Endpoint) -> None:
+    """Three slow answers beside one refusal: the refusal is raised before they come."""
+    endpoint.script = lambda body, number: error(404, "no such model") if number == 3 else Answer(reply(), delay=1.0)
+    began = time.monotonic()
+    with pytest.raises(ModelError, match="no such model"):
+        endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
+    assert time.monotonic() - began < 0.8
+
+
+def test_an_error_of_the_caller_comes_through_as_it_is(endpoint: Endpoint) -> None:
+    def full(responses: int, tokens: int) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0, on_progress=full)
+
+
+def test_ctrl_c_leaves_promptly(endpoint: Endpoint) -> None:
+    """Answers would take 5 seconds; the signal comes after 0.2."""
+    endpoint.script = lambda body, number: Answer(reply(), delay=5.0)
+    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
+    assert time.monotonic() - began < 2.0
+
+
+def test_it_works_inside_a_running_event_loop(endpoint: Endpoint) -> None:
+    """Notebooks run one."""
+
+    async def notebook() -> str:
+        return endpoint.sampler().sample([ask("a")], DECODING, seed=0)[0][0].text
+
+    assert asyncio.run(notebook()) == "fine"
+
+
+# --- a real server ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    """`transformers serve` with the bundled reasoner on a free port."""
+    for package in ("fastapi", "uvicorn", "openai"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: transformers serve needs pip install 'transformers[serving]'")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = "from transformers.cli.transformers import main; main()"
+    command = [sys.executable, "-c", code, "serve", str(CHECKPOINT), "--port", str(port), "--device", "cpu"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ.copy())
+    try:
+        wait_until_listening(port, server)
+        yield f"http://127.0.0.1:{port}/v1#{CHECKPOINT}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def wait_until_listening(port: int, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            pytest.skip(f"transformers serve ended with code {server.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    pytest.fail("transformers serve did not listen within 120 s")
+
+
+@pytest.mark.slow
+def test_a_real_server_gives_what_the_local_sampler_gives_when_greedy(served: str) -> None:
+    """Same checkpoint, temperature 0: the same texts, and lengths that count the same tokens."""
+    from laconic.config.recipe import PolicyConfig
+    from laconic.models.loading import load_model
+    from laconic.problems.load import load_problems
+    from laconic.prompts.instructions import messages, render
+    from laconic.samplers.local import LocalSampler
+
+    problems = load_problems("tiny:mix?count=6&split=report")
+    decoding = SamplerConfig(temperature=0.0, max_tokens=200, batch_size=3)
+    remote = HttpSampler.connect(served).sample(
+        [Request(p.id, (), 1, messages=tuple(messages(p))) for p in problems], decoding, seed=0
+    )
+    lm = load_model(str(CHECKPOINT), PolicyConfig())
+    local = LocalSampler(lm).sample(
+        [Request(p.id, tuple(render(lm.tokenizer, p)), 1) for p in problems], decoding, seed=0
+    )
+    assert [(row[0].text, row[0].num_tokens) for row in remote] == [(row[0].text, row[0].num_tokens) for row in local]

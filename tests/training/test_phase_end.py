@@ -1,0 +1,71 @@
+"""When a phase ends, and which step it hands on."""
+
+import json
+
+import pytest
+
+from laconic.config.recipe import EndConfig, PhaseConfig
+from laconic.training.phase_end import PhaseRecord, Watch, best_watch, judge
+
+START = Watch(0, 0.60, 100.0)
+
+
+def phase(**end):
+    return PhaseConfig(name="p", steps=20, end=EndConfig(**end))
+
+
+def test_a_phase_goes_on_while_nothing_speaks_against_it():
+    """Better accuracy, no cap reached: not over."""
+    assert not judge([START, Watch(5, 0.65, 90.0)], phase(), 5).is_over
+
+
+def test_the_cap_hands_on_the_last_or_the_best_step_and_says_which():
+    """keep = "last" and keep = "best" differ in the result step and in the reason."""
+    watches = [START, Watch(10, 0.80, 90.0), Watch(20, 0.75, 80.0)]
+    last, best = judge(watches, phase(), 20), judge(watches, phase(keep="best"), 20)
+    assert (last.is_over, last.result_step, best.result_step) == (True, 20, 10)
+    assert "the last step 20" in last.reason and "the best watched step 10" in best.reason
+
+
+def test_the_guard_rolls_back_to_the_best_step():
+    """0.80 - 0.65 = 0.15 is more than 0.1: over, back to the step that had 0.80."""
+    verdict = judge([START, Watch(5, 0.80, 90.0), Watch(10, 0.65, 60.0)], phase(guard_drop=0.1), 10)
+    assert verdict.is_over and verdict.result_step == 5 and "rolled back to step 5" in verdict.reason
+
+
+def test_the_guard_can_roll_back_to_where_the_phase_began():
+    """No watch was better than the beginning."""
+    assert judge([START, Watch(5, 0.40, 20.0)], phase(guard_drop=0.1), 5).result_step == 0
+
+
+def test_without_a_guard_accuracy_may_fall():
+    """guard_drop none."""
+    assert not judge([START, Watch(5, 0.10, 20.0)], phase(guard_drop=None), 5).is_over
+
+
+def test_a_plateau_needs_as_many_watches_as_patience():
+    """Two watches without a better step end it at patience 2, one does not."""
+    watches = [START, Watch(5, 0.70, 90.0), Watch(10, 0.68, 90.0), Watch(15, 0.69, 90.0)]
+    assert not judge(watches[:3], phase(patience=2), 10).is_over
+    verdict = judge(watches, phase(patience=2, keep="best"), 15)
+    assert verdict.is_over and verdict.result_step == 5 and verdict.reason.startswith("plateau")
+
+
+def test_the_goal_tokens_prefers_short_steps_whose_accuracy_holds():
+    """60 tokens at 0.40 are below the floor 0.60 - 0.10; 70 tokens at 0.55 are the best."""
+    watches = [START, Watch(5, 0.55, 70.0), Watch(10, 0.40, 60.0), Watch(15, 0.90, 80.0)]
+    assert best_watch(watches, EndConfig(goal="tokens", guard_drop=0.1)).step == 5
+    assert best_watch(watches, EndConfig(goal="accuracy")).step == 15
+    assert best_watch(watches, EndConfig(goal="tokens", guard_drop=None)).step == 10
+
+
+@pytest.mark.parametrize("goal", ["accuracy", "tokens"])
+def test_of_equal_watches_the_earliest_is_best(goal):
+    """Ties do not move the result on."""
+    assert best_watch([START, Watch(5, 0.60, 100.0)], EndConfig(goal=goal)).step == 0
+
+
+def test_a_record_survives_json():
+    """phases.json reads back to equal records."""
+    record = PhaseRecord("a", "ppo", 1, 20, 10, "cap", 8, (START, Watch(10, 0.8, 90.0)))
+    assert PhaseRecord.from_json(json.loads(json.dumps(record.to_json()))) == record

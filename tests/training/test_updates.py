@@ -1,0 +1,321 @@
+"""What `updates` claims: each part of the loss pulls the way it should, and a resumed optimiser goes on bit for bit."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import oracles
+import pytest
+import torch
+from torch import Tensor
+
+from laconic.config.recipe import LoraConfig, OptimizerConfig, PhaseConfig, PolicyConfig
+from laconic.models.policy import Policy
+from laconic.rl.losses import kl
+from laconic.rl.masked import masked_mean
+from laconic.training.algorithms import (
+    Advantages,
+    Experience,
+    critic_kind,
+    estimate_advantages,
+    find_algorithm,
+    gather_experience,
+)
+from laconic.training.batching import collate
+from laconic.training.updates import Updater, learning_rate_factor
+
+CONFIG = PolicyConfig(device="cpu")
+LORA = PolicyConfig(device="cpu", lora=LoraConfig(rank=2))
+
+
+def begin(phase: PhaseConfig, config: PolicyConfig = CONFIG) -> tuple[Policy, Updater]:
+    """A policy at the beginning of `phase`, its reference moved away from it where there is one."""
+    policy = Policy(oracles.small_lm("llama"), config, seed=0)
+    policy.begin_phase(critic=critic_kind(phase), needs_reference=phase.algorithm.kl_coef > 0)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in policy.reference_parameters().values():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+    return policy, Updater(policy, phase, seed=0)
+
+
+def experienced(policy: Policy, phase: PhaseConfig) -> tuple[Experience, Advantages]:
+    batch = collate(oracles.ragged_groups(), truncated=phase.algorithm.truncated)
+    experience = gather_experience(policy, batch, phase)
+    return experience, estimate_advantages(find_algorithm(phase), experience, phase.algorithm)
+
+
+def train(policy: Policy, updater: Updater, phase: PhaseConfig, steps: range) -> dict[str, float]:
+    """Whole steps, each scored by the policy as it is then; the last step's metrics."""
+    metrics: dict[str, float] = {}
+    for step in steps:
+        metrics = updater.update(*experienced(policy, phase), step=step, phase_step=step)
+    return metrics
+
+
+def constant(experience: Experience, value: float) -> Advantages:
+    """The same advantage on every token, and targets equal to the values."""
+    mask = experience.batch.response_mask
+    return Advantages(torch.where(mask, value, 0.0), experience.values)
+
+
+def copies(named: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in named.items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Bit for bit."""
+    assert one.keys() == other.keys()
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+# --- state -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("config", "critic"), [(CONFIG, "separate"), (LORA, "lora")], ids=["full", "lora"])
+def test_two_steps_and_two_more_after_a_restart_are_four_steps(config: PolicyConfig, critic: str) -> None:
+    """Weights of all roles, moments and entropy coefficient into fresh objects: bit for bit what four steps in a row give."""
+    phase = oracles.make_phase(
+        algorithm={"critic": critic, "kl_coef": 0.1, "entropy_coef": 0.01, "entropy_target": 9.0},
+        optimizer={"epochs": 2, "minibatches": 2, "schedule": "cosine", "warmup_steps": 1, "weight_decay": 0.01},
+    )
+    policy, updater = begin(phase, config)
+    train(policy, updater, phase, range(2))
+    weights, state = copies(policy.trainable_state()), copies(updater.state())
+    wanted = train(policy, updater, phase, range(2, 4))
+    fresh, resumed = begin(phase, config)
+    fresh.load_trainable_state(weights)
+    resumed.load_state(state)
+    assert same(copies(resumed.state()), state)
+    assert train(fresh, resumed, phase, range(2, 4)) == wanted
+    assert same(fresh.trainable_state(), policy.trainable_state())
+    assert same(resumed.state(), updater.state())
+    assert resumed.entropy_coef > 0.01
+
+
+def test_the_state_without_its_moments_would_not_go_on_the_same() -> None:
+    """The test above can fail: weights alone, with fresh moments, lead elsewhere."""
+    phase = oracles.make_phase(algorithm={"critic": "zero"})
+    policy, updater = begin(phase)
+    train(policy, updater, phase, range(2))
+    weights = copies(policy.trainable_state())
+    train(policy, updater, phase, range(2, 4))
+    fresh, forgetful = begin(phase)
+    fresh.load_trainable_state(weights)
+    train(fresh, forgetful, phase, range(2, 4))
+    assert not same(fresh.trainable_state(), policy.trainable_state())
+
+
+def test_a_state_put_back_is_a_copy() -> None:
+    """Going on after `load_state` does not write into what was loaded."""
+    phase = oracles.make_phase(algorithm={"critic": "zero"})
+    policy, updater = begin(phase)
+    train(policy, updater, phase, range(1))
+    state = copies(updater.state())
+    before = copies(state)
+    updater.load_state(state)
+    train(policy, updater, phase, range(1, 2))
+    assert same(state, before)
+
+
+# --- the learning rate -----------------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_warms_up_and_follows_its_schedule() -> None:
+    """Ten steps, two of warm-up (1/3, 2/3), then eight: constant 1; linear 1 - s/8; cosine (1 + cos(pi s/8))/2."""
+    shapes: dict[Any, list[float]] = {
+        "constant": [1.0] * 8,
+        "linear": [1 - s / 8 for s in range(8)],
+        "cosine": [(1 + math.cos(math.pi * s / 8)) / 2 for s in range(8)],
+    }
+    for schedule, shape in shapes.items():
+        config = OptimizerConfig(schedule=schedule, warmup_steps=2)
+        factors = [learning_rate_factor(step, 10, config) for step in range(10)]
+        assert factors == pytest.approx([1 / 3, 2 / 3, *shape], abs=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_learning_rate_ends_above_its_floor(schedule: Any) -> None:
+    """min_lr_frac 0.2: from 1 down to 0.2 + 0.8 * shape; never below 0.2, never rising."""
+    config = OptimizerConfig(schedule=schedule, min_lr_frac=0.2)
+    factors = [learning_rate_factor(step, 5, config) for step in range(6)]
+    assert factors[0] == 1.0
+    assert factors == sorted(factors, reverse=True)
+    assert factors[-1] == pytest.approx(0.2, abs=1e-9)
+
+
+def test_the_factor_reaches_the_optimiser() -> None:
+    """lr 1e-3 with linear decay over ten steps: at step 4 it is 6e-4, and AdamW's first step moves each weight by that."""
+    phase = oracles.make_phase(algorithm={"critic": "zero"}, optimizer={"schedule": "linear"})
+    policy, updater = begin(phase)
+    before = copies(policy.policy_parameters())
+    metrics = updater.update(*experienced(policy, phase), step=0, phase_step=4)
+    assert metrics["update/lr"] == pytest.approx(6e-4, abs=1e-12)
+    moved = max((p - before[n]).abs().max().item() for n, p in policy.policy_parameters().items())
+    assert moved == pytest.approx(6e-4, rel=1e-2)
+
+
+# --- which way each part pulls ---------------------------------------------------------------------------------------
+
+
+def logprob(policy: Policy, phase: PhaseConfig) -> float:
+    """Mean log-probability of the ragged step's tokens."""
+    experience, _ = experienced(policy, phase)
+    return masked_mean(experience.old_logprobs, experience.batch.response_mask).item()
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo"])
+def test_good_tokens_become_likelier_and_bad_ones_less(name: str) -> None:
+    """One small step with advantage +1, or -1, on every token."""
+    for sign in (1.0, -1.0):
+        phase = oracles.make_phase(algorithm={"name": name, "critic": "zero"}, optimizer={"lr": 1e-4})
+        policy, updater = begin(phase)
+        experience, _ = experienced(policy, phase)
+        before = logprob(policy, phase)
+        metrics = updater.update(experience, constant(experience, sign), step=0, phase_step=0)
+        assert metrics["update/policy_loss"] == pytest.approx(-sign, abs=1e-5)  # at ratio 1 the loss is -A
+        assert sign * (logprob(policy, phase) - before) > 1e-4
+
+
+def ref_kl(policy: Policy, phase: PhaseConfig) -> float:
+    """Mean k3 to the reference on the ragged step's tokens."""
+    experience, _ = experienced(policy, phase)
+    assert experience.ref_logprobs is not None
+    estimate = kl(experience.old_logprobs - experience.ref_logprobs, "k3")
+    return masked_mean(estimate, experience.batch.response_mask).item()
+
+
+@pytest.mark.parametrize("config", [CONFIG, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+def test_a_kl_in_the_loss_pulls_towards_the_reference(config: PolicyConfig, estimator: str) -> None:
+    """No advantage anywhere: one step lowers the KL, and the reported one is that before the step."""
+    algorithm = {"critic": "zero", "kl_coef": 0.5, "kl_in": "loss", "kl_estimator": estimator}
+    phase = oracles.make_phase(algorithm=algorithm, optimizer={"lr": 1e-4})
+    policy, updater = begin(phase, config)
+    before = ref_kl(policy, phase)
+    experience, _ = experienced(policy, phase)
+    metrics = updater.update(experience, constant(experience, 0.0), step=0, phase_step=0)
+    assert metrics["update/ref_kl_nats"] == pytest.approx(before, rel=1e-4)
+    assert before > 1e-3
+    assert ref_kl(policy, phase) < before * (1 - 1e-3)
+
+
+def test_a_kl_in_the_reward_is_not_in_the_loss_as_well() -> None:
+    """It has been paid through the advantages: without them nothing moves. Per token it costs kl_coef (log pi - log ref)."""
+    algorithm = {"critic": "zero", "kl_coef": 0.5, "kl_in": "reward", "kl_estimator": "k1"}
+    phase = oracles.make_phase(algorithm=algorithm)
+    policy, updater = begin(phase)
+    experience, _ = experienced(policy, phase)
+    assert experience.ref_logprobs is not None
+    mask, last = experience.batch.response_mask, experience.batch.lengths - 1
+    expected = -0.5 * (experience.old_logprobs - experience.ref_logprobs)
+    expected[torch.arange(len(last)), last] += experience.batch.rewards
+    assert experience.token_rewards[mask].tolist() == pytest.approx(expected[mask].tolist(), abs=1e-6)
+    before = copies(policy.policy_parameters())
+    updater.update(experience, constant(experience, 0.0), step=0, phase_step=0)
+    assert same(copies(policy.policy_parameters()), before)
+
+
+def test_an_entropy_bonus_raises_the_entropy() -> None:
+    """No advantage anywhere, a bonus of 0.1 a nat: the next step measures more entropy than this one."""
+    phase = oracles.make_phase(algorithm={"critic": "zero", "entropy_coef": 0.1})
+    policy, updater = begin(phase)
+    experience, _ = experienced(policy, phase)
+    first, second = (
+        updater.update(experience, constant(experience, 0.0), step=step, phase_step=step) for step in range(2)
+    )
+    assert second["update/entropy_nats"] > first["update/entropy_nats"] + 1e-3
+
+
+@pytest.mark.parametrize(("target", "change"), [(9.0, 1), (0.0, -1)])
+def test_the_bonus_adapts_towards_its_target(target: float, change: int) -> None:
+    """Entropy of 40 tokens is at most ln 40 = 3.69: below a target of 9 the bonus grows by its step, above 0 it shrinks to 0."""
+    algorithm = {"critic": "zero", "entropy_coef": 0.02, "entropy_target": target, "entropy_coef_step": 0.015}
+    phase = oracles.make_phase(algorithm=algorithm)
+    policy, updater = begin(phase)
+    coefs = [train(policy, updater, phase, range(s, s + 1))["update/entropy_coef"] for s in range(2)]
+    assert coefs == pytest.approx([0.035, 0.05] if change > 0 else [0.005, 0.0], abs=1e-9)
+
+
+def test_the_critic_warms_up_alone() -> None:
+    """Two steps of warm-up: the policy stays bit for bit, its optimiser has no moments, the bonus does not adapt to an
+    entropy that was not measured; the critic learns. From the third step both do."""
+    phase = oracles.make_phase(
+        algorithm={"entropy_coef": 0.02, "entropy_target": 9.0}, optimizer={"critic_warmup_steps": 2, "critic_lr": 1e-2}
+    )
+    policy, updater = begin(phase)
+    before, critic = copies(policy.policy_parameters()), copies(policy.critic_parameters())
+    train(policy, updater, phase, range(2))
+    assert same(copies(policy.policy_parameters()), before)
+    assert not same(copies(policy.critic_parameters()), critic)
+    assert not any(name.startswith("policy/") for name in updater.state())
+    assert updater.entropy_coef == 0.02
+    train(policy, updater, phase, range(2, 3))
+    assert not same(copies(policy.policy_parameters()), before)
+
+
+def test_the_critic_moves_towards_its_targets() -> None:
+    """lambda 1: targets are the returns. Its loss falls from step to step, and what it explains of them grows."""
+    phase = oracles.make_phase(
+        algorithm={"value_gae_lambda": 1.0, "value_clip": None},
+        optimizer={"critic_warmup_steps": 10, "critic_lr": 3e-3},
+    )
+    policy, updater = begin(phase)
+    history = [train(policy, updater, phase, range(step, step + 1)) for step in range(6)]
+    losses = [metrics["update/value_loss"] for metrics in history]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.7 * losses[0]
+    explained = [metrics["update/explained_variance_frac"] for metrics in history[1:]]
+    assert explained[-1] > explained[0]
+
+
+def test_a_first_update_clips_nothing_and_a_second_epoch_measures_its_drift() -> None:
+    """The policy that scored the step is the one that is updated: ratio 1. After an update it is not."""
+    phase = oracles.make_phase(algorithm={"critic": "zero"})
+    policy, updater = begin(phase)
+    experience, _ = experienced(policy, phase)
+    metrics = updater.update(experience, constant(experience, 1.0), step=0, phase_step=0)
+    assert metrics["update/clip_frac"] == 0.0
+    assert metrics["update/step_kl_nats"] == pytest.approx(0.0, abs=1e-6)
+    again = updater.update(experience, constant(experience, 1.0), step=0, phase_step=0)
+    assert again["update/step_kl_nats"] > 1e-6
+
+
+def test_clip_frac_counts_tokens_whose_gradient_is_cut() -> None:
+    """Old log-probabilities one nat lower on one of 36 counted tokens: its ratio e is above 1.2, its advantage +1."""
+    phase = oracles.make_phase(algorithm={"critic": "zero"})
+    policy, updater = begin(phase)
+    experience, _ = experienced(policy, phase)
+    old = experience.old_logprobs.clone()
+    old[0, 0] -= 1.0
+    metrics = updater.update(replace(experience, old_logprobs=old), constant(experience, 1.0), step=0, phase_step=0)
+    assert metrics["update/clip_frac"] == pytest.approx(1 / 36, abs=1e-6)
+
+
+def test_gradients_are_clipped_by_global_norm_and_reported_as_they_were() -> None:
+    """A bound of 1e-9 changes the gradient's size, not what is reported; AdamW's eps of 1e-8 then shrinks the step."""
+    reported, moved = [], []
+    for bound in (1e6, 1e-9):
+        phase = oracles.make_phase(algorithm={"critic": "zero"}, optimizer={"max_grad_norm": bound})
+        policy, updater = begin(phase)
+        before = copies(policy.policy_parameters())
+        metrics = train(policy, updater, phase, range(1))
+        reported.append(metrics["update/policy_grad_norm"])
+        moved.append(max((p - before[n]).abs().max().item() for n, p in policy.policy_parameters().items()))
+    assert reported[0] == pytest.approx(reported[1], rel=1e-6)
+    assert reported[0] > 1e-2
+    assert moved[1] < 0.1 * moved[0]
+
+
+def test_recomputed_activations_change_no_gradient_of_a_lora_critic() -> None:
+    """The critic's forward pass is made again in the backward pass, and with the critic's adapter then too."""
+    phase, gradients = oracles.make_phase(algorithm={"critic": "lora", "kl_coef": 0.1}), []
+    for is_on in (False, True):
+        policy, _ = begin(phase, LORA.model_copy(update={"gradient_checkpointing": is_on}))
+        generator = torch.Generator().manual_seed(2)
+        for parameter in (policy.policy_parameters() | policy.critic_parameters()).values():
+            parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+        gradients.append(oracles.update_gradients(policy, phase, *experienced(policy, phase)))
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert plain.keys() == recomputed.keys() and len(plain) > 1
+        for name, gradient in plain.items():
+            assert torch.allclose(gradient, recomputed[name], rtol=1e-4, atol=1e-6), name

@@ -4,7 +4,8 @@
    (`laconic sweep benchmarks/frontier.toml --out runs/frontier`); what is said of them stands in `frontier_words.md`.
 2. Each recipe's comment ends with its hardware and the figures to expect, from the first sweep: these lines are written anew.
 
-Nothing is copied by hand; `tests/benchmarks/test_frontier.py` holds recipes and README against the page.
+Tables, recipes' figures and the paired comparison are never copied by hand; `tests/benchmarks/test_frontier.py` holds recipes
+and README against the page.
 """
 
 import argparse
@@ -13,16 +14,19 @@ import json
 import re
 import shutil
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from laconic.sweep.page import write_results
 from laconic.sweep.results import ResultsReader
+from laconic.sweep.rows import over_seeds
 
 HERE = Path(__file__).parent
 DOCS, RECIPES = HERE.parent / "docs", HERE.parent / "src" / "laconic" / "recipes"
 EXPECTED = re.compile(r"^# Hardware: (?:.*\n)(?:# .*\n)*", re.MULTILINE)
 COLUMNS = 132
+HEAD = ("laconic", "dler", "laser_d", "thinkprune")  # the recipes of confirm.toml
 
 
 def main() -> None:
@@ -46,9 +50,27 @@ def write_page(runs: Path) -> None:
     page = page.replace("WHERE", f"{environment['device']}, two cores, one thread a run, {datetime.date.today()}")
     for sweep in ("frontier", "confirm", "rewards"):
         page = page.replace(f"TABLES OF {sweep}", tables(runs / sweep))
+    page = page.replace("PAIRED", paired([runs / "frontier", runs / "confirm"]))
     (DOCS / "frontier.md").write_text(page, encoding="utf-8")
     for sweep in ("frontier", "rewards"):
         shutil.copyfile(runs / sweep / "frontier.svg", DOCS / f"{sweep}.svg")
+
+
+def paired(sweeps: Sequence[Path]) -> str:
+    """What `laconic` has more than the others of confirm.toml in accuracy, over the seeds of all `sweeps`: percentage points."""
+    told = []
+    for tag, decoding in (("t1", "sampled"), ("greedy", "greedy")):
+        found: dict[str, dict[int, float]] = {}
+        for sweep in sweeps:
+            results = json.loads((sweep / "results.json").read_text())
+            rows = next(field["rows"] for field in results["fields"] if field["tag"] == tag)
+            for row in (row for row in rows if row["label"] in HEAD):
+                found.setdefault(row["label"], {}).update({run["seed"]: run["accuracy"] for run in row["runs"]})
+        ours, *others = (found[label] for label in HEAD)
+        gains = [over_seeds(100 * (ours[seed] - theirs[seed]) for seed in ours) for theirs in others]
+        said = [f"{gain.mean:+.1f} ± {gain.se:.1f} than `{name}`" for name, gain in zip(HEAD[1:], gains, strict=True)]
+        told.append(f"{decoding} {', '.join(said)}")
+    return "; ".join(told)
 
 
 def tables(sweep: Path) -> str:

@@ -165,9 +165,9 @@ def test_a_teacher_is_looked_at_before_it_is_needed(run, recipe, tmp_path):
     place = "phases.second.algorithm"
     told = {
         f"{place}.reference_model={tmp_path / 'none'}": (2, "no such folder"),
-        f"{place}.reference_model={model}": (0, "is there and speaks the student's vocabulary"),
+        f"{place}.reference_model={model}": (0, f"{str(model)!r} can teach"),
         f"{place}.reference_instruction=be_concise": (2, "the teacher would be the student"),
-        f"{place}.reference_instruction=tale:40": (0, "'tale:40' changes what the teacher reads"),
+        f"{place}.reference_instruction=tale:40": (0, "'tale:40' can teach"),
     }
     for change, (expected, words) in told.items():
         code, out, _ = run(recipe, change)

@@ -95,7 +95,10 @@ def test_the_dry_run_leaves_out_what_does_not_apply(r1):
         ("o1_pruner", ("offline", "one ratio a response", "old log-probabilities: sampler", "standardised over all")),
         (
             "o1_pruner",
-            ("No forecast: o1_pruner has neither critic nor baseline", "length_harmonizing (accuracy_coef 2"),
+            (
+                "No forecast: o1_pruner has neither a critic nor a group's baseline",
+                "length_harmonizing (accuracy_coef 2",
+            ),
         ),
         ("long2short/merge", ("the result keeps 0.5 of the weights that enter",)),
         ("l1", ("on_policy, asked for 16 to 160 tokens by l1_max",)),

@@ -379,19 +379,17 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node: Any = tree
     *parents, last = key.strip().split(".")
     while parents:
-        node = _child(node, _name_at(node, parents), key)
+        taken = _parts_of_name(node, parents)
+        node, parents = _child(node, ".".join(parents[:taken]), key), parents[taken:]
     if isinstance(node, list):
         raise RecipeError(f"override {key!r}: expected a field after {key.strip().rpartition('.')[0]!r}")
     node[last] = _value(text)
 
 
-def _name_at(node: Any, parts: list[str]) -> str:
-    """Takes the next name off `parts`: in a list whose items have names with dots (`my_rewards.py:short`), as many as it has."""
+def _parts_of_name(node: Any, parts: Sequence[str]) -> int:
+    """How many of `parts` are the next name: items of a list may have names with dots (`my_rewards.py:short`)."""
     names = [str(item.get("name")) for item in node if isinstance(item, dict)] if isinstance(node, list) else []
-    longest = max((n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in names), default=1)
-    name = ".".join(parts[:longest])
-    del parts[:longest]
-    return name
+    return max((n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in names), default=1)
 
 
 def _child(node: Any, part: str, key: str) -> Any:

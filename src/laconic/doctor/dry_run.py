@@ -165,7 +165,9 @@ def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
         return
     if not find_algorithm(phase).has_baseline:
         console.print(
-            f"  No forecast: {algorithm.name} has neither critic nor baseline.", markup=False, highlight=False
+            f"  No forecast: {algorithm.name} has neither a critic nor a group's baseline.",
+            markup=False,
+            highlight=False,
         )
         return
     seen: set[str] = set()

@@ -108,7 +108,7 @@ def predict_needs(
     needs = []
     for phase in recipe.phases:
         work = work_of(recipe, phase, sources, prompt_tokens, process_bytes)
-        teacher, told = _find_teacher(recipe, phase, shape)
+        teacher, told = _find_teacher(recipe, phase)
         moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
         needs.append(Needs(phase.name, moments, f"{basis}{told}"))
     return needs
@@ -118,9 +118,8 @@ def _millions(shape: Shape) -> str:
     return f"{count_weights(shape.config, PolicyConfig()).total / 1e6:,.1f}M weights"
 
 
-def _find_teacher(recipe: Recipe, phase: PhaseConfig, student: Shape) -> tuple[ShapeConfig | None, str]:
-    """The shape of the phase's teacher where it has one, and what to say of it; one that is not at hand yet, such as the result
-    of another recipe, counts as large as the model."""
+def _find_teacher(recipe: Recipe, phase: PhaseConfig) -> tuple[ShapeConfig | None, str]:
+    """The shape of the phase's teacher where it has one that is at hand, and what to say of it."""
     name = phase.algorithm.reference_model
     if name is None:
         return None, ""
@@ -128,7 +127,7 @@ def _find_teacher(recipe: Recipe, phase: PhaseConfig, student: Shape) -> tuple[S
     try:
         found = find_shape(recipe.model_copy(update={"model": name, "policy": alone}))
     except ModelError:
-        return student.config, f"; its teacher {name} is not at hand: counted as large as the model"
+        return None, f"; its teacher {name} is not at hand: counted as large as the model"
     return found.config, f"; its teacher {name}: {_millions(found)}"
 
 

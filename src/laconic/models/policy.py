@@ -22,8 +22,9 @@ from transformers import PreTrainedModel
 
 from laconic.config.recipe import LoraConfig, PolicyConfig, Recipe
 from laconic.errors import ModelError
-from laconic.models.loading import CausalLM, EntropyKind, exact_kl, load_model, load_tokenizer, quiet, score_tokens
+from laconic.models.loading import CausalLM, EntropyKind, exact_kl, load_model, quiet, score_tokens
 from laconic.models.onednn import fast_products
+from laconic.models.teachers import check_vocabulary
 from laconic.rng import seed_of
 
 POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "reference"
@@ -93,14 +94,9 @@ class Policy:
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
-    def check_teacher(self, name: str) -> None:
-        """Raises `ModelError` where the model at `name` has no readable tokenizer, or another vocabulary than the policy."""
-        if load_tokenizer(name, self.config).get_vocab() != self.lm.tokenizer.get_vocab():
-            raise ModelError(f"{name}: as reference_model it must have the vocabulary of {self.lm.name}")
-
     def _load_teacher(self, name: str) -> CausalLM:
-        self.check_teacher(name)
         teacher = load_model(name, self.config.model_copy(update={"lora": None}))
+        check_vocabulary(name, teacher.tokenizer, self.lm.name, self.lm.tokenizer)
         teacher.model.requires_grad_(False)
         return teacher
 

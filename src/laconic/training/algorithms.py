@@ -70,7 +70,7 @@ class Algorithm:
 
     @property
     def has_baseline(self) -> bool:
-        """Whether a critic or the group says what was to be expected of a response."""
+        """Whether a critic or the other responses of its group say what was to be expected of a response."""
         return self.has_critic or self.min_group_size > 1
 
     @property

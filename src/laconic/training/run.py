@@ -10,19 +10,19 @@
 Left out: measuring the result on the reported set, which chooses nothing (`measure_run.py`).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from laconic.config.recipe import PhaseConfig, Recipe, dump
-from laconic.errors import InputError, ModelError, RecipeError
+from laconic.errors import InputError, RecipeError
 from laconic.grading.pool import Grader
-from laconic.models.policy import Policy, load_policy
+from laconic.models.policy import load_policy
+from laconic.models.teachers import check_teacher
 from laconic.problems.sets import load_problem_sets
-from laconic.prompts.instructions import render, resolve_instruction
+from laconic.prompts.instructions import resolve_instruction
 from laconic.rewards.terms import check_terms, try_terms
-from laconic.rollouts.solver import Solver, Wanted, reward_terms
+from laconic.rollouts.solver import Solver, reward_terms
 from laconic.rollouts.sources import check_source
 from laconic.samplers.local import LocalSampler
 from laconic.selection.rules import select
@@ -31,7 +31,6 @@ from laconic.training.algorithms import critic_kind, find_algorithm
 from laconic.training.phase import NO_SELECTION, PhaseRun, Run
 from laconic.training.phase_end import PhaseRecord, Verdict
 from laconic.training.run_directory import Checkpoint, RunDirectory, check_is_new, describe_environment
-from laconic.types import Problem
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -80,24 +79,6 @@ def _check_prompts(phase: PhaseConfig) -> None:
             resolve_instruction(name or "")
         except InputError as error:
             raise RecipeError(f"phases.{phase.name}.{field}: {error}") from None
-
-
-def _check_teacher(phase: PhaseConfig, policy: Policy, solver: Solver, problems: Sequence[Problem]) -> None:
-    """Raises an `InputError` where the phase's teacher cannot be read, has another vocabulary, or would be the student itself."""
-    told, field = phase.algorithm, f"phases.{phase.name}.algorithm"
-    if told.reference_model:
-        try:
-            policy.check_teacher(told.reference_model)
-        except ModelError as error:
-            raise ModelError(f"{field}.reference_model: {error}") from None
-    elif told.reference_instruction is not None and phase.budget is None and problems:
-        asked = solver.request(Wanted(problems[0], 1)).prompt_ids
-        system, tokenizer = solver.prompt.system, policy.lm.tokenizer
-        if tuple(render(tokenizer, problems[0], instruction=told.reference_instruction, system=system)) == tuple(asked):
-            raise RecipeError(
-                f"{field}.reference_instruction: the prompt is the same tokens with {told.reference_instruction!r} as without "
-                "(a chat template may drop it): the teacher would be the student"
-            )
 
 
 class Trainer:
@@ -178,7 +159,7 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Tra
     grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
     solver = Solver(policy.lm, LocalSampler(policy.lm), grader, recipe.prompt)
     for phase in recipe.phases:
-        _check_teacher(phase, policy, solver, sets.train)
+        check_teacher(recipe, phase, policy.lm.tokenizer, next(iter(sets.train), None))
         field = f"phases.{phase.name}.sampler.max_tokens"
         solver.check_prompts([*sets.train, *sets.watch, *sets.report], phase.sampler.max_tokens, field)
     if sets.dropped_line:

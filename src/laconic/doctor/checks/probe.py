@@ -232,7 +232,8 @@ def check_pressure(examined: Examined) -> Iterator[Finding]:
         if not algorithm.reads_rewards:
             yield Finding("fine", f"{phase.algorithm.name} makes no advantages of rewards: nothing to forecast", where)
         elif not algorithm.has_baseline:
-            yield Finding("fine", f"{phase.algorithm.name} has neither critic nor baseline: nothing to forecast", where)
+            what = f"{phase.algorithm.name} has neither a critic nor a group's baseline: nothing to forecast"
+            yield Finding("fine", what, where)
         else:
             yield _pressure_finding(phase, _forecasts(examined, index))
 

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import statistics
 import subprocess
 import sys
 
@@ -31,24 +32,40 @@ def laconic(monkeypatch, capsys, tmp_path):
     return call
 
 
-def test_help_is_quick_and_imports_no_torch():
-    """`laconic --help` in under half a second: of processor time, which other work on the cores does not stretch."""
+MOST_BARE_STARTS = 40
+"""How many times the processor time of a bare interpreter's start `laconic --help` may take. Importing torch alone takes more."""
+
+
+def start(*arguments):
+    """(processor seconds, standard output) of a child interpreter; other work on the cores does not stretch the former."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-m", "laconic", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
-    assert "probe" in done.stdout and "compare" in done.stdout
-    assert seconds < 0.5, seconds
+    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime), done.stdout
+
+
+def test_help_is_quick():
+    """Against a bare interpreter on the same machine, the median of three starts each, in turn."""
+    pairs = [(start("-c", "pass"), start("-m", "laconic", "--help")) for _ in range(3)]
+    bare, helped = (statistics.median(pair[side][0] for pair in pairs) for side in (0, 1))
+    assert "probe" in pairs[0][1][1] and "compare" in pairs[0][1][1]
+    assert helped < MOST_BARE_STARTS * bare, (helped, bare)
+
+
+def test_the_command_line_imports_no_torch():
+    """Neither `--version` nor the commands' modules load it."""
     check = """
 import sys
 sys.argv = ["laconic", "--version"]
-from laconic import cli
+from laconic.cli import app
 try:
-    cli.main()
-except SystemExit:
-    assert "torch" not in sys.modules
+    app.main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+    sys.exit("torch" in sys.modules)
+sys.exit("no exit")
 """
-    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+    start("-c", check)
 
 
 def test_the_whole_path_from_probe_to_report(laconic, model, tmp_path):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rewarded import MEMORY, group
 
-from laconic.rewards import laser, lead
 from laconic.rewards.budgets import cosine, dast, dast_budget, discounted, l1_exact, l1_max
-from laconic.rewards.laser import laser_d, laser_de
+from laconic.rewards.laser import laser, laser_d, laser_de
+from laconic.rewards.lead import lead
 from laconic.rewards.penalties import garbled, overlong, repetition
 from laconic.rewards.relative import alp, gr3, grpo_lambda, optimal_length, serial_exits, shorterbetter, smartthinker
 from laconic.rewards.remembering import acoer, hapo, short_rl

@@ -32,16 +32,16 @@ from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 KILL_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from laconic import runs
-from laconic.config import load_recipe
-from laconic.progress import Reporter
-from laconic.train import start
+from laconic.config.recipe import load_recipe
+from laconic.system.progress import Reporter
+from laconic.training import run_directory
+from laconic.training.run import start
 
 where, count = sys.argv[3], int(sys.argv[4])
 module, name = {
-    "in a checkpoint": (runs, "_sync"),
-    "before a phase is recorded": (runs.RunDirectory, "write_phases"),
-    "after rollouts were stored": (runs.RunDirectory, "log_metrics"),
+    "in a checkpoint": (run_directory, "_sync"),
+    "before a phase is recorded": (run_directory.RunDirectory, "write_phases"),
+    "after rollouts were stored": (run_directory.RunDirectory, "log_metrics"),
 }[where]
 original, calls = getattr(module, name), []
 

@@ -141,10 +141,10 @@ def test_a_hung_child_is_killed_at_the_limit_and_a_dead_one_replaced(monkeypatch
 def test_real_algebra_that_hangs_is_cut_off():
     """An integral without an end, in the real child: never correct, and the limit holds."""
     began = time.monotonic()
-    with Grader(timeout_seconds=1.0) as grader:
+    with Grader(timeout_seconds=5.0) as grader:
         grades = grader.grade_many([boxed(r"\int_0^1 \frac{\sin(x^x)}{x^{x^x}}\,dx", "1"), ALGEBRA])
     assert grades == [Grade.UNGRADABLE, Grade.CORRECT]
-    assert time.monotonic() - began < 30.0
+    assert time.monotonic() - began < 60.0
 
 
 def test_a_child_that_cannot_start_fails_the_work(monkeypatch, fake):

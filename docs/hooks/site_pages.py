@@ -73,7 +73,8 @@ def relink(markdown: str, page: str) -> str:
     '[memory](benchmarks/memory.md#peak), two_phase (`recipes/two_phase.toml`)'
     """
     here = posixpath.dirname(page)
-    pages = {*outside_pages(), *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*"))}
+    inside = (str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*") if path.is_file())
+    pages = {*outside_pages(), *inside}
 
     def there(found: re.Match[str]) -> str:
         image, text, target, anchor = found.groups("")

@@ -2,16 +2,15 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/.installed
-SOURCES := $(wildcard src tests benchmarks)
+SOURCES := $(wildcard src tests benchmarks docs/hooks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## train the embedded reasoner in two phases on this machine, then write its report
+demo: .venv/.report ## train the embedded reasoner in two phases on this machine, then write its report
 	@echo "demo: both phases on the embedded reasoner, then the report, all under runs/demo"
 	@$(BIN)/laconic demo --out runs/demo
 
@@ -21,23 +20,28 @@ test: lint ## lint, then the whole suite once, then the coverage of the pure pac
 	@echo "test: lines of the pure packages that no test reached (at least 95% must be reached)"
 	@$(BIN)/coverage report --include="$$($(BIN)/python tests/house.py)" --skip-covered --show-missing --fail-under=95
 
-lint: $(INSTALLED) ## style, formatting and types
+lint: .venv/.dev ## style, formatting and types
 	@echo "lint: ruff check, ruff format, mypy"
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/ruff format --quiet --check $(SOURCES) || { $(BIN)/ruff format --diff $(SOURCES); exit 1; }
 	@$(BIN)/mypy
 
-bench: $(INSTALLED) ## speed and memory, side by side with what one would pick instead
+docs: .venv/.dev ## the site: every page and the reference, into site/; a broken link is an error
+	@echo "docs: building site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: .venv/.dev ## speed and memory, side by side with what one would pick instead
 	@test -f benchmarks/run.py || { echo "bench: benchmarks/run.py does not exist"; exit 1; }
 	@echo "bench: measuring speed and memory (keep the machine idle meanwhile)"
 	@$(BIN)/python benchmarks/run.py
 
 clean: ## remove caches and build output; runs/ and .venv/ stay
-	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist src/*.egg-info
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist site src/*.egg-info
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt
+# The demo needs the extra `report`, everything else the extra `dev`, which holds `report`.
+.venv/.report .venv/.dev: .venv/.%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "setup: creating .venv"; $(PYTHON) -m venv .venv; }
-	@echo "setup: installing laconic and what it needs into .venv (minutes the first time)"
-	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
+	@echo "setup: installing laconic[$*] into .venv (minutes the first time)"
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch .venv/.report $@

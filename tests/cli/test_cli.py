@@ -1,6 +1,7 @@
 """The command line: what it says, with which exit code, and what it leaves alone."""
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -66,6 +67,26 @@ except SystemExit as ended:
 sys.exit("no exit")
 """
     start("-c", check)
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed"),
+    [
+        ("bash", {"COMP_WORDS": "laconic ev", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "laconic ev"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "laconic ev", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_a_shell_completes_a_command(shell, typed):
+    """What the script that `laconic --install-completion` installs asks: `laconic ev` can only become `evaluate`."""
+    asked = os.environ | {"_LACONIC_COMPLETE": f"complete_{shell}"} | typed
+    command = [sys.executable, "-m", "laconic"]
+    done = subprocess.run(command, env=asked, capture_output=True, text=True, check=False)
+    assert "evaluate" in done.stdout and "probe" not in done.stdout, done.stderr
+    script = subprocess.run(
+        command, env=os.environ | {"_LACONIC_COMPLETE": f"source_{shell}"}, capture_output=True, text=True, check=True
+    )
+    assert f"_LACONIC_COMPLETE=complete_{shell}" in script.stdout and "laconic" in script.stdout
 
 
 def test_the_whole_path_from_probe_to_report(laconic, model, tmp_path):

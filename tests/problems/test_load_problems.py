@@ -74,7 +74,76 @@ def test_a_source_of_no_kind_is_told_the_kinds():
     """The error lists the table of kinds."""
     with pytest.raises(ProblemsError) as caught:
         load_problems("math")
-    assert all(name in str(caught.value) for name, _, _ in KINDS)
+    assert all(kind.form in str(caught.value) for kind in KINDS)
+
+
+def three_of_every_kind(folder, monkeypatch) -> list[str]:
+    """One source of every kind in `KINDS`, each with at least three problems, in that order."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for package in ("datasets", "reasoning_gym"):
+        pytest.importorskip(package)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("LACONIC_DATA", str(folder))
+    rows = [{"id": str(i), "problem": f"{i} + 1?", "answer": str(i + 1)} for i in range(3)]
+    (folder / "set").mkdir()
+    for path in (folder / "gsm8k.jsonl", folder / "p.jsonl", folder / "set" / "train.jsonl"):
+        written(path, *rows)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "p.parquet")
+    return [
+        "gym:chain_sum",
+        "tiny:mix",
+        f"hf:{folder / 'set'}:train",
+        f"{folder}/p.jsonl",
+        f"{folder}/p.parquet",
+        "gsm8k",
+    ]
+
+
+def test_every_kind_of_source_takes_a_count_and_refuses_what_it_does_not_know(tmp_path, monkeypatch):
+    """`SOURCE?count=2` is the first two of `SOURCE`, whatever its kind, and so is `count=2` beside a source that allows three."""
+    sources = three_of_every_kind(tmp_path, monkeypatch)
+    assert [next(kind for kind in KINDS if kind.has_name(source)) for source in sources] == list(KINDS)
+    for source in sources:
+        three = load_problems(source, count=3)
+        assert load_problems(f"{source}?count=2") == load_problems(f"{source}?count=3", count=2) == three[:2]
+        with pytest.raises(ProblemsError, match="3 problems asked for, but its count is 2"):
+            load_problems(f"{source}?count=2", count=3)
+        for argument, said in {
+            "colour=red": "unknown argument 'colour'; expected .*count",
+            "count=0": "count must be a whole number of at least 1, got 0",
+            "count=2.5": "got 2.5",
+            "count": "'count' must be one arg=value",
+            "": "'' must be one arg=value",
+            "count=1&count=2": "each argument once",
+        }.items():
+            with pytest.raises(ProblemsError, match=said) as caught:
+                load_problems(f"{source}?{argument}")
+            assert str(caught.value).startswith(f"{source}?{argument}: ") and "\n" not in str(caught.value)
+
+
+def test_a_count_beyond_the_file_is_refused_wherever_it_is_said(tmp_path):
+    """In the address as beside it."""
+    source = written(tmp_path / "p.jsonl", GOOD)
+    with pytest.raises(ProblemsError, match="2 problems asked for, but it holds 1"):
+        load_problems(f"{source}?count=2")
+
+
+def test_a_file_whose_name_holds_a_question_mark_is_that_file(tmp_path):
+    """With arguments of its own or none; one that does not exist is no source, and the message shows the whole text."""
+    two = [GOOD, GOOD | {"id": "b"}]
+    source = written(tmp_path / "why?.jsonl", *two)
+    assert len(load_problems(source)) == 2
+    assert [problem.source for problem in load_problems(f"{source}?count=1")] == [source]
+    odd = written(tmp_path / "a?count=1.jsonl", *two)
+    assert len(load_problems(odd)) == 2
+    with pytest.raises(ProblemsError, match=r"gone\?count=1\.jsonl: no such source"):
+        load_problems(str(tmp_path / "gone?count=1.jsonl"))
+
+
+def test_problems_are_of_the_file_however_many_are_taken(tmp_path):
+    """Evaluations of the same file are of one source."""
+    source = written(tmp_path / "p.jsonl", GOOD)
+    assert load_problems(f"{source}?count=1")[0].source == source
 
 
 def test_written_problems_are_read_back_as_they_were(tmp_path):

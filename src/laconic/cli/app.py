@@ -19,7 +19,6 @@ INTERRUPTED = 130  # what typer makes of Ctrl-C
 app = typer.Typer(
     help="Make reasoning language models think in fewer tokens without losing accuracy, and prove that they did.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -58,7 +57,7 @@ app.command("list")(train.list_names)
 def main() -> None:
     """Entry point: exit code 0 done, 1 failed while running, 2 the input is wrong."""
     try:
-        code = app(standalone_mode=len(sys.argv) < 2)  # without arguments: the help
+        code = app(prog_name="laconic", standalone_mode=len(sys.argv) < 2)  # without arguments: the help
     except InputError as error:
         _complain(error)
         sys.exit(2)

@@ -45,16 +45,9 @@ def _selections() -> dict[str, str]:
 
 
 def _problems() -> dict[str, str]:
-    from laconic.tiny.tasks import FAMILIES
+    from laconic.problems.load import KINDS
 
-    return {
-        "FILE.jsonl": "lines of id, problem, answer",
-        "FILE.parquet": "columns problem, answer (extra: data)",
-        "hf:NAME[:CONFIG]:SPLIT": "a Hugging Face dataset (extra: data)",
-        "gym:TASK?arg=value": "a reasoning-gym task (extra: gym)",
-        "tiny:FAMILY?arg=value": f"the embedded reasoner's problems: {', '.join(FAMILIES)}, mix",
-        "BENCHMARK[?count=N]": "a public benchmark by name: laconic list benchmarks",
-    }
+    return {kind.form: kind.summary for kind in KINDS}
 
 
 def _benchmarks() -> dict[str, str]:

@@ -97,7 +97,9 @@ def source_name(source: str) -> str:
     >>> source_name("gym:chain_sum?max_terms=4"), source_name("data/math500.jsonl"), source_name("gsm8k?count=50")
     ('gym-chain_sum', 'math500', 'gsm8k')
     """
-    stem = source.partition("?")[0]
+    from laconic.problems.address import name_of
+
+    stem = name_of(source)
     return Path(stem).stem if stem.endswith((".jsonl", ".parquet")) else stem.replace(":", "-").replace("/", "-")
 
 

@@ -2,6 +2,7 @@
 
 Its modules, in reading order:
 
+- `address`: the address itself: name, count and other arguments
 - `records`: one record of a file, checked and turned into a problem, and back
 - `files`: JSON lines and parquet
 - `generated`: reasoning-gym tasks and the embedded reasoner's families

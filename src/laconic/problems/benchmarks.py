@@ -24,6 +24,7 @@ from pathlib import Path
 
 from laconic.errors import ProblemsError
 from laconic.problems import columns as read
+from laconic.problems.address import Address, name_of, read_address
 from laconic.problems.files import load_jsonl
 from laconic.rng import seed_of
 from laconic.types import Problem
@@ -239,12 +240,12 @@ def benchmark_of(source: str) -> Benchmark | None:
     >>> benchmark_of("gsm8k?count=50").max_tokens, benchmark_of("gsm8k.jsonl")
     (8192, None)
     """
-    return BENCHMARKS.get(source.partition("?")[0])
+    return BENCHMARKS.get(name_of(source))
 
 
-def near_names(source: str) -> list[str]:
-    """Benchmarks that a mistyped source may have meant, the likeliest first."""
-    return difflib.get_close_matches(source.partition("?")[0].lower().replace("-", ""), BENCHMARKS, n=3)
+def near_names(name: str) -> list[str]:
+    """Benchmarks that a mistyped name may have meant, the likeliest first."""
+    return difflib.get_close_matches(name.lower().replace("-", ""), BENCHMARKS, n=3)
 
 
 def local_file(benchmark: Benchmark) -> Path | None:
@@ -257,38 +258,24 @@ def local_file(benchmark: Benchmark) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def load_benchmark(source: str, _seed: int, count: int | None) -> list[Problem]:
-    """The problems of a benchmark in their fixed order, the first `count` of them where the argument or the source says so.
+def load_benchmark(address: Address, _seed: int) -> list[Problem]:
+    """The problems of a benchmark in their fixed order, the first `count` of them where the address says so.
 
     Raises `ProblemsError` for an argument other than count, a count beyond the benchmark, a file or dataset that cannot be read,
     and a row that is no problem; `MissingExtraError` where the hub is needed and `datasets` is not installed.
     """
-    benchmark = benchmark_of(source)
-    assert benchmark is not None, "KINDS sends only benchmarks here"
-    wanted = _count(source, count)
+    address.refuse_unknown()
+    benchmark = BENCHMARKS[address.name]
     path = local_file(benchmark)
-    problems = _from_hub(benchmark) if path is None else load_jsonl(str(path), 0, None)
-    if wanted is not None and wanted > len(problems):
-        raise ProblemsError(f"{source}: {wanted} problems asked for, but it holds {len(problems)}")
+    problems = _from_hub(benchmark) if path is None else load_jsonl(read_address(str(path)), 0)
+    if address.count is not None and address.count > len(problems):
+        raise ProblemsError(f"{address.source}: {address.count} problems asked for, but it holds {len(problems)}")
     ordered = sorted(problems, key=lambda problem: seed_of(0, "benchmark", _text(problem)))
-    return [replace(problem, source=benchmark.name) for problem in ordered[:wanted]]
+    return [replace(problem, source=benchmark.name) for problem in ordered[: address.count]]
 
 
 def _text(problem: Problem) -> str:
     return " ".join("\n".join((problem.question, *problem.choices)).split())
-
-
-def _count(source: str, count: int | None) -> int | None:
-    """How many problems: what the source says, or fewer where the argument says so."""
-    _, question_mark, text = source.partition("?")
-    if not question_mark:
-        return count
-    key, _, value = text.partition("=")
-    if key != "count" or not value.isdecimal() or int(value) < 1:
-        raise ProblemsError(f"{source}: expected nothing or count=N after the question mark, found {text!r}")
-    if count is not None and count > int(value):
-        raise ProblemsError(f"{source}: {count} problems asked for, but its count is {value}")
-    return int(value) if count is None else count
 
 
 def _from_hub(benchmark: Benchmark) -> list[Problem]:

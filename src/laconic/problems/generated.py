@@ -1,6 +1,6 @@
 """Problems that are made, not kept: reasoning-gym tasks and the tiny families.
 
-1. `query` reads `gym:TASK?arg=value&arg=value`; `count`, `seed` and `split` mean the same for every generator.
+1. `query` reads an address; `count`, `seed` and `split` mean the same for every generator.
 2. `load_gym` draws from reasoning-gym until enough distinct questions of the split are found. The library seeds item i
    with `seed + i`, so neighbouring seeds would share almost all items: its seed is hashed from ours, task and split.
 3. A question belongs to the split its text hashes to (`laconic.splits`), so splits never meet, under any seed.
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from laconic.errors import MissingExtraError, ProblemsError
+from laconic.problems.address import Address, Value
 from laconic.rng import seed_of
 from laconic.splits import SPLITS, split_of
 from laconic.tiny.tasks import Chain, make_problems
@@ -24,8 +25,8 @@ from laconic.types import Problem
 DEFAULT_COUNT = 100
 MAX_TRIES_PER_PROBLEM = 60
 MIN_TRIES = 2000
-Value = int | float | bool | str
-_RESERVED = ("count", "seed", "split")
+RESERVED = ("seed", "split")
+"""Arguments that every generator understands, beside those of every source."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,61 +40,34 @@ class Query:
     arguments: Mapping[str, Value]
 
 
-def query(source: str, seed: int, count: int | None) -> Query:
-    """Read `kind:NAME?arg=value&...`. What the source says of seed and count stands over the arguments.
+def query(address: Address, seed: int) -> Query:
+    """What an address `kind:NAME?arg=value&...` asks of a generator. A seed that it names stands over the argument.
 
-    Raises `ProblemsError` for an argument without a value, given twice, or reserved and wrong.
+    Raises `ProblemsError` for a seed or split that is none.
     """
-    name, _, text = source.partition(":")[2].partition("?")
-    arguments: dict[str, Value] = {}
-    for piece in text.split("&") if text else []:
-        key, equals, value = piece.partition("=")
-        if not (key and equals and value) or key in arguments:
-            raise ProblemsError(f"{source}: {piece!r} must be one arg=value, each argument once")
-        arguments[key] = parsed(value)
-    reserved = {key: arguments.pop(key) for key in _RESERVED if key in arguments}
-    split = reserved.get("split")
+    split = address.arguments.get("split")
     if split is not None and split not in SPLITS:
-        raise ProblemsError(f"{source}: split must be one of {', '.join(SPLITS)}, got {split}")
-    wanted = _whole(source, "count", reserved.get("count", count or DEFAULT_COUNT), least=1)
-    if count is not None and count > wanted:
-        raise ProblemsError(f"{source}: {count} problems asked for, but its count is {wanted}")
-    seed = _whole(source, "seed", reserved.get("seed", seed), least=0)
-    return Query(name, min(wanted, count or wanted), seed, None if split is None else str(split), arguments)
-
-
-def parsed(value: str) -> Value:
-    """An int, a float or a bool where the text spells one, else the text.
-
-    >>> parsed("3"), parsed("0.5"), parsed("true"), parsed("easy")
-    (3, 0.5, True, 'easy')
-    """
-    if value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    for read in (int, float):
-        try:
-            return read(value)
-        except ValueError:
-            continue
-    return value
-
-
-def _whole(source: str, key: str, value: Value, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ProblemsError(f"{source}: {key} must be a whole number of at least {least}, got {value}")
-    return value
+        raise ProblemsError(f"{address.source}: split must be one of {', '.join(SPLITS)}, got {split}")
+    others = {key: value for key, value in address.arguments.items() if key not in RESERVED}
+    return Query(
+        name=address.name.partition(":")[2],
+        count=address.count or DEFAULT_COUNT,
+        seed=address.whole_number("seed", seed, least=0),
+        split=None if split is None else str(split),
+        arguments=others,
+    )
 
 
 # --- reasoning-gym ---------------------------------------------------------------------------------------------------
 
 
-def load_gym(source: str, seed: int, count: int | None) -> list[Problem]:
+def load_gym(address: Address, seed: int) -> list[Problem]:
     """Distinct problems of one reasoning-gym task, named by a hash of their question.
 
     Raises `ProblemsError` for an unknown task or argument, arguments the task refuses, and a task with too few distinct
     questions; `MissingExtraError` where reasoning-gym is not installed.
     """
-    asked = query(source, seed, count)
+    asked, source = query(address, seed), address.source
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
@@ -102,7 +76,7 @@ def load_gym(source: str, seed: int, count: int | None) -> list[Problem]:
     if asked.name not in DATASETS:
         near = ", ".join(difflib.get_close_matches(asked.name, DATASETS, n=3)) or f"one of {len(DATASETS)} tasks"
         raise ProblemsError(f"{source}: reasoning-gym has no task {asked.name!r}; near it: {near}")
-    _check_arguments(source, asked.arguments, DATASETS[asked.name][1])
+    address.refuse_unknown(*RESERVED, *_task_arguments(DATASETS[asked.name][1]))
     tries = max(MIN_TRIES, MAX_TRIES_PER_PROBLEM * asked.count)
     gym_seed = seed_of(asked.seed, "gym", asked.name, asked.split or "any") % 2**32
     try:
@@ -115,13 +89,9 @@ def load_gym(source: str, seed: int, count: int | None) -> list[Problem]:
     return problems
 
 
-def _check_arguments(source: str, arguments: Mapping[str, Value], config: Any) -> None:
-    valid = [field.name for field in dataclasses.fields(config) if field.name not in ("seed", "size")]
-    for key in arguments:
-        if key not in valid:
-            raise ProblemsError(
-                f"{source}: unknown argument {key!r}; expected one of {', '.join((*_RESERVED, *valid))}"
-            )
+def _task_arguments(config: Any) -> list[str]:
+    """What a task's configuration can be told, apart from what our own arguments stand for."""
+    return [field.name for field in dataclasses.fields(config) if field.name not in ("seed", "size")]
 
 
 def _entries(dataset: Any, tries: int, source: str) -> Iterator[Mapping[str, Any]]:
@@ -155,18 +125,14 @@ def _gym_problem(task: str, question: str, answer: str, metadata: Mapping[str, A
 # --- tiny ------------------------------------------------------------------------------------------------------------
 
 
-def load_tiny(source: str, seed: int, count: int | None) -> list[Problem]:
+def load_tiny(address: Address, seed: int) -> list[Problem]:
     """Problems of one of the embedded reasoner's families; `levels=3` or `levels=1-5` bounds their difficulty,
     `solutions=plain` or `trial_and_error` gives each a worked solution.
 
     Raises `ProblemsError` for an unknown family, argument or level, and a family with too few distinct problems.
     """
-    asked = query(source, seed, count)
-    unknown = [key for key in asked.arguments if key not in ("levels", "solutions")]
-    if unknown:
-        raise ProblemsError(
-            f"{source}: unknown argument {unknown[0]!r}; expected one of {', '.join(_RESERVED)}, levels, solutions"
-        )
+    address.refuse_unknown(*RESERVED, "levels", "solutions")
+    asked, source = query(address, seed), address.source
     levels = _levels(source, asked.arguments["levels"]) if "levels" in asked.arguments else None
     solve = _solver(source, asked) if "solutions" in asked.arguments else None
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.errors import MissingExtraError, ProblemsError
+from laconic.problems.address import Address
 from laconic.problems.records import checked, to_problem
 from laconic.system.hub import Presence, ask_hub, cache_only
 from laconic.types import Problem
@@ -41,18 +42,20 @@ def _reason(error: Exception, presence: Presence) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
-def load_hub(source: str, _seed: int, count: int | None) -> list[Problem]:
+def load_hub(address: Address, _seed: int) -> list[Problem]:
     """The problems of one split, in its order; a row without an id is named by its number, counted from 1.
 
     Raises `ProblemsError` where the source is spelled otherwise, the dataset cannot be had, or a row is no problem.
     """
+    address.refuse_unknown()
+    source = address.name
     name, config, split = _names(source)
     rows = fetch_rows(name, config, split, needed_for=source)
     wheres = [f"{source}, row {number}" for number in range(1, len(rows) + 1)]
     problems = [
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)
     ]
-    return checked(problems, wheres, source, count)
+    return checked(problems, wheres, source, address.count)
 
 
 def _names(source: str) -> tuple[str, str | None, str]:

@@ -1,42 +1,82 @@
 """Problems from files, generators and benchmarks, behind one function.
 
-1. `load_problems` looks the kind of a source up in `KINDS`, a visible table, and calls its loader.
+1. `load_problems` reads the address (`address.py`), looks its kind up in `KINDS`, a visible table, and calls that kind's loader.
 2. A file's problems come in file order, a generator's in the order of its stream, a benchmark's in an order of its own that is
    the same for everyone; `count` takes the first of them.
 3. Whatever is wrong with a source is one `ProblemsError` that names the file and line, or the argument.
 4. `write_problems` writes JSON lines that `load_problems` reads back as they were.
 
-A source is `PATH.jsonl`, `PATH.parquet`, `hf:NAME[:CONFIG]:SPLIT`, `gym:TASK?arg=value`, `tiny:FAMILY?arg=value` or a benchmark's
-name, `gsm8k` or `gsm8k?count=50`. What is left out: shuffling (a selection chooses, see `selection/rules.py`), and downloads
-other than those of `hf:` and the benchmarks.
+Every kind of source takes arguments after a question mark, `data/problems.jsonl?count=8`; `count` means the same for all.
+What is left out: shuffling (a selection chooses, see `selection/rules.py`), and downloads other than those of `hf:` and the
+benchmarks.
 """
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laconic.errors import ProblemsError
+from laconic.problems.address import Address, name_of, read_address
 from laconic.problems.benchmarks import BENCHMARKS, Benchmark, benchmark_of, load_benchmark, local_file, near_names
 from laconic.problems.files import load_jsonl, load_parquet
 from laconic.problems.generated import load_gym, load_tiny
 from laconic.problems.hub import load_hub
 from laconic.problems.records import to_record
 from laconic.system.files import write_text_atomically
+from laconic.tiny.tasks import FAMILIES
 from laconic.types import Problem
 
-__all__ = ["BENCHMARKS", "KINDS", "Benchmark", "benchmark_of", "is_on_hub", "load_problems", "write_problems"]
+__all__ = ["BENCHMARKS", "KINDS", "Benchmark", "Kind", "benchmark_of", "is_on_hub", "load_problems", "write_problems"]
 
-Loader = Callable[[str, int, int | None], list[Problem]]
-"""(source, seed, count) to problems."""
 
-KINDS: tuple[tuple[str, Callable[[str], bool], Loader], ...] = (
-    ("gym:TASK?arg=value", lambda source: source.startswith("gym:"), load_gym),
-    ("tiny:FAMILY?arg=value", lambda source: source.startswith("tiny:"), load_tiny),
-    ("hf:NAME[:CONFIG]:SPLIT", lambda source: source.startswith("hf:"), load_hub),
-    ("PATH.jsonl", lambda source: source.endswith(".jsonl"), load_jsonl),
-    ("PATH.parquet", lambda source: source.endswith(".parquet"), load_parquet),
-    ("BENCHMARK[?count=N]", lambda source: benchmark_of(source) is not None, load_benchmark),
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of source: how it is written, what it holds, which names are of it, and its loader: (address, seed) to problems."""
+
+    form: str
+    summary: str
+    has_name: Callable[[str], bool]
+    load: Callable[[Address, int], list[Problem]]
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        "gym:TASK[?arg=value]",
+        "a reasoning-gym task: count, seed, split and its own arguments (extra: gym)",
+        lambda name: name.startswith("gym:"),
+        load_gym,
+    ),
+    Kind(
+        "tiny:FAMILY[?arg=value]",
+        f"the embedded reasoner's problems: count, seed, split, levels, solutions; families {', '.join(FAMILIES)}, mix",
+        lambda name: name.startswith("tiny:"),
+        load_tiny,
+    ),
+    Kind(
+        "hf:NAME[:CONFIG]:SPLIT[?count=N]",
+        "a Hugging Face dataset (extra: data)",
+        lambda name: name.startswith("hf:"),
+        load_hub,
+    ),
+    Kind(
+        "PATH.jsonl[?count=N]",
+        "a file with lines of id, problem, answer",
+        lambda name: name.endswith(".jsonl"),
+        load_jsonl,
+    ),
+    Kind(
+        "PATH.parquet[?count=N]",
+        "a file with columns problem, answer (extra: data)",
+        lambda name: name.endswith(".parquet"),
+        load_parquet,
+    ),
+    Kind(
+        "BENCHMARK[?count=N]",
+        "a public benchmark by name: laconic list benchmarks",
+        lambda name: name in BENCHMARKS,
+        load_benchmark,
+    ),
 )
 
 
@@ -48,14 +88,14 @@ def load_problems(source: str, *, seed: int = 0, count: int | None = None) -> li
     """
     if count is not None and count < 1:
         raise ProblemsError(f"{source}: count must be at least 1, got {count}")
-    for _, is_kind, load in KINDS:
-        if is_kind(source):
-            return [replace(problem, source=problem.source or source) for problem in load(source, seed, count)]
-    found = near_names(source)
+    name = name_of(source)
+    for kind in KINDS:
+        if kind.has_name(name):
+            problems = kind.load(read_address(source, count), seed)
+            return [replace(problem, source=problem.source or name) for problem in problems]
+    found = near_names(name)
     benchmarks = f"near it: {', '.join(found)}" if found else f"BENCHMARK is one of {', '.join(BENCHMARKS)}"
-    raise ProblemsError(
-        f"{source}: no such source; expected one of {', '.join(name for name, _, _ in KINDS)}; {benchmarks}"
-    )
+    raise ProblemsError(f"{source}: no such source; expected one of {', '.join(k.form for k in KINDS)}; {benchmarks}")
 
 
 def is_on_hub(source: str) -> bool:
@@ -63,9 +103,10 @@ def is_on_hub(source: str) -> bool:
 
     Raises `ProblemsError` where the folder of local files is none.
     """
-    if source.startswith("hf:"):
-        return not Path(source.split(":")[1]).exists()
-    benchmark = benchmark_of(source)
+    name = name_of(source)
+    if name.startswith("hf:"):
+        return not Path(name.split(":")[1]).exists()
+    benchmark = BENCHMARKS.get(name)
     return benchmark is not None and local_file(benchmark) is None
 
 

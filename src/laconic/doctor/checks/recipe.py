@@ -15,6 +15,7 @@ from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.memory_model import GIB, count_weights
 from laconic.models.loading import pick_device
+from laconic.problems.address import name_of
 from laconic.problems.load import is_on_hub
 from laconic.system.threads import available_cores
 from laconic.training.algorithms import critic_kind
@@ -32,7 +33,7 @@ Wanted = Callable[[str], bool]
 EXTRAS: tuple[tuple[str, tuple[str, ...], Wanted], ...] = (
     ("gym", ("reasoning_gym",), lambda source: source.startswith("gym:")),
     ("data", ("datasets",), is_on_hub),
-    ("data", ("pyarrow",), lambda source: source.endswith(".parquet")),
+    ("data", ("pyarrow",), lambda source: name_of(source).endswith(".parquet")),
 )
 """Extra, what it brings, and which sources of problems need it."""
 

@@ -1,0 +1,105 @@
+"""An address of problems, read: `NAME?arg=value&arg=value`, the same for every kind of source.
+
+1. `read_address` splits the arguments off the name. A file whose own name holds a question mark is found under that name.
+2. `count` means the same everywhere, so it is read here: the first so many problems. Whatever else is said is left to the kind
+   of source, which refuses what it does not know by `refuse_unknown`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from laconic.errors import ProblemsError
+
+COMMON = ("count",)
+"""Arguments that every kind of source understands."""
+
+Value = int | float | bool | str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What an address says. `source` is the whole text; `count` is None where nobody says how many."""
+
+    source: str
+    name: str
+    count: int | None
+    arguments: Mapping[str, Value]
+
+    def refuse_unknown(self, *known: str) -> None:
+        """Raises `ProblemsError` for an argument that is neither common to all sources nor among `known`."""
+        for key in self.arguments:
+            if key not in known:
+                expected = ", ".join((*COMMON, *known))
+                one_of = "one of " if known else ""
+                raise ProblemsError(f"{self.source}: unknown argument {key!r}; expected {one_of}{expected}")
+
+    def whole_number(self, key: str, default: int, least: int) -> int:
+        """The argument `key`. Raises `ProblemsError` where it is not a whole number of at least `least`."""
+        value = self.arguments.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ProblemsError(f"{self.source}: {key} must be a whole number of at least {least}, got {value}")
+        return value
+
+
+def read_address(source: str, count: int | None = None) -> Address:
+    """Read an address; `count` problems are asked for, which may be fewer than the address says itself.
+
+    Raises `ProblemsError` for an argument without a value or given twice, and a count that is none or more than the address's.
+
+    >>> address = read_address("gym:chain_sum?max_terms=4&count=50", count=20)
+    >>> address.name, address.count, address.arguments
+    ('gym:chain_sum', 20, {'max_terms': 4})
+    """
+    name, text = _halves(source)
+    address = Address(source, name, count, {} if text is None else _arguments(source, text))
+    if "count" not in address.arguments:
+        return address
+    most = address.whole_number("count", 1, least=1)
+    if count is not None and count > most:
+        raise ProblemsError(f"{source}: {count} problems asked for, but its count is {most}")
+    others = {key: value for key, value in address.arguments.items() if key != "count"}
+    return Address(source, name, most if count is None else count, others)
+
+
+def name_of(source: str) -> str:
+    """An address without its arguments.
+
+    >>> name_of("gsm8k?count=50"), name_of("data/math500.jsonl")
+    ('gsm8k', 'data/math500.jsonl')
+    """
+    return _halves(source)[0]
+
+
+def _halves(source: str) -> tuple[str, str | None]:
+    """The name, and what follows its last question mark; `None` without one, or where a file has that whole name."""
+    name, question_mark, text = source.rpartition("?")
+    if not question_mark or Path(source).exists():
+        return source, None
+    return name, text
+
+
+def _arguments(source: str, text: str) -> dict[str, Value]:
+    arguments: dict[str, Value] = {}
+    for piece in text.split("&"):
+        key, equals, value = piece.partition("=")
+        if not (key and equals and value) or key in arguments:
+            raise ProblemsError(f"{source}: {piece!r} must be one arg=value, each argument once")
+        arguments[key] = parsed(value)
+    return arguments
+
+
+def parsed(value: str) -> Value:
+    """An int, a float or a bool where the text spells one, else the text.
+
+    >>> parsed("3"), parsed("0.5"), parsed("true"), parsed("easy")
+    (3, 0.5, True, 'easy')
+    """
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for read in (int, float):
+        try:
+            return read(value)
+        except ValueError:
+            continue
+    return value

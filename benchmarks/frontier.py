@@ -57,7 +57,7 @@ def write_page(runs: Path) -> None:
 
 
 def paired(sweeps: Sequence[Path]) -> str:
-    """The accuracy of `laconic` minus that of each other recipe of confirm.toml, over the seeds of all `sweeps`: percentage points."""
+    """The accuracy of `laconic` minus that of the others of confirm.toml, in percentage points over the seeds of all `sweeps`."""
     sentences = []
     for tag, decoding in (("t1", "sampled"), ("greedy", "greedy")):
         found: dict[str, dict[int, float]] = {}
@@ -68,7 +68,9 @@ def paired(sweeps: Sequence[Path]) -> str:
                 found.setdefault(row["label"], {}).update({run["seed"]: run["accuracy"] for run in row["runs"]})
         ours, *others = (found[label] for label in HEAD)
         gains = [over_seeds(100 * (ours[seed] - theirs[seed]) for seed in ours) for theirs in others]
-        said = [f"{gain.mean:+.1f} ± {gain.se:.1f} against `{name}`" for name, gain in zip(HEAD[1:], gains, strict=True)]
+        said = [
+            f"{gain.mean:+.1f} ± {gain.se:.1f} against `{name}`" for name, gain in zip(HEAD[1:], gains, strict=True)
+        ]
         sentences.append(f"{decoding} {', '.join(said)}")
     return "; ".join(sentences)
 

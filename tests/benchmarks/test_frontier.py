@@ -1,4 +1,4 @@
-"""What recipes and docs/methods.md say of the frontier is what docs/frontier.md says: nothing is copied by hand and then left behind.
+"""Recipes and docs/methods.md say of the frontier what docs/frontier.md says: nothing is copied by hand and then left behind.
 
 The page is written from a sweep by `benchmarks/frontier.py`; a run of it takes hours, so the sweep itself is not repeated here.
 """

@@ -213,6 +213,23 @@ def test_recipes_that_a_page_names_exist(page):
         assert (ROOT / recipe).exists() or (ROOT / "src" / "laconic" / recipe).exists(), recipe
 
 
+def test_the_first_questions_of_a_newcomer_have_their_answers():
+    """Each file of CONTRIBUTING's table exists, and the name beside it is defined there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    answers = re.findall(r"^\| Where .*\? \| `(\S+)` \| `(\w+)`", text, re.M)
+    assert len(answers) == 7
+    for file, name in answers:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(?:def {name}\(|class {name}\b|{name}\b.* = )", source, re.M), (file, name)
+
+
+def test_the_places_that_contributing_names_exist():
+    """Files and folders of the package and of the tests, wherever the text names them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for place in re.findall(r"`((?:[a-z_]+/)+(?:[\w.]+)?)`", text):
+        assert (ROOT / place).exists() or (PACKAGE / place).exists() or place == "../shared/data", place
+
+
 def test_every_page_of_the_docs_is_reached_from_the_index():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     pages = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")} - {"index.md"}

@@ -120,6 +120,7 @@ def write_gsm8k(folder):
     (folder / "gsm8k.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_page_runs(page, monkeypatch, capsys, tmp_path):
     """In order, each in the folder the ones before it left; the endpoint is a server that answers 4."""

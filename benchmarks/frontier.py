@@ -5,7 +5,7 @@
 2. Each recipe's comment ends with its hardware and the figures to expect, from the first sweep: these lines are written anew.
 
 Tables, recipes' figures and the paired comparison are never copied by hand; `tests/benchmarks/test_frontier.py` holds recipes
-and README against the page.
+and docs/methods.md against the page.
 """
 
 import argparse
@@ -57,8 +57,8 @@ def write_page(runs: Path) -> None:
 
 
 def paired(sweeps: Sequence[Path]) -> str:
-    """What `laconic` has more than the others of confirm.toml in accuracy, over the seeds of all `sweeps`: percentage points."""
-    told = []
+    """The accuracy of `laconic` minus that of the others of confirm.toml, in percentage points over the seeds of all `sweeps`."""
+    sentences = []
     for tag, decoding in (("t1", "sampled"), ("greedy", "greedy")):
         found: dict[str, dict[int, float]] = {}
         for sweep in sweeps:
@@ -68,9 +68,11 @@ def paired(sweeps: Sequence[Path]) -> str:
                 found.setdefault(row["label"], {}).update({run["seed"]: run["accuracy"] for run in row["runs"]})
         ours, *others = (found[label] for label in HEAD)
         gains = [over_seeds(100 * (ours[seed] - theirs[seed]) for seed in ours) for theirs in others]
-        said = [f"{gain.mean:+.1f} ± {gain.se:.1f} than `{name}`" for name, gain in zip(HEAD[1:], gains, strict=True)]
-        told.append(f"{decoding} {', '.join(said)}")
-    return "; ".join(told)
+        said = [
+            f"{gain.mean:+.1f} ± {gain.se:.1f} against `{name}`" for name, gain in zip(HEAD[1:], gains, strict=True)
+        ]
+        sentences.append(f"{decoding} {', '.join(said)}")
+    return "; ".join(sentences)
 
 
 def tables(sweep: Path) -> str:

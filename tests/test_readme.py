@@ -1,7 +1,9 @@
-"""Every command of the README is run, in order, in one folder.
+"""The README and the pages of docs/ that walk through the commands hold true.
 
-Commands that train or measure for minutes run here with smaller numbers; `REDUCED` says what is changed, and a command that is
-neither run as it stands nor named there fails the test.
+1. Every command of a page in `PAGES` is run, in order, in one folder for each page. Commands that train or measure for minutes
+   run here with smaller numbers: `REDUCED` says what is changed. A command that is neither run nor named in `BY_OTHERS` fails.
+2. The README's Python runs, its table of results is that of benchmarks/two_phase.md, and its tree is the one of the package.
+3. Every link of every page leads to a file and a heading that exist.
 """
 
 import json
@@ -11,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from house import ORDER, PACKAGE
 from test_http_sampler import Answer, Endpoint, reply
 from typer.testing import CliRunner
 
@@ -19,10 +22,14 @@ from laconic.tiny.__main__ import app as tiny_app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", "docs/quickstart.md", "docs/methods.md", "docs/tiny.md")
+LONGEST_README = 150
 ENDPOINT = "http://127.0.0.1:8000/v1"
 BY_OTHERS = {
-    "pip install -c constraints.txt -e '.[report,data,gym]'": "the set-up of `make test`, without its tools",
     "make demo": "what it runs, `laconic demo`, is run in test_demo.py; its set-up is that of `make test`",
+    "python3 -m venv .venv && source .venv/bin/activate": "the set-up of `make test`",
+    "pip install -c constraints.txt -e '.[report,data]'": "the set-up of `make test`, without its tools",
+    "pip install -c constraints.txt -e '.[report,data,gym]'": "the set-up of `make test`, without its tools",
 }
 SMALL_RUN = [
     "phases.accuracy.steps=2",
@@ -53,6 +60,11 @@ REDUCED = {
         "problems.watch=gym:chain_sum?max_terms=4&max_digits=2&split=watch&count=8",
         "problems.report=gym:chain_sum?max_terms=4&max_digits=2&split=report&count=16",
     ],
+    "laconic probe tiny": ["--samples", "16"],
+    'laconic evaluate tiny "tiny:mix?count=200&split=report"': ["--samples", "1", "--max-tokens", "160"],
+    "laconic evaluate runs/two_phase/model": ["--samples", "1", "--max-tokens", "160"],
+    'laconic evaluate tiny "gym:chain_sum': ["--samples", "1", "--max-tokens", "160"],
+    "laconic evaluate runs/gym/model": ["--samples", "1", "--max-tokens", "160"],
     "laconic evaluate tiny gsm8k": ["--samples", "1", "--max-tokens", "64"],
     'laconic evaluate "http://127.0.0.1:8000/v1#my-model"': ["--samples", "1"],
     'laconic evaluate tiny "tiny:mix?count=100&split=report"': ["--samples", "1"],
@@ -68,10 +80,19 @@ REDUCED = {
     "python -m laconic.tiny build": ["--steps", "2"],
 }
 
+LEFT_BEHIND = {
+    "README.md": ("runs/base/eval",),
+    "docs/quickstart.md": ("runs/two_phase/report.html", "runs/comparison.json", "runs/both.html", "runs/gym.json"),
+    "docs/methods.md": ("runs/dler/model",),
+    "docs/tiny.md": ("my-reasoner/model.safetensors",),
+}
+"""What each page's commands must have written when they are done."""
 
-def commands():
-    """The commands of all bash blocks, comments cut off."""
-    lines = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
+
+def commands(page):
+    """The commands of all bash blocks of a page, comments cut off."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.S) for line in block.splitlines()]
     return [line.partition("  #")[0].strip() for line in lines if line.strip()]
 
 
@@ -99,7 +120,9 @@ def write_gsm8k(folder):
     (folder / "gsm8k.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_every_command_of_the_readme_runs(monkeypatch, capsys, tmp_path):
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_runs(page, monkeypatch, capsys, tmp_path):
     """In order, each in the folder the ones before it left; the endpoint is a server that answers 4."""
     monkeypatch.chdir(tmp_path)
     for folder in ("recipes", "benchmarks"):
@@ -107,20 +130,106 @@ def test_every_command_of_the_readme_runs(monkeypatch, capsys, tmp_path):
     write_gsm8k(tmp_path / "data")
     server = Endpoint()
     server.script = lambda body, number: Answer(reply("so it is \\boxed{4}", tokens=7))
-    found = commands()
-    assert len(found) >= 10
+    found = [command for command in commands(page) if command not in BY_OTHERS]
+    assert found
     for command in found:
-        if command not in BY_OTHERS:
-            run(command, monkeypatch, capsys, server.url)
-    assert (tmp_path / "runs" / "two_phase" / "report.html").exists()
-    assert (tmp_path / "runs" / "comparison.json").exists() and (
-        tmp_path / "my-reasoner" / "model.safetensors"
-    ).exists()
+        run(command, monkeypatch, capsys, server.url)
+    for written in LEFT_BEHIND[page]:
+        assert (tmp_path / written).exists(), written
 
 
-def test_links_and_paths_of_the_readme_exist():
-    """Relative links and recipes named in the text."""
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-    for recipe in re.findall(r"recipes/[\w.-]+\.toml", README):
-        assert (ROOT / recipe).exists(), recipe
+def test_no_command_is_lost():
+    """The pages together hold the walk from a first measurement to a comparison, and every group of commands."""
+    found = [command for page in PAGES for command in commands(page)]
+    assert len(found) >= 30
+    for start in ("evaluate", "report", "compare", "audit", "probe", "select", "doctor", "train", "sweep", "list"):
+        assert any(command.startswith(f"laconic {start} ") for command in found), start
+
+
+def test_the_python_of_the_readme_runs(monkeypatch, tmp_path):
+    """Six lines, from a model to its accuracy and tokens."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= LONGEST_README
+
+
+def test_the_results_of_the_readme_are_those_of_the_benchmark():
+    """Each cell of the table is the mean row of benchmarks/two_phase.md."""
+    page = (ROOT / "benchmarks" / "two_phase.md").read_text(encoding="utf-8")
+    means = {
+        (decoding, model): cells
+        for decoding, model, *cells in re.findall(
+            r"^\| \*\*(\w+)\*\* \| \*\*([\w-]+)\*\* \| mean \| " + r" \| ".join([r"\*\*(\S+)\*\*"] * 4), page, re.M
+        )
+    }
+    assert len(means) == 6
+    for decoding, tag in (("T=1", "t1"), ("greedy", "greedy")):
+        base, first, last = (means[tag, model] for model in ("base", "phase-1", "phase-2"))
+        accuracies, tokens = ([row[column] for row in (base, first, last)] for column in (0, 1))
+        assert f"| {decoding} | accuracy | {' | '.join(accuracies)} | {last[3]} points |" in README
+        assert f"| {decoding} | tokens | {' | '.join(tokens)} | {last[2]}% |" in README
+
+
+def test_the_tree_of_the_readme_is_that_of_the_package():
+    """Every package, in the order of house.py."""
+    section = README.partition("\n## The tree\n")[2].partition("\n## ")[0]
+    assert "| (the root) |" in section
+    packages = [name for name in ORDER if name and (PACKAGE / name).is_dir()]
+    assert re.findall(r"^\| `(\w+)` \| \w", section, re.M) == packages
+
+
+# --- links -----------------------------------------------------------------------------------------------------------
+
+WRITTEN = ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/**/*.md")))]
+
+
+def headings_of(path):
+    """The anchors of a page's headings, as GitHub and the documentation site make them."""
+    headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_links_lead_somewhere(page):
+    """Files that exist, and headings that exist in them."""
+    path = ROOT / page
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", path.read_text(encoding="utf-8")):
+        file, _, anchor = target.partition("#")
+        found = (path.parent / file).resolve() if file else path
+        assert found.exists(), target
+        assert not anchor or anchor in headings_of(found), target
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_recipes_that_a_page_names_exist(page):
+    for recipe in re.findall(r"recipes/[\w./-]+\.toml", (ROOT / page).read_text(encoding="utf-8")):
+        assert (ROOT / recipe).exists() or (ROOT / "src" / "laconic" / recipe).exists(), recipe
+
+
+def test_the_first_questions_of_a_newcomer_have_their_answers():
+    """Each file of CONTRIBUTING's table exists, and the name beside it is defined there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    answers = re.findall(r"^\| Where .*\? \| `(\S+)` \| `(\w+)`", text, re.M)
+    assert len(answers) == 7
+    for file, name in answers:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(?:def {name}\(|class {name}\b|{name}\b.* = )", source, re.M), (file, name)
+
+
+def test_the_places_that_contributing_names_exist():
+    """Files and folders of the package and of the tests, wherever the text names them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for place in re.findall(r"`((?:[a-z_]+/)+(?:[\w.]+)?)`", text):
+        assert (ROOT / place).exists() or (PACKAGE / place).exists() or place == "../shared/data", place
+
+
+def test_every_page_of_the_docs_is_reached_from_the_index():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")} - {"index.md"}
+    assert pages <= set(re.findall(r"\]\(([^)#]+)\)", index))

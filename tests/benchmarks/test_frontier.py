@@ -1,4 +1,4 @@
-"""What recipes and README say of the frontier is what docs/frontier.md says: nothing is copied by hand and then left behind.
+"""Recipes and docs/methods.md say of the frontier what docs/frontier.md says: nothing is copied by hand and then left behind.
 
 The page is written from a sweep by `benchmarks/frontier.py`; a run of it takes hours, so the sweep itself is not repeated here.
 """
@@ -49,14 +49,23 @@ def test_a_recipe_says_what_the_frontier_measured(name: str) -> None:
         assert int(seeds) >= 3
 
 
-def test_the_readme_says_what_the_frontier_measured() -> None:
-    """Every row of the README's table of methods, its figures cell for cell."""
+def test_the_page_on_methods_says_what_the_frontier_measured() -> None:
+    """Every row of its table of results, figure for figure."""
     rows = re.findall(
         r"^\| `([\w/]+)` \| ([\d.]+% ± [\d.]+) \| ([\d.]+ ± [\d.]+)[^|]* \| ([\d.]+% ± [\d.]+) \| ([\d.]+ ± [\d.]+)",
-        (ROOT / "README.md").read_text(),
+        (ROOT / "docs" / "methods.md").read_text(),
         re.MULTILINE,
     )
     assert len(rows) >= 4
     for name, *said in rows:
         measured = [cell for decoding in ("T=1", "Greedy") for cell in tables()[decoding][LABELS[name]][2:4]]
         assert said == measured, name
+
+
+def test_the_words_of_the_page_are_those_of_its_template() -> None:
+    """Every paragraph of benchmarks/frontier_words.md that holds no figure of a sweep stands in the page as it is."""
+    words = (ROOT / "benchmarks" / "frontier_words.md").read_text()
+    page = (ROOT / "docs" / "frontier.md").read_text()
+    paragraphs = [text for text in words.split("\n\n") if not re.search(r"WHERE|PAIRED|TABLES OF", text)]
+    assert len(paragraphs) >= 10
+    assert not [text for text in paragraphs if text.strip() not in page]

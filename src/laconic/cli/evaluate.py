@@ -51,7 +51,7 @@ class _Given:
 
     def check(self) -> None:
         """Raises `InputError` for a temperature or a prompt that is none."""
-        from laconic.config.recipe import SamplerConfig
+        from laconic.config.solver import SamplerConfig
 
         for temperature in self.temperatures:
             checked(SamplerConfig, temperature=temperature, **self.decoding)
@@ -88,7 +88,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Results go to OUT/eval/<benchmark>/.")] = Path("evaluation"),
 ) -> None:
     """How accurate is a model, and at what length? One evaluation a source, prompt and temperature; resumes what was killed."""
-    from laconic.config.recipe import PolicyConfig
+    from laconic.config.policy import PolicyConfig
     from laconic.problems.load import load_problems
     from laconic.system.progress import Reporter
 
@@ -138,7 +138,7 @@ def _evaluate_one(
     folder: Path,
     reporter: Any,
 ) -> None:
-    from laconic.config.recipe import SamplerConfig
+    from laconic.config.solver import SamplerConfig
     from laconic.evaluation.evaluate import Evaluation
     from laconic.evaluation.evaluate import evaluate as run_evaluation
 

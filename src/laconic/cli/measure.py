@@ -24,7 +24,7 @@ from laconic.cli.options import (
     usual_settings,
 )
 from laconic.cli.show import print_comparisons
-from laconic.config.recipe import BAND_CONFIDENCE
+from laconic.config.problems import BAND_CONFIDENCE
 from laconic.errors import InputError
 
 
@@ -46,7 +46,7 @@ def probe(
     out: Annotated[Path, typer.Option(help="Where to write; attempts go beside it.")] = Path("probe.jsonl"),
 ) -> None:
     """What can the model solve? Attempts, grades and lengths a problem, written to probe.jsonl. Resumes what was killed."""
-    from laconic.config.recipe import SamplerConfig
+    from laconic.config.solver import SamplerConfig
     from laconic.problems.load import load_problems
     from laconic.selection.probe import Band, probe_to_file
     from laconic.selection.stopping import num_saved

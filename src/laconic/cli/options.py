@@ -68,7 +68,7 @@ def settle_threads() -> None:
 
 def load_recipe_named(recipe: Path, overrides: list[str] | None) -> Any:
     """A recipe by its path, or by the name of one that comes with the package, with the changes asked for."""
-    from laconic.config.recipe import load_recipe
+    from laconic.config.load import load_recipe
     from laconic.recipes.find import recipe_paths
 
     known = recipe_paths()
@@ -104,7 +104,7 @@ def source_name(source: str) -> str:
 @contextlib.contextmanager
 def open_solver(model: str, dtype: str, system: str | None) -> Iterator[Any]:
     """A solver that asks `model`, here or behind an endpoint, with the box instruction; closed when the command is done."""
-    from laconic.config.recipe import GraderConfig, PromptConfig
+    from laconic.config.solver import GraderConfig, PromptConfig
     from laconic.grading.pool import Grader
     from laconic.rollouts.solver import Solver
     from laconic.samplers.endpoints import is_endpoint
@@ -117,7 +117,7 @@ def open_solver(model: str, dtype: str, system: str | None) -> Iterator[Any]:
 
 def _open_local(model: str, dtype: str) -> tuple[Any, Any]:
     settle_threads()
-    from laconic.config.recipe import PolicyConfig
+    from laconic.config.policy import PolicyConfig
     from laconic.models.loading import load_model
     from laconic.samplers.local import LocalSampler
 

@@ -12,7 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from laconic.config.recipe import PhaseConfig, Recipe, RewardTermConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
+from laconic.config.rewards import RewardTermConfig
 from laconic.doctor.memory_needs import Sources, find_shape, memory_table, outside_bytes, predict_needs, read_sources
 from laconic.problems.sets import make_sets
 from laconic.rewards.length_forecast import forecast, own_terms

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from laconic.config.recipe import PromptConfig, Recipe
+from laconic.config.recipe import Recipe
+from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import (
     ASSUMED_PROMPT,
     CUDA_CONTEXT_BYTES,

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from laconic.config.recipe import PromptConfig, RewardsConfig, SamplerConfig
+from laconic.config.rewards import RewardsConfig
+from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.grading.pool import Grader
 from laconic.prompts.instructions import messages, render, resolve_instruction

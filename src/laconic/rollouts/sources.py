@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from laconic.config.recipe import BudgetConfig, PhaseConfig
+from laconic.config.phase import BudgetConfig, PhaseConfig
 from laconic.errors import ProblemsError, RecipeError
 from laconic.grading.pool import Grader
 from laconic.models.loading import CausalLM

@@ -13,7 +13,8 @@ from math import nan
 import numpy as np
 from rich.table import Table
 
-from laconic.config.recipe import GraderConfig, PolicyConfig, PromptConfig, SamplerConfig
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.grading.pool import Grader
 from laconic.models.loading import load_model
 from laconic.rollouts.solver import Solver

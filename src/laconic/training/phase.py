@@ -17,7 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
-from laconic.config.recipe import PhaseConfig, Recipe
+from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
 from laconic.errors import RecipeError, SelectionError
 from laconic.models.policy import Policy, load_policy
 from laconic.problems.sets import ProblemSets

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
-from laconic.config.recipe import PhaseConfig, Recipe, dump
+from laconic.config.load import dump
+from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RecipeError
 from laconic.grading.pool import Grader
 from laconic.models.policy import load_policy

@@ -14,7 +14,7 @@ from math import isnan, prod
 
 import numpy as np
 
-from laconic.config.recipe import PhaseConfig
+from laconic.config.phase import PhaseConfig
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.reading import Probed

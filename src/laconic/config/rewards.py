@@ -4,7 +4,7 @@ from laconic.config.node import Node
 
 
 class RewardTermConfig(Node):
-    """One row of `rewards.REWARDS`, or `FILE.py:FUNCTION` of one's own, with its weight and options.
+    """One row of `rewards.table.REWARDS`, or `FILE.py:FUNCTION` of one's own, with its weight and options.
 
     `sha256` is the file's, filled in when the recipe is loaded: a run goes on with the reward that it began with.
     """

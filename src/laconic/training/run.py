@@ -23,8 +23,9 @@ from laconic.models.policy import load_policy
 from laconic.models.teachers import check_teacher
 from laconic.problems.sets import load_problem_sets
 from laconic.prompts.instructions import resolve_instruction
-from laconic.rewards.terms import check_terms, try_terms
-from laconic.rollouts.solver import Solver, reward_terms
+from laconic.rewards.from_recipe import reward_terms
+from laconic.rewards.paying import check_terms, try_terms
+from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import check_source
 from laconic.samplers.local import LocalSampler
 from laconic.selection.rules import select

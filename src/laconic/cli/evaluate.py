@@ -31,6 +31,7 @@ from laconic.cli.options import (
     usual_settings,
 )
 from laconic.cli.show import curve_lines, summary_line
+from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
 from laconic.evaluation.folder_names import evaluation_folder, temperature_tag
 
@@ -72,8 +73,8 @@ def evaluate(
         list[float] | None, typer.Option(help="Sampling temperature; may be repeated; 1 if not given.")
     ] = None,
     max_tokens: Cap = None,
-    top_p: Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)] = 1.0,
-    min_p: Annotated[float, typer.Option(help="Least probability, relative to the likeliest token's.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)] = TOP_P,
+    min_p: Annotated[float, typer.Option(help="Least probability, relative to the likeliest token's.")] = MIN_P,
     instruction: Annotated[
         list[str] | None, typer.Option("--prompt", help=f"{PROMPT_HELP}; may be repeated; boxed if not given.")
     ] = None,
@@ -82,9 +83,9 @@ def evaluate(
     ] = None,
     bleu: Annotated[bool, typer.Option("--bleu", help="BLEU against the problems' worked solutions.")] = False,
     system: System = None,
-    batch_size: BatchSize = 256,
-    seed: Seed = 0,
-    dtype: Dtype = "float32",
+    batch_size: BatchSize = BATCH_SIZE,
+    seed: Seed = SEED,
+    dtype: Dtype = DTYPE,
     out: Annotated[Path, typer.Option(help="Results go to OUT/eval/<benchmark>/.")] = Path("evaluation"),
 ) -> None:
     """How accurate is a model, and at what length? One evaluation a source, prompt and temperature; resumes what was killed."""
@@ -94,7 +95,7 @@ def evaluate(
 
     given = _Given(
         prompts=list(dict.fromkeys(instruction)) if instruction else None,
-        temperatures=list(dict.fromkeys(temperature or [1.0])),
+        temperatures=list(dict.fromkeys(temperature or [TEMPERATURE])),
         samples=samples,
         max_tokens=max_tokens,
         decoding={"top_p": top_p, "min_p": min_p, "batch_size": batch_size},

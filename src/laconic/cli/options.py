@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from laconic.config.defaults import EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
 from laconic.errors import InputError, ModelError, RecipeError
 from laconic.system.threads import settle
 
@@ -38,8 +39,6 @@ BatchSize = Annotated[int, typer.Option(help="Responses drawn at once.", min=1)]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or auto (as the checkpoint was stored).")]
 System = Annotated[str | None, typer.Option(help="A system prompt.")]
 PROMPT_HELP = "Instruction after the question: a name of `laconic list prompts`, or a text"
-
-DEFAULT_CAP, DEFAULT_SAMPLES, DEFAULT_PROMPT = 1024, 4, "boxed"
 
 
 def check_folder(out: Path) -> Path:
@@ -112,7 +111,7 @@ def open_solver(model: str, dtype: str, system: str | None) -> Iterator[Any]:
     lm, sampler = _open_endpoint(model) if is_endpoint(model) else _open_local(model, dtype)
     defaults = GraderConfig()
     with Grader(defaults.workers, defaults.timeout_seconds) as grader:
-        yield Solver(lm, sampler, grader, PromptConfig(instruction=DEFAULT_PROMPT, system=system))
+        yield Solver(lm, sampler, grader, PromptConfig(instruction=INSTRUCTION, system=system))
 
 
 def _open_local(model: str, dtype: str) -> tuple[Any, Any]:
@@ -157,7 +156,7 @@ def usual_settings(source: str) -> Any:
 
 
 class _Usual:
-    prompt, max_tokens, samples = DEFAULT_PROMPT, DEFAULT_CAP, DEFAULT_SAMPLES
+    prompt, max_tokens, samples = INSTRUCTION, MAX_TOKENS, EVALUATION_SAMPLES
 
 
 def check_prompt(instruction: str) -> None:

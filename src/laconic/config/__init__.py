@@ -2,6 +2,7 @@
 
 Its modules, in reading order:
 
+- `defaults`: defaults that stand in more than one place: recipe, command, function
 - `node`: what every table of a recipe is, and the kinds of numbers it holds
 - `policy`: the model that is trained
 - `solver`: how problems become graded attempts: prompt, sampler, grader

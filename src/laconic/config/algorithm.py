@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from laconic.config.defaults import CLIP_HIGH, CLIP_LOW, GAE_LAMBDA, VALUE_CLIP
 from laconic.config.node import Fraction, Node, NonNegative, Positive, PositiveFloat
 
 
@@ -21,14 +22,14 @@ class AlgorithmConfig(Node):
     name: str = "ppo"
     options: dict[str, float | bool | str] = {}
     gamma: Fraction = 1.0
-    gae_lambda: Fraction = 0.95
+    gae_lambda: Fraction = GAE_LAMBDA
     value_gae_lambda: Fraction | None = None
     critic: Literal["separate", "lora", "zero"] = "separate"
     whitening: Literal["none", "batch"] = "none"
     scale_by_std: bool = True
-    clip_low: PositiveFloat = 0.2
-    clip_high: PositiveFloat = 0.2
-    value_clip: PositiveFloat | None = 0.2
+    clip_low: PositiveFloat = CLIP_LOW
+    clip_high: PositiveFloat = CLIP_HIGH
+    value_clip: PositiveFloat | None = VALUE_CLIP
     aggregation: Literal["response", "token", "constant", "sum"] = "response"
     ratio: Literal["token", "sequence"] = "token"
     kl_coef: NonNegative = 0.0

@@ -1,5 +1,6 @@
 """How the sets that train nothing are measured: the watched one during a run, the reported one after it."""
 
+from laconic.config.defaults import EVALUATION_SAMPLES, MARGIN
 from laconic.config.node import Fraction, Node, NonNegative, Positive
 
 
@@ -17,6 +18,6 @@ class ReportConfig(Node):
     """
 
     temperatures: tuple[NonNegative, ...] = (1.0, 0.0)
-    samples: Positive = 4
+    samples: Positive = EVALUATION_SAMPLES
     max_tokens: Positive | None = None
-    margin: Fraction = 0.01
+    margin: Fraction = MARGIN

@@ -4,8 +4,6 @@ from typing import Literal
 
 from laconic.config.node import Count, Fraction, Node, NonNegative, Positive, PositiveFloat
 
-CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 4096, 16_384  # where a recipe does not say: on a CPU, elsewhere
-
 
 class OptimizerConfig(Node):
     """AdamW for policy and critic. One step's rollouts are cut into `minibatches` updates, `epochs` times over.

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from laconic.config.defaults import DTYPE
 from laconic.config.node import Fraction, Node, Positive, PositiveFloat
 
 
@@ -30,7 +31,7 @@ class ShapeConfig(Node):
 class PolicyConfig(Node):
     """How models are loaded and held. `shape` is read by the dry run only."""
 
-    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    dtype: Literal["float32", "bfloat16", "auto"] = DTYPE
     device: str = "auto"
     lora: LoraConfig | None = None
     gradient_checkpointing: bool = False

@@ -1,8 +1,7 @@
 """Where problems come from, and which of them a phase trains on."""
 
+from laconic.config.defaults import PROBE_SAMPLES
 from laconic.config.node import Node, Positive
-
-BAND_CONFIDENCE, BAND_ROUND_SIZE = 0.9, 8  # of a probe that stops where its band is settled
 
 
 class ProblemsConfig(Node):
@@ -27,4 +26,4 @@ class SelectConfig(Node):
     count: Positive | None = None
     in_order: bool = False
     pool: Positive | None = None
-    samples: Positive = 16
+    samples: Positive = PROBE_SAMPLES

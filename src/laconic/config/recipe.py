@@ -5,6 +5,7 @@ Everything is frozen. What a name such as `algorithm.name` may be is checked by 
 
 from pydantic import Field, model_validator
 
+from laconic.config.defaults import SEED
 from laconic.config.evaluation import ReportConfig, WatchConfig
 from laconic.config.node import Node, Positive
 from laconic.config.phase import PhaseConfig
@@ -28,7 +29,7 @@ class Recipe(Node):
     model: str
     problems: ProblemsConfig
     phases: tuple[PhaseConfig, ...] = Field(min_length=1)
-    seed: int = 0
+    seed: int = SEED
     threads: Positive | None = None
     policy: PolicyConfig = PolicyConfig()
     prompt: PromptConfig = PromptConfig()

@@ -1,5 +1,6 @@
 """What each response earns: a level for each grade, and further terms."""
 
+from laconic.config.defaults import CORRECT, NO_ANSWER, TRUNCATED, WRONG
 from laconic.config.node import Node
 
 
@@ -22,9 +23,9 @@ class RewardsConfig(Node):
     step's, or, with `rollouts = "offline"`, the phase's (O1-Pruner's code).
     """
 
-    correct: float = 1.0
-    wrong: float = -0.5
-    no_answer: float = -1.0
-    truncated: float = -1.0
+    correct: float = CORRECT
+    wrong: float = WRONG
+    no_answer: float = NO_ANSWER
+    truncated: float = TRUNCATED
     standardize: bool = False
     terms: tuple[RewardTermConfig, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from laconic.config.defaults import PROBE_SAMPLES
 from laconic.config.recipe import Recipe
 from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import (
@@ -44,7 +45,6 @@ from laconic.training.phase import NO_SELECTION
 from laconic.training.run import check_recipe
 from laconic.types import Problem
 
-PROBE_SAMPLES = 16  # where the recipe probes nothing itself
 Read = TypeVar("Read")
 
 

@@ -25,6 +25,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from laconic.config.defaults import CORRECT, GAE_LAMBDA, WRONG
+
 Direction = Literal["shorter", "longer", "neutral", "unknown"]
 
 
@@ -72,10 +74,10 @@ def neutral_solve_rate(correct: float, wrong: float) -> float:
 def whitened_far_advantage(
     solve_rate: float,
     num_tokens: ArrayLike,
-    gae_lambda: float = 0.95,
+    gae_lambda: float = GAE_LAMBDA,
     *,
-    correct: float = 1.0,
-    wrong: float = -0.5,
+    correct: float = CORRECT,
+    wrong: float = WRONG,
     value: float = 0.0,
     far_tokens: int = 200,
 ) -> float:

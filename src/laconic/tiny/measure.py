@@ -13,6 +13,7 @@ from math import nan
 import numpy as np
 from rich.table import Table
 
+from laconic.config.defaults import PROBE_SAMPLES, SEED
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.grading.pool import Grader
@@ -48,7 +49,7 @@ class Findings:
 
 
 def measure(
-    model: str, *, num_problems: int = 240, samples: int = 16, seed: int = 0, family: str = "mix"
+    model: str, *, num_problems: int = 240, samples: int = PROBE_SAMPLES, seed: int = SEED, family: str = "mix"
 ) -> dict[str, Findings]:
     """Findings at "T=1" (`samples` a problem) and "greedy" (one)."""
     problems = make_problems(family, count=num_problems, seed=seed, split="report")

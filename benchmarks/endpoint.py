@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from laconic.config.recipe import PolicyConfig, SamplerConfig
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import SamplerConfig
 from laconic.grading.pool import Grader
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems

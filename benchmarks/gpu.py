@@ -51,7 +51,8 @@ from gpu_workloads import (
 )
 from torch import Tensor
 
-from laconic.config.recipe import RewardsConfig, ShapeConfig
+from laconic.config.policy import ShapeConfig
+from laconic.config.rewards import RewardsConfig
 from laconic.models import loading as models
 from laconic.rollouts.solver import pay
 from laconic.samplers.local import LocalSampler

@@ -17,16 +17,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from laconic.config.recipe import (
-    AlgorithmConfig,
-    LoraConfig,
-    OptimizerConfig,
-    PhaseConfig,
-    PolicyConfig,
-    SamplerConfig,
-    ShapeConfig,
-    load_recipe,
-)
+from laconic.config.algorithm import AlgorithmConfig
+from laconic.config.load import load_recipe
+from laconic.config.optimizer import OptimizerConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
+from laconic.config.solver import SamplerConfig
 from laconic.models.loading import CausalLM
 from laconic.models.policy import Policy
 from laconic.rng import stream

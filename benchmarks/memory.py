@@ -118,7 +118,7 @@ def save_model(case: Case, folder: Path) -> None:
 
 def recipe_of(case: Case, folder: Path) -> Any:
     """The case as a recipe."""
-    from laconic.config.recipe import parse_recipe
+    from laconic.config.load import parse_recipe
 
     rollouts = case.groups * case.group_size
     phase = {
@@ -221,7 +221,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
 def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, out: Path) -> None:
     """Two steps and a checkpoint, as `laconic train` takes them. The first is short, makes the optimizers' moments, which every
     later step finds, and leaves no peaks."""
-    from laconic.config.recipe import SamplerConfig
+    from laconic.config.solver import SamplerConfig
     from laconic.samplers.local import LocalSampler
     from laconic.samplers.protocol import Request
     from laconic.training.algorithms import critic_kind

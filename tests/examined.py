@@ -7,7 +7,7 @@ from typing import Any
 
 from small import save_small_model, write_small_recipe
 
-from laconic.config.recipe import load_recipe
+from laconic.config.load import load_recipe
 from laconic.doctor.examination import Examined, examine
 from laconic.doctor.findings import Finding
 from laconic.selection.probe import write_probe

@@ -203,7 +203,7 @@ def make_group(prompt: Sequence[int], responses: Sequence[tuple[Sequence[int], f
 
 def make_phase(**changes: dict[str, Any]) -> Any:
     """A phase of 10 steps with float-friendly defaults; `changes` go to `sampler`, `algorithm` and `optimizer`."""
-    from laconic.config.recipe import PhaseConfig
+    from laconic.config.phase import PhaseConfig
 
     base: dict[str, dict[str, Any]] = {
         "sampler": {"max_tokens": 16},

@@ -3,7 +3,8 @@
 import tomllib
 from pathlib import Path
 
-from laconic.config.recipe import Recipe, parse_recipe
+from laconic.config.load import parse_recipe
+from laconic.config.recipe import Recipe
 from laconic.tiny.build import BuildSettings, make_model, make_tokenizer
 
 RECIPE = """

@@ -1,6 +1,6 @@
 """docs/recipes.md and docs/api.md hold true: commands and examples run, tables are those of the code.
 
-1. The tables of keys are held against the fields of `config.py`: every node, every key, its type and its default.
+1. The tables of keys are held against the fields of `laconic.config`: every node, every key, its type and its default.
 2. The tables of algorithms, selections and sources are held against the tables that they describe.
 3. Commands run in order in one folder, training ones with smaller numbers; every fragment of a recipe loads and is accepted.
 4. The examples of the API run in order in one session; what a comment says they print, they print.
@@ -22,8 +22,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from laconic.cli import app as cli
-from laconic.config import recipe as config
-from laconic.config.recipe import parse_recipe
+from laconic.config.algorithm import AlgorithmConfig
+from laconic.config.evaluation import ReportConfig, WatchConfig
+from laconic.config.load import load_recipe, parse_recipe
+from laconic.config.node import Node
+from laconic.config.optimizer import OptimizerConfig
+from laconic.config.phase import BudgetConfig, EndConfig, PhaseConfig
+from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
+from laconic.config.problems import ProblemsConfig, SelectConfig
+from laconic.config.recipe import CheckpointConfig, Recipe
+from laconic.config.rewards import RewardsConfig, RewardTermConfig
+from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
+from laconic.errors import RecipeError
 from laconic.rollouts.sources import SOURCES
 from laconic.selection.rules import SELECTIONS
 from laconic.training.algorithms import ALGORITHMS
@@ -35,25 +45,25 @@ RECIPES = (DOCS / "recipes.md").read_text(encoding="utf-8")
 API = (DOCS / "api.md").read_text(encoding="utf-8")
 
 NODES: dict[str, type[BaseModel]] = {
-    "The top": config.Recipe,
-    "`[problems]`": config.ProblemsConfig,
-    "`[policy]`": config.PolicyConfig,
-    "`[policy.lora]`": config.LoraConfig,
-    "`[policy.shape]`": config.ShapeConfig,
-    "`[prompt]`": config.PromptConfig,
-    "`[grader]`": config.GraderConfig,
-    "`[watch]`": config.WatchConfig,
-    "`[report]`": config.ReportConfig,
-    "`[checkpoints]`": config.CheckpointConfig,
-    "`[[phases]]`": config.PhaseConfig,
-    "`[phases.select]`": config.SelectConfig,
-    "`[phases.sampler]`": config.SamplerConfig,
-    "`[phases.budget]`": config.BudgetConfig,
-    "`[phases.rewards]`": config.RewardsConfig,
-    "`[[phases.rewards.terms]]`": config.RewardTermConfig,
-    "`[phases.algorithm]`": config.AlgorithmConfig,
-    "`[phases.optimizer]`": config.OptimizerConfig,
-    "`[phases.end]`": config.EndConfig,
+    "The top": Recipe,
+    "`[problems]`": ProblemsConfig,
+    "`[policy]`": PolicyConfig,
+    "`[policy.lora]`": LoraConfig,
+    "`[policy.shape]`": ShapeConfig,
+    "`[prompt]`": PromptConfig,
+    "`[grader]`": GraderConfig,
+    "`[watch]`": WatchConfig,
+    "`[report]`": ReportConfig,
+    "`[checkpoints]`": CheckpointConfig,
+    "`[[phases]]`": PhaseConfig,
+    "`[phases.select]`": SelectConfig,
+    "`[phases.sampler]`": SamplerConfig,
+    "`[phases.budget]`": BudgetConfig,
+    "`[phases.rewards]`": RewardsConfig,
+    "`[[phases.rewards.terms]]`": RewardTermConfig,
+    "`[phases.algorithm]`": AlgorithmConfig,
+    "`[phases.optimizer]`": OptimizerConfig,
+    "`[phases.end]`": EndConfig,
 }
 """Heading of docs/recipes.md to the node that its table describes."""
 
@@ -134,13 +144,13 @@ def default_matches(written: str, field: FieldInfo) -> bool:
 
 
 def test_every_node_of_a_recipe_has_its_table() -> None:
-    """A node that is added to config.py needs a table of its own."""
-    assert set(NODES.values()) == set(config._Node.__subclasses__())
+    """A node that is added to the recipe needs a table of its own."""
+    assert set(NODES.values()) == set(Node.__subclasses__())
 
 
 @pytest.mark.parametrize("heading", NODES)
 def test_a_table_of_keys_holds_every_key_with_its_type_and_default(heading: str) -> None:
-    """In the order of config.py; nothing that does not exist is documented."""
+    """In the order of its node; nothing that does not exist is documented."""
     rows, fields = rows_under(heading), NODES[heading].model_fields
     assert list(rows) == list(fields)
     for name, field in fields.items():
@@ -152,7 +162,7 @@ def test_a_table_of_keys_holds_every_key_with_its_type_and_default(heading: str)
 
 def test_a_wrong_default_would_be_noticed() -> None:
     """The check itself: 0.3 for 0.2, true for 1, none for a value."""
-    fields = config.AlgorithmConfig.model_fields
+    fields = AlgorithmConfig.model_fields
     assert default_matches("`0.2`", fields["clip_low"]) and not default_matches("`0.3`", fields["clip_low"])
     assert not default_matches("`true`", fields["reference_every"])
     with pytest.raises(tomllib.TOMLDecodeError):
@@ -243,7 +253,7 @@ def test_the_smallest_recipe_says_no_more_than_it_must() -> None:
     places += [(tree["phases"][0], key) for key in tree["phases"][0]]
     for table, key in places:
         value = table.pop(key)
-        with pytest.raises(config.RecipeError):
+        with pytest.raises(RecipeError):
             parse_recipe(tree, "smallest")
         table[key] = value
     parse_recipe(tree, "smallest")
@@ -282,11 +292,11 @@ def test_changes_act_as_the_page_says(tmp_path: Path) -> None:
         "phases.brevity.rewards.terms.kimi_length.weight=0.4",
         "report.temperatures=[1.0]",
     ]
-    recipe = config.load_recipe(tmp_path / "r.toml", changes)
+    recipe = load_recipe(tmp_path / "r.toml", changes)
     phase = recipe.phases[0]
     assert (phase.steps, phase.group_size, phase.rewards.terms[0].weight) == (10, 2, 0.4)
     assert recipe.report.temperatures == (1.0,)
-    replaced = config.load_recipe(tmp_path / "r.toml", ['phases.brevity.rewards.terms=[{name="overlong"}]'])
+    replaced = load_recipe(tmp_path / "r.toml", ['phases.brevity.rewards.terms=[{name="overlong"}]'])
     assert [term.name for term in replaced.phases[0].rewards.terms] == ["overlong"]
 
 

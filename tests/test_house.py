@@ -155,7 +155,7 @@ def test_the_coverage_list_is_the_pure_packages() -> None:
     [
         ("statistics.claims", "import laconic.training.run", "training does not stand above statistics"),
         ("statistics.claims", "from laconic.training import run", "training does not stand above statistics"),
-        ("statistics.claims", "def f():\n    from laconic.rewards.terms import pay", "rewards does not stand above"),
+        ("statistics.claims", "def f():\n    from laconic.rewards.paying import pay", "rewards does not stand above"),
         (
             "statistics.claims",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..models.policy import Policy",

@@ -33,7 +33,10 @@ from sides.workload import (
     reward,
 )
 
-from laconic.config.recipe import PolicyConfig, Recipe, SamplerConfig, parse_recipe
+from laconic.config.load import parse_recipe
+from laconic.config.policy import PolicyConfig
+from laconic.config.recipe import Recipe
+from laconic.config.solver import SamplerConfig
 from laconic.grading.pool import Grader
 from laconic.grading.rules import grade_response
 from laconic.models.loading import CausalLM, load_model, resolve_model

@@ -7,7 +7,7 @@ from rich.console import Console
 from test_readme import REDUCED
 
 from laconic.cli import demo
-from laconic.config.recipe import load_recipe
+from laconic.config.load import load_recipe
 from laconic.system.files import read_jsonl
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from laconic.config.recipe import dump, load_recipe, parse_recipe
+from laconic.config.load import dump, load_recipe, parse_recipe
 from laconic.errors import RecipeError
 
 RECIPE = """

@@ -10,7 +10,7 @@ import pytest
 from small import save_small_model, write_small_recipe
 
 from laconic.cli import app as cli
-from laconic.config.recipe import load_recipe
+from laconic.config.load import load_recipe
 from laconic.doctor import examination
 from laconic.doctor.checks import recipe as checks_recipe
 from laconic.doctor.checks.memory import changed_recipes

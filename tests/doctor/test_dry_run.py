@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from laconic.config.recipe import BudgetConfig, PolicyConfig, dump, load_recipe
+from laconic.config.load import dump, load_recipe
+from laconic.config.phase import BudgetConfig
+from laconic.config.policy import PolicyConfig
 from laconic.doctor.dry_run import print_plan
 from laconic.doctor.memory_model import count_weights
 from laconic.doctor.memory_needs import (

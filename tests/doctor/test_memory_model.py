@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from laconic.config.recipe import LoraConfig, PhaseConfig, PolicyConfig, ShapeConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.doctor.memory_model import GIB, KERNEL_BYTES, Work, count_weights, layer_bytes, peak, predict_moments
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))

@@ -6,7 +6,8 @@ import pytest
 from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
 from small import save_small_model
 
-from laconic.config.recipe import PolicyConfig, PromptConfig, SamplerConfig
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import InputError
 from laconic.evaluation.budget_curve import ANSWER_TOKENS, budget_curve, force_answers
 from laconic.evaluation.evaluate import Evaluation, evaluate

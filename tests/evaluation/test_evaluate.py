@@ -7,7 +7,7 @@ import pytest
 from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
 
 from laconic.cli.catalogue import PLANNED_PROMPTS
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import RunError
 from laconic.evaluation.evaluate import Evaluation, evaluate
 from laconic.evaluation.planned_prompts import PLANNERS

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from laconic.config.recipe import LoraConfig, PolicyConfig
+from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.models import onednn as products
 from laconic.models.policy import Policy
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from laconic.config.recipe import LoraConfig, PolicyConfig
+from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.errors import ModelError
 from laconic.models import loading as models_module
 from laconic.models.loading import CausalLM, load_model

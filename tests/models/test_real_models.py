@@ -10,7 +10,7 @@ from small import small_recipe
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.evaluation.evaluate import Evaluation, evaluate
 from laconic.grading.pool import Grader
 from laconic.models.loading import load_model

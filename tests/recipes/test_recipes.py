@@ -8,7 +8,8 @@ import pytest
 from small import save_small_model
 from test_train import is_same_run, run
 
-from laconic.config.recipe import Recipe, dump, load_recipe, parse_recipe
+from laconic.config.load import dump, load_recipe, parse_recipe
+from laconic.config.recipe import Recipe
 from laconic.models.loading import TINY
 from laconic.recipes.find import recipe_paths
 from laconic.training.phase import PhaseRun

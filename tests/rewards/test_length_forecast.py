@@ -1,4 +1,4 @@
-"""What `pressure` claims: exact identities, whitening by simulation, and forecasts that say what they assume."""
+"""What `length_forecast` claims: exact identities, whitening by simulation, and forecasts that say what they assume."""
 
 from math import inf, isnan
 
@@ -12,7 +12,7 @@ from laconic.rewards.length_forecast import (
     sum_of_gae,
     whitened_far_advantage,
 )
-from laconic.rewards.terms import LENGTH_TERMS
+from laconic.rewards.table import REWARDS
 
 FATEMI = {"correct": 1.0, "wrong": -0.5}
 
@@ -184,7 +184,7 @@ def test_forecast_of_group_baselines():
     assert "covariance" in forecast(FATEMI, 0.95, False, 0.5, has_group_baseline=True).sentence
 
 
-@pytest.mark.parametrize("name", sorted(LENGTH_TERMS))
+@pytest.mark.parametrize("name", sorted(name for name, reward in REWARDS.items() if reward.reads_length))
 def test_forecast_with_an_explicit_length_term_is_shorter(name):
     """Whatever the rest says; where the rest pulls the other way the sentence owns it."""
     told = forecast(FATEMI, 0.95, True, 0.1, 3000, length_terms=[name])

@@ -9,13 +9,16 @@ from rewarded import group
 
 from laconic.rewards.laser import choose_target
 from laconic.rewards.numbers import Memory
-from laconic.rewards.terms import MEMORIES, REWARDS, check_terms, pay, remembered
+from laconic.rewards.paying import check_terms, pay, remember
+from laconic.rewards.table import REWARDS
+
+REMEMBERING = sorted(name for name, reward in REWARDS.items() if reward.remember)
 
 
 def step(memory, name, groups, **options):
     """The memory after a step of one term; `groups` are (lengths, grades)."""
     numbers = {f"p{i}": group(*entry) for i, entry in enumerate(groups)}
-    return remembered(memory, [(name, 1.0, options)], numbers)
+    return remember(memory, [(name, 1.0, options)], numbers)
 
 
 def test_hapo_remembers_the_shortest_correct_length_of_each_problem():
@@ -30,8 +33,8 @@ def test_hapo_remembers_the_shortest_correct_length_of_each_problem():
 def test_hapo_pays_by_what_was_seen_before_the_step():
     """The step that finds 100 tokens is still paid against 200."""
     memory = Memory({"p0": {"hapo/shortest_correct": 200.0}})
-    before = REWARDS["hapo"](group([100], "C", memory=memory.of("p0")))
-    after = REWARDS["hapo"](group([100], "C", memory=step(memory, "hapo", [([100], "C")]).of("p0")))
+    before = REWARDS["hapo"].pay(group([100], "C", memory=memory.of("p0")))
+    after = REWARDS["hapo"].pay(group([100], "C", memory=step(memory, "hapo", [([100], "C")]).of("p0")))
     assert before == pytest.approx([1.0 + 0.5**0.5], abs=1e-12)
     assert after == pytest.approx([1.0], abs=1e-12)
 
@@ -58,7 +61,7 @@ def test_laser_d_pays_by_the_targets_it_chose_and_laser_de_keeps_its_own():
     """An all-correct group of 8 is of high solve rate: 125 tokens are within, 126 not."""
     seen = [([100, 120, 400, 400, 400, 400, 400, 400], "CCCCCCCC")]
     memory = step(Memory(), "laser_d", seen, every=1)
-    assert REWARDS["laser_d"](group([125, 126], "CC", memory=memory.of("p9"))).tolist() == [0.5, 0.0]
+    assert REWARDS["laser_d"].pay(group([125, 126], "CC", memory=memory.of("p9"))).tolist() == [0.5, 0.0]
     assert not any(key.startswith("laser_de") for key in memory.shared)
     assert step(memory, "laser_de", seen, every=1).shared["laser_de/target_high"] == 125.0
     with pytest.raises(ValueError, match="every"):
@@ -139,7 +142,7 @@ def test_short_rl_remembers_the_last_and_the_best_accuracy():
     assert step(memory, "short_rl", [([9], "C")], ema_decay=0.5).shared["short_rl/accuracy"] == 0.625
 
 
-@pytest.mark.parametrize("name", sorted(MEMORIES))
+@pytest.mark.parametrize("name", REMEMBERING)
 def test_a_step_that_could_not_be_graded_changes_no_statistic(name):
     """Only a count of steps may move: what could not be graded says nothing."""
     memory = step(Memory(), name, [([100, 200, 300], "UUU")])
@@ -148,7 +151,7 @@ def test_a_step_that_could_not_be_graded_changes_no_statistic(name):
     assert all(value == [0.0] * 16 for value in known.values())
 
 
-@pytest.mark.parametrize("name", sorted(MEMORIES))
+@pytest.mark.parametrize("name", REMEMBERING)
 def test_a_memory_through_json_goes_on_exactly_as_before(name):
     """Six steps at once, and six with a resumption from text after each: the same memory, the same JSON, the same pay."""
     options = {"laser_d": {"every": 2}, "laser_de": {"every": 2}, "acoer": {"warmup": 1, "window": 2}}.get(name, {})
@@ -168,9 +171,9 @@ def test_a_memory_through_json_goes_on_exactly_as_before(name):
 def test_terms_without_a_memory_remember_nothing_and_rules_do_not_meddle():
     """`levels` leaves the memory as it was; each rule writes only under its own name."""
     numbers = {"p": group([100, 300], "CW")}
-    assert remembered(Memory(), [("levels", 1.0, {}), ("kimi_length", 0.5, {})], numbers) == Memory()
-    for name in MEMORIES:
-        memory = remembered(Memory(), [(name, 1.0, {})], numbers)
+    assert remember(Memory(), [("levels", 1.0, {}), ("kimi_length", 0.5, {})], numbers) == Memory()
+    for name in REMEMBERING:
+        memory = remember(Memory(), [(name, 1.0, {})], numbers)
         keys = [*memory.shared, *(key for told in memory.problems.values() for key in told)]
         assert keys
         assert all(key.startswith(f"{name}/") for key in keys)
@@ -181,7 +184,7 @@ def test_a_memorys_options_are_options_of_its_term():
     terms = [("laser_d", 1.0, {"every": 1, "bonus": 0.25})]
     numbers = group([100, 300], "CC")
     assert pay(numbers, terms)[0].tolist() == [0.25, 0.0]
-    assert remembered(Memory(), terms, {"p": numbers}).shared["laser_d/steps"] == 0.0
+    assert remember(Memory(), terms, {"p": numbers}).shared["laser_d/steps"] == 0.0
     with pytest.raises(ValueError, match="no option 'evry'; it has: target_tokens, bonus, every"):
         check_terms([("laser_d", 1.0, {"evry": 1})])
 

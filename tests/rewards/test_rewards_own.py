@@ -1,11 +1,12 @@
-"""A person's own reward in a file of theirs: found, checked, paid like any other, and noticed when it changes."""
+"""A person's own reward in a file of theirs: found, checked, and paid like any other."""
 
 import numpy as np
 import pytest
 from rewarded import group
 
-from laconic.rewards.own import digest_own, is_own, load_own, own_rewards
-from laconic.rewards.terms import REWARDS, check_terms, pay
+from laconic.rewards.own import is_own, load_own
+from laconic.rewards.paying import check_terms, pay
+from laconic.rewards.table import REWARDS, own_rewards
 
 NAME = "my_rewards.py:short_and_right"
 SOURCE = """
@@ -90,10 +91,9 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, source, say
     ],
 )
 def test_a_name_that_leads_nowhere_is_refused(tmp_path, name, says):
-    """For loading and for the digest alike, and by `check_terms` before a run begins."""
-    for use in (load_own, digest_own):
-        with pytest.raises(ValueError, match=says):
-            use(name, tmp_path)
+    """By loading, and by `check_terms` before a run begins."""
+    with pytest.raises(ValueError, match=says):
+        load_own(name, tmp_path)
     with pytest.raises(ValueError, match=says):
         check_terms([(name, 1.0, {})], folder=tmp_path)
 
@@ -108,14 +108,6 @@ def test_options_of_an_own_reward_are_checked(folder):
     """As for the package's: unknown ones are named, with what there is."""
     with pytest.raises(ValueError, match="has no option 'token'; it has: tokens"):
         check_terms([(NAME, 1.0, {"token": 1})], folder=folder)
-
-
-def test_the_digest_notices_a_changed_file(folder):
-    """The same text, the same digest; one more comment, another."""
-    before = digest_own(NAME, folder)
-    assert before == digest_own("my_rewards.py:other", folder)
-    (folder / "my_rewards.py").write_text(SOURCE + "# changed\n")
-    assert digest_own(NAME, folder) != before
 
 
 def test_a_file_is_loaded_anew_each_time_and_may_lie_in_a_subfolder(tmp_path):

@@ -11,10 +11,11 @@ from rewarded import MEMORY, group
 from laconic.rewards.budgets import cosine, dast, dast_budget, discounted, l1_exact, l1_max
 from laconic.rewards.laser import laser, laser_d, laser_de
 from laconic.rewards.lead import lead
+from laconic.rewards.paying import pay
 from laconic.rewards.penalties import garbled, overlong, repetition
 from laconic.rewards.relative import alp, gr3, grpo_lambda, optimal_length, serial_exits, shorterbetter, smartthinker
 from laconic.rewards.remembering import acoer, hapo, short_rl
-from laconic.rewards.terms import REWARDS, pay
+from laconic.rewards.table import REWARDS
 
 
 def test_l1_exact_pays_by_the_distance_to_the_budget_asked_for():
@@ -224,7 +225,7 @@ def test_serial_exits_halve_with_each_earlier_correct_exit():
 def test_grpo_lambda_prices_length_only_in_groups_that_are_mostly_right():
     """3 of 4 correct: sigmoid prices; 2 of 4: plain 1 and 0."""
     priced = grpo_lambda(group([100, 200, 300, 50], "CCCW"))
-    assert priced == pytest.approx(REWARDS["arora_zanette"](group([100, 200, 300, 50], "CCCW")), abs=1e-12)
+    assert priced == pytest.approx(REWARDS["arora_zanette"].pay(group([100, 200, 300, 50], "CCCW")), abs=1e-12)
     assert priced[0] > priced[1] > priced[2]
     assert grpo_lambda(group([100, 200, 300, 50], "CCWW")).tolist() == [1.0, 1.0, 0.0, 0.0]
 

@@ -1,8 +1,9 @@
 """What `rewards` claims: sums that add up, nothing for what could not be graded, and the first seven terms' numbers."""
 
+import re
 from dataclasses import FrozenInstanceError
-from inspect import signature
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,11 +14,19 @@ from rewarded import MEMORY, C, N, T, U, W, group
 from laconic.rewards.budgets import truncation
 from laconic.rewards.numbers import GroupNumbers, Memory, numbers_of
 from laconic.rewards.parts import kimi_length, levels, linear_length, soft_overlong
+from laconic.rewards.paying import check_terms, pay
 from laconic.rewards.relative import arora_zanette, length_harmonizing
-from laconic.rewards.terms import LENGTH_TERMS, MEMORIES, REWARDS, TWO_SIDED_TERMS, check_terms, pay
+from laconic.rewards.table import REWARDS, Need, Reward
 from laconic.types import FinishReason, Group, Problem, Response, Rollout
 
+LENGTH_TERMS = {name for name, reward in REWARDS.items() if reward.reads_length}
+TWO_SIDED_TERMS = {name for name, reward in REWARDS.items() if reward.is_two_sided}
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "rewards.md"
+
+
+def words(text):
+    """The names that stand in backquotes."""
+    return set(re.findall(r"`(\w+)`", text))
 
 
 def test_levels_pay_each_grade_its_own():
@@ -107,11 +116,11 @@ memories = st.sampled_from([{}, MEMORY])
 def test_an_ungradable_response_earns_nothing_and_changes_nothing(name, answers, memory, place, tokens):
     """Slip one in anywhere, of any length: it gets 0 and the others get what they got without it."""
     lengths, grades = map(list, zip(*answers, strict=True))
-    alone = REWARDS[name](group(lengths, grades, memory=memory))
+    alone = REWARDS[name].pay(group(lengths, grades, memory=memory))
     place = min(place, len(grades))
     lengths.insert(place, tokens)
     grades.insert(place, U)
-    mixed = REWARDS[name](group(lengths, grades, memory=memory))
+    mixed = REWARDS[name].pay(group(lengths, grades, memory=memory))
     assert mixed.dtype == np.float64
     assert mixed[place] == 0.0
     assert np.delete(mixed, place) == pytest.approx(alone, abs=1e-9)
@@ -124,7 +133,7 @@ def test_permuting_a_group_permutes_its_pay(name, answers, memory, random):
     """No term looks at the order in which responses were drawn."""
     shuffled = random.sample(range(len(answers)), len(answers))
     first, again = (
-        REWARDS[name](group(*map(list, zip(*rows, strict=True)), memory=memory))
+        REWARDS[name].pay(group(*map(list, zip(*rows, strict=True)), memory=memory))
         for rows in (answers, [answers[i] for i in shuffled])
     )
     assert again == pytest.approx(first[shuffled], abs=1e-9)
@@ -134,9 +143,9 @@ def test_permuting_a_group_permutes_its_pay(name, answers, memory, random):
 @settings(max_examples=40)
 @given(answers=answers, memory=memories)
 def test_a_shorter_correct_answer_never_earns_less_than_a_longer_one(name, answers, memory):
-    """Whatever else is in the group; `TWO_SIDED_TERMS` are the documented exceptions."""
+    """Whatever else is in the group; two-sided terms are the documented exceptions."""
     numbers = group(*map(list, zip(*answers, strict=True)), memory=memory)
-    paid = REWARDS[name](numbers)[numbers.is_correct]
+    paid = REWARDS[name].pay(numbers)[numbers.is_correct]
     by_length = paid[np.argsort(numbers.correct_lengths, kind="stable")]
     assert (np.diff(by_length) <= 1e-9).all()
 
@@ -145,7 +154,7 @@ def test_a_shorter_correct_answer_never_earns_less_than_a_longer_one(name, answe
 def test_a_two_sided_term_pays_less_on_both_sides_of_its_target(name):
     """450 of 500, 200 and 850 tokens: L1 asks for 500; for LEAD the mean correct length is 500."""
     options = {"min_target_tokens": 1.0} if name == "lead" else {}
-    short, near, long = REWARDS[name](group([200, 450, 850], [C, C, C]), **options)
+    short, near, long = REWARDS[name].pay(group([200, 450, 850], [C, C, C]), **options)
     assert near > short
     assert near > long
 
@@ -164,7 +173,7 @@ TELLS_APART = {
 @pytest.mark.parametrize("name", sorted(REWARDS))
 def test_length_terms_are_those_whose_pay_depends_on_length(name):
     """250 against 350 tokens, both correct, and one wrong: every length term tells them apart, no other does."""
-    short, long, _ = REWARDS[name](group([250, 350, 500], [C, C, W], memory=MEMORY), **TELLS_APART.get(name, {}))
+    short, long, _ = REWARDS[name].pay(group([250, 350, 500], [C, C, W], memory=MEMORY), **TELLS_APART.get(name, {}))
     assert (short != long) == (name in LENGTH_TERMS)
 
 
@@ -174,7 +183,7 @@ def test_length_terms_are_those_whose_pay_depends_on_length(name):
 @pytest.mark.parametrize("memory", [{}, MEMORY])
 def test_equal_responses_earn_the_same_in_any_uniform_group(name, grade, lengths, memory):
     """One answer, or equal lengths, all of one grade: finite, and no difference for a group baseline to see."""
-    paid = REWARDS[name](group(lengths, [grade] * len(lengths), memory=memory))
+    paid = REWARDS[name].pay(group(lengths, [grade] * len(lengths), memory=memory))
     assert np.isfinite(paid).all()
     assert len(set(paid.tolist())) == 1
 
@@ -185,11 +194,39 @@ def test_every_reward_has_a_row_in_the_docs_and_says_part_or_whole():
     rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
     assert sorted(rows) == sorted(REWARDS)
     for name, row in rows.items():
-        assert row.split("|")[2].strip() in ("part", "whole"), name
-        options = list(signature(REWARDS[name]).parameters)[1:]
-        rule = list(signature(MEMORIES[name]).parameters)[2:] if name in MEMORIES else []
-        for option in options + rule:
+        assert row.split("|")[2].strip() == REWARDS[name].kind, name
+        for option in REWARDS[name].options:
             assert f"`{option}" in row, (name, option)
+
+
+def test_the_docs_say_what_a_reward_needs():
+    """docs/rewards.md has a line for each field that is needed, and the rewards that need it."""
+    lines = re.findall(r"^- (`.*`): (`.*)$", DOCS.read_text(encoding="utf-8"), re.M)
+    told = {(need, name) for needs, names in lines for need in words(needs) for name in words(names) & set(REWARDS)}
+    assert told == {(need, name) for name, reward in REWARDS.items() for need in reward.needs}
+
+
+def test_the_docs_name_the_rewards_that_remember_and_those_that_are_two_sided():
+    """docs/rewards.md tells them in a sentence each."""
+    text = " ".join(DOCS.read_text(encoding="utf-8").split())
+    (remembering,) = re.findall(r"## Terms that remember (.*?) remember,", text)
+    assert words(remembering) == {name for name, reward in REWARDS.items() if reward.remember}
+    (two_sided,) = re.findall(r"exceptions: (.*?) draw length to a target from both sides", text)
+    assert words(two_sided) == TWO_SIDED_TERMS
+
+
+@pytest.mark.parametrize("name", sorted(REWARDS))
+def test_a_reward_needs_what_its_row_says_and_nothing_else(name):
+    """Without one of the six it raises, naming it, if it stands in the row; else it pays what it paid with it."""
+    lengths, grades = [250, 350, 500], [C, C, W]
+    paid = REWARDS[name].pay(group(lengths, grades, memory=MEMORY))
+    for need in get_args(Need):
+        numbers = group(lengths, grades, memory=MEMORY, **{need: () if need in ("token_ids", "texts") else None})
+        if need in REWARDS[name].needs:
+            with pytest.raises(ValueError, match=f"{name}: needs .*{need}"):
+                REWARDS[name].pay(numbers)
+        else:
+            assert REWARDS[name].pay(numbers).tolist() == paid.tolist()
 
 
 def test_pay_returns_weighted_terms_that_sum_to_the_reward():
@@ -230,12 +267,12 @@ def test_pay_refuses_what_it_does_not_know(terms, says):
 def test_a_term_of_ones_own_joins_by_the_table_and_is_checked():
     """Its ungradable responses earn 0 all the same; a wrong shape or a nan is refused by name."""
     numbers = group([100, 300], [C, U])
-    mine = dict(REWARDS, mine=lambda numbers, scale=1.0: scale * np.ones(2))
+    mine = dict(REWARDS, mine=Reward(lambda numbers, scale=1.0: scale * np.ones(2)))
     total, _ = pay(numbers, [("levels", 1.0, {}), ("mine", 2.0, {"scale": 3.0})], mine)
     assert total.tolist() == [7.0, 0.0]
     for wrong in (np.ones(3), np.array([1.0, np.nan])):
         with pytest.raises(ValueError, match="'mine': expected 2 finite numbers"):
-            pay(numbers, [("mine", 1.0, {})], {"mine": lambda numbers, values=wrong: values})
+            pay(numbers, [("mine", 1.0, {})], {"mine": Reward(lambda numbers, values=wrong: values)})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from laconic.config.recipe import PolicyConfig
+from laconic.config.policy import PolicyConfig
 from laconic.models.policy import Policy
 from laconic.rl.advantages import discounted_sums, gae, group_centred, group_standardized, leave_one_out, td_errors
 from laconic.rl.losses import clipped_surrogate

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from test_train import is_same_run, run
 
-from laconic.config.recipe import PolicyConfig, PromptConfig, parse_recipe
+from laconic.config.load import parse_recipe
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import PromptConfig
 from laconic.errors import ProblemsError, RecipeError
 from laconic.grading.pool import Grader
 from laconic.models.loading import load_model
@@ -192,7 +194,7 @@ def test_exits_keep_the_trace_up_to_the_cut_and_leave_what_was_written_out_of_th
 
 def test_budgets_are_asked_for_in_the_prompt_and_told_to_the_rewards(whole: Path) -> None:
     """Each problem and step draws its own, inside the ends."""
-    from laconic.config.recipe import BudgetConfig
+    from laconic.config.phase import BudgetConfig
 
     budget = BudgetConfig(low=20, high=60)
     drawn = {draw_budget(budget, 0, step, f"p{i}") for step in range(20) for i in range(5)}

@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, ModelError, RunFailed
 from laconic.rng import seed_of
 from laconic.samplers import http, pacing
@@ -653,7 +653,7 @@ def wait_until_listening(port: int, server: "subprocess.Popen[bytes]") -> None:
 @pytest.mark.slow
 def test_a_real_server_gives_what_the_local_sampler_gives_when_greedy(served: str) -> None:
     """Same checkpoint, temperature 0: the same texts, and lengths that count the same tokens."""
-    from laconic.config.recipe import PolicyConfig
+    from laconic.config.policy import PolicyConfig
     from laconic.models.loading import load_model
     from laconic.problems.load import load_problems
     from laconic.prompts.instructions import messages, render

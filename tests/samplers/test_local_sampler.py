@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from laconic.config.recipe import LoraConfig, PolicyConfig, SamplerConfig
+from laconic.config.policy import LoraConfig, PolicyConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError
 from laconic.models.loading import CausalLM
 from laconic.models.policy import Policy

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
-from laconic.config.recipe import PolicyConfig
+from laconic.config.policy import PolicyConfig
 from laconic.errors import ModelError, ProblemsError
 from laconic.models.loading import hub_options, load_model, resolve_model
 from laconic.problems.load import load_problems

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from laconic.config.recipe import PhaseConfig, PolicyConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import PolicyConfig
 from laconic.errors import RecipeError
 from laconic.models.policy import Policy
 from laconic.rl.masked import masked_mean, masked_sum
@@ -322,7 +323,8 @@ def test_a_row_without_what_it_needs_is_refused(algorithm: dict[str, Any], says:
 @pytest.fixture(scope="module")
 def uniform_groups() -> list[Any]:
     """Groups of the bundled reasoner whose four samples were all right, and such whose four were all wrong, paid so."""
-    from laconic.config.recipe import PromptConfig, RewardsConfig, SamplerConfig
+    from laconic.config.rewards import RewardsConfig
+    from laconic.config.solver import PromptConfig, SamplerConfig
     from laconic.grading.pool import Grader
     from laconic.models.loading import TINY, load_model
     from laconic.problems.load import load_problems

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laconic.config.recipe import LoraConfig, PolicyConfig
+from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.models.policy import Policy
 from laconic.training.algorithms import Experience, estimate_advantages, find_algorithm, gather_experience
 from laconic.training.batching import RolloutBatch, collate, micro_batches, minibatch_rows

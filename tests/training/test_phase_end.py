@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from laconic.config.recipe import EndConfig, PhaseConfig
+from laconic.config.phase import EndConfig, PhaseConfig
 from laconic.training.phase_end import PhaseRecord, Watch, best_watch, judge
 
 START = Watch(0, 0.60, 100.0)

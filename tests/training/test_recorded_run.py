@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from laconic.config.recipe import PolicyConfig, SamplerConfig, parse_recipe
+from laconic.config.load import parse_recipe
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import SamplerConfig
 from laconic.models.loading import load_model
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.samplers.local import LocalSampler

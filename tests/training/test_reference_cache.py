@@ -4,7 +4,7 @@ import oracles
 import pytest
 import torch
 
-from laconic.config.recipe import PolicyConfig
+from laconic.config.policy import PolicyConfig
 from laconic.models.policy import Policy
 from laconic.training import reference_cache
 from laconic.training.algorithms import gather_experience

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from small import save_small_model, small_recipe, write_small_recipe
 
 from laconic.config.difference import Difference, first_difference
-from laconic.config.recipe import PolicyConfig, dump
+from laconic.config.load import dump
+from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, ProblemsError, RecipeError, RunError, SelectionError
 from laconic.models.loading import load_tokenizer
 from laconic.problems.sets import load_problem_sets

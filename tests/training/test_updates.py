@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from laconic.config.recipe import LoraConfig, OptimizerConfig, PhaseConfig, PolicyConfig
+from laconic.config.optimizer import OptimizerConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.models.policy import Policy
 from laconic.rl.losses import kl
 from laconic.rl.masked import masked_mean

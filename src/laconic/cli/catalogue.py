@@ -27,9 +27,9 @@ def _recipes() -> dict[str, str]:
 
 
 def _rewards() -> dict[str, str]:
-    from laconic.rewards.terms import REWARDS
+    from laconic.rewards.table import REWARDS
 
-    return {name: _first_line(term) for name, term in REWARDS.items()}
+    return {name: reward.summary for name, reward in REWARDS.items()}
 
 
 def _algorithms() -> dict[str, str]:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from laconic.comparison.compare import comparison_lines, print_comparison
-from laconic.config.recipe import load_recipe
+from laconic.config.load import load_recipe
 from laconic.recipes.find import recipe_paths
 from laconic.report.build import write_page
 from laconic.system.files import read_jsonl

@@ -31,6 +31,7 @@ from laconic.cli.options import (
     usual_settings,
 )
 from laconic.cli.show import curve_lines, summary_line
+from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
 from laconic.evaluation.folder_names import evaluation_folder, temperature_tag
 
@@ -51,7 +52,7 @@ class _Given:
 
     def check(self) -> None:
         """Raises `InputError` for a temperature or a prompt that is none."""
-        from laconic.config.recipe import SamplerConfig
+        from laconic.config.solver import SamplerConfig
 
         for temperature in self.temperatures:
             checked(SamplerConfig, temperature=temperature, **self.decoding)
@@ -72,8 +73,8 @@ def evaluate(
         list[float] | None, typer.Option(help="Sampling temperature; may be repeated; 1 if not given.")
     ] = None,
     max_tokens: Cap = None,
-    top_p: Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)] = 1.0,
-    min_p: Annotated[float, typer.Option(help="Least probability, relative to the likeliest token's.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)] = TOP_P,
+    min_p: Annotated[float, typer.Option(help="Least probability, relative to the likeliest token's.")] = MIN_P,
     instruction: Annotated[
         list[str] | None, typer.Option("--prompt", help=f"{PROMPT_HELP}; may be repeated; boxed if not given.")
     ] = None,
@@ -82,19 +83,19 @@ def evaluate(
     ] = None,
     bleu: Annotated[bool, typer.Option("--bleu", help="BLEU against the problems' worked solutions.")] = False,
     system: System = None,
-    batch_size: BatchSize = 256,
-    seed: Seed = 0,
-    dtype: Dtype = "float32",
+    batch_size: BatchSize = BATCH_SIZE,
+    seed: Seed = SEED,
+    dtype: Dtype = DTYPE,
     out: Annotated[Path, typer.Option(help="Results go to OUT/eval/<benchmark>/.")] = Path("evaluation"),
 ) -> None:
     """How accurate is a model, and at what length? One evaluation a source, prompt and temperature; resumes what was killed."""
-    from laconic.config.recipe import PolicyConfig
+    from laconic.config.policy import PolicyConfig
     from laconic.problems.load import load_problems
     from laconic.system.progress import Reporter
 
     given = _Given(
         prompts=list(dict.fromkeys(instruction)) if instruction else None,
-        temperatures=list(dict.fromkeys(temperature or [1.0])),
+        temperatures=list(dict.fromkeys(temperature or [TEMPERATURE])),
         samples=samples,
         max_tokens=max_tokens,
         decoding={"top_p": top_p, "min_p": min_p, "batch_size": batch_size},
@@ -138,7 +139,7 @@ def _evaluate_one(
     folder: Path,
     reporter: Any,
 ) -> None:
-    from laconic.config.recipe import SamplerConfig
+    from laconic.config.solver import SamplerConfig
     from laconic.evaluation.evaluate import Evaluation
     from laconic.evaluation.evaluate import evaluate as run_evaluation
 

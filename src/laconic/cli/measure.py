@@ -24,29 +24,41 @@ from laconic.cli.options import (
     usual_settings,
 )
 from laconic.cli.show import print_comparisons
-from laconic.config.recipe import BAND_CONFIDENCE
+from laconic.config.defaults import (
+    BAND_CONFIDENCE,
+    BATCH_SIZE,
+    DTYPE,
+    MARGIN,
+    PROBE_SAMPLES,
+    SECOND_GRADER,
+    SEED,
+    TEMPERATURE,
+    TOKENS_MARGIN,
+)
 from laconic.errors import InputError
 
 
 def probe(
     model: Model,
     problems: Problems,
-    samples: Annotated[int, typer.Option(help="Attempts a problem; the most of them with --band.", min=1)] = 16,
+    samples: Annotated[
+        int, typer.Option(help="Attempts a problem; the most of them with --band.", min=1)
+    ] = PROBE_SAMPLES,
     band: Annotated[
         str | None, typer.Option(help="LO:HI: stop on a problem once its solve rate is surely inside or outside.")
     ] = None,
     confidence: Annotated[float, typer.Option(help="How sure, with --band.")] = BAND_CONFIDENCE,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature.", min=0.0)] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.", min=0.0)] = TEMPERATURE,
     max_tokens: Cap = None,
-    batch_size: BatchSize = 256,
-    seed: Seed = 0,
+    batch_size: BatchSize = BATCH_SIZE,
+    seed: Seed = SEED,
     instruction: Annotated[str | None, typer.Option("--prompt", help=f"{PROMPT_HELP}.")] = None,
     system: System = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype = DTYPE,
     out: Annotated[Path, typer.Option(help="Where to write; attempts go beside it.")] = Path("probe.jsonl"),
 ) -> None:
     """What can the model solve? Attempts, grades and lengths a problem, written to probe.jsonl. Resumes what was killed."""
-    from laconic.config.recipe import SamplerConfig
+    from laconic.config.solver import SamplerConfig
     from laconic.problems.load import load_problems
     from laconic.selection.probe import Band, probe_to_file
     from laconic.selection.stopping import num_saved
@@ -84,7 +96,7 @@ def select(
         list[str] | None,
         typer.Option(help="Problems to be reported on: what leaks into them is dropped; may be repeated."),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = SEED,
     explain: Annotated[bool, typer.Option(help="Print each problem's reason.")] = False,
     out: Annotated[Path, typer.Option(help="Where to write; OUT.dropped.jsonl holds the rest.")] = Path(
         "problems.jsonl"
@@ -116,7 +128,7 @@ def audit(
     grader: Annotated[
         str,
         typer.Option(help="The second grader: math_verify (alone), exact (no algebra), or laconic (as it grades now)."),
-    ] = "math_verify",
+    ] = SECOND_GRADER,
     out: Annotated[Path | None, typer.Option(help="Where to write; RUN if not given.")] = None,
 ) -> None:
     """Grade stored responses again with a second grader; list every disagreement and timeout."""
@@ -133,11 +145,11 @@ def compare(
     ] = None,
     margin: Annotated[
         float, typer.Option(help="Accuracy that may be lost and still count as none (0.01 is a point).")
-    ] = 0.01,
+    ] = MARGIN,
     tokens_margin: Annotated[
         float, typer.Option(help="Growth in tokens that still counts as none (0.05 is 5%).")
-    ] = 0.0,
-    seed: Seed = 0,
+    ] = TOKENS_MARGIN,
+    seed: Seed = SEED,
     out: Annotated[Path, typer.Option(help="Where to write.")] = Path("comparison.json"),
 ) -> None:
     """Is the candidate really shorter, and as good? Paired differences with intervals, the frontier, and a verdict."""

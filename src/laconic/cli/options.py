@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from laconic.config.defaults import EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
 from laconic.errors import InputError, ModelError, RecipeError
 from laconic.system.threads import settle
 
@@ -38,8 +39,6 @@ BatchSize = Annotated[int, typer.Option(help="Responses drawn at once.", min=1)]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or auto (as the checkpoint was stored).")]
 System = Annotated[str | None, typer.Option(help="A system prompt.")]
 PROMPT_HELP = "Instruction after the question: a name of `laconic list prompts`, or a text"
-
-DEFAULT_CAP, DEFAULT_SAMPLES, DEFAULT_PROMPT = 1024, 4, "boxed"
 
 
 def check_folder(out: Path) -> Path:
@@ -68,7 +67,7 @@ def settle_threads() -> None:
 
 def load_recipe_named(recipe: Path, overrides: list[str] | None) -> Any:
     """A recipe by its path, or by the name of one that comes with the package, with the changes asked for."""
-    from laconic.config.recipe import load_recipe
+    from laconic.config.load import load_recipe
     from laconic.recipes.find import recipe_paths
 
     known = recipe_paths()
@@ -106,7 +105,7 @@ def source_name(source: str) -> str:
 @contextlib.contextmanager
 def open_solver(model: str, dtype: str, system: str | None) -> Iterator[Any]:
     """A solver that asks `model`, here or behind an endpoint, with the box instruction; closed when the command is done."""
-    from laconic.config.recipe import GraderConfig, PromptConfig
+    from laconic.config.solver import GraderConfig, PromptConfig
     from laconic.grading.pool import Grader
     from laconic.rollouts.solver import Solver
     from laconic.samplers.endpoints import is_endpoint
@@ -114,12 +113,12 @@ def open_solver(model: str, dtype: str, system: str | None) -> Iterator[Any]:
     lm, sampler = _open_endpoint(model) if is_endpoint(model) else _open_local(model, dtype)
     defaults = GraderConfig()
     with Grader(defaults.workers, defaults.timeout_seconds) as grader:
-        yield Solver(lm, sampler, grader, PromptConfig(instruction=DEFAULT_PROMPT, system=system))
+        yield Solver(lm, sampler, grader, PromptConfig(instruction=INSTRUCTION, system=system))
 
 
 def _open_local(model: str, dtype: str) -> tuple[Any, Any]:
     settle_threads()
-    from laconic.config.recipe import PolicyConfig
+    from laconic.config.policy import PolicyConfig
     from laconic.models.loading import load_model
     from laconic.samplers.local import LocalSampler
 
@@ -159,7 +158,7 @@ def usual_settings(source: str) -> Any:
 
 
 class _Usual:
-    prompt, max_tokens, samples = DEFAULT_PROMPT, DEFAULT_CAP, DEFAULT_SAMPLES
+    prompt, max_tokens, samples = INSTRUCTION, MAX_TOKENS, EVALUATION_SAMPLES
 
 
 def check_prompt(instruction: str) -> None:

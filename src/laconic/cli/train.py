@@ -8,6 +8,7 @@ from rich.console import Console
 
 from laconic.cli.options import Seed, load_recipe_named, settle_threads
 from laconic.cli.show import print_comparisons
+from laconic.config.defaults import SEED
 from laconic.errors import InputError, RecipeError
 
 RecipePath = Annotated[
@@ -18,7 +19,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...",
 
 def demo(
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
-    seed: Seed = 0,
+    seed: Seed = SEED,
 ) -> None:
     """Both phases on the embedded reasoner, then the comparison and a page to look at. About three minutes on two cores."""
     settle_threads()

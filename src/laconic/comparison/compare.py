@@ -31,6 +31,7 @@ from laconic.comparison.sentences import (
     verdict,
 )
 from laconic.comparison.tables import comparison_lines, print_comparison
+from laconic.config.defaults import MARGIN, RESAMPLES, SEED, TOKENS_MARGIN
 from laconic.errors import InputError
 from laconic.statistics.claims import aes, length_difference, non_inferior, num_mixed
 from laconic.statistics.intervals import FloatArray, Interval, or_null
@@ -70,10 +71,10 @@ def compare_evaluations(
     base: Path,
     candidates: Sequence[Path] = (),
     *,
-    margin: float = 0.01,
-    tokens_margin: float = 0.0,
-    seed: int = 0,
-    resamples: int = 10_000,
+    margin: float = MARGIN,
+    tokens_margin: float = TOKENS_MARGIN,
+    seed: int = SEED,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """The content of comparison.json: every candidate against `base`, with 95% intervals that resample problems.
 

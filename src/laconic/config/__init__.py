@@ -2,6 +2,17 @@
 
 Its modules, in reading order:
 
-- `recipe`: the tree, its checks, and loading it from TOML with overrides
+- `defaults`: defaults that stand in more than one place: recipe, command, function
+- `node`: what every table of a recipe is, and the kinds of numbers it holds
+- `policy`: the model that is trained
+- `solver`: how problems become graded attempts: prompt, sampler, grader
+- `problems`: where problems come from, and which of them a phase trains on
+- `rewards`: what each response earns
+- `algorithm`: the algorithm and its levers
+- `optimizer`: how a step's rollouts become updates
+- `phase`: a phase of all these, and when it ends
+- `evaluation`: how the watched and the reported set are measured
+- `recipe`: the whole tree
+- `load`: loading it from TOML with overrides, and giving it back as data
 - `difference`: where two JSON trees differ first, named as overrides name it
 """

@@ -12,11 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from laconic.config.recipe import PhaseConfig, Recipe, RewardTermConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
+from laconic.config.rewards import RewardTermConfig
 from laconic.doctor.memory_needs import Sources, find_shape, memory_table, outside_bytes, predict_needs, read_sources
 from laconic.problems.sets import make_sets
-from laconic.rewards.length_forecast import forecast, own_terms
-from laconic.rollouts.solver import outcome_levels, pricing_terms
+from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
+from laconic.rewards.length_forecast import forecast
 from laconic.training.algorithms import critic_kind, find_algorithm, needs_reference
 from laconic.training.phase import NO_SELECTION
 from laconic.training.run import check_recipe
@@ -178,7 +180,7 @@ def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
             algorithm.whitening == "batch",
             rate,
             length_terms=pricing_terms(phase.rewards),
-            own_terms=own_terms(term.name for term in phase.rewards.terms),
+            own_terms=own_terms(phase.rewards),
             has_group_baseline=not find_algorithm(phase).has_critic,
             critic_value=0.0 if critic == "zero" else None,
         )

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from laconic.config.recipe import PromptConfig, Recipe
+from laconic.config.defaults import PROBE_SAMPLES
+from laconic.config.recipe import Recipe
+from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import (
     ASSUMED_PROMPT,
     CUDA_CONTEXT_BYTES,
@@ -43,7 +45,6 @@ from laconic.training.phase import NO_SELECTION
 from laconic.training.run import check_recipe
 from laconic.types import Problem
 
-PROBE_SAMPLES = 16  # where the recipe probes nothing itself
 Read = TypeVar("Read")
 
 

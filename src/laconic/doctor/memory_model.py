@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 import torch
 
-from laconic.config.recipe import PhaseConfig, PolicyConfig, ShapeConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.models.loading import LOGITS_PER_CHUNK
 from laconic.samplers.cache import FUSED_WIDTH
 from laconic.samplers.decoders import FUSED_BYTES

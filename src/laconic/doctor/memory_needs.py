@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from laconic.config.recipe import PhaseConfig, PolicyConfig, Recipe, ShapeConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import PolicyConfig, ShapeConfig
+from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
 from laconic.errors import ModelError
 from laconic.models.loading import TINY, hub_options, load_model, pick_device, quiet, resolve_model, unread_reason

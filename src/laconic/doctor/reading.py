@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from laconic.config.recipe import PromptConfig, Recipe
+from laconic.config.recipe import Recipe
+from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import Shape, find_shape
 from laconic.errors import InputError, MissingExtraError, ModelError
 from laconic.models.loading import hub_options, quiet, resolve_model

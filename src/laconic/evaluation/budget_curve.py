@@ -13,7 +13,7 @@ A concise model's curve lies further left. Needs token ids: the local sampler.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError
 from laconic.prompts.forced_answers import force_text, forced_ids
 from laconic.rollouts.solver import Solver

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError
 from laconic.evaluation.budget_curve import budget_curve, force_answers
 from laconic.evaluation.planned_prompts import PLANNERS, Plan

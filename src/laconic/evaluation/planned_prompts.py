@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.rng import seed_of
 from laconic.rollouts.log import AttemptLog, Row, chunks
 from laconic.rollouts.solver import Solver, Wanted

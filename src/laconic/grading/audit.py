@@ -21,6 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from laconic.config.defaults import AUDIT_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import InputError, RunError
 from laconic.grading.extraction import extract_answer
 from laconic.grading.second_graders import GOLD, SECOND_GRADERS, UNDECIDED, VERDICTS, Stored
@@ -95,7 +96,14 @@ class Audit:
         }
 
 
-def audit(run: Path, second: str, *, workers: int = 1, timeout_seconds: float = 5.0, out: Path | None = None) -> Audit:
+def audit(
+    run: Path,
+    second: str,
+    *,
+    workers: int = GRADER_WORKERS,
+    timeout_seconds: float = AUDIT_TIMEOUT_SECONDS,
+    out: Path | None = None,
+) -> Audit:
     """Grade every stored response below `run` again with the grader named `second`, and write `audit.json` and `audit.jsonl`.
 
     `run` is a run, an evaluation's folder, or one file of responses; what is written stands in `out`, or else in that

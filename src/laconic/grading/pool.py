@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any
 
+from laconic.config.defaults import GRADER_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import ProblemsError
 from laconic.grading.normal_form import clean
 from laconic.grading.numbers import exact_number, is_double_precision
@@ -42,7 +43,7 @@ class Grader:
     Children start when they are first needed; `RunFailed` is raised where one cannot start at all.
     """
 
-    def __init__(self, workers: int = 1, timeout_seconds: float = 3.0) -> None:
+    def __init__(self, workers: int = GRADER_WORKERS, timeout_seconds: float = GRADER_TIMEOUT_SECONDS) -> None:
         self.timeout_seconds = timeout_seconds
         self.reasons: Counter[str] = Counter()
         self._lock = threading.Lock()

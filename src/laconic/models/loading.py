@@ -33,7 +33,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from laconic.config.recipe import PolicyConfig
+from laconic.config.policy import PolicyConfig
 from laconic.errors import ModelError
 from laconic.models.onednn import fast_products
 from laconic.rl.losses import entropy as entropy_of

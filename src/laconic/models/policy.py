@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from laconic.config.recipe import LoraConfig, PolicyConfig, Recipe
+from laconic.config.policy import LoraConfig, PolicyConfig
+from laconic.config.recipe import Recipe
 from laconic.errors import ModelError
 from laconic.models.loading import CausalLM, EntropyKind, exact_kl, load_model, quiet, score_tokens
 from laconic.models.onednn import fast_products

@@ -6,7 +6,8 @@
 
 from typing import Any
 
-from laconic.config.recipe import PhaseConfig, Recipe
+from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
 from laconic.errors import ModelError, RecipeError
 from laconic.models.loading import load_tokenizer
 from laconic.prompts.instructions import render

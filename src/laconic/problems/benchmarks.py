@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from laconic.config.defaults import INSTRUCTION
 from laconic.errors import ProblemsError
 from laconic.problems import columns as read
 from laconic.problems.address import Address, name_of, read_address
@@ -50,7 +51,7 @@ class Benchmark:
     hub: read.Hub
     samples: int
     max_tokens: int = CAP_REASONING
-    prompt: str = "boxed"
+    prompt: str = INSTRUCTION
     files: tuple[str, ...] = ()
 
     @property

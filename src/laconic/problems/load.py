@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from laconic.config.defaults import SEED
 from laconic.errors import ProblemsError
 from laconic.problems.address import Address, name_of, read_address
 from laconic.problems.benchmarks import BENCHMARKS, Benchmark, benchmark_of, load_benchmark, local_file, near_names
@@ -80,7 +81,7 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def load_problems(source: str, *, seed: int = 0, count: int | None = None) -> list[Problem]:
+def load_problems(source: str, *, seed: int = SEED, count: int | None = None) -> list[Problem]:
     """The problems of `source`, in a fixed order; the first `count` of them where given (generators: 100 without).
 
     `seed` only matters to generators. Raises `ProblemsError` for whatever is wrong with the source, and

@@ -12,6 +12,8 @@ Its modules, in reading order:
 - `lead`: LEAD
 - `remembering`: rewards that remember earlier steps
 - `own`: a person's own reward, in a file of theirs
-- `terms`: the table of all terms; paying a group and remembering a step
+- `table`: the table of all rewards, a row for each
+- `paying`: paying a group by some of them, and remembering a step
+- `from_recipe`: from a recipe's `[phases.rewards]` to terms, and what can be said of them beforehand
 - `length_forecast`: which way a recipe pushes length, before a step is run
 """

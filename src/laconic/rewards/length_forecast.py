@@ -17,16 +17,15 @@ whitened or not; what is left is the covariance of correctness with length, and 
 first-order argument about direction: it says nothing of size, and a measurement outranks it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan, nan, sqrt
-from pathlib import PurePath
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from laconic.rewards.own import is_own
+from laconic.config.defaults import CORRECT, GAE_LAMBDA, WRONG
 
 Direction = Literal["shorter", "longer", "neutral", "unknown"]
 
@@ -75,10 +74,10 @@ def neutral_solve_rate(correct: float, wrong: float) -> float:
 def whitened_far_advantage(
     solve_rate: float,
     num_tokens: ArrayLike,
-    gae_lambda: float = 0.95,
+    gae_lambda: float = GAE_LAMBDA,
     *,
-    correct: float = 1.0,
-    wrong: float = -0.5,
+    correct: float = CORRECT,
+    wrong: float = WRONG,
     value: float = 0.0,
     far_tokens: int = 200,
 ) -> float:
@@ -184,15 +183,6 @@ def horizon_tokens(gae_lambda: float) -> float:
     (4.0, inf)
     """
     return inf if gae_lambda == 1.0 else 1.0 / (1.0 - gae_lambda)
-
-
-def own_terms(names: Iterable[str]) -> list[str]:
-    """Those of some reward terms that are rewards of one's own, without their folder: what they pay is not known here.
-
-    >>> own_terms(["hapo", "/home/me/my_rewards.py:short_and_right"])
-    ['my_rewards.py:short_and_right']
-    """
-    return [PurePath(name).name for name in names if is_own(name)]
 
 
 _LEARNING = ", until the critic learns the mean reward"

@@ -3,18 +3,18 @@
 1. `is_own` tells such a name from one of the table.
 2. `load_own` runs the file, looked up from the recipe's folder, and checks the function: numbers first, then options
    that each have a default.
-3. `digest_own` is a hash of the file, so that a resumed run can notice that it changed.
 
 An own reward is paid like the package's: ungradable responses get 0, anything but K finite numbers is refused, options
 are checked by name. The file may import what it likes; it is run once a load, under a name that nothing else imports.
 
-What is left out: memory between steps. An own reward sees one step.
+What is left out: memory between steps, since an own reward sees one step; and noticing that a file changed under a run that goes
+on, which loading the recipe does (`config/load.py`).
 """
 
 import hashlib
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
@@ -46,17 +46,6 @@ def load_own(name: str, folder: Path) -> Callable[..., Any]:
     return _named_in_errors(path, function, found)
 
 
-def digest_own(name: str, folder: Path) -> str:
-    """A hash (SHA-256, hexadecimal) of the file's bytes. Raises `ValueError` where there is no such file."""
-    path, _ = _parts(name, folder)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def own_rewards(names: Iterable[str], folder: Path) -> dict[str, Callable[..., Any]]:
-    """The loaded function of each name that is a person's own; add them to the table once a run."""
-    return {name: load_own(name, folder) for name in names if is_own(name)}
-
-
 def _named_in_errors(path: Path, function: str, found: Callable[..., Any]) -> Callable[..., Any]:
     """The function, whose own errors become a `ValueError` that names it."""
 
@@ -65,10 +54,10 @@ def _named_in_errors(path: Path, function: str, found: Callable[..., Any]) -> Ca
         try:
             return found(numbers, **options)
         except Exception as error:
-            told = " ".join(str(error).split())
+            message = " ".join(str(error).split())
             lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
             where = f"{path}, line {lines[-1]}" if lines else f"{path}"
-            raise ValueError(f"{where}: {function} fails on a group: {type(error).__name__}: {told}") from error
+            raise ValueError(f"{where}: {function} fails on a group: {type(error).__name__}: {message}") from error
 
     return guarded
 
@@ -95,8 +84,8 @@ def _run(path: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        told = " ".join(str(error).split())
-        raise ValueError(f"{path}: expected a file that runs, got {type(error).__name__}: {told}") from error
+        message = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a file that runs, got {type(error).__name__}: {message}") from error
     return module
 
 

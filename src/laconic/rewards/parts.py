@@ -8,16 +8,17 @@ What is left out: rewards made to stand alone (the other modules).
 
 import numpy as np
 
+from laconic.config.defaults import CORRECT, NO_ANSWER, TRUNCATED, WRONG
 from laconic.rewards.numbers import FloatArray, GroupNumbers
 from laconic.types import Grade
 
 
 def levels(
     numbers: GroupNumbers,
-    correct: float = 1.0,
-    wrong: float = -0.5,
-    no_answer: float = -1.0,
-    truncated: float = -1.0,
+    correct: float = CORRECT,
+    wrong: float = WRONG,
+    no_answer: float = NO_ANSWER,
+    truncated: float = TRUNCATED,
 ) -> FloatArray:
     """A level for each grade: Fatemi et al. 2025 (arXiv 2504.05185) and their released code.
 

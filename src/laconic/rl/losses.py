@@ -13,12 +13,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from laconic.config.defaults import CLIP_HIGH, CLIP_LOW, VALUE_CLIP
 from laconic.rl.masked import masked_sum
 
 KlEstimator = Literal["k1", "k2", "k3"]
 
 
-def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+def clipped_surrogate(
+    log_ratio: Tensor, advantages: Tensor, clip_low: float = CLIP_LOW, clip_high: float = CLIP_HIGH
+) -> Tensor:
     """PPO's clipped loss (Schulman et al. 2017, eq. 7), clip bounds as distances from 1 (DAPO sets them apart).
 
     GRPO's and RLOO's losses are this one with their own advantages.
@@ -35,13 +38,15 @@ def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
     return means[:, None].expand_as(log_ratio)
 
 
-def is_clipped(log_ratio: Tensor, advantages: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+def is_clipped(
+    log_ratio: Tensor, advantages: Tensor, clip_low: float = CLIP_LOW, clip_high: float = CLIP_HIGH
+) -> Tensor:
     """True where the clipped branch is the smaller one, so that the token's gradient is zero."""
     ratio = log_ratio.exp()
     return torch.where(advantages > 0, ratio > 1.0 + clip_high, ratio < 1.0 - clip_low)
 
 
-def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: float | None = 0.2) -> Tensor:
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: float | None = VALUE_CLIP) -> Tensor:
     """Half the squared error to `returns`; with `value_clip`, the worse of it and that of the value clipped around the old
     one (the PPO implementations' form)."""
     plain = (values - returns).square()

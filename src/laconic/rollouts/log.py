@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import RunError
 from laconic.grading.rules import extract_answer
 from laconic.rollouts.solver import Solver, Wanted

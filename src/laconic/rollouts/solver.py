@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from laconic.config.recipe import PromptConfig, RewardsConfig, SamplerConfig
+from laconic.config.rewards import RewardsConfig
+from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.grading.pool import Grader
 from laconic.prompts.instructions import messages, render, resolve_instruction
 from laconic.prompts.thinking import thinking_tokens
+from laconic.rewards import paying
+from laconic.rewards.from_recipe import reward_terms
 from laconic.rewards.numbers import FloatArray, Memory, numbers_of
-from laconic.rewards.terms import LENGTH_TERMS, REWARDS, TWO_SIDED_TERMS, RewardTerm, remembered
-from laconic.rewards.terms import pay as pay_terms
+from laconic.rewards.table import REWARDS, Reward
 from laconic.samplers.protocol import Request, Sampler
 from laconic.statistics.solve_rate import ProblemStats
 from laconic.types import GRADES, Grade, Group, Problem, Progress, Rollout
@@ -138,7 +140,7 @@ def pay(
     references: Mapping[str, ProblemStats],
     max_tokens: int,
     memory: Memory | None = None,
-    table: Mapping[str, RewardTerm] = REWARDS,
+    table: Mapping[str, Reward] = REWARDS,
 ) -> list[Group]:
     """The groups with every rollout's reward and its terms.
 
@@ -147,14 +149,14 @@ def pay(
     """
     known = [_with_reference(group, references.get(group.problem.id)) for group in groups]
     terms = reward_terms(rewards)
-    paid = [_paid(group, pay_terms(numbers_of(group, max_tokens, memory), terms, table)) for group in known]
+    paid = [_paid(group, paying.pay(numbers_of(group, max_tokens, memory), terms, table)) for group in known]
     return standardized(paid) if rewards.standardize else paid
 
 
 def remember(memory: Memory, groups: Sequence[Group], rewards: RewardsConfig, max_tokens: int) -> Memory:
     """What the recipe's terms remember after a step's paid groups."""
     numbers = {group.problem.id: numbers_of(group, max_tokens, memory) for group in groups}
-    return remembered(memory, reward_terms(rewards), numbers)
+    return paying.remember(memory, reward_terms(rewards), numbers)
 
 
 def standardized(groups: Sequence[Group]) -> list[Group]:
@@ -171,25 +173,6 @@ def standardized(groups: Sequence[Group]) -> list[Group]:
         return replace(rollout, reward=(rollout.reward - mean) / std, reward_terms=terms)
 
     return [replace(group, rollouts=tuple(map(scaled, group.rollouts))) for group in groups]
-
-
-def reward_terms(rewards: RewardsConfig) -> list[tuple[str, float, Mapping[str, float | bool]]]:
-    """The recipe's terms in the form `rewards.pay` takes: the grade levels, then the rest."""
-    levels = {name: getattr(rewards, name) for name in ("correct", "wrong", "no_answer", "truncated")}
-    return [("levels", 1.0, levels), *((term.name, term.weight, term.options) for term in rewards.terms)]
-
-
-def pricing_terms(rewards: RewardsConfig) -> list[str]:
-    """The recipe's terms that make a shorter correct answer earn more."""
-    return [term.name for term in rewards.terms if term.name in LENGTH_TERMS - TWO_SIDED_TERMS]
-
-
-def outcome_levels(rewards: RewardsConfig) -> dict[str, float]:
-    """What a correct and a wrong answer are paid for being so: the levels, or 1 and 0 where they do not differ, since a whole
-    reward then stands in their place."""
-    if rewards.correct > rewards.wrong:
-        return {"correct": rewards.correct, "wrong": rewards.wrong}
-    return {"correct": 1.0, "wrong": 0.0}
 
 
 def _with_reference(group: Group, reference: ProblemStats | None) -> Group:

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from laconic.config.recipe import BudgetConfig, PhaseConfig
+from laconic.config.phase import BudgetConfig, PhaseConfig
 from laconic.errors import ProblemsError, RecipeError
 from laconic.grading.pool import Grader
 from laconic.models.loading import CausalLM
 from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render
 from laconic.prompts.thinking import thinking_tokens
-from laconic.rewards.terms import MEMORIES
+from laconic.rewards.from_recipe import remembering_terms
 from laconic.rng import seed_of, stream
 from laconic.rollouts.solver import Solver, Wanted
 from laconic.samplers.protocol import Request
@@ -279,7 +279,7 @@ def check_source(phase: PhaseConfig) -> None:
         raise RecipeError(
             f"{field}.group_size: 'serial' needs an exit beside the trace, at least 2, got {phase.group_size}"
         )
-    remembering = [term.name for term in phase.rewards.terms if term.name in MEMORIES]
+    remembering = remembering_terms(phase.rewards)
     if remembering and phase.rollouts in KEPT:
         raise RecipeError(
             f"{field}.rewards.terms: {remembering[0]} remembers from step to step, and {phase.rollouts!r} rollouts are paid "

@@ -9,7 +9,7 @@ Legend: `S` rows, `V` vocabulary.
 import torch
 from torch import Tensor
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 
 _GOLDEN, _MIX1, _MIX2 = -7046029254386353131, -4658895280553007687, -7723592293110705685
 

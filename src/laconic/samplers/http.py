@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx2
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import LaconicError, ModelError, RunFailed
 from laconic.rng import stream
 from laconic.samplers.endpoints import CAP_FIELDS, KEY_VARIABLES, Endpoint, RemoteModel, api_key, parse_endpoint

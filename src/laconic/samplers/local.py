@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError
 from laconic.models.loading import CausalLM
 from laconic.rng import seed_of

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from laconic.config.recipe import SamplerConfig
+from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError, RunFailed
 from laconic.rng import seed_of
 from laconic.samplers.endpoints import NEUTRAL, Endpoint

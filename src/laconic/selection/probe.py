@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laconic.config.recipe import BAND_CONFIDENCE, BAND_ROUND_SIZE, SamplerConfig
+from laconic.config.defaults import BAND_CONFIDENCE, BAND_ROUND_SIZE
+from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, ProblemsError
 from laconic.evaluation.evaluate import Evaluation, describe
 from laconic.rollouts.log import AttemptLog, Row, begin, chunks

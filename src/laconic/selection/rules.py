@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 
+from laconic.config.defaults import SEED
 from laconic.rng import seed_of
 from laconic.selection.decisions import DRAWN, Choice, Objection, Rivals, check, choose
 from laconic.statistics.solve_rate import ProblemStats, mass_inside, problem_stats
@@ -41,7 +42,7 @@ def select_band(
     high: float = 0.9,
     confidence: float | None = None,
     count: int | None = None,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> list[Choice]:
     """Keep problems whose solve rate lies in [low, high], ends included; of too many, those that lie deepest inside.
 
@@ -79,7 +80,7 @@ def select_hard(
     ceiling: float = 0.3,
     allow_unsolved: bool = False,
     count: int | None = None,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> list[Choice]:
     """Keep the problems with the lowest solve rates, none above `ceiling`: phase 1 trains on what is hard.
 
@@ -110,7 +111,7 @@ def select_pools(
     easy_frac: float = 0.25,
     allow_unsolved: bool = False,
     count: int | None = None,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> list[Choice]:
     """Keep a mixture of three pools: hard (solve rate at most `hard_ceiling`), easy (at least `easy_floor`), normal.
 
@@ -140,7 +141,7 @@ def select_easy_to_hard(
     high: float = 1.0,
     allow_unsolved: bool = False,
     count: int | None = None,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> list[Choice]:
     """Keep problems whose solve rate lies in [low, high] and put them in order, from the easiest to the hardest.
 
@@ -169,7 +170,7 @@ def select_easy_to_hard(
     return [*placed, *(choice for choice in choices if not choice.is_kept)]
 
 
-def select_all(stats: Sequence[ProblemStats], count: int | None = None, seed: int = 0) -> list[Choice]:
+def select_all(stats: Sequence[ProblemStats], count: int | None = None, seed: int = SEED) -> list[Choice]:
     """Keep every problem that was graded at all; of too many, an arbitrary `count` (by a hash of the name)."""
     return choose(stats, lambda stat: "", lambda stat: 0, count, seed, kept="graded", rivals=DRAWN)
 
@@ -190,7 +191,7 @@ def select(
     name: str,
     stats: Sequence[ProblemStats],
     count: int | None = None,
-    seed: int = 0,
+    seed: int = SEED,
     options: Mapping[str, float | bool] | None = None,
 ) -> list[Choice]:
     """Call a selection by name. Raises `ValueError` for an unknown name (listing the known) or option (naming it)."""

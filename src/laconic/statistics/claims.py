@@ -19,8 +19,8 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
+from laconic.config.defaults import RESAMPLES
 from laconic.statistics.intervals import (
-    RESAMPLES,
     FloatArray,
     Interval,
     accuracy_interval,
@@ -34,7 +34,6 @@ from laconic.statistics.intervals import (
 from laconic.types import Grade
 
 __all__ = [
-    "RESAMPLES",
     "FloatArray",
     "Interval",
     "PerProblem",

@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as scipy_stats
 
+from laconic.config.defaults import RESAMPLES
 from laconic.rng import seed_of
 
 FloatArray = NDArray[np.float64]
 
-RESAMPLES = 10_000
 MIN_STUDENTISED = 5
 """Fewer problems are too few to resample with a spread of their own: with 2 every resample that has one is the sample."""
 

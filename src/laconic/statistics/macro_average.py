@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
+from laconic.config.defaults import RESAMPLES
 from laconic.rng import seed_of
 from laconic.statistics.intervals import (
-    RESAMPLES,
     FloatArray,
     Interval,
     known_pairs,

@@ -20,7 +20,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from laconic.config.difference import first_difference
-from laconic.config.recipe import Recipe, dump, load_recipe, parse_recipe
+from laconic.config.load import dump, load_recipe, parse_recipe
+from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RecipeError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.recipes.find import recipe_paths

@@ -37,7 +37,7 @@ class Children:
     `RunFailed` is raised where a child cannot start at all.
     """
 
-    def __init__(self, serve: str, workers: int = 1, timeout_seconds: float = 5.0) -> None:
+    def __init__(self, serve: str, workers: int, timeout_seconds: float) -> None:
         if workers < 1 or timeout_seconds <= 0:
             raise ValueError(f"Children: workers {workers} and timeout_seconds {timeout_seconds} must be positive")
         self._workers = workers

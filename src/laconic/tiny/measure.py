@@ -13,7 +13,9 @@ from math import nan
 import numpy as np
 from rich.table import Table
 
-from laconic.config.recipe import GraderConfig, PolicyConfig, PromptConfig, SamplerConfig
+from laconic.config.defaults import PROBE_SAMPLES, SEED
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.grading.pool import Grader
 from laconic.models.loading import load_model
 from laconic.rollouts.solver import Solver
@@ -47,7 +49,7 @@ class Findings:
 
 
 def measure(
-    model: str, *, num_problems: int = 240, samples: int = 16, seed: int = 0, family: str = "mix"
+    model: str, *, num_problems: int = 240, samples: int = PROBE_SAMPLES, seed: int = SEED, family: str = "mix"
 ) -> dict[str, Findings]:
     """Findings at "T=1" (`samples` a problem) and "greedy" (one)."""
     problems = make_problems(family, count=num_problems, seed=seed, split="report")

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
+from laconic.config.defaults import SEED
 from laconic.rng import stream
 from laconic.splits import SPLITS, split_of
 from laconic.tiny.tokens import BOX, END, END_THINK, count_tokens
@@ -290,7 +291,7 @@ def make_problems(
     family: str,
     *,
     count: int,
-    seed: int = 0,
+    seed: int = SEED,
     split: str | None = None,
     levels: tuple[int, int] | None = None,
     solve: Callable[[Chain], str] | None = None,

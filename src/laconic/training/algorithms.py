@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
 
-from laconic.config.recipe import AlgorithmConfig, PhaseConfig
+from laconic.config.algorithm import AlgorithmConfig
+from laconic.config.phase import PhaseConfig
 from laconic.errors import RecipeError
 from laconic.rl.masked import standardize
 from laconic.training.estimators import (

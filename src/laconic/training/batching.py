@@ -16,7 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from laconic.config.recipe import CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS, OptimizerConfig
+from laconic.config.defaults import CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
+from laconic.config.optimizer import OptimizerConfig
 from laconic.rng import stream
 from laconic.types import Grade, Group
 

@@ -16,7 +16,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from laconic.config.recipe import AlgorithmConfig
+from laconic.config.algorithm import AlgorithmConfig
 from laconic.rl.advantages import discounted_sums, gae, group_centred, group_standardized, leave_one_out
 from laconic.rl.masked import masked_mean, masked_sum, standardize, zeroed
 from laconic.training.experience import Experience

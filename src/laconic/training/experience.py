@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from laconic.config.recipe import AlgorithmConfig, PhaseConfig
+from laconic.config.algorithm import AlgorithmConfig
+from laconic.config.phase import PhaseConfig
 from laconic.models.policy import Policy
 from laconic.rl.advantages import leave_one_out
 from laconic.rl.losses import kl

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from laconic.comparison.compare import compare_evaluations
-from laconic.config.recipe import Recipe, SamplerConfig
+from laconic.config.recipe import Recipe
+from laconic.config.solver import SamplerConfig
 from laconic.evaluation.evaluate import Evaluation, evaluate
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.grading.pool import Grader

@@ -12,18 +12,17 @@ there is no generator to save, and a phase that is restored from a checkpoint go
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from laconic.config.recipe import PhaseConfig, Recipe
+from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
 from laconic.errors import RecipeError, SelectionError
 from laconic.models.policy import Policy, load_policy
 from laconic.problems.sets import ProblemSets
+from laconic.rewards.from_recipe import reward_table
 from laconic.rewards.numbers import Memory
-from laconic.rewards.own import own_rewards
-from laconic.rewards.terms import REWARDS
 from laconic.rng import seed_of, stream
 from laconic.rollouts.solver import Solver, describe, pay, remember
 from laconic.rollouts.sources import SOURCES, Asking, Source
@@ -76,7 +75,7 @@ class PhaseRun:
         self.folder = self.directory.path / "phases" / f"{index + 1}-{phase.name}"
         self.problems, self.references = self.choose_problems()
         self.memory = Memory()
-        self.terms = {**REWARDS, **own_rewards([term.name for term in phase.rewards.terms], Path())}
+        self.terms = reward_table(phase.rewards)
         self.source = self.open_source()
         self.policy.begin_phase(
             critic=critic_kind(phase),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from laconic.config.recipe import EndConfig, PhaseConfig
+from laconic.config.phase import EndConfig, PhaseConfig
 
 GUARD = "guard"
 """How the reason begins where the guard ended a phase."""

@@ -14,15 +14,18 @@ from pathlib import Path
 
 import torch
 
-from laconic.config.recipe import PhaseConfig, Recipe, dump
+from laconic.config.load import dump
+from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RecipeError
 from laconic.grading.pool import Grader
 from laconic.models.policy import load_policy
 from laconic.models.teachers import check_teacher
 from laconic.problems.sets import load_problem_sets
 from laconic.prompts.instructions import resolve_instruction
-from laconic.rewards.terms import check_terms, try_terms
-from laconic.rollouts.solver import Solver, reward_terms
+from laconic.rewards.from_recipe import reward_terms
+from laconic.rewards.paying import check_terms, try_terms
+from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import check_source
 from laconic.samplers.local import LocalSampler
 from laconic.selection.rules import select

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from laconic.config.recipe import OptimizerConfig, PhaseConfig
+from laconic.config.optimizer import OptimizerConfig
+from laconic.config.phase import PhaseConfig
 from laconic.models.policy import Policy
 from laconic.rl.losses import clipped_surrogate, is_clipped, kl, sequence_log_ratio, value_loss
 from laconic.rl.masked import masked_sum, token_weights, zeroed

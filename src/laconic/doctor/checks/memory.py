@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 
-from laconic.config.recipe import LoraConfig, PhaseConfig, Recipe, dump, parse_recipe
+from laconic.config.load import dump, parse_recipe
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import LoraConfig
+from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding
 from laconic.doctor.memory_model import GIB

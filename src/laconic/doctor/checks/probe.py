@@ -14,13 +14,13 @@ from math import isnan, prod
 
 import numpy as np
 
-from laconic.config.recipe import PhaseConfig
+from laconic.config.phase import PhaseConfig
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.reading import Probed
-from laconic.rewards.length_forecast import Forecast, forecast, own_terms
+from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
+from laconic.rewards.length_forecast import Forecast, forecast
 from laconic.rng import seed_of
-from laconic.rollouts.solver import outcome_levels, pricing_terms
 from laconic.selection.rules import select
 from laconic.statistics.solve_rate import ProblemStats
 from laconic.training.algorithms import critic_kind, find_algorithm
@@ -242,7 +242,7 @@ def _pressure_finding(phase: PhaseConfig, expected: Sequence[Forecast]) -> Findi
     where, neutral = f"phases.{phase.name}.rewards", expected[0].neutral_solve_rate
     directions = {forecasted.direction for forecasted in expected}
     sentence = expected[0].sentence.rstrip(".")
-    if own_terms(term.name for term in phase.rewards.terms):
+    if own_terms(phase.rewards):
         return Finding(
             "unknown", sentence, where, "train a few steps and look at rollouts/mean_tokens in metrics.jsonl"
         )
@@ -286,7 +286,7 @@ def _forecast(phase: PhaseConfig, rate: float | None, tokens: float | None, fail
         rate,
         tokens,
         length_terms=pricing_terms(phase.rewards),
-        own_terms=own_terms(term.name for term in phase.rewards.terms),
+        own_terms=own_terms(phase.rewards),
         has_group_baseline=not find_algorithm(phase).has_critic,
         critic_value=0.0 if critic_kind(phase) == "zero" else None,
     )

@@ -10,7 +10,7 @@
 from collections.abc import Iterator
 from math import isnan, nan
 
-from laconic.config.recipe import PromptConfig
+from laconic.config.solver import PromptConfig
 from laconic.doctor.checks.model import closing_token
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level

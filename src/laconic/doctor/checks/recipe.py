@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from laconic.config.recipe import PhaseConfig, Recipe, ShapeConfig
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import ShapeConfig
+from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.memory_model import GIB, count_weights

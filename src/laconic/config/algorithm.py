@@ -1,0 +1,57 @@
+"""The algorithm, and every lever of it that moves length."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from laconic.config.defaults import CLIP_HIGH, CLIP_LOW, GAE_LAMBDA, VALUE_CLIP
+from laconic.config.node import Fraction, Node, NonNegative, Positive, PositiveFloat
+
+
+class AlgorithmConfig(Node):
+    """The row of `algorithms.ALGORITHMS` and every lever that moves length (design section 5).
+
+    `options` are the algorithm's own. `old_logprobs = "current"` takes the policy as it is at every update for the old one: the
+    ratio is 1, nothing is clipped, and the loss is a weighted likelihood. `ratio = "sequence"` clips one ratio a response, the
+    exponential of its mean token log-ratio (O1-Pruner's code; GSPO). `kl_in = "centred"` takes the KL of a response from its
+    reward after subtracting the mean of its group's others (T1). `kl_estimator = "exact"` sums over
+    the vocabulary. The reference is the policy at the phase's start, or `reference_model`; it reads problems under
+    `reference_instruction` where that is given.
+    """
+
+    name: str = "ppo"
+    options: dict[str, float | bool | str] = {}
+    gamma: Fraction = 1.0
+    gae_lambda: Fraction = GAE_LAMBDA
+    value_gae_lambda: Fraction | None = None
+    critic: Literal["separate", "lora", "zero"] = "separate"
+    whitening: Literal["none", "batch"] = "none"
+    scale_by_std: bool = True
+    clip_low: PositiveFloat = CLIP_LOW
+    clip_high: PositiveFloat = CLIP_HIGH
+    value_clip: PositiveFloat | None = VALUE_CLIP
+    aggregation: Literal["response", "token", "constant", "sum"] = "response"
+    ratio: Literal["token", "sequence"] = "token"
+    kl_coef: NonNegative = 0.0
+    kl_in: Literal["reward", "centred", "loss"] = "loss"
+    kl_estimator: Literal["k1", "k2", "k3", "exact"] = "k3"
+    reference: Literal["frozen", "ema", "reset"] = "frozen"
+    ema_decay: Fraction = 0.99
+    reference_every: Positive = 1
+    reference_model: str | None = None
+    reference_instruction: str | None = None
+    entropy_coef: NonNegative = 0.0
+    entropy_target: NonNegative | None = None
+    entropy_coef_step: PositiveFloat = 1e-4
+    truncated: Literal["penalise", "bootstrap", "mask"] = "penalise"
+    uniform_groups: Literal["keep", "drop", "resample"] = "keep"
+    max_draws: Positive = 3
+    old_logprobs: Literal["sampler", "recompute", "current"] = "recompute"
+
+    @model_validator(mode="after")
+    def _an_adaptive_entropy_bonus_starts_somewhere(self) -> "AlgorithmConfig":
+        if self.entropy_target is not None and self.entropy_coef == 0.0:
+            raise ValueError("entropy_target needs an entropy_coef above 0 to start from")
+        if self.kl_estimator == "exact" and self.kl_in != "loss":
+            raise ValueError("kl_estimator = 'exact' has a gradient and belongs into the loss: expected kl_in = 'loss'")
+        return self

@@ -1,0 +1,169 @@
+"""Loading a recipe.
+
+1. `load_recipe` reads TOML, or takes a resolved `config.json` back.
+2. `key=value` overrides are applied to the raw tree: `seed=1`, `phases.brevity.steps=40`, `defaults.optimizer.lr=1e-5`.
+3. The table `[defaults]` is merged into every phase (a phase's own keys win), then dropped.
+4. The tree is validated; every mistake is a `RecipeError` that names the dotted field.
+5. `dump` gives the resolved tree back as JSON-ready data: a run's `config.json`.
+"""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from laconic.config.node import Node
+from laconic.config.recipe import Recipe
+from laconic.config.rewards import RewardTermConfig
+from laconic.errors import RecipeError
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe at `path` (`.toml`, or a run's `config.json`) with `key=value` overrides applied.
+
+    Raises `RecipeError` with one line: which file, which field, what was expected.
+    """
+    tree = _read(path)
+    for override in overrides:
+        _apply(tree, override)
+    return parse_recipe(tree, where=str(path), folder=path.parent)
+
+
+def parse_recipe(tree: dict[str, Any], where: str, folder: Path = Path()) -> Recipe:
+    """The recipe held by a raw tree; `where` names its origin in errors, rewards of one's own lie in `folder`. Raises
+    `RecipeError`."""
+    merged = dict(tree)
+    defaults = merged.pop("defaults", {})
+    phases = merged.get("phases", [])
+    if not isinstance(defaults, dict) or not isinstance(phases, list) or not all(isinstance(p, dict) for p in phases):
+        raise RecipeError(f"{where}: expected a table [defaults] and an array of tables [[phases]]")
+    merged["phases"] = [_merge(defaults, phase) for phase in phases]
+    try:
+        return _with_own_rewards(Recipe.model_validate(merged), folder)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_first_mistake(error, merged['phases'])}") from None
+
+
+def dump(recipe: Recipe) -> dict[str, Any]:
+    """The resolved tree as JSON-ready data; `parse_recipe` gives the same recipe back."""
+    return recipe.model_dump(mode="json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); expected a recipe in TOML") from None
+    try:
+        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path}: expected a table at the top level")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    """Set one dotted key of the raw tree in place; phases are addressed by name or index."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"override {override!r}: expected key=value, for example seed=1")
+    node: Any = tree
+    *parents, last = key.strip().split(".")
+    while parents:
+        taken = _parts_of_name(node, parents)
+        node, parents = _child(node, ".".join(parents[:taken]), key), parents[taken:]
+    if isinstance(node, list):
+        raise RecipeError(f"override {key!r}: expected a field after {key.strip().rpartition('.')[0]!r}")
+    node[last] = _value(text)
+
+
+def _parts_of_name(node: Any, parts: Sequence[str]) -> int:
+    """How many of `parts` are the next name: items of a list may have names with dots (`my_rewards.py:short`)."""
+    names = [str(item.get("name")) for item in node if isinstance(item, dict)] if isinstance(node, list) else []
+    return max((n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in names), default=1)
+
+
+def _child(node: Any, part: str, key: str) -> Any:
+    if isinstance(node, list):
+        names = [item.get("name") for item in node]
+        if part in names:
+            return node[names.index(part)]
+        if part.isdigit() and int(part) < len(node):
+            return node[int(part)]
+        raise RecipeError(f"override {key!r}: nothing is named {part!r} there; expected {', '.join(map(str, names))}")
+    child = node.setdefault(part, {})
+    if not isinstance(child, dict | list):
+        raise RecipeError(f"override {key!r}: {part!r} is a value, not a table")
+    return child
+
+
+def _value(text: str) -> Any:
+    """A TOML value where the text is one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both_are_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_are_tables else value
+    return merged
+
+
+def _with_own_rewards(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with rewards of one's own named by their whole path, and the hash of their file beside it."""
+    phases = tuple(
+        phase.model_copy(
+            update={
+                "rewards": phase.rewards.model_copy(
+                    update={"terms": tuple(_pinned(term, folder, phase.name) for term in phase.rewards.terms)}
+                )
+            }
+        )
+        for phase in recipe.phases
+    )
+    return recipe.model_copy(update={"phases": phases})
+
+
+def _pinned(term: RewardTermConfig, folder: Path, phase: str) -> RewardTermConfig:
+    file, is_own, function = term.name.partition(".py:")
+    if not is_own:
+        return term
+    path = (folder / f"{file}.py").resolve()
+    field = f"phases.{phase}.rewards.terms"
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RecipeError(f"{field}: {path}: cannot be read ({error.strerror}); expected a reward's file") from None
+    if term.sha256 not in (None, digest):
+        raise RecipeError(f"{field}: {path}: is not the file that the run began with; expected sha256 {term.sha256}")
+    return term.model_copy(update={"name": f"{path}:{function}", "sha256": digest})
+
+
+def _first_mistake(error: ValidationError, phases: list[dict[str, Any]]) -> str:
+    mistake = error.errors()[0]
+    parts = [str(part) for part in mistake["loc"]]
+    if len(parts) > 1 and parts[0] == "phases" and parts[1].isdigit():
+        parts[1] = str(phases[int(parts[1])].get("name", parts[1]))
+    field = ".".join(parts) or "recipe"
+    if mistake["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(parts[-1], _ALL_KEYS, n=3)
+        return f"{field}: unknown key" + (f"; near it: {', '.join(near)}" if near else "")
+    if mistake["type"] == "missing":
+        return f"{field}: missing, but required"
+    if mistake["type"] in ("model_type", "model_attributes_type"):
+        return f"{field}: expected a table, got {mistake['input']!r}; for example {field}.name=..."
+    message = mistake["msg"].removeprefix("Value error, ")
+    return f"{field}: {message[0].lower()}{message[1:]}, got {mistake['input']!r}" if mistake["loc"] else message
+
+
+_ALL_KEYS = sorted({name for node in Node.__subclasses__() for name in node.model_fields})

@@ -1,0 +1,46 @@
+"""How problems become graded attempts: what is said around a question, how responses are drawn, how they are graded."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from laconic.config.defaults import (
+    BATCH_SIZE,
+    GRADER_TIMEOUT_SECONDS,
+    GRADER_WORKERS,
+    INSTRUCTION,
+    MAX_TOKENS,
+    MIN_P,
+    TEMPERATURE,
+    TOP_P,
+)
+from laconic.config.node import Node, NonNegative, Positive, PositiveFloat
+
+
+class PromptConfig(Node):
+    """What is said around a question: `instruction` is a name of `prompts.INSTRUCTIONS` or a text."""
+
+    instruction: str = INSTRUCTION
+    system: str | None = None
+
+
+class SamplerConfig(Node):
+    """How responses are drawn. `batch_size` is the number of rows decoded at once; `max_tokens` caps a response.
+
+    `compile` hands the halves of a layer around attention to `torch.compile`, where the fused decoder serves the model. On a CPU
+    that was slower in every case measured (LOG.md), so it is off.
+    """
+
+    temperature: NonNegative = TEMPERATURE
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = TOP_P
+    min_p: Annotated[float, Field(ge=0.0, lt=1.0)] = MIN_P
+    max_tokens: Positive = MAX_TOKENS
+    batch_size: Positive = BATCH_SIZE
+    compile: bool = False
+
+
+class GraderConfig(Node):
+    """The pool that grades: `workers` processes for symbolic comparison, each answer within `timeout_seconds`."""
+
+    workers: Positive = GRADER_WORKERS
+    timeout_seconds: PositiveFloat = GRADER_TIMEOUT_SECONDS

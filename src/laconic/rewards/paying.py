@@ -1,0 +1,139 @@
+"""Paying a group by a recipe's terms, and remembering a step.
+
+1. `check_terms` and `try_terms` refuse before a run begins what `pay` would refuse in it.
+2. `pay` adds the terms up and keeps what each one paid: the weighted terms sum to the reward.
+3. `remember` lets the terms that remember take a step in, once a step, after paying.
+
+`UNGRADABLE` responses get 0 from every term and enter no group statistic: a grader's crash neither pays nor costs,
+and training masks it.
+
+What is left out: advantages and normalisation over a batch (`rl/advantages.py`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory
+from laconic.rewards.own import is_own
+from laconic.rewards.table import REWARDS, Reward, own_rewards
+from laconic.types import Grade
+
+Option = float | bool
+Terms = Sequence[tuple[str, float, Mapping[str, Option]]]
+"""(name, weight, options) of each term."""
+
+
+def pay(
+    numbers: GroupNumbers, terms: Terms, table: Mapping[str, Reward] = REWARDS, folder: Path | None = None
+) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Reward [K] and the weighted terms [K] that sum to it; `terms` are (name, weight, options).
+
+    A person's own reward is taken from `table` where that has it, else loaded from `folder` (the recipe's; `None`: the
+    working directory) at every call: a run adds `own_rewards` to the table once. A group of which nothing could be graded is
+    paid 0 without asking the terms. Raises `ValueError` for an unknown name (listing the known), an unknown option (naming it),
+    a name used twice, and a term that does not return K finite numbers.
+
+    >>> from laconic.types import Grade
+    >>> group = GroupNumbers(np.array([100, 300]), (Grade.CORRECT, Grade.WRONG), max_tokens=300)
+    >>> total, parts = pay(group, [("levels", 1.0, {"wrong": -1.0}), ("kimi_length", 0.5, {})])
+    >>> total.tolist(), parts["kimi_length"].tolist()
+    ([1.25, -1.25], [0.25, -0.25])
+    """
+    known = _with_own(table, terms, folder)
+    check_terms(terms, known)
+    paid: dict[str, FloatArray] = {}
+    for name, weight, options in terms:
+        row, nothing = known[name], np.zeros(len(numbers.grades))
+        values = row.pay(numbers, **_of(options, row.pay_options)) if numbers.is_gradable.any() else nothing
+        paid[name] = weight * _finite(name, values, numbers)
+    return sum(paid.values(), start=np.zeros(len(numbers.grades))), paid
+
+
+def remember(memory: Memory, terms: Terms, groups: Mapping[str, GroupNumbers]) -> Memory:
+    """What to remember after a step: `memory`, with the step's `groups` (by problem id) taken in by every term that does.
+
+    Called once a step, after paying. Terms that remember nothing change nothing.
+
+    >>> from laconic.types import Grade
+    >>> numbers = GroupNumbers(np.array([120, 90]), (Grade.CORRECT, Grade.WRONG), max_tokens=300)
+    >>> remember(Memory(), [("hapo", 1.0, {})], {"p7": numbers}).of("p7")
+    {'hapo/shortest_correct': 120.0}
+    """
+    for name, _, options in terms:
+        row = REWARDS.get(name)
+        if row is not None and row.remember is not None:
+            memory = row.remember(memory, groups, **_of(options, row.memory_options))
+    return memory
+
+
+def check_terms(terms: Terms, table: Mapping[str, Reward] = REWARDS, folder: Path | None = None) -> None:
+    """Raise `ValueError` where `pay` would refuse these terms for names, weights or options; needs no response yet."""
+    table = _with_own(table, terms, folder)
+    names = [name for name, _, _ in terms]
+    for name, weight, options in terms:
+        if name not in table:
+            raise ValueError(f"unknown reward {name!r}; known: {', '.join(sorted(table))}")
+        if names.count(name) > 1:
+            raise ValueError(f"reward {name!r} is used twice; one entry a name")
+        if not np.isfinite(weight):
+            raise ValueError(f"reward {name!r}: weight {weight} is not a finite number")
+        known = table[name].options
+        for option in options:
+            if option not in known:
+                raise ValueError(f"reward {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+
+
+def try_terms(
+    terms: Terms, folder: Path, *, max_tokens: int, budget_tokens: int | None = None, has_reference: bool = False
+) -> None:
+    """Pay a made-up group by these terms, so that an option out of range, something a term cannot do without or a mistake in a
+    person's own reward shows before a run begins.
+
+    `max_tokens` is the cap, `budget_tokens` what prompts ask for, `has_reference` whether a probe tells of the reference. Raises
+    `ValueError` as `pay` does, and what a term raises.
+    """
+    grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE)
+    lengths = np.minimum([3, 7, 5, 4, 9, 6], max_tokens)
+    group = GroupNumbers(
+        lengths,
+        grades,
+        6.0 if has_reference else None,
+        0.5 if has_reference else None,
+        max_tokens=max_tokens,
+        budget_tokens=budget_tokens,
+        thinking_tokens=lengths - 1,
+        texts=("so \\boxed{1}",) * len(grades),
+        token_ids=tuple(tuple(range(n)) for n in lengths.tolist()),
+    )
+    pay(group, terms, REWARDS, folder)
+    remember(Memory(), terms, {"p": group})
+
+
+def _with_own(table: Mapping[str, Reward], terms: Terms, folder: Path | None) -> Mapping[str, Reward]:
+    names = [name for name, _, _ in terms if name not in table]
+    return {**table, **own_rewards(names, folder or Path())} if any(map(is_own, names)) else table
+
+
+def _of(options: Mapping[str, Option], names: Iterable[str]) -> dict[str, Option]:
+    """Those of the options that have these names."""
+    return {name: options[name] for name in names if name in options}
+
+
+def _finite(name: str, values: object, numbers: GroupNumbers) -> FloatArray:
+    """`values`, checked, with 0 for what was ungradable: so it holds for a person's own term too."""
+    paid = _as_floats(values)
+    if paid is None or paid.shape != (len(numbers.grades),) or not np.isfinite(paid).all():
+        shown = " ".join(str(values).split())
+        raise ValueError(f"reward {name!r}: expected {len(numbers.grades)} finite numbers, got {shown:.200}")
+    return np.where(numbers.is_gradable, paid, 0.0)
+
+
+def _as_floats(values: object) -> FloatArray | None:
+    """`values` as float64; None where they are no numbers, or no array."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return None
+    return array.astype(np.float64) if array.dtype.kind in "biuf" else None

@@ -27,7 +27,7 @@ from laconic.config.recipe import (
     ShapeConfig,
     load_recipe,
 )
-from laconic.models.loading import CausalLM
+from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.rng import stream
 from laconic.samplers.local import LocalSampler

@@ -36,7 +36,8 @@ from sides.workload import (
 from laconic.config.recipe import PolicyConfig, Recipe, SamplerConfig, parse_recipe
 from laconic.grading.pool import Grader
 from laconic.grading.rules import grade_response
-from laconic.models.loading import CausalLM, load_model, resolve_model
+from laconic.models.causal_lm import CausalLM
+from laconic.models.loading import load_model, resolve_model
 from laconic.prompts.instructions import messages, render
 from laconic.rl.advantages import group_standardized
 from laconic.rng import stream

@@ -267,7 +267,7 @@ class PhaseRun:
     def move_reference(self) -> None:
         """Let the reference follow the policy, where the recipe has it moving."""
         config = self.phase.algorithm
-        moves = self.policy.has_reference and self.policy.teacher is None and config.reference != "frozen"
+        moves = self.policy.has_moving_reference and config.reference != "frozen"
         if moves and self.phase_step % config.reference_every == 0:
             self.policy.update_reference(config.ema_decay if config.reference == "ema" else 0.0)
             self.reference_cache.clear()

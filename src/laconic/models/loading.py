@@ -89,7 +89,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
 
 
 def load_tokenizer(name: str, config: PolicyConfig) -> Any:
-    """The tokenizer of the model at `name`, the same for everyone. Raises `ModelError` with one line where it cannot be loaded."""
+    """The tokenizer of the model at `name`, the only door to one. Raises `ModelError` in one line where it cannot be loaded."""
     source = resolve_model(name)
     return _read_tokenizer(name, source, {"trust_remote_code": config.trust_remote_code} | hub_options(source))
 

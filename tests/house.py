@@ -60,7 +60,7 @@ ROOMS: tuple[Room, ...] = (
     room("comparison", "numpy rich", light=True, pure=True),
     room("training", "torch safetensors"),
     room("doctor", "torch transformers safetensors numpy rich"),
-    room("report", "jinja2 markupsafe", light=True),
+    room("reporting", "jinja2 markupsafe", light=True),
     room("sweep", "torch numpy scipy pydantic rich markupsafe"),
     room("integrations"),
     room("cli", "rich typer pydantic", light=True),

@@ -33,6 +33,11 @@ class CausalLM:
         self.stored_dtype: torch.dtype = torch.float32
         self.autocast_dtype: torch.dtype | None = None
 
+    def settle_dtype(self, stored: torch.dtype, computes_in_bfloat16: bool) -> None:
+        """In which dtype the weights are saved, and whether the arithmetic runs under autocast."""
+        self.stored_dtype = stored
+        self.autocast_dtype = torch.bfloat16 if computes_in_bfloat16 else None
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -2,11 +2,13 @@
 
 1. `load_model` takes a local folder, a hub name or "tiny"; safetensors only. `load_tokenizer` is the one door to a model's
    tokenizer: the one that its tokenizer.json describes.
-2. Where the hub does not answer, only its cache is read. Whatever cannot be loaded is a `ModelError` of one line.
-3. `computes_in_bfloat16` says in which dtype the arithmetic runs, `pick_device` where.
+2. `open_model` takes a model that is in memory as well; `copy_model` makes one to train, so that the caller's stays as it is.
+3. Where the hub does not answer, only its cache is read. Whatever cannot be loaded is a `ModelError` of one line.
+4. `computes_in_bfloat16` says in which dtype the arithmetic runs, `pick_device` where.
 """
 
 import contextlib
+import copy
 import difflib
 import logging
 import warnings
@@ -21,6 +23,8 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 
@@ -31,6 +35,12 @@ from laconic.system.hub import ask_hub
 
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "checkpoint"
+MEMORY = "memory:"
+"""How the name of a model begins that was handed over in memory, in recipes and results."""
+
+ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizerBase]
+"""What a function that needs a model takes: a folder, a hub name, "tiny", or a model in memory, with its tokenizer."""
+
 TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
 
 
@@ -39,6 +49,8 @@ def resolve_model(name: str) -> str:
     is there but holds no model."""
     if name == TINY:
         return str(TINY_FOLDER)
+    if name.startswith(MEMORY):
+        raise ModelError(f"{name}: was handed over in memory and lies in no file; hand the same model over again")
     folder = Path(name)
     looks_local = folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
     if not looks_local:
@@ -81,11 +93,63 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
     placed = model.to(pick_device(config.device))
     causal_lm = CausalLM(placed.eval(), tokenizer, name)
-    causal_lm.stored_dtype = stored
-    causal_lm.autocast_dtype = torch.bfloat16 if computes_in_bfloat16(config, stored == torch.bfloat16) else None
+    causal_lm.settle_dtype(stored, computes_in_bfloat16(config, stored == torch.bfloat16))
     if check:
         causal_lm.check_head()
     return causal_lm
+
+
+# --- models in memory ------------------------------------------------------------------------------------------------
+
+
+def open_model(source: ModelSource, config: PolicyConfig) -> CausalLM:
+    """The model that `source` is or names. What is in memory stays where it is, in its own dtype, and is not copied.
+
+    Raises `ModelError` for what is none.
+    """
+    if isinstance(source, CausalLM):
+        return source
+    if isinstance(source, str | Path):
+        return load_model(str(source), config)
+    return _wrapped(source)
+
+
+def _wrapped(pair: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> CausalLM:
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        raise ModelError(f"expected a name, a folder or a pair (model, tokenizer), got {type(pair).__name__}")
+    model, tokenizer = pair
+    if not isinstance(model, PreTrainedModel) or not isinstance(tokenizer, PreTrainedTokenizerBase):
+        kinds = f"{type(model).__name__}, {type(tokenizer).__name__}"
+        raise ModelError(f"expected a pair of a transformers PreTrainedModel and its tokenizer, got ({kinds})")
+    lm = CausalLM(model, tokenizer, model.config.name_or_path or type(model).__name__)
+    lm.stored_dtype = model.dtype
+    was_training = model.training
+    model.eval()  # dropout would hide whether the head is understood
+    try:
+        lm.check_head()
+    finally:
+        model.train(was_training)
+    return lm
+
+
+def memory_name(lm: CausalLM) -> str:
+    """What a run calls a model that was handed over in memory: its name, and a hash that tells its weights from others."""
+    return f"{MEMORY}{lm.name.removeprefix(MEMORY)}#{lm.fingerprint()}"
+
+
+def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
+    """A copy of a model in memory, called `name`, held and placed as `config` says; `lm` is left as it is."""
+    model = copy.deepcopy(lm.model).to(pick_device(config.device)).eval().requires_grad_(True)
+    model.zero_grad(set_to_none=True)
+    held = _held_dtype(config, lm.stored_dtype)
+    for parameter in model.parameters():  # the buffers keep theirs, as they do where a model is loaded
+        parameter.data = parameter.data.to(held)
+    copied = CausalLM(model, lm.tokenizer, name)
+    copied.settle_dtype(lm.stored_dtype, computes_in_bfloat16(config, lm.stored_dtype == torch.bfloat16))
+    return copied
+
+
+# --- tokenizer, dtype, device ----------------------------------------------------------------------------------------
 
 
 def load_tokenizer(name: str, config: PolicyConfig) -> Any:

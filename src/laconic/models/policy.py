@@ -22,7 +22,7 @@ from laconic.config.recipe import LoraConfig, PolicyConfig, Recipe
 from laconic.errors import ModelError
 from laconic.models.adapters import POLICY_ADAPTER, Adapters
 from laconic.models.causal_lm import CausalLM
-from laconic.models.loading import load_model, quiet
+from laconic.models.loading import copy_model, load_model, quiet
 from laconic.models.onednn import fast_products
 from laconic.models.roles import (
     AdapterCritic,
@@ -232,9 +232,17 @@ class Policy:
                     parameter.copy_(state[name].to(parameter.device))
 
 
-def load_policy(recipe: Recipe) -> Policy:
-    """The recipe's model as a policy; the same recipe gives the same weights, adapters included."""
-    return Policy(load_model(recipe.model, recipe.policy), recipe.policy, seed=seed_of(recipe.seed, "policy"))
+def load_policy(recipe: Recipe, given: CausalLM | None = None) -> Policy:
+    """The recipe's model as a policy; the same recipe gives the same weights, adapters included.
+
+    `given` is that model where it was handed over in memory: the policy is a copy of it.
+    """
+    return Policy(load_entry(recipe, recipe.policy, given), recipe.policy, seed=seed_of(recipe.seed, "policy"))
+
+
+def load_entry(recipe: Recipe, config: PolicyConfig, given: CausalLM | None = None) -> CausalLM:
+    """The model that a run begins from, by its name, or copied from the one that was handed over in memory."""
+    return load_model(recipe.model, config) if given is None else copy_model(given, config, recipe.model)
 
 
 def _converted(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

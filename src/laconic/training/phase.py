@@ -19,6 +19,7 @@ from torch import Tensor
 
 from laconic.config.recipe import PhaseConfig, Recipe
 from laconic.errors import RecipeError, SelectionError
+from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy, load_policy
 from laconic.problems.sets import ProblemSets
 from laconic.rewards.numbers import Memory
@@ -50,7 +51,7 @@ NO_SELECTION = "everything"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What all phases of a run share."""
+    """What all phases of a run share. `given` is the model that the run began from, where it was handed over in memory."""
 
     recipe: Recipe
     directory: RunDirectory
@@ -58,6 +59,7 @@ class Run:
     solver: Solver
     sets: ProblemSets
     reporter: Reporter
+    given: CausalLM | None = None
 
 
 class PhaseRun:
@@ -262,7 +264,7 @@ class PhaseRun:
     def _entry_weights(self) -> Mapping[str, Tensor]:
         if self.entry_step > 0:
             return self.directory.load_checkpoint(self.entry_step).tensors
-        return load_policy(self.recipe).trainable_state()
+        return load_policy(self.recipe, self.run.given).trainable_state()
 
     def move_reference(self) -> None:
         """Let the reference follow the policy, where the recipe has it moving."""

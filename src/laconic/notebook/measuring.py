@@ -13,6 +13,7 @@ from laconic.problems.benchmarks import benchmark_of
 from laconic.rollouts.solver import Solver
 from laconic.selection.probe import Band, probe_to_file
 from laconic.system.progress import Reporter
+from laconic.types import Problem
 
 
 def probe(
@@ -70,14 +71,18 @@ def evaluate(
     with solver_for(solver) as asked:
         settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "batch_size": batch_size}
         decoding = decoding_for(asked, problems, found, max_tokens, **settings)
-        wanted = Evaluation(name or _name_of(problems), found, number, decoding, seed, tuple(budgets))
+        wanted = Evaluation(name or _name_of(problems, found), found, number, decoding, seed, tuple(budgets))
         with Reporter(is_silent=not show_progress).bar(wanted.benchmark, wanted.num_responses) as seen:
             summary = evaluate_into(asked, wanted, place.path, on_progress=seen)
     return EvaluationResult(place.path, summary, place.keeper)
 
 
-def _name_of(problems: Problems) -> str:
-    return source_name(str(problems)) if isinstance(problems, str | Path) else "problems"
+def _name_of(given: Problems, problems: Sequence[Problem]) -> str:
+    """After their address, or the one place that all of them come from."""
+    if isinstance(given, str | Path):
+        return source_name(str(given))
+    source, *others = {problem.source for problem in problems}
+    return source_name(source) if source and not others else "problems"
 
 
 def source_name(source: str) -> str:

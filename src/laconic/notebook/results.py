@@ -5,7 +5,7 @@ A result that was given no folder lives in a temporary one, which is there as lo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -88,11 +88,8 @@ class EvaluationResult:
         return list(read_jsonl(self.folder / "samples.jsonl"))
 
     def __str__(self) -> str:
-        (low, high), (short, long) = self.accuracy_ci95, self.tokens_ci95
-        return (
-            f"{self.summary['benchmark']}: accuracy {self.accuracy:.1%} ({low:.1%} to {high:.1%}), "
-            f"tokens {self.tokens:.1f} ({short:.1f} to {long:.1f})"
-        )
+        accuracy = f"accuracy {self.accuracy:.1%}{_bounds(self.accuracy_ci95, '.1%')}"
+        return f"{self.summary['benchmark']}: {accuracy}, tokens {self.tokens:.1f}{_bounds(self.tokens_ci95, '.1f')}"
 
 
 def read_evaluation(folder: Path, keeper: "TemporaryDirectory[str] | None" = None) -> EvaluationResult:
@@ -149,6 +146,11 @@ def _mean(figure: Figures) -> float:
 def _interval(figure: Figures) -> tuple[float, float]:
     low, high = figure["ci95"]
     return _number(low), _number(high)
+
+
+def _bounds(interval: tuple[float, float], form: str) -> str:
+    low, high = interval
+    return "" if isnan(low) else f" ({low:{form}} to {high:{form}})"
 
 
 def _number(value: float | None) -> float:

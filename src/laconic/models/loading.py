@@ -114,7 +114,7 @@ def open_model(source: ModelSource, config: PolicyConfig) -> CausalLM:
     return _wrapped(source)
 
 
-def _wrapped(pair: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> CausalLM:
+def _wrapped(pair: object) -> CausalLM:
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise ModelError(f"expected a name, a folder or a pair (model, tokenizer), got {type(pair).__name__}")
     model, tokenizer = pair
@@ -139,7 +139,8 @@ def memory_name(lm: CausalLM) -> str:
 
 def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
     """A copy of a model in memory, called `name`, held and placed as `config` says; `lm` is left as it is."""
-    model = copy.deepcopy(lm.model).to(pick_device(config.device)).eval().requires_grad_(True)
+    model: Any = copy.deepcopy(lm.model)  # transformers types `to` for devices it does not name
+    model = model.to(pick_device(config.device)).eval().requires_grad_(True)
     model.zero_grad(set_to_none=True)
     held = _held_dtype(config, lm.stored_dtype)
     for parameter in model.parameters():  # the buffers keep theirs, as they do where a model is loaded

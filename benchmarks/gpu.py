@@ -53,11 +53,14 @@ from torch import Tensor
 
 from laconic.config.policy import ShapeConfig
 from laconic.config.rewards import RewardsConfig
-from laconic.models import loading as models
+from laconic.models import scoring
+from laconic.models.causal_lm import CausalLM
+from laconic.models.loading import pick_device
 from laconic.rollouts.solver import pay
 from laconic.samplers.local import LocalSampler
-from laconic.training.algorithms import estimate_advantages, find_algorithm, gather_experience
+from laconic.training.algorithms import estimate_advantages, find_algorithm
 from laconic.training.batching import collate
+from laconic.training.experience import gather_experience
 from laconic.training.run_directory import describe_environment
 from laconic.training.updates import Updater
 
@@ -123,7 +126,7 @@ def check(bench: Bench, deadline: float) -> Iterator[str]:
 
 
 @torch.no_grad()
-def sampler_error(lm: models.CausalLM, shape: ShapeConfig) -> float:
+def sampler_error(lm: CausalLM, shape: ShapeConfig) -> float:
     """Largest difference between the log-probabilities the sampler reports and those of the model's own forward, nats."""
     worst = 0.0
     for prompt, responses in draw(LocalSampler(lm), shape, (7, 40, 1, 19), 3, max_tokens=40, batch_size=4):
@@ -135,13 +138,13 @@ def sampler_error(lm: models.CausalLM, shape: ShapeConfig) -> float:
     return worst
 
 
-def repeat_error(lm: models.CausalLM, shape: ShapeConfig) -> float:
+def repeat_error(lm: CausalLM, shape: ShapeConfig) -> float:
     """Responses that differ between two calls with the same seed."""
     twice = [draw(LocalSampler(lm), shape, (7, 40), 4, max_tokens=40, batch_size=4) for _ in range(2)]
     return float(sum(a != b for one, two in zip(*twice, strict=True) for a, b in zip(one[1], two[1], strict=True)))
 
 
-def head_errors(lm: models.CausalLM, shape: ShapeConfig) -> tuple[float, float]:
+def head_errors(lm: CausalLM, shape: ShapeConfig) -> tuple[float, float]:
     """Largest difference of log-probabilities (nats) and of gradients by hidden states and head, over the largest one."""
     ids = torch.tensor([random_ids(shape, 100, "head", i) for i in range(2)], device=lm.device)
     hidden, mask = torch.randn(2, 100, shape.hidden, device=lm.device), torch.ones_like(ids, dtype=torch.bool)
@@ -154,8 +157,8 @@ def head_errors(lm: models.CausalLM, shape: ShapeConfig) -> tuple[float, float]:
 
     options: Any = {"temperature": 1.0, "entropy": "none"}
     plain = run(lambda states: lm.head(states).log_softmax(-1).gather(-1, ids[..., None])[..., 0])
-    with mock.patch.object(models, "LOGITS_PER_CHUNK", 37 * shape.vocabulary):
-        ours = run(lambda states: models.score_tokens(lm, states, ids, mask, **options)[0])
+    with mock.patch.object(scoring, "LOGITS_PER_CHUNK", 37 * shape.vocabulary):
+        ours = run(lambda states: scoring.score_tokens(lm, states, ids, mask, **options)[0])
     value, *gradients = (float((a - b).abs().max()) for a, b in zip(ours, plain, strict=True))
     return value, max(g / float(p.abs().max()) for g, p in zip(gradients, plain[1:], strict=True))
 
@@ -323,7 +326,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scale = replace(scale, shapes={name: scale.shapes[name] for name in arguments.models or scale.shapes})
     out = arguments.out or (None if arguments.toy else HERE / "gpu.md")
     before = out.read_text(encoding="utf-8") + "\n" if arguments.append and out and out.exists() else "# On one GPU\n\n"
-    bench = Bench(scale, models.pick_device("auto"), arguments.seconds, tuple(arguments.roles))
+    bench = Bench(scale, pick_device("auto"), arguments.seconds, tuple(arguments.roles))
     bench, limits = measure_limits(bench)
     heading, tables = heading_of(arguments, bench, limits), {}
     for name in arguments.sections:

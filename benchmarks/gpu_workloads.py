@@ -23,7 +23,7 @@ from laconic.config.optimizer import OptimizerConfig
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.solver import SamplerConfig
-from laconic.models.loading import CausalLM
+from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.rng import stream
 from laconic.samplers.local import LocalSampler

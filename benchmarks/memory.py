@@ -198,7 +198,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     from laconic.doctor.memory_model import Work, predict_moments
     from laconic.doctor.memory_needs import find_shape, measure_process
     from laconic.models.loading import pick_device
-    from laconic.training.run import load_policy
+    from laconic.models.policy import load_policy
 
     save_model(case, folder / "model")
     gc.collect()
@@ -243,8 +243,9 @@ def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, ou
 
 def learn_from(responses: Any, requests: Any, policy: Any, updater: Any, peaks: Peaks) -> None:
     """Score the responses and update, with made-up rewards that alternate, so that advantages are not all zero."""
-    from laconic.training.algorithms import estimate_advantages, find_algorithm, gather_experience
+    from laconic.training.algorithms import estimate_advantages, find_algorithm
     from laconic.training.batching import collate
+    from laconic.training.experience import gather_experience
     from laconic.types import Grade, Group, Problem, Rollout
 
     groups = [

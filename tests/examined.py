@@ -11,7 +11,7 @@ from laconic.config.load import load_recipe
 from laconic.doctor.examination import Examined, examine
 from laconic.doctor.findings import Finding
 from laconic.selection.probe import write_probe
-from laconic.selection.rules import problem_stats
+from laconic.statistics.solve_rate import problem_stats
 from laconic.types import Grade, Problem
 
 PASSES_ALL = (

@@ -6,7 +6,8 @@
    95% of the lines of pure packages covered. Run as a script this file prints their paths, comma-separated, for
    `coverage report --include`.
 
-The doors, `laconic/__init__.py` and `laconic/__main__.py`, stand above all and open every room, but only when someone asks.
+The doors, `laconic/__init__.py` and `laconic/__main__.py`, stand above all and open every room, but only when someone asks; what
+a door imports under TYPE_CHECKING is for type checkers alone.
 """
 
 import ast
@@ -60,9 +61,10 @@ ROOMS: tuple[Room, ...] = (
     room("comparison", "numpy rich", light=True, pure=True),
     room("training", "torch safetensors"),
     room("doctor", "torch transformers safetensors numpy rich"),
-    room("report", "jinja2 markupsafe", light=True),
+    room("reporting", "jinja2 markupsafe", light=True),
     room("sweep", "torch numpy scipy pydantic rich markupsafe"),
     room("integrations"),
+    room("notebook", "pydantic"),
     room("cli", "rich typer pydantic", light=True),
 )
 

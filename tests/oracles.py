@@ -181,7 +181,7 @@ def save_checkpoint(architecture: str, folder: Path, *, dtype: str = "float32") 
 
 def small_lm(architecture: str, seed: int = 0) -> Any:
     """A `CausalLM` around a small random model, without a detour over files."""
-    from laconic.models.loading import CausalLM
+    from laconic.models.causal_lm import CausalLM
 
     return CausalLM(small_model(architecture, seed), small_tokenizer(), architecture)
 

@@ -310,7 +310,7 @@ def test_every_example_of_the_api_runs_and_prints_what_it_says(
     monkeypatch.chdir(tmp_path)
     session: dict[str, Any] = {"__name__": "api"}
     examples = blocks(API, "python")
-    assert 8 <= len(examples) <= 12
+    assert 12 <= len(examples) <= 18
     for number, example in enumerate(examples, 1):
         exec(compile(example, f"docs/api.md, example {number}", "exec"), session)
         printed = iter(capsys.readouterr().out.splitlines())

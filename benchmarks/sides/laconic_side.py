@@ -39,7 +39,8 @@ from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
 from laconic.grading.pool import Grader
 from laconic.grading.rules import grade_response
-from laconic.models.loading import CausalLM, load_model, resolve_model
+from laconic.models.causal_lm import CausalLM
+from laconic.models.loading import load_model, resolve_model
 from laconic.prompts.instructions import messages, render
 from laconic.rl.advantages import group_standardized
 from laconic.rng import stream

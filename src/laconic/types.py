@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+THINK, END_THINK = "<think>", "</think>"
+"""The marks around a model's thinking: the grader, the prompts, the samplers and the embedded reasoner read and write them."""
+
 Progress = Callable[[int, int], None]
 """Called with (responses finished, tokens generated) since the last call."""
 

@@ -8,7 +8,8 @@ import pytest
 from folders import BASE, SHORT, Run, longer, prompt
 from rich.console import Console
 
-from laconic.comparison.compare import compare_evaluations, comparison_lines, print_comparison
+from laconic.comparison.compare import compare_evaluations
+from laconic.comparison.tables import comparison_lines, print_comparison
 from laconic.errors import InputError
 from laconic.types import Grade
 

@@ -14,7 +14,7 @@ from laconic.doctor.checks.probe import (
     check_uniform_groups,
     uniform_share,
 )
-from laconic.selection.rules import problem_stats
+from laconic.statistics.solve_rate import problem_stats
 from laconic.types import Grade
 
 C, W, N, T = Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED

@@ -120,7 +120,7 @@ def test_three_roles_on_one_base_take_at_most_a_quarter_more_than_the_policy_alo
 
 def saved_bytes(layers, policy, rows=2, tokens=64):
     """Bytes of the distinct tensors that autograd keeps of a forward pass, weights and adapters left out."""
-    from laconic.models.loading import CausalLM
+    from laconic.models.causal_lm import CausalLM
     from laconic.models.policy import Policy
 
     config = LlamaConfig(

@@ -9,7 +9,8 @@ import pytest
 
 from laconic.errors import MissingExtraError
 from laconic.evaluation.summary import summarise
-from laconic.statistics.claims import accuracy_interval, length_interval, mean_pass_at_k, per_problem
+from laconic.statistics.claims import mean_pass_at_k, per_problem
+from laconic.statistics.intervals import accuracy_interval, length_interval
 from laconic.types import Grade
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laconic.grading.extraction import extract_answer, extract_boxed
 from laconic.grading.normal_form import MAX_CHARS, clean, compact, is_dangerous, matrix_rows, parts
 from laconic.grading.numbers import exact_number, quantity
-from laconic.grading.rules import RULES, compare, extract_answer, extract_boxed, grade_response
+from laconic.grading.rules import RULES, compare, grade_response
 from laconic.types import Grade
 
 # --- extraction ------------------------------------------------------------------------------------------------------

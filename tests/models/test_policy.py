@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.errors import ModelError
-from laconic.models import loading as models_module
-from laconic.models.loading import CausalLM, load_model
+from laconic.models import scoring as scoring_module
+from laconic.models.causal_lm import CausalLM
+from laconic.models.loading import load_model
 from laconic.models.policy import Policy
+from laconic.models.roles import SeparateCritic
 from laconic.training import batching
 from laconic.training.batching import MicroBatch, collate, micro_batches
 
@@ -81,7 +83,7 @@ def test_logprobs_are_those_of_a_full_forward(
 ) -> None:
     """Values, entropies and every weight's gradient to 1e-5, at temperature 0.7, padded and in chunks of the head or not."""
     if per_chunk:
-        monkeypatch.setattr(models_module, "LOGITS_PER_CHUNK", per_chunk)
+        monkeypatch.setattr(scoring_module, "LOGITS_PER_CHUNK", per_chunk)
     policy, micro = Policy(load_model(str(checkpoints[architecture]), CONFIG), CONFIG, seed=0), ragged()
     weights = torch.rand(micro.mask.shape, generator=torch.Generator().manual_seed(0)) / micro.mask.sum()
     results = []
@@ -130,13 +132,12 @@ def test_values_are_read_at_the_positions_asked_for() -> None:
     """The head on the critic's own hidden states, position by position; the policy's weights are not involved."""
     policy, micro = Policy(oracles.small_lm("llama"), CONFIG, seed=0), ragged()
     policy.begin_phase(critic="separate", needs_reference=False)
-    assert policy.critic is not None
-    assert policy.value_head is not None
+    assert isinstance(policy.critic, SeparateCritic)
     randomize(policy.critic_parameters())
     values = policy.values(micro.input_ids, micro.predictors)
     for i in range(len(micro.rows)):
         sequence = micro.input_ids[i : i + 1, : int(micro.final[i]) + 1]
-        own = policy.value_head(policy.critic(input_ids=sequence).last_hidden_state)[0, :, 0]
+        own = policy.critic.value_head(policy.critic.body(input_ids=sequence).last_hidden_state)[0, :, 0]
         length = int(micro.mask[i].sum())
         assert values[i, :length].tolist() == pytest.approx(own[-1 - length : -1].tolist(), abs=1e-5)
     torch.autograd.backward(values.sum())
@@ -280,8 +281,8 @@ def test_three_roles_on_one_base_do_not_hear_each_other(num_phases: int) -> None
     for _ in range(num_phases - 1):
         randomize(policy.policy_parameters(), seed=5)
         policy.begin_phase(critic="lora", needs_reference=True)
-    assert policy.value_head is not None
-    randomize({"head": policy.value_head.weight})
+    assert policy.critic is not None
+    randomize({"head": policy.critic.value_head.weight})
     said = outputs(policy, micro)
     assert torch.equal(said["policy"], said["reference"])
     roles = {
@@ -301,13 +302,13 @@ def test_three_roles_on_one_base_do_not_hear_each_other(num_phases: int) -> None
 def test_each_loss_reaches_its_own_adapter_only() -> None:
     """The policy's gradient is on the policy's adapter, the critic's on its adapter and head; the base gets none."""
     policy, micro = adapted(critic="lora", needs_reference=True), ragged()
-    assert policy.value_head is not None
+    assert policy.critic is not None
     randomize(policy.critic_parameters())
     torch.autograd.backward(scored(policy, micro)[0].sum())
     assert gradients(policy.lm.model).keys() == policy.policy_parameters().keys()
-    assert policy.value_head.weight.grad is None
+    assert policy.critic.value_head.weight.grad is None
     torch.autograd.backward(policy.values(micro.input_ids, micro.predictors).sum())
-    assert {f"value_head.{n}" for n in gradients(policy.value_head)} | gradients(policy.lm.model).keys() == (
+    assert {f"value_head.{n}" for n in gradients(policy.critic.value_head)} | gradients(policy.lm.model).keys() == (
         policy.critic_parameters().keys()
     )
 
@@ -319,8 +320,8 @@ def test_a_separate_critic_beside_adapters_learns_with_adapters_of_its_own() -> 
     randomize(policy.critic_parameters(), seed=3)
     torch.autograd.backward(policy.values(micro.input_ids, micro.predictors).sum())
     assert gradients(policy.lm.model) == {}
-    assert policy.critic is not None
-    assert all(".default." in name for name in gradients(policy.critic))
+    assert isinstance(policy.critic, SeparateCritic)
+    assert all(".default." in name for name in gradients(policy.critic.body))
     assert torch.equal(scored(policy, micro)[0], said)
 
 

@@ -19,8 +19,9 @@ from laconic.models.policy import Policy
 from laconic.rl.advantages import discounted_sums, gae, group_centred, group_standardized, leave_one_out, td_errors
 from laconic.rl.losses import clipped_surrogate
 from laconic.rl.masked import masked_sum, standardize, token_weights
-from laconic.training.algorithms import ALGORITHMS, estimate_advantages, gather_experience
+from laconic.training.algorithms import ALGORITHMS, estimate_advantages
 from laconic.training.batching import collate
+from laconic.training.experience import gather_experience
 
 GARBAGE = (1e30, math.inf, -math.inf, math.nan)
 

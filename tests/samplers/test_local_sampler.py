@@ -17,7 +17,7 @@ from torch import Tensor
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError
-from laconic.models.loading import CausalLM
+from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.samplers import cache as cache_module
 from laconic.samplers import decoders, local

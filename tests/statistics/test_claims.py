@@ -7,22 +7,24 @@ import numpy as np
 import pytest
 
 from laconic.statistics.claims import (
-    Interval,
-    accuracy_interval,
     aes,
     frontier,
     length_difference,
-    length_interval,
-    mean_interval,
     mean_pass_at_k,
     non_inferior,
     num_mixed,
-    paired_difference,
-    paired_relative_change,
     pass_at_k,
     per_problem,
 )
-from laconic.statistics.intervals import with_two_changed
+from laconic.statistics.intervals import (
+    Interval,
+    accuracy_interval,
+    length_interval,
+    mean_interval,
+    paired_difference,
+    paired_relative_change,
+    with_two_changed,
+)
 from laconic.types import Grade
 
 C, W, N, T, U = Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE

@@ -19,12 +19,13 @@ from small import save_small_model, write_small_recipe
 from laconic.errors import InputError, RunError, RunFailed
 from laconic.statistics.intervals import Interval
 from laconic.sweep import children
+from laconic.sweep.children import check_idle
 from laconic.sweep.config import begin, describe, load_sweep, runs_of
 from laconic.sweep.figures import Named, place_names
 from laconic.sweep.page import write_results
 from laconic.sweep.results import ResultsReader
 from laconic.sweep.rows import Against, Point, Row, dominates, over_seeds
-from laconic.sweep.run import check_idle, max_rollouts, read_sweep, run_sweep
+from laconic.sweep.run import max_rollouts, read_sweep, run_sweep
 from laconic.sweep.tables import markdown
 from laconic.system.files import append_jsonl, read_json, write_json_atomically
 from laconic.system.progress import Reporter

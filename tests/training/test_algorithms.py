@@ -17,9 +17,11 @@ from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig
 from laconic.errors import RecipeError
 from laconic.models.policy import Policy
+from laconic.models.roles import CopyReference
 from laconic.rl.masked import masked_mean, masked_sum
-from laconic.training.algorithms import ALGORITHMS, Advantages, estimate_advantages, find_algorithm, needs_reference
+from laconic.training.algorithms import ALGORITHMS, estimate_advantages, find_algorithm, needs_reference
 from laconic.training.batching import collate
+from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
 from laconic.training.preferences import PAIRS, Candidate, all_pairs, pair_weights
 
@@ -373,9 +375,9 @@ def test_a_group_baseline_learns_nothing_from_real_uniform_groups_and_ppo_does(
 @pytest.mark.parametrize("rows", [2**25, 40])
 def test_logit_distillation_is_the_reverse_kl_over_the_vocabulary(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """Mean over tokens and responses of sum_v p (log p - log q), by autograd over full logits; in one chunk and in many."""
-    from laconic.models import loading as models
+    from laconic.models import scoring
 
-    monkeypatch.setattr(models, "LOGITS_PER_CHUNK", rows * 40)
+    monkeypatch.setattr(scoring, "LOGITS_PER_CHUNK", rows * 40)
     phase = phase_of("logit_distill", kl_coef=0.7, reference_model="moved below")
     policy, experience, advantages = gathered(phase)
     ours, _ = oracles.update_gradients(policy, phase, experience, advantages)
@@ -383,8 +385,8 @@ def test_logit_distillation_is_the_reverse_kl_over_the_vocabulary(monkeypatch: p
     for prompt, ids, length in zip(batch.prompts, batch.response_ids, batch.lengths.tolist(), strict=True):
         tokens, predicts = torch.tensor([[*prompt, *ids[:length].tolist()]]), slice(len(prompt) - 1, -1)
         p = policy.lm.model(tokens).logits[0, predicts].float().log_softmax(-1)
-        assert policy.reference is not None
-        q = policy.reference(tokens).logits[0, predicts].float().log_softmax(-1).detach()
+        assert isinstance(policy.reference, CopyReference)
+        q = policy.reference.lm.model(tokens).logits[0, predicts].float().log_softmax(-1).detach()
         total = total + (p.exp() * (p - q)).sum(-1).mean() / batch.num_rows
     (0.7 * total).backward()
     for name, parameter in policy.policy_parameters().items():
@@ -393,7 +395,8 @@ def test_logit_distillation_is_the_reverse_kl_over_the_vocabulary(monkeypatch: p
 
 def test_a_smaller_student_comes_to_speak_as_its_teacher() -> None:
     """A one-layer model against the bundled reasoner, on fixed responses: the KL falls at every update."""
-    from laconic.models.loading import TINY, CausalLM
+    from laconic.models.causal_lm import CausalLM
+    from laconic.models.loading import TINY
     from laconic.tiny.build import BuildSettings, make_model, make_tokenizer
     from laconic.training.updates import Updater
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.models.policy import Policy
-from laconic.training.algorithms import Experience, estimate_advantages, find_algorithm, gather_experience
+from laconic.training.algorithms import estimate_advantages, find_algorithm
 from laconic.training.batching import RolloutBatch, collate, micro_batches, minibatch_rows
+from laconic.training.experience import Experience, gather_experience
 
 CPU = torch.device("cpu")
 
@@ -191,8 +192,8 @@ def test_any_cut_into_micro_batches_gives_the_same_gradient(aggregation: str, na
     phase = oracles.make_phase(algorithm={"name": name, "aggregation": aggregation} | extra)
     policy = Policy(oracles.small_lm("llama"), PolicyConfig(device="cpu"), seed=0)
     policy.begin_phase(critic="separate" if name == "ppo" else "zero", needs_reference="kl_coef" in extra)
-    if policy.value_head is not None:
-        torch.nn.init.normal_(policy.value_head.weight, std=0.1)
+    if policy.critic is not None:
+        torch.nn.init.normal_(policy.critic.value_head.weight, std=0.1)
     experience = stepped(policy, phase)
     whole, cut = (gradients(policy, phase, experience, budget) for budget in (10_000, 24))
     assert max(g.abs().max().item() for g in whole.values()) > 1e-3
@@ -206,8 +207,8 @@ def test_the_cut_does_not_matter_with_adapters_either() -> None:
     config = PolicyConfig(device="cpu", lora=LoraConfig(rank=2))
     policy = Policy(oracles.small_lm("llama"), config, seed=0)
     policy.begin_phase(critic="lora", needs_reference=True)
-    assert policy.value_head is not None
-    torch.nn.init.normal_(policy.value_head.weight, std=0.1)
+    assert policy.critic is not None
+    torch.nn.init.normal_(policy.critic.value_head.weight, std=0.1)
     experience = stepped(policy, phase)
     agree(*(gradients(policy, phase, experience, budget) for budget in (10_000, 64)))
 

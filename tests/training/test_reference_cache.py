@@ -7,8 +7,8 @@ import torch
 from laconic.config.policy import PolicyConfig
 from laconic.models.policy import Policy
 from laconic.training import reference_cache
-from laconic.training.algorithms import gather_experience
 from laconic.training.batching import collate
+from laconic.training.experience import gather_experience
 from laconic.training.reference_cache import ReferenceCache
 
 PHASE = oracles.make_phase(algorithm={"kl_coef": 0.1, "old_logprobs": "sampler"})

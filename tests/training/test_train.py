@@ -33,7 +33,7 @@ from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 KILL_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from laconic.config.recipe import load_recipe
+from laconic.config.load import load_recipe
 from laconic.system.progress import Reporter
 from laconic.training import run_directory
 from laconic.training.run import start

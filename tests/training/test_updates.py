@@ -15,15 +15,10 @@ from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.models.policy import Policy
 from laconic.rl.losses import kl
 from laconic.rl.masked import masked_mean
-from laconic.training.algorithms import (
-    Advantages,
-    Experience,
-    critic_kind,
-    estimate_advantages,
-    find_algorithm,
-    gather_experience,
-)
+from laconic.training.algorithms import critic_kind, estimate_advantages, find_algorithm
 from laconic.training.batching import collate
+from laconic.training.estimators import Advantages
+from laconic.training.experience import Experience, gather_experience
 from laconic.training.updates import Updater, learning_rate_factor
 
 CONFIG = PolicyConfig(device="cpu")

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from laconic.comparison.compare import comparison_lines, print_comparison
+from laconic.comparison.tables import comparison_lines, print_comparison
 from laconic.config.load import load_recipe
 from laconic.recipes.find import recipe_paths
-from laconic.report.build import write_page
+from laconic.reporting.build import write_page
 from laconic.system.files import read_jsonl
 from laconic.system.progress import Reporter
 

@@ -173,7 +173,7 @@ def report(
     ] = None,
 ) -> None:
     """One self-contained HTML page: verdict, frontier, curves, lengths by grade, every response before beside after."""
-    from laconic.report.build import write_report
+    from laconic.reporting.build import write_report
 
     place = out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))
     print(write_report(dirs, check_file(place) if dirs[0].exists() else place))

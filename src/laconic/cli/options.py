@@ -4,7 +4,6 @@ Nothing heavy is imported before a command needs it.
 """
 
 import contextlib
-import difflib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from laconic.config.defaults import EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
-from laconic.errors import InputError, ModelError, RecipeError
+from laconic.errors import InputError, ModelError
 from laconic.system.threads import settle
 
 Model = Annotated[
@@ -63,20 +62,6 @@ def settle_threads() -> None:
     """Before torch is loaded: how many threads compute and how they wait."""
     if said := settle():
         typer.echo(said, err=True)
-
-
-def load_recipe_named(recipe: Path, overrides: list[str] | None) -> Any:
-    """A recipe by its path, or by the name of one that comes with the package, with the changes asked for."""
-    from laconic.config.load import load_recipe
-    from laconic.recipes.find import recipe_paths
-
-    known = recipe_paths()
-    path = known[str(recipe)] if str(recipe) in known and not recipe.exists() else recipe
-    if not path.exists():
-        near = difflib.get_close_matches(path.stem, known, n=3)
-        hint = f"near it: {', '.join(near)}" if near else "laconic list recipes names those that come along"
-        raise RecipeError(f"{recipe}: cannot be read (no such file, no recipe of that name); {hint}")
-    return load_recipe(path, overrides or [])
 
 
 def checked(kind: Any, **values: Any) -> Any:

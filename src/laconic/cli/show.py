@@ -38,7 +38,7 @@ def _interval(figure: dict[str, Any], form: str) -> str:
 
 def print_comparisons(comparisons: dict[str, Any]) -> None:
     """Each comparison's table and verdicts, under its tag where it has one."""
-    from laconic.comparison.compare import comparison_lines, print_comparison
+    from laconic.comparison.tables import comparison_lines, print_comparison
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     for tag, comparison in comparisons.items():

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from laconic.cli.options import Seed, load_recipe_named, settle_threads
+from laconic.cli.options import Seed, settle_threads
 from laconic.cli.show import print_comparisons
 from laconic.config.defaults import SEED
 from laconic.errors import InputError, RecipeError
@@ -36,7 +36,9 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train a recipe's phases: one resumable run."""
-    loaded = load_recipe_named(recipe, overrides)
+    from laconic.recipes.find import find_recipe
+
+    loaded = find_recipe(recipe, overrides or [])
     if dry_run:
         from laconic.doctor.dry_run import print_plan
 
@@ -81,8 +83,9 @@ def doctor(
 ) -> None:
     """What can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""
     from laconic.doctor.run import run_doctor
+    from laconic.recipes.find import find_recipe
 
-    findings = run_doctor(load_recipe_named(recipe, overrides), Console(), probed)
+    findings = run_doctor(find_recipe(recipe, overrides or []), Console(), probed)
     if errors := [finding for finding in findings if finding.level == "error"]:
         raise RecipeError(f"{recipe}: {errors[0].where}: {errors[0].what}")
 

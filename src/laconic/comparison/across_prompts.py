@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from laconic.statistics.claims import or_null
+from laconic.statistics.intervals import or_null
 from laconic.statistics.token_complexity import adaptivity, oracle_accuracy, oracle_tokens, token_complexity
 from laconic.system.files import read_json, read_jsonl
 from laconic.types import Grade

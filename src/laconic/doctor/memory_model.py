@@ -23,7 +23,8 @@ import torch
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig, ShapeConfig
-from laconic.models.loading import LOGITS_PER_CHUNK
+from laconic.models.loading import computes_in_bfloat16
+from laconic.models.scoring import LOGITS_PER_CHUNK
 from laconic.samplers.cache import FUSED_WIDTH
 from laconic.samplers.decoders import FUSED_BYTES
 from laconic.samplers.local import LOOKS_EVERY, PREFILL_TOKENS
@@ -134,9 +135,8 @@ def _adapted(shape: ShapeConfig, policy: PolicyConfig) -> list[str]:
 # --- what stays ------------------------------------------------------------------------------------------------------
 
 
-def computes_in_bfloat16(shape: ShapeConfig, policy: PolicyConfig) -> bool:
-    """Whether arithmetic runs in bfloat16: asked for, or with `auto` because the checkpoint is stored so."""
-    return policy.dtype == "bfloat16" or (policy.dtype == "auto" and shape.stored_bytes == BF16)
+def _is_bfloat16(shape: ShapeConfig, policy: PolicyConfig) -> bool:
+    return computes_in_bfloat16(policy, shape.stored_bytes == BF16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _roles(shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig, teacher
     of its own, in float32."""
     weights, critic = count_weights(shape, policy), critic_kind(phase)
     adapters = F32 * weights.adapters
-    held = BF16 if policy.lora and computes_in_bfloat16(shape, policy) else F32
+    held = BF16 if policy.lora and _is_bfloat16(shape, policy) else F32
     separate = weights.body * held + adapters
     if phase.algorithm.reference_model:
         reference = F32 * count_weights(teacher or shape, PolicyConfig()).total
@@ -196,7 +196,7 @@ class _Setting:
 
     @property
     def is_bfloat16(self) -> bool:
-        return computes_in_bfloat16(self.shape, self.policy)
+        return _is_bfloat16(self.shape, self.policy)
 
     @property
     def compute(self) -> int:
@@ -257,7 +257,7 @@ def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
                     5E; the rest as above in bfloat16
     with adapters   r a map; under autocast A more for the copy that the output map's adapter reads
     """
-    lora, is_bfloat16 = policy.lora, computes_in_bfloat16(shape, policy)
+    lora, is_bfloat16 = policy.lora, _is_bfloat16(shape, policy)
     stream = (2 if lora else 4) * shape.hidden
     inputs = (5 if is_bfloat16 else 2) * shape.hidden
     attention = (3 if lora and is_bfloat16 else 2) * shape.hidden + 2 * _key_width(shape)

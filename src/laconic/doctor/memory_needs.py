@@ -22,7 +22,16 @@ from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
 from laconic.errors import ModelError
-from laconic.models.loading import TINY, hub_options, load_model, pick_device, quiet, resolve_model, unread_reason
+from laconic.models.loading import (
+    TINY,
+    hub_options,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    quiet,
+    resolve_model,
+    unread_reason,
+)
 from laconic.models.policy import Policy
 from laconic.problems.load import is_on_hub, load_problems
 from laconic.prompts.instructions import render, resolve_instruction
@@ -174,13 +183,12 @@ def resident_bytes() -> int:
 
 def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
     """Tokens of the longest prompt, and whether they were counted or assumed. Raises `ModelError` where it cannot be rendered."""
-    from transformers import AutoTokenizer
-
     problems = [problem for found in sources.values() for problem in found or ()]
     folder = Path(resolve_model(recipe.model))
     if not problems or not (folder / "tokenizer.json").exists():
         return ASSUMED_PROMPT
-    tokenizer, longest = AutoTokenizer.from_pretrained(folder), sorted(problems, key=lambda p: -len(p.question))
+    tokenizer = load_tokenizer(recipe.model, recipe.policy)
+    longest = sorted(problems, key=lambda problem: -len(problem.question))
     try:
         lengths = [
             len(render(tokenizer, problem, instruction=instruction, system=recipe.prompt.system))

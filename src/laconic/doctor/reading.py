@@ -14,7 +14,7 @@ from laconic.config.recipe import Recipe
 from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import Shape, find_shape
 from laconic.errors import InputError, MissingExtraError, ModelError
-from laconic.models.loading import hub_options, quiet, resolve_model
+from laconic.models.loading import hub_options, load_tokenizer, quiet, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.selection.probe import beside, read_probe
@@ -120,19 +120,12 @@ def _stated_ends(source: str, config: Any, is_cached: bool) -> tuple[int, ...]:
 
 
 def read_tokenizer(recipe: Recipe, model: ModelFiles | Missing) -> Any:
-    """The tokenizer of a model that is at hand."""
-    from transformers import AutoTokenizer
-
+    """The tokenizer of a model that is at hand, as training reads it."""
     if isinstance(model, Missing):
         return model
     try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(
-                resolve_model(recipe.model),
-                trust_remote_code=recipe.policy.trust_remote_code,
-                local_files_only=model.is_cached,
-            )
-    except Exception as error:  # tokenizers raises of every kind where a file is broken
+        return load_tokenizer(recipe.model, recipe.policy)
+    except ModelError as error:
         return _unread(recipe, "tokenizer", error, model.is_cached)
 
 
@@ -140,7 +133,8 @@ def _unread(recipe: Recipe, what: str, error: Exception, is_out_of_reach: bool) 
     if is_out_of_reach:
         why = f"{recipe.model}: the hub does not answer from here, and its {what} is not in the cache"
         return Missing(why, "model", "run this where the hub can be reached, or give a local folder")
-    return Missing(f"{recipe.model}: its {what} cannot be read: {first_line(error)}", "model", level="error")
+    reason = first_line(error).removeprefix(f"{recipe.model}: cannot be loaded: ")
+    return Missing(f"{recipe.model}: its {what} cannot be read: {reason}", "model", level="error")
 
 
 def read_shape(recipe: Recipe, model: ModelFiles | Missing) -> Shape | Missing:

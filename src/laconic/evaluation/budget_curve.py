@@ -18,7 +18,8 @@ from laconic.errors import InputError
 from laconic.prompts.forced_answers import force_text, forced_ids
 from laconic.rollouts.solver import Solver
 from laconic.samplers.protocol import Request
-from laconic.statistics.claims import accuracy_interval, length_interval, per_problem
+from laconic.statistics.claims import per_problem
+from laconic.statistics.intervals import accuracy_interval, length_interval
 from laconic.types import Grade, Group, Rollout
 
 ANSWER_TOKENS = 32  # cap of a forced answer

@@ -22,17 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from laconic.statistics.bleu import CorpusBleu
-from laconic.statistics.claims import (
-    FloatArray,
-    PerProblem,
-    accuracy_interval,
-    length_difference,
-    length_interval,
-    mean_pass_at_k,
-    num_mixed,
-    or_null,
-    per_problem,
-)
+from laconic.statistics.claims import FloatArray, PerProblem, length_difference, mean_pass_at_k, num_mixed, per_problem
+from laconic.statistics.intervals import accuracy_interval, length_interval, or_null
 from laconic.statistics.majority import Votes, answer_key, mean_majority_at_k, votes
 from laconic.statistics.token_complexity import (
     adaptivity,

@@ -13,11 +13,11 @@ open `<think>` states nothing.
 import re
 
 from laconic.grading.normal_form import MAX_PARTS, clean
+from laconic.types import END_THINK, THINK
 
 MAX_TAIL_CHARS = 4000
 MAX_STATEMENT_CHARS = 1000
 MAX_SIGN_OFF_CHARS = 200
-_END_THINK = "</think>"
 _BOX_TOKENS = re.compile(
     r"\\+(?:boxed|fbox)\s*\{|\\+(?:boxed|fbox)\s+([A-Za-z0-9.+-]+)|\\(?!boxed|fbox).|[{}]", re.DOTALL
 )
@@ -77,8 +77,8 @@ def extract_answer(text: str) -> str | None:
     Without a marker it is what the last line sets off. Boxes that only "and", "or" or a comma joins are one list. An empty
     last box, an unclosed box after the marker, and a response that sets nothing off give None.
     """
-    cut = text.rfind(_END_THINK)
-    tail = text[cut + len(_END_THINK) :] if cut >= 0 else text
+    cut = text.rfind(END_THINK)
+    tail = text[cut + len(END_THINK) :] if cut >= 0 else text
     boxes = _boxes(tail)
     if boxes:
         return _joined(tail, boxes)
@@ -115,7 +115,7 @@ def _marked(text: str) -> str | None:
 
 # --- statements ------------------------------------------------------------------------------------------------------
 
-_NO_STATEMENT = re.compile(r"boxed|fbox|framebox|<think>|<answer|####")
+_NO_STATEMENT = re.compile(rf"boxed|fbox|framebox|{THINK}|<answer|####")
 _SIGN_OFF = re.compile(r"(?:\s*<\|[^|<>]{1,40}\|>\w*|\s*I hope it is correct\.?)+\s*$", re.IGNORECASE)
 _NUMBER = r"(?:[-+−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
 _UNIT_AFTER = r"(?:\s?[€£$°%]|\s?[a-z]{1,3}[²³]?|\s(?:degrees|dollars|units))?"

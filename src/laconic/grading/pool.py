@@ -18,9 +18,10 @@ from typing import Any
 
 from laconic.config.defaults import GRADER_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import ProblemsError
+from laconic.grading.extraction import extract_answer
 from laconic.grading.normal_form import clean
 from laconic.grading.numbers import exact_number, is_double_precision
-from laconic.grading.rules import compare_with, extract_answer, grade_response
+from laconic.grading.rules import compare_with, grade_response
 from laconic.system.child_processes import CRASH, Children, answer_lines
 from laconic.types import Grade, Problem
 

@@ -3,7 +3,11 @@
 Its modules, in reading order:
 
 - `onednn`: float32 matrix products on a CPU through oneDNN
-- `loading`: a causal LM as backbone and head: load it, score tokens with it
+- `causal_lm`: a causal LM as backbone and head, with its tokenizer
+- `loading`: from a name to a model that is ready: tokenizer, dtype, device
+- `scoring`: log-probabilities, entropies and KL of response tokens
+- `adapters`: LoRA adapters on one set of base weights
+- `roles`: critics and references
 - `teachers`: whether a phase's teacher can teach its student
 - `policy`: the trained model with its critic and its reference
 """

@@ -1,29 +1,24 @@
-"""A causal LM as backbone and head: load it, score tokens with it.
+"""From a name to a model that is ready: tokenizer, dtype, device.
 
-1. `CausalLM` holds a Hugging Face model as a backbone (token ids to hidden states) and a head (hidden states to logits), so
-   that logits are only ever made where they are read. Loading checks that the two together give the model's own logits.
-2. `load_model` takes a local folder, a hub name or "tiny"; safetensors only, and the tokenizer that tokenizer.json describes.
-3. `score_tokens` turns hidden states into log-probabilities and entropies without ever holding logits of all tokens.
-
-Weights that learn are float32; with `dtype = "bfloat16"` the arithmetic runs under autocast. Logits are always float32.
-
-Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens, `N` counted tokens, `D` hidden size, `V` vocabulary.
+1. `load_model` takes a local folder, a hub name or "tiny"; safetensors only. `load_tokenizer` is the one door to a model's
+   tokenizer: the one that its tokenizer.json describes.
+2. `open_model` takes a model that is in memory as well; `copy_model` makes one to train, so that the caller's stays as it is.
+3. Where the hub does not answer, only its cache is read. Whatever cannot be loaded is a `ModelError` of one line.
+4. `computes_in_bfloat16` says in which dtype the arithmetic runs, `pick_device` where.
 """
 
 import contextlib
+import copy
 import difflib
-import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -35,100 +30,18 @@ from transformers import (
 
 from laconic.config.policy import PolicyConfig
 from laconic.errors import ModelError
-from laconic.models.onednn import fast_products
-from laconic.rl.losses import entropy as entropy_of
+from laconic.models.causal_lm import CausalLM
 from laconic.system.hub import ask_hub
 
-EntropyKind = Literal["none", "measured", "learned"]
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "checkpoint"
-LOGITS_PER_CHUNK = 2**25  # float32 logits held at once while scoring: 128 MiB
-HEAD_TOLERANCE = 1e-3
-FINGERPRINT_VALUES = 64  # of each weight
+MEMORY = "memory:"
+"""How the name of a model begins that was handed over in memory, in recipes and results."""
+
+ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizerBase]
+"""What a function that needs a model takes: a folder, a hub name, "tiny", or a model in memory, with its tokenizer."""
+
 TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
-
-
-class CausalLM:
-    """A Hugging Face causal LM seen as backbone and head, with its tokenizer."""
-
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-        self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.text_config = model.config.get_text_config()
-        self.stored_dtype: torch.dtype = torch.float32
-        self.autocast_dtype: torch.dtype | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
-
-    @property
-    def context_length(self) -> int | None:
-        """Most tokens of prompt and response together, where the model's config states it."""
-        return getattr(self.text_config, "max_position_embeddings", None)
-
-    @property
-    def stop_ids(self) -> frozenset[int]:
-        """End tokens: those of the generation config and the tokenizer's own."""
-        stated = getattr(self.model.generation_config, "eos_token_id", None)
-        stated = stated if isinstance(stated, list) else [stated]
-        return frozenset(i for i in (*stated, self.tokenizer.eos_token_id) if i is not None)
-
-    @property
-    def pad_id(self) -> int:
-        """The padding token, or any token: padding is never read."""
-        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stop_ids, default=0)
-
-    @torch.no_grad()
-    def fingerprint(self) -> str:
-        """A hash over a few values of every weight: tells apart two models that go by one name."""
-        digest = hashlib.blake2b(digest_size=8)
-        for weight in self.model.parameters():
-            flat = weight.reshape(-1)
-            digest.update(flat[:: max(1, len(flat) // FINGERPRINT_VALUES)].float().cpu().numpy().tobytes())
-        return digest.hexdigest()
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of a response, without special tokens."""
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The arithmetic this model was asked to run in."""
-        if self.autocast_dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.autocast_dtype)
-
-    def backbone(self, input_ids: Tensor, **kwargs: Any) -> Any:
-        """The model without its head: [B, L] token ids to an output whose `last_hidden_state` is [B, L, D].
-
-        Rows are padded on the right, so causal attention alone keeps padding out and no mask is needed.
-        """
-        with fast_products(self.device):
-            return getattr(self.model, self.model.base_model_prefix)(input_ids=input_ids, **kwargs)
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] in float32 of hidden states [..., D], with the architecture's scaling and soft cap."""
-        embeddings: nn.Module = self.model.get_output_embeddings()
-        with fast_products(hidden.device):
-            logits: Tensor = embeddings(hidden).float()
-        if scale := getattr(self.text_config, "logit_scale", None):
-            logits = logits * scale
-        if scaling := getattr(self.text_config, "logits_scaling", None):
-            logits = logits / scaling
-        if cap := getattr(self.text_config, "final_logit_softcapping", None):
-            logits = cap * torch.tanh(logits / cap)
-        return logits
-
-    @torch.no_grad()
-    def check_head(self) -> None:
-        """Raises `ModelError` where backbone and head together do not give the model's own logits."""
-        ids = torch.arange(1, 9, device=self.device)[None] % self.text_config.vocab_size
-        own = self.model(input_ids=ids).logits.float()  # a soft cap under autocast is too coarse to compare
-        ours = self.head(self.backbone(ids).last_hidden_state)
-        tolerance = HEAD_TOLERANCE if self.model.dtype == torch.float32 else 20 * HEAD_TOLERANCE
-        if not torch.allclose(own, ours, atol=tolerance, rtol=tolerance):
-            kind = type(self.model).__name__
-            raise ModelError(f"{self.name}: {kind} makes its logits in a way this version does not know")
 
 
 def resolve_model(name: str) -> str:
@@ -136,6 +49,8 @@ def resolve_model(name: str) -> str:
     is there but holds no model."""
     if name == TINY:
         return str(TINY_FOLDER)
+    if name.startswith(MEMORY):
+        raise ModelError(f"{name}: was handed over in memory and lies in no file; hand the same model over again")
     folder = Path(name)
     looks_local = folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
     if not looks_local:
@@ -178,15 +93,68 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
     placed = model.to(pick_device(config.device))
     causal_lm = CausalLM(placed.eval(), tokenizer, name)
-    causal_lm.stored_dtype = stored
-    causal_lm.autocast_dtype = torch.bfloat16 if _computes_in_bfloat16(config, stored) else None
+    causal_lm.settle_dtype(stored, computes_in_bfloat16(config, stored == torch.bfloat16))
     if check:
         causal_lm.check_head()
     return causal_lm
 
 
+# --- models in memory ------------------------------------------------------------------------------------------------
+
+
+def open_model(source: ModelSource, config: PolicyConfig) -> CausalLM:
+    """The model that `source` is or names. What is in memory stays where it is, in its own dtype, and is not copied.
+
+    Raises `ModelError` for what is none.
+    """
+    if isinstance(source, CausalLM):
+        return source
+    if isinstance(source, str | Path):
+        return load_model(str(source), config)
+    return _wrapped(source)
+
+
+def _wrapped(pair: object) -> CausalLM:
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        raise ModelError(f"expected a name, a folder or a pair (model, tokenizer), got {type(pair).__name__}")
+    model, tokenizer = pair
+    if not isinstance(model, PreTrainedModel) or not isinstance(tokenizer, PreTrainedTokenizerBase):
+        kinds = f"{type(model).__name__}, {type(tokenizer).__name__}"
+        raise ModelError(f"expected a pair of a transformers PreTrainedModel and its tokenizer, got ({kinds})")
+    lm = CausalLM(model, tokenizer, model.config.name_or_path or type(model).__name__)
+    lm.stored_dtype = model.dtype
+    was_training = model.training
+    model.eval()  # dropout would hide whether the head is understood
+    try:
+        lm.check_head()
+    finally:
+        model.train(was_training)
+    return lm
+
+
+def memory_name(lm: CausalLM) -> str:
+    """What a run calls a model that was handed over in memory: its name, and a hash that tells its weights from others."""
+    return f"{MEMORY}{lm.name.removeprefix(MEMORY)}#{lm.fingerprint()}"
+
+
+def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
+    """A copy of a model in memory, called `name`, held and placed as `config` says; `lm` is left as it is."""
+    model: Any = copy.deepcopy(lm.model)  # transformers types `to` for devices it does not name
+    model = model.to(pick_device(config.device)).eval().requires_grad_(True)
+    model.zero_grad(set_to_none=True)
+    held = _held_dtype(config, lm.stored_dtype)
+    for parameter in model.parameters():  # the buffers keep theirs, as they do where a model is loaded
+        parameter.data = parameter.data.to(held)
+    copied = CausalLM(model, lm.tokenizer, name)
+    copied.settle_dtype(lm.stored_dtype, computes_in_bfloat16(config, lm.stored_dtype == torch.bfloat16))
+    return copied
+
+
+# --- tokenizer, dtype, device ----------------------------------------------------------------------------------------
+
+
 def load_tokenizer(name: str, config: PolicyConfig) -> Any:
-    """The tokenizer of the model at `name`. Raises `ModelError` with one line where it cannot be loaded."""
+    """The tokenizer of the model at `name`, the only door to one. Raises `ModelError` in one line where it cannot be loaded."""
     source = resolve_model(name)
     return _read_tokenizer(name, source, {"trust_remote_code": config.trust_remote_code} | hub_options(source))
 
@@ -195,9 +163,9 @@ def _read_tokenizer(name: str, source: str, options: Mapping[str, Any]) -> Any:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        return _as_written(tokenizer, source)
+    except Exception as error:  # tokenizers raises of every kind where a file is broken
         raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
-    return _as_written(tokenizer, source)
 
 
 def hub_options(source: str) -> dict[str, Any]:
@@ -261,13 +229,15 @@ def quiet() -> Iterator[None]:
             hf_logging.set_verbosity(level)
 
 
-def _computes_in_bfloat16(config: PolicyConfig, stored: torch.dtype) -> bool:
-    return config.dtype == "bfloat16" or (config.dtype == "auto" and stored == torch.bfloat16)
+def computes_in_bfloat16(config: PolicyConfig, is_stored_in_bfloat16: bool) -> bool:
+    """Whether arithmetic runs in bfloat16: asked for, or with `auto` because the checkpoint is stored so."""
+    return config.dtype == "bfloat16" or (config.dtype == "auto" and is_stored_in_bfloat16)
 
 
 def _held_dtype(config: PolicyConfig, stored: torch.dtype) -> torch.dtype:
     """Weights that learn are float32; base weights that only carry adapters are held in the compute dtype."""
-    return torch.bfloat16 if config.lora and _computes_in_bfloat16(config, stored) else torch.float32
+    is_held_in_it = config.lora and computes_in_bfloat16(config, stored == torch.bfloat16)
+    return torch.bfloat16 if is_held_in_it else torch.float32
 
 
 def pick_device(name: str) -> torch.device:
@@ -275,53 +245,3 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def score_tokens(
-    lm: CausalLM, hidden: Tensor, token_ids: Tensor, mask: Tensor, *, temperature: float, entropy: EntropyKind
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies (nats) of `token_ids` [B, T] given the hidden states [B, T, D] that predict them.
-
-    Both [B, T] in float32, 0 outside `mask`; logits are divided by `temperature` first. `entropy` says whether entropies are
-    left out (zeros), measured without a gradient, or learned from. Logits are made for counted tokens only,
-    `LOGITS_PER_CHUNK` at a time, and made again in the backward pass where there is more than one chunk.
-    """
-    flat, ids = hidden[mask], token_ids[mask]
-    rows = max(1, LOGITS_PER_CHUNK // lm.text_config.vocab_size)
-
-    def score(h: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
-        logits = lm.head(h) / temperature
-        logprobs = logits.gather(-1, i[:, None])[:, 0] - logits.logsumexp(dim=-1)
-        if entropy == "none":
-            return logprobs, torch.zeros_like(logprobs)
-        return logprobs, entropy_of(logits if entropy == "learned" else logits.detach())
-
-    chunks = list(zip(flat.split(rows), ids.split(rows), strict=True))
-    recompute = len(chunks) > 1 and torch.is_grad_enabled()
-    scored = [checkpoint(score, h, i, use_reentrant=False) if recompute else score(h, i) for h, i in chunks]
-    out = [torch.zeros(mask.shape, device=flat.device) for _ in range(2)]
-    for target, pieces in zip(out, zip(*scored, strict=True), strict=True):
-        target[mask] = torch.cat(pieces)
-    return out[0], out[1]
-
-
-def exact_kl(
-    lm: CausalLM, reference: CausalLM, hidden: Tensor, ref_hidden: Tensor, mask: Tensor, *, temperature: float
-) -> Tensor:
-    """KL(pi || pi_ref) in nats over the whole vocabulary, of the next-token distributions that the states [B, T, D] and
-    [B, T, D'] predict; [B, T] in float32, 0 outside `mask`. Chunked and recomputed as in `score_tokens`; the reference gets no
-    gradient."""
-    flat, ref_flat = hidden[mask], ref_hidden[mask]
-    rows = max(1, LOGITS_PER_CHUNK // (2 * lm.text_config.vocab_size))
-
-    def divergence(h: Tensor, r: Tensor) -> Tensor:
-        ours = (lm.head(h) / temperature).log_softmax(dim=-1)
-        theirs = (reference.head(r) / temperature).log_softmax(dim=-1)
-        return (ours.exp() * (ours - theirs)).sum(dim=-1)
-
-    chunks = list(zip(flat.split(rows), ref_flat.split(rows), strict=True))
-    recompute = len(chunks) > 1 and torch.is_grad_enabled()
-    found = [checkpoint(divergence, h, r, use_reentrant=False) if recompute else divergence(h, r) for h, r in chunks]
-    out = torch.zeros(mask.shape, device=flat.device)
-    out[mask] = torch.cat(found)
-    return out

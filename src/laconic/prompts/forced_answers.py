@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from laconic.errors import InputError
-from laconic.prompts.thinking import END_THINK, knows_thinking
+from laconic.prompts.thinking import knows_thinking
+from laconic.types import END_THINK
 
 _BOX = r"\boxed{"
 _AFTER_THINKING = (f"\n{END_THINK}\n\n{_BOX}", f"{END_THINK}{_BOX}")

@@ -10,9 +10,8 @@ Counts are of the tokens that were generated; nothing is tokenized again.
 from collections.abc import Sequence
 from typing import Any
 
-from laconic.types import Response
+from laconic.types import END_THINK, Response
 
-END_THINK = "</think>"
 _KNOWS: dict[int, tuple[Any, bool]] = {}  # by the tokenizer's id, held beside the tokenizer so that no other gets it
 
 

@@ -1,6 +1,12 @@
-"""The shipped recipes by name: `two_phase`, `long2short/dpo`."""
+"""Recipes by their path, or by the name of one that is shipped: `two_phase`, `long2short/dpo`."""
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
+
+from laconic.config.load import load_recipe
+from laconic.config.recipe import Recipe
+from laconic.errors import RecipeError
 
 RECIPES = Path(__file__).parent
 
@@ -8,3 +14,14 @@ RECIPES = Path(__file__).parent
 def recipe_paths() -> dict[str, Path]:
     """The recipes that come with the package, by name."""
     return {str(path.relative_to(RECIPES).with_suffix("")): path for path in sorted(RECIPES.rglob("*.toml"))}
+
+
+def find_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, or the shipped one of that name, with `key=value` changes applied. Raises `RecipeError`."""
+    known, given = recipe_paths(), Path(recipe)
+    path = known[str(recipe)] if str(recipe) in known and not given.exists() else given
+    if not path.exists():
+        near = difflib.get_close_matches(path.stem, known, n=3)
+        hint = f"near it: {', '.join(near)}" if near else "laconic list recipes names those that come along"
+        raise RecipeError(f"{recipe}: cannot be read (no such file, no recipe of that name); {hint}")
+    return load_recipe(path, changes)

@@ -20,7 +20,7 @@ from typing import Any
 
 from laconic.config.solver import SamplerConfig
 from laconic.errors import RunError
-from laconic.grading.rules import extract_answer
+from laconic.grading.extraction import extract_answer
 from laconic.rollouts.solver import Solver, Wanted
 from laconic.system.files import read_json, to_jsonl, write_json_atomically
 from laconic.types import Group, Problem, Progress

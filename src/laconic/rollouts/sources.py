@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from laconic.config.phase import BudgetConfig, PhaseConfig
 from laconic.errors import ProblemsError, RecipeError
 from laconic.grading.pool import Grader
-from laconic.models.loading import CausalLM
+from laconic.models.causal_lm import CausalLM
 from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render
 from laconic.prompts.thinking import thinking_tokens

@@ -25,7 +25,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from laconic.errors import ModelError
-from laconic.models.loading import CausalLM
+from laconic.models.causal_lm import CausalLM
 from laconic.models.onednn import linear
 from laconic.samplers.cache import SlotCache
 

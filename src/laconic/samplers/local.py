@@ -29,7 +29,7 @@ from torch import Tensor
 
 from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError
-from laconic.models.loading import CausalLM
+from laconic.models.causal_lm import CausalLM
 from laconic.rng import seed_of
 from laconic.samplers.cache import SlotCache
 from laconic.samplers.decoders import make_decoder

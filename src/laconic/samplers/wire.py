@@ -20,9 +20,8 @@ from laconic.errors import ModelError, RunFailed
 from laconic.rng import seed_of
 from laconic.samplers.endpoints import NEUTRAL, Endpoint
 from laconic.samplers.protocol import Request
-from laconic.types import FinishReason, Response
+from laconic.types import END_THINK, THINK, FinishReason, Response
 
-THINK, END_THINK = "<think>", "</think>"
 SEED_MASK = 2**31 - 1  # servers read a seed as a signed 32-bit number
 MOST_MESSAGE = 300
 FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}

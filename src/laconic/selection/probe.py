@@ -20,8 +20,8 @@ from laconic.errors import InputError, ProblemsError
 from laconic.evaluation.evaluate import Evaluation, describe
 from laconic.rollouts.log import AttemptLog, Row, begin, chunks
 from laconic.rollouts.solver import Solver, Wanted
-from laconic.selection.rules import ProblemStats, problem_stats
 from laconic.selection.stopping import first_round, next_samples
+from laconic.statistics.solve_rate import ProblemStats, problem_stats
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
 from laconic.types import Grade, Group, Problem, Progress
 

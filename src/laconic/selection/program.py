@@ -12,8 +12,9 @@ from pathlib import Path
 from laconic.errors import InputError
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.load import write_problems
-from laconic.selection.rules import Choice, ProblemStats, select
-from laconic.statistics.solve_rate import solve_rate_interval
+from laconic.selection.decisions import Choice
+from laconic.selection.rules import select
+from laconic.statistics.solve_rate import ProblemStats, solve_rate_interval
 from laconic.system.files import to_jsonl, write_text_atomically
 from laconic.types import Problem
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from laconic.report.figures import COLOURS
-from laconic.report.numbers import count, percent
-from laconic.report.svg import Drawing, Panel, legend
+from laconic.reporting.figures import COLOURS
+from laconic.reporting.numbers import count, percent
+from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.sweep.rows import Field, Row, SeedMean
 
 WIDE, NARROW = 900, 350

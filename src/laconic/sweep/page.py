@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from laconic import __version__
-from laconic.report.figures import COLOURS
-from laconic.report.numbers import UNKNOWN, count, flatten, percent, points, signed
-from laconic.report.page_templates import load_templates, template_text
+from laconic.reporting.figures import COLOURS
+from laconic.reporting.numbers import UNKNOWN, count, flatten, percent, points, signed
+from laconic.reporting.page_templates import load_templates, template_text
 from laconic.sweep.figures import KINDS, NARROW, WIDE, frontier, standalone
 from laconic.sweep.results import Results
 from laconic.sweep.rows import Against, Field, Row, SeedMean
@@ -66,7 +66,7 @@ def render(results: Results) -> str:
         recipes=[(entry["label"], list(flatten(entry["config"]))) for entry in results.told["entries"]],
         colours=COLOURS,
         kinds=KINDS,
-        style=Markup(template_text("laconic.report", "page.css")),  # our own text
+        style=Markup(template_text("laconic.reporting", "page.css")),  # our own text
         more_style=Markup(template_text("laconic.sweep", "sweep.css")),
         policy=POLICY,
         version=__version__,

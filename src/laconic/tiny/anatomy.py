@@ -9,7 +9,8 @@ Redundant are checks, detours and repetition: a writer who makes no slips needs 
 
 from dataclasses import dataclass
 
-from laconic.tiny.tokens import END_THINK, count_tokens
+from laconic.tiny.tokens import count_tokens
+from laconic.types import END_THINK
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,16 +30,15 @@ from laconic.tiny.tasks import draw_chain
 from laconic.tiny.tokens import (
     ASSISTANT,
     END,
-    END_THINK,
     PAD,
     PIECE_PATTERN,
-    THINK,
     UNK,
     USER,
     VOCABULARY,
     pieces,
 )
 from laconic.tiny.traces import draw_style, plain_style, write_trace
+from laconic.types import END_THINK, THINK
 
 CHUNK_TRACES = 2048
 BATCH_TOKENS = 8_192

@@ -21,8 +21,8 @@ from random import Random
 from laconic.config.defaults import SEED
 from laconic.rng import stream
 from laconic.splits import SPLITS, split_of
-from laconic.tiny.tokens import BOX, END, END_THINK, count_tokens
-from laconic.types import Problem
+from laconic.tiny.tokens import BOX, END, count_tokens
+from laconic.types import END_THINK, Problem
 
 LEVELS = (1, 2, 3, 4, 5)
 MAX_MISSES = 5000  # draws in a row without a new problem: the family is taken to be exhausted

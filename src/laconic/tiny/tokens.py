@@ -9,9 +9,10 @@ the same rule into `tokenizer.json`, and a test holds the two together.
 
 import re
 
+from laconic.types import END_THINK, THINK
+
 PAD, END, UNK = "<|pad|>", "<|end|>", "<unk>"
 USER, ASSISTANT = "<|user|>", "<|assistant|>"
-THINK, END_THINK = "<think>", "</think>"
 SPECIALS = (PAD, END, UNK, USER, ASSISTANT, THINK, END_THINK)
 BOX = "\\boxed{"
 

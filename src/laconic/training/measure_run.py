@@ -17,6 +17,7 @@ from laconic.evaluation.evaluate import Evaluation, evaluate
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.grading.pool import Grader
 from laconic.models.loading import load_model
+from laconic.models.policy import load_entry
 from laconic.rng import seed_of
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
@@ -56,7 +57,8 @@ def _evaluate_model(run: Run, grader: Grader, label: str, model: str) -> None:
     tags = map(temperature_tag, recipe.report.temperatures)
     if all((path / "eval" / f"{label}-{tag}" / "summary.json").exists() for tag in tags):
         return
-    lm = load_model(model, recipe.policy.model_copy(update={"lora": None}))
+    plain = recipe.policy.model_copy(update={"lora": None})
+    lm = load_entry(recipe, plain, run.given) if model == recipe.model else load_model(model, plain)
     solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt)
     evaluate_reported(solver, recipe, run.sets.report, path, label, run.reporter)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.errors import RecipeError, SelectionError
+from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy, load_policy
 from laconic.problems.sets import ProblemSets
 from laconic.rewards.from_recipe import reward_table
@@ -27,17 +28,13 @@ from laconic.rng import seed_of, stream
 from laconic.rollouts.solver import Solver, describe, pay, remember
 from laconic.rollouts.sources import SOURCES, Asking, Source
 from laconic.selection.probe import probe, read_probe, write_probe
-from laconic.selection.rules import ProblemStats, select
+from laconic.selection.rules import select
+from laconic.statistics.solve_rate import ProblemStats
 from laconic.system.files import to_jsonl, write_text_atomically
 from laconic.system.progress import Reporter
-from laconic.training.algorithms import (
-    critic_kind,
-    estimate_advantages,
-    find_algorithm,
-    gather_experience,
-    needs_reference,
-)
+from laconic.training.algorithms import critic_kind, estimate_advantages, find_algorithm, needs_reference
 from laconic.training.batching import collate
+from laconic.training.experience import gather_experience
 from laconic.training.phase_end import Verdict, Watch, best_watch, judge
 from laconic.training.reference_cache import ReferenceCache
 from laconic.training.run_directory import Checkpoint, RunDirectory
@@ -49,7 +46,7 @@ NO_SELECTION = "everything"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What all phases of a run share."""
+    """What all phases of a run share. `given` is the model that the run began from, where it was handed over in memory."""
 
     recipe: Recipe
     directory: RunDirectory
@@ -57,6 +54,7 @@ class Run:
     solver: Solver
     sets: ProblemSets
     reporter: Reporter
+    given: CausalLM | None = None
 
 
 class PhaseRun:
@@ -261,12 +259,12 @@ class PhaseRun:
     def _entry_weights(self) -> Mapping[str, Tensor]:
         if self.entry_step > 0:
             return self.directory.load_checkpoint(self.entry_step).tensors
-        return load_policy(self.recipe).trainable_state()
+        return load_policy(self.recipe, self.run.given).trainable_state()
 
     def move_reference(self) -> None:
         """Let the reference follow the policy, where the recipe has it moving."""
         config = self.phase.algorithm
-        moves = self.policy.has_reference and self.policy.teacher is None and config.reference != "frozen"
+        moves = self.policy.has_moving_reference and config.reference != "frozen"
         if moves and self.phase_step % config.reference_every == 0:
             self.policy.update_reference(config.ema_decay if config.reference == "ema" else 0.0)
             self.reference_cache.clear()

@@ -17,8 +17,10 @@ import torch
 from laconic.config.load import dump
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
-from laconic.errors import InputError, RecipeError
+from laconic.errors import InputError, RecipeError, RunError
 from laconic.grading.pool import Grader
+from laconic.models.causal_lm import CausalLM
+from laconic.models.loading import MEMORY, memory_name
 from laconic.models.policy import load_policy
 from laconic.models.teachers import check_teacher
 from laconic.problems.sets import load_problem_sets
@@ -29,6 +31,7 @@ from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import check_source
 from laconic.samplers.local import LocalSampler
 from laconic.selection.rules import select
+from laconic.system.files import read_json
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import critic_kind, find_algorithm
 from laconic.training.phase import NO_SELECTION, PhaseRun, Run
@@ -125,7 +128,7 @@ class Trainer:
         if step > 0:
             tensors = self.run.directory.load_checkpoint(step).tensors
         else:
-            tensors = load_policy(self.run.recipe).trainable_state()
+            tensors = load_policy(self.run.recipe, self.run.given).trainable_state()
         self.run.policy.load_trainable_state(tensors, roles=("policy",))
 
     def _hand_on(self, work: PhaseRun, verdict: Verdict) -> None:
@@ -150,15 +153,23 @@ class Trainer:
         run.directory.write_phases([finished.to_json() for finished in self.finished])
 
 
-def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Trainer:
-    """A trainer over `out`, new or resumed. All input is checked before the directory is touched."""
+def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given: CausalLM | None = None) -> Trainer:
+    """A trainer over `out`, new or resumed. All input is checked before the directory is touched.
+
+    `given` is a model in memory that is trained in the place of the recipe's; it is copied and stays as it is. The run's
+    config.json then holds its name and a hash of its weights, and only with the same model is the run resumed.
+    """
+    if given is not None:
+        recipe = recipe.model_copy(update={"model": memory_name(given)})
+    if resume:
+        _check_same_model(out, recipe.model)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     check_recipe(recipe)
     if not resume:
         check_is_new(out)
     sets = load_problem_sets(recipe)
-    policy = load_policy(recipe)
+    policy = load_policy(recipe, given)
     grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
     solver = Solver(policy.lm, LocalSampler(policy.lm), grader, recipe.prompt)
     for phase in recipe.phases:
@@ -172,4 +183,15 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Tra
         directory = RunDirectory.resume(out, config)
     else:
         directory = RunDirectory.create(out, config, describe_environment(policy.lm.device))
-    return Trainer(Run(recipe, directory, policy, solver, sets, reporter))
+    return Trainer(Run(recipe, directory, policy, solver, sets, reporter, given))
+
+
+def _check_same_model(out: Path, model: str) -> None:
+    """Raises `RunError` where the run in `out` began from a model in memory, and `model` is another."""
+    file = out / "config.json"
+    began_from = str(read_json(file).get("model", "")) if file.is_file() else ""
+    if began_from.startswith(MEMORY) and began_from != model:
+        raise RunError(
+            f"{out}: the run began from {began_from}, a model in memory, not from {model}; "
+            "to resume it hand the same model to laconic.train(..., model=...)"
+        )

@@ -25,8 +25,8 @@ from laconic.models.policy import Policy
 from laconic.rl.losses import clipped_surrogate, is_clipped, kl, sequence_log_ratio, value_loss
 from laconic.rl.masked import masked_sum, token_weights, zeroed
 from laconic.rng import seed_of
-from laconic.training.algorithms import Advantages
 from laconic.training.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows, token_budget
+from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience
 
 

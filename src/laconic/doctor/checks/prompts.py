@@ -16,10 +16,9 @@ from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level
 from laconic.doctor.reading import Prompt
 from laconic.prompts.instructions import resolve_instruction
-from laconic.types import Grade
+from laconic.types import THINK, Grade
 
 ANSWER_FORMS = ("\\boxed", "\\fbox", "####", "<answer>", "answer is", "answer:")
-THINK = "<think>"
 FEW_ANSWERS, NO_ANSWERS = 0.8, 0.02  # of the finished responses: below the first a warning, below the second an error
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from laconic.comparison.compare import compare_evaluations
 from laconic.errors import InputError
-from laconic.report.data import Change, Evaluation, Record, decoding_words
-from laconic.report.read import MODEL_AND_TAG, is_run, names_of
+from laconic.reporting.data import Change, Evaluation, Record, decoding_words
+from laconic.reporting.read import MODEL_AND_TAG, is_run, names_of
 from laconic.system.files import read_json
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def load_templates(package: str) -> "Environment":
-    """The templates of a package, such as `laconic.report`. Raises `MissingExtraError` where jinja2 is not installed."""
+    """The templates of a package, such as `laconic.reporting`. Raises `MissingExtraError` where jinja2 is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:

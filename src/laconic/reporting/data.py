@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from laconic.report.shelf import Shelf
+from laconic.reporting.shelf import Shelf
 
 Record = Mapping[str, Any]
 Setting = tuple[str, str]  # benchmark, decoding: what two evaluations must share to stand beside each other

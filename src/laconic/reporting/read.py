@@ -18,8 +18,8 @@ from pathlib import Path
 from zlib import crc32
 
 from laconic.errors import InputError, RunError
-from laconic.report.data import Evaluation, Record, Sample, Selection, Training, decoding_words, prompt_of
-from laconic.report.shelf import ShelfBuilder, every_nth
+from laconic.reporting.data import Evaluation, Record, Sample, Selection, Training, decoding_words, prompt_of
+from laconic.reporting.shelf import ShelfBuilder, every_nth
 from laconic.system.files import read_json, read_jsonl, read_numbered_jsonl
 
 MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")

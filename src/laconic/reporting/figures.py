@@ -10,9 +10,9 @@ stands in `distributions.py`, what is drawn from steps in `training.py`. No file
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from laconic.report.data import Change, Evaluation, Record, Report, Setting
-from laconic.report.numbers import count, number, percent, points, shown, signed
-from laconic.report.svg import Drawing, Panel, legend
+from laconic.reporting.data import Change, Evaluation, Record, Report, Setting
+from laconic.reporting.numbers import count, number, percent, points, shown, signed
+from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.statistics.claims import frontier as undominated
 
 COLOURS = {

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from laconic.report.data import Record, Training
-from laconic.report.figures import NARROW, OTHERS
-from laconic.report.numbers import number
-from laconic.report.svg import Drawing, Panel, legend
+from laconic.reporting.data import Record, Training
+from laconic.reporting.figures import NARROW, OTHERS
+from laconic.reporting.numbers import number
+from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.types import GRADES
 
 MAX_STEPS = 300

@@ -7,9 +7,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from laconic.report.data import Sample
-from laconic.report.numbers import count, percent
-from laconic.report.svg import Drawing, Panel, legend
+from laconic.reporting.data import Sample
+from laconic.reporting.numbers import count, percent
+from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.types import GRADES
 
 MAX_BINS, MAX_POINTS = 40, 1500

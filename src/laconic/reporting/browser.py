@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laconic.report.data import Evaluation, Pair, Report, pick_pairs
-from laconic.report.shelf import Shelf, pack
+from laconic.reporting.data import Evaluation, Pair, Report, pick_pairs
+from laconic.reporting.shelf import Shelf, pack
 from laconic.types import GRADES
 
 

@@ -18,15 +18,15 @@ from typing import Any
 
 from laconic import __version__
 from laconic.errors import RunError
-from laconic.report.browser import Browser, build_browser, tell_pairs
-from laconic.report.changes import read_changes
-from laconic.report.data import Evaluation, Report, Selection, mean_tokens, shared, solve_rates
-from laconic.report.distributions import MAX_POINTS, lengths, tokens_by_problem
-from laconic.report.distributions import solve_rates as solve_rates_figure
-from laconic.report.figures import COLOURS, NARROW, WIDE, budgets, changes, colour_of, frontier
-from laconic.report.numbers import UNKNOWN, count, flatten, percent, shown
-from laconic.report.page_templates import load_templates, template_text
-from laconic.report.read import (
+from laconic.reporting.browser import Browser, build_browser, tell_pairs
+from laconic.reporting.changes import read_changes
+from laconic.reporting.data import Evaluation, Report, Selection, mean_tokens, shared, solve_rates
+from laconic.reporting.distributions import MAX_POINTS, lengths, tokens_by_problem
+from laconic.reporting.distributions import solve_rates as solve_rates_figure
+from laconic.reporting.figures import COLOURS, NARROW, WIDE, budgets, changes, colour_of, frontier
+from laconic.reporting.numbers import UNKNOWN, count, flatten, percent, shown
+from laconic.reporting.page_templates import load_templates, template_text
+from laconic.reporting.read import (
     find_evaluations,
     is_run,
     names_of,
@@ -36,8 +36,8 @@ from laconic.report.read import (
     read_training,
     settings_of,
 )
-from laconic.report.training import MAX_STEPS, training
-from laconic.report.words import details, headline, lede, results, scope, verdicts
+from laconic.reporting.training import MAX_STEPS, training
+from laconic.reporting.words import details, headline, lede, results, scope, verdicts
 from laconic.system.files import write_text_atomically
 from laconic.types import GRADES
 
@@ -87,11 +87,11 @@ def read_report(dirs: Sequence[Path]) -> Report:
 
 def render(report: Report) -> str:
     """The page's text."""
-    templates = load_templates("laconic.report")
+    templates = load_templates("laconic.reporting")
     from markupsafe import Markup
 
     browser = build_browser(report)
-    script = template_text("laconic.report", "browser.js") if browser else ""
+    script = template_text("laconic.reporting", "browser.js") if browser else ""
     figures = {name: {size: Markup(svg) for size, svg in sizes.items()} for name, sizes in draw(report).items()}
     return templates.get_template("page.html.j2").render(
         headline=headline(report),
@@ -111,7 +111,9 @@ def render(report: Report) -> str:
         commands=commands(report),
         grades=[str(grade) for grade in GRADES],
         colours=COLOURS,
-        style=Markup(template_text("laconic.report", "page.css")),  # ours, like the script and the figures: they escape
+        style=Markup(
+            template_text("laconic.reporting", "page.css")
+        ),  # ours, like the script and the figures: they escape
         script=Markup(script),
         policy=policy(script, browser),
         limits={"points": MAX_POINTS, "steps": MAX_STEPS, "panels": MAX_PANELS},

@@ -15,12 +15,12 @@ from page_files import EVIL, budget_curve, write_evaluation, write_json, write_j
 
 from laconic.comparison.compare import compare_evaluations
 from laconic.errors import InputError, MissingExtraError, RunError
-from laconic.report.build import read_report, write_page, write_report
-from laconic.report.data import Change, Evaluation, Report, Sample, pick_pairs
-from laconic.report.read import find_evaluations, read_evaluations, read_training
-from laconic.report.shelf import ShelfBuilder, pack, unpack
-from laconic.report.training import phases_of
-from laconic.report.words import headline, lede, verdicts
+from laconic.reporting.build import read_report, write_page, write_report
+from laconic.reporting.data import Change, Evaluation, Report, Sample, pick_pairs
+from laconic.reporting.read import find_evaluations, read_evaluations, read_training
+from laconic.reporting.shelf import ShelfBuilder, pack, unpack
+from laconic.reporting.training import phases_of
+from laconic.reporting.words import headline, lede, verdicts
 
 pytest.importorskip("jinja2")
 

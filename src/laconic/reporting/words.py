@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from laconic.report.data import Change, Evaluation, Record, Report
-from laconic.report.numbers import Show, count, interval, number, percent, points, shown, signed
+from laconic.reporting.data import Change, Evaluation, Record, Report
+from laconic.reporting.numbers import Show, count, interval, number, percent, points, shown, signed
 from laconic.types import GRADES, Grade
 
 COLUMNS = (

@@ -8,7 +8,7 @@ import pytest
 from chromium import Browser, find_chromium
 from page_files import EVIL, write_json, write_jsonl, write_run, write_selection
 
-from laconic.report.build import write_page
+from laconic.reporting.build import write_page
 
 pytest.importorskip("jinja2")
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on the path")

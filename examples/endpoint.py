@@ -1,0 +1,30 @@
+"""A model behind an OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, a provider), asked two ways: as it is, and to be brief.
+
+    vllm serve Qwen/Qwen3-0.6B &
+    python examples/endpoint.py http://127.0.0.1:8000/v1#Qwen/Qwen3-0.6B gsm8k?count=50
+
+Responses are graded here; lengths are what the server counted. A key is read from LACONIC_API_KEY or OPENAI_API_KEY.
+"""
+
+import argparse
+
+import laconic
+
+parser = argparse.ArgumentParser(description="Ask an endpoint as it is, and to be brief.")
+parser.add_argument("endpoint", help="http://HOST:PORT/v1#MODEL")
+parser.add_argument("problems", nargs="?", default="gsm8k?count=50")
+parser.add_argument("--samples", type=int, default=4)
+parser.add_argument("--max-tokens", type=int, default=4096, help="cap on a response")
+options = parser.parse_args()
+
+problems = laconic.load_problems(options.problems)
+results = {}
+for prompt in ("boxed", "be_concise"):
+    solver = laconic.open_solver(options.endpoint, prompt=prompt)
+    with solver.grader:
+        results[prompt] = laconic.evaluate(
+            solver, problems, samples=options.samples, max_tokens=options.max_tokens, batch_size=16
+        )
+    print(f"{prompt}: {results[prompt]}")
+
+print(laconic.compare(results["boxed"], results["be_concise"]))

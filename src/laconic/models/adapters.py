@@ -1,0 +1,110 @@
+"""LoRA adapters on one set of base weights: the policy's, and beside it one for a critic and one for a reference.
+
+`Adapters` puts them on a model, says which is active, copies one into another, and merges the policy's into plain weights.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from laconic.config.policy import LoraConfig
+
+POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "reference"
+
+
+class Adapters:
+    """The adapters of one model. The policy's is there from the beginning and active unless another is `at_work`."""
+
+    def __init__(self, model: PreTrainedModel, lora: LoraConfig) -> None:
+        from peft import LoraConfig as PeftLoraConfig
+        from peft import get_peft_model
+
+        targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+        self.model, self.active = model, POLICY_ADAPTER
+        self.config = PeftLoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,  # type: ignore[arg-type]
+            lora_dropout=lora.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        )
+        self.peft: Any = get_peft_model(model, self.config)
+
+    def renew(self, name: str) -> None:
+        """A fresh adapter `name` in the place of the one that may be there; the policy's stays active."""
+        if name in self.peft.peft_config:
+            self.peft.delete_adapter(name)
+        self.peft.add_adapter(name, self.config)
+        self.peft.set_adapter(POLICY_ADAPTER)
+        for key, parameter in self.peft.named_parameters():
+            if f".{CRITIC_ADAPTER}." in key or f".{POLICY_ADAPTER}." in key:
+                parameter.requires_grad_(True)
+
+    def renew_as_policy(self, name: str) -> None:
+        """A fresh adapter `name` that equals the policy's and learns nothing."""
+        self.renew(name)
+        for source, target in self.pairs(name):
+            target.data.copy_(source.data)
+            target.requires_grad_(False)
+
+    def pairs(self, name: str) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
+        """(policy's parameter, adapter `name`'s parameter) in a fixed order."""
+        parameters = dict(self.peft.named_parameters())
+        for key, parameter in parameters.items():
+            if f".{POLICY_ADAPTER}." in key:
+                yield parameter, parameters[key.replace(f".{POLICY_ADAPTER}.", f".{name}.")]
+
+    def parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """The weights of adapter `name`, by their name in the model."""
+        return {key: p for key, p in self.model.named_parameters() if f".{name}." in key}
+
+    @contextlib.contextmanager
+    def at_work(self, name: str) -> Iterator[None]:
+        """The shared base with adapter `name` active; which weights learn stays as it was set."""
+        before = self.active
+        if name == before:
+            yield
+            return
+        learns = {key: p.requires_grad for key, p in self.peft.named_parameters()}
+        try:
+            self._activate(name, learns)
+            yield
+        finally:
+            self._activate(before, learns)
+
+    def _activate(self, name: str, learns: dict[str, bool]) -> None:
+        self.active = name
+        self.peft.base_model.set_adapter(name)
+        for key, parameter in self.peft.named_parameters():
+            parameter.requires_grad_(learns[key])
+
+    def merged(self) -> PreTrainedModel:
+        """A model of the loaded architecture whose weights are base + the policy's adapter; the live model is left as it is."""
+        with torch.device("meta"):
+            merged = type(self.model)(copy.deepcopy(self.model.config))
+        merged.load_state_dict(dict(self._merged_weights()), strict=False, assign=True)
+        merged.tie_weights()
+        merged.generation_config = self.model.generation_config
+        return merged
+
+    def _merged_weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, module in self.model.named_modules():
+            if name.endswith(".base_layer"):
+                continue  # read through the layer that adapts it
+            base = getattr(module, "base_layer", None)
+            for key, tensor in _own_tensors(module if base is None else base):
+                path = f"{name}.{key}".removeprefix(".")
+                if ".lora_" in f".{path}":
+                    continue
+                delta = module.get_delta_weight(POLICY_ADAPTER) if base is not None and key == "weight" else None
+                yield path, tensor.detach() if delta is None else (tensor + delta.to(tensor.dtype)).detach()
+
+
+def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters(recurse=False)
+    yield from ((k, b) for k, b in module.named_buffers(recurse=False) if k not in module._non_persistent_buffers_set)

@@ -1,0 +1,34 @@
+"""Select: which problems are worth training on, by how often the model solved them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from laconic.errors import SelectionError
+from laconic.notebook.results import ProbeResult
+from laconic.problems.load import load_problems
+from laconic.selection.probe import read_probe
+from laconic.selection.program import Chosen, choose_problems, leaking
+from laconic.types import Problem
+
+
+def select(
+    probe: ProbeResult | str | Path,
+    *,
+    how: str = "all",
+    count: int | None = None,
+    against: Sequence[str | Path | Sequence[Problem]] = (),
+    seed: int = 0,
+    **options: float | bool,
+) -> Chosen:
+    """The problems that the selection `how` keeps, at most `count`, each with a reason; and why the others are not among them.
+
+    `probe` is what `probe` returned, or its file. `how` is a row of `laconic list selections`, and `options` are its own:
+    `how="band", low=0.3, high=0.9`. Problems that leak into one of the sets `against` are dropped. Raises `SelectionError` where
+    none is kept, `InputError` for an unknown selection or option.
+    """
+    problems, stats = read_probe(Path(probe)) if isinstance(probe, str | Path) else (probe.problems, probe.stats)
+    held_out = [load_problems(str(s), seed=seed) if isinstance(s, str | Path) else s for s in against]
+    chosen = choose_problems(problems, stats, leaking(problems, held_out), how, options, count=count, seed=seed)
+    if not chosen.kept:
+        raise SelectionError(f"select: none of {len(problems)} problems qualifies; the first: {chosen.reasons[0]}")
+    return chosen

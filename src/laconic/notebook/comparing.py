@@ -1,0 +1,44 @@
+"""Compare and report: is the candidate shorter, and as good? Neither needs torch."""
+
+from pathlib import Path
+
+from laconic.comparison.compare import compare_evaluations
+from laconic.config.evaluation import ReportConfig
+from laconic.errors import InputError
+from laconic.notebook.results import ComparisonResult, EvaluationResult
+from laconic.reporting.build import write_report
+
+Folder = str | Path | EvaluationResult
+"""A run, a folder of evaluations, or an evaluation."""
+
+
+def compare(
+    base: Folder, *candidates: Folder, margin: float | None = None, tokens_margin: float = 0.0, seed: int = 0
+) -> ComparisonResult:
+    """Every candidate against `base`, paired over problems, with 95% intervals. Without candidates: what `base` holds besides.
+
+    `margin` is the loss of accuracy that still counts as none (0.01: a point), `tokens_margin` the relative growth in tokens that
+    does. Raises `InputError` where folders cannot be read or compared.
+    """
+    allowed = ReportConfig().margin if margin is None else margin
+    paths = [_path_of(candidate) for candidate in candidates]
+    return ComparisonResult(
+        compare_evaluations(_path_of(base), paths, margin=allowed, tokens_margin=tokens_margin, seed=seed)
+    )
+
+
+def report(*folders: Folder, out: str | Path | None = None) -> Path:
+    """One self-contained HTML page; its path. Of several folders the first is the base.
+
+    `out` is the page's file: FOLDER/report.html for one folder, report.html for several. Raises `InputError` where there is
+    nothing to show.
+    """
+    if not folders:
+        raise InputError("report: expected a run, a folder of evaluations or an evaluation")
+    paths = [_path_of(folder) for folder in folders]
+    usual = paths[0] / "report.html" if len(paths) == 1 else Path("report.html")
+    return write_report(paths, usual if out is None else Path(out))
+
+
+def _path_of(folder: Folder) -> Path:
+    return folder.folder if isinstance(folder, EvaluationResult) else Path(folder)

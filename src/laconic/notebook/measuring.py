@@ -1,0 +1,96 @@
+"""Probe and evaluate: what can a model solve, how accurate is it, and at what length?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from laconic.config.evaluation import ReportConfig
+from laconic.config.problems import SelectConfig
+from laconic.evaluation.evaluate import Evaluation
+from laconic.evaluation.evaluate import evaluate as evaluate_into
+from laconic.models.loading import ModelSource
+from laconic.notebook.results import EvaluationResult, ProbeResult, place_for
+from laconic.notebook.solvers import Problems, decoding_for, problems_for, solver_for
+from laconic.problems.benchmarks import benchmark_of
+from laconic.rollouts.solver import Solver
+from laconic.selection.probe import Band, probe_to_file
+from laconic.system.progress import Reporter
+from laconic.types import Problem
+
+
+def probe(
+    solver: Solver | ModelSource,
+    problems: Problems,
+    *,
+    samples: int | None = None,
+    band: tuple[float, float] | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    show_progress: bool = False,
+) -> ProbeResult:
+    """`samples` graded attempts at each problem (16): its solve rate and mean length.
+
+    With `band` (low, high) a problem is attempted only until it is settled on which side of the band its solve rate lies,
+    `samples` times at most. With `out`, a file's name, the probe is kept there, and taken up again where it was interrupted.
+    """
+    found, place = problems_for(problems, seed), place_for(Path(out).parent if out else None)
+    file = Path(out) if out else place.path / "probe.jsonl"
+    number = SelectConfig().samples if samples is None else samples
+    with solver_for(solver) as asked, Reporter(is_silent=not show_progress).bar("probe", len(found) * number) as seen:
+        decoding = decoding_for(asked, problems, found, max_tokens, temperature=temperature, batch_size=batch_size)
+        adaptive = Band(*band) if band else None
+        stats = probe_to_file(asked, found, number, decoding, file, seed=seed, band=adaptive, on_progress=seen)
+    return ProbeResult(tuple(found), tuple(stats))
+
+
+def evaluate(
+    solver: Solver | ModelSource,
+    problems: Problems,
+    *,
+    samples: int | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    max_tokens: int | None = None,
+    batch_size: int | None = None,
+    budgets: Sequence[int] = (),
+    seed: int = 0,
+    name: str | None = None,
+    out: str | Path | None = None,
+    show_progress: bool = False,
+) -> EvaluationResult:
+    """`samples` graded attempts at each problem (a benchmark's usual number, else 4; one at temperature 0): accuracy and tokens.
+
+    `budgets` asks for a budget curve: thinking cut at these many tokens. `name` is what the problems are called. With `out` the
+    evaluation is kept in that folder and taken up again where it was interrupted; else in a temporary one.
+    """
+    found, place = problems_for(problems, seed), place_for(out)
+    benchmark = benchmark_of(problems) if isinstance(problems, str) else None
+    number = samples or (benchmark.samples if benchmark else ReportConfig().samples)
+    with solver_for(solver) as asked:
+        settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "batch_size": batch_size}
+        decoding = decoding_for(asked, problems, found, max_tokens, **settings)
+        wanted = Evaluation(name or _name_of(problems, found), found, number, decoding, seed, tuple(budgets))
+        with Reporter(is_silent=not show_progress).bar(wanted.benchmark, wanted.num_responses) as seen:
+            summary = evaluate_into(asked, wanted, place.path, on_progress=seen)
+    return EvaluationResult(place.path, summary, place.keeper)
+
+
+def _name_of(given: Problems, problems: Sequence[Problem]) -> str:
+    """After their address, or the one place that all of them come from."""
+    if isinstance(given, str | Path):
+        return source_name(str(given))
+    source, *others = {problem.source for problem in problems}
+    return source_name(source) if source and not others else "problems"
+
+
+def source_name(source: str) -> str:
+    """A name for the problems at an address.
+
+    >>> source_name("gym:chain_sum?max_terms=4"), source_name("data/math500.jsonl"), source_name("gsm8k?count=50")
+    ('gym-chain_sum', 'math500', 'gsm8k')
+    """
+    stem = source.partition("?")[0]
+    return Path(stem).stem if stem.endswith((".jsonl", ".parquet")) else stem.replace(":", "-").replace("/", "-")

@@ -1,0 +1,157 @@
+"""What the functions of the front door return: the figures one asks for first as attributes, everything else beside them.
+
+A result that was given no folder lives in a temporary one, which is there as long as the result is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isnan, nan
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from laconic.comparison.tables import comparison_lines
+from laconic.selection.probe import write_probe
+from laconic.statistics.solve_rate import ProblemStats
+from laconic.system.files import read_json, read_jsonl
+from laconic.types import Problem
+
+Figures = Mapping[str, Any]
+"""What stands in summary.json or comparison.json (docs/files.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder, and where it is a temporary one, what keeps it."""
+
+    path: Path
+    keeper: "TemporaryDirectory[str] | None" = None
+
+
+def place_for(out: str | Path | None) -> Place:
+    """The folder `out`, or a temporary one where it is None."""
+    if out is not None:
+        return Place(Path(out))
+    keeper = TemporaryDirectory(prefix="laconic-")
+    return Place(Path(keeper.name), keeper)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What a probe saw of each problem, in order: attempts, correct ones, mean length."""
+
+    problems: tuple[Problem, ...]
+    stats: tuple[ProblemStats, ...]
+
+    @property
+    def solve_rates(self) -> dict[str, float]:
+        """Correct attempts by gradable ones of each problem, by its id; `nan` where none could be graded."""
+        return {stat.problem_id: stat.solve_rate if stat.attempts else nan for stat in self.stats}
+
+    def write(self, path: str | Path) -> Path:
+        """A file for `select` and the command `laconic select`."""
+        write_probe(Path(path), self.problems, self.stats)
+        return Path(path)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """An evaluation. `folder` holds its files, `summary` is the content of summary.json."""
+
+    folder: Path
+    summary: Figures
+    keeper: "TemporaryDirectory[str] | None" = field(default=None, repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over problems of correct by gradable samples; `nan` where none could be graded."""
+        return _mean(self.summary["accuracy"])
+
+    @property
+    def tokens(self) -> float:
+        """Mean length of a response in tokens, over problems."""
+        return _mean(self.summary["tokens"])
+
+    @property
+    def accuracy_ci95(self) -> tuple[float, float]:
+        """Its 95% interval over problems."""
+        return _interval(self.summary["accuracy"])
+
+    @property
+    def tokens_ci95(self) -> tuple[float, float]:
+        """Its 95% interval over problems."""
+        return _interval(self.summary["tokens"])
+
+    @property
+    def responses(self) -> list[dict[str, Any]]:
+        """Every response as it stands in samples.jsonl: its problem, grade, length and text among other fields."""
+        return list(read_jsonl(self.folder / "samples.jsonl"))
+
+    def __str__(self) -> str:
+        accuracy = f"accuracy {self.accuracy:.1%}{_bounds(self.accuracy_ci95, '.1%')}"
+        return f"{self.summary['benchmark']}: {accuracy}, tokens {self.tokens:.1f}{_bounds(self.tokens_ci95, '.1f')}"
+
+
+def read_evaluation(folder: Path, keeper: "TemporaryDirectory[str] | None" = None) -> EvaluationResult:
+    """The evaluation in a folder."""
+    return EvaluationResult(folder, read_json(folder / "summary.json"), keeper)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonResult:
+    """Candidates held against a base on the same problems. `figures` is the content of comparison.json."""
+
+    figures: Figures
+
+    @property
+    def first(self) -> Figures:
+        """The first candidate's figures."""
+        candidate: Figures = self.figures["candidates"][0]
+        return candidate
+
+    @property
+    def tokens_change(self) -> float:
+        """The first candidate's tokens relative to the base's: -0.25 is a quarter fewer."""
+        return _number(self.first["tokens_change"]["estimate"])
+
+    @property
+    def accuracy_change(self) -> float:
+        """The first candidate's accuracy less the base's: 0.01 is a point more."""
+        return _number(self.first["accuracy_change"]["estimate"])
+
+    def __str__(self) -> str:
+        return "\n".join(comparison_lines(dict(self.figures)))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """A run. `model` is the folder of its result, in Hugging Face format; `evaluations` are by the name of their folder
+    ("base-greedy"), `comparisons` by temperature ("greedy", "t1"): both empty where the recipe reports on no problems."""
+
+    folder: Path
+    model: Path
+    evaluations: Mapping[str, EvaluationResult]
+    comparisons: Mapping[str, ComparisonResult]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One record for each step (docs/metrics.md)."""
+        return list(read_jsonl(self.folder / "metrics.jsonl"))
+
+
+def _mean(figure: Figures) -> float:
+    return _number(figure["mean"])
+
+
+def _interval(figure: Figures) -> tuple[float, float]:
+    low, high = figure["ci95"]
+    return _number(low), _number(high)
+
+
+def _bounds(interval: tuple[float, float], form: str) -> str:
+    low, high = interval
+    return "" if isnan(low) else f" ({low:{form}} to {high:{form}})"
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else value

@@ -1,0 +1,136 @@
+"""A model, by its name or from memory, and the solver that asks it.
+
+1. `load_model` and `open_solver` take a folder, a hub name, "tiny", or a pair (model, tokenizer) that is in memory; `open_solver`
+   an endpoint's address as well.
+2. `solver_for` lets every function that needs a solver take one of these in its place.
+3. `decoding_for` makes the settings of sampling from plain numbers; what is not given has the value that recipes have.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
+from laconic.errors import InputError, ModelError
+from laconic.grading.pool import Grader
+from laconic.models.causal_lm import CausalLM
+from laconic.models.loading import ModelSource, open_model
+from laconic.problems.benchmarks import benchmark_of
+from laconic.problems.load import load_problems
+from laconic.prompts.instructions import resolve_instruction
+from laconic.rollouts.solver import Solver
+from laconic.samplers.endpoints import is_endpoint
+from laconic.samplers.http import open_endpoint
+from laconic.samplers.local import LocalSampler
+from laconic.types import Problem
+
+Node = TypeVar("Node", bound=BaseModel)
+Problems = str | Path | Sequence[Problem]
+"""An address of problems, as `load_problems` takes it, or the problems."""
+
+
+def load_model(model: ModelSource, *, device: str | None = None, dtype: str | None = None) -> CausalLM:
+    """A model with its tokenizer: a local folder, a hub name, "tiny", or a pair (PreTrainedModel, tokenizer) in memory.
+
+    `device` is "cpu", "cuda", ... or "auto"; `dtype` is what the arithmetic runs in: "float32", "bfloat16" or "auto" (as the
+    checkpoint was stored). A model in memory is not copied and stays where and as it is. Raises `ModelError` where it cannot be
+    loaded, `InputError` for an unknown dtype, or a device or dtype given with a model in memory.
+    """
+    settings = given(device=device, dtype=dtype)
+    if settings and not isinstance(model, str | Path):
+        raise InputError(f"{', '.join(settings)}: a model in memory stays as it is; move it with model.to(...) first")
+    return open_model(model, checked(PolicyConfig, **settings))
+
+
+def open_solver(
+    model: ModelSource,
+    *,
+    prompt: str | None = None,
+    system: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    grader_workers: int | None = None,
+) -> Solver:
+    """A solver: it renders problems, samples responses of `model`, and grades them.
+
+    `model` is as for `load_model`, or the address of an OpenAI-compatible endpoint, "http://HOST:PORT/v1#MODEL". `prompt` is a
+    name of `laconic list prompts` or a text. `grader_workers` processes do the algebra of grading; they start when they are first
+    needed and end with this process, or earlier with `solver.grader.close()`. Errors as `load_model`.
+    """
+    asked = PromptConfig(**given(instruction=prompt, system=system))
+    resolve_instruction(asked.instruction)
+    pool = checked(GraderConfig, **given(workers=grader_workers))
+    grader = Grader(pool.workers, pool.timeout_seconds)
+    if isinstance(model, str) and is_endpoint(model):
+        if given(device=device, dtype=dtype):
+            raise InputError(f"device, dtype: {model} runs elsewhere; expected neither")
+        remote, http = open_endpoint(model)
+        return Solver(remote, http, grader, asked)
+    lm = load_model(model, device=device, dtype=dtype)
+    return Solver(lm, LocalSampler(lm), grader, asked)
+
+
+@contextlib.contextmanager
+def solver_for(solver: Solver | ModelSource) -> Iterator[Solver]:
+    """The solver itself, or one that is opened for a model and closed again."""
+    if isinstance(solver, Solver):
+        yield solver
+        return
+    opened = open_solver(solver)
+    with opened.grader:
+        yield opened
+
+
+def problems_for(problems: Problems, seed: int) -> list[Problem]:
+    """The problems at an address, or those given. Raises `InputError` where there is none."""
+    found = load_problems(str(problems), seed=seed) if isinstance(problems, str | Path) else list(problems)
+    if not found:
+        raise InputError("problems: expected at least one")
+    return found
+
+
+def decoding_for(
+    solver: Solver,
+    source: Problems,
+    problems: Sequence[Problem],
+    max_tokens: int | None,
+    **settings: float | int | None,
+) -> SamplerConfig:
+    """How responses to these problems are drawn. Without `max_tokens` the cap is the benchmark's usual one, lowered with a
+    warning to what the model's context leaves. Raises `ModelError` where a prompt and the cap do not fit."""
+    decoding = checked(SamplerConfig, **given(max_tokens=max_tokens, **settings))
+    benchmark = benchmark_of(source) if isinstance(source, str) else None
+    if max_tokens is None and benchmark is not None:
+        decoding = decoding.model_copy(update={"max_tokens": benchmark.max_tokens})
+    limit, cap = solver.lm.context_length, decoding.max_tokens
+    longest, problem_id = solver.longest_prompt(problems)
+    if limit is None or longest + cap <= limit:
+        return decoding
+    if max_tokens is not None or limit <= longest:
+        raise ModelError(
+            f"max_tokens: {cap} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
+            f"of {solver.lm.name}, {limit} tokens"
+        )
+    warnings.warn(
+        f"cap {limit - longest} tokens, not {cap}: the context of {solver.lm.name} is {limit} tokens", stacklevel=3
+    )
+    return decoding.model_copy(update={"max_tokens": limit - longest})
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def checked(kind: type[Node], **values: Any) -> Node:
+    """A config node; what it refuses becomes an `InputError` of one line that names the argument."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        raise InputError(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}") from None

@@ -1,0 +1,60 @@
+"""Train a recipe, by its name, its file, or as an object."""
+
+from pathlib import Path
+
+from laconic.config.recipe import Recipe
+from laconic.errors import InputError
+from laconic.models.causal_lm import CausalLM
+from laconic.models.loading import ModelSource
+from laconic.notebook.results import ComparisonResult, TrainingResult, read_evaluation
+from laconic.notebook.solvers import load_model
+from laconic.recipes.find import find_recipe
+from laconic.system.progress import Reporter
+from laconic.training.measure_run import measure_run
+from laconic.training.run import start
+
+
+def train(
+    recipe: str | Path | Recipe,
+    *changes: str,
+    model: ModelSource | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    show_progress: bool = False,
+) -> TrainingResult:
+    """Train the recipe's phases and evaluate what came of them.
+
+    `recipe` is a TOML file, a shipped recipe's name or a `Recipe`; `changes` are as in the command: "seed=1". `model` takes the
+    place of the recipe's. A model in memory is copied and stays as it is; it is then needed again to resume the run. `out` is the
+    run's folder (`runs/<name>`); with `resume` the run in it goes on. Raises an `InputError` where something given is wrong,
+    before anything is written.
+    """
+    changed = _recipe_of(recipe, changes)
+    handed: CausalLM | None = None
+    if isinstance(model, str | Path):
+        changed = changed.model_copy(update={"model": str(model)})
+    elif model is not None:
+        handed = load_model(model)
+    folder = Path(out) if out is not None else Path("runs") / changed.name
+    reporter = Reporter(is_silent=not show_progress)
+    trainer = start(changed, folder, resume=resume, reporter=reporter, given=handed)
+    trained = trainer.train()
+    comparisons = measure_run(trainer.run, trainer.finished)
+    return TrainingResult(
+        folder=folder,
+        model=trained,
+        evaluations={path.parent.name: read_evaluation(path.parent) for path in _summaries(folder)},
+        comparisons={tag: ComparisonResult(figures) for tag, figures in comparisons.items()},
+    )
+
+
+def _recipe_of(recipe: str | Path | Recipe, changes: tuple[str, ...]) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        return find_recipe(recipe, changes)
+    if changes:
+        raise InputError(f"{changes[0]}: changes are for a recipe's file or name; change a Recipe with model_copy")
+    return recipe
+
+
+def _summaries(folder: Path) -> list[Path]:
+    return sorted(folder.glob("eval/*/summary.json"))

@@ -1,0 +1,221 @@
+"""What the front door claims: it is light, its six lines work, a model in memory is taken wherever one is named and stays as it
+is, and what is given wrongly is an `InputError`."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import oracles
+import pytest
+import torch
+
+import laconic
+from laconic.config.load import parse_recipe
+from laconic.config.policy import PolicyConfig
+from laconic.errors import InputError, ModelError, RunError, SelectionError
+from laconic.models.loading import copy_model
+from laconic.types import Grade, Problem
+
+PROBLEMS = "tiny:mix?count=4&split=report"
+
+RECIPE: dict[str, Any] = {
+    "name": "small",
+    "model": "tiny",
+    "threads": 1,
+    "problems": {
+        "train": "tiny:mix?count=8&split=train",
+        "watch": "tiny:mix?count=2&split=watch",
+        "report": "tiny:mix?count=2&split=report",
+    },
+    "watch": {"samples": 1},
+    "report": {"samples": 1},
+    "phases": [
+        {
+            "name": "brevity",
+            "steps": 2,
+            "problems_per_step": 2,
+            "group_size": 2,
+            "sampler": {"max_tokens": 64},
+            "algorithm": {"name": "rloo"},
+            "optimizer": {"lr": 1e-3},
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Any:
+    return laconic.load_model("tiny", device="cpu")
+
+
+def weights(model: Any) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def is_same(model: Any, before: list[torch.Tensor]) -> bool:
+    return all(torch.equal(now, then) for now, then in zip(model.parameters(), before, strict=True))
+
+
+# --- the door --------------------------------------------------------------------------------------------------------
+
+
+def test_importing_the_package_is_quick_and_loads_nothing_heavy() -> None:
+    """Under 0.1 s more than Python alone, the best of five; light modules only."""
+
+    def seconds(statement: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", statement], check=True)
+        return time.perf_counter() - began
+
+    heavy = "import laconic, sys; assert not {'torch', 'numpy', 'pydantic', 'laconic.types'} & set(sys.modules)"
+    seconds(heavy)
+    assert min(seconds("import laconic") for _ in range(5)) - min(seconds("pass") for _ in range(5)) < 0.1
+
+
+def test_every_name_is_there_and_an_unknown_one_is_told() -> None:
+    assert set(laconic.__all__) <= set(dir(laconic))
+    assert all(getattr(laconic, name) is not None for name in laconic.__all__)
+    assert "kimi_length" in laconic.rewards.terms.REWARDS
+    with pytest.raises(AttributeError, match=r"'evalute'.* offers compare, evaluate"):
+        _ = laconic.evalute  # type: ignore[attr-defined]
+
+
+def test_what_is_light_needs_no_torch() -> None:
+    names = "laconic.compare, laconic.report, laconic.load_problems, laconic.rewards"
+    statement = f"import laconic, sys; {names}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", statement], check=True)
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path) -> None:
+    """The figures are those of the rows; what has no folder lives as long as its result."""
+    solver = laconic.open_solver(tiny, grader_workers=1)
+    with solver.grader:
+        plain = laconic.evaluate(solver, PROBLEMS, samples=2, max_tokens=200)
+        again = laconic.evaluate(
+            solver, laconic.load_problems(PROBLEMS), samples=2, max_tokens=200, out=tmp_path / "a", name="tiny-mix"
+        )
+        rows = plain.responses
+        assert plain.summary == again.summary and plain.summary["benchmark"] == "tiny-mix"
+        assert plain.accuracy == sum(row["grade"] == Grade.CORRECT for row in rows) / 8
+        assert plain.tokens == sum(row["num_tokens"] for row in rows) / 8
+        assert plain.accuracy_ci95[0] <= plain.accuracy <= plain.accuracy_ci95[1]
+
+        probed = laconic.probe(solver, PROBLEMS, samples=2, max_tokens=200, out=tmp_path / "probe.jsonl")
+        assert set(probed.solve_rates.values()) <= {0.0, 0.5, 1.0}
+        kept = laconic.select(probed, how="band", low=0.0, high=1.0, count=3)
+        assert kept == laconic.select(tmp_path / "probe.jsonl", how="band", low=0.0, high=1.0, count=3)
+        assert len(kept.kept) == 3 and len(kept.reasons) == 4
+
+        brief = laconic.evaluate(
+            laconic.open_solver(tiny, prompt="tale:20"), PROBLEMS, samples=2, max_tokens=200, out=tmp_path / "b"
+        )
+    compared = laconic.compare(again, tmp_path / "b")
+    assert compared.accuracy_change == pytest.approx(brief.accuracy - plain.accuracy)
+    assert "accuracy" in str(compared)
+    assert laconic.report(again, brief, out=tmp_path / "page.html").read_text().startswith("<!")
+    folder = plain.folder
+    assert folder.exists()
+    del plain
+    assert not folder.exists()
+
+
+def test_a_model_may_stand_where_a_solver_does(tiny: Any) -> None:
+    one = Problem("sum", "7 + 5?", "12")
+    assert laconic.evaluate(tiny, [one], samples=1, temperature=0.0, max_tokens=64).summary["num_problems"] == 1
+    assert laconic.probe("tiny", [one], samples=1, max_tokens=64).stats[0].attempts == 1
+
+
+def test_a_model_in_memory_is_asked_as_it_is() -> None:
+    """In training mode and without a config's name: afterwards both are as before, weights and gradients' flags too."""
+    model, tokenizer = oracles.small_model("llama"), oracles.small_tokenizer()
+    model.train()
+    before = weights(model)
+    lm = laconic.load_model((model, tokenizer))
+    assert lm.model is model and lm.name == "LlamaForCausalLM"
+    result = laconic.evaluate((model, tokenizer), [Problem("1", "w0 w1", "2")], samples=2, max_tokens=8)
+    assert result.summary["model"] == "LlamaForCausalLM"
+    assert model.training and is_same(model, before)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: laconic.load_model("tiny", dtype="float8"), "dtype"),
+        (lambda lm: laconic.load_model(lm, device="cpu"), "device: a model in memory stays as it is"),
+        (lambda lm: laconic.load_model("./absent"), "no such folder"),
+        (lambda lm: laconic.load_model(lm.model), "expected a name, a folder or a pair"),
+        (lambda lm: laconic.load_model((lm.tokenizer, lm.model)), "expected a pair of a transformers PreTrainedModel"),
+        (lambda lm: laconic.open_solver(lm, prompt="no_such_name"), "no_such_name"),
+        (lambda lm: laconic.open_solver(lm, grader_workers=0), "workers"),
+        (lambda lm: laconic.open_solver("http://127.0.0.1:9/v1#m", dtype="float32"), "runs elsewhere"),
+        (lambda lm: laconic.evaluate(lm, []), "expected at least one"),
+        (lambda lm: laconic.evaluate(lm, PROBLEMS, temperature=-1.0), "temperature"),
+        (lambda lm: laconic.evaluate(lm, PROBLEMS, max_tokens=10_000), "max_tokens: 10000 and the prompt"),
+        (lambda lm: laconic.report(), "expected a run"),
+        (lambda lm: laconic.compare("absent", "absent too"), "absent"),
+        (lambda lm: laconic.train("two_phases"), "near it: two_phase"),
+        (lambda lm: laconic.train(parse_recipe(RECIPE, "a test"), "seed=1"), "change a Recipe with model_copy"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(tiny: Any, call: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        call(tiny)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cap_that_does_not_fit_is_lowered_aloud_only_where_it_was_not_asked_for(tiny: Any) -> None:
+    long = Problem("long", "1 + " * 700 + "1?", "701")
+    with pytest.warns(UserWarning, match=r"cap \d+ tokens, not 1024"):
+        laconic.evaluate(tiny, [long], samples=1, temperature=0.0)
+
+
+def test_a_selection_that_keeps_nothing_is_refused(tiny: Any) -> None:
+    probed = laconic.probe(tiny, [Problem("1", "7 + 5?", "13")], samples=2, max_tokens=64)
+    with pytest.raises(SelectionError, match="none of 1 problems qualifies"):
+        laconic.select(probed, how="hard")
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_for_training_is_held_as_the_recipe_says_and_leaves_the_original(tiny: Any) -> None:
+    """bfloat16 weights that were frozen learn in float32; tied weights stay tied; rotary frequencies keep their dtype."""
+    model = oracles.small_model("qwen2").to(torch.bfloat16).requires_grad_(False)
+    lm = laconic.load_model((model, oracles.small_tokenizer()))
+    copied = copy_model(lm, PolicyConfig(device="cpu", dtype="auto"), "memory:one")
+    assert {p.dtype for p in copied.model.parameters()} == {torch.float32}
+    assert all(p.requires_grad for p in copied.model.parameters())
+    assert (copied.stored_dtype, copied.autocast_dtype) == (torch.bfloat16, torch.bfloat16)
+    assert len(list(copied.model.parameters())) == len(list(model.parameters()))
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_a_model_in_memory_trains_as_the_same_model_by_its_name(tiny: Any, tmp_path: Path) -> None:
+    """Bit for bit. The object stays as it is; config.json names it; only the same weights resume the run."""
+    recipe, before = parse_recipe(RECIPE, "a test"), weights(tiny.model)
+    by_name = laconic.train(recipe, out=tmp_path / "by_name")
+    handed = laconic.train(recipe, out=tmp_path / "handed", model=(tiny.model, tiny.tokenizer))
+    assert is_same(tiny.model, before)
+    one, other = (laconic.load_model(result.model).model for result in (by_name, handed))
+    assert is_same(one, weights(other)) and not is_same(one, before)
+    assert by_name.evaluations["base-greedy"].tokens == handed.evaluations["base-greedy"].tokens
+    assert set(handed.comparisons) == {"greedy", "t1"} and len(handed.metrics) == 2
+    assert '"model": "memory:' in (tmp_path / "handed" / "config.json").read_text()
+
+    assert (
+        laconic.train(recipe, out=tmp_path / "handed", model=(tiny.model, tiny.tokenizer), resume=True).model
+        == handed.model
+    )
+    with pytest.raises(RunError, match=r"a model in memory, not from memory:.*hand the same model"):
+        laconic.train(recipe, out=tmp_path / "handed", model=(one, tiny.tokenizer), resume=True)
+    with pytest.raises(RunError, match="a model in memory, not from tiny"):
+        laconic.train(recipe, out=tmp_path / "handed", resume=True)
+    with pytest.raises(ModelError, match="lies in no file; hand the same model over again"):
+        laconic.train(tmp_path / "handed" / "config.json", out=tmp_path / "handed", resume=True)

@@ -1,0 +1,82 @@
+"""The programs in `examples/` run as they stand, in small sizes that their arguments give."""
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_endpoint import Answer, Endpoint, reply
+
+from laconic.samplers.endpoints import KEY_VARIABLES
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+Run = Callable[..., list[str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run an example with arguments in an empty folder; the lines that it prints."""
+
+    def run_example(name: str, *arguments: str) -> list[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return run_example
+
+
+def test_every_example_is_run_here() -> None:
+    tested = {"grpo_loop.py", "own_reward.py", "endpoint.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_the_grpo_loop_learns_from_groups(run: Run) -> None:
+    """Two steps of 2 problems and 4 responses; the second step's model is not the first's, so its seed draws other responses."""
+    sizes = ("--problems-per-step", "2", "--group-size", "4", "--max-tokens", "120")
+    lines = run("grpo_loop.py", "--steps", "2", *sizes)
+    assert [line.split(":")[0] for line in lines] == ["step 1", "step 2"]
+    still = run("grpo_loop.py", "--steps", "2", "--lr", "0", *sizes)
+    moved = run("grpo_loop.py", "--steps", "2", "--lr", "0.01", *sizes)
+    assert still[0] == moved[0] == lines[0]
+    assert still[1] != moved[1]
+
+
+def test_a_reward_of_ones_own_trains(run: Run, tmp_path: Path) -> None:
+    changes = (
+        "phases.brevity.steps=1",
+        "phases.brevity.problems_per_step=2",
+        "phases.brevity.group_size=4",
+        "problems.watch=tiny:mix?count=2&split=watch",
+        "problems.report=tiny:mix?count=2&split=report",
+        "watch.samples=1",
+        "report.samples=1",
+        "threads=1",
+    )
+    lines = run("own_reward.py", "--out", "run", *changes)
+    assert lines[0].startswith("step 1: reward ")
+    assert lines[-1] == "result: run/model"
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_a_solver_over_an_endpoint(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The server always answers 12: right for one of two problems; asked to be brief it counts 20 tokens, not 40."""
+    for variable in KEY_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    questions = tmp_path / "sums.jsonl"
+    questions.write_text(
+        '{"id": "1", "problem": "7 + 5?", "answer": "12"}\n{"id": "2", "problem": "7 + 6?", "answer": "13"}\n'
+    )
+    endpoint = Endpoint()
+    endpoint.script = lambda body, number: Answer(
+        reply(r"\boxed{12}", tokens=20 if "concise" in body["messages"][-1]["content"] else 40)
+    )
+    try:
+        lines = run("endpoint.py", f"{endpoint.url}#m", str(questions), "--samples", "2", "--max-tokens", "64")
+    finally:
+        endpoint.close()
+    assert len(endpoint.seen) == 2 * 2 * 2
+    assert lines[0].startswith("boxed: sums: accuracy 50.0%") and "tokens 40.0" in lines[0]
+    assert lines[1].startswith("be_concise: sums: accuracy 50.0%") and "tokens 20.0" in lines[1]
+    assert "50% fewer tokens" in lines[2]

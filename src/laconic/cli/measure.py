@@ -146,7 +146,7 @@ def compare(
 
     check_file(out)
     comparison = compare_evaluations(base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed)
-    write_json_atomically(out, comparison)
+    write_json_atomically(out, comparison.to_json())
     print_comparisons({"": comparison})
     print(f"written to {out}")
 

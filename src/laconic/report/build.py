@@ -13,6 +13,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from laconic import __version__
 from laconic.errors import RunError
 from laconic.report.browser import Browser, build_browser, tell_pairs
 from laconic.report.changes import read_changes
-from laconic.report.data import Evaluation, Report, Selection, mean_tokens, shared, solve_rates
+from laconic.report.data import Change, Evaluation, Report, Selection, mean_tokens, shared, solve_rates
 from laconic.report.distributions import MAX_POINTS, lengths, tokens_by_problem
 from laconic.report.distributions import solve_rates as solve_rates_figure
 from laconic.report.figures import COLOURS, NARROW, WIDE, budgets, changes, colour_of, frontier
-from laconic.report.numbers import UNKNOWN, count, flatten, percent, shown
+from laconic.report.numbers import UNKNOWN, count, flatten, interval_of, percent, shown
 from laconic.report.page_templates import load_templates, template_text
 from laconic.report.read import (
     find_evaluations,
@@ -123,7 +124,7 @@ def draw(report: Report) -> dict[str, dict[str, str]]:
     """The figures that the files suffice for, by name, each wide and narrow, or in one size that suits both."""
     colours = colour_of(report)
     drawn: dict[str, dict[str, str]] = {}
-    shifts = [c for c in report.ordered_changes if c.record.get("tokens_change") or c.record.get("accuracy_change")]
+    shifts = [change for change in report.ordered_changes if _is_known(change)]
     shifts = report.finals if len(shifts) > MAX_ROWS else shifts
     if shifts:
         drawn["changes"] = _sized(lambda width: changes(shifts, colours, width))
@@ -199,5 +200,9 @@ def _sized(drawing: Callable[[int], str]) -> dict[str, str]:
     return {"wide": drawing(WIDE), "narrow": drawing(NARROW)}
 
 
+def _is_known(change: Change) -> bool:
+    return isfinite(change.figures.tokens_change.estimate) or isfinite(change.figures.accuracy_change.estimate)
+
+
 def _is_measured(evaluation: Evaluation) -> bool:
-    return all((evaluation.summary.get(key) or {}).get("mean") is not None for key in ("tokens", "accuracy"))
+    return all(isfinite(interval_of(evaluation.summary, key).estimate) for key in ("tokens", "accuracy"))

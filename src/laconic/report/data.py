@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from laconic.comparison.figures import Figures
+from laconic.comparison.records import CandidateComparison
 from laconic.report.shelf import Shelf
 
 Record = Mapping[str, Any]
@@ -100,16 +102,23 @@ class Change:
     base: str
     model: str
     decoding: str
-    record: Record
+    candidate: CandidateComparison
     is_final: bool = True
 
-    def on(self, evaluation: Evaluation) -> Record | None:
-        """The part about this evaluation's benchmark, if it has one; the whole, where it does not tell benchmarks apart."""
+    @property
+    def figures(self) -> Figures:
+        """What changed over all benchmarks."""
+        return self.candidate.figures
+
+    def on(self, evaluation: Evaluation) -> Figures | None:
+        """What changed on this evaluation's benchmark; over all, where the file does not tell benchmarks apart."""
         if (self.model, self.decoding) != (evaluation.model, evaluation.decoding):
             return None
-        benchmarks: Record = self.record.get("benchmarks") or {}
+        benchmarks = self.candidate.benchmarks
         found = benchmarks.get(evaluation.benchmark) or benchmarks.get(evaluation.folder.name)
-        return found if benchmarks else self.record
+        if found is None:
+            return None if benchmarks else self.figures
+        return found.figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +174,9 @@ class Report:
         """The models evaluated there, in the order they were given."""
         return sorted((e for e in self.evaluations if e.setting == setting), key=lambda e: (e.source, e.rank))
 
-    def change_of(self, evaluation: Evaluation) -> Record | None:
+    def figures_of(self, evaluation: Evaluation) -> Figures | None:
         """What the comparison with the base said of a model, where there was one."""
-        return next((record for change in self.changes if (record := change.on(evaluation))), None)
+        return next((figures for change in self.changes if (figures := change.on(evaluation))), None)
 
     def _both(self, base: str, model: str, decoding: str) -> tuple[Evaluation, Evaluation] | None:
         for setting in self.settings_of_evaluations:
@@ -189,12 +198,19 @@ def decoding_words(summary: Record) -> str:
     >>> decoding_words({"temperature": 0}), decoding_words({"temperature": 0.6, "top_p": 0.95, "min_p": 0.0})
     ('greedy', 'sampled at T=0.6, top-p 0.95')
     """
-    temperature = summary.get("temperature")
+    return sampling_words(*(summary.get(key) for key in ("temperature", "top_p", "min_p")))
+
+
+def sampling_words(temperature: float | None, top_p: float | None, min_p: float | None) -> str:
+    """The same of the three numbers, `None` for what is not known.
+
+    >>> sampling_words(None, None, None), sampling_words(1, None, 0.05)
+    ('decoding unknown', 'sampled at T=1, min-p 0.05')
+    """
     if temperature is None:
         return "decoding unknown"
     if temperature == 0:
         return "greedy"
-    top_p, min_p = summary.get("top_p"), summary.get("min_p")
     cuts = (f", top-p {top_p:g}" if top_p not in (None, 1) else "") + (f", min-p {min_p:g}" if min_p else "")
     return f"sampled at T={temperature:g}{cuts}"
 

@@ -17,6 +17,9 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+from laconic.comparison.figures import Figures
+from laconic.comparison.records import read_comparison
+from laconic.errors import InputError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.statistics.intervals import Interval
 from laconic.sweep.rows import Field, Point, Row, Training, dominates
@@ -75,13 +78,16 @@ def _read_run(folder: Path, seed: int, tags: Sequence[str]) -> Iterator[Point]:
     for tag in tags:
         base = _read_point(folder / "eval" / f"{BASE}-{tag}", seed, tag, BASE)
         yield base
-        candidates = read_json(folder / f"comparison-{tag}.json")["candidates"]
+        file = folder / f"comparison-{tag}.json"
+        candidates = read_comparison(file).candidates
         for index, candidate in enumerate(candidates):
-            place = Path(candidate["path"]).name
+            if candidate.who.path is None:
+                raise InputError(f"{file}: candidates.{index}.path is missing")
+            place = candidate.who.path.name
             is_last = index == len(candidates) - 1
             point = _read_point(folder / "eval" / place, seed, tag, "" if is_last else place.removesuffix(f"-{tag}"))
             training = trainings[index] if index < len(trainings) else Training()
-            yield replace(point, base=base, changes=_changes(candidate), training=training)
+            yield replace(point, base=base, changes=_changes(candidate.figures), training=training)
 
 
 def _read_point(folder: Path, seed: int, tag: str, stage: str) -> Point:
@@ -100,13 +106,8 @@ def _read_point(folder: Path, seed: int, tag: str, stage: str) -> Point:
     )
 
 
-def _changes(candidate: Mapping[str, Any]) -> dict[str, Interval]:
-    found = {}
-    for key in ("tokens_change", "accuracy_change"):
-        told = candidate[key]
-        numbers = [nan if v is None else float(v) for v in (told["estimate"], *told["ci95"])]
-        found[key] = Interval(*numbers)
-    return found
+def _changes(figures: Figures) -> dict[str, Interval]:
+    return {"tokens_change": figures.tokens_change, "accuracy_change": figures.accuracy_change}
 
 
 def _read_trainings(folder: Path) -> list[Training]:

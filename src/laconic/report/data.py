@@ -2,7 +2,7 @@
 
 1. An `Evaluation` is one model on one benchmark under one way of decoding; its `Sample`s are numbers, its texts lie
    compressed on a `Shelf` (`shelf.py`).
-2. A `Training` is what a run left of its steps, phases and selections; a `Change` is what a comparison said of a model.
+2. A `TrainingRun` is what a run left of its steps, phases and selections; a `Change` is what a comparison said of a model.
 3. A `Report` holds them all. Its main pair, which the headline and most figures speak of, is the base and the last
    model under the hottest decoding that has both: a run's last phase, or the first candidate that was given.
 
@@ -79,7 +79,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class SelectedProblems:
     """The problems that a phase probed, kept ones first, each with `question`, `reason`, `is_kept` and `solve_rate`."""
 
     title: str
@@ -87,7 +87,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingRun:
     """What one training run left besides its evaluations."""
 
     name: str
@@ -128,8 +128,8 @@ class Report:
     title: str = ""
     evaluations: tuple[Evaluation, ...] = ()
     changes: tuple[Change, ...] = ()
-    trainings: tuple[Training, ...] = ()
-    selections: tuple[Selection, ...] = ()
+    trainings: tuple[TrainingRun, ...] = ()
+    selections: tuple[SelectedProblems, ...] = ()
     settings: tuple[tuple[str, Record], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -215,10 +215,10 @@ def sampling_words(temperature: float | None, top_p: float | None, min_p: float 
     return f"sampled at T={temperature:g}{cuts}"
 
 
-def mean_tokens(samples: Iterable[Sample]) -> dict[str, float]:
+def mean_tokens_by_problem(samples: Iterable[Sample]) -> dict[str, float]:
     """Problem id -> mean length of its responses.
 
-    >>> mean_tokens([Sample("a", 0, "correct", 10), Sample("a", 1, "wrong", 20)])
+    >>> mean_tokens_by_problem([Sample("a", 0, "correct", 10), Sample("a", 1, "wrong", 20)])
     {'a': 15.0}
     """
     found: dict[str, list[int]] = {}
@@ -227,10 +227,10 @@ def mean_tokens(samples: Iterable[Sample]) -> dict[str, float]:
     return {problem_id: sum(lengths) / len(lengths) for problem_id, lengths in found.items()}
 
 
-def solve_rates(samples: Iterable[Sample]) -> dict[str, float]:
+def solve_rate_by_problem(samples: Iterable[Sample]) -> dict[str, float]:
     """Problem id -> share of its gradable responses that are correct; problems with none are left out.
 
-    >>> solve_rates([Sample("a", 0, "correct", 10), Sample("a", 1, "wrong", 20), Sample("a", 2, "ungradable", 9)])
+    >>> solve_rate_by_problem([Sample("a", 0, "correct", 10), Sample("a", 1, "wrong", 20), Sample("a", 2, "ungradable", 9)])
     {'a': 0.5}
     """
     found: dict[str, list[bool]] = {}
@@ -251,7 +251,7 @@ def shared(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[lis
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ShownPair:
     """Two responses to one problem, and why this problem is shown."""
 
     reason: str
@@ -259,7 +259,7 @@ class Pair:
     after: Sample
 
 
-def pick_pairs(before: Sequence[Sample], after: Sequence[Sample]) -> list[Pair]:
+def pick_pairs(before: Sequence[Sample], after: Sequence[Sample]) -> list[ShownPair]:
     """Up to three problems, judged by sample 0 of each model, none shown twice.
 
     The median and the largest reduction among those that were correct both times (among all, where there are none) and whose
@@ -278,10 +278,10 @@ def pick_pairs(before: Sequence[Sample], after: Sequence[Sample]) -> list[Pair]:
         ("The largest reduction", kept[-1:]),
         ("Not correct afterwards", lost),
     )
-    picked: dict[str, Pair] = {}
+    picked: dict[str, ShownPair] = {}
     for reason, found in choices:
         for pair in found[:1]:
-            picked.setdefault(pair[0].problem_id, Pair(reason, *pair))
+            picked.setdefault(pair[0].problem_id, ShownPair(reason, *pair))
     return list(picked.values())
 
 

@@ -1,7 +1,7 @@
 """The figures of a report: numbers in, SVG text out, drawn for a given width.
 
-1. `changes`: tokens and accuracy against the base, each with its interval: the verdict as a picture.
-2. `frontier`: accuracy against mean tokens; dominated models are hollow. `budgets`: the same along cut thinking.
+1. `draw_changes`: tokens and accuracy against the base, each with its interval: the verdict as a picture.
+2. `draw_frontier`: accuracy against mean tokens; dominated models are hollow. `draw_budgets`: the same along cut thinking.
 
 One colour means one thing here, in the page's tables and in its badges: `COLOURS`. What is drawn from single responses
 stands in `distributions.py`, what is drawn from steps in `training.py`. No files here.
@@ -60,7 +60,7 @@ def colour_of(report: Report) -> dict[str, str]:
     return {e.model: "var(--base)" if e.is_base else chosen[keys[e.model]] for e in report.evaluations}
 
 
-def changes(found: Sequence[Change], colours: Mapping[str, str], width: int) -> str:
+def draw_changes(found: Sequence[Change], colours: Mapping[str, str], width: int) -> str:
     """A row a change; tokens on the left (above, where narrow), accuracy on the right with its margin."""
     is_wide = width > NARROW
     many = len({c.model for c in found}) > 1
@@ -118,7 +118,7 @@ def _forest(
         panel.dot((by.estimate, y), colour, 5, f"{change.model}, {change.decoding}: {told}")
 
 
-def frontier(report: Report, colours: Mapping[str, str], width: int) -> str:
+def draw_frontier(report: Report, colours: Mapping[str, str], width: int) -> str:
     """A panel for each benchmark and decoding with two models or more."""
     settings = [s for s in report.settings_of_evaluations if len(report.of_setting(s)) > 1]
     across = 2 if width > NARROW and len(settings) > 1 else 1
@@ -200,7 +200,7 @@ def _name_points(panel: Panel, names: Sequence[str], at: Sequence[tuple[float, f
         panel.drawing.text(place[0], place[1], name, "name", place[2])
 
 
-def budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
+def draw_budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
     """Accuracy against tokens spent as thinking is cut at increasing budgets; a line a model, intervals as bars."""
     found = [(e, at) for e in report.evaluations if (at := _budget_points(e))]
     drawing = Drawing(width, 360)

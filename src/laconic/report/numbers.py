@@ -47,7 +47,7 @@ def count(value: float) -> str:
 
 def shown(value: Any, show: Show) -> str:
     """The number as text, a dash where there is none."""
-    found = number(value)
+    found = finite_number(value)
     return UNKNOWN if found is None else show(found)
 
 
@@ -57,7 +57,7 @@ def signed(value: Any, show: Show) -> str:
     >>> signed(-0.4, percent), signed(0.021, points), signed(None, points)
     ('−40.0%', '+2.1 pt', '–')
     """
-    found = number(value)
+    found = finite_number(value)
     return UNKNOWN if found is None else ("−" if found < 0 else "+") + show(abs(found))
 
 
@@ -80,10 +80,10 @@ def interval_of(summary: Mapping[str, Any], name: str, key: str = "mean") -> Int
     entry = summary.get(name)
     figure: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {}
     ends = figure.get("ci95") or (None, None)
-    return Interval(*(math.nan if (found := number(v)) is None else found for v in (figure.get(key), *ends)))
+    return Interval(*(math.nan if (found := finite_number(v)) is None else found for v in (figure.get(key), *ends)))
 
 
-def number(value: Any) -> float | None:
+def finite_number(value: Any) -> float | None:
     """A finite number, or `None` for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if is_number else None

@@ -14,7 +14,7 @@ from typing import Any
 
 from laconic.comparison.figures import Aes, Figures, Means, Sides
 from laconic.report.data import Change, Evaluation, Record, Report
-from laconic.report.numbers import Show, count, ends_shown, interval_of, number, percent, points, shown, signed
+from laconic.report.numbers import Show, count, ends_shown, finite_number, interval_of, percent, points, shown, signed
 from laconic.statistics.intervals import Interval
 from laconic.types import GRADES, Grade
 
@@ -178,7 +178,7 @@ def _row(report: Report, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "model": evaluation.model,
         "cells": [{"column": column} | cell for column, cell in zip(COLUMNS, cells, strict=True)],
-        "shares": [(str(grade), number(fractions.get(grade)) or 0.0) for grade in GRADES],
+        "shares": [(str(grade), finite_number(fractions.get(grade)) or 0.0) for grade in GRADES],
     }
 
 

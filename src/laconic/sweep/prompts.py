@@ -32,7 +32,7 @@ from laconic.training.measure_run import evaluate_reported, report_cap
 PROMPTED = "prompted"
 
 
-def check_prompt(run: SweepRun) -> None:
+def check_entry_prompt(run: SweepRun) -> None:
     """Raises `InputError` where the prompt is no name and no text."""
     if run.entry.prompt is not None and run.entry.prompt not in PLANNERS:
         resolve_instruction(run.entry.prompt)

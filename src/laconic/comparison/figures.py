@@ -7,28 +7,28 @@ Tokens are means of a response, accuracies shares from 0 to 1.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from laconic.comparison.fields import Fields
 from laconic.statistics.intervals import Interval, or_null
+from laconic.system.files import Json
 
-T = TypeVar("T")
-U = TypeVar("U")
-Json = dict[str, Any]
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 @dataclass(frozen=True, slots=True)
-class Sides(Generic[T]):
+class Sides(Generic[_T]):
     """The same thing of the base and of the candidate."""
 
-    base: T
-    candidate: T
+    base: _T
+    candidate: _T
 
-    def items(self) -> tuple[tuple[str, T], tuple[str, T]]:
+    def items(self) -> tuple[tuple[str, _T], tuple[str, _T]]:
         """Both with the name of their side."""
         return ("base", self.base), ("candidate", self.candidate)
 
-    def map(self, function: Callable[[T], U]) -> "Sides[U]":
+    def map(self, function: Callable[[_T], _U]) -> "Sides[_U]":
         """What a function gives for each side."""
         return Sides(function(self.base), function(self.candidate))
 
@@ -37,7 +37,7 @@ class Sides(Generic[T]):
         return dict(self.items())
 
     @classmethod
-    def of(cls, read: Callable[[str], T]) -> "Sides[T]":
+    def of(cls, read: Callable[[str], _T]) -> "Sides[_T]":
         """Both sides from what `read` gives for their names."""
         return cls(read("base"), read("candidate"))
 

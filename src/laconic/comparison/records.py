@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from laconic.comparison.fields import Fields
-from laconic.comparison.figures import Figures, Json, LengthDifference, Means, Sides
+from laconic.comparison.figures import Figures, LengthDifference, Means, Sides
 from laconic.comparison.folders import Decoding
 from laconic.statistics.intervals import or_null
-from laconic.system.files import read_json
+from laconic.system.files import Json, read_json
 
 AVERAGING = "macro"
 """A candidate's figures are means of the benchmarks' means, however many problems each has."""

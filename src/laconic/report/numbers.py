@@ -45,13 +45,13 @@ def count(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def shown(value: Any, show: Show) -> str:
+def shown(value: object, show: Show) -> str:
     """The number as text, a dash where there is none."""
     found = finite_number(value)
     return UNKNOWN if found is None else show(found)
 
 
-def signed(value: Any, show: Show) -> str:
+def signed(value: object, show: Show) -> str:
     """With its sign, a true minus.
 
     >>> signed(-0.4, percent), signed(0.021, points), signed(None, points)
@@ -83,7 +83,8 @@ def interval_of(summary: Mapping[str, Any], name: str, key: str = "mean") -> Int
     return Interval(*(math.nan if (found := finite_number(v)) is None else found for v in (figure.get(key), *ends)))
 
 
-def finite_number(value: Any) -> float | None:
+def finite_number(value: object) -> float | None:
     """A finite number, or `None` for anything else."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -15,15 +15,14 @@ from typing import Any
 
 from laconic import __version__
 from laconic.report.figures import COLOURS
-from laconic.report.numbers import UNKNOWN, count, flatten, percent, points, signed
+from laconic.report.numbers import UNKNOWN, Show, count, flatten, percent, points, signed
 from laconic.report.page_templates import load_templates, template_text
 from laconic.sweep.figures import NARROW, ROW_KINDS, WIDE, draw_fields, standalone
 from laconic.sweep.results import Results
 from laconic.sweep.rows import Against, Field, SeedMean, SweepRow
 from laconic.sweep.tables import ROLLED_BACK, field_scope, heading, markdown, place, rolled_back, rollouts, to_json
-from laconic.system.files import read_json, write_json_atomically, write_text_atomically
+from laconic.system.files import Json, read_json, write_json_atomically, write_text_atomically
 
-Json = dict[str, Any]
 MAX_TOLD = 4  # rows on a frontier that the head of the page gives figures of
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -144,14 +143,14 @@ def _against(found: Against) -> Json:
     }
 
 
-def _mean(found: SeedMean, show: Any) -> Json:
+def _mean(found: SeedMean, show: Show) -> Json:
     """A mean over seeds, its standard error below."""
     if not found.num_seeds:
         return _cell(UNKNOWN)
     return _cell(show(found.mean), f"± {_bare(show(found.se))}" if found.num_seeds > 1 else "")
 
 
-def _change(found: SeedMean, show: Any) -> Json:
+def _change(found: SeedMean, show: Show) -> Json:
     """A change, its standard error and interval below."""
     if not found.num_seeds:
         return _cell(UNKNOWN)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import Any
 
 from laconic.comparison.figures import Figures
 from laconic.comparison.records import read_comparison
@@ -23,10 +22,9 @@ from laconic.errors import InputError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.statistics.intervals import Interval
 from laconic.sweep.rows import Field, Point, SweepRow, TrainingCost, dominates
-from laconic.system.files import read_json, read_jsonl
+from laconic.system.files import Json, read_json, read_jsonl
 from laconic.training.phase_end import GUARD
 
-Json = dict[str, Any]
 BASE = "base"
 
 

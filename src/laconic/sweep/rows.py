@@ -12,14 +12,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import nan, sqrt
-from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 from laconic.statistics.intervals import Interval, or_null
-
-Json = dict[str, Any]
+from laconic.system.files import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ Where a sweep has variants of a recipe beside the recipe, a second table says wh
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from laconic.statistics.intervals import or_null
 from laconic.sweep.results import Results
 from laconic.sweep.rows import Against, Field, Point, SeedMean, SweepRow, TrainingCost
+from laconic.system.files import Json
 
-Json = dict[str, Any]
 KEYS = (
     "accuracy",
     "tokens",

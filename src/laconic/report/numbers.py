@@ -79,8 +79,9 @@ def interval_of(summary: Mapping[str, Any], name: str, key: str = "mean") -> Int
     """
     entry = summary.get(name)
     figure: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {}
-    ends = figure.get("ci95") or (None, None)
-    return Interval(*(math.nan if (found := finite_number(v)) is None else found for v in (figure.get(key), *ends)))
+    ends = figure.get("ci95") or ()
+    values = (figure.get(key), *(ends if len(ends) == 2 else (None, None)))
+    return Interval(*(math.nan if (found := finite_number(value)) is None else found for value in values))
 
 
 def finite_number(value: object) -> float | None:

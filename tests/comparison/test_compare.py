@@ -2,6 +2,7 @@
 
 import json
 from io import StringIO
+from math import isnan
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from folders import BASE, SHORT, Run, longer, prompt
 from rich.console import Console
 
 from laconic.comparison.compare import compare_evaluations
+from laconic.comparison.figures import Means, Sides
+from laconic.comparison.folders import Decoding
 from laconic.comparison.tables import comparison_lines, print_comparison
 from laconic.errors import InputError
 from laconic.types import Grade
@@ -20,6 +23,10 @@ def compared(tmp_path, base, *candidates, **options):
     """Write the runs as direct folders and compare them."""
     paths = [run.write(tmp_path / name) for name, run in zip(["base", *"xyz"], [base, *candidates], strict=False)]
     return compare_evaluations(paths[0], paths[1:], **{"resamples": FEW} | options)
+
+
+def ends_of(interval):
+    return interval.low, interval.high
 
 
 def printed(comparison, width=118):
@@ -34,36 +41,32 @@ def printed(comparison, width=118):
 def test_a_comparison_by_hand(tmp_path):
     """Tokens 50 -> 22.5: -0.55. Accuracy 0.25 -> 0.75: +0.5. AES 0.55 + 3 * (0.5/0.25) = 6.55."""
     comparison = compared(tmp_path, Run(BASE), Run(SHORT))
-    (candidate,) = comparison["candidates"]
-    assert (comparison["base"]["name"], candidate["name"]) == ("base", "x")
-    assert candidate["num_problems"] == 2
-    assert candidate["tokens_change"]["estimate"] == pytest.approx(-0.55)
-    assert candidate["accuracy_change"]["estimate"] == 0.5
-    assert candidate["margin"] == comparison["margin"] == 0.01
-    assert candidate["aes"] == {"value": pytest.approx(6.55), "alpha": 1.0, "beta": 3.0, "gamma": 5.0}
-    assert candidate["base"] == {"accuracy": 0.25, "tokens": 50.0}
-    assert candidate["candidate"] == {"accuracy": 0.75, "tokens": 22.5}
-    assert candidate["decoding"] == {
-        "temperature": 0.6,
-        "top_p": 1.0,
-        "min_p": 0.0,
-        "max_tokens": 64,
-        "num_samples": 2,
-    }
-    assert candidate["verdict"].startswith("55% fewer tokens")
+    (candidate,) = comparison.candidates
+    assert (comparison.base.name, candidate.name) == ("base", "x")
+    assert candidate.figures.num_problems == 2
+    assert candidate.figures.tokens_change.estimate == pytest.approx(-0.55)
+    assert candidate.figures.accuracy_change.estimate == 0.5
+    assert candidate.figures.margin == comparison.margin == 0.01
+    assert candidate.figures.aes.value == pytest.approx(6.55)
+    assert candidate.figures.aes.constants == {"alpha": 1.0, "beta": 3.0, "gamma": 5.0}
+    assert candidate.figures.means.base == Means(accuracy=0.25, tokens=50.0)
+    assert candidate.figures.means.candidate == Means(accuracy=0.75, tokens=22.5)
+    assert candidate.decoding == Decoding(temperature=0.6, top_p=1.0, min_p=0.0, max_tokens=64)
+    assert candidate.num_samples == 2
+    assert candidate.figures.verdict.startswith("55% fewer tokens")
 
 
 def test_claims_need_the_whole_interval(tmp_path):
     """30 problems: half as long and never less accurate is shown; a margin of half its size makes `longer` tolerable."""
     base = {f"p{i}": [("correct" if i % 3 else "wrong", 100 + i)] for i in range(30)}
     short = {f"p{i}": [("correct", 50 + i)] for i in range(30)}
-    (candidate,) = compared(tmp_path, Run(base), Run(short))["candidates"]
-    assert candidate["tokens_not_more"] is candidate["non_inferior"] is True
-    assert candidate["verdict"].endswith(": shorter, and not less accurate.")
-    (back,) = compared(tmp_path, Run(short), Run(base))["candidates"]
-    assert back["tokens_not_more"] is back["non_inferior"] is False
-    (tolerated,) = compared(tmp_path, Run(short), Run(base), tokens_margin=2.0, margin=0.9)["candidates"]
-    assert tolerated["tokens_not_more"] is tolerated["non_inferior"] is True
+    (candidate,) = compared(tmp_path, Run(base), Run(short)).candidates
+    assert candidate.figures.tokens_not_more is candidate.figures.non_inferior is True
+    assert candidate.figures.verdict.endswith(": shorter, and not less accurate.")
+    (back,) = compared(tmp_path, Run(short), Run(base)).candidates
+    assert back.figures.tokens_not_more is back.figures.non_inferior is False
+    (tolerated,) = compared(tmp_path, Run(short), Run(base), tokens_margin=2.0, margin=0.9).candidates
+    assert tolerated.figures.tokens_not_more is tolerated.figures.non_inferior is True
     assert "not longer" in printed(compared(tmp_path, Run(short), Run(base), tokens_margin=2.0))
 
 
@@ -71,39 +74,37 @@ def test_a_change_that_may_be_none_is_not_called_shorter(tmp_path):
     """30 problems of 100 tokens: half of them 20 fewer, the others 19 more. The interval holds 0, and nothing is shown."""
     base = {f"p{i}": [("correct", 100)] for i in range(30)}
     mixed = {f"p{i}": [("correct", 80 if i % 2 else 119)] for i in range(30)}
-    (candidate,) = compared(tmp_path, Run(base), Run(mixed))["candidates"]
-    low, high = candidate["tokens_change"]["ci95"]
+    (candidate,) = compared(tmp_path, Run(base), Run(mixed)).candidates
+    low, high = ends_of(candidate.figures.tokens_change)
     assert low < 0 < high
-    assert candidate["tokens_not_more"] is False
-    assert "no clear change in length" in candidate["verdict"]
+    assert candidate.figures.tokens_not_more is False
+    assert "no clear change in length" in candidate.figures.verdict
 
 
 def test_one_benchmark_and_the_whole_say_the_same(tmp_path):
     """With a single benchmark the candidate's own keys are that benchmark's."""
-    (candidate,) = compared(tmp_path, Run(BASE), Run(SHORT))["candidates"]
-    (report,) = candidate["benchmarks"].values()
-    assert list(candidate["benchmarks"]) == ["report"]
-    for key in ("num_problems", "tokens_change", "accuracy_change", "non_inferior", "aes", "verdict", "caveats"):
-        assert report[key] == candidate[key]
+    (candidate,) = compared(tmp_path, Run(BASE), Run(SHORT)).candidates
+    (report,) = candidate.benchmarks.values()
+    assert list(candidate.benchmarks) == ["report"]
+    assert (report.figures, report.caveats) == (candidate.figures, candidate.caveats)
 
 
 def test_lengths_of_correct_and_wrong_answers_stand_within_problems_and_pooled(tmp_path):
     """Base, within problem a: 20 - 40; pooled 20 - (40 + 100)/2. Candidate, within b: 10 - 50; pooled 40/3 - 50."""
-    (candidate,) = compared(tmp_path, Run(BASE), Run(SHORT))["candidates"]
-    report = candidate["benchmarks"]["report"]
-    within, pooled = report["length_difference"], report["pooled_length_difference"]
-    assert within["base"] == {"estimate": -20.0, "ci95": [None, None], "num_problems": 1}
-    assert within["candidate"] == {"estimate": -40.0, "ci95": [None, None], "num_problems": 1}
-    assert pooled["base"]["estimate"] == -50.0
-    assert pooled["candidate"]["estimate"] == pytest.approx(40 / 3 - 50)
+    (candidate,) = compared(tmp_path, Run(BASE), Run(SHORT)).candidates
+    base, short = (length for _, length in candidate.benchmarks["report"].lengths.items())
+    assert base.within_json() == {"estimate": -20.0, "ci95": [None, None], "num_problems": 1}
+    assert short.within_json() == {"estimate": -40.0, "ci95": [None, None], "num_problems": 1}
+    assert base.pooled == -50.0
+    assert short.pooled == pytest.approx(40 / 3 - 50)
 
 
 def test_a_misleading_pooled_comparison_is_a_caveat(tmp_path):
     """Correct answers are longer within each problem; the hard ones, longer and more often wrong, turn it round."""
     easy = {f"e{i}": [("correct", 11), ("correct", 11), ("wrong", 9 - i % 2)] for i in range(20)}
     hard = {f"h{i}": [("wrong", 90), ("wrong", 90), ("correct", 95 + i % 2)] for i in range(20)}
-    (candidate,) = compared(tmp_path, Run(easy | hard), Run(easy | hard))["candidates"]
-    (said, _) = [text for text in candidate["caveats"] if "pooled" in text]
+    (candidate,) = compared(tmp_path, Run(easy | hard), Run(easy | hard)).candidates
+    (said, _) = [text for text in candidate.caveats if "pooled" in text]
     # within: (2.5 + 5.5) / 2; pooled: (40 * 11 + 20 * 95.5)/60 - (20 * 8.5 + 40 * 90)/60
     assert "+4.0 tokens" in said and "-23.7 pooled over problems; the pooled comparison misleads" in said
 
@@ -114,15 +115,15 @@ def test_the_average_over_benchmarks_counts_each_the_same(tmp_path):
     for name, problems in (("base", BASE), ("short", SHORT)):
         Run(problems).write(tmp_path / name / "report")
         Run(other, {"benchmark": "other"}).write(tmp_path / name / "other")
-    (candidate,) = compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=FEW)["candidates"]
-    assert (candidate["averaging"], candidate["num_problems"]) == ("macro", 5)
-    assert candidate["accuracy_change"]["estimate"] == 0.25
-    assert candidate["tokens_change"]["estimate"] == pytest.approx(-0.11)
-    assert candidate["base"] == {"accuracy": 0.625, "tokens": 125.0}
-    assert candidate["aes"]["value"] == pytest.approx(0.11 + 3 * 0.25 / 0.625)
-    assert candidate["decoding"]["num_samples"] is None
-    assert "other: no problem's accuracy changed" in " ".join(candidate["caveats"])
-    assert "other, report: few problems (2)" not in candidate["caveats"]
+    (candidate,) = compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=FEW).candidates
+    assert candidate.figures.num_problems == 5
+    assert candidate.figures.accuracy_change.estimate == 0.25
+    assert candidate.figures.tokens_change.estimate == pytest.approx(-0.11)
+    assert candidate.figures.means.base == Means(accuracy=0.625, tokens=125.0)
+    assert candidate.figures.aes.value == pytest.approx(0.11 + 3 * 0.25 / 0.625)
+    assert candidate.num_samples is None
+    assert "other: no problem's accuracy changed" in " ".join(candidate.caveats)
+    assert "other, report: few problems (2)" not in candidate.caveats
 
 
 def test_the_comparison_is_plain_json_and_reproducible(tmp_path):
@@ -133,8 +134,8 @@ def test_the_comparison_is_plain_json_and_reproducible(tmp_path):
         for _ in range(2)
     ]
     first, again, other = (compared(tmp_path, *runs, seed=seed) for seed in (0, 0, 1))
-    assert json.dumps(first, allow_nan=False) == json.dumps(again)
-    ends = [c["candidates"][0]["tokens_change"]["ci95"] for c in (first, other)]
+    assert json.dumps(first.to_json(), allow_nan=False) == json.dumps(again.to_json())
+    ends = [ends_of(c.candidates[0].figures.tokens_change) for c in (first, other)]
     assert ends[0] != ends[1]
 
 
@@ -147,34 +148,34 @@ def test_the_order_of_problems_does_not_matter(tmp_path):
 def test_ungradable_samples_leave_accuracy_and_are_counted(tmp_path):
     """b cannot be graded at all for the candidate: accuracy is a's alone (1/2 -> 1), tokens are over both."""
     blind = SHORT | {"b": [("ungradable", 50), ("ungradable", 10)]}
-    (candidate,) = compared(tmp_path, Run(BASE), Run(blind))["candidates"]
-    assert candidate["base"] == {"accuracy": 0.5, "tokens": 50.0}
-    assert candidate["accuracy_change"] == {"estimate": 0.5, "ci95": [None, None]}
-    assert candidate["non_inferior"] is False
-    assert candidate["tokens_change"]["estimate"] == pytest.approx(-0.55)
-    assert candidate["benchmarks"]["report"]["num_ungradable"] == {"base": 0, "candidate": 2}
-    assert "accuracy is over 1 problem that could be graded for both" in candidate["caveats"]
+    (candidate,) = compared(tmp_path, Run(BASE), Run(blind)).candidates
+    assert candidate.figures.means.base == Means(accuracy=0.5, tokens=50.0)
+    assert candidate.figures.accuracy_change.to_json() == {"estimate": 0.5, "ci95": [None, None]}
+    assert candidate.figures.non_inferior is False
+    assert candidate.figures.tokens_change.estimate == pytest.approx(-0.55)
+    assert candidate.benchmarks["report"].num_ungradable == Sides(0, 2)
+    assert "accuracy is over 1 problem that could be graded for both" in candidate.caveats
 
 
 def test_a_comparison_of_nothing_gradable_claims_nothing(tmp_path):
     """No accuracy, no score, no non-inferiority, no place on the frontier; nor a score for a base that is never right."""
     blind = {name: [("ungradable", tokens) for _, tokens in samples] for name, samples in SHORT.items()}
     comparison = compared(tmp_path, Run(BASE), Run(blind))
-    (candidate,) = comparison["candidates"]
-    assert candidate["candidate"]["accuracy"] is None
-    assert (candidate["aes"]["value"], candidate["non_inferior"]) == (None, False)
-    assert "accuracy unknown" in candidate["verdict"]
-    assert [point["is_dominated"] for point in comparison["frontier"]] == [False, False]
+    (candidate,) = comparison.candidates
+    assert isnan(candidate.figures.means.candidate.accuracy)
+    assert isnan(candidate.figures.aes.value) and candidate.figures.non_inferior is False
+    assert "accuracy unknown" in candidate.figures.verdict
+    assert [point.is_dominated for point in comparison.frontier] == [False, False]
     assert printed(comparison).count("n/a") >= 2
     wrong = {name: [("wrong", tokens) for _, tokens in samples] for name, samples in BASE.items()}
-    assert compared(tmp_path, Run(wrong), Run(SHORT))["candidates"][0]["aes"]["value"] is None
+    assert compared(tmp_path, Run(wrong), Run(SHORT)).candidates[0].figures.aes.to_json()["value"] is None
 
 
 def test_every_grade_can_be_read(tmp_path):
     """All five, in one problem; two of five gradable are correct."""
     mixed = {"a": [(grade.value, 10) for grade in [*Grade, Grade.CORRECT]]}
-    (candidate,) = compared(tmp_path, Run(mixed), Run(mixed))["candidates"]
-    assert candidate["base"]["accuracy"] == 0.4  # correct, wrong, no_answer, truncated, correct
+    (candidate,) = compared(tmp_path, Run(mixed), Run(mixed)).candidates
+    assert candidate.figures.means.base.accuracy == 0.4  # correct, wrong, no_answer, truncated, correct
 
 
 # --- who meets whom --------------------------------------------------------------------------------------------------
@@ -191,11 +192,11 @@ def test_decodings_are_compared_apart_the_hottest_first(tmp_path):
     """50 and 100 tokens: two comparisons, not one of 75."""
     base, short = two_temperatures(tmp_path / "base", BASE), two_temperatures(tmp_path / "short", SHORT)
     comparison = compare_evaluations(base, [short], resamples=FEW)
-    assert [c["name"] for c in comparison["candidates"]] == ["short", "short"]
-    assert [c["decoding"]["temperature"] for c in comparison["candidates"]] == [1.0, 0.0]
-    assert [c["base"]["tokens"] for c in comparison["candidates"]] == [100.0, 50.0]
-    assert [c["num_problems"] for c in comparison["candidates"]] == [2, 2]
-    assert comparison["left_out"] == []
+    assert [c.name for c in comparison.candidates] == ["short", "short"]
+    assert [c.decoding.temperature for c in comparison.candidates] == [1.0, 0.0]
+    assert [c.figures.means.base.tokens for c in comparison.candidates] == [100.0, 50.0]
+    assert [c.figures.num_problems for c in comparison.candidates] == [2, 2]
+    assert comparison.left_out == ()
 
 
 @pytest.mark.parametrize("name", ["report", "report-t0.6", "report-boxed-t0.6", "anything"])
@@ -205,16 +206,16 @@ def test_folders_are_matched_by_what_is_in_them(tmp_path, name):
     Run(longer(BASE, 2), {"temperature": 0.0}).write(tmp_path / "base" / "eval" / "report-greedy")
     Run(SHORT).write(tmp_path / "short" / "eval" / name)
     comparison = compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=FEW)
-    (candidate,) = comparison["candidates"]
-    assert candidate["base"]["tokens"] == 50.0
-    (left_out,) = comparison["left_out"]
+    (candidate,) = comparison.candidates
+    assert candidate.figures.means.base.tokens == 50.0
+    (left_out,) = comparison.left_out
     assert "report-greedy: report, greedy, cap 64: nothing to compare it with" in left_out
 
 
 def test_greedy_runs_meet_whatever_their_top_p(tmp_path):
     """At temperature 0 top-p has no say; at 0.6 it is refused."""
     greedy = {"temperature": 0.0}
-    assert compared(tmp_path, Run(BASE, greedy), Run(SHORT, greedy | {"top_p": 0.9}))["candidates"]
+    assert compared(tmp_path, Run(BASE, greedy), Run(SHORT, greedy | {"top_p": 0.9})).candidates
     with pytest.raises(InputError, match=r"the base has \[T=0.6, cap 64\], it has \[T=0.6, top-p 0.9, cap 64\]"):
         compared(tmp_path, Run(BASE), Run(SHORT, {"top_p": 0.9}))
 
@@ -230,9 +231,9 @@ def test_benchmarks_may_have_caps_of_their_own_and_a_sweep_of_caps_stays_apart(t
         compare_evaluations(tmp_path / kind / "base", [tmp_path / kind / "short"], resamples=FEW)
         for kind in ("own", "sweep")
     )
-    assert [(c["decoding"]["max_tokens"], len(c["benchmarks"])) for c in own["candidates"]] == [(None, 2)]
-    assert own["candidates"][0]["benchmarks"]["hard"]["max_tokens"] == 512
-    assert [c["decoding"]["max_tokens"] for c in sweep["candidates"]] == [64, 512]
+    assert [(c.decoding.max_tokens, len(c.benchmarks)) for c in own.candidates] == [(None, 2)]
+    assert own.candidates[0].benchmarks["hard"].max_tokens == 512
+    assert [c.decoding.max_tokens for c in sweep.candidates] == [64, 512]
     assert "T=0.6, cap 512" in printed(sweep)
 
 
@@ -242,8 +243,8 @@ def test_what_only_one_run_evaluated_is_left_out_and_named(tmp_path):
     Run(BASE, {"benchmark": "other"}).write(tmp_path / "base" / "other")
     Run(SHORT).write(tmp_path / "short")
     comparison = compare_evaluations(tmp_path / "base", [tmp_path / "short"], resamples=FEW)
-    (candidate,) = comparison["candidates"]
-    assert (list(candidate["benchmarks"]), candidate["left_out"]) == (["report"], ["other"])
+    (candidate,) = comparison.candidates
+    assert (list(candidate.benchmarks), candidate.left_out) == (["report"], ("other",))
     assert "  left out: other, which only one of the two has" in comparison_lines(comparison)
 
 
@@ -251,21 +252,21 @@ def test_prompts_of_one_folder_are_compared_without_a_candidate(tmp_path):
     """`laconic compare FOLDER`: merely asking, against the plain prompt, and the trained model beside it."""
     for name, problems in (("boxed", longer(BASE, 2)), ("be_concise", BASE)):
         Run(problems, prompt(name)).write(tmp_path / "base" / "eval" / f"report-{name}")
-    (asked,) = compare_evaluations(tmp_path / "base", resamples=FEW)["candidates"]
-    assert (asked["name"], asked["prompt"]) == ("be_concise", "be_concise")
-    assert asked["tokens_change"]["estimate"] == -0.5
-    assert "prompted by 'be_concise', the base by 'boxed'" in asked["caveats"]
+    (asked,) = compare_evaluations(tmp_path / "base", resamples=FEW).candidates
+    assert (asked.name, asked.who.prompt) == ("be_concise", "be_concise")
+    assert asked.figures.tokens_change.estimate == -0.5
+    assert "prompted by 'be_concise', the base by 'boxed'" in asked.caveats
     trained = Run(SHORT, prompt("boxed")).write(tmp_path / "after")
     comparison = compare_evaluations(tmp_path / "base", [trained], resamples=FEW)
-    assert [c["name"] for c in comparison["candidates"]] == ["base · be_concise", "after"]
-    assert comparison["base"]["name"] == "base · boxed"
+    assert [c.name for c in comparison.candidates] == ["base · be_concise", "after"]
+    assert comparison.base.name == "base · boxed"
 
 
 def test_evaluation_folders_can_be_named_directly(tmp_path):
     """Two prompts of one folder, by their paths."""
     paths = [Run(BASE, prompt(name)).write(tmp_path / "eval" / f"report-{name}") for name in ("r1", "be_concise")]
-    (candidate,) = compare_evaluations(paths[0], paths[1:], resamples=FEW)["candidates"]
-    assert (candidate["name"], candidate["path"]) == ("report-be_concise", str(paths[1]))
+    (candidate,) = compare_evaluations(paths[0], paths[1:], resamples=FEW).candidates
+    assert (candidate.name, candidate.who.path) == ("report-be_concise", paths[1])
 
 
 def test_candidates_of_one_model_are_told_apart_by_their_paths(tmp_path):
@@ -273,8 +274,8 @@ def test_candidates_of_one_model_are_told_apart_by_their_paths(tmp_path):
     base = Run(BASE).write(tmp_path / "base")
     paths = [Run(SHORT).write(tmp_path / name) for name in ("one/tuned", "two/tuned", "three")]
     comparison = compare_evaluations(base, paths, resamples=FEW)
-    assert [c["name"] for c in comparison["candidates"]] == ["one/tuned", "two/tuned", "three"]
-    assert {c["model"] for c in comparison["candidates"]} == {"tiny"}
+    assert [c.name for c in comparison.candidates] == ["one/tuned", "two/tuned", "three"]
+    assert {c.who.model for c in comparison.candidates} == {"tiny"}
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -310,13 +311,11 @@ def test_other_problems_are_refused_with_their_number_and_an_example(tmp_path):
 def test_other_numbers_of_samples_are_compared_by_problem_means_and_owned(tmp_path):
     """One sample against two: accuracy (1 + 0)/2 and tokens (10 + 50)/2 against 1/4 and 50."""
     once = {name: samples[:1] for name, samples in SHORT.items()}
-    (candidate,) = compared(tmp_path, Run(BASE), Run(once))["candidates"]
-    assert candidate["accuracy_change"]["estimate"] == 0.25
-    assert candidate["tokens_change"]["estimate"] == pytest.approx(-0.4)
-    assert (
-        "2 samples a problem in the base, 1 in the candidate: each problem enters by its mean" in candidate["caveats"]
-    )
-    assert candidate["decoding"]["num_samples"] is None
+    (candidate,) = compared(tmp_path, Run(BASE), Run(once)).candidates
+    assert candidate.figures.accuracy_change.estimate == 0.25
+    assert candidate.figures.tokens_change.estimate == pytest.approx(-0.4)
+    assert "2 samples a problem in the base, 1 in the candidate: each problem enters by its mean" in candidate.caveats
+    assert candidate.num_samples is None
 
 
 def test_an_unfinished_evaluation_is_refused(tmp_path):
@@ -350,15 +349,15 @@ def test_dominated_points_are_marked_with_what_beats_them(tmp_path):
     """Accuracy and tokens: base (1/4, 50), x (3/4, 22.5), y (3/4, 45), z (1, 60). x beats base and y; z is most accurate."""
     right = {name: [("correct", 60), ("correct", 60)] for name in BASE}
     comparison = compared(tmp_path, Run(BASE), Run(SHORT), Run(longer(SHORT, 2)), Run(right))
-    points = {point["name"]: point for point in comparison["frontier"]}
-    assert (points["base"]["accuracy"], points["base"]["tokens"]) == (0.25, 50.0)
-    assert {name: point["dominated_by"] for name, point in points.items()} == {
-        "base": ["x", "y"],
-        "x": [],
-        "y": ["x"],
-        "z": [],
+    points = {point.name: point for point in comparison.frontier}
+    assert (points["base"].means.accuracy, points["base"].means.tokens) == (0.25, 50.0)
+    assert {name: point.dominated_by for name, point in points.items()} == {
+        "base": ("x", "y"),
+        "x": (),
+        "y": ("x",),
+        "z": (),
     }
-    assert [point["is_dominated"] for point in points.values()] == [True, False, True, False]
+    assert [point.is_dominated for point in points.values()] == [True, False, True, False]
     text = printed(comparison).partition("the frontier")[2]
     assert [text.index(f"  {name} ") for name in ("x", "y", "base", "z")] == sorted(
         text.index(f"  {name} ") for name in ("x", "y", "base", "z")
@@ -369,14 +368,14 @@ def test_dominated_points_are_marked_with_what_beats_them(tmp_path):
 def test_each_decoding_has_its_own_frontier_and_equals_share_it(tmp_path):
     """A greedy point never beats a sampled one; two equal points beat each other in nothing."""
     base, same = two_temperatures(tmp_path / "base", BASE), two_temperatures(tmp_path / "same", BASE)
-    frontier = compare_evaluations(base, [same], resamples=FEW)["frontier"]
-    assert [(p["name"], p["decoding"]["temperature"], p["tokens"]) for p in frontier] == [
+    frontier = compare_evaluations(base, [same], resamples=FEW).frontier
+    assert [(p.name, p.decoding.temperature, p.means.tokens) for p in frontier] == [
         ("base", 1.0, 100.0),
         ("same", 1.0, 100.0),
         ("base", 0.0, 50.0),
         ("same", 0.0, 50.0),
     ]
-    assert not any(point["is_dominated"] for point in frontier)
+    assert not any(point.is_dominated for point in frontier)
 
 
 def test_the_frontier_is_drawn_on_the_benchmarks_that_all_share(tmp_path):
@@ -386,8 +385,8 @@ def test_the_frontier_is_drawn_on_the_benchmarks_that_all_share(tmp_path):
         Run(longer(problems, 3), {"benchmark": "other"}).write(tmp_path / name / "other")
     Run(SHORT).write(tmp_path / "one")
     comparison = compare_evaluations(tmp_path / "base", [tmp_path / "both", tmp_path / "one"], resamples=FEW)
-    assert [point["benchmarks"] for point in comparison["frontier"]] == [["report"]] * 3
-    assert [point["tokens"] for point in comparison["frontier"]] == [50.0, 22.5, 22.5]
+    assert [point.benchmarks for point in comparison.frontier] == [("report",)] * 3
+    assert [point.means.tokens for point in comparison.frontier] == [50.0, 22.5, 22.5]
 
 
 # --- tables and lines ------------------------------------------------------------------------------------------------
@@ -443,7 +442,7 @@ def test_a_difference_that_the_model_never_saw_is_owned(tmp_path):
         Run(BASE, prompt(name)).write(tmp_path / name)
 
     def caveats():
-        return " ".join(compare_evaluations(tmp_path / "boxed", [tmp_path / "be_concise"])["candidates"][0]["caveats"])
+        return " ".join(compare_evaluations(tmp_path / "boxed", [tmp_path / "be_concise"]).candidates[0].caveats)
 
     assert "every response is the same on both sides: the model never saw the difference (does its chat" in caveats()
     assert "same factor" not in caveats()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from folders import BASE, SHORT, Run, prompt
 
+from laconic.comparison.figures import LengthDifference, Sides
 from laconic.comparison.folders import read_evaluation
 from laconic.comparison.sentences import (
     figures_caveats,
@@ -84,10 +85,9 @@ def test_few_ungradable_and_unchanged_problems_are_owned():
 
 def test_lengths_that_changed_alike_have_no_interval_and_say_why():
     """Not where there is an interval, nor where one problem explains its absence."""
-    alike = {"num_problems": 2, "tokens_change": {"estimate": -0.5, "ci95": [None, None]}}
-    assert tokens_caveats(alike) == ["every problem's tokens changed by the same factor, so there is no interval"]
-    assert tokens_caveats(alike | {"num_problems": 1}) == []
-    assert tokens_caveats(alike | {"tokens_change": {"estimate": -0.5, "ci95": [-0.6, -0.4]}}) == []
+    alike, spread = Interval(-0.5, NAN, NAN), Interval(-0.5, -0.6, -0.4)
+    assert tokens_caveats(alike, 2) == ["every problem's tokens changed by the same factor, so there is no interval"]
+    assert tokens_caveats(alike, 1) == tokens_caveats(spread, 2) == tokens_caveats(Interval(NAN, NAN, NAN), 2) == []
 
 
 def test_the_same_responses_to_the_same_prompt_ask_another_question(tmp_path: Path):
@@ -112,13 +112,8 @@ def test_a_pooled_length_difference_that_points_elsewhere_is_noted():
 
 def test_only_an_opposite_sign_is_a_caveat():
     """Both sides have a note; the candidate's contradicts."""
-    lengths = {
-        "length_difference": {"base": {"estimate": -5.0}, "candidate": {"estimate": -5.0}},
-        "pooled_length_difference": {
-            "base": {"estimate": -27.0, "note": "larger"},
-            "candidate": {"estimate": 3.0, "note": "misleads"},
-        },
-    }
+    within = Interval(-5.0, -9.0, -1.0)
+    lengths = Sides(LengthDifference(within, 9, -27.0, "larger"), LengthDifference(within, 9, 3.0, "misleads"))
     assert length_caveats(lengths) == ["candidate: misleads"]
 
 

@@ -14,6 +14,8 @@ import pytest
 from page_files import EVIL, budget_curve, write_evaluation, write_json, write_jsonl, write_run, write_selection
 
 from laconic.comparison.compare import compare_evaluations
+from laconic.comparison.fields import Fields
+from laconic.comparison.records import CandidateComparison
 from laconic.errors import InputError, MissingExtraError, RunError
 from laconic.reporting.build import read_report, write_page, write_report
 from laconic.reporting.data import Change, Evaluation, Report, Sample, pick_pairs
@@ -201,9 +203,9 @@ def test_folders_of_evaluations_are_compared_with_the_first(folders: list[Path])
         ("base", "after", "sampled at T=1"),
         ("base", "after", "greedy"),
     ]
-    told = compare_evaluations(folders[0], folders[1:2])["candidates"][0]
-    assert escape(told["verdict"], quote=False) in page_of(*folders[:2])
-    assert headline(report).startswith(f"{-100 * told['tokens_change']['estimate']:.0f}% fewer tokens")
+    told = compare_evaluations(folders[0], folders[1:2]).candidates[0].figures
+    assert escape(told.verdict, quote=False) in page_of(*folders[:2])
+    assert headline(report).startswith(f"{-100 * told.tokens_change.estimate:.0f}% fewer tokens")
 
 
 def test_prompts_in_one_folder_are_compared_with_the_plain_one(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_a_training_run_beside_folders_says_who_was_compared_with_whom(folders: 
 def test_a_benchmark_that_was_not_compared_has_no_change_of_another(folders: list[Path]) -> None:
     write_evaluation(folders[1] / "eval" / "sums-t1", 0.7, 80.0, benchmark="sums", model="after")
     report = read_report(folders[:2])
-    of = {(e.benchmark, e.temperature): report.change_of(e) for e in report.evaluations if e.model == "after"}
+    of = {(e.benchmark, e.temperature): report.figures_of(e) for e in report.evaluations if e.model == "after"}
     assert of["sums", 1.0] is None
     assert of["mix", 1.0] is not None
 
@@ -404,13 +406,14 @@ def test_no_problem_is_shown_twice_and_none_is_needed() -> None:
     ],
 )
 def test_the_headline_claims_what_the_intervals_support(tokens: Any, accuracy: Any, is_kept: bool, said: str) -> None:
-    change = {
+    told = {
         "tokens_change": {"estimate": tokens[0], "ci95": tokens[1]},
         "accuracy_change": {"estimate": accuracy[0], "ci95": accuracy[1]},
         "non_inferior": is_kept,
     }
+    candidate = CandidateComparison.from_json(Fields(told, "comparison.json"))
     evaluations = (Evaluation("base", {"temperature": 1.0}), Evaluation("after", {"temperature": 1.0}, rank=1))
-    report = Report(evaluations=evaluations, changes=(Change("base", "after", "sampled at T=1", change),))
+    report = Report(evaluations=evaluations, changes=(Change("base", "after", "sampled at T=1", candidate),))
     assert headline(report).startswith(said)
     assert said.split(", ")[1] in verdicts(report)[0]["sentence"]
     assert lede(report).startswith("Sampled at T=1, mean tokens changed by")

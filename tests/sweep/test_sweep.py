@@ -20,11 +20,11 @@ from laconic.errors import InputError, RunError, RunFailed
 from laconic.statistics.intervals import Interval
 from laconic.sweep import children
 from laconic.sweep.children import check_idle
-from laconic.sweep.config import begin, describe, load_sweep, runs_of
+from laconic.sweep.config import begin_sweep, load_sweep, runs_of, sweep_content
 from laconic.sweep.figures import Named, place_names
 from laconic.sweep.page import write_results
 from laconic.sweep.results import ResultsReader
-from laconic.sweep.rows import Against, Point, Row, dominates, over_seeds
+from laconic.sweep.rows import Against, Point, SweepRow, dominates, over_seeds
 from laconic.sweep.run import max_rollouts, read_sweep, run_sweep
 from laconic.sweep.tables import markdown
 from laconic.system.files import append_jsonl, read_json, write_json_atomically
@@ -131,7 +131,7 @@ def begin_with(path: Path, text: str) -> None:
     """Begin the sweep of `text` in `path`/out, and a run of every entry at every seed."""
     config, entries = load_sweep(write_sweep(path, text))
     runs = runs_of(config, entries, path / "out")
-    begin(path / "out", config, runs)
+    begin_sweep(path / "out", config, runs)
     for run in runs:
         run.folder.mkdir(parents=True, exist_ok=True)
 
@@ -170,7 +170,7 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path: Path, change: tuple[str,
 
 def test_an_entry_may_change_while_none_of_its_runs_was_begun(tmp_path: Path) -> None:
     config, entries = load_sweep(write_sweep(tmp_path, SWEEP))
-    begin(tmp_path / "out", config, runs_of(config, entries, tmp_path / "out"))
+    begin_sweep(tmp_path / "out", config, runs_of(config, entries, tmp_path / "out"))
     begin_with(tmp_path, SWEEP.replace("whitening=none", "clip_low=0.1"))
 
 
@@ -205,9 +205,9 @@ def point(seed: int, accuracy: float, tokens: float, **more: Any) -> Point:
     return Point(**(figures | {"seed": seed, "accuracy": accuracy, "tokens": tokens} | more))
 
 
-def row(label: str, *points: Point, kind: str = "trained") -> Row:
+def row(label: str, *points: Point, kind: str = "trained") -> SweepRow:
     """A row of three wanted seeds."""
-    return Row(label, kind, points, (0, 1, 2))
+    return SweepRow(label, kind, points, (0, 1, 2))
 
 
 def test_a_mean_over_seeds_has_the_standard_error_of_its_seeds() -> None:
@@ -298,7 +298,7 @@ def finished(tmp_path: Path) -> Path:
     """A sweep of two seeds: the recipe at both, its variant at one, the prompt at both."""
     config, entries = load_sweep(write_sweep(tmp_path))
     out = tmp_path / "out"
-    begin(out, config, runs_of(config, entries, out))
+    begin_sweep(out, config, runs_of(config, entries, out))
     for seed, shift in ((0, 0.0), (1, 0.2)):
         base = ("base", 0.5, 80.0)
         models = [base, ("phase-1", 0.7 + shift, 60.0), ("phase-2", 0.6 + shift, 40.0)]
@@ -419,7 +419,7 @@ def test_the_picture_stands_alone(finished: Path) -> None:
 
 def test_a_sweep_that_has_just_begun_has_a_table_and_a_page(tmp_path: Path) -> None:
     config, entries = load_sweep(write_sweep(tmp_path))
-    write_json_atomically(tmp_path / "sweep.json", describe(config, runs_of(config, entries, tmp_path)))
+    write_json_atomically(tmp_path / "sweep.json", sweep_content(config, runs_of(config, entries, tmp_path)))
     results = ResultsReader(tmp_path).read()
     write_results(tmp_path, results)
     assert results.fields == () and "small (0, 1)" in markdown(results)
@@ -464,7 +464,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("sweep")
     save_small_model(folder / "model")
     path, out = write_sweep(folder, SWEEP + BROKEN), folder / "out"
-    code = f"from pathlib import Path; from laconic.sweep import run_sweep; run_sweep(Path({str(path)!r}), Path({str(out)!r}))"
+    code = "from pathlib import Path; from laconic.sweep.run import run_sweep; "
+    code += f"run_sweep(Path({str(path)!r}), Path({str(out)!r}))"
     first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, _, runs = read_sweep(path, out)
     end = time.monotonic() + 120

@@ -6,7 +6,6 @@ Every list is read off the table that holds the things themselves; nothing is wr
 import inspect
 import tomllib
 from collections.abc import Callable
-from typing import Any
 
 from laconic.recipes.find import recipe_paths
 
@@ -69,7 +68,7 @@ def _prompts() -> dict[str, str]:
     return plain | {f"{name}:N": text.replace("{n}", "N") for name, text in numbered.items()} | PLANNED_PROMPTS
 
 
-def _first_line(documented: Any) -> str:
+def _first_line(documented: object) -> str:
     return (inspect.getdoc(documented) or "").partition("\n")[0]
 
 

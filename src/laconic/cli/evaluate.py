@@ -6,10 +6,10 @@
 3. Where several prompts were asked, their token complexity is summed up beside them (`comparison/across_prompts.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,14 +18,14 @@ from laconic.cli.options import (
     BatchSize,
     Cap,
     Dtype,
-    Model,
+    ModelArgument,
     Seed,
     System,
     asking,
     cap_tokens,
     check_folder,
     check_prompt,
-    checked,
+    config_of,
     open_solver,
     source_name,
     usual_settings,
@@ -34,6 +34,11 @@ from laconic.cli.show import curve_lines, summary_line
 from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
 from laconic.evaluation.folder_names import evaluation_folder, temperature_tag
+from laconic.types import Problem
+
+if TYPE_CHECKING:
+    from laconic.rollouts.solver import Solver
+    from laconic.system.progress import Reporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class _Given:
     temperatures: Sequence[float]
     samples: int | None
     max_tokens: int | None
-    decoding: dict[str, Any]
+    decoding: Mapping[str, float]
     budgets: tuple[int, ...]
     with_bleu: bool
     seed: int
@@ -55,13 +60,13 @@ class _Given:
         from laconic.config.solver import SamplerConfig
 
         for temperature in self.temperatures:
-            checked(SamplerConfig, temperature=temperature, **self.decoding)
+            config_of(SamplerConfig, temperature=temperature, **self.decoding)
         for prompt in self.prompts or ():
             check_prompt(prompt)
 
 
 def evaluate(
-    model: Model,
+    model: ModelArgument,
     problems: Annotated[
         list[str],
         typer.Argument(metavar="PROBLEMS...", help="Benchmarks or other sources of problems, one evaluation each."),
@@ -105,14 +110,16 @@ def evaluate(
         out=check_folder(out),
     )
     given.check()
-    checked(PolicyConfig, dtype=dtype)
+    config_of(PolicyConfig, dtype=dtype)
     sets = {source: load_problems(source, seed=seed) for source in problems}
     with open_solver(model, dtype, system) as solver:
         for source, found in sets.items():
             _evaluate_source(solver, source, found, given, Reporter())
 
 
-def _evaluate_source(opened: Any, source: str, problems: list[Any], given: _Given, reporter: Any) -> None:
+def _evaluate_source(
+    opened: "Solver", source: str, problems: Sequence[Problem], given: _Given, reporter: "Reporter"
+) -> None:
     """Every prompt at every temperature, and what asking differently can do."""
     prompts = given.prompts or [usual_settings(source).prompt]
     done: dict[float, list[Path]] = {temperature: [] for temperature in given.temperatures}
@@ -130,20 +137,20 @@ def _evaluate_source(opened: Any, source: str, problems: list[Any], given: _Give
 
 
 def _evaluate_one(
-    solver: Any,
+    solver: "Solver",
     source: str,
-    problems: list[Any],
+    problems: Sequence[Problem],
     temperature: float,
     cap: int,
     given: _Given,
     folder: Path,
-    reporter: Any,
+    reporter: "Reporter",
 ) -> None:
     from laconic.config.solver import SamplerConfig
     from laconic.evaluation.evaluate import Evaluation
     from laconic.evaluation.evaluate import evaluate as run_evaluation
 
-    decoding = checked(SamplerConfig, temperature=temperature, max_tokens=cap, **given.decoding)
+    decoding = config_of(SamplerConfig, temperature=temperature, max_tokens=cap, **given.decoding)
     samples = given.samples or usual_settings(source).samples
     name = source_name(source)
     asked = Evaluation(name, problems, samples, decoding, given.seed, given.budgets, given.with_bleu)
@@ -164,7 +171,7 @@ def _write_complexity(source: str, temperature: float, folders: Sequence[Path], 
     print(f"token complexity over {len(folders)} prompts: {place}")
 
 
-def _reads_alike(one: Any, other: Any, problems: list[Any]) -> bool:
+def _reads_alike(one: "Solver", other: "Solver", problems: Sequence[Problem]) -> bool:
     """Whether two prompts of a local model are the same tokens."""
     from laconic.evaluation.planned_prompts import PLANNERS
     from laconic.rollouts.solver import Wanted

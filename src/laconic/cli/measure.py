@@ -11,15 +11,15 @@ from laconic.cli.options import (
     BatchSize,
     Cap,
     Dtype,
-    Model,
-    Problems,
+    ModelArgument,
+    ProblemsArgument,
     Seed,
     System,
     asking,
     cap_tokens,
     check_file,
     check_folder,
-    checked,
+    config_of,
     open_solver,
     usual_settings,
 )
@@ -39,8 +39,8 @@ from laconic.errors import InputError
 
 
 def probe(
-    model: Model,
-    problems: Problems,
+    model: ModelArgument,
+    problems: ProblemsArgument,
     samples: Annotated[
         int, typer.Option(help="Attempts a problem; the most of them with --band.", min=1)
     ] = PROBE_SAMPLES,
@@ -71,7 +71,7 @@ def probe(
     with open_solver(model, dtype, system) as opened:
         solver = asking(opened, instruction or usual.prompt)
         cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, reporter.say)
-        decoding = checked(SamplerConfig, temperature=temperature, max_tokens=cap, batch_size=batch_size)
+        decoding = config_of(SamplerConfig, temperature=temperature, max_tokens=cap, batch_size=batch_size)
         with reporter.bar("probe", len(found) * samples) as progress:
             stats = probe_to_file(solver, found, samples, decoding, out, seed=seed, band=wanted, on_progress=progress)
     rates = [stat.solve_rate for stat in stats if stat.attempts]
@@ -158,7 +158,7 @@ def compare(
 
     check_file(out)
     comparison = compare_evaluations(base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed)
-    write_json_atomically(out, comparison)
+    write_json_atomically(out, comparison.to_json())
     print_comparisons({"": comparison})
     print(f"written to {out}")
 

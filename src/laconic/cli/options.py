@@ -5,25 +5,37 @@ Nothing heavy is imported before a command needs it.
 
 import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from laconic.config.defaults import EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
 from laconic.errors import InputError, ModelError
 from laconic.system.threads import settle
+from laconic.types import Problem
 
-Model = Annotated[
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from laconic.models.causal_lm import CausalLM
+    from laconic.rollouts.solver import Solver
+    from laconic.samplers.endpoints import RemoteModel
+    from laconic.samplers.http import HttpSampler
+    from laconic.samplers.local import LocalSampler
+
+Node = TypeVar("Node", bound="BaseModel")
+
+ModelArgument = Annotated[
     str,
     typer.Argument(
         help="A local folder in Hugging Face format, a hub name, 'tiny' (bundled), or an OpenAI-compatible endpoint: "
         "http://HOST:PORT/v1#MODEL."
     ),
 ]
-Problems = Annotated[
+ProblemsArgument = Annotated[
     str,
     typer.Argument(
         help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, tiny:FAMILY?arg=value."
@@ -64,7 +76,7 @@ def settle_threads() -> None:
         typer.echo(said, err=True)
 
 
-def checked(kind: Any, **values: Any) -> Any:
+def config_of(kind: type[Node], **values: object) -> Node:
     """A config node from options; what pydantic refuses becomes one line."""
     from pydantic import ValidationError
 
@@ -88,7 +100,7 @@ def source_name(source: str) -> str:
 
 
 @contextlib.contextmanager
-def open_solver(model: str, dtype: str, system: str | None) -> Iterator[Any]:
+def open_solver(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
     """A solver that asks `model`, here or behind an endpoint, with the box instruction; closed when the command is done."""
     from laconic.config.solver import GraderConfig, PromptConfig
     from laconic.grading.pool import Grader
@@ -101,23 +113,25 @@ def open_solver(model: str, dtype: str, system: str | None) -> Iterator[Any]:
         yield Solver(lm, sampler, grader, PromptConfig(instruction=INSTRUCTION, system=system))
 
 
-def _open_local(model: str, dtype: str) -> tuple[Any, Any]:
+def _open_local(model: str, dtype: str) -> "tuple[CausalLM, LocalSampler]":
     settle_threads()
     from laconic.config.policy import PolicyConfig
     from laconic.models.loading import load_model
     from laconic.samplers.local import LocalSampler
 
-    lm = load_model(model, checked(PolicyConfig, dtype=dtype))
+    lm = load_model(model, config_of(PolicyConfig, dtype=dtype))
     return lm, LocalSampler(lm)
 
 
-def _open_endpoint(url: str) -> tuple[Any, Any]:
+def _open_endpoint(url: str) -> "tuple[RemoteModel, HttpSampler]":
     from laconic.samplers.http import open_endpoint
 
     return open_endpoint(url)
 
 
-def cap_tokens(solver: Any, problems: list[Any], given: int | None, usual: int, say: Any) -> int:
+def cap_tokens(
+    solver: "Solver", problems: Sequence[Problem], given: int | None, usual: int, say: Callable[[str], None]
+) -> int:
     """The cap on a response: as given, or the usual one, lowered to what the model's context leaves and said so.
 
     Raises `ModelError` where the cap that was given does not fit.
@@ -132,18 +146,24 @@ def cap_tokens(solver: Any, problems: list[Any], given: int | None, usual: int, 
     if limit <= longest:
         raise ModelError(f"problem {problem_id}: its prompt of {longest} tokens fills the context, {limit} tokens")
     say(f"cap {limit - longest} tokens, not {usual}: the context of {solver.lm.name} is {limit} tokens")
-    return int(limit - longest)
+    return limit - longest
 
 
-def usual_settings(source: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class UsualSettings:
     """The prompt, cap and samples that a benchmark is usually run with, or the command's own."""
+
+    prompt: str = INSTRUCTION
+    max_tokens: int = MAX_TOKENS
+    samples: int = EVALUATION_SAMPLES
+
+
+def usual_settings(source: str) -> UsualSettings:
+    """Those of a benchmark, by its name; of any other source the command's own."""
     from laconic.problems.benchmarks import benchmark_of
 
-    return benchmark_of(source) or _Usual()
-
-
-class _Usual:
-    prompt, max_tokens, samples = INSTRUCTION, MAX_TOKENS, EVALUATION_SAMPLES
+    found = benchmark_of(source)
+    return UsualSettings(found.prompt, found.max_tokens, found.samples) if found else UsualSettings()
 
 
 def check_prompt(instruction: str) -> None:
@@ -157,7 +177,7 @@ def check_prompt(instruction: str) -> None:
         resolve_instruction(instruction)
 
 
-def asking(solver: Any, instruction: str) -> Any:
+def asking(solver: "Solver", instruction: str) -> "Solver":
     """The solver with another instruction."""
     check_prompt(instruction)
     return replace(solver, prompt=solver.prompt.model_copy(update={"instruction": instruction}))

@@ -1,10 +1,14 @@
 """Results as the commands print them: one line for an evaluation, a table and a sentence for a comparison."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from laconic.comparison.records import Comparison
 
 
 def summary_line(summary: dict[str, Any], folder: Path) -> str:
@@ -36,7 +40,7 @@ def _interval(figure: dict[str, Any], form: str) -> str:
     return f"{figure['mean']:{form}}{bounds}" if figure["mean"] is not None else "-"
 
 
-def print_comparisons(comparisons: dict[str, Any]) -> None:
+def print_comparisons(comparisons: "Mapping[str, Comparison]") -> None:
     """Each comparison's table and verdicts, under its tag where it has one."""
     from laconic.comparison.tables import comparison_lines, print_comparison
 

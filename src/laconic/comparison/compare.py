@@ -14,13 +14,14 @@ takes several trained models to see (docs/comparing.md).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from laconic.comparison.contenders import Contender, contenders_of
+from laconic.comparison.figures import Aes, Figures, LengthDifference, Means, Sides
 from laconic.comparison.folders import Decoding, Evaluation
 from laconic.comparison.matching import Match, decodings_of, matches_of, unmatched
+from laconic.comparison.records import BenchmarkComparison, CandidateComparison, Comparison, FrontierPoint, Who
 from laconic.comparison.sentences import (
     figures_caveats,
     length_caveats,
@@ -34,7 +35,7 @@ from laconic.comparison.tables import comparison_lines, print_comparison
 from laconic.config.defaults import MARGIN, RESAMPLES, SEED, TOKENS_MARGIN
 from laconic.errors import InputError
 from laconic.statistics.claims import aes, length_difference, non_inferior, num_mixed
-from laconic.statistics.intervals import FloatArray, Interval, or_null
+from laconic.statistics.intervals import FloatArray, Interval
 from laconic.statistics.macro_average import macro_difference, macro_mean, macro_relative_change
 from laconic.types import Grade
 
@@ -57,7 +58,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class PairedProblems:
     """Means of base and candidate on the same P problems; arrays [2, P], base first.
 
     `accuracy` is `nan` where a problem could not be graded; what is `nan` on one side counts on neither.
@@ -65,6 +66,11 @@ class Pair:
 
     accuracy: FloatArray
     tokens: FloatArray
+
+    @property
+    def num_problems(self) -> int:
+        """P."""
+        return int(self.tokens.shape[1])
 
 
 def compare_evaluations(
@@ -75,8 +81,8 @@ def compare_evaluations(
     tokens_margin: float = TOKENS_MARGIN,
     seed: int = SEED,
     resamples: int = RESAMPLES,
-) -> dict[str, Any]:
-    """The content of comparison.json: every candidate against `base`, with 95% intervals that resample problems.
+) -> Comparison:
+    """Every candidate against `base`, with 95% intervals that resample problems; `to_json` of it is comparison.json.
 
     Paths are runs or evaluation folders; what else a run holds of the same benchmark and decoding (other prompts, other
     checkpoints) is a candidate of its own, so one run may be compared alone. `margin` is the absolute loss of accuracy
@@ -90,16 +96,16 @@ def compare_evaluations(
     groups = decodings_of(first)
     matches = matches_of(first, others, groups)
     within = _length_differences(matches, settings)
-    return {
-        "base": _who(first),
-        "margin": margin,
-        "tokens_margin": tokens_margin,
-        "seed": seed,
-        "resamples": resamples,
-        "candidates": [_compare(match, within, settings) for match in matches],
-        "frontier": [point for decoding in groups for point in _frontier(first, decoding, matches)],
-        "left_out": unmatched([first, *others], matches),
-    }
+    return Comparison(
+        base=_who(first),
+        margin=margin,
+        tokens_margin=tokens_margin,
+        seed=seed,
+        resamples=resamples,
+        candidates=tuple(_compare(match, within, settings) for match in matches),
+        frontier=tuple(point for decoding in groups for point in _frontier(first, decoding, matches)),
+        left_out=tuple(unmatched([first, *others], matches)),
+    )
 
 
 def _check_arguments(base: Path, candidates: Sequence[Path], margin: float, tokens_margin: float) -> None:
@@ -112,84 +118,86 @@ def _check_arguments(base: Path, candidates: Sequence[Path], margin: float, toke
             raise InputError(f"compare: {path} is given twice")
 
 
-def _who(contender: Contender) -> dict[str, Any]:
-    return {
-        "name": contender.name,
-        "path": str(contender.run),
-        "model": contender.model,
-        "prompt": contender.prompt,
-    }
+def _who(contender: Contender) -> Who:
+    return Who(contender.name, contender.run, contender.model, contender.prompt)
 
 
 # --- one candidate under one decoding --------------------------------------------------------------------------------
 
 
-def _compare(match: Match, within: Differences, settings: Settings) -> dict[str, Any]:
+def _compare(match: Match, within: Differences, settings: Settings) -> CandidateComparison:
     pairs = {name: _pair(*sides) for name, sides in match.sides.items()}
     figures = {name: _figures([pair], settings) for name, pair in pairs.items()}
     only = next(iter(figures.values())) if len(figures) == 1 else None
-    whole = only or _figures(list(pairs.values()), settings)
     benchmarks = {name: _benchmark(*sides, pairs[name], figures[name], within) for name, sides in match.sides.items()}
-    return {
-        **_who(match.contender),
-        "decoding": _decoding_json(match.decoding) | {"num_samples": _one_number(match)},
-        "averaging": "macro",
-        "benchmarks": benchmarks,
-        "left_out": list(match.left_out),
-        **whole,
-        "caveats": _caveats_of_all(benchmarks),
-    }
+    return CandidateComparison(
+        who=_who(match.contender),
+        decoding=match.decoding,
+        num_samples=_one_number(match),
+        benchmarks=benchmarks,
+        left_out=match.left_out,
+        figures=only or _figures(list(pairs.values()), settings),
+        caveats=tuple(_caveats_of_all(benchmarks)),
+    )
 
 
 def _benchmark(
-    base: Evaluation, candidate: Evaluation, pair: Pair, figures: Mapping[str, Any], within: Differences
-) -> dict[str, Any]:
+    base: Evaluation, candidate: Evaluation, pair: PairedProblems, figures: Figures, within: Differences
+) -> BenchmarkComparison:
     """All that is said of one benchmark: its figures, lengths of correct and wrong answers, and where it was read."""
-    sides = {"base": base, "candidate": candidate}
-    lengths = _lengths(sides, within)
-    graded = pair.accuracy[:, np.isfinite(pair.accuracy).all(axis=0)]
-    num_changed = int(np.count_nonzero(graded[0] != graded[1]))
-    return {
-        **figures,
-        **lengths,
-        "num_samples": {side: evaluation.num_samples for side, evaluation in sides.items()},
-        "num_ungradable": {side: int(evaluation.problems.ungradable.sum()) for side, evaluation in sides.items()},
-        "max_tokens": base.decoding.max_tokens,
-        "paths": {side: str(evaluation.path) for side, evaluation in sides.items()},
-        "caveats": [
-            *figures_caveats(figures["num_problems"], graded.shape[1], num_changed),
-            *(sameness_caveats(base, candidate) or tokens_caveats(figures)),
+    sides = Sides(base, candidate)
+    lengths = sides.map(lambda side: _lengths(side, within[side.path]))
+    return BenchmarkComparison(
+        figures=figures,
+        lengths=lengths,
+        num_samples=sides.map(lambda side: side.num_samples),
+        num_ungradable=sides.map(lambda side: int(side.problems.ungradable.sum())),
+        max_tokens=base.decoding.max_tokens,
+        paths=sides.map(lambda side: str(side.path)),
+        caveats=(
+            *_accuracy_caveats(pair),
+            *(sameness_caveats(base, candidate) or tokens_caveats(figures.tokens_change, pair.num_problems)),
             *sides_caveats(base, candidate),
             *length_caveats(lengths),
-        ],
-    }
+        ),
+    )
 
 
-def _pair(base: Evaluation, candidate: Evaluation) -> Pair:
+def _accuracy_caveats(pair: PairedProblems) -> list[str]:
+    graded = pair.accuracy[:, np.isfinite(pair.accuracy).all(axis=0)]
+    num_changed = int(np.count_nonzero(graded[0] != graded[1]))
+    return figures_caveats(pair.num_problems, graded.shape[1], num_changed)
+
+
+def _pair(base: Evaluation, candidate: Evaluation) -> PairedProblems:
     left, right = base.problems, candidate.problems.ordered(base.problems.problem_ids)
-    return Pair(np.stack([left.accuracy, right.accuracy]), np.stack([left.mean_tokens, right.mean_tokens]))
+    return PairedProblems(np.stack([left.accuracy, right.accuracy]), np.stack([left.mean_tokens, right.mean_tokens]))
 
 
-def _figures(pairs: Sequence[Pair], settings: Settings) -> dict[str, Any]:
-    """What comparison.json says of one benchmark, or of several: then every mean is the mean of the benchmarks' means."""
+def _figures(pairs: Sequence[PairedProblems], settings: Settings) -> Figures:
+    """What is said of one benchmark, or of several: then every mean is the mean of the benchmarks' means."""
     how = {"seed": settings.seed, "resamples": settings.resamples}
     tokens_change = macro_relative_change([(p.tokens[0], p.tokens[1]) for p in pairs], **how)
     accuracy_change = macro_difference([(p.accuracy[0], p.accuracy[1]) for p in pairs], **how)
-    accuracies, tokens = _means([p.accuracy for p in pairs]), _means([p.tokens for p in pairs])
-    score = aes(accuracies[0], tokens[0], accuracies[1], tokens[1], **AES_CONSTANTS)
-    return {
-        "num_problems": sum(pair.tokens.shape[1] for pair in pairs),
-        "tokens_change": tokens_change.to_json(),
-        "accuracy_change": accuracy_change.to_json(),
-        "margin": settings.margin,
-        "non_inferior": non_inferior(accuracy_change, settings.margin),
-        "tokens_margin": settings.tokens_margin,
-        "tokens_not_more": tokens_change.high < settings.tokens_margin,
-        "aes": {"value": or_null(score), **AES_CONSTANTS},
-        "base": {"accuracy": or_null(accuracies[0]), "tokens": or_null(tokens[0])},
-        "candidate": {"accuracy": or_null(accuracies[1]), "tokens": or_null(tokens[1])},
-        "verdict": verdict(tokens_change, accuracy_change, settings.margin),
-    }
+    means = Sides(*map(Means, _means([p.accuracy for p in pairs]), _means([p.tokens for p in pairs])))
+    return Figures(
+        num_problems=sum(pair.num_problems for pair in pairs),
+        tokens_change=tokens_change,
+        accuracy_change=accuracy_change,
+        margin=settings.margin,
+        non_inferior=non_inferior(accuracy_change, settings.margin),
+        tokens_margin=settings.tokens_margin,
+        tokens_not_more=tokens_change.high < settings.tokens_margin,
+        aes=_aes(means),
+        means=means,
+        verdict=verdict(tokens_change, accuracy_change, settings.margin),
+    )
+
+
+def _aes(means: Sides[Means]) -> Aes:
+    base, candidate = means.base, means.candidate
+    score = aes(base.accuracy, base.tokens, candidate.accuracy, candidate.tokens, **AES_CONSTANTS)
+    return Aes(score, **AES_CONSTANTS)
 
 
 def _means(arrays: Sequence[FloatArray]) -> list[float]:
@@ -207,44 +215,21 @@ def _length_differences(matches: Sequence[Match], settings: Settings) -> Differe
     }
 
 
-def _lengths(sides: Mapping[str, Evaluation], within: Differences) -> dict[str, Any]:
-    """Tokens of correct minus wrong answers, each side alone: within a problem, and pooled over problems beside it."""
-    pooled = {side: _pooled_difference(evaluation) for side, evaluation in sides.items()}
-    return {
-        "length_difference": {
-            side: within[evaluation.path].to_json() | {"num_problems": num_mixed(evaluation.problems)}
-            for side, evaluation in sides.items()
-        },
-        "pooled_length_difference": {
-            side: {"estimate": or_null(pooled[side]), "note": length_note(within[evaluation.path], pooled[side])}
-            for side, evaluation in sides.items()
-        },
-    }
+def _lengths(evaluation: Evaluation, within: Interval) -> LengthDifference:
+    """Tokens of correct minus wrong answers on one side: within a problem, and pooled over problems beside it."""
+    pooled = evaluation.tokens_by_grade[Grade.CORRECT] - evaluation.tokens_by_grade[Grade.WRONG]
+    return LengthDifference(within, num_mixed(evaluation.problems), pooled, length_note(within, pooled))
 
 
-def _pooled_difference(evaluation: Evaluation) -> float:
-    return evaluation.tokens_by_grade[Grade.CORRECT] - evaluation.tokens_by_grade[Grade.WRONG]
-
-
-def _caveats_of_all(benchmarks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _caveats_of_all(benchmarks: Mapping[str, BenchmarkComparison]) -> list[str]:
     """Of one benchmark as they stand; of several once each, with the names of the benchmarks it is true of."""
     if len(benchmarks) == 1:
-        return [text for change in benchmarks.values() for text in change["caveats"]]
+        return [text for entry in benchmarks.values() for text in entry.caveats]
     names: dict[str, list[str]] = {}
-    for name, change in benchmarks.items():
-        for text in change["caveats"]:
+    for name, entry in benchmarks.items():
+        for text in entry.caveats:
             names.setdefault(text, []).append(name)
     return [f"{', '.join(where)}: {text}" for text, where in names.items()]
-
-
-def _decoding_json(decoding: Decoding) -> dict[str, Any]:
-    """How it was sampled; null for what differs by benchmark or is unknown."""
-    return {
-        "temperature": decoding.temperature,
-        "top_p": decoding.top_p,
-        "min_p": decoding.min_p,
-        "max_tokens": decoding.max_tokens,
-    }
 
 
 def _one_number(match: Match) -> int | None:
@@ -256,7 +241,7 @@ def _one_number(match: Match) -> int | None:
 # --- the frontier ----------------------------------------------------------------------------------------------------
 
 
-def _frontier(base: Contender, decoding: Decoding, matches: Sequence[Match]) -> list[dict[str, Any]]:
+def _frontier(base: Contender, decoding: Decoding, matches: Sequence[Match]) -> list[FrontierPoint]:
     """Base and candidates of one decoding as points of accuracy and tokens, on the benchmarks and problems all share.
 
     A point is dominated where another is at least as accurate with at most as many tokens, and better in one of them,
@@ -271,17 +256,9 @@ def _frontier(base: Contender, decoding: Decoding, matches: Sequence[Match]) -> 
     names = [base.name, *(match.contender.name for match in field)]
     accuracies, tokens = _points(benchmarks, field)
     return [
-        {
-            "name": name,
-            "decoding": _decoding_json(decoding),
-            "benchmarks": benchmarks,
-            "accuracy": or_null(accuracies[i]),
-            "tokens": or_null(tokens[i]),
-            "is_dominated": bool(beaten_by),
-            "dominated_by": beaten_by,
-        }
+        FrontierPoint(name, decoding, tuple(benchmarks), Means(accuracies[i], tokens[i]), tuple(dominated_by))
         for i, name in enumerate(names)
-        for beaten_by in [[names[j] for j in range(len(names)) if _beats(accuracies, tokens, j, i)]]
+        for dominated_by in [[names[j] for j in range(len(names)) if _beats(accuracies, tokens, j, i)]]
     ]
 
 

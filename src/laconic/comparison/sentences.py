@@ -8,17 +8,14 @@
 What is left out: the tables (`tables.py`).
 """
 
-from collections.abc import Mapping
 from math import isnan
-from typing import Any
 
+from laconic.comparison.figures import LengthDifference, Sides
 from laconic.comparison.folders import Evaluation
 from laconic.statistics.claims import non_inferior
 from laconic.statistics.intervals import Interval
 
 FEW_PROBLEMS = 20
-
-Record = Mapping[str, Any]
 
 
 def verdict(tokens_change: Interval, accuracy_change: Interval, margin: float) -> str:
@@ -62,10 +59,9 @@ def sameness_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
     return [f"every response is the same on both sides: {why}"]
 
 
-def tokens_caveats(figures: Record) -> list[str]:
+def tokens_caveats(tokens_change: Interval, num_problems: int) -> list[str]:
     """No interval where every problem changed alike: that is not certainty."""
-    change = figures["tokens_change"]
-    is_alike = change["estimate"] is not None and change["ci95"][0] is None and figures["num_problems"] > 1
+    is_alike = not isnan(tokens_change.estimate) and isnan(tokens_change.low) and num_problems > 1
     return ["every problem's tokens changed by the same factor, so there is no interval"] if is_alike else []
 
 
@@ -111,13 +107,12 @@ def length_note(within: Interval, pooled: float) -> str | None:
     return None
 
 
-def length_caveats(lengths: Record) -> list[str]:
+def length_caveats(lengths: Sides[LengthDifference]) -> list[str]:
     """The notes of those sides where pooled and within-problem differences have opposite signs."""
-    pooled = lengths["pooled_length_difference"]
     return [
-        f"{side}: {pooled[side]['note']}"
-        for side, within in lengths["length_difference"].items()
-        if pooled[side]["note"] and within["estimate"] * pooled[side]["estimate"] < 0
+        f"{side}: {length.note}"
+        for side, length in lengths.items()
+        if length.note and length.within.estimate * length.pooled < 0
     ]
 
 

@@ -1,102 +1,103 @@
-"""comparison.json for the terminal: tables within 118 columns, and a line for each verdict and caveat.
+"""A comparison for the terminal: tables within 118 columns, and a line for each verdict and caveat.
 
 1. The changes: each candidate, decoding and benchmark, before and after with the paired change below.
 2. Tokens of correct minus wrong answers, within a problem and pooled beside it.
 3. The frontier of each decoding, fewest tokens first, with dominated points marked.
 
 Names are folded, never cut: what tells two candidates apart may stand anywhere in a name. A column that would say the
-same in every row is in the title instead. What is left out: anything that is not in comparison.json.
+same in every row is in the title instead. What is left out: anything that a `Comparison` does not hold.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from math import isfinite
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from laconic.comparison.figures import Figures, LengthDifference
 from laconic.comparison.folders import Decoding
+from laconic.comparison.records import Comparison, FrontierPoint
 from laconic.comparison.sentences import percent_size, plural
-
-Record = Mapping[str, Any]
+from laconic.statistics.intervals import Interval
 
 NAMES = ("who", "benchmark", "decoding")
 """What tells the rows of a table apart; of `decoding` and `benchmark` only those that vary become columns."""
 
 
-def comparison_lines(comparison: Record) -> list[str]:
+def comparison_lines(comparison: Comparison) -> list[str]:
     """A line for each candidate's verdict, one for each caveat, and one for each evaluation that was left out.
 
     What is said of the base under a decoding is said once.
     """
     lines: list[str] = []
-    for candidate in comparison["candidates"]:
-        label = _label(candidate["decoding"], comparison)
-        caveats = [f"  caveat ({label}): {text}" for text in candidate["caveats"]]
-        lines.append(f"{candidate['name']}, {label}: {candidate['verdict']}")
+    for candidate in comparison.candidates:
+        label = _label(candidate.decoding, comparison)
+        caveats = [f"  caveat ({label}): {text}" for text in candidate.caveats]
+        lines.append(f"{candidate.name}, {label}: {candidate.figures.verdict}")
         lines += [line for line in caveats if ": base: " not in line or line not in lines]
-        if candidate["left_out"]:
-            lines.append(f"  left out: {', '.join(candidate['left_out'])}, which only one of the two has")
-    return [*lines, *(f"left out: {text}" for text in comparison["left_out"])]
+        if candidate.left_out:
+            lines.append(f"  left out: {', '.join(candidate.left_out)}, which only one of the two has")
+    return [*lines, *(f"left out: {text}" for text in comparison.left_out)]
 
 
-def print_comparison(comparison: Record) -> RenderableType:
+def print_comparison(comparison: Comparison) -> RenderableType:
     """Tables to print: the changes, lengths of correct and wrong answers where they can be told, and the frontier."""
     tables = [_changes(comparison)]
     if rows := _length_rows(comparison):
         tables.append(_lengths(rows, comparison))
-    if comparison["frontier"]:
+    if comparison.frontier:
         tables.append(_frontier(comparison))
     spaced = [part for table in tables for part in (table, "")]
     return Group(*spaced[:-1])
 
 
-def _changes(comparison: Record) -> Table:
+def _changes(comparison: Comparison) -> Table:
     """A row for each candidate, decoding and benchmark, and one for the macro-average where there are several."""
     where = _varying(comparison)[1:]
-    title = f"compared with {comparison['base']['name']}, 95% intervals over problems"
+    title = f"compared with {comparison.base.name}, 95% intervals over problems"
     table = _table(title, comparison, ("who",), said=where, caption=_changes_caption(comparison))
     if where:  # in one column, a line each: every row has two lines anyway
         table.add_column(", ".join(where), overflow="fold")
     for column in ("problems", "tokens", "accuracy", "shown", "AES"):
         table.add_column(column, justify="left" if column == "shown" else "right", no_wrap=True)
-    for candidate in comparison["candidates"]:
-        label = _label(candidate["decoding"], comparison)
-        changes = dict(candidate["benchmarks"])
+    for candidate in comparison.candidates:
+        label = _label(candidate.decoding, comparison)
+        changes = {benchmark: entry.figures for benchmark, entry in candidate.benchmarks.items()}
         if len(changes) > 1:
-            changes[f"mean of {len(changes)}"] = candidate
+            changes[f"mean of {len(changes)}"] = candidate.figures
         for row, (benchmark, change) in enumerate(changes.items(), start=1):
             place = {"benchmark": benchmark, "decoding": label}
             cells = ["\n".join(escape(place[name]) for name in where)] if where else []
-            name = escape(candidate["name"]) if row == 1 else ""
+            name = escape(candidate.name) if row == 1 else ""
             table.add_row(name, *cells, *_cells(change, comparison), end_section=row == len(changes))
     return table
 
 
-def _changes_caption(comparison: Record) -> str:
-    said = [f"as accurate: less than {plural(100 * comparison['margin'], 'point')} below the base"]
-    if comparison["tokens_margin"] > 0:
-        said.append(f"not longer: less than {percent_size(comparison['tokens_margin'])}% more tokens")
-    constants = comparison["candidates"][0]["aes"]
-    said.append("AES, signed: " + ", ".join(f"{key} {constants[key]:g}" for key in ("alpha", "beta", "gamma")))
+def _changes_caption(comparison: Comparison) -> str:
+    said = [f"as accurate: less than {plural(100 * comparison.margin, 'point')} below the base"]
+    if comparison.tokens_margin > 0:
+        said.append(f"not longer: less than {percent_size(comparison.tokens_margin)}% more tokens")
+    constants = comparison.candidates[0].figures.aes.constants
+    said.append("AES, signed: " + ", ".join(f"{name} {value:g}" for name, value in constants.items()))
     return "; ".join(said)
 
 
-def _length_rows(comparison: Record) -> dict[tuple[str, str, str], tuple[Record, Record]]:
-    """(who, benchmark, decoding) -> within, pooled, wherever some problem has both correct and wrong answers."""
-    rows: dict[tuple[str, str, str], tuple[Record, Record]] = {}
-    for candidate in comparison["candidates"]:
-        label = _label(candidate["decoding"], comparison)
-        for benchmark, change in candidate["benchmarks"].items():
-            for side, name in (("base", comparison["base"]["name"]), ("candidate", candidate["name"])):
-                within, pooled = change["length_difference"][side], change["pooled_length_difference"][side]
-                if within["estimate"] is not None:
-                    rows.setdefault((name, benchmark, label), (within, pooled))
+def _length_rows(comparison: Comparison) -> dict[tuple[str, str, str], LengthDifference]:
+    """(who, benchmark, decoding) -> length difference, wherever some problem has both correct and wrong answers."""
+    rows: dict[tuple[str, str, str], LengthDifference] = {}
+    for candidate in comparison.candidates:
+        label = _label(candidate.decoding, comparison)
+        for benchmark, entry in candidate.benchmarks.items():
+            for name, length in ((comparison.base.name, entry.lengths.base), (candidate.name, entry.lengths.candidate)):
+                if isfinite(length.within.estimate):
+                    rows.setdefault((name, benchmark, label), length)
     return rows
 
 
-def _lengths(rows: Mapping[tuple[str, str, str], tuple[Record, Record]], comparison: Record) -> Table:
+def _lengths(rows: Mapping[tuple[str, str, str], LengthDifference], comparison: Comparison) -> Table:
     columns = _varying(comparison)
     table = _table(
         "tokens of correct minus wrong answers",
@@ -106,13 +107,13 @@ def _lengths(rows: Mapping[tuple[str, str, str], tuple[Record, Record]], compari
     )
     for column in ("within a problem", "problems with both", "pooled"):
         table.add_column(column, justify="right", no_wrap=True)
-    for names, (within, pooled) in rows.items():
-        cells = [_shown_interval(within, 1.0, "+.1f", ""), str(within["num_problems"])]
-        table.add_row(*_names(names, columns), *cells, _shown(pooled["estimate"], "+.1f"))
+    for names, length in rows.items():
+        cells = [_shown_interval(length.within, 1.0, "+.1f", ""), _shown_count(length.num_problems)]
+        table.add_row(*_names(names, columns), *cells, _shown(length.pooled, "+.1f"))
     return table
 
 
-def _frontier(comparison: Record) -> Table:
+def _frontier(comparison: Comparison) -> Table:
     """Fewest tokens first within a decoding; who is dominated, and by whom."""
     columns = _varying(comparison)
     table = _table(
@@ -126,30 +127,30 @@ def _frontier(comparison: Record) -> Table:
     table.add_column("dominated by", overflow="fold")
     for points in _by_decoding(comparison).values():
         for label, point in points:
-            names = (point["name"], _benchmarks_words(point["benchmarks"]), label)
-            cells = [_shown(point["tokens"], ",.0f"), _shown(point["accuracy"], ".1%"), _dominated_by(point)]
-            table.add_row(*_names(names, columns), *cells, style="dim" if point["is_dominated"] else None)
+            names = (point.name, _benchmarks_words(point.benchmarks), label)
+            cells = [_shown(point.means.tokens, ",.0f"), _shown(point.means.accuracy, ".1%"), _dominated_by(point)]
+            table.add_row(*_names(names, columns), *cells, style="dim" if point.is_dominated else None)
         table.add_section()
     return table
 
 
-def _by_decoding(comparison: Record) -> dict[str, list[tuple[str, Record]]]:
+def _by_decoding(comparison: Comparison) -> dict[str, list[tuple[str, FrontierPoint]]]:
     """Points with their decoding's label, fewest tokens first; those without tokens last."""
-    found: dict[str, list[tuple[str, Record]]] = {}
-    for point in comparison["frontier"]:
-        label = _label(point["decoding"], comparison)
+    found: dict[str, list[tuple[str, FrontierPoint]]] = {}
+    for point in comparison.frontier:
+        label = _label(point.decoding, comparison)
         found.setdefault(label, []).append((label, point))
     for points in found.values():
-        points.sort(key=lambda p: float("inf") if p[1]["tokens"] is None else float(p[1]["tokens"]))
+        points.sort(key=lambda p: p[1].means.tokens if isfinite(p[1].means.tokens) else float("inf"))
     return found
 
 
-def _dominated_by(point: Record) -> str:
-    if point["accuracy"] is None or point["tokens"] is None:
+def _dominated_by(point: FrontierPoint) -> str:
+    if not (isfinite(point.means.accuracy) and isfinite(point.means.tokens)):
         return "n/a"
-    if not point["dominated_by"]:
+    if not point.dominated_by:
         return "none: on the frontier"
-    first, *rest = point["dominated_by"]
+    first, *rest = point.dominated_by
     return escape(first) + (f" and {len(rest)} more" if rest else "")
 
 
@@ -160,25 +161,25 @@ def _benchmarks_words(names: Sequence[str]) -> str:
 # --- names and numbers in cells --------------------------------------------------------------------------------------
 
 
-def _varying(comparison: Record) -> tuple[str, ...]:
+def _varying(comparison: Comparison) -> tuple[str, ...]:
     """Which of `NAMES` are columns."""
-    labels = {_label(candidate["decoding"], comparison) for candidate in comparison["candidates"]}
+    labels = {_label(candidate.decoding, comparison) for candidate in comparison.candidates}
     benchmarks = _benchmarks(comparison)
     varies = {"who": True, "benchmark": len(benchmarks) > 1, "decoding": len(labels) > 1}
     return tuple(name for name in NAMES if varies[name])
 
 
-def _benchmarks(comparison: Record) -> list[str]:
-    return list(dict.fromkeys(name for candidate in comparison["candidates"] for name in candidate["benchmarks"]))
+def _benchmarks(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(name for candidate in comparison.candidates for name in candidate.benchmarks))
 
 
 def _table(
-    title: str, comparison: Record, columns: Sequence[str], *, caption: str, said: Sequence[str] | None = None
+    title: str, comparison: Comparison, columns: Sequence[str], *, caption: str, said: Sequence[str] | None = None
 ) -> Table:
     """An empty table whose title says what is the same in all its rows; `said` are the names that need no title."""
     same = {
         "benchmark": _benchmarks(comparison)[0],
-        "decoding": _label(comparison["candidates"][0]["decoding"], comparison),
+        "decoding": _label(comparison.candidates[0].decoding, comparison),
     }
     parts = [title, *(text for name, text in same.items() if name not in (columns if said is None else said))]
     table = Table(
@@ -197,37 +198,39 @@ def _names(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     return [escape(name) for column, name in zip(NAMES, names, strict=True) if column in columns]
 
 
-def _label(decoding: Record, comparison: Record) -> str:
-    """The decoding in words; the cap only where decodings differ in it."""
-    caps = {candidate["decoding"]["max_tokens"] for candidate in comparison["candidates"]}
-    return Decoding(
-        decoding["temperature"],
-        1.0 if decoding["top_p"] is None else decoding["top_p"],
-        0.0 if decoding["min_p"] is None else decoding["min_p"],
-        decoding["max_tokens"] if len(caps) > 1 else None,
-    ).words()
+def _label(decoding: Decoding | None, comparison: Comparison) -> str:
+    """The decoding in words; the cap only where decodings differ in it, and what is unknown as if it were switched off."""
+    if decoding is None:
+        return "decoding unknown"
+    caps = {other.decoding.max_tokens for other in comparison.candidates if other.decoding}
+    top_p, min_p = (1.0 if decoding.top_p is None else decoding.top_p), decoding.min_p or 0.0
+    cap = decoding.max_tokens if len(caps) > 1 else None
+    return replace(decoding, top_p=top_p, min_p=min_p, max_tokens=cap).words()
 
 
-def _cells(change: Record, comparison: Record) -> Sequence[str]:
+def _cells(change: Figures, comparison: Comparison) -> Sequence[str]:
     """Each quantity in two lines: before and after, then the change with its interval; beside them what was shown."""
-    base, candidate = change["base"], change["candidate"]
-    shorter = "shorter" if comparison["tokens_margin"] == 0 else "not longer"
+    base, candidate = change.means.base, change.means.candidate
+    shorter = "shorter" if comparison.tokens_margin == 0 else "not longer"
     return [
-        str(change["num_problems"]),
-        f"{_shown(base['tokens'], ',.0f')} → {_shown(candidate['tokens'], ',.0f')}\n"
-        f"{_shown_interval(change['tokens_change'], 100.0, '+.0f', '%')}",
-        f"{_shown(base['accuracy'], '.1%')} → {_shown(candidate['accuracy'], '.1%')}\n"
-        f"{_shown_interval(change['accuracy_change'], 100.0, '+.1f', '')}",
-        f"{shorter if change['tokens_not_more'] else '-'}\n{'as accurate' if change['non_inferior'] else '-'}",
-        _shown(change["aes"]["value"], "+.2f"),
+        _shown_count(change.num_problems),
+        f"{_shown(base.tokens, ',.0f')} → {_shown(candidate.tokens, ',.0f')}\n"
+        f"{_shown_interval(change.tokens_change, 100.0, '+.0f', '%')}",
+        f"{_shown(base.accuracy, '.1%')} → {_shown(candidate.accuracy, '.1%')}\n"
+        f"{_shown_interval(change.accuracy_change, 100.0, '+.1f', '')}",
+        f"{shorter if change.tokens_not_more else '-'}\n{'as accurate' if change.non_inferior else '-'}",
+        _shown(change.aes.value, "+.2f"),
     ]
 
 
-def _shown(value: float | None, form: str) -> str:
-    return "n/a" if value is None else format(value, form)
+def _shown(value: float, form: str) -> str:
+    return format(value, form) if isfinite(value) else "n/a"
 
 
-def _shown_interval(change: Record, scale: float, form: str, unit: str) -> str:
-    values = [change["estimate"], *change["ci95"]]
-    estimate, low, high = (_shown(None if value is None else scale * value, form) for value in values)
+def _shown_count(value: int | None) -> str:
+    return "n/a" if value is None else str(value)
+
+
+def _shown_interval(change: Interval, scale: float, form: str, unit: str) -> str:
+    estimate, low, high = (_shown(scale * value, form) for value in (change.estimate, change.low, change.high))
     return f"{estimate}{unit} ({low} to {high})"

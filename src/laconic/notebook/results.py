@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from laconic.comparison.records import CandidateComparison, Comparison
 from laconic.comparison.tables import comparison_lines
 from laconic.selection.probe import write_probe
 from laconic.statistics.solve_rate import ProblemStats
@@ -99,28 +100,27 @@ def read_evaluation(folder: Path, keeper: "TemporaryDirectory[str] | None" = Non
 
 @dataclass(frozen=True, slots=True)
 class ComparisonResult:
-    """Candidates held against a base on the same problems. `figures` is the content of comparison.json."""
+    """Candidates held against a base on the same problems. Printed, it says what came of each."""
 
-    figures: Figures
+    comparison: Comparison
 
     @property
-    def first(self) -> Figures:
-        """The first candidate's figures."""
-        candidate: Figures = self.figures["candidates"][0]
-        return candidate
+    def first(self) -> CandidateComparison:
+        """What was found of the first candidate."""
+        return self.comparison.candidates[0]
 
     @property
     def tokens_change(self) -> float:
         """The first candidate's tokens relative to the base's: -0.25 is a quarter fewer."""
-        return _number(self.first["tokens_change"]["estimate"])
+        return self.first.figures.tokens_change.estimate
 
     @property
     def accuracy_change(self) -> float:
         """The first candidate's accuracy less the base's: 0.01 is a point more."""
-        return _number(self.first["accuracy_change"]["estimate"])
+        return self.first.figures.accuracy_change.estimate
 
     def __str__(self) -> str:
-        return "\n".join(comparison_lines(dict(self.figures)))
+        return "\n".join(comparison_lines(self.comparison))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def train(
         folder=folder,
         model=trained,
         evaluations={path.parent.name: read_evaluation(path.parent) for path in _summaries(folder)},
-        comparisons={tag: ComparisonResult(figures) for tag, figures in comparisons.items()},
+        comparisons={tag: ComparisonResult(found) for tag, found in comparisons.items()},
     )
 
 

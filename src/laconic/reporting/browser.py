@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laconic.reporting.data import Evaluation, Pair, Report, pick_pairs
+from laconic.reporting.data import Evaluation, Report, ShownPair, pick_pairs
 from laconic.reporting.shelf import Shelf, pack
 from laconic.types import GRADES
 
@@ -100,7 +100,7 @@ def _picks(report: Report, sets: Sequence[dict[str, Any]]) -> list[dict[str, Any
     ]
 
 
-def held_pairs(before: Evaluation, after: Evaluation) -> list[Pair]:
+def held_pairs(before: Evaluation, after: Evaluation) -> list[ShownPair]:
     """Pairs picked among the responses whose texts the page holds."""
     held = [[e.samples[i] for i in e.shelf.rows] if e.shelf else [] for e in (before, after)]
     return pick_pairs(held[0], held[1])
@@ -114,7 +114,7 @@ def tell_pairs(report: Report) -> list[Told]:
     return [_tell(pair, *main) for pair in held_pairs(*main)]
 
 
-def _tell(pair: Pair, before: Evaluation, after: Evaluation) -> Told:
+def _tell(pair: ShownPair, before: Evaluation, after: Evaluation) -> Told:
     question, gold = _shelf(before).questions[pair.before.problem_id]
     sides = []
     for kind, evaluation, row in (("base", before, pair.before), ("after", after, pair.after)):

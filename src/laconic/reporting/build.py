@@ -13,6 +13,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,18 @@ from laconic import __version__
 from laconic.errors import RunError
 from laconic.reporting.browser import Browser, build_browser, tell_pairs
 from laconic.reporting.changes import read_changes
-from laconic.reporting.data import Evaluation, Report, Selection, mean_tokens, shared, solve_rates
-from laconic.reporting.distributions import MAX_POINTS, lengths, tokens_by_problem
-from laconic.reporting.distributions import solve_rates as solve_rates_figure
-from laconic.reporting.figures import COLOURS, NARROW, WIDE, budgets, changes, colour_of, frontier
-from laconic.reporting.numbers import UNKNOWN, count, flatten, percent, shown
+from laconic.reporting.data import (
+    Change,
+    Evaluation,
+    Report,
+    SelectedProblems,
+    mean_tokens_by_problem,
+    shared,
+    solve_rate_by_problem,
+)
+from laconic.reporting.distributions import MAX_POINTS, draw_lengths, draw_solve_rates, draw_tokens_by_problem
+from laconic.reporting.figures import COLOURS, NARROW, WIDE, colour_of, draw_budgets, draw_changes, draw_frontier
+from laconic.reporting.numbers import UNKNOWN, count, flatten, interval_of, percent, shown
 from laconic.reporting.page_templates import load_templates, template_text
 from laconic.reporting.read import (
     find_evaluations,
@@ -36,7 +44,7 @@ from laconic.reporting.read import (
     read_training,
     settings_of,
 )
-from laconic.reporting.training import MAX_STEPS, training
+from laconic.reporting.training import MAX_STEPS, draw_training
 from laconic.reporting.words import details, headline, lede, results, scope, verdicts
 from laconic.system.files import write_text_atomically
 from laconic.types import GRADES
@@ -56,7 +64,7 @@ def write_report(dirs: Sequence[Path], out: Path) -> Path:
     is given twice, `InputError` naming file and line where a file cannot be read, and `MissingExtraError` where jinja2
     is not installed.
     """
-    write_text_atomically(out, render(read_report(dirs)))
+    write_text_atomically(out, page_text(read_report(dirs)))
     return out
 
 
@@ -85,7 +93,7 @@ def read_report(dirs: Sequence[Path]) -> Report:
     )
 
 
-def render(report: Report) -> str:
+def page_text(report: Report) -> str:
     """The page's text."""
     templates = load_templates("laconic.reporting")
     from markupsafe import Markup
@@ -125,16 +133,16 @@ def draw(report: Report) -> dict[str, dict[str, str]]:
     """The figures that the files suffice for, by name, each wide and narrow, or in one size that suits both."""
     colours = colour_of(report)
     drawn: dict[str, dict[str, str]] = {}
-    shifts = [c for c in report.ordered_changes if c.record.get("tokens_change") or c.record.get("accuracy_change")]
+    shifts = [change for change in report.ordered_changes if _is_known(change)]
     shifts = report.finals if len(shifts) > MAX_ROWS else shifts
     if shifts:
-        drawn["changes"] = _sized(lambda width: changes(shifts, colours, width))
+        drawn["changes"] = _sized(lambda width: draw_changes(shifts, colours, width))
     if any(len([e for e in report.of_setting(s) if _is_measured(e)]) > 1 for s in report.settings_of_evaluations):
-        drawn["frontier"] = _sized(lambda width: frontier(report, colours, width))
+        drawn["frontier"] = _sized(lambda width: draw_frontier(report, colours, width))
     if any(e.budgets.get("points") for e in report.evaluations):
-        drawn["budgets"] = _sized(lambda width: budgets(report, colours, width))
+        drawn["budgets"] = _sized(lambda width: draw_budgets(report, colours, width))
     if any(run.metrics for run in report.trainings):
-        drawn["training"] = _sized(lambda width: training(report.trainings, width))
+        drawn["training"] = _sized(lambda width: draw_training(report.trainings, width))
     return drawn | _draw_samples(report)
 
 
@@ -149,17 +157,17 @@ def _draw_samples(report: Report) -> dict[str, dict[str, str]]:
     ]
     drawn: dict[str, dict[str, str]] = {}
     if shown_models:
-        drawn["lengths"] = _sized(lambda width: lengths(shown_models, width))
+        drawn["lengths"] = _sized(lambda width: draw_lengths(shown_models, width))
     if main and main[0].samples and main[1].samples:
         before, after = main
-        ids, *tokens = shared(mean_tokens(before.samples), mean_tokens(after.samples))
-        _, *rates = shared(solve_rates(before.samples), solve_rates(after.samples))
-        drawn["tokens"] = {"both": tokens_by_problem(ids, *tokens)}
-        drawn["solve_rates"] = {"both": solve_rates_figure(*rates)}
+        ids, *tokens = shared(mean_tokens_by_problem(before.samples), mean_tokens_by_problem(after.samples))
+        _, *rates = shared(solve_rate_by_problem(before.samples), solve_rate_by_problem(after.samples))
+        drawn["tokens"] = {"both": draw_tokens_by_problem(ids, *tokens)}
+        drawn["solve_rates"] = {"both": draw_solve_rates(*rates)}
     return drawn
 
 
-def describe_selection(selection: Selection) -> dict[str, Any]:
+def describe_selection(selection: SelectedProblems) -> dict[str, Any]:
     """A phase's selected problems as cells, with how many were dropped for what."""
     kept = [row for row in selection.rows if row["is_kept"]]
     dropped = [row for row in selection.rows if not row["is_kept"]]
@@ -201,5 +209,9 @@ def _sized(drawing: Callable[[int], str]) -> dict[str, str]:
     return {"wide": drawing(WIDE), "narrow": drawing(NARROW)}
 
 
+def _is_known(change: Change) -> bool:
+    return isfinite(change.figures.tokens_change.estimate) or isfinite(change.figures.accuracy_change.estimate)
+
+
 def _is_measured(evaluation: Evaluation) -> bool:
-    return all((evaluation.summary.get(key) or {}).get("mean") is not None for key in ("tokens", "accuracy"))
+    return all(isfinite(interval_of(evaluation.summary, key).estimate) for key in ("tokens", "accuracy"))

@@ -10,13 +10,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from laconic.comparison.compare import compare_evaluations
+from laconic.comparison.folders import Decoding
+from laconic.comparison.records import CandidateComparison, Comparison, Who, read_comparison
 from laconic.errors import InputError
-from laconic.reporting.data import Change, Evaluation, Record, decoding_words
+from laconic.reporting.data import Change, Evaluation, sampling_words
 from laconic.reporting.read import MODEL_AND_TAG, is_run, names_of
-from laconic.system.files import read_json
 
 
 def read_changes(dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> tuple[list[Change], list[str]]:
@@ -34,7 +36,7 @@ def read_changes(dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> tup
     return changes + [c for comparison in comparisons for c in _of_folders(comparison, dirs, mine)], notes
 
 
-def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Record], list[str]]:
+def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Comparison], list[str]]:
     """One comparison of all folders; where that is refused, one of each with the first, and why some have none.
 
     The first folder's own prompts are then compared too, unless it has only one (`is_base_alone`).
@@ -42,7 +44,7 @@ def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Rec
     first, *others = dirs
     with suppress(InputError):  # told below, of the folder that it is about
         return [_stored(dirs) or compare_evaluations(first, others)], []
-    found: list[Record] = []
+    found: list[Comparison] = []
     refusals: dict[str, list[Path]] = {}
     for folder in others if is_base_alone else dirs:
         try:
@@ -52,10 +54,10 @@ def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Rec
     return found, [_note(text, folders, dirs) for text, folders in refusals.items()]
 
 
-def _with_first(first: Path, folder: Path) -> Record:
+def _with_first(first: Path, folder: Path) -> Comparison:
     """The comparison of one folder with the first; of the candidates only the folder's own."""
     told = compare_evaluations(first, [] if folder == first else [folder])
-    return told | {"candidates": [c for c in told["candidates"] if Path(c["path"]) == folder]}
+    return replace(told, candidates=tuple(c for c in told.candidates if c.who.path == folder))
 
 
 def _note(refusal: str, folders: Sequence[Path], dirs: Sequence[Path]) -> str:
@@ -70,8 +72,8 @@ def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:
     seen: set[Path] = set()
     for file in sorted(path.glob("comparison*.json")):
         tag = file.stem.removeprefix("comparison").removeprefix("-")
-        for candidate in read_json(file).get("candidates", []):
-            name = Path(str(candidate.get("name", ""))).name
+        for candidate in read_comparison(file).candidates:
+            name = Path(candidate.name).name
             for e in evaluations:
                 base = next((b for b in evaluations if b.is_base and b.setting == e.setting), None)
                 if base and not e.is_base and e.folder not in seen and _is_meant(name, tag, e, candidate):
@@ -79,47 +81,51 @@ def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:
                     yield Change(base.model, e.model, e.decoding, candidate, is_final=e.rank == last)
 
 
-def _is_meant(name: str, tag: str, evaluation: Evaluation, candidate: Record) -> bool:
+def _is_meant(name: str, tag: str, evaluation: Evaluation, candidate: CandidateComparison) -> bool:
     match = MODEL_AND_TAG.fullmatch(evaluation.folder.name)
     if match is None:
         return False
-    decoding = candidate.get("decoding")
-    is_same = decoding is None or decoding_words(decoding) == evaluation.decoding
+    decoding = candidate.decoding
+    is_same = decoding is None or _words(decoding) == evaluation.decoding
     return is_same and (name == evaluation.folder.name or (name == match[1] and tag in ("", match[2])))
 
 
-def _stored(dirs: Sequence[Path]) -> Record | None:
+def _stored(dirs: Sequence[Path]) -> Comparison | None:
     """A comparison of exactly these folders that one of them holds."""
     wanted = [path.resolve() for path in dirs]
     for file in (path / "comparison.json" for path in dirs):
         if file.exists():
-            told = read_json(file)
-            paths = [told.get("base", {}).get("path"), *(c.get("path") for c in told.get("candidates", []))]
-            if list(dict.fromkeys(Path(str(path)).resolve() for path in paths)) == wanted:
+            told = read_comparison(file)
+            paths = [told.base.path, *(candidate.who.path for candidate in told.candidates)]
+            if list(dict.fromkeys(path and path.resolve() for path in paths)) == wanted:
                 return told
     return None
 
 
-def _of_folders(comparison: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> Iterator[Change]:
-    base = _model_of(comparison["base"], dirs, evaluations)
-    for candidate in comparison["candidates"]:
-        model = _model_of(candidate, dirs, evaluations)
+def _of_folders(comparison: Comparison, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+    base = _model_of(comparison.base, dirs, evaluations)
+    for candidate in comparison.candidates:
+        model = _model_of(candidate.who, dirs, evaluations)
         for decoding in _decodings(candidate, [e for e in evaluations if e.model == model]):
             yield Change(base, model, decoding, candidate)
 
 
-def _model_of(told: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> str:
+def _model_of(who: Who, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> str:
     """The model a comparison speaks of: of its folder, and of its prompt where the folder holds several."""
-    path = Path(str(told.get("path"))).resolve()
+    path = who.path and who.path.resolve()
     here = [e for e in evaluations if dirs[e.source].resolve() == path]
-    by_prompt = [e for e in here if e.prompt == (told.get("prompt") or "")]
+    by_prompt = [e for e in here if e.prompt == (who.prompt or "")]
     found = next(iter(by_prompt or here), None)
-    return found.model if found else str(told.get("name", ""))
+    return found.model if found else who.name
 
 
-def _decodings(candidate: Record, evaluations: Sequence[Evaluation]) -> list[str]:
+def _decodings(candidate: CandidateComparison, evaluations: Sequence[Evaluation]) -> list[str]:
     """The candidate's own decoding, or the only one there is."""
-    if told := candidate.get("decoding"):
-        return [decoding_words(told)]
+    if candidate.decoding is not None:
+        return [_words(candidate.decoding)]
     found = list(dict.fromkeys(e.decoding for e in evaluations))
     return found if len(found) == 1 else ["all decodings pooled"]
+
+
+def _words(decoding: Decoding) -> str:
+    return sampling_words(decoding.temperature, decoding.top_p, decoding.min_p)

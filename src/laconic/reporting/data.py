@@ -2,7 +2,7 @@
 
 1. An `Evaluation` is one model on one benchmark under one way of decoding; its `Sample`s are numbers, its texts lie
    compressed on a `Shelf` (`shelf.py`).
-2. A `Training` is what a run left of its steps, phases and selections; a `Change` is what a comparison said of a model.
+2. A `TrainingRun` is what a run left of its steps, phases and selections; a `Change` is what a comparison said of a model.
 3. A `Report` holds them all. Its main pair, which the headline and most figures speak of, is the base and the last
    model under the hottest decoding that has both: a run's last phase, or the first candidate that was given.
 
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from laconic.comparison.figures import Figures
+from laconic.comparison.records import CandidateComparison
 from laconic.reporting.shelf import Shelf
 
 Record = Mapping[str, Any]
@@ -77,7 +79,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class SelectedProblems:
     """The problems that a phase probed, kept ones first, each with `question`, `reason`, `is_kept` and `solve_rate`."""
 
     title: str
@@ -85,7 +87,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingRun:
     """What one training run left besides its evaluations."""
 
     name: str
@@ -100,16 +102,23 @@ class Change:
     base: str
     model: str
     decoding: str
-    record: Record
+    candidate: CandidateComparison
     is_final: bool = True
 
-    def on(self, evaluation: Evaluation) -> Record | None:
-        """The part about this evaluation's benchmark, if it has one; the whole, where it does not tell benchmarks apart."""
+    @property
+    def figures(self) -> Figures:
+        """What changed over all benchmarks."""
+        return self.candidate.figures
+
+    def on(self, evaluation: Evaluation) -> Figures | None:
+        """What changed on this evaluation's benchmark; over all, where the file does not tell benchmarks apart."""
         if (self.model, self.decoding) != (evaluation.model, evaluation.decoding):
             return None
-        benchmarks: Record = self.record.get("benchmarks") or {}
+        benchmarks = self.candidate.benchmarks
         found = benchmarks.get(evaluation.benchmark) or benchmarks.get(evaluation.folder.name)
-        return found if benchmarks else self.record
+        if found is None:
+            return None if benchmarks else self.figures
+        return found.figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +128,8 @@ class Report:
     title: str = ""
     evaluations: tuple[Evaluation, ...] = ()
     changes: tuple[Change, ...] = ()
-    trainings: tuple[Training, ...] = ()
-    selections: tuple[Selection, ...] = ()
+    trainings: tuple[TrainingRun, ...] = ()
+    selections: tuple[SelectedProblems, ...] = ()
     settings: tuple[tuple[str, Record], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -165,9 +174,9 @@ class Report:
         """The models evaluated there, in the order they were given."""
         return sorted((e for e in self.evaluations if e.setting == setting), key=lambda e: (e.source, e.rank))
 
-    def change_of(self, evaluation: Evaluation) -> Record | None:
+    def figures_of(self, evaluation: Evaluation) -> Figures | None:
         """What the comparison with the base said of a model, where there was one."""
-        return next((record for change in self.changes if (record := change.on(evaluation))), None)
+        return next((figures for change in self.changes if (figures := change.on(evaluation))), None)
 
     def _both(self, base: str, model: str, decoding: str) -> tuple[Evaluation, Evaluation] | None:
         for setting in self.settings_of_evaluations:
@@ -189,20 +198,27 @@ def decoding_words(summary: Record) -> str:
     >>> decoding_words({"temperature": 0}), decoding_words({"temperature": 0.6, "top_p": 0.95, "min_p": 0.0})
     ('greedy', 'sampled at T=0.6, top-p 0.95')
     """
-    temperature = summary.get("temperature")
+    return sampling_words(*(summary.get(key) for key in ("temperature", "top_p", "min_p")))
+
+
+def sampling_words(temperature: float | None, top_p: float | None, min_p: float | None) -> str:
+    """The same of the three numbers, `None` for what is not known.
+
+    >>> sampling_words(None, None, None), sampling_words(1, None, 0.05)
+    ('decoding unknown', 'sampled at T=1, min-p 0.05')
+    """
     if temperature is None:
         return "decoding unknown"
     if temperature == 0:
         return "greedy"
-    top_p, min_p = summary.get("top_p"), summary.get("min_p")
     cuts = (f", top-p {top_p:g}" if top_p not in (None, 1) else "") + (f", min-p {min_p:g}" if min_p else "")
     return f"sampled at T={temperature:g}{cuts}"
 
 
-def mean_tokens(samples: Iterable[Sample]) -> dict[str, float]:
+def mean_tokens_by_problem(samples: Iterable[Sample]) -> dict[str, float]:
     """Problem id -> mean length of its responses.
 
-    >>> mean_tokens([Sample("a", 0, "correct", 10), Sample("a", 1, "wrong", 20)])
+    >>> mean_tokens_by_problem([Sample("a", 0, "correct", 10), Sample("a", 1, "wrong", 20)])
     {'a': 15.0}
     """
     found: dict[str, list[int]] = {}
@@ -211,10 +227,10 @@ def mean_tokens(samples: Iterable[Sample]) -> dict[str, float]:
     return {problem_id: sum(lengths) / len(lengths) for problem_id, lengths in found.items()}
 
 
-def solve_rates(samples: Iterable[Sample]) -> dict[str, float]:
+def solve_rate_by_problem(samples: Iterable[Sample]) -> dict[str, float]:
     """Problem id -> share of its gradable responses that are correct; problems with none are left out.
 
-    >>> solve_rates([Sample("a", 0, "correct", 10), Sample("a", 1, "wrong", 20), Sample("a", 2, "ungradable", 9)])
+    >>> solve_rate_by_problem([Sample("a", 0, "correct", 10), Sample("a", 1, "wrong", 20), Sample("a", 2, "ungradable", 9)])
     {'a': 0.5}
     """
     found: dict[str, list[bool]] = {}
@@ -235,7 +251,7 @@ def shared(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[lis
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ShownPair:
     """Two responses to one problem, and why this problem is shown."""
 
     reason: str
@@ -243,7 +259,7 @@ class Pair:
     after: Sample
 
 
-def pick_pairs(before: Sequence[Sample], after: Sequence[Sample]) -> list[Pair]:
+def pick_pairs(before: Sequence[Sample], after: Sequence[Sample]) -> list[ShownPair]:
     """Up to three problems, judged by sample 0 of each model, none shown twice.
 
     The median and the largest reduction among those that were correct both times (among all, where there are none) and whose
@@ -262,10 +278,10 @@ def pick_pairs(before: Sequence[Sample], after: Sequence[Sample]) -> list[Pair]:
         ("The largest reduction", kept[-1:]),
         ("Not correct afterwards", lost),
     )
-    picked: dict[str, Pair] = {}
+    picked: dict[str, ShownPair] = {}
     for reason, found in choices:
         for pair in found[:1]:
-            picked.setdefault(pair[0].problem_id, Pair(reason, *pair))
+            picked.setdefault(pair[0].problem_id, ShownPair(reason, *pair))
     return list(picked.values())
 
 

@@ -1,7 +1,7 @@
 """Figures drawn from single responses: numbers in, SVG text out.
 
-1. `lengths`: how long responses are, by grade, one panel a model over the same axes.
-2. `tokens_by_problem` and `solve_rates`: one point a problem, before across, after up.
+1. `draw_lengths`: how long responses are, by grade, one panel a model over the same axes.
+2. `draw_tokens_by_problem` and `draw_solve_rates`: one point a problem, before across, after up.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from laconic.types import GRADES
 MAX_BINS, MAX_POINTS = 40, 1500
 
 
-def lengths(models: Sequence[tuple[str, Sequence[Sample]]], width: int) -> str:
+def draw_lengths(models: Sequence[tuple[str, Sequence[Sample]]], width: int) -> str:
     """Share of responses by length, stacked by grade; one panel for each model, over the same axes."""
     longest = max((row.num_tokens for _, samples in models for row in samples), default=1)
     step = bin_width(longest)
@@ -54,7 +54,7 @@ def _stack_bars(panel: Panel, stack: Mapping[int, Mapping[str, float]], step: in
             floor += share
 
 
-def tokens_by_problem(ids: Sequence[str], before: Sequence[float], after: Sequence[float]) -> str:
+def draw_tokens_by_problem(ids: Sequence[str], before: Sequence[float], after: Sequence[float]) -> str:
     """Mean tokens of each problem; below the diagonal is shorter. Every n-th problem where there are very many."""
     nth = -(-len(ids) // MAX_POINTS) or 1
     top = 1.06 * max((*before, *after), default=1.0)
@@ -66,7 +66,7 @@ def tokens_by_problem(ids: Sequence[str], before: Sequence[float], after: Sequen
     return drawing.svg(f"Mean tokens of {len(ids)} problems, before and after", "square")
 
 
-def solve_rates(before: Sequence[float], after: Sequence[float]) -> str:
+def draw_solve_rates(before: Sequence[float], after: Sequence[float]) -> str:
     """Solve rate of each problem; problems that share a point make it larger."""
     counts = Counter((round(x, 2), round(y, 2)) for x, y in zip(before, after, strict=True))
     largest = max(counts.values(), default=1)

@@ -1,19 +1,22 @@
 """The figures of a report: numbers in, SVG text out, drawn for a given width.
 
-1. `changes`: tokens and accuracy against the base, each with its interval: the verdict as a picture.
-2. `frontier`: accuracy against mean tokens; dominated models are hollow. `budgets`: the same along cut thinking.
+1. `draw_changes`: tokens and accuracy against the base, each with its interval: the verdict as a picture.
+2. `draw_frontier`: accuracy against mean tokens; dominated models are hollow. `draw_budgets`: the same along cut thinking.
 
 One colour means one thing here, in the page's tables and in its badges: `COLOURS`. What is drawn from single responses
 stands in `distributions.py`, what is drawn from steps in `training.py`. No files here.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite, isnan
 
-from laconic.reporting.data import Change, Evaluation, Record, Report, Setting
-from laconic.reporting.numbers import count, number, percent, points, shown, signed
+from laconic.reporting.data import Change, Evaluation, Report, Setting
+from laconic.reporting.numbers import count, interval_of, percent, points, shown, signed
 from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.statistics.claims import frontier as undominated
+from laconic.statistics.intervals import Interval
 
 COLOURS = {
     "correct": "#2f9e78",
@@ -35,6 +38,16 @@ WIDE, NARROW = 900, 350
 MAX_NAMES = 5
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetPoint:
+    """What thinking cut at `budget` tokens leaves: mean tokens spent, accuracy, and the share of responses that were cut."""
+
+    budget: int
+    tokens: float
+    accuracy: Interval
+    cut_frac: float | None
+
+
 def colour_of(report: Report) -> dict[str, str]:
     """Each model's colour: bases grey; with one run or none the last model blue; with several, one colour a run."""
     by_run = len(report.trainings) > 1
@@ -47,7 +60,7 @@ def colour_of(report: Report) -> dict[str, str]:
     return {e.model: "var(--base)" if e.is_base else chosen[keys[e.model]] for e in report.evaluations}
 
 
-def changes(found: Sequence[Change], colours: Mapping[str, str], width: int) -> str:
+def draw_changes(found: Sequence[Change], colours: Mapping[str, str], width: int) -> str:
     """A row a change; tokens on the left (above, where narrow), accuracy on the right with its margin."""
     is_wide = width > NARROW
     many = len({c.model for c in found}) > 1
@@ -62,8 +75,8 @@ def changes(found: Sequence[Change], colours: Mapping[str, str], width: int) -> 
         if is_wide
         else ((gutter, 30, width - 8, tall - 22), (gutter, tall + 44, width - 8, 2 * tall - 8))
     )
-    for place, (key, title) in enumerate((("tokens_change", "Mean tokens"), ("accuracy_change", "Accuracy, points"))):
-        _forest(drawing, boxes[place], found, names if not is_wide or place == 0 else [], key, title, colours)
+    _forest(drawing, boxes[0], found, names, colours, is_tokens=True)
+    _forest(drawing, boxes[1], found, [] if is_wide else names, colours, is_tokens=False)
     return drawing.svg(
         "Change of mean tokens and of accuracy against the base, with 95% intervals; the table has the numbers"
     )
@@ -74,38 +87,38 @@ def _forest(
     box: tuple[float, float, float, float],
     found: Sequence[Change],
     names: Sequence[str],
-    key: str,
-    title: str,
     colours: Mapping[str, str],
+    *,
+    is_tokens: bool,
 ) -> None:
-    is_tokens, is_wide = key == "tokens_change", box[0] > 20
-    ends = [v for c in found for v in _ends(c.record.get(key) or {})] + [0.0]
-    margins = [v for c in found if (v := number(c.record.get("margin")))] if not is_tokens else []
+    is_wide = box[0] > 20
+    moved = [c.figures.tokens_change if is_tokens else c.figures.accuracy_change for c in found]
+    ends = [end for change in moved for end in _ends(change)] + [0.0]
+    margins = [] if is_tokens else [m for c in found if isfinite(m := c.figures.margin) and m]
     low, high = _padded(min(*ends, *(-m for m in margins), 0), max(ends), 0.12)
     panel = Panel(drawing, box, (low, high), (len(found), 0))
-    panel.title(title)
+    panel.title("Mean tokens" if is_tokens else "Accuracy, points")
     show = percent if is_tokens else points
     panel.axes(lambda v: signed(v, lambda x: f"{100 * x:g}{'%' if is_tokens else ''}") if v else "0", None, num=1)
     drawing.line((panel.x(0), panel.top - 4), (panel.x(0), panel.bottom), "var(--axis)")
     for margin in margins[:1]:
         panel.rule_x(-margin)
-    for index, change in enumerate(found):
-        entry, y = change.record.get(key) or {}, index + (0.5 if is_wide else 0.68)
-        estimate, ends_of = number(entry.get("estimate")), _ends(entry)
+    for index, (change, by) in enumerate(zip(found, moved, strict=True)):
+        y = index + (0.5 if is_wide else 0.68)
         if index < len(names):
             where = (box[0] - 14, "end") if is_wide else (box[0], "start")
             drawing.text(where[0], panel.y(y) + (4 if is_wide else -12), names[index], "name", where[1])
-        if estimate is None:
+        if isnan(by.estimate):
             continue
         colour = colours.get(change.model, "var(--after)")
-        told = signed(estimate, show)
-        if len(ends_of) == 2:
-            panel.whisker_x((ends_of[0], ends_of[1]), y, colour, 2)
-            told += f", 95% interval {signed(ends_of[0], show)} to {signed(ends_of[1], show)}"
-        panel.dot((estimate, y), colour, 5, f"{change.model}, {change.decoding}: {told}")
+        told = signed(by.estimate, show)
+        if isfinite(by.low) and isfinite(by.high):
+            panel.whisker_x((by.low, by.high), y, colour, 2)
+            told += f", 95% interval {signed(by.low, show)} to {signed(by.high, show)}"
+        panel.dot((by.estimate, y), colour, 5, f"{change.model}, {change.decoding}: {told}")
 
 
-def frontier(report: Report, colours: Mapping[str, str], width: int) -> str:
+def draw_frontier(report: Report, colours: Mapping[str, str], width: int) -> str:
     """A panel for each benchmark and decoding with two models or more."""
     settings = [s for s in report.settings_of_evaluations if len(report.of_setting(s)) > 1]
     across = 2 if width > NARROW and len(settings) > 1 else 1
@@ -187,14 +200,14 @@ def _name_points(panel: Panel, names: Sequence[str], at: Sequence[tuple[float, f
         panel.drawing.text(place[0], place[1], name, "name", place[2])
 
 
-def budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
+def draw_budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
     """Accuracy against tokens spent as thinking is cut at increasing budgets; a line a model, intervals as bars."""
-    found = [(e, rows) for e in report.evaluations if (rows := _budget_rows(e))]
+    found = [(e, at) for e in report.evaluations if (at := _budget_points(e))]
     drawing = Drawing(width, 360)
     entries = [(_budget_name(e, report), colours[e.model]) for e, _ in found]
     top = legend(drawing, entries, 46, 14) + 16
-    xs = [row["tokens"]["mean"] for _, rows in found for row in rows]
-    ys = [v for _, rows in found for row in rows for v in (row["accuracy"]["mean"], *_ends(row["accuracy"]))]
+    xs = [point.tokens for _, at in found for point in at]
+    ys = [value for _, at in found for point in at for value in (point.accuracy.estimate, *_ends(point.accuracy))]
     panel = Panel(
         drawing,
         (46, top, width - 14, 310),
@@ -203,21 +216,20 @@ def budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
     )
     panel.axes(lambda v: f"{v:,.0f}", lambda v: f"{100 * v:g}%", "tokens spent: thinking kept and answer")
     dashes = dict(zip(report.decodings, ("none", "6 4", "2 3"), strict=False))
-    for e, rows in found:
-        colour = colours[e.model]
-        line = [(row["tokens"]["mean"], row["accuracy"]["mean"]) for row in rows]
-        panel.polyline(line, colour, stroke_width=2, stroke_dasharray=dashes.get(e.decoding, "none"))
-        for row, point in zip(rows, line, strict=True):
-            if len(ends := _ends(row["accuracy"])) == 2:
-                panel.whisker_y(point[0], (ends[0], ends[1]), colour)
-            cut = shown(row.get("cut_frac"), percent)
-            panel.dot(
-                point,
-                colour,
-                4,
-                f"{e.model}, budget {row['budget']}: {percent(point[1])} at {count(point[0])} tokens, {cut} cut",
-            )
+    for e, at in found:
+        line = [(point.tokens, point.accuracy.estimate) for point in at]
+        panel.polyline(line, colours[e.model], stroke_width=2, stroke_dasharray=dashes.get(e.decoding, "none"))
+        for point in at:
+            _budget_dot(panel, point, e.model, colours[e.model])
     return drawing.svg("Accuracy against tokens spent when thinking is cut at increasing budgets")
+
+
+def _budget_dot(panel: Panel, point: BudgetPoint, model: str, colour: str) -> None:
+    accuracy = point.accuracy
+    if isfinite(accuracy.low) and isfinite(accuracy.high):
+        panel.whisker_y(point.tokens, (accuracy.low, accuracy.high), colour)
+    told = f"{percent(accuracy.estimate)} at {count(point.tokens)} tokens, {shown(point.cut_frac, percent)} cut"
+    panel.dot((point.tokens, accuracy.estimate), colour, 4, f"{model}, budget {point.budget}: {told}")
 
 
 def _budget_name(evaluation: Evaluation, report: Report) -> str:
@@ -227,28 +239,31 @@ def _budget_name(evaluation: Evaluation, report: Report) -> str:
     return ", ".join(parts)
 
 
-def _budget_rows(evaluation: Evaluation) -> list[Record]:
-    rows = evaluation.budgets.get("points") or []
-    return [
-        row for row in rows if number(row["tokens"]["mean"]) is not None and number(row["accuracy"]["mean"]) is not None
+def _budget_points(evaluation: Evaluation) -> list[BudgetPoint]:
+    """Only those with both means."""
+    found = [
+        BudgetPoint(
+            row["budget"], interval_of(row, "tokens").estimate, interval_of(row, "accuracy"), row.get("cut_frac")
+        )
+        for row in evaluation.budgets.get("points") or []
     ]
+    return [point for point in found if isfinite(point.tokens) and isfinite(point.accuracy.estimate)]
 
 
 def _point(evaluation: Evaluation) -> tuple[float, float] | None:
-    means = [number((evaluation.summary.get(key) or {}).get("mean")) for key in ("tokens", "accuracy")]
-    return None if means[0] is None or means[1] is None else (means[0], means[1])
+    tokens, accuracy = (interval_of(evaluation.summary, key).estimate for key in ("tokens", "accuracy"))
+    return (tokens, accuracy) if isfinite(tokens) and isfinite(accuracy) else None
 
 
 def _spread(evaluation: Evaluation, key: str) -> tuple[float, float]:
     """The interval, or the mean twice where there is none."""
-    entry = evaluation.summary.get(key) or {}
-    ends = _ends(entry)
-    return (ends[0], ends[1]) if len(ends) == 2 else (float(entry["mean"]), float(entry["mean"]))
+    found = interval_of(evaluation.summary, key)
+    ends = _ends(found)
+    return (ends[0], ends[1]) if len(ends) == 2 else (found.estimate, found.estimate)
 
 
-def _ends(entry: Record) -> list[float]:
-    ends = [number(bound) for bound in entry.get("ci95") or ()]
-    return [end for end in ends if end is not None] if len(ends) == 2 else []
+def _ends(found: Interval) -> list[float]:
+    return [end for end in (found.low, found.high) if isfinite(end)]
 
 
 def _padded(

@@ -2,8 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from laconic.statistics.intervals import Interval
 
 UNKNOWN = "–"
 Show = Callable[[float], str]
@@ -43,33 +45,47 @@ def count(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def shown(value: Any, show: Show) -> str:
+def shown(value: object, show: Show) -> str:
     """The number as text, a dash where there is none."""
-    found = number(value)
+    found = finite_number(value)
     return UNKNOWN if found is None else show(found)
 
 
-def signed(value: Any, show: Show) -> str:
+def signed(value: object, show: Show) -> str:
     """With its sign, a true minus.
 
     >>> signed(-0.4, percent), signed(0.021, points), signed(None, points)
     ('−40.0%', '+2.1 pt', '–')
     """
-    found = number(value)
+    found = finite_number(value)
     return UNKNOWN if found is None else ("−" if found < 0 else "+") + show(abs(found))
 
 
-def interval(ci95: Sequence[Any] | None, show: Show, is_change: bool = False) -> str:
-    """An interval in the unit of the number it belongs to, empty where there is none.
+def ends_shown(found: Interval, show: Show, is_change: bool = False) -> str:
+    """An interval's ends in the unit of the number it belongs to, empty where there are none.
 
-    >>> interval([0.68, 0.743], percent), interval([-0.01, 0.03], points, is_change=True), interval(None, percent)
-    ('[68.0, 74.3]', '[−1.0, +3.0]', '')
+    >>> ends_shown(Interval(0.7, 0.68, 0.743), percent), ends_shown(Interval(0.01, -0.01, 0.03), points, is_change=True)
+    ('[68.0, 74.3]', '[−1.0, +3.0]')
     """
-    bounds = [(signed if is_change else shown)(bound, show).rstrip("% pt") for bound in ci95 or ()]
-    return "" if UNKNOWN in bounds or len(bounds) != 2 else f"[{bounds[0]}, {bounds[1]}]"
+    low, high = ((signed if is_change else shown)(end, show).rstrip("% pt") for end in (found.low, found.high))
+    return "" if UNKNOWN in (low, high) else f"[{low}, {high}]"
 
 
-def number(value: Any) -> float | None:
+def interval_of(summary: Mapping[str, Any], name: str, key: str = "mean") -> Interval:
+    """A summary's figure by its name, with its 95% interval; `nan` for what the file does not have.
+
+    >>> interval_of({"accuracy": {"mean": 0.5, "ci95": [0.4, None]}}, "accuracy")
+    Interval(estimate=0.5, low=0.4, high=nan)
+    """
+    entry = summary.get(name)
+    figure: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {}
+    ends = figure.get("ci95") or ()
+    values = (figure.get(key), *(ends if len(ends) == 2 else (None, None)))
+    return Interval(*(math.nan if (found := finite_number(value)) is None else found for value in values))
+
+
+def finite_number(value: object) -> float | None:
     """A finite number, or `None` for anything else."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -18,7 +18,15 @@ from pathlib import Path
 from zlib import crc32
 
 from laconic.errors import InputError, RunError
-from laconic.reporting.data import Evaluation, Record, Sample, Selection, Training, decoding_words, prompt_of
+from laconic.reporting.data import (
+    Evaluation,
+    Record,
+    Sample,
+    SelectedProblems,
+    TrainingRun,
+    decoding_words,
+    prompt_of,
+)
 from laconic.reporting.shelf import ShelfBuilder, every_nth
 from laconic.system.files import read_json, read_jsonl, read_numbered_jsonl
 
@@ -137,10 +145,10 @@ def _samples(path: Path, builder: ShelfBuilder) -> Iterator[Sample]:
         yield Sample(str(row["problem_id"]), row["sample"], str(row["grade"]), row["num_tokens"], text_crc)
 
 
-def read_training(path: Path, name: str) -> Training:
+def read_training(path: Path, name: str) -> TrainingRun:
     """Steps and phases of a run."""
     metrics = tuple(read_jsonl(path / "metrics.jsonl")) if (path / "metrics.jsonl").exists() else ()
-    return Training(name, metrics, read_phases(path))
+    return TrainingRun(name, metrics, read_phases(path))
 
 
 def read_phases(path: Path) -> tuple[Record, ...]:
@@ -155,7 +163,7 @@ def read_phases(path: Path) -> tuple[Record, ...]:
     return tuple(phases)
 
 
-def read_selections(path: Path, prefix: str = "") -> Iterator[Selection]:
+def read_selections(path: Path, prefix: str = "") -> Iterator[SelectedProblems]:
     """What each phase of a run selected, and what `laconic select` left in `problems.jsonl`."""
     for file in sorted(path.glob("phases/*/selection.jsonl")):
         number, _, name = file.parent.name.partition("-")
@@ -168,7 +176,7 @@ def read_selections(path: Path, prefix: str = "") -> Iterator[Selection]:
             yield _selection(f"{prefix}problems.jsonl", rows, {})
 
 
-def _selection(title: str, rows: Iterable[Record], probed: Mapping[str, Record]) -> Selection:
+def _selection(title: str, rows: Iterable[Record], probed: Mapping[str, Record]) -> SelectedProblems:
     told = [
         {
             "id": (problem_id := str(row.get("problem_id", row.get("id", "")))),
@@ -180,7 +188,7 @@ def _selection(title: str, rows: Iterable[Record], probed: Mapping[str, Record])
         }
         for row in rows
     ]
-    return Selection(title, tuple(sorted(told, key=lambda row: not row["is_kept"])))
+    return SelectedProblems(title, tuple(sorted(told, key=lambda row: not row["is_kept"])))
 
 
 def _reason(row: Record) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from html import escape
 
 Label = Callable[[float], str]
-Point = tuple[float, float]
+Coordinates = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Drawing:
         """A line of text; `kind` is a class of the style sheet."""
         self.add("text", "", text, x=x, y=y, class_=kind, text_anchor=anchor)
 
-    def line(self, a: Point, b: Point, colour: str, **style: object) -> None:
+    def line(self, a: Coordinates, b: Coordinates, colour: str, **style: object) -> None:
         """A straight line."""
         self.add("line", x1=a[0], y1=a[1], x2=b[0], y2=b[1], stroke=colour, **style)
 
@@ -84,7 +84,9 @@ class Drawing:
 class Panel:
     """A rectangle with an x and a y scale."""
 
-    def __init__(self, drawing: Drawing, box: tuple[float, float, float, float], x: Point, y: Point) -> None:
+    def __init__(
+        self, drawing: Drawing, box: tuple[float, float, float, float], x: Coordinates, y: Coordinates
+    ) -> None:
         """`box` is left, top, right, bottom; `x` and `y` are the lowest and highest number of each axis."""
         self.drawing = drawing
         self.left, self.top, self.right, self.bottom = box
@@ -115,7 +117,7 @@ class Panel:
         """What the panel shows, above its left edge."""
         self.drawing.text(self.left, self.top - 12, text, "panel")
 
-    def polyline(self, points: Sequence[Point], colour: str, **style: object) -> None:
+    def polyline(self, points: Sequence[Coordinates], colour: str, **style: object) -> None:
         """A line through the points, in order."""
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
         if points:
@@ -128,7 +130,7 @@ class Panel:
         self.drawing.add("polygon", points=" ".join(there + back[::-1]), fill=colour)
 
     def dot(
-        self, at: Point, colour: str, radius: float = 5, title: str = "", hollow: bool = False, opacity: float = 1
+        self, at: Coordinates, colour: str, radius: float = 5, title: str = "", hollow: bool = False, opacity: float = 1
     ) -> None:
         """A point; a hollow one shows the paper inside."""
         fill = {"fill": "var(--paper)", "stroke": colour, "stroke_width": 2} if hollow else {"fill": colour}
@@ -143,11 +145,11 @@ class Panel:
             "rect", title, x=left + 0.5, y=top, width=max(right - left - 1, 0.5), height=self.y(y0) - top, fill=colour
         )
 
-    def whisker_x(self, ends: Point, y: float, colour: str, width: float = 1.5) -> None:
+    def whisker_x(self, ends: Coordinates, y: float, colour: str, width: float = 1.5) -> None:
         """A horizontal interval."""
         self.drawing.line((self.x(ends[0]), self.y(y)), (self.x(ends[1]), self.y(y)), colour, stroke_width=width)
 
-    def whisker_y(self, x: float, ends: Point, colour: str, width: float = 1.5) -> None:
+    def whisker_y(self, x: float, ends: Coordinates, colour: str, width: float = 1.5) -> None:
         """A vertical interval."""
         self.drawing.line((self.x(x), self.y(ends[0])), (self.x(x), self.y(ends[1])), colour, stroke_width=width)
 

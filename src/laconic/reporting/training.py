@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from laconic.reporting.data import Record, Training
+from laconic.reporting.data import Record, TrainingRun
 from laconic.reporting.figures import NARROW, OTHERS
-from laconic.reporting.numbers import number
+from laconic.reporting.numbers import finite_number
 from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.types import GRADES
 
@@ -42,7 +42,7 @@ class Chart:
     is_stacked: bool = False
 
 
-def training(trainings: Sequence[Training], width: int) -> str:
+def draw_training(trainings: Sequence[TrainingRun], width: int) -> str:
     """The panels, two beside each other where there is room."""
     runs = [t for t in trainings if t.metrics]
     charts = [c for c in (_of_one(runs[0]) if len(runs) == 1 else _of_several(runs)) if any(x.steps for x in c.lines)]
@@ -59,11 +59,11 @@ def training(trainings: Sequence[Training], width: int) -> str:
     return drawing.svg("Training curves: " + ", ".join(chart.title.lower() for chart in charts) + ", by step")
 
 
-def phases_of(run: Training) -> list[Record]:
+def phases_of(run: TrainingRun) -> list[Record]:
     """Finished phases, and from the steps beyond them those that phases.json does not have yet.
 
     >>> done = {"name": "accuracy", "first_step": 1, "last_step": 2}
-    >>> phases_of(Training("run", ({"step": 2, "phase": "accuracy"}, {"step": 3, "phase": "brevity"}), (done,)))[1]
+    >>> phases_of(TrainingRun("run", ({"step": 2, "phase": "accuracy"}, {"step": 3, "phase": "brevity"}), (done,)))[1]
     {'name': 'brevity', 'first_step': 3, 'last_step': 3}
     """
     last = max((phase["last_step"] for phase in run.phases), default=0)
@@ -75,7 +75,7 @@ def phases_of(run: Training) -> list[Record]:
     return [*run.phases, *open_phases]
 
 
-def _legend(runs: Sequence[Training]) -> list[tuple[str, str]]:
+def _legend(runs: Sequence[TrainingRun]) -> list[tuple[str, str]]:
     if len(runs) == 1:
         return [("all responses", "var(--after)"), *((g.replace("_", " "), f"var(--{g})") for g in GRADES[:4])]
     return [(run.name, _run_colour(i)) for i, run in enumerate(runs)]
@@ -86,7 +86,7 @@ def _run_colour(index: int) -> str:
     return f"var(--{palette[index % len(palette)]})"
 
 
-def _of_one(run: Training) -> list[Chart]:
+def _of_one(run: TrainingRun) -> list[Chart]:
     rows, blue = thinned(run.metrics), "var(--after)"
     both = [
         Chart(title, (_line(rows, f"rollouts/{key}", blue), _line(run.metrics, f"watch/{key}", blue, True)), is_share)
@@ -103,7 +103,7 @@ def _of_one(run: Training) -> list[Chart]:
     ]
 
 
-def _of_several(runs: Sequence[Training]) -> list[Chart]:
+def _of_several(runs: Sequence[TrainingRun]) -> list[Chart]:
     kinds = [
         ("Accuracy", "accuracy_frac", True),
         ("Mean tokens", "mean_tokens", False),
@@ -138,13 +138,13 @@ def _average(rows: Sequence[Record]) -> Record:
     found: dict[str, list[float]] = {}
     for row in rows:
         for key, value in row.items():
-            if (told := number(value)) is not None:
+            if (told := finite_number(value)) is not None:
                 found.setdefault(key, []).append(told)
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
 def _line(rows: Sequence[Record], key: str, colour: str, is_watched: bool = False) -> Line:
-    known = [(row["step"], value) for row in rows if (value := number(row.get(key))) is not None]
+    known = [(row["step"], value) for row in rows if (value := finite_number(row.get(key))) is not None]
     return Line(tuple(s for s, _ in known), tuple(v for _, v in known), colour, is_watched)
 
 

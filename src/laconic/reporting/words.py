@@ -9,11 +9,23 @@ models than the page shows, it names them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from laconic.comparison.figures import Aes, Figures, Means, Sides
 from laconic.reporting.data import Change, Evaluation, Record, Report
-from laconic.reporting.numbers import Show, count, interval, number, percent, points, shown, signed
+from laconic.reporting.numbers import (
+    Show,
+    count,
+    ends_shown,
+    finite_number,
+    interval_of,
+    percent,
+    points,
+    shown,
+    signed,
+)
+from laconic.statistics.intervals import Interval
 from laconic.types import GRADES, Grade
 
 COLUMNS = (
@@ -29,6 +41,9 @@ COLUMNS = (
 )
 """Names of a result row's cells, in order; a narrow page shows them beside the cells in place of a heading."""
 
+NOT_COMPARED = Interval(math.nan, math.nan, math.nan)
+"""The change of what was not compared."""
+
 ANSWERABLE = (Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED)
 
 
@@ -40,8 +55,8 @@ def headline(report: Report) -> str:
     if len(changes) > 1:
         are_runs = _are_runs(report, changes)
         several = "" if are_runs or len({change.base for change in changes}) == 1 else ", each against its own base"
-        return _tally([change.record for change in changes], "runs" if are_runs else "candidates") + several
-    said = f"{_tokens_verdict(changes[0].record)}, {_accuracy_verdict(changes[0].record)}"
+        return _tally([change.figures for change in changes], "runs" if are_runs else "candidates") + several
+    said = f"{_tokens_claim(changes[0].figures)}, {_accuracy_claim(changes[0].figures)}"
     return f"{_who(changes[0])}: {said[:1].lower()}{said[1:]}" if _is_part(report, changes) else said
 
 
@@ -50,12 +65,12 @@ def lede(report: Report) -> str:
     changes = main_changes(report)
     if len(changes) != 1:
         return _ranges(changes, is_part=_is_part(report, changes)) if changes else ""
-    change = changes[0]
-    sides = _sides(report, change)
+    change, means = changes[0], _means(report, changes[0])
+    before, after = means.base, means.candidate
     return (
-        f"{_opening(change.decoding)}, {_movement('mean tokens', sides, 'tokens', count)}"
-        f"{_estimate(change.record.get('tokens_change', {}), percent)}, and "
-        f"{_movement('accuracy', sides, 'accuracy', percent)}{_estimate(change.record.get('accuracy_change', {}), points)}."
+        f"{_opening(change.decoding)}, {_movement('mean tokens', before.tokens, after.tokens, count)}"
+        f"{_estimate(change.figures.tokens_change, percent)}, and "
+        f"{_movement('accuracy', before.accuracy, after.accuracy, percent)}{_estimate(change.figures.accuracy_change, points)}."
     )
 
 
@@ -92,9 +107,9 @@ def verdicts(report: Report) -> list[dict[str, Any]]:
             "name": f"{_who(change) if is_part else change.model}, {change.decoding}"
             if many or is_part
             else _opening(change.decoding),
-            "sentence": str(change.record.get("verdict") or _sentence(change.record)),
-            "aes": _aes_words(change.record.get("aes")),
-            "caveats": [_opening(str(caveat)) for caveat in change.record.get("caveats") or ()],
+            "sentence": change.figures.verdict or _sentence(change.figures),
+            "aes": _aes_words(change.figures.aes),
+            "caveats": [_opening(caveat) for caveat in change.candidate.caveats],
         }
         for change in changes
     ]
@@ -134,14 +149,15 @@ def details(report: Report) -> list[dict[str, Any]]:
 
 
 def _details(summary: Record) -> list[tuple[str, str]]:
+    length_difference = interval_of(summary, "length_difference", "estimate")
     told = [
-        ("thinking tokens", _with_interval(summary.get("thinking_tokens"), count)),
-        ("answer tokens", _with_interval(summary.get("answer_tokens"), count)),
+        ("thinking tokens", _with_interval(interval_of(summary, "thinking_tokens"), count)),
+        ("answer tokens", _with_interval(interval_of(summary, "answer_tokens"), count)),
         ("tokens, median and 95th percentile", _quantiles(summary.get("tokens") or {})),
         ("shortest correct, mean", shown(summary.get("oracle_tokens"), count)),
         *((f"pass@{k}", shown(v, percent)) for k, v in (summary.get("pass_at_k") or {}).items() if k != "1"),
         *((f"majority of {k}", shown(v, percent)) for k, v in (summary.get("maj_at_k") or {}).items()),
-        ("correct minus wrong, same problem", _with_interval(summary.get("length_difference"), count, "estimate")),
+        ("correct minus wrong, same problem", _with_interval(length_difference, count, is_change=True)),
     ]
     return [(name, value) for name, value in told if value and value != "–"]
 
@@ -151,86 +167,77 @@ def _quantiles(tokens: Record) -> str:
     return "" if "–" in found else " and ".join(found)
 
 
-def _with_interval(entry: Any, show: Show, key: str = "mean") -> str:
-    if not isinstance(entry, Mapping) or number(entry.get(key)) is None:
+def _with_interval(found: Interval, show: Show, *, is_change: bool = False) -> str:
+    if math.isnan(found.estimate):
         return ""
-    is_change = key == "estimate"
-    value = signed(entry[key], show) if is_change else shown(entry[key], show)
-    return f"{value} {interval(entry.get('ci95'), show, is_change=is_change)}".strip()
+    value = (signed if is_change else shown)(found.estimate, show)
+    return f"{value} {ends_shown(found, show, is_change=is_change)}".strip()
 
 
 def _row(report: Report, evaluation: Evaluation) -> dict[str, Any]:
-    summary, change = evaluation.summary, report.change_of(evaluation) or {}
+    summary, figures = evaluation.summary, report.figures_of(evaluation)
     by_grade, fractions = summary.get("tokens_by_grade") or {}, summary.get("grade_frac") or {}
     cells = [
-        _level(summary.get("accuracy") or {}, percent),
-        _change(change.get("accuracy_change") or {}, points),
-        _level(summary.get("tokens") or {}, count),
-        _change(change.get("tokens_change") or {}, percent),
+        _level(interval_of(summary, "accuracy"), percent),
+        _change(figures.accuracy_change if figures else NOT_COMPARED, points),
+        _level(interval_of(summary, "tokens"), count),
+        _change(figures.tokens_change if figures else NOT_COMPARED, percent),
         *({"value": shown(by_grade.get(grade), count), "ci": ""} for grade in ANSWERABLE),
         {"value": shown(fractions.get("truncated"), percent), "ci": ""},
     ]
     return {
         "model": evaluation.model,
         "cells": [{"column": column} | cell for column, cell in zip(COLUMNS, cells, strict=True)],
-        "shares": [(str(grade), number(fractions.get(grade)) or 0.0) for grade in GRADES],
+        "shares": [(str(grade), finite_number(fractions.get(grade)) or 0.0) for grade in GRADES],
     }
 
 
-def _level(entry: Record, show: Show) -> dict[str, str]:
-    return {"value": shown(entry.get("mean"), show), "ci": interval(entry.get("ci95"), show)}
+def _level(found: Interval, show: Show) -> dict[str, str]:
+    return {"value": shown(found.estimate, show), "ci": ends_shown(found, show)}
 
 
-def _change(entry: Record, show: Show) -> dict[str, str]:
-    return {"value": signed(entry.get("estimate"), show), "ci": interval(entry.get("ci95"), show, is_change=True)}
+def _change(found: Interval, show: Show) -> dict[str, str]:
+    return {"value": signed(found.estimate, show), "ci": ends_shown(found, show, is_change=True)}
 
 
-def _sentence(change: Record) -> str:
-    tokens = "{value} {ci}".format(**_change(change.get("tokens_change", {}), percent)).strip()
-    accuracy = "{value} {ci}".format(**_change(change.get("accuracy_change", {}), points)).strip()
-    return f"tokens {tokens}, accuracy {accuracy}: {_tokens_verdict(change).lower()}, {_accuracy_verdict(change)}."
+def _sentence(figures: Figures) -> str:
+    tokens = "{value} {ci}".format(**_change(figures.tokens_change, percent)).strip()
+    accuracy = "{value} {ci}".format(**_change(figures.accuracy_change, points)).strip()
+    return f"tokens {tokens}, accuracy {accuracy}: {_tokens_claim(figures).lower()}, {_accuracy_claim(figures)}."
 
 
-def _sides(report: Report, change: Change) -> tuple[Record, Record]:
+def _means(report: Report, change: Change) -> Sides[Means]:
     """Means of both sides as the comparison has them; else those of the two summaries, where there is one benchmark."""
-    base, candidate = change.record.get("base"), change.record.get("candidate")
-    if isinstance(base, Mapping) and isinstance(candidate, Mapping):
-        return base, candidate
-    main = report.main
-    if main is None or (main[0].model, main[1].model) != (change.base, change.model):
-        return {}, {}
-    before, after = ({key: (e.summary.get(key) or {}).get("mean") for key in ("tokens", "accuracy")} for e in main)
-    return before, after
+    means, main = change.figures.means, report.main
+    is_known = any(math.isfinite(value) for _, side in means.items() for value in (side.tokens, side.accuracy))
+    if is_known or main is None or (main[0].model, main[1].model) != (change.base, change.model):
+        return means
+    return Sides(*main).map(lambda e: Means(*(interval_of(e.summary, key).estimate for key in ("accuracy", "tokens"))))
 
 
-def _movement(name: str, sides: tuple[Record, Record], key: str, show: Show) -> str:
-    before, after = (number(side.get(key)) for side in sides)
-    if before is None or after is None:
+def _movement(name: str, before: float, after: float, show: Show) -> str:
+    if math.isnan(before) or math.isnan(after):
         return f"{name} changed by"
     verb = "went from" if show(before) != show(after) else "stayed:"
     return f"{name} {verb} {show(before)} to {show(after)},"
 
 
-def _estimate(entry: Record, show: Show) -> str:
-    told = _change(entry, show)
+def _estimate(found: Interval, show: Show) -> str:
+    told = _change(found, show)
     return f" {told['value']} {told['ci']}".rstrip().replace(", ", ",\u00a0")
 
 
-def _aes_words(score: Any) -> str:
+def _aes_words(score: Aes) -> str:
     """The accuracy-efficiency score with its constants, empty where there is none."""
-    if not isinstance(score, Mapping):
-        return shown(score, "{:+.2f}".format) if number(score) is not None else ""
-    value = number(score.get("value"))
-    constants = [
-        f"{name} {score[name]:g}" for name in ("alpha", "beta", "gamma") if number(score.get(name)) is not None
-    ]
-    return "" if value is None else f"{value:+.2f}" + (f" ({', '.join(constants)})" if constants else "")
+    constants = [f"{name} {value:g}" for name, value in score.constants.items() if math.isfinite(value)]
+    return (
+        "" if math.isnan(score.value) else f"{score.value:+.2f}" + (f" ({', '.join(constants)})" if constants else "")
+    )
 
 
-def _tally(changes: Sequence[Record], what: str) -> str:
-    bounds = [_estimate_and_bounds(change.get("tokens_change", {})) for change in changes]
-    is_shorter = [high < 0 for _, _, high in bounds]
-    is_kept = [change.get("non_inferior") is True for change in changes]
+def _tally(changes: Sequence[Figures], what: str) -> str:
+    is_shorter = [figures.tokens_change.high < 0 for figures in changes]
+    is_kept = [figures.non_inferior for figures in changes]
     if all(is_shorter) and all(is_kept):
         return f"All {len(changes)} {what} shorter and not less accurate"
     shorter, kept = sum(is_shorter), sum(is_kept)
@@ -240,36 +247,28 @@ def _tally(changes: Sequence[Record], what: str) -> str:
 def _ranges(changes: Sequence[Change], *, is_part: bool) -> str:
     """From the least to the largest estimate; each has its own interval further down."""
     told = []
-    for key, name, show in (("tokens_change", "tokens", percent), ("accuracy_change", "accuracy", points)):
-        values = [v for c in changes if (v := number((c.record.get(key) or {}).get("estimate"))) is not None]
-        if values:
+    tokens, accuracy = ([c.figures.tokens_change for c in changes], [c.figures.accuracy_change for c in changes])
+    for name, found, show in (("tokens", tokens, percent), ("accuracy", accuracy, points)):
+        if values := [change.estimate for change in found if math.isfinite(change.estimate)]:
             told.append(f"{name} {signed(min(values), show)} to {signed(max(values), show)}")
     whom = "; ".join(_who(change) for change in changes) if is_part else "against the base"
     return f"{_opening(changes[0].decoding)}, {whom}: {', '.join(told)}. Intervals of each stand below."
 
 
-def _tokens_verdict(change: Record) -> str:
-    estimate, low, high = _estimate_and_bounds(change.get("tokens_change", {}))
-    if high < 0:
-        return f"{percent(-estimate, 0)} fewer tokens"
-    return f"{percent(estimate, 0)} more tokens" if low > 0 else "No clear change in tokens"
-
-
-def _accuracy_verdict(change: Record) -> str:
-    _, low, high = _estimate_and_bounds(change.get("accuracy_change", {}))
-    is_kept = change.get("non_inferior") is True
-    if low > 0:
-        return "higher accuracy"
-    if high < 0:
-        return "accuracy lower but within the margin" if is_kept else "lower accuracy"
-    return "accuracy kept" if is_kept else "accuracy not shown to be kept"
-
-
-def _estimate_and_bounds(entry: Record) -> tuple[float, float, float]:
+def _tokens_claim(figures: Figures) -> str:
     """A change without an interval could be anything."""
-    low, high = (number(bound) for bound in entry.get("ci95") or (None, None))
-    bounds = (-math.inf if low is None else low, math.inf if high is None else high)
-    return (number(entry.get("estimate")) or 0.0, *bounds)
+    change = figures.tokens_change
+    if change.high < 0:
+        return f"{percent(-change.estimate, 0)} fewer tokens"
+    return f"{percent(change.estimate, 0)} more tokens" if change.low > 0 else "No clear change in tokens"
+
+
+def _accuracy_claim(figures: Figures) -> str:
+    if figures.accuracy_change.low > 0:
+        return "higher accuracy"
+    if figures.accuracy_change.high < 0:
+        return "accuracy lower but within the margin" if figures.non_inferior else "lower accuracy"
+    return "accuracy kept" if figures.non_inferior else "accuracy not shown to be kept"
 
 
 def _opening(text: str) -> str:

@@ -1,9 +1,9 @@
 """The processes of a sweep: `laconic train` for each run, its output in a file, ended when the sweep is.
 
-1. `Children.train` starts a run, or resumes what stands in its folder, and waits for it.
+1. `RunProcesses.train` starts a run, or resumes what stands in its folder, and waits for it.
 2. A run's output file is held locked by its process. So a run that outlived the sweep that started it (one that was killed with
    SIGKILL) is seen, and not started a second time beside itself.
-3. `Children.end` ends what still works.
+3. `RunProcesses.end` ends what still works.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def arguments(run: SweepRun) -> list[str]:
     return ["train", *run.arguments, "--out", str(run.folder), *resume]
 
 
-class Children:
+class RunProcesses:
     """The processes of training runs, and how they are ended."""
 
     def __init__(self, parallel: int) -> None:

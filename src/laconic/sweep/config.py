@@ -3,7 +3,7 @@
 1. `load_sweep` reads the TOML file. Each of its `recipes`, `[[variants]]` and `[[prompts]]` is an `Entry` with a label.
 2. `runs_of` loads every entry's recipe at every seed, with its overrides: a mistake anywhere is one line before anything runs.
    Runs are ordered seed by seed, so that all entries have their first seed before one has its second.
-3. `begin` notes in the sweep's folder what stands there (`sweep.json`), and refuses a folder that holds runs of anything else.
+3. `begin_sweep` notes in the sweep's folder what stands there (`sweep.json`), and refuses a folder with runs of anything else.
 
 What is left out: grids. A sweep lists what it runs.
 """
@@ -28,7 +28,7 @@ from laconic.recipes.find import recipe_paths
 from laconic.system.files import read_json, write_json_atomically
 
 Text = Annotated[str, Field(min_length=1)]
-Seed = Annotated[int, Field(strict=True)]
+SweepSeed = Annotated[int, Field(strict=True)]
 
 
 class _Node(BaseModel):
@@ -56,7 +56,7 @@ class SweepConfig(_Node):
     """A sweep file as it is written. `overrides` go to every run, `parallel` is the number of processes at a time."""
 
     name: Text
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[SweepSeed, ...], Field(min_length=1)]
     parallel: Annotated[int, Field(gt=0, strict=True)] = 1
     overrides: tuple[str, ...] = ()
     recipes: tuple[Text, ...] = ()
@@ -225,7 +225,7 @@ def _check_override(override: str, where: str) -> None:
 # --- what stands in a folder -----------------------------------------------------------------------------------------
 
 
-def begin(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> None:
+def begin_sweep(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> None:
     """Note in `sweep.json` what `out` is about to hold; entries and seeds may be added to what it holds.
 
     Raises `RunError` where it holds runs that are not of this sweep, or of an entry that meant something else.
@@ -233,13 +233,13 @@ def begin(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> None:
     file = out / "sweep.json"
     if not file.exists() and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: is not empty and holds no sweep.json; expected a new folder or that of this sweep")
-    told = describe(config, runs)
+    told = sweep_content(config, runs)
     if file.exists():
         _refuse_others(out, read_json(file), told)
     write_json_atomically(file, told)
 
 
-def describe(config: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, Any]:
+def sweep_content(config: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, Any]:
     """The content of sweep.json: every entry with its recipe as it was resolved, the seed aside."""
     first = {run.entry.label: run for run in reversed(runs)}
     return {

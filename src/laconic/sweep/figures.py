@@ -15,13 +15,13 @@ from itertools import pairwise
 from laconic.reporting.figures import COLOURS
 from laconic.reporting.numbers import count, percent
 from laconic.reporting.svg import Drawing, Panel, legend
-from laconic.sweep.rows import Field, Row, SeedMean
+from laconic.sweep.rows import Field, SeedMean, SweepRow
 
 WIDE, NARROW = 900, 350
 Box = tuple[float, float, float, float]
 Place = tuple[float, float]
 
-KINDS: Mapping[str, tuple[str, str]] = {
+ROW_KINDS: Mapping[str, tuple[str, str]] = {
     "base": ("base, untrained", "var(--base)"),
     "trained": ("trained", "var(--after)"),
     "prompt": ("prompt, untrained", "var(--other-1)"),
@@ -47,12 +47,12 @@ _CHAR, _LINE, _GAP = 6.7, 13.0, 9.0  # pixels: a letter's mean width, a line's h
 _REACH = (0.0, 12.0, 26.0, 42.0, 60.0)  # how far names are moved out, and joined to their dots by a line
 
 
-def frontier(fields: Sequence[Field], titles: Sequence[str], width: int) -> str:
+def draw_fields(fields: Sequence[Field], titles: Sequence[str], width: int) -> str:
     """A panel for each field, one below the other."""
     tall = 470.0 if width > NARROW else 330.0
     drawing = Drawing(width, 0)
-    kinds = [kind for kind in KINDS if any(row.kind == kind for field in fields for row in field.rows)]
-    top = legend(drawing, [KINDS[kind] for kind in kinds], 46 if width > NARROW else 4, 12)
+    kinds = [kind for kind in ROW_KINDS if any(row.kind == kind for field in fields for row in field.rows)]
+    top = legend(drawing, [ROW_KINDS[kind] for kind in kinds], 46 if width > NARROW else 4, 12)
     drawing.height = top + tall * len(fields)
     for index, (field, title) in enumerate(zip(fields, titles, strict=True)):
         start = top + tall * index
@@ -61,7 +61,7 @@ def frontier(fields: Sequence[Field], titles: Sequence[str], width: int) -> str:
 
 
 def standalone(svg: str) -> str:
-    """A drawing of `frontier` as a file of its own: light colours written out, on white."""
+    """A drawing of `draw_fields` as a file of its own: light colours written out, on white."""
     inked = re.sub(r"var\(--([a-z0-9_-]+)\)", lambda found: LIGHT[found[1]], svg)
     opening, body = inked.split(">", maxsplit=1)
     width, height = re.findall(r'viewBox="0 0 (\S+) (\S+)"', opening)[0]
@@ -86,7 +86,7 @@ def _panel(drawing: Drawing, box: Box, field: Field, title: str, *, has_names: b
     _name(panel, rows, at, has_names=has_names)
 
 
-def _all(rows: Sequence[Row], key: str) -> list[float]:
+def _all(rows: Sequence[SweepRow], key: str) -> list[float]:
     """Everything that is drawn along an axis: seeds, and means with their standard errors."""
     seeds = [point.value(key) for row in rows for point in row.points]
     means = [row.over_seeds(key) for row in rows]
@@ -99,9 +99,9 @@ def _range(values: Sequence[float], top: float | None = None) -> Place:
     return low - room, high + room if top is None else min(high + room, top + 0.02)
 
 
-def _mark(panel: Panel, row: Row, tokens: SeedMean, accuracy: SeedMean) -> None:
+def _mark(panel: Panel, row: SweepRow, tokens: SeedMean, accuracy: SeedMean) -> None:
     """One row: faint seeds, bars of one standard error, the mean."""
-    colour, at, is_stage = KINDS[row.kind][1], (tokens.mean, accuracy.mean), row.kind == "stage"
+    colour, at, is_stage = ROW_KINDS[row.kind][1], (tokens.mean, accuracy.mean), row.kind == "stage"
     for point in row.points if not is_stage and len(row.points) > 1 else ():
         said = f"{row.label}, seed {point.seed}: {percent(point.accuracy)} at {count(point.tokens)} tokens"
         panel.dot((point.tokens, point.accuracy), colour, 3, said, opacity=0.32)
@@ -113,7 +113,7 @@ def _mark(panel: Panel, row: Row, tokens: SeedMean, accuracy: SeedMean) -> None:
     panel.dot(at, colour, 3.5 if is_stage else 6, said, hollow=is_stage or bool(row.dominated_by))
 
 
-def _join_stages(panel: Panel, rows: Sequence[Row], at: Sequence[Place]) -> None:
+def _join_stages(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Place]) -> None:
     """A thin line from a run's earlier phases to its result."""
     for result, end in zip(rows, at, strict=True):
         mine = [(r, p) for r, p in zip(rows, at, strict=True) if r.kind == "stage" and r.parent == result.label]
@@ -148,7 +148,7 @@ class Named:
         return across > _GAP + 2 or down > _GAP + 2
 
 
-def _name(panel: Panel, rows: Sequence[Row], at: Sequence[Place], *, has_names: bool) -> None:
+def _name(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Place], *, has_names: bool) -> None:
     """Names, or numbers where they are not wanted or have no room. A stage has its run's name beside its result."""
     wanted = [(i, point) for i, point in enumerate(at) if rows[i].kind != "stage"]
     dots = [(panel.x(x), panel.y(y)) for x, y in at]
@@ -164,7 +164,7 @@ def _name(panel: Panel, rows: Sequence[Row], at: Sequence[Place], *, has_names: 
         panel.drawing.text(left, bottom - 3, named.text, "name")
 
 
-def _bars(panel: Panel, row: Row) -> list[Box]:
+def _bars(panel: Panel, row: SweepRow) -> list[Box]:
     """The rectangles of a row's two bars, a pixel wide on either side."""
     tokens, accuracy = row.over_seeds("tokens"), row.over_seeds("accuracy")
     if tokens.num_seeds < 2:

@@ -15,15 +15,14 @@ from typing import Any
 
 from laconic import __version__
 from laconic.reporting.figures import COLOURS
-from laconic.reporting.numbers import UNKNOWN, count, flatten, percent, points, signed
+from laconic.reporting.numbers import UNKNOWN, Show, count, flatten, percent, points, signed
 from laconic.reporting.page_templates import load_templates, template_text
-from laconic.sweep.figures import KINDS, NARROW, WIDE, frontier, standalone
+from laconic.sweep.figures import NARROW, ROW_KINDS, WIDE, draw_fields, standalone
 from laconic.sweep.results import Results
-from laconic.sweep.rows import Against, Field, Row, SeedMean
-from laconic.sweep.tables import ROLLED_BACK, heading, markdown, place, rolled_back, rollouts, scope, to_json
-from laconic.system.files import read_json, write_json_atomically, write_text_atomically
+from laconic.sweep.rows import Against, Field, SeedMean, SweepRow
+from laconic.sweep.tables import ROLLED_BACK, field_scope, heading, markdown, place, rolled_back, rollouts, to_json
+from laconic.system.files import Json, read_json, write_json_atomically, write_text_atomically
 
-Json = dict[str, Any]
 MAX_TOLD = 4  # rows on a frontier that the head of the page gives figures of
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -41,10 +40,10 @@ def write_results(out: Path, results: Results) -> None:
     if results.fields:
         write_text_atomically(out / "frontier.svg", standalone(_draw(results, WIDE)))
     if has_page():
-        write_text_atomically(out / "report.html", render(results))
+        write_text_atomically(out / "report.html", sweep_page(results))
 
 
-def render(results: Results) -> str:
+def sweep_page(results: Results) -> str:
     """The page's text. Raises `MissingExtraError` where jinja2 is not installed."""
     templates = load_templates("laconic.sweep")
     from markupsafe import Markup
@@ -54,18 +53,18 @@ def render(results: Results) -> str:
     }  # ours: escaped
     return templates.get_template("sweep.html.j2").render(
         name=results.told["name"],
-        lede=lede(results),
-        headline=headline(results),
+        lede=sweep_lede(results),
+        headline=sweep_headline(results),
         rolled_back=f"{ROLLED_BACK} {'; '.join(back)}." if (back := rolled_back(results)) else "",
         unfinished=[f"{label} (seed {', '.join(map(str, seeds))})" for label, seeds in results.unfinished.items()],
         figures=drawn,
         tables=[_table(field, results) for field in results.fields],
         runs=_runs(results),
-        commands=commands(results),
+        commands=training_commands(results),
         machine=machine(results),
         recipes=[(entry["label"], list(flatten(entry["config"]))) for entry in results.told["entries"]],
         colours=COLOURS,
-        kinds=KINDS,
+        kinds=ROW_KINDS,
         style=Markup(template_text("laconic.reporting", "page.css")),  # our own text
         more_style=Markup(template_text("laconic.sweep", "sweep.css")),
         policy=POLICY,
@@ -74,10 +73,10 @@ def render(results: Results) -> str:
 
 
 def _draw(results: Results, width: int) -> str:
-    return frontier(results.fields, [heading(field, results) for field in results.fields], width)
+    return draw_fields(results.fields, [heading(field, results) for field in results.fields], width)
 
 
-def headline(results: Results) -> str:
+def sweep_headline(results: Results) -> str:
     """How much of what is compared."""
     entries, seeds = len(results.told["entries"]), len(results.told["seeds"])
     return f"{results.told['name']}: {_number(entries, 'entry', 'entries')} at {_number(seeds, 'seed', 'seeds')}"
@@ -87,7 +86,7 @@ def _number(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def lede(results: Results) -> list[str]:
+def sweep_lede(results: Results) -> list[str]:
     """For each field, who is on the frontier of the means, from few tokens to many."""
     return [f"{heading(field, results)}: {_told(field)}." for field in results.fields]
 
@@ -109,13 +108,13 @@ def _told(field: Field) -> str:
 def _table(field: Field, results: Results) -> Json:
     return {
         "title": heading(field, results),
-        "scope": scope(field),
+        "scope": field_scope(field),
         "rows": [_row(number, row) for number, row in enumerate(field.rows, start=1)],
         "against": [_against(found) for found in field.against_recipe],
     }
 
 
-def _row(number: int, row: Row) -> Json:
+def _row(number: int, row: SweepRow) -> Json:
     return {
         "number": number,
         "label": row.label,
@@ -144,14 +143,14 @@ def _against(found: Against) -> Json:
     }
 
 
-def _mean(found: SeedMean, show: Any) -> Json:
+def _mean(found: SeedMean, show: Show) -> Json:
     """A mean over seeds, its standard error below."""
     if not found.num_seeds:
         return _cell(UNKNOWN)
     return _cell(show(found.mean), f"± {_bare(show(found.se))}" if found.num_seeds > 1 else "")
 
 
-def _change(found: SeedMean, show: Any) -> Json:
+def _change(found: SeedMean, show: Show) -> Json:
     """A change, its standard error and interval below."""
     if not found.num_seeds:
         return _cell(UNKNOWN)
@@ -190,7 +189,7 @@ def _changes(entry: Mapping[str, Any]) -> str:
     return ", ".join([*asked, *entry["overrides"]])
 
 
-def _took(row: Row | None) -> list[str]:
+def _took(row: SweepRow | None) -> list[str]:
     """Rollouts, their tokens, and seconds of training steps, means over seeds."""
     if row is None:
         return [UNKNOWN] * 3
@@ -198,7 +197,7 @@ def _took(row: Row | None) -> list[str]:
     return [rollouts(row), *shown]
 
 
-def commands(results: Results) -> list[str]:
+def training_commands(results: Results) -> list[str]:
     """The command of every training run, as one would give it to make that run alone."""
     return [
         shlex.join(

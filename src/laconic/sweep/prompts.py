@@ -32,7 +32,7 @@ from laconic.training.measure_run import evaluate_reported, report_cap
 PROMPTED = "prompted"
 
 
-def check_prompt(run: SweepRun) -> None:
+def check_entry_prompt(run: SweepRun) -> None:
     """Raises `InputError` where the prompt is no name and no text."""
     if run.entry.prompt is not None and run.entry.prompt not in PLANNERS:
         resolve_instruction(run.entry.prompt)
@@ -57,7 +57,7 @@ def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter
         tag = temperature_tag(temperature)
         base, prompted = (run.folder / "eval" / f"{name}-{tag}" for name in prompts)
         told = compare_evaluations(base, [prompted], margin=recipe.report.margin, seed=recipe.seed)
-        write_json_atomically(run.folder / f"comparison-{tag}.json", told)
+        write_json_atomically(run.folder / f"comparison-{tag}.json", told.to_json())
 
 
 def take_base(run: SweepRun, others: Iterable[SweepRun]) -> None:

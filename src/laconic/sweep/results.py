@@ -15,15 +15,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import Any
 
+from laconic.comparison.figures import Figures
+from laconic.comparison.records import read_comparison
+from laconic.errors import InputError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.statistics.intervals import Interval
-from laconic.sweep.rows import Field, Point, Row, Training, dominates
-from laconic.system.files import read_json, read_jsonl
+from laconic.sweep.rows import Field, Point, SweepRow, TrainingCost, dominates
+from laconic.system.files import Json, read_json, read_jsonl
 from laconic.training.phase_end import GUARD
 
-Json = dict[str, Any]
 BASE = "base"
 
 
@@ -75,13 +76,16 @@ def _read_run(folder: Path, seed: int, tags: Sequence[str]) -> Iterator[Point]:
     for tag in tags:
         base = _read_point(folder / "eval" / f"{BASE}-{tag}", seed, tag, BASE)
         yield base
-        candidates = read_json(folder / f"comparison-{tag}.json")["candidates"]
+        file = folder / f"comparison-{tag}.json"
+        candidates = read_comparison(file).candidates
         for index, candidate in enumerate(candidates):
-            place = Path(candidate["path"]).name
+            if candidate.who.path is None:
+                raise InputError(f"{file}: candidates.{index}.path is missing")
+            place = candidate.who.path.name
             is_last = index == len(candidates) - 1
             point = _read_point(folder / "eval" / place, seed, tag, "" if is_last else place.removesuffix(f"-{tag}"))
-            training = trainings[index] if index < len(trainings) else Training()
-            yield replace(point, base=base, changes=_changes(candidate), training=training)
+            training = trainings[index] if index < len(trainings) else TrainingCost()
+            yield replace(point, base=base, changes=_changes(candidate.figures), training=training)
 
 
 def _read_point(folder: Path, seed: int, tag: str, stage: str) -> Point:
@@ -100,16 +104,11 @@ def _read_point(folder: Path, seed: int, tag: str, stage: str) -> Point:
     )
 
 
-def _changes(candidate: Mapping[str, Any]) -> dict[str, Interval]:
-    found = {}
-    for key in ("tokens_change", "accuracy_change"):
-        told = candidate[key]
-        numbers = [nan if v is None else float(v) for v in (told["estimate"], *told["ci95"])]
-        found[key] = Interval(*numbers)
-    return found
+def _changes(figures: Figures) -> dict[str, Interval]:
+    return {"tokens_change": figures.tokens_change, "accuracy_change": figures.accuracy_change}
 
 
-def _read_trainings(folder: Path) -> list[Training]:
+def _read_trainings(folder: Path) -> list[TrainingCost]:
     """What it took to come to the end of each phase, the phases before it counted in."""
     phases = json.loads((folder / "phases.json").read_text(encoding="utf-8"))
     steps = list(read_jsonl(folder / "metrics.jsonl"))
@@ -119,7 +118,7 @@ def _read_trainings(folder: Path) -> list[Training]:
         probed += _num_probed(folder / "phases" / f"{index}-{phase['name']}" / "probe.jsonl")
         past = [step for step in steps if step["step"] <= phase["last_step"]]
         found.append(
-            Training(
+            TrainingCost(
                 num_rollouts=sum(sizes[step["step"]] for step in past),
                 num_probed=probed,
                 num_tokens=sum(round(sizes[step["step"]] * step["rollouts/mean_tokens"]) for step in past),
@@ -162,19 +161,19 @@ def _fields(told: Json, seeds: tuple[int, ...], found: Mapping[tuple[str, int], 
 
 def _entry_rows(
     entries: Sequence[Json], seeds: tuple[int, ...], tag: str, found: Mapping[tuple[str, int], Sequence[Point]]
-) -> Iterator[Row]:
+) -> Iterator[SweepRow]:
     for entry in entries:
         points = [p for seed in seeds for p in found.get((entry["label"], seed), ()) if p.tag == tag and p.base]
         for stage in dict.fromkeys(point.stage for point in points):
             label = f"{entry['label']} · {stage}" if stage else entry["label"]
             kind = "stage" if stage else "trained" if entry["prompt"] is None else "prompt"
             parent = entry["label"] if stage else entry.get("variant_of")
-            yield Row(label, kind, tuple(p for p in points if p.stage == stage), seeds, parent)
+            yield SweepRow(label, kind, tuple(p for p in points if p.stage == stage), seeds, parent)
 
 
 def _base_rows(
     entries: Sequence[Json], seeds: tuple[int, ...], tag: str, found: Mapping[tuple[str, int], Sequence[Point]]
-) -> list[Row]:
+) -> list[SweepRow]:
     """One row a base: recipes that measured the same model in the same way share theirs."""
     held: dict[str, dict[int, Point]] = {}
     first: dict[str, str] = {}
@@ -186,7 +185,7 @@ def _base_rows(
                 first.setdefault(key, entry["label"])
                 held.setdefault(key, {}).setdefault(seed, points[0])
     return [
-        Row(
+        SweepRow(
             BASE if len(held) == 1 else f"{BASE} of {first[key]}",
             BASE,
             tuple(by_seed[s] for s in seeds if s in by_seed),
@@ -203,11 +202,11 @@ def _base_key(config: Json) -> str:
     return repr((config["model"], dtype, config["prompt"], config["report"]["samples"], cap))
 
 
-def _placed(rows: Sequence[Row]) -> list[Row]:
+def _placed(rows: Sequence[SweepRow]) -> list[SweepRow]:
     """The rows with whom each is dominated by: first those that nobody dominates, the nearest in tokens before others."""
     beaten = {row.label: [o for o in rows if o is not row and o.is_result and dominates(o, row)] for row in rows}
 
-    def far(row: Row, other: Row) -> tuple[bool, float]:
+    def far(row: SweepRow, other: SweepRow) -> tuple[bool, float]:
         return bool(beaten[other.label]), abs(row.over_seeds("tokens").mean - other.over_seeds("tokens").mean)
 
     return [

@@ -1,7 +1,7 @@
 """The records of a sweep's results and what is said over seeds. Pure: no files.
 
 1. A `Point` is one model of one run at one temperature, with the changes against that seed's own base.
-2. A `Row` is an entry at one temperature over its seeds. A mean over seeds has the standard error sd / sqrt(n) and Student's
+2. A `SweepRow` is an entry at one temperature over its seeds. A mean over seeds has the standard error sd / sqrt(n) and Student's
    95% interval with n - 1 degrees of freedom. Each seed has problems, rollouts and reported set of its own, so this spread
    holds the noise of training, of problems and of sampling together.
 3. A `Field` is what can be compared: the rows of one reported source at one temperature. `dominates` compares two rows over
@@ -12,18 +12,16 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import nan, sqrt
-from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 from laconic.statistics.intervals import Interval, or_null
-
-Json = dict[str, Any]
+from laconic.system.files import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingCost:
     """What a model took to train: rollouts and their tokens, responses probed to select problems, seconds of its steps; and which
     phases the guard rolled back, to which of their steps."""
 
@@ -51,7 +49,7 @@ class Point:
     num_problems: int
     num_samples: int
     max_tokens: int
-    training: Training = Training()
+    training: TrainingCost = TrainingCost()
     base: "Point | None" = None
     changes: Mapping[str, Interval] | None = None
 
@@ -104,7 +102,7 @@ def over_seeds(values: Iterable[float]) -> SeedMean:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SweepRow:
     """An entry at one temperature: one point a finished seed. `wanted` seeds are those of the sweep."""
 
     label: str
@@ -135,7 +133,7 @@ class Field:
 
     source: str
     tag: str
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow, ...]
 
     @property
     def against_recipe(self) -> tuple["Against", ...]:
@@ -149,8 +147,8 @@ class Field:
 class Against:
     """A variant beside its recipe, paired by seed: the same problems and the same base, so their noise is shared."""
 
-    variant: Row
-    recipe: Row
+    variant: SweepRow
+    recipe: SweepRow
 
     @property
     def tokens_change(self) -> SeedMean:
@@ -167,7 +165,7 @@ class Against:
         return [(point, others[point.seed]) for point in self.variant.points if point.seed in others]
 
 
-def dominates(one: Row, other: Row) -> bool:
+def dominates(one: SweepRow, other: SweepRow) -> bool:
     """Over the seeds both have, by their means: at least as accurate with at most as many tokens, and better in one."""
     shared = set(one.seeds) & set(other.seeds)
     if not shared:
@@ -177,6 +175,6 @@ def dominates(one: Row, other: Row) -> bool:
     return is_as_good and (accuracy, tokens) != (its_accuracy, its_tokens)
 
 
-def _means(row: Row, seeds: set[int]) -> tuple[float, float]:
+def _means(row: SweepRow, seeds: set[int]) -> tuple[float, float]:
     points = [point for point in row.points if point.seed in seeds]
     return float(np.mean([p.accuracy for p in points])), float(np.mean([p.tokens for p in points]))

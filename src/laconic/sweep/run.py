@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from laconic.errors import InputError, RunFailed
-from laconic.sweep.children import AT_WORK, Children, arguments, check_idle, lock
-from laconic.sweep.config import Entry, SweepConfig, SweepRun, begin, load_sweep, runs_of
+from laconic.sweep.children import AT_WORK, RunProcesses, arguments, check_idle, lock
+from laconic.sweep.config import Entry, SweepConfig, SweepRun, begin_sweep, load_sweep, runs_of
 from laconic.sweep.page import has_page, write_results
 from laconic.sweep.results import ResultsReader
 from laconic.system.progress import Reporter
@@ -56,7 +56,7 @@ def run_sweep(
     reporter = reporter or Reporter()
     config, out, runs = read_sweep(path, out, parallel)
     check_idle(runs)
-    begin(out, config, runs)
+    begin_sweep(out, config, runs)
     _Sweep(out, runs, config.parallel, reporter).run()
     return SweepResult(out, tuple(runs))
 
@@ -118,10 +118,10 @@ def _check_prompts(runs: Sequence[SweepRun]) -> None:
     asked = [run for run in runs if run.entry.prompt is not None]
     if asked:
         settle()
-        from laconic.sweep.prompts import check_prompt
+        from laconic.sweep.prompts import check_entry_prompt
 
         for run in asked:
-            check_prompt(run)
+            check_entry_prompt(run)
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class _Sweep:
     def __init__(self, out: Path, runs: Sequence[SweepRun], parallel: int, reporter: Reporter) -> None:
         self.out, self.runs, self.parallel, self.reporter = out, runs, parallel, reporter
         self.reader = ResultsReader(out)
-        self.children = Children(parallel)
+        self.children = RunProcesses(parallel)
         self.failed: list[tuple[SweepRun, str]] = []
 
     def run(self) -> None:

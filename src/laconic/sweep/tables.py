@@ -8,13 +8,12 @@ Where a sweep has variants of a recipe beside the recipe, a second table says wh
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from laconic.statistics.intervals import or_null
 from laconic.sweep.results import Results
-from laconic.sweep.rows import Against, Field, Point, Row, SeedMean, Training
+from laconic.sweep.rows import Against, Field, Point, SeedMean, SweepRow, TrainingCost
+from laconic.system.files import Json
 
-Json = dict[str, Any]
 KEYS = (
     "accuracy",
     "tokens",
@@ -75,7 +74,7 @@ def to_json(results: Results) -> Json:
     }
 
 
-def _row_json(row: Row) -> Json:
+def _row_json(row: SweepRow) -> Json:
     return {
         "label": row.label,
         "kind": row.kind,
@@ -95,7 +94,7 @@ def _point_json(point: Point) -> Json:
         "num_problems": point.num_problems,
         "num_samples": point.num_samples,
         "max_tokens": point.max_tokens,
-        "training": asdict(point.training) if point.training != Training() else None,
+        "training": asdict(point.training) if point.training != TrainingCost() else None,
         **({key: interval.to_json() for key, interval in point.changes.items()} if point.changes else {}),
     }
 
@@ -121,7 +120,7 @@ def markdown(results: Results) -> str:
     if back := rolled_back(results):
         parts.append(f"{ROLLED_BACK} {'; '.join(back)}.")
     for field in results.fields:
-        parts += [f"## {heading(field, results)}", scope(field), _table(HEAD, map(cells, field.rows))]
+        parts += [f"## {heading(field, results)}", field_scope(field), _table(HEAD, map(cells, field.rows))]
         if found := field.against_recipe:
             parts += [AGAINST, _table(("variant", "against", *HEAD[5:7]), map(against_cells, found))]
     return "\n\n".join(parts) + "\n"
@@ -153,7 +152,7 @@ def decoding(tag: str) -> str:
     return "Greedy" if tag == "greedy" else f"T={tag.removeprefix('t')}"
 
 
-def scope(field: Field) -> str:
+def field_scope(field: Field) -> str:
     """On what was measured; rows that were measured otherwise are named."""
     points = [point for row in field.rows for point in row.points]
     samples = {p.num_samples for p in points}
@@ -180,7 +179,7 @@ def against_cells(found: Against) -> Iterator[str]:
     yield change(found.accuracy_change, "")
 
 
-def cells(row: Row) -> Iterator[str]:
+def cells(row: SweepRow) -> Iterator[str]:
     """A row of the table, in the order of `HEAD`."""
     yield _escaped(row.label)
     yield f"{len(row.seeds)} of {len(row.wanted)}" if len(row.seeds) < len(row.wanted) else str(len(row.seeds))
@@ -197,7 +196,7 @@ def _escaped(text: str) -> str:
     return text.replace("|", r"\|")
 
 
-def rollouts(row: Row) -> str:
+def rollouts(row: SweepRow) -> str:
     """Training rollouts a seed, and those that selected problems."""
     if row.kind in ("base", "prompt"):
         return "–"
@@ -205,7 +204,7 @@ def rollouts(row: Row) -> str:
     return f"{row.over_seeds('num_rollouts').mean:,.0f}" + (f" + {probed:,.0f}" if probed else "")
 
 
-def place(row: Row) -> str:
+def place(row: SweepRow) -> str:
     """On the frontier, or by whom it is dominated: the first few; results.json has all."""
     if row.dominated_by:
         more = len(row.dominated_by) - MAX_NAMED

@@ -16,6 +16,9 @@ from typing import Any
 
 from laconic.errors import InputError
 
+Json = dict[str, Any]
+"""A JSON object."""
+
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step, making its folder where it is missing.

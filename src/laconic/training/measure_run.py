@@ -8,9 +8,9 @@ An evaluation that is there is kept, one that was interrupted goes on where it s
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from laconic.comparison.compare import compare_evaluations
+from laconic.comparison.records import Comparison
 from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
 from laconic.evaluation.evaluate import Evaluation, evaluate
@@ -28,7 +28,7 @@ from laconic.training.phase_end import PhaseRecord
 from laconic.types import Problem
 
 
-def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
+def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparison]:
     """Base and every phase's result on the reported set, at each temperature; comparison-<tag>.json for each.
 
     Returns the comparisons by tag; empty without a reported set.
@@ -48,7 +48,7 @@ def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Any]:
         tag = temperature_tag(temperature)
         folders = [path / "eval" / f"{label}-{tag}" for label in models]
         comparisons[tag] = compare_evaluations(folders[0], folders[1:], margin=recipe.report.margin, seed=recipe.seed)
-        write_json_atomically(path / f"comparison-{tag}.json", comparisons[tag])
+        write_json_atomically(path / f"comparison-{tag}.json", comparisons[tag].to_json())
     return comparisons
 
 

@@ -1,0 +1,164 @@
+"""What changed from a base to a candidate: frozen records, as comparison.json holds them.
+
+`Figures` say it of one benchmark or of several together, `LengthDifference` of correct beside wrong answers on one side; `Sides`
+holds anything twice, for the base and for the candidate. A statistic that does not exist is `nan` here and null in the file.
+Tokens are means of a response, accuracies shares from 0 to 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from laconic.comparison.fields import Fields
+from laconic.statistics.intervals import Interval, or_null
+from laconic.system.files import Json
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
+
+@dataclass(frozen=True, slots=True)
+class Sides(Generic[_T]):
+    """The same thing of the base and of the candidate."""
+
+    base: _T
+    candidate: _T
+
+    def items(self) -> tuple[tuple[str, _T], tuple[str, _T]]:
+        """Both with the name of their side."""
+        return ("base", self.base), ("candidate", self.candidate)
+
+    def map(self, function: Callable[[_T], _U]) -> "Sides[_U]":
+        """What a function gives for each side."""
+        return Sides(function(self.base), function(self.candidate))
+
+    def to_json(self) -> Json:
+        """An object of two keys, for sides that JSON can hold as they are."""
+        return dict(self.items())
+
+    @classmethod
+    def of(cls, read: Callable[[str], _T]) -> "Sides[_T]":
+        """Both sides from what `read` gives for their names."""
+        return cls(read("base"), read("candidate"))
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Mean accuracy and mean tokens of one side."""
+
+    accuracy: float
+    tokens: float
+
+    def to_json(self) -> Json:
+        """Both, null where there is none."""
+        return {"accuracy": or_null(self.accuracy), "tokens": or_null(self.tokens)}
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Means":
+        """The record of such an object."""
+        return cls(fields.number("accuracy"), fields.number("tokens"))
+
+
+@dataclass(frozen=True, slots=True)
+class Aes:
+    """The accuracy-efficiency score, signed, with its constants (`statistics/claims.py`)."""
+
+    value: float
+    alpha: float
+    beta: float
+    gamma: float
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """The three constants by name."""
+        return {"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}
+
+    def to_json(self) -> Json:
+        """Score and constants."""
+        return {name: or_null(value) for name, value in ({"value": self.value} | self.constants).items()}
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Aes":
+        """The record of such an object."""
+        return cls(*(fields.number(name) for name in ("value", "alpha", "beta", "gamma")))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What changed from base to candidate, on one benchmark or as the mean over several, and what may be claimed of it.
+
+    `tokens_change` is relative (-0.4: 40% fewer), `accuracy_change` absolute (0.02: two points). `margin` is the loss of
+    accuracy that counts as none, `tokens_margin` the relative growth in tokens that does.
+    """
+
+    num_problems: int | None
+    tokens_change: Interval
+    accuracy_change: Interval
+    margin: float
+    non_inferior: bool
+    tokens_margin: float
+    tokens_not_more: bool
+    aes: Aes
+    means: Sides[Means]
+    verdict: str
+
+    def to_json(self) -> Json:
+        """The keys that a candidate and each of its benchmarks share."""
+        return {
+            "num_problems": self.num_problems,
+            "tokens_change": self.tokens_change.to_json(),
+            "accuracy_change": self.accuracy_change.to_json(),
+            "margin": or_null(self.margin),
+            "non_inferior": self.non_inferior,
+            "tokens_margin": or_null(self.tokens_margin),
+            "tokens_not_more": self.tokens_not_more,
+            "aes": self.aes.to_json(),
+            **self.means.map(Means.to_json).to_json(),
+            "verdict": self.verdict,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Figures":
+        """The record of an object that holds these keys among others."""
+        return cls(
+            num_problems=fields.count("num_problems"),
+            tokens_change=fields.interval("tokens_change"),
+            accuracy_change=fields.interval("accuracy_change"),
+            margin=fields.number("margin"),
+            non_inferior=fields.flag("non_inferior"),
+            tokens_margin=fields.number("tokens_margin"),
+            tokens_not_more=fields.flag("tokens_not_more"),
+            aes=Aes.from_json(fields.inner("aes")),
+            means=Sides.of(lambda side: Means.from_json(fields.inner(side))),
+            verdict=fields.text("verdict") or "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LengthDifference:
+    """Tokens of correct minus tokens of wrong answers, on one side.
+
+    `within` is the mean over the `num_problems` problems that have both kinds, `pooled` over all samples at once; `note`
+    says where the two disagree.
+    """
+
+    within: Interval
+    num_problems: int | None
+    pooled: float
+    note: str | None
+
+    def within_json(self) -> Json:
+        """Its side of `length_difference`."""
+        return self.within.to_json() | {"num_problems": self.num_problems}
+
+    def pooled_json(self) -> Json:
+        """Its side of `pooled_length_difference`."""
+        return {"estimate": or_null(self.pooled), "note": self.note}
+
+    @classmethod
+    def from_json(cls, fields: Fields, side: str) -> "LengthDifference":
+        """One side's, from the two keys of a benchmark that hold it."""
+        within, pooled = (fields.inner(key) for key in ("length_difference", "pooled_length_difference"))
+        counted = within.inner(side).count("num_problems")
+        estimate, note = pooled.inner(side).number("estimate"), pooled.inner(side).text("note")
+        return cls(within.interval(side), counted, estimate, note)

@@ -1,0 +1,237 @@
+"""What a comparison found: frozen records, written to comparison.json and read back.
+
+1. A `Comparison` has one `CandidateComparison` for each candidate and decoding, and the points of every frontier.
+2. A candidate has `Figures` that average over its benchmarks, and a `BenchmarkComparison` for each, with figures of its own
+   (`figures.py`).
+3. `to_json` gives comparison.json in the order of its keys. `read_comparison` reads a file of any version: what it lacks is
+   unknown, what has the wrong kind is refused in one line that names file and place (`fields.py`).
+
+What is left out: how any of it is computed (`compare.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from laconic.comparison.fields import Fields
+from laconic.comparison.figures import Figures, LengthDifference, Means, Sides
+from laconic.comparison.folders import Decoding
+from laconic.statistics.intervals import or_null
+from laconic.system.files import Json, read_json
+
+AVERAGING = "macro"
+"""A candidate's figures are means of the benchmarks' means, however many problems each has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who was compared: the contender's name, the run or folder it comes from, its model and prompt, `None` where unknown."""
+
+    name: str
+    path: Path | None = None
+    model: str | None = None
+    prompt: str | None = None
+
+    def to_json(self) -> Json:
+        """The four keys that stand in the base and open every candidate."""
+        path = None if self.path is None else str(self.path)
+        return {"name": self.name, "path": path, "model": self.model, "prompt": self.prompt}
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Who":
+        """The record of an object that holds the four keys among others."""
+        path = fields.text("path")
+        name, model, prompt = (fields.text(key) for key in ("name", "model", "prompt"))
+        return cls(name or "", None if path is None else Path(path), model, prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkComparison:
+    """Base and candidate on one benchmark: where both were read, how they were sampled, and what to keep in mind."""
+
+    figures: Figures
+    lengths: Sides[LengthDifference]
+    num_samples: Sides[int | None]
+    num_ungradable: Sides[int | None]
+    max_tokens: int | None
+    paths: Sides[str | None]
+    caveats: tuple[str, ...]
+
+    def to_json(self) -> Json:
+        """An entry of a candidate's `benchmarks`."""
+        return {
+            **self.figures.to_json(),
+            "length_difference": self.lengths.map(LengthDifference.within_json).to_json(),
+            "pooled_length_difference": self.lengths.map(LengthDifference.pooled_json).to_json(),
+            "num_samples": self.num_samples.to_json(),
+            "num_ungradable": self.num_ungradable.to_json(),
+            "max_tokens": self.max_tokens,
+            "paths": self.paths.to_json(),
+            "caveats": list(self.caveats),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "BenchmarkComparison":
+        """The record of such an entry."""
+        return cls(
+            figures=Figures.from_json(fields),
+            lengths=Sides.of(lambda side: LengthDifference.from_json(fields, side)),
+            num_samples=Sides.of(fields.inner("num_samples").count),
+            num_ungradable=Sides.of(fields.inner("num_ungradable").count),
+            max_tokens=fields.count("max_tokens"),
+            paths=Sides.of(fields.inner("paths").text),
+            caveats=fields.texts("caveats"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateComparison:
+    """One candidate under one decoding. `figures` are macro-averages over `benchmarks`.
+
+    `decoding` is `None` where an older file does not tell; `num_samples` where benchmarks or sides differ in it. `left_out`
+    names the benchmarks that only one of the two has.
+    """
+
+    who: Who
+    decoding: Decoding | None
+    num_samples: int | None
+    benchmarks: Mapping[str, BenchmarkComparison]
+    left_out: tuple[str, ...]
+    figures: Figures
+    caveats: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The contender's name."""
+        return self.who.name
+
+    def to_json(self) -> Json:
+        """An entry of `candidates`."""
+        return {
+            **self.who.to_json(),
+            "decoding": None
+            if self.decoding is None
+            else _of_decoding(self.decoding) | {"num_samples": self.num_samples},
+            "averaging": AVERAGING,
+            "benchmarks": {name: entry.to_json() for name, entry in self.benchmarks.items()},
+            "left_out": list(self.left_out),
+            **self.figures.to_json(),
+            "caveats": list(self.caveats),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "CandidateComparison":
+        """The record of such an entry."""
+        return cls(
+            who=Who.from_json(fields),
+            decoding=_decoding(fields.inner("decoding")),
+            num_samples=fields.inner("decoding").count("num_samples"),
+            benchmarks={k: BenchmarkComparison.from_json(v) for k, v in fields.inner_by_name("benchmarks").items()},
+            left_out=fields.texts("left_out"),
+            figures=Figures.from_json(fields),
+            caveats=fields.texts("caveats"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """A contender among all of one decoding, over the `benchmarks` that all share; `dominated_by` names who beats it."""
+
+    name: str
+    decoding: Decoding | None
+    benchmarks: tuple[str, ...]
+    means: Means
+    dominated_by: tuple[str, ...]
+
+    @property
+    def is_dominated(self) -> bool:
+        """Another is at least as accurate with at most as many tokens, and better in one of them, by the estimates alone."""
+        return bool(self.dominated_by)
+
+    def to_json(self) -> Json:
+        """An entry of `frontier`."""
+        return {
+            "name": self.name,
+            "decoding": None if self.decoding is None else _of_decoding(self.decoding),
+            "benchmarks": list(self.benchmarks),
+            **self.means.to_json(),
+            "is_dominated": self.is_dominated,
+            "dominated_by": list(self.dominated_by),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "FrontierPoint":
+        """The record of such an entry."""
+        return cls(
+            name=fields.text("name") or "",
+            decoding=_decoding(fields.inner("decoding")),
+            benchmarks=fields.texts("benchmarks"),
+            means=Means.from_json(fields),
+            dominated_by=fields.texts("dominated_by"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Every candidate against one base. `seed` and `resamples` are the bootstrap's, `margin` and `tokens_margin` as in
+    `Figures`; `left_out` says in words which evaluations have nothing to be compared with."""
+
+    base: Who
+    margin: float
+    tokens_margin: float
+    seed: int | None
+    resamples: int | None
+    candidates: tuple[CandidateComparison, ...]
+    frontier: tuple[FrontierPoint, ...]
+    left_out: tuple[str, ...]
+
+    def to_json(self) -> Json:
+        """The content of comparison.json."""
+        return {
+            "base": self.base.to_json(),
+            "margin": or_null(self.margin),
+            "tokens_margin": or_null(self.tokens_margin),
+            "seed": self.seed,
+            "resamples": self.resamples,
+            "candidates": [candidate.to_json() for candidate in self.candidates],
+            "frontier": [point.to_json() for point in self.frontier],
+            "left_out": list(self.left_out),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], file: str = "comparison") -> "Comparison":
+        """The record of comparison.json's content. Raises `InputError`, one line, naming `file` and the place where a value
+        has the wrong kind."""
+        fields = Fields(content, file)
+        return cls(
+            base=Who.from_json(fields.inner("base")),
+            margin=fields.number("margin"),
+            tokens_margin=fields.number("tokens_margin"),
+            seed=fields.count("seed"),
+            resamples=fields.count("resamples"),
+            candidates=tuple(map(CandidateComparison.from_json, fields.listed("candidates"))),
+            frontier=tuple(map(FrontierPoint.from_json, fields.listed("frontier"))),
+            left_out=fields.texts("left_out"),
+        )
+
+
+def read_comparison(path: Path) -> Comparison:
+    """What a comparison.json holds. Raises `InputError`, one line, where it cannot be read or is broken."""
+    return Comparison.from_json(read_json(path), str(path))
+
+
+def _of_decoding(decoding: Decoding) -> Json:
+    """How it was sampled; null for what differs by benchmark or is unknown."""
+    return {
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "min_p": decoding.min_p,
+        "max_tokens": decoding.max_tokens,
+    }
+
+
+def _decoding(fields: Fields) -> Decoding | None:
+    """`None` where nothing is said of the temperature."""
+    temperature, top_p, min_p = (or_null(fields.number(key)) for key in ("temperature", "top_p", "min_p"))
+    return None if temperature is None else Decoding(temperature, top_p, min_p, fields.count("max_tokens"))

@@ -158,7 +158,7 @@ def test_a_handful_seen_often_without_a_guard_is_a_warning(ward):
         update={"end": patched.recipe.phases[0].end.model_copy(update={"guard_drop": None})}
     )
     recipe = patched.recipe.model_copy(update={"phases": (guardless,)})
-    (line,) = said(check_epochs, SimpleNamespace(recipe=recipe, trained=patched.trained))
+    (line,) = said(check_epochs, replace(patched, recipe=recipe))
     assert line.startswith("warning: phases.first.end.guard_drop: 6 problems, each seen up to 60 times in 120 steps")
 
 

@@ -16,12 +16,12 @@ from laconic.rl.masked import masked_mean
 from laconic.training.algorithms import (
     Advantages,
     Experience,
-    critic_kind,
     estimate_advantages,
     find_algorithm,
     gather_experience,
 )
 from laconic.training.batching import collate
+from laconic.training.check import resolve_phase
 from laconic.training.updates import Updater, learning_rate_factor
 
 CONFIG = PolicyConfig(device="cpu")
@@ -31,7 +31,7 @@ LORA = PolicyConfig(device="cpu", lora=LoraConfig(rank=2))
 def begin(phase: PhaseConfig, config: PolicyConfig = CONFIG) -> tuple[Policy, Updater]:
     """A policy at the beginning of `phase`, its reference moved away from it where there is one."""
     policy = Policy(oracles.small_lm("llama"), config, seed=0)
-    policy.begin_phase(critic=critic_kind(phase), needs_reference=phase.algorithm.kl_coef > 0)
+    policy.begin_phase(critic=resolve_phase(phase, config).critic, needs_reference=phase.algorithm.kl_coef > 0)
     generator = torch.Generator().manual_seed(1)
     for parameter in policy.reference_parameters().values():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)

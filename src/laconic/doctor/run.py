@@ -81,7 +81,7 @@ def run_doctor(recipe: Recipe, console: Console, probe: Path | None = None) -> S
     findings = sorted(find(examined), key=lambda finding: LEVELS.index(finding.level))
     console.print(f"recipe {recipe.name}: model {recipe.model}", markup=False, highlight=False)
     if examined.shape is not None:
-        console.print(memory_table(examined.needs(recipe)))
+        console.print(memory_table(examined.needs(recipe, examined.phases)))
     for finding in findings:
         _print(f"{finding.level}: {finding.where}: {finding.what}", console)
         if finding.remedy:

@@ -10,7 +10,7 @@ from laconic.models.teachers import check_teacher
 
 def check_teachers(examined: Examined) -> Iterator[Finding]:
     """Can each phase's teacher, or reference of its own, be read, and is it another than the student?"""
-    problem = next(iter(examined.trained), None)
+    problem = next(iter(examined.trainable), None)
     for phase in examined.recipe.phases:
         teacher = phase.algorithm.reference_model or phase.algorithm.reference_instruction
         if teacher is None:

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -196,6 +197,6 @@ def test_a_checkpoint_is_the_model_what_learns_its_moments_and_the_reference(war
     """In numbers of weights: the first phase has a critic and a reference, both the policy's size but for the head (tied: none);
     1 + 3 + 3 + 1 = 8 of 4 bytes. The second has neither: 1 + 3."""
     examined = ward.examine()
-    weights = examined.needs(examined.recipe)[0].basis
-    sizes = [checks_recipe._phase_bytes(examined.shape.config, examined.recipe, p) for p in examined.recipe.phases]
+    weights = examined.needs(examined.recipe, examined.phases)[0].basis
+    sizes = [checks_recipe._phase_bytes(examined.shape.config, examined.recipe, p) for p in examined.phases]
     assert math.isclose(sizes[0], 2 * sizes[1]) and weights

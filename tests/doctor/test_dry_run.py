@@ -15,9 +15,9 @@ from laconic.doctor.memory_needs import (
     find_shape,
     longest_prompt,
     predict_needs,
-    read_sources,
     work_of,
 )
+from laconic.doctor.reading import read_sources
 from laconic.errors import ModelError, ProblemsError
 from laconic.models.loading import load_model
 from laconic.prompts.instructions import render, resolve_instruction

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from laconic.config.recipe import PhaseConfig, Recipe, RewardTermConfig
-from laconic.doctor.memory_needs import Sources, find_shape, memory_table, outside_bytes, predict_needs, read_sources
+from laconic.doctor.memory_needs import Sources, find_shape, memory_table, outside_bytes, predict_needs
+from laconic.doctor.reading import read_sources
 from laconic.problems.sets import make_sets
 from laconic.rewards.length_forecast import forecast, own_terms
 from laconic.rollouts.solver import outcome_levels, pricing_terms

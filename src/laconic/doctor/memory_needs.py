@@ -2,7 +2,7 @@
 
 1. `find_shape` reads the model's shape from the recipe's `policy.shape` where it has one and the model is on the hub, else from
    the model's config.
-2. `read_sources` reads the problem sets that are at hand; the longest prompt is counted where the tokenizer is too.
+2. The longest prompt of the problem sets that are at hand is counted, where the tokenizer is at hand too.
 3. `measure_process` says what the process holds by itself.
 4. `predict_needs` gives every phase's moments, a teacher's weights among them; `memory_table` prints the largest.
 """
@@ -22,7 +22,6 @@ from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, 
 from laconic.errors import ModelError
 from laconic.models.loading import TINY, hub_options, load_model, pick_device, quiet, resolve_model, unread_reason
 from laconic.models.policy import Policy
-from laconic.problems.load import is_on_hub, load_problems
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.selection.pool import needs_probe
 from laconic.training.check import ResolvedPhase
@@ -86,16 +85,6 @@ def find_shape(recipe: Recipe) -> Shape:
         stored_bytes=getattr(getattr(config, "dtype", None), "itemsize", STORED_BYTES),
     )
     return Shape(shape, "the model's config")
-
-
-def read_sources(recipe: Recipe) -> dict[str, list[Problem] | None]:
-    """The recipe's problem sets that are at hand."""
-    named = {name: getattr(recipe.problems, name) for name in ("train", "watch", "report")}
-    return {
-        name: None if is_on_hub(source) else load_problems(source, seed=recipe.seed)
-        for name, source in named.items()
-        if source is not None
-    }
 
 
 def predict_needs(

@@ -163,6 +163,12 @@ def test_a_handful_seen_often_without_a_guard_is_a_warning(ward):
     assert line.startswith("warning: phases.first.end.guard_drop: 6 problems, each seen up to 60 times in 120 steps")
 
 
+def test_problems_that_the_phase_does_not_look_at_are_not_counted(ward):
+    """A pool of 3 of the 6 problems, 3 a step: 4 steps are 4 visits each."""
+    (line, _) = said(check_epochs, ward.examine("phases.first.select.pool=3"))
+    assert line == "fine: phases.first: 3 problems, each seen up to 4 times in 4 steps"
+
+
 def test_a_margin_below_what_the_problems_can_show_is_a_warning(ward):
     """1.96 sqrt(0.1 / 4) = 0.31; a margin of 0.01 takes 196^2 x 0.1 = 3,842 problems."""
     (line,) = said(check_margin, ward.examine())

@@ -22,17 +22,6 @@ from laconic.selection.pool import check_selection, needs_probe
 from laconic.training.algorithms import Algorithm, find_algorithm
 from laconic.training.preferences import PAIRS
 
-OPTION_BOUNDS: Mapping[str, tuple[Callable[[float], bool], str]] = {
-    "keep": (lambda value: 0 < value <= 1, "a share above 0 and at most 1"),
-    "shortest": (lambda value: value >= 0 and value == int(value), "a whole number, 0 for all"),
-    "length_tokens": (lambda value: value > 0, "a number above 0"),
-    "tau": (lambda value: value > 0, "a number above 0"),
-    "beta": (lambda value: value > 0, "a number above 0"),
-    "ratio": (lambda value: value >= 1, "a number of at least 1"),
-    "margin": (lambda value: value >= 0, "a number of at least 0"),
-}
-"""What the options of algorithms may be, by name."""
-
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPhase:
@@ -78,6 +67,7 @@ def resolve_phase(phase: PhaseConfig, policy: PolicyConfig, index: int = 0) -> R
     _check_prompts(phase)
     _check_average(phase)
     rewards = _check_rewards(phase)
+    _check_selection(phase)
     resolved = ResolvedPhase(index, phase, algorithm, rewards, SOURCES[phase.rollouts])
     _check_critic(resolved, policy)
     return resolved
@@ -149,6 +139,18 @@ def _check_algorithm(phase: PhaseConfig, algorithm: Algorithm) -> None:
         raise RecipeError(f"{field}.algorithm.truncated: 'bootstrap' needs a critic; expected 'penalise' or 'mask'")
 
 
+OPTION_BOUNDS: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "keep": (lambda value: 0 < value <= 1, "a share above 0 and at most 1"),
+    "shortest": (lambda value: value >= 0 and value == int(value), "a whole number, 0 for all"),
+    "length_tokens": (lambda value: value > 0, "a number above 0"),
+    "tau": (lambda value: value > 0, "a number above 0"),
+    "beta": (lambda value: value > 0, "a number above 0"),
+    "ratio": (lambda value: value >= 1, "a number of at least 1"),
+    "margin": (lambda value: value >= 0, "a number of at least 0"),
+}
+"""What the options of algorithms may be, by name."""
+
+
 def _check_options(algorithm: Algorithm, config: AlgorithmConfig, field: str) -> None:
     for option in config.options:
         if option not in algorithm.options:
@@ -202,7 +204,7 @@ def _check_prompts(phase: PhaseConfig) -> None:
 
 
 def _check_rewards(phase: PhaseConfig) -> Mapping[str, RewardTerm]:
-    """Every reward term by name, once those of the phase have paid a made-up group and its selection has chosen from nothing."""
+    """Every reward term by name, once those of the phase have paid a made-up group."""
     try:
         rewards = {**REWARDS, **own_rewards([term.name for term in phase.rewards.terms], Path())}
         try_terms(
@@ -212,7 +214,13 @@ def _check_rewards(phase: PhaseConfig) -> Mapping[str, RewardTerm]:
             budget_tokens=phase.budget.high if phase.budget else None,
             has_reference=phase.rollouts == "offline" or needs_probe(phase),
         )
-        check_selection(phase)
     except ValueError as error:
         raise RecipeError(f"phases.{phase.name}: {error}") from None
     return rewards
+
+
+def _check_selection(phase: PhaseConfig) -> None:
+    try:
+        check_selection(phase)
+    except ValueError as error:
+        raise RecipeError(f"phases.{phase.name}: {error}") from None

@@ -56,7 +56,7 @@ from laconic.config.rewards import RewardsConfig
 from laconic.models import scoring
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import pick_device
-from laconic.rollouts.solver import pay
+from laconic.rollouts.paying import pay_groups
 from laconic.samplers.local import LocalSampler
 from laconic.training.algorithms import estimate_advantages, find_algorithm
 from laconic.training.batching import collate
@@ -218,7 +218,9 @@ def time_update(
     phase = rloo_phase(scale) if is_full else paper_phase(scale, role)
     policy = make_policy(scale, shape, device, role, phase, recomputes=recomputes)
     updater = Updater(policy, phase, seed=0)
-    batch = collate(pay(made_up_groups(scale, shape), RewardsConfig(), {}, scale.max_tokens), truncated="penalise")
+    batch = collate(
+        pay_groups(made_up_groups(scale, shape), RewardsConfig(), {}, scale.max_tokens), truncated="penalise"
+    )
     experience, scoring = once(lambda: gather_experience(policy, batch, phase), device)
     advantages = estimate_advantages(find_algorithm(phase), experience, phase.algorithm)
     patience = (deadline - time.monotonic()) / 16
@@ -256,7 +258,7 @@ def time_step(bench: Bench, shape: ShapeConfig, role: str, has_target: bool, dea
     a_token = once(lambda: sample(warm), device)[1] / warm
     cap = min(scale.max_tokens, max(1, int(0.6 * (deadline - time.monotonic()) / a_token)))
     drawn, sampling = once(lambda: sample(cap), device)
-    groups = pay([graded(i, *pair) for i, pair in enumerate(drawn)], phase.rewards, {}, cap)
+    groups = pay_groups([graded(i, *pair) for i, pair in enumerate(drawn)], phase.rewards, {}, cap)
     batch = collate(groups, truncated=phase.algorithm.truncated)
     experience, scoring = once(lambda: gather_experience(policy, batch, phase), device)
     advantages, estimating = once(

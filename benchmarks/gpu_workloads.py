@@ -29,7 +29,7 @@ from laconic.rng import stream
 from laconic.samplers.local import LocalSampler
 from laconic.samplers.protocol import Request
 from laconic.tiny.build import make_tokenizer
-from laconic.training.algorithms import critic_kind
+from laconic.training.check import resolve_phase
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "r1-distill-1.5b.toml"
@@ -180,8 +180,11 @@ def make_policy(
     lm = make_lm(shape, device, dtype, scale.mean_tokens)
     lm.autocast_dtype = torch.bfloat16
     lora = LoraConfig() if role == "lora" else None
-    policy = Policy(lm, PolicyConfig(dtype="bfloat16", lora=lora, gradient_checkpointing=recomputes), seed=0)
-    policy.begin_phase(critic=critic_kind(phase), needs_reference=phase.algorithm.kl_coef > 0)
+    config = PolicyConfig(dtype="bfloat16", lora=lora, gradient_checkpointing=recomputes)
+    policy = Policy(lm, config, seed=0)
+    policy.begin_phase(
+        critic=resolve_phase(phase, PolicyConfig(lora=lora)).critic, needs_reference=phase.algorithm.kl_coef > 0
+    )
     return policy
 
 

@@ -199,6 +199,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     from laconic.doctor.memory_needs import find_shape, measure_process
     from laconic.models.loading import pick_device
     from laconic.models.policy import load_policy
+    from laconic.training.check import check_recipe
 
     save_model(case, folder / "model")
     gc.collect()
@@ -209,7 +210,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     peaks, policy = Peaks(device), load_policy(recipe)
     with peaks.of_updates():
         take_steps(policy, phase, case.prompt_tokens, peaks, folder / "run")
-    moments = predict_moments(find_shape(recipe).config, phase, recipe.policy, work)
+    moments = predict_moments(find_shape(recipe).config, check_recipe(recipe)[0], recipe.policy, work)
     return {
         "predicted": {moment.name: moment.total for moment in moments},
         "measured": peaks.bytes,
@@ -224,11 +225,11 @@ def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, ou
     from laconic.config.solver import SamplerConfig
     from laconic.samplers.local import LocalSampler
     from laconic.samplers.protocol import Request
-    from laconic.training.algorithms import critic_kind
+    from laconic.training.check import resolve_phase
     from laconic.training.run_directory import Checkpoint, RunDirectory
     from laconic.training.updates import Updater
 
-    policy.begin_phase(critic=critic_kind(phase), needs_reference=phase.algorithm.kl_coef > 0)
+    policy.begin_phase(critic=resolve_phase(phase, policy.config).critic, needs_reference=phase.algorithm.kl_coef > 0)
     updater, sampler = Updater(policy, phase, seed=0), LocalSampler(policy.lm)
     prompt = tuple(range(1, num_prompt_tokens + 1))
     requests = [Request(str(index), prompt, phase.group_size) for index in range(phase.problems_per_step)]

@@ -37,8 +37,8 @@ from laconic.errors import RecipeError
 from laconic.rollouts.sources import SOURCES
 from laconic.selection.rules import SELECTIONS
 from laconic.training.algorithms import ALGORITHMS
+from laconic.training.check import check_recipe
 from laconic.training.preferences import PAIRS
-from laconic.training.run import check_recipe
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECIPES = (DOCS / "recipes.md").read_text(encoding="utf-8")

@@ -133,7 +133,7 @@ class LaconicSide:
         work.reference_cache.clear()  # in training, responses are new every step
         work.groups = groups
         work.take_step()
-        metrics = work.directory.metrics()[-1]
+        metrics = work.run.directory.metrics()[-1]
         return {
             "tokens": sum(sum(group.lengths) for group in groups),
             "seconds": metrics["time/update_seconds"],
@@ -148,7 +148,7 @@ class LaconicSide:
         work.take_step()
         seconds = time.perf_counter() - began
         rows = num_problems * GROUP_SIZE
-        tokens = round(work.directory.metrics()[-1]["rollouts/mean_tokens"] * rows)
+        tokens = round(work.run.directory.metrics()[-1]["rollouts/mean_tokens"] * rows)
         return {"tokens": tokens, "seconds": seconds, "rows": rows}
 
     def _phase(self, algorithm: str, cap: int, num_problems: int, is_fixed: bool, kl_coef: float = 0.0) -> "BenchPhase":
@@ -167,10 +167,9 @@ class BenchPhase(PhaseRun):
 
     groups: Sequence[Group] = ()
 
-    def roll_out(self, step: int) -> tuple[list[Group], list[Group]]:
-        """Graded and paid groups, and those of them that train."""
-        given = list(self.groups)
-        return (given, given) if given else super().roll_out(step)
+    def roll_out(self, problems: Sequence[Problem]) -> list[Group]:
+        """Graded and paid groups."""
+        return list(self.groups) or super().roll_out(problems)
 
 
 def quiet() -> Reporter:

@@ -96,19 +96,19 @@ def test_a_wrong_recipe_is_one_line(run, recipe):
 def test_remedies_are_overrides_that_can_be_typed(recipe):
     """Given to the recipe as they are printed, each makes the recipe whose peak was predicted; the best lowers it."""
     examined = examine(load_recipe(recipe))
-    before = examined.needs(examined.recipe)[0].peak.total
-    changes = dict(changed_recipes(examined.recipe, 0))
+    before = examined.needs(examined.recipe, examined.phases)[0].peak.total
+    changes = {overrides: (changed, phases) for overrides, changed, phases in changed_recipes(examined.recipe, 0)}
     assert "policy.gradient_checkpointing=true" in changes
-    for overrides, changed in changes.items():
+    for overrides, (changed, _) in changes.items():
         assert load_recipe(recipe, overrides.split()) == changed
-    assert min(examined.needs(changed)[0].peak.total for changed in changes.values()) < before
+    assert min(examined.needs(*pair)[0].peak.total for pair in changes.values()) < before
 
 
 @pytest.mark.usefixtures("half_a_gib")
 def test_a_change_that_the_recipe_cannot_have_is_no_remedy(recipe):
     """A response that bootstraps its value needs a critic."""
     examined = examine(load_recipe(recipe, ["phases.first.algorithm.truncated=bootstrap"]))
-    changes = dict(changed_recipes(examined.recipe, 0))
+    changes = [overrides for overrides, _, _ in changed_recipes(examined.recipe, 0)]
     assert changes and not any("critic=zero" in change for change in changes)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -158,8 +159,14 @@ def test_a_handful_seen_often_without_a_guard_is_a_warning(ward):
         update={"end": patched.recipe.phases[0].end.model_copy(update={"guard_drop": None})}
     )
     recipe = patched.recipe.model_copy(update={"phases": (guardless,)})
-    (line,) = said(check_epochs, SimpleNamespace(recipe=recipe, trained=patched.trained))
+    (line,) = said(check_epochs, replace(patched, recipe=recipe))
     assert line.startswith("warning: phases.first.end.guard_drop: 6 problems, each seen up to 60 times in 120 steps")
+
+
+def test_problems_that_the_phase_does_not_look_at_are_not_counted(ward):
+    """A pool of 3 of the 6 problems, 3 a step: 4 steps are 4 visits each."""
+    (line, _) = said(check_epochs, ward.examine("phases.first.select.pool=3"))
+    assert line == "fine: phases.first: 3 problems, each seen up to 4 times in 4 steps"
 
 
 def test_a_margin_below_what_the_problems_can_show_is_a_warning(ward):
@@ -196,6 +203,6 @@ def test_a_checkpoint_is_the_model_what_learns_its_moments_and_the_reference(war
     """In numbers of weights: the first phase has a critic and a reference, both the policy's size but for the head (tied: none);
     1 + 3 + 3 + 1 = 8 of 4 bytes. The second has neither: 1 + 3."""
     examined = ward.examine()
-    weights = examined.needs(examined.recipe)[0].basis
-    sizes = [checks_recipe._phase_bytes(examined.shape.config, examined.recipe, p) for p in examined.recipe.phases]
+    weights = examined.needs(examined.recipe, examined.phases)[0].basis
+    sizes = [checks_recipe._phase_bytes(examined.shape.config, examined.recipe, p) for p in examined.phases]
     assert math.isclose(sizes[0], 2 * sizes[1]) and weights

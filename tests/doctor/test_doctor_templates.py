@@ -96,7 +96,7 @@ def test_a_refused_system_text_is_one_error_and_memory_is_still_predicted(ward):
         "error: the chat template refuses the role system: System role not supported; not checked: "
     )
     examined = ward.examine("prompt.system='Be brief.'")
-    assert examined.needs(examined.recipe)[0].basis.endswith(
+    assert examined.needs(examined.recipe, examined.phases)[0].basis.endswith(
         "prompts of up to 512 tokens (assumed: problems or tokenizer are not at hand)"
     )
     with pytest.raises(ModelError, match="prompts cannot be rendered: System role not supported"):

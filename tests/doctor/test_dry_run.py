@@ -17,14 +17,15 @@ from laconic.doctor.memory_needs import (
     find_shape,
     longest_prompt,
     predict_needs,
-    read_sources,
     work_of,
 )
+from laconic.doctor.reading import read_sources
 from laconic.errors import ModelError, ProblemsError
 from laconic.models.loading import load_model
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.recipes.find import recipe_paths
 from laconic.tiny.tokens import pieces
+from laconic.training.check import check_recipe
 
 
 def plan_of(recipe):
@@ -197,7 +198,7 @@ def test_each_phase_has_its_own_needs(two_phase):
     first = two_phase.phases[0]
     short = first.model_copy(update={"name": "short", "sampler": first.sampler.model_copy(update={"max_tokens": 16})})
     pair = two_phase.model_copy(update={"phases": (first, short)})
-    long_needs, short_needs = predict_needs(pair, find_shape(two_phase), read_sources(two_phase), 0)
+    long_needs, short_needs = predict_needs(pair, check_recipe(pair), find_shape(two_phase), read_sources(two_phase), 0)
     assert short_needs.peak.total < long_needs.peak.total
 
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.doctor.memory_model import GIB, KERNEL_BYTES, Work, count_weights, layer_bytes, peak, predict_moments
+from laconic.training.check import resolve_phase
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import memory as bench
@@ -28,10 +29,11 @@ TOLERANCE = 0.15
 
 def phase_of(**algorithm):
     """One update of 8 responses of 40 tokens, in micro-batches of four rows of 64."""
-    return PhaseConfig.model_validate({
+    phase = PhaseConfig.model_validate({
         "name": "p", "steps": 1, "problems_per_step": 2, "group_size": 4, "algorithm": algorithm,
         "sampler": {"max_tokens": 40}, "optimizer": {"micro_batch_tokens": 256},
     })  # fmt: skip
+    return resolve_phase(phase, LORA)
 
 
 def parts_of(moment, *arguments):

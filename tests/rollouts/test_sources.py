@@ -16,13 +16,14 @@ from laconic.grading.pool import Grader
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems, write_problems
 from laconic.prompts.forced_answers import forced_ids
-from laconic.rollouts.solver import Solver, standardized
-from laconic.rollouts.sources import SOURCES, Asking, Serial, draw_budget, solution_text
+from laconic.rollouts.paying import standardized
+from laconic.rollouts.solver import Solver
+from laconic.rollouts.sources import SOURCES, Serial, SourceSetting, draw_budget, solution_text
 from laconic.samplers.local import LocalSampler
 from laconic.system.files import read_jsonl
 from laconic.training.batching import collate
+from laconic.training.check import check_recipe
 from laconic.training.phase import PhaseRun
-from laconic.training.run import check_recipe
 from laconic.types import Problem
 
 OFFLINE = {"rollouts": "offline", "group_size": 6}
@@ -113,8 +114,8 @@ def test_every_source_tells_how_much_was_thought(rollouts: str, problems: Path, 
     lm, loaded = load_model("tiny", PolicyConfig(device="cpu")), load_problems(str(problems))
     with Grader() as grader:
         solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
-        asking = Asking(solver, lm, phase, loaded, 0, tmp_path, list, lambda *_: nullcontext(lambda *_: None))
-        groups = SOURCES[rollouts](asking).groups(loaded, step=1)
+        setting = SourceSetting(solver, lm, phase, loaded, 0, tmp_path, list, lambda *_: nullcontext(lambda *_: None))
+        groups = SOURCES[rollouts](setting).groups(loaded, step=1)
     for response in (rollout.response for group in groups for rollout in group.rollouts):
         if response.is_truncated:
             continue
@@ -170,10 +171,10 @@ def test_exits_keep_the_trace_up_to_the_cut_and_leave_what_was_written_out_of_th
         solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
         from contextlib import nullcontext
 
-        asking = Asking(
+        setting = SourceSetting(
             solver, lm, phase, found, 0, Path(), list, lambda what, count: nullcontext(lambda responses, tokens: None)
         )
-        groups = Serial(asking).groups(found, step=1)
+        groups = Serial(setting).groups(found, step=1)
     written = forced_ids(lm.tokenizer)
     batch = collate(groups, truncated="penalise")
     row = 0

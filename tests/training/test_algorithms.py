@@ -19,8 +19,9 @@ from laconic.errors import RecipeError
 from laconic.models.policy import Policy
 from laconic.models.roles import CopyReference
 from laconic.rl.masked import masked_mean, masked_sum
-from laconic.training.algorithms import ALGORITHMS, estimate_advantages, find_algorithm, needs_reference
+from laconic.training.algorithms import ALGORITHMS, estimate_advantages, find_algorithm
 from laconic.training.batching import collate
+from laconic.training.check import resolve_phase
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
 from laconic.training.preferences import PAIRS, Candidate, all_pairs, pair_weights
@@ -42,7 +43,7 @@ def phase_of(name: str, **algorithm: Any) -> PhaseConfig:
 def gathered(phase: PhaseConfig, groups: Any = GROUPS) -> tuple[Policy, Experience, Advantages]:
     """A policy whose reference was moved away from it, the step as it scores it, and the advantages."""
     policy = Policy(oracles.small_lm("llama"), PolicyConfig(device="cpu"), seed=0)
-    policy.begin_phase(critic="zero", needs_reference=needs_reference(phase))
+    policy.begin_phase(critic="zero", needs_reference=resolve_phase(phase, PolicyConfig()).needs_reference)
     generator = torch.Generator().manual_seed(1)
     for parameter in policy.reference_parameters().values():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
@@ -316,7 +317,7 @@ def test_a_kl_in_the_reward_is_the_policys_own() -> None:
 )
 def test_a_row_without_what_it_needs_is_refused(algorithm: dict[str, Any], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
-        find_algorithm(oracles.make_phase(algorithm=algorithm))
+        resolve_phase(oracles.make_phase(algorithm=algorithm), PolicyConfig())
 
 
 # --- on real rollouts ------------------------------------------------------------------------------------------------
@@ -330,7 +331,8 @@ def uniform_groups() -> list[Any]:
     from laconic.grading.pool import Grader
     from laconic.models.loading import TINY, load_model
     from laconic.problems.load import load_problems
-    from laconic.rollouts.solver import Solver, pay
+    from laconic.rollouts.paying import pay_groups
+    from laconic.rollouts.solver import Solver
     from laconic.samplers.local import LocalSampler
 
     lm = load_model(TINY, PolicyConfig())
@@ -342,7 +344,7 @@ def uniform_groups() -> list[Any]:
             SamplerConfig(max_tokens=320, batch_size=160),
             seed=0,
         )
-    paid = pay(drawn, RewardsConfig(), {}, 320)
+    paid = pay_groups(drawn, RewardsConfig(), {}, 320)
     return [group for group in paid if group.is_uniform]
 
 

@@ -16,21 +16,21 @@ def phase(**end):
 
 def test_a_phase_goes_on_while_nothing_speaks_against_it():
     """Better accuracy, no cap reached: not over."""
-    assert not judge([START, Watch(5, 0.65, 90.0)], phase(), 5).is_over
+    assert judge([START, Watch(5, 0.65, 90.0)], phase(), 5) is None
 
 
 def test_the_cap_hands_on_the_last_or_the_best_step_and_says_which():
     """keep = "last" and keep = "best" differ in the result step and in the reason."""
     watches = [START, Watch(10, 0.80, 90.0), Watch(20, 0.75, 80.0)]
     last, best = judge(watches, phase(), 20), judge(watches, phase(keep="best"), 20)
-    assert (last.is_over, last.result_step, best.result_step) == (True, 20, 10)
+    assert last is not None and best is not None and (last.result_step, best.result_step) == (20, 10)
     assert "the last step 20" in last.reason and "the best watched step 10" in best.reason
 
 
 def test_the_guard_rolls_back_to_the_best_step():
     """0.80 - 0.65 = 0.15 is more than 0.1: over, back to the step that had 0.80."""
-    verdict = judge([START, Watch(5, 0.80, 90.0), Watch(10, 0.65, 60.0)], phase(guard_drop=0.1), 10)
-    assert verdict.is_over and verdict.result_step == 5 and "rolled back to step 5" in verdict.reason
+    ending = judge([START, Watch(5, 0.80, 90.0), Watch(10, 0.65, 60.0)], phase(guard_drop=0.1), 10)
+    assert ending is not None and ending.result_step == 5 and "rolled back to step 5" in ending.reason
 
 
 def test_the_guard_can_roll_back_to_where_the_phase_began():
@@ -40,15 +40,15 @@ def test_the_guard_can_roll_back_to_where_the_phase_began():
 
 def test_without_a_guard_accuracy_may_fall():
     """guard_drop none."""
-    assert not judge([START, Watch(5, 0.10, 20.0)], phase(guard_drop=None), 5).is_over
+    assert judge([START, Watch(5, 0.10, 20.0)], phase(guard_drop=None), 5) is None
 
 
 def test_a_plateau_needs_as_many_watches_as_patience():
     """Two watches without a better step end it at patience 2, one does not."""
     watches = [START, Watch(5, 0.70, 90.0), Watch(10, 0.68, 90.0), Watch(15, 0.69, 90.0)]
-    assert not judge(watches[:3], phase(patience=2), 10).is_over
-    verdict = judge(watches, phase(patience=2, keep="best"), 15)
-    assert verdict.is_over and verdict.result_step == 5 and verdict.reason.startswith("plateau")
+    assert judge(watches[:3], phase(patience=2), 10) is None
+    ending = judge(watches, phase(patience=2, keep="best"), 15)
+    assert ending is not None and ending.result_step == 5 and ending.reason.startswith("plateau")
 
 
 def test_the_goal_tokens_prefers_short_steps_whose_accuracy_holds():

@@ -22,17 +22,20 @@ from laconic.models.loading import load_tokenizer
 from laconic.problems.sets import load_problem_sets
 from laconic.rng import stream
 from laconic.system.progress import Reporter
-from laconic.training import phase as phase_runs
+from laconic.training import curriculum as curricula
+from laconic.training.check import check_recipe
+from laconic.training.curriculum import Curriculum, admit
 from laconic.training.measure_run import measure_run
-from laconic.training.phase import PhaseRun, admit
+from laconic.training.phase import PhaseRun
 from laconic.training.phase_end import Watch
-from laconic.training.run import check_recipe, start
+from laconic.training.run import start
 from laconic.training.run_directory import RunDirectory
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 KILL_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
+from laconic.config.load import load_recipe
 from laconic.config.load import load_recipe
 from laconic.system.progress import Reporter
 from laconic.training import run_directory
@@ -379,14 +382,11 @@ def test_every_problem_is_drawn_once_an_epoch(whole, model):
 def test_problems_are_shuffled_once_an_epoch_however_many_there_are(model, monkeypatch):
     """Two epochs of 1,000 problems, 100 a step: two shuffles, all drawn twice, each epoch in an order of its own."""
     shuffles = []
-    monkeypatch.setattr(phase_runs, "stream", lambda *place: shuffles.append(place) or stream(*place))
-    work = PhaseRun.__new__(PhaseRun)
-    work.recipe, work.index, work.order, work.first_step = small_recipe(model), 0, None, 1
-    work.phase = work.recipe.phases[0].model_copy(update={"problems_per_step": 100})
-    work.problems = [Problem(str(i), "", "") for i in range(1000)]
-    drawn = []
-    for work.step in range(1, 21):
-        drawn += [problem.id for problem in work.draw_problems()]
+    monkeypatch.setattr(curricula, "stream", lambda *place: shuffles.append(place) or stream(*place))
+    first = check_recipe(small_recipe(model))[0]
+    phase = replace(first, config=first.config.model_copy(update={"problems_per_step": 100}))
+    curriculum = Curriculum(phase, [Problem(str(i), "", "") for i in range(1000)], seed=0)
+    drawn = [problem.id for step in range(1, 21) for problem in curriculum.draw(step)]
     assert len(shuffles) == 2
     assert sorted(drawn[:1000]) == sorted(drawn[1000:]) == sorted(map(str, range(1000)))
     assert drawn[:1000] != drawn[1000:]

@@ -15,8 +15,9 @@ from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.models.policy import Policy
 from laconic.rl.losses import kl
 from laconic.rl.masked import masked_mean
-from laconic.training.algorithms import critic_kind, estimate_advantages, find_algorithm
+from laconic.training.algorithms import estimate_advantages, find_algorithm
 from laconic.training.batching import collate
+from laconic.training.check import resolve_phase
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
 from laconic.training.updates import Updater, learning_rate_factor
@@ -28,7 +29,8 @@ LORA = PolicyConfig(device="cpu", lora=LoraConfig(rank=2))
 def begin(phase: PhaseConfig, config: PolicyConfig = CONFIG) -> tuple[Policy, Updater]:
     """A policy at the beginning of `phase`, its reference moved away from it where there is one."""
     policy = Policy(oracles.small_lm("llama"), config, seed=0)
-    policy.begin_phase(critic=critic_kind(phase), needs_reference=phase.algorithm.kl_coef > 0)
+    plain = config.model_copy(update={"gradient_checkpointing": False})  # with it a recipe may not have every critic
+    policy.begin_phase(critic=resolve_phase(phase, plain).critic, needs_reference=phase.algorithm.kl_coef > 0)
     generator = torch.Generator().manual_seed(1)
     for parameter in policy.reference_parameters().values():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)

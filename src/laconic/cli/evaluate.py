@@ -174,11 +174,11 @@ def _write_complexity(source: str, temperature: float, folders: Sequence[Path], 
 def _reads_alike(one: "Solver", other: "Solver", problems: Sequence[Problem]) -> bool:
     """Whether two prompts of a local model are the same tokens."""
     from laconic.evaluation.planned_prompts import PLANNERS
-    from laconic.rollouts.solver import Wanted
+    from laconic.rollouts.solver import Assignment
 
     if one.lm.tokenizer is None or {one.prompt.instruction, other.prompt.instruction} & set(PLANNERS):
         return False
-    return all(one.request(Wanted(p, 1)) == other.request(Wanted(p, 1)) for p in problems)
+    return all(one.request(Assignment(p, 1)) == other.request(Assignment(p, 1)) for p in problems)
 
 
 def _whole_numbers(text: str | None) -> tuple[int, ...]:

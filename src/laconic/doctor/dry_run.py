@@ -15,13 +15,13 @@ from rich.table import Table
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
-from laconic.doctor.memory_needs import Sources, find_shape, memory_table, outside_bytes, predict_needs, read_sources
+from laconic.doctor.memory_needs import Sources, find_shape, memory_table, outside_bytes, predict_needs
+from laconic.doctor.reading import read_sources
 from laconic.problems.sets import make_sets
 from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import forecast
-from laconic.training.algorithms import critic_kind, find_algorithm, needs_reference
-from laconic.training.phase import NO_SELECTION
-from laconic.training.run import check_recipe
+from laconic.selection.pool import limit_of, needs_probe
+from laconic.training.check import ResolvedPhase, check_recipe
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
 KL_PLACES = {"centred": "reward, centred in its group"}
@@ -29,15 +29,15 @@ KL_PLACES = {"centred": "reward, centred in its group"}
 
 def print_plan(recipe: Recipe, console: Console) -> None:
     """Print the dry run. Raises an `InputError` where the recipe or a local file is wrong."""
-    check_recipe(recipe)
+    phases = check_recipe(recipe)
     sources = read_sources(recipe)
     console.print(f"recipe {recipe.name}: model {recipe.model}, seed {recipe.seed}", markup=False, highlight=False)
     for line in _source_lines(recipe, sources):
         console.print(line, markup=False, highlight=False)
-    for phase in recipe.phases:
+    for phase in phases:
         console.print(_phase_table(phase), soft_wrap=True)
         _print_forecasts(phase, console)
-    console.print(memory_table(predict_needs(recipe, find_shape(recipe), sources, outside_bytes(recipe))))
+    console.print(memory_table(predict_needs(recipe, phases, find_shape(recipe), sources, outside_bytes(recipe))))
 
 
 def _source_lines(recipe: Recipe, sources: Sources) -> list[str]:
@@ -51,7 +51,8 @@ def _source_lines(recipe: Recipe, sources: Sources) -> list[str]:
     return [*lines, f"  {dropped}"] if dropped else lines
 
 
-def _phase_table(phase: PhaseConfig) -> Table:
+def _phase_table(resolved: ResolvedPhase) -> Table:
+    phase = resolved.config
     algorithm, sampler = phase.algorithm, phase.sampler
     table = Table(title=f"phase {phase.name}", show_header=False, title_justify="left", width=118)
     rows: dict[str, Any] = {
@@ -61,14 +62,14 @@ def _phase_table(phase: PhaseConfig) -> Table:
         "rollouts": _rollouts_line(phase),
         "sampling": f"T={sampler.temperature:g}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}, "
         f"at most {sampler.max_tokens} tokens",
-        "rewards": _rewards_line(phase),
-        "algorithm": f"{algorithm.name}, gamma {algorithm.gamma:g}, {_credit(phase)}whitening {algorithm.whitening}, "
+        "rewards": _rewards_line(resolved),
+        "algorithm": f"{algorithm.name}, gamma {algorithm.gamma:g}, {_credit(resolved)}whitening {algorithm.whitening}, "
         f"loss per {algorithm.aggregation}, clip {algorithm.clip_low:g}/{algorithm.clip_high:g}{_details(phase)}",
         "KL": f"{algorithm.kl_coef:g} x {algorithm.kl_estimator} in the {KL_PLACES.get(algorithm.kl_in, algorithm.kl_in)}"
         if algorithm.kl_coef
         else "none",
-        "reference": _reference_line(phase),
-        "optimiser": _optimizer_line(phase),
+        "reference": _reference_line(resolved),
+        "optimiser": _optimizer_line(resolved),
         "ends": f"cap {phase.steps} steps, {_limit('patience', phase.end.patience)}, "
         f"{_limit('guard', None if phase.end.guard_drop == 1 else phase.end.guard_drop)}, keeps the {phase.end.keep} step",
     }
@@ -97,10 +98,10 @@ def _details(phase: PhaseConfig) -> str:
     )
 
 
-def _reference_line(phase: PhaseConfig) -> str:
+def _reference_line(phase: ResolvedPhase) -> str:
     """What the policy is compared with, or learns from."""
-    algorithm = phase.algorithm
-    if not needs_reference(phase):
+    algorithm = phase.config.algorithm
+    if not phase.needs_reference:
         return "none"
     told = f', told "{algorithm.reference_instruction}"' if algorithm.reference_instruction else ""
     if algorithm.reference_model:
@@ -114,17 +115,16 @@ def _updates(phase: PhaseConfig) -> str:
     return "1 update a step" if epochs == minibatches == 1 else f"{epochs} x {minibatches} updates"
 
 
-def _credit(phase: PhaseConfig) -> str:
+def _credit(phase: ResolvedPhase) -> str:
     """What estimates advantages along a response; nothing where a group's mean does, for the whole response at once."""
-    algorithm = phase.algorithm
-    if not find_algorithm(phase).has_critic:
+    if not phase.algorithm.has_critic:
         return ""
-    return f"lambda {algorithm.gae_lambda:g}, critic {critic_kind(phase)}, "
+    return f"lambda {phase.config.algorithm.gae_lambda:g}, critic {phase.critic}, "
 
 
-def _optimizer_line(phase: PhaseConfig) -> str:
-    optimizer = phase.optimizer
-    critic = "" if critic_kind(phase) == "zero" else f"critic {optimizer.critic_lr:g}, "
+def _optimizer_line(phase: ResolvedPhase) -> str:
+    optimizer = phase.config.optimizer
+    critic = "" if phase.critic == "zero" else f"critic {optimizer.critic_lr:g}, "
     betas = f"betas {optimizer.betas[0]:g}/{optimizer.betas[1]:g}"
     warmup = f"warm-up {optimizer.warmup_steps} steps" if optimizer.warmup_steps else "no warm-up"
     return f"AdamW, lr {optimizer.lr:g}, {critic}{betas}, {optimizer.schedule}, {warmup}"
@@ -136,9 +136,9 @@ def _limit(name: str, value: float | None) -> str:
 
 def _selection_line(phase: PhaseConfig) -> str:
     chosen = phase.select
-    if chosen.how == NO_SELECTION:
-        limits = [limit for limit in (chosen.pool, chosen.count) if limit is not None]
-        return f"the first {min(limits)} problems" if limits else "all problems"
+    if not needs_probe(phase):
+        limit = limit_of(phase)
+        return f"the first {limit} problems" if limit else "all problems"
     count = "all that qualify" if chosen.count is None else str(chosen.count)
     options = ", ".join(f"{key} {value:g}" for key, value in chosen.options.items())
     probed = f" of the first {chosen.pool}" if chosen.pool else ""
@@ -146,12 +146,12 @@ def _selection_line(phase: PhaseConfig) -> str:
     return f"{count}{probed}, probed with {chosen.samples} samples each, chosen by {chosen_by}"
 
 
-def _rewards_line(phase: PhaseConfig) -> str:
-    rewards = phase.rewards
+def _rewards_line(phase: ResolvedPhase) -> str:
+    rewards = phase.config.rewards
     levels = f"correct {rewards.correct:+g}, wrong {rewards.wrong:+g}, no answer {rewards.no_answer:+g}, "
     terms = "".join(f", {term.weight:g} x {_term_name(term)}" for term in rewards.terms)
     standardized = ", standardised over all that are paid at once" if rewards.standardize else ""
-    unread = "" if find_algorithm(phase).reads_rewards else f"(no advantage of {phase.algorithm.name}) "
+    unread = "" if phase.algorithm.reads_rewards else f"(no advantage of {phase.config.algorithm.name}) "
     return f"{unread}{levels}truncated {rewards.truncated:+g}{terms}{standardized}"
 
 
@@ -160,12 +160,12 @@ def _term_name(term: RewardTermConfig) -> str:
     return f"{term.name} ({options})" if options else term.name
 
 
-def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
-    algorithm, critic = phase.algorithm, critic_kind(phase)
-    if not find_algorithm(phase).reads_rewards:
+def _print_forecasts(phase: ResolvedPhase, console: Console) -> None:
+    row, algorithm, rewards = phase.algorithm, phase.config.algorithm, phase.config.rewards
+    if not row.reads_rewards:
         console.print(f"  No forecast: {algorithm.name} makes no advantages of rewards.", markup=False, highlight=False)
         return
-    if not find_algorithm(phase).has_baseline:
+    if not row.has_baseline:
         console.print(
             f"  No forecast: {algorithm.name} has neither a critic nor a group's baseline.",
             markup=False,
@@ -175,20 +175,20 @@ def _print_forecasts(phase: PhaseConfig, console: Console) -> None:
     seen: set[str] = set()
     for rate in SOLVE_RATES:
         expected = forecast(
-            outcome_levels(phase.rewards),
+            outcome_levels(rewards),
             algorithm.gae_lambda,
             algorithm.whitening == "batch",
             rate,
-            length_terms=pricing_terms(phase.rewards),
-            own_terms=own_terms(phase.rewards),
-            has_group_baseline=not find_algorithm(phase).has_critic,
-            critic_value=0.0 if critic == "zero" else None,
+            length_terms=pricing_terms(rewards),
+            own_terms=own_terms(rewards),
+            has_group_baseline=not row.has_critic,
+            critic_value=0.0 if phase.critic == "zero" else None,
         )
         if expected.sentence in seen:
             continue
         seen.add(expected.sentence)
         console.print(f"  {expected.sentence}", markup=False, highlight=False, soft_wrap=True)
-    if algorithm.whitening == "batch" and not find_algorithm(phase).has_critic:
+    if algorithm.whitening == "batch" and not row.has_critic:
         shift = (
             "  Whitening shifts every token's advantage by the step's mean, so uniform groups are not exactly silent."
         )

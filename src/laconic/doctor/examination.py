@@ -7,7 +7,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,8 +41,9 @@ from laconic.doctor.reading import (
     rendered,
 )
 from laconic.models.loading import pick_device
-from laconic.training.phase import NO_SELECTION
-from laconic.training.run import check_recipe
+from laconic.problems.sets import disjoint_sets
+from laconic.selection.pool import needs_probe
+from laconic.training.check import ResolvedPhase, check_recipe
 from laconic.types import Problem
 
 Read = TypeVar("Read")
@@ -57,6 +58,7 @@ class Examined:
     """
 
     recipe: Recipe
+    phases: tuple[ResolvedPhase, ...]
     model: ModelFiles | None
     tokenizer: Any
     sources: Sources
@@ -67,10 +69,10 @@ class Examined:
     room: int | None
     missing: Mapping[str, Missing]
 
-    def needs(self, recipe: Recipe) -> list[Needs]:
-        """The memory of `recipe`'s phases: this one, or one that was changed."""
+    def needs(self, recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[Needs]:
+        """The memory of the `phases` of a recipe: this one, or one that was changed."""
         assert self.shape is not None, "asked for only where the shape is at hand"
-        return predict_needs(recipe, self.shape, self.sources, self.process_bytes, self.longest_prompt)
+        return predict_needs(recipe, phases, self.shape, self.sources, self.process_bytes, self.longest_prompt)
 
     @property
     def longest_prompt(self) -> tuple[int, str]:
@@ -89,10 +91,9 @@ class Examined:
         return {name: problems for name, problems in self.sources.items() if problems is not None}
 
     @property
-    def trained(self) -> list[Problem]:
-        """The problems that phases may train on: those of the training source that are neither watched nor reported."""
-        taken = {same_question(p) for name in ("watch", "report") for p in self.sets.get(name, [])}
-        return [problem for problem in self.sets.get("train", []) if same_question(problem) not in taken]
+    def trainable(self) -> Sequence[Problem]:
+        """The problems that phases may train on, as training makes the sets disjoint."""
+        return disjoint_sets(**self.sets).train
 
     @property
     def probe_command(self) -> str:
@@ -106,7 +107,7 @@ class Examined:
 
 def examine(recipe: Recipe, probe: Path | None = None) -> Examined:
     """Read what the checks look at. Raises an `InputError` where the recipe, or a probe that is given, is wrong."""
-    check_recipe(recipe)
+    phases = check_recipe(recipe)
     model = read_model(recipe)
     tokenizer = read_tokenizer(recipe, model)
     sources = read_problems(recipe)
@@ -118,6 +119,7 @@ def examine(recipe: Recipe, probe: Path | None = None) -> Examined:
     }
     return Examined(
         recipe=recipe,
+        phases=phases,
         model=_had(model),
         tokenizer=_had(tokenizer),
         sources={name: _had(found) for name, found in sources.items()},
@@ -137,7 +139,7 @@ def _had(part: Read | Missing) -> Read | None:
 def probe_command(recipe: Recipe) -> str:
     """The command that measures what the first phase would start from, ready to paste."""
     phase = recipe.phases[0]
-    samples = PROBE_SAMPLES if phase.select.how == NO_SELECTION else phase.select.samples
+    samples = phase.select.samples if needs_probe(phase) else PROBE_SAMPLES
     words = ["laconic", "probe", recipe.model, recipe.problems.train, "--samples", str(samples)]
     words += ["--temperature", f"{phase.sampler.temperature:g}", "--max-tokens", str(phase.sampler.max_tokens)]
     if recipe.prompt.instruction != PromptConfig().instruction:
@@ -145,11 +147,6 @@ def probe_command(recipe: Recipe) -> str:
     if recipe.prompt.system is not None:
         words += ["--system", recipe.prompt.system]
     return shlex.join([*words, "--seed", str(recipe.seed), "--out", "probe.jsonl"]) + "  and give --probe probe.jsonl"
-
-
-def same_question(problem: Problem) -> str:
-    """The question without its white space: two problems that share it are one."""
-    return " ".join(problem.question.split())
 
 
 # --- the device ------------------------------------------------------------------------------------------------------

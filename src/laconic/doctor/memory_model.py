@@ -28,8 +28,8 @@ from laconic.models.scoring import LOGITS_PER_CHUNK
 from laconic.samplers.cache import FUSED_WIDTH
 from laconic.samplers.decoders import FUSED_BYTES
 from laconic.samplers.local import LOOKS_EVERY, PREFILL_TOKENS
-from laconic.training.algorithms import critic_kind, needs_reference
 from laconic.training.batching import token_budget
+from laconic.training.check import ResolvedPhase
 
 GIB = 2**30
 F32, BF16, F64 = 4, 2, 8
@@ -162,21 +162,21 @@ class _Roles:
         }
 
 
-def _roles(shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
+def _roles(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
     """With LoRA the base is held once, in the compute dtype, and every role on it is an adapter in float32; a teacher is a model
     of its own, in float32."""
-    weights, critic = count_weights(shape, policy), critic_kind(phase)
+    weights, critic = count_weights(shape, policy), phase.critic
     adapters = F32 * weights.adapters
     held = BF16 if policy.lora and _is_bfloat16(shape, policy) else F32
     separate = weights.body * held + adapters
-    if phase.algorithm.reference_model:
+    if phase.config.algorithm.reference_model:
         reference = F32 * count_weights(teacher or shape, PolicyConfig()).total
     else:
         reference = adapters if policy.lora else F32 * weights.total
     return _Roles(
         policy=weights.total * held + adapters,
         critic={"zero": 0, "lora": adapters, "separate": separate}[critic],
-        reference=needs_reference(phase) * reference,
+        reference=phase.needs_reference * reference,
         policy_learns=weights.adapters if policy.lora else weights.total,
         critic_learns=0 if critic == "zero" else weights.adapters if policy.lora else weights.body,
     )
@@ -286,11 +286,11 @@ def _saved_bytes(setting: _Setting, tokens: int, response_tokens: int) -> int:
 
 
 def predict_moments(
-    shape: ShapeConfig, phase: PhaseConfig, policy: PolicyConfig, work: Work, teacher: ShapeConfig | None = None
+    shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, work: Work, teacher: ShapeConfig | None = None
 ) -> tuple[Moment, ...]:
     """Every moment of a step of `phase` with what it holds, in the order in which they come. `teacher` is the shape of the
     phase's `reference_model`; without it that counts as large as the model."""
-    setting, roles = _Setting(shape, phase, policy, work), _roles(shape, phase, policy, teacher)
+    setting, roles = _Setting(shape, phase.config, policy, work), _roles(shape, phase, policy, teacher)
     outside = "process" if work.device == "cpu" else "device context"
     kernels = KERNEL_BYTES[setting.is_bfloat16] if work.device == "cpu" else 0
     stays = {outside: work.process_bytes, "compiled kernels": kernels} | roles.parts()

@@ -2,7 +2,7 @@
 
 1. `find_shape` reads the model's shape from the recipe's `policy.shape` where it has one and the model is on the hub, else from
    the model's config.
-2. `read_sources` reads the problem sets that are at hand; the longest prompt is counted where the tokenizer is too.
+2. The longest prompt of the problem sets that are at hand is counted, where the tokenizer is at hand too.
 3. `measure_process` says what the process holds by itself.
 4. `predict_needs` gives every phase's moments, a teacher's weights among them; `memory_table` prints the largest.
 """
@@ -33,8 +33,9 @@ from laconic.models.loading import (
     unread_reason,
 )
 from laconic.models.policy import Policy
-from laconic.problems.load import is_on_hub, load_problems
 from laconic.prompts.instructions import render, resolve_instruction
+from laconic.selection.pool import needs_probe
+from laconic.training.check import ResolvedPhase
 from laconic.types import Problem
 
 ASSUMED_PROMPT_TOKENS = 512
@@ -97,29 +98,24 @@ def find_shape(recipe: Recipe) -> Shape:
     return Shape(shape, "the model's config")
 
 
-def read_sources(recipe: Recipe) -> dict[str, list[Problem] | None]:
-    """The recipe's problem sets that are at hand."""
-    named = {name: getattr(recipe.problems, name) for name in ("train", "watch", "report")}
-    return {
-        name: None if is_on_hub(source) else load_problems(source, seed=recipe.seed)
-        for name, source in named.items()
-        if source is not None
-    }
-
-
 def predict_needs(
-    recipe: Recipe, shape: Shape, sources: Sources, process_bytes: int, longest: tuple[int, str] | None = None
+    recipe: Recipe,
+    phases: Sequence[ResolvedPhase],
+    shape: Shape,
+    sources: Sources,
+    process_bytes: int,
+    longest: tuple[int, str] | None = None,
 ) -> list[Needs]:
-    """Each phase's memory on the recipe's device, which holds `process_bytes` before the model comes.
+    """The memory of each of the recipe's `phases` on its device, which holds `process_bytes` before the model comes.
 
     `longest` is the longest prompt in tokens and where that is from; without it, it is counted here.
     """
     prompt_tokens, whence = longest or longest_prompt(recipe, sources)
     basis = f"{_millions(shape)} from {shape.origin}, prompts of up to {prompt_tokens} tokens ({whence})"
     needs = []
-    for phase in recipe.phases:
-        work = work_of(recipe, phase, sources, prompt_tokens, process_bytes)
-        teacher, told = _find_teacher(recipe, phase)
+    for phase in phases:
+        work = work_of(recipe, phase.config, sources, prompt_tokens, process_bytes)
+        teacher, told = _find_teacher(recipe, phase.config)
         moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
         needs.append(Needs(phase.name, moments, f"{basis}{told}"))
     return needs
@@ -147,7 +143,7 @@ def work_of(recipe: Recipe, phase: PhaseConfig, sources: Sources, prompt_tokens:
     capacity, watched = phase.sampler.batch_size, sources["watch"]
     responses = [phase.problems_per_step * phase.group_size]
     responses.append(capacity if watched is None else len(watched) * recipe.watch.samples)
-    if phase.select.how != "everything":
+    if needs_probe(phase):
         responses.append(phase.select.samples * (phase.select.pool or capacity))
     rows = min(capacity, max(responses))
     prompts = -(-rows // min(phase.group_size, recipe.watch.samples))

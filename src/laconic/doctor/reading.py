@@ -152,8 +152,20 @@ def read_shape(recipe: Recipe, model: ModelFiles | Missing) -> Shape | Missing:
 
 def read_problems(recipe: Recipe) -> dict[str, list[Problem] | Missing]:
     """The recipe's problem sets by name."""
-    named = {name: getattr(recipe.problems, name) for name in SETS}
-    return {name: _read_set(name, source, recipe.seed) for name, source in named.items() if source is not None}
+    return {name: _read_set(name, source, recipe.seed) for name, source in _addresses(recipe).items()}
+
+
+def read_sources(recipe: Recipe) -> dict[str, list[Problem] | None]:
+    """The same without the hub, for a dry run: None for a set that lies there. Raises an `InputError` where a set is wrong."""
+    return {
+        name: None if is_on_hub(source) else load_problems(source, seed=recipe.seed)
+        for name, source in _addresses(recipe).items()
+    }
+
+
+def _addresses(recipe: Recipe) -> dict[str, str]:
+    addresses = {name: getattr(recipe.problems, name) for name in SETS}
+    return {name: source for name, source in addresses.items() if source is not None}
 
 
 def _read_set(name: str, source: str, seed: int) -> list[Problem] | Missing:

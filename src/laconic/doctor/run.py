@@ -14,7 +14,7 @@ from rich.console import Console
 
 from laconic.config.recipe import Recipe
 from laconic.doctor.checks.memory import check_memory
-from laconic.doctor.checks.model import check_end_tokens, check_layers, check_vocabulary, check_weights
+from laconic.doctor.checks.model import check_end_tokens, check_layers, check_teachers, check_vocabulary, check_weights
 from laconic.doctor.checks.probe import (
     check_pressure,
     check_probe,
@@ -34,7 +34,6 @@ from laconic.doctor.checks.prompts import (
     check_unknown_tokens,
 )
 from laconic.doctor.checks.recipe import check_disk, check_epochs, check_extras, check_margin, check_threads
-from laconic.doctor.checks.teacher import check_teachers
 from laconic.doctor.examination import Examined, examine
 from laconic.doctor.findings import LEVELS, Check, Finding
 from laconic.doctor.memory_needs import memory_table
@@ -81,7 +80,7 @@ def run_doctor(recipe: Recipe, console: Console, probe: Path | None = None) -> S
     findings = sorted(find(examined), key=lambda finding: LEVELS.index(finding.level))
     console.print(f"recipe {recipe.name}: model {recipe.model}", markup=False, highlight=False)
     if examined.shape is not None:
-        console.print(memory_table(examined.needs(recipe)))
+        console.print(memory_table(examined.needs(recipe, examined.phases)))
     for finding in findings:
         _print(f"{finding.level}: {finding.where}: {finding.what}", console)
         if finding.remedy:

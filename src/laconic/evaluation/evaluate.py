@@ -28,7 +28,7 @@ from laconic.prompts.forced_answers import force_text
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rng import seed_of
 from laconic.rollouts.log import AttemptLog, Further, Row, begin, chunks, count_whole_rows
-from laconic.rollouts.solver import Solver, Wanted
+from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.files import read_json, read_jsonl, write_json_atomically
 from laconic.types import Group, Problem, Progress
 
@@ -126,7 +126,7 @@ def _attempt(
     log = AttemptLog(solver, asked.decoding, out / "samples.jsonl", out / "timing.json", seed=asked.seed)
     further = _forcing(solver, asked) if asked.budgets else None
     for chunk in chunks(asked.problems, asked.num_samples, asked.decoding):
-        wanted = [Wanted(p, asked.num_samples, instruction=plan.instructions.get(p.id)) for p in chunk]
+        wanted = [Assignment(p, asked.num_samples, instruction=plan.instructions.get(p.id)) for p in chunk]
         rows: list[Row] = log.attempt(wanted, further=further, on_progress=on_progress)
         yield from rows
 

@@ -17,7 +17,7 @@ from typing import Any
 from laconic.config.solver import SamplerConfig
 from laconic.rng import seed_of
 from laconic.rollouts.log import AttemptLog, Row, chunks
-from laconic.rollouts.solver import Solver, Wanted
+from laconic.rollouts.solver import Assignment, Solver
 from laconic.types import Grade, Problem
 
 MAX_HALVINGS = 10
@@ -89,7 +89,7 @@ class _Rounds:
         """One row for each problem, asked under its instruction."""
         rows: list[Row] = []
         for chunk in chunks([problem for problem, _ in asked.values()], 1, self.decoding):
-            rows += self.log.attempt([Wanted(p, 1, self.round, asked[p.id][1]) for p in chunk])
+            rows += self.log.attempt([Assignment(p, 1, self.round, asked[p.id][1]) for p in chunk])
         self.round += 1
         return rows
 

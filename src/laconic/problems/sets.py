@@ -40,15 +40,28 @@ def load_problem_sets(recipe: Recipe) -> ProblemSets:
 
 def make_sets(train: Sequence[Problem], watch: Sequence[Problem], report: Sequence[Problem] = ()) -> ProblemSets:
     """The three sets, made disjoint by question. Raises `ProblemsError` where that leaves one of the first two empty."""
-    watched = _without(watch, report)
-    trained = _without(train, [*report, *watched])
-    for name, problems in (("train", trained), ("watch", watched)):
+    sets = disjoint_sets(train, watch, report)
+    for name, problems in (("train", sets.train), ("watch", sets.watch)):
         if not problems:
             raise ProblemsError(f"problems.{name}: no problem is left that is not in a set reported or watched")
+    return sets
+
+
+def disjoint_sets(
+    train: Sequence[Problem] = (), watch: Sequence[Problem] = (), report: Sequence[Problem] = ()
+) -> ProblemSets:
+    """The three sets, made disjoint by question; one that is not at hand, or of which nothing is left, is empty."""
+    watched = _without(watch, report)
+    trained = _without(train, [*report, *watched])
     num_dropped = len(train) + len(watch) - len(trained) - len(watched)
     return ProblemSets(tuple(trained), tuple(watched), tuple(report), num_dropped)
 
 
 def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
-    taken = {" ".join(problem.question.split()) for problem in others}
-    return [problem for problem in problems if " ".join(problem.question.split()) not in taken]
+    taken = {question_key(problem) for problem in others}
+    return [problem for problem in problems if question_key(problem) not in taken]
+
+
+def question_key(problem: Problem) -> str:
+    """The question without its white space: two problems that share it are one."""
+    return " ".join(problem.question.split())

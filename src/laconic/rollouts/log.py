@@ -21,7 +21,7 @@ from typing import Any
 from laconic.config.solver import SamplerConfig
 from laconic.errors import RunError
 from laconic.grading.extraction import extract_answer
-from laconic.rollouts.solver import Solver, Wanted
+from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.files import read_json, to_jsonl, write_json_atomically
 from laconic.types import Group, Problem, Progress
 
@@ -68,20 +68,20 @@ class AttemptLog:
         self._clock = _Clock(timing, str(getattr(solver.lm, "device", "endpoint")))
 
     def attempt(
-        self, wanted: Sequence[Wanted], *, further: Further | None = None, on_progress: Progress | None = None
+        self, assignments: Sequence[Assignment], *, further: Further | None = None, on_progress: Progress | None = None
     ) -> list[Row]:
         """The rows of one chunk, in the order of problems and samples: from the file, or drawn now and added to it.
 
         Raises `RunError` where the file holds other attempts in their place.
         """
-        keys = [(entry.problem.id, entry.first_sample + i) for entry in wanted for i in range(entry.num_samples)]
+        keys = [(entry.problem.id, entry.first_sample + i) for entry in assignments for i in range(entry.num_samples)]
         rows = self._take(keys)
         if rows is not None:
             if on_progress:
                 on_progress(len(rows), 0)
             return rows
         began = time.monotonic()
-        groups = self.solver.attempt_wanted(wanted, self.decoding, seed=self.seed, on_progress=on_progress)
+        groups = self.solver.attempt_each(assignments, self.decoding, seed=self.seed, on_progress=on_progress)
         rows = [row for group in groups for row in self._rows_of(group)]
         if further:
             rows = [{**row, **more} for row, more in zip(rows, further(groups), strict=True)]

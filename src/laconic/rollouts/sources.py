@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from laconic.config.phase import BudgetConfig, PhaseConfig
-from laconic.errors import ProblemsError, RecipeError
+from laconic.errors import ProblemsError
 from laconic.grading.pool import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render
 from laconic.prompts.thinking import thinking_tokens
-from laconic.rewards.from_recipe import remembering_terms
 from laconic.rng import seed_of, stream
-from laconic.rollouts.solver import Solver, Wanted
+from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.protocol import Request
 from laconic.statistics.solve_rate import problem_stats
 from laconic.system.files import read_jsonl, to_jsonl, write_text_atomically
@@ -39,7 +38,7 @@ Pay = Callable[[Sequence[Group]], list[Group]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class SourceSetting:
     """What every source works with: who answers, the phase, where its files are, and how rollouts are paid."""
 
     solver: Solver
@@ -63,24 +62,26 @@ class Source(Protocol):
 class OnPolicy:
     """Drawn from the policy as it is now."""
 
-    def __init__(self, asking: Asking) -> None:
-        self.asking = asking
+    def __init__(self, setting: SourceSetting) -> None:
+        self.setting = setting
 
     def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
         """Attempts of this step, under the step's budgets where the phase has some."""
-        asking, phase = self.asking, self.asking.phase
-        budgets = {p.id: draw_budget(phase.budget, asking.seed, step, p.id) for p in problems if phase.budget}
-        wanted = [
-            Wanted(p, phase.group_size, instruction=f"{phase.budget.prompt}:{budgets[p.id]}" if phase.budget else None)
+        setting, phase = self.setting, self.setting.phase
+        budgets = {p.id: draw_budget(phase.budget, setting.seed, step, p.id) for p in problems if phase.budget}
+        assignments = [
+            Assignment(
+                p, phase.group_size, instruction=f"{phase.budget.prompt}:{budgets[p.id]}" if phase.budget else None
+            )
             for p in problems
         ]
         place = ("rollout", step) if draw == 0 else ("rollout", step, draw)
-        with asking.progress("rollouts", len(problems) * phase.group_size) as progress:
-            groups = asking.solver.attempt_wanted(
-                wanted, phase.sampler, seed=seed_of(asking.seed, *place), on_progress=progress
+        with setting.progress("rollouts", len(problems) * phase.group_size) as progress:
+            groups = setting.solver.attempt_each(
+                assignments, phase.sampler, seed=seed_of(setting.seed, *place), on_progress=progress
             )
-        told = [replace(group, budget_tokens=budgets.get(group.problem.id)) for group in groups]
-        return asking.pay(with_reference_prompts(told, asking))
+        budgeted = [replace(group, budget_tokens=budgets.get(group.problem.id)) for group in groups]
+        return setting.pay(with_reference_prompts(budgeted, setting))
 
 
 def draw_budget(budget: BudgetConfig, seed: int, step: int, problem_id: str) -> int:
@@ -91,8 +92,8 @@ def draw_budget(budget: BudgetConfig, seed: int, step: int, problem_id: str) -> 
 class Kept:
     """Groups that are made once, for all problems of the phase, and stay."""
 
-    def __init__(self, groups: Sequence[Group], asking: Asking) -> None:
-        paid = asking.pay(with_reference_prompts(groups, asking))
+    def __init__(self, groups: Sequence[Group], setting: SourceSetting) -> None:
+        paid = setting.pay(with_reference_prompts(groups, setting))
         self.by_id = {group.problem.id: group for group in paid}
 
     def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
@@ -100,22 +101,22 @@ class Kept:
         return [self.by_id[problem.id] for problem in problems]
 
 
-def offline(asking: Asking) -> Kept:
+def offline(setting: SourceSetting) -> Kept:
     """Groups drawn from the model that enters the phase, or read back where they were drawn before."""
-    path, phase = asking.folder / "offline.jsonl", asking.phase
+    path, phase = setting.folder / "offline.jsonl", setting.phase
     if not path.exists():
-        with asking.progress("offline rollouts", len(asking.problems) * phase.group_size) as progress:
-            groups = asking.solver.attempt(
-                asking.problems,
+        with setting.progress("offline rollouts", len(setting.problems) * phase.group_size) as progress:
+            groups = setting.solver.attempt(
+                setting.problems,
                 phase.group_size,
                 phase.sampler,
-                seed=seed_of(asking.seed, "offline"),
+                seed=seed_of(setting.seed, "offline"),
                 on_progress=progress,
             )
         write_text_atomically(path, to_jsonl(_to_record(group) for group in groups))
-    by_id = {problem.id: problem for problem in asking.problems}
-    drawn = [_from_record(record, by_id, asking.lm.tokenizer) for record in read_jsonl(path)]
-    return Kept([_measured(group) for group in drawn], asking)
+    by_id = {problem.id: problem for problem in setting.problems}
+    drawn = [_from_record(record, by_id, setting.lm.tokenizer) for record in read_jsonl(path)]
+    return Kept([_measured(group) for group in drawn], setting)
 
 
 def _measured(group: Group) -> Group:
@@ -165,18 +166,18 @@ def _with_thinking(response: Response, tokenizer: Any) -> Response:
     return replace(response, thinking_tokens=thinking_tokens(response, tokenizer))
 
 
-def solutions(asking: Asking) -> Kept:
+def solutions(setting: SourceSetting) -> Kept:
     """The problems' own solutions as responses, graded as any others. Raises `ProblemsError` where one has none."""
-    pairs = [(problem, solution_text(problem)) for problem in asking.problems]
-    grades = asking.solver.grader.grade_many([(text, problem, False) for problem, text in pairs])
+    pairs = [(problem, solution_text(problem)) for problem in setting.problems]
+    grades = setting.solver.grader.grade_many([(text, problem, False) for problem, text in pairs])
     groups = []
     for (problem, text), grade in zip(pairs, grades, strict=True):
-        request = asking.solver.request(Wanted(problem, 1))
-        ids = (*asking.lm.tokenizer.encode(text, add_special_tokens=False), asking.lm.tokenizer.eos_token_id)
+        request = setting.solver.request(Assignment(problem, 1))
+        ids = (*setting.lm.tokenizer.encode(text, add_special_tokens=False), setting.lm.tokenizer.eos_token_id)
         response = Response(ids, (0.0,) * len(ids), text, FinishReason.STOP)
-        rollout = Rollout(_with_thinking(response, asking.lm.tokenizer), grade, 0)
+        rollout = Rollout(_with_thinking(response, setting.lm.tokenizer), grade, 0)
         groups.append(Group(problem, request.prompt_ids, (rollout,)))
-    return Kept(groups, asking)
+    return Kept(groups, setting)
 
 
 def solution_text(problem: Problem) -> str:
@@ -192,33 +193,33 @@ def solution_text(problem: Problem) -> str:
 class Serial:
     """One trace a problem, drawn from the policy, and exits from it."""
 
-    def __init__(self, asking: Asking) -> None:
-        self.asking = asking
+    def __init__(self, setting: SourceSetting) -> None:
+        self.setting = setting
 
     def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
         """Groups of `group_size`: the exits from the earliest on, then the whole trace."""
-        asking, phase = self.asking, self.asking.phase
-        seed = seed_of(asking.seed, "rollout", step, draw)
-        with asking.progress("traces", len(problems)) as progress:
-            traces = asking.solver.attempt(problems, 1, phase.sampler, seed=seed, on_progress=progress)
+        setting, phase = self.setting, self.setting.phase
+        seed = seed_of(setting.seed, "rollout", step, draw)
+        with setting.progress("traces", len(problems)) as progress:
+            traces = setting.solver.attempt(problems, 1, phase.sampler, seed=seed, on_progress=progress)
         exits = [(trace, cut) for trace in traces for cut in cuts_of(trace, phase.group_size - 1)]
-        written = forced_ids(asking.lm.tokenizer)
+        written = forced_ids(setting.lm.tokenizer)
         requests = [
             Request(f"{t.problem.id}/{cut}", t.prompt_ids + t.rollouts[0].response.token_ids[:cut] + written, 1)
             for t, cut in exits
         ]
         answering = phase.sampler.model_copy(update={"max_tokens": FORCED_ANSWER_TOKENS})
-        answers = [row[0] for row in asking.solver.sampler.sample(requests, answering, seed=seed_of(seed, "exits"))]
+        answers = [row[0] for row in setting.solver.sampler.sample(requests, answering, seed=seed_of(seed, "exits"))]
         joined = [
-            _exit(asking.lm, t.rollouts[0].response, cut, written, a)
+            _exit(setting.lm, t.rollouts[0].response, cut, written, a)
             for (t, cut), a in zip(exits, answers, strict=True)
         ]
-        graded = _grade(asking.solver.grader, [t.problem for t, _ in exits], joined)
+        graded = _grade(setting.solver.grader, [t.problem for t, _ in exits], joined)
         by_id: dict[str, list[Rollout]] = {}
         for (trace, _), rollout in zip(exits, graded, strict=True):
             by_id.setdefault(trace.problem.id, []).append(rollout)
         groups = [replace(t, rollouts=(*by_id.get(t.problem.id, []), t.rollouts[0])) for t in traces]
-        return asking.pay(with_reference_prompts([_numbered(group) for group in groups], asking))
+        return setting.pay(with_reference_prompts([_numbered(group) for group in groups], setting))
 
 
 def cuts_of(trace: Group, num_exits: int) -> list[int]:
@@ -244,19 +245,19 @@ def _numbered(group: Group) -> Group:
     return replace(group, rollouts=tuple(replace(r, sample=i) for i, r in enumerate(group.rollouts)))
 
 
-def with_reference_prompts(groups: Sequence[Group], asking: Asking) -> list[Group]:
+def with_reference_prompts(groups: Sequence[Group], setting: SourceSetting) -> list[Group]:
     """The groups with the prompt that the reference reads, where it has an instruction of its own."""
-    instruction = asking.phase.algorithm.reference_instruction
+    instruction = setting.phase.algorithm.reference_instruction
     if instruction is None:
         return list(groups)
-    tokenizer, system = asking.lm.tokenizer, asking.solver.prompt.system
+    tokenizer, system = setting.lm.tokenizer, setting.solver.prompt.system
     return [
         replace(g, ref_prompt_ids=tuple(render(tokenizer, g.problem, instruction=instruction, system=system)))
         for g in groups
     ]
 
 
-SOURCES: Mapping[str, Callable[[Asking], Source]] = {
+SOURCES: Mapping[str, Callable[[SourceSetting], Source]] = {
     "on_policy": OnPolicy,
     "offline": offline,
     "solutions": solutions,
@@ -266,26 +267,3 @@ SOURCES: Mapping[str, Callable[[Asking], Source]] = {
 
 KEPT = ("offline", "solutions")
 """Sources whose groups are made and paid once."""
-
-
-def check_source(phase: PhaseConfig) -> None:
-    """Raises `RecipeError` where the phase's source is unknown or does not go with the rest of the phase."""
-    field = f"phases.{phase.name}"
-    if phase.rollouts not in SOURCES:
-        raise RecipeError(f"{field}.rollouts: unknown source {phase.rollouts!r}; expected {', '.join(SOURCES)}")
-    if phase.budget is not None and phase.rollouts != "on_policy":
-        raise RecipeError(f"{field}.budget: needs rollouts = 'on_policy', got {phase.rollouts!r}")
-    if phase.rollouts == "serial" and phase.group_size < 2:
-        raise RecipeError(
-            f"{field}.group_size: 'serial' needs an exit beside the trace, at least 2, got {phase.group_size}"
-        )
-    remembering = remembering_terms(phase.rewards)
-    if remembering and phase.rollouts in KEPT:
-        raise RecipeError(
-            f"{field}.rewards.terms: {remembering[0]} remembers from step to step, and {phase.rollouts!r} rollouts are paid "
-            "once; expected rollouts of the policy"
-        )
-    if phase.algorithm.uniform_groups == "resample" and phase.rollouts in KEPT:
-        raise RecipeError(
-            f"{field}.algorithm.uniform_groups: 'resample' needs rollouts of the policy, got {phase.rollouts!r}"
-        )

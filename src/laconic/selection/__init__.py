@@ -6,5 +6,6 @@ Its modules, in reading order:
 - `probe`: the program that measures solve rate and length of each problem
 - `decisions`: what is kept, what is dropped, and why, in one line each
 - `rules`: the selection rules, a table
+- `pool`: what a phase trains on, decided once
 - `program`: from a probe's file to a file of problems
 """

@@ -19,7 +19,7 @@ from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, ProblemsError
 from laconic.evaluation.evaluate import Evaluation, describe
 from laconic.rollouts.log import AttemptLog, Row, begin, chunks
-from laconic.rollouts.solver import Solver, Wanted
+from laconic.rollouts.solver import Assignment, Solver
 from laconic.selection.stopping import first_round, next_samples
 from laconic.statistics.solve_rate import ProblemStats, problem_stats
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
@@ -61,7 +61,7 @@ def probe_to_file(
     while wanted:
         asked_now = [problem for problem in problems if problem.id in wanted]
         for chunk in chunks(asked_now, max(wanted.values()), decoding):
-            more = [Wanted(p, wanted[p.id], first_sample=len(seen[p.id])) for p in chunk]
+            more = [Assignment(p, wanted[p.id], first_sample=len(seen[p.id])) for p in chunk]
             for row in log.attempt(more, on_progress=on_progress):
                 seen[row["problem_id"]].append(row)
         stats = [_stats(name, rows) for name, rows in seen.items()]

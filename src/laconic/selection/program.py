@@ -13,6 +13,7 @@ from laconic.errors import InputError
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.load import write_problems
 from laconic.selection.decisions import Choice
+from laconic.selection.pool import kept_problems
 from laconic.selection.rules import select
 from laconic.statistics.solve_rate import ProblemStats, solve_rate_interval
 from laconic.system.files import to_jsonl, write_text_atomically
@@ -66,11 +67,10 @@ def choose_problems(
         choices = select(how, sound, count, seed, options)
     except ValueError as error:
         raise InputError(f"select: {error}") from None
-    by_id = {problem.id: problem for problem in problems}
+    reasons = {choice.problem_id: choice.reason for choice in choices}
     kept = [
-        replace(by_id[c.problem_id], meta={**by_id[c.problem_id].meta, "selection": c.reason})
-        for c in choices
-        if c.is_kept
+        replace(problem, meta={**problem.meta, "selection": reasons[problem.id]})
+        for problem in kept_problems(problems, choices, in_order=True)
     ]
     return Chosen(tuple(kept), (*choices, *(_leaked(stat, leaks) for stat in stats if stat.problem_id in leaks)))
 

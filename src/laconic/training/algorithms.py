@@ -11,7 +11,8 @@ ratio is 1 and the surrogate's gradient is a weighted likelihood's, which is sup
 a teacher as the advantage it is on-policy distillation. DAPO is `grpo` with `clip_high`, `aggregation = "token"` and
 `uniform_groups = "resample"`.
 
-`requires` names the settings without which a row would not be what its name says; another value is refused, not overruled.
+`requires` names the settings without which a row would not be what its name says; another value is refused, not overruled
+(`check.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -41,17 +42,14 @@ from laconic.training.estimators import (
     simpo,
 )
 from laconic.training.experience import Experience, gather_experience
-from laconic.training.preferences import PAIRS
 
 __all__ = [
     "ALGORITHMS",
     "Advantages",
     "Algorithm",
-    "critic_kind",
     "estimate_advantages",
     "find_algorithm",
     "gather_experience",
-    "needs_reference",
 ]
 
 
@@ -153,83 +151,14 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
-OPTION_BOUNDS: Mapping[str, tuple[Callable[[float], bool], str]] = {
-    "keep": (lambda value: 0 < value <= 1, "a share above 0 and at most 1"),
-    "shortest": (lambda value: value >= 0 and value == int(value), "a whole number, 0 for all"),
-    "length_tokens": (lambda value: value > 0, "a number above 0"),
-    "tau": (lambda value: value > 0, "a number above 0"),
-    "beta": (lambda value: value > 0, "a number above 0"),
-    "ratio": (lambda value: value >= 1, "a number of at least 1"),
-    "margin": (lambda value: value >= 0, "a number of at least 0"),
-}
-"""What the options of algorithms may be, by name."""
-
-
 def find_algorithm(phase: PhaseConfig) -> Algorithm:
-    """The phase's row. Raises `RecipeError` for an unknown name or option, or a combination that cannot work."""
-    config, field = phase.algorithm, f"phases.{phase.name}"
-    if config.name not in ALGORITHMS:
+    """The phase's row. Raises `RecipeError` for an unknown name."""
+    name = phase.algorithm.name
+    if name not in ALGORITHMS:
         raise RecipeError(
-            f"{field}.algorithm.name: unknown algorithm {config.name!r}; expected {', '.join(ALGORITHMS)}"
+            f"phases.{phase.name}.algorithm.name: unknown algorithm {name!r}; expected {', '.join(ALGORITHMS)}"
         )
-    algorithm = ALGORITHMS[config.name]
-    if phase.group_size < algorithm.min_group_size:
-        raise RecipeError(
-            f"{field}.group_size: {config.name} compares the rollouts of a group and needs at least "
-            f"{algorithm.min_group_size}, got {phase.group_size}"
-        )
-    for key, value in algorithm.requires.items():
-        if getattr(config, key) != value:
-            raise RecipeError(f"{field}.algorithm.{key}: {config.name} needs {value!r}, got {getattr(config, key)!r}")
-    if algorithm.needs_teacher and config.reference_model is None and config.reference_instruction is None:
-        raise RecipeError(
-            f"{field}.algorithm.reference_model: {config.name} learns from a teacher; expected a model, or a "
-            "reference_instruction for the same one"
-        )
-    if phase.optimizer.critic_warmup_steps and (config.critic == "zero" or not algorithm.has_critic):
-        raise RecipeError(f"{field}.optimizer.critic_warmup_steps: there is no critic to warm up; expected 0")
-    if config.kl_estimator == "exact" and config.reference_instruction is not None:
-        raise RecipeError(
-            f"{field}.algorithm.kl_estimator: 'exact' compares under one prompt; leave out reference_instruction"
-        )
-    if algorithm.requires.get("kl_estimator") == "exact" and config.kl_coef == 0:
-        raise RecipeError(f"{field}.algorithm.kl_coef: {config.name} learns from the KL alone; expected more than 0")
-    _check_options(algorithm, config, f"{field}.algorithm.options")
-    is_truncating = phase.sampler.top_p < 1 or phase.sampler.min_p > 0
-    if config.old_logprobs == "sampler" and (is_truncating or phase.rollouts not in ("on_policy", "offline")):
-        raise RecipeError(
-            f"{field}.algorithm.old_logprobs: 'sampler' needs rollouts that a model drew with top_p = 1 and min_p = 0; expected "
-            "'recompute'"
-        )
-    if phase.sampler.temperature == 0:
-        raise RecipeError(f"{field}.sampler.temperature: training explores and needs a temperature above 0, got 0")
-    if config.truncated == "bootstrap" and not (algorithm.has_critic and config.critic != "zero"):
-        raise RecipeError(f"{field}.algorithm.truncated: 'bootstrap' needs a critic; expected 'penalise' or 'mask'")
-    return algorithm
-
-
-def _check_options(algorithm: Algorithm, config: AlgorithmConfig, field: str) -> None:
-    for option in config.options:
-        if option not in algorithm.options:
-            known = ", ".join(algorithm.options) or "none"
-            raise RecipeError(f"{field}: {config.name} has no option {option!r}; it has: {known}")
-    rule = config.options.get("pairs")
-    if rule is not None and rule not in PAIRS:
-        raise RecipeError(f"{field}.pairs: unknown rule {rule!r}; expected {', '.join(PAIRS)}")
-    for option, (may_be, expected) in OPTION_BOUNDS.items():
-        value = config.options.get(option)
-        if value is not None and not (isinstance(value, int | float) and may_be(value)):
-            raise RecipeError(f"{field}.{option}: expected {expected}, got {value!r}")
-
-
-def needs_reference(phase: PhaseConfig) -> bool:
-    """Whether this phase scores rollouts under a reference."""
-    return phase.algorithm.kl_coef > 0 or find_algorithm(phase).needs_reference
-
-
-def critic_kind(phase: PhaseConfig) -> str:
-    """The critic this phase needs: "separate", "lora", or "zero" (none)."""
-    return phase.algorithm.critic if find_algorithm(phase).has_critic else "zero"
+    return ALGORITHMS[name]
 
 
 def estimate_advantages(algorithm: Algorithm, experience: Experience, config: AlgorithmConfig) -> Advantages:

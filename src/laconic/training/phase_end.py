@@ -29,12 +29,11 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a phase is over; if so, why, and which step it hands on."""
+class Ending:
+    """Why a phase is over, and which step it hands on."""
 
-    is_over: bool
-    reason: str = ""
-    result_step: int = 0
+    reason: str
+    result_step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +71,20 @@ def best_watch(watches: Sequence[Watch], end: EndConfig) -> Watch:
     return min((w for w in watches if w.accuracy >= floor), key=lambda watch: (watch.mean_tokens, watch.step))
 
 
-def judge(watches: Sequence[Watch], phase: PhaseConfig, phase_step: int) -> Verdict:
-    """The verdict after `phase_step` steps, the newest of which was just watched. `watches[0]` is the phase's beginning."""
+def judge(watches: Sequence[Watch], phase: PhaseConfig, phase_step: int) -> Ending | None:
+    """How the phase ends after `phase_step` steps, the newest of which was just watched; None where it goes on. `watches[0]` is
+    the phase's beginning."""
     end, newest, best = phase.end, watches[-1], best_watch(watches, phase.end)
     top = max(watches[0].accuracy, best.accuracy)
     if end.guard_drop is not None and newest.accuracy < top - end.guard_drop:
         seen = f"watched accuracy {newest.accuracy:.3f} fell more than {end.guard_drop:g} below {top:.3f}"
-        return Verdict(True, f"{GUARD}: {seen}; rolled back to step {best.step}", best.step)
+        return Ending(f"{GUARD}: {seen}; rolled back to step {best.step}", best.step)
     kept = best.step if end.keep == "best" else newest.step
     which = "best watched" if end.keep == "best" else "last"
     waited = sum(watch.step > best.step for watch in watches)
     if end.patience is not None and waited >= end.patience:
         reason = f"plateau: {waited} watches without a better step than {best.step}; kept the {which} step {kept}"
-        return Verdict(True, reason, kept)
+        return Ending(reason, kept)
     if phase_step >= phase.steps:
-        return Verdict(True, f"cap: {phase.steps} steps; kept the {which} step {kept}", kept)
-    return Verdict(False)
+        return Ending(f"cap: {phase.steps} steps; kept the {which} step {kept}", kept)
+    return None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Pair = tuple[int, int]
+PreferencePair = tuple[int, int]
 """Rows (preferred, other)."""
 
 
@@ -32,7 +32,7 @@ class Candidate:
     is_correct: bool
 
 
-def kimi_pairs(group: Sequence[Candidate], ratio: float = 1.5) -> Iterator[Pair]:
+def kimi_pairs(group: Sequence[Candidate], ratio: float = 1.5) -> Iterator[PreferencePair]:
     """The shortest correct response before each longer wrong one, and each correct one more than `ratio` times as long (Kimi
     k1.5, arXiv 2501.12599, section 2.4, "DPO")."""
     correct = sorted((c for c in group if c.is_correct), key=lambda c: (c.length, c.row))
@@ -43,7 +43,7 @@ def kimi_pairs(group: Sequence[Candidate], ratio: float = 1.5) -> Iterator[Pair]
             yield best.row, other.row
 
 
-def extreme_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[Pair]:
+def extreme_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[PreferencePair]:
     """The shortest correct response before the longest correct one, where that is more than `ratio` times as long (O1-Pruner's
     DPO baseline, arXiv 2501.12570)."""
     correct = sorted((c for c in group if c.is_correct), key=lambda c: (c.length, c.row))
@@ -51,7 +51,7 @@ def extreme_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[Pa
         yield correct[0].row, correct[-1].row
 
 
-def reward_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[Pair]:
+def reward_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[PreferencePair]:
     """The best-paid response before the worst-paid of the same correctness: with DAST's reward, its pairs (arXiv 2503.04472: of
     two correct ones the shorter wins, of two wrong ones the longer). `ratio` is not used."""
     for is_correct in (True, False):
@@ -60,14 +60,14 @@ def reward_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[Pai
             yield paid[0].row, paid[-1].row
 
 
-PAIRS: Mapping[str, Callable[..., Iterator[Pair]]] = {
+PAIRS: Mapping[str, Callable[..., Iterator[PreferencePair]]] = {
     "kimi": kimi_pairs,
     "extremes": extreme_pairs,
     "reward": reward_pairs,
 }
 
 
-def pair_weights(scores: Tensor, pairs: Sequence[Pair], beta: float, margin: float = 0.0) -> Tensor:
+def pair_weights(scores: Tensor, pairs: Sequence[PreferencePair], beta: float, margin: float = 0.0) -> Tensor:
     """Weights [B] whose product with the gradients of `scores` [B], averaged over pairs, is minus the gradient of the pair loss
     -log sigmoid(beta (s_w - s_l) - margin). All 0 without pairs.
 
@@ -92,7 +92,7 @@ def all_pairs(
     loss_rows: Tensor,
     rule: str,
     ratio: float | None = None,
-) -> list[Pair]:
+) -> list[PreferencePair]:
     """The pairs of every group, of responses that count in the loss alone; arguments [B]. Without `ratio` the rule's own."""
     columns = zip(lengths.tolist(), rewards.tolist(), is_correct.tolist(), groups.tolist(), strict=True)
     by_group: dict[int, list[Candidate]] = {}

@@ -5,7 +5,7 @@
 2. The remedies are predicted too, so that each comes with the peak it would leave.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from laconic.doctor.memory_model import GIB
 from laconic.errors import RecipeError
 from laconic.models.loading import pick_device
 from laconic.training.batching import token_budget
-from laconic.training.run import check_recipe
+from laconic.training.check import ResolvedPhase, check_recipe
 
 TOLERANCE = 0.15  # predictions are held to this share of the measured peak: docs/memory.md
 NUM_REMEDIES = 3
@@ -29,7 +29,8 @@ SMALLER = 4  # by how much a remedy divides micro-batches and the sampler's batc
 
 def check_memory(examined: Examined) -> Iterator[Finding]:
     """Does every phase's peak fit the device?"""
-    for phase, need in zip(examined.recipe.phases, examined.needs(examined.recipe), strict=True):
+    needs = examined.needs(examined.recipe, examined.phases)
+    for phase, need in zip(examined.phases, needs, strict=True):
         where, moment = f"phases.{phase.name}", need.peak
         needed = f"needs {_gib(moment.total)} ({moment.name})"
         if examined.room is None:
@@ -37,28 +38,27 @@ def check_memory(examined: Examined) -> Iterator[Finding]:
             continue
         needed = f"{needed}, the device has {_gib(examined.room)}"
         if moment.total > examined.room:
-            yield Finding("error", needed, where, _remedies(examined, phase))
+            yield Finding("error", needed, where, _remedies(examined, phase.index, moment.total))
         elif moment.total * (1 + TOLERANCE) > examined.room:
-            yield Finding("warning", f"{needed}: close", where, _remedies(examined, phase))
+            yield Finding("warning", f"{needed}: close", where, _remedies(examined, phase.index, moment.total))
         else:
             yield Finding("fine", needed, where)
 
 
-def _remedies(examined: Examined, phase: PhaseConfig) -> str:
-    """Changes that lower the phase's peak, each with the peak it would leave, the smallest first."""
-    index = examined.recipe.phases.index(phase)
-    before = examined.needs(examined.recipe)[index].peak.total
+def _remedies(examined: Examined, index: int, before: int) -> str:
+    """Changes that lower the peak of phase `index`, `before` bytes, each with the peak it would leave, the smallest first."""
     after: dict[str, int] = {}
-    for change, changed in changed_recipes(examined.recipe, index):
-        total = examined.needs(changed)[index].peak.total
+    for change, changed, phases in changed_recipes(examined.recipe, index):
+        total = examined.needs(changed, phases)[index].peak.total
         if total < before:
             after[change] = total
     ranked = sorted(after, key=lambda change: after[change])[:NUM_REMEDIES]
     return "try " + ", or ".join(f"{c} ({_gib(after[c])})" for c in ranked) if ranked else "needs a larger device"
 
 
-def changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe]]:
-    """Changes that may save memory, written as overrides, with the recipe that has them; those it cannot have are left out."""
+def changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe, Sequence[ResolvedPhase]]]:
+    """Changes that may save memory, written as overrides, with the recipe that has them and its phases; those it cannot have are
+    left out."""
     for changes in _candidates(recipe.phases[index], pick_device(recipe.policy.device)):
         tree = dump(recipe)
         for key, value in changes.items():
@@ -66,10 +66,10 @@ def changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe]]:
         overrides = " ".join(f"{key}={str(value).lower()}" for key, value in changes.items())
         try:
             changed = parse_recipe(tree, overrides)
-            check_recipe(changed)
+            phases = check_recipe(changed)
         except RecipeError:
             continue
-        yield overrides, changed
+        yield overrides, changed, phases
 
 
 def _candidates(phase: PhaseConfig, device: torch.device) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@
 3. Vocabulary: no token of the tokenizer lies outside the embedding.
 4. End tokens: there is one, it lies inside the vocabulary, and what closes a turn of the chat template is among them.
 5. Numbers: the dtype that is stored beside the one that is trained.
+6. Teachers: what training asks of them before it begins (`models/teachers.py`): one can be read, and is another than the student.
 """
 
 import json
@@ -18,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.reading import ModelFiles
+from laconic.errors import InputError
+from laconic.models.teachers import check_teacher
 from laconic.samplers.local import KNOWN_LAYERS
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
@@ -155,6 +158,31 @@ def _turn_end(examined: Examined, tokens: str) -> Iterator[Finding]:
     shared = "; it is the padding token too, which is never read" if pad in examined.stop_ids else ""
     closes = " and close a turn" if closing is not None else ""
     yield Finding("fine", f"responses end at {tokens}{closes}{shared}", "generation_config.json")
+
+
+# --- teachers ----------------------------------------------------------------------------------------------------------
+
+
+def check_teachers(examined: Examined) -> Iterator[Finding]:
+    """Can each phase's teacher, or reference of its own, be read, and is it another than the student?"""
+    problem = next(iter(examined.trainable), None)
+    for phase in examined.recipe.phases:
+        teacher = phase.algorithm.reference_model or phase.algorithm.reference_instruction
+        if teacher is None:
+            continue
+        where = f"phases.{phase.name}.algorithm"
+        try:
+            check_teacher(examined.recipe, phase, examined.tokenizer, problem)
+        except InputError as error:
+            field, _, what = str(error).partition(": ")
+            yield Finding("error", what, field, "make the teacher first, or name another")
+        else:
+            is_shown = problem is not None or phase.algorithm.reference_model is not None
+            what = f"{teacher!r} can teach" if is_shown else "no problem is at hand to show what the teacher is told"
+            yield Finding("fine" if is_shown else "unknown", what, where)
+
+
+# --- shared ------------------------------------------------------------------------------------------------------------
 
 
 def closing_token(tokenizer: Any) -> int | None:

@@ -20,11 +20,9 @@ from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.reading import Probed
 from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import Forecast, forecast
-from laconic.rng import seed_of
-from laconic.selection.rules import select
+from laconic.selection.pool import decide, lacking, needs_probe, pool_of
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.training.algorithms import critic_kind, find_algorithm
-from laconic.training.phase import NO_SELECTION
+from laconic.training.check import ResolvedPhase
 from laconic.types import Grade, Problem
 
 MANY_TRUNCATED, ALL_TRUNCATED = 0.2, 0.98
@@ -57,11 +55,11 @@ def check_probe(examined: Examined) -> Iterator[Finding]:
 
 def check_selection(examined: Examined) -> Iterator[Finding]:
     """Does every phase find the problems that its steps take?"""
-    for index, phase in enumerate(examined.recipe.phases):
-        pool = _pool(examined, phase)
-        is_probed = examined.probe is not None and phase.select.how != NO_SELECTION
-        yield _shortage(phase, len(pool)) or (
-            _qualifying(examined, index, pool) if is_probed else _choosing(phase, len(pool))
+    for phase in examined.phases:
+        pool = pool_of(phase.config, examined.trainable)
+        is_probed = examined.probe is not None and needs_probe(phase.config)
+        yield _shortage(phase.config, len(pool)) or (
+            _qualifying(examined, phase, pool) if is_probed else _choosing(phase.config, len(pool))
         )
 
 
@@ -81,49 +79,42 @@ def _shortage(phase: PhaseConfig, available: int) -> Finding | None:
 
 
 def _choosing(phase: PhaseConfig, available: int) -> Finding:
-    how = "training takes all of" if phase.select.how == NO_SELECTION else f"{phase.select.how} chooses from"
+    how = f"{phase.select.how} chooses from" if needs_probe(phase) else "training takes all of"
     return Finding("fine", f"{how} {counted(available, 'problem')}", f"phases.{phase.name}.select")
 
 
-def _qualifying(examined: Examined, index: int, pool: Sequence[Problem]) -> Finding:
+def _qualifying(examined: Examined, phase: ResolvedPhase, pool: Sequence[Problem]) -> Finding:
     """How many of the pool qualify, as far as the probe can say."""
-    phase, seen = examined.recipe.phases[index], _seen(examined, examined.recipe.phases[index])
-    kept = len(_selected(examined, index, count=None))
+    config, seen = phase.config, _seen(examined, phase.config)
+    kept = len(_selected(examined, phase, count=None))
     expected = round(kept / len(seen) * len(pool)) if seen else 0
-    where, enough = f"phases.{phase.name}.select", min(phase.select.count or 0, len(pool))
+    where = f"phases.{phase.name}.select"
     what = (
         f"{kept} of {len(seen)} probed problems qualify, about {expected} of the {len(pool)} that the phase will probe"
     )
     remedy = "widen the selection's options, or probe more problems"
-    if expected < phase.problems_per_step:
-        return Finding(_at_most(index, "error"), f"{what}; a step takes {phase.problems_per_step}", where, remedy)
-    if expected < enough:
+    if expected < config.problems_per_step:
+        level = _at_most(phase.index, "error")
+        return Finding(level, f"{what}; a step takes {config.problems_per_step}", where, remedy)
+    if expected < len(pool) and lacking(config, expected):
+        enough = min(config.select.count or 0, len(pool))
         return Finding("warning", f"{what}; {enough} are asked for", where, remedy)
     return Finding("fine", what, where)
 
 
-def _pool(examined: Examined, phase: PhaseConfig) -> list[Problem]:
-    """The problems that the phase may choose from."""
-    chosen = phase.select
-    pool = examined.trained[: chosen.pool]
-    return pool[: chosen.count] if chosen.how == NO_SELECTION else pool
-
-
 def _seen(examined: Examined, phase: PhaseConfig) -> list[ProblemStats]:
     """What the probe saw of the phase's pool; of all problems where it probed none of these."""
-    names = {problem.id for problem in _pool(examined, phase)}
+    names = {problem.id for problem in pool_of(phase, examined.trainable)}
     stats = _probed(examined).stats
     return [stat for stat in stats if stat.problem_id in names] or list(stats)
 
 
-def _selected(examined: Examined, index: int, count: int | None) -> list[ProblemStats]:
-    """The probed problems that phase `index` would train on, at most `count`."""
-    phase, seen = examined.recipe.phases[index], _seen(examined, examined.recipe.phases[index])
-    if phase.select.how == NO_SELECTION:
+def _selected(examined: Examined, phase: ResolvedPhase, count: int | None) -> list[ProblemStats]:
+    """The probed problems that the phase would train on, at most `count`."""
+    seen = _seen(examined, phase.config)
+    if not needs_probe(phase.config):
         return seen
-    choices = select(
-        phase.select.how, seen, count, seed_of(examined.recipe.seed, "select", index), phase.select.options
-    )
+    choices = decide(phase.config, seen, count, seed=examined.recipe.seed, index=phase.index)
     kept = {choice.problem_id for choice in choices if choice.is_kept}
     return [stat for stat in seen if stat.problem_id in kept]
 
@@ -133,8 +124,8 @@ def _selected(examined: Examined, index: int, count: int | None) -> list[Problem
 
 def check_truncation(examined: Examined) -> Iterator[Finding]:
     """Would the phases' caps cut the thinking off? A response that is cut off is paid as one and answers nothing."""
-    for index, phase in enumerate(examined.recipe.phases):
-        yield _cap_finding(_probed(examined), phase, index)
+    for phase in examined.phases:
+        yield _cap_finding(_probed(examined), phase.config, phase.index)
 
 
 def _cap_finding(probed: Probed, phase: PhaseConfig, index: int) -> Finding:
@@ -172,24 +163,25 @@ def truncated_share(probed: Probed, cap: int) -> float:
 
 def check_uniform_groups(examined: Examined) -> Iterator[Finding]:
     """How many groups would be all right or all wrong?"""
-    for index, phase in enumerate(examined.recipe.phases):
-        selected = _selected(examined, index, phase.select.count)
+    for phase in examined.phases:
+        selected = _selected(examined, phase, phase.config.select.count)
         if selected:
-            yield _group_finding(phase, index, selected)
+            yield _group_finding(phase, selected)
 
 
-def _group_finding(phase: PhaseConfig, index: int, selected: Sequence[ProblemStats]) -> Finding:
+def _group_finding(resolved: ResolvedPhase, selected: Sequence[ProblemStats]) -> Finding:
+    phase = resolved.config
     share = float(np.mean([uniform_share(stat, phase.group_size) for stat in selected]))
     field, name = f"phases.{phase.name}.group_size", phase.algorithm.name
     what = f"{share:.0%} of groups of {phase.group_size} are expected to be all right or all wrong"
     if phase.rewards.terms:
         return Finding("fine", f"{what}; its reward terms tell them apart by more", field)
-    if find_algorithm(phase).has_critic and phase.algorithm.uniform_groups == "keep":
+    if resolved.algorithm.has_critic and phase.algorithm.uniform_groups == "keep":
         return Finding("fine", f"{what}; {name} trains on them too", field)
     if not any(_is_mixed(stat, phase) for stat in selected):
         what = f"every selected problem earned the same at each of its attempts: {name} has nothing to compare"
         remedy = "select problems that are solved now and then: select.how=band"
-        return Finding(_at_most(index, "error"), what, field, remedy)
+        return Finding(_at_most(resolved.index, "error"), what, field, remedy)
     if share > MANY_UNIFORM:
         remedy = "select nearer to a solve rate of one half, or raise group_size"
         return Finding("warning", f"{what}, and teach {name} nothing", field, remedy)
@@ -227,15 +219,15 @@ def _pay(phase: PhaseConfig, grade: Grade) -> float:
 
 def check_pressure(examined: Examined) -> Iterator[Finding]:
     """Which way do rewards, lambda and whitening push length, and is that the way the phase is meant to go?"""
-    for index, phase in enumerate(examined.recipe.phases):
-        algorithm, where = find_algorithm(phase), f"phases.{phase.name}.algorithm"
-        if not algorithm.reads_rewards:
-            yield Finding("fine", f"{phase.algorithm.name} makes no advantages of rewards: nothing to forecast", where)
-        elif not algorithm.has_baseline:
-            what = f"{phase.algorithm.name} has neither a critic nor a group's baseline: nothing to forecast"
+    for phase in examined.phases:
+        name, where = phase.config.algorithm.name, f"phases.{phase.name}.algorithm"
+        if not phase.algorithm.reads_rewards:
+            yield Finding("fine", f"{name} makes no advantages of rewards: nothing to forecast", where)
+        elif not phase.algorithm.has_baseline:
+            what = f"{name} has neither a critic nor a group's baseline: nothing to forecast"
             yield Finding("fine", what, where)
         else:
-            yield _pressure_finding(phase, _forecasts(examined, index))
+            yield _pressure_finding(phase.config, _forecasts(examined, phase))
 
 
 def _pressure_finding(phase: PhaseConfig, expected: Sequence[Forecast]) -> Finding:
@@ -262,22 +254,22 @@ def _pressure_finding(phase: PhaseConfig, expected: Sequence[Forecast]) -> Findi
     )
 
 
-def _forecasts(examined: Examined, index: int) -> list[Forecast]:
+def _forecasts(examined: Examined, phase: ResolvedPhase) -> list[Forecast]:
     """At the probed solve rate of the selected problems; without a probe at both ends of what the selection lets through."""
-    phase = examined.recipe.phases[index]
-    selected = _selected(examined, index, phase.select.count) if examined.probe else []
+    config = phase.config
+    selected = _selected(examined, phase, config.select.count) if examined.probe else []
     graded = [stat for stat in selected if stat.attempts]
     if graded:
         rate = float(np.mean([stat.solve_rate for stat in graded]))
-        return [
-            _forecast(phase, rate, float(np.mean([stat.mean_tokens for stat in graded])), _failed_pay(phase, graded))
-        ]
-    options = phase.select.options
-    ends = [options.get("low"), options.get("high")] if phase.select.how == "band" else [None]
-    return [_forecast(phase, None if end is None else float(end), None, phase.rewards.wrong) for end in ends]
+        tokens = float(np.mean([stat.mean_tokens for stat in graded]))
+        return [_forecast(phase, rate, tokens, _failed_pay(config, graded))]
+    options = config.select.options
+    ends = [options.get("low"), options.get("high")] if config.select.how == "band" else [None]
+    return [_forecast(phase, None if end is None else float(end), None, config.rewards.wrong) for end in ends]
 
 
-def _forecast(phase: PhaseConfig, rate: float | None, tokens: float | None, failed_pay: float) -> Forecast:
+def _forecast(resolved: ResolvedPhase, rate: float | None, tokens: float | None, failed_pay: float) -> Forecast:
+    phase = resolved.config
     levels = outcome_levels(phase.rewards)
     return forecast(
         {"correct": levels["correct"], "wrong": min(failed_pay, levels["wrong"])},
@@ -287,8 +279,8 @@ def _forecast(phase: PhaseConfig, rate: float | None, tokens: float | None, fail
         tokens,
         length_terms=pricing_terms(phase.rewards),
         own_terms=own_terms(phase.rewards),
-        has_group_baseline=not find_algorithm(phase).has_critic,
-        critic_value=0.0 if critic_kind(phase) == "zero" else None,
+        has_group_baseline=not resolved.algorithm.has_critic,
+        critic_value=0.0 if resolved.critic == "zero" else None,
     )
 
 

@@ -15,12 +15,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from laconic.doctor.examination import Examined, same_question
+from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.grading.numbers import exact_number, quantity
 from laconic.grading.pool import Grader
 from laconic.grading.rules import compare
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
+from laconic.problems.sets import question_key
 from laconic.types import Grade, Problem
 
 ERROR_SHARE = 0.1  # of a set's golds: from here on it is an error
@@ -47,7 +48,7 @@ def check_questions(examined: Examined) -> Iterator[Finding]:
 
 
 def _asked(problem: Problem) -> tuple[str, ...]:
-    return same_question(problem), *sorted(problem.choices)
+    return question_key(problem), *sorted(problem.choices)
 
 
 # --- gold answers ----------------------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ def check_leaks(examined: Examined) -> Iterator[Finding]:
 
 def _exact(examined: Examined, leaks: Sequence[Leak], one: str, other: str) -> Finding:
     """The run leaves out questions that agree to the letter: where it leaves out all, it does not begin."""
-    left = set(map(same_question, examined.sets[one])) - set(map(same_question, examined.sets[other]))
+    left = set(map(question_key, examined.sets[one])) - set(map(question_key, examined.sets[other]))
     what = _leaking(leaks, f"found in problems.{other} too")
     if not left:
         return Finding("error", f"{what}; none is left", f"problems.{one}", "choose sources that do not overlap")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from laconic.config.phase import PhaseConfig
 from laconic.config.policy import ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
@@ -19,9 +18,9 @@ from laconic.doctor.memory_model import GIB, count_weights
 from laconic.models.loading import pick_device
 from laconic.problems.address import name_of
 from laconic.problems.load import is_on_hub
+from laconic.selection.pool import most_problems, visits
 from laconic.system.threads import available_cores
-from laconic.training.algorithms import critic_kind
-from laconic.training.phase import NO_SELECTION
+from laconic.training.check import ResolvedPhase
 
 MANY_VISITS = 50  # to one problem: from here on learning by heart is what a guard is for
 FLIPPED = 0.1  # of problems change their grade: 0.09 fits the greedy intervals in README, 240 problems, +-3.7 points
@@ -31,8 +30,8 @@ SMALL_FILES = 2**24  # tokenizer, configs, rollouts of a short run
 
 # --- packages --------------------------------------------------------------------------------------------------------
 
-Wanted = Callable[[str], bool]
-EXTRAS: tuple[tuple[str, tuple[str, ...], Wanted], ...] = (
+IsNeeded = Callable[[str], bool]
+EXTRAS: tuple[tuple[str, tuple[str, ...], IsNeeded], ...] = (
     ("gym", ("reasoning_gym",), lambda source: source.startswith("gym:")),
     ("data", ("datasets",), is_on_hub),
     ("data", ("pyarrow",), lambda source: name_of(source).endswith(".parquet")),
@@ -74,24 +73,16 @@ def is_installed(module: str) -> bool:
 def check_epochs(examined: Examined) -> Iterator[Finding]:
     """How often is each problem seen? A handful, often, is learnt by heart; the watched set is what shows it."""
     for phase in examined.recipe.phases:
-        size = _num_problems(phase, len(examined.trained))
+        size = most_problems(phase, len(examined.trainable))
         if not size:
             continue
-        visits = phase.steps * min(phase.problems_per_step, size) / size
-        what = (
-            f"{counted(size, 'problem')}, each seen up to {math.ceil(visits)} times in {counted(phase.steps, 'step')}"
-        )
-        if visits > MANY_VISITS and phase.end.guard_drop is None:
+        times = visits(phase, size)
+        what = f"{counted(size, 'problem')}, each seen up to {math.ceil(times)} times in {counted(phase.steps, 'step')}"
+        if times > MANY_VISITS and phase.end.guard_drop is None:
             field = f"phases.{phase.name}.end.guard_drop"
             yield Finding("warning", f"{what}, with no guard against learning them by heart", field, f"{field}=0.05")
         else:
             yield Finding("fine", what, f"phases.{phase.name}")
-
-
-def _num_problems(phase: PhaseConfig, available: int) -> int:
-    """The most problems that the phase trains on."""
-    limits = [available, phase.select.count or available]
-    return min(limits if phase.select.how == NO_SELECTION else [*limits, phase.select.pool or available])
 
 
 def check_margin(examined: Examined) -> Iterator[Finding]:
@@ -135,7 +126,7 @@ def check_disk(examined: Examined) -> Iterator[Finding]:
         return
     assert examined.shape is not None, "the table says that this check needs the shape"
     recipe = examined.recipe
-    size = max(_phase_bytes(examined.shape.config, recipe, phase) for phase in recipe.phases)
+    size = max(_phase_bytes(examined.shape.config, recipe, phase) for phase in examined.phases)
     number = recipe.checkpoints.keep + len(recipe.phases) + 1  # the newest, every phase's result, the best so far
     needed, free = number * size + SMALL_FILES, shutil.disk_usage(place).free
     what = f"up to {number} checkpoints of {size / GIB:.2f} GiB, {free / GIB:.2f} GiB free here"
@@ -144,11 +135,11 @@ def check_disk(examined: Examined) -> Iterator[Finding]:
     yield Finding(level, what, "checkpoints", remedy)
 
 
-def _phase_bytes(shape: ShapeConfig, recipe: Recipe, phase: PhaseConfig) -> int:
+def _phase_bytes(shape: ShapeConfig, recipe: Recipe, phase: ResolvedPhase) -> int:
     """A checkpoint: the model as stored; what learns in float32 with Adam's two moments; a reference, where there is one."""
     weights, has_lora = count_weights(shape, recipe.policy), recipe.policy.lora is not None
     learns = weights.adapters if has_lora else weights.total
     critic = {"zero": 0, "lora": weights.adapters, "separate": weights.adapters if has_lora else weights.body}
-    reference = learns if phase.algorithm.kl_coef > 0 else 0
-    moved = 3 * (learns + critic[critic_kind(phase)]) + reference
+    reference = learns if phase.config.algorithm.kl_coef > 0 else 0
+    moved = 3 * (learns + critic[phase.critic]) + reference
     return weights.total * shape.stored_bytes + FLOAT_BYTES * moved

@@ -1,0 +1,94 @@
+"""Graded groups to paid ones: each rollout gets its reward, with the named terms that sum to it.
+
+1. `pay_groups` pays the groups of a step, or, where they are made once, of a phase.
+2. Some terms remember from step to step: a `Payer` holds what a phase's terms remember, and what a probe told it of each problem.
+
+What is left out: what a term pays (`rewards/`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from laconic.config.phase import PhaseConfig
+from laconic.config.rewards import RewardsConfig
+from laconic.errors import RecipeError
+from laconic.rewards import paying
+from laconic.rewards.from_recipe import reward_terms
+from laconic.rewards.numbers import FloatArray, Memory, numbers_of
+from laconic.rewards.table import REWARDS, Reward
+from laconic.statistics.solve_rate import ProblemStats
+from laconic.types import Grade, Group, Rollout
+
+
+class Payer:
+    """Pays a phase's groups. `references` are the probe's lines by problem id, `table` holds the terms by name, a person's own
+    among them; `memory` is what they remember of the steps so far."""
+
+    def __init__(self, phase: PhaseConfig, references: Mapping[str, ProblemStats], table: Mapping[str, Reward]) -> None:
+        self.phase, self.references, self.table = phase, references, table
+        self.memory = Memory()
+
+    def pay(self, groups: Sequence[Group]) -> list[Group]:
+        """The groups with their rewards, as the terms pay now. Raises `RecipeError` where a term cannot."""
+        phase = self.phase
+        try:
+            return pay_groups(groups, phase.rewards, self.references, phase.sampler.max_tokens, self.memory, self.table)
+        except ValueError as error:
+            raise RecipeError(f"phases.{phase.name}.rewards: {error}") from None
+
+    def remember(self, groups: Sequence[Group]) -> None:
+        """Let the terms remember a step's paid groups."""
+        cap = self.phase.sampler.max_tokens
+        numbers = {group.problem.id: numbers_of(group, cap, self.memory) for group in groups}
+        self.memory = paying.remember(self.memory, reward_terms(self.phase.rewards), numbers)
+
+
+def pay_groups(
+    groups: Sequence[Group],
+    rewards: RewardsConfig,
+    references: Mapping[str, ProblemStats],
+    max_tokens: int,
+    memory: Memory | None = None,
+    table: Mapping[str, Reward] = REWARDS,
+) -> list[Group]:
+    """The groups with every rollout's reward and its terms.
+
+    `references` are the probe's lines by problem id, `memory` is what terms remember from earlier steps, `table` holds the terms
+    by name, a person's own among them.
+    """
+    known = [_with_reference(group, references.get(group.problem.id)) for group in groups]
+    terms = reward_terms(rewards)
+    paid = [_paid(group, paying.pay(numbers_of(group, max_tokens, memory), terms, table)) for group in known]
+    return standardized(paid) if rewards.standardize else paid
+
+
+def standardized(groups: Sequence[Group]) -> list[Group]:
+    """Rewards centred and divided by their population standard deviation over all gradable rollouts; what was subtracted
+    stands as the term "centre", so that terms still sum to the reward. Equal rewards all become 0."""
+    rewards = [r.reward for g in groups for r in g.rollouts if r.grade is not Grade.UNGRADABLE]
+    mean = sum(rewards) / len(rewards) if rewards else 0.0
+    std = (sum((reward - mean) ** 2 for reward in rewards) / max(1, len(rewards))) ** 0.5 or 1.0
+
+    def scaled(rollout: Rollout) -> Rollout:
+        if rollout.grade is Grade.UNGRADABLE:
+            return rollout
+        terms = {name: paid / std for name, paid in rollout.reward_terms.items()} | {"centre": -mean / std}
+        return replace(rollout, reward=(rollout.reward - mean) / std, reward_terms=terms)
+
+    return [replace(group, rollouts=tuple(map(scaled, group.rollouts))) for group in groups]
+
+
+def _with_reference(group: Group, reference: ProblemStats | None) -> Group:
+    if reference is None:
+        return group
+    rate = reference.solve_rate if reference.attempts else None
+    return replace(group, ref_mean_tokens=reference.mean_tokens, ref_solve_rate=rate)
+
+
+def _paid(group: Group, pay: tuple[FloatArray, Mapping[str, FloatArray]]) -> Group:
+    total, terms = pay
+    rollouts = tuple(
+        replace(rollout, reward=float(total[i]), reward_terms={name: float(paid[i]) for name, paid in terms.items()})
+        for i, rollout in enumerate(group.rollouts)
+    )
+    return replace(group, rollouts=rollouts)

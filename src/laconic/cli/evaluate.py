@@ -27,12 +27,11 @@ from laconic.cli.options import (
     check_prompt,
     checked,
     open_solver,
-    source_name,
     usual_settings,
 )
 from laconic.cli.show import curve_lines, summary_line
 from laconic.errors import InputError
-from laconic.evaluation.folder_names import evaluation_folder, temperature_tag
+from laconic.evaluation.folder_names import evaluation_folder, source_name, temperature_tag
 
 
 @dataclass(frozen=True, slots=True)

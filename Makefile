@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := $(wildcard src tests benchmarks docs/hooks)
+SOURCES := $(wildcard src tests benchmarks examples docs/hooks)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs bench clean

@@ -12,8 +12,8 @@ packages beside; docs/api.md shows both.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # true for type checkers, as typing's own; loading typing would take most of the time
 if TYPE_CHECKING:
     from laconic import rewards
     from laconic.notebook.choosing import select

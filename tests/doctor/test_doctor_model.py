@@ -2,9 +2,11 @@
 
 import json
 
+import oracles
 import pytest
 from examined import PASSES_ALL, Ward, levels, reasons, said
 
+from laconic.config.load import parse_recipe
 from laconic.doctor import examination
 from laconic.doctor.checks.model import check_end_tokens, check_layers, check_vocabulary, check_weights
 from laconic.doctor.checks.prompts import (
@@ -17,6 +19,8 @@ from laconic.doctor.checks.prompts import (
     check_turn,
     check_unknown_tokens,
 )
+from laconic.doctor.reading import read_model, read_tokenizer
+from laconic.models.loading import load_model
 from laconic.types import Grade
 
 C, W, N, T = Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED
@@ -29,6 +33,24 @@ def ward(tmp_path, monkeypatch):
 
 
 # --- the model -------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_examines_the_tokenizer_that_training_uses(tmp_path):
+    """transformers reads another tokenizer beside a Qwen2 config than its tokenizer.json describes; training goes by the file."""
+    folder = oracles.save_checkpoint("qwen2", tmp_path / "model")
+    tree = {
+        "name": "one",
+        "model": str(folder),
+        "problems": {"train": "tiny:mix?count=1", "watch": "tiny:mix?count=1&split=watch"},
+        "phases": [{"name": "brevity", "steps": 1}],
+    }
+    recipe = parse_recipe(tree, "a test")
+    tokenizer = read_tokenizer(recipe, read_model(recipe))
+    assert (
+        tokenizer("w0 w3 <eos>")["input_ids"]
+        == load_model(str(folder), recipe.policy).tokenizer("w0 w3 <eos>")["input_ids"]
+    )
+    assert tokenizer.get_vocab() == oracles.small_tokenizer().get_vocab()
 
 
 def test_layers_without_a_cache_are_an_error(ward):

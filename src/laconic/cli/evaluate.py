@@ -27,13 +27,12 @@ from laconic.cli.options import (
     check_prompt,
     config_of,
     open_solver,
-    source_name,
     usual_settings,
 )
 from laconic.cli.show import curve_lines, summary_line
 from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
-from laconic.evaluation.folder_names import evaluation_folder, temperature_tag
+from laconic.evaluation.folder_names import evaluation_folder, source_name, temperature_tag
 from laconic.types import Problem
 
 if TYPE_CHECKING:

@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from laconic.config.defaults import EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
-from laconic.errors import InputError, ModelError
+from laconic.errors import InputError
 from laconic.system.threads import settle
 from laconic.types import Problem
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from laconic.models.causal_lm import CausalLM
     from laconic.rollouts.solver import Solver
-    from laconic.samplers.endpoints import RemoteModel
-    from laconic.samplers.http import HttpSampler
-    from laconic.samplers.local import LocalSampler
 
 Node = TypeVar("Node", bound="BaseModel")
 
@@ -87,66 +83,30 @@ def config_of(kind: type[Node], **values: object) -> Node:
         raise InputError(f"--{'-'.join(map(str, mistake['loc'])).replace('_', '-')}: {mistake['msg']}") from None
 
 
-def source_name(source: str) -> str:
-    """A folder name for a source of problems.
-
-    >>> source_name("gym:chain_sum?max_terms=4"), source_name("data/math500.jsonl"), source_name("gsm8k?count=50")
-    ('gym-chain_sum', 'math500', 'gsm8k')
-    """
-    from laconic.problems.address import name_of
-
-    stem = name_of(source)
-    return Path(stem).stem if stem.endswith((".jsonl", ".parquet")) else stem.replace(":", "-").replace("/", "-")
-
-
 @contextlib.contextmanager
 def open_solver(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
     """A solver that asks `model`, here or behind an endpoint, with the box instruction; closed when the command is done."""
-    from laconic.config.solver import GraderConfig, PromptConfig
-    from laconic.grading.pool import Grader
-    from laconic.rollouts.solver import Solver
+    from laconic.config.policy import PolicyConfig
     from laconic.samplers.endpoints import is_endpoint
 
-    lm, sampler = _open_endpoint(model) if is_endpoint(model) else _open_local(model, dtype)
-    defaults = GraderConfig()
-    with Grader(defaults.workers, defaults.timeout_seconds) as grader:
-        yield Solver(lm, sampler, grader, PromptConfig(instruction=INSTRUCTION, system=system))
+    config_of(PolicyConfig, dtype=dtype)
+    is_remote = is_endpoint(model)
+    if not is_remote:
+        settle_threads()
+    from laconic.notebook.solvers import open_solver as opened
 
-
-def _open_local(model: str, dtype: str) -> "tuple[CausalLM, LocalSampler]":
-    settle_threads()
-    from laconic.config.policy import PolicyConfig
-    from laconic.models.loading import load_model
-    from laconic.samplers.local import LocalSampler
-
-    lm = load_model(model, config_of(PolicyConfig, dtype=dtype))
-    return lm, LocalSampler(lm)
-
-
-def _open_endpoint(url: str) -> "tuple[RemoteModel, HttpSampler]":
-    from laconic.samplers.http import open_endpoint
-
-    return open_endpoint(url)
+    solver = opened(model, prompt=INSTRUCTION, system=system, dtype=None if is_remote else dtype)
+    with solver.grader:
+        yield solver
 
 
 def cap_tokens(
     solver: "Solver", problems: Sequence[Problem], given: int | None, usual: int, say: Callable[[str], None]
 ) -> int:
-    """The cap on a response: as given, or the usual one, lowered to what the model's context leaves and said so.
+    """The cap on a response, as `--max-tokens` gives it, or the usual one, lowered to what the model's context leaves."""
+    from laconic.notebook.solvers import cap_tokens as fitting
 
-    Raises `ModelError` where the cap that was given does not fit.
-    """
-    if given is not None:
-        solver.check_prompts(problems, given, "--max-tokens")
-        return given
-    limit = solver.lm.context_length
-    longest, problem_id = solver.longest_prompt(problems)
-    if limit is None or longest + usual <= limit:
-        return usual
-    if limit <= longest:
-        raise ModelError(f"problem {problem_id}: its prompt of {longest} tokens fills the context, {limit} tokens")
-    say(f"cap {limit - longest} tokens, not {usual}: the context of {solver.lm.name} is {limit} tokens")
-    return limit - longest
+    return fitting(solver, problems, given, usual, field="--max-tokens", say=say)
 
 
 @dataclass(frozen=True, slots=True)

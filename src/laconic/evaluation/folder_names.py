@@ -2,6 +2,19 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
+
+from laconic.problems.address import name_of
+
+
+def source_name(source: str) -> str:
+    """How a folder names a source of problems.
+
+    >>> source_name("gym:chain_sum?max_terms=4"), source_name("data/math500.jsonl"), source_name("gsm8k?count=50")
+    ('gym-chain_sum', 'math500', 'gsm8k')
+    """
+    stem = name_of(source)
+    return Path(stem).stem if stem.endswith((".jsonl", ".parquet")) else stem.replace(":", "-").replace("/", "-")
 
 
 def temperature_tag(temperature: float) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laconic.config.evaluation import ReportConfig
 from laconic.config.problems import SelectConfig
 from laconic.evaluation.evaluate import Evaluation
 from laconic.evaluation.evaluate import evaluate as evaluate_into
-from laconic.models.loading import ModelSource
+from laconic.evaluation.folder_names import source_name
 from laconic.notebook.results import EvaluationResult, ProbeResult, place_for
 from laconic.notebook.solvers import Problems, decoding_for, problems_for, solver_for
 from laconic.problems.benchmarks import benchmark_of
@@ -16,9 +17,12 @@ from laconic.selection.probe import Band, probe_to_file
 from laconic.system.progress import Reporter
 from laconic.types import Problem
 
+if TYPE_CHECKING:
+    from laconic.models.loading import ModelSource
+
 
 def probe(
-    solver: Solver | ModelSource,
+    solver: "Solver | ModelSource",
     problems: Problems,
     *,
     samples: int | None = None,
@@ -46,7 +50,7 @@ def probe(
 
 
 def evaluate(
-    solver: Solver | ModelSource,
+    solver: "Solver | ModelSource",
     problems: Problems,
     *,
     samples: int | None = None,
@@ -84,13 +88,3 @@ def _name_of(given: Problems, problems: Sequence[Problem]) -> str:
         return source_name(str(given))
     source, *others = {problem.source for problem in problems}
     return source_name(source) if source and not others else "problems"
-
-
-def source_name(source: str) -> str:
-    """A name for the problems at an address.
-
-    >>> source_name("gym:chain_sum?max_terms=4"), source_name("data/math500.jsonl"), source_name("gsm8k?count=50")
-    ('gym-chain_sum', 'math500', 'gsm8k')
-    """
-    stem = source.partition("?")[0]
-    return Path(stem).stem if stem.endswith((".jsonl", ".parquet")) else stem.replace(":", "-").replace("/", "-")

@@ -4,13 +4,15 @@
    an endpoint's address as well.
 2. `solver_for` lets every function that needs a solver take one of these in its place.
 3. `decoding_for` makes the settings of sampling from plain numbers; what is not given has the value that recipes have.
+
+An endpoint is asked without torch, which is loaded where a model is.
 """
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,29 +20,31 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
 from laconic.grading.pool import Grader
-from laconic.models.causal_lm import CausalLM
-from laconic.models.loading import ModelSource, open_model
 from laconic.problems.benchmarks import benchmark_of
 from laconic.problems.load import load_problems
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rollouts.solver import Solver
 from laconic.samplers.endpoints import is_endpoint
-from laconic.samplers.http import open_endpoint
-from laconic.samplers.local import LocalSampler
 from laconic.types import Problem
+
+if TYPE_CHECKING:
+    from laconic.models.causal_lm import CausalLM
+    from laconic.models.loading import ModelSource
 
 Node = TypeVar("Node", bound=BaseModel)
 Problems = str | Path | Sequence[Problem]
 """An address of problems, as `load_problems` takes it, or the problems."""
 
 
-def load_model(model: ModelSource, *, device: str | None = None, dtype: str | None = None) -> CausalLM:
+def load_model(model: "ModelSource", *, device: str | None = None, dtype: str | None = None) -> "CausalLM":
     """A model with its tokenizer: a local folder, a hub name, "tiny", or a pair (PreTrainedModel, tokenizer) in memory.
 
     `device` is "cpu", "cuda", ... or "auto"; `dtype` is what the arithmetic runs in: "float32", "bfloat16" or "auto" (as the
     checkpoint was stored). A model in memory is not copied and stays where and as it is. Raises `ModelError` where it cannot be
     loaded, `InputError` for an unknown dtype, or a device or dtype given with a model in memory.
     """
+    from laconic.models.loading import open_model
+
     settings = given(device=device, dtype=dtype)
     if settings and not isinstance(model, str | Path):
         raise InputError(f"{', '.join(settings)}: a model in memory stays as it is; move it with model.to(...) first")
@@ -48,7 +52,7 @@ def load_model(model: ModelSource, *, device: str | None = None, dtype: str | No
 
 
 def open_solver(
-    model: ModelSource,
+    model: "ModelSource",
     *,
     prompt: str | None = None,
     system: str | None = None,
@@ -69,14 +73,18 @@ def open_solver(
     if isinstance(model, str) and is_endpoint(model):
         if given(device=device, dtype=dtype):
             raise InputError(f"device, dtype: {model} runs elsewhere; expected neither")
+        from laconic.samplers.http import open_endpoint
+
         remote, http = open_endpoint(model)
         return Solver(remote, http, grader, asked)
+    from laconic.samplers.local import LocalSampler
+
     lm = load_model(model, device=device, dtype=dtype)
     return Solver(lm, LocalSampler(lm), grader, asked)
 
 
 @contextlib.contextmanager
-def solver_for(solver: Solver | ModelSource) -> Iterator[Solver]:
+def solver_for(solver: "Solver | ModelSource") -> Iterator[Solver]:
     """The solver itself, or one that is opened for a model and closed again."""
     if isinstance(solver, Solver):
         yield solver
@@ -105,21 +113,39 @@ def decoding_for(
     warning to what the model's context leaves. Raises `ModelError` where a prompt and the cap do not fit."""
     decoding = checked(SamplerConfig, **given(max_tokens=max_tokens, **settings))
     benchmark = benchmark_of(source) if isinstance(source, str) else None
-    if max_tokens is None and benchmark is not None:
-        decoding = decoding.model_copy(update={"max_tokens": benchmark.max_tokens})
-    limit, cap = solver.lm.context_length, decoding.max_tokens
+    usual = benchmark.max_tokens if benchmark else decoding.max_tokens
+
+    def say(text: str) -> None:
+        warnings.warn(text, stacklevel=4)
+
+    cap = cap_tokens(solver, problems, max_tokens, usual, field="max_tokens", say=say)
+    return decoding.model_copy(update={"max_tokens": cap})
+
+
+def cap_tokens(
+    solver: Solver,
+    problems: Sequence[Problem],
+    given: int | None,
+    usual: int,
+    *,
+    field: str,
+    say: Callable[[str], None],
+) -> int:
+    """The cap on a response: as given, or the usual one, lowered to what the model's context leaves and said so.
+
+    Raises `ModelError` where the cap that was given, called `field`, does not fit.
+    """
+    if given is not None:
+        solver.check_prompts(problems, given, field)
+        return given
+    limit = solver.lm.context_length
     longest, problem_id = solver.longest_prompt(problems)
-    if limit is None or longest + cap <= limit:
-        return decoding
-    if max_tokens is not None or limit <= longest:
-        raise ModelError(
-            f"max_tokens: {cap} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
-            f"of {solver.lm.name}, {limit} tokens"
-        )
-    warnings.warn(
-        f"cap {limit - longest} tokens, not {cap}: the context of {solver.lm.name} is {limit} tokens", stacklevel=3
-    )
-    return decoding.model_copy(update={"max_tokens": limit - longest})
+    if limit is None or longest + usual <= limit:
+        return usual
+    if limit <= longest:
+        raise ModelError(f"problem {problem_id}: its prompt of {longest} tokens fills the context, {limit} tokens")
+    say(f"cap {limit - longest} tokens, not {usual}: the context of {solver.lm.name} is {limit} tokens")
+    return limit - longest
 
 
 def given(**settings: Any) -> dict[str, Any]:

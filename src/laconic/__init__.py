@@ -53,7 +53,7 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     if name == "rewards":  # the package, with the table of all rewards and what pays them
-        import_module("laconic.rewards.terms")
+        import_module("laconic.rewards.paying")
         return import_module("laconic.rewards")
     if name not in _MODULES:
         raise AttributeError(f"module 'laconic' has no attribute {name!r}; it offers {', '.join(__all__)}")

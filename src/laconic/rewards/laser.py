@@ -23,9 +23,9 @@ from laconic.rewards.numbers import (
     GroupNumbers,
     Memory,
     Remembered,
+    known_list,
+    known_number,
     needed,
-    number,
-    numbers_under,
     of_correct,
     whole,
 )
@@ -121,7 +121,7 @@ def _remember_targets(memory: Memory, groups: Mapping[str, GroupNumbers], term: 
     for numbers in groups.values():
         if numbers.is_gradable.any():
             counts[_difficulty(numbers).name] += _covers(numbers)
-    steps = number(memory.shared, f"{term}/steps", 0.0) + 1.0
+    steps = known_number(memory.shared, f"{term}/steps", 0.0) + 1.0
     if steps < whole("every", every):
         kept: dict[str, Remembered] = {
             f"{term}/covered_{name}": row.astype(np.float64).tolist() for name, row in counts.items()
@@ -151,7 +151,7 @@ def _covers(numbers: GroupNumbers) -> NDArray[np.int64]:
 
 
 def _covered(memory: Mapping[str, Remembered], key: str) -> NDArray[np.int64]:
-    return np.array(numbers_under(memory, key) or [0] * NUM_LENGTHS, dtype=np.int64)
+    return np.array(known_list(memory, key) or [0] * NUM_LENGTHS, dtype=np.int64)
 
 
 def _difficulty(numbers: GroupNumbers) -> Difficulty:
@@ -162,7 +162,7 @@ def _target(numbers: GroupNumbers, term: str, target_tokens: float | None) -> fl
     first = _first_target(numbers, target_tokens)
     if not numbers.is_gradable.any():
         return first
-    return number(numbers.memory, f"{term}/target_{_difficulty(numbers).name}", first)
+    return known_number(numbers.memory, f"{term}/target_{_difficulty(numbers).name}", first)
 
 
 def _first_target(numbers: GroupNumbers, target_tokens: float | None) -> float:

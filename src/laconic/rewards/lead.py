@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory, number
+from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory, known_number
 
 EPSILON = 1e-8
 _WEIGHT = "lead/correct_weight"
@@ -43,7 +43,7 @@ def lead(
     """
     if not numbers.is_gradable.any():
         return np.zeros(len(numbers.grades))
-    weight = max(number(numbers.memory, _WEIGHT, 0.5), min_correct_weight)
+    weight = max(known_number(numbers.memory, _WEIGHT, 0.5), min_correct_weight)
     efficiency = _efficiency(numbers, min_target_tokens, max_target_tokens)
     return weight * _z_scores(numbers, numbers.is_correct) + (1.0 - weight) * _z_scores(numbers, efficiency)
 
@@ -69,7 +69,7 @@ def remember_lead(
     rows = [_efficiency(numbers, min_target_tokens, max_target_tokens)[numbers.is_correct] for numbers in gradable]
     efficient = _moments([row for row in rows if row.size])
     share = _share(correct, efficient, potential_power)
-    weight = number(memory.shared, _WEIGHT, 0.5)
+    weight = known_number(memory.shared, _WEIGHT, 0.5)
     if np.isnan(share):
         return memory
     return memory.with_shared({_WEIGHT: ema_decay * weight + (1.0 - ema_decay) * share})

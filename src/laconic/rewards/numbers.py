@@ -201,14 +201,14 @@ def whole(name: str, value: float, minimum: int = 1) -> int:
     return int(value)
 
 
-def number(memory: Mapping[str, Remembered], key: str, default: float) -> float:
+def known_number(memory: Mapping[str, Remembered], key: str, default: float) -> float:
     """The number remembered under `key`, or `default` where nothing is."""
     value = memory.get(key, default)
     assert not isinstance(value, list), f"{key}: a list is remembered where a number was expected"
     return float(value)
 
 
-def numbers_under(memory: Mapping[str, Remembered], key: str) -> list[float]:
+def known_list(memory: Mapping[str, Remembered], key: str) -> list[float]:
     """The list remembered under `key`, empty where nothing is."""
     value = memory.get(key, [])
     assert isinstance(value, list), f"{key}: a number is remembered where a list was expected"

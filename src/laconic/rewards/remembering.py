@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory, number, numbers_under, of_correct, whole
+from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory, known_list, known_number, of_correct, whole
 
 _SHORTEST = "hapo/shortest_correct"
 
@@ -35,7 +35,7 @@ def hapo(numbers: GroupNumbers, weight: float = 1.0, floor: float = -0.7) -> Flo
     """
     if _SHORTEST not in numbers.memory:
         return of_correct(numbers, 1.0)
-    shortest = number(numbers.memory, _SHORTEST, np.inf)
+    shortest = known_number(numbers.memory, _SHORTEST, np.inf)
     f = np.cos(np.minimum(np.pi / 2.0 * numbers.lengths / shortest, np.pi))
     return of_correct(numbers, 1.0 + weight * np.maximum(f, floor), weight * np.minimum(f, 0.0))
 
@@ -46,7 +46,10 @@ def remember_hapo(memory: Memory, groups: Mapping[str, GroupNumbers]) -> Memory:
         key: float(numbers.correct_lengths.min()) for key, numbers in groups.items() if numbers.correct_lengths.size
     }
     return memory.with_problems(
-        {key: {_SHORTEST: min(tokens, number(memory.of(key), _SHORTEST, tokens))} for key, tokens in shortest.items()}
+        {
+            key: {_SHORTEST: min(tokens, known_number(memory.of(key), _SHORTEST, tokens))}
+            for key, tokens in shortest.items()
+        }
     )
 
 
@@ -62,8 +65,8 @@ def acoer(numbers: GroupNumbers, first_weight: float = 0.02, log_scale: float = 
     >>> acoer(numbers, first_weight=0.5, log_scale=4.0).round(4).tolist()  # log(4) / log(5) = 0.8614
     [1.4307, 1.0, 0.0]
     """
-    weight = number(numbers.memory, "acoer/weight", first_weight)
-    budget = number(numbers.memory, "acoer/budget_tokens", float(numbers.max_tokens))
+    weight = known_number(numbers.memory, "acoer/weight", first_weight)
+    budget = known_number(numbers.memory, "acoer/budget_tokens", float(numbers.max_tokens))
     saved = 1.0 - np.minimum(numbers.lengths / budget, 1.0)
     return of_correct(numbers, 1.0 + weight * np.log1p(log_scale * saved) / np.log1p(log_scale))
 
@@ -96,19 +99,23 @@ def remember_acoer(
         return memory
     rate, known = 2.0 / (ema_span + 1.0), memory.shared
     correct = np.concatenate([numbers.correct_lengths for numbers in groups.values()])
-    trend = [*numbers_under(known, "acoer/accuracies"), _moved(known, "acoer/accuracy", accuracy, rate)][
+    trend = [*known_list(known, "acoer/accuracies"), _moved(known, "acoer/accuracy", accuracy, rate)][
         -whole("window", window) :
     ]
     memory = memory.with_shared(
-        {"acoer/accuracy": trend[-1], "acoer/accuracies": trend, "acoer/steps": number(known, "acoer/steps", 0.0) + 1.0}
+        {
+            "acoer/accuracy": trend[-1],
+            "acoer/accuracies": trend,
+            "acoer/steps": known_number(known, "acoer/steps", 0.0) + 1.0,
+        }
     )
     if correct.size:
         length = _moved(known, "acoer/correct_tokens", float(correct.mean()), rate)
         memory = memory.with_shared({"acoer/correct_tokens": length})
-    if number(memory.shared, "acoer/steps", 0.0) <= warmup or len(trend) < window:
+    if known_number(memory.shared, "acoer/steps", 0.0) <= warmup or len(trend) < window:
         return memory
     factor = lower_by if trend[0] - trend[-1] > max_drop else raise_by
-    weight = float(np.clip(number(known, "acoer/weight", first_weight) * factor, min_weight, max_weight))
+    weight = float(np.clip(known_number(known, "acoer/weight", first_weight) * factor, min_weight, max_weight))
     return _with_budget(memory.with_shared({"acoer/weight": weight}), budget_ratio, min_budget_tokens)
 
 
@@ -127,8 +134,8 @@ def short_rl(numbers: GroupNumbers, accuracy_tolerance: float = 0.05, length_tol
     >>> short_rl(numbers, length_tolerance=50).tolist()
     [0.5, 0.5, -0.5, 0.0]
     """
-    best = number(numbers.memory, "short_rl/best_accuracy", np.inf)
-    is_open = number(numbers.memory, "short_rl/accuracy", 0.0) >= best - accuracy_tolerance
+    best = known_number(numbers.memory, "short_rl/best_accuracy", np.inf)
+    is_open = known_number(numbers.memory, "short_rl/accuracy", 0.0) >= best - accuracy_tolerance
     correct = numbers.correct_lengths
     if not is_open or correct.size == 0:
         return np.zeros(len(numbers.grades))
@@ -143,7 +150,7 @@ def remember_short_rl(memory: Memory, groups: Mapping[str, GroupNumbers], ema_de
     if np.isnan(accuracy):
         return memory
     moved = _moved(memory.shared, "short_rl/accuracy", accuracy, 1.0 - ema_decay)
-    best = max(moved, number(memory.shared, "short_rl/best_accuracy", 0.0))
+    best = max(moved, known_number(memory.shared, "short_rl/best_accuracy", 0.0))
     return memory.with_shared({"short_rl/accuracy": moved, "short_rl/best_accuracy": best})
 
 
@@ -151,13 +158,13 @@ def _with_budget(memory: Memory, budget_ratio: float, min_budget_tokens: float) 
     """`memory` with ACOER's budget, where a correct length is known."""
     if "acoer/correct_tokens" not in memory.shared:
         return memory
-    budget = max(min_budget_tokens, budget_ratio * number(memory.shared, "acoer/correct_tokens", 0.0))
+    budget = max(min_budget_tokens, budget_ratio * known_number(memory.shared, "acoer/correct_tokens", 0.0))
     return memory.with_shared({"acoer/budget_tokens": budget})
 
 
 def _moved(memory: Mapping[str, float | list[float]], key: str, value: float, rate: float) -> float:
     """The average under `key`, moved towards `value` by `rate`; `value` itself where there is none yet."""
-    before = number(memory, key, value)
+    before = known_number(memory, key, value)
     return before + rate * (value - before)
 
 

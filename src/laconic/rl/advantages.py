@@ -10,13 +10,15 @@ With a group baseline (response level, [B]; `groups` [B] says which problem a re
     RLOO   r_i - mean of the other r_j             leave_one_out = (r_i - mean) K / (K - 1)
     GRPO   (r_i - mean) / std                      group_centred, divided by the group's standard deviation
 
-Padding and uncounted responses may hold garbage. What is left out: reductions (`masked.py`) and losses (`losses.py`).
+Padding and uncounted responses may hold garbage. A tensor of another shape than stated raises `ValueError` (`shapes.py`).
+What is left out: reductions (`masked.py`) and losses (`losses.py`).
 """
 
 import torch
 from torch import Tensor
 
 from laconic.rl.masked import zeroed
+from laconic.rl.shapes import check_shapes
 
 
 def td_errors(rewards: Tensor, values: Tensor, mask: Tensor, *, last_values: Tensor, gamma: float) -> Tensor:
@@ -25,6 +27,9 @@ def td_errors(rewards: Tensor, values: Tensor, mask: Tensor, *, last_values: Ten
     `rewards`, `values`, `mask`: [B, T], rows counted from the left without gaps. `last_values` [B]: the value after the
     last counted token: 0 where the response ended, V of the cut-off state where it was truncated and is bootstrapped.
     """
+    check_shapes(
+        "td_errors", rewards=(rewards, "BT"), values=(values, "BT"), mask=(mask, "BT"), last_values=(last_values, "B")
+    )
     values = zeroed(values, mask)
     following = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
     is_last = mask & ~torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
@@ -34,6 +39,7 @@ def td_errors(rewards: Tensor, values: Tensor, mask: Tensor, *, last_values: Ten
 
 def discounted_sums(x: Tensor, mask: Tensor, decay: float) -> Tensor:
     """s_t = x_t + decay * s_{t+1} along the last dimension, shape [B, T]; 0 outside `mask`."""
+    check_shapes("discounted_sums", x=(x, "BT"), mask=(mask, "BT"))
     x = zeroed(x, mask)
     out = torch.empty_like(x)
     running = torch.zeros_like(x[:, 0])
@@ -50,6 +56,9 @@ def gae(
 
     The value targets are `gae(...) + values`, with a lambda of their own where one is wanted (VAPO, arXiv 2504.05118).
     """
+    check_shapes(
+        "gae", rewards=(rewards, "BT"), values=(values, "BT"), mask=(mask, "BT"), last_values=(last_values, "B")
+    )
     deltas = td_errors(rewards, values, mask, last_values=last_values, gamma=gamma)
     return discounted_sums(deltas, mask, gamma * gae_lambda)
 
@@ -64,6 +73,7 @@ def _group_sums(x: Tensor, groups: Tensor, is_counted: Tensor) -> tuple[Tensor, 
 
 def group_centred(rewards: Tensor, groups: Tensor, is_counted: Tensor) -> Tensor:
     """r_i - mean of the group's counted rewards, shape [B]; 0 where not counted (Dr. GRPO's advantage)."""
+    check_shapes("group_centred", rewards=(rewards, "B"), groups=(groups, "B"), is_counted=(is_counted, "B"))
     # in float64 a sum of equal float32 numbers is exact: a uniform group is centred to exactly 0
     wide = rewards.double()
     sums, counts = _group_sums(wide, groups, is_counted)
@@ -75,6 +85,7 @@ def leave_one_out(rewards: Tensor, groups: Tensor, is_counted: Tensor) -> Tensor
 
     Equal to the centred reward times K / (K - 1). A response counted alone in its group has no others: 0.
     """
+    check_shapes("leave_one_out", rewards=(rewards, "B"), groups=(groups, "B"), is_counted=(is_counted, "B"))
     _, counts = _group_sums(rewards, groups, is_counted)
     scale = counts / (counts - 1).clamp(min=1)
     return group_centred(rewards, groups, is_counted) * scale
@@ -85,6 +96,7 @@ def group_standardized(rewards: Tensor, groups: Tensor, is_counted: Tensor, eps:
 
     Exactly 0 in a uniform group: its centred rewards are.
     """
+    check_shapes("group_standardized", rewards=(rewards, "B"), groups=(groups, "B"), is_counted=(is_counted, "B"))
     centred = group_centred(rewards, groups, is_counted)
     squares, counts = _group_sums(centred.square(), groups, is_counted)
     return centred / ((squares / counts.clamp(min=1)).sqrt() + eps)

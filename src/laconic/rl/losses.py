@@ -5,7 +5,8 @@
     value      1/2 max((V - R)^2, (clip(V, V_old +- value_clip) - R)^2)
     KL         k1, k2, k3 of the log-ratio to the reference (Schulman 2020, "Approximating KL divergence")
 
-All arguments and results have the shape of the tokens they are given, usually [B, T]; natural logarithms (nats).
+All arguments and results have the shape of the tokens they are given, usually [B, T]; natural logarithms (nats). Arguments of
+different shapes raise `ValueError` (`shapes.py`).
 """
 
 from typing import Literal
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from laconic.config.defaults import CLIP_HIGH, CLIP_LOW, VALUE_CLIP
 from laconic.rl.masked import masked_sum
+from laconic.rl.shapes import check_shapes
 
 KlEstimator = Literal["k1", "k2", "k3"]
 
@@ -26,6 +28,7 @@ def clipped_surrogate(
 
     GRPO's and RLOO's losses are this one with their own advantages.
     """
+    check_shapes("clipped_surrogate", log_ratio=(log_ratio, "..."), advantages=(advantages, "..."))
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
     return -torch.minimum(ratio * advantages, clipped * advantages)
@@ -34,6 +37,7 @@ def clipped_surrogate(
 def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
     """The mean of each response's token log-ratios [B, T] over its counted tokens, on each of its tokens: rho is then the
     geometric mean of the tokens' ratios (O1-Pruner's released loss; GSPO, Zheng et al. 2025, arXiv 2507.18071, eq. 7)."""
+    check_shapes("sequence_log_ratio", log_ratio=(log_ratio, "BT"), mask=(mask, "BT"))
     means = masked_sum(log_ratio, mask, dim=1) / mask.sum(dim=1).clamp(min=1)
     return means[:, None].expand_as(log_ratio)
 
@@ -42,6 +46,7 @@ def is_clipped(
     log_ratio: Tensor, advantages: Tensor, clip_low: float = CLIP_LOW, clip_high: float = CLIP_HIGH
 ) -> Tensor:
     """True where the clipped branch is the smaller one, so that the token's gradient is zero."""
+    check_shapes("is_clipped", log_ratio=(log_ratio, "..."), advantages=(advantages, "..."))
     ratio = log_ratio.exp()
     return torch.where(advantages > 0, ratio > 1.0 + clip_high, ratio < 1.0 - clip_low)
 
@@ -49,6 +54,7 @@ def is_clipped(
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: float | None = VALUE_CLIP) -> Tensor:
     """Half the squared error to `returns`; with `value_clip`, the worse of it and that of the value clipped around the old
     one (the PPO implementations' form)."""
+    check_shapes("value_loss", values=(values, "..."), old_values=(old_values, "..."), returns=(returns, "..."))
     plain = (values - returns).square()
     if value_clip is None:
         return 0.5 * plain

@@ -1,7 +1,8 @@
 """Masked sums, means and standardisation: the mask convention lives here.
 
 One polarity everywhere: True means "counts". Padding may hold garbage, also inf and nan: it is replaced before any
-arithmetic, never multiplied by zero. Nothing here writes to its inputs.
+arithmetic, never multiplied by zero. Nothing here writes to its inputs. A mask of another shape than its tensor raises
+`ValueError` (`shapes.py`).
 
 Legend: `B` responses, `T` response tokens (padded on the right).
 """
@@ -11,21 +12,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from laconic.rl.shapes import check_shapes
+
 Aggregation = Literal["response", "token", "constant", "sum"]
 
 
 def zeroed(x: Tensor, mask: Tensor) -> Tensor:
     """`x` with 0 wherever `mask` is False; same shape."""
+    check_shapes("zeroed", x=(x, "..."), mask=(mask, "..."))
     return torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
 def masked_sum(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Sum of the counted entries, over everything or along `dim`."""
+    check_shapes("masked_sum", x=(x, "..."), mask=(mask, "..."))
     return zeroed(x, mask).sum() if dim is None else zeroed(x, mask).sum(dim)
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Mean of the counted entries; nan where none counts."""
+    check_shapes("masked_mean", x=(x, "..."), mask=(mask, "..."))
     count = mask.sum() if dim is None else mask.sum(dim)
     return masked_sum(x, mask, dim) / count
 
@@ -35,6 +41,7 @@ def standardize(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
 
     Whitening as Fatemi et al. 2025 train with it, over all tokens of a step's rollouts (their code adds 1e-8 too).
     """
+    check_shapes("standardize", x=(x, "..."), mask=(mask, "..."))
     wide = x.double()  # in float32 the mean of equal numbers is off by an ulp, which the division would blow up to +-1
     centred = zeroed(wide - masked_mean(wide, mask), mask)
     std = masked_mean(centred.square(), mask).sqrt()
@@ -54,6 +61,7 @@ def token_weights(
     `num_responses` and `num_tokens` are those of the whole update, not of this micro-batch, so that any split into
     micro-batches gives the same gradient.
     """
+    check_shapes("token_weights", mask=(mask, "BT"))
     counted = mask.to(torch.float32)
     if aggregation == "token":
         return counted / num_tokens

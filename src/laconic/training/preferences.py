@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from laconic.rl.shapes import check_shapes
+
 PreferencePair = tuple[int, int]
 """Rows (preferred, other)."""
 
@@ -74,6 +76,7 @@ def pair_weights(scores: Tensor, pairs: Sequence[PreferencePair], beta: float, m
     >>> pair_weights(torch.tensor([0.0, 0.0, 7.0]), [(0, 1)], beta=2.0).tolist()  # 2 sigmoid(0) = 1
     [1.0, -1.0, 0.0]
     """
+    check_shapes("pair_weights", scores=(scores, "B"))
     weights = torch.zeros_like(scores)
     if not pairs:
         return weights
@@ -94,6 +97,14 @@ def all_pairs(
     ratio: float | None = None,
 ) -> list[PreferencePair]:
     """The pairs of every group, of responses that count in the loss alone; arguments [B]. Without `ratio` the rule's own."""
+    check_shapes(
+        "all_pairs",
+        lengths=(lengths, "B"),
+        rewards=(rewards, "B"),
+        is_correct=(is_correct, "B"),
+        groups=(groups, "B"),
+        loss_rows=(loss_rows, "B"),
+    )
     columns = zip(lengths.tolist(), rewards.tolist(), is_correct.tolist(), groups.tolist(), strict=True)
     by_group: dict[int, list[Candidate]] = {}
     for row, (length, reward, correct, group) in enumerate(columns):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from laconic.training.batching import RolloutBatch
 
-MAX_TOKENS = 2**24  # 64 MiB of float32
+MAX_CACHED_TOKENS = 2**24  # 64 MiB of float32
 
 Key = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -53,7 +53,7 @@ class ReferenceCache:
         return out
 
     def _drop_oldest(self) -> None:
-        while self.num_tokens > MAX_TOKENS:
+        while self.num_tokens > MAX_CACHED_TOKENS:
             oldest = next(iter(self.held))
             self.num_tokens -= len(self.held.pop(oldest))
 

@@ -42,7 +42,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("sweep/config.py", "parallel"): "a table of a sweep's file, which is no recipe",
     ("doctor/memory_needs.py", "STORED_BYTES"): "of a weight of a model whose own config does not state its dtype",
     ("grading/audit.py", "count"): "how many disagreements a table shows",
-    ("report/*", "*"): "a drawing's sizes and counts of marks",
+    ("reporting/*", "*"): "a drawing's sizes and counts of marks",
     ("problems/generated.py", "DEFAULT_COUNT"): "an argument of an address of problems, which no recipe's table has",
 }
 """(module, name) to the reason; both may be patterns."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from laconic.config.defaults import SEED
 from laconic.errors import SelectionError
 from laconic.notebook.results import ProbeResult
 from laconic.problems.load import load_problems
@@ -14,10 +15,10 @@ from laconic.types import Problem
 def select(
     probe: ProbeResult | str | Path,
     *,
-    how: str = "all",
+    how: str,
     count: int | None = None,
     against: Sequence[str | Path | Sequence[Problem]] = (),
-    seed: int = 0,
+    seed: int = SEED,
     **options: float | bool,
 ) -> Chosen:
     """The problems that the selection `how` keeps, at most `count`, each with a reason; and why the others are not among them.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from laconic.comparison.compare import compare_evaluations
-from laconic.config.evaluation import ReportConfig
+from laconic.config.defaults import MARGIN, SEED, TOKENS_MARGIN
 from laconic.errors import InputError
 from laconic.notebook.results import ComparisonResult, EvaluationResult
 from laconic.reporting.build import write_report
@@ -13,17 +13,16 @@ Folder = str | Path | EvaluationResult
 
 
 def compare(
-    base: Folder, *candidates: Folder, margin: float | None = None, tokens_margin: float = 0.0, seed: int = 0
+    base: Folder, *candidates: Folder, margin: float = MARGIN, tokens_margin: float = TOKENS_MARGIN, seed: int = SEED
 ) -> ComparisonResult:
     """Every candidate against `base`, paired over problems, with 95% intervals. Without candidates: what `base` holds besides.
 
     `margin` is the loss of accuracy that still counts as none (0.01: a point), `tokens_margin` the relative growth in tokens that
     does. Raises `InputError` where folders cannot be read or compared.
     """
-    allowed = ReportConfig().margin if margin is None else margin
     paths = [_path_of(candidate) for candidate in candidates]
     return ComparisonResult(
-        compare_evaluations(_path_of(base), paths, margin=allowed, tokens_margin=tokens_margin, seed=seed)
+        compare_evaluations(_path_of(base), paths, margin=margin, tokens_margin=tokens_margin, seed=seed)
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laconic.config.defaults import SEED
 from laconic.config.evaluation import ReportConfig
 from laconic.config.problems import SelectConfig
 from laconic.evaluation.evaluate import Evaluation
@@ -30,7 +31,7 @@ def probe(
     temperature: float | None = None,
     max_tokens: int | None = None,
     batch_size: int | None = None,
-    seed: int = 0,
+    seed: int = SEED,
     out: str | Path | None = None,
     show_progress: bool = False,
 ) -> ProbeResult:
@@ -60,7 +61,7 @@ def evaluate(
     max_tokens: int | None = None,
     batch_size: int | None = None,
     budgets: Sequence[int] = (),
-    seed: int = 0,
+    seed: int = SEED,
     name: str | None = None,
     out: str | Path | None = None,
     show_progress: bool = False,

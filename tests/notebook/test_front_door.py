@@ -77,7 +77,7 @@ def test_importing_the_package_is_quick_and_loads_nothing_heavy() -> None:
 def test_every_name_is_there_and_an_unknown_one_is_told() -> None:
     assert set(laconic.__all__) <= set(dir(laconic))
     assert all(getattr(laconic, name) is not None for name in laconic.__all__)
-    assert "kimi_length" in laconic.rewards.terms.REWARDS
+    assert "kimi_length" in laconic.rewards.table.REWARDS
     with pytest.raises(AttributeError, match=r"'evalute'.* offers compare, evaluate"):
         _ = laconic.evalute  # type: ignore[attr-defined]
 

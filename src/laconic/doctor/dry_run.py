@@ -81,9 +81,9 @@ def _phase_table(resolved: ResolvedPhase) -> Table:
 def _rollouts_line(phase: PhaseConfig) -> str:
     """Where rollouts come from, and what prompts ask for."""
     budget = phase.budget
-    asked = f", asked for {budget.low} to {budget.high} tokens by {budget.prompt}" if budget else ""
+    words = f", asked for {budget.low} to {budget.high} tokens by {budget.prompt}" if budget else ""
     kept = f"; the result keeps {phase.entry_share:g} of the weights that enter" if phase.entry_share else ""
-    return f"{phase.rollouts}{asked}{kept}"
+    return f"{phase.rollouts}{words}{kept}"
 
 
 def _details(phase: PhaseConfig) -> str:
@@ -103,10 +103,10 @@ def _reference_line(phase: ResolvedPhase) -> str:
     algorithm = phase.config.algorithm
     if not phase.needs_reference:
         return "none"
-    told = f', told "{algorithm.reference_instruction}"' if algorithm.reference_instruction else ""
+    words = f', told "{algorithm.reference_instruction}"' if algorithm.reference_instruction else ""
     if algorithm.reference_model:
-        return f"the model {algorithm.reference_model}{told}"
-    return f"the policy at the phase's start{told}, {algorithm.reference}"
+        return f"the model {algorithm.reference_model}{words}"
+    return f"the policy at the phase's start{words}, {algorithm.reference}"
 
 
 def _updates(phase: PhaseConfig) -> str:

@@ -69,7 +69,7 @@ class RunDirectory:
         if not file.exists():
             raise RunError(f"{path}: no run to resume (no config.json)")
         if config is not None and (difference := first_difference(read_json(file), config)):
-            raise RunError(f"{path}: {_told(difference, path)}")
+            raise RunError(f"{path}: {_difference_line(difference, path)}")
         for leftover in path.rglob("*.partial"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         return cls(path)
@@ -237,7 +237,7 @@ def _check_is_folder(path: Path) -> None:
 # --- what differs between two recipes --------------------------------------------------------------------------------
 
 
-def _told(difference: Difference, path: Path) -> str:
+def _difference_line(difference: Difference, path: Path) -> str:
     """The difference in words, and what to do about it."""
     if difference.key.endswith(".sha256"):
         file = difference.owner["name"].rpartition(":")[0]

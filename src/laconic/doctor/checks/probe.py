@@ -65,16 +65,16 @@ def check_selection(examined: Examined) -> Iterator[Finding]:
 
 def _shortage(phase: PhaseConfig, available: int) -> Finding | None:
     """What is wrong with the numbers alone."""
-    per_step, asked = phase.problems_per_step, phase.select.count
+    per_step, count = phase.problems_per_step, phase.select.count
     where = f"phases.{phase.name}.problems_per_step"
     if available < per_step:
         remedy = f"add problems, or {where}={available}" if available else "choose sources that do not overlap"
         return Finding(
             "error", f"a step takes {per_step} problems, but there are {available} to choose from", where, remedy
         )
-    if asked is not None and asked < per_step:
-        what = f"a step takes {per_step} problems, but {asked} are selected: steps are smaller"
-        return Finding("warning", what, where, f"{where}={asked}")
+    if count is not None and count < per_step:
+        what = f"a step takes {per_step} problems, but {count} are selected: steps are smaller"
+        return Finding("warning", what, where, f"{where}={count}")
     return None
 
 

@@ -35,19 +35,25 @@ MAX_SHOWN = 60  # characters of a gold answer
 def check_questions(examined: Examined) -> Iterator[Finding]:
     """Is every question of a set asked once? With other choices it is another question."""
     for name, problems in examined.sets.items():
-        where, asked = f"problems.{name}", Counter(map(_asked, problems))
-        again = [problem for problem in problems if asked[_asked(problem)] > 1]
+        where, times = f"problems.{name}", Counter(map(_question_and_choices, problems))
+        again = [problem for problem in problems if times[_question_and_choices(problem)] > 1]
         if not again:
             yield Finding("fine", f"{counted(len(problems), 'problem')}, none asked twice", where)
             continue
-        answers = sorted({problem.answer.strip() for problem in again if _asked(problem) == _asked(again[0])})
+        answers = sorted(
+            {
+                problem.answer.strip()
+                for problem in again
+                if _question_and_choices(problem) == _question_and_choices(again[0])
+            }
+        )
         clash = f", with answers {' and '.join(answers[:2])}" if len(answers) > 1 else ""
-        extra = counted(len(problems) - len(asked), "question")
+        extra = counted(len(problems) - len(times), "question")
         what = f"{extra} asked again, the first in problem {again[0].id}{clash}"
         yield Finding("warning", what, where, "keep one of each: intervals take problems for independent")
 
 
-def _asked(problem: Problem) -> tuple[str, ...]:
+def _question_and_choices(problem: Problem) -> tuple[str, ...]:
     return question_key(problem), *sorted(problem.choices)
 
 
@@ -72,15 +78,15 @@ def _judge_golds(where: str, problems: Sequence[Problem], grader: Grader) -> Ite
 
 def _algebra_finding(where: str, problems: Sequence[Problem], share: float, grader: Grader) -> Finding:
     """Can the algebra read the golds that it is needed for, which are this share of the set?"""
-    asked = _thinned(problems)
-    grades = grader.grade_many([(_boxed(OTHER), problem, False) for problem in asked])
-    unread = [p for p, grade in zip(asked, grades, strict=True) if grade is Grade.UNGRADABLE]
-    spread = f" (of {len(problems):,}, evenly spread)" if len(asked) < len(problems) else ""
+    sample = _thinned(problems)
+    grades = grader.grade_many([(_boxed(OTHER), problem, False) for problem in sample])
+    unread = [p for p, grade in zip(sample, grades, strict=True) if grade is Grade.UNGRADABLE]
+    spread = f" (of {len(problems):,}, evenly spread)" if len(sample) < len(problems) else ""
     golds, remedy = (
-        f"{counted(len(asked), 'gold answer')} that need algebra{spread}",
+        f"{counted(len(sample), 'gold answer')} that need algebra{spread}",
         "give a number, an expression or a choice",
     )
-    return _gold_finding(where, golds, unread, share * len(unread) / len(asked), "read by it", remedy)
+    return _gold_finding(where, golds, unread, share * len(unread) / len(sample), "read by it", remedy)
 
 
 def _grades(grader: Grader, problems: Sequence[Problem]) -> list[Grade]:

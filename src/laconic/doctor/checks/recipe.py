@@ -110,12 +110,12 @@ def check_margin(examined: Examined) -> Iterator[Finding]:
 
 def check_threads(examined: Examined) -> Iterator[Finding]:
     """More threads than cores wait for one another."""
-    asked, cores = examined.recipe.threads, available_cores()
+    threads, cores = examined.recipe.threads, available_cores()
     is_cpu = pick_device(examined.recipe.policy.device).type == "cpu"
-    if is_cpu and asked is not None and asked > cores:
-        yield Finding("warning", f"{asked} threads on {counted(cores, 'core')}", "threads", f"threads={cores}")
+    if is_cpu and threads is not None and threads > cores:
+        yield Finding("warning", f"{threads} threads on {counted(cores, 'core')}", "threads", f"threads={cores}")
     else:
-        yield Finding("fine", f"{counted(asked or cores, 'thread')} on {counted(cores, 'core')}", "threads")
+        yield Finding("fine", f"{counted(threads or cores, 'thread')} on {counted(cores, 'core')}", "threads")
 
 
 def check_disk(examined: Examined) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ from sides.workload import (
 
 from laconic.config.recipe import PolicyConfig, Recipe, SamplerConfig, parse_recipe
 from laconic.grading.pool import Grader
-from laconic.grading.rules import grade_response
+from laconic.grading.rules import Graded, grade_response
 from laconic.models.loading import CausalLM, load_model, resolve_model
 from laconic.prompts.instructions import messages, render
 from laconic.rl.advantages import group_standardized
@@ -264,11 +264,13 @@ def grade(how: str, count: int, seed: int) -> Answer:
     with Grader() as grader:
         began = time.perf_counter()
         if how == "grade_many":
-            grades = grader.grade_many(items)
+            found = grader.grade_many(items)
         else:
-            grades = [grade_response(text, p.answer, is_truncated=False) or Grade.UNGRADABLE for text, p, _ in items]
+            found = [grade_response(text, p.answer, is_truncated=False) for text, p, _ in items]
         seconds = time.perf_counter() - began
-    assert sum(g is Grade.CORRECT for g in grades) == sum(n % 2 == 0 for n in range(count))
+    assert sum(isinstance(one, Graded) and one.grade is Grade.CORRECT for one in found) == sum(
+        n % 2 == 0 for n in range(count)
+    )
     return {"tokens": count, "seconds": seconds}
 
 

@@ -9,14 +9,14 @@ from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
 from laconic.cli.catalogue import PLANNED_PROMPTS
 from laconic.config.recipe import SamplerConfig
 from laconic.errors import RunError
-from laconic.evaluation.evaluate import Evaluation, evaluate
+from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.planned_prompts import PLANNERS
 from laconic.grading.pool import Grader
 from laconic.rollouts.log import chunks
 from laconic.selection.probe import Band, probe_to_file, read_probe
 
 DECODING = SamplerConfig(max_tokens=64, batch_size=2)  # chunks of 8 rows: two problems with 4 samples
-ASKED = Evaluation("sums", PROBLEMS, 4, DECODING, seed=0)
+ASKED = EvaluationRequest("sums", PROBLEMS, 4, DECODING, seed=0)
 
 
 @pytest.fixture(scope="module")

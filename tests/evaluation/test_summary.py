@@ -4,18 +4,20 @@ import json
 import random
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from laconic.errors import MissingExtraError
 from laconic.evaluation.summary import summarise
+from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.claims import accuracy_interval, length_interval, mean_pass_at_k, per_problem
 from laconic.types import Grade
 
 
 def row(problem_id, grade, num_tokens, answer="7", **more):
     """One line of samples.jsonl, as far as a summary looks at it."""
-    return {"problem_id": problem_id, "grade": grade, "num_tokens": num_tokens, "answer": answer, "text": "x", **more}
+    return ResponseRow(problem_id, 0, Grade(grade), num_tokens, answer=answer, **{"text": "x", **more})
 
 
 ROWS = [
@@ -68,8 +70,7 @@ def test_token_complexity_of_three_problems_by_hand():
 def test_intervals_are_those_of_the_problems():
     """Accuracy and lengths enter by problem; the same seed gives the same ends."""
     summary = summarise(ROWS, seed=3)
-    grades = [Grade(r["grade"]) for r in ROWS]
-    table = per_problem([r["problem_id"] for r in ROWS], grades, [r["num_tokens"] for r in ROWS])
+    table = per_problem([r.problem_id for r in ROWS], [r.grade for r in ROWS], [r.num_tokens for r in ROWS])
     assert summary["accuracy"] == accuracy_interval(table.accuracy).to_json("mean")
     assert summary["tokens"]["ci95"] == length_interval(table.mean_tokens, seed=3).to_json()["ci95"]
     assert summary["pass_at_k"]["1"] == mean_pass_at_k(table, 1)
@@ -82,7 +83,7 @@ def test_what_older_files_do_not_know_is_null():
     assert summary["thinking_tokens"] is None
     assert summary["answer_tokens"] is None
     assert summary["maj_at_k"] is not None
-    old = [{key: value for key, value in r.items() if key != "answer"} for r in ROWS]
+    old = [replace(r, answer=None, absent=frozenset({"answer"})) for r in ROWS]
     assert summarise(old, seed=0)["maj_at_k"] is None
 
 
@@ -118,11 +119,9 @@ def test_the_same_rows_give_the_same_bytes_and_are_read_once():
     assert first != other
 
 
-def test_unknown_grades_and_no_rows_are_refused():
+def test_no_rows_are_refused():
     with pytest.raises(ValueError, match="no rows"):
         summarise([], seed=0)
-    with pytest.raises(ValueError, match="right"):
-        summarise([row("a", "right", 1)], seed=0)
 
 
 def test_bleu_over_rows_is_sacrebleus_over_the_whole_corpus():
@@ -133,7 +132,7 @@ def test_bleu_over_rows_is_sacrebleus_over_the_whole_corpus():
         "b": ["the cat sat on the mat all day long", "no cat was seen"],
     }
     references = {"a": "the sum of 3 and 4 is 7, so the answer is 7.", "b": "a cat sat on the mat all day"}
-    rows = [row(name, "correct", 9) | {"text": text} for name, samples in texts.items() for text in samples]
+    rows = [row(name, "correct", 9, text=text) for name, samples in texts.items() for text in samples]
     rows.append(row("without a reference", "correct", 9))
     whole = sacrebleu.corpus_bleu(
         [text for samples in texts.values() for text in samples], [[references[name] for name in "aabb"]]

@@ -21,6 +21,8 @@ from laconic.report.read import find_evaluations, read_evaluations, read_trainin
 from laconic.report.shelf import ShelfBuilder, pack, unpack
 from laconic.report.training import phases_of
 from laconic.report.words import headline, lede, verdicts
+from laconic.rollouts.rows import ResponseRow
+from laconic.types import Grade
 
 pytest.importorskip("jinja2")
 
@@ -352,7 +354,8 @@ def test_beyond_the_budget_every_nth_problem_is_held_with_all_its_samples(run_di
 def test_a_shelf_gives_back_what_was_put_on_it() -> None:
     builder = ShelfBuilder(stride=2)
     for i in range(6):
-        builder.add({"problem_id": f"p{i // 2}", "text": "x" * 250_000 + str(i), "answer": None if i else "7"})
+        text, answer = "x" * 250_000 + str(i), None if i else "7"
+        builder.add(ResponseRow(f"p{i // 2}", i % 2, Grade.CORRECT, 9, text=text, answer=answer))
     shelf = builder.build()
     assert shelf.rows == (0, 1, 4, 5)  # the problems p0 and p2
     assert shelf.counts == (2, 2)

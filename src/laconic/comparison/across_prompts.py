@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from laconic.comparison.folders import read_samples
 from laconic.statistics.claims import or_null
 from laconic.statistics.token_complexity import adaptivity, oracle_accuracy, oracle_tokens, token_complexity
-from laconic.system.files import read_json, read_jsonl
+from laconic.system.files import read_json
 from laconic.types import Grade
 
 
@@ -28,10 +29,10 @@ def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
     spent: list[dict[str, list[int]]] = []
     for folder in folders:
         own: dict[str, list[int]] = {}
-        for row in read_jsonl(folder / "samples.jsonl"):
-            if row["grade"] != Grade.UNGRADABLE:
-                samples.setdefault(row["problem_id"], []).append((row["num_tokens"], row["grade"] == Grade.CORRECT))
-            own.setdefault(row["problem_id"], []).append(row["num_tokens"])
+        for row in read_samples(folder):
+            if row.grade is not Grade.UNGRADABLE:
+                samples.setdefault(row.problem_id, []).append((row.num_tokens, row.grade is Grade.CORRECT))
+            own.setdefault(row.problem_id, []).append(row.num_tokens)
         spent.append(own)
     complexities = {
         name: token_complexity([tokens for tokens, _ in seen], [right for _, right in seen])

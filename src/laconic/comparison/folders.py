@@ -15,7 +15,7 @@ them from the samples.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
@@ -24,22 +24,14 @@ from typing import Any
 import numpy as np
 
 from laconic.errors import InputError
+from laconic.rollouts.rows import ResponseRow, read_numbered_rows, read_rows
 from laconic.statistics.claims import PerProblem, per_problem
-from laconic.system.files import read_json, read_numbered_jsonl
+from laconic.system.files import read_json
 from laconic.types import Grade
 
 SAMPLES, SUMMARY, SETTINGS = "samples.jsonl", "summary.json", "settings.json"
 
 _SUMMARY_KEYS = ("benchmark", "model", "num_problems", "num_samples", "temperature", "max_tokens", "seed")
-_SAMPLE_KINDS = (
-    ("problem_id", str),
-    ("sample", int),
-    ("grade", str),
-    ("num_tokens", int),
-    ("question", str),
-    ("gold", str),
-)
-_GRADES = {grade.value: grade for grade in Grade}
 
 Identity = tuple[str, str, str]
 """Problem id, question and gold answer: what makes two problems the same."""
@@ -121,13 +113,12 @@ class _Digest:
 
     total: int | None = 0
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        text = record.get("text")
-        if self.total is None or not isinstance(text, str):
+    def add(self, row: ResponseRow) -> None:
+        if self.total is None or "text" in row.absent:
             self.total = None
             return
-        told = f"{record['problem_id']}\0{record['sample']}\0{record['num_tokens']}\0{text}"
-        hashed = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        whole = f"{row.problem_id}\0{row.sample}\0{row.num_tokens}\0{row.text}"
+        hashed = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         self.total = (self.total + int.from_bytes(hashed)) % (1 << 128)
 
 
@@ -186,6 +177,14 @@ def read_evaluation(path: Path) -> Evaluation:
     )
 
 
+def read_samples(folder: Path, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
+    """The responses of an evaluation folder one by one, in the order of the file, each with the keys that `needs` names.
+
+    Raises `InputError` naming file and line where there is no such file or a line is no response.
+    """
+    return read_rows(folder / SAMPLES, needs)
+
+
 def _is_evaluation(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (SAMPLES, SUMMARY, SETTINGS))
 
@@ -218,28 +217,16 @@ def _number(file: Path, summary: Mapping[str, Any], key: str) -> float | None:
 
 def _columns(file: Path) -> _Columns:
     columns = _Columns([], [], [], [], {})
-    for line, record in read_numbered_jsonl(file):
-        _check_sample(record, file, line)
-        identity = (record["problem_id"], record["question"], record["gold"])
+    for line, row in read_numbered_rows(file, needs=("question", "gold")):
+        identity = (row.problem_id, row.question, row.gold)
         if columns.identities.setdefault(identity[0], identity) != identity:
             raise InputError(f"{file}, line {line}: one problem id stands for two questions or answers")
         columns.ids.append(columns.identities[identity[0]][0])  # the one string a problem, not a copy a line
-        columns.numbers.append(record["sample"])
-        columns.grades.append(_GRADES[record["grade"]])
-        columns.tokens.append(record["num_tokens"])
-        columns.digest.add(record)
+        columns.numbers.append(row.sample)
+        columns.grades.append(row.grade)
+        columns.tokens.append(row.num_tokens)
+        columns.digest.add(row)
     return columns
-
-
-def _check_sample(record: Mapping[str, Any], file: Path, line: int) -> None:
-    for key, kind in _SAMPLE_KINDS:
-        value = record.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise InputError(f"{file}, line {line}: {key} is {'missing' if key not in record else repr(value)}")
-    if record["grade"] not in _GRADES:
-        raise InputError(f"{file}, line {line}: grade is {record['grade']!r}, expected one of {', '.join(_GRADES)}")
-    if record["num_tokens"] < 0:
-        raise InputError(f"{file}, line {line}: num_tokens is {record['num_tokens']}")
 
 
 def _check_whole(file: Path, summary: Mapping[str, Any], columns: _Columns) -> None:

@@ -5,7 +5,7 @@
 2. Every figure is then computed per problem and averaged over problems (`statistics/claims.py`), with intervals that resample
    problems; the same rows give the same figures, to the last bit.
 
-Rows need `problem_id`, `grade` and `num_tokens`. `thinking_tokens` and `answer` are missing from older files: what
+`thinking_tokens` and `answer` are missing from older files: what
 depends on them is null unless every row has them. Shares and tokens by grade, the median and the 95th percentile are
 over samples; everything with an interval is over problems.
 
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.bleu import CorpusBleu
 from laconic.statistics.claims import (
     FloatArray,
@@ -66,20 +67,19 @@ class Columns:
     answers: dict[str, int] = field(default_factory=dict)
     is_answer_known: bool = True
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Keep one row's numbers. Raises `KeyError` for a missing key, `ValueError` for an unknown grade."""
-        grade, thinking = Grade(row["grade"]), row.get("thinking_tokens")
-        self.problem.append(self.problems.setdefault(row["problem_id"], len(self.problems)))
-        self.grade.append(_CODE[grade])
-        self.tokens.append(row["num_tokens"])
-        self.thinking.append(-1 if thinking is None else thinking)
-        self.is_answer_known &= "answer" in row
-        answer = row.get("answer") if grade is Grade.WRONG else None  # right answers are one vote, however written
+    def add(self, row: ResponseRow) -> None:
+        """Keep one row's numbers."""
+        self.problem.append(self.problems.setdefault(row.problem_id, len(self.problems)))
+        self.grade.append(_CODE[row.grade])
+        self.tokens.append(row.num_tokens)
+        self.thinking.append(-1 if row.thinking_tokens is None else row.thinking_tokens)
+        self.is_answer_known &= "answer" not in row.absent
+        answer = row.answer if row.grade is Grade.WRONG else None  # right answers are one vote, however written
         self.answer.append(-1 if answer is None else self.answers.setdefault(answer, len(self.answers)))
 
 
 def summarise(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[ResponseRow],
     seed: int,
     oracle: Mapping[str, float] | None = None,
     references: Mapping[str, str] | None = None,
@@ -89,15 +89,15 @@ def summarise(
     `seed` is the bootstrap's. `oracle` maps problem ids to the length of their shortest correct response, in tokens:
     its mean is given as `oracle_tokens` where it knows every problem. `references` maps problem ids to reference
     solutions: `bleu` is corpus BLEU of all samples of the problems that have one, each against its problem's (null
-    where none has). Raises `ValueError` without rows or for an unknown grade, `MissingExtraError` where `references`
-    are given and sacrebleu is not installed.
+    where none has). Raises `ValueError` without rows, `MissingExtraError` where `references` are given and sacrebleu is not
+    installed.
     """
     columns = Columns()
     bleu = None if references is None else CorpusBleu()
     for row in rows:
         columns.add(row)
-        if bleu is not None and references is not None and row["problem_id"] in references:
-            bleu.add(row["text"], references[row["problem_id"]])
+        if bleu is not None and references is not None and row.problem_id in references:
+            bleu.add(row.text, references[row.problem_id])
     if not columns.problem:
         raise ValueError("summarise: no rows")
     return (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from laconic.grading.pool import Grader
-from laconic.grading.rules import grade_response
+from laconic.grading.rules import Undecided, grade_response
 from laconic.system.child_processes import CRASH, TIMEOUT, Children, answer_lines
 from laconic.types import GRADES, Grade, Problem
 
@@ -44,8 +44,8 @@ class _Exact:
         return [self._verdict(row) for row in rows]
 
     def _verdict(self, row: Stored) -> str:
-        grade = grade_response(row.text, row.problem.answer, is_truncated=False, choices=row.problem.choices)
-        return UNDECIDED if grade is None else grade.value
+        found = grade_response(row.text, row.problem.answer, is_truncated=False, choices=row.problem.choices)
+        return UNDECIDED if isinstance(found, Undecided) else found.grade.value
 
     def close(self) -> None: ...
 
@@ -57,8 +57,8 @@ class _Laconic:
         self._grader = Grader(workers, timeout_seconds)
 
     def verdicts(self, rows: Sequence[Stored]) -> list[str]:
-        found = self._grader.explain_many([(row.text, row.problem, row.is_truncated) for row in rows])
-        return [reason or grade.value for grade, reason in found]
+        found = self._grader.grade_many([(row.text, row.problem, row.is_truncated) for row in rows])
+        return [graded.reason or graded.grade.value for graded in found]
 
     def close(self) -> None:
         self._grader.close()

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from laconic.errors import InputError, RunError
+from laconic.comparison.folders import SAMPLES, read_samples
+from laconic.errors import RunError
 from laconic.report.data import Evaluation, Record, Sample, Selection, Training, decoding_words, prompt_of
 from laconic.report.shelf import ShelfBuilder, every_nth
-from laconic.system.files import read_json, read_jsonl, read_numbered_jsonl
+from laconic.system.files import read_json, read_jsonl
 
 MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")
 PLAIN_PROMPT = "boxed"  # the base of the others, as in a comparison
 TEXT_BUDGET = 160_000_000  # bytes of samples.jsonl whose texts one page holds: about 65 MB of page
-NEEDED = ("problem_id", "sample", "grade", "num_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,14 @@ def read_evaluations(found: Sequence[Found], budget: int = TEXT_BUDGET) -> tuple
 
     Raises `InputError` naming file and line where a line lacks what a sample must have.
     """
-    sizes = [(f.folder / "samples.jsonl").stat().st_size for f in found if (f.folder / "samples.jsonl").exists()]
+    sizes = [(f.folder / SAMPLES).stat().st_size for f in found if (f.folder / SAMPLES).exists()]
     stride = every_nth(sum(sizes), budget)
     return tuple(_read_evaluation(entry, stride) for entry in found)
 
 
 def _read_evaluation(found: Found, stride: int) -> Evaluation:
     folder, builder = found.folder, ShelfBuilder(stride)
-    samples = tuple(_samples(folder / "samples.jsonl", builder))
+    samples = tuple(_samples(folder, builder))
     return Evaluation(
         model=found.model,
         summary=found.summary,
@@ -126,15 +126,13 @@ def _read_evaluation(found: Found, stride: int) -> Evaluation:
     )
 
 
-def _samples(path: Path, builder: ShelfBuilder) -> Iterator[Sample]:
-    if not path.exists():
+def _samples(folder: Path, builder: ShelfBuilder) -> Iterator[Sample]:
+    if not (folder / SAMPLES).exists():
         return
-    for line, row in read_numbered_jsonl(path):
-        if missing := [key for key in NEEDED if key not in row]:
-            raise InputError(f"{path}, line {line}: {missing[0]} is missing")
+    for row in read_samples(folder):
         builder.add(row)
-        text_crc = crc32(str(row.get("text", "")).encode("utf-8", "surrogatepass"))
-        yield Sample(str(row["problem_id"]), row["sample"], str(row["grade"]), row["num_tokens"], text_crc)
+        text_crc = crc32(row.text.encode("utf-8", "surrogatepass"))
+        yield Sample(row.problem_id, row.sample, row.grade.value, row.num_tokens, text_crc)
 
 
 def read_training(path: Path, name: str) -> Training:

@@ -3,6 +3,7 @@
 Its modules, in reading order:
 
 - `solver`: problems and a sampler to groups: render, sample, grade, reward
+- `rows`: the stored response: one record, one writer, one reader
 - `log`: attempts that outlive a kill, streamed to a file
 - `sources`: where a phase's rollouts come from: the policy, a file, worked solutions
 """

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from laconic.config.recipe import PromptConfig, RewardsConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.grading.pool import Grader
+from laconic.grading.rules import Graded
 from laconic.prompts.instructions import messages, render, resolve_instruction
 from laconic.prompts.thinking import thinking_tokens
 from laconic.rewards.numbers import FloatArray, Memory, numbers_of
@@ -22,7 +23,7 @@ from laconic.rewards.terms import LENGTH_TERMS, REWARDS, TWO_SIDED_TERMS, Reward
 from laconic.rewards.terms import pay as pay_terms
 from laconic.samplers.protocol import Request, Sampler
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.types import GRADES, Grade, Group, Problem, Progress, Rollout
+from laconic.types import GRADES, Grade, Group, Problem, Progress, Response, Rollout
 
 
 class Model(Protocol):
@@ -88,15 +89,15 @@ class Solver:
         requests = [self.request(entry) for entry in wanted]
         responses = self.sampler.sample(requests, decoding, seed=seed, on_progress=on_progress)
         pairs = list(zip(wanted, responses, strict=True))
-        grades = iter(self.grader.grade_many([(r.text, w.problem, r.is_truncated) for w, row in pairs for r in row]))
+        graded = iter(self.grader.grade_many([(r.text, w.problem, r.is_truncated) for w, row in pairs for r in row]))
         tokenizer = self.lm.tokenizer
         return [
             Group(
                 entry.problem,
                 request.prompt_ids,
                 tuple(
-                    Rollout(
-                        replace(r, thinking_tokens=thinking_tokens(r, tokenizer)), next(grades), entry.first_sample + i
+                    graded_rollout(
+                        replace(r, thinking_tokens=thinking_tokens(r, tokenizer)), next(graded), entry.first_sample + i
                     )
                     for i, r in enumerate(row)
                 ),
@@ -130,6 +131,11 @@ class Solver:
                 f"{field}: {max_tokens} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
                 f"of {self.lm.name}, {limit} tokens"
             )
+
+
+def graded_rollout(response: Response, graded: Graded, sample: int) -> Rollout:
+    """The attempt with what the grader said of it."""
+    return Rollout(response, graded.grade, sample, answer=graded.answer)
 
 
 def pay(

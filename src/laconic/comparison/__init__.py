@@ -9,4 +9,5 @@ Its modules, in reading order:
 - `sentences`: what a comparison says, in words
 - `compare`: the program
 - `tables`: comparison.json for the terminal
+- `audit`: stored responses graded again, and where the two graders differ
 """

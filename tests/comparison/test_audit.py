@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 from rich.console import Console
 
+from laconic.comparison.audit import KINDS, audit, kind_of, print_audit
 from laconic.errors import InputError, RunError
 from laconic.grading import second_graders
-from laconic.grading.audit import KINDS, audit, kind_of, print_audit
 from laconic.grading.second_graders import VERDICTS, by_math_verify
 from laconic.types import GRADES
 

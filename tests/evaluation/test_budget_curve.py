@@ -90,8 +90,8 @@ def test_more_budget_buys_accuracy_until_the_thinking_is_whole(solver, tmp_path)
     points = json.loads((tmp_path / "budget_curve.json").read_text())["points"]
     assert [point["budget"] for point in points] == [4, 64, 320]
     assert points[0]["accuracy"]["mean"] < points[1]["accuracy"]["mean"] < points[2]["accuracy"]["mean"]
-    assert points[2]["accuracy"] == summary["accuracy"]
-    assert points[2]["tokens"]["mean"] == summary["tokens"]["mean"] and points[2]["cut_frac"] == 0.0
+    assert points[2]["accuracy"] == summary.to_json()["accuracy"]
+    assert points[2]["tokens"]["mean"] == summary.figures.tokens.estimate and points[2]["cut_frac"] == 0.0
     assert points[0]["cut_frac"] == 1.0 and points[0]["tokens"]["mean"] <= 4 + ANSWER_TOKENS
     again = budget_curve(read_rows(tmp_path / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=0)
     assert again["points"] == points

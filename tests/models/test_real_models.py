@@ -88,7 +88,7 @@ def test_train_save_reload_evaluate(architecture, policy, algorithm, tmp_path):
             summaries.append(
                 evaluate(solver, EvaluationRequest("watch", problems, 2, decoding, seed=0), tmp_path / name)
             )
-    assert json.dumps(summaries[0]) == json.dumps(summaries[1])
+    assert json.dumps(summaries[0].to_json()) == json.dumps(summaries[1].to_json())
 
 
 def test_a_killed_lora_run_resumes_bit_for_bit(tmp_path, monkeypatch):

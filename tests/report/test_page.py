@@ -15,9 +15,10 @@ from page_files import EVIL, budget_curve, write_evaluation, write_json, write_j
 
 from laconic.comparison.compare import compare_evaluations
 from laconic.errors import InputError, MissingExtraError, RunError
+from laconic.evaluation.figures import Figures, Setup, Summary
 from laconic.report.build import read_report, write_page, write_report
-from laconic.report.data import Change, Evaluation, Report, Sample, pick_pairs
-from laconic.report.read import find_evaluations, read_evaluations, read_training
+from laconic.report.data import Change, Measurement, Report, Sample, pick_pairs
+from laconic.report.read import find_measurements, read_measurements, read_training
 from laconic.report.shelf import ShelfBuilder, pack, unpack
 from laconic.report.training import phases_of
 from laconic.report.words import headline, lede, verdicts
@@ -343,9 +344,9 @@ def test_every_response_is_in_the_page(run_dir: Path) -> None:
 
 
 def test_beyond_the_budget_every_nth_problem_is_held_with_all_its_samples(run_dir: Path) -> None:
-    found = find_evaluations([run_dir], ["run"])
+    found = find_measurements([run_dir], ["run"])
     size = sum((f.folder / "samples.jsonl").stat().st_size for f in found)
-    for evaluation in read_evaluations(found, budget=size // 3 + 1):
+    for evaluation in read_measurements(found, budget=size // 3 + 1):
         assert evaluation.shelf is not None
         assert list(evaluation.shelf.questions) == ["p000", "p003", "p006", "p009"]
         assert len(evaluation.shelf.rows) * 3 == evaluation.shelf.num_rows == len(evaluation.samples)
@@ -412,7 +413,8 @@ def test_the_headline_claims_what_the_intervals_support(tokens: Any, accuracy: A
         "accuracy_change": {"estimate": accuracy[0], "ci95": accuracy[1]},
         "non_inferior": is_kept,
     }
-    evaluations = (Evaluation("base", {"temperature": 1.0}), Evaluation("after", {"temperature": 1.0}, rank=1))
+    summary = Summary(Setup(temperature=1.0), Figures())
+    evaluations = (Measurement("base", summary), Measurement("after", summary, rank=1))
     report = Report(evaluations=evaluations, changes=(Change("base", "after", "sampled at T=1", change),))
     assert headline(report).startswith(said)
     assert said.split(", ")[1] in verdicts(report)[0]["sentence"]

@@ -19,13 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from laconic.errors import InputError
+from laconic.evaluation.figures import Setup, Summary
 from laconic.rollouts.rows import ResponseRow, read_numbered_rows, read_rows
 from laconic.statistics.claims import PerProblem, per_problem
+from laconic.system.fields import Fields
 from laconic.system.files import read_json
 from laconic.types import Grade
 
@@ -73,7 +74,10 @@ class Evaluation:
     """
 
     path: Path
-    summary: Mapping[str, Any]
+    summary: Summary
+    benchmark: str
+    model: str
+    num_samples: int
     decoding: Decoding
     identities: tuple[Identity, ...]
     problems: PerProblem
@@ -81,25 +85,14 @@ class Evaluation:
     digest: int | None
 
     @property
-    def benchmark(self) -> str:
-        """What was evaluated, by the summary."""
-        return str(self.summary["benchmark"])
-
-    @property
     def prompt(self) -> str | None:
         """The prompt's name, `None` where an old summary does not tell."""
-        prompt = self.summary.get("prompt")
-        return str(prompt["name"]) if isinstance(prompt, Mapping) and prompt.get("name") else None
+        return self.summary.setup.prompt.name if self.summary.setup.prompt else None
 
     @property
     def grader(self) -> str | None:
         """Name and version of the grader, `None` where an old summary does not tell."""
-        return str(self.summary["grader"]) if self.summary.get("grader") else None
-
-    @property
-    def num_samples(self) -> int:
-        """Samples a problem."""
-        return int(self.summary["num_samples"])
+        return self.summary.setup.grader
 
     @property
     def slot(self) -> tuple[str, Decoding]:
@@ -163,18 +156,33 @@ def read_evaluation(path: Path) -> Evaluation:
     """
     if not (path / SUMMARY).exists():
         raise InputError(f"{path}: not finished, there is no {SUMMARY}; run its evaluation again to resume it")
-    summary = _summary(path / SUMMARY)
+    fields = Fields(read_json(path / SUMMARY), str(path / SUMMARY))
+    fields.need(_SUMMARY_KEYS)
+    summary, num_samples = read_summary(path), fields.whole("num_samples")
     columns = _columns(path / SAMPLES)
-    _check_whole(path / SAMPLES, summary, columns)
+    _check_whole(path / SAMPLES, fields.whole("num_problems"), num_samples, columns)
     return Evaluation(
         path=path,
         summary=summary,
-        decoding=_decoding(path / SUMMARY, summary),
+        benchmark=fields.text("benchmark"),
+        model=fields.text("model"),
+        num_samples=num_samples,
+        decoding=_decoding(path / SUMMARY, summary.setup),
         identities=tuple(columns.identities.values()),
         problems=per_problem(columns.ids, columns.grades, columns.tokens),
         tokens_by_grade=_tokens_by_grade(columns),
         digest=columns.digest.total,
     )
+
+
+def read_summary(folder: Path, needs: Sequence[str] = ()) -> Summary:
+    """The summary of an evaluation folder, whatever an older one lacks; the keys that `needs` names are there and not null.
+
+    Raises `InputError` naming the file where there is none, and the key where one is missing or of another kind.
+    """
+    record, where = read_json(folder / SUMMARY), str(folder / SUMMARY)
+    Fields({key: value for key, value in record.items() if value is not None}, where).need(needs)
+    return Summary.from_json(record, where)
 
 
 def read_samples(folder: Path, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
@@ -189,30 +197,13 @@ def _is_evaluation(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (SAMPLES, SUMMARY, SETTINGS))
 
 
-def _summary(file: Path) -> dict[str, Any]:
-    summary = read_json(file)
-    for key in _SUMMARY_KEYS:
-        if key not in summary:
-            raise InputError(f"{file}: {key} is missing")
-    return summary
-
-
-def _decoding(file: Path, summary: Mapping[str, Any]) -> Decoding:
-    temperature, cap, top_p, min_p = (
-        _number(file, summary, key) for key in ("temperature", "max_tokens", "top_p", "min_p")
-    )
-    if temperature is None or cap is None:
+def _decoding(file: Path, setup: Setup) -> Decoding:
+    if setup.temperature is None or setup.max_tokens is None:
         raise InputError(f"{file}: temperature and max_tokens must be numbers")
-    if temperature == 0:
-        return Decoding(0.0, 1.0, 0.0, int(cap))
-    return Decoding(temperature, top_p, min_p, int(cap))
-
-
-def _number(file: Path, summary: Mapping[str, Any], key: str) -> float | None:
-    value = summary.get(key)
-    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
-        raise InputError(f"{file}: {key} is {value!r}, expected a number")
-    return None if value is None else float(value)
+    if setup.temperature == 0:
+        return Decoding(0.0, 1.0, 0.0, setup.max_tokens)
+    top_p, min_p = (None if value is None else float(value) for value in (setup.top_p, setup.min_p))
+    return Decoding(float(setup.temperature), top_p, min_p, setup.max_tokens)
 
 
 def _columns(file: Path) -> _Columns:
@@ -229,14 +220,14 @@ def _columns(file: Path) -> _Columns:
     return columns
 
 
-def _check_whole(file: Path, summary: Mapping[str, Any], columns: _Columns) -> None:
+def _check_whole(file: Path, num_problems: int, num_samples: int, columns: _Columns) -> None:
     """Raise `InputError` unless there are `num_problems` problems with `num_samples` distinct samples each."""
     counts = Counter(columns.ids)
-    if len(counts) != summary["num_problems"] or not counts:
-        raise InputError(f"{file}: holds {len(counts)} problems, {SUMMARY} says {summary['num_problems']}")
+    if len(counts) != num_problems or not counts:
+        raise InputError(f"{file}: holds {len(counts)} problems, {SUMMARY} says {num_problems}")
     for problem_id, count in counts.items():
-        if count != summary["num_samples"]:
-            raise InputError(f"{file}: problem {problem_id!r} has {count} samples, not {summary['num_samples']}")
+        if count != num_samples:
+            raise InputError(f"{file}: problem {problem_id!r} has {count} samples, not {num_samples}")
     if len(set(zip(columns.ids, columns.numbers, strict=True))) < len(columns.ids):
         raise InputError(f"{file}: a sample of a problem occurs twice")
 

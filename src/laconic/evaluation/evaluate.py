@@ -21,6 +21,7 @@ from typing import Any
 from laconic.config.recipe import SamplerConfig
 from laconic.errors import InputError
 from laconic.evaluation.budget_curve import budget_curve, force_answers
+from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.planned_prompts import PLANNERS, Plan
 from laconic.evaluation.summary import summarise
 from laconic.grading.rules import RULES_VERSION
@@ -30,10 +31,9 @@ from laconic.rng import seed_of
 from laconic.rollouts.log import AttemptLog, Force, begin, chunks, count_whole_rows
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, read_rows
 from laconic.rollouts.solver import Solver, Wanted
+from laconic.system.fields import Fields
 from laconic.system.files import read_json, write_json_atomically
 from laconic.types import Group, Problem, Progress
-
-_UNSUMMED = ("fingerprint", "problems_digest", "batch_size", "budgets")  # of the settings, not of the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,7 @@ def num_samples(samples: int, decoding: SamplerConfig) -> int:
     return 1 if decoding.temperature == 0 else samples
 
 
-def evaluate(
-    solver: Solver, request: EvaluationRequest, out: Path, *, on_progress: Progress | None = None
-) -> dict[str, Any]:
+def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progress: Progress | None = None) -> Summary:
     """Attempt, grade, write the files of an evaluation to `out`, or finish what was begun there; returns the summary.
 
     Raises `RunError` where `out` holds an evaluation of something else.
@@ -76,18 +74,16 @@ def evaluate(
     begin(out / "settings.json", settings, out / "samples.jsonl")
     is_whole = count_whole_rows(out / "samples.jsonl") == request.num_responses
     if is_whole and (out / "summary.json").exists():
-        return read_json(out / "summary.json")
+        return Summary.from_json(read_json(out / "summary.json"), str(out / "summary.json"))
     references = _references(request) if request.with_bleu else None
     plan = make_plan(solver, request, out)
     rows = _attempt(solver, request, plan, out, on_progress)
-    summary = {key: value for key, value in settings.items() if key not in _UNSUMMED} | {
-        **summarise(rows, seed=request.seed, oracle=_known(request, "oracle_tokens"), references=references),
-        **({"planning": plan.cost} if plan.cost else {}),
-    }
+    figures = summarise(rows, seed=request.seed, oracle=_known(request, "oracle_tokens"), references=references)
+    summary = Summary(Setup.from_fields(Fields(settings, str(out / "settings.json"))), figures, plan.cost)
     if request.budgets:
         curve = budget_curve(read_rows(out / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=request.seed)
         write_json_atomically(out / "budget_curve.json", curve)
-    write_json_atomically(out / "summary.json", summary)
+    write_json_atomically(out / "summary.json", summary.to_json())
     return summary
 
 

@@ -13,6 +13,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,17 @@ from laconic import __version__
 from laconic.errors import RunError
 from laconic.report.browser import Browser, build_browser, tell_pairs
 from laconic.report.changes import read_changes
-from laconic.report.data import Evaluation, Report, Selection, mean_tokens, shared, solve_rates
+from laconic.report.data import Measurement, Report, Selection, mean_tokens, shared, solve_rates
 from laconic.report.distributions import MAX_POINTS, lengths, tokens_by_problem
 from laconic.report.distributions import solve_rates as solve_rates_figure
 from laconic.report.figures import COLOURS, NARROW, WIDE, budgets, changes, colour_of, frontier
 from laconic.report.numbers import UNKNOWN, count, flatten, percent, shown
 from laconic.report.page_templates import load_templates, template_text
 from laconic.report.read import (
-    find_evaluations,
+    find_measurements,
     is_run,
     names_of,
-    read_evaluations,
+    read_measurements,
     read_selections,
     read_settings,
     read_training,
@@ -64,7 +65,7 @@ def read_report(dirs: Sequence[Path]) -> Report:
     """What the folders hold, as far as it is there. Errors as `write_report`."""
     names = names_of(dirs)
     prefixes = [f"{name}: " if len(dirs) > 1 else "" for name in names]
-    evaluations = read_evaluations(find_evaluations(dirs, names))
+    evaluations = read_measurements(find_measurements(dirs, names))
     trainings = tuple(read_training(path, name) for path, name in zip(dirs, names, strict=True) if is_run(path))
     selections = tuple(s for path, prefix in zip(dirs, prefixes, strict=True) for s in read_selections(path, prefix))
     if not evaluations and not selections and not any(run.metrics for run in trainings):
@@ -199,5 +200,6 @@ def _sized(drawing: Callable[[int], str]) -> dict[str, str]:
     return {"wide": drawing(WIDE), "narrow": drawing(NARROW)}
 
 
-def _is_measured(evaluation: Evaluation) -> bool:
-    return all((evaluation.summary.get(key) or {}).get("mean") is not None for key in ("tokens", "accuracy"))
+def _is_measured(evaluation: Measurement) -> bool:
+    figures = evaluation.summary.figures
+    return all(found is not None and isfinite(found.estimate) for found in (figures.tokens, figures.accuracy))

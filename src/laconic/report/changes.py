@@ -14,12 +14,12 @@ from pathlib import Path
 
 from laconic.comparison.compare import compare_evaluations
 from laconic.errors import InputError
-from laconic.report.data import Change, Evaluation, Record, decoding_words
+from laconic.report.data import Change, Measurement, Record, decoding_words
 from laconic.report.read import MODEL_AND_TAG, is_run, names_of
 from laconic.system.files import read_json
 
 
-def read_changes(dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> tuple[list[Change], list[str]]:
+def read_changes(dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> tuple[list[Change], list[str]]:
     """All changes, and notes on what could not be compared."""
     changes: list[Change] = []
     for source, path in enumerate(dirs):
@@ -64,7 +64,7 @@ def _note(refusal: str, folders: Sequence[Path], dirs: Sequence[Path]) -> str:
     return f"Not compared: {', '.join(name_of[folder] for folder in folders)}: {why}"
 
 
-def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+def _of_run(path: Path, evaluations: Sequence[Measurement]) -> Iterator[Change]:
     """A candidate is named after its folder or its model; an older file's name may tell the tag."""
     last = max((e.rank for e in evaluations), default=0)
     seen: set[Path] = set()
@@ -79,7 +79,7 @@ def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:
                     yield Change(base.model, e.model, e.decoding, candidate, is_final=e.rank == last)
 
 
-def _is_meant(name: str, tag: str, evaluation: Evaluation, candidate: Record) -> bool:
+def _is_meant(name: str, tag: str, evaluation: Measurement, candidate: Record) -> bool:
     match = MODEL_AND_TAG.fullmatch(evaluation.folder.name)
     if match is None:
         return False
@@ -100,7 +100,7 @@ def _stored(dirs: Sequence[Path]) -> Record | None:
     return None
 
 
-def _of_folders(comparison: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+def _of_folders(comparison: Record, dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> Iterator[Change]:
     base = _model_of(comparison["base"], dirs, evaluations)
     for candidate in comparison["candidates"]:
         model = _model_of(candidate, dirs, evaluations)
@@ -108,7 +108,7 @@ def _of_folders(comparison: Record, dirs: Sequence[Path], evaluations: Sequence[
             yield Change(base, model, decoding, candidate)
 
 
-def _model_of(told: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> str:
+def _model_of(told: Record, dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> str:
     """The model a comparison speaks of: of its folder, and of its prompt where the folder holds several."""
     path = Path(str(told.get("path"))).resolve()
     here = [e for e in evaluations if dirs[e.source].resolve() == path]
@@ -117,7 +117,7 @@ def _model_of(told: Record, dirs: Sequence[Path], evaluations: Sequence[Evaluati
     return found.model if found else str(told.get("name", ""))
 
 
-def _decodings(candidate: Record, evaluations: Sequence[Evaluation]) -> list[str]:
+def _decodings(candidate: Record, evaluations: Sequence[Measurement]) -> list[str]:
     """The candidate's own decoding, or the only one there is."""
     if told := candidate.get("decoding"):
         return [decoding_words(told)]

@@ -9,11 +9,13 @@ stands in `distributions.py`, what is drawn from steps in `training.py`. No file
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import isfinite
 
-from laconic.report.data import Change, Evaluation, Record, Report, Setting
+from laconic.report.data import Change, Measurement, Record, Report, Setting
 from laconic.report.numbers import count, number, percent, points, shown, signed
 from laconic.report.svg import Drawing, Panel, legend
 from laconic.statistics.claims import frontier as undominated
+from laconic.statistics.intervals import Interval
 
 COLOURS = {
     "correct": "#2f9e78",
@@ -129,8 +131,8 @@ def _frontier_panel(
 ) -> None:
     found = [e for e in report.of_setting(setting) if _point(e) is not None]
     at = [point for e in found if (point := _point(e))]
-    xs = [x for e in found for x in _spread(e, "tokens")]
-    ys = [y for e in found for y in _spread(e, "accuracy")]
+    xs = [x for e in found for x in _spread(e.summary.figures.tokens)]
+    ys = [y for e in found for y in _spread(e.summary.figures.accuracy)]
     panel = Panel(drawing, box, _padded(min(xs), max(xs), 0.1), _padded(min(ys), max(ys), 0.1, cap=1.0))
     many = len({e.benchmark for e in report.evaluations}) > 1
     panel.axes(lambda v: f"{v:,.0f}", lambda v: f"{100 * v:g}%", "mean tokens", num=4)
@@ -143,8 +145,8 @@ def _frontier_panel(
         panel.polyline(trail, "var(--axis)", stroke_width=1)
     for e, point in zip(found, at, strict=True):
         colour = colours[e.model]
-        panel.whisker_x(_spread(e, "tokens"), point[1], colour)
-        panel.whisker_y(point[0], _spread(e, "accuracy"), colour)
+        panel.whisker_x(_spread(e.summary.figures.tokens), point[1], colour)
+        panel.whisker_y(point[0], _spread(e.summary.figures.accuracy), colour)
     for index, (e, point) in enumerate(zip(found, at, strict=True)):
         title = f"{e.model}: {percent(point[1])} at {count(point[0])} tokens"
         worse = "" if index in best else ", dominated: another is at least as accurate and no longer"
@@ -220,30 +222,31 @@ def budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
     return drawing.svg("Accuracy against tokens spent when thinking is cut at increasing budgets")
 
 
-def _budget_name(evaluation: Evaluation, report: Report) -> str:
+def _budget_name(evaluation: Measurement, report: Report) -> str:
     parts = [evaluation.model]
     parts += [evaluation.benchmark] if len({e.benchmark for e in report.evaluations}) > 1 else []
     parts += [evaluation.decoding] if len(report.decodings) > 1 else []
     return ", ".join(parts)
 
 
-def _budget_rows(evaluation: Evaluation) -> list[Record]:
+def _budget_rows(evaluation: Measurement) -> list[Record]:
     rows = evaluation.budgets.get("points") or []
     return [
         row for row in rows if number(row["tokens"]["mean"]) is not None and number(row["accuracy"]["mean"]) is not None
     ]
 
 
-def _point(evaluation: Evaluation) -> tuple[float, float] | None:
-    means = [number((evaluation.summary.get(key) or {}).get("mean")) for key in ("tokens", "accuracy")]
+def _point(evaluation: Measurement) -> tuple[float, float] | None:
+    figures = evaluation.summary.figures
+    means = [number(found and found.estimate) for found in (figures.tokens, figures.accuracy)]
     return None if means[0] is None or means[1] is None else (means[0], means[1])
 
 
-def _spread(evaluation: Evaluation, key: str) -> tuple[float, float]:
-    """The interval, or the mean twice where there is none."""
-    entry = evaluation.summary.get(key) or {}
-    ends = _ends(entry)
-    return (ends[0], ends[1]) if len(ends) == 2 else (float(entry["mean"]), float(entry["mean"]))
+def _spread(interval: Interval | None) -> tuple[float, float]:
+    """The interval's ends, or the mean twice where there are none."""
+    assert interval is not None, "only what was measured is drawn"
+    has_ends = isfinite(interval.low) and isfinite(interval.high)
+    return (interval.low, interval.high) if has_ends else (interval.estimate, interval.estimate)
 
 
 def _ends(entry: Record) -> list[float]:

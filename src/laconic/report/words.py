@@ -12,8 +12,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from laconic.report.data import Change, Evaluation, Record, Report
-from laconic.report.numbers import Show, count, interval, number, percent, points, shown, signed
+from laconic.evaluation.figures import Figures
+from laconic.report.data import Change, Measurement, Record, Report
+from laconic.report.numbers import UNKNOWN, Show, count, interval, number, percent, points, shown, signed
+from laconic.statistics.intervals import Interval
 from laconic.types import GRADES, Grade
 
 COLUMNS = (
@@ -103,8 +105,7 @@ def verdicts(report: Report) -> list[dict[str, Any]]:
 def scope(report: Report) -> str:
     """What the numbers are about: how many responses to how many problems."""
     sizes = dict.fromkeys(
-        (e.benchmark, e.summary.get("num_problems"), e.summary.get("num_samples"), e.decoding)
-        for e in report.evaluations
+        (e.benchmark, e.summary.setup.num_problems, e.summary.setup.num_samples, e.decoding) for e in report.evaluations
     )
     many = len({benchmark for benchmark, *_ in sizes}) > 1
     return "; ".join(
@@ -129,46 +130,45 @@ def results(report: Report) -> list[dict[str, Any]]:
 
 def details(report: Report) -> list[dict[str, Any]]:
     """What the first table has no room for: thinking and answer apart, pass@k, majority, adaptivity; only what is known."""
-    rows = [(e, dict(_details(e.summary))) for e in report.evaluations]
+    rows = [(e, dict(_details(e.summary.figures))) for e in report.evaluations]
     return [{"model": e.model, "where": ", ".join(e.setting), "told": told} for e, told in rows if told]
 
 
-def _details(summary: Record) -> list[tuple[str, str]]:
+def _details(figures: Figures) -> list[tuple[str, str]]:
     told = [
-        ("thinking tokens", _with_interval(summary.get("thinking_tokens"), count)),
-        ("answer tokens", _with_interval(summary.get("answer_tokens"), count)),
-        ("tokens, median and 95th percentile", _quantiles(summary.get("tokens") or {})),
-        ("shortest correct, mean", shown(summary.get("oracle_tokens"), count)),
-        *((f"pass@{k}", shown(v, percent)) for k, v in (summary.get("pass_at_k") or {}).items() if k != "1"),
-        *((f"majority of {k}", shown(v, percent)) for k, v in (summary.get("maj_at_k") or {}).items()),
-        ("correct minus wrong, same problem", _with_interval(summary.get("length_difference"), count, "estimate")),
+        ("thinking tokens", _with_interval(figures.thinking_tokens, count)),
+        ("answer tokens", _with_interval(figures.answer_tokens, count)),
+        ("tokens, median and 95th percentile", _quantiles(figures)),
+        ("shortest correct, mean", shown(figures.oracle_tokens, count)),
+        *((f"pass@{k}", shown(v, percent)) for k, v in figures.pass_at_k.items() if k != 1),
+        *((f"majority of {k}", shown(v, percent)) for k, v in (figures.maj_at_k or {}).items()),
+        ("correct minus wrong, same problem", _with_interval(figures.length_difference, count, is_change=True)),
     ]
     return [(name, value) for name, value in told if value and value != "–"]
 
 
-def _quantiles(tokens: Record) -> str:
-    found = [shown(tokens.get(key), count) for key in ("median", "p95")]
+def _quantiles(figures: Figures) -> str:
+    found = [shown(tokens, count) for tokens in (figures.median_tokens, figures.p95_tokens)]
     return "" if "–" in found else " and ".join(found)
 
 
-def _with_interval(entry: Any, show: Show, key: str = "mean") -> str:
-    if not isinstance(entry, Mapping) or number(entry.get(key)) is None:
+def _with_interval(found: Interval | None, show: Show, *, is_change: bool = False) -> str:
+    if found is None or number(found.estimate) is None:
         return ""
-    is_change = key == "estimate"
-    value = signed(entry[key], show) if is_change else shown(entry[key], show)
-    return f"{value} {interval(entry.get('ci95'), show, is_change=is_change)}".strip()
+    value = signed(found.estimate, show) if is_change else shown(found.estimate, show)
+    return f"{value} {interval((found.low, found.high), show, is_change=is_change)}".strip()
 
 
-def _row(report: Report, evaluation: Evaluation) -> dict[str, Any]:
-    summary, change = evaluation.summary, report.change_of(evaluation) or {}
-    by_grade, fractions = summary.get("tokens_by_grade") or {}, summary.get("grade_frac") or {}
+def _row(report: Report, evaluation: Measurement) -> dict[str, Any]:
+    figures, change = evaluation.summary.figures, report.change_of(evaluation) or {}
+    by_grade, fractions = figures.tokens_by_grade, figures.grade_frac
     cells = [
-        _level(summary.get("accuracy") or {}, percent),
+        _level(figures.accuracy, percent),
         _change(change.get("accuracy_change") or {}, points),
-        _level(summary.get("tokens") or {}, count),
+        _level(figures.tokens, count),
         _change(change.get("tokens_change") or {}, percent),
         *({"value": shown(by_grade.get(grade), count), "ci": ""} for grade in ANSWERABLE),
-        {"value": shown(fractions.get("truncated"), percent), "ci": ""},
+        {"value": shown(fractions.get(Grade.TRUNCATED), percent), "ci": ""},
     ]
     return {
         "model": evaluation.model,
@@ -177,8 +177,10 @@ def _row(report: Report, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _level(entry: Record, show: Show) -> dict[str, str]:
-    return {"value": shown(entry.get("mean"), show), "ci": interval(entry.get("ci95"), show)}
+def _level(found: Interval | None, show: Show) -> dict[str, str]:
+    if found is None:
+        return {"value": UNKNOWN, "ci": ""}
+    return {"value": shown(found.estimate, show), "ci": interval((found.low, found.high), show)}
 
 
 def _change(entry: Record, show: Show) -> dict[str, str]:
@@ -199,8 +201,13 @@ def _sides(report: Report, change: Change) -> tuple[Record, Record]:
     main = report.main
     if main is None or (main[0].model, main[1].model) != (change.base, change.model):
         return {}, {}
-    before, after = ({key: (e.summary.get(key) or {}).get("mean") for key in ("tokens", "accuracy")} for e in main)
-    return before, after
+    before, after = (e.summary.figures for e in main)
+    return _means(before), _means(after)
+
+
+def _means(figures: Figures) -> Record:
+    found = {"tokens": figures.tokens, "accuracy": figures.accuracy}
+    return {name: None if level is None else level.estimate for name, level in found.items()}
 
 
 def _movement(name: str, sides: tuple[Record, Record], key: str, show: Show) -> str:

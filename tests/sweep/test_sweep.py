@@ -463,7 +463,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("sweep")
     save_small_model(folder / "model")
     path, out = write_sweep(folder, SWEEP + BROKEN), folder / "out"
-    code = f"from pathlib import Path; from laconic.sweep.run import run_sweep; run_sweep(Path({str(path)!r}), Path({str(out)!r}))"
+    code = "from pathlib import Path; from laconic.sweep.run import run_sweep; "
+    code += f"run_sweep(Path({str(path)!r}), Path({str(out)!r}))"
     first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, _, runs = read_sweep(path, out)
     end = time.monotonic() + 120

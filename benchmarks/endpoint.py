@@ -68,8 +68,8 @@ def solved(problems: Sequence[Problem], rows: Rows) -> np.ndarray:
     """Share of correct responses, one number a problem."""
     with Grader() as grader:
         flat = [(r.text, p, r.is_truncated) for p, row in zip(problems, rows, strict=True) for r in row]
-        grades = grader.grade_many(flat)
-    return np.array([grade is Grade.CORRECT for grade in grades], float).reshape(len(problems), -1).mean(1)
+        found = grader.grade_many(flat)
+    return np.array([graded.grade is Grade.CORRECT for graded in found], float).reshape(len(problems), -1).mean(1)
 
 
 def lengths(rows: Rows) -> np.ndarray:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.grading.pool import Grader
-from laconic.grading.rules import grade_response
+from laconic.grading.rules import Undecided, grade_response
 from laconic.types import Grade, Problem
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +56,7 @@ def grade_all(cases: Sequence[Case]) -> tuple[list[Case], list[float]]:
         grader.grade_many([as_item(cases[0]), (r"\boxed{\sqrt{12}}", Problem("", "", r"2\sqrt{3}"), False)])
         for case in cases:
             began = time.perf_counter()
-            [grade] = grader.grade_many([as_item(case)])
+            grade = grader.grade_many([as_item(case)])[0].grade
             seconds.append(time.perf_counter() - began)
             vote = grade is Grade.CORRECT if grade is not Grade.UNGRADABLE else "ungradable"
             voted.append(case | {"graders": case.get("graders", {}) | {OURS: vote}})
@@ -154,7 +154,7 @@ def speeds(cases: Sequence[Case], path: Path, repeats: int) -> list[str]:
 
 def _is_open(case: Case) -> bool:
     text, problem, _ = as_item(case)
-    return grade_response(text, problem.answer, is_truncated=False) is None
+    return isinstance(grade_response(text, problem.answer, is_truncated=False), Undecided)
 
 
 SUBSETS: dict[str, Callable[[Case], bool]] = {

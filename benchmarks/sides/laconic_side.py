@@ -38,7 +38,7 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
 from laconic.grading.pool import Grader
-from laconic.grading.rules import grade_response
+from laconic.grading.rules import Graded, grade_response
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import load_model, resolve_model
 from laconic.prompts.instructions import messages, render
@@ -267,11 +267,13 @@ def grade(how: str, count: int, seed: int) -> Answer:
     with Grader() as grader:
         began = time.perf_counter()
         if how == "grade_many":
-            grades = grader.grade_many(items)
+            found = grader.grade_many(items)
         else:
-            grades = [grade_response(text, p.answer, is_truncated=False) or Grade.UNGRADABLE for text, p, _ in items]
+            found = [grade_response(text, p.answer, is_truncated=False) for text, p, _ in items]
         seconds = time.perf_counter() - began
-    assert sum(g is Grade.CORRECT for g in grades) == sum(n % 2 == 0 for n in range(count))
+    assert sum(isinstance(one, Graded) and one.grade is Grade.CORRECT for one in found) == sum(
+        n % 2 == 0 for n in range(count)
+    )
     return {"tokens": count, "seconds": seconds}
 
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from laconic.grading.rules import grade_response
+from laconic.grading.rules import Graded, grade_response
 from laconic.types import Grade
 
 GROUP_SIZE = 8
@@ -92,5 +92,6 @@ class Workload:
 
 def reward(text: str, answer: str) -> float:
     """What both trainers pay for a response."""
-    is_correct = grade_response(text, answer, is_truncated=False) is Grade.CORRECT
+    graded = grade_response(text, answer, is_truncated=False)
+    is_correct = isinstance(graded, Graded) and graded.grade is Grade.CORRECT
     return CORRECT if is_correct else NOT_CORRECT

@@ -95,13 +95,15 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One graded attempt. `reward_terms` names what the reward paid for; the terms sum to `reward`."""
+    """One graded attempt. `reward_terms` names what the reward paid for; the terms sum to `reward`. `answer` is as the grader
+    extracted it: None where there is none, and where the response is truncated and was not read."""
 
     response: Response
     grade: Grade
     sample: int
     reward: float = 0.0
     reward_terms: Mapping[str, float] = field(default_factory=dict)
+    answer: str | None = None
 
     @property
     def num_tokens(self) -> int:

@@ -79,7 +79,8 @@ def test_the_same_responses_are_known_again_in_any_order(tmp_path):
     assert plain.digest != read_evaluation(Run(longer_by_one).write(tmp_path / "longer")).digest
     lines = (tmp_path / "plain" / "samples.jsonl").read_text().splitlines()
     for text, rest in (("other", lines[1:]), (None, lines[1:])):
-        first = json.dumps(json.loads(lines[0]) | {"text": text})
+        row = json.loads(lines[0]) | {"text": text}
+        first = json.dumps({key: value for key, value in row.items() if value is not None})
         (tmp_path / "turned" / "samples.jsonl").write_text("\n".join([first, *rest]) + "\n")
         digest = read_evaluation(tmp_path / "turned").digest
         assert digest != plain.digest

@@ -10,15 +10,15 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import InputError
 from laconic.evaluation.budget_curve import ANSWER_TOKENS, budget_curve, force_answers
-from laconic.evaluation.evaluate import Evaluation, evaluate
+from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.grading.pool import Grader
 from laconic.models.loading import TINY, load_model
 from laconic.problems.load import load_problems
 from laconic.prompts.forced_answers import force_text
 from laconic.prompts.thinking import thinking_tokens
+from laconic.rollouts.rows import ForcedAnswer, read_rows
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
-from laconic.system.files import read_jsonl
 from laconic.types import FinishReason, Response
 
 DECODING = SamplerConfig(temperature=0.0, max_tokens=320)
@@ -77,34 +77,30 @@ def test_a_forced_answer_is_what_the_model_says_after_its_cut_thinking(solver):
         while len(ids) - start < ANSWER_TOKENS and (len(ids) == start or ids[-1] not in solver.lm.stop_ids):
             with torch.no_grad():
                 ids.append(int(solver.lm.model(torch.tensor([ids])).logits[0, -1].argmax()))
-        grade = solver.grader.grade_many([(text + solver.lm.decode(ids[start:]), group.problem, False)])[0]
-        assert entry["forced"]["8"] == {"grade": grade.value, "num_tokens": 8 + len(ids) - start, "is_cut": True}
+        grade = solver.grader.grade_many([(text + solver.lm.decode(ids[start:]), group.problem, False)])[0].grade
+        assert entry[8] == ForcedAnswer(grade, 8 + len(ids) - start, is_cut=True)
         natural = group.rollouts[0]
-        assert entry["forced"]["10000"] == {
-            "grade": natural.grade.value,
-            "num_tokens": natural.num_tokens,
-            "is_cut": False,
-        }
+        assert entry[10_000] == ForcedAnswer(natural.grade, natural.num_tokens, is_cut=False)
 
 
 def test_more_budget_buys_accuracy_until_the_thinking_is_whole(solver, tmp_path):
     """With all the thinking it wants the curve ends at the evaluation's own accuracy and tokens."""
     problems = load_problems("tiny:mix?count=40&split=report")
-    asked = Evaluation("mix", problems, 1, DECODING, seed=0, budgets=(4, 64, 320))
+    asked = EvaluationRequest("mix", problems, 1, DECODING, seed=0, budgets=(4, 64, 320))
     summary = evaluate(solver, asked, tmp_path)
     points = json.loads((tmp_path / "budget_curve.json").read_text())["points"]
     assert [point["budget"] for point in points] == [4, 64, 320]
     assert points[0]["accuracy"]["mean"] < points[1]["accuracy"]["mean"] < points[2]["accuracy"]["mean"]
-    assert points[2]["accuracy"] == summary["accuracy"]
-    assert points[2]["tokens"]["mean"] == summary["tokens"]["mean"] and points[2]["cut_frac"] == 0.0
+    assert points[2]["accuracy"] == summary.to_json()["accuracy"]
+    assert points[2]["tokens"]["mean"] == summary.figures.tokens.estimate and points[2]["cut_frac"] == 0.0
     assert points[0]["cut_frac"] == 1.0 and points[0]["tokens"]["mean"] <= 4 + ANSWER_TOKENS
-    again = budget_curve(read_jsonl(tmp_path / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=0)
+    again = budget_curve(read_rows(tmp_path / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=0)
     assert again["points"] == points
 
 
 def test_an_endpoint_cannot_be_cut(tmp_path):
     with Grader() as grader, pytest.raises(InputError, match="--budgets: an endpoint"):
-        asked = Evaluation("sums", PROBLEMS, 1, DECODING, seed=0, budgets=(4,))
+        asked = EvaluationRequest("sums", PROBLEMS, 1, DECODING, seed=0, budgets=(4,))
         evaluate(scripted_solver(ScriptedSampler(doubling), grader), asked, tmp_path)
 
 

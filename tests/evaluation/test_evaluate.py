@@ -9,14 +9,14 @@ from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
 from laconic.cli.catalogue import PLANNED_PROMPTS
 from laconic.config.solver import SamplerConfig
 from laconic.errors import RunError
-from laconic.evaluation.evaluate import Evaluation, evaluate
+from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.planned_prompts import PLANNERS
 from laconic.grading.pool import Grader
 from laconic.rollouts.log import chunks
 from laconic.selection.probe import Band, probe_to_file, read_probe
 
 DECODING = SamplerConfig(max_tokens=64, batch_size=2)  # chunks of 8 rows: two problems with 4 samples
-ASKED = Evaluation("sums", PROBLEMS, 4, DECODING, seed=0)
+ASKED = EvaluationRequest("sums", PROBLEMS, 4, DECODING, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def test_chunks_hold_four_batches_of_rows():
 def test_the_figures_are_those_of_the_rows(grader, tmp_path):
     """5 even problems always right, 5 odd ones half the time: (5 + 2.5) / 10; tokens 10 + number + sample: 10 + 4.5 + 1.5."""
     summary = evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
-    assert summary["accuracy"]["mean"] == pytest.approx(0.75)
-    assert summary["tokens"]["mean"] == pytest.approx(16.0)
-    assert summary["thinking_tokens"]["mean"] == pytest.approx(14.0) and summary["answer_tokens"][
-        "mean"
-    ] == pytest.approx(2.0)
-    assert summary["oracle_tokens"] == 3.0
+    assert summary.figures.accuracy.estimate == pytest.approx(0.75)
+    assert summary.figures.tokens.estimate == pytest.approx(16.0)
+    assert summary.figures.thinking_tokens.estimate == pytest.approx(
+        14.0
+    ) and summary.figures.answer_tokens.estimate == pytest.approx(2.0)
+    assert summary.figures.oracle_tokens == 3.0
     assert json.loads((tmp_path / "timing.json").read_text())["num_tokens"] == 16 * 40
 
 
@@ -82,7 +82,7 @@ def test_a_chunk_that_was_cut_in_the_middle_is_drawn_again_whole(grader, tmp_pat
 def test_a_finished_evaluation_is_kept(grader, tmp_path):
     first = evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
     again = ScriptedSampler(doubling)
-    assert evaluate(scripted_solver(again, grader), ASKED, tmp_path) == first
+    assert evaluate(scripted_solver(again, grader), ASKED, tmp_path).to_json() == first.to_json()
     assert not again.calls
 
 
@@ -194,8 +194,8 @@ def elastic(key, sample, turn):
 def test_tale_asks_for_the_budget_that_the_model_guesses(grader, tmp_path):
     """Nine problems at 25 tokens, one without a readable guess at 40: (9 * 25 + 40) / 10; a guess costs 5."""
     summary = evaluate(scripted_solver(ScriptedSampler(elastic), grader, "tale"), replace(ASKED, samples=1), tmp_path)
-    assert summary["tokens"]["mean"] == pytest.approx(26.5)
-    assert summary["planning"] == {
+    assert summary.figures.tokens.estimate == pytest.approx(26.5)
+    assert summary.planning == {
         "tokens_per_problem": 5.0,
         "mean_budget": 25.0,
         "num_without_budget": 1,
@@ -208,9 +208,9 @@ def test_tale_s_search_halves_until_the_answer_breaks(grader, tmp_path):
     summary = evaluate(
         scripted_solver(ScriptedSampler(elastic), grader, "tale_search"), replace(ASKED, samples=1), tmp_path
     )
-    assert summary["tokens"]["mean"] == pytest.approx(10.0)
-    assert summary["planning"]["mean_budget"] == 10.0 and summary["planning"]["uses_answers"]
-    assert summary["planning"]["tokens_per_problem"] == pytest.approx(160.0)
+    assert summary.figures.tokens.estimate == pytest.approx(10.0)
+    assert summary.planning["mean_budget"] == 10.0 and summary.planning["uses_answers"]
+    assert summary.planning["tokens_per_problem"] == pytest.approx(160.0)
 
 
 def test_every_planned_prompt_is_listed():

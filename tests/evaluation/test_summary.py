@@ -4,19 +4,26 @@ import json
 import random
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from laconic.errors import MissingExtraError
 from laconic.evaluation.summary import summarise
+from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.claims import mean_pass_at_k, per_problem
 from laconic.statistics.intervals import accuracy_interval, length_interval
 from laconic.types import Grade
 
 
+def figures_of(*args, **settings):
+    """The figures as summary.json says them."""
+    return summarise(*args, **settings).to_json()
+
+
 def row(problem_id, grade, num_tokens, answer="7", **more):
     """One line of samples.jsonl, as far as a summary looks at it."""
-    return {"problem_id": problem_id, "grade": grade, "num_tokens": num_tokens, "answer": answer, "text": "x", **more}
+    return ResponseRow(problem_id, 0, Grade(grade), num_tokens, answer=answer, **{"text": "x", **more})
 
 
 ROWS = [
@@ -37,7 +44,7 @@ ROWS = [
 
 def test_the_figures_of_three_problems_by_hand():
     """Accuracies 3/4, 1/4, 2/3; mean lengths 25, 70, 6; thinking 10, 40, 1."""
-    summary = summarise(ROWS, seed=0)
+    summary = figures_of(ROWS, seed=0)
     assert summary["accuracy"]["mean"] == pytest.approx((3 / 4 + 1 / 4 + 2 / 3) / 3)
     assert summary["tokens"]["mean"] == pytest.approx((25 + 70 + 6) / 3)
     assert summary["tokens"]["median"] == 25.0  # 5 5 5 9 10 20 | 30 40 50 60 70 100
@@ -58,7 +65,7 @@ def test_the_figures_of_three_problems_by_hand():
 
 def test_token_complexity_of_three_problems_by_hand():
     """a: 10 (one error, the 40). b: 70 and infinity misjudge one each, so 70. c: the 5s right, the 9 not: 5, one error."""
-    figures = summarise(ROWS, seed=0)["token_complexity"]
+    figures = figures_of(ROWS, seed=0)["token_complexity"]
     assert (figures["median"], figures["solvable_frac"]) == (10.0, 1.0)
     assert figures["constant_accuracy"] == pytest.approx(2 / 3)  # 33.7 tokens each pay for 10 and 5
     assert figures["oracle_accuracy"] == 1.0  # 5 + 10 + 70 = 85 <= 101
@@ -68,9 +75,8 @@ def test_token_complexity_of_three_problems_by_hand():
 
 def test_intervals_are_those_of_the_problems():
     """Accuracy and lengths enter by problem; the same seed gives the same ends."""
-    summary = summarise(ROWS, seed=3)
-    grades = [Grade(r["grade"]) for r in ROWS]
-    table = per_problem([r["problem_id"] for r in ROWS], grades, [r["num_tokens"] for r in ROWS])
+    summary = figures_of(ROWS, seed=3)
+    table = per_problem([r.problem_id for r in ROWS], [r.grade for r in ROWS], [r.num_tokens for r in ROWS])
     assert summary["accuracy"] == accuracy_interval(table.accuracy).to_json("mean")
     assert summary["tokens"]["ci95"] == length_interval(table.mean_tokens, seed=3).to_json()["ci95"]
     assert summary["pass_at_k"]["1"] == mean_pass_at_k(table, 1)
@@ -79,17 +85,17 @@ def test_intervals_are_those_of_the_problems():
 def test_what_older_files_do_not_know_is_null():
     """No thinking length in one row, no answer key in another: null, not a guess from the rest."""
     without_thinking = [*ROWS[:-1], row("c", "no_answer", 9, None)]
-    summary = summarise(without_thinking, seed=0)
+    summary = figures_of(without_thinking, seed=0)
     assert summary["thinking_tokens"] is None
     assert summary["answer_tokens"] is None
     assert summary["maj_at_k"] is not None
-    old = [{key: value for key, value in r.items() if key != "answer"} for r in ROWS]
-    assert summarise(old, seed=0)["maj_at_k"] is None
+    old = [replace(r, answer=None, absent=frozenset({"answer"})) for r in ROWS]
+    assert figures_of(old, seed=0)["maj_at_k"] is None
 
 
 def test_one_sample_a_problem_has_no_majority_and_no_complexity():
     """Greedy: nothing to vote on, and one length cannot be a threshold."""
-    summary = summarise([row("a", "correct", 10), row("b", "wrong", 20)], seed=0)
+    summary = figures_of([row("a", "correct", 10), row("b", "wrong", 20)], seed=0)
     assert summary["maj_at_k"] == {}
     assert summary["token_complexity"] is None
     assert list(summary["pass_at_k"]) == ["1"]
@@ -97,7 +103,7 @@ def test_one_sample_a_problem_has_no_majority_and_no_complexity():
 
 def test_what_does_not_exist_is_null_and_the_rest_stands():
     """Nothing gradable: no accuracy, no pass@k, no complexity; tokens were spent."""
-    summary = summarise([row("a", "ungradable", 10), row("a", "ungradable", 30)], seed=0)
+    summary = figures_of([row("a", "ungradable", 10), row("a", "ungradable", 30)], seed=0)
     assert summary["accuracy"] == {"mean": None, "ci95": [None, None]}
     assert summary["pass_at_k"] == {"1": None, "2": None}
     assert set(summary["token_complexity"].values()) == {None}
@@ -106,24 +112,22 @@ def test_what_does_not_exist_is_null_and_the_rest_stands():
 
 
 def test_oracle_tokens_stand_only_where_every_problem_knows_them():
-    assert summarise(ROWS, seed=0, oracle={"a": 8, "b": 16, "c": 6})["oracle_tokens"] == 10.0
-    assert "oracle_tokens" not in summarise(ROWS, seed=0, oracle={"a": 8, "b": 16})
-    assert "bleu" not in summarise(ROWS, seed=0)
+    assert figures_of(ROWS, seed=0, oracle={"a": 8, "b": 16, "c": 6})["oracle_tokens"] == 10.0
+    assert "oracle_tokens" not in figures_of(ROWS, seed=0, oracle={"a": 8, "b": 16})
+    assert "bleu" not in figures_of(ROWS, seed=0)
 
 
 def test_the_same_rows_give_the_same_bytes_and_are_read_once():
-    again = json.dumps(summarise(iter(ROWS), seed=5))
-    assert json.dumps(summarise(ROWS, seed=5)) == again
+    again = json.dumps(figures_of(iter(ROWS), seed=5))
+    assert json.dumps(figures_of(ROWS, seed=5)) == again
     lengths = [row(f"p{n}", "correct", n**2) for n in range(8)]
-    first, other = (summarise(lengths, seed=seed)["tokens"]["ci95"] for seed in (5, 6))
+    first, other = (figures_of(lengths, seed=seed)["tokens"]["ci95"] for seed in (5, 6))
     assert first != other
 
 
-def test_unknown_grades_and_no_rows_are_refused():
+def test_no_rows_are_refused():
     with pytest.raises(ValueError, match="no rows"):
-        summarise([], seed=0)
-    with pytest.raises(ValueError, match="right"):
-        summarise([row("a", "right", 1)], seed=0)
+        figures_of([], seed=0)
 
 
 def test_bleu_over_rows_is_sacrebleus_over_the_whole_corpus():
@@ -134,20 +138,20 @@ def test_bleu_over_rows_is_sacrebleus_over_the_whole_corpus():
         "b": ["the cat sat on the mat all day long", "no cat was seen"],
     }
     references = {"a": "the sum of 3 and 4 is 7, so the answer is 7.", "b": "a cat sat on the mat all day"}
-    rows = [row(name, "correct", 9) | {"text": text} for name, samples in texts.items() for text in samples]
+    rows = [row(name, "correct", 9, text=text) for name, samples in texts.items() for text in samples]
     rows.append(row("without a reference", "correct", 9))
     whole = sacrebleu.corpus_bleu(
         [text for samples in texts.values() for text in samples], [[references[name] for name in "aabb"]]
     )
     assert 10 < whole.score < 90
-    assert summarise(rows, seed=0, references=references)["bleu"] == pytest.approx(whole.score, abs=1e-9)
-    assert summarise(rows, seed=0, references={})["bleu"] is None
+    assert figures_of(rows, seed=0, references=references)["bleu"] == pytest.approx(whole.score, abs=1e-9)
+    assert figures_of(rows, seed=0, references={})["bleu"] is None
 
 
 def test_bleu_without_sacrebleu_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
     with pytest.raises(MissingExtraError, match=r"laconic\[eval\]"):
-        summarise(ROWS, seed=0, references={"a": "7"})
+        figures_of(ROWS, seed=0, references={"a": "7"})
 
 
 def test_twenty_thousand_rows_take_a_moment():
@@ -163,5 +167,5 @@ def test_twenty_thousand_rows_take_a_moment():
         for number in range(20_000)
     ]
     began = time.process_time()
-    summarise(rows, seed=0)
+    figures_of(rows, seed=0)
     assert time.process_time() - began < 5.0

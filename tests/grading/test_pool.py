@@ -26,6 +26,10 @@ def boxed(answer, gold, *choices):
     return rf"\boxed{{{answer}}}", Problem("p", "q", gold, choices=choices), False
 
 
+def grades_of(grader, items):
+    return [graded.grade for graded in grader.grade_many(items)]
+
+
 @pytest.fixture(scope="module")
 def pool():
     with Grader(workers=2, timeout_seconds=20.0) as grader:
@@ -37,9 +41,9 @@ def test_grades_come_back_in_order_whoever_decided_them(pool):
     items = [boxed("42", "42"), ALGEBRA, boxed("x+1", "x^2-1"), ("no box", Problem("b", "q", "1"), False)]
     items += [(ALGEBRA[0], ALGEBRA[1], True), boxed("b", "B", "1", "2"), boxed("41", "42")]
     expected = [Grade.CORRECT, Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.CORRECT, Grade.WRONG]
-    assert pool.grade_many(items) == expected
-    assert pool.grade_many(items * 3) == expected * 3
-    assert pool.grade_many([]) == []
+    assert grades_of(pool, items) == expected
+    assert grades_of(pool, items * 3) == expected * 3
+    assert grades_of(pool, []) == []
 
 
 RIGHT = [
@@ -101,7 +105,7 @@ def test_no_false_acceptance_by_the_engine(gold, answer):
 def test_a_gold_answer_nobody_can_read_is_ungradable_and_counted(pool):
     """It says nothing about the response."""
     before = pool.reasons["gold"]
-    assert pool.grade_many([boxed("x", r"\frac{dM}{\odot}{"), boxed("y", "")]) == [Grade.UNGRADABLE] * 2
+    assert grades_of(pool, [boxed("x", r"\frac{dM}{\odot}{"), boxed("y", "")]) == [Grade.UNGRADABLE] * 2
     assert pool.reasons["gold"] == before + 2
 
 
@@ -131,7 +135,7 @@ def test_a_hung_child_is_killed_at_the_limit_and_a_dead_one_replaced(monkeypatch
     items = [boxed(answer, r"\sin x") for answer in ("x+1", "hang+x", "x+2", "die+x", "x+3")]
     began = time.monotonic()
     with Grader(workers=1, timeout_seconds=0.5) as grader:
-        grades = grader.grade_many(items)
+        grades = grades_of(grader, items)
         assert grader.reasons == Counter(timeout=1, crash=1)
     right, lost = Grade.CORRECT, Grade.UNGRADABLE
     assert grades == [right, lost, right, lost, right]
@@ -142,7 +146,7 @@ def test_real_algebra_that_hangs_is_cut_off():
     """An integral without an end, in the real child: never correct, and the limit holds."""
     began = time.monotonic()
     with Grader(timeout_seconds=5.0) as grader:
-        grades = grader.grade_many([boxed(r"\int_0^1 \frac{\sin(x^x)}{x^{x^x}}\,dx", "1"), ALGEBRA])
+        grades = grades_of(grader, [boxed(r"\int_0^1 \frac{\sin(x^x)}{x^{x^x}}\,dx", "1"), ALGEBRA])
     assert grades == [Grade.UNGRADABLE, Grade.CORRECT]
     assert time.monotonic() - began < 60.0
 
@@ -151,7 +155,7 @@ def test_a_child_that_cannot_start_fails_the_work(monkeypatch, fake):
     """That is no verdict about any response."""
     monkeypatch.setattr(module, "SERVE", f"{fake}:broken")
     with Grader() as grader, pytest.raises(RunFailed, match="math-verify"):
-        grader.grade_many([ALGEBRA])
+        grades_of(grader, [ALGEBRA])
 
 
 def test_it_works_from_many_threads_at_once(pool):
@@ -160,7 +164,7 @@ def test_it_works_from_many_threads_at_once(pool):
 
     def work(number):
         items = [boxed(f"(x-{number})(x+{number})", f"x^2-{number * number}"), boxed(f"x+{number}", f"x^2-{number}")]
-        results[number] = pool.grade_many(items)
+        results[number] = grades_of(pool, items)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(2, 8)]
     for thread in threads:
@@ -174,7 +178,7 @@ def test_nothing_is_left_behind():
     """After closing, the child is gone and waited for; a closed grader starts anew when asked."""
     grader = Grader(timeout_seconds=20.0)
     assert grader._children._all[0]._process is None, "children start when they are needed"
-    assert grader.grade_many([ALGEBRA]) == [Grade.CORRECT]
+    assert grades_of(grader, [ALGEBRA]) == [Grade.CORRECT]
     process = grader._children._all[0]._process
     assert process is not None and process.poll() is None
     grader.close()
@@ -182,7 +186,7 @@ def test_nothing_is_left_behind():
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
     assert multiprocessing.active_children() == []
-    assert grader.grade_many([boxed("(x-3)(x+3)", "x^2-9")]) == [Grade.CORRECT]
+    assert grades_of(grader, [boxed("(x-3)(x+3)", "x^2-9")]) == [Grade.CORRECT]
     grader.close()
 
 
@@ -207,16 +211,27 @@ def test_a_tolerance_reaches_the_engine(pool):
     """cos(pi/10)^10 is 0.60542...: within 1e-4 of 0.6054, not of 0.6052; a tolerance that is no number is named."""
     problem = Problem("a", "q", r"\cos^{10}(\frac{\pi}{10})", meta={"tolerance": "1e-4"})
     items = [(r"\boxed{0.6054}", problem, False), (r"\boxed{0.6052}", problem, False)]
-    assert pool.grade_many(items) == [Grade.CORRECT, Grade.WRONG]
-    assert pool.grade_many([(items[0][0], replace(problem, meta={}), False)]) == [Grade.WRONG]
+    assert grades_of(pool, items) == [Grade.CORRECT, Grade.WRONG]
+    assert grades_of(pool, [(items[0][0], replace(problem, meta={}), False)]) == [Grade.WRONG]
     with pytest.raises(ProblemsError, match="a: tolerance: expected a number or a list of them, found 'small'"):
-        pool.grade_many([(items[0][0], replace(problem, meta={"tolerance": "small"}), False)])
+        grades_of(pool, [(items[0][0], replace(problem, meta={"tolerance": "small"}), False)])
 
 
 def test_an_ungradable_grade_says_why(pool):
     """The reason stands beside the grade, and nothing beside the others."""
-    found = pool.explain_many([boxed("42", "42"), ALGEBRA, boxed("y", "")])
-    assert found == [(Grade.CORRECT, ""), (Grade.CORRECT, ""), (Grade.UNGRADABLE, "gold")]
+    found = pool.grade_many([boxed("42", "42"), ALGEBRA, boxed("y", "")])
+    assert [(graded.grade, graded.reason) for graded in found] == [
+        (Grade.CORRECT, ""),
+        (Grade.CORRECT, ""),
+        (Grade.UNGRADABLE, "gold"),
+    ]
+
+
+def test_the_answer_comes_with_the_grade(pool):
+    """As extracted, whoever decided; a truncated response is not read."""
+    items = [boxed("42", "42"), ALGEBRA, boxed("41", "42"), boxed("y", ""), ("no box", Problem("b", "q", "1"), False)]
+    found = pool.grade_many([*items, (r"\boxed{42} and", Problem("c", "q", "42"), True)])
+    assert [graded.answer for graded in found] == ["42", "(x-1)(x+1)", "41", "y", None, None]
 
 
 # --- the collected cases ---------------------------------------------------------------------------------------------
@@ -232,12 +247,12 @@ def graded():
     cases = [json.loads(line) for line in CASES.open(encoding="utf-8")]
     found = []
     with Grader() as grader:
-        grader.grade_many([ALGEBRA])
+        grades_of(grader, [ALGEBRA])
         for case in cases:
             text = case["prediction"] if case["mode"] == "text" else rf"\boxed{{{case['prediction']}}}"
             problem = Problem(case["id"], "q", case["gold"], meta={"tolerance": case.get("tolerance")})
             began = time.monotonic()
-            [grade] = grader.grade_many([(text, problem, False)])
+            [grade] = grades_of(grader, [(text, problem, False)])
             found.append((case, grade, time.monotonic() - began))
     return found
 

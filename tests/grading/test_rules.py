@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from laconic.grading.extraction import extract_answer, extract_boxed
 from laconic.grading.normal_form import MAX_CHARS, clean, compact, is_dangerous, matrix_rows, parts
 from laconic.grading.numbers import exact_number, quantity
-from laconic.grading.rules import RULES, compare, grade_response
+from laconic.grading.rules import RULES, Graded, Undecided, compare, grade_response
 from laconic.types import Grade
 
 # --- extraction ------------------------------------------------------------------------------------------------------
@@ -509,9 +509,9 @@ def test_ordinary_powers_are_not_dangerous(answer):
 
 @given(st.text(alphabet="\\{}()[]^_,;=$ 1a-+/!.", max_size=200), st.sampled_from(["42", "x^2", "(1,2)", r"\{1,2\}"]))
 def test_no_text_breaks_the_grader(text, gold):
-    """Whatever the response says, the result is a grade or None, soon."""
+    """Whatever the response says, the result is a grade, or that it is undecided, soon."""
     for response in (text, rf"\boxed{{{text}}}", f"The answer is {text}"):
-        assert grade_response(response, gold, is_truncated=False) in (None, *Grade)
+        assert isinstance(grade_response(response, gold, is_truncated=False), Graded | Undecided)
 
 
 @pytest.mark.parametrize(
@@ -549,18 +549,19 @@ def test_long_repetitions_are_graded_in_linear_time(piece):
         (r"\boxed{\quad}", "42", False, Grade.NO_ANSWER),
         (r"\boxed{...}", "42", False, Grade.NO_ANSWER),
         ("I do not know", "42", False, Grade.NO_ANSWER),
-        (r"\boxed{6\sqrt{49}}", "42", False, None),
+        (r"\boxed{6\sqrt{49}}", "42", False, Undecided(r"6\sqrt{49}")),
     ],
 )
 def test_the_five_grades_stay_apart(text, gold, is_truncated, grade):
-    """Truncated whatever it says; no answer is not wrong; undecided is None."""
-    assert grade_response(text, gold, is_truncated=is_truncated) is grade
+    """Truncated whatever it says; no answer is not wrong; undecided has the answer alone."""
+    found = grade_response(text, gold, is_truncated=is_truncated)
+    assert (found.grade if isinstance(found, Graded) else found) == grade
 
 
 def test_choices_reach_the_comparison():
     """A lower-case letter counts only where choices are given."""
-    assert grade_response(r"\boxed{b}", "B", is_truncated=False, choices=("1", "2")) is Grade.CORRECT
-    assert grade_response(r"\boxed{b}", "B", is_truncated=False) is Grade.WRONG
+    assert grade_response(r"\boxed{b}", "B", is_truncated=False, choices=("1", "2")).grade is Grade.CORRECT
+    assert grade_response(r"\boxed{b}", "B", is_truncated=False).grade is Grade.WRONG
 
 
 def test_a_tolerance_that_the_problem_grants_is_used_and_no_more():
@@ -574,7 +575,7 @@ def test_a_tolerance_that_the_problem_grants_is_used_and_no_more():
     assert compare("0.003, 5.2", "5.3, 0.1, 7", (), tenth) is False
     assert compare("7", "9^{9^{9}}", (), tenth) is False
     assert compare(r"\sqrt{2}", "1.4", (), tenth) is None
-    assert grade_response(r"\boxed{7.3}", "7.2", is_truncated=False, tolerances=tenth) is Grade.CORRECT
+    assert grade_response(r"\boxed{7.3}", "7.2", is_truncated=False, tolerances=tenth).grade is Grade.CORRECT
 
 
 def test_plain_integers_are_graded_fast():

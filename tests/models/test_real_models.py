@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from laconic.config.solver import SamplerConfig
-from laconic.evaluation.evaluate import Evaluation, evaluate
+from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.grading.pool import Grader
 from laconic.models.loading import load_model
 from laconic.problems.sets import load_problem_sets
@@ -85,8 +85,10 @@ def test_train_save_reload_evaluate(architecture, policy, algorithm, tmp_path):
             solver = Solver(reloaded, LocalSampler(reloaded), grader, recipe.prompt)
             problems = load_problem_sets(recipe).watch
             decoding = SamplerConfig(max_tokens=8)
-            summaries.append(evaluate(solver, Evaluation("watch", problems, 2, decoding, seed=0), tmp_path / name))
-    assert json.dumps(summaries[0]) == json.dumps(summaries[1])
+            summaries.append(
+                evaluate(solver, EvaluationRequest("watch", problems, 2, decoding, seed=0), tmp_path / name)
+            )
+    assert json.dumps(summaries[0].to_json()) == json.dumps(summaries[1].to_json())
 
 
 def test_a_killed_lora_run_resumes_bit_for_bit(tmp_path, monkeypatch):

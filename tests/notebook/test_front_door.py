@@ -101,7 +101,7 @@ def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path) -> None
             solver, laconic.load_problems(PROBLEMS), samples=2, max_tokens=200, out=tmp_path / "a", name="tiny-mix"
         )
         rows = plain.responses
-        assert plain.summary == again.summary and plain.summary["benchmark"] == "tiny-mix"
+        assert plain.summary == again.summary and plain.summary.setup.benchmark == "tiny-mix"
         assert plain.accuracy == sum(row["grade"] == Grade.CORRECT for row in rows) / 8
         assert plain.tokens == sum(row["num_tokens"] for row in rows) / 8
         assert plain.accuracy_ci95[0] <= plain.accuracy <= plain.accuracy_ci95[1]
@@ -127,7 +127,7 @@ def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path) -> None
 
 def test_a_model_may_stand_where_a_solver_does(tiny: Any) -> None:
     one = Problem("sum", "7 + 5?", "12")
-    assert laconic.evaluate(tiny, [one], samples=1, temperature=0.0, max_tokens=64).summary["num_problems"] == 1
+    assert laconic.evaluate(tiny, [one], samples=1, temperature=0.0, max_tokens=64).summary.setup.num_problems == 1
     assert laconic.probe("tiny", [one], samples=1, max_tokens=64).stats[0].attempts == 1
 
 
@@ -139,7 +139,7 @@ def test_a_model_in_memory_is_asked_as_it_is() -> None:
     lm = laconic.load_model((model, tokenizer))
     assert lm.model is model and lm.name == "LlamaForCausalLM"
     result = laconic.evaluate((model, tokenizer), [Problem("1", "w0 w1", "2")], samples=2, max_tokens=8)
-    assert result.summary["model"] == "LlamaForCausalLM"
+    assert result.summary.setup.model == "LlamaForCausalLM"
     assert model.training and is_same(model, before)
     assert all(parameter.requires_grad for parameter in model.parameters())
 

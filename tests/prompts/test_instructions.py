@@ -145,7 +145,7 @@ def test_a_draft_is_right_and_its_steps_have_at_most_five_words(number):
     response = DRAFTS[number][1]
     steps = response.split("\n")
     assert all(len(re.findall(r"[A-Za-z]{2,}", step)) <= 5 for step in steps) and len(steps) >= 2
-    assert grade_response(response, ("18", "4", "7")[number], is_truncated=False) is Grade.CORRECT
+    assert grade_response(response, ("18", "4", "7")[number], is_truncated=False).grade is Grade.CORRECT
 
 
 def test_without_a_template_the_examples_stand_before_the_question():
@@ -182,7 +182,7 @@ def test_the_prompt_is_never_graded():
     prompt = decoded(tok, render(tok, PROBLEM))
     response = "6 times 7 , let me think"
     assert r"\boxed{42}" in prompt
-    assert grade_response(response, PROBLEM.answer, is_truncated=False) is Grade.NO_ANSWER
+    assert grade_response(response, PROBLEM.answer, is_truncated=False).grade is Grade.NO_ANSWER
     # what the rule prevents: prompt and response graded as one text would be correct
-    assert grade_response(prompt + response, PROBLEM.answer, is_truncated=False) is Grade.CORRECT
+    assert grade_response(prompt + response, PROBLEM.answer, is_truncated=False).grade is Grade.CORRECT
     assert compare(PROBLEM.answer, "42") is True

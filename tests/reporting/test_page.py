@@ -17,12 +17,19 @@ from laconic.comparison.compare import compare_evaluations
 from laconic.comparison.fields import Fields
 from laconic.comparison.records import CandidateComparison
 from laconic.errors import InputError, MissingExtraError, RunError
+from laconic.evaluation.figures import Figures, Setup, Summary
 from laconic.reporting.build import read_report, write_page, write_report
-from laconic.reporting.data import Change, Evaluation, Report, Sample, pick_pairs
-from laconic.reporting.read import find_evaluations, read_evaluations, read_training
+from laconic.reporting.data import Change, Measurement, Report, Sample, pick_pairs
+from laconic.reporting.read import (
+    find_measurements,
+    read_measurements,
+    read_training,
+)
 from laconic.reporting.shelf import ShelfBuilder, pack, unpack
 from laconic.reporting.training import phases_of
 from laconic.reporting.words import headline, lede, verdicts
+from laconic.rollouts.rows import ResponseRow
+from laconic.types import Grade
 
 pytest.importorskip("jinja2")
 
@@ -343,9 +350,9 @@ def test_every_response_is_in_the_page(run_dir: Path) -> None:
 
 
 def test_beyond_the_budget_every_nth_problem_is_held_with_all_its_samples(run_dir: Path) -> None:
-    found = find_evaluations([run_dir], ["run"])
+    found = find_measurements([run_dir], ["run"])
     size = sum((f.folder / "samples.jsonl").stat().st_size for f in found)
-    for evaluation in read_evaluations(found, budget=size // 3 + 1):
+    for evaluation in read_measurements(found, budget=size // 3 + 1):
         assert evaluation.shelf is not None
         assert list(evaluation.shelf.questions) == ["p000", "p003", "p006", "p009"]
         assert len(evaluation.shelf.rows) * 3 == evaluation.shelf.num_rows == len(evaluation.samples)
@@ -354,7 +361,8 @@ def test_beyond_the_budget_every_nth_problem_is_held_with_all_its_samples(run_di
 def test_a_shelf_gives_back_what_was_put_on_it() -> None:
     builder = ShelfBuilder(stride=2)
     for i in range(6):
-        builder.add({"problem_id": f"p{i // 2}", "text": "x" * 250_000 + str(i), "answer": None if i else "7"})
+        text, answer = "x" * 250_000 + str(i), None if i else "7"
+        builder.add(ResponseRow(f"p{i // 2}", i % 2, Grade.CORRECT, 9, text=text, answer=answer))
     shelf = builder.build()
     assert shelf.rows == (0, 1, 4, 5)  # the problems p0 and p2
     assert shelf.counts == (2, 2)
@@ -412,7 +420,8 @@ def test_the_headline_claims_what_the_intervals_support(tokens: Any, accuracy: A
         "non_inferior": is_kept,
     }
     candidate = CandidateComparison.from_json(Fields(told, "comparison.json"))
-    evaluations = (Evaluation("base", {"temperature": 1.0}), Evaluation("after", {"temperature": 1.0}, rank=1))
+    summary = Summary(Setup(temperature=1.0), Figures())
+    evaluations = (Measurement("base", summary), Measurement("after", summary, rank=1))
     report = Report(evaluations=evaluations, changes=(Change("base", "after", "sampled at T=1", candidate),))
     assert headline(report).startswith(said)
     assert said.split(", ")[1] in verdicts(report)[0]["sentence"]

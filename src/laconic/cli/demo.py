@@ -7,19 +7,21 @@
 A folder that holds an unfinished demo is taken up where it stopped; nothing here is canned.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from laconic.comparison.folders import read_samples
 from laconic.comparison.tables import comparison_lines, print_comparison
 from laconic.config.load import load_recipe
 from laconic.recipes.find import recipe_paths
 from laconic.reporting.build import write_page
-from laconic.system.files import read_jsonl
+from laconic.rollouts.rows import ResponseRow
 from laconic.system.progress import Reporter
+from laconic.types import Grade
 
 RECIPE = "two_phase"
 NUM_SHOWN = 3
@@ -54,21 +56,21 @@ def show_responses(out: Path, after: str, console: Console) -> None:
     pairs = [
         (one, two)
         for one, two in zip(_greedy(out, "base"), _greedy(out, after), strict=True)
-        if one["grade"] == two["grade"] == "correct"
+        if one.grade is two.grade is Grade.CORRECT
     ]
-    pairs.sort(key=lambda pair: pair[0]["num_tokens"] - pair[1]["num_tokens"])
+    pairs.sort(key=lambda pair: pair[0].num_tokens - pair[1].num_tokens)
     chosen = [pairs[len(pairs) * part // (NUM_SHOWN + 1)] for part in range(1, NUM_SHOWN + 1)] if pairs else []
     table = Table(title="the same problems, greedy", show_lines=True, width=WIDTH)
     for name, share in (("problem", 2), ("before", 5), ("after", 4)):
         table.add_column(name, overflow="fold", ratio=share)
     for one, two in chosen:
-        table.add_row(escape(one["question"]), _shown(one), _shown(two))
+        table.add_row(escape(one.question), _shown(one), _shown(two))
     console.print(table)
 
 
-def _greedy(out: Path, label: str) -> list[dict[str, Any]]:
-    return list(read_jsonl(out / "eval" / f"{label}-greedy" / "samples.jsonl"))
+def _greedy(out: Path, label: str) -> Iterator[ResponseRow]:
+    return read_samples(out / "eval" / f"{label}-greedy")
 
 
-def _shown(sample: dict[str, Any]) -> str:
-    return f"{escape(sample['text'])}\n[dim]{sample['num_tokens']} tokens[/dim]"
+def _shown(row: ResponseRow) -> str:
+    return f"{escape(row.text)}\n[dim]{row.num_tokens} tokens[/dim]"

@@ -3,7 +3,7 @@
 1. Everything that was given is read before anything is drawn: a mistake in the last prompt would cost what the first took.
 2. For each source, each prompt is asked at each temperature; each evaluation is kept, finished or begun
    (`evaluation/evaluate.py`).
-3. Where several prompts were asked, their token complexity is summed up beside them (`comparison/across_prompts.py`).
+3. Where several prompts were request, their token complexity is summed up beside them (`comparison/across_prompts.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -146,15 +146,15 @@ def _evaluate_one(
     reporter: "Reporter",
 ) -> None:
     from laconic.config.solver import SamplerConfig
-    from laconic.evaluation.evaluate import Evaluation
+    from laconic.evaluation.evaluate import EvaluationRequest
     from laconic.evaluation.evaluate import evaluate as run_evaluation
 
     decoding = config_of(SamplerConfig, temperature=temperature, max_tokens=cap, **given.decoding)
     samples = given.samples or usual_settings(source).samples
     name = source_name(source)
-    asked = Evaluation(name, problems, samples, decoding, given.seed, given.budgets, given.with_bleu)
-    with reporter.bar(folder.name, asked.num_responses) as progress:
-        summary = run_evaluation(solver, asked, folder, on_progress=progress)
+    request = EvaluationRequest(name, problems, samples, decoding, given.seed, given.budgets, given.with_bleu)
+    with reporter.bar(folder.name, request.num_responses) as progress:
+        summary = run_evaluation(solver, request, folder, on_progress=progress)
     print(summary_line(summary, folder))
     for line in curve_lines(folder):
         print(line)

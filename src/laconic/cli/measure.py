@@ -132,8 +132,8 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="Where to write; RUN if not given.")] = None,
 ) -> None:
     """Grade stored responses again with a second grader; list every disagreement and timeout."""
-    from laconic.grading.audit import audit as run_audit
-    from laconic.grading.audit import print_audit
+    from laconic.comparison.audit import audit as run_audit
+    from laconic.comparison.audit import print_audit
 
     print_audit(run_audit(run, grader, out=check_folder(out) if out else None), Console())
 

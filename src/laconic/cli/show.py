@@ -7,17 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from laconic.types import Grade
+
 if TYPE_CHECKING:
     from laconic.comparison.records import Comparison
 
+if TYPE_CHECKING:
+    from laconic.evaluation.figures import Summary
 
-def summary_line(summary: dict[str, Any], folder: Path) -> str:
+
+def summary_line(summary: "Summary", folder: Path) -> str:
     """An evaluation in one line."""
-    accuracy, tokens, shares = summary["accuracy"], summary["tokens"], summary["grade_frac"]
-    how = f"T={summary['temperature']:g}, {summary['prompt']['name']}, avg@{summary['num_samples']}"
+    setup, figures = summary.setup, summary.figures
+    accuracy, tokens = (
+        _interval(found.to_json("mean"), form) if found else "-"
+        for found, form in ((figures.accuracy, ".1%"), (figures.tokens, ".1f"))
+    )
+    assert setup.prompt is not None and setup.temperature is not None, "an evaluation of today tells both"
+    how = f"T={setup.temperature:g}, {setup.prompt.name}, avg@{setup.num_samples}"
+    truncated, ungradable = (figures.grade_frac.get(grade, 0.0) for grade in (Grade.TRUNCATED, Grade.UNGRADABLE))
     return (
-        f"{summary['benchmark']} ({how}): accuracy {_interval(accuracy, '.1%')}, tokens {_interval(tokens, '.1f')}, "
-        f"truncated {shares['truncated']:.1%}, ungradable {shares['ungradable']:.1%}  -> {folder}"
+        f"{setup.benchmark} ({how}): accuracy {accuracy}, tokens {tokens}, "
+        f"truncated {truncated:.1%}, ungradable {ungradable:.1%}  -> {folder}"
     )
 
 

@@ -12,4 +12,5 @@ Its modules, in reading order:
 - `records`: a whole comparison, to comparison.json and back
 - `tables`: a comparison for the terminal
 - `compare`: the program
+- `audit`: stored responses graded again, and where the two graders differ
 """

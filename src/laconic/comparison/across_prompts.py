@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from laconic.comparison.folders import read_samples, read_summary
+from laconic.evaluation.figures import Summary
 from laconic.statistics.intervals import or_null
 from laconic.statistics.token_complexity import adaptivity, oracle_accuracy, oracle_tokens, token_complexity
-from laconic.system.files import read_json, read_jsonl
 from laconic.types import Grade
 
 
@@ -28,10 +29,10 @@ def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
     spent: list[dict[str, list[int]]] = []
     for folder in folders:
         own: dict[str, list[int]] = {}
-        for row in read_jsonl(folder / "samples.jsonl"):
-            if row["grade"] != Grade.UNGRADABLE:
-                samples.setdefault(row["problem_id"], []).append((row["num_tokens"], row["grade"] == Grade.CORRECT))
-            own.setdefault(row["problem_id"], []).append(row["num_tokens"])
+        for row in read_samples(folder):
+            if row.grade is not Grade.UNGRADABLE:
+                samples.setdefault(row.problem_id, []).append((row.num_tokens, row.grade is Grade.CORRECT))
+            own.setdefault(row.problem_id, []).append(row.num_tokens)
         spent.append(own)
     complexities = {
         name: token_complexity([tokens for tokens, _ in seen], [right for _, right in seen])
@@ -43,20 +44,20 @@ def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
         "solvable_frac": float(np.isfinite(values).mean()),
         "median": or_null(float(np.median(values))),
         "prompts": [
-            _prompt(read_json(folder / "summary.json"), own, complexities)
+            _prompt(read_summary(folder, needs=("prompt", "tokens", "accuracy")), own, complexities)
             for folder, own in zip(folders, spent, strict=True)
         ],
     }
 
 
-def _prompt(
-    summary: Mapping[str, Any], spent: Mapping[str, Sequence[int]], complexities: Mapping[str, float]
-) -> dict[str, Any]:
+def _prompt(summary: Summary, spent: Mapping[str, Sequence[int]], complexities: Mapping[str, float]) -> dict[str, Any]:
     needed = np.array(list(complexities.values()))
     means = np.array([np.mean(spent[name]) for name in complexities])
-    tokens, accuracy = summary["tokens"]["mean"], summary["accuracy"]["mean"]
+    setup, figures = summary.setup, summary.figures
+    assert setup.prompt and figures.tokens and figures.accuracy, "needed of every folder"
+    tokens, accuracy = figures.tokens.estimate, or_null(figures.accuracy.estimate)
     return {
-        "prompt": summary["prompt"]["name"],
+        "prompt": setup.prompt.name,
         "tokens": tokens,
         "accuracy": accuracy,
         "oracle_accuracy": or_null(oracle_accuracy(needed, tokens)),

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from laconic.comparison.contenders import Contender, contenders_of
-from laconic.comparison.figures import Aes, Figures, LengthDifference, Means, Sides
+from laconic.comparison.figures import Aes, ChangeFigures, LengthDifference, Means, Sides
 from laconic.comparison.folders import Decoding, Evaluation
 from laconic.comparison.matching import Match, decodings_of, matches_of, unmatched
 from laconic.comparison.records import BenchmarkComparison, CandidateComparison, Comparison, FrontierPoint, Who
@@ -142,7 +142,7 @@ def _compare(match: Match, within: Differences, settings: Settings) -> Candidate
 
 
 def _benchmark(
-    base: Evaluation, candidate: Evaluation, pair: PairedProblems, figures: Figures, within: Differences
+    base: Evaluation, candidate: Evaluation, pair: PairedProblems, figures: ChangeFigures, within: Differences
 ) -> BenchmarkComparison:
     """All that is said of one benchmark: its figures, lengths of correct and wrong answers, and where it was read."""
     sides = Sides(base, candidate)
@@ -174,13 +174,13 @@ def _pair(base: Evaluation, candidate: Evaluation) -> PairedProblems:
     return PairedProblems(np.stack([left.accuracy, right.accuracy]), np.stack([left.mean_tokens, right.mean_tokens]))
 
 
-def _figures(pairs: Sequence[PairedProblems], settings: Settings) -> Figures:
+def _figures(pairs: Sequence[PairedProblems], settings: Settings) -> ChangeFigures:
     """What is said of one benchmark, or of several: then every mean is the mean of the benchmarks' means."""
     how = {"seed": settings.seed, "resamples": settings.resamples}
     tokens_change = macro_relative_change([(p.tokens[0], p.tokens[1]) for p in pairs], **how)
     accuracy_change = macro_difference([(p.accuracy[0], p.accuracy[1]) for p in pairs], **how)
     means = Sides(*map(Means, _means([p.accuracy for p in pairs]), _means([p.tokens for p in pairs])))
-    return Figures(
+    return ChangeFigures(
         num_problems=sum(pair.num_problems for pair in pairs),
         tokens_change=tokens_change,
         accuracy_change=accuracy_change,

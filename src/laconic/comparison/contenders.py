@@ -37,7 +37,7 @@ class Contender:
     @property
     def model(self) -> str:
         """The models that the summaries name, in one string."""
-        return ", ".join(sorted({str(evaluation.summary["model"]) for evaluation in self.evaluations}))
+        return ", ".join(sorted({evaluation.model for evaluation in self.evaluations}))
 
     @property
     def prompt(self) -> str | None:

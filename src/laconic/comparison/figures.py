@@ -1,7 +1,7 @@
 """What changed from a base to a candidate: frozen records, as comparison.json holds them.
 
-`Figures` say it of one benchmark or of several together, `LengthDifference` of correct beside wrong answers on one side; `Sides`
-holds anything twice, for the base and for the candidate. A statistic that does not exist is `nan` here and null in the file.
+`ChangeFigures` say it of one benchmark or of several together, `LengthDifference` of correct beside wrong answers on one side;
+`Sides` holds anything twice, for the base and for the candidate. A statistic that does not exist is `nan` here, null in the file.
 Tokens are means of a response, accuracies shares from 0 to 1.
 """
 
@@ -84,7 +84,7 @@ class Aes:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ChangeFigures:
     """What changed from base to candidate, on one benchmark or as the mean over several, and what may be claimed of it.
 
     `tokens_change` is relative (-0.4: 40% fewer), `accuracy_change` absolute (0.02: two points). `margin` is the loss of
@@ -118,7 +118,7 @@ class Figures:
         }
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "Figures":
+    def from_json(cls, fields: Fields) -> "ChangeFigures":
         """The record of an object that holds these keys among others."""
         return cls(
             num_problems=fields.count("num_problems"),

@@ -15,31 +15,24 @@ them from the samples.
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from laconic.errors import InputError
+from laconic.evaluation.figures import Setup, Summary
+from laconic.rollouts.rows import ResponseRow, read_numbered_rows, read_rows
 from laconic.statistics.claims import PerProblem, per_problem
-from laconic.system.files import read_json, read_numbered_jsonl
+from laconic.system.fields import Fields
+from laconic.system.files import read_json
 from laconic.types import Grade
 
 SAMPLES, SUMMARY, SETTINGS = "samples.jsonl", "summary.json", "settings.json"
 
 _SUMMARY_KEYS = ("benchmark", "model", "num_problems", "num_samples", "temperature", "max_tokens", "seed")
-_SAMPLE_KINDS = (
-    ("problem_id", str),
-    ("sample", int),
-    ("grade", str),
-    ("num_tokens", int),
-    ("question", str),
-    ("gold", str),
-)
-_GRADES = {grade.value: grade for grade in Grade}
 
 Identity = tuple[str, str, str]
 """Problem id, question and gold answer: what makes two problems the same."""
@@ -81,7 +74,10 @@ class Evaluation:
     """
 
     path: Path
-    summary: Mapping[str, Any]
+    summary: Summary
+    benchmark: str
+    model: str
+    num_samples: int
     decoding: Decoding
     identities: tuple[Identity, ...]
     problems: PerProblem
@@ -89,25 +85,14 @@ class Evaluation:
     digest: int | None
 
     @property
-    def benchmark(self) -> str:
-        """What was evaluated, by the summary."""
-        return str(self.summary["benchmark"])
-
-    @property
     def prompt(self) -> str | None:
         """The prompt's name, `None` where an old summary does not tell."""
-        prompt = self.summary.get("prompt")
-        return str(prompt["name"]) if isinstance(prompt, Mapping) and prompt.get("name") else None
+        return self.summary.setup.prompt.name if self.summary.setup.prompt else None
 
     @property
     def grader(self) -> str | None:
         """Name and version of the grader, `None` where an old summary does not tell."""
-        return str(self.summary["grader"]) if self.summary.get("grader") else None
-
-    @property
-    def num_samples(self) -> int:
-        """Samples a problem."""
-        return int(self.summary["num_samples"])
+        return self.summary.setup.grader
 
     @property
     def slot(self) -> tuple[str, Decoding]:
@@ -121,13 +106,12 @@ class _Digest:
 
     total: int | None = 0
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        text = record.get("text")
-        if self.total is None or not isinstance(text, str):
+    def add(self, row: ResponseRow) -> None:
+        if self.total is None or "text" in row.absent:
             self.total = None
             return
-        told = f"{record['problem_id']}\0{record['sample']}\0{record['num_tokens']}\0{text}"
-        hashed = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        whole = f"{row.problem_id}\0{row.sample}\0{row.num_tokens}\0{row.text}"
+        hashed = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         self.total = (self.total + int.from_bytes(hashed)) % (1 << 128)
 
 
@@ -172,13 +156,18 @@ def read_evaluation(path: Path) -> Evaluation:
     """
     if not (path / SUMMARY).exists():
         raise InputError(f"{path}: not finished, there is no {SUMMARY}; run its evaluation again to resume it")
-    summary = _summary(path / SUMMARY)
+    fields = Fields(read_json(path / SUMMARY), str(path / SUMMARY))
+    fields.need(_SUMMARY_KEYS)
+    summary, num_samples = read_summary(path), fields.whole("num_samples")
     columns = _columns(path / SAMPLES)
-    _check_whole(path / SAMPLES, summary, columns)
+    _check_whole(path / SAMPLES, fields.whole("num_problems"), num_samples, columns)
     return Evaluation(
         path=path,
         summary=summary,
-        decoding=_decoding(path / SUMMARY, summary),
+        benchmark=fields.text("benchmark"),
+        model=fields.text("model"),
+        num_samples=num_samples,
+        decoding=_decoding(path / SUMMARY, summary.setup),
         identities=tuple(columns.identities.values()),
         problems=per_problem(columns.ids, columns.grades, columns.tokens),
         tokens_by_grade=_tokens_by_grade(columns),
@@ -186,70 +175,59 @@ def read_evaluation(path: Path) -> Evaluation:
     )
 
 
+def read_summary(folder: Path, needs: Sequence[str] = ()) -> Summary:
+    """The summary of an evaluation folder, whatever an older one lacks; the keys that `needs` names are there and not null.
+
+    Raises `InputError` naming the file where there is none, and the key where one is missing or of another kind.
+    """
+    record, where = read_json(folder / SUMMARY), str(folder / SUMMARY)
+    Fields({key: value for key, value in record.items() if value is not None}, where).need(needs)
+    return Summary.from_json(record, where)
+
+
+def read_samples(folder: Path, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
+    """The responses of an evaluation folder one by one, in the order of the file, each with the keys that `needs` names.
+
+    Raises `InputError` naming file and line where there is no such file or a line is no response.
+    """
+    return read_rows(folder / SAMPLES, needs)
+
+
 def _is_evaluation(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (SAMPLES, SUMMARY, SETTINGS))
 
 
-def _summary(file: Path) -> dict[str, Any]:
-    summary = read_json(file)
-    for key in _SUMMARY_KEYS:
-        if key not in summary:
-            raise InputError(f"{file}: {key} is missing")
-    return summary
-
-
-def _decoding(file: Path, summary: Mapping[str, Any]) -> Decoding:
-    temperature, cap, top_p, min_p = (
-        _number(file, summary, key) for key in ("temperature", "max_tokens", "top_p", "min_p")
-    )
-    if temperature is None or cap is None:
+def _decoding(file: Path, setup: Setup) -> Decoding:
+    if setup.temperature is None or setup.max_tokens is None:
         raise InputError(f"{file}: temperature and max_tokens must be numbers")
-    if temperature == 0:
-        return Decoding(0.0, 1.0, 0.0, int(cap))
-    return Decoding(temperature, top_p, min_p, int(cap))
-
-
-def _number(file: Path, summary: Mapping[str, Any], key: str) -> float | None:
-    value = summary.get(key)
-    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
-        raise InputError(f"{file}: {key} is {value!r}, expected a number")
-    return None if value is None else float(value)
+    if setup.temperature == 0:
+        return Decoding(0.0, 1.0, 0.0, setup.max_tokens)
+    top_p, min_p = (None if value is None else float(value) for value in (setup.top_p, setup.min_p))
+    return Decoding(float(setup.temperature), top_p, min_p, setup.max_tokens)
 
 
 def _columns(file: Path) -> _Columns:
     columns = _Columns([], [], [], [], {})
-    for line, record in read_numbered_jsonl(file):
-        _check_sample(record, file, line)
-        identity = (record["problem_id"], record["question"], record["gold"])
+    for line, row in read_numbered_rows(file, needs=("question", "gold")):
+        identity = (row.problem_id, row.question, row.gold)
         if columns.identities.setdefault(identity[0], identity) != identity:
             raise InputError(f"{file}, line {line}: one problem id stands for two questions or answers")
         columns.ids.append(columns.identities[identity[0]][0])  # the one string a problem, not a copy a line
-        columns.numbers.append(record["sample"])
-        columns.grades.append(_GRADES[record["grade"]])
-        columns.tokens.append(record["num_tokens"])
-        columns.digest.add(record)
+        columns.numbers.append(row.sample)
+        columns.grades.append(row.grade)
+        columns.tokens.append(row.num_tokens)
+        columns.digest.add(row)
     return columns
 
 
-def _check_sample(record: Mapping[str, Any], file: Path, line: int) -> None:
-    for key, kind in _SAMPLE_KINDS:
-        value = record.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise InputError(f"{file}, line {line}: {key} is {'missing' if key not in record else repr(value)}")
-    if record["grade"] not in _GRADES:
-        raise InputError(f"{file}, line {line}: grade is {record['grade']!r}, expected one of {', '.join(_GRADES)}")
-    if record["num_tokens"] < 0:
-        raise InputError(f"{file}, line {line}: num_tokens is {record['num_tokens']}")
-
-
-def _check_whole(file: Path, summary: Mapping[str, Any], columns: _Columns) -> None:
+def _check_whole(file: Path, num_problems: int, num_samples: int, columns: _Columns) -> None:
     """Raise `InputError` unless there are `num_problems` problems with `num_samples` distinct samples each."""
     counts = Counter(columns.ids)
-    if len(counts) != summary["num_problems"] or not counts:
-        raise InputError(f"{file}: holds {len(counts)} problems, {SUMMARY} says {summary['num_problems']}")
+    if len(counts) != num_problems or not counts:
+        raise InputError(f"{file}: holds {len(counts)} problems, {SUMMARY} says {num_problems}")
     for problem_id, count in counts.items():
-        if count != summary["num_samples"]:
-            raise InputError(f"{file}: problem {problem_id!r} has {count} samples, not {summary['num_samples']}")
+        if count != num_samples:
+            raise InputError(f"{file}: problem {problem_id!r} has {count} samples, not {num_samples}")
     if len(set(zip(columns.ids, columns.numbers, strict=True))) < len(columns.ids):
         raise InputError(f"{file}: a sample of a problem occurs twice")
 

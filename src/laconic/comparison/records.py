@@ -1,7 +1,7 @@
 """What a comparison found: frozen records, written to comparison.json and read back.
 
 1. A `Comparison` has one `CandidateComparison` for each candidate and decoding, and the points of every frontier.
-2. A candidate has `Figures` that average over its benchmarks, and a `BenchmarkComparison` for each, with figures of its own
+2. A candidate has `ChangeFigures` that average over its benchmarks, and a `BenchmarkComparison` for each, with figures of its own
    (`figures.py`).
 3. `to_json` gives comparison.json in the order of its keys. `read_comparison` reads a file of any version: what it lacks is
    unknown, what has the wrong kind is refused in one line that names file and place (`fields.py`).
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.comparison.fields import Fields
-from laconic.comparison.figures import Figures, LengthDifference, Means, Sides
+from laconic.comparison.figures import ChangeFigures, LengthDifference, Means, Sides
 from laconic.comparison.folders import Decoding
 from laconic.statistics.intervals import or_null
 from laconic.system.files import Json, read_json
@@ -50,7 +50,7 @@ class Who:
 class BenchmarkComparison:
     """Base and candidate on one benchmark: where both were read, how they were sampled, and what to keep in mind."""
 
-    figures: Figures
+    figures: ChangeFigures
     lengths: Sides[LengthDifference]
     num_samples: Sides[int | None]
     num_ungradable: Sides[int | None]
@@ -75,7 +75,7 @@ class BenchmarkComparison:
     def from_json(cls, fields: Fields) -> "BenchmarkComparison":
         """The record of such an entry."""
         return cls(
-            figures=Figures.from_json(fields),
+            figures=ChangeFigures.from_json(fields),
             lengths=Sides.of(lambda side: LengthDifference.from_json(fields, side)),
             num_samples=Sides.of(fields.inner("num_samples").count),
             num_ungradable=Sides.of(fields.inner("num_ungradable").count),
@@ -98,7 +98,7 @@ class CandidateComparison:
     num_samples: int | None
     benchmarks: Mapping[str, BenchmarkComparison]
     left_out: tuple[str, ...]
-    figures: Figures
+    figures: ChangeFigures
     caveats: tuple[str, ...]
 
     @property
@@ -129,7 +129,7 @@ class CandidateComparison:
             num_samples=fields.inner("decoding").count("num_samples"),
             benchmarks={k: BenchmarkComparison.from_json(v) for k, v in fields.inner_by_name("benchmarks").items()},
             left_out=fields.texts("left_out"),
-            figures=Figures.from_json(fields),
+            figures=ChangeFigures.from_json(fields),
             caveats=fields.texts("caveats"),
         )
 
@@ -175,7 +175,7 @@ class FrontierPoint:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Every candidate against one base. `seed` and `resamples` are the bootstrap's, `margin` and `tokens_margin` as in
-    `Figures`; `left_out` says in words which evaluations have nothing to be compared with."""
+    `ChangeFigures`; `left_out` says in words which evaluations have nothing to be compared with."""
 
     base: Who
     margin: float

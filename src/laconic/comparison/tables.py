@@ -17,7 +17,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from laconic.comparison.figures import Figures, LengthDifference
+from laconic.comparison.figures import ChangeFigures, LengthDifference
 from laconic.comparison.folders import Decoding
 from laconic.comparison.records import Comparison, FrontierPoint
 from laconic.comparison.sentences import percent_size, plural
@@ -208,7 +208,7 @@ def _label(decoding: Decoding | None, comparison: Comparison) -> str:
     return replace(decoding, top_p=top_p, min_p=min_p, max_tokens=cap).words()
 
 
-def _cells(change: Figures, comparison: Comparison) -> Sequence[str]:
+def _cells(change: ChangeFigures, comparison: Comparison) -> Sequence[str]:
     """Each quantity in two lines: before and after, then the change with its interval; beside them what was shown."""
     base, candidate = change.means.base, change.means.candidate
     shorter = "shorter" if comparison.tokens_margin == 0 else "not longer"

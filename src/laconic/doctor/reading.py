@@ -17,9 +17,10 @@ from laconic.errors import InputError, MissingExtraError, ModelError
 from laconic.models.loading import hub_options, load_tokenizer, quiet, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
 from laconic.prompts.instructions import render, resolve_instruction
+from laconic.rollouts.rows import read_rows
 from laconic.selection.probe import beside, read_probe
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.system.files import read_json, read_jsonl
+from laconic.system.files import read_json
 from laconic.system.hub import hub_answers
 from laconic.types import Grade, Problem
 
@@ -189,8 +190,8 @@ def read_probed(path: Path) -> Probed:
     _, stats = read_probe(path)
     settings, samples = beside(path, "settings.json"), beside(path, "samples.jsonl")
     known = read_json(settings) if settings.exists() else {}
-    rows = list(read_jsonl(samples)) if samples.exists() else []
-    lengths = tuple((row["num_tokens"], row["grade"] == Grade.TRUNCATED) for row in rows) or None
+    rows = read_rows(samples) if samples.exists() else ()
+    lengths = tuple((row.num_tokens, row.grade is Grade.TRUNCATED) for row in rows) or None
     return Probed(str(path), tuple(stats), known, lengths)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError
 from laconic.prompts.forced_answers import force_text, forced_ids
+from laconic.rollouts.rows import ForcedAnswer, ResponseRow
 from laconic.rollouts.solver import Solver
 from laconic.samplers.protocol import Request
 from laconic.statistics.claims import per_problem
@@ -23,13 +24,12 @@ from laconic.statistics.intervals import accuracy_interval, length_interval
 from laconic.types import Grade, Group, Rollout
 
 ANSWER_TOKENS = 32  # cap of a forced answer
-FORCED_KEY = "forced"
 
 
 def force_answers(
     solver: Solver, groups: Sequence[Group], budgets: Sequence[int], decoding: SamplerConfig, *, seed: int
-) -> list[Mapping[str, Any]]:
-    """For each rollout, in order: its grade and tokens at every budget, under the key "forced".
+) -> Sequence[Mapping[int, ForcedAnswer]]:
+    """For each rollout, in order: its grade and tokens at every budget.
 
     Raises `InputError` where the sampler gives no token ids to cut.
     """
@@ -53,16 +53,16 @@ def force_answers(
     answering = decoding.model_copy(update={"temperature": 0.0, "max_tokens": ANSWER_TOKENS})
     answers = [row[0] for row in solver.sampler.sample(requests, answering, seed=seed)] if requests else []
     items = [(text + a.text, group.problem, False) for a, (_, group, _, _) in zip(answers, cuts, strict=True)]
-    found: list[dict[str, Any]] = [
-        {str(budget): _as_it_is(rollout) for budget in budgets} for group in groups for rollout in group.rollouts
+    found: list[dict[int, ForcedAnswer]] = [
+        {budget: _as_it_is(rollout) for budget in budgets} for group in groups for rollout in group.rollouts
     ]
-    for (index, _, _, budget), answer, grade in zip(cuts, answers, solver.grader.grade_many(items), strict=True):
-        found[index][str(budget)] = {"grade": grade.value, "num_tokens": budget + answer.num_tokens, "is_cut": True}
-    return [{FORCED_KEY: forced} for forced in found]
+    for (index, _, _, budget), answer, graded in zip(cuts, answers, solver.grader.grade_many(items), strict=True):
+        found[index][budget] = ForcedAnswer(graded.grade, budget + answer.num_tokens, is_cut=True)
+    return found
 
 
-def _as_it_is(rollout: Rollout) -> dict[str, Any]:
-    return {"grade": rollout.grade.value, "num_tokens": rollout.num_tokens, "is_cut": False}
+def _as_it_is(rollout: Rollout) -> ForcedAnswer:
+    return ForcedAnswer(rollout.grade, rollout.num_tokens, is_cut=False)
 
 
 def _thinking(rollout: Rollout) -> int:
@@ -75,13 +75,13 @@ def _cut(group: Group, rollout: Rollout, budget: int) -> tuple[int, ...]:
     return group.prompt_ids + rollout.response.token_ids[:budget]
 
 
-def budget_curve(rows: Iterable[Mapping[str, Any]], text: str, *, seed: int) -> dict[str, Any]:
+def budget_curve(rows: Iterable[ResponseRow], text: str, *, seed: int) -> dict[str, Any]:
     """The content of budget_curve.json from sample rows: accuracy and tokens with intervals over problems at each budget."""
     points: dict[int, list[tuple[str, Grade, int, bool]]] = {}
     for row in rows:
-        for budget, forced in row[FORCED_KEY].items():
-            entry = (row["problem_id"], Grade(forced["grade"]), forced["num_tokens"], forced["is_cut"])
-            points.setdefault(int(budget), []).append(entry)
+        for budget, forced in row.forced.items():
+            entry = (row.problem_id, forced.grade, forced.num_tokens, forced.is_cut)
+            points.setdefault(budget, []).append(entry)
     return {
         "force_text": text,
         "answer_max_tokens": ANSWER_TOKENS,

@@ -21,22 +21,23 @@ from typing import Any
 from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError
 from laconic.evaluation.budget_curve import budget_curve, force_answers
+from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.planned_prompts import PLANNERS, Plan
 from laconic.evaluation.summary import summarise
 from laconic.grading.rules import RULES_VERSION
 from laconic.prompts.forced_answers import force_text
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rng import seed_of
-from laconic.rollouts.log import AttemptLog, Further, Row, begin, chunks, count_whole_rows
+from laconic.rollouts.log import AttemptLog, Force, begin, chunks, count_whole_rows
+from laconic.rollouts.rows import ForcedAnswer, ResponseRow, read_rows
 from laconic.rollouts.solver import Assignment, Solver
-from laconic.system.files import read_json, read_jsonl, write_json_atomically
+from laconic.system.fields import Fields
+from laconic.system.files import read_json, write_json_atomically
 from laconic.types import Group, Problem, Progress
-
-_UNSUMMED = ("fingerprint", "problems_digest", "batch_size", "budgets")  # of the settings, not of the result
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvaluationRequest:
     """What is asked of a model on one benchmark. `budgets` are those of the budget curve, none for no curve; `with_bleu` asks for
     BLEU against the problems' worked solutions."""
 
@@ -64,93 +65,90 @@ def num_samples(samples: int, decoding: SamplerConfig) -> int:
     return 1 if decoding.temperature == 0 else samples
 
 
-def evaluate(solver: Solver, asked: Evaluation, out: Path, *, on_progress: Progress | None = None) -> dict[str, Any]:
+def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progress: Progress | None = None) -> Summary:
     """Attempt, grade, write the files of an evaluation to `out`, or finish what was begun there; returns the summary.
 
     Raises `RunError` where `out` holds an evaluation of something else.
     """
-    settings = describe(solver, asked)
+    settings = describe(solver, request)
     begin(out / "settings.json", settings, out / "samples.jsonl")
-    is_whole = count_whole_rows(out / "samples.jsonl") == asked.num_responses
+    is_whole = count_whole_rows(out / "samples.jsonl") == request.num_responses
     if is_whole and (out / "summary.json").exists():
-        return read_json(out / "summary.json")
-    references = _references(asked) if asked.with_bleu else None
-    plan = make_plan(solver, asked, out)
-    rows = _attempt(solver, asked, plan, out, on_progress)
-    summary = {key: value for key, value in settings.items() if key not in _UNSUMMED} | {
-        **summarise(rows, seed=asked.seed, oracle=_known(asked, "oracle_tokens"), references=references),
-        **({"planning": plan.cost} if plan.cost else {}),
-    }
-    if asked.budgets:
-        curve = budget_curve(read_jsonl(out / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=asked.seed)
+        return Summary.from_json(read_json(out / "summary.json"), str(out / "summary.json"))
+    references = _references(request) if request.with_bleu else None
+    plan = make_plan(solver, request, out)
+    rows = _attempt(solver, request, plan, out, on_progress)
+    figures = summarise(rows, seed=request.seed, oracle=_known(request, "oracle_tokens"), references=references)
+    summary = Summary(Setup.from_fields(Fields(settings, str(out / "settings.json"))), figures, plan.cost)
+    if request.budgets:
+        curve = budget_curve(read_rows(out / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=request.seed)
         write_json_atomically(out / "budget_curve.json", curve)
-    write_json_atomically(out / "summary.json", summary)
+    write_json_atomically(out / "summary.json", summary.to_json())
     return summary
 
 
-def describe(solver: Solver, asked: Evaluation) -> dict[str, Any]:
+def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
     """What the rows will be drawn with; all of it must agree where an evaluation is taken up again."""
-    decoding, prompt = asked.decoding, solver.prompt
+    decoding, prompt = request.decoding, solver.prompt
     return {
-        "benchmark": asked.benchmark,
+        "benchmark": request.benchmark,
         "model": solver.lm.name,
         "fingerprint": solver.lm.fingerprint(),
-        "num_problems": len(asked.problems),
-        "problems_digest": _digest(asked.problems),
-        "num_samples": asked.num_samples,
+        "num_problems": len(request.problems),
+        "problems_digest": _digest(request.problems),
+        "num_samples": request.num_samples,
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
         "min_p": decoding.min_p,
         "max_tokens": decoding.max_tokens,
         "batch_size": decoding.batch_size,
-        "seed": asked.seed,
+        "seed": request.seed,
         "prompt": {
             "name": prompt.instruction,
             "instruction": None if prompt.instruction in PLANNERS else resolve_instruction(prompt.instruction),
             "system": prompt.system,
         },
         "grader": f"laconic rules {RULES_VERSION}, math-verify {version('math-verify')}",
-        "budgets": list(asked.budgets),
+        "budgets": list(request.budgets),
     }
 
 
-def make_plan(solver: Solver, asked: Evaluation, out: Path) -> Plan:
+def make_plan(solver: Solver, request: EvaluationRequest, out: Path) -> Plan:
     """An instruction of its own for each problem, where the prompt is one that finds them; else none."""
     planner = PLANNERS.get(solver.prompt.instruction)
-    return planner(solver, asked.problems, asked.decoding, asked.seed, out) if planner else Plan({})
+    return planner(solver, request.problems, request.decoding, request.seed, out) if planner else Plan({})
 
 
 def _attempt(
-    solver: Solver, asked: Evaluation, plan: Plan, out: Path, on_progress: Progress | None
-) -> Iterator[Mapping[str, Any]]:
-    log = AttemptLog(solver, asked.decoding, out / "samples.jsonl", out / "timing.json", seed=asked.seed)
-    further = _forcing(solver, asked) if asked.budgets else None
-    for chunk in chunks(asked.problems, asked.num_samples, asked.decoding):
-        wanted = [Assignment(p, asked.num_samples, instruction=plan.instructions.get(p.id)) for p in chunk]
-        rows: list[Row] = log.attempt(wanted, further=further, on_progress=on_progress)
-        yield from rows
+    solver: Solver, request: EvaluationRequest, plan: Plan, out: Path, on_progress: Progress | None
+) -> Iterator[ResponseRow]:
+    log = AttemptLog(solver, request.decoding, out / "samples.jsonl", out / "timing.json", seed=request.seed)
+    force = _forcing(solver, request) if request.budgets else None
+    for chunk in chunks(request.problems, request.num_samples, request.decoding):
+        assignments = [Assignment(p, request.num_samples, instruction=plan.instructions.get(p.id)) for p in chunk]
+        yield from log.attempt(assignments, force=force, on_progress=on_progress)
 
 
-def _forcing(solver: Solver, asked: Evaluation) -> Further:
-    seed = seed_of(asked.seed, "forced")
+def _forcing(solver: Solver, request: EvaluationRequest) -> Force:
+    seed = seed_of(request.seed, "forced")
 
-    def force(groups: Sequence[Group]) -> Sequence[Mapping[str, Any]]:
-        return force_answers(solver, groups, asked.budgets, asked.decoding, seed=seed)
+    def force(groups: Sequence[Group]) -> Sequence[Mapping[int, ForcedAnswer]]:
+        return force_answers(solver, groups, request.budgets, request.decoding, seed=seed)
 
     return force
 
 
-def _known(asked: Evaluation, key: str) -> dict[str, Any] | None:
+def _known(request: EvaluationRequest, key: str) -> dict[str, Any] | None:
     """What every problem's source says of it under `key`, by problem id; None where one says nothing."""
-    found = {problem.id: problem.meta[key] for problem in asked.problems if problem.meta.get(key) is not None}
-    return found if len(found) == len(asked.problems) else None
+    found = {problem.id: problem.meta[key] for problem in request.problems if problem.meta.get(key) is not None}
+    return found if len(found) == len(request.problems) else None
 
 
-def _references(asked: Evaluation) -> dict[str, str]:
+def _references(request: EvaluationRequest) -> dict[str, str]:
     """Every problem's worked solution. Raises `InputError` where one has none."""
-    found = _known(asked, "solution")
+    found = _known(request, "solution")
     if found is None:
-        raise InputError(f"--bleu: not every problem of {asked.benchmark} has a 'solution' to compare with")
+        raise InputError(f"--bleu: not every problem of {request.benchmark} has a 'solution' to compare with")
     return found
 
 

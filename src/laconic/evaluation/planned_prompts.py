@@ -16,7 +16,8 @@ from typing import Any
 
 from laconic.config.solver import SamplerConfig
 from laconic.rng import seed_of
-from laconic.rollouts.log import AttemptLog, Row, chunks
+from laconic.rollouts.log import AttemptLog, chunks
+from laconic.rollouts.rows import ResponseRow
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.types import Grade, Problem
 
@@ -45,7 +46,7 @@ def guess_budgets(
 ) -> Plan:
     """TALE-EP: the model's own guess of each problem's budget."""
     rows = _Rounds(solver, decoding, seed, folder).attempt({p.id: (p, _GUESS) for p in problems})
-    return _plan(problems, {row["problem_id"]: _whole(row["answer"]) for row in rows}, rows, uses_answers=False)
+    return _plan(problems, {row.problem_id: _whole(row.answer) for row in rows}, rows, uses_answers=False)
 
 
 def search_budgets(
@@ -54,7 +55,7 @@ def search_budgets(
     """The smallest budget found by halving that keeps each problem's greedy answer correct and shortens it."""
     rounds, by_id = _Rounds(solver, decoding, seed, folder), {p.id: p for p in problems}
     rows = rounds.attempt({p.id: (p, _PLAIN) for p in problems})
-    shortest = {row["problem_id"]: row["num_tokens"] for row in rows if row["grade"] == Grade.CORRECT}
+    shortest = {row.problem_id: row.num_tokens for row in rows if row.grade is Grade.CORRECT}
     trying = {name: tokens // 2 for name, tokens in shortest.items()}
     budgets: dict[str, int | None] = {}
     for _ in range(MAX_HALVINGS):
@@ -64,9 +65,9 @@ def search_budgets(
         tried = rounds.attempt({name: (by_id[name], f"tale:{budget}") for name, budget in trying.items()})
         rows += tried
         better = {
-            row["problem_id"]: row["num_tokens"]
+            row.problem_id: row.num_tokens
             for row in tried
-            if row["grade"] == Grade.CORRECT and row["num_tokens"] < shortest[row["problem_id"]]
+            if row.grade is Grade.CORRECT and row.num_tokens < shortest[row.problem_id]
         }
         budgets |= {name: trying[name] for name in better}
         shortest |= better
@@ -85,9 +86,9 @@ class _Rounds:
         files = folder / "planning.jsonl", folder / "planning-timing.json"
         self.log = AttemptLog(solver, self.decoding, *files, seed=seed_of(seed, "planning"))
 
-    def attempt(self, asked: Mapping[str, tuple[Problem, str]]) -> list[Row]:
+    def attempt(self, asked: Mapping[str, tuple[Problem, str]]) -> list[ResponseRow]:
         """One row for each problem, asked under its instruction."""
-        rows: list[Row] = []
+        rows: list[ResponseRow] = []
         for chunk in chunks([problem for problem, _ in asked.values()], 1, self.decoding):
             rows += self.log.attempt([Assignment(p, 1, self.round, asked[p.id][1]) for p in chunk])
         self.round += 1
@@ -100,12 +101,12 @@ def _whole(answer: str | None) -> int | None:
 
 
 def _plan(
-    problems: Sequence[Problem], budgets: Mapping[str, int | None], rows: Sequence[Row], *, uses_answers: bool
+    problems: Sequence[Problem], budgets: Mapping[str, int | None], rows: Sequence[ResponseRow], *, uses_answers: bool
 ) -> Plan:
     found = {name: budget for name, budget in budgets.items() if budget}
     instructions = {p.id: f"tale:{found[p.id]}" if p.id in found else _PLAIN for p in problems}
     cost = {
-        "tokens_per_problem": sum(row["num_tokens"] for row in rows) / len(problems),
+        "tokens_per_problem": sum(row.num_tokens for row in rows) / len(problems),
         "mean_budget": sum(found.values()) / len(found) if found else None,
         "num_without_budget": len(problems) - len(found),
         "uses_answers": uses_answers,

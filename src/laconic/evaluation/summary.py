@@ -5,7 +5,7 @@
 2. Every figure is then computed per problem and averaged over problems (`statistics/claims.py`), with intervals that resample
    problems; the same rows give the same figures, to the last bit.
 
-Rows need `problem_id`, `grade` and `num_tokens`. `thinking_tokens` and `answer` are missing from older files: what
+`thinking_tokens` and `answer` are missing from older files: what
 depends on them is null unless every row has them. Shares and tokens by grade, the median and the 95th percentile are
 over samples; everything with an interval is over problems.
 
@@ -14,16 +14,17 @@ What is left out: names, settings and the grader, which the program that sampled
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from laconic.evaluation.figures import Complexity, Figures
+from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.bleu import CorpusBleu
 from laconic.statistics.claims import FloatArray, PerProblem, length_difference, mean_pass_at_k, num_mixed, per_problem
-from laconic.statistics.intervals import accuracy_interval, length_interval, or_null
+from laconic.statistics.intervals import Interval, accuracy_interval, length_interval, or_null
 from laconic.statistics.majority import Votes, answer_key, mean_majority_at_k, votes
 from laconic.statistics.token_complexity import (
     adaptivity,
@@ -37,7 +38,6 @@ from laconic.types import GRADES, Grade
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 MAJORITY_AT = (4, 8, 16, 32, 64)
 
-Json = dict[str, Any]
 _CODE = {grade: code for code, grade in enumerate(GRADES)}
 
 
@@ -57,81 +57,75 @@ class Columns:
     answers: dict[str, int] = field(default_factory=dict)
     is_answer_known: bool = True
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Keep one row's numbers. Raises `KeyError` for a missing key, `ValueError` for an unknown grade."""
-        grade, thinking = Grade(row["grade"]), row.get("thinking_tokens")
-        self.problem.append(self.problems.setdefault(row["problem_id"], len(self.problems)))
-        self.grade.append(_CODE[grade])
-        self.tokens.append(row["num_tokens"])
-        self.thinking.append(-1 if thinking is None else thinking)
-        self.is_answer_known &= "answer" in row
-        answer = row.get("answer") if grade is Grade.WRONG else None  # right answers are one vote, however written
+    def add(self, row: ResponseRow) -> None:
+        """Keep one row's numbers."""
+        self.problem.append(self.problems.setdefault(row.problem_id, len(self.problems)))
+        self.grade.append(_CODE[row.grade])
+        self.tokens.append(row.num_tokens)
+        self.thinking.append(-1 if row.thinking_tokens is None else row.thinking_tokens)
+        self.is_answer_known &= "answer" not in row.absent
+        answer = row.answer if row.grade is Grade.WRONG else None  # right answers are one vote, however written
         self.answer.append(-1 if answer is None else self.answers.setdefault(answer, len(self.answers)))
 
 
 def summarise(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[ResponseRow],
     seed: int,
     oracle: Mapping[str, float] | None = None,
     references: Mapping[str, str] | None = None,
-) -> Json:
-    """The computed figures of summary.json, from `accuracy` to `bleu`, of an evaluation's rows; `rows` are read once.
+) -> Figures:
+    """The figures of an evaluation's rows; `rows` are read once.
 
     `seed` is the bootstrap's. `oracle` maps problem ids to the length of their shortest correct response, in tokens:
     its mean is given as `oracle_tokens` where it knows every problem. `references` maps problem ids to reference
     solutions: `bleu` is corpus BLEU of all samples of the problems that have one, each against its problem's (null
-    where none has). Raises `ValueError` without rows or for an unknown grade, `MissingExtraError` where `references`
-    are given and sacrebleu is not installed.
+    where none has). Raises `ValueError` without rows, `MissingExtraError` where `references` are given and sacrebleu is not
+    installed.
     """
     columns = Columns()
     bleu = None if references is None else CorpusBleu()
     for row in rows:
         columns.add(row)
-        if bleu is not None and references is not None and row["problem_id"] in references:
-            bleu.add(row["text"], references[row["problem_id"]])
+        if bleu is not None and references is not None and row.problem_id in references:
+            bleu.add(row.text, references[row.problem_id])
     if not columns.problem:
         raise ValueError("summarise: no rows")
-    return (
-        _figures(columns, seed)
-        | _oracle_tokens(columns, oracle or {})
-        | ({} if bleu is None else {"bleu": or_null(bleu.score)})
-    )
+    figures = _figures(columns, seed)
+    oracle_mean = _oracle_tokens(columns, oracle or {})
+    return replace(figures, oracle_tokens=oracle_mean, bleu=None if bleu is None else bleu.score)
 
 
-def _figures(columns: Columns, seed: int) -> Json:
+def _figures(columns: Columns, seed: int) -> Figures:
     grades = [GRADES[code] for code in columns.grade]
     ids = list(columns.problems)
     table = per_problem([ids[number] for number in columns.problem], grades, columns.tokens)
     rows_of = _rows_by_problem(columns)
     num_samples = min(len(rows) for rows in rows_of)
-    return {
-        "accuracy": accuracy_interval(table.accuracy).to_json("mean"),
-        "tokens": _tokens(columns, table, seed),
-        **_parts(columns, seed),
-        **_by_grade(columns),
-        "pass_at_k": {str(k): or_null(mean_pass_at_k(table, k)) for k in PASS_AT if k <= num_samples},
-        "maj_at_k": _majorities(columns, grades, rows_of, num_samples),
-        "length_difference": length_difference(table, seed=seed).to_json() | {"num_problems": num_mixed(table)},
-        "token_complexity": _complexity(columns, table, rows_of) if num_samples > 1 else None,
-    }
+    lengths, thinking = np.array(columns.tokens), _parts(columns, seed)
+    return Figures(
+        accuracy=accuracy_interval(table.accuracy),
+        tokens=length_interval(table.mean_tokens, seed=seed),
+        median_tokens=float(np.median(lengths)),
+        p95_tokens=float(np.quantile(lengths, 0.95)),
+        thinking_tokens=thinking and thinking[0],
+        answer_tokens=thinking and thinking[1],
+        tokens_by_grade=_tokens_by_grade(columns),
+        grade_frac=_grade_frac(columns),
+        pass_at_k={k: or_null(mean_pass_at_k(table, k)) for k in PASS_AT if k <= num_samples},
+        maj_at_k=_majorities(columns, grades, rows_of, num_samples),
+        length_difference=length_difference(table, seed=seed),
+        num_mixed=num_mixed(table),
+        token_complexity=_complexity(columns, table, rows_of) if num_samples > 1 else None,
+    )
 
 
-def _tokens(columns: Columns, table: PerProblem, seed: int) -> Json:
-    lengths = np.array(columns.tokens)
-    spread = {"median": float(np.median(lengths)), "p95": float(np.quantile(lengths, 0.95))}
-    return length_interval(table.mean_tokens, seed=seed).to_json("mean") | spread
-
-
-def _parts(columns: Columns, seed: int) -> Json:
-    """Tokens of thinking and of what follows it: means over problems, null unless every row knows its thinking."""
+def _parts(columns: Columns, seed: int) -> tuple[Interval, Interval] | None:
+    """Tokens of thinking and of what follows it: means over problems, None unless every row knows its thinking."""
     thinking, tokens = np.array(columns.thinking, dtype=np.float64), np.array(columns.tokens, dtype=np.float64)
     if (thinking < 0).any():
-        return {"thinking_tokens": None, "answer_tokens": None}
-
-    def interval(lengths: FloatArray) -> Json:
-        return length_interval(_problem_means(columns, lengths), seed=seed).to_json("mean")
-
-    return {"thinking_tokens": interval(thinking), "answer_tokens": interval(tokens - thinking)}
+        return None
+    of_thinking, of_answer = (_problem_means(columns, lengths) for lengths in (thinking, tokens - thinking))
+    return length_interval(of_thinking, seed=seed), length_interval(of_answer, seed=seed)
 
 
 def _problem_means(columns: Columns, values: FloatArray) -> FloatArray:
@@ -141,17 +135,22 @@ def _problem_means(columns: Columns, values: FloatArray) -> FloatArray:
     return means
 
 
-def _by_grade(columns: Columns) -> Json:
-    codes, tokens = np.array(columns.grade), np.array(columns.tokens, dtype=np.float64)
-    masks = {grade: codes == _CODE[grade] for grade in GRADES}
+def _tokens_by_grade(columns: Columns) -> dict[Grade, float | None]:
+    tokens, masks = np.array(columns.tokens, dtype=np.float64), _masks(columns)
     return {
-        "tokens_by_grade": {
-            grade.value: float(tokens[mask].mean()) if mask.any() else None
-            for grade, mask in masks.items()
-            if grade is not Grade.UNGRADABLE
-        },
-        "grade_frac": {grade.value: float(np.mean(mask)) for grade, mask in masks.items()},
+        grade: float(tokens[mask].mean()) if mask.any() else None
+        for grade, mask in masks.items()
+        if grade is not Grade.UNGRADABLE
     }
+
+
+def _grade_frac(columns: Columns) -> dict[Grade, float]:
+    return {grade: float(np.mean(mask)) for grade, mask in _masks(columns).items()}
+
+
+def _masks(columns: Columns) -> dict[Grade, NDArray[np.bool_]]:
+    codes = np.array(columns.grade)
+    return {grade: codes == _CODE[grade] for grade in GRADES}
 
 
 def _rows_by_problem(columns: Columns) -> list[NDArray[np.intp]]:
@@ -163,7 +162,7 @@ def _rows_by_problem(columns: Columns) -> list[NDArray[np.intp]]:
 
 def _majorities(
     columns: Columns, grades: Sequence[Grade], rows_of: Sequence[NDArray[np.intp]], num_samples: int
-) -> Json | None:
+) -> dict[int, float | None] | None:
     """maj@k for 4, 8, ... and for all samples of a problem; null where an older file does not know the answers."""
     if not columns.is_answer_known:
         return None
@@ -176,7 +175,7 @@ def _majorities(
         return votes([grades[row] for row in rows], [key_of(columns.answer[row]) for row in rows])
 
     every = [votes_of(rows) for rows in rows_of]
-    return {str(k): or_null(mean_majority_at_k(every, k)) for k in ks}
+    return {k: or_null(mean_majority_at_k(every, k)) for k in ks}
 
 
 def _cached_keys(answers: Sequence[str]) -> Callable[[int], str | None]:
@@ -190,14 +189,14 @@ def _cached_keys(answers: Sequence[str]) -> Callable[[int], str | None]:
     return key_of
 
 
-def _complexity(columns: Columns, table: PerProblem, rows_of: Sequence[NDArray[np.intp]]) -> Json:
+def _complexity(columns: Columns, table: PerProblem, rows_of: Sequence[NDArray[np.intp]]) -> Complexity:
     """Token complexity over the problems with a gradable sample, and what its oracle gets at this run's own figures."""
     codes, tokens = np.array(columns.grade), np.array(columns.tokens, dtype=np.float64)
     gradable = [rows[codes[rows] != _CODE[Grade.UNGRADABLE]] for rows in rows_of]
     needed = np.array([token_complexity(tokens[rows], codes[rows] == _CODE[Grade.CORRECT]) for rows in gradable])
     known = ~np.isnan(needed)
     if not known.any():
-        return dict.fromkeys(_COMPLEXITY_KEYS)
+        return Complexity()
     accuracy, spent = float(np.mean(table.accuracy[known])), float(np.mean(table.mean_tokens[known]))
     figures = (
         float(np.median(needed[known])),
@@ -207,20 +206,10 @@ def _complexity(columns: Columns, table: PerProblem, rows_of: Sequence[NDArray[n
         constant_accuracy(needed, spent),
         adaptivity(table.mean_tokens, needed),
     )
-    return {key: value if isfinite(value) else None for key, value in zip(_COMPLEXITY_KEYS, figures, strict=True)}
+    return Complexity(*(value if isfinite(value) else None for value in figures))
 
 
-_COMPLEXITY_KEYS = (
-    "median",
-    "solvable_frac",
-    "oracle_accuracy",
-    "oracle_tokens",
-    "constant_accuracy",
-    "kendall_tau",
-)
-
-
-def _oracle_tokens(columns: Columns, oracle: Mapping[str, float]) -> Json:
+def _oracle_tokens(columns: Columns, oracle: Mapping[str, float]) -> float | None:
     if any(name not in oracle for name in columns.problems):
-        return {}
-    return {"oracle_tokens": float(np.mean([oracle[name] for name in columns.problems]))}
+        return None
+    return float(np.mean([oracle[name] for name in columns.problems]))

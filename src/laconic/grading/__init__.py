@@ -13,5 +13,4 @@ Its modules, in reading order:
 - `rules`: text to grade, as far as strings and exact numbers reach
 - `pool`: grading with algebra in child processes, under a hard time limit
 - `second_graders`: other graders, to look at stored responses once more
-- `audit`: stored responses graded again, and where the two graders differ
 """

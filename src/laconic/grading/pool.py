@@ -1,8 +1,8 @@
 """The pool that grades responses, with a hard time limit on everything that needs algebra.
 
-1. Each response goes through `grading.grade_response` in this process; most are decided there.
-2. What is undecided is asked of Math-Verify in child processes (`system/child_processes.py`): the extracted answer and the gold
-   answer, nothing else.
+1. Each response goes through `rules.grade_response` in this process; most are decided there.
+2. What is undecided is asked of Math-Verify in child processes (`system/child_processes.py`): the answer that was extracted and
+   the gold answer, nothing else.
 3. A child that exceeds the limit is killed and replaced, and its item is `UNGRADABLE`; so is the item of a child that
    died and an item whose gold answer Math-Verify cannot read. None of these is ever `WRONG`.
 """
@@ -18,10 +18,9 @@ from typing import Any
 
 from laconic.config.defaults import GRADER_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import ProblemsError
-from laconic.grading.extraction import extract_answer
 from laconic.grading.normal_form import clean
 from laconic.grading.numbers import exact_number, is_double_precision
-from laconic.grading.rules import compare_with, grade_response
+from laconic.grading.rules import Graded, Undecided, compare_with, grade_response
 from laconic.system.child_processes import CRASH, Children, answer_lines
 from laconic.types import Grade, Problem
 
@@ -63,13 +62,10 @@ class Grader:
         """End every child and wait for it; a later `grade_many` starts new ones."""
         self._children.close()
 
-    def grade_many(self, items: Sequence[tuple[str, Problem, bool]]) -> list[Grade]:
-        """The grade of each (response text, problem, is_truncated), in order; the text must not contain the prompt."""
-        return [grade for grade, _ in self.explain_many(items)]
-
-    def explain_many(self, items: Sequence[tuple[str, Problem, bool]]) -> list[tuple[Grade, str]]:
-        """Like `grade_many`, each grade with the reason of an ungradable one: `timeout`, `crash`, `gold`, or `""`."""
-        grades = [
+    def grade_many(self, items: Sequence[tuple[str, Problem, bool]]) -> list[Graded]:
+        """Grade, answer and reason for each (response text, problem, is_truncated), in order; the text must not contain the
+        prompt."""
+        found = [
             grade_response(
                 text,
                 problem.answer,
@@ -79,14 +75,12 @@ class Grader:
             )
             for text, problem, is_truncated in items
         ]
-        pairs = {i: _pair(items[i][0], items[i][1]) for i, grade in enumerate(grades) if grade is None}
+        pairs = {i: _pair(one.answer, items[i][1]) for i, one in enumerate(found) if isinstance(one, Undecided)}
         outcomes = self._ask(list(dict.fromkeys(pairs.values())))
-        reasons = {i: outcomes[pair] for i, pair in pairs.items() if outcomes[pair] not in _GRADES}
         with self._lock:
-            self.reasons.update(reasons.values())
+            self.reasons.update(outcome for pair in pairs.values() if (outcome := outcomes[pair]) not in _GRADES)
         return [
-            (grade or _GRADES.get(outcomes[pairs[i]], Grade.UNGRADABLE), reasons.get(i, ""))
-            for i, grade in enumerate(grades)
+            one if isinstance(one, Graded) else _decided(one.answer, outcomes[pairs[i]]) for i, one in enumerate(found)
         ]
 
     def _ask(self, pairs: list[Pair]) -> dict[Pair, str]:
@@ -102,10 +96,13 @@ class Grader:
         return known | found
 
 
-def _pair(text: str, problem: Problem) -> Pair:
-    answer = extract_answer(text)
-    assert answer is not None, "an undecided response has an answer"
+def _pair(answer: str, problem: Problem) -> Pair:
     return problem.answer, answer, problem.choices, tuple(map(str, tolerances(problem)))
+
+
+def _decided(answer: str, outcome: str) -> Graded:
+    grade = _GRADES.get(outcome)
+    return Graded(Grade.UNGRADABLE, answer, outcome) if grade is None else Graded(grade, answer)
 
 
 def tolerances(problem: Problem) -> tuple[Fraction, ...]:

@@ -5,7 +5,8 @@ r"""From the text of a response to a grade, as far as string and exact number co
 2. `compare` decides equality in the order of a visible table of rules: single things (`scalar_rules.py`: numbers as fractions,
    choices by letter, words, polynomials) and answers of parts (`composite_rules.py`: lists, tuples, intervals, matrices, units,
    equations). None means undecided: ask the symbolic engine.
-3. `grade_response` puts both together: truncated, no answer, correct, wrong, or None for undecided.
+3. `grade_response` puts both together: `Graded` as truncated, no answer, correct or wrong, or `Undecided`. Either has the
+   extracted answer with it, so that nobody extracts it again.
 
 Rounding is not equality: 0.333 is not 1/3, a printed double is. A list of guesses is wrong. The prompt is never graded.
 What is left out: algebra (`pool.py` hands undecided pairs to it), files, clocks, and any evaluation of text as code.
@@ -15,6 +16,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
+from typing import NamedTuple
 
 from laconic.grading.composite_rules import by_equation, by_interval, by_matrix, by_parts, by_unit
 from laconic.grading.extraction import extract_answer, extract_boxed
@@ -39,7 +41,17 @@ from laconic.grading.scalar_rules import (
 )
 from laconic.types import Grade
 
-__all__ = ["OPEN", "Verdict", "compare", "compare_with", "extract_answer", "extract_boxed", "grade_response"]
+__all__ = [
+    "OPEN",
+    "Graded",
+    "Undecided",
+    "Verdict",
+    "compare",
+    "compare_with",
+    "extract_answer",
+    "extract_boxed",
+    "grade_response",
+]
 
 RULES_VERSION = 1
 """Raised by every change that may alter a verdict: evaluations graded under different versions are not compared."""
@@ -55,8 +67,12 @@ def compare(gold: str, answer: str, choices: Sequence[str] = (), tolerances: Seq
     >>> compare("1/2", "0.5"), compare("1/3", "0.333"), compare("1,2", "2,1"), compare("x^2-1", "(x-1)(x+1)")
     (True, False, True, None)
     """
-    verdict = compare_with(gold, answer, lambda _gold, _answer: OPEN, choices, tolerances)
+    verdict = compare_with(gold, answer, _left_open, choices, tolerances)
     return None if isinstance(verdict, Open) else verdict
+
+
+def _left_open(_gold: str, _answer: str) -> Open:
+    return OPEN
 
 
 _INTEGER = re.compile(r"-?[0-9]{1,100}")
@@ -138,26 +154,47 @@ RULES: tuple[Rule, ...] = (
 # --- grades ----------------------------------------------------------------------------------------------------------
 
 
+class Graded(NamedTuple):
+    """The grade of a response, and the answer that was extracted from it.
+
+    `answer` is None where there is none, and where the response is truncated: such a one is not read. `reason` says why an
+    ungradable one is: `timeout`, `crash` or `gold`; it is empty for the others.
+    """
+
+    grade: Grade
+    answer: str | None = None
+    reason: str = ""
+
+
+class Undecided(NamedTuple):
+    """The extracted answer of a response that the symbolic engine must grade."""
+
+    answer: str
+
+
+_TRUNCATED, _NO_ANSWER = Graded(Grade.TRUNCATED), Graded(Grade.NO_ANSWER)
+
+
 def grade_response(
     text: str, gold: str, *, is_truncated: bool, choices: Sequence[str] = (), tolerances: Sequence[Fraction] = ()
-) -> Grade | None:
-    r"""The grade of one response, or None where the symbolic engine must decide.
+) -> Graded | Undecided:
+    r"""The grade and the answer of one response, or the answer alone where the symbolic engine must decide.
 
     `text` is the response alone: the prompt may hold a box or the gold answer, so it must never be part of it.
     A truncated response is `TRUNCATED` whatever it says.
 
     >>> grade_response(r"<think>7?</think> \boxed{42}", "42", is_truncated=False)
-    <Grade.CORRECT: 'correct'>
+    Graded(grade=<Grade.CORRECT: 'correct'>, answer='42', reason='')
     """
     if is_truncated:
-        return Grade.TRUNCATED
+        return _TRUNCATED
     answer = extract_answer(text)
     if answer is None:
-        return Grade.NO_ANSWER
+        return _NO_ANSWER
     verdict = compare(gold, answer, choices, tolerances)
     if verdict is None:
-        return None
-    return Grade.CORRECT if verdict else _not_correct(answer)
+        return Undecided(answer)
+    return Graded(Grade.CORRECT if verdict else _not_correct(answer), answer)
 
 
 def _not_correct(answer: str) -> Grade:

@@ -1,4 +1,4 @@
-"""Graders that look at stored responses once more, for `audit.py`; the table `SECOND_GRADERS` names them.
+"""Graders that look at stored responses once more, for `comparison/audit.py`; the table `SECOND_GRADERS` names them.
 
 1. `exact` is our extraction and rules alone: no algebra; what would take it is `undecided`.
 2. `math_verify` is Math-Verify alone on the whole text, in child processes with a hard limit, never here.
@@ -8,10 +8,9 @@ A verdict is one word of `VERDICTS`: a grade, `undecided`, or why there is none.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from laconic.grading.pool import Grader
-from laconic.grading.rules import grade_response
+from laconic.grading.rules import Undecided, grade_response
 from laconic.system.child_processes import CRASH, TIMEOUT, Children, answer_lines
 from laconic.types import GRADES, Grade, Problem
 
@@ -22,17 +21,8 @@ VERDICTS = (*(grade.value for grade in GRADES if grade is not Grade.UNGRADABLE),
 """What a second grader says; `undecided` would take algebra, `gold` is a gold answer that it cannot read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A stored response: where it stands, what it was graded, and what is needed to grade it again."""
-
-    file: str
-    line: int
-    problem: Problem
-    sample: int
-    grade: str
-    is_truncated: bool
-    text: str
+Item = tuple[str, Problem, bool]
+"""The text of a response, its problem, and whether the cap cut it off; the text must not contain the prompt."""
 
 
 class _Exact:
@@ -40,12 +30,12 @@ class _Exact:
 
     def __init__(self, _workers: int, _timeout_seconds: float) -> None: ...
 
-    def verdicts(self, rows: Sequence[Stored]) -> list[str]:
-        return [self._verdict(row) for row in rows]
+    def verdicts(self, items: Sequence[Item]) -> list[str]:
+        return [self._verdict(text, problem) for text, problem, _ in items]
 
-    def _verdict(self, row: Stored) -> str:
-        grade = grade_response(row.text, row.problem.answer, is_truncated=False, choices=row.problem.choices)
-        return UNDECIDED if grade is None else grade.value
+    def _verdict(self, text: str, problem: Problem) -> str:
+        found = grade_response(text, problem.answer, is_truncated=False, choices=problem.choices)
+        return UNDECIDED if isinstance(found, Undecided) else found.grade.value
 
     def close(self) -> None: ...
 
@@ -56,9 +46,8 @@ class _Laconic:
     def __init__(self, workers: int, timeout_seconds: float) -> None:
         self._grader = Grader(workers, timeout_seconds)
 
-    def verdicts(self, rows: Sequence[Stored]) -> list[str]:
-        found = self._grader.explain_many([(row.text, row.problem, row.is_truncated) for row in rows])
-        return [reason or grade.value for grade, reason in found]
+    def verdicts(self, items: Sequence[Item]) -> list[str]:
+        return [graded.reason or graded.grade.value for graded in self._grader.grade_many(items)]
 
     def close(self) -> None:
         self._grader.close()
@@ -70,8 +59,8 @@ class _MathVerify:
     def __init__(self, workers: int, timeout_seconds: float) -> None:
         self._children = Children(MATH_VERIFY, workers, timeout_seconds)
 
-    def verdicts(self, rows: Sequence[Stored]) -> list[str]:
-        return self._children.ask([(row.problem.answer, row.text) for row in rows])
+    def verdicts(self, items: Sequence[Item]) -> list[str]:
+        return self._children.ask([(problem.answer, text) for text, problem, _ in items])
 
     def close(self) -> None:
         self._children.close()

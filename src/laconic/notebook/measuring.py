@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from laconic.config.defaults import SEED
 from laconic.config.evaluation import ReportConfig
 from laconic.config.problems import SelectConfig
-from laconic.evaluation.evaluate import Evaluation
+from laconic.evaluation.evaluate import EvaluationRequest
 from laconic.evaluation.evaluate import evaluate as evaluate_into
 from laconic.evaluation.folder_names import source_name
 from laconic.notebook.results import EvaluationResult, ProbeResult, place_for
@@ -77,7 +77,7 @@ def evaluate(
     with solver_for(solver) as asked:
         settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "batch_size": batch_size}
         decoding = decoding_for(asked, problems, found, max_tokens, **settings)
-        wanted = Evaluation(name or _name_of(problems, found), found, number, decoding, seed, tuple(budgets))
+        wanted = EvaluationRequest(name or _name_of(problems, found), found, number, decoding, seed, tuple(budgets))
         with Reporter(is_silent=not show_progress).bar(wanted.benchmark, wanted.num_responses) as seen:
             summary = evaluate_into(asked, wanted, place.path, on_progress=seen)
     return EvaluationResult(place.path, summary, place.keeper)

@@ -10,31 +10,32 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from laconic.comparison.folders import read_samples, read_summary
 from laconic.comparison.records import CandidateComparison, Comparison
 from laconic.comparison.tables import comparison_lines
+from laconic.evaluation.figures import Summary
+from laconic.rollouts.rows import ResponseRow
 from laconic.selection.probe import write_probe
+from laconic.statistics.intervals import Interval
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.system.files import read_json, read_jsonl
+from laconic.system.files import read_jsonl
 from laconic.types import Problem
-
-Figures = Mapping[str, Any]
-"""What stands in summary.json or comparison.json (docs/files.md)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResultFolder:
     """A folder, and where it is a temporary one, what keeps it."""
 
     path: Path
     keeper: "TemporaryDirectory[str] | None" = None
 
 
-def place_for(out: str | Path | None) -> Place:
+def place_for(out: str | Path | None) -> ResultFolder:
     """The folder `out`, or a temporary one where it is None."""
     if out is not None:
-        return Place(Path(out))
+        return ResultFolder(Path(out))
     keeper = TemporaryDirectory(prefix="laconic-")
-    return Place(Path(keeper.name), keeper)
+    return ResultFolder(Path(keeper.name), keeper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,45 +58,45 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """An evaluation. `folder` holds its files, `summary` is the content of summary.json."""
+    """An evaluation. `folder` holds its files, `summary` is what stands in its summary.json."""
 
     folder: Path
-    summary: Figures
+    summary: Summary
     keeper: "TemporaryDirectory[str] | None" = field(default=None, repr=False)
 
     @property
     def accuracy(self) -> float:
         """Mean over problems of correct by gradable samples; `nan` where none could be graded."""
-        return _mean(self.summary["accuracy"])
+        return _estimate(self.summary.figures.accuracy)
 
     @property
     def tokens(self) -> float:
         """Mean length of a response in tokens, over problems."""
-        return _mean(self.summary["tokens"])
+        return _estimate(self.summary.figures.tokens)
 
     @property
     def accuracy_ci95(self) -> tuple[float, float]:
         """Its 95% interval over problems."""
-        return _interval(self.summary["accuracy"])
+        return _ends(self.summary.figures.accuracy)
 
     @property
     def tokens_ci95(self) -> tuple[float, float]:
         """Its 95% interval over problems."""
-        return _interval(self.summary["tokens"])
+        return _ends(self.summary.figures.tokens)
 
     @property
-    def responses(self) -> list[dict[str, Any]]:
-        """Every response as it stands in samples.jsonl: its problem, grade, length and text among other fields."""
-        return list(read_jsonl(self.folder / "samples.jsonl"))
+    def responses(self) -> list[ResponseRow]:
+        """Every response: its problem, grade, length and text among other fields."""
+        return list(read_samples(self.folder))
 
     def __str__(self) -> str:
         accuracy = f"accuracy {self.accuracy:.1%}{_bounds(self.accuracy_ci95, '.1%')}"
-        return f"{self.summary['benchmark']}: {accuracy}, tokens {self.tokens:.1f}{_bounds(self.tokens_ci95, '.1f')}"
+        return f"{self.summary.setup.benchmark}: {accuracy}, tokens {self.tokens:.1f}{_bounds(self.tokens_ci95, '.1f')}"
 
 
-def read_evaluation(folder: Path, keeper: "TemporaryDirectory[str] | None" = None) -> EvaluationResult:
-    """The evaluation in a folder."""
-    return EvaluationResult(folder, read_json(folder / "summary.json"), keeper)
+def evaluation_in(folder: Path) -> EvaluationResult:
+    """The evaluation that is kept in a folder."""
+    return EvaluationResult(folder, read_summary(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +140,14 @@ class TrainingResult:
         return list(read_jsonl(self.folder / "metrics.jsonl"))
 
 
-def _mean(figure: Figures) -> float:
-    return _number(figure["mean"])
+def _estimate(found: Interval | None) -> float:
+    return nan if found is None else found.estimate
 
 
-def _interval(figure: Figures) -> tuple[float, float]:
-    low, high = figure["ci95"]
-    return _number(low), _number(high)
+def _ends(found: Interval | None) -> tuple[float, float]:
+    return (nan, nan) if found is None else (found.low, found.high)
 
 
 def _bounds(interval: tuple[float, float], form: str) -> str:
     low, high = interval
     return "" if isnan(low) else f" ({low:{form}} to {high:{form}})"
-
-
-def _number(value: float | None) -> float:
-    return nan if value is None else value

@@ -6,7 +6,7 @@ from laconic.config.recipe import Recipe
 from laconic.errors import InputError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import ModelSource
-from laconic.notebook.results import ComparisonResult, TrainingResult, read_evaluation
+from laconic.notebook.results import ComparisonResult, TrainingResult, evaluation_in
 from laconic.notebook.solvers import load_model
 from laconic.recipes.find import find_recipe
 from laconic.system.progress import Reporter
@@ -43,7 +43,7 @@ def train(
     return TrainingResult(
         folder=folder,
         model=trained,
-        evaluations={path.parent.name: read_evaluation(path.parent) for path in _summaries(folder)},
+        evaluations={path.parent.name: evaluation_in(path.parent) for path in _summaries(folder)},
         comparisons={tag: ComparisonResult(found) for tag, found in comparisons.items()},
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laconic.reporting.data import Evaluation, Report, ShownPair, pick_pairs
+from laconic.reporting.data import Measurement, Report, ShownPair, pick_pairs
 from laconic.reporting.shelf import Shelf, pack
 from laconic.types import GRADES
 
@@ -53,7 +53,7 @@ def build_browser(report: Report) -> Browser | None:
     return Browser(pack(index), tuple(chunks), sum(len(s.rows) for s in shelves), sum(s.num_rows for s in shelves))
 
 
-def _set(found: Sequence[Evaluation], number: int, chunks: list[tuple[str, str]]) -> dict[str, Any]:
+def _set(found: Sequence[Measurement], number: int, chunks: list[tuple[str, str]]) -> dict[str, Any]:
     questions: dict[str, tuple[str, str]] = {}
     for e in found:
         questions = {**_shelf(e).questions, **questions}
@@ -71,7 +71,7 @@ def _set(found: Sequence[Evaluation], number: int, chunks: list[tuple[str, str]]
     }
 
 
-def _columns(evaluation: Evaluation, shelf: Shelf, place: dict[str, int]) -> dict[str, Any]:
+def _columns(evaluation: Measurement, shelf: Shelf, place: dict[str, int]) -> dict[str, Any]:
     rows = [evaluation.samples[i] for i in shelf.rows]
     grades = [str(grade) for grade in GRADES]
     return {
@@ -100,7 +100,7 @@ def _picks(report: Report, sets: Sequence[dict[str, Any]]) -> list[dict[str, Any
     ]
 
 
-def held_pairs(before: Evaluation, after: Evaluation) -> list[ShownPair]:
+def held_pairs(before: Measurement, after: Measurement) -> list[ShownPair]:
     """Pairs picked among the responses whose texts the page holds."""
     held = [[e.samples[i] for i in e.shelf.rows] if e.shelf else [] for e in (before, after)]
     return pick_pairs(held[0], held[1])
@@ -114,7 +114,7 @@ def tell_pairs(report: Report) -> list[Told]:
     return [_tell(pair, *main) for pair in held_pairs(*main)]
 
 
-def _tell(pair: ShownPair, before: Evaluation, after: Evaluation) -> Told:
+def _tell(pair: ShownPair, before: Measurement, after: Measurement) -> Told:
     question, gold = _shelf(before).questions[pair.before.problem_id]
     sides = []
     for kind, evaluation, row in (("base", before, pair.before), ("after", after, pair.after)):
@@ -125,6 +125,6 @@ def _tell(pair: ShownPair, before: Evaluation, after: Evaluation) -> Told:
     return Told(pair.reason, pair.before.problem_id, question, gold, (sides[0], sides[1]))
 
 
-def _shelf(evaluation: Evaluation) -> Shelf:
+def _shelf(evaluation: Measurement) -> Shelf:
     assert evaluation.shelf is not None, evaluation.folder
     return evaluation.shelf

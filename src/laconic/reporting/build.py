@@ -23,7 +23,7 @@ from laconic.reporting.browser import Browser, build_browser, tell_pairs
 from laconic.reporting.changes import read_changes
 from laconic.reporting.data import (
     Change,
-    Evaluation,
+    Measurement,
     Report,
     SelectedProblems,
     mean_tokens_by_problem,
@@ -32,13 +32,13 @@ from laconic.reporting.data import (
 )
 from laconic.reporting.distributions import MAX_POINTS, draw_lengths, draw_solve_rates, draw_tokens_by_problem
 from laconic.reporting.figures import COLOURS, NARROW, WIDE, colour_of, draw_budgets, draw_changes, draw_frontier
-from laconic.reporting.numbers import UNKNOWN, count, flatten, interval_of, percent, shown
+from laconic.reporting.numbers import UNKNOWN, count, flatten, percent, shown
 from laconic.reporting.page_templates import load_templates, template_text
 from laconic.reporting.read import (
-    find_evaluations,
+    find_measurements,
     is_run,
     names_of,
-    read_evaluations,
+    read_measurements,
     read_selections,
     read_settings,
     read_training,
@@ -72,7 +72,7 @@ def read_report(dirs: Sequence[Path]) -> Report:
     """What the folders hold, as far as it is there. Errors as `write_report`."""
     names = names_of(dirs)
     prefixes = [f"{name}: " if len(dirs) > 1 else "" for name in names]
-    evaluations = read_evaluations(find_evaluations(dirs, names))
+    evaluations = read_measurements(find_measurements(dirs, names))
     trainings = tuple(read_training(path, name) for path, name in zip(dirs, names, strict=True) if is_run(path))
     selections = tuple(s for path, prefix in zip(dirs, prefixes, strict=True) for s in read_selections(path, prefix))
     if not evaluations and not selections and not any(run.metrics for run in trainings):
@@ -213,5 +213,6 @@ def _is_known(change: Change) -> bool:
     return isfinite(change.figures.tokens_change.estimate) or isfinite(change.figures.accuracy_change.estimate)
 
 
-def _is_measured(evaluation: Evaluation) -> bool:
-    return all(isfinite(interval_of(evaluation.summary, key).estimate) for key in ("tokens", "accuracy"))
+def _is_measured(evaluation: Measurement) -> bool:
+    figures = evaluation.summary.figures
+    return all(found is not None and isfinite(found.estimate) for found in (figures.tokens, figures.accuracy))

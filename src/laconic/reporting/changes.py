@@ -17,11 +17,11 @@ from laconic.comparison.compare import compare_evaluations
 from laconic.comparison.folders import Decoding
 from laconic.comparison.records import CandidateComparison, Comparison, Who, read_comparison
 from laconic.errors import InputError
-from laconic.reporting.data import Change, Evaluation, sampling_words
+from laconic.reporting.data import Change, Measurement, sampling_words
 from laconic.reporting.read import MODEL_AND_TAG, is_run, names_of
 
 
-def read_changes(dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> tuple[list[Change], list[str]]:
+def read_changes(dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> tuple[list[Change], list[str]]:
     """All changes, and notes on what could not be compared."""
     changes: list[Change] = []
     for source, path in enumerate(dirs):
@@ -66,7 +66,7 @@ def _note(refusal: str, folders: Sequence[Path], dirs: Sequence[Path]) -> str:
     return f"Not compared: {', '.join(name_of[folder] for folder in folders)}: {why}"
 
 
-def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+def _of_run(path: Path, evaluations: Sequence[Measurement]) -> Iterator[Change]:
     """A candidate is named after its folder or its model; an older file's name may tell the tag."""
     last = max((e.rank for e in evaluations), default=0)
     seen: set[Path] = set()
@@ -81,7 +81,7 @@ def _of_run(path: Path, evaluations: Sequence[Evaluation]) -> Iterator[Change]:
                     yield Change(base.model, e.model, e.decoding, candidate, is_final=e.rank == last)
 
 
-def _is_meant(name: str, tag: str, evaluation: Evaluation, candidate: CandidateComparison) -> bool:
+def _is_meant(name: str, tag: str, evaluation: Measurement, candidate: CandidateComparison) -> bool:
     match = MODEL_AND_TAG.fullmatch(evaluation.folder.name)
     if match is None:
         return False
@@ -102,7 +102,7 @@ def _stored(dirs: Sequence[Path]) -> Comparison | None:
     return None
 
 
-def _of_folders(comparison: Comparison, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> Iterator[Change]:
+def _of_folders(comparison: Comparison, dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> Iterator[Change]:
     base = _model_of(comparison.base, dirs, evaluations)
     for candidate in comparison.candidates:
         model = _model_of(candidate.who, dirs, evaluations)
@@ -110,7 +110,7 @@ def _of_folders(comparison: Comparison, dirs: Sequence[Path], evaluations: Seque
             yield Change(base, model, decoding, candidate)
 
 
-def _model_of(who: Who, dirs: Sequence[Path], evaluations: Sequence[Evaluation]) -> str:
+def _model_of(who: Who, dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> str:
     """The model a comparison speaks of: of its folder, and of its prompt where the folder holds several."""
     path = who.path and who.path.resolve()
     here = [e for e in evaluations if dirs[e.source].resolve() == path]
@@ -119,7 +119,7 @@ def _model_of(who: Who, dirs: Sequence[Path], evaluations: Sequence[Evaluation])
     return found.model if found else who.name
 
 
-def _decodings(candidate: CandidateComparison, evaluations: Sequence[Evaluation]) -> list[str]:
+def _decodings(candidate: CandidateComparison, evaluations: Sequence[Measurement]) -> list[str]:
     """The candidate's own decoding, or the only one there is."""
     if candidate.decoding is not None:
         return [_words(candidate.decoding)]

@@ -1,6 +1,6 @@
 """What a report is made of: frozen records, and small questions asked of them.
 
-1. An `Evaluation` is one model on one benchmark under one way of decoding; its `Sample`s are numbers, its texts lie
+1. A `Measurement` is one model on one benchmark under one way of decoding; its `Sample`s are numbers, its texts lie
    compressed on a `Shelf` (`shelf.py`).
 2. A `TrainingRun` is what a run left of its steps, phases and selections; a `Change` is what a comparison said of a model.
 3. A `Report` holds them all. Its main pair, which the headline and most figures speak of, is the base and the last
@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from laconic.comparison.figures import Figures
+from laconic.comparison.figures import ChangeFigures
 from laconic.comparison.records import CandidateComparison
+from laconic.evaluation.figures import Summary
 from laconic.reporting.shelf import Shelf
 
 Record = Mapping[str, Any]
@@ -33,11 +34,11 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Measurement:
     """One evaluation folder. `samples` stand in the order of their file; `source` is the place of its DIR among those given."""
 
     model: str
-    summary: Record
+    summary: Summary
     samples: tuple[Sample, ...] = ()
     shelf: Shelf | None = None
     folder: Path = Path()
@@ -55,7 +56,7 @@ class Evaluation:
     @property
     def benchmark(self) -> str:
         """The benchmark's name, as the summary has it."""
-        return str(self.summary.get("benchmark") or self.folder.name)
+        return self.summary.setup.benchmark or self.folder.name
 
     @property
     def prompt(self) -> str:
@@ -65,12 +66,12 @@ class Evaluation:
     @property
     def temperature(self) -> float:
         """Sampling temperature; 0 is greedy, and what is said of a folder that does not tell."""
-        return float(self.summary.get("temperature") or 0)
+        return float(self.summary.setup.temperature or 0)
 
     @property
     def decoding(self) -> str:
         """How it was sampled, in words."""
-        return decoding_words(self.summary)
+        return decoding_words(self.summary.setup.to_json())
 
     @property
     def setting(self) -> Setting:
@@ -106,11 +107,11 @@ class Change:
     is_final: bool = True
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> ChangeFigures:
         """What changed over all benchmarks."""
         return self.candidate.figures
 
-    def on(self, evaluation: Evaluation) -> Figures | None:
+    def on(self, evaluation: Measurement) -> ChangeFigures | None:
         """What changed on this evaluation's benchmark; over all, where the file does not tell benchmarks apart."""
         if (self.model, self.decoding) != (evaluation.model, evaluation.decoding):
             return None
@@ -126,7 +127,7 @@ class Report:
     """Everything the page is made of. `settings` are titled trees; `notes` say what could not be done, and why."""
 
     title: str = ""
-    evaluations: tuple[Evaluation, ...] = ()
+    evaluations: tuple[Measurement, ...] = ()
     changes: tuple[Change, ...] = ()
     trainings: tuple[TrainingRun, ...] = ()
     selections: tuple[SelectedProblems, ...] = ()
@@ -159,7 +160,7 @@ class Report:
         return [change for change in self.ordered_changes if change.is_final]
 
     @property
-    def main(self) -> tuple[Evaluation, Evaluation] | None:
+    def main(self) -> tuple[Measurement, Measurement] | None:
         """Before and after."""
         for change in self.finals:
             if both := self._both(change.base, change.model, change.decoding):
@@ -170,15 +171,15 @@ class Report:
                 return found[0], found[-1]
         return None
 
-    def of_setting(self, setting: Setting) -> list[Evaluation]:
+    def of_setting(self, setting: Setting) -> list[Measurement]:
         """The models evaluated there, in the order they were given."""
         return sorted((e for e in self.evaluations if e.setting == setting), key=lambda e: (e.source, e.rank))
 
-    def figures_of(self, evaluation: Evaluation) -> Figures | None:
+    def figures_of(self, evaluation: Measurement) -> ChangeFigures | None:
         """What the comparison with the base said of a model, where there was one."""
         return next((figures for change in self.changes if (figures := change.on(evaluation))), None)
 
-    def _both(self, base: str, model: str, decoding: str) -> tuple[Evaluation, Evaluation] | None:
+    def _both(self, base: str, model: str, decoding: str) -> tuple[Measurement, Measurement] | None:
         for setting in self.settings_of_evaluations:
             found = {e.model: e for e in self.of_setting(setting)}
             if setting[1] == decoding and base in found and model in found:
@@ -186,10 +187,9 @@ class Report:
         return None
 
 
-def prompt_of(summary: Record) -> str:
+def prompt_of(summary: Summary) -> str:
     """The prompt's name, empty where a summary does not tell."""
-    prompt = summary.get("prompt")
-    return str(prompt.get("name") or "") if isinstance(prompt, Mapping) else ""
+    return summary.setup.prompt.name if summary.setup.prompt else ""
 
 
 def decoding_words(summary: Record) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite, isnan
 
-from laconic.reporting.data import Change, Evaluation, Report, Setting
+from laconic.reporting.data import Change, Measurement, Report, Setting
 from laconic.reporting.numbers import count, interval_of, percent, points, shown, signed
 from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.statistics.claims import frontier as undominated
@@ -142,8 +142,8 @@ def _frontier_panel(
 ) -> None:
     found = [e for e in report.of_setting(setting) if _point(e) is not None]
     at = [point for e in found if (point := _point(e))]
-    xs = [x for e in found for x in _spread(e, "tokens")]
-    ys = [y for e in found for y in _spread(e, "accuracy")]
+    xs = [x for e in found for x in _spread(e.summary.figures.tokens)]
+    ys = [y for e in found for y in _spread(e.summary.figures.accuracy)]
     panel = Panel(drawing, box, _padded(min(xs), max(xs), 0.1), _padded(min(ys), max(ys), 0.1, cap=1.0))
     many = len({e.benchmark for e in report.evaluations}) > 1
     panel.axes(lambda v: f"{v:,.0f}", lambda v: f"{100 * v:g}%", "mean tokens", num=4)
@@ -156,8 +156,8 @@ def _frontier_panel(
         panel.polyline(trail, "var(--axis)", stroke_width=1)
     for e, point in zip(found, at, strict=True):
         colour = colours[e.model]
-        panel.whisker_x(_spread(e, "tokens"), point[1], colour)
-        panel.whisker_y(point[0], _spread(e, "accuracy"), colour)
+        panel.whisker_x(_spread(e.summary.figures.tokens), point[1], colour)
+        panel.whisker_y(point[0], _spread(e.summary.figures.accuracy), colour)
     for index, (e, point) in enumerate(zip(found, at, strict=True)):
         title = f"{e.model}: {percent(point[1])} at {count(point[0])} tokens"
         worse = "" if index in best else ", dominated: another is at least as accurate and no longer"
@@ -232,14 +232,14 @@ def _budget_dot(panel: Panel, point: BudgetPoint, model: str, colour: str) -> No
     panel.dot((point.tokens, accuracy.estimate), colour, 4, f"{model}, budget {point.budget}: {told}")
 
 
-def _budget_name(evaluation: Evaluation, report: Report) -> str:
+def _budget_name(evaluation: Measurement, report: Report) -> str:
     parts = [evaluation.model]
     parts += [evaluation.benchmark] if len({e.benchmark for e in report.evaluations}) > 1 else []
     parts += [evaluation.decoding] if len(report.decodings) > 1 else []
     return ", ".join(parts)
 
 
-def _budget_points(evaluation: Evaluation) -> list[BudgetPoint]:
+def _budget_points(evaluation: Measurement) -> list[BudgetPoint]:
     """Only those with both means."""
     found = [
         BudgetPoint(
@@ -250,14 +250,17 @@ def _budget_points(evaluation: Evaluation) -> list[BudgetPoint]:
     return [point for point in found if isfinite(point.tokens) and isfinite(point.accuracy.estimate)]
 
 
-def _point(evaluation: Evaluation) -> tuple[float, float] | None:
-    tokens, accuracy = (interval_of(evaluation.summary, key).estimate for key in ("tokens", "accuracy"))
-    return (tokens, accuracy) if isfinite(tokens) and isfinite(accuracy) else None
+def _point(evaluation: Measurement) -> tuple[float, float] | None:
+    """Mean tokens and accuracy, where both were measured."""
+    tokens, accuracy = evaluation.summary.figures.tokens, evaluation.summary.figures.accuracy
+    if tokens is None or accuracy is None or not (isfinite(tokens.estimate) and isfinite(accuracy.estimate)):
+        return None
+    return tokens.estimate, accuracy.estimate
 
 
-def _spread(evaluation: Evaluation, key: str) -> tuple[float, float]:
-    """The interval, or the mean twice where there is none."""
-    found = interval_of(evaluation.summary, key)
+def _spread(found: Interval | None) -> tuple[float, float]:
+    """The interval's ends, or the mean twice where there are none."""
+    assert found is not None, "only what was measured is drawn"
     ends = _ends(found)
     return (ends[0], ends[1]) if len(ends) == 2 else (found.estimate, found.estimate)
 

@@ -17,23 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from laconic.errors import InputError, RunError
+from laconic.comparison.folders import SAMPLES, read_samples, read_summary
+from laconic.errors import RunError
+from laconic.evaluation.figures import Summary
 from laconic.reporting.data import (
-    Evaluation,
+    Measurement,
     Record,
     Sample,
     SelectedProblems,
     TrainingRun,
-    decoding_words,
     prompt_of,
 )
 from laconic.reporting.shelf import ShelfBuilder, every_nth
-from laconic.system.files import read_json, read_jsonl, read_numbered_jsonl
+from laconic.system.files import read_json, read_jsonl
 
 MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")
 PLAIN_PROMPT = "boxed"  # the base of the others, as in a comparison
 TEXT_BUDGET = 160_000_000  # bytes of samples.jsonl whose texts one page holds: about 65 MB of page
-NEEDED = ("problem_id", "sample", "grade", "num_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Found:
     folder: Path
     source: int
     rank: int
-    summary: Record
+    summary: Summary
 
 
 def is_run(path: Path) -> bool:
@@ -67,7 +67,7 @@ def names_of(dirs: Sequence[Path]) -> list[str]:
     raise RunError(f"{dirs[0]}: given twice")
 
 
-def find_evaluations(dirs: Sequence[Path], names: Sequence[str]) -> list[Found]:
+def find_measurements(dirs: Sequence[Path], names: Sequence[str]) -> list[Found]:
     """The evaluations of every DIR, those of runs and those of plain folders alike, in the order given."""
     first_plain = next((i for i, path in enumerate(dirs) if not is_run(path)), None)
     found: list[Found] = []
@@ -87,12 +87,12 @@ def _of_run(path: Path, source: int, prefix: str) -> Iterator[Found]:
             rank = 0 if match[1] == "base" else int(match[1].rsplit("-", 1)[1])
             name = labels[rank - 1] if 0 < rank <= len(labels) else ""
             label = "base" if rank == 0 else f"phase {rank}" + (f" ({name})" if name else "")
-            yield Found(prefix + label, file.parent, source, rank, read_json(file))
+            yield Found(prefix + label, file.parent, source, rank, read_summary(file.parent))
 
 
 def _of_folder(path: Path, source: int, name: str, is_base: bool) -> Iterator[Found]:
     files = _summaries(path)
-    summaries = {file.parent: read_json(file) for file in files}
+    summaries = {file.parent: read_summary(file.parent) for file in files}
     prompts = sorted(
         {prompt_of(summary) for summary in summaries.values()}, key=lambda name: (name != PLAIN_PROMPT, name)
     )
@@ -107,20 +107,20 @@ def _summaries(path: Path) -> list[Path]:
     return next((files for place in places if (files := sorted(path.glob(place)))), [])
 
 
-def read_evaluations(found: Sequence[Found], budget: int = TEXT_BUDGET) -> tuple[Evaluation, ...]:
+def read_measurements(found: Sequence[Found], budget: int = TEXT_BUDGET) -> tuple[Measurement, ...]:
     """The evaluations with their samples; texts of every n-th problem where all of them exceed `budget` bytes.
 
     Raises `InputError` naming file and line where a line lacks what a sample must have.
     """
-    sizes = [(f.folder / "samples.jsonl").stat().st_size for f in found if (f.folder / "samples.jsonl").exists()]
+    sizes = [(f.folder / SAMPLES).stat().st_size for f in found if (f.folder / SAMPLES).exists()]
     stride = every_nth(sum(sizes), budget)
-    return tuple(_read_evaluation(entry, stride) for entry in found)
+    return tuple(_read_measurement(entry, stride) for entry in found)
 
 
-def _read_evaluation(found: Found, stride: int) -> Evaluation:
+def _read_measurement(found: Found, stride: int) -> Measurement:
     folder, builder = found.folder, ShelfBuilder(stride)
-    samples = tuple(_samples(folder / "samples.jsonl", builder))
-    return Evaluation(
+    samples = tuple(_samples(folder, builder))
+    return Measurement(
         model=found.model,
         summary=found.summary,
         samples=samples,
@@ -134,15 +134,13 @@ def _read_evaluation(found: Found, stride: int) -> Evaluation:
     )
 
 
-def _samples(path: Path, builder: ShelfBuilder) -> Iterator[Sample]:
-    if not path.exists():
+def _samples(folder: Path, builder: ShelfBuilder) -> Iterator[Sample]:
+    if not (folder / SAMPLES).exists():
         return
-    for line, row in read_numbered_jsonl(path):
-        if missing := [key for key in NEEDED if key not in row]:
-            raise InputError(f"{path}, line {line}: {missing[0]} is missing")
+    for row in read_samples(folder):
         builder.add(row)
-        text_crc = crc32(str(row.get("text", "")).encode("utf-8", "surrogatepass"))
-        yield Sample(str(row["problem_id"]), row["sample"], str(row["grade"]), row["num_tokens"], text_crc)
+        text_crc = crc32(row.text.encode("utf-8", "surrogatepass"))
+        yield Sample(row.problem_id, row.sample, row.grade.value, row.num_tokens, text_crc)
 
 
 def read_training(path: Path, name: str) -> TrainingRun:
@@ -203,12 +201,13 @@ def read_settings(path: Path, prefix: str = "") -> Iterator[tuple[str, Record]]:
             yield f"{prefix}{title}", tree
 
 
-def settings_of(evaluations: Sequence[Evaluation]) -> Iterator[tuple[str, Record]]:
+def settings_of(evaluations: Sequence[Measurement]) -> Iterator[tuple[str, Record]]:
     """What each evaluation says of itself: how it sampled and graded, how long it took."""
     keys = ("model", "prompt", "grader", "max_tokens", "seed", "num_problems", "num_samples")
     for e in evaluations:
-        told = {key: e.summary[key] for key in keys if key in e.summary}
-        tree = told | {"decoding": decoding_words(e.summary)} | dict(e.settings)
+        setup = e.summary.setup.to_json()
+        told = {key: setup[key] for key in keys if setup[key] is not None}
+        tree = told | {"decoding": e.decoding} | dict(e.settings)
         yield f"{e.model}, {e.benchmark}, {e.decoding}", tree | {f"timing.{k}": v for k, v in e.timing.items()}
 
 

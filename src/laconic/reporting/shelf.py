@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from laconic.rollouts.rows import ResponseRow
+
 CHUNK_CHARS = 400_000
 LEVEL = 6
 
@@ -56,18 +58,17 @@ class ShelfBuilder:
         self.num_rows = self.size = 0
         self.waiting: list[tuple[str, str | None]] = []
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: ResponseRow) -> None:
         """Takes the next row of the file; passes it over where its problem is not one of those held."""
-        problem_id = str(row["problem_id"])
-        number = self.numbers.setdefault(problem_id, len(self.numbers))
+        number = self.numbers.setdefault(row.problem_id, len(self.numbers))
         if number % self.stride == 0:
             self.rows.append(self.num_rows)
-            self.questions.setdefault(problem_id, (str(row.get("question", "")), str(row.get("gold", ""))))
-            self._put(str(row.get("text", "")), row.get("answer"))
+            self.questions.setdefault(row.problem_id, (row.question, row.gold))
+            self._put(row.text, row.answer)
         self.num_rows += 1
 
-    def _put(self, text: str, answer: Any) -> None:
-        self.waiting.append((text, None if answer is None else str(answer)))
+    def _put(self, text: str, answer: str | None) -> None:
+        self.waiting.append((text, answer))
         self.size += len(text) + 16
         if self.size >= CHUNK_CHARS:
             self._close_chunk()

@@ -12,14 +12,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from laconic.comparison.figures import Aes, Figures, Means, Sides
-from laconic.reporting.data import Change, Evaluation, Record, Report
+from laconic.comparison.figures import Aes, ChangeFigures, Means, Sides
+from laconic.evaluation.figures import Figures
+from laconic.reporting.data import Change, Measurement, Report
 from laconic.reporting.numbers import (
+    UNKNOWN,
     Show,
     count,
     ends_shown,
     finite_number,
-    interval_of,
     percent,
     points,
     shown,
@@ -118,8 +119,7 @@ def verdicts(report: Report) -> list[dict[str, Any]]:
 def scope(report: Report) -> str:
     """What the numbers are about: how many responses to how many problems."""
     sizes = dict.fromkeys(
-        (e.benchmark, e.summary.get("num_problems"), e.summary.get("num_samples"), e.decoding)
-        for e in report.evaluations
+        (e.benchmark, e.summary.setup.num_problems, e.summary.setup.num_samples, e.decoding) for e in report.evaluations
     )
     many = len({benchmark for benchmark, *_ in sizes}) > 1
     return "; ".join(
@@ -144,46 +144,45 @@ def results(report: Report) -> list[dict[str, Any]]:
 
 def details(report: Report) -> list[dict[str, Any]]:
     """What the first table has no room for: thinking and answer apart, pass@k, majority, adaptivity; only what is known."""
-    rows = [(e, dict(_details(e.summary))) for e in report.evaluations]
+    rows = [(e, dict(_details(e.summary.figures))) for e in report.evaluations]
     return [{"model": e.model, "where": ", ".join(e.setting), "told": told} for e, told in rows if told]
 
 
-def _details(summary: Record) -> list[tuple[str, str]]:
-    length_difference = interval_of(summary, "length_difference", "estimate")
+def _details(figures: Figures) -> list[tuple[str, str]]:
     told = [
-        ("thinking tokens", _with_interval(interval_of(summary, "thinking_tokens"), count)),
-        ("answer tokens", _with_interval(interval_of(summary, "answer_tokens"), count)),
-        ("tokens, median and 95th percentile", _quantiles(summary.get("tokens") or {})),
-        ("shortest correct, mean", shown(summary.get("oracle_tokens"), count)),
-        *((f"pass@{k}", shown(v, percent)) for k, v in (summary.get("pass_at_k") or {}).items() if k != "1"),
-        *((f"majority of {k}", shown(v, percent)) for k, v in (summary.get("maj_at_k") or {}).items()),
-        ("correct minus wrong, same problem", _with_interval(length_difference, count, is_change=True)),
+        ("thinking tokens", _with_interval(figures.thinking_tokens, count)),
+        ("answer tokens", _with_interval(figures.answer_tokens, count)),
+        ("tokens, median and 95th percentile", _quantiles(figures)),
+        ("shortest correct, mean", shown(figures.oracle_tokens, count)),
+        *((f"pass@{k}", shown(v, percent)) for k, v in figures.pass_at_k.items() if k != 1),
+        *((f"majority of {k}", shown(v, percent)) for k, v in (figures.maj_at_k or {}).items()),
+        ("correct minus wrong, same problem", _with_interval(figures.length_difference, count, is_change=True)),
     ]
     return [(name, value) for name, value in told if value and value != "–"]
 
 
-def _quantiles(tokens: Record) -> str:
-    found = [shown(tokens.get(key), count) for key in ("median", "p95")]
+def _quantiles(figures: Figures) -> str:
+    found = [shown(tokens, count) for tokens in (figures.median_tokens, figures.p95_tokens)]
     return "" if "–" in found else " and ".join(found)
 
 
-def _with_interval(found: Interval, show: Show, *, is_change: bool = False) -> str:
-    if math.isnan(found.estimate):
+def _with_interval(found: Interval | None, show: Show, *, is_change: bool = False) -> str:
+    if found is None or math.isnan(found.estimate):
         return ""
     value = (signed if is_change else shown)(found.estimate, show)
     return f"{value} {ends_shown(found, show, is_change=is_change)}".strip()
 
 
-def _row(report: Report, evaluation: Evaluation) -> dict[str, Any]:
-    summary, figures = evaluation.summary, report.figures_of(evaluation)
-    by_grade, fractions = summary.get("tokens_by_grade") or {}, summary.get("grade_frac") or {}
+def _row(report: Report, evaluation: Measurement) -> dict[str, Any]:
+    figures, changes = evaluation.summary.figures, report.figures_of(evaluation)
+    by_grade, fractions = figures.tokens_by_grade, figures.grade_frac
     cells = [
-        _level(interval_of(summary, "accuracy"), percent),
-        _change(figures.accuracy_change if figures else NOT_COMPARED, points),
-        _level(interval_of(summary, "tokens"), count),
-        _change(figures.tokens_change if figures else NOT_COMPARED, percent),
+        _level(figures.accuracy, percent),
+        _change(changes.accuracy_change if changes else NOT_COMPARED, points),
+        _level(figures.tokens, count),
+        _change(changes.tokens_change if changes else NOT_COMPARED, percent),
         *({"value": shown(by_grade.get(grade), count), "ci": ""} for grade in ANSWERABLE),
-        {"value": shown(fractions.get("truncated"), percent), "ci": ""},
+        {"value": shown(fractions.get(Grade.TRUNCATED), percent), "ci": ""},
     ]
     return {
         "model": evaluation.model,
@@ -192,7 +191,9 @@ def _row(report: Report, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _level(found: Interval, show: Show) -> dict[str, str]:
+def _level(found: Interval | None, show: Show) -> dict[str, str]:
+    if found is None:
+        return {"value": UNKNOWN, "ci": ""}
     return {"value": shown(found.estimate, show), "ci": ends_shown(found, show)}
 
 
@@ -200,7 +201,7 @@ def _change(found: Interval, show: Show) -> dict[str, str]:
     return {"value": signed(found.estimate, show), "ci": ends_shown(found, show, is_change=True)}
 
 
-def _sentence(figures: Figures) -> str:
+def _sentence(figures: ChangeFigures) -> str:
     tokens = "{value} {ci}".format(**_change(figures.tokens_change, percent)).strip()
     accuracy = "{value} {ci}".format(**_change(figures.accuracy_change, points)).strip()
     return f"tokens {tokens}, accuracy {accuracy}: {_tokens_claim(figures).lower()}, {_accuracy_claim(figures)}."
@@ -212,7 +213,12 @@ def _means(report: Report, change: Change) -> Sides[Means]:
     is_known = any(math.isfinite(value) for _, side in means.items() for value in (side.tokens, side.accuracy))
     if is_known or main is None or (main[0].model, main[1].model) != (change.base, change.model):
         return means
-    return Sides(*main).map(lambda e: Means(*(interval_of(e.summary, key).estimate for key in ("accuracy", "tokens"))))
+    return Sides(*main).map(_means_of)
+
+
+def _means_of(evaluation: Measurement) -> Means:
+    accuracy, tokens = evaluation.summary.figures.accuracy, evaluation.summary.figures.tokens
+    return Means(*(math.nan if found is None else found.estimate for found in (accuracy, tokens)))
 
 
 def _movement(name: str, before: float, after: float, show: Show) -> str:
@@ -235,7 +241,7 @@ def _aes_words(score: Aes) -> str:
     )
 
 
-def _tally(changes: Sequence[Figures], what: str) -> str:
+def _tally(changes: Sequence[ChangeFigures], what: str) -> str:
     is_shorter = [figures.tokens_change.high < 0 for figures in changes]
     is_kept = [figures.non_inferior for figures in changes]
     if all(is_shorter) and all(is_kept):
@@ -255,7 +261,7 @@ def _ranges(changes: Sequence[Change], *, is_part: bool) -> str:
     return f"{_opening(changes[0].decoding)}, {whom}: {', '.join(told)}. Intervals of each stand below."
 
 
-def _tokens_claim(figures: Figures) -> str:
+def _tokens_claim(figures: ChangeFigures) -> str:
     """A change without an interval could be anything."""
     change = figures.tokens_change
     if change.high < 0:
@@ -263,7 +269,7 @@ def _tokens_claim(figures: Figures) -> str:
     return f"{percent(change.estimate, 0)} more tokens" if change.low > 0 else "No clear change in tokens"
 
 
-def _accuracy_claim(figures: Figures) -> str:
+def _accuracy_claim(figures: ChangeFigures) -> str:
     if figures.accuracy_change.low > 0:
         return "higher accuracy"
     if figures.accuracy_change.high < 0:

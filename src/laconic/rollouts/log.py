@@ -10,17 +10,17 @@
 So a job that was killed and taken up again leaves the same bytes as one that was not; only `timing.json` knows.
 """
 
-import itertools
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from laconic.config.solver import SamplerConfig
-from laconic.errors import RunError
-from laconic.grading.extraction import extract_answer
+from laconic.errors import InputError, RunError
+from laconic.rollouts.rows import ForcedAnswer, ResponseRow, rows_of
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.files import read_json, to_jsonl, write_json_atomically
 from laconic.types import Group, Problem, Progress
@@ -29,9 +29,8 @@ CHUNK_BATCHES = (
     4  # a chunk holds as many rows as are decoded at once, times this: so the wait for its last rows is rare
 )
 
-Row = dict[str, Any]
-Further = Callable[[Sequence[Group]], Sequence[Mapping[str, Any]]]
-"""More fields for the rows of a chunk, one mapping a row in the rows' order."""
+Force = Callable[[Sequence[Group]], Sequence[Mapping[int, ForcedAnswer]]]
+"""The forced answers of a chunk's responses at each budget, one mapping for each row in the rows' order."""
 
 
 def begin(path: Path, settings: Mapping[str, Any], rows: Path) -> None:
@@ -64,12 +63,12 @@ class AttemptLog:
 
     def __init__(self, solver: Solver, decoding: SamplerConfig, path: Path, timing: Path, *, seed: int) -> None:
         self.solver, self.decoding, self.path, self.seed = solver, decoding, path, seed
-        self._held, self._offset = _whole_lines(path), 0
+        self._held, self._offset = _whole_rows(path), 0
         self._clock = _Clock(timing, str(getattr(solver.lm, "device", "endpoint")))
 
     def attempt(
-        self, assignments: Sequence[Assignment], *, further: Further | None = None, on_progress: Progress | None = None
-    ) -> list[Row]:
+        self, assignments: Sequence[Assignment], *, force: Force | None = None, on_progress: Progress | None = None
+    ) -> list[ResponseRow]:
         """The rows of one chunk, in the order of problems and samples: from the file, or drawn now and added to it.
 
         Raises `RunError` where the file holds other attempts in their place.
@@ -82,50 +81,32 @@ class AttemptLog:
             return rows
         began = time.monotonic()
         groups = self.solver.attempt_each(assignments, self.decoding, seed=self.seed, on_progress=on_progress)
-        rows = [row for group in groups for row in self._rows_of(group)]
-        if further:
-            rows = [{**row, **more} for row, more in zip(rows, further(groups), strict=True)]
+        rows = [row for group in groups for row in rows_of(group)]
+        if force:
+            rows = [replace(row, forced=forced) for row, forced in zip(rows, force(groups), strict=True)]
         self._add(rows)
-        self._clock.add(time.monotonic() - began, sum(row["num_tokens"] for row in rows))
+        self._clock.add(time.monotonic() - began, sum(row.num_tokens for row in rows))
         return rows
 
-    def _rows_of(self, group: Group) -> Iterator[Row]:
-        for rollout in group.rollouts:
-            response = rollout.response
-            yield {
-                "problem_id": group.problem.id,
-                "sample": rollout.sample,
-                "grade": rollout.grade.value,
-                "num_tokens": rollout.num_tokens,
-                "thinking_tokens": response.thinking_tokens,
-                "finish_reason": response.finish_reason.value,
-                "question": group.problem.question,
-                "gold": group.problem.answer,
-                **({"choices": list(group.problem.choices)} if group.problem.choices else {}),
-                "answer": extract_answer(response.text),
-                "text": response.text,
-            }
-
-    def _take(self, keys: Sequence[tuple[str, int]]) -> list[Row] | None:
-        lines = self._held[: len(keys)]
-        rows = [json.loads(line) for line in lines]
-        for row, key in zip(rows, keys, strict=False):
-            if (row["problem_id"], row["sample"]) != key:
-                raise RunError(f"{self.path}: holds an attempt at {row['problem_id']!r} in place of {key[0]!r}")
-        if len(lines) < len(keys):
+    def _take(self, keys: Sequence[tuple[str, int]]) -> list[ResponseRow] | None:
+        held = self._held[: len(keys)]
+        for (_, row), key in zip(held, keys, strict=False):
+            if (row.problem_id, row.sample) != key:
+                raise RunError(f"{self.path}: holds an attempt at {row.problem_id!r} in place of {key[0]!r}")
+        if len(held) < len(keys):
             return None
-        self._offset += sum(map(len, lines))
+        self._offset += sum(num_bytes for num_bytes, _ in held)
         self._held = self._held[len(keys) :]
-        return rows
+        return [row for _, row in held]
 
-    def _add(self, rows: Sequence[Row]) -> None:
+    def _add(self, rows: Sequence[ResponseRow]) -> None:
         """Append after what was taken; what a kill left of this chunk goes."""
         self._held = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("r+b" if self.path.exists() else "wb") as file:
             file.truncate(self._offset)
             file.seek(self._offset)
-            self._offset += file.write(to_jsonl(rows).encode())
+            self._offset += file.write(to_jsonl(row.to_json() for row in rows).encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -150,18 +131,25 @@ class _Clock:
 
 def count_whole_rows(path: Path) -> int:
     """How many rows stand in the file before the first that a kill, or anything else, has damaged."""
-    return len(_whole_lines(path))
+    return len(_whole_rows(path))
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    """The lines of the file up to the first that is no row."""
+def _whole_rows(path: Path) -> list[tuple[int, ResponseRow]]:
+    """The rows of the file up to the first line that is none, each with the number of its bytes."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return list(itertools.takewhile(_is_row, lines))
+    found = []
+    for line in lines:
+        row = _row(line, path)
+        if row is None:
+            break
+        found.append((len(line), row))
+    return found
 
 
-def _is_row(line: bytes) -> bool:
+def _row(line: bytes, path: Path) -> ResponseRow | None:
+    """The row that a line holds; None for a line that is cut off or otherwise damaged."""
     try:
-        row = json.loads(line)
-    except ValueError:
-        return False
-    return line.endswith(b"\n") and isinstance(row, dict) and {"problem_id", "sample", "grade"} <= row.keys()
+        record = json.loads(line) if line.endswith(b"\n") else None
+        return ResponseRow.from_json(record, str(path)) if isinstance(record, dict) else None
+    except (ValueError, InputError):
+        return None

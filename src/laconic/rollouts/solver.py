@@ -14,10 +14,11 @@ from typing import Any, Protocol
 from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.grading.pool import Grader
+from laconic.grading.rules import Graded
 from laconic.prompts.instructions import messages, render, resolve_instruction
 from laconic.prompts.thinking import thinking_tokens
 from laconic.samplers.protocol import Request, Sampler
-from laconic.types import Group, Problem, Progress, Rollout
+from laconic.types import Group, Problem, Progress, Response, Rollout
 
 
 class Model(Protocol):
@@ -88,7 +89,7 @@ class Solver:
         requests = [self.request(entry) for entry in assignments]
         responses = self.sampler.sample(requests, decoding, seed=seed, on_progress=on_progress)
         pairs = list(zip(assignments, responses, strict=True))
-        grades = iter(
+        graded = iter(
             self.grader.grade_many([(r.text, entry.problem, r.is_truncated) for entry, row in pairs for r in row])
         )
         tokenizer = self.lm.tokenizer
@@ -97,8 +98,8 @@ class Solver:
                 entry.problem,
                 request.prompt_ids,
                 tuple(
-                    Rollout(
-                        replace(r, thinking_tokens=thinking_tokens(r, tokenizer)), next(grades), entry.first_sample + i
+                    graded_rollout(
+                        replace(r, thinking_tokens=thinking_tokens(r, tokenizer)), next(graded), entry.first_sample + i
                     )
                     for i, r in enumerate(row)
                 ),
@@ -132,3 +133,8 @@ class Solver:
                 f"{field}: {max_tokens} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
                 f"of {self.lm.name}, {limit} tokens"
             )
+
+
+def graded_rollout(response: Response, graded: Graded, sample: int) -> Rollout:
+    """The attempt with what the grader said of it."""
+    return Rollout(response, graded.grade, sample, answer=graded.answer)

@@ -26,11 +26,12 @@ from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render
 from laconic.prompts.thinking import thinking_tokens
 from laconic.rng import seed_of, stream
-from laconic.rollouts.solver import Assignment, Solver
+from laconic.rollouts.rows import GroupRow, read_group_rows
+from laconic.rollouts.solver import Assignment, Solver, graded_rollout
 from laconic.samplers.protocol import Request
 from laconic.statistics.solve_rate import problem_stats
-from laconic.system.files import read_jsonl, to_jsonl, write_text_atomically
-from laconic.types import FinishReason, Grade, Group, Problem, Progress, Response, Rollout
+from laconic.system.files import to_jsonl, write_text_atomically
+from laconic.types import FinishReason, Group, Problem, Progress, Response, Rollout
 
 FORCED_ANSWER_TOKENS = 64
 
@@ -113,10 +114,10 @@ def offline(setting: SourceSetting) -> Kept:
                 seed=seed_of(setting.seed, "offline"),
                 on_progress=progress,
             )
-        write_text_atomically(path, to_jsonl(_to_record(group) for group in groups))
+        write_text_atomically(path, to_jsonl(GroupRow.of(group).to_json() for group in groups))
     by_id = {problem.id: problem for problem in setting.problems}
-    drawn = [_from_record(record, by_id, setting.lm.tokenizer) for record in read_jsonl(path)]
-    return Kept([_measured(group) for group in drawn], setting)
+    drawn = [row.group(by_id[row.problem_id]) for row in read_group_rows(path)]
+    return Kept([_measured(_group_with_thinking(group, setting.lm.tokenizer)) for group in drawn], setting)
 
 
 def _measured(group: Group) -> Group:
@@ -126,40 +127,9 @@ def _measured(group: Group) -> Group:
     return replace(group, ref_mean_tokens=stats.mean_tokens, ref_solve_rate=rate)
 
 
-def _to_record(group: Group) -> dict[str, Any]:
-    return {
-        "problem_id": group.problem.id,
-        "prompt_ids": group.prompt_ids,
-        "rollouts": [
-            {
-                "token_ids": r.response.token_ids,
-                "logprobs": r.response.logprobs,
-                "text": r.response.text,
-                "finish_reason": r.response.finish_reason.value,
-                "grade": r.grade.value,
-                "sample": r.sample,
-            }
-            for r in group.rollouts
-        ],
-    }
-
-
-def _from_record(record: Mapping[str, Any], problems: Mapping[str, Problem], tokenizer: Any) -> Group:
-    return Group(
-        problems[str(record["problem_id"])],
-        tuple(record["prompt_ids"]),
-        tuple(_rollout(row, tokenizer) for row in record["rollouts"]),
-    )
-
-
-def _rollout(row: Mapping[str, Any], tokenizer: Any) -> Rollout:
-    response = Response(
-        tuple(row["token_ids"]),
-        tuple(row["logprobs"]),
-        str(row["text"]),
-        FinishReason(str(row["finish_reason"])),
-    )
-    return Rollout(_with_thinking(response, tokenizer), Grade(str(row["grade"])), int(str(row["sample"])))
+def _group_with_thinking(group: Group, tokenizer: Any) -> Group:
+    rollouts = (replace(r, response=_with_thinking(r.response, tokenizer)) for r in group.rollouts)
+    return replace(group, rollouts=tuple(rollouts))
 
 
 def _with_thinking(response: Response, tokenizer: Any) -> Response:
@@ -171,11 +141,11 @@ def solutions(setting: SourceSetting) -> Kept:
     pairs = [(problem, solution_text(problem)) for problem in setting.problems]
     grades = setting.solver.grader.grade_many([(text, problem, False) for problem, text in pairs])
     groups = []
-    for (problem, text), grade in zip(pairs, grades, strict=True):
+    for (problem, text), graded in zip(pairs, grades, strict=True):
         request = setting.solver.request(Assignment(problem, 1))
         ids = (*setting.lm.tokenizer.encode(text, add_special_tokens=False), setting.lm.tokenizer.eos_token_id)
         response = Response(ids, (0.0,) * len(ids), text, FinishReason.STOP)
-        rollout = Rollout(_with_thinking(response, setting.lm.tokenizer), grade, 0)
+        rollout = graded_rollout(_with_thinking(response, setting.lm.tokenizer), graded, 0)
         groups.append(Group(problem, request.prompt_ids, (rollout,)))
     return Kept(groups, setting)
 
@@ -238,7 +208,7 @@ def _exit(lm: CausalLM, trace: Response, cut: int, written: tuple[int, ...], ans
 
 def _grade(grader: Grader, problems: Sequence[Problem], responses: Sequence[Response]) -> list[Rollout]:
     grades = grader.grade_many([(r.text, p, r.is_truncated) for p, r in zip(problems, responses, strict=True)])
-    return [Rollout(response, grade, 0) for response, grade in zip(responses, grades, strict=True)]
+    return [graded_rollout(response, graded, 0) for response, graded in zip(responses, grades, strict=True)]
 
 
 def _numbered(group: Group) -> Group:

@@ -9,21 +9,21 @@ The pre-sampling of O1-Pruner (reference length and accuracy per problem) and th
 same measurement; both read this file. `probe` does the same in memory, for the phases of a run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from laconic.config.defaults import BAND_CONFIDENCE, BAND_ROUND_SIZE
 from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, ProblemsError
-from laconic.evaluation.evaluate import Evaluation, describe
-from laconic.rollouts.log import AttemptLog, Row, begin, chunks
+from laconic.evaluation.evaluate import EvaluationRequest, describe
+from laconic.rollouts.log import AttemptLog, begin, chunks
+from laconic.rollouts.rows import ResponseRow
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.selection.stopping import first_round, next_samples
 from laconic.statistics.solve_rate import ProblemStats, problem_stats
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
-from laconic.types import Grade, Group, Problem, Progress
+from laconic.types import Group, Problem, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +51,19 @@ def probe_to_file(
 
     Raises `RunError` where `out`'s attempts were begun with other settings.
     """
-    asked = Evaluation("probe", problems, samples, decoding, seed)
+    request = EvaluationRequest("probe", problems, samples, decoding, seed)
     adaptive = None if band is None else [band.low, band.high, band.confidence, band.round_size]
     settings, rows_file = beside(out, "settings.json"), beside(out, "samples.jsonl")
-    begin(settings, describe(solver, asked) | {"num_samples": samples, "band": adaptive}, rows_file)
+    begin(settings, describe(solver, request) | {"num_samples": samples, "band": adaptive}, rows_file)
     log = AttemptLog(solver, decoding, rows_file, beside(out, "timing.json"), seed=seed)
-    seen: dict[str, list[Row]] = {problem.id: [] for problem in problems}
+    seen: dict[str, list[ResponseRow]] = {problem.id: [] for problem in problems}
     wanted = {p.id: first_round(samples, band.round_size) if band else samples for p in problems}
     while wanted:
         asked_now = [problem for problem in problems if problem.id in wanted]
         for chunk in chunks(asked_now, max(wanted.values()), decoding):
             more = [Assignment(p, wanted[p.id], first_sample=len(seen[p.id])) for p in chunk]
             for row in log.attempt(more, on_progress=on_progress):
-                seen[row["problem_id"]].append(row)
+                seen[row.problem_id].append(row)
         stats = [_stats(name, rows) for name, rows in seen.items()]
         wanted = _undecided(stats, samples, band) if band else {}
     write_probe(out, problems, stats)
@@ -79,8 +79,8 @@ def beside(probe: Path, name: str) -> Path:
     return probe.with_name(f"{probe.stem}.{name}")
 
 
-def _stats(problem_id: str, rows: Sequence[Mapping[str, Any]]) -> ProblemStats:
-    return problem_stats(problem_id, [Grade(row["grade"]) for row in rows], [row["num_tokens"] for row in rows])
+def _stats(problem_id: str, rows: Sequence[ResponseRow]) -> ProblemStats:
+    return problem_stats(problem_id, [row.grade for row in rows], [row.num_tokens for row in rows])
 
 
 def probe(

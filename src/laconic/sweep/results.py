@@ -16,7 +16,8 @@ from functools import partial
 from math import nan
 from pathlib import Path
 
-from laconic.comparison.figures import Figures
+from laconic.comparison.figures import ChangeFigures
+from laconic.comparison.folders import read_summary
 from laconic.comparison.records import read_comparison
 from laconic.errors import InputError
 from laconic.evaluation.folder_names import temperature_tag
@@ -89,22 +90,24 @@ def _read_run(folder: Path, seed: int, tags: Sequence[str]) -> Iterator[Point]:
 
 
 def _read_point(folder: Path, seed: int, tag: str, stage: str) -> Point:
-    summary = read_json(folder / "summary.json")
-    accuracy, tokens, oracle = summary["accuracy"]["mean"], summary["tokens"]["mean"], summary.get("oracle_tokens")
+    summary = read_summary(folder, needs=("accuracy", "tokens", "num_problems", "num_samples", "max_tokens"))
+    setup, figures, oracle = summary.setup, summary.figures, summary.figures.oracle_tokens
+    assert figures.accuracy and figures.tokens, "needed above"
+    assert setup.num_problems is not None and setup.num_samples is not None and setup.max_tokens is not None
     return Point(
         seed=seed,
         tag=tag,
         stage=stage,
-        accuracy=nan if accuracy is None else accuracy,
-        tokens=tokens,
+        accuracy=figures.accuracy.estimate,
+        tokens=figures.tokens.estimate,
         oracle_tokens=nan if oracle is None else oracle,
-        num_problems=summary["num_problems"],
-        num_samples=summary["num_samples"],
-        max_tokens=summary["max_tokens"],
+        num_problems=setup.num_problems,
+        num_samples=setup.num_samples,
+        max_tokens=setup.max_tokens,
     )
 
 
-def _changes(figures: Figures) -> dict[str, Interval]:
+def _changes(figures: ChangeFigures) -> dict[str, Interval]:
     return {"tokens_change": figures.tokens_change, "accuracy_change": figures.accuracy_change}
 
 

@@ -13,7 +13,7 @@ from laconic.comparison.compare import compare_evaluations
 from laconic.comparison.records import Comparison
 from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
-from laconic.evaluation.evaluate import Evaluation, evaluate
+from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.grading.pool import Grader
 from laconic.models.loading import load_model
@@ -75,6 +75,6 @@ def evaluate_reported(
     batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
     for temperature in recipe.report.temperatures:
         decoding = SamplerConfig(temperature=temperature, max_tokens=report_cap(recipe), batch_size=batch_size)
-        asked = Evaluation("report", problems, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
-        with reporter.bar(f"{label} at T={temperature:g}", asked.num_responses) as progress:
-            evaluate(solver, asked, path / "eval" / f"{label}-{temperature_tag(temperature)}", on_progress=progress)
+        request = EvaluationRequest("report", problems, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
+        with reporter.bar(f"{label} at T={temperature:g}", request.num_responses) as progress:
+            evaluate(solver, request, path / "eval" / f"{label}-{temperature_tag(temperature)}", on_progress=progress)

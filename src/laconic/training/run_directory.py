@@ -28,7 +28,15 @@ from torch import Tensor
 
 from laconic.config.difference import Difference, first_difference
 from laconic.errors import RunError
-from laconic.system.files import append_jsonl, read_json, read_jsonl, write_json_atomically, write_text_atomically
+from laconic.rollouts.rows import paid_rows_of
+from laconic.system.files import (
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    to_jsonl,
+    write_json_atomically,
+    write_text_atomically,
+)
 from laconic.types import Group
 
 STEP_DIGITS = 6
@@ -98,9 +106,8 @@ class RunDirectory:
 
     def log_rollouts(self, step: int, groups: Sequence[Group]) -> None:
         """Store a step's rollouts, one line each."""
-        lines = [json.dumps(row, ensure_ascii=False) for group in groups for row in rollout_rows(group)]
-        (self.path / "rollouts").mkdir(exist_ok=True)
-        write_text_atomically(self.path / "rollouts" / f"{step_name(step)}.jsonl", "\n".join(lines) + "\n")
+        rows = (row.to_json() for group in groups for row in paid_rows_of(group))
+        write_text_atomically(self.path / "rollouts" / f"{step_name(step)}.jsonl", to_jsonl(rows))
 
     def forget_after(self, step: int) -> None:
         """Drop metrics and rollouts of later steps: the resumed run makes them again."""
@@ -165,25 +172,6 @@ class RunDirectory:
 def step_name(step: int) -> str:
     """step-000040"""
     return f"step-{step:0{STEP_DIGITS}d}"
-
-
-def rollout_rows(group: Group) -> list[dict[str, Any]]:
-    """A group's rollouts as JSON-ready lines."""
-    return [
-        {
-            "problem_id": group.problem.id,
-            "sample": rollout.sample,
-            "grade": rollout.grade.value,
-            "num_tokens": rollout.num_tokens,
-            "finish_reason": rollout.response.finish_reason.value,
-            "question": group.problem.question,
-            "gold": group.problem.answer,
-            "text": rollout.response.text,
-            "reward": rollout.reward,
-            "reward_terms": dict(rollout.reward_terms),
-        }
-        for rollout in group.rollouts
-    ]
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:

@@ -79,8 +79,8 @@ def _judge_golds(where: str, problems: Sequence[Problem], grader: Grader) -> Ite
 def _algebra_finding(where: str, problems: Sequence[Problem], share: float, grader: Grader) -> Finding:
     """Can the algebra read the golds that it is needed for, which are this share of the set?"""
     sample = _thinned(problems)
-    grades = grader.grade_many([(_boxed(OTHER), problem, False) for problem in sample])
-    unread = [p for p, grade in zip(sample, grades, strict=True) if grade is Grade.UNGRADABLE]
+    graded_answers = grader.grade_many([(_boxed(OTHER), problem, False) for problem in sample])
+    unread = [p for p, graded in zip(sample, graded_answers, strict=True) if graded.grade is Grade.UNGRADABLE]
     spread = f" (of {len(problems):,}, evenly spread)" if len(sample) < len(problems) else ""
     golds, remedy = (
         f"{counted(len(sample), 'gold answer')} that need algebra{spread}",
@@ -90,7 +90,7 @@ def _algebra_finding(where: str, problems: Sequence[Problem], share: float, grad
 
 
 def _grades(grader: Grader, problems: Sequence[Problem]) -> list[Grade]:
-    return grader.grade_many([(_boxed(problem.answer), problem, False) for problem in problems])
+    return [graded.grade for graded in grader.grade_many([(_boxed(p.answer), p, False) for p in problems])]
 
 
 def _boxed(answer: str) -> str:

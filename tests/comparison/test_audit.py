@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 from rich.console import Console
 
+from laconic.comparison.audit import KINDS, audit, kind_of, print_audit
 from laconic.errors import InputError, RunError
 from laconic.grading import second_graders
-from laconic.grading.audit import KINDS, audit, kind_of, print_audit
 from laconic.grading.second_graders import VERDICTS, by_math_verify
 from laconic.types import GRADES
 
@@ -187,15 +187,15 @@ def test_the_files_stand_where_they_are_asked_for(run, tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"gold": None}, "line 1: expected 'gold' to be str, found NoneType"),
-        ({"grade": "right"}, "expected 'grade' to be one of correct, wrong"),
-        ({"text": 5}, "expected 'text' to be str, found int"),
+        ({"gold": None}, "line 1: gold is None, expected text"),
+        ({"grade": "right"}, "line 1: grade is 'right', expected one of correct, wrong"),
+        ({"text": 5}, "line 1: text is 5, expected text"),
     ],
 )
 def test_a_row_that_is_no_response_is_named(tmp_path, change, complaint):
     """One line: file, line, what was expected; nothing is written."""
     file = write(tmp_path / "samples.jsonl", [ROWS[0] | change])
-    with pytest.raises(RunError, match=complaint):
+    with pytest.raises(InputError, match=complaint):
         audit(file, "exact")
     assert list(tmp_path.iterdir()) == [file]
 

@@ -1,8 +1,8 @@
 r"""Grade stored responses again with a second grader, and list where the two differ.
 
 1. `find_responses` looks for stored responses below a folder: `samples.jsonl` of evaluations, `rollouts/*.jsonl` of training.
-2. Each row is graded again by a second grader (`second_graders.py`): Math-Verify alone, our rules without algebra, or today's
-   grader, which shows what a new version would say of an old run.
+2. Each row is graded again by a second grader (`grading/second_graders.py`): Math-Verify alone, our rules without algebra, or
+   today's grader, which shows what a new version would say of an old run.
 3. `kind_of` names what a pair of verdicts means. A pair of correct and wrong is a disagreement; an answer found where none
    was, one that was lost, what a grader could not decide and what it could not grade are counted apart.
 4. `audit.json` holds the counts, stored grade by second verdict; `audit.jsonl` one line for every pair to look at.
@@ -12,7 +12,7 @@ a hard limit, never here. What is left out: a judgement of which grader is right
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,10 +24,11 @@ from rich.table import Table
 from laconic.config.defaults import AUDIT_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import InputError, RunError
 from laconic.grading.extraction import extract_answer
-from laconic.grading.second_graders import GOLD, SECOND_GRADERS, UNDECIDED, VERDICTS, Stored
+from laconic.grading.second_graders import GOLD, SECOND_GRADERS, UNDECIDED, VERDICTS, Item
+from laconic.rollouts.rows import ResponseRow, read_numbered_rows
 from laconic.system.child_processes import CRASH, TIMEOUT
-from laconic.system.files import append_jsonl, read_numbered_jsonl, write_json_atomically
-from laconic.types import GRADES, Grade, Problem
+from laconic.system.files import append_jsonl, write_json_atomically
+from laconic.types import GRADES, FinishReason, Grade, Problem
 
 CHUNK_ROWS = 256
 TAIL_CHARS = 200
@@ -46,6 +47,23 @@ KINDS = {
     UNGRADABLE: "one of them could not grade: a timeout, a crash, or an unreadable gold answer",
 }
 _LISTED = (DISAGREEMENT, FOUND, LOST, UNGRADABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored response and where it stands: the file, relative to the audited folder, and the line."""
+
+    file: str
+    line: int
+    row: ResponseRow
+
+    @property
+    def item(self) -> Item:
+        """What a grader is handed. In a row without a finish reason the grade tells whether the cap ended the response."""
+        row = self.row
+        problem = Problem(row.problem_id, row.question, row.gold, choices=row.choices)
+        cut = row.grade is Grade.TRUNCATED if row.finish_reason is None else row.finish_reason is FinishReason.LENGTH
+        return row.text, problem, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +125,8 @@ def audit(
     """Grade every stored response below `run` again with the grader named `second`, and write `audit.json` and `audit.jsonl`.
 
     `run` is a run, an evaluation's folder, or one file of responses; what is written stands in `out`, or else in that
-    folder or beside that file. Raises `InputError` where `second` is no grader, `RunError` where no responses
-    are stored or a row is not one.
+    folder or beside that file. Raises `InputError` where `second` is no grader or a row is not one, `RunError` where no
+    responses are stored.
     """
     if second not in SECOND_GRADERS:
         raise InputError(f"grader {second!r}: not known; expected one of {', '.join(SECOND_GRADERS)}")
@@ -122,10 +140,9 @@ def audit(
     try:
         append_jsonl(partial)
         for rows, verdicts in _regraded(files, folder, second, workers, timeout_seconds):
-            table.update((row.grade, verdict) for row, verdict in zip(rows, verdicts, strict=True))
-            listed = [
-                _listed(row, v) for row, v in zip(rows, verdicts, strict=True) if kind_of(row.grade, v) in _LISTED
-            ]
+            pairs = list(zip(rows, verdicts, strict=True))
+            table.update((stored.row.grade.value, verdict) for stored, verdict in pairs)
+            listed = [_listed(stored, v) for stored, v in pairs if kind_of(stored.row.grade.value, v) in _LISTED]
             append_jsonl(partial, *listed)
             shown = _first(shown + listed)
         partial.replace(listing)
@@ -170,16 +187,17 @@ def _first(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(listed, key=lambda row: _LISTED.index(row["kind"]))[:MAX_SHOWN]
 
 
-def _listed(row: Stored, verdict: str) -> dict[str, Any]:
+def _listed(stored: Stored, verdict: str) -> dict[str, Any]:
+    row = stored.row
     return {
-        "kind": kind_of(row.grade, verdict),
-        "file": row.file,
-        "line": row.line,
-        "problem_id": row.problem.id,
+        "kind": kind_of(row.grade.value, verdict),
+        "file": stored.file,
+        "line": stored.line,
+        "problem_id": row.problem_id,
         "sample": row.sample,
-        "stored": row.grade,
+        "stored": row.grade.value,
         "second": verdict,
-        "gold": row.problem.answer,
+        "gold": row.gold,
         "answer": extract_answer(row.text),
         "tail": row.text[-TAIL_CHARS:],
     }
@@ -196,29 +214,14 @@ def _regraded(
     try:
         rows = (row for file in files for row in _rows(file, folder))
         while chunk := list(islice(rows, CHUNK_ROWS)):
-            yield chunk, grader.verdicts(chunk)
+            yield chunk, grader.verdicts([stored.item for stored in chunk])
     finally:
         grader.close()
 
 
-def _rows(file: Path, folder: Path) -> Iterable[Stored]:
+def _rows(file: Path, folder: Path) -> Iterator[Stored]:
     name = str(file.relative_to(folder))
-    for line, record in read_numbered_jsonl(file):
-        yield _stored(record, name, line, f"{file}, line {line}")
-
-
-def _stored(record: Mapping[str, Any], name: str, line: int, where: str) -> Stored:
-    """A row as it was written; older rows have no `choices`, and `finish_reason` tells whether the cap ended a response."""
-    for key, kind in (("problem_id", str), ("sample", int), ("grade", str), ("gold", str), ("text", str)):
-        if not isinstance(record.get(key), kind):
-            raise RunError(f"{where}: expected {key!r} to be {kind.__name__}, found {type(record.get(key)).__name__}")
-    grade = record["grade"]
-    if grade not in {known.value for known in GRADES}:
-        raise RunError(f"{where}: expected 'grade' to be one of {', '.join(GRADES)}, found {grade!r}")
-    is_truncated = record.get("finish_reason", "length" if grade == Grade.TRUNCATED else "stop") == "length"
-    choices = tuple(record.get("choices") or ())
-    problem = Problem(record["problem_id"], str(record.get("question", "")), record["gold"], choices=choices)
-    return Stored(name, line, problem, record["sample"], grade, is_truncated, record["text"])
+    return (Stored(name, line, row) for line, row in read_numbered_rows(file, needs=("gold", "text")))
 
 
 # --- printing --------------------------------------------------------------------------------------------------------

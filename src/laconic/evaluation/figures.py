@@ -1,0 +1,225 @@
+"""summary.json as a record: what was measured and how, and the figures that came of it.
+
+1. `Setup` is what the responses were drawn with, as far as results depend on it.
+2. `Figures` are what `summary.py` computes from the rows. Where a figure does not exist it is None, or `nan` inside an interval.
+3. `Summary` has both. `to_json` is the content of summary.json, `from_json` reads it back; older files lack some keys, which are
+   None then. A value of another kind is an `InputError` that names file and key.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any, Self, TypeVar
+
+from laconic.statistics.intervals import Interval, or_null
+from laconic.system.fields import Fields
+from laconic.types import Grade
+
+K = TypeVar("K")
+Share = float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetupPrompt:
+    """The prompt by its name; `instruction` is its text, None where each problem has its own; `system` is the system's turn."""
+
+    name: str
+    instruction: str | None = None
+    system: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in settings.json and summary.json."""
+        return {"name": self.name, "instruction": self.instruction, "system": self.system}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What was measured and how: the part of settings.json that summary.json repeats. None where a file does not tell."""
+
+    benchmark: str | None = None
+    model: str | None = None
+    num_problems: int | None = None
+    num_samples: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    prompt: SetupPrompt | None = None
+    grader: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The first keys of summary.json."""
+        return {
+            "benchmark": self.benchmark,
+            "model": self.model,
+            "num_problems": self.num_problems,
+            "num_samples": self.num_samples,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "min_p": self.min_p,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+            "prompt": None if self.prompt is None else self.prompt.to_json(),
+            "grader": self.grader,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Self:
+        """What settings.json or summary.json says."""
+        prompt = fields.object("prompt")
+        has_name = prompt.record.get("name") is not None
+        return cls(
+            benchmark=fields.maybe("benchmark", fields.text),
+            model=fields.maybe("model", fields.text),
+            num_problems=fields.maybe("num_problems", fields.whole),
+            num_samples=fields.maybe("num_samples", fields.whole),
+            temperature=fields.maybe("temperature", fields.number),
+            top_p=fields.maybe("top_p", fields.number),
+            min_p=fields.maybe("min_p", fields.number),
+            max_tokens=fields.maybe("max_tokens", fields.whole),
+            seed=fields.maybe("seed", fields.whole),
+            prompt=_prompt(prompt) if has_name else None,
+            grader=fields.maybe("grader", fields.text),
+        )
+
+
+def _prompt(fields: Fields) -> SetupPrompt:
+    text = fields.text
+    return SetupPrompt(text("name"), fields.maybe("instruction", text), fields.maybe("system", text))
+
+
+@dataclass(frozen=True, slots=True)
+class Complexity:
+    """Token complexity over the problems, and what its oracle gets at this evaluation's own figures (arXiv 2503.01141)."""
+
+    median: float | None = None
+    solvable_frac: float | None = None
+    oracle_accuracy: float | None = None
+    oracle_tokens: float | None = None
+    constant_accuracy: float | None = None
+    kendall_tau: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in summary.json."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Self:
+        """What `to_json` wrote."""
+        return cls(**{name: fields.maybe(name, fields.number) for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of an evaluation; lengths in tokens, intervals over problems.
+
+    `accuracy` is avg@k; `num_mixed` counts the problems that `length_difference` (correct minus wrong answers to one problem)
+    rests on; `oracle_tokens` is None where not every problem knows its shortest chain; `bleu` is None where it was not asked for
+    and `nan` where no problem had a reference. `maj_at_k` is None where an older file does not know the answers.
+    """
+
+    accuracy: Interval | None = None
+    tokens: Interval | None = None
+    median_tokens: float | None = None
+    p95_tokens: float | None = None
+    thinking_tokens: Interval | None = None
+    answer_tokens: Interval | None = None
+    tokens_by_grade: Mapping[Grade, float | None] = field(default_factory=dict)
+    grade_frac: Mapping[Grade, float] = field(default_factory=dict)
+    pass_at_k: Mapping[int, Share] = field(default_factory=dict)
+    maj_at_k: Mapping[int, Share] | None = None
+    length_difference: Interval | None = None
+    num_mixed: int | None = None
+    token_complexity: Complexity | None = None
+    oracle_tokens: float | None = None
+    bleu: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures of summary.json, from `accuracy` to `bleu`."""
+        tokens, difference = _mean_json(self.tokens), self.length_difference
+        return {
+            "accuracy": _mean_json(self.accuracy),
+            "tokens": tokens and tokens | {"median": self.median_tokens, "p95": self.p95_tokens},
+            "thinking_tokens": _mean_json(self.thinking_tokens),
+            "answer_tokens": _mean_json(self.answer_tokens),
+            "tokens_by_grade": {grade.value: tokens for grade, tokens in self.tokens_by_grade.items()},
+            "grade_frac": {grade.value: share for grade, share in self.grade_frac.items()},
+            "pass_at_k": _by_k(self.pass_at_k),
+            "maj_at_k": None if self.maj_at_k is None else _by_k(self.maj_at_k),
+            "length_difference": difference and difference.to_json() | {"num_problems": self.num_mixed},
+            "token_complexity": None if self.token_complexity is None else self.token_complexity.to_json(),
+            **({} if self.oracle_tokens is None else {"oracle_tokens": self.oracle_tokens}),
+            **({} if self.bleu is None else {"bleu": or_null(self.bleu)}),
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Self:
+        """What summary.json says."""
+        tokens, difference = fields.object("tokens"), fields.object("length_difference")
+        complexity = fields.maybe("token_complexity", fields.object)
+        return cls(
+            accuracy=fields.maybe("accuracy", lambda key: _interval(fields.object(key))),
+            tokens=fields.maybe("tokens", lambda key: _interval(fields.object(key))),
+            median_tokens=tokens.maybe("median", tokens.number),
+            p95_tokens=tokens.maybe("p95", tokens.number),
+            thinking_tokens=fields.maybe("thinking_tokens", lambda key: _interval(fields.object(key))),
+            answer_tokens=fields.maybe("answer_tokens", lambda key: _interval(fields.object(key))),
+            tokens_by_grade=_named(fields, "tokens_by_grade", Grade, "numbers by grade"),
+            grade_frac={
+                g: n for g, n in _named(fields, "grade_frac", Grade, "numbers by grade").items() if n is not None
+            },
+            pass_at_k=_named(fields, "pass_at_k", int, "numbers by k"),
+            maj_at_k=fields.maybe("maj_at_k", lambda key: _named(fields, key, int, "numbers by k")),
+            length_difference=fields.maybe("length_difference", lambda key: _interval(fields.object(key), "estimate")),
+            num_mixed=difference.maybe("num_problems", difference.whole),
+            token_complexity=None if complexity is None else Complexity.from_fields(complexity),
+            oracle_tokens=fields.maybe("oracle_tokens", fields.number),
+            bleu=nan if fields.record.get("bleu", 0) is None else fields.maybe("bleu", fields.number),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The content of summary.json. `planning` is what finding each problem's budget cost, empty where none was found."""
+
+    setup: Setup
+    figures: Figures
+    planning: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of summary.json, keys in the order of the file."""
+        planning = {"planning": dict(self.planning)} if self.planning else {}
+        return self.setup.to_json() | self.figures.to_json() | planning
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], where: str) -> Self:
+        """What summary.json says; `where` names the file. Raises `InputError` for a value of another kind."""
+        fields = Fields(record, where)
+        planning = fields.object("planning").record
+        return cls(Setup.from_fields(fields), Figures.from_fields(fields), planning)
+
+
+def _mean_json(interval: Interval | None) -> dict[str, Any] | None:
+    return None if interval is None else interval.to_json("mean")
+
+
+def _by_k(shares: Mapping[int, Share]) -> dict[str, Share]:
+    return {str(k): share for k, share in shares.items()}
+
+
+def _interval(fields: Fields, key: str = "mean") -> Interval:
+    """An interval with `nan` for what is null or missing."""
+    estimate = fields.maybe(key, fields.number)
+    ends = [None if end is None else float(end) for end in fields.record.get("ci95") or (None, None)]
+    low, high = ends if len(ends) == 2 else (None, None)
+    return Interval(*(nan if value is None else value for value in (estimate, low, high)))
+
+
+def _named(fields: Fields, key: str, kind: Callable[[str], K], expected: str) -> dict[K, float | None]:
+    """Numbers under names that `kind` reads, null ones as None."""
+    part = fields.object(key)
+    try:
+        return {kind(name): part.maybe(name, part.number) for name in part.record}
+    except ValueError:
+        raise fields.wrong(key, expected) from None

@@ -1,0 +1,254 @@
+"""The stored response: one record, one writer, one reader.
+
+1. A `ResponseRow` is a line of `samples.jsonl` (of an evaluation, or beside a probe), of `planning.jsonl`, and of
+   `rollouts/step-*.jsonl`. `rows_of` makes those of an evaluation or a probe from a graded group, `paid_rows_of` those of a
+   training step: they have the reward and its terms, and leave out what can be worked out again (`UNTOLD_BY_TRAINING`).
+2. `ResponseRow.to_json` is the line that is written. Keys that a line lacks are remembered in `absent`, so that a row that was
+   read is written back as it stood: older files know neither the answer nor the thinking tokens.
+3. `read_rows` yields the rows of a file. Whatever is wrong with a line is one `InputError` that names file, line, key and what
+   was expected.
+
+A line of a phase's `offline.jsonl` is no `ResponseRow` but a `GroupRow`: training goes on with it, so it has the prompt once for
+the group, and token ids and log-probabilities for each response, which no other file stores; question, gold answer and length
+follow from the problem and the ids. What both have stands under the same keys.
+
+Needs no torch: whoever reads an evaluation may import this.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from laconic.errors import InputError
+from laconic.grading.extraction import extract_answer
+from laconic.system.fields import Fields
+from laconic.system.files import read_numbered_jsonl
+from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
+
+_NEEDED = ("problem_id", "sample", "grade", "num_tokens")
+_OPTIONAL = ("thinking_tokens", "finish_reason", "question", "gold", "answer", "text")
+UNTOLD_BY_TRAINING = frozenset({"thinking_tokens", "answer"})
+"""Keys of a `ResponseRow` that a training step does not write."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedAnswer:
+    """What came of a response whose thinking was cut at a budget: `num_tokens` counts the thinking kept and the answer."""
+
+    grade: Grade
+    num_tokens: int
+    is_cut: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands under a row's `forced`."""
+        return {"grade": self.grade.value, "num_tokens": self.num_tokens, "is_cut": self.is_cut}
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRow:
+    """One graded response as it is stored; lengths in tokens.
+
+    `thinking_tokens` is None where unknown, `answer` (as the grader extracted it) where there is none; `forced` has an answer
+    for each budget of a budget curve. `reward` is None but in training, where its terms sum to it. `absent` are the keys that the
+    line lacks: what stands here for them says nothing.
+    """
+
+    problem_id: str
+    sample: int
+    grade: Grade
+    num_tokens: int
+    thinking_tokens: int | None = None
+    finish_reason: FinishReason | None = None
+    question: str = ""
+    gold: str = ""
+    choices: tuple[str, ...] = ()
+    answer: str | None = None
+    text: str = ""
+    forced: Mapping[int, ForcedAnswer] = field(default_factory=dict)
+    reward: float | None = None
+    reward_terms: Mapping[str, float] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        """The line that is written, keys in the order of the file."""
+        line = {
+            "problem_id": self.problem_id,
+            "sample": self.sample,
+            "grade": self.grade.value,
+            "num_tokens": self.num_tokens,
+            "thinking_tokens": self.thinking_tokens,
+            "finish_reason": None if self.finish_reason is None else self.finish_reason.value,
+            "question": self.question,
+            "gold": self.gold,
+            **({"choices": list(self.choices)} if self.choices else {}),
+            "answer": self.answer,
+            "text": self.text,
+            **self._forced_json(),
+            **({} if self.reward is None else {"reward": self.reward, "reward_terms": dict(self.reward_terms)}),
+        }
+        return {key: value for key, value in line.items() if key not in self.absent} if self.absent else line
+
+    def _forced_json(self) -> dict[str, Any]:
+        return {"forced": {str(b): answer.to_json() for b, answer in self.forced.items()}} if self.forced else {}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], where: str, needs: Sequence[str] = ()) -> Self:
+        """The row that a line holds; keys it does not know are passed over.
+
+        `where` names file and line, `needs` the keys that this reader cannot do without, beside problem, sample, grade and
+        length. Raises `InputError`, one line, for a key that is missing or whose value is none.
+        """
+        fields = Fields(record, where)
+        fields.need((*_NEEDED, *needs))
+        terms = fields.object("reward_terms")
+        return cls(
+            problem_id=fields.text("problem_id"),
+            sample=fields.whole("sample"),
+            grade=fields.word("grade", Grade),
+            num_tokens=fields.whole("num_tokens"),
+            thinking_tokens=fields.maybe("thinking_tokens", fields.whole),
+            finish_reason=fields.maybe("finish_reason", partial(fields.word, kind=FinishReason)),
+            question=fields.text("question", ""),
+            gold=fields.text("gold", ""),
+            choices=fields.texts("choices"),
+            answer=fields.maybe("answer", fields.text),
+            text=fields.text("text", ""),
+            forced=_forced(fields),
+            reward=fields.maybe("reward", fields.number),
+            reward_terms={name: terms.number(name) for name in terms.record},
+            absent=frozenset(key for key in _OPTIONAL if key not in record),
+        )
+
+
+# --- from groups -----------------------------------------------------------------------------------------------------
+
+
+def rows_of(group: Group) -> Iterator[ResponseRow]:
+    """The group's responses as an evaluation and a probe store them.
+
+    The grader does not read a truncated response; what stands there as its answer is stored all the same.
+    """
+    for rollout in group.rollouts:
+        response = rollout.response
+        yield ResponseRow(
+            problem_id=group.problem.id,
+            sample=rollout.sample,
+            grade=rollout.grade,
+            num_tokens=rollout.num_tokens,
+            thinking_tokens=response.thinking_tokens,
+            finish_reason=response.finish_reason,
+            question=group.problem.question,
+            gold=group.problem.answer,
+            choices=group.problem.choices,
+            answer=extract_answer(response.text) if rollout.grade is Grade.TRUNCATED else rollout.answer,
+            text=response.text,
+        )
+
+
+def paid_rows_of(group: Group) -> Iterator[ResponseRow]:
+    """The group's rollouts as a training step stores them."""
+    for rollout in group.rollouts:
+        yield ResponseRow(
+            problem_id=group.problem.id,
+            sample=rollout.sample,
+            grade=rollout.grade,
+            num_tokens=rollout.num_tokens,
+            finish_reason=rollout.response.finish_reason,
+            question=group.problem.question,
+            gold=group.problem.answer,
+            text=rollout.response.text,
+            reward=rollout.reward,
+            reward_terms=rollout.reward_terms,
+            absent=UNTOLD_BY_TRAINING,
+        )
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_rows(file: Path, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
+    """The rows of a file, in order, read one by one; every one has the keys that `needs` names.
+
+    Raises `InputError` naming file and line where the file cannot be read or a line is no row.
+    """
+    return (row for _, row in read_numbered_rows(file, needs))
+
+
+def read_numbered_rows(file: Path, needs: Sequence[str] = ()) -> Iterator[tuple[int, ResponseRow]]:
+    """Like `read_rows`, each row with its line number, counted from 1."""
+    for number, record in read_numbered_jsonl(file):
+        yield number, ResponseRow.from_json(record, f"{file}, line {number}", needs)
+
+
+def _forced(fields: Fields) -> dict[int, ForcedAnswer]:
+    answers = fields.object("forced")
+    found = {}
+    for budget in answers.record:
+        if not budget.isdecimal():
+            raise InputError(f"{answers.where}: {budget!r:.80} is no budget, expected a number of tokens")
+        answer = answers.object(budget)
+        found[int(budget)] = ForcedAnswer(
+            answer.word("grade", Grade), answer.whole("num_tokens"), answer.truth("is_cut")
+        )
+    return found
+
+
+# --- groups that training goes on with -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A line of `offline.jsonl`: a graded group of one problem with token ids and log-probabilities, rewards still to be paid."""
+
+    problem_id: str
+    prompt_ids: tuple[int, ...]
+    rollouts: tuple[Rollout, ...]
+
+    @classmethod
+    def of(cls, group: Group) -> Self:
+        """The group as it is stored."""
+        return cls(group.problem.id, group.prompt_ids, group.rollouts)
+
+    def group(self, problem: Problem) -> Group:
+        """The group as training knows it."""
+        return Group(problem, self.prompt_ids, self.rollouts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The line that is written."""
+        return {
+            "problem_id": self.problem_id,
+            "prompt_ids": self.prompt_ids,
+            "rollouts": [
+                {
+                    "token_ids": r.response.token_ids,
+                    "logprobs": r.response.logprobs,
+                    "text": r.response.text,
+                    "finish_reason": r.response.finish_reason.value,
+                    "grade": r.grade.value,
+                    "sample": r.sample,
+                }
+                for r in self.rollouts
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], where: str) -> Self:
+        """The group that a line holds; `where` names file and line. Raises `InputError`, one line, for what is no group."""
+        fields = Fields(record, where)
+        rollouts = tuple(map(_rollout, fields.objects("rollouts")))
+        return cls(fields.text("problem_id"), fields.wholes("prompt_ids"), rollouts)
+
+
+def _rollout(fields: Fields) -> Rollout:
+    ids, logprobs = fields.wholes("token_ids"), fields.numbers("logprobs")
+    if len(ids) != len(logprobs):
+        raise InputError(f"{fields.where}: holds {len(ids)} token_ids and {len(logprobs)} logprobs, expected as many")
+    response = Response(ids, logprobs, fields.text("text"), fields.word("finish_reason", FinishReason))
+    return Rollout(response, fields.word("grade", Grade), fields.whole("sample"))
+
+
+def read_group_rows(file: Path) -> Iterator[GroupRow]:
+    """The groups of a file, in order. Raises `InputError` naming file and line."""
+    return (GroupRow.from_json(record, f"{file}, line {number}") for number, record in read_numbered_jsonl(file))

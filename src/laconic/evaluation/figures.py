@@ -211,9 +211,12 @@ def _by_k(shares: Mapping[int, Share]) -> dict[str, Share]:
 def _interval(fields: Fields, key: str = "mean") -> Interval:
     """An interval with `nan` for what is null or missing."""
     estimate = fields.maybe(key, fields.number)
-    ends = [None if end is None else float(end) for end in fields.record.get("ci95") or (None, None)]
-    low, high = ends if len(ends) == 2 else (None, None)
-    return Interval(*(nan if value is None else value for value in (estimate, low, high)))
+    ends = fields.record.get("ci95") or [None, None]
+    if not (
+        isinstance(ends, list) and len(ends) == 2 and all(end is None or type(end) in (int, float) for end in ends)
+    ):
+        raise fields.wrong("ci95", "two numbers")
+    return Interval(*(nan if value is None else value for value in (estimate, *ends)))
 
 
 def _named(fields: Fields, key: str, kind: Callable[[str], K], expected: str) -> dict[K, float | None]:

@@ -32,10 +32,10 @@ from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 KILL_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from laconic import runs
-from laconic.config import load_recipe
-from laconic.progress import Reporter
-from laconic.train import start
+from laconic.training import run_directory as runs
+from laconic.config.recipe import load_recipe
+from laconic.system.progress import Reporter
+from laconic.training.run import start
 
 where, count = sys.argv[3], int(sys.argv[4])
 module, name = {

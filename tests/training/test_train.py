@@ -36,7 +36,6 @@ KILL_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from laconic.config.load import load_recipe
-from laconic.config.load import load_recipe
 from laconic.system.progress import Reporter
 from laconic.training import run_directory
 from laconic.training.run import start

@@ -7,7 +7,8 @@
 from typing import Any
 
 from laconic.config.phase import PhaseConfig
-from laconic.config.recipe import Recipe
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import PromptConfig
 from laconic.errors import ModelError, RecipeError
 from laconic.models.loading import load_tokenizer
 from laconic.prompts.instructions import render
@@ -20,23 +21,34 @@ def check_vocabulary(name: str, theirs: Any, student: str, ours: Any) -> None:
         raise ModelError(f"{name}: as reference_model it must have the vocabulary of {student}")
 
 
-def check_teacher(recipe: Recipe, phase: PhaseConfig, tokenizer: Any, problem: Problem | None) -> None:
-    """Raises an `InputError` that names the field where the phase's teacher cannot teach the model of `tokenizer`. Without a
-    `problem` nothing shows whether an instruction reaches the model; nor where every prompt asks for a budget of its own."""
-    told, field = phase.algorithm, f"phases.{phase.name}.algorithm"
-    if told.reference_model:
+def check_teacher(
+    phase: PhaseConfig,
+    tokenizer: Any,
+    problem: Problem | None,
+    *,
+    student: str,
+    policy: PolicyConfig,
+    prompt: PromptConfig,
+) -> None:
+    """Raises an `InputError` that names the field where the phase's teacher cannot teach the model called `student`.
+
+    `tokenizer` is the student's, `policy` says how models are loaded, `prompt` how problems are asked. Whether an instruction
+    reaches the model is only checked with a `problem`, and where prompts do not ask for a budget each.
+    """
+    config, field = phase.algorithm, f"phases.{phase.name}.algorithm"
+    if config.reference_model:
         try:
-            theirs = load_tokenizer(told.reference_model, recipe.policy)
-            check_vocabulary(told.reference_model, theirs, recipe.model, tokenizer)
+            theirs = load_tokenizer(config.reference_model, policy)
+            check_vocabulary(config.reference_model, theirs, student, tokenizer)
         except ModelError as error:
             raise ModelError(f"{field}.reference_model: {error}") from None
-    elif told.reference_instruction is not None and phase.budget is None and problem is not None:
-        asked, taught = (
-            render(tokenizer, problem, instruction=name, system=recipe.prompt.system)
-            for name in (recipe.prompt.instruction, told.reference_instruction)
+    elif config.reference_instruction is not None and phase.budget is None and problem is not None:
+        student_ids, teacher_ids = (
+            render(tokenizer, problem, instruction=name, system=prompt.system)
+            for name in (prompt.instruction, config.reference_instruction)
         )
-        if asked == taught:
+        if student_ids == teacher_ids:
             raise RecipeError(
-                f"{field}.reference_instruction: the prompt is the same tokens with {told.reference_instruction!r} as without "
+                f"{field}.reference_instruction: the prompt is the same tokens with {config.reference_instruction!r} as without "
                 "(a chat template may drop it): the teacher would be the student"
             )

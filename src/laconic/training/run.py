@@ -95,7 +95,14 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given:
     grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
     solver = Solver(policy.lm, LocalSampler(policy.lm), grader, recipe.prompt)
     for phase in recipe.phases:
-        check_teacher(recipe, phase, policy.lm.tokenizer, next(iter(sets.train), None))
+        check_teacher(
+            phase,
+            policy.lm.tokenizer,
+            next(iter(sets.train), None),
+            student=recipe.model,
+            policy=recipe.policy,
+            prompt=recipe.prompt,
+        )
         field = f"phases.{phase.name}.sampler.max_tokens"
         solver.check_prompts([*sets.train, *sets.watch, *sets.report], phase.sampler.max_tokens, field)
     if sets.dropped_line:

@@ -165,14 +165,16 @@ def _turn_end(examined: Examined, tokens: str) -> Iterator[Finding]:
 
 def check_teachers(examined: Examined) -> Iterator[Finding]:
     """Can each phase's teacher, or reference of its own, be read, and is it another than the student?"""
-    problem = next(iter(examined.trainable), None)
-    for phase in examined.recipe.phases:
+    recipe, problem = examined.recipe, next(iter(examined.trainable), None)
+    for phase in recipe.phases:
         teacher = phase.algorithm.reference_model or phase.algorithm.reference_instruction
         if teacher is None:
             continue
         where = f"phases.{phase.name}.algorithm"
         try:
-            check_teacher(examined.recipe, phase, examined.tokenizer, problem)
+            check_teacher(
+                phase, examined.tokenizer, problem, student=recipe.model, policy=recipe.policy, prompt=recipe.prompt
+            )
         except InputError as error:
             field, _, what = str(error).partition(": ")
             yield Finding("error", what, field, "make the teacher first, or name another")

@@ -47,7 +47,7 @@ def test_the_reference_has_a_page_for_every_package_and_an_entry_for_every_modul
     [
         ("README.md", "[a](docs/memory.md)", "[a](memory.md)"),
         ("README.md", "![a](docs/frontier.svg)", "![a](frontier.svg)"),
-        ("docs/memory.md", "[a](../README.md#train)", "[a](index.md#train)"),
+        ("docs/memory.md", "[a](../README.md#train)", "[a](project.md#train)"),
         ("docs/decisions/0002-the-engine.md", "[a](../../LOG.md)", "[a](../LOG.md)"),
         ("docs/decisions/0002-the-engine.md", "[a](../memory.md)", "[a](../memory.md)"),
         ("docs/api.md", "[a](https://arxiv.org/abs/1)", "[a](https://arxiv.org/abs/1)"),

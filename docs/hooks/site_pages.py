@@ -1,6 +1,6 @@
 """Pages of the site beyond those in `docs/`, for mkdocs.
 
-1. The README is the first page; CONTRIBUTING, the changelog, the log and the measurements in `benchmarks/` are pages too.
+1. README, CONTRIBUTING, the changelog, the log and the measurements in `benchmarks/` are pages too.
 2. Each package of `src/laconic` has a page in the reference, made from its docstrings, its modules in reading order.
 3. Links are written as they work in the repository. Those to another page lead to that page; those to anything else, a recipe or
    a source file, become its path as text.
@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "laconic"
 HOUSE = ROOT / "tests" / "house.py"
-HOME = "README.md"
+README = "README.md"  # mkdocs would take a page of this name for the index of its folder
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 MODULE = re.compile(r"^- `(\w+)`: ", re.M)
 
@@ -24,16 +24,16 @@ def outside_pages() -> list[str]:
     """Pages that do not lie in `docs/`, as paths from the repository's root."""
     measured = sorted(ROOT.glob("benchmarks/*.md"))
     names = [str(path.relative_to(ROOT)) for path in measured if not path.stem.endswith("_words")]
-    return [HOME, "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md", *names]
+    return [README, "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md", *names]
 
 
 def place_on_site(path: str) -> str:
     """Where a page of the repository lies on the site.
 
     >>> place_on_site("docs/memory.md"), place_on_site("benchmarks/memory.md"), place_on_site("README.md")
-    ('memory.md', 'benchmarks/memory.md', 'index.md')
+    ('memory.md', 'benchmarks/memory.md', 'project.md')
     """
-    return "index.md" if path == HOME else path.removeprefix("docs/")
+    return "project.md" if path == README else path.removeprefix("docs/")
 
 
 # --- the reference ---------------------------------------------------------------------------------------------------
@@ -95,14 +95,14 @@ def relink(markdown: str, page: str) -> str:
 def on_config(config: Any) -> Any:
     """Append to the navigation what follows from the folders."""
     decisions = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("*.md"))
-    project = [page for page in outside_pages() if "/" not in page and page != HOME]
+    project = [page for page in outside_pages() if "/" not in page]
     measured = [page for page in outside_pages() if "/" in page]
     config.nav = [
         *config.nav,
         {"Reference": list(reference_pages())},
         {"Decisions": [f"decisions/{name}" for name in decisions]},
         {"Measurements": measured},
-        {"Project": project},
+        {"Project": [place_on_site(page) for page in project]},
     ]
     return config
 

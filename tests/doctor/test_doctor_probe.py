@@ -104,7 +104,7 @@ def test_lengths_of_single_responses_are_held_against_the_cap(ward):
     """Of 10, 11, 12 and 13 tokens one is over the cap of 12: 25%. Without single lengths the mean, 11.5, is not."""
     probe = ward.probe([C, C, C, C], tokens=11)
     assert levels(check_truncation, ward.examine(probe=probe))[0] == "fine"
-    rows = [{"num_tokens": n, "grade": "correct"} for n in (10, 11, 12, 13)]
+    rows = [{"problem_id": "p", "sample": n, "num_tokens": n, "grade": "correct"} for n in (10, 11, 12, 13)]
     (ward.folder / "probe.samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert said(check_truncation, ward.examine(probe=probe))[0].startswith(
         "warning: phases.first.sampler.max_tokens: 25% of the probe's responses reach the cap of 12 tokens"

@@ -102,8 +102,8 @@ def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path) -> None
         )
         rows = plain.responses
         assert plain.summary == again.summary and plain.summary.setup.benchmark == "tiny-mix"
-        assert plain.accuracy == sum(row["grade"] == Grade.CORRECT for row in rows) / 8
-        assert plain.tokens == sum(row["num_tokens"] for row in rows) / 8
+        assert plain.accuracy == sum(row.grade is Grade.CORRECT for row in rows) / 8
+        assert plain.tokens == sum(row.num_tokens for row in rows) / 8
         assert plain.accuracy_ci95[0] <= plain.accuracy <= plain.accuracy_ci95[1]
 
         probed = laconic.probe(solver, PROBLEMS, samples=2, max_tokens=200, out=tmp_path / "probe.jsonl")

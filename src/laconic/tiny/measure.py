@@ -25,7 +25,7 @@ from laconic.tiny.tasks import FAMILIES, make_problems
 from laconic.tiny.tokens import END
 from laconic.types import Grade, Group
 
-MAX_TOKENS = 400
+CAP_TOKENS = 400
 BINS = 10
 
 
@@ -59,12 +59,12 @@ def measure(
         solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
         found = {}
         for name, temperature, count in (("T=1", 1.0, samples), ("greedy", 0.0, 1)):
-            decoding = SamplerConfig(temperature=temperature, max_tokens=MAX_TOKENS)
-            found[name] = summarise(solver.attempt(problems, count, decoding, seed=seed))
+            decoding = SamplerConfig(temperature=temperature, max_tokens=CAP_TOKENS)
+            found[name] = findings_of(solver.attempt(problems, count, decoding, seed=seed))
     return found
 
 
-def summarise(groups: Sequence[Group]) -> Findings:
+def findings_of(groups: Sequence[Group]) -> Findings:
     """The findings over graded groups of tiny problems."""
     rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
     is_correct = np.array([rollout.grade is Grade.CORRECT for _, rollout in rollouts])

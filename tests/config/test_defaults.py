@@ -37,11 +37,9 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("statistics/claims.py", "gamma"): "a published constant of the accuracy-efficiency score",
     ("tiny/build.py", "*"): "how the embedded model was built; its weights are shipped, so nobody sets this",
     ("tiny/anatomy.py", "*"): "counts that begin at none",
-    ("tiny/measure.py", "MAX_TOKENS"): "the embedded model's context",
     ("tiny/__main__.py", "*"): "measuring the embedded model, which is bundled",
     ("sweep/config.py", "parallel"): "a table of a sweep's file, which is no recipe",
     ("doctor/memory_needs.py", "STORED_BYTES"): "of a weight of a model whose own config does not state its dtype",
-    ("grading/audit.py", "count"): "how many disagreements a table shows",
     ("reporting/*", "*"): "a drawing's sizes and counts of marks",
     ("problems/generated.py", "DEFAULT_COUNT"): "an argument of an address of problems, which no recipe's table has",
 }

@@ -227,11 +227,11 @@ def _rows(file: Path, folder: Path) -> Iterator[Stored]:
 # --- printing --------------------------------------------------------------------------------------------------------
 
 
-def print_audit(found: Audit, console: Console, num_shown: int = 5) -> None:
-    """Print the table, what it means, the first `num_shown` listed rows, and where all of them stand."""
+def print_audit(found: Audit, console: Console, count: int = 5) -> None:
+    """Print the table, what it means, the first `count` listed rows, and where all of them stand."""
     console.print(audit_table(found))
     if found.shown:
-        console.print(first_listed(found, num_shown), markup=False, highlight=False, soft_wrap=True)
+        console.print(first_listed(found, count), markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {found.listing}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -15,10 +15,10 @@ seeds from `seed_of`.
 import hashlib
 import random
 
-Address = str | int
+AddressPart = str | int
 
 
-def seed_of(seed: int, *address: Address) -> int:
+def seed_of(seed: int, *address: AddressPart) -> int:
     """A 63-bit non-negative integer that depends on `seed` and on every part of the address, types included.
 
     >>> seed_of(0, "problems", 1) == seed_of(0, "problems", 1)
@@ -32,6 +32,6 @@ def seed_of(seed: int, *address: Address) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1
 
 
-def stream(seed: int, *address: Address) -> random.Random:
+def stream(seed: int, *address: AddressPart) -> random.Random:
     """A generator of its own for the place named by `address`."""
     return random.Random(seed_of(seed, *address))

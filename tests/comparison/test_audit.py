@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from rich.console import Console
 
-from laconic.comparison.audit import KINDS, audit, kind_of, print_audit
+from laconic.comparison.audit import MEANINGS, audit, kind_of, print_audit
 from laconic.errors import InputError, RunError
 from laconic.grading import second_graders
 from laconic.grading.second_graders import VERDICTS, by_math_verify
@@ -160,7 +160,7 @@ def test_every_pair_has_a_kind():
     """No verdict is left without a name."""
     for grade in GRADES:
         for verdict in VERDICTS:
-            assert kind_of(grade.value, verdict) in KINDS
+            assert kind_of(grade.value, verdict) in MEANINGS
     assert kind_of("no_answer", "wrong") == "answer_found"
     assert kind_of("truncated", "no_answer") == "same"
 

@@ -76,22 +76,26 @@ def test_a_file_that_lacks_keys_leaves_them_unknown() -> None:
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        (("candidates",), {}, "candidates: expected a list, found dict"),
-        (("candidates", 0), "short", "candidates.0: expected an object, found str"),
-        (("candidates", 0), None, "candidates.0: expected an object, found null"),
-        (("candidates", 1, "name"), 7, "candidates.1.name: expected a string, found int"),
-        (("candidates", 0, "non_inferior"), 1, "candidates.0.non_inferior: expected true or false, found int"),
-        (("candidates", 0, "num_problems"), 2.5, "candidates.0.num_problems: expected a whole number, found float"),
-        (("candidates", 0, "num_problems"), True, "candidates.0.num_problems: expected a whole number, found bool"),
-        (("candidates", 0, "caveats", 0), [], "candidates.0.caveats.0: expected a string, found list"),
-        (("candidates", 0, "tokens_change"), -0.4, "candidates.0.tokens_change: expected an object, found float"),
+        (("candidates",), {}, "candidates is {}, expected a list"),
+        (("candidates", 0), "short", "candidates.0 is 'short', expected an object"),
+        (("candidates", 0), None, "candidates.0 is None, expected an object"),
+        (("candidates", 1, "name"), 7, "candidates.1.name is 7, expected text"),
+        (("candidates", 0, "non_inferior"), 1, "candidates.0.non_inferior is 1, expected true or false"),
+        (("candidates", 0, "num_problems"), 2.5, "candidates.0.num_problems is 2.5, expected a whole number from 0 up"),
+        (
+            ("candidates", 0, "num_problems"),
+            True,
+            "candidates.0.num_problems is True, expected a whole number from 0 up",
+        ),
+        (("candidates", 0, "caveats", 0), [], "candidates.0.caveats.0 is [], expected text"),
+        (("candidates", 0, "tokens_change"), -0.4, "candidates.0.tokens_change is -0.4, expected an object"),
         (
             ("candidates", 0, "benchmarks", "hard", "tokens_change", "ci95"),
             [0.1],
-            "candidates.0.benchmarks.hard.tokens_change.ci95: expected two numbers, found 1 of them",
+            "candidates.0.benchmarks.hard.tokens_change.ci95 is [0.1], expected two numbers",
         ),
-        (("frontier", 0, "tokens"), "50", "frontier.0.tokens: expected a number, found str"),
-        (("left_out",), "only", "left_out: expected a list, found str"),
+        (("frontier", 0, "tokens"), "50", "frontier.0.tokens is '50', expected a number"),
+        (("left_out",), "only", "left_out is 'only', expected a list"),
     ],
 )
 def test_a_broken_file_is_refused_in_one_line_that_names_the_place(

@@ -37,7 +37,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("statistics/claims.py", "gamma"): "a published constant of the accuracy-efficiency score",
     ("tiny/build.py", "*"): "how the embedded model was built; its weights are shipped, so nobody sets this",
     ("tiny/anatomy.py", "*"): "counts that begin at none",
-    ("tiny/measure.py", "MAX_TOKENS"): "the embedded model's context",
     ("tiny/__main__.py", "*"): "measuring the embedded model, which is bundled",
     ("sweep/config.py", "parallel"): "a table of a sweep's file, which is no recipe",
     ("doctor/memory_needs.py", "STORED_BYTES"): "of a weight of a model whose own config does not state its dtype",

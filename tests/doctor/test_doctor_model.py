@@ -8,7 +8,7 @@ from examined import PASSES_ALL, Ward, levels, reasons, said
 
 from laconic.config.load import parse_recipe
 from laconic.doctor import examination
-from laconic.doctor.checks.model import check_end_tokens, check_layers, check_vocabulary, check_weights
+from laconic.doctor.checks.model import check_end_tokens, check_layers, check_vocabulary_size, check_weights
 from laconic.doctor.checks.prompts import (
     check_answer_form,
     check_beginning,
@@ -84,9 +84,9 @@ def test_weights_that_cannot_be_read_are_an_error(ward):
 
 
 def test_more_tokens_than_the_embedding_has_rows_is_an_error(ward):
-    assert levels(check_vocabulary, ward.examine()) == ["fine"]
+    assert levels(check_vocabulary_size, ward.examine()) == ["fine"]
     ward.change("config.json", vocab_size=40)
-    (line,) = said(check_vocabulary, ward.examine())
+    (line,) = said(check_vocabulary_size, ward.examine())
     assert line.startswith("error: model: the tokenizer knows 81 tokens, the embedding has 40")
 
 

@@ -42,11 +42,11 @@ def test_what_an_older_file_does_not_tell_is_none() -> None:
     [
         ({"num_samples": "4"}, "num_samples is '4', expected a whole number from 0 up"),
         ({"tokens": 5}, "tokens is 5, expected an object"),
-        ({"accuracy": {"mean": "high"}}, "accuracy: mean is 'high', expected a number"),
-        ({"accuracy": {"mean": 0.5, "ci95": [0.4]}}, "accuracy: ci95 is [0.4], expected two numbers"),
+        ({"accuracy": {"mean": "high"}}, "accuracy.mean is 'high', expected a number"),
+        ({"accuracy": {"mean": 0.5, "ci95": [0.4]}}, "accuracy.ci95 is [0.4], expected two numbers"),
         ({"grade_frac": {"right": 1.0}}, "grade_frac is {'right': 1.0}, expected numbers by grade"),
         ({"pass_at_k": {"one": 1.0}}, "pass_at_k is {'one': 1.0}, expected numbers by k"),
-        ({"prompt": {"name": 7}}, "prompt: name is 7, expected text"),
+        ({"prompt": {"name": 7}}, "prompt.name is 7, expected text"),
     ],
 )
 def test_a_wrong_value_is_named(change: dict, says: str) -> None:

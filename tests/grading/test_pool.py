@@ -15,7 +15,7 @@ import pytest
 
 from laconic.errors import ProblemsError, RunFailed
 from laconic.grading import pool as module
-from laconic.grading.pool import Grader, decide
+from laconic.grading.pool import Grader, outcome_of
 from laconic.types import Grade, Problem
 
 CASES = Path(__file__).parents[3] / "shared" / "data" / "grading_cases.jsonl"
@@ -93,13 +93,13 @@ WRONG = [
 @pytest.mark.parametrize(("gold", "answer"), RIGHT)
 def test_algebraically_equal_answers_are_right(gold, answer):
     """What the child says of a pair that text alone cannot decide."""
-    assert decide(gold, answer) == "right"
+    assert outcome_of(gold, answer) == "right"
 
 
 @pytest.mark.parametrize(("gold", "answer"), WRONG)
 def test_no_false_acceptance_by_the_engine(gold, answer):
     """Rounded, other variable, other unit, unreadable: wrong."""
-    assert decide(gold, answer) == "wrong"
+    assert outcome_of(gold, answer) == "wrong"
 
 
 def test_a_gold_answer_nobody_can_read_is_ungradable_and_counted(pool):

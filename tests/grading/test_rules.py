@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from laconic.grading.extraction import extract_answer, extract_boxed
 from laconic.grading.normal_form import MAX_CHARS, clean, compact, is_dangerous, matrix_rows, parts
 from laconic.grading.numbers import exact_number, quantity
-from laconic.grading.rules import RULES, Graded, Undecided, compare, grade_response
+from laconic.grading.rules import RULES, Graded, Undecided, grade_response, same_answer
 from laconic.types import Grade
 
 # --- extraction ------------------------------------------------------------------------------------------------------
@@ -165,9 +165,9 @@ def test_every_spelling_of_a_fraction_is_equal(above, below):
     """a/b, the LaTeX fraction, the grouped integer and the reduced fraction are one number."""
     reduced = Fraction(above, below)
     for spelling in (f"{above}/{below}", rf"\dfrac{{{above}}}{{{below}}}", f"${above} / {below}$"):
-        assert compare(f"{reduced.numerator}/{reduced.denominator}", spelling) is True
-        assert compare(f"{reduced.numerator + reduced.denominator}/{reduced.denominator}", spelling) is False
-    assert compare(str(above), f"{above:,}") is True
+        assert same_answer(f"{reduced.numerator}/{reduced.denominator}", spelling) is True
+        assert same_answer(f"{reduced.numerator + reduced.denominator}/{reduced.denominator}", spelling) is False
+    assert same_answer(str(above), f"{above:,}") is True
 
 
 def test_units_are_split_off_but_letters_are_not():
@@ -427,29 +427,29 @@ UNDECIDED = [
 @pytest.mark.parametrize(("gold", "answer"), EQUAL)
 def test_equal_answers_are_equal_without_algebra(gold, answer):
     """One answer in two spellings."""
-    assert compare(gold, answer) is True
+    assert same_answer(gold, answer) is True
 
 
 @pytest.mark.parametrize(("gold", "answer"), DIFFERENT)
 def test_different_answers_are_different_without_algebra(gold, answer):
     """No false acceptance, and nothing left for the engine to be fooled by."""
-    assert compare(gold, answer) is False
+    assert same_answer(gold, answer) is False
 
 
 @pytest.mark.parametrize(("gold", "answer"), UNDECIDED)
 def test_algebra_is_left_to_the_engine(gold, answer):
     """None, not a guess."""
-    assert compare(gold, answer) is None
+    assert same_answer(gold, answer) is None
 
 
 def test_every_rule_is_needed():
     """Without any one of the rules, some verdict of the tables above changes."""
-    verdicts = {pair: compare(*pair) for pair in EQUAL + DIFFERENT + UNDECIDED}
+    verdicts = {pair: same_answer(*pair) for pair in EQUAL + DIFFERENT + UNDECIDED}
     for rule in RULES:
         others = tuple(other for other in RULES if other is not rule)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("laconic.grading.rules.RULES", others)
-            assert any(compare(*pair) is not verdict for pair, verdict in verdicts.items()), rule.__name__
+            assert any(same_answer(*pair) is not verdict for pair, verdict in verdicts.items()), rule.__name__
 
 
 @pytest.mark.parametrize(
@@ -461,8 +461,8 @@ def test_every_rule_is_needed():
 )
 def test_choices_are_compared_by_letter_alone(answer, is_right):
     """The value of the right choice is no answer, neither is more than one letter."""
-    assert compare("B", answer, ("6", "7")) is is_right
-    assert compare("(B)", answer, ("6", "7")) is is_right
+    assert same_answer("B", answer, ("6", "7")) is is_right
+    assert same_answer("(B)", answer, ("6", "7")) is is_right
 
 
 DANGEROUS = [
@@ -493,8 +493,8 @@ DANGEROUS = [
 def test_nothing_dangerous_reaches_an_engine_or_takes_time(answer):
     """It is wrong at once, for a number, an expression and a tuple, and right only as the gold answer's own string."""
     began = time.perf_counter()
-    assert [compare(gold, answer) for gold in ("42", "x^2+1", "(1,2)")] == [False, False, False]
-    assert compare(answer, answer) is True
+    assert [same_answer(gold, answer) for gold in ("42", "x^2+1", "(1,2)")] == [False, False, False]
+    assert same_answer(answer, answer) is True
     assert time.perf_counter() - began < 0.5
     assert is_dangerous(clean(answer))
 
@@ -567,14 +567,14 @@ def test_choices_reach_the_comparison():
 def test_a_tolerance_that_the_problem_grants_is_used_and_no_more():
     """Absolute; one for all numbers or one for each; without it nothing is rounded."""
     tenth = [Fraction(1, 10)]
-    assert compare("7.2", "7.3", (), tenth) is True
-    assert compare("7.2", "7.31", (), tenth) is False
-    assert compare("7.2", "7.3") is False
-    assert compare("0.003, 5.2", "5.3, 0.1", (), tenth) is True
-    assert compare("0.003, 5.2", "5.3, 0.1", (), [Fraction(1, 100), *tenth]) is False
-    assert compare("0.003, 5.2", "5.3, 0.1, 7", (), tenth) is False
-    assert compare("7", "9^{9^{9}}", (), tenth) is False
-    assert compare(r"\sqrt{2}", "1.4", (), tenth) is None
+    assert same_answer("7.2", "7.3", (), tenth) is True
+    assert same_answer("7.2", "7.31", (), tenth) is False
+    assert same_answer("7.2", "7.3") is False
+    assert same_answer("0.003, 5.2", "5.3, 0.1", (), tenth) is True
+    assert same_answer("0.003, 5.2", "5.3, 0.1", (), [Fraction(1, 100), *tenth]) is False
+    assert same_answer("0.003, 5.2", "5.3, 0.1, 7", (), tenth) is False
+    assert same_answer("7", "9^{9^{9}}", (), tenth) is False
+    assert same_answer(r"\sqrt{2}", "1.4", (), tenth) is None
     assert grade_response(r"\boxed{7.3}", "7.2", is_truncated=False, tolerances=tenth).grade is Grade.CORRECT
 
 

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from laconic.cli.catalogue import CATALOGUE, PLANNED_PROMPTS
+from laconic.cli.catalogue import CATALOGUE
 from laconic.errors import MissingExtraError, ProblemsError
+from laconic.evaluation.planned_prompts import PLANNERS
 from laconic.problems import hub
 from laconic.problems.benchmarks import BENCHMARKS, benchmark_of
 from laconic.problems.columns import STEM_SUBJECTS
@@ -277,7 +278,7 @@ def test_every_row_names_an_instruction_and_is_known_by_its_own_name():
     assert all(name == row.name and row.prompt in INSTRUCTIONS for name, row in BENCHMARKS.items())
     assert set(CATALOGUE["benchmarks"]()) == set(BENCHMARKS)
     listed = CATALOGUE["prompts"]()
-    assert {name.removesuffix(":N") for name in listed} == set(INSTRUCTIONS) | set(PLANNED_PROMPTS)
+    assert {name.removesuffix(":N") for name in listed} == set(INSTRUCTIONS) | set(PLANNERS)
     assert "chinese_cot:N" in listed
 
 

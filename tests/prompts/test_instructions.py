@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from laconic.errors import InputError
-from laconic.grading.rules import compare, grade_response
+from laconic.grading.rules import grade_response, same_answer
 from laconic.prompts.instructions import (
     BOX,
     BOXED_INSTRUCTION,
@@ -185,4 +185,4 @@ def test_the_prompt_is_never_graded():
     assert grade_response(response, PROBLEM.answer, is_truncated=False).grade is Grade.NO_ANSWER
     # what the rule prevents: prompt and response graded as one text would be correct
     assert grade_response(prompt + response, PROBLEM.answer, is_truncated=False).grade is Grade.CORRECT
-    assert compare(PROBLEM.answer, "42") is True
+    assert same_answer(PROBLEM.answer, "42") is True

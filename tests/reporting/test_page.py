@@ -14,7 +14,6 @@ import pytest
 from page_files import EVIL, budget_curve, write_evaluation, write_json, write_jsonl, write_run, write_selection
 
 from laconic.comparison.compare import compare_evaluations
-from laconic.comparison.fields import Fields
 from laconic.comparison.records import CandidateComparison
 from laconic.errors import InputError, MissingExtraError, RunError
 from laconic.evaluation.figures import Figures, Setup, Summary
@@ -29,6 +28,7 @@ from laconic.reporting.shelf import ShelfBuilder, pack, unpack
 from laconic.reporting.training import phases_of
 from laconic.reporting.words import headline, lede, verdicts
 from laconic.rollouts.rows import ResponseRow
+from laconic.system.fields import Fields
 from laconic.types import Grade
 
 pytest.importorskip("jinja2")
@@ -419,7 +419,7 @@ def test_the_headline_claims_what_the_intervals_support(tokens: Any, accuracy: A
         "accuracy_change": {"estimate": accuracy[0], "ci95": accuracy[1]},
         "non_inferior": is_kept,
     }
-    candidate = CandidateComparison.from_json(Fields(told, "comparison.json"))
+    candidate = CandidateComparison.from_fields(Fields(told, "comparison.json"))
     summary = Summary(Setup(temperature=1.0), Figures())
     evaluations = (Measurement("base", summary), Measurement("after", summary, rank=1))
     report = Report(evaluations=evaluations, changes=(Change("base", "after", "sampled at T=1", candidate),))

@@ -150,16 +150,16 @@ def test_whatever_is_written_is_read_back(row: ResponseRow, absent: set[str]) ->
         ({"finish_reason": "tired"}, "finish_reason is 'tired', expected one of stop, length"),
         ({"question": None}, "question is None, expected text"),
         ({"gold": 7}, "gold is 7, expected text"),
-        ({"choices": ["a", 1]}, "choices is ['a', 1], expected a list of texts"),
+        ({"choices": ["a", 1]}, "choices.1 is 1, expected text"),
         ({"answer": 7}, "answer is 7, expected text"),
         ({"text": ["7"]}, "text is ['7'], expected text"),
         ({"forced": 8}, "forced is 8, expected an object"),
         ({"forced": {"many": {}}}, "forced: 'many' is no budget, expected a number of tokens"),
-        ({"forced": {"8": 1}}, "forced: 8 is 1, expected an object"),
-        ({"forced": {"8": {"grade": "correct", "num_tokens": 9}}}, "forced: 8: is_cut is missing"),
+        ({"forced": {"8": 1}}, "forced.8 is 1, expected an object"),
+        ({"forced": {"8": {"grade": "correct", "num_tokens": 9}}}, "forced.8.is_cut is missing"),
         ({"reward": "much"}, "reward is 'much', expected a number"),
         ({"reward_terms": [1]}, "reward_terms is [1], expected an object"),
-        ({"reward_terms": {"levels": None}}, "reward_terms: levels is None, expected a number"),
+        ({"reward_terms": {"levels": None}}, "reward_terms.levels is None, expected a number"),
     ],
 )
 def test_a_value_that_is_none_is_named_by_file_line_and_key(tmp_path: Path, change: dict, says: str) -> None:
@@ -184,9 +184,9 @@ def test_a_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"rollouts": 1}, "rollouts is 1, expected a list of objects"),
-        ({"prompt_ids": ["a"]}, r"prompt_ids is \['a'\], expected a list of whole numbers"),
-        ({"rollouts": [{"token_ids": [1], "logprobs": []}]}, r"rollouts\[0\]: holds 1 token_ids and 0 logprobs"),
+        ({"rollouts": 1}, "rollouts is 1, expected a list"),
+        ({"prompt_ids": ["a"]}, r"prompt_ids.0 is 'a', expected a whole number"),
+        ({"rollouts": [{"token_ids": [1], "logprobs": []}]}, r"rollouts\.0: holds 1 token_ids and 0 logprobs"),
     ],
 )
 def test_what_is_no_group_is_named(tmp_path: Path, change: dict, says: str) -> None:

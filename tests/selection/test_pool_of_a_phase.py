@@ -5,7 +5,7 @@ import pytest
 from laconic.config.phase import PhaseConfig
 from laconic.config.problems import SelectConfig
 from laconic.selection.pool import (
-    check_selection,
+    check_rule,
     choose_from_probe,
     decide,
     kept_problems,
@@ -92,8 +92,8 @@ def test_steps_and_shortfalls_are_counted() -> None:
 )
 def test_a_selection_that_cannot_work_is_refused(select: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        check_selection(phase_of(**select))
+        check_rule(phase_of(**select))
 
 
 def test_without_a_selection_there_is_nothing_to_refuse() -> None:
-    check_selection(phase_of(options={"low": 2.0}))
+    check_rule(phase_of(options={"low": 2.0}))

@@ -9,8 +9,8 @@ import pytest
 from laconic.statistics.token_complexity import (
     adaptivity,
     constant_accuracy,
+    least_tokens,
     oracle_accuracy,
-    oracle_tokens,
     token_complexity,
 )
 
@@ -38,7 +38,7 @@ def test_no_samples_have_no_complexity_and_shapes_must_agree():
     with pytest.raises(ValueError, match="equal shapes"):
         adaptivity([1, 2], [1])
     with pytest.raises(ValueError, match="accuracy"):
-        oracle_tokens([1, 2], 1.1)
+        least_tokens([1, 2], 1.1)
 
 
 def test_the_oracle_is_the_best_way_to_spend_a_budget():
@@ -59,17 +59,17 @@ def test_oracle_tokens_is_the_inverse_of_oracle_accuracy():
     """At the tokens it names the accuracy is reached, a hair below it is not."""
     needed = [12.0, 5.0, 40.0, 7.0, inf, 23.0]
     for accuracy in (1 / 6, 0.3, 0.5, 5 / 6):
-        tokens = oracle_tokens(needed, accuracy)
+        tokens = least_tokens(needed, accuracy)
         assert oracle_accuracy(needed, tokens) >= accuracy
         assert oracle_accuracy(needed, tokens - 0.01) < accuracy
-    assert oracle_tokens(needed, 0.9) == inf  # five of six are solvable
-    assert oracle_tokens(needed, 0.5) == (5 + 7 + 12 + 3 * 5) / 6
+    assert least_tokens(needed, 0.9) == inf  # five of six are solvable
+    assert least_tokens(needed, 0.5) == (5 + 7 + 12 + 3 * 5) / 6
 
 
 def test_problems_without_a_complexity_are_left_out_and_none_at_all_is_nan():
     assert oracle_accuracy([10.0, nan, 20.0], 15.0) == 1.0
     assert constant_accuracy([10.0, nan, 20.0], 15.0) == 0.5
-    assert all(isnan(figure([nan], 0.5)) for figure in (oracle_accuracy, oracle_tokens, constant_accuracy))
+    assert all(isnan(figure([nan], 0.5)) for figure in (oracle_accuracy, least_tokens, constant_accuracy))
     assert oracle_accuracy([inf, inf], 100.0) == 0.0
 
 

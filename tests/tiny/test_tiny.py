@@ -9,7 +9,7 @@ import torch
 
 from laconic.splits import SPLITS, split_of
 from laconic.tiny import anatomy, tasks, tokens, traces
-from laconic.tiny.build import BuildSettings, batches, draw_examples, learning_rate_at, make_tokenizer, train
+from laconic.tiny.build import BuildSettings, batches, draw_examples, learning_rate_at, make_tokenizer, train_reasoner
 
 FAMILIES = list(tasks.FAMILIES)
 
@@ -65,7 +65,7 @@ def test_levels_are_graded():
         rng = random.Random(0)
         means = [
             statistics.mean(tasks.oracle_tokens(tasks.draw_chain(rng, family, (level, level))) for _ in range(100))
-            for level in tasks.LEVELS
+            for level in tasks.CHAIN_LEVELS
         ]
         assert all(low < high for low, high in pairwise(means)), family
 
@@ -180,6 +180,6 @@ def test_the_learning_rate_warms_up_and_ends_near_zero():
 
 def test_building_twice_gives_the_same_weights():
     """Three steps from scratch, twice: equal to the bit; another seed differs."""
-    one, two, other = (train(BuildSettings(steps=3, threads=1, seed=seed)).state_dict() for seed in (0, 0, 1))
+    one, two, other = (train_reasoner(BuildSettings(steps=3, threads=1, seed=seed)).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)

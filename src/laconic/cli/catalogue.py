@@ -9,12 +9,6 @@ from collections.abc import Callable
 
 from laconic.recipes.find import recipe_paths
 
-PLANNED_PROMPTS = {
-    "tale": "tale:N, the model's own guess of N for each problem (TALE-EP)",
-    "tale_search": "tale:N, the smallest N that halving finds to keep each greedy answer right: it looks at the gold answers",
-}
-"""Prompts that find a budget for each problem first (`evaluation/planned_prompts.py`)."""
-
 
 def _recipes() -> dict[str, str]:
     found = {}
@@ -59,13 +53,15 @@ def _benchmarks() -> dict[str, str]:
 
 
 def _prompts() -> dict[str, str]:
+    from laconic.evaluation.planned_prompts import PLANNERS
     from laconic.prompts.instructions import INSTRUCTIONS
 
     plain = {
         name: wording.text or "the question alone" for name, wording in INSTRUCTIONS.items() if wording.text is not None
     }
     numbered = {name: wording.with_number for name, wording in INSTRUCTIONS.items() if wording.with_number is not None}
-    return plain | {f"{name}:N": text.replace("{n}", "N") for name, text in numbered.items()} | PLANNED_PROMPTS
+    planned = {name: planner.summary for name, planner in PLANNERS.items()}
+    return plain | {f"{name}:N": text.replace("{n}", "N") for name, text in numbered.items()} | planned
 
 
 def _first_line(documented: object) -> str:

@@ -22,11 +22,10 @@ from laconic.cli.options import (
     Seed,
     System,
     asking,
-    cap_tokens,
     check_folder,
     check_prompt,
     config_of,
-    open_solver,
+    solver_of,
     usual_settings,
 )
 from laconic.cli.show import curve_lines, summary_line
@@ -111,7 +110,7 @@ def evaluate(
     given.check()
     config_of(PolicyConfig, dtype=dtype)
     sets = {source: load_problems(source, seed=seed) for source in problems}
-    with open_solver(model, dtype, system) as solver:
+    with solver_of(model, dtype, system) as solver:
         for source, found in sets.items():
             _evaluate_source(solver, source, found, given, Reporter())
 
@@ -120,13 +119,22 @@ def _evaluate_source(
     opened: "Solver", source: str, problems: Sequence[Problem], given: _Given, reporter: "Reporter"
 ) -> None:
     """Every prompt at every temperature, and what asking differently can do."""
+    from laconic.notebook.solvers import cap_tokens
+
     prompts = given.prompts or [usual_settings(source).prompt]
     done: dict[float, list[Path]] = {temperature: [] for temperature in given.temperatures}
     for prompt in prompts:
         solver = asking(opened, prompt)
         if prompt != prompts[0] and _reads_alike(solver, asking(opened, prompts[0]), problems):
             reporter.say(f"{prompt}: reads as {prompts[0]} does; the chat template leaves the instruction out")
-        cap = cap_tokens(solver, problems, given.max_tokens, usual_settings(source).max_tokens, reporter.say)
+        cap = cap_tokens(
+            solver,
+            problems,
+            given.max_tokens,
+            usual_settings(source).max_tokens,
+            field="--max-tokens",
+            say=reporter.say,
+        )
         for temperature, folders in done.items():
             name = evaluation_folder(source_name(source), prompt, temperature, prompts, given.temperatures)
             folders.append(given.out / "eval" / name)

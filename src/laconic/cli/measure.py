@@ -16,11 +16,10 @@ from laconic.cli.options import (
     Seed,
     System,
     asking,
-    cap_tokens,
     check_file,
     check_folder,
     config_of,
-    open_solver,
+    solver_of,
     usual_settings,
 )
 from laconic.cli.show import print_comparisons
@@ -59,6 +58,7 @@ def probe(
 ) -> None:
     """What can the model solve? Attempts, grades and lengths a problem, written to probe.jsonl. Resumes what was killed."""
     from laconic.config.solver import SamplerConfig
+    from laconic.notebook.solvers import cap_tokens
     from laconic.problems.load import load_problems
     from laconic.selection.probe import Band, probe_to_file
     from laconic.selection.stopping import num_saved
@@ -68,9 +68,9 @@ def probe(
     wanted = None if band is None else Band(*_low_high(band), confidence=confidence)
     found, usual = load_problems(problems, seed=seed), usual_settings(problems)
     reporter = Reporter()
-    with open_solver(model, dtype, system) as opened:
+    with solver_of(model, dtype, system) as opened:
         solver = asking(opened, instruction or usual.prompt)
-        cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, reporter.say)
+        cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, field="--max-tokens", say=reporter.say)
         decoding = config_of(SamplerConfig, temperature=temperature, max_tokens=cap, batch_size=batch_size)
         with reporter.bar("probe", len(found) * samples) as progress:
             stats = probe_to_file(solver, found, samples, decoding, out, seed=seed, band=wanted, on_progress=progress)

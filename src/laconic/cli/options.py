@@ -5,7 +5,7 @@ Nothing heavy is imported before a command needs it.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -15,14 +15,12 @@ import typer
 from laconic.config.defaults import EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
 from laconic.errors import InputError
 from laconic.system.threads import settle
-from laconic.types import Problem
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
+    from laconic.config.node import Node
     from laconic.rollouts.solver import Solver
 
-Node = TypeVar("Node", bound="BaseModel")
+_N = TypeVar("_N", bound="Node")
 
 ModelArgument = Annotated[
     str,
@@ -72,19 +70,15 @@ def settle_threads() -> None:
         typer.echo(said, err=True)
 
 
-def config_of(kind: type[Node], **values: object) -> Node:
-    """A config node from options; what pydantic refuses becomes one line."""
-    from pydantic import ValidationError
+def config_of(kind: "type[_N]", **values: object) -> "_N":
+    """A table of a recipe from options. Raises `InputError`, one line that names the option."""
+    from laconic.config.node import make_node
 
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        mistake = error.errors()[0]
-        raise InputError(f"--{'-'.join(map(str, mistake['loc'])).replace('_', '-')}: {mistake['msg']}") from None
+    return make_node(kind, lambda field: f"--{field.replace('_', '-')}", **values)
 
 
 @contextlib.contextmanager
-def open_solver(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
+def solver_of(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
     """A solver that asks `model`, here or behind an endpoint, with the box instruction; closed when the command is done."""
     from laconic.config.policy import PolicyConfig
     from laconic.samplers.endpoints import is_endpoint
@@ -93,20 +87,11 @@ def open_solver(model: str, dtype: str, system: str | None) -> "Iterator[Solver]
     is_remote = is_endpoint(model)
     if not is_remote:
         settle_threads()
-    from laconic.notebook.solvers import open_solver as opened
+    from laconic.notebook.solvers import open_solver
 
-    solver = opened(model, prompt=INSTRUCTION, system=system, dtype=None if is_remote else dtype)
+    solver = open_solver(model, prompt=INSTRUCTION, system=system, dtype=None if is_remote else dtype)
     with solver.grader:
         yield solver
-
-
-def cap_tokens(
-    solver: "Solver", problems: Sequence[Problem], given: int | None, usual: int, say: Callable[[str], None]
-) -> int:
-    """The cap on a response, as `--max-tokens` gives it, or the usual one, lowered to what the model's context leaves."""
-    from laconic.notebook.solvers import cap_tokens as fitting
-
-    return fitting(solver, problems, given, usual, field="--max-tokens", say=say)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +113,12 @@ def usual_settings(source: str) -> UsualSettings:
 
 def check_prompt(instruction: str) -> None:
     """Raises `InputError` for an instruction that is neither a name nor a text."""
-    from laconic.cli.catalogue import PLANNED_PROMPTS
+    from laconic.evaluation.planned_prompts import PLANNERS
     from laconic.prompts.instructions import resolve_instruction
 
     if not instruction.strip():
         raise InputError("--prompt: is empty; 'none' asks without an instruction")
-    if instruction not in PLANNED_PROMPTS:
+    if instruction not in PLANNERS:
         resolve_instruction(instruction)
 
 

@@ -6,7 +6,6 @@ Its modules, in reading order:
 - `contenders`: who is compared: models, checkpoints or prompts
 - `matching`: which evaluation meets which, and what is refused
 - `across_prompts`: token complexity over several prompts
-- `fields`: a JSON object, read field by field
 - `figures`: what changed from a base to a candidate: records
 - `sentences`: what a comparison says, in words
 - `records`: a whole comparison, to comparison.json and back

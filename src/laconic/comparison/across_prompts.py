@@ -18,7 +18,7 @@ import numpy as np
 from laconic.comparison.folders import read_samples, read_summary
 from laconic.evaluation.figures import Summary
 from laconic.statistics.intervals import or_null
-from laconic.statistics.token_complexity import adaptivity, oracle_accuracy, oracle_tokens, token_complexity
+from laconic.statistics.token_complexity import adaptivity, least_tokens, oracle_accuracy, token_complexity
 from laconic.types import Grade
 
 
@@ -61,6 +61,6 @@ def _prompt(summary: Summary, spent: Mapping[str, Sequence[int]], complexities: 
         "tokens": tokens,
         "accuracy": accuracy,
         "oracle_accuracy": or_null(oracle_accuracy(needed, tokens)),
-        "oracle_tokens": or_null(oracle_tokens(needed, accuracy or 0.0)),
+        "oracle_tokens": or_null(least_tokens(needed, accuracy or 0.0)),
         "kendall_tau": or_null(adaptivity(means, needed)),
     }

@@ -38,7 +38,7 @@ _ANSWERED = {Grade.CORRECT.value, Grade.WRONG.value}
 _UNGRADED = {Grade.UNGRADABLE.value, TIMEOUT, CRASH, GOLD}
 
 SAME, DISAGREEMENT, FOUND, LOST, UNGRADABLE = "same", "disagreement", "answer_found", "answer_lost", "ungradable"
-KINDS = {
+MEANINGS = {
     SAME: "both say the same",
     DISAGREEMENT: "one says correct, the other wrong",
     FOUND: "an answer was found where none was",
@@ -84,7 +84,7 @@ class Audit:
     @property
     def kinds(self) -> dict[str, int]:
         """How many pairs are of each kind."""
-        counts = dict.fromkeys(KINDS, 0)
+        counts = dict.fromkeys(MEANINGS, 0)
         for pair, count in self.table.items():
             counts[kind_of(*pair)] += count
         return counts
@@ -166,7 +166,7 @@ def find_responses(run: Path) -> list[Path]:
 
 
 def kind_of(stored: str, second: str) -> str:
-    """What a stored grade beside a second verdict means: a key of `KINDS`.
+    """What a stored grade beside a second verdict means: a key of `MEANINGS`.
 
     >>> kind_of("wrong", "correct"), kind_of("truncated", "correct"), kind_of("correct", "timeout")
     ('disagreement', 'answer_found', 'ungradable')
@@ -252,7 +252,7 @@ def audit_table(found: Audit) -> Table:
 def _caption(found: Audit) -> str:
     frac = found.agreement_frac
     agree = "none to compare" if frac is None else f"{frac:.2%} of {found.num_compared} agree"
-    others = (f"{KINDS[kind]}: {found.kinds[kind]}" for kind in (*_LISTED, UNDECIDED) if found.kinds[kind])
+    others = (f"{MEANINGS[kind]}: {found.kinds[kind]}" for kind in (*_LISTED, UNDECIDED) if found.kinds[kind])
     return "\n".join((agree, *others))
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from laconic.comparison.fields import Fields
 from laconic.statistics.intervals import Interval, or_null
+from laconic.system.fields import Fields
 from laconic.system.files import Json
 
 _T = TypeVar("_T")
@@ -54,9 +54,9 @@ class Means:
         return {"accuracy": or_null(self.accuracy), "tokens": or_null(self.tokens)}
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "Means":
+    def from_fields(cls, fields: Fields) -> "Means":
         """The record of such an object."""
-        return cls(fields.number("accuracy"), fields.number("tokens"))
+        return cls(fields.figure("accuracy"), fields.figure("tokens"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Aes:
         return {name: or_null(value) for name, value in ({"value": self.value} | self.constants).items()}
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "Aes":
+    def from_fields(cls, fields: Fields) -> "Aes":
         """The record of such an object."""
-        return cls(*(fields.number(name) for name in ("value", "alpha", "beta", "gamma")))
+        return cls(*(fields.figure(name) for name in ("value", "alpha", "beta", "gamma")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +118,19 @@ class ChangeFigures:
         }
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "ChangeFigures":
+    def from_fields(cls, fields: Fields) -> "ChangeFigures":
         """The record of an object that holds these keys among others."""
         return cls(
-            num_problems=fields.count("num_problems"),
-            tokens_change=fields.interval("tokens_change"),
-            accuracy_change=fields.interval("accuracy_change"),
-            margin=fields.number("margin"),
-            non_inferior=fields.flag("non_inferior"),
-            tokens_margin=fields.number("tokens_margin"),
-            tokens_not_more=fields.flag("tokens_not_more"),
-            aes=Aes.from_json(fields.inner("aes")),
-            means=Sides.of(lambda side: Means.from_json(fields.inner(side))),
-            verdict=fields.text("verdict") or "",
+            num_problems=fields.maybe("num_problems", fields.whole),
+            tokens_change=Interval.from_fields(fields.object("tokens_change")),
+            accuracy_change=Interval.from_fields(fields.object("accuracy_change")),
+            margin=fields.figure("margin"),
+            non_inferior=fields.claim("non_inferior"),
+            tokens_margin=fields.figure("tokens_margin"),
+            tokens_not_more=fields.claim("tokens_not_more"),
+            aes=Aes.from_fields(fields.object("aes")),
+            means=Sides.of(lambda side: Means.from_fields(fields.object(side))),
+            verdict=fields.maybe("verdict", fields.text) or "",
         )
 
 
@@ -156,9 +156,13 @@ class LengthDifference:
         return {"estimate": or_null(self.pooled), "note": self.note}
 
     @classmethod
-    def from_json(cls, fields: Fields, side: str) -> "LengthDifference":
+    def from_fields(cls, fields: Fields, side: str) -> "LengthDifference":
         """One side's, from the two keys of a benchmark that hold it."""
-        within, pooled = (fields.inner(key) for key in ("length_difference", "pooled_length_difference"))
-        counted = within.inner(side).count("num_problems")
-        estimate, note = pooled.inner(side).number("estimate"), pooled.inner(side).text("note")
-        return cls(within.interval(side), counted, estimate, note)
+        within, pooled = (fields.object(key) for key in ("length_difference", "pooled_length_difference"))
+        ours, all_samples = within.object(side), pooled.object(side)
+        return cls(
+            within=Interval.from_fields(ours),
+            num_problems=ours.maybe("num_problems", ours.whole),
+            pooled=all_samples.figure("estimate"),
+            note=all_samples.maybe("note", all_samples.text),
+        )

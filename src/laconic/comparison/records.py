@@ -4,21 +4,24 @@
 2. A candidate has `ChangeFigures` that average over its benchmarks, and a `BenchmarkComparison` for each, with figures of its own
    (`figures.py`).
 3. `to_json` gives comparison.json in the order of its keys. `read_comparison` reads a file of any version: what it lacks is
-   unknown, what has the wrong kind is refused in one line that names file and place (`fields.py`).
+   unknown, what has the wrong kind is refused in one line that names file and place (`system/fields.py`).
 
 What is left out: how any of it is computed (`compare.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from laconic.comparison.fields import Fields
 from laconic.comparison.figures import ChangeFigures, LengthDifference, Means, Sides
 from laconic.comparison.folders import Decoding
 from laconic.statistics.intervals import or_null
+from laconic.system.fields import Fields
 from laconic.system.files import Json, read_json
+
+_T = TypeVar("_T")
 
 AVERAGING = "macro"
 """A candidate's figures are means of the benchmarks' means, however many problems each has."""
@@ -39,10 +42,9 @@ class Who:
         return {"name": self.name, "path": path, "model": self.model, "prompt": self.prompt}
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "Who":
+    def from_fields(cls, fields: Fields) -> "Who":
         """The record of an object that holds the four keys among others."""
-        path = fields.text("path")
-        name, model, prompt = (fields.text(key) for key in ("name", "model", "prompt"))
+        name, path, model, prompt = (fields.maybe(key, fields.text) for key in ("name", "path", "model", "prompt"))
         return cls(name or "", None if path is None else Path(path), model, prompt)
 
 
@@ -72,15 +74,15 @@ class BenchmarkComparison:
         }
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "BenchmarkComparison":
+    def from_fields(cls, fields: Fields) -> "BenchmarkComparison":
         """The record of such an entry."""
         return cls(
-            figures=ChangeFigures.from_json(fields),
-            lengths=Sides.of(lambda side: LengthDifference.from_json(fields, side)),
-            num_samples=Sides.of(fields.inner("num_samples").count),
-            num_ungradable=Sides.of(fields.inner("num_ungradable").count),
-            max_tokens=fields.count("max_tokens"),
-            paths=Sides.of(fields.inner("paths").text),
+            figures=ChangeFigures.from_fields(fields),
+            lengths=Sides.of(lambda side: LengthDifference.from_fields(fields, side)),
+            num_samples=_sides(fields.object("num_samples"), Fields.whole),
+            num_ungradable=_sides(fields.object("num_ungradable"), Fields.whole),
+            max_tokens=fields.maybe("max_tokens", fields.whole),
+            paths=_sides(fields.object("paths"), Fields.text),
             caveats=fields.texts("caveats"),
         )
 
@@ -121,15 +123,16 @@ class CandidateComparison:
         }
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "CandidateComparison":
+    def from_fields(cls, fields: Fields) -> "CandidateComparison":
         """The record of such an entry."""
+        decoding, benchmarks = fields.object("decoding"), fields.object("benchmarks")
         return cls(
-            who=Who.from_json(fields),
-            decoding=_decoding(fields.inner("decoding")),
-            num_samples=fields.inner("decoding").count("num_samples"),
-            benchmarks={k: BenchmarkComparison.from_json(v) for k, v in fields.inner_by_name("benchmarks").items()},
+            who=Who.from_fields(fields),
+            decoding=_decoding(decoding),
+            num_samples=decoding.maybe("num_samples", decoding.whole),
+            benchmarks={name: BenchmarkComparison.from_fields(benchmarks.object(name)) for name in benchmarks.record},
             left_out=fields.texts("left_out"),
-            figures=ChangeFigures.from_json(fields),
+            figures=ChangeFigures.from_fields(fields),
             caveats=fields.texts("caveats"),
         )
 
@@ -161,13 +164,13 @@ class FrontierPoint:
         }
 
     @classmethod
-    def from_json(cls, fields: Fields) -> "FrontierPoint":
+    def from_fields(cls, fields: Fields) -> "FrontierPoint":
         """The record of such an entry."""
         return cls(
-            name=fields.text("name") or "",
-            decoding=_decoding(fields.inner("decoding")),
+            name=fields.maybe("name", fields.text) or "",
+            decoding=_decoding(fields.object("decoding")),
             benchmarks=fields.texts("benchmarks"),
-            means=Means.from_json(fields),
+            means=Means.from_fields(fields),
             dominated_by=fields.texts("dominated_by"),
         )
 
@@ -205,13 +208,13 @@ class Comparison:
         has the wrong kind."""
         fields = Fields(content, file)
         return cls(
-            base=Who.from_json(fields.inner("base")),
-            margin=fields.number("margin"),
-            tokens_margin=fields.number("tokens_margin"),
-            seed=fields.count("seed"),
-            resamples=fields.count("resamples"),
-            candidates=tuple(map(CandidateComparison.from_json, fields.listed("candidates"))),
-            frontier=tuple(map(FrontierPoint.from_json, fields.listed("frontier"))),
+            base=Who.from_fields(fields.object("base")),
+            margin=fields.figure("margin"),
+            tokens_margin=fields.figure("tokens_margin"),
+            seed=fields.maybe("seed", fields.integer),
+            resamples=fields.maybe("resamples", fields.whole),
+            candidates=tuple(map(CandidateComparison.from_fields, fields.maybe("candidates", fields.objects) or ())),
+            frontier=tuple(map(FrontierPoint.from_fields, fields.maybe("frontier", fields.objects) or ())),
             left_out=fields.texts("left_out"),
         )
 
@@ -231,7 +234,14 @@ def _of_decoding(decoding: Decoding) -> Json:
     }
 
 
+def _sides(fields: Fields, read: Callable[[Fields, str], _T]) -> Sides[_T | None]:
+    """What `read` makes of either side's key, `None` where it is unknown."""
+    return Sides.of(lambda side: fields.maybe(side, partial(read, fields)))
+
+
 def _decoding(fields: Fields) -> Decoding | None:
     """`None` where nothing is said of the temperature."""
-    temperature, top_p, min_p = (or_null(fields.number(key)) for key in ("temperature", "top_p", "min_p"))
-    return None if temperature is None else Decoding(temperature, top_p, min_p, fields.count("max_tokens"))
+    temperature, top_p, min_p = (or_null(fields.figure(key)) for key in ("temperature", "top_p", "min_p"))
+    return (
+        None if temperature is None else Decoding(temperature, top_p, min_p, fields.maybe("max_tokens", fields.whole))
+    )

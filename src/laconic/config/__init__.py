@@ -3,7 +3,7 @@
 Its modules, in reading order:
 
 - `defaults`: defaults that stand in more than one place: recipe, command, function
-- `node`: what every table of a recipe is, and the kinds of numbers it holds
+- `node`: what every table of a recipe is, the kinds of numbers it holds, and making one from plain values
 - `policy`: the model that is trained
 - `solver`: how problems become graded attempts: prompt, sampler, grader
 - `problems`: where problems come from, and which of them a phase trains on

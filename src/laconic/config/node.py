@@ -1,8 +1,13 @@
 """What every node of a recipe is: frozen, typed, and closed to keys that it does not have."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from laconic.errors import InputError
+
+_N = TypeVar("_N", bound="Node")
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -15,3 +20,18 @@ class Node(BaseModel):
     """A table of a recipe, frozen; keys that it does not have are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def make_node(kind: type[_N], spelling: Callable[[str], str] = str, /, **values: Any) -> _N:
+    """A table from plain values. Raises `InputError`, one line that names the field in the `spelling` of whoever gave it.
+
+    >>> make_node(Node, "--{}".format, steps=3)
+    Traceback (most recent call last):
+    ...
+    laconic.errors.InputError: --steps: Extra inputs are not permitted
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        raise InputError(f"{spelling('.'.join(map(str, mistake['loc'])))}: {mistake['msg']}") from None

@@ -40,7 +40,7 @@ from laconic.types import Problem
 
 ASSUMED_PROMPT_TOKENS = 512
 ASSUMED_PROMPT = (ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand")
-LONGEST_TRIED = 16  # questions whose tokens are counted: the longest by characters
+LONGEST_TRIED = 16  # questions of a set that are rendered
 CUDA_CONTEXT_BYTES = GIB // 2
 STORED_BYTES = 4  # of a weight, where a config does not state its dtype
 
@@ -177,6 +177,11 @@ def resident_bytes() -> int:
     return most if sys.platform == "darwin" else 1024 * most
 
 
+def longest_questions(problems: Sequence[Problem]) -> list[Problem]:
+    """The longest by characters, longest first: enough of them that the longest prompt is among them."""
+    return sorted(problems, key=lambda problem: -len(problem.question))[:LONGEST_TRIED]
+
+
 def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
     """Tokens of the longest prompt, and whether they were counted or assumed. Raises `ModelError` where it cannot be rendered."""
     problems = [problem for found in sources.values() for problem in found or ()]
@@ -184,11 +189,10 @@ def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
     if not problems or not (folder / "tokenizer.json").exists():
         return ASSUMED_PROMPT
     tokenizer = load_tokenizer(recipe.model, recipe.policy)
-    longest = sorted(problems, key=lambda problem: -len(problem.question))
     try:
         lengths = [
             len(render(tokenizer, problem, instruction=instruction, system=recipe.prompt.system))
-            for problem in longest[:LONGEST_TRIED]
+            for problem in longest_questions(problems)
             for instruction in _instructions(recipe)
         ]
     except Exception as error:  # a chat template may raise whatever its author wrote

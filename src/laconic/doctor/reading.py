@@ -5,14 +5,14 @@
    raises for it, so that the rest is still looked at. Only a probe that is given and wrong raises.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from laconic.config.recipe import Recipe
 from laconic.config.solver import PromptConfig
-from laconic.doctor.memory_needs import Shape, find_shape
+from laconic.doctor.memory_needs import Shape, find_shape, longest_questions
 from laconic.errors import InputError, MissingExtraError, ModelError
 from laconic.models.loading import hub_options, load_tokenizer, quiet, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
@@ -25,7 +25,6 @@ from laconic.system.hub import hub_answers
 from laconic.types import Grade, Problem
 
 SETS = ("train", "watch", "report")
-LONGEST_TRIED = 16  # questions of each set that are rendered: the longest by characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +201,13 @@ def read_prompts(
     if isinstance(tokenizer, Missing):
         return tokenizer
     sets = [found for found in sources.values() if not isinstance(found, Missing)]
-    problems = [problem for found in sets for problem in _longest(found)] or [Problem("made-up", "What is 1 + 1?", "2")]
+    problems = [problem for found in sets for problem in longest_questions(found)] or [
+        Problem("made-up", "What is 1 + 1?", "2")
+    ]
     try:
         return tuple(Prompt(problem, rendered(tokenizer, problem, recipe.prompt)) for problem in problems)
     except Exception as error:  # a template may raise whatever its author wrote
         return _unrendered(recipe, tokenizer, problems[0], error)
-
-
-def _longest(problems: Sequence[Problem]) -> list[Problem]:
-    return sorted(problems, key=lambda problem: -len(problem.question))[:LONGEST_TRIED]
 
 
 def rendered(tokenizer: Any, problem: Problem, prompt: PromptConfig) -> tuple[int, ...]:

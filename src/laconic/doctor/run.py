@@ -14,7 +14,13 @@ from rich.console import Console
 
 from laconic.config.recipe import Recipe
 from laconic.doctor.checks.memory import check_memory
-from laconic.doctor.checks.model import check_end_tokens, check_layers, check_teachers, check_vocabulary, check_weights
+from laconic.doctor.checks.model import (
+    check_end_tokens,
+    check_layers,
+    check_teachers,
+    check_vocabulary_size,
+    check_weights,
+)
 from laconic.doctor.checks.probe import (
     check_pressure,
     check_probe,
@@ -45,7 +51,7 @@ CHECKS: tuple[Check, ...] = (
     Check("optional packages", check_extras),
     Check("layers", check_layers, ("model",)),
     Check("weights", check_weights, ("model",)),
-    Check("vocabulary", check_vocabulary, ("model", "tokenizer")),
+    Check("vocabulary", check_vocabulary_size, ("model", "tokenizer")),
     Check("end tokens", check_end_tokens, ("model", "tokenizer")),
     Check("teachers", check_teachers, ("tokenizer",)),
     Check("chat template", check_template, ("prompts",)),

@@ -116,7 +116,7 @@ def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
 def make_plan(solver: Solver, request: EvaluationRequest, out: Path) -> Plan:
     """An instruction of its own for each problem, where the prompt is one that finds them; else none."""
     planner = PLANNERS.get(solver.prompt.instruction)
-    return planner(solver, request.problems, request.decoding, request.seed, out) if planner else Plan({})
+    return planner.find(solver, request.problems, request.decoding, request.seed, out) if planner else Plan({})
 
 
 def _attempt(

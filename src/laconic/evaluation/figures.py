@@ -15,7 +15,7 @@ from laconic.statistics.intervals import Interval, or_null
 from laconic.system.fields import Fields
 from laconic.types import Grade
 
-K = TypeVar("K")
+_K = TypeVar("_K")
 Share = float | None
 
 
@@ -78,7 +78,7 @@ class Setup:
             top_p=fields.maybe("top_p", fields.number),
             min_p=fields.maybe("min_p", fields.number),
             max_tokens=fields.maybe("max_tokens", fields.whole),
-            seed=fields.maybe("seed", fields.whole),
+            seed=fields.maybe("seed", fields.integer),
             prompt=_prompt(prompt) if has_name else None,
             grader=fields.maybe("grader", fields.text),
         )
@@ -159,19 +159,19 @@ class Figures:
         tokens, difference = fields.object("tokens"), fields.object("length_difference")
         complexity = fields.maybe("token_complexity", fields.object)
         return cls(
-            accuracy=fields.maybe("accuracy", lambda key: _interval(fields.object(key))),
-            tokens=fields.maybe("tokens", lambda key: _interval(fields.object(key))),
+            accuracy=_interval(fields, "accuracy"),
+            tokens=_interval(fields, "tokens"),
             median_tokens=tokens.maybe("median", tokens.number),
             p95_tokens=tokens.maybe("p95", tokens.number),
-            thinking_tokens=fields.maybe("thinking_tokens", lambda key: _interval(fields.object(key))),
-            answer_tokens=fields.maybe("answer_tokens", lambda key: _interval(fields.object(key))),
+            thinking_tokens=_interval(fields, "thinking_tokens"),
+            answer_tokens=_interval(fields, "answer_tokens"),
             tokens_by_grade=_named(fields, "tokens_by_grade", Grade, "numbers by grade"),
             grade_frac={
                 g: n for g, n in _named(fields, "grade_frac", Grade, "numbers by grade").items() if n is not None
             },
             pass_at_k=_named(fields, "pass_at_k", int, "numbers by k"),
             maj_at_k=fields.maybe("maj_at_k", lambda key: _named(fields, key, int, "numbers by k")),
-            length_difference=fields.maybe("length_difference", lambda key: _interval(fields.object(key), "estimate")),
+            length_difference=_interval(fields, "length_difference", "estimate"),
             num_mixed=difference.maybe("num_problems", difference.whole),
             token_complexity=None if complexity is None else Complexity.from_fields(complexity),
             oracle_tokens=fields.maybe("oracle_tokens", fields.number),
@@ -208,18 +208,11 @@ def _by_k(shares: Mapping[int, Share]) -> dict[str, Share]:
     return {str(k): share for k, share in shares.items()}
 
 
-def _interval(fields: Fields, key: str = "mean") -> Interval:
-    """An interval with `nan` for what is null or missing."""
-    estimate = fields.maybe(key, fields.number)
-    ends = fields.record.get("ci95") or [None, None]
-    if not (
-        isinstance(ends, list) and len(ends) == 2 and all(end is None or type(end) in (int, float) for end in ends)
-    ):
-        raise fields.wrong("ci95", "two numbers")
-    return Interval(*(nan if value is None else value for value in (estimate, *ends)))
+def _interval(fields: Fields, key: str, estimate: str = "mean") -> Interval | None:
+    return fields.maybe(key, lambda key: Interval.from_fields(fields.object(key), estimate))
 
 
-def _named(fields: Fields, key: str, kind: Callable[[str], K], expected: str) -> dict[K, float | None]:
+def _named(fields: Fields, key: str, kind: Callable[[str], _K], expected: str) -> dict[_K, float | None]:
     """Numbers under names that `kind` reads, null ones as None."""
     part = fields.object(key)
     try:

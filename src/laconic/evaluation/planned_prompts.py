@@ -37,8 +37,12 @@ class Plan:
     cost: Mapping[str, Any] = field(default_factory=dict)
 
 
-Planner = Callable[[Solver, Sequence[Problem], SamplerConfig, int, Path], Plan]
-"""(solver, problems, decoding, seed, folder) to a plan."""
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """A prompt of this kind. `find` makes a plan from solver, problems, decoding, seed and folder."""
+
+    summary: str
+    find: Callable[[Solver, Sequence[Problem], SamplerConfig, int, Path], Plan]
 
 
 def guess_budgets(
@@ -75,7 +79,13 @@ def search_budgets(
     return _plan(problems, budgets, rows, uses_answers=True)
 
 
-PLANNERS: Mapping[str, Planner] = {"tale": guess_budgets, "tale_search": search_budgets}
+PLANNERS: Mapping[str, Planner] = {
+    "tale": Planner("tale:N, the model's own guess of N for each problem (TALE-EP)", guess_budgets),
+    "tale_search": Planner(
+        "tale:N, the smallest N that halving finds to keep each greedy answer right: it looks at the gold answers",
+        search_budgets,
+    ),
+}
 
 
 class _Rounds:

@@ -29,8 +29,8 @@ from laconic.statistics.majority import Votes, answer_key, mean_majority_at_k, v
 from laconic.statistics.token_complexity import (
     adaptivity,
     constant_accuracy,
+    least_tokens,
     oracle_accuracy,
-    oracle_tokens,
     token_complexity,
 )
 from laconic.types import GRADES, Grade
@@ -202,7 +202,7 @@ def _complexity(columns: Columns, table: PerProblem, rows_of: Sequence[NDArray[n
         float(np.median(needed[known])),
         float(np.mean(np.isfinite(needed[known]))),
         oracle_accuracy(needed, spent),
-        oracle_tokens(needed, accuracy),
+        least_tokens(needed, accuracy),
         constant_accuracy(needed, spent),
         adaptivity(table.mean_tokens, needed),
     )

@@ -20,7 +20,7 @@ from laconic.config.defaults import GRADER_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import ProblemsError
 from laconic.grading.normal_form import clean
 from laconic.grading.numbers import exact_number, is_double_precision
-from laconic.grading.rules import Graded, Undecided, compare_with, grade_response
+from laconic.grading.rules import Graded, Undecided, grade_response, same_answer_with
 from laconic.system.child_processes import CRASH, Children, answer_lines
 from laconic.types import Grade, Problem
 
@@ -29,7 +29,7 @@ MAX_SYMBOLS = 12
 FLOAT_DIGITS = 12
 """Decimals Math-Verify compares of a printed double: 1.4142135623730951 is the square root of 2, 1.414214 is not."""
 
-Pair = tuple[str, str, tuple[str, ...], tuple[str, ...]]
+AnswerPair = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 """Gold answer, extracted answer, choices, tolerances."""
 
 SERVE = "laconic.grading.pool:serve"
@@ -47,7 +47,7 @@ class Grader:
         self.timeout_seconds = timeout_seconds
         self.reasons: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._known: dict[Pair, str] = {}
+        self._known: dict[AnswerPair, str] = {}
         self._children = Children(SERVE, workers, timeout_seconds)
 
     def __enter__(self) -> "Grader":
@@ -83,7 +83,7 @@ class Grader:
             one if isinstance(one, Graded) else _decided(one.answer, outcomes[pairs[i]]) for i, one in enumerate(found)
         ]
 
-    def _ask(self, pairs: list[Pair]) -> dict[Pair, str]:
+    def _ask(self, pairs: list[AnswerPair]) -> dict[AnswerPair, str]:
         """`right`, `wrong`, or the reason why neither is known, for each pair; all but a crash is remembered."""
         with self._lock:
             known = {pair: self._known[pair] for pair in pairs if pair in self._known}
@@ -96,7 +96,7 @@ class Grader:
         return known | found
 
 
-def _pair(answer: str, problem: Problem) -> Pair:
+def _pair(answer: str, problem: Problem) -> AnswerPair:
     return problem.answer, answer, problem.choices, tuple(map(str, tolerances(problem)))
 
 
@@ -132,16 +132,16 @@ class _GoldUnreadableError(Exception):
 
 
 def serve() -> None:
-    """The child's loop: a line [gold, answer, choices, tolerances] is answered with an outcome of `decide`."""
-    answer_lines(decide, (r"2\sqrt{3}", r"\sqrt{12}"))
+    """The child's loop: a line [gold, answer, choices, tolerances] is answered with its `outcome_of`."""
+    answer_lines(outcome_of, (r"2\sqrt{3}", r"\sqrt{12}"))
 
 
-def decide(gold: str, answer: str, choices: Sequence[str] = (), granted: Sequence[str] = ()) -> str:
+def outcome_of(gold: str, answer: str, choices: Sequence[str] = (), granted: Sequence[str] = ()) -> str:
     """`right`, `wrong`, or `gold` where Math-Verify cannot read the gold answer. No time limit: a child's work."""
     try:
         limits = [Fraction(limit) for limit in granted]
         leaf = partial(_near_by_algebra, limit=limits[0]) if limits else _equal_by_algebra
-        return "right" if compare_with(gold, answer, leaf, choices, limits) is True else "wrong"
+        return "right" if same_answer_with(gold, answer, leaf, choices, limits) is True else "wrong"
     except _GoldUnreadableError:
         return "gold"
 

@@ -2,9 +2,9 @@ r"""From the text of a response to a grade, as far as string and exact number co
 
 1. `extract_answer` takes the last closed box of what follows the thinking, or else what follows the last answer marker, or
    else what the last line sets off (`extraction.py`).
-2. `compare` decides equality in the order of a visible table of rules: single things (`scalar_rules.py`: numbers as fractions,
-   choices by letter, words, polynomials) and answers of parts (`composite_rules.py`: lists, tuples, intervals, matrices, units,
-   equations). None means undecided: ask the symbolic engine.
+2. `same_answer` decides equality in the order of a visible table of rules: single things (`scalar_rules.py`: numbers as
+   fractions, choices by letter, words, polynomials) and answers of parts (`composite_rules.py`: lists, tuples, intervals,
+   matrices, units, equations). None means undecided: ask the symbolic engine.
 3. `grade_response` puts both together: `Graded` as truncated, no answer, correct or wrong, or `Undecided`. Either has the
    extracted answer with it, so that nobody extracts it again.
 
@@ -46,11 +46,11 @@ __all__ = [
     "Graded",
     "Undecided",
     "Verdict",
-    "compare",
-    "compare_with",
     "extract_answer",
     "extract_boxed",
     "grade_response",
+    "same_answer",
+    "same_answer_with",
 ]
 
 RULES_VERSION = 1
@@ -59,15 +59,17 @@ RULES_VERSION = 1
 # --- comparison ------------------------------------------------------------------------------------------------------
 
 
-def compare(gold: str, answer: str, choices: Sequence[str] = (), tolerances: Sequence[Fraction] = ()) -> bool | None:
+def same_answer(
+    gold: str, answer: str, choices: Sequence[str] = (), tolerances: Sequence[Fraction] = ()
+) -> bool | None:
     r"""Whether `answer` equals `gold`: True, False, or None where only a symbolic engine can tell.
 
     `tolerances` are absolute: one for every number of the gold answer, or one for each of a list's.
 
-    >>> compare("1/2", "0.5"), compare("1/3", "0.333"), compare("1,2", "2,1"), compare("x^2-1", "(x-1)(x+1)")
+    >>> same_answer("1/2", "0.5"), same_answer("1/3", "0.333"), same_answer("1,2", "2,1"), same_answer("x^2-1", "(x-1)(x+1)")
     (True, False, True, None)
     """
-    verdict = compare_with(gold, answer, _left_open, choices, tolerances)
+    verdict = same_answer_with(gold, answer, _left_open, choices, tolerances)
     return None if isinstance(verdict, Open) else verdict
 
 
@@ -78,10 +80,10 @@ def _left_open(_gold: str, _answer: str) -> Open:
 _INTEGER = re.compile(r"-?[0-9]{1,100}")
 
 
-def compare_with(
+def same_answer_with(
     gold: str, answer: str, leaf: Equal, choices: Sequence[str] = (), tolerances: Sequence[Fraction] = ()
 ) -> Verdict:
-    """Like `compare`, with `leaf(gold, answer)` asked, on cleaned strings, wherever no rule decides.
+    """Like `same_answer`, with `leaf(gold, answer)` asked, on cleaned strings, wherever no rule decides.
 
     What `is_dangerous` names never reaches `leaf`: such an answer is equal only as a string.
     """
@@ -191,7 +193,7 @@ def grade_response(
     answer = extract_answer(text)
     if answer is None:
         return _NO_ANSWER
-    verdict = compare(gold, answer, choices, tolerances)
+    verdict = same_answer(gold, answer, choices, tolerances)
     if verdict is None:
         return Undecided(answer)
     return Graded(Grade.CORRECT if verdict else _not_correct(answer), answer)

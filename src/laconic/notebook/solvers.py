@@ -12,10 +12,9 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
+from laconic.config.node import make_node
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from laconic.models.causal_lm import CausalLM
     from laconic.models.loading import ModelSource
 
-Node = TypeVar("Node", bound=BaseModel)
 Problems = str | Path | Sequence[Problem]
 """An address of problems, as `load_problems` takes it, or the problems."""
 
@@ -48,7 +46,7 @@ def load_model(model: "ModelSource", *, device: str | None = None, dtype: str | 
     settings = given(device=device, dtype=dtype)
     if settings and not isinstance(model, str | Path):
         raise InputError(f"{', '.join(settings)}: a model in memory stays as it is; move it with model.to(...) first")
-    return open_model(model, checked(PolicyConfig, **settings))
+    return open_model(model, make_node(PolicyConfig, **settings))
 
 
 def open_solver(
@@ -68,7 +66,7 @@ def open_solver(
     """
     asked = PromptConfig(**given(instruction=prompt, system=system))
     resolve_instruction(asked.instruction)
-    pool = checked(GraderConfig, **given(workers=grader_workers))
+    pool = make_node(GraderConfig, **given(workers=grader_workers))
     grader = Grader(pool.workers, pool.timeout_seconds)
     if isinstance(model, str) and is_endpoint(model):
         if given(device=device, dtype=dtype):
@@ -111,7 +109,7 @@ def decoding_for(
 ) -> SamplerConfig:
     """How responses to these problems are drawn. Without `max_tokens` the cap is the benchmark's usual one, lowered with a
     warning to what the model's context leaves. Raises `ModelError` where a prompt and the cap do not fit."""
-    decoding = checked(SamplerConfig, **given(max_tokens=max_tokens, **settings))
+    decoding = make_node(SamplerConfig, **given(max_tokens=max_tokens, **settings))
     benchmark = benchmark_of(source) if isinstance(source, str) else None
     usual = benchmark.max_tokens if benchmark else decoding.max_tokens
 
@@ -151,12 +149,3 @@ def cap_tokens(
 def given(**settings: Any) -> dict[str, Any]:
     """Those that are not None."""
     return {name: value for name, value in settings.items() if value is not None}
-
-
-def checked(kind: type[Node], **values: Any) -> Node:
-    """A config node; what it refuses becomes an `InputError` of one line that names the argument."""
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        mistake = error.errors()[0]
-        raise InputError(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}") from None

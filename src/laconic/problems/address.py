@@ -11,7 +11,7 @@ from pathlib import Path
 
 from laconic.errors import ProblemsError
 
-COMMON = ("count",)
+COMMON_ARGUMENTS = ("count",)
 """Arguments that every kind of source understands."""
 
 Value = int | float | bool | str
@@ -30,7 +30,7 @@ class Address:
         """Raises `ProblemsError` for an argument that is neither common to all sources nor among `known`."""
         for key in self.arguments:
             if key not in known:
-                expected = ", ".join((*COMMON, *known))
+                expected = ", ".join((*COMMON_ARGUMENTS, *known))
                 one_of = "one of " if known else ""
                 raise ProblemsError(f"{self.source}: unknown argument {key!r}; expected {one_of}{expected}")
 

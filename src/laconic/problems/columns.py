@@ -16,7 +16,7 @@ from typing import Any
 
 from laconic.errors import ProblemsError
 from laconic.problems.hub import fetch_rows
-from laconic.problems.records import checked, to_problem
+from laconic.problems.records import check_problems, to_problem
 from laconic.types import Problem
 
 Row = Mapping[str, Any]
@@ -139,7 +139,7 @@ def hub_problems(hub: Hub, rows: Sequence[Row], benchmark: str) -> list[Problem]
         _problem(hub, row, f"{benchmark}-{index:0{width}}", where)
         for index, (row, where) in enumerate(zip(rows, wheres, strict=True))
     ]
-    return checked(problems, wheres, benchmark, None)
+    return check_problems(problems, wheres, benchmark, None)
 
 
 def _problem(hub: Hub, row: Row, identity: str, where: str) -> Problem:

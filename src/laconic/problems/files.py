@@ -4,7 +4,7 @@ from pathlib import Path
 
 from laconic.errors import InputError, MissingExtraError, ProblemsError
 from laconic.problems.address import Address
-from laconic.problems.records import checked, to_problem
+from laconic.problems.records import check_problems, to_problem
 from laconic.system.files import read_numbered_jsonl
 from laconic.types import Problem
 
@@ -22,7 +22,7 @@ def load_jsonl(address: Address, _seed: int) -> list[Problem]:
         raise ProblemsError(str(error)) from error
     wheres = [f"{path}, line {number}" for number, _ in numbered]
     problems = [to_problem(record, where) for (_, record), where in zip(numbered, wheres, strict=True)]
-    return checked(problems, wheres, path, address.count)
+    return check_problems(problems, wheres, path, address.count)
 
 
 def load_parquet(address: Address, _seed: int) -> list[Problem]:
@@ -45,4 +45,4 @@ def load_parquet(address: Address, _seed: int) -> list[Problem]:
     problems = [
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)
     ]
-    return checked(problems, wheres, path, address.count)
+    return check_problems(problems, wheres, path, address.count)

@@ -11,7 +11,7 @@ from typing import Any
 
 from laconic.errors import MissingExtraError, ProblemsError
 from laconic.problems.address import Address
-from laconic.problems.records import checked, to_problem
+from laconic.problems.records import check_problems, to_problem
 from laconic.system.hub import Presence, ask_hub, cache_only
 from laconic.types import Problem
 
@@ -55,7 +55,7 @@ def load_hub(address: Address, _seed: int) -> list[Problem]:
     problems = [
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)
     ]
-    return checked(problems, wheres, source, address.count)
+    return check_problems(problems, wheres, source, address.count)
 
 
 def _names(source: str) -> tuple[str, str | None, str]:

@@ -71,7 +71,7 @@ def to_record(problem: Problem) -> dict[str, Any]:
     return known | {key: value for key, value in problem.meta.items() if key not in known}
 
 
-def checked(problems: list[Problem], wheres: list[str], source: str, count: int | None) -> list[Problem]:
+def check_problems(problems: list[Problem], wheres: list[str], source: str, count: int | None) -> list[Problem]:
     """The first `count` problems. Raises `ProblemsError` for no problem, too few of them, or one id twice."""
     if not problems:
         raise ProblemsError(f"{source}: holds no problems")

@@ -21,7 +21,7 @@ from laconic.types import Grade, Group
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Remembered = float | list[float]
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +126,7 @@ def numbers_of(group: Group, max_tokens: int, memory: "Memory | None" = None) ->
     )
 
 
-def needed(value: T | None, term: str, what: str) -> T:
+def needed(value: _T | None, term: str, what: str) -> _T:
     """`value`, where there is one. Raises `ValueError`: "term: needs what".
 
     >>> needed(None, "l1_max", "budget_tokens: ask for a budget in the prompt")

@@ -238,11 +238,11 @@ class GroupRow:
         """The group that a line holds; `where` names file and line. Raises `InputError`, one line, for what is no group."""
         fields = Fields(record, where)
         rollouts = tuple(map(_rollout, fields.objects("rollouts")))
-        return cls(fields.text("problem_id"), fields.wholes("prompt_ids"), rollouts)
+        return cls(fields.text("problem_id"), fields.integers("prompt_ids"), rollouts)
 
 
 def _rollout(fields: Fields) -> Rollout:
-    ids, logprobs = fields.wholes("token_ids"), fields.numbers("logprobs")
+    ids, logprobs = fields.integers("token_ids"), fields.numbers("logprobs")
     if len(ids) != len(logprobs):
         raise InputError(f"{fields.where}: holds {len(ids)} token_ids and {len(logprobs)} logprobs, expected as many")
     response = Response(ids, logprobs, fields.text("text"), fields.word("finish_reason", FinishReason))

@@ -61,7 +61,7 @@ def chat_prompt(request: Request) -> dict[str, Any]:
     return {"messages": [dict(turn) for turn in request.messages]}
 
 
-def plain_prompt(request: Request) -> dict[str, Any]:
+def completion_prompt(request: Request) -> dict[str, Any]:
     """Token ids where there are some, else the text of the turns, a line each, as `prompts.render` has it without a template."""
     if request.prompt_ids:
         return {"prompt": list(request.prompt_ids)}
@@ -92,7 +92,7 @@ def chat_text(choice: Mapping[str, Any]) -> str:
     return THINK + _text(reasoning) + ("" if is_open else END_THINK + _text(content))
 
 
-def plain_text(choice: Mapping[str, Any]) -> str:
+def completion_text(choice: Mapping[str, Any]) -> str:
     """What the model wrote after the prompt."""
     return _text(choice["text"])
 
@@ -114,7 +114,7 @@ class Wire:
 
 WIRES: dict[str, Wire] = {
     "chat": Wire("/chat/completions", chat_prompt, chat_text),
-    "completions": Wire("/completions", plain_prompt, plain_text),
+    "completions": Wire("/completions", completion_prompt, completion_text),
 }
 
 

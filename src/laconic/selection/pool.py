@@ -39,7 +39,7 @@ def needs_probe(phase: PhaseConfig) -> bool:
     return phase.select.how != NO_SELECTION
 
 
-def check_selection(phase: PhaseConfig) -> None:
+def check_rule(phase: PhaseConfig) -> None:
     """Raises `ValueError` where the phase's selection, or an option of it, is unknown or out of range."""
     if needs_probe(phase):
         decide(phase, [], phase.select.count, seed=0, index=0)

@@ -93,10 +93,10 @@ def probe(
     on_progress: Progress | None = None,
 ) -> list[ProblemStats]:
     """One `ProblemStats` a problem, in order."""
-    return summarise(solver.attempt(problems, samples, decoding, seed=seed, on_progress=on_progress))
+    return stats_of(solver.attempt(problems, samples, decoding, seed=seed, on_progress=on_progress))
 
 
-def summarise(groups: Sequence[Group]) -> list[ProblemStats]:
+def stats_of(groups: Sequence[Group]) -> list[ProblemStats]:
     """What was seen of each group's problem."""
     return [problem_stats(group.problem.id, group.grades, group.lengths) for group in groups]
 

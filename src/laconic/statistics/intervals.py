@@ -29,6 +29,7 @@ from scipy import stats as scipy_stats
 
 from laconic.config.defaults import RESAMPLES
 from laconic.rng import seed_of
+from laconic.system.fields import Fields
 
 FloatArray = NDArray[np.float64]
 
@@ -54,6 +55,14 @@ class Interval:
         {'estimate': 0.5, 'ci95': [0.4, None]}
         """
         return {key: or_null(self.estimate), "ci95": [or_null(self.low), or_null(self.high)]}
+
+    @classmethod
+    def from_fields(cls, fields: Fields, key: str = "estimate") -> "Interval":
+        """What `to_json` wrote, `nan` for what is null or missing. Raises `InputError` for anything else."""
+        ends = fields.figures("ci95") or (nan, nan)
+        if len(ends) != 2:
+            raise fields.wrong("ci95", "two numbers")
+        return cls(fields.figure(key), *ends)
 
 
 def or_null(value: float) -> float | None:

@@ -36,7 +36,7 @@ from laconic.statistics.intervals import (
     with_two_changed,
 )
 
-Pair = tuple[ArrayLike, ArrayLike]
+BenchmarkPair = tuple[ArrayLike, ArrayLike]
 """Base and candidate on one benchmark: two arrays [P], a row a problem, `nan` where a problem has no value."""
 
 _DRAWS_AT_ONCE = 2_000_000  # problem indices held in memory at a time
@@ -54,7 +54,7 @@ def macro_mean(columns: Sequence[ArrayLike]) -> float:
     return float(np.mean([values.mean() for values in known])) if known and all(map(len, known)) else nan
 
 
-def macro_difference(pairs: Sequence[Pair], *, seed: int, resamples: int = RESAMPLES) -> Interval:
+def macro_difference(pairs: Sequence[BenchmarkPair], *, seed: int, resamples: int = RESAMPLES) -> Interval:
     """Macro-average of the candidate minus that of the base, absolute, with its 95% interval.
 
     A problem that is `nan` on either side is left out of both. `nan` where a benchmark has no problem left; no interval
@@ -75,7 +75,7 @@ def macro_difference(pairs: Sequence[Pair], *, seed: int, resamples: int = RESAM
     return Interval(candidate - base, float(low), float(high))
 
 
-def macro_relative_change(pairs: Sequence[Pair], *, seed: int, resamples: int = RESAMPLES) -> Interval:
+def macro_relative_change(pairs: Sequence[BenchmarkPair], *, seed: int, resamples: int = RESAMPLES) -> Interval:
     """Macro-average of the candidate / that of the base - 1: -0.4 is 40% fewer tokens. Rows as in `macro_difference`.
 
     `nan` ends also where all problems of all benchmarks changed by the same factor.

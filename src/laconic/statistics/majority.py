@@ -7,7 +7,7 @@
 Wang et al. 2022, "Self-Consistency Improves Chain of Thought Reasoning" (arXiv 2203.11171); the mean over subsets
 removes the luck of which k samples came first, as pass@k does for "any of k".
 
-Two answers are the same where both were graded correct, or where their text agrees once cleaned (`answers.clean`).
+Two answers are the same where both were graded correct, or where their text agrees once cleaned (`normal_form.clean`).
 A response without an answer and a truncated one take a place among the k but do not vote; where nobody votes, nothing
 right was said. Ungradable samples count nowhere.
 """
@@ -19,12 +19,10 @@ from functools import lru_cache
 from math import comb, nan
 
 import numpy as np
-from numpy.typing import NDArray
 
 from laconic.grading.normal_form import clean, compact
+from laconic.statistics.intervals import FloatArray
 from laconic.types import Grade
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Token complexity: the fewest tokens with which a model answers a problem, and what an oracle that knew them would get.
 
 1. `token_complexity` estimates it for one problem from its samples: the threshold that best tells right from wrong.
-2. `oracle_accuracy` and `oracle_tokens` are the two readings of the best frontier those complexities allow: spend on
+2. `oracle_accuracy` and `least_tokens` are the two readings of the best frontier those complexities allow: spend on
    each problem exactly its complexity, cheapest first, and on a problem that is not funded only the least any costs.
 3. `constant_accuracy` is what the same length for every problem gets.
 4. `adaptivity` says whether a run's lengths follow the complexities at all.
@@ -54,13 +54,13 @@ def oracle_accuracy(complexities: ArrayLike, mean_budget: float) -> float:
     return float(np.mean(costs <= mean_budget * (1.0 + 1e-12))) if costs.size else nan
 
 
-def oracle_tokens(complexities: ArrayLike, accuracy: float) -> float:
+def least_tokens(complexities: ArrayLike, accuracy: float) -> float:
     """Mean tokens a problem with which the same oracle first solves at least the share `accuracy` of all problems.
 
     Infinite where more are asked for than are solvable. With accuracy 0 every problem still costs the smallest
     complexity. Inputs as in `oracle_accuracy`. Raises `ValueError` unless 0 <= accuracy <= 1.
 
-    >>> oracle_tokens([10, 20, 60, float("inf")], accuracy=0.5)  # (10 + 20 + 10 + 10) / 4
+    >>> least_tokens([10, 20, 60, float("inf")], accuracy=0.5)  # (10 + 20 + 10 + 10) / 4
     12.5
     """
     if not 0.0 <= accuracy <= 1.0:

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from laconic.reporting.figures import COLOURS
+from laconic.reporting.figures import COLOURS, NARROW
 from laconic.reporting.numbers import count, percent
 from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.sweep.rows import Field, SeedMean, SweepRow
 
-WIDE, NARROW = 900, 350
 Box = tuple[float, float, float, float]
 Place = tuple[float, float]
 

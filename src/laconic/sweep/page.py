@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from laconic import __version__
-from laconic.reporting.figures import COLOURS
+from laconic.reporting.figures import COLOURS, NARROW, WIDE
 from laconic.reporting.numbers import UNKNOWN, Show, count, flatten, percent, points, signed
 from laconic.reporting.page_templates import load_templates, template_text
-from laconic.sweep.figures import NARROW, ROW_KINDS, WIDE, draw_fields, standalone
+from laconic.sweep.figures import ROW_KINDS, draw_fields, standalone
 from laconic.sweep.results import Results
 from laconic.sweep.rows import Against, Field, SeedMean, SweepRow
 from laconic.sweep.tables import ROLLED_BACK, field_scope, heading, markdown, place, rolled_back, rollouts, to_json

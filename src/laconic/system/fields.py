@@ -1,43 +1,58 @@
 """A JSON object read key by key: a value of the kind that was asked for, or one line that says what is wrong.
 
-`Fields` knows where its object stands (file and line) and puts that before every complaint: `FILE, line 3: num_tokens is '9',
-expected a whole number from 0 up`. What is left out: reading files (`files.py`), and what the values mean.
+1. `Fields` knows where its object stands: the file, its line, and the dotted place in it. All of that opens every complaint:
+   `FILE, line 3: rollouts.0.num_tokens is '9', expected a whole number from 0 up`.
+2. A key that is missing is refused. Files of older versions lack keys, and whoever reads them says what that means: `maybe` gives
+   None, `figure` gives `nan`, `claim` false, `texts` and `figures` nothing, `object` an object without keys. For these null is
+   as good as missing.
+
+A value is never converted. What is left out: reading files (`files.py`), and what the values mean.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from math import nan
+from typing import Any, TypeGuard, TypeVar
 
 from laconic.errors import InputError
 
-T = TypeVar("T")
-W = TypeVar("W", bound=StrEnum)
+_T = TypeVar("_T")
+_W = TypeVar("_W", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The keys of one JSON object. Every method raises `InputError` naming place and key where the value is of another kind."""
+    """A JSON object. `origin` names file and line, `place` where in it the object stands ("" at the top).
+
+    Every method raises `InputError` naming both and the key where the value is of another kind.
+    """
 
     record: Mapping[str, Any]
-    where: str
+    origin: str
+    place: str = ""
 
     def __contains__(self, key: str) -> bool:
         return key in self.record
+
+    @property
+    def where(self) -> str:
+        """Origin and place."""
+        return f"{self.origin}: {self.place}" if self.place else self.origin
 
     def need(self, keys: Sequence[str]) -> None:
         """Raise unless all of `keys` are there."""
         for key in keys:
             if key not in self.record:
-                raise InputError(f"{self.where}: {key} is missing")
+                raise self.wrong(key, "")
 
     def wrong(self, key: str, expected: str) -> InputError:
         """What to raise for a value that is not what was expected."""
         if key not in self.record:
-            return InputError(f"{self.where}: {key} is missing")
-        return InputError(f"{self.where}: {key} is {self.record[key]!r:.80}, expected {expected}")
+            return InputError(f"{self.origin}: {self._dotted(key)} is missing")
+        return self._refusal(self.record[key], expected, key)
 
-    def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
+    def maybe(self, key: str, read: Callable[[str], _T]) -> _T | None:
         """What `read` makes of the key; None where it is missing or null."""
         return None if self.record.get(key) is None else read(key)
 
@@ -50,38 +65,46 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts; empty where the key is missing or null."""
-        value = self.record.get(key) or []
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.wrong(key, "a list of texts")
-        return tuple(value)
+        return tuple(self.maybe(key, lambda key: self._items(key, "text", lambda item: isinstance(item, str))) or ())
 
     def whole(self, key: str) -> int:
         """A whole number from 0 up."""
         value = self.record.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        if not _is_integer(value) or value < 0:
             raise self.wrong(key, "a whole number from 0 up")
         return value
+
+    def integer(self, key: str) -> int:
+        """A whole number, which may be negative, as a seed may."""
+        value = self.record.get(key)
+        if not _is_integer(value):
+            raise self.wrong(key, "a whole number")
+        return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A list of whole numbers."""
+        return tuple(self._items(key, "a whole number", _is_integer))
 
     def number(self, key: str) -> float:
         """Any number; a whole one stays whole."""
         value = self.record.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if not _is_number(value):
             raise self.wrong(key, "a number")
         return value
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """A list of numbers."""
-        value = self.record.get(key)
-        if not isinstance(value, list) or not all(type(item) in (int, float) for item in value):
-            raise self.wrong(key, "a list of numbers")
-        return tuple(value)
+        return tuple(self._items(key, "a number", _is_number))
 
-    def wholes(self, key: str) -> tuple[int, ...]:
-        """A list of whole numbers."""
-        value = self.record.get(key)
-        if not isinstance(value, list) or not all(type(item) is int for item in value):
-            raise self.wrong(key, "a list of whole numbers")
-        return tuple(value)
+    def figure(self, key: str) -> float:
+        """A statistic: `nan` where it is missing or null, for it does not exist."""
+        value = self.maybe(key, self.number)
+        return nan if value is None else float(value)
+
+    def figures(self, key: str) -> tuple[float, ...]:
+        """A list of statistics, null ones as `nan`; empty where the key is missing or null."""
+        items = self.maybe(key, lambda key: self._items(key, "a number", lambda n: n is None or _is_number(n))) or ()
+        return tuple(nan if item is None else float(item) for item in items)
 
     def truth(self, key: str) -> bool:
         """True or false."""
@@ -90,7 +113,11 @@ class Fields:
             raise self.wrong(key, "true or false")
         return value
 
-    def word(self, key: str, kind: type[W]) -> W:
+    def claim(self, key: str) -> bool:
+        """True or false; false where it is missing or null, for what was not shown is not claimed."""
+        return self.maybe(key, self.truth) is True
+
+    def word(self, key: str, kind: type[_W]) -> _W:
         """One of the words of `kind`."""
         try:
             return kind(str(self.record.get(key)))
@@ -102,11 +129,33 @@ class Fields:
         value = self.record.get(key)
         if not isinstance(value, dict | None):
             raise self.wrong(key, "an object")
-        return Fields(value or {}, f"{self.where}: {key}")
+        return Fields(value or {}, self.origin, self._dotted(key))
 
-    def objects(self, key: str) -> Iterator["Fields"]:
+    def objects(self, key: str) -> "Iterator[Fields]":
         """The objects of the list under the key."""
+        items = self._items(key, "an object", lambda item: isinstance(item, dict))
+        return (Fields(item, self.origin, self._dotted(key, index)) for index, item in enumerate(items))
+
+    def _items(self, key: str, expected: str, is_one: Callable[[Any], bool]) -> list[Any]:
+        """The list under the key, if all its items are of the kind."""
         value = self.record.get(key)
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise self.wrong(key, "a list of objects")
-        return (Fields(item, f"{self.where}: {key}[{i}]") for i, item in enumerate(value))
+        if not isinstance(value, list):
+            raise self.wrong(key, "a list")
+        for index, item in enumerate(value):
+            if not is_one(item):
+                raise self._refusal(item, expected, key, index)
+        return value
+
+    def _refusal(self, value: Any, expected: str, *keys: str | int) -> InputError:
+        return InputError(f"{self.origin}: {self._dotted(*keys)} is {value!r:.80}, expected {expected}")
+
+    def _dotted(self, *keys: str | int) -> str:
+        return ".".join(str(part) for part in (self.place, *keys) if part != "")
+
+
+def _is_integer(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,14 +19,14 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-Kind = Literal["model", "dataset"]
+RepositoryKind = Literal["model", "dataset"]
 Presence = Literal["there", "absent", "out of reach"]
-CONNECT_SECONDS = 3.0  # to answer a connection, the look-up of its address included
+HUB_SECONDS = 3.0  # to answer a connection, the look-up of its address included
 REQUEST_SECONDS = 5.0  # to answer one request
 REMEMBERED_SECONDS = 60
 
 
-def ask_hub(name: str, kind: Kind) -> Presence:
+def ask_hub(name: str, kind: RepositoryKind) -> Presence:
     """Whether the hub holds the model or dataset `name`, by one request: never longer than a few seconds.
 
     "absent" is a name that the hub does not show, or that is none; a hub that answers anything else counts as "there", since
@@ -68,12 +68,12 @@ def _connects(host: str, port: int, _minute: int) -> bool:
 
     def connect() -> None:
         with contextlib.suppress(OSError):
-            socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+            socket.create_connection((host, port), timeout=HUB_SECONDS).close()
             reached.append(True)
 
     worker = Thread(target=connect, daemon=True)
     worker.start()
-    worker.join(CONNECT_SECONDS)
+    worker.join(HUB_SECONDS)
     return bool(reached)
 
 

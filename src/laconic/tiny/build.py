@@ -165,7 +165,7 @@ def learning_rate_at(step: int, settings: BuildSettings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def train(settings: BuildSettings) -> LlamaForCausalLM:
+def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
     """The trained model. Prints a line every 100 steps."""
     torch.set_num_threads(settings.threads)
     model = make_model(settings)
@@ -195,7 +195,7 @@ def train(settings: BuildSettings) -> LlamaForCausalLM:
 
 def build(out: Path, settings: BuildSettings) -> Path:
     """Train and save: `config.json`, `model.safetensors`, `tokenizer.json`, chat template and generation config in `out`."""
-    model, tokenizer = train(settings), make_tokenizer()
+    model, tokenizer = train_reasoner(settings), make_tokenizer()
     assert tokenizer.convert_tokens_to_ids(END_THINK) == VOCABULARY.index(END_THINK)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

@@ -25,12 +25,12 @@ from laconic.tiny.tasks import FAMILIES, make_problems
 from laconic.tiny.tokens import END
 from laconic.types import Grade, Group
 
-MAX_TOKENS = 400
+CAP_TOKENS = 400  # of a response
 BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class TinyFigures:
     """What one decoding shows; fractions of 1, tokens per response."""
 
     accuracy: float
@@ -50,8 +50,8 @@ class Findings:
 
 def measure(
     model: str, *, num_problems: int = 240, samples: int = PROBE_SAMPLES, seed: int = SEED, family: str = "mix"
-) -> dict[str, Findings]:
-    """Findings at "T=1" (`samples` a problem) and "greedy" (one)."""
+) -> dict[str, TinyFigures]:
+    """Figures at "T=1" (`samples` a problem) and "greedy" (one)."""
     problems = make_problems(family, count=num_problems, seed=seed, split="report")
     lm = load_model(model, PolicyConfig())
     grader_config = GraderConfig()
@@ -59,20 +59,20 @@ def measure(
         solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
         found = {}
         for name, temperature, count in (("T=1", 1.0, samples), ("greedy", 0.0, 1)):
-            decoding = SamplerConfig(temperature=temperature, max_tokens=MAX_TOKENS)
-            found[name] = summarise(solver.attempt(problems, count, decoding, seed=seed))
+            decoding = SamplerConfig(temperature=temperature, max_tokens=CAP_TOKENS)
+            found[name] = tiny_figures(solver.attempt(problems, count, decoding, seed=seed))
     return found
 
 
-def summarise(groups: Sequence[Group]) -> Findings:
-    """The findings over graded groups of tiny problems."""
+def tiny_figures(groups: Sequence[Group]) -> TinyFigures:
+    """The figures over graded groups of tiny problems."""
     rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
     is_correct = np.array([rollout.grade is Grade.CORRECT for _, rollout in rollouts])
     tokens = np.array([rollout.num_tokens for _, rollout in rollouts])
     anatomies = [dissect(r.response.text + ("" if r.response.is_truncated else END)) for _, r in rollouts]
     rates = [np.mean([r.grade is Grade.CORRECT for r in group.rollouts]) for group in groups]
     families = np.array([str(group.problem.meta["family"]) for group, _ in rollouts])
-    return Findings(
+    return TinyFigures(
         accuracy=float(is_correct.mean()),
         mean_tokens=float(tokens.mean()),
         oracle_tokens=float(np.mean([group.problem.meta["oracle_tokens"] for group, _ in rollouts])),
@@ -95,10 +95,10 @@ def _within_problem(groups: Sequence[Group]) -> float | None:
     return float(np.mean(differences)) if differences else None
 
 
-def as_table(found: dict[str, Findings], title: str) -> Table:
+def as_table(found: dict[str, TinyFigures], title: str) -> Table:
     """The findings as a table for a terminal."""
     table = Table("", *found, title=title)
-    rows: dict[str, Callable[[Findings], str]] = {
+    rows: dict[str, Callable[[TinyFigures], str]] = {
         "accuracy": lambda f: f"{f.accuracy:.1%}",
         "mean tokens": lambda f: f"{f.mean_tokens:.1f}",
         "shortest correct (oracle) tokens": lambda f: f"{f.oracle_tokens:.1f}",

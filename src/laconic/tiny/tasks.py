@@ -21,10 +21,10 @@ from random import Random
 from laconic.config.defaults import SEED
 from laconic.rng import stream
 from laconic.splits import SPLITS, split_of
-from laconic.tiny.tokens import BOX, END, count_tokens
+from laconic.tiny.tokens import BOX_START, END, count_tokens
 from laconic.types import END_THINK, Problem
 
-LEVELS = (1, 2, 3, 4, 5)
+CHAIN_LEVELS = (1, 2, 3, 4, 5)
 MAX_MISSES = 5000  # draws in a row without a new problem: the family is taken to be exhausted
 Operation = tuple[str, int]
 
@@ -79,7 +79,7 @@ def bare_chain(chain: Chain) -> str:
 
 def finish(answer: int) -> str:
     """What follows the thinking: the closing tag, the boxed answer, the end token."""
-    return f"{END_THINK}{BOX}{answer}}}{END}"
+    return f"{END_THINK}{BOX_START}{answer}}}{END}"
 
 
 def oracle_tokens(chain: Chain) -> int:
@@ -301,13 +301,13 @@ def make_problems(
     `meta` holds `family`, `level` and `oracle_tokens`, and what `solve` writes as `solution`. Raises `ValueError` for an unknown
     family, split or level, and where the family has fewer distinct problems than asked for.
     """
-    low, high = levels or (LEVELS[0], LEVELS[-1])
+    low, high = levels or (CHAIN_LEVELS[0], CHAIN_LEVELS[-1])
     if family != "mix" and family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}: expected one of {', '.join(FAMILIES)}, mix")
     if split is not None and split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
-    if not LEVELS[0] <= low <= high <= LEVELS[-1]:
-        raise ValueError(f"levels {low}-{high}: expected a range inside {LEVELS[0]}-{LEVELS[-1]}")
+    if not CHAIN_LEVELS[0] <= low <= high <= CHAIN_LEVELS[-1]:
+        raise ValueError(f"levels {low}-{high}: expected a range inside {CHAIN_LEVELS[0]}-{CHAIN_LEVELS[-1]}")
     names = list(FAMILIES) if family == "mix" else [family]
     rng = stream(seed, "tiny", family, split or "any", low, high)
     problems: dict[str, Problem] = {}

@@ -14,9 +14,9 @@ from laconic.types import END_THINK, THINK
 PAD, END, UNK = "<|pad|>", "<|end|>", "<unk>"
 USER, ASSISTANT = "<|user|>", "<|assistant|>"
 SPECIALS = (PAD, END, UNK, USER, ASSISTANT, THINK, END_THINK)
-BOX = "\\boxed{"
+BOX_START = "\\boxed{"
 
-SYMBOLS = tuple("0123456789+-*=<>;:,.?}/()")
+CHARACTERS = tuple("0123456789+-*=<>;:,.?}/()")
 TRACE_WORDS = ("wait", "check", "again", "ok", "no", "yes")
 PROMPT_WORDS = (
     "State",
@@ -64,7 +64,7 @@ PROMPT_WORDS = (
     "Start",
 )
 
-VOCABULARY: tuple[str, ...] = tuple(dict.fromkeys((*SPECIALS, BOX, *SYMBOLS, *TRACE_WORDS, *PROMPT_WORDS)))
+VOCABULARY: tuple[str, ...] = tuple(dict.fromkeys((*SPECIALS, BOX_START, *CHARACTERS, *TRACE_WORDS, *PROMPT_WORDS)))
 
 PIECE_PATTERN = r"<\|[a-z]+\|>|</?think>|\\boxed\{|[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]"
 _PIECES = re.compile(PIECE_PATTERN)

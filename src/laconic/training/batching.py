@@ -21,7 +21,7 @@ from laconic.config.optimizer import OptimizerConfig
 from laconic.rng import stream
 from laconic.types import Grade, Group
 
-PAD = 0  # never read: padding is outside every mask and to the right of every token
+FILLER = 0  # never read: padding is outside every mask and to the right of every token
 MIN_FILL = 0.9  # so under a tenth of any row is padding, and about a twentieth of all
 
 
@@ -101,7 +101,7 @@ def collate(groups: Sequence[Group], *, truncated: Literal["penalise", "bootstra
 
 def _pad(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
     longest = max(map(len, rows))
-    return torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows]).to(dtype)
+    return torch.tensor([[*row, *[FILLER] * (longest - len(row))] for row in rows]).to(dtype)
 
 
 def token_budget(config: OptimizerConfig, device: torch.device) -> int:

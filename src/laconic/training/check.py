@@ -21,7 +21,7 @@ from laconic.rewards.from_recipe import remembering_terms, reward_table, reward_
 from laconic.rewards.paying import try_terms
 from laconic.rewards.table import Reward
 from laconic.rollouts.sources import KEPT, SOURCES, Source, SourceSetting
-from laconic.selection.pool import check_selection, needs_probe
+from laconic.selection.pool import check_rule, needs_probe
 from laconic.training.algorithms import Algorithm, find_algorithm
 from laconic.training.preferences import PAIRS
 
@@ -224,6 +224,6 @@ def _check_rewards(phase: PhaseConfig) -> Mapping[str, Reward]:
 
 def _check_selection(phase: PhaseConfig) -> None:
     try:
-        check_selection(phase)
+        check_rule(phase)
     except ValueError as error:
         raise RecipeError(f"phases.{phase.name}: {error}") from None

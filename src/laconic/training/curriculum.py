@@ -1,6 +1,6 @@
 """A phase's problems: which it trains on, in which order its steps meet them, and which of their groups train.
 
-1. `choose_problems` has the model that enters the phase probed where the phase asks for that, and writes down what was chosen
+1. `choose_for_phase` has the model that enters the phase probed where the phase asks for that, and writes down what was chosen
    and why. What is chosen is decided in `selection/pool.py`.
 2. `Curriculum.draw` takes a step's problems: all of them once an epoch, in a new order every epoch or in the selection's.
 3. `Curriculum.admit` says which groups train. Where others are to stand in for those that do not, `Curriculum.draw_more` says
@@ -33,7 +33,7 @@ from laconic.types import Grade, Group, Problem
 # --- which problems --------------------------------------------------------------------------------------------------
 
 
-def choose_problems(
+def choose_for_phase(
     phase: ResolvedPhase, trainable: Sequence[Problem], solver: Solver, folder: Path, reporter: Reporter, *, seed: int
 ) -> TrainingProblems:
     """What the phase trains on, of the `trainable` problems; a probe and its choices are kept in the phase's `folder`.

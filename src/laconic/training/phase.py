@@ -29,7 +29,7 @@ from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate
 from laconic.training.check import ResolvedPhase
 from laconic.training.checkpoints import Checkpoints, PhaseState
-from laconic.training.curriculum import Curriculum, choose_problems
+from laconic.training.curriculum import Curriculum, choose_for_phase
 from laconic.training.experience import Experience, gather_experience
 from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_watch, judge
 from laconic.training.reference_cache import ReferenceCache
@@ -66,7 +66,7 @@ class PhaseRun:
         self.step, self.first_step = last_step, last_step + 1
         phase, config, seed = self.phase, self.phase.config, run.recipe.seed
         folder = run.directory.path / "phases" / f"{index + 1}-{phase.name}"
-        chosen = choose_problems(phase, run.sets.train, run.solver, folder, run.reporter, seed=seed)
+        chosen = choose_for_phase(phase, run.sets.train, run.solver, folder, run.reporter, seed=seed)
         self.curriculum = Curriculum(phase, chosen.problems, seed=seed)
         self.payer = Payer(config, chosen.stats, phase.rewards)
         self.source: Source = phase.open_source(

@@ -116,7 +116,7 @@ def _numbers(examined: Examined, stored: str) -> Iterator[Finding]:
 # --- tokens ----------------------------------------------------------------------------------------------------------
 
 
-def check_vocabulary(examined: Examined) -> Iterator[Finding]:
+def check_vocabulary_size(examined: Examined) -> Iterator[Finding]:
     """Does every token of the tokenizer have a row in the embedding?"""
     size, rows = len(examined.tokenizer), _model(examined).text.vocab_size
     if size > rows:

@@ -19,7 +19,7 @@ from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.grading.numbers import exact_number, quantity
 from laconic.grading.pool import Grader
-from laconic.grading.rules import compare
+from laconic.grading.rules import same_answer
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key
 from laconic.types import Grade, Problem
@@ -29,7 +29,7 @@ MAX_ALGEBRA = 64
 OTHER = r"\sin(q)"  # an answer that no gold is, and that takes algebra to tell from an expression
 SOLUTION = re.compile(r"\\(?:boxed|fbox)|####|\banswer is\b", re.IGNORECASE)
 GUESSES = re.compile(r"\bor\b|\beither\b|\?\s*$|\bmaybe\b", re.IGNORECASE)
-MAX_SHOWN = 60  # characters of a gold answer
+MAX_ANSWER_CHARS = 60  # characters of a gold answer
 
 
 def check_questions(examined: Examined) -> Iterator[Finding]:
@@ -107,7 +107,7 @@ def _is_number(problem: Problem) -> bool:
 
 
 def _is_undecided(problem: Problem) -> bool:
-    return compare(problem.answer, OTHER, problem.choices) is None
+    return same_answer(problem.answer, OTHER, problem.choices) is None
 
 
 def _gold_finding(where: str, golds: str, bad: Sequence[Problem], share: float, what: str, remedy: str) -> Finding:
@@ -138,7 +138,7 @@ def _example(problems: Sequence[Problem]) -> str:
 
 def _shown(answer: str) -> str:
     flat = " ".join(answer.split())
-    return repr(flat if len(flat) <= MAX_SHOWN else flat[:MAX_SHOWN] + "...")
+    return repr(flat if len(flat) <= MAX_ANSWER_CHARS else flat[:MAX_ANSWER_CHARS] + "...")
 
 
 # --- leakage ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""Can a phase's teacher teach? Asked by training before it begins, and by the doctor; tokenizers are read, weights are not.
+"""Whether a phase's teacher can teach the model that is trained. Training checks it before it begins, and so does the doctor.
+Only tokenizers are read, not weights.
 
-1. A teacher that is another model is there, and has the student's vocabulary.
-2. A teacher that is the student under another instruction reads another prompt: a chat template may drop what it is told.
+1. A teacher that is another model must exist and have the student's vocabulary.
+2. A teacher that is the student under another instruction must read another prompt: a chat template may drop the instruction.
 """
 
 from typing import Any
@@ -15,28 +16,31 @@ from laconic.types import Problem
 
 
 def check_vocabulary(name: str, theirs: Any, student: str, ours: Any) -> None:
-    """Raises `ModelError` where the tokenizers of the teacher `name` and of its student have different vocabularies."""
+    """Raise `ModelError` where the tokenizers of the teacher `name` and of its student have different vocabularies."""
     if theirs.get_vocab() != ours.get_vocab():
         raise ModelError(f"{name}: as reference_model it must have the vocabulary of {student}")
 
 
 def check_teacher(recipe: Recipe, phase: PhaseConfig, tokenizer: Any, problem: Problem | None) -> None:
-    """Raises an `InputError` that names the field where the phase's teacher cannot teach the model of `tokenizer`. Without a
-    `problem` nothing shows whether an instruction reaches the model; nor where every prompt asks for a budget of its own."""
-    told, field = phase.algorithm, f"phases.{phase.name}.algorithm"
-    if told.reference_model:
+    """Raise an `InputError` that names the field where the phase's teacher cannot teach the model of `tokenizer`.
+
+    Whether an instruction reaches the model is checked on `problem`; it is not checked without a problem, nor where every prompt
+    asks for its own budget.
+    """
+    algorithm, field = phase.algorithm, f"phases.{phase.name}.algorithm"
+    if algorithm.reference_model:
         try:
-            theirs = load_tokenizer(told.reference_model, recipe.policy)
-            check_vocabulary(told.reference_model, theirs, recipe.model, tokenizer)
+            teacher_tokenizer = load_tokenizer(algorithm.reference_model, recipe.policy)
+            check_vocabulary(algorithm.reference_model, teacher_tokenizer, recipe.model, tokenizer)
         except ModelError as error:
             raise ModelError(f"{field}.reference_model: {error}") from None
-    elif told.reference_instruction is not None and phase.budget is None and problem is not None:
-        asked, taught = (
+    elif algorithm.reference_instruction is not None and phase.budget is None and problem is not None:
+        prompt_ids, teacher_prompt_ids = (
             render(tokenizer, problem, instruction=name, system=recipe.prompt.system)
-            for name in (recipe.prompt.instruction, told.reference_instruction)
+            for name in (recipe.prompt.instruction, algorithm.reference_instruction)
         )
-        if asked == taught:
+        if prompt_ids == teacher_prompt_ids:
             raise RecipeError(
-                f"{field}.reference_instruction: the prompt is the same tokens with {told.reference_instruction!r} as without "
-                "(a chat template may drop it): the teacher would be the student"
+                f"{field}.reference_instruction: the prompt is the same tokens with {algorithm.reference_instruction!r} as "
+                "without (a chat template may drop it): the teacher would be the student"
             )

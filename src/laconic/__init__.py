@@ -7,13 +7,15 @@
     result = laconic.evaluate(solver, problems, samples=4)
     print(result.accuracy, result.tokens)
 
-Each name of `__all__` is loaded when it is first asked for, so that `import laconic` loads nothing else. The parts stand in the
-packages beside; docs/api.md shows both.
+Each name of `__all__` is loaded when it is first used, so that `import laconic` itself stays quick and loads no torch. The parts
+that these functions are made of are in the packages of this folder; docs/api.md describes both.
 """
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # true for type checkers, as typing's own; loading typing would take most of the time
+TYPE_CHECKING = (
+    False  # type checkers take it as true; importing `typing` for its own would take most of the import's time
+)
 if TYPE_CHECKING:
     from laconic import rewards
     from laconic.notebook.choosing import select
@@ -52,7 +54,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    if name == "rewards":  # the package, with the table of all rewards and what pays them
+    if name == "rewards":  # the package, with the table of all rewards and the module that applies them
         import_module("laconic.rewards.paying")
         return import_module("laconic.rewards")
     if name not in _MODULES:

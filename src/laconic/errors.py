@@ -6,20 +6,21 @@
     │   ├── ProblemsError     a file or source of problems (names the line)
     │   ├── ModelError        a model folder, tokenizer or architecture
     │   ├── SelectionError    a selection that leaves nothing to train on
-    │   ├── RunError          a run directory that cannot be used as asked
+    │   ├── RunError          a run directory that cannot be created, resumed or read
     │   └── MissingExtraError an optional dependency that is not installed (names the extra)
     └── RunFailed             the work itself failed while running: exit code 1
 
-`ValueError` stays for arguments of pure functions (it names the argument), `assert` for our own promises.
+A pure function that gets a wrong argument raises `ValueError`, which names the argument. An `assert` states what our own code
+guarantees: where it fails, the mistake is ours.
 """
 
 
 class LaconicError(Exception):
-    """Root of the tree; its text is one line that says what, where, and what was expected."""
+    """Root of the tree; its text is one line that says what is wrong, where, and what was expected."""
 
 
 class InputError(LaconicError):
-    """Something the user gave is wrong; exit code 2."""
+    """The user's input is wrong; exit code 2."""
 
 
 class RecipeError(InputError):
@@ -39,7 +40,7 @@ class SelectionError(InputError):
 
 
 class RunError(InputError):
-    """A run directory cannot be created, resumed or read as asked."""
+    """A run directory cannot be created, resumed or read."""
 
 
 class MissingExtraError(InputError):
@@ -49,5 +50,5 @@ class MissingExtraError(InputError):
         super().__init__(f"{what} needs an optional dependency: install it with  pip install 'laconic[{extra}]'")
 
 
-class RunFailed(LaconicError):  # noqa: N818  (named for what it says to a person)
+class RunFailed(LaconicError):  # noqa: N818  (the name tells a person what happened)
     """The work failed while running, through no fault of the input; exit code 1."""

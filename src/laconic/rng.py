@@ -3,13 +3,13 @@
 Every random choice in Laconic is drawn from a stream that is named by what the choice is for, for example
 `stream(seed, "rollout", step, problem_id)`. The name is hashed, so
 
-1. neighbouring seeds, splits and steps share nothing (a generator seeded with `seed + index` makes seeds 0 and 1 share
+1. neighbouring seeds, splits and steps share nothing (with generators seeded by `seed + index`, seeds 0 and 1 would share
    499 of 500 problems);
-2. no generator state exists, so a resumed run draws what an uninterrupted one would have drawn;
-3. the order in which two streams are used changes neither.
+2. there is no generator state to save: a resumed run draws what an uninterrupted one would have drawn;
+3. the numbers of a stream do not depend on whether another stream was used before it.
 
-What is left out: cryptographic strength, which nobody here needs, and torch, which lives in higher floors and takes its
-seeds from `seed_of`.
+What is left out: cryptographic strength, which is not needed here, and torch's generators: the packages that use torch seed
+them with `seed_of`.
 """
 
 import hashlib
@@ -33,5 +33,5 @@ def seed_of(seed: int, *address: AddressPart) -> int:
 
 
 def stream(seed: int, *address: AddressPart) -> random.Random:
-    """A generator of its own for the place named by `address`."""
+    """A new generator for the purpose that `address` names; the same seed and address always give the same numbers."""
     return random.Random(seed_of(seed, *address))

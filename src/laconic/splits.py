@@ -1,6 +1,6 @@
-"""Which set a question belongs to: decided by its text alone, so that the sets are disjoint under every seed.
+"""Which set a question belongs to. Its text alone decides, so that the sets are disjoint under every seed.
 
-70% of all questions are for training, 10% to be watched while training, 20% to report on (design section 3).
+Of all questions 70% are for training, 10% for watching the model while it trains, and 20% for the report at the end.
 """
 
 from laconic.rng import seed_of

@@ -1,10 +1,10 @@
-"""The records that travel through the house: frozen, made of text, ints and floats.
+"""The records that all packages exchange: frozen, and made of text, ints and floats.
 
-1. A `Problem` is rendered to a prompt and sampled: a `Response`.
-2. The response is graded: one of five `Grade`s that never collapse into one another.
+1. A `Problem` is rendered to a prompt, from which a model generates a `Response`.
+2. The response is graded: it gets one of five `Grade`s, which are never merged with one another.
 3. Response, grade and reward together are a `Rollout`; all rollouts of one problem in one step are a `Group`.
 
-A length is the number of response tokens that were generated, end token included. Nothing here knows of tensors or files.
+A length is the number of response tokens that were generated, end token included. There are no tensors and no files here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +20,10 @@ Progress = Callable[[int, int], None]
 
 
 class Grade(StrEnum):
-    """What became of one response. The five stay apart in rewards, logs and reports.
+    """The grade of one response. Rewards, logs and reports keep the five grades apart.
 
-    `UNGRADABLE` means the grader crashed, timed out or could not read the gold answer: it says nothing about the
-    response, is counted, and trains nothing.
+    `UNGRADABLE` means that the grader crashed, timed out or could not read the gold answer. The response may be right or
+    wrong: it is counted, and nothing is trained on it.
     """
 
     CORRECT = "correct"
@@ -45,9 +45,9 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The thing to solve. `answer` is the gold answer: LaTeX or a number without `$`, or a letter where `choices` stand.
+    """The thing to solve. `answer` is the gold answer: LaTeX or a number without `$`, or a letter where there are `choices`.
 
-    `source` says where it came from (a file, `tiny:chain_sum`, ...); `meta` keeps whatever else the source knew.
+    `source` says where the problem came from (a file, `tiny:chain_sum`, ...); `meta` holds the source's other fields.
     """
 
     id: str
@@ -60,12 +60,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the model wrote. `token_ids` hold the end token where one was drawn; `logprobs` are natural logarithms of the
-    probabilities the tokens were sampled with (temperature and truncation included), one a token.
+    """The text that the model wrote. `token_ids` include the end token where one was drawn; `logprobs` hold, for each token, the
+    natural logarithm of the probability with which it was sampled (temperature and truncation included).
 
-    An engine behind an endpoint returns no ids: it reports how many tokens it generated, and perhaps how many of them were
-    thinking. `forced` is the range of tokens, if any, that were written for the model and not drawn by it. Raises `ValueError`
-    where ids and log-probabilities differ in length, or ids contradict the report.
+    An engine behind an endpoint returns no ids: it reports how many tokens it generated (`reported_tokens`), and perhaps how many
+    of them were thinking (`thinking_tokens`). `forced` is the range (start, end) of tokens that were inserted instead of
+    sampled; it is empty where all were sampled. Raises `ValueError` where the numbers of ids and log-probabilities differ, or the
+    number of ids differs from `reported_tokens`.
     """
 
     token_ids: tuple[int, ...]
@@ -95,8 +96,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One graded attempt. `reward_terms` names what the reward paid for; the terms sum to `reward`. `answer` is as the grader
-    extracted it: None where there is none, and where the response is truncated and was not read."""
+    """One graded attempt. `reward_terms` says what the reward was paid for; the terms sum to `reward`. `answer` is the answer
+    that the grader extracted: None where it found none, and where the response is truncated, since it is not read then."""
 
     response: Response
     grade: Grade
@@ -113,10 +114,11 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All rollouts of one problem in one step, with what a probe of the reference knows of the problem (`None`: not probed).
+    """All rollouts of one problem in one step.
 
-    `budget_tokens` is what the prompt asked for, where it did; `ref_prompt_ids` is the prompt as a reference with an instruction
-    of its own reads it.
+    `ref_mean_tokens` and `ref_solve_rate` are the mean length and the solve rate that a probe of the reference model measured on
+    this problem (None where it was not probed). `budget_tokens` is the number of tokens that the prompt asked for, if it asked
+    for one. `ref_prompt_ids` is the prompt of a reference that reads the problem under another instruction than the policy does.
     """
 
     problem: Problem
@@ -149,7 +151,7 @@ class Group:
 
     @property
     def is_uniform(self) -> bool:
-        """True where every gradable rollout earned the same reward: a group baseline then carries no signal."""
+        """True where every gradable rollout earned the same reward, so that a group baseline leaves every advantage 0."""
         return len({rollout.reward for rollout in self.rollouts if rollout.grade is not Grade.UNGRADABLE}) <= 1
 
 

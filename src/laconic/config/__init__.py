@@ -2,7 +2,7 @@
 
 Its modules, in reading order:
 
-- `defaults`: defaults that stand in more than one place: recipe, command, function
+- `defaults`: defaults that a recipe, a command and a function share
 - `node`: what every table of a recipe is, the kinds of numbers it holds, and making one from plain values
 - `policy`: the model that is trained
 - `solver`: how problems become graded attempts: prompt, sampler, grader
@@ -10,9 +10,9 @@ Its modules, in reading order:
 - `rewards`: what each response earns
 - `algorithm`: the algorithm and its levers
 - `optimizer`: how a step's rollouts become updates
-- `phase`: a phase of all these, and when it ends
+- `phase`: a phase, made of all these, and when it ends
 - `evaluation`: how the watched and the reported set are measured
 - `recipe`: the whole tree
 - `load`: loading it from TOML with overrides, and giving it back as data
-- `difference`: where two JSON trees differ first, named as overrides name it
+- `difference`: the first key at which two JSON trees differ, named as overrides name it
 """

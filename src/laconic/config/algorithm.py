@@ -9,14 +9,14 @@ from laconic.config.node import Fraction, Node, NonNegative, Positive, PositiveF
 
 
 class AlgorithmConfig(Node):
-    """The row of `algorithms.ALGORITHMS` and every lever that moves length (design section 5).
+    """The algorithm, a row of `algorithms.ALGORITHMS` by `name`, and every lever that moves length.
 
-    `options` are the algorithm's own. `old_logprobs = "current"` takes the policy as it is at every update for the old one: the
-    ratio is 1, nothing is clipped, and the loss is a weighted likelihood. `ratio = "sequence"` clips one ratio a response, the
-    exponential of its mean token log-ratio (O1-Pruner's code; GSPO). `kl_in = "centred"` takes the KL of a response from its
-    reward after subtracting the mean of its group's others (T1). `kl_estimator = "exact"` sums over
-    the vocabulary. The reference is the policy at the phase's start, or `reference_model`; it reads problems under
-    `reference_instruction` where that is given.
+    `options` are keys that only this algorithm has. With `old_logprobs = "current"` the old policy is the policy itself, at every
+    update: the ratio is 1, nothing is clipped, and the loss is a weighted likelihood. `ratio = "sequence"` clips one ratio per
+    response, the exponential of its mean token log-ratio (O1-Pruner's code; GSPO). With `kl_in = "centred"` the KL of a response,
+    less the mean KL of the other responses of its group, is subtracted from its reward (T1). `kl_estimator = "exact"` sums over
+    the whole vocabulary. The reference is the policy at the start of the phase, or `reference_model`; it reads problems under
+    `reference_instruction` where there is one.
     """
 
     name: str = "ppo"
@@ -53,5 +53,5 @@ class AlgorithmConfig(Node):
         if self.entropy_target is not None and self.entropy_coef == 0.0:
             raise ValueError("entropy_target needs an entropy_coef above 0 to start from")
         if self.kl_estimator == "exact" and self.kl_in != "loss":
-            raise ValueError("kl_estimator = 'exact' has a gradient and belongs into the loss: expected kl_in = 'loss'")
+            raise ValueError("kl_estimator = 'exact' has a gradient and belongs in the loss: expected kl_in = 'loss'")
         return self

@@ -1,7 +1,7 @@
-"""Defaults that stand in more than one place: in a table of a recipe, an option of a command, an argument of a function.
+"""Defaults that more than one place uses: a table of a recipe, an option of a command, an argument of a function.
 
-Each is written here and imported there, so that a notebook, a command and a recipe agree. A default that only a table of a recipe
-has stands in that table. Importing this costs nothing: commands read it before they know what they need.
+Each is written here and imported there, so that a notebook, a command and a recipe agree. A default that is used in one table of
+a recipe only is written in that table. Importing this module is quick, since commands import it before they load anything else.
 """
 
 from typing import Final
@@ -9,23 +9,24 @@ from typing import Final
 SEED = 0
 DTYPE: Final = "float32"
 
-# Asking: what is said around a question, how responses are drawn.
+# Sampling: the instruction that follows a question, and how responses are drawn.
 INSTRUCTION = "boxed"
 TEMPERATURE = 1.0
 TOP_P, MIN_P = 1.0, 0.0
 MAX_TOKENS = 1024
 BATCH_SIZE = 256
 
-# Grading: worker processes, and how long one answer may take; a second grader gets longer.
+# Grading: the number of worker processes, and how long one answer may take; a second grader gets more time.
 GRADER_WORKERS, GRADER_TIMEOUT_SECONDS = 1, 3.0
 AUDIT_TIMEOUT_SECONDS = 5.0
 SECOND_GRADER = "math_verify"
 
-# Measuring: attempts at each problem of a probe and of an evaluation; a probe with a band stops where it is settled.
+# Measuring: attempts at each problem of a probe and of an evaluation. A probe with a band stops sampling a problem as soon as it
+# is sure enough whether the solve rate lies in the band.
 PROBE_SAMPLES, EVALUATION_SAMPLES = 16, 4
 BAND_CONFIDENCE, BAND_ROUND_SIZE = 0.9, 8
 
-# Comparing: how much accuracy may be lost and how much longer answers may grow and still count as none; bootstrap resamples.
+# Comparing: the loss of accuracy and the growth of length that still count as no loss; the number of bootstrap resamples.
 MARGIN, TOKENS_MARGIN = 0.01, 0.0
 RESAMPLES = 10_000
 
@@ -33,4 +34,4 @@ RESAMPLES = 10_000
 CORRECT, WRONG, NO_ANSWER, TRUNCATED = 1.0, -0.5, -1.0, -1.0
 GAE_LAMBDA = 0.95
 CLIP_LOW, CLIP_HIGH, VALUE_CLIP = 0.2, 0.2, 0.2
-CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 4096, 16_384  # where a recipe does not say: on a CPU, elsewhere
+CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 4096, 16_384  # on a CPU and elsewhere, where a recipe does not say

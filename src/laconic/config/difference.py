@@ -1,4 +1,7 @@
-"""Where two JSON trees differ first, named as overrides name it: what a resumed run or sweep tells of another recipe."""
+"""The first key at which two JSON trees differ, named as overrides name it.
+
+A run or a sweep that is resumed with another recipe names this key in its error.
+"""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +14,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The dotted key at which two JSON trees differ, with both values; `owner` is the table that holds it in the first."""
+    """The dotted key at which two JSON trees differ, with both values; `owner` is the table that holds the key in the first."""
 
     key: str
     ours: Any
@@ -29,7 +32,7 @@ class Difference:
 
 
 def first_difference(ours: Any, theirs: Any, key: str = "", owner: Any = None) -> Difference | None:
-    """Where two JSON trees differ first, or None. Items of a list that have names are addressed by them, as in overrides.
+    """The first difference of two JSON trees, or None. Items of a list that have names are addressed by them, as in overrides.
 
     >>> first_difference({"phases": [{"name": "short", "steps": 8}]}, {"phases": [{"name": "short", "steps": 9}]}).key
     'phases.short.steps'
@@ -41,18 +44,19 @@ def first_difference(ours: Any, theirs: Any, key: str = "", owner: Any = None) -
         pairs = [(_place(a, i), a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
     else:
         return None if ours == theirs else Difference(key or "recipe", ours, theirs, owner)
-    found = (first_difference(a, b, f"{key}.{name}".lstrip("."), ours) for name, a, b in pairs)
-    return next(filter(None, found), None)
+    differences = (first_difference(a, b, f"{key}.{name}".lstrip("."), ours) for name, a, b in pairs)
+    return next(filter(None, differences), None)
 
 
 def _place(item: Any, index: int) -> str:
-    """The name of a list's item as a person knows it, or its number; a reward of one's own goes without its folder."""
-    named = item.get("name") if isinstance(item, dict) else None
-    return str(index) if named is None else Path(str(named)).name
+    """How overrides address a list's item: by its name, or by its number where it has none; a reward's file goes without its
+    folder."""
+    name = item.get("name") if isinstance(item, dict) else None
+    return str(index) if name is None else Path(str(name)).name
 
 
 def _shown(value: Any) -> str:
-    """A value as a recipe would hold it; a list of tables by its number of items."""
+    """A value as a recipe would write it; for a table or a list of tables, its number of items."""
     if value is _ABSENT:
         return "absent"
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):

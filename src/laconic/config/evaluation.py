@@ -1,4 +1,4 @@
-"""How the sets that train nothing are measured: the watched one during a run, the reported one after it."""
+"""How the two sets that are not trained on are measured: the watched set during a run, the reported set after it."""
 
 from laconic.config.defaults import EVALUATION_SAMPLES, MARGIN
 from laconic.config.node import Fraction, Node, NonNegative, Positive
@@ -12,9 +12,10 @@ class WatchConfig(Node):
 
 
 class ReportConfig(Node):
-    """How the reported set is measured after the run, at each of `temperatures` (greedy takes one sample).
+    """How the reported set is measured after the run, at each of `temperatures` (greedy decoding, at 0, takes one sample).
 
-    `max_tokens` caps a response there and on the watched set; none: the cap of the phases, whose largest counts here.
+    `max_tokens` caps a response of the reported and of the watched set. Without it the cap is that of the phases; the reported
+    set then takes the largest of theirs. `margin` is the loss of accuracy that still counts as no loss.
     """
 
     temperatures: tuple[NonNegative, ...] = (1.0, 0.0)

@@ -1,10 +1,10 @@
 """Loading a recipe.
 
-1. `load_recipe` reads TOML, or takes a resolved `config.json` back.
+1. `load_recipe` reads a recipe in TOML, or the resolved `config.json` of a run.
 2. `key=value` overrides are applied to the raw tree: `seed=1`, `phases.brevity.steps=40`, `defaults.optimizer.lr=1e-5`.
 3. The table `[defaults]` is merged into every phase (a phase's own keys win), then dropped.
 4. The tree is validated; every mistake is a `RecipeError` that names the dotted field.
-5. `dump` gives the resolved tree back as JSON-ready data: a run's `config.json`.
+5. `dump` turns the resolved recipe into JSON-ready data: a run's `config.json`.
 """
 
 import difflib
@@ -35,8 +35,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse_recipe(tree: dict[str, Any], where: str, folder: Path = Path()) -> Recipe:
-    """The recipe held by a raw tree; `where` names its origin in errors, rewards of one's own lie in `folder`. Raises
-    `RecipeError`."""
+    """The recipe that a raw tree describes. Errors begin with `where`; a user's own reward files are looked up from `folder`.
+    Raises `RecipeError`."""
     merged = dict(tree)
     defaults = merged.pop("defaults", {})
     phases = merged.get("phases", [])
@@ -84,7 +84,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _parts_of_name(node: Any, parts: Sequence[str]) -> int:
-    """How many of `parts` are the next name: items of a list may have names with dots (`my_rewards.py:short`)."""
+    """How many of `parts` make up the next name, since items of a list may have names with dots (`my_rewards.py:short`)."""
     names = [str(item.get("name")) for item in node if isinstance(item, dict)] if isinstance(node, list) else []
     return max((n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in names), default=1)
 
@@ -104,7 +104,7 @@ def _child(node: Any, part: str, key: str) -> Any:
 
 
 def _value(text: str) -> Any:
-    """A TOML value where the text is one, else the text itself."""
+    """The text as a TOML value where it is one, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -120,7 +120,7 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_rewards(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with rewards of one's own named by their whole path, and the hash of their file beside it."""
+    """The recipe with a user's own rewards named by their whole path, and with the hash of each file beside the name."""
     phases = tuple(
         phase.model_copy(
             update={

@@ -1,4 +1,4 @@
-"""What every node of a recipe is: frozen, typed, and closed to keys that it does not have."""
+"""The base of every table of a recipe: frozen, typed, and closed to unknown keys. And the kinds of numbers in them."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -17,7 +17,7 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 
 
 class Node(BaseModel):
-    """A table of a recipe, frozen; keys that it does not have are refused."""
+    """A table of a recipe. It is frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 

@@ -6,11 +6,11 @@ from laconic.config.node import Count, Fraction, Node, NonNegative, Positive, Po
 
 
 class OptimizerConfig(Node):
-    """AdamW for policy and critic. One step's rollouts are cut into `minibatches` updates, `epochs` times over.
+    """AdamW for policy and critic. One step's rollouts are cut into `minibatches` updates, and gone through `epochs` times.
 
     `lr` is warmed up over `warmup_steps` and then follows `schedule` over the phase's `steps`, down to `min_lr_frac`.
-    During the first `critic_warmup_steps` only the critic learns. `micro_batch_tokens` caps what goes through the model at
-    once, padding included (none: 4,096 tokens on a CPU, 16,384 elsewhere).
+    During the first `critic_warmup_steps` only the critic learns. `micro_batch_tokens` is the most tokens that go through the
+    model at once, padding included (by default 4,096 on a CPU, 16,384 elsewhere).
     """
 
     lr: PositiveFloat = 1e-6

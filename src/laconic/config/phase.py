@@ -13,13 +13,14 @@ from laconic.config.solver import SamplerConfig
 
 
 class EndConfig(Node):
-    """When a phase ends before its cap of `steps`, judged on the watched set alone.
+    """When a phase ends before its cap of `steps`. Only the watched set decides.
 
-    goal        what a better step is: higher "accuracy", or fewer "tokens" at an accuracy above the guard's floor
-    patience    watches without a better step before the phase ends as a plateau (none: run to the cap)
-    guard_drop  the phase ends, rolled back to its best watched step, where accuracy falls this far below the higher of its
-                first and its best step's (absolute; none: no guard)
-    keep        whether the phase hands on its "last" or its watched-"best" step
+    goal        which step is better: the one with higher "accuracy", or the one with fewer "tokens" while its accuracy is above
+                the guard's floor
+    patience    after so many measurements of the watched set without a better step, the phase ends as a plateau (none: never)
+    guard_drop  where accuracy falls this far (absolute) below that of the first or of the best step, whichever is higher, the
+                phase ends and goes back to its best step (none: no guard)
+    keep        which weights the phase hands on: those of its "last" step, or of its "best" by the watched set
     """
 
     goal: Literal["accuracy", "tokens"] = "accuracy"
@@ -29,8 +30,8 @@ class EndConfig(Node):
 
 
 class BudgetConfig(Node):
-    """A number of tokens asked for in the prompt, drawn for each problem and step between `low` and `high` (L1, arXiv
-    2503.04697); `prompt` is the instruction's name without its number."""
+    """A budget: a number of tokens that the prompt asks for, drawn for each problem and step between `low` and `high` (L1,
+    arXiv 2503.04697). `prompt` is the name of the instruction, without its number."""
 
     low: Positive
     high: Positive
@@ -46,9 +47,10 @@ class BudgetConfig(Node):
 class PhaseConfig(Node):
     """One phase of a run: up to `steps` steps of `problems_per_step` problems with `group_size` rollouts each.
 
-    `rollouts` says where they come from, a row of `sources.SOURCES`: drawn from the policy as it learns ("on_policy"), drawn once
-    from the model that enters the phase ("offline"), the problems' own worked solutions ("solutions"), or exits of one trace
-    ("serial"). `entry_share` is what the weights that enter the phase keep in the average that leaves it (Kimi's merging).
+    `rollouts` says where the rollouts come from, as a row of `sources.SOURCES`: drawn from the policy as it learns ("on_policy"),
+    drawn once from the model that enters the phase ("offline"), the problems' own worked solutions ("solutions"), or exits of one
+    trace ("serial"). The phase hands on the average of the weights it began with and those it ended with; `entry_share` is the
+    share of the former (Kimi k1.5's model merging, arXiv 2501.12599).
     """
 
     name: str

@@ -7,7 +7,7 @@ from laconic.config.node import Fraction, Node, Positive, PositiveFloat
 
 
 class LoraConfig(Node):
-    """Low-rank adapters instead of full fine-tuning (Hu et al. 2021); `targets` as in peft, "all-linear" by default."""
+    """Low-rank adapters instead of full fine-tuning (Hu et al. 2021). `targets` names the adapted modules as peft does."""
 
     rank: Positive = 16
     alpha: PositiveFloat = 32.0
@@ -16,7 +16,7 @@ class LoraConfig(Node):
 
 
 class ShapeConfig(Node):
-    """A decoder's shape, for planning where the model's own config is out of reach."""
+    """The shape of a model's layers, from which a dry run predicts memory where the model's own config is out of reach."""
 
     layers: Positive
     hidden: Positive
@@ -29,7 +29,7 @@ class ShapeConfig(Node):
 
 
 class PolicyConfig(Node):
-    """How models are loaded and held. `shape` is read by the dry run only."""
+    """How models are loaded and held in memory. Only the dry run reads `shape`."""
 
     dtype: Literal["float32", "bfloat16", "auto"] = DTYPE
     device: str = "auto"

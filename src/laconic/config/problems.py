@@ -5,7 +5,7 @@ from laconic.config.node import Node, Positive
 
 
 class ProblemsConfig(Node):
-    """Sources of the three sets that never meet (design section 3)."""
+    """The sources of the three sets, which never share a problem: trained on, watched during training, reported after it."""
 
     train: str
     watch: str
@@ -15,10 +15,10 @@ class ProblemsConfig(Node):
 class SelectConfig(Node):
     """Which problems a phase trains on, chosen from a probe of the model that enters it.
 
-    The first `pool` problems of the training source are probed with `samples` responses each (none: all of them); `how`
-    names a row of `selection.SELECTIONS` and `options` are its own. With `in_order` they are trained on in the selection's order,
-    a curriculum; else shuffled every epoch. Without a probe (`how = "everything"`) the phase trains on
-    all problems of its source.
+    The first `pool` problems of the training source (by default all) are probed with `samples` responses each. `how` names a row
+    of `selection.SELECTIONS`, `options` are options of that row, and at most `count` problems are chosen. With `in_order` the
+    phase trains on them in the order of the selection, as a curriculum; else they are shuffled in every epoch. With
+    `how = "everything"` nothing is probed, and the phase trains on the first `count` problems (by default all).
     """
 
     how: str = "everything"

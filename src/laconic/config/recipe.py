@@ -1,6 +1,6 @@
 """A recipe: one typed tree that describes a whole run.
 
-Everything is frozen. What a name such as `algorithm.name` may be is checked by the package that holds its table.
+Everything is frozen. The package that holds the table of algorithms checks a name such as `algorithm.name`; so for other names.
 """
 
 from pydantic import Field, model_validator
@@ -15,15 +15,16 @@ from laconic.config.solver import GraderConfig, PromptConfig
 
 
 class CheckpointConfig(Node):
-    """A checkpoint every `every` steps and at the end of each phase; the newest `keep` stay, and every phase's result."""
+    """A checkpoint is written every `every` steps and at the end of each phase. The newest `keep` are kept, and the result of
+    every phase."""
 
     every: Positive = 10
     keep: Positive = 2
 
 
 class Recipe(Node):
-    """A whole run. `threads` fixes torch's intra-op threads (none: torch's choice); a CPU run repeats bit for bit at the same
-    number."""
+    """A whole run. `threads` sets the number of torch's intra-op threads (by default torch chooses); with the same number a run
+    on a CPU repeats bit for bit."""
 
     name: str
     model: str

@@ -1,13 +1,14 @@
-"""What each response earns: a level for each grade, and further terms."""
+"""What each response earns: a level by its grade, and further terms."""
 
 from laconic.config.defaults import CORRECT, NO_ANSWER, TRUNCATED, WRONG
 from laconic.config.node import Node
 
 
 class RewardTermConfig(Node):
-    """One row of `rewards.table.REWARDS`, or `FILE.py:FUNCTION` of one's own, with its weight and options.
+    """One term: `name` is a row of `rewards.table.REWARDS`, or `FILE.py:FUNCTION` for a user's own reward.
 
-    `sha256` is the file's, filled in when the recipe is loaded: a run goes on with the reward that it began with.
+    `sha256` is the hash of that file. It is filled in when the recipe is loaded, so that a run can only be resumed with the
+    reward that it began with.
     """
 
     name: str
@@ -17,10 +18,11 @@ class RewardTermConfig(Node):
 
 
 class RewardsConfig(Node):
-    """The level each grade pays, and further terms. Defaults: Fatemi et al. 2025 (truncated counts as "no box": -1).
+    """The level that each grade pays, and further terms. The default levels are those of Fatemi et al. 2025, where a truncated
+    response counts as one without a box: -1.
 
-    With `standardize` rewards are centred and divided by their standard deviation over all rollouts that are paid at once: a
-    step's, or, with `rollouts = "offline"`, the phase's (O1-Pruner's code).
+    With `standardize` rewards are centred and divided by their standard deviation over all rollouts that are paid together: those
+    of a step, or, with `rollouts = "offline"`, those of the phase (O1-Pruner's code).
     """
 
     correct: float = CORRECT

@@ -1,4 +1,4 @@
-"""How problems become graded attempts: what is said around a question, how responses are drawn, how they are graded."""
+"""How problems become graded attempts: the prompt around a question, how responses are drawn, and how they are graded."""
 
 from typing import Annotated
 
@@ -18,17 +18,17 @@ from laconic.config.node import Node, NonNegative, Positive, PositiveFloat
 
 
 class PromptConfig(Node):
-    """What is said around a question: `instruction` is a name of `prompts.INSTRUCTIONS` or a text."""
+    """The text around a question: `instruction`, a name of `prompts.INSTRUCTIONS` or a text, and the `system` turn."""
 
     instruction: str = INSTRUCTION
     system: str | None = None
 
 
 class SamplerConfig(Node):
-    """How responses are drawn. `batch_size` is the number of rows decoded at once; `max_tokens` caps a response.
+    """How responses are drawn. `batch_size` is the number of responses decoded at once; `max_tokens` caps the length of one.
 
-    `compile` hands the halves of a layer around attention to `torch.compile`, where the fused decoder serves the model. On a CPU
-    that was slower in every case measured (LOG.md), so it is off.
+    With `compile`, `torch.compile` compiles the two halves of a layer, before and after attention, where the fused decoder serves
+    the model. On a CPU this was slower in every case that was measured (LOG.md), so it is off by default.
     """
 
     temperature: NonNegative = TEMPERATURE
@@ -40,7 +40,7 @@ class SamplerConfig(Node):
 
 
 class GraderConfig(Node):
-    """The pool that grades: `workers` processes for symbolic comparison, each answer within `timeout_seconds`."""
+    """The pool that grades: `workers` processes compare answers by algebra, each within `timeout_seconds`."""
 
     workers: Positive = GRADER_WORKERS
     timeout_seconds: PositiveFloat = GRADER_TIMEOUT_SECONDS

@@ -1,13 +1,15 @@
 r"""The final answer in the text of a response.
 
-1. What follows the last `</think>` counts; a response that never closes its thinking is read whole.
+1. Only the text after the last `</think>` is read; a response that never closes its thinking is read whole.
 2. The last closed box is the answer. Boxes joined by "and", "or" or a comma are one list; an empty box is no answer.
-3. Without a box, what follows the last answer marker ("answer is", `Answer:`, `####`, `<answer>`) in its sentence.
-4. Without either, what the last line sets off as its result (the table `_STATEMENTS`): the line itself where it is nothing
-   but an answer, a bracketed or bold end, the last mathematics, the number that a conclusion ends in or holds alone.
+3. Without a box, the answer is the rest of the sentence after the last answer marker ("answer is", `Answer:`, `####`,
+   `<answer>`).
+4. Without box and marker, the answer is the result that the last line states (the table `_STATEMENTS`): the line itself where
+   it is nothing but an answer, its end where that is in brackets or bold, its last formula, or the number with which a
+   conclusion ends or the only one in it.
 
-What is left out: guessing. A number that merely stands at the end is no answer, neither is a box that was cut off, and an
-open `<think>` states nothing.
+What is left out: guessing. A number that merely comes last is no answer, nor is a box that was cut off; and without a box or
+a marker, a response that has an open `<think>` has no answer.
 """
 
 import re
@@ -37,7 +39,7 @@ _LEAD_IN = re.compile(r"[A-Za-z*].*?\b(?:is|are|equals)\b[:\s]*", re.DOTALL)
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""The content of the last closed `\boxed{...}` or `\fbox{...}`; None where none is closed or that one is empty.
+    r"""The content of the last closed `\boxed{...}` or `\fbox{...}`; None where no box is closed or the last one is empty.
 
     >>> extract_boxed(r"\boxed{41}, no: \boxed{\frac{1}{2}}, or \boxed{4")
     '\\frac{1}{2}'
@@ -72,10 +74,10 @@ def _before(boxes: list[tuple[int, int, str]], start: int) -> list[tuple[int, in
 
 
 def extract_answer(text: str) -> str | None:
-    """The final answer in a response: the last box after the thinking, else what follows the last answer marker.
+    """The final answer in a response: the last box after the thinking, else the text after the last answer marker.
 
-    Without a marker it is what the last line sets off. Boxes that only "and", "or" or a comma joins are one list. An empty
-    last box, an unclosed box after the marker, and a response that sets nothing off give None.
+    Without a marker it is the result that the last line states. Boxes joined by "and", "or" or a comma are one list. None where
+    the last box is empty, a box after the marker is not closed, or the last line states no result.
     """
     cut = text.rfind(END_THINK)
     tail = text[cut + len(END_THINK) :] if cut >= 0 else text
@@ -96,7 +98,7 @@ def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str | None:
 
 
 def _marked(text: str) -> str | None:
-    """The sentence after the last marker without lead-in and reasons; None where braces or a box stay open in it."""
+    """The sentence after the last marker, without lead-in and reasons; None where a brace or a box is not closed in it."""
     match = None
     for match in _MARKER.finditer(text):  # noqa: B007  (the last one)
         pass
@@ -140,7 +142,7 @@ _STATEMENTS: tuple[re.Pattern[str], ...] = tuple(
 
 
 def _stated(text: str) -> str | None:
-    """What the last line sets off as its result, or None."""
+    """The result that the last line states, or None."""
     if _NO_STATEMENT.search(text):
         return None
     text = text[-MAX_TAIL_CHARS:].strip()
@@ -155,7 +157,7 @@ def _stated(text: str) -> str | None:
 
 
 def _last_sentence(line: str) -> str:
-    """The last sentence of a line that has several; dots in mathematics end none."""
+    """The last sentence of a line; a dot inside mathematics does not end a sentence."""
     hidden = _without_math(line)
     starts = [match.end() for match in re.finditer(r"(?<!^[A-J])\.\s+(?=[A-Z])", hidden)]
     starts += [match.start() for match in re.finditer(r"\b(?:Therefore|Thus|Hence),?\s", hidden)]
@@ -168,7 +170,7 @@ def _without_math(text: str) -> str:
 
 
 def _after_lead_in(text: str) -> str:
-    """What follows the last "is": the 34 of "the largest number is 34"."""
+    """The text after the last "is": the 34 of "the largest number is 34"."""
     while (match := _LEAD_IN.match(text)) and text[match.end() :].strip():
         text = text[match.end() :]
     return text

@@ -2,7 +2,7 @@ r"""Inequalities of one variable, and the intervals they mean.
 
 1. `interval_form` rewrites `0 \leq x < 1`, `x > 3`, `x < 1 or x > 2`, `\{x : x > 3\}`, `]0, 1]` and `x \in [0, 1)` as an
    interval or a union of intervals, with the name of the variable where one stands.
-2. It gives None for whatever else: systems, relations between two variables, `\neq`.
+2. It returns None for anything else: systems, relations between two variables, `\neq`.
 
 What is left out: algebra. The ends of an interval are taken as they are written.
 """
@@ -21,7 +21,7 @@ _LEAST, _GREATEST = r"-\infty", r"\infty"
 
 
 def interval_form(text: str) -> tuple[str, str] | None:
-    r"""(interval or union, variable) of a cleaned answer, `""` where no variable stands; None where it is neither.
+    r"""(interval or union, variable) of a cleaned answer, with `""` where there is no variable; None where it is neither.
 
     >>> interval_form(r"0 \leq x < 1"), interval_form(r"x<1 or x>2"), interval_form("]0,1]"), interval_form("x<y")
     (('[0,1)', 'x'), ('(-\\infty,1)\\cup(2,\\infty)', 'x'), ('(0,1]', ''), None)
@@ -31,20 +31,20 @@ def interval_form(text: str) -> tuple[str, str] | None:
     member = _MEMBER.fullmatch(text)
     name, text = (member[1], member[2]) if member else ("", text)
     pieces = [_interval(compact(piece)) for piece in _alternatives(text)]
-    found = [piece for piece in pieces if piece is not None]
-    names = {variable for _, variable in found if variable} | ({name} if name else set())
-    if not found or len(found) < len(pieces) or len(names) > 1:
+    intervals = [piece for piece in pieces if piece is not None]
+    names = {variable for _, variable in intervals if variable} | ({name} if name else set())
+    if not intervals or len(intervals) < len(pieces) or len(names) > 1:
         return None
-    return r"\cup".join(interval for interval, _ in found), next(iter(names), "")
+    return r"\cup".join(interval for interval, _ in intervals), next(iter(names), "")
 
 
 def _alternatives(text: str) -> tuple[str, ...]:
-    """The pieces of a union; an outward bracket would upset the splitting, and is no union here."""
+    """The pieces of a union. Without a separator the text is one piece, which may then have brackets that face outward."""
     return tuple(filter(None, split_top(text, _OR))) if re.search(_OR, text) else (text,)
 
 
 def _interval(text: str) -> tuple[str, str] | None:
-    """One interval with its variable."""
+    """One interval with its variable, or None."""
     brackets = _BRACKETS.fullmatch(text)
     if brackets:
         return _from_brackets(*brackets.groups())
@@ -61,14 +61,14 @@ _TURNED = {">": "<", r"\geq": r"\leq"}
 
 
 def _from_brackets(left: str, inside: str, right: str) -> tuple[str, str] | None:
-    """`]0,1[` is (0,1): an outward bracket leaves its end out."""
+    """`]0,1[` is (0,1): a bracket that faces outward excludes its end."""
     if len(split_top(inside, ",")) != 2:
         return None
     return f"{'(' if left == ']' else left}{inside}{')' if right == '[' else right}", ""
 
 
 def _between(terms: list[str], relations: list[str]) -> tuple[str, str] | None:
-    """`a < x`, `x < b` and `a < x < b`; no end may hold a variable of its own."""
+    """The interval of `a < x`, `x < b` or `a < x < b`; None where an end has a variable of its own."""
     if len(terms) == 2 and re.fullmatch(_NAME, terms[0]):
         terms, relations = [_LEAST, *terms], ["<", *relations]
     elif len(terms) == 2:
@@ -80,5 +80,5 @@ def _between(terms: list[str], relations: list[str]) -> tuple[str, str] | None:
 
 
 def _has_name(text: str) -> bool:
-    """True where a letter stands that is no command and not e."""
+    """True where the text has a letter that is not part of a command and not e."""
     return re.search(r"[A-Za-df-z]", re.sub(r"\\[A-Za-z]+", "", text)) is not None

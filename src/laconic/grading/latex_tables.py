@@ -1,8 +1,8 @@
-r"""Tables of spellings: what LaTeX, Unicode and prose write in many ways, and the one way that `answers.clean` makes of it.
+r"""Tables of spellings: the many spellings of LaTeX, Unicode and prose, and the one that `normal_form.clean` replaces them by.
 
-1. `SYMBOLS` are single characters, `REWRITES` patterns of LaTeX in the order in which they are applied.
+1. `SYMBOLS` are single characters; `REWRITES` are patterns of LaTeX, in the order in which they are applied.
 2. `UNIT_RATIO`, `UNIT_PRODUCT`, `TEXT` and `PLAIN_TEXT` find prose inside wrappers such as `\text{...}`.
-3. `PROSE` is what is rewritten last, once the wrappers are gone.
+3. `PROSE` holds the patterns of prose that are rewritten last, after the wrappers have been removed.
 
 What is left out: anything that needs to count brackets (`normal_form.py`).
 """
@@ -27,7 +27,7 @@ WRAPPERS = (
     r"|underline|ensuremath)"
 )
 
-# In order; each row is one spelling, and what it becomes.
+# Applied in order; each row is the pattern of a spelling, and its replacement.
 REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -93,7 +93,7 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=[,(\[])\s*\+\s*\\infty", r"\\infty"),
     )
 )
-# Prose, once the wrappers are gone; in order.
+# Applied in order, after the wrappers have been removed.
 PROSE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (

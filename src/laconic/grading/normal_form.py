@@ -1,9 +1,9 @@
-r"""An answer's text, put into one plain form, and split into its parts.
+r"""The text of an answer, put into one plain form and split into its parts.
 
 1. `clean` rewrites LaTeX, Unicode and prose variants of the same answer into one spelling (the tables of `latex_tables.py`).
-2. `compact` drops the spaces that carry no meaning: the form in which two answers are compared as strings.
+2. `compact` drops the spaces that carry no meaning. In this form two answers are compared as strings.
 3. `parts` splits a list, tuple, set, interval or union, `matrix_rows` a matrix.
-4. `is_dangerous` names what must never reach an algebra engine: power towers, giant factorials, code, overlong text.
+4. `is_dangerous` finds what must never reach an algebra engine: power towers, giant factorials, code, overlong text.
 
 What is left out: numbers and units (`numbers.py`), extraction from a response (`extraction.py`), and algebra.
 """
@@ -40,7 +40,7 @@ _SPACES = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])|(?<=\d)\s+(?=\d)|\s+")
 
 
 def clean(text: str) -> str:
-    r"""One plain spelling of an answer; words keep their spaces, units stand as `\unit{...}`.
+    r"""One plain spelling of an answer; words keep their spaces, units are written as `\unit{...}`.
 
     >>> clean(r"$\dfrac12\text{ cm}$.")
     '\\frac{1}{2} \\unit{cm}'
@@ -53,7 +53,7 @@ def clean(text: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """An overlong answer without its outer brackets, its leading zeros, and decimals that say nothing more."""
+    """An overlong answer without its outer brackets, its leading zeros, and decimals that no longer matter."""
     text = re.sub(r"\\(?:left|right)(?=[()])", "", text).strip(" {}()$\n")
     text = text.rstrip("0") if re.fullmatch(r"[+-]?\d*\.\d+", text) else text
     text = re.sub(r"^([+-]?\d{0,20}\.(?!0{100}|9{100})\d{100})\d+$", r"\1", text)
@@ -78,7 +78,7 @@ def _clean(text: str) -> str:
 
 
 def _ascii(text: str) -> str:
-    """Unicode mathematics in LaTeX; what has no such spelling stays as it is (a Cyrillic A is no A)."""
+    """The text with Unicode mathematics spelled in LaTeX. Characters without such a spelling stay: a Cyrillic A is not an A."""
     text = re.sub(r"(?<=\d)\s?([ckm]?m|ft|in|yd|mi)([²³])", r" \\unit{\1}\2", text)
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m[0].translate(SUBSCRIPTS) + "}", text)
@@ -89,7 +89,7 @@ def _ascii(text: str) -> str:
 
 
 def _marked_unit(match: re.Match[str]) -> str:
-    """Text right after a number is a unit, except a joiner or the constants e and i in upright type."""
+    """The replacement for text right after a number: a unit, except for words such as "and" and the constants e and i."""
     content = match[3].strip(" .,;:")
     bare = re.sub(r"\^(?:\{-?\d\}|\d)", "", content)
     if (
@@ -105,7 +105,7 @@ def _marked_unit(match: re.Match[str]) -> str:
 
 
 def _strip_ends(text: str) -> str:
-    """Without boxes, groups and markup around the whole, and without punctuation at its ends."""
+    """The text without boxes, groups and markup around the whole, and without punctuation at its ends."""
     for _ in range(MAX_WRAPS):
         before = text
         text = text.strip().strip("`").lstrip("~=:").rstrip(".,;:~ ").strip()
@@ -127,7 +127,7 @@ def _strip_ends(text: str) -> str:
 
 
 def closing_brace(text: str, start: int) -> int | None:
-    r"""Where the group opened just before `start` closes, or None. `\{` and `\}` are not braces."""
+    r"""The position where the group that opened just before `start` closes, or None. `\{` and `\}` do not count as braces."""
     depth = 1
     for match in _BRACES.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
@@ -153,7 +153,7 @@ def _encloses(text: str) -> bool:
 
 
 def compact(text: str) -> str:
-    r"""A cleaned answer without the spaces that carry no meaning: those between digits and after a command's name stay.
+    r"""A cleaned answer without the spaces that carry no meaning. Spaces between digits and after a command's name stay.
 
     >>> compact(r"2 \sin x + 1")
     '2\\sin x+1'
@@ -238,9 +238,9 @@ _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}")
 
 
 def matrix_rows(text: str) -> tuple[tuple[str, ...], ...] | None:
-    r"""The entries of a matrix, row by row, or None where the cleaned answer is none or holds another inside.
+    r"""The entries of a matrix, row by row; None where the cleaned answer is not a matrix or has another matrix inside.
 
-    A list of rows in brackets is one too: `[[1,2],[3,4]]`.
+    A list of rows in brackets counts as a matrix: `[[1,2],[3,4]]`.
     """
     match = _MATRIX.fullmatch(text.strip())
     if match is None:
@@ -274,7 +274,7 @@ _BARE_ZERO_DIVISOR = re.compile(r"/\s*0+(?:\.0*)?(?![\d.])|\\frac\{[^{}]*\}\{\s*
 
 
 def is_dangerous(text: str) -> bool:
-    """True where a cleaned answer must not be handed to an engine: it may be equal to another only as a string.
+    """True where a cleaned answer must not be handed to an algebra engine; it then equals another answer only as a string.
 
     >>> is_dangerous("9^{9^{9}}"), is_dangerous("((9!)!)!"), is_dangerous("2^{64}")
     (True, True, False)

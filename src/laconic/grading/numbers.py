@@ -2,7 +2,7 @@ r"""Exact numbers and quantities in cleaned answers.
 
 1. `exact_number` reads integers, decimals, fractions, mixed and repeating numbers, scientific notation and small powers
    as a `Fraction`: nothing is rounded, and no power that would be large is computed.
-2. `quantity` splits an answer into what is measured and its unit.
+2. `quantity` splits an answer into its number and its unit.
 
 What is left out: conversion between units (two different units disagree), and floating point.
 """
@@ -32,7 +32,7 @@ _TEN_POWER = re.compile(r"10\^(?:\{([+-]?\d+)\}|(\d+))")
 
 
 def exact_number(text: str) -> Fraction | None:
-    r"""The rational number that a cleaned answer spells, or None where it spells none or a very long one.
+    r"""The rational number that a cleaned answer spells; None where it spells none, or one that would be very long.
 
     Integers, decimals, thousands separators, scientific notation, fractions, mixed numbers, repeating decimals and
     small powers are read exactly.
@@ -108,7 +108,7 @@ _LONG_DECIMAL = re.compile(r"-?\d*\.\d+")
 
 
 def is_double_precision(text: str, value: Fraction) -> bool:
-    """True for a decimal written with at least 15 significant digits whose value is no integer: a printed double."""
+    """True for a decimal with at least 15 significant digits that is not an integer: it was printed in double precision."""
     digits = compact(text).lstrip("-0.").replace(".", "")
     return bool(_LONG_DECIMAL.fullmatch(compact(text))) and len(digits) >= 15 and value.denominator != 1
 
@@ -138,7 +138,8 @@ _NOT_UNITS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An answer without its unit, and the unit: a canonical name, `""` for none or for a noun that measures nothing."""
+    """An answer without its unit, and the canonical name of the unit: `""` where there is none, or a noun that is not a unit of
+    measurement."""
 
     body: str
     unit: str = ""
@@ -146,7 +147,7 @@ class Quantity:
 
 
 def quantity(text: str) -> Quantity:
-    r"""Split a cleaned answer into what is measured and its unit.
+    r"""Split a cleaned answer into its number and its unit.
 
     >>> quantity("12 students"), quantity(r"5 \unit{cm}^2").unit
     (Quantity(body='12', unit='', has_unit=True), 'cm^2')
@@ -163,7 +164,7 @@ def quantity(text: str) -> Quantity:
 
 
 def _reads_as_unit(words: str, unit: str) -> bool:
-    """Bare letters after a number are a unit where they are a known one of two letters, or a whole word set apart."""
+    """Bare letters after a number are a unit where they are a known one of two letters or more, or a separate word of four."""
     is_known = bool(unit) and len(words.strip()) > 1
     return is_known or (words[0] == " " and len(words.split(maxsplit=1)[0]) >= 4)
 
@@ -179,7 +180,7 @@ def _scaled(body: str, words: str, scale: int) -> Quantity:
 
 
 def _unit_name(words: str) -> str:
-    """The canonical name of a measuring unit, `""` for any other noun."""
+    """The canonical name of a unit of measurement, `""` for any other noun."""
     words = re.sub(r"\s*(?:/|\bper\b)\s*", "/", words.strip().lower().rstrip("."))
     power = re.search(r"\^\{?(\d)\}?$|\b(squared|cubed)$|^(square|sq|cubic|cu)\b\.?", words)
     base = (words[: power.start()] + words[power.end() :]).strip() if power else words

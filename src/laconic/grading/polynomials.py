@@ -1,7 +1,7 @@
-r"""Polynomials as they are written, compared term by term without algebra.
+r"""Polynomials compared term by term, as they are written, without algebra.
 
 1. `read_polynomial` reads a sum of terms such as `3x^2y`, `-\frac{1}{2}x` or `7` as coefficients by monomial.
-2. It gives None for whatever else: brackets, functions, names of several letters, and the constants e and i.
+2. It returns None for anything else: brackets, functions, names of several letters, and the constants e and i.
 
 What is left out: multiplying out; that takes an algebra engine.
 """
@@ -22,13 +22,13 @@ _FACTORS = re.compile(r"([A-Za-z])(?:\^\{?(\d+)\}?)?")
 
 
 def read_polynomial(text: str) -> dict[Monomial, Fraction] | None:
-    r"""Coefficients by monomial of a cleaned answer; None where it is no plain sum of terms.
+    r"""The coefficients of a cleaned answer, by monomial; None where it is not a plain sum of terms.
 
     >>> read_polynomial("2x^2-x+1") == read_polynomial("1-x+x^2+x^2"), read_polynomial("(x+1)^2")
     (True, None)
     """
     text, start, count = compact(text), 0, 0
-    found: dict[Monomial, Fraction] = {}
+    coefficients: dict[Monomial, Fraction] = {}
     while start < len(text) and count < MAX_TERMS:
         match = _TERM.match(text, start)
         if match is None or not (match[2] or match[3]) or (start and not match[1]):
@@ -37,9 +37,9 @@ def read_polynomial(text: str) -> dict[Monomial, Fraction] | None:
         if coefficient is None:
             return None
         name = _monomial(match[3])
-        found[name] = found.get(name, Fraction(0)) + (-coefficient if match[1] == "-" else coefficient)
+        coefficients[name] = coefficients.get(name, Fraction(0)) + (-coefficient if match[1] == "-" else coefficient)
         start, count = match.end(), count + 1
-    return {name: value for name, value in found.items() if value} if start == len(text) and text else None
+    return {name: value for name, value in coefficients.items() if value} if start == len(text) and text else None
 
 
 def _monomial(text: str) -> Monomial:

@@ -1,10 +1,10 @@
-"""The pool that grades responses, with a hard time limit on everything that needs algebra.
+"""The pool that grades responses, with a hard time limit on every answer that needs algebra.
 
 1. Each response goes through `rules.grade_response` in this process; most are decided there.
-2. What is undecided is asked of Math-Verify in child processes (`system/child_processes.py`): the answer that was extracted and
-   the gold answer, nothing else.
-3. A child that exceeds the limit is killed and replaced, and its item is `UNGRADABLE`; so is the item of a child that
-   died and an item whose gold answer Math-Verify cannot read. None of these is ever `WRONG`.
+2. For the undecided ones, Math-Verify compares the extracted answer with the gold answer in child processes
+   (`system/child_processes.py`). It sees nothing else of the response.
+3. A child that exceeds the limit is killed and replaced, and its response is `UNGRADABLE`; so is the response of a child that
+   died, and one whose gold answer Math-Verify cannot read. None of these is ever graded `WRONG`.
 """
 
 import re
@@ -27,7 +27,7 @@ from laconic.types import Grade, Problem
 MAX_KNOWN = 100_000
 MAX_SYMBOLS = 12
 FLOAT_DIGITS = 12
-"""Decimals Math-Verify compares of a printed double: 1.4142135623730951 is the square root of 2, 1.414214 is not."""
+"""How many decimals Math-Verify compares: 1.4142135623730951 equals the square root of 2, 1.414214 does not."""
 
 AnswerPair = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 """Gold answer, extracted answer, choices, tolerances."""
@@ -37,10 +37,10 @@ _GRADES = {"right": Grade.CORRECT, "wrong": Grade.WRONG}
 
 
 class Grader:
-    """Grades responses; at most `workers` answers are under algebra at once, each for at most `timeout_seconds`.
+    """Grades responses. At most `workers` answers are compared by algebra at once, each for at most `timeout_seconds`.
 
-    Use it as a context manager, from any thread. `reasons` counts ungradable items: `timeout`, `crash`, `gold`.
-    Children start when they are first needed; `RunFailed` is raised where one cannot start at all.
+    Use it as a context manager, from any thread. `reasons` counts why responses were ungradable: `timeout`, `crash`, `gold`.
+    Children start when they are first needed; raises `RunFailed` where one cannot start at all.
     """
 
     def __init__(self, workers: int = GRADER_WORKERS, timeout_seconds: float = GRADER_TIMEOUT_SECONDS) -> None:
@@ -63,9 +63,9 @@ class Grader:
         self._children.close()
 
     def grade_many(self, items: Sequence[tuple[str, Problem, bool]]) -> list[Graded]:
-        """Grade, answer and reason for each (response text, problem, is_truncated), in order; the text must not contain the
+        """The grade, answer and reason for each (response text, problem, is_truncated), in order. The text must not contain the
         prompt."""
-        found = [
+        results = [
             grade_response(
                 text,
                 problem.answer,
@@ -75,25 +75,26 @@ class Grader:
             )
             for text, problem, is_truncated in items
         ]
-        pairs = {i: _pair(one.answer, items[i][1]) for i, one in enumerate(found) if isinstance(one, Undecided)}
+        pairs = {i: _pair(one.answer, items[i][1]) for i, one in enumerate(results) if isinstance(one, Undecided)}
         outcomes = self._ask(list(dict.fromkeys(pairs.values())))
         with self._lock:
             self.reasons.update(outcome for pair in pairs.values() if (outcome := outcomes[pair]) not in _GRADES)
         return [
-            one if isinstance(one, Graded) else _decided(one.answer, outcomes[pairs[i]]) for i, one in enumerate(found)
+            one if isinstance(one, Graded) else _decided(one.answer, outcomes[pairs[i]])
+            for i, one in enumerate(results)
         ]
 
     def _ask(self, pairs: list[AnswerPair]) -> dict[AnswerPair, str]:
-        """`right`, `wrong`, or the reason why neither is known, for each pair; all but a crash is remembered."""
+        """For each pair `right`, `wrong`, or the reason why it is not known. Every outcome but a crash is remembered."""
         with self._lock:
             known = {pair: self._known[pair] for pair in pairs if pair in self._known}
         new = [pair for pair in pairs if pair not in known]
-        found = dict(zip(new, self._children.ask(new), strict=True))
+        outcomes = dict(zip(new, self._children.ask(new), strict=True))
         with self._lock:
             if len(self._known) > MAX_KNOWN:
                 self._known.clear()
-            self._known.update({pair: outcome for pair, outcome in found.items() if outcome != CRASH})
-        return known | found
+            self._known.update({pair: outcome for pair, outcome in outcomes.items() if outcome != CRASH})
+        return known | outcomes
 
 
 def _pair(answer: str, problem: Problem) -> AnswerPair:
@@ -113,14 +114,14 @@ def tolerances(problem: Problem) -> tuple[Fraction, ...]:
     >>> tolerances(Problem("a", "q", "7", meta={"tolerance": "0.1"}))
     (Fraction(1, 10),)
     """
-    granted = problem.meta.get("tolerance")
-    if granted is None:
+    stated = problem.meta.get("tolerance")
+    if stated is None:
         return ()
     try:
-        return tuple(Fraction(str(value)) for value in (granted if isinstance(granted, list | tuple) else [granted]))
+        return tuple(Fraction(str(value)) for value in (stated if isinstance(stated, list | tuple) else [stated]))
     except ValueError as error:
         raise ProblemsError(
-            f"{problem.id}: tolerance: expected a number or a list of them, found {granted!r}"
+            f"{problem.id}: tolerance: expected a number or a list of them, found {stated!r}"
         ) from error
 
 
@@ -132,12 +133,12 @@ class _GoldUnreadableError(Exception):
 
 
 def serve() -> None:
-    """The child's loop: a line [gold, answer, choices, tolerances] is answered with its `outcome_of`."""
+    """The child's loop: it answers a line [gold, answer, choices, tolerances] with the outcome of `outcome_of`."""
     answer_lines(outcome_of, (r"2\sqrt{3}", r"\sqrt{12}"))
 
 
 def outcome_of(gold: str, answer: str, choices: Sequence[str] = (), granted: Sequence[str] = ()) -> str:
-    """`right`, `wrong`, or `gold` where Math-Verify cannot read the gold answer. No time limit: a child's work."""
+    """`right`, `wrong`, or `gold` where Math-Verify cannot read the gold answer. It has no time limit: children call it."""
     try:
         limits = [Fraction(limit) for limit in granted]
         leaf = partial(_near_by_algebra, limit=limits[0]) if limits else _equal_by_algebra
@@ -147,37 +148,42 @@ def outcome_of(gold: str, answer: str, choices: Sequence[str] = (), granted: Seq
 
 
 def _equal_by_algebra(gold: str, answer: str) -> bool:
-    """Math-Verify's verdict on two cleaned answers; an answer it cannot read is no answer to anything."""
+    """Math-Verify's verdict on two cleaned answers; False where it cannot read the second, an error where it cannot read the gold
+    answer."""
     from math_verify import verify
 
-    wanted, given = _parsed(gold), _parsed(answer)
-    if not wanted:
+    gold_expressions, expressions = _parsed(gold), _parsed(answer)
+    if not gold_expressions:
         raise _GoldUnreadableError(gold)
-    if not given:
+    if not expressions:
         return False
-    if _differs_at_a_point(wanted[0], given[0]):
+    if _differs_at_a_point(gold_expressions[0], expressions[0]):
         return False
     if verify(
-        list(wanted), list(given), float_rounding=FLOAT_DIGITS, allow_set_relation_comp=True, timeout_seconds=None
+        list(gold_expressions),
+        list(expressions),
+        float_rounding=FLOAT_DIGITS,
+        allow_set_relation_comp=True,
+        timeout_seconds=None,
     ):
         return True
-    return _vanishes(wanted[0], given[0])
+    return _vanishes(gold_expressions[0], expressions[0])
 
 
 def _near_by_algebra(gold: str, answer: str, limit: Fraction) -> bool:
     """Whether two cleaned answers differ by at most `limit`, evaluated to 30 digits."""
     from math_verify.parser import sympy
 
-    wanted, given = _parsed(gold), _parsed(answer)
-    if not wanted:
+    gold_expressions, expressions = _parsed(gold), _parsed(answer)
+    if not gold_expressions:
         raise _GoldUnreadableError(gold)
-    if not (given and isinstance(wanted[0], sympy.Expr) and isinstance(given[0], sympy.Expr)):
+    if not (expressions and isinstance(gold_expressions[0], sympy.Expr) and isinstance(expressions[0], sympy.Expr)):
         return False
-    difference = sympy.N(wanted[0] - given[0], 30)
+    difference = sympy.N(gold_expressions[0] - expressions[0], 30)
     return bool(difference.is_number and abs(difference) <= sympy.Rational(limit.numerator, limit.denominator))
 
 
-# What Math-Verify's grammar reads otherwise than it is meant.
+# Spellings that Math-Verify's grammar misreads, and others with the intended meaning.
 _RESERVED = (
     (re.compile(r"(?<=\d) (?=i(?![A-Za-z]))"), ""),  # 4 i is imaginary as 4i is
     (re.compile(r"(?<![A-Za-z\\])E(?=_)"), r"\\Xi"),  # E_1 is a name, not Euler's number
@@ -189,7 +195,7 @@ _RESERVED = (
 
 @lru_cache(maxsize=512)
 def _parsed(text: str) -> tuple[Any, ...]:
-    """What Math-Verify reads in a cleaned answer, nothing where it reads nothing; a number is handed to it exactly."""
+    """The expressions that Math-Verify reads in a cleaned answer, empty where it reads none; a number is read by us, exactly."""
     from math_verify.parser import LatexExtractionConfig, NormalizationConfig, parse, sympy
 
     value = exact_number(text)
@@ -209,35 +215,35 @@ def _parsed(text: str) -> tuple[Any, ...]:
 _UNREAL = (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError, RecursionError)
 
 
-def _differs_at_a_point(wanted: Any, given: Any) -> bool:
-    """Whether two expressions have plainly different values where every name has one positive value: then they differ.
+def _differs_at_a_point(gold_expression: Any, expression: Any) -> bool:
+    """Whether two expressions have clearly different values at one point, at which every name is a positive number.
 
-    Most wrong answers end here, before anything is simplified.
+    This finds most wrong answers before anything is simplified.
     """
     from math_verify.parser import sympy
 
-    if not (isinstance(wanted, sympy.Expr) and isinstance(given, sympy.Expr)):
+    if not (isinstance(gold_expression, sympy.Expr) and isinstance(expression, sympy.Expr)):
         return False
-    symbols = sorted(wanted.free_symbols | given.free_symbols, key=str)
+    symbols = sorted(gold_expression.free_symbols | expression.free_symbols, key=str)
     if len(symbols) > MAX_SYMBOLS:
         return False
     point = {s: sympy.I if str(s) == "i" else 2 + 1 / sympy.Integer(3 + 4 * k) for k, s in enumerate(symbols)}
     try:
-        ours, theirs = (sympy.N(side.subs(point), 20) for side in (wanted, given))
-        numbers = all(side.is_number and side.is_finite for side in (ours, theirs))
-        return bool(numbers and abs(ours - theirs) > sympy.Float("1e-9") * (1 + abs(ours)))
+        gold_value, value = (sympy.N(side.subs(point), 20) for side in (gold_expression, expression))
+        are_numbers = all(side.is_number and side.is_finite for side in (gold_value, value))
+        return bool(are_numbers and abs(gold_value - value) > sympy.Float("1e-9") * (1 + abs(gold_value)))
     except _UNREAL:
         return False
 
 
-def _vanishes(wanted: Any, given: Any) -> bool:
-    """Whether the difference simplifies to zero: Math-Verify compares a lone symbol by its name only."""
+def _vanishes(gold_expression: Any, expression: Any) -> bool:
+    """Whether the difference simplifies to zero. Math-Verify alone compares a single symbol by its name only."""
     from math_verify.parser import sympy
 
-    if not (isinstance(wanted, sympy.Expr) and isinstance(given, sympy.Expr)):
+    if not (isinstance(gold_expression, sympy.Expr) and isinstance(expression, sympy.Expr)):
         return False
     try:
-        difference = (wanted - given).doit()
+        difference = (gold_expression - expression).doit()
         units = {symbol: sympy.I for symbol in difference.free_symbols if str(symbol) == "i"}
         difference = sympy.simplify(difference.subs(units))
         return bool(difference == 0) or (not difference.free_symbols and difference.equals(0) is True)

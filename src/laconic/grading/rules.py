@@ -1,15 +1,16 @@
-r"""From the text of a response to a grade, as far as string and exact number comparison reach.
+r"""From the text of a response to a grade, where comparing strings and exact numbers suffices.
 
-1. `extract_answer` takes the last closed box of what follows the thinking, or else what follows the last answer marker, or
-   else what the last line sets off (`extraction.py`).
-2. `same_answer` decides equality in the order of a visible table of rules: single things (`scalar_rules.py`: numbers as
-   fractions, choices by letter, words, polynomials) and answers of parts (`composite_rules.py`: lists, tuples, intervals,
-   matrices, units, equations). None means undecided: ask the symbolic engine.
-3. `grade_response` puts both together: `Graded` as truncated, no answer, correct or wrong, or `Undecided`. Either has the
-   extracted answer with it, so that nobody extracts it again.
+1. `extract_answer` takes the last closed box after the thinking; without a box, the text after the last answer marker; without
+   a marker, the result that the last line states (`extraction.py`).
+2. `same_answer` tries the rules of the table `RULES` in order, and the first that decides, decides: rules for single values
+   (`scalar_rules.py`: numbers as fractions, choices by letter, words, polynomials) and rules for answers made of parts
+   (`composite_rules.py`: lists, tuples, intervals, matrices, units, equations). None means undecided: only algebra can tell.
+3. `grade_response` does both and returns `Graded` (truncated, no answer, correct or wrong) or `Undecided`. Both hold the
+   extracted answer, so that it is extracted once.
 
-Rounding is not equality: 0.333 is not 1/3, a printed double is. A list of guesses is wrong. The prompt is never graded.
-What is left out: algebra (`pool.py` hands undecided pairs to it), files, clocks, and any evaluation of text as code.
+Rounding is not equality: 0.333 does not equal 1/3, but 1/3 printed in double precision does. A list of guesses is wrong. The
+prompt is never graded. What is left out: algebra (`pool.py` hands undecided pairs to it), files, time limits, and any
+evaluation of text as code.
 """
 
 import re
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 RULES_VERSION = 1
-"""Raised by every change that may alter a verdict: evaluations graded under different versions are not compared."""
+"""Raised with every change that may alter a verdict: evaluations that were graded under different versions are not compared."""
 
 # --- comparison ------------------------------------------------------------------------------------------------------
 
@@ -83,9 +84,9 @@ _INTEGER = re.compile(r"-?[0-9]{1,100}")
 def same_answer_with(
     gold: str, answer: str, leaf: Equal, choices: Sequence[str] = (), tolerances: Sequence[Fraction] = ()
 ) -> Verdict:
-    """Like `same_answer`, with `leaf(gold, answer)` asked, on cleaned strings, wherever no rule decides.
+    """Like `same_answer`, but where no rule decides, the verdict is that of `leaf(gold, answer)` on cleaned strings.
 
-    What `is_dangerous` names never reaches `leaf`: such an answer is equal only as a string.
+    An answer that `is_dangerous` never reaches `leaf`: it is equal only as a string.
     """
     if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
         return int(gold) == int(answer)
@@ -99,20 +100,23 @@ def same_answer_with(
 
 def _within(gold: str, answer: str, leaf: Equal, tolerances: Sequence[Fraction]) -> Verdict:
     """Whether every number of the answer lies within its tolerance of a number of the gold answer."""
-    wanted, given = parts(gold).items, list(parts(answer).items)
-    if len(wanted) != len(given) or len(given) > MAX_PARTS or is_dangerous(answer):
+    gold_items, remaining = (
+        parts(gold).items,
+        list(parts(answer).items),
+    )  # items of the answer that match no gold item yet
+    if len(gold_items) != len(remaining) or len(remaining) > MAX_PARTS or is_dangerous(answer):
         return False
-    limits = tolerances if len(tolerances) == len(wanted) else [tolerances[0]] * len(wanted)
-    for item, limit in zip(wanted, limits, strict=True):
+    limits = tolerances if len(tolerances) == len(gold_items) else [tolerances[0]] * len(gold_items)
+    for item, limit in zip(gold_items, limits, strict=True):
         value = exact_number(item)
         if value is None:
-            return leaf(gold, answer) if len(wanted) == 1 else False
+            return leaf(gold, answer) if len(gold_items) == 1 else False
         near = [
-            other for other in given if (number := exact_number(other)) is not None and abs(number - value) <= limit
+            other for other in remaining if (number := exact_number(other)) is not None and abs(number - value) <= limit
         ]
         if not near:
             return False
-        given.remove(near[0])
+        remaining.remove(near[0])
     return True
 
 
@@ -121,7 +125,7 @@ _BRACKETED_LETTER = re.compile(r"[\s$*]*(?:\\(?:text|math)(?:bf|rm|it)?\{)?\s*\(
 
 
 def _equal(gold: str, answer: str, leaf: Equal) -> Verdict:
-    """The rules in order; the first that decides, decides."""
+    """The verdict of the first rule that decides, else of `leaf`."""
     if not gold:
         return leaf(gold, answer)
     if not answer:
@@ -159,8 +163,8 @@ RULES: tuple[Rule, ...] = (
 class Graded(NamedTuple):
     """The grade of a response, and the answer that was extracted from it.
 
-    `answer` is None where there is none, and where the response is truncated: such a one is not read. `reason` says why an
-    ungradable one is: `timeout`, `crash` or `gold`; it is empty for the others.
+    `answer` is None where there is none, and where the response is truncated, since it is not read then. `reason` says why a
+    response is ungradable: `timeout`, `crash` or `gold`; it is empty for the other grades.
     """
 
     grade: Grade
@@ -169,7 +173,7 @@ class Graded(NamedTuple):
 
 
 class Undecided(NamedTuple):
-    """The extracted answer of a response that the symbolic engine must grade."""
+    """The extracted answer of a response that only algebra can grade."""
 
     answer: str
 
@@ -180,10 +184,10 @@ _TRUNCATED, _NO_ANSWER = Graded(Grade.TRUNCATED), Graded(Grade.NO_ANSWER)
 def grade_response(
     text: str, gold: str, *, is_truncated: bool, choices: Sequence[str] = (), tolerances: Sequence[Fraction] = ()
 ) -> Graded | Undecided:
-    r"""The grade and the answer of one response, or the answer alone where the symbolic engine must decide.
+    r"""The grade and the answer of one response, or the answer alone where only algebra can decide.
 
-    `text` is the response alone: the prompt may hold a box or the gold answer, so it must never be part of it.
-    A truncated response is `TRUNCATED` whatever it says.
+    `text` is the response without its prompt, which may hold a box or the gold answer. A truncated response is graded
+    `TRUNCATED`, whatever its text says.
 
     >>> grade_response(r"<think>7?</think> \boxed{42}", "42", is_truncated=False)
     Graded(grade=<Grade.CORRECT: 'correct'>, answer='42', reason='')

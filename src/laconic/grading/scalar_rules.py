@@ -1,8 +1,8 @@
-r"""Rules that compare two answers as one thing each: numbers, letters, words, powers, clock times, numerals, polynomials.
+r"""Rules that compare two answers of one part each: numbers, letters, words, powers, clock times, numerals, polynomials.
 
 1. A rule takes the cleaned gold answer, the cleaned answer, and `equal`, which compares parts of them by all the rules.
-2. It returns True or False where it decides, `OPEN` where only an algebra engine can tell, and None where the pair is none
-   of its business. `grading.RULES` says in which order the rules are asked.
+2. It returns True or False where it decides, `OPEN` where only an algebra engine can tell, and None where the rule does not
+   apply to the pair. `rules.RULES` lists the rules in the order in which they are tried.
 
 What is left out: answers made of parts and equations (`composite_rules.py`), and algebra.
 """
@@ -21,7 +21,7 @@ DOUBLE_DIGITS = 18
 
 
 class Open(Enum):
-    """The verdict that string and number comparison cannot give."""
+    """The type of `OPEN`: comparing strings and numbers cannot decide."""
 
     OPEN = "open"
 
@@ -30,19 +30,21 @@ OPEN = Open.OPEN
 Verdict = bool | Open
 Equal = Callable[[str, str], Verdict]
 Rule = Callable[[str, str, Equal], Verdict | None]
-"""What a rule says of (gold, answer); None where the pair is none of its business."""
+"""`rule(gold, answer, equal)`: its verdict, or None where the rule does not apply to the pair."""
 
 
 def by_number(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     """Two numbers, with percent signs and units, are compared as fractions; a number never equals plain words."""
-    wanted, given = quantity(_unbracketed(gold, r"0\d\d")), quantity(_unbracketed(answer, r"\d{3}"))
-    value = _value(wanted.body)
+    gold_quantity, answer_quantity = quantity(_unbracketed(gold, r"0\d\d")), quantity(_unbracketed(answer, r"\d{3}"))
+    value = _value(gold_quantity.body)
     if value is None:
         return _decimal_comma(answer, gold) if re.fullmatch(r"-?(?:0,\d+|\d+,\d\d+)", gold) else None
-    other = _value(given.body)
+    other = _value(answer_quantity.body)
     if other is None:
         return False if _words(answer).isalpha() and answer.isascii() else _decimal_comma(gold, answer)
-    return not units_disagree(wanted.unit, given.unit) and _same_number(wanted.body, value, given.body, other)
+    return not units_disagree(gold_quantity.unit, answer_quantity.unit) and _same_number(
+        gold_quantity.body, value, answer_quantity.body, other
+    )
 
 
 def _value(body: str) -> Fraction | None:
@@ -50,19 +52,20 @@ def _value(body: str) -> Fraction | None:
 
 
 def _unbracketed(text: str, group: str) -> str:
-    """`(1,000)` as a number; of a gold answer only where a group begins with 0, so that it cannot be a tuple."""
+    """`(1,000)` without its brackets, where all groups of digits after a comma match and the first of them matches `group`. For a
+    gold answer `group` begins with 0, so that the answer cannot be a tuple."""
     return text[1:-1] if re.fullmatch(rf"\([1-9]\d{{0,2}}(?:,\d{{3}})*,{group}(?:,\d{{3}})*\)", text) else text
 
 
 def _decimal_comma(point: str, comma: str) -> Verdict | None:
-    """`3,14` for 3.14: the number with a point says that the other is no list."""
+    """Whether `3,14` means 3.14: since the other answer is a number with a point, this one is not taken for a list."""
     if re.fullmatch(r"-?\d*\.\d+", point) and re.fullmatch(r"-?\d+,\d+", comma):
         return exact_number(point) == exact_number(comma.replace(",", "."))
     return None
 
 
 def _same_number(gold: str, value: Fraction, answer: str, other: Fraction) -> bool:
-    r"""Equal fractions, or one a printed double of the other. `25\%` is 25 as well as 0.25."""
+    r"""Whether the fractions are equal, or one is the other printed in double precision. `25\%` equals 25 as well as 0.25."""
     if gold.endswith("%") != answer.endswith("%"):
         bare, percent = (other, value) if gold.endswith("%") else (value, other)
         is_unambiguous = gold.endswith("%") or abs(percent) > 1
@@ -76,13 +79,13 @@ def _same_number(gold: str, value: Fraction, answer: str, other: Fraction) -> bo
 
 
 def _is_longer(answer: str, error: Fraction) -> bool:
-    """A decimal with more digits than a double has, not all of them right: no printed double."""
+    """True for a decimal with more digits than double precision has, some of them wrong: it was not printed from a double."""
     decimals = len(compact(answer).partition(".")[2])
     return decimals > DOUBLE_DIGITS and abs(error) * 10**decimals >= 1
 
 
 def units_disagree(unit: str, other: str) -> bool:
-    """Two units that measure something, and not the same."""
+    """True for two different units of measurement."""
     return bool(unit and other) and unit != other
 
 
@@ -110,13 +113,13 @@ def by_letter(gold: str, answer: str, _equal: Equal) -> Verdict | None:
 
 
 def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """Words are compared without case and articles; a gold answer of words equals nothing else."""
-    wanted, given = _words(gold), _words(answer)
-    if not wanted.isalpha() or len(wanted) < 2 or "=" in answer:
+    """Words are compared without case and articles; a gold answer that is words equals no other kind of answer."""
+    gold_words, answer_words = _words(gold), _words(answer)
+    if not gold_words.isalpha() or len(gold_words) < 2 or "=" in answer:
         return None
-    if wanted == given:
+    if gold_words == answer_words:
         return True
-    return False if len(wanted) >= 4 else None
+    return False if len(gold_words) >= 4 else None
 
 
 def _words(text: str) -> str:
@@ -124,7 +127,7 @@ def _words(text: str) -> str:
 
 
 def by_danger(gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """What must not be computed is equal only as a string, and the strings differ."""
+    """Answers that must not be computed are equal only as strings, and these strings differ."""
     return False if is_dangerous(answer) or is_dangerous(gold) else None
 
 
@@ -133,10 +136,10 @@ _POWER = re.compile(r"(\d{1,30})\^\{?(\d{1,10})\}?")
 
 def by_power(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     """Two powers of whole numbers, however large: a^n = c^m where a^(n/g) = c^(m/g), g the common divisor of n and m."""
-    wanted, given = _POWER.fullmatch(compact(gold)), _POWER.fullmatch(compact(answer))
-    if wanted is None or given is None or 0 in (int(wanted[2]), int(given[2])):
+    gold_power, answer_power = _POWER.fullmatch(compact(gold)), _POWER.fullmatch(compact(answer))
+    if gold_power is None or answer_power is None or 0 in (int(gold_power[2]), int(answer_power[2])):
         return None
-    (base, exponent), (other, power) = (map(int, wanted.groups()), map(int, given.groups()))
+    (base, exponent), (other, power) = (map(int, gold_power.groups()), map(int, answer_power.groups()))
     common = gcd(exponent, power)
     if max(exponent, power) // common > MAX_POWER:
         return base == other and (exponent == power or base < 2)
@@ -148,14 +151,16 @@ _BASED = re.compile(r"\(?[0-9A-Za-z]+\)?_(?:\{[0-9a-z ()]+\}|\d)")
 
 
 def by_clock(gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """Clock times as written, with am and pm where both have it; ratios also as fractions where no time can be meant."""
-    wanted, given = _CLOCK.fullmatch(compact(gold)), _CLOCK.fullmatch(compact(answer))
-    if "=" in gold + answer or not (wanted or given):
+    """Clock times are compared as written, am and pm only where both have them; ratios that cannot be times also as fractions."""
+    gold_time, answer_time = _CLOCK.fullmatch(compact(gold)), _CLOCK.fullmatch(compact(answer))
+    if "=" in gold + answer or not (gold_time or answer_time):
         return None
-    if wanted and given:
-        halves = {half.lower() for half in (wanted[2], given[2]) if half}
-        return len(halves) < 2 and (wanted[1] == given[1] or _ratio(wanted[0]) == (_ratio(given[0]) or -1))
-    return wanted is not None and (_ratio(wanted[0]) or -1) == exact_number(answer)
+    if gold_time and answer_time:
+        halves = {half.lower() for half in (gold_time[2], answer_time[2]) if half}
+        return len(halves) < 2 and (
+            gold_time[1] == answer_time[1] or _ratio(gold_time[0]) == (_ratio(answer_time[0]) or -1)
+        )
+    return gold_time is not None and (_ratio(gold_time[0]) or -1) == exact_number(answer)
 
 
 def _ratio(text: str) -> Fraction | None:
@@ -184,11 +189,11 @@ def _numeral(text: str) -> str:
 
 def by_polynomial(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     """Two plain sums of terms are equal where their coefficients are."""
-    wanted = read_polynomial(gold)
-    given = None if wanted is None else read_polynomial(answer)
-    return None if given is None else wanted == given
+    gold_coefficients = read_polynomial(gold)
+    coefficients = None if gold_coefficients is None else read_polynomial(answer)
+    return None if coefficients is None else gold_coefficients == coefficients
 
 
 def by_guesses(_gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """What still says "or" is a list of guesses."""
+    """An answer that still has an "or" when this rule is tried is a list of guesses, which is wrong."""
     return False if re.search(r"(?<![A-Za-z])or(?![a-z])", answer) else None

@@ -1,10 +1,11 @@
-"""Graders that look at stored responses once more, for `comparison/audit.py`; the table `SECOND_GRADERS` names them.
+"""Graders that grade stored responses a second time, for `comparison/audit.py`. The table `SECOND_GRADERS` names them.
 
-1. `exact` is our extraction and rules alone: no algebra; what would take it is `undecided`.
-2. `math_verify` is Math-Verify alone on the whole text, in child processes with a hard limit, never here.
-3. `laconic` is the grader as it is today, algebra and truncation included.
+1. `exact` is our extraction and rules alone. An answer that only algebra can decide is `undecided`.
+2. `math_verify` is Math-Verify alone on the whole text, in child processes with a hard time limit.
+3. `laconic` is our grader in its present version, with algebra and truncation.
 
-A verdict is one word of `VERDICTS`: a grade, `undecided`, or why there is none. What is left out: files, and who is right.
+A verdict is one word of `VERDICTS`: a grade, `undecided`, or the reason why there is none. What is left out: reading files, and
+deciding which of two graders is right.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ MATH_VERIFY = "laconic.grading.second_graders:serve_math_verify"
 UNDECIDED = "undecided"
 GOLD = "gold"
 VERDICTS = (*(grade.value for grade in GRADES if grade is not Grade.UNGRADABLE), UNDECIDED, TIMEOUT, CRASH, GOLD)
-"""What a second grader says; `undecided` would take algebra, `gold` is a gold answer that it cannot read."""
+"""The verdicts of a second grader. `undecided`: only algebra can decide; `gold`: the grader cannot read the gold answer."""
 
 
 Item = tuple[str, Problem, bool]
@@ -26,7 +27,7 @@ Item = tuple[str, Problem, bool]
 
 
 class _Exact:
-    """Our extraction and rules alone: no algebra and no child; reads truncated responses as if they were whole."""
+    """Our extraction and rules alone, without algebra and child processes. It reads truncated responses as if they were whole."""
 
     def __init__(self, _workers: int, _timeout_seconds: float) -> None: ...
 
@@ -34,14 +35,14 @@ class _Exact:
         return [self._verdict(text, problem) for text, problem, _ in items]
 
     def _verdict(self, text: str, problem: Problem) -> str:
-        found = grade_response(text, problem.answer, is_truncated=False, choices=problem.choices)
-        return UNDECIDED if isinstance(found, Undecided) else found.grade.value
+        result = grade_response(text, problem.answer, is_truncated=False, choices=problem.choices)
+        return UNDECIDED if isinstance(result, Undecided) else result.grade.value
 
     def close(self) -> None: ...
 
 
 class _Laconic:
-    """The grader as it is today, with its own idea of truncation."""
+    """Our grader in its present version. It grades a truncated response as truncated."""
 
     def __init__(self, workers: int, timeout_seconds: float) -> None:
         self._grader = Grader(workers, timeout_seconds)
@@ -54,7 +55,7 @@ class _Laconic:
 
 
 class _MathVerify:
-    """Math-Verify alone on the whole text, with its own extraction and default settings, in children."""
+    """Math-Verify alone on the whole text, with its own extraction and default settings, in child processes."""
 
     def __init__(self, workers: int, timeout_seconds: float) -> None:
         self._children = Children(MATH_VERIFY, workers, timeout_seconds)
@@ -75,18 +76,19 @@ SECOND_GRADERS: Mapping[str, Callable[[int, float], SecondGrader]] = {
 
 
 def serve_math_verify() -> None:
-    """A child's loop: a line [gold, text] is answered with a verdict of `by_math_verify`."""
+    """A child's loop: it answers a line [gold, text] with the verdict of `by_math_verify`."""
     answer_lines(by_math_verify, ("2", r"\boxed{1+1}"))
 
 
 def by_math_verify(gold: str, text: str) -> str:
-    """Math-Verify's verdict with default settings; `no_answer` where it reads none. No time limit: a child's work."""
+    """Math-Verify's verdict with default settings; `no_answer` where it finds none. It has no time limit, so only children call
+    it."""
     from math_verify import parse, verify
 
-    wanted = parse(f"${gold}$", parsing_timeout=None) or parse(gold, parsing_timeout=None)
-    if not wanted:
+    gold_expressions = parse(f"${gold}$", parsing_timeout=None) or parse(gold, parsing_timeout=None)
+    if not gold_expressions:
         return GOLD
-    given = parse(text, parsing_timeout=None)
-    if not given:
+    expressions = parse(text, parsing_timeout=None)
+    if not expressions:
         return Grade.NO_ANSWER.value
-    return (Grade.CORRECT if verify(wanted, given, timeout_seconds=None) else Grade.WRONG).value
+    return (Grade.CORRECT if verify(gold_expressions, expressions, timeout_seconds=None) else Grade.WRONG).value

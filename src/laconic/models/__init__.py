@@ -3,11 +3,11 @@
 Its modules, in reading order:
 
 - `onednn`: float32 matrix products on a CPU through oneDNN
-- `causal_lm`: a causal LM as backbone and head, with its tokenizer
+- `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device
 - `scoring`: log-probabilities, entropies and KL of response tokens
 - `adapters`: LoRA adapters on one set of base weights
 - `roles`: critics and references
-- `teachers`: whether a phase's teacher can teach its student
+- `teachers`: whether a phase's teacher can teach the model that is trained
 - `policy`: the trained model with its critic and its reference
 """

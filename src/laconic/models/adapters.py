@@ -1,6 +1,6 @@
-"""LoRA adapters on one set of base weights: the policy's, and beside it one for a critic and one for a reference.
+"""LoRA adapters on one set of base weights: one for the policy, and perhaps one for a critic and one for a reference.
 
-`Adapters` puts them on a model, says which is active, copies one into another, and merges the policy's into plain weights.
+`Adapters` adds them to a model, switches between them, copies one into another, and merges the policy's into plain weights.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "refere
 
 
 class Adapters:
-    """The adapters of one model. The policy's is there from the beginning and active unless another is `at_work`."""
+    """The adapters of one model. The policy's exists from the beginning, and is active unless another one is `at_work`."""
 
     def __init__(self, model: PreTrainedModel, lora: LoraConfig) -> None:
         from peft import LoraConfig as PeftLoraConfig
@@ -36,7 +36,7 @@ class Adapters:
         self.peft: Any = get_peft_model(model, self.config)
 
     def renew(self, name: str) -> None:
-        """A fresh adapter `name` in the place of the one that may be there; the policy's stays active."""
+        """Make a new adapter `name`, in place of the old one if there is one; the policy's stays active."""
         if name in self.peft.peft_config:
             self.peft.delete_adapter(name)
         self.peft.add_adapter(name, self.config)
@@ -46,26 +46,26 @@ class Adapters:
                 parameter.requires_grad_(True)
 
     def renew_as_policy(self, name: str) -> None:
-        """A fresh adapter `name` that equals the policy's and learns nothing."""
+        """Make a new adapter `name` that equals the policy's and is not trained."""
         self.renew(name)
         for source, target in self.pairs(name):
             target.data.copy_(source.data)
             target.requires_grad_(False)
 
     def pairs(self, name: str) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
-        """(policy's parameter, adapter `name`'s parameter) in a fixed order."""
+        """Pairs (parameter of the policy's adapter, the same parameter of adapter `name`), in a fixed order."""
         parameters = dict(self.peft.named_parameters())
         for key, parameter in parameters.items():
             if f".{POLICY_ADAPTER}." in key:
                 yield parameter, parameters[key.replace(f".{POLICY_ADAPTER}.", f".{name}.")]
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
-        """The weights of adapter `name`, by their name in the model."""
+        """The weights of adapter `name`, by their names in the model."""
         return {key: p for key, p in self.model.named_parameters() if f".{name}." in key}
 
     @contextlib.contextmanager
     def at_work(self, name: str) -> Iterator[None]:
-        """The shared base with adapter `name` active; which weights learn stays as it was set."""
+        """Inside, adapter `name` is active; which weights are trained does not change."""
         before = self.active
         if name == before:
             yield
@@ -84,7 +84,7 @@ class Adapters:
             parameter.requires_grad_(learns[key])
 
     def merged(self) -> PreTrainedModel:
-        """A model of the loaded architecture whose weights are base + the policy's adapter; the live model is left as it is."""
+        """A plain model whose weights are the base weights plus the policy's adapter; the live model is not changed."""
         with torch.device("meta"):
             merged = type(self.model)(copy.deepcopy(self.model.config))
         merged.load_state_dict(dict(self._merged_weights()), strict=False, assign=True)
@@ -95,7 +95,7 @@ class Adapters:
     def _merged_weights(self) -> Iterator[tuple[str, Tensor]]:
         for name, module in self.model.named_modules():
             if name.endswith(".base_layer"):
-                continue  # read through the layer that adapts it
+                continue  # it is read through the layer that wraps it
             base = getattr(module, "base_layer", None)
             for key, tensor in _own_tensors(module if base is None else base):
                 path = f"{name}.{key}".removeprefix(".")

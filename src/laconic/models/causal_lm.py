@@ -1,9 +1,9 @@
-"""A causal LM as backbone and head, with its tokenizer.
+"""A causal LM, split into backbone and head, with its tokenizer.
 
-`CausalLM` holds a Hugging Face model as a backbone (token ids to hidden states) and a head (hidden states to logits), so that
-logits are only ever made where they are read. Loading checks that the two together give the model's own logits.
+`CausalLM` splits a Hugging Face model into a backbone (token ids to hidden states) and a head (hidden states to logits), so that
+logits are computed only for the positions that need them. Loading checks that the two together give the model's own logits.
 
-Weights that learn are float32; with `dtype = "bfloat16"` the arithmetic runs under autocast. Logits are always float32.
+Weights that are trained are float32; with `dtype = "bfloat16"` the arithmetic runs under autocast. Logits are always float32.
 
 Legend: `B` rows, `L` tokens of prompt and response, `D` hidden size, `V` vocabulary.
 """
@@ -25,7 +25,7 @@ FINGERPRINT_VALUES = 64  # of each weight
 
 
 class CausalLM:
-    """A Hugging Face causal LM seen as backbone and head, with its tokenizer."""
+    """A Hugging Face causal LM, split into backbone and head, with its tokenizer. `name` is what errors and results call it."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
@@ -34,35 +34,35 @@ class CausalLM:
         self.autocast_dtype: torch.dtype | None = None
 
     def settle_dtype(self, stored: torch.dtype, computes_in_bfloat16: bool) -> None:
-        """In which dtype the weights are saved, and whether the arithmetic runs under autocast."""
+        """Set the dtype in which the weights are saved, and whether the arithmetic runs under bfloat16 autocast."""
         self.stored_dtype = stored
         self.autocast_dtype = torch.bfloat16 if computes_in_bfloat16 else None
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device on which the weights are."""
         return next(self.model.parameters()).device
 
     @property
     def context_length(self) -> int | None:
-        """Most tokens of prompt and response together, where the model's config states it."""
+        """The largest number of tokens of prompt and response together; None where the model's config does not state it."""
         return getattr(self.text_config, "max_position_embeddings", None)
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """End tokens: those of the generation config and the tokenizer's own."""
-        stated = getattr(self.model.generation_config, "eos_token_id", None)
-        stated = stated if isinstance(stated, list) else [stated]
-        return frozenset(i for i in (*stated, self.tokenizer.eos_token_id) if i is not None)
+        """The ids of the end tokens: those of the generation config and of the tokenizer."""
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        end_ids = configured if isinstance(configured, list) else [configured]
+        return frozenset(i for i in (*end_ids, self.tokenizer.eos_token_id) if i is not None)
 
     @property
     def pad_id(self) -> int:
-        """The padding token, or any token: padding is never read."""
+        """The id of the padding token, or of any other token where there is none, since padding is never read."""
         return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stop_ids, default=0)
 
     @torch.no_grad()
     def fingerprint(self) -> str:
-        """A hash over a few values of every weight: tells apart two models that go by one name."""
+        """A hash of a few values of every weight, by which two models of the same name can be distinguished."""
         digest = hashlib.blake2b(digest_size=8)
         for weight in self.model.parameters():
             flat = weight.reshape(-1)
@@ -74,7 +74,7 @@ class CausalLM:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The arithmetic this model was asked to run in."""
+        """The context of this model's arithmetic: bfloat16 autocast where `settle_dtype` set it, else none."""
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast_dtype)
@@ -82,13 +82,13 @@ class CausalLM:
     def backbone(self, input_ids: Tensor, **kwargs: Any) -> Any:
         """The model without its head: [B, L] token ids to an output whose `last_hidden_state` is [B, L, D].
 
-        Rows are padded on the right, so causal attention alone keeps padding out and no mask is needed.
+        Rows are padded on the right. With causal attention no token attends to the padding after it, so no mask is needed.
         """
         with fast_products(self.device):
             return getattr(self.model, self.model.base_model_prefix)(input_ids=input_ids, **kwargs)
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] in float32 of hidden states [..., D], with the architecture's scaling and soft cap."""
+        """Logits [..., V] in float32 from hidden states [..., D], with the architecture's scaling and soft cap."""
         embeddings: nn.Module = self.model.get_output_embeddings()
         with fast_products(hidden.device):
             logits: Tensor = embeddings(hidden).float()
@@ -102,11 +102,11 @@ class CausalLM:
 
     @torch.no_grad()
     def check_head(self) -> None:
-        """Raises `ModelError` where backbone and head together do not give the model's own logits."""
+        """Raise `ModelError` where backbone and head together do not give the model's own logits."""
         ids = torch.arange(1, 9, device=self.device)[None] % self.text_config.vocab_size
-        own = self.model(input_ids=ids).logits.float()  # a soft cap under autocast is too coarse to compare
-        ours = self.head(self.backbone(ids).last_hidden_state)
+        expected = self.model(input_ids=ids).logits.float()  # without autocast, under which a soft cap is too inexact
+        logits = self.head(self.backbone(ids).last_hidden_state)
         tolerance = HEAD_TOLERANCE if self.model.dtype == torch.float32 else 20 * HEAD_TOLERANCE
-        if not torch.allclose(own, ours, atol=tolerance, rtol=tolerance):
+        if not torch.allclose(expected, logits, atol=tolerance, rtol=tolerance):
             kind = type(self.model).__name__
             raise ModelError(f"{self.name}: {kind} makes its logits in a way this version does not know")

@@ -1,10 +1,10 @@
 """From a name to a model that is ready: tokenizer, dtype, device.
 
-1. `load_model` takes a local folder, a hub name or "tiny"; safetensors only. `load_tokenizer` is the one door to a model's
-   tokenizer: the one that its tokenizer.json describes.
-2. `open_model` takes a model that is in memory as well; `copy_model` makes one to train, so that the caller's stays as it is.
-3. Where the hub does not answer, only its cache is read. Whatever cannot be loaded is a `ModelError` of one line.
-4. `computes_in_bfloat16` says in which dtype the arithmetic runs, `pick_device` where.
+1. `load_model` takes a local folder, a hub name or "tiny"; weights must be in safetensors. All code that needs a tokenizer gets
+   it from `load_tokenizer`: the one that the model's tokenizer.json describes.
+2. `open_model` also takes a model that is in memory; `copy_model` copies one for training, so that the caller's is not changed.
+3. Where the hub does not answer, only its cache is read. A model that cannot be loaded raises a `ModelError` of one line.
+4. `computes_in_bfloat16` decides the dtype of the arithmetic, `pick_device` the device.
 """
 
 import contextlib
@@ -36,17 +36,17 @@ from laconic.system.hub import ask_hub
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "checkpoint"
 MEMORY = "memory:"
-"""How the name of a model begins that was handed over in memory, in recipes and results."""
+"""In recipes and results, the name of a model that was passed in memory begins with this."""
 
 ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizerBase]
-"""What a function that needs a model takes: a folder, a hub name, "tiny", or a model in memory, with its tokenizer."""
+"""The argument of functions that need a model: a folder, a hub name, "tiny", or a model in memory with its tokenizer."""
 
 TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
 
 
 def resolve_model(name: str) -> str:
-    """The folder or hub name that `name` stands for: "tiny" is the embedded reasoner. Raises `ModelError` for a folder that
-    is there but holds no model."""
+    """The folder or hub name that `name` means; "tiny" is the embedded reasoner. Raises `ModelError` for a folder that is missing
+    or holds no model."""
     if name == TINY:
         return str(TINY_FOLDER)
     if name.startswith(MEMORY):
@@ -103,9 +103,9 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
 
 
 def open_model(source: ModelSource, config: PolicyConfig) -> CausalLM:
-    """The model that `source` is or names. What is in memory stays where it is, in its own dtype, and is not copied.
+    """The model that `source` is or names. A model in memory keeps its device and dtype, and is not copied.
 
-    Raises `ModelError` for what is none.
+    Raises `ModelError` where `source` is not a model.
     """
     if isinstance(source, CausalLM):
         return source
@@ -124,7 +124,7 @@ def _wrapped(pair: object) -> CausalLM:
     lm = CausalLM(model, tokenizer, model.config.name_or_path or type(model).__name__)
     lm.stored_dtype = model.dtype
     was_training = model.training
-    model.eval()  # dropout would hide whether the head is understood
+    model.eval()  # with dropout the check of the head would fail
     try:
         lm.check_head()
     finally:
@@ -133,17 +133,17 @@ def _wrapped(pair: object) -> CausalLM:
 
 
 def memory_name(lm: CausalLM) -> str:
-    """What a run calls a model that was handed over in memory: its name, and a hash that tells its weights from others."""
+    """How a run names a model that was passed in memory: by its name and a hash of its weights."""
     return f"{MEMORY}{lm.name.removeprefix(MEMORY)}#{lm.fingerprint()}"
 
 
 def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
-    """A copy of a model in memory, called `name`, held and placed as `config` says; `lm` is left as it is."""
+    """A copy of a model in memory, called `name`, in the dtype and on the device that `config` says; `lm` is not changed."""
     model: Any = copy.deepcopy(lm.model)  # transformers types `to` for devices it does not name
     model = model.to(pick_device(config.device)).eval().requires_grad_(True)
     model.zero_grad(set_to_none=True)
     held = _held_dtype(config, lm.stored_dtype)
-    for parameter in model.parameters():  # the buffers keep theirs, as they do where a model is loaded
+    for parameter in model.parameters():  # buffers keep their dtype, as they do where a model is loaded
         parameter.data = parameter.data.to(held)
     copied = CausalLM(model, lm.tokenizer, name)
     copied.settle_dtype(lm.stored_dtype, computes_in_bfloat16(config, lm.stored_dtype == torch.bfloat16))
@@ -154,7 +154,7 @@ def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
 
 
 def load_tokenizer(name: str, config: PolicyConfig) -> Any:
-    """The tokenizer of the model at `name`, the only door to one. Raises `ModelError` in one line where it cannot be loaded."""
+    """The tokenizer of the model at `name`. Raises `ModelError` with one line where it cannot be loaded."""
     source = resolve_model(name)
     return _read_tokenizer(name, source, {"trust_remote_code": config.trust_remote_code} | hub_options(source))
 
@@ -164,12 +164,12 @@ def _read_tokenizer(name: str, source: str, options: Mapping[str, Any]) -> Any:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
         return _as_written(tokenizer, source)
-    except Exception as error:  # tokenizers raises of every kind where a file is broken
+    except Exception as error:  # for a broken file, the library raises errors of many kinds
         raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
 
 
 def hub_options(source: str) -> dict[str, Any]:
-    """One quick look at the hub before its library asks again and again: where it cannot be reached, only its cache is read.
+    """Options for transformers' `from_pretrained`: where one quick request does not reach the hub, only its cache is read.
 
     Raises `ModelError` where the hub knows no such model.
     """
@@ -193,8 +193,8 @@ def _near(name: str) -> str:
     """ "; near it: ..." with the bundled model and the model folders beside `name` that it may have meant, or nothing."""
     folder = Path(name).parent
     beside = [str(path.parent) for path in folder.glob("*/config.json")] if folder.is_dir() else []
-    found = difflib.get_close_matches(name, [TINY, *sorted(beside)], n=3)
-    return f"; near it: {', '.join(found)}" if found else ""
+    matches = difflib.get_close_matches(name, [TINY, *sorted(beside)], n=3)
+    return f"; near it: {', '.join(matches)}" if matches else ""
 
 
 def _as_written(tokenizer: Any, source: str) -> Any:
@@ -215,7 +215,7 @@ def _as_written(tokenizer: Any, source: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Loading without progress bars and advice meant for library authors."""
+    """A context in which transformers shows no progress bars and no warnings."""
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
@@ -230,18 +230,18 @@ def quiet() -> Iterator[None]:
 
 
 def computes_in_bfloat16(config: PolicyConfig, is_stored_in_bfloat16: bool) -> bool:
-    """Whether arithmetic runs in bfloat16: asked for, or with `auto` because the checkpoint is stored so."""
+    """Whether arithmetic runs in bfloat16: `config.dtype` says so, or is "auto" and the checkpoint is stored in it."""
     return config.dtype == "bfloat16" or (config.dtype == "auto" and is_stored_in_bfloat16)
 
 
 def _held_dtype(config: PolicyConfig, stored: torch.dtype) -> torch.dtype:
-    """Weights that learn are float32; base weights that only carry adapters are held in the compute dtype."""
-    is_held_in_it = config.lora and computes_in_bfloat16(config, stored == torch.bfloat16)
-    return torch.bfloat16 if is_held_in_it else torch.float32
+    """The dtype of the weights in memory: float32 where they are trained; base weights under adapters have the compute dtype."""
+    is_bfloat16 = config.lora and computes_in_bfloat16(config, stored == torch.bfloat16)
+    return torch.bfloat16 if is_bfloat16 else torch.float32
 
 
 def pick_device(name: str) -> torch.device:
-    """The named device, or for "auto" a CUDA device where one is there, else the CPU."""
+    """The named device; for "auto" a CUDA device where there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)

@@ -1,13 +1,13 @@
 """Float32 matrix products on a CPU through oneDNN.
 
-PyTorch hands them to MKL, which runs at half speed or less on processors that are not its maker's; oneDNN, which comes with
-PyTorch too, runs at full speed on all of them. PyTorch's own compiler reaches it through the operator that is used here.
+PyTorch computes them by MKL, which runs at half speed or less on processors of other makers than its own; oneDNN, which comes
+with PyTorch too, runs at full speed on all of them. The operator used here is the one by which PyTorch's compiler calls oneDNN.
 
-1. `linear` is `torch.nn.functional.linear`, with gradients.
-2. Inside `fast_products`, every call of `torch.nn.functional.linear` in this thread is such a call, so that a Hugging Face model
-   profits as it is.
+1. `linear` computes what `torch.nn.functional.linear` does, with gradients.
+2. Inside `fast_products`, every call of `torch.nn.functional.linear` in this thread becomes a call of `linear`, so that a Hugging
+   Face model becomes faster without changes.
 
-Other devices, other dtypes, autocast and very small products take PyTorch's usual way.
+On other devices, in other dtypes, under autocast and for very small products PyTorch's own function is called.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available()
-MIN_ROWS = 32  # below, a product's start costs more than its arithmetic
+MIN_ROWS = 32  # with fewer rows, starting a product takes longer than its arithmetic
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [..., in] times weight [out, in] transposed, plus bias [out]: [..., out]."""
+    """`x` [..., in] times `weight` [out, in] transposed, plus `bias` [out]: [..., out]."""
     if not _is_served(x, weight):
         return functional.linear(x, weight, bias)
     if torch.is_grad_enabled() and (
@@ -76,5 +76,5 @@ class _FastProducts(TorchFunctionMode):
 
 
 def fast_products(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The context in which linear maps on `device` go through oneDNN, where that is a CPU."""
+    """The context in which linear maps go through oneDNN; it changes nothing where `device` is not a CPU."""
     return _FastProducts() if device.type == "cpu" else contextlib.nullcontext()

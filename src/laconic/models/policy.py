@@ -1,11 +1,11 @@
 """The trained model with its critic and its reference.
 
-1. `Policy` holds the model that learns and the roles beside it; `begin_phase` sets those that a phase needs (`roles.py`).
+1. `Policy` holds the model that is trained and the roles beside it; `begin_phase` makes those that a phase needs (`roles.py`).
 2. With LoRA all roles may share one set of base weights (`adapters.py`).
-3. It asks its roles for log-probabilities, KL and values (`scoring.py`).
-4. Saving writes the same format that was loaded, tokenizer and generation config included, LoRA merged in.
+3. It computes log-probabilities, KL and values with its roles (`scoring.py`).
+4. Saving writes the format that was loaded, tokenizer and generation config included, with LoRA merged into the weights.
 
-Left out: loading (`loading.py`), padding and batching (`training/batching.py`), optimisation (`training/updates.py`).
+What is left out: loading (`loading.py`), padding and batching (`training/batching.py`), optimisation (`training/updates.py`).
 
 Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens.
 """
@@ -40,9 +40,9 @@ from laconic.rng import seed_of
 
 
 class Policy:
-    """The trained model with its reference and critic. Made once; `begin_phase` sets the roles that a phase needs.
+    """The trained model with its reference and critic. A run makes one; `begin_phase` makes the roles that a phase needs.
 
-    `critic` None is the constant zero.
+    Where `critic` is None, all values are zero.
     """
 
     def __init__(self, lm: CausalLM, config: PolicyConfig, *, seed: int) -> None:
@@ -60,16 +60,16 @@ class Policy:
         return Adapters(self.lm.model, lora)
 
     def _contexts(self) -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
-        """Around a layer's first forward pass, and around the one that is made again in the backward pass."""
+        """The contexts of a layer's first forward pass, and of the one that is repeated in the backward pass."""
         return contextlib.nullcontext(), fast_products(self.lm.device)
 
     # --- roles -------------------------------------------------------------------------------------------------------
 
     def begin_phase(self, *, critic: str, needs_reference: bool, reference_model: str | None = None) -> None:
-        """Set up a fresh critic (`separate`, `lora` or `zero`) and, where needed, a reference: `reference_model`, or one equal to
-        the policy now.
+        """Make a new critic (`separate`, `lora` or `zero`) and, where needed, a reference: `reference_model`, or one that equals
+        the present policy.
 
-        Raises `ModelError` where a LoRA critic is asked for without LoRA, or `reference_model` speaks another vocabulary.
+        Raises `ModelError` where `critic` is `lora` and the policy has no LoRA, or `reference_model` has another vocabulary.
         """
         if critic == "lora" and self.adapters is None:
             raise ModelError("critic 'lora' shares the policy's base weights: it needs policy.lora")
@@ -77,7 +77,7 @@ class Policy:
         self.critic, self.reference = (
             None,
             None,
-        )  # the old ones leave before the new ones come: memory is for one of each
+        )  # the old ones are dropped before the new ones are made, since memory holds one of each
         self.critic = self._new_critic(critic)
         self.reference = self._new_reference(reference_model) if needs_reference else None
 
@@ -105,7 +105,7 @@ class Policy:
 
     @property
     def has_moving_reference(self) -> bool:
-        """Whether there is a reference that may follow the policy."""
+        """Whether there is a reference that `update_reference` may move."""
         return self.reference is not None and self.reference.can_move
 
     def update_reference(self, decay: float) -> None:
@@ -114,8 +114,8 @@ class Policy:
         self.reference.move(decay)
 
     def average_with(self, state: Mapping[str, Tensor], share: float) -> None:
-        """theta <- share * theta_state + (1 - share) * theta, over the policy's weights of a `trainable_state` (Kimi k1.5's model
-        merging, arXiv 2501.12599, section 2.4)."""
+        """theta <- share * theta_state + (1 - share) * theta, where theta_state are the policy's weights in `state`, a
+        `trainable_state` (Kimi k1.5's model merging, arXiv 2501.12599, section 2.4)."""
         with torch.no_grad():
             for name, parameter in self.policy_parameters().items():
                 other = state[f"policy/{name}"].to(parameter.device, parameter.dtype)
@@ -124,7 +124,7 @@ class Policy:
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def policy_parameters(self) -> dict[str, nn.Parameter]:
-        """The policy's weights that learn, by name."""
+        """The policy's weights that are trained, by name."""
         return (
             dict(self.lm.model.named_parameters())
             if self.adapters is None
@@ -132,22 +132,22 @@ class Policy:
         )
 
     def critic_parameters(self) -> dict[str, nn.Parameter]:
-        """The critic's weights that learn, by name; empty for the zero critic."""
+        """The critic's weights that are trained, by name; empty for the zero critic."""
         return {} if self.critic is None else self.critic.parameters()
 
     def reference_parameters(self) -> dict[str, nn.Parameter]:
-        """The reference's weights, by name; empty where there is none, or a teacher."""
+        """The reference's weights, by name; empty where there is no reference, or it is a teacher."""
         return {} if self.reference is None else self.reference.parameters()
 
     @contextlib.contextmanager
     def learning(self) -> Iterator[None]:
-        """Training mode around an update, backward pass included, where it changes anything we want: activations that are
-        recomputed, or LoRA's dropout. Elsewhere dropout stays off, so that the update scores what was sampled."""
+        """The context of an update, backward pass included. The models are in training mode where activations are recomputed or
+        LoRA has dropout; else dropout stays off, so that the update scores with the model that sampled."""
         has_dropout = self.config.lora is not None and self.config.lora.dropout > 0
-        wanted = self.config.gradient_checkpointing or has_dropout
+        is_training = self.config.gradient_checkpointing or has_dropout
         critic = [self.critic.body] if isinstance(self.critic, SeparateCritic) else []
         for module in (self.lm.model, *critic):
-            module.train(wanted)
+            module.train(is_training)
         try:
             yield
         finally:
@@ -175,25 +175,25 @@ class Policy:
     def ref_logprobs(
         self, input_ids: Tensor, predictors: Tensor, response_ids: Tensor, mask: Tensor, *, temperature: float
     ) -> Tensor:
-        """The same log-probabilities under the reference, [B, T]."""
+        """The log-probabilities (nats) of the response tokens under the reference, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
         with self.reference.lm_at_work() as lm:
             return response_logprobs(lm, input_ids, predictors, response_ids, mask, temperature=temperature)[0]
 
     def exact_kl(self, input_ids: Tensor, predictors: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
-        """KL to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`.
+        """KL (nats) to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`.
 
-        The reference's head is read with the policy's adapter active: adapters leave the head as it is.
+        The head of an adapter reference is used while the policy's adapter is active, since adapters do not change the head.
         """
         assert self.reference is not None
         with torch.no_grad(), self.reference.lm_at_work() as reference, reference.autocast():
-            theirs = response_states(reference, input_ids, predictors)
+            ref_states = response_states(reference, input_ids, predictors)
         with self.lm.autocast():
-            ours = response_states(self.lm, input_ids, predictors)
-            return exact_kl(self.lm, reference, ours, theirs, mask, temperature=temperature)
+            states = response_states(self.lm, input_ids, predictors)
+            return exact_kl(self.lm, reference, states, ref_states, mask, temperature=temperature)
 
     def critic_at_work(self) -> contextlib.AbstractContextManager[None]:
-        """The context for the critic's forward and backward pass together."""
+        """The context of the critic's forward pass and its backward pass together."""
         return contextlib.nullcontext() if self.critic is None else self.critic.at_work()
 
     def values(self, input_ids: Tensor, positions: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class Policy:
     # --- saving ------------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Weights, config, generation config and tokenizer in Hugging Face format, in the dtype that was loaded."""
+        """Write weights, config, generation config and tokenizer to `folder` in Hugging Face format, in the loaded dtype."""
         model = self.lm.model if self.adapters is None else self.adapters.merged()
         state = _converted(model.state_dict(), self.lm.stored_dtype)
         with quiet():
@@ -215,7 +215,7 @@ class Policy:
             self.lm.tokenizer.save_pretrained(folder)
 
     def trainable_state(self) -> dict[str, Tensor]:
-        """Every weight a resumed run needs, in full precision, by role and name."""
+        """Every weight that a resumed run needs, in full precision, by "role/name"."""
         roles = {
             "policy": self.policy_parameters(),
             "critic": self.critic_parameters(),
@@ -226,7 +226,7 @@ class Policy:
     def load_trainable_state(
         self, state: Mapping[str, Tensor], roles: Sequence[str] = ("policy", "critic", "reference")
     ) -> None:
-        """Put the named roles of a `trainable_state` back. Raises `KeyError` where the state lacks a weight."""
+        """Load the weights of these roles from a `trainable_state`. Raises `KeyError` where the state lacks a weight."""
         with torch.no_grad():
             for name, parameter in self.trainable_state().items():
                 if name.partition("/")[0] in roles:
@@ -236,19 +236,19 @@ class Policy:
 def load_policy(recipe: Recipe, given: CausalLM | None = None) -> Policy:
     """The recipe's model as a policy; the same recipe gives the same weights, adapters included.
 
-    `given` is that model where it was handed over in memory: the policy is a copy of it.
+    `given` is that model where it was passed in memory; the policy is then a copy of it.
     """
     return Policy(load_entry(recipe, recipe.policy, given), recipe.policy, seed=seed_of(recipe.seed, "policy"))
 
 
 def load_entry(recipe: Recipe, config: PolicyConfig, given: CausalLM | None = None) -> CausalLM:
-    """The model that a run begins from, by its name, or copied from the one that was handed over in memory."""
+    """The model that a run begins with: loaded by the recipe's name for it, or a copy of `given`, the one passed in memory."""
     return load_model(recipe.model, config) if given is None else copy_model(given, config, recipe.model)
 
 
 def _converted(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors in `dtype`; those that share memory (tied embeddings) still do, so that they are saved once."""
-    made: dict[tuple[int, torch.Size], Tensor] = {}
+    """The tensors in `dtype`. Tensors that share memory (tied embeddings) still share it, so that they are saved once."""
+    copies: dict[tuple[int, torch.Size], Tensor] = {}
     for tensor in state.values():
-        made.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtype))
-    return {name: made[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
+        copies.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtype))
+    return {name: copies[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}

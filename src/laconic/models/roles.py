@@ -1,11 +1,11 @@
-"""Who stands beside the policy in a phase: a critic that predicts its reward, a reference that it must not drift far from.
+"""The roles beside the policy in a phase: a critic that predicts its reward, and a reference that it must stay close to.
 
-1. A critic is a model of its own (`SeparateCritic`) or an adapter on the policy's base (`AdapterCritic`), each with a value head
-   that begins at zero. No critic at all is the constant zero.
+1. A critic is a second model (`SeparateCritic`) or an adapter on the policy's base weights (`AdapterCritic`), each with a value
+   head that begins at zero. Without a critic all values are zero.
 2. A reference is a copy of the policy (`CopyReference`), an adapter that equals the policy's (`AdapterReference`), or another
-   model that never moves (`Teacher`). `lm_at_work` gives it as a model to score with.
+   model that never changes (`Teacher`). Inside `lm_at_work` it is a model to score with.
 
-What is left out: when they are made and thrown away (`policy.py`).
+What is left out: when they are made and dropped (`policy.py`).
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from laconic.models.scoring import gather_states, response_states
 
 
 class Critic(Protocol):
-    """What predicts the reward at every position."""
+    """A model that predicts the reward at every position."""
 
     @property
     def value_head(self) -> nn.Linear:
-        """From a hidden state to a value."""
+        """The linear map from a hidden state to a value."""
         ...
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The weights that learn, by name."""
+        """The weights that are trained, by name."""
         ...
 
     def at_work(self) -> contextlib.AbstractContextManager[None]:
@@ -44,7 +44,7 @@ class Critic(Protocol):
 
 
 class Reference(Protocol):
-    """What the policy is held against. `can_move` where it may follow the policy."""
+    """A model from which the policy must not drift far, or that it learns from."""
 
     @property
     def can_move(self) -> bool:
@@ -52,7 +52,7 @@ class Reference(Protocol):
         ...
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Its weights, by name, where a resumed run needs them."""
+        """The weights that a resumed run needs, by name."""
         ...
 
     def lm_at_work(self) -> contextlib.AbstractContextManager[CausalLM]:
@@ -65,7 +65,7 @@ class Reference(Protocol):
 
 
 def zero_head(lm: CausalLM) -> nn.Linear:
-    """A value head that says 0 everywhere."""
+    """A value head whose value is 0 everywhere."""
     head = nn.Linear(lm.text_config.hidden_size, 1, device=lm.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -80,7 +80,7 @@ def _named_head(head: nn.Linear) -> dict[str, nn.Parameter]:
 
 
 class SeparateCritic:
-    """A copy of the policy's backbone, with its adapter where it has one: then only that learns."""
+    """A copy of the policy's backbone with a value head. Where the policy has an adapter, only the copy's adapter is trained."""
 
     def __init__(self, lm: CausalLM, adapters: Adapters | None) -> None:
         self.lm = lm
@@ -90,11 +90,11 @@ class SeparateCritic:
         self.value_head = zero_head(lm)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Those of the copy that learn, and the head's."""
+        """The trained weights of the copy and of the head, by name."""
         return {n: p for n, p in self.body.named_parameters() if p.requires_grad} | _named_head(self.value_head)
 
     def at_work(self) -> contextlib.AbstractContextManager[None]:
-        """Nothing is shared, so nothing has to be switched."""
+        """An empty context: the critic shares no weights, so nothing has to be switched."""
         return contextlib.nullcontext()
 
     def values(self, input_ids: Tensor, positions: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class SeparateCritic:
 
 
 class AdapterCritic:
-    """An adapter of its own on the policy's base."""
+    """A critic that is an adapter on the policy's base weights, with a value head."""
 
     def __init__(self, lm: CausalLM, adapters: Adapters) -> None:
         self.lm, self.adapters = lm, adapters
@@ -114,11 +114,11 @@ class AdapterCritic:
         self.value_head = zero_head(lm)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The adapter's and the head's."""
+        """The weights of the adapter and of the head, by name."""
         return self.adapters.parameters(CRITIC_ADAPTER) | _named_head(self.value_head)
 
     def at_work(self) -> contextlib.AbstractContextManager[None]:
-        """Activations that are recomputed in the backward pass need the adapter as much as the first time."""
+        """The context in which the critic's adapter is active; recomputing activations in the backward pass needs it too."""
         return self.adapters.at_work(CRITIC_ADAPTER)
 
     def values(self, input_ids: Tensor, positions: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class AdapterCritic:
 
 
 class CopyReference:
-    """The policy's model as it was, copied whole."""
+    """A whole copy of the policy's model as it was when the copy was made."""
 
     can_move = True
 
@@ -143,7 +143,7 @@ class CopyReference:
         self.lm.autocast_dtype = lm.autocast_dtype
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """All of the copy's."""
+        """All weights of the copy, by name."""
         return dict(self.lm.model.named_parameters())
 
     def lm_at_work(self) -> contextlib.AbstractContextManager[CausalLM]:
@@ -156,7 +156,7 @@ class CopyReference:
 
 
 class AdapterReference:
-    """An adapter on the policy's base that was the policy's own."""
+    """An adapter on the policy's base weights: a copy of the policy's adapter as it was when the copy was made."""
 
     can_move = True
 
@@ -165,7 +165,7 @@ class AdapterReference:
         adapters.renew_as_policy(REFERENCE_ADAPTER)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The adapter's."""
+        """The weights of the reference's adapter, by name."""
         return self.adapters.parameters(REFERENCE_ADAPTER)
 
     @contextlib.contextmanager
@@ -180,7 +180,7 @@ class AdapterReference:
 
 
 class Teacher:
-    """Another model. It never moves, so a resumed run loads it again."""
+    """Another model. It never changes, so a resumed run loads it again."""
 
     can_move = False
 
@@ -189,7 +189,7 @@ class Teacher:
         self.lm = lm
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """None that a resumed run would miss."""
+        """Empty, since a resumed run loads the teacher from its own files."""
         return {}
 
     def lm_at_work(self) -> contextlib.AbstractContextManager[CausalLM]:
@@ -197,7 +197,7 @@ class Teacher:
         return contextlib.nullcontext(self.lm)
 
     def move(self, decay: float) -> None:
-        """A teacher stays as it is; nobody asks it to move."""
+        """Never called: a teacher does not change."""
         raise AssertionError(f"{self.lm.name}: a teacher does not move")
 
 

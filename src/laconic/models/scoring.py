@@ -1,7 +1,7 @@
-"""Log-probabilities, entropies and KL of response tokens, without ever holding the logits of all tokens.
+"""Log-probabilities, entropies and KL of response tokens, without holding the logits of all tokens in memory.
 
-1. `score_tokens` and `exact_kl` turn hidden states into numbers of the tokens that count, a chunk of logits at a time.
-2. `response_states` and `response_logprobs` run a model first: token ids in.
+1. `score_tokens` and `exact_kl` compute them from hidden states, for the counted tokens, with one chunk of logits at a time.
+2. `response_states` and `response_logprobs` take token ids and run a model first.
 
 Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens, `D` hidden size, `V` vocabulary.
 """
@@ -20,7 +20,7 @@ LOGITS_PER_CHUNK = 2**25  # float32 logits held at once while scoring: 128 MiB
 
 
 def gather_states(hidden: Tensor, positions: Tensor) -> Tensor:
-    """hidden [B, L, D] at positions [B, T] -> [B, T, D]."""
+    """The states [B, T, D] of `hidden` [B, L, D] at `positions` [B, T]."""
     return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
@@ -41,8 +41,8 @@ def response_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of the response tokens under `lm`, both [B, T].
 
-    `input_ids` [B, L] right-padded; `predictors` [B, T] the position whose hidden state predicts each response token;
-    `response_ids`, `mask` [B, T]. The rest as in `score_tokens`.
+    `input_ids` [B, L] are padded on the right; `predictors` [B, T] is the position whose hidden state predicts each response
+    token; `response_ids` and `mask` are [B, T]. `mask`, `temperature` and `entropy` as in `score_tokens`.
     """
     with lm.autocast():
         states = response_states(lm, input_ids, predictors)
@@ -54,9 +54,9 @@ def score_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of `token_ids` [B, T] given the hidden states [B, T, D] that predict them.
 
-    Both [B, T] in float32, 0 outside `mask`; logits are divided by `temperature` first. `entropy` says whether entropies are
-    left out (zeros), measured without a gradient, or learned from. Logits are made for counted tokens only,
-    `LOGITS_PER_CHUNK` at a time, and made again in the backward pass where there is more than one chunk.
+    Both are [B, T] in float32, and 0 outside `mask` [B, T]; logits are divided by `temperature` first. `entropy` says whether
+    entropies are left out (zeros), measured without a gradient, or have one. Logits are computed for counted tokens only,
+    `LOGITS_PER_CHUNK` at a time, and computed again in the backward pass where there is more than one chunk.
     """
     flat, ids = hidden[mask], token_ids[mask]
     rows = max(1, LOGITS_PER_CHUNK // lm.text_config.vocab_size)
@@ -80,20 +80,24 @@ def score_tokens(
 def exact_kl(
     lm: CausalLM, reference: CausalLM, hidden: Tensor, ref_hidden: Tensor, mask: Tensor, *, temperature: float
 ) -> Tensor:
-    """KL(pi || pi_ref) in nats over the whole vocabulary, of the next-token distributions that the states [B, T, D] and
-    [B, T, D'] predict; [B, T] in float32, 0 outside `mask`. Chunked and recomputed as in `score_tokens`; the reference gets no
-    gradient."""
+    """KL(pi || pi_ref) in nats over the whole vocabulary, at each token: [B, T] in float32, 0 outside `mask` [B, T].
+
+    The distributions are those that the states `hidden` [B, T, D] and `ref_hidden` [B, T, D'] predict. Logits are computed in
+    chunks, and again in the backward pass, as in `score_tokens`.
+    """
     flat, ref_flat = hidden[mask], ref_hidden[mask]
     rows = max(1, LOGITS_PER_CHUNK // (2 * lm.text_config.vocab_size))
 
     def divergence(h: Tensor, r: Tensor) -> Tensor:
-        ours = (lm.head(h) / temperature).log_softmax(dim=-1)
-        theirs = (reference.head(r) / temperature).log_softmax(dim=-1)
-        return (ours.exp() * (ours - theirs)).sum(dim=-1)
+        logprobs = (lm.head(h) / temperature).log_softmax(dim=-1)
+        ref_logprobs = (reference.head(r) / temperature).log_softmax(dim=-1)
+        return (logprobs.exp() * (logprobs - ref_logprobs)).sum(dim=-1)
 
     chunks = list(zip(flat.split(rows), ref_flat.split(rows), strict=True))
     recompute = len(chunks) > 1 and torch.is_grad_enabled()
-    found = [checkpoint(divergence, h, r, use_reentrant=False) if recompute else divergence(h, r) for h, r in chunks]
+    divergences = [
+        checkpoint(divergence, h, r, use_reentrant=False) if recompute else divergence(h, r) for h, r in chunks
+    ]
     out = torch.zeros(mask.shape, device=flat.device)
-    out[mask] = torch.cat(found)
+    out[mask] = torch.cat(divergences)
     return out

@@ -1,7 +1,8 @@
-"""Can a phase's teacher teach? Asked by training before it begins, and by the doctor; tokenizers are read, weights are not.
+"""Whether a phase's teacher can teach the model that is trained. Training checks it before it begins, and so does the doctor.
+Only tokenizers are read, not weights.
 
-1. A teacher that is another model is there, and has the student's vocabulary.
-2. A teacher that is the student under another instruction reads another prompt: a chat template may drop what it is told.
+1. A teacher that is another model must exist and have the student's vocabulary.
+2. A teacher that is the student under another instruction must read another prompt: a chat template may drop the instruction.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from laconic.types import Problem
 
 
 def check_vocabulary(name: str, theirs: Any, student: str, ours: Any) -> None:
-    """Raises `ModelError` where the tokenizers of the teacher `name` and of its student have different vocabularies."""
+    """Raise `ModelError` where the tokenizers of the teacher `name` and of its student have different vocabularies."""
     if theirs.get_vocab() != ours.get_vocab():
         raise ModelError(f"{name}: as reference_model it must have the vocabulary of {student}")
 

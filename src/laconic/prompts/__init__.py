@@ -1,8 +1,8 @@
-"""From a problem to the token ids that a model is fed, and where its thinking ends.
+"""From a problem to the token ids that a model reads, and where its thinking ends.
 
 Its modules, in reading order:
 
-- `thinking`: thinking and answer told apart in a response
-- `instructions`: what a model is asked for beside the question, and rendering all of it to token ids
-- `forced_answers`: what is written for a model that must answer now
+- `thinking`: the number of tokens before the end of thinking
+- `instructions`: the instruction that follows the question, and rendering the whole prompt to token ids
+- `forced_answers`: the text that ends a model's thinking so that it must answer
 """

@@ -1,6 +1,6 @@
-r"""What is written for a model that must answer now: the end of its thinking and the beginning of a box.
+r"""The text that makes a model answer at once: the end of its thinking and the beginning of a box.
 
-The first of the known texts that the tokenizer spells exactly; a model that knows no thinking gets a sentence instead.
+It is the first of a few known texts that the tokenizer encodes without loss. A model without thinking marks gets a sentence.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ _WITHOUT_THINKING = (f"\n\nThe final answer is {_BOX}", _BOX)
 
 
 def force_text(tokenizer: Any) -> str:
-    """The text written after a cut. Raises `InputError` where the tokenizer spells none of those known."""
+    """The text that is appended where thinking is cut off. Raises `InputError` where the tokenizer encodes none of them."""
     texts = _AFTER_THINKING if knows_thinking(tokenizer) else _WITHOUT_THINKING
     for text in texts:
         if tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)).strip() == text.strip():
@@ -26,5 +26,5 @@ def force_text(tokenizer: Any) -> str:
 
 @lru_cache(maxsize=8)
 def forced_ids(tokenizer: Any) -> tuple[int, ...]:
-    """Its token ids."""
+    """The token ids of `force_text`."""
     return tuple(tokenizer.encode(force_text(tokenizer), add_special_tokens=False))

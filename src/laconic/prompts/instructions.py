@@ -1,14 +1,16 @@
-r"""From a problem to the token ids that are fed to the model.
+r"""From a problem to the token ids of its prompt.
 
 1. The user's turn is the question, its choices as `(A) ...` lines, and an instruction.
-2. The instruction is named by the table `INSTRUCTIONS`, `be_concise` or `token_limit:100`, or is a text of its own. Named ones
-   ask for a box, so that the answer can be found; where the problem has choices and its answer is a letter, for the letter.
+2. The instruction is a name of the table `INSTRUCTIONS`, such as `be_concise` or `token_limit:100`, or a text. The texts of named
+   ones ask for a box, so that the answer can be found; where a problem has choices and its answer is a letter, they ask for the
+   letter too.
 3. Worked examples that belong to an instruction are earlier turns of the conversation.
-4. A tokenizer with a chat template renders the turns; one without gets the same text as it stands.
+4. A tokenizer with a chat template renders the turns; for one without, their plain text is the prompt.
 
-The prompts that merely ask for brevity are what every training should be compared with. Those of Lee, Che and Peng (arXiv
-2503.01141) keep the names of the paper; the wording is ours but for the two that are quoted, so figures need not be the paper's.
-What is left out: prompts that depend on the problem, such as a budget the model guesses (TALE-EP, arXiv 2412.18547).
+Prompts that merely ask for brevity are the baseline that every training should be compared with. Those of Lee, Che and Peng
+(arXiv 2503.01141) have the names of the paper. Their wording is ours, except for two quoted ones, so results may differ from
+the paper's.
+What is left out: prompts that depend on the problem, such as a budget that the model guesses (TALE-EP, arXiv 2412.18547).
 """
 
 import difflib
@@ -29,16 +31,16 @@ Example = tuple[str, str]
 
 
 class Instruction(str):
-    """The text said after a question: a string that also knows its worked examples and whether we wrote it to ask for a box.
+    """The text after a question: a string with its worked examples, and with a mark whether its text asks for a box.
 
-    Texts of a user are plain strings: nothing is added to them.
+    A user's own texts are plain strings: nothing is added to them.
     """
 
     examples: tuple[Example, ...]
     asks_for_box: bool
 
     def __new__(cls, text: str, *, examples: Sequence[Example] = (), asks_for_box: bool = True) -> "Instruction":
-        """A string with two attributes; they survive pickling, and are lost by whatever makes a new string of it."""
+        """A string with two attributes. They survive pickling; methods that return a new string drop them."""
         instruction = super().__new__(cls, text)
         instruction.examples, instruction.asks_for_box = tuple(examples), asks_for_box
         return instruction
@@ -48,7 +50,7 @@ BOXED_INSTRUCTION = Instruction(r"Please reason step by step, and put your final
 """The instruction that most open reasoning models were trained with (Qwen2.5-Math, DeepSeek-R1)."""
 
 R1_INSTRUCTION = Instruction(r"Let's think step by step and output the final answer within \boxed{}.")
-"""The prompt `r1-cot` of the concise-reasoning PPO release (methods.md 1.2)."""
+"""The prompt `r1-cot` of the code that Fatemi et al. 2025 (arXiv 2504.05185) released."""
 
 DRAFTS: tuple[Example, ...] = (
     (
@@ -63,7 +65,8 @@ DRAFTS: tuple[Example, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One row of the table: what is said without a number after the name, and with one in place of `{n}`; `None`: not allowed."""
+    """One row of the table: the text for the name without a number, and the text for a name with one, which replaces `{n}`. None
+    where the name must have, or must not have, a number."""
 
     source: str
     text: Instruction | None = None
@@ -71,7 +74,7 @@ class Wording:
 
 
 def _boxed(text: str, examples: Sequence[Example] = ()) -> Instruction:
-    """A way of answering, then where the answer goes."""
+    """An instruction that says how to answer, and then asks for the box."""
     return Instruction(f"{text} {BOX}", examples=examples)
 
 
@@ -120,7 +123,7 @@ INSTRUCTIONS: Mapping[str, Wording] = {
     "l1_exact": Wording(L1, with_number=Instruction(R1_INSTRUCTION + " Think for {n} tokens.")),
     "l1_max": Wording(L1, with_number=Instruction(R1_INSTRUCTION + " Think for maximum {n} tokens.")),
 }
-"""Every instruction that has a name. Those of arXiv 2503.04697 only mean something to models trained with them."""
+"""Every instruction that has a name. Those of arXiv 2503.04697 have an effect only on models that were trained with them."""
 
 _LIMITS = {
     "word_limit": (1, 5, 10, 15, 25, 50, 100),
@@ -142,8 +145,8 @@ _NAME_LIKE = re.compile(r"[A-Za-z0-9_.:+-]+")
 def resolve_instruction(name_or_text: str) -> str:
     """The instruction of that name in `INSTRUCTIONS`, with a number after a colon where it takes one, else the text itself.
 
-    An `Instruction` is returned as it is, so resolving twice is resolving once. Raises `InputError` for a name without the number
-    it needs or with one it does not take, and for a single plain word that is no name: texts have spaces.
+    An `Instruction` is returned unchanged, so resolving it again has no effect. Raises `InputError` for a name without the number
+    that it needs or with one that it does not take, and for a single word that is not a name, since texts have spaces.
 
     >>> resolve_instruction("none"), resolve_instruction("Be brief."), resolve_instruction("token_limit:100")[:31]
     ('', 'Be brief.', 'Answer in at most 100 tokens. P')
@@ -174,7 +177,7 @@ def _with_number(name: str, wording: Wording, number: str) -> Instruction:
 
 
 def user_text(problem: Problem, instruction: str = BOXED_INSTRUCTION) -> str:
-    """Question, choices and instruction, each from a line of its own; nothing stands for an empty instruction.
+    """Question, choices and instruction, each on a new line; an empty instruction adds no line.
 
     Raises `ValueError` for more choices than there are letters.
     """
@@ -184,8 +187,8 @@ def user_text(problem: Problem, instruction: str = BOXED_INSTRUCTION) -> str:
         )
     choices = (f"({letter}) {choice}" for letter, choice in zip(ascii_uppercase, problem.choices, strict=False))
     asks_for_box = isinstance(instruction, Instruction) and instruction.asks_for_box
-    said = f"{instruction} {LETTER}" if asks_for_box and _wants_letter(problem) else instruction
-    return "\n".join(piece for piece in (problem.question, *choices, said) if piece)
+    request = f"{instruction} {LETTER}" if asks_for_box and _wants_letter(problem) else instruction
+    return "\n".join(piece for piece in (problem.question, *choices, request) if piece)
 
 
 def _wants_letter(problem: Problem) -> bool:
@@ -195,16 +198,16 @@ def _wants_letter(problem: Problem) -> bool:
 def messages(problem: Problem, instruction: str = BOXED_INSTRUCTION, system: str | None = None) -> list[dict[str, str]]:
     """The turns of the conversation: the system's where there is one, the instruction's examples, and the user's.
 
-    `instruction` is what `resolve_instruction` returned, not a name.
+    `instruction` is a text, as `resolve_instruction` returns it, not a name.
     """
     turns = [] if system is None else [{"role": "system", "content": system}]
-    for asked, response in _examples(instruction):
-        turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": response}]
+    for question, response in _examples(instruction):
+        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": response}]
     return [*turns, {"role": "user", "content": user_text(problem, instruction)}]
 
 
 def _examples(instruction: str) -> list[Example]:
-    """The instruction's examples as they are shown: each question is followed by the instruction, as the problem will be."""
+    """The instruction's examples; each question is followed by the instruction, as the problem's question is."""
     examples = instruction.examples if isinstance(instruction, Instruction) else ()
     return [(user_text(Problem("", question, ""), instruction), response) for question, response in examples]
 
@@ -214,9 +217,8 @@ def render(
 ) -> list[int]:
     """Token ids of the prompt, up to where the model's response begins.
 
-    `tokenizer` is a Hugging Face tokenizer, `instruction` a name in `INSTRUCTIONS` or a text. Without a chat template
-    the system's text and the examples stand before the question, and the beginning-of-text token where the tokenizer adds one.
-    Raises `InputError` for a mistyped name.
+    `tokenizer` is a Hugging Face tokenizer, `instruction` a name in `INSTRUCTIONS` or a text. Without a chat template the prompt
+    is `plain_text`, after the beginning-of-text token where the tokenizer adds one. Raises `InputError` for a mistyped name.
     """
     text = resolve_instruction(instruction)
     if getattr(tokenizer, "chat_template", None):
@@ -226,8 +228,8 @@ def render(
 
 
 def plain_text(problem: Problem, instruction: str = BOXED_INSTRUCTION, system: str | None = None) -> str:
-    """The prompt where there is no chat template: system, examples and question, a blank line after each example."""
-    examples = [f"{asked}\n{response}\n" for asked, response in _examples(instruction)]
+    """The prompt where there is no chat template: system, examples and question, with a blank line after each example."""
+    examples = [f"{question}\n{response}\n" for question, response in _examples(instruction)]
     return "\n".join(piece for piece in (system, *examples, user_text(problem, instruction)) if piece) + "\n"
 
 
@@ -236,7 +238,7 @@ def _ids(tokens: Sequence[int]) -> list[int]:
 
 
 def _without_end(tokenizer: Any, tokens: Sequence[int]) -> Sequence[int]:
-    """Some tokenizers close every text with an end token; a prompt that ends so would be answered with nothing."""
+    """`tokens` without the end token that some tokenizers add to every text: a model answers a prompt with it by nothing."""
     end = getattr(tokenizer, "eos_token_id", None)
     is_closed = len(tokens) > 1 and end is not None and tokens[-1] == end
     return tokens[:-1] if is_closed else tokens

@@ -1,10 +1,10 @@
-"""Thinking and answer apart: how many tokens of a response lie before the answer begins.
+"""The number of tokens before the end of thinking.
 
-1. Thinking ends with the last `</think>`; the tokens up to and including it are thinking, the rest is answer.
-2. A response without the mark: where the model knows the mark, it was still thinking if the cap cut it off, and did not think at
-   all if it ended; where the model does not know the mark, nothing can be said.
+1. Thinking ends with the last `</think>`; the tokens up to and including it are thinking, the rest is the answer.
+2. For a response without the mark: where the model has the mark in its vocabulary, the response was still thinking if the cap
+   cut it off, and did not think at all if it ended; where it has not, the number is unknown.
 
-Counts are of the tokens that were generated; nothing is tokenized again.
+The generated tokens are counted; the text is not tokenized again.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from typing import Any
 
 from laconic.types import END_THINK, Response
 
-_KNOWS: dict[int, tuple[Any, bool]] = {}  # by the tokenizer's id, held beside the tokenizer so that no other gets it
+_KNOWS: dict[
+    int, tuple[Any, bool]
+] = {}  # by the tokenizer's id; holding the tokenizer too keeps its id from being used again
 
 
 def knows_thinking(tokenizer: Any) -> bool:
@@ -23,8 +25,8 @@ def knows_thinking(tokenizer: Any) -> bool:
 
 
 def thinking_tokens(response: Response, tokenizer: Any) -> int | None:
-    """Tokens of `response` up to the end of its thinking; what an endpoint reported where there is no `tokenizer`; None where
-    the response has no end of thinking and the model knows none."""
+    """The number of tokens of `response` up to the end of its thinking. Without a `tokenizer` it is the number that the endpoint
+    reported; None where the response has no end of thinking and the model's vocabulary has none."""
     if tokenizer is None:
         return response.thinking_tokens
     if not knows_thinking(tokenizer):
@@ -36,13 +38,14 @@ def thinking_tokens(response: Response, tokenizer: Any) -> int | None:
 
 
 def _count_until_end(token_ids: Sequence[int], tokenizer: Any) -> int:
-    """The fewest tokens whose text holds as many marks as the whole; by bisection, since a longer prefix never holds fewer."""
+    """The smallest number of first tokens whose text holds as many marks as the whole. It is found by bisection, since a longer
+    prefix never holds fewer."""
 
     def marks(count: int) -> int:
         return str(tokenizer.decode(list(token_ids[:count]), skip_special_tokens=True)).count(END_THINK)
 
-    low, high, wanted = 0, len(token_ids), marks(len(token_ids))
+    low, high, num_marks = 0, len(token_ids), marks(len(token_ids))
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if marks(middle) >= wanted else (middle, high)
+        low, high = (low, middle) if marks(middle) >= num_marks else (middle, high)
     return high

@@ -1,4 +1,4 @@
-"""Recipes by their path, or by the name of one that is shipped: `two_phase`, `long2short/dpo`."""
+"""Recipes found by their path, or by the name of a shipped one: `two_phase`, `long2short/dpo`."""
 
 import difflib
 from collections.abc import Sequence
@@ -12,16 +12,19 @@ RECIPES = Path(__file__).parent
 
 
 def recipe_paths() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
+    """The path of every recipe that comes with the package, by the recipe's name."""
     return {str(path.relative_to(RECIPES).with_suffix("")): path for path in sorted(RECIPES.rglob("*.toml"))}
 
 
 def find_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """The recipe in a file, or the shipped one of that name, with `key=value` changes applied. Raises `RecipeError`."""
-    known, given = recipe_paths(), Path(recipe)
-    path = known[str(recipe)] if str(recipe) in known and not given.exists() else given
+    """The recipe in the file `recipe`, or the shipped one of that name, with `key=value` changes applied.
+
+    Raises `RecipeError` where there is neither, or the recipe is wrong.
+    """
+    known, file = recipe_paths(), Path(recipe)
+    path = known[str(recipe)] if str(recipe) in known and not file.exists() else file
     if not path.exists():
         near = difflib.get_close_matches(path.stem, known, n=3)
-        hint = f"near it: {', '.join(near)}" if near else "laconic list recipes names those that come along"
+        hint = f"near it: {', '.join(near)}" if near else "laconic list recipes names the shipped ones"
         raise RecipeError(f"{recipe}: cannot be read (no such file, no recipe of that name); {hint}")
     return load_recipe(path, changes)

@@ -1,11 +1,11 @@
-"""Rewards that hold a response against a number of tokens: a cap, a budget in the prompt, or one set by the group.
+"""Rewards that compare a response with a number of tokens: a cap, a budget in the prompt, or one set by the group.
 
-1. A fixed budget: `truncation` (ThinkPrune, DLER) and the schedule over the cap, `cosine`.
+1. A fixed budget: `truncation` (ThinkPrune, DLER), and `cosine`, a function of the length up to the cap.
 2. A budget that the prompt asked for: `l1_exact`, `l1_max`.
 3. A budget from the group's own solve rate: `dast`.
 4. A price on every thinking token: `discounted`.
 
-Each is a paper's whole reward, made to stand alone (the recipe's levels at 0).
+Each is the whole reward of a paper and is used alone (with the recipe's levels at 0).
 
 What is left out: target lengths that change over a run (`laser.py`, `lead.py`, `remembering.py`).
 """
@@ -18,8 +18,8 @@ from laconic.rewards.numbers import FloatArray, GroupNumbers, needed, of_correct
 def truncation(numbers: GroupNumbers, budget_tokens: float | None = None) -> FloatArray:
     """1 for a correct answer within the budget, else 0: ThinkPrune (arXiv 2504.01296), DLER (arXiv 2510.15110).
 
-    `None`: the budget is `max_tokens`. ThinkPrune, Hou et al. 2025, tightens it by stages (4k, 3k, 2k); DLER, Liu et
-    al. 2025, has 4,000 tokens. They also cut sampling at the budget; with `max_tokens` above it only the pay is cut.
+    Without `budget_tokens` the budget is `max_tokens`. ThinkPrune, Hou et al. 2025, tightens it by stages (4k, 3k, 2k); DLER, Liu
+    et al. 2025, has 4,000 tokens. Both also stop sampling at the budget; where `max_tokens` is larger, only the reward changes.
 
     >>> from laconic.types import Grade
     >>> group = GroupNumbers(np.array([90, 120]), (Grade.CORRECT, Grade.CORRECT), max_tokens=200)
@@ -40,10 +40,10 @@ def cosine(
 ) -> FloatArray:
     """A cosine from one level at length 0 to another at the cap: Yeo et al. 2025 (arXiv 2502.03373), section 4.2.
 
-    end + (start - end) (1 + cos(pi L / L_max)) / 2, with levels of its own for correct and for any other answer;
-    `exceed` where the response reached the cap. The levels are those of their script for that section, which has the
-    repetition penalty beside it; they were made to steady long chains: a longer wrong answer is punished less. Their
-    code counts the last 16 tokens before the cap as exceeding, here the cap itself does.
+    end + (start - end) (1 + cos(pi L / L_max)) / 2, with different levels for correct answers and for all others; `exceed` where
+    the response reached the cap. The levels are those of the authors' script for that section, which adds the repetition
+    penalty. They were chosen to make long chains of thought stable: a longer wrong answer is punished less. Their code counts a
+    response within 16 tokens of the cap as exceeding it; here only one at the cap is.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([50, 50, 100]), (Grade.CORRECT, Grade.WRONG, Grade.TRUNCATED), max_tokens=100)
@@ -59,10 +59,10 @@ def cosine(
 
 
 def l1_exact(numbers: GroupNumbers, per_token: float = 0.0003) -> FloatArray:
-    """Correct, minus the distance to the budget asked for: L1-Exact, Aggarwal & Welleck 2025 (arXiv 2503.04697).
+    """Correctness, minus the distance to the budget in the prompt: L1-Exact, Aggarwal & Welleck 2025 (arXiv 2503.04697).
 
-    c - a |n - L|, a = `per_token`, n = the budget in the prompt ("Think for n tokens."). Two-sided: an answer shorter
-    than asked for loses too. Theirs draws n uniformly from 100 to 4,000. Raises `ValueError` without a budget.
+    c - a |n - L|, a = `per_token`, n = the budget in the prompt ("Think for n tokens."). Two-sided: an answer shorter than the
+    budget loses too. The paper draws n uniformly from 100 to 4,000. Raises `ValueError` without a budget.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([700]), (Grade.CORRECT,), max_tokens=4000, budget_tokens=512.0)
@@ -75,10 +75,11 @@ def l1_exact(numbers: GroupNumbers, per_token: float = 0.0003) -> FloatArray:
 
 
 def l1_max(numbers: GroupNumbers, per_token: float = 0.0003, offset: float = 0.5) -> FloatArray:
-    """Correct, times what is left of the budget asked for: L1-Max, Aggarwal & Welleck 2025 (arXiv 2503.04697).
+    """Correctness, times a factor that falls around the budget in the prompt: L1-Max, Aggarwal & Welleck 2025 (arXiv 2503.04697).
 
-    c clip(a (n - L) + 0.5, 0, 1): half the pay at the budget n, a little more below it, less above. They found that an
-    added price instead of this product collapses to very short wrong answers. Raises `ValueError` without a budget.
+    c clip(a (n - L) + 0.5, 0, 1): a correct answer of the budget's length n earns half, a shorter one more, a longer one less.
+    The authors found that a price that is added, instead of this product, leads to very short wrong answers. Raises
+    `ValueError` without a budget.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([400, 2400]), (Grade.CORRECT,) * 2, max_tokens=4000, budget_tokens=1400.0)
@@ -92,7 +93,7 @@ def l1_max(numbers: GroupNumbers, per_token: float = 0.0003, offset: float = 0.5
 def dast_budget(numbers: GroupNumbers) -> float:
     """The token budget that a group's solve rate gives its problem: p * mean correct length + (1 - p) * L_max, in tokens.
 
-    No correct answer: L_max. Nothing gradable: `nan`. DAST (arXiv 2503.04472), "token length budget".
+    It is L_max where no answer is correct, `nan` where none could be graded. DAST (arXiv 2503.04472), "token length budget".
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([80, 120, 90, 110, 900]), (Grade.CORRECT,) * 4 + (Grade.WRONG,), max_tokens=4096)
@@ -107,9 +108,9 @@ def dast_budget(numbers: GroupNumbers) -> float:
 def dast(numbers: GroupNumbers) -> FloatArray:
     """More for correct answers below a budget set by difficulty: DAST, Shen et al. 2025 (arXiv 2503.04472).
 
-    With budget B (`dast_budget`) and d = (L - B) / B: correct max(0.5 - 0.5 d, 0.1), any other min(0.9 d - 0.1, -0.1):
-    a wrong answer loses less the longer it tried, up to the budget. Theirs ranks pairs for SimPO with it, over 20
-    samples a problem; here the group is the sample. Truncated answers are wrong ones.
+    With budget B (`dast_budget`) and d = (L - B) / B, a correct answer earns max(0.5 - 0.5 d, 0.1), any other min(0.9 d - 0.1,
+    -0.1): a wrong answer loses less the longer it is, up to the budget. The paper ranks pairs for SimPO by it, over 20 samples
+    per problem; here the samples are the group. A truncated answer counts as wrong.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([100, 300]), (Grade.CORRECT, Grade.WRONG), max_tokens=300)
@@ -124,9 +125,9 @@ def dast(numbers: GroupNumbers) -> FloatArray:
 def discounted(numbers: GroupNumbers, gamma: float = 0.999) -> FloatArray:
     """A correct answer, discounted by every thinking token: gamma^K c (discounted RL, ICLR 2026, OpenReview R4GPttoDyn).
 
-    K = thinking tokens; discounting the whole answer instead cost them 0.5 to 1 point. For gamma = 1 - eps it is about
-    1 - eps K. Their gamma is only known to be near 1: the default is ours. Their format reward is another term, their
-    reset of the reference another key of the recipe. Raises `ValueError` where thinking is not known.
+    K = thinking tokens; discounting the whole answer instead cost the authors 0.5 to 1 point. For gamma = 1 - eps it is about
+    1 - eps K. Of their gamma we only know that it is near 1; the default is ours. Their format reward is another term, and
+    their reset of the reference another key of the recipe. Raises `ValueError` where the number of thinking tokens is unknown.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([9, 9]), (Grade.CORRECT,) * 2, max_tokens=9, thinking_tokens=np.array([0, 2]))

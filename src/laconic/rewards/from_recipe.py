@@ -1,8 +1,8 @@
-"""From a recipe's `[phases.rewards]` to terms: what `pay` takes, and what can be said of them before a response is there.
+"""From a recipe's `[phases.rewards]` to terms, and the facts about them that forecasts and checks need.
 
-1. `reward_terms` are the phase's terms as `pay` takes them: the levels of the grades first.
-2. `reward_table` is the table that they are looked up in, a person's own among them.
-3. `pricing_terms`, `own_terms`, `remembering_terms` and `outcome_levels` say what a forecast or a check wants to know of them.
+1. `reward_terms` are the phase's terms in the form that `pay` takes, the levels of the grades first.
+2. `reward_table` is the table in which they are looked up; it includes the user's own rewards.
+3. `pricing_terms`, `own_terms`, `remembering_terms` and `outcome_levels` are facts that are known before there is a response.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from laconic.rewards.table import REWARDS, Reward, own_rewards
 
 
 def reward_terms(rewards: RewardsConfig) -> Terms:
-    """The terms in the form `pay` takes: the grade levels, then the rest.
+    """The terms in the form that `pay` takes: the grade levels, then the rest.
 
     >>> [name for name, _, _ in reward_terms(RewardsConfig(terms=[{"name": "hapo"}]))]
     ['levels', 'hapo']
@@ -25,8 +25,8 @@ def reward_terms(rewards: RewardsConfig) -> Terms:
 
 
 def reward_table(rewards: RewardsConfig, folder: Path = Path()) -> Mapping[str, Reward]:
-    """`REWARDS`, and a row for each reward of one's own, its file looked up from `folder`. Raises `ValueError` where a file
-    cannot be used."""
+    """`REWARDS`, and a row for each of the user's own rewards, with files looked up from `folder`. Raises `ValueError` where a
+    file cannot be used."""
     return {**REWARDS, **own_rewards([term.name for term in rewards.terms], folder)}
 
 
@@ -41,7 +41,7 @@ def pricing_terms(rewards: RewardsConfig) -> list[str]:
 
 
 def own_terms(rewards: RewardsConfig) -> list[str]:
-    """The terms that are rewards of one's own, without their folder: what they pay is not known here.
+    """The names of the user's own rewards, without their folder. What these pay is not known here.
 
     >>> own_terms(RewardsConfig(terms=[{"name": "hapo"}, {"name": "/home/me/my_rewards.py:short_and_right"}]))
     ['my_rewards.py:short_and_right']
@@ -59,8 +59,8 @@ def remembering_terms(rewards: RewardsConfig) -> list[str]:
 
 
 def outcome_levels(rewards: RewardsConfig) -> dict[str, float]:
-    """What a correct and a wrong answer are paid for being so: the levels, or 1 and 0 where they do not differ, since a whole
-    reward then stands in their place.
+    """What a correct and a wrong answer earn for their grade: the levels, or 1 and 0 where correct does not earn more, since a
+    whole reward then takes the place of the levels.
 
     >>> outcome_levels(RewardsConfig(correct=0.0, wrong=0.0))
     {'correct': 1.0, 'wrong': 0.0}

@@ -1,15 +1,15 @@
-"""LASER: a bonus for correct answers within a target length; its -D and -DE forms choose targets as training goes.
+"""LASER: a bonus for correct answers within a target length. LASER-D and LASER-DE choose their targets during training.
 
 1. `laser` pays the bonus under one fixed target.
-2. `laser_d` has a target for each difficulty, read off the group's solve rate: high (>= 2/3), medium (>= 1/3), low.
-3. Between steps `remember_laser_d` counts how many responses of each difficulty each length covers, and every 20 steps
-   chooses the targets anew: the shortest length at which a group still expects one correct answer.
-4. `laser_de` also pays wrong answers that went on beyond the target without repeating themselves.
+2. `laser_d` has a target for each difficulty, which is the group's solve rate: high (>= 2/3), medium (>= 1/3), low.
+3. Between steps `remember_laser_d` counts, for each difficulty, how many responses are within each length. Every 20 steps it
+   chooses new targets: the shortest length within which a group still has one expected correct answer.
+4. `laser_de` also pays wrong answers that are longer than the target and do not repeat themselves.
 
-All from Liu et al. 2025 (arXiv 2505.15612, ICLR 2026) and their released code (hkust-nlp/Laser). Parts: the base reward
-is 1 for correct and -0.5 for wrong, the recipe's levels.
+All are from Liu et al. 2025 (arXiv 2505.15612, ICLR 2026) and their released code (hkust-nlp/Laser). They are parts: the base
+reward, 1 for correct and -0.5 for wrong, is set by the recipe's levels.
 
-What differs: they count on a monitor set sampled every 20 steps, here on the training groups of the last 20 steps.
+What differs: the authors count on a monitor set that is sampled every 20 steps, we on the training groups of the last 20 steps.
 """
 
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ from laconic.rewards.text_rules import count_repeated
 from laconic.types import Grade
 
 NUM_LENGTHS = 16
-"""Lengths a target is chosen among: sixteenths of the cap; theirs are 2,048 to 16,384 in steps of 1,024 = 16,384 / 16."""
+"""How many lengths a target is chosen from: sixteenths of the cap. The authors choose from 2,048 to 16,384 in steps of 1,024."""
 
 
 class Difficulty(NamedTuple):
-    """A band of solve rates, by its lower end; `name` is the solve rate's ("high": easy problems)."""
+    """A band of solve rates, given by its lower end; `name` describes the solve rate ("high": easy problems)."""
 
     name: str
     min_solve_rate: float
@@ -49,8 +49,8 @@ DIFFICULTIES: tuple[Difficulty, ...] = (Difficulty("high", 2 / 3), Difficulty("m
 def laser(numbers: GroupNumbers, target_tokens: float | None = None, bonus: float = 0.5) -> FloatArray:
     """A bonus for correct answers of at most the target length: LASER, Liu et al. 2025 (arXiv 2505.15612). A part.
 
-    `bonus` where correct and L <= target, else 0: long but correct is not punished. `None`: a quarter of `max_tokens`, as
-    their 4,096 of 16,384.
+    `bonus` where correct and L <= target, else 0: a long correct answer is not punished. Without `target_tokens` the target is a
+    quarter of `max_tokens`, as 4,096 of 16,384 in the paper.
 
     >>> numbers = GroupNumbers(np.array([200, 300, 100]), (Grade.CORRECT, Grade.CORRECT, Grade.WRONG), max_tokens=800)
     >>> laser(numbers).tolist()
@@ -60,10 +60,10 @@ def laser(numbers: GroupNumbers, target_tokens: float | None = None, bonus: floa
 
 
 def laser_d(numbers: GroupNumbers, target_tokens: float | None = None, bonus: float = 0.5) -> FloatArray:
-    """LASER with a target for each difficulty, re-chosen every 20 steps: LASER-D, Liu et al. 2025 (arXiv 2505.15612).
+    """LASER with a target for each difficulty, chosen again every 20 steps: LASER-D, Liu et al. 2025 (arXiv 2505.15612).
 
-    As `laser`, under the target remembered for the group's solve rate; before the first choice, `target_tokens` for all
-    (`None`: a quarter of `max_tokens`). A part. What it remembers and when it chooses: `remember_laser_d`.
+    As `laser`, with the target that is remembered for the group's solve rate. Before the first choice the target is
+    `target_tokens` (by default a quarter of `max_tokens`) for all. A part. `remember_laser_d` chooses the targets.
 
     >>> memory = {"laser_d/target_high": 100.0, "laser_d/target_medium": 250.0}
     >>> numbers = GroupNumbers(np.array([200, 300]), (Grade.CORRECT, Grade.WRONG), max_tokens=800, memory=memory)
@@ -78,11 +78,12 @@ def laser_de(
 ) -> FloatArray:
     """LASER-D that also pays wrong answers for going on beyond the target: LASER-DE, Liu et al. 2025 (arXiv 2505.15612).
 
-    `bonus` for correct and L <= target, and for wrong and L > target, so that hard problems are explored. As in the
-    released code a wrong answer that repeats itself gets nothing, nor does one that was cut off or has no answer. Their
-    detector looks for short pieces that recur nearby (2 to 4 tokens by length, twice or three times within a third of the
-    text) and for pairs of them; here any `ngram_tokens` tokens in a row occur twice, since arithmetic recurs in right
-    answers too; 0 switches it off. A part. Raises `ValueError` without token ids, unless that check is off.
+    `bonus` for correct and L <= target, and for wrong and L > target, so that hard problems are explored. As in the released
+    code, a wrong answer that repeats itself gets nothing, nor does one that was cut off or has no answer. The authors' detector
+    looks for short pieces that recur nearby (2 to 4 tokens by length, twice or three times within a third of the text) and for
+    pairs of them. Here an answer repeats itself where the same `ngram_tokens` tokens in a row occur twice, since short pieces of
+    arithmetic recur in right answers too; with 0 this is not checked. A part. Raises `ValueError` without token ids, unless the
+    check is off.
 
     >>> numbers = GroupNumbers(np.array([100, 300, 50]), (Grade.CORRECT, Grade.WRONG, Grade.WRONG), max_tokens=800)
     >>> laser_de(numbers, target_tokens=200, ngram_tokens=0).tolist()
@@ -95,7 +96,7 @@ def laser_de(
 
 
 def remember_laser_d(memory: Memory, groups: Mapping[str, GroupNumbers], every: float = 20) -> Memory:
-    """Count this step's lengths; every `every` steps choose the targets of LASER-D anew and begin counting again."""
+    """The memory after this step: its lengths are counted; every `every` steps targets are chosen and the counts start again."""
     return _remember_targets(memory, groups, "laser_d", every)
 
 
@@ -105,10 +106,11 @@ def remember_laser_de(memory: Memory, groups: Mapping[str, GroupNumbers], every:
 
 
 def choose_target(covered: NDArray[np.int64], min_correct: int) -> int:
-    """The first of `covered` (responses within each length, the last: all) that still holds one expected correct answer.
+    """The index of the shortest length within which a group still has one expected correct answer.
 
-    `min_correct` is how many correct answers a group of this difficulty has at least; the share covered times that
-    must reach 1. The index of the length, the last where none does.
+    `covered` counts the responses within each length, in the last entry all responses. `min_correct` is the least number of
+    correct answers in a group of this difficulty; times the share of responses within the length it must reach 1. The last
+    index where no length does.
 
     >>> choose_target(np.array([0, 2, 5, 10]), min_correct=5)  # 2/10 * 5 = 1
     1
@@ -132,7 +134,8 @@ def _remember_targets(memory: Memory, groups: Mapping[str, GroupNumbers], term: 
 
 
 def _chosen(counts: Mapping[str, NDArray[np.int64]], groups: Mapping[str, GroupNumbers], term: str) -> dict[str, float]:
-    """The new target of each difficulty that occurred. A group of K has at least floor(2K/3), floor(K/3), 1 correct."""
+    """The new target of each difficulty that occurred. Of K answers at least floor(2K/3), floor(K/3) and 1 are correct for the
+    difficulties high, medium and low."""
     size = max((int(numbers.is_gradable.sum()) for numbers in groups.values()), default=1)
     cap = max((numbers.max_tokens for numbers in groups.values()), default=1)
     at_least = {"high": max(2 * size // 3, 1), "medium": max(size // 3, 1), "low": 1}
@@ -172,7 +175,7 @@ def _first_target(numbers: GroupNumbers, target_tokens: float | None) -> float:
 
 
 def _repeats(numbers: GroupNumbers, ngram_tokens: int) -> NDArray[np.bool_]:
-    """True where a response holds the same `ngram_tokens` tokens twice, shape [K]; nowhere where that is 0."""
+    """True where a response has the same `ngram_tokens` tokens in a row twice, shape [K]; False everywhere for 0 tokens."""
     if ngram_tokens == 0:
         return np.zeros(len(numbers.grades), dtype=bool)
     ids = needed(numbers.token_ids or None, "laser_de", "token_ids, or ngram_tokens = 0")

@@ -1,15 +1,15 @@
-"""LEAD: correctness and efficiency, each normalised in its group, weighed by which of the two still has more to teach.
+"""LEAD: the weighted sum of correctness and efficiency, each normalised in its group; the weights adapt during training.
 
 1. A group's target length is its mean correct length. Efficiency is one minus the relative distance to it.
-2. `lead` adds the two z-scores with the weights remembered so far.
+2. `lead` adds the two z-scores with the remembered weights.
 3. Between steps `remember_lead` measures, over the step's groups, how much each of the two varies and how far it is from
-   its best ("potential-scaled instability"), and moves the weights a little towards that share.
+   its best ("potential-scaled instability"), and moves the weights a little towards the share of each.
 
 From Wei et al. 2026 (arXiv 2605.09806) and their released code (CrazyMint/LEAD), with the settings of its main script.
 
-What differs: they move the weights before they use them in the same step; a term sees one group, so here the weights are
-those of the steps before (one half each in the first). Theirs divides by the sample, here by the population deviation.
-Their whitening of the whole batch afterwards is a switch of the recipe.
+What differs: the authors update the weights before they use them in the same step. A term sees one group, so here the weights are
+those of the step before (one half each in the first step). They divide by the sample deviation, we by the population deviation.
+They whiten the whole batch afterwards; here the recipe decides that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ def lead(
 ) -> FloatArray:
     """Two z-scores, of correctness and of nearness to the mean correct length: LEAD, Wei et al. 2026 (arXiv 2605.09806).
 
-    w z(c) + (1 - w) z(e), z over the group, e = max(-1, 1 - |L - L*| / L*); L* = mean correct length, held within
-    [`min_target_tokens`, `max_target_tokens`] (theirs 1,000 and 8,000; `None`: `max_tokens`), and the upper end where
-    none is correct. w is remembered (`remember_lead`), at least `min_correct_weight`, 0.5 at first. A whole reward;
-    two-sided: shorter than the mean correct length loses too. Raises `ValueError` where the least target lies above
-    the cap: on short problems it must be named.
+    w z(c) + (1 - w) z(e), z over the group, e = max(-1, 1 - |L - L*| / L*). L* is the mean correct length, clipped to
+    [`min_target_tokens`, `max_target_tokens`] (1,000 and 8,000 in the paper; the upper end is by default `max_tokens`), and the
+    upper end where no answer is correct. w is remembered (`remember_lead`), at least `min_correct_weight`, 0.5 in the first step.
+    A whole reward; two-sided: an answer shorter than the mean correct length loses too. Raises `ValueError` where
+    `min_target_tokens` is above the cap: for short problems it must be set.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([100, 300]), (Grade.CORRECT, Grade.WRONG), max_tokens=400)
@@ -58,9 +58,9 @@ def remember_lead(
 ) -> Memory:
     """The weight of correctness after this step: decay * weight + (1 - decay) * D_c / (D_c + D_e).
 
-    D = share of the coefficient of variation * (distance of the mean from its best)^`potential_power`; mean and variance
-    are over groups (total variance), correctness over all answers, efficiency over correct ones. While nothing is solved
-    the share is 1. Where neither has anything left (both D are 0) the weight stays; theirs lets both weights shrink.
+    D = share of the coefficient of variation * (distance of the mean from its best)^`potential_power`. Mean and variance
+    are over groups (total variance), of correctness over all answers, of efficiency over correct ones. While nothing is solved
+    the share is 1. Where both D are 0 the weight does not change; in the released code both weights then shrink.
     """
     gradable = [numbers for numbers in groups.values() if numbers.is_gradable.any()]
     if not gradable:
@@ -106,7 +106,7 @@ def _efficiency(numbers: GroupNumbers, min_target_tokens: float, max_target_toke
 
 
 def _z_scores(numbers: GroupNumbers, values: np.ndarray) -> FloatArray:
-    """(value - mean) / std over gradable responses, 0 for ungradable ones and where there is no spread; [K]."""
+    """(value - mean) / std over gradable responses, [K]; 0 for ungradable ones, and for all where the values are equal."""
     kept = values[numbers.is_gradable].astype(np.float64)
     spread = float(kept.std())
     if spread < EPSILON:

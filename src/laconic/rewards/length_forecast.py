@@ -1,20 +1,20 @@
-"""The length forecast: which way a recipe pushes length before a single step is run.
+"""The length forecast: whether a recipe makes responses shorter or longer, before a single step is run.
 
 1. Exact sums of generalized advantages, for one reward at the end of a response: `mean_gae_advantage`, `sum_of_gae`.
 2. The solve rate at which the mean reward is zero: `neutral_solve_rate`.
-3. What whitening does to a token far from the end: `whitened_far_advantage`.
-4. All of it in one line a person can read before training: `forecast`.
+3. The effect of whitening on a token far from the end: `whitened_far_advantage`.
+4. All of it in one line that a person can read before training: `forecast`.
 
-The setting is Fatemi et al. 2025 (arXiv 2504.05185): gamma = 1, reward r on the last token, a critic that says v
+The setting is Fatemi et al. 2025 (arXiv 2504.05185): gamma = 1, reward r on the last token, a critic whose value is v
 everywhere. With d tokens to go after a token (d = 0 at the last), delta is r - v at the end and 0 elsewhere, so the
-token's advantage is A = (r - v) lambda^d. Only the last 1 / (1 - lambda) tokens or so feel the reward. Whitening
-subtracts the mean over all tokens of the batch and divides by their standard deviation, and so hands every other
-token a share of the mean with its sign turned: a price for each token where r - v is positive on average, a wage
-where it is negative.
+token's advantage is A = (r - v) lambda^d. Only about the last 1 / (1 - lambda) tokens feel the reward. Whitening
+subtracts the mean over all tokens of the batch and divides by their standard deviation. So every other token gets a share
+of the mean with the opposite sign: a price per token where r - v is positive on average, a bonus per token where it is
+negative.
 
-The hinge is v. The paper states the case v = 0. A critic that knows the mean reward cancels the first-order pressure,
+All depends on v. The paper states the case v = 0. A critic that knows the mean reward cancels the first-order pressure,
 whitened or not; what is left is the covariance of correctness with length, and the critic's errors. A forecast is a
-first-order argument about direction: it says nothing of size, and a measurement outranks it.
+first-order argument about direction, not about size, and a measurement counts more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ Direction = Literal["shorter", "longer", "neutral", "unknown"]
 def mean_gae_advantage(reward: float, value: float, num_tokens: int, gae_lambda: float) -> float:
     """Mean advantage over a response of T tokens: (r - v) (1 - lambda^T) / ((1 - lambda) T), and r - v at lambda = 1.
 
-    The loss averaged over a response is minus this. For T far above 1 / (1 - lambda) it falls as 1 / T, at lambda = 1
-    it does not know T (Fatemi et al. 2025; `value` is a critic that says v at every token).
+    The loss averaged over a response is minus this. For T far above 1 / (1 - lambda) it falls as 1 / T; at lambda = 1
+    it does not depend on T (Fatemi et al. 2025). `value` is v, the critic's value at every token.
 
     >>> [round(mean_gae_advantage(1.0, 0.0, num_tokens, 0.95), 3) for num_tokens in (100, 500, 1000, 5000)]
     [0.199, 0.04, 0.02, 0.004]
@@ -85,13 +85,13 @@ def whitened_far_advantage(
 
     `num_tokens` [N] are lengths the batch's responses are drawn from (or one length), apart from whether they are
     correct. With R = r - v, per token: mean m = E[R] E[sum_d lambda^d] / E[T], second moment s = E[R^2] E[sum_d
-    lambda^2d] / E[T], and a far token's own raw advantage f = E[R] lambda^d averaged over d >= far_tokens (next to
-    nothing far out):
+    lambda^2d] / E[T], and a far token's own raw advantage f = E[R] lambda^d averaged over d >= far_tokens (nearly 0 for
+    large d):
 
         (f - m) / sqrt(s - m^2)
 
-    Ratios of expectations: exact for a large batch. 0 where all tokens have one advantage (lambda = 1, one reward);
-    `nan` where no token is that far.
+    These ratios of expectations are exact for a large batch. 0 where all tokens have the same advantage (lambda = 1, one reward);
+    `nan` where no token is that far from the end.
 
     >>> lengths = np.arange(500, 6001)
     >>> [round(whitened_far_advantage(rate, lengths), 3) for rate in (0.0, 0.25, 0.5, 0.75, 1.0)]
@@ -112,11 +112,11 @@ def whitened_far_advantage(
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Where length is expected to go. `direction` is "unknown" where it hangs on a solve rate that nobody measured, or on a
-    reward of one's own.
+    """Whether responses are expected to become shorter or longer. `direction` is "unknown" where it depends on a solve rate that
+    was not measured, or on a user's own reward.
 
-    `neutral_solve_rate` is where the reward's own pressure turns (`nan`: nowhere); `horizon_tokens` is 1 / (1 -
-    lambda), how far back from the end credit reaches; `sentence` says it all in one line.
+    `neutral_solve_rate` is the solve rate at which the pressure of the reward changes its sign (`nan`: none); `horizon_tokens` is
+    1 / (1 - lambda), how far back from the end credit reaches; `sentence` is the forecast in one line.
     """
 
     direction: Direction
@@ -140,14 +140,14 @@ def forecast(
     """Forecast the direction of length from reward levels, lambda, whitening and the solve rate of the problems.
 
     `levels` holds `correct` and `wrong`, the mean pay of a failed attempt (where most failures are cut off or have no
-    answer, give their level). `length_terms` names the reward terms that price length, `own_terms` those whose
-    pay is not known here (`own_terms`). `critic_value` is what a critic that does not learn says; None is one that learns:
-    it assumes 0 under whitening (the published recipe: no critic warm-up) and a calibrated critic without it.
+    answer, give their level). `length_terms` names the reward terms that price length, `own_terms` the user's own rewards,
+    whose pay is not known here. `critic_value` is the value of a critic that does not learn. None means a critic that learns: its
+    value is taken as 0 under whitening (as in the published recipe, without a critic warm-up), and as calibrated without it.
 
-    - a reward of one's own: unknown;
+    - a reward of the user's own: unknown;
     - explicit length terms: shorter;
-    - a group baseline (GRPO, RLOO): neutral, nothing at all in uniform groups;
-    - lambda = 1, or a critic at the mean reward: neutral, the covariance of correctness with length decides;
+    - a group baseline (GRPO, RLOO): neutral, with no pressure at all in uniform groups;
+    - lambda = 1, or a critic at the mean reward: neutral, since only the covariance of correctness with length is left;
     - else the sign of the mean reward minus the critic's value: shorter above the neutral solve rate, longer below.
 
     Raises `ValueError` where a level is missing, correct <= wrong, or a number is out of its range.
@@ -199,7 +199,7 @@ _LEAD: Mapping[Direction, str] = {
 def _net_levels(
     levels: Mapping[str, float], whitening: bool, critic_value: float | None
 ) -> tuple[tuple[float, float], bool]:
-    """(correct - v, wrong - v), and whether the critic is taken to be calibrated."""
+    """(correct - v, wrong - v), and whether the critic is assumed to be calibrated."""
     for name in ("correct", "wrong"):
         if name not in levels:
             raise ValueError(f"levels.{name}: missing")
@@ -226,7 +226,7 @@ def _group_pull(solve_rate: float | None) -> tuple[Direction, str]:
 
 
 def _mean_pull(net_levels: tuple[float, float], neutral: float, solve_rate: float | None) -> tuple[Direction, str]:
-    """The sign of E[r - v]."""
+    """Direction and reason from the sign of E[r - v]."""
     correct, wrong = net_levels
     turn = "zero at no solve rate" if isnan(neutral) else f"zero at solve rate {neutral:.2f}"
     if solve_rate is None:
@@ -237,7 +237,7 @@ def _mean_pull(net_levels: tuple[float, float], neutral: float, solve_rate: floa
 
 
 def _size(net_levels: tuple[float, float], gae_lambda: float, solve_rate: float | None, tokens: float | None) -> str:
-    """How far credit reaches, and what whitening makes a token of the first half pay (`tokens` None: left out)."""
+    """How far credit reaches, and the whitened advantage of a token of the first half (left out where `tokens` is None)."""
     reach = f", with direct credit for about the last {horizon_tokens(gae_lambda):.0f} tokens"
     if solve_rate is None or tokens is None or tokens < 2:
         return reach

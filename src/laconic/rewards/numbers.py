@@ -1,12 +1,12 @@
-"""What a reward may look at: the numbers of one group, and what the run remembers from earlier steps.
+"""The input of a reward: the numbers of one group, and the run's memory of earlier steps.
 
 1. `GroupNumbers` holds K responses to one problem as arrays. `numbers_of` takes them from a sampled group.
 2. Some fields are there only where something provided them (a probe, a budget in the prompt, token ids). A term that
-   cannot do without one asks `needed`, which says what is missing.
-3. `Memory` is what terms remember between steps: some numbers for each problem, some for the whole run. It is frozen,
-   goes to JSON and back without loss, and is checkpointed with the run, so that a resumed run pays the same.
+   needs one calls `needed`, which raises an error that says what is missing.
+3. `Memory` is what terms remember between steps: some numbers for each problem, some for the whole run. It is frozen, can be
+   converted to JSON and back without loss, and is saved with checkpoints, so that a resumed run pays the same rewards.
 
-What is left out: which term remembers what (`remembering.py`, `laser.py`, `lead.py`).
+What is left out: what each term remembers (`remembering.py`, `laser.py`, `lead.py`).
 """
 
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ _T = TypeVar("_T")
 class GroupNumbers:
     """K responses to one problem.
 
-    `lengths` [K] are generated tokens, end token included, at least 1; `grades` has K entries; `ref_mean_tokens` and
-    `ref_solve_rate` are the reference model's on this problem (`None`: not probed); `max_tokens` is the sampling cap;
-    `budget_tokens` is what the prompt asked for (`None`: nothing); `thinking_tokens` [K] are the tokens up to the end of
-    thinking (`None`: not known of every response); `texts` and `token_ids` have K entries, or none where there are none;
-    `memory` is what the run remembers of this problem and of everything (`Memory.of`).
-    Raises `ValueError` naming the field where one of these does not hold.
+    `lengths` [K] are numbers of generated tokens, end token included, at least 1; `grades` has K entries. `ref_mean_tokens` and
+    `ref_solve_rate` are the reference model's mean length and solve rate on this problem (None: not probed). `max_tokens` is the
+    sampling cap; `budget_tokens` is the number of tokens that the prompt asked for (None: it asked for none). `thinking_tokens`
+    [K] count the tokens up to the end of thinking (None: unknown for some response). `texts` and `token_ids` have K entries, or
+    none. `memory` is what the run remembers about this problem and about the whole run (`Memory.of`). Raises `ValueError` naming
+    the field where one of these does not hold.
     """
 
     lengths: NDArray[np.int64]
@@ -74,7 +74,7 @@ class GroupNumbers:
 
     @property
     def is_gradable(self) -> BoolArray:
-        """True where the grader could judge, shape [K]."""
+        """True where the grader could grade the response, shape [K]."""
         return np.array([grade is not Grade.UNGRADABLE for grade in self.grades], dtype=bool)
 
     @property
@@ -105,9 +105,9 @@ class GroupNumbers:
 
 
 def numbers_of(group: Group, max_tokens: int, memory: "Memory | None" = None) -> GroupNumbers:
-    """The numbers of a sampled group; `max_tokens` is the cap it was sampled under, `memory` the run's so far.
+    """The numbers of a sampled group; `max_tokens` is the cap under which it was sampled, `memory` the run's memory so far.
 
-    Where one response's thinking is not known, the group's is not; where an engine returned no ids, there are none.
+    `thinking_tokens` is None where it is unknown for one response; `token_ids` is empty where the engine returned no ids.
     """
     responses = [rollout.response for rollout in group.rollouts]
     thinking = [response.thinking_tokens for response in responses]
@@ -127,7 +127,7 @@ def numbers_of(group: Group, max_tokens: int, memory: "Memory | None" = None) ->
 
 
 def needed(value: _T | None, term: str, what: str) -> _T:
-    """`value`, where there is one. Raises `ValueError`: "term: needs what".
+    """`value`, unless it is None; then raises `ValueError` with the text "term: needs what".
 
     >>> needed(None, "l1_max", "budget_tokens: ask for a budget in the prompt")
     Traceback (most recent call last):
@@ -150,7 +150,7 @@ def of_correct(numbers: GroupNumbers, values: Any, otherwise: Any = 0.0) -> Floa
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What reward terms remember: `problems` by problem id, `shared` of everything. Keys read "term/what".
+    """What reward terms remember: `problems` by problem id, `shared` for the whole run. Keys have the form "term/name".
 
     >>> memory = Memory({"p7": {"hapo/shortest_correct": 120.0}}).with_shared({"lead/weight": 0.5})
     >>> sorted(memory.of("p7").items())
@@ -163,20 +163,20 @@ class Memory:
     shared: Mapping[str, Remembered] = field(default_factory=dict)
 
     def of(self, problem_id: str) -> Mapping[str, Remembered]:
-        """What is remembered of this problem and of everything."""
+        """What is remembered about this problem and about the whole run."""
         return {**self.shared, **self.problems.get(problem_id, {})}
 
     def with_problems(self, values: Mapping[str, Mapping[str, Remembered]]) -> "Memory":
-        """This memory, with `values` remembered of the problems that they name."""
-        known = {key: {**self.problems.get(key, {}), **told} for key, told in values.items()}
+        """This memory with `values` added, by problem id."""
+        known = {key: {**self.problems.get(key, {}), **numbers} for key, numbers in values.items()}
         return Memory({**self.problems, **known}, self.shared)
 
     def with_shared(self, values: Mapping[str, Remembered]) -> "Memory":
-        """This memory, with `values` remembered of everything."""
+        """This memory with `values` added for the whole run."""
         return Memory(self.problems, {**self.shared, **values})
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; `from_json` gives the same memory back, bit for bit."""
+        """A JSON object, from which `from_json` makes the same memory, bit for bit."""
         return {"problems": {key: dict(values) for key, values in self.problems.items()}, "shared": dict(self.shared)}
 
     @classmethod
@@ -191,7 +191,7 @@ class Memory:
 
 
 def whole(name: str, value: float, minimum: int = 1) -> int:
-    """An option that is a count, as an int. Raises `ValueError` naming it where it is a fraction or below `minimum`.
+    """An option that is a count, as an int. Raises `ValueError` naming it where it is not whole or is below `minimum`.
 
     >>> whole("ngram_tokens", 40.0)
     40
@@ -202,14 +202,14 @@ def whole(name: str, value: float, minimum: int = 1) -> int:
 
 
 def known_number(memory: Mapping[str, Remembered], key: str, default: float) -> float:
-    """The number remembered under `key`, or `default` where nothing is."""
+    """The number remembered under `key`, or `default` where none is."""
     value = memory.get(key, default)
     assert not isinstance(value, list), f"{key}: a list is remembered where a number was expected"
     return float(value)
 
 
 def known_list(memory: Mapping[str, Remembered], key: str) -> list[float]:
-    """The list remembered under `key`, empty where nothing is."""
+    """The list remembered under `key`, or an empty one where none is."""
     value = memory.get(key, [])
     assert isinstance(value, list), f"{key}: a number is remembered where a list was expected"
     return value

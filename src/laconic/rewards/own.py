@@ -1,14 +1,14 @@
-"""A person's own reward, in a file of theirs: `reward = "my_rewards.py:short_and_right"`.
+"""A user's own reward: a function in a Python file, named as in `reward = "my_rewards.py:short_and_right"`.
 
-1. `is_own` tells such a name from one of the table.
-2. `load_own` runs the file, looked up from the recipe's folder, and checks the function: numbers first, then options
+1. `is_own` distinguishes such a name from one of the table.
+2. `load_own` runs the file, looked up from the recipe's folder, and checks the function: it takes numbers first, then options
    that each have a default.
 
-An own reward is paid like the package's: ungradable responses get 0, anything but K finite numbers is refused, options
-are checked by name. The file may import what it likes; it is run once a load, under a name that nothing else imports.
+A user's reward is paid as those of the table are: ungradable responses get 0, anything but K finite numbers is refused, options
+are checked by name. The file may import any module; each load runs it once, under a name that nothing else imports.
 
-What is left out: memory between steps, since an own reward sees one step; and noticing that a file changed under a run that goes
-on, which loading the recipe does (`config/load.py`).
+What is left out: memory between steps. That the file changed before a run was resumed is noticed where the recipe is loaded
+(`config/load.py`).
 """
 
 import hashlib
@@ -34,25 +34,25 @@ def is_own(name: str) -> bool:
 def load_own(name: str, folder: Path) -> Callable[..., Any]:
     """The function that "FILE.py:FUNCTION" names, FILE relative to `folder`.
 
-    Raises `ValueError`, one line naming the file: no such file or function, a file that fails when run, a function that
-    does not take numbers first, or an option without a default.
+    Raises `ValueError`, with one line that names the file, where there is no such file or function, the file fails when it is
+    run, the function does not take numbers first, or an option has no default.
     """
     path, function = _parts(name, folder)
     module = _run(path)
-    found: Callable[..., Any] | None = getattr(module, function, None)
-    if found is None or not callable(found):
+    reward: Callable[..., Any] | None = getattr(module, function, None)
+    if reward is None or not callable(reward):
         raise ValueError(f"{path}: expected a function {function!r}; it has: {', '.join(_functions(module)) or 'none'}")
-    _check_signature(path, function, found)
-    return _named_in_errors(path, function, found)
+    _check_signature(path, function, reward)
+    return _named_in_errors(path, function, reward)
 
 
-def _named_in_errors(path: Path, function: str, found: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, whose own errors become a `ValueError` that names it."""
+def _named_in_errors(path: Path, function: str, reward: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, except that any error inside it becomes a `ValueError` that names the file and the function."""
 
-    @wraps(found)
+    @wraps(reward)
     def guarded(numbers: Any, **options: Any) -> Any:
         try:
-            return found(numbers, **options)
+            return reward(numbers, **options)
         except Exception as error:
             message = " ".join(str(error).split())
             lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
@@ -73,7 +73,7 @@ def _parts(name: str, folder: Path) -> tuple[Path, str]:
 
 
 def _run(path: Path) -> Any:
-    """The file as a module under a private name, put where dataclasses and pickle look for it."""
+    """The file as a module under a private name in `sys.modules`, where dataclasses and pickle look for it."""
     name = f"_laconic_own_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = spec_from_file_location(name, path)
     assert spec is not None
@@ -90,7 +90,7 @@ def _run(path: Path) -> Any:
 
 
 def _functions(module: Any) -> list[str]:
-    """Functions that the file itself defines, without private ones."""
+    """The names of the public functions that the file itself defines."""
     return sorted(
         name
         for name, value in vars(module).items()
@@ -98,8 +98,8 @@ def _functions(module: Any) -> list[str]:
     )
 
 
-def _check_signature(path: Path, function: str, found: Callable[..., Any]) -> None:
-    parameters = list(signature(found).parameters.values())
+def _check_signature(path: Path, function: str, reward: Callable[..., Any]) -> None:
+    parameters = list(signature(reward).parameters.values())
     positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     if not parameters or parameters[0].kind not in positional:
         raise ValueError(f"{path}: {function} takes no numbers: expected {function}(numbers, option=default, ...)")

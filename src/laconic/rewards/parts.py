@@ -1,9 +1,9 @@
-"""Parts: terms made to be added to others, each a function of grades and lengths alone.
+"""Parts: terms that are added to other terms, each a function of grades and lengths alone.
 
 1. `levels` pays each grade its level.
-2. `linear_length`, `soft_overlong` and `kimi_length` price length; a recipe adds them to the levels by weight.
+2. `linear_length`, `soft_overlong` and `kimi_length` price length; a recipe adds them, with a weight, to the levels.
 
-What is left out: rewards made to stand alone (the other modules).
+What is left out: rewards that are used alone (the other modules).
 """
 
 import numpy as np
@@ -22,8 +22,8 @@ def levels(
 ) -> FloatArray:
     """A level for each grade: Fatemi et al. 2025 (arXiv 2504.05185) and their released code.
 
-    Theirs are +1 correct, -0.5 boxed but wrong, -1 without a boxed answer. They do not tell a cut-off response from one
-    without an answer; here `truncated` has a level of its own. A part; blind to length.
+    Their levels are +1 for correct, -0.5 for boxed but wrong, -1 without a boxed answer. They do not distinguish a response that
+    was cut off from one without an answer; here `truncated` has its own level. A part; it does not depend on length.
 
     >>> levels(GroupNumbers(np.array([5, 9, 9]), (Grade.CORRECT, Grade.WRONG, Grade.UNGRADABLE), max_tokens=9)).tolist()
     [1.0, -0.5, 0.0]
@@ -41,8 +41,8 @@ def levels(
 def linear_length(numbers: GroupNumbers, per_tokens: float = 1000.0, only_correct: bool = False) -> FloatArray:
     """A price for every token: -L / per_tokens, for all answers or for correct ones alone. A part.
 
-    The plain token price that the shaped rewards refine; no one paper's. Paid by wrong answers too it rewards giving up
-    early, hence `only_correct`.
+    This is the plain price per token that the shaped rewards refine; it comes from no particular paper. Where wrong answers pay
+    it too, giving up early is rewarded; `only_correct` avoids that.
 
     >>> linear_length(GroupNumbers(np.array([500, 2000]), (Grade.CORRECT, Grade.WRONG), max_tokens=2000)).tolist()
     [-0.5, -2.0]
@@ -57,7 +57,7 @@ def soft_overlong(numbers: GroupNumbers, buffer_frac: float = 0.2) -> FloatArray
     """A ramp before the cap: DAPO, Yu et al. 2025 (arXiv 2503.14476), eq. 13. A part; a soft cap, not conciseness.
 
     With L_max = `max_tokens` and L_cache = buffer_frac * L_max: 0 where L <= L_max - L_cache, then
-    ((L_max - L_cache) - L) / L_cache down to -1 at L_max, and -1 beyond. Their 4,096 of 20,480 tokens is a fifth.
+    ((L_max - L_cache) - L) / L_cache down to -1 at L_max, and -1 beyond. DAPO has L_cache 4,096 of 20,480 tokens, a fifth.
 
     >>> soft_overlong(GroupNumbers(np.array([80, 90, 100]), (Grade.CORRECT,) * 3, max_tokens=100)).tolist()
     [0.0, -0.5, -1.0]
@@ -74,7 +74,7 @@ def kimi_length(numbers: GroupNumbers) -> FloatArray:
 
     lam = 0.5 - (L - min L) / (max L - min L); a correct answer gets lam, any other min(0, lam); all 0 where every
     length is equal. The range is over all gradable responses. The weight is not published; a re-implementation
-    (LASER's repository) takes 0.4. They begin without it: a warm-up is another phase of the recipe.
+    (LASER's repository) takes 0.4. Kimi's training begins without this term; in a recipe that is an earlier phase.
 
     >>> grades = (Grade.CORRECT, Grade.WRONG, Grade.CORRECT)
     >>> kimi_length(GroupNumbers(np.array([100, 200, 300]), grades, max_tokens=300)).tolist()

@@ -1,11 +1,11 @@
-"""Paying a group by a recipe's terms, and remembering a step.
+"""Computing the rewards of a group from a recipe's terms, and remembering a step.
 
-1. `check_terms` and `try_terms` refuse before a run begins what `pay` would refuse in it.
-2. `pay` adds the terms up and keeps what each one paid: the weighted terms sum to the reward.
-3. `remember` lets the terms that remember take a step in, once a step, after paying.
+1. Before a run begins, `check_terms` and `try_terms` raise the errors that `pay` would raise in it.
+2. `pay` adds up the terms and keeps what each one paid: the weighted terms sum to the reward.
+3. `remember` updates the memory of the terms that remember, once per step, after paying.
 
-`UNGRADABLE` responses get 0 from every term and enter no group statistic: a grader's crash neither pays nor costs,
-and training masks it.
+`UNGRADABLE` responses get 0 from every term and count in no group statistic: a crash of the grader neither earns nor costs
+anything, and training masks the response.
 
 What is left out: advantages and normalisation over a batch (`rl/advantages.py`).
 """
@@ -30,10 +30,10 @@ def pay(
 ) -> tuple[FloatArray, dict[str, FloatArray]]:
     """Reward [K] and the weighted terms [K] that sum to it; `terms` are (name, weight, options).
 
-    A person's own reward is taken from `table` where that has it, else loaded from `folder` (the recipe's; `None`: the
-    working directory) at every call: a run adds `own_rewards` to the table once. A group of which nothing could be graded is
-    paid 0 without asking the terms. Raises `ValueError` for an unknown name (listing the known), an unknown option (naming it),
-    a name used twice, and a term that does not return K finite numbers.
+    A user's own reward is taken from `table` where that has it, else loaded from `folder` (the recipe's folder; by default the
+    working directory) at every call; so a run adds `own_rewards` to the table once. Where no response of a group could be graded,
+    all get 0 and no term is called. Raises `ValueError` for an unknown name (listing the known ones), an unknown option (naming
+    it), a name that is used twice, and a term that does not return K finite numbers.
 
     >>> from laconic.types import Grade
     >>> group = GroupNumbers(np.array([100, 300]), (Grade.CORRECT, Grade.WRONG), max_tokens=300)
@@ -52,9 +52,9 @@ def pay(
 
 
 def remember(memory: Memory, terms: Terms, groups: Mapping[str, GroupNumbers]) -> Memory:
-    """What to remember after a step: `memory`, with the step's `groups` (by problem id) taken in by every term that does.
+    """The memory after a step: every term that remembers has updated `memory` with the step's `groups`, by problem id.
 
-    Called once a step, after paying. Terms that remember nothing change nothing.
+    Called once per step, after paying. Terms that do not remember change nothing.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([120, 90]), (Grade.CORRECT, Grade.WRONG), max_tokens=300)
@@ -69,14 +69,14 @@ def remember(memory: Memory, terms: Terms, groups: Mapping[str, GroupNumbers]) -
 
 
 def check_terms(terms: Terms, table: Mapping[str, Reward] = REWARDS, folder: Path | None = None) -> None:
-    """Raise `ValueError` where `pay` would refuse these terms for names, weights or options; needs no response yet."""
+    """Raise `ValueError` where `pay` would for the names, weights or options of these terms; no response is needed."""
     table = _with_own(table, terms, folder)
     names = [name for name, _, _ in terms]
     for name, weight, options in terms:
         if name not in table:
             raise ValueError(f"unknown reward {name!r}; known: {', '.join(sorted(table))}")
         if names.count(name) > 1:
-            raise ValueError(f"reward {name!r} is used twice; one entry a name")
+            raise ValueError(f"reward {name!r} is used twice; expected one entry per name")
         if not np.isfinite(weight):
             raise ValueError(f"reward {name!r}: weight {weight} is not a finite number")
         known = table[name].options
@@ -88,11 +88,11 @@ def check_terms(terms: Terms, table: Mapping[str, Reward] = REWARDS, folder: Pat
 def try_terms(
     terms: Terms, folder: Path, *, max_tokens: int, budget_tokens: int | None = None, has_reference: bool = False
 ) -> None:
-    """Pay a made-up group by these terms, so that an option out of range, something a term cannot do without or a mistake in a
-    person's own reward shows before a run begins.
+    """Pay a made-up group by these terms, so that an option out of range, a missing field that a term needs, or a mistake in a
+    user's own reward is found before a run begins.
 
-    `max_tokens` is the cap, `budget_tokens` what prompts ask for, `has_reference` whether a probe tells of the reference. Raises
-    `ValueError` as `pay` does, and what a term raises.
+    `max_tokens` is the cap, `budget_tokens` the number of tokens that prompts ask for, `has_reference` whether a probe measures
+    the reference. Raises `ValueError` as `pay` does, and the errors of the terms.
     """
     grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE)
     lengths = np.minimum([3, 7, 5, 4, 9, 6], max_tokens)
@@ -117,21 +117,21 @@ def _with_own(table: Mapping[str, Reward], terms: Terms, folder: Path | None) ->
 
 
 def _of(options: Mapping[str, Option], names: Iterable[str]) -> dict[str, Option]:
-    """Those of the options that have these names."""
+    """The options with these names."""
     return {name: options[name] for name in names if name in options}
 
 
 def _finite(name: str, values: object, numbers: GroupNumbers) -> FloatArray:
-    """`values`, checked, with 0 for what was ungradable: so it holds for a person's own term too."""
+    """`values`, checked, with 0 for ungradable responses, so that these get 0 from a user's own term too."""
     paid = _as_floats(values)
     if paid is None or paid.shape != (len(numbers.grades),) or not np.isfinite(paid).all():
-        shown = " ".join(str(values).split())
-        raise ValueError(f"reward {name!r}: expected {len(numbers.grades)} finite numbers, got {shown:.200}")
+        text = " ".join(str(values).split())
+        raise ValueError(f"reward {name!r}: expected {len(numbers.grades)} finite numbers, got {text:.200}")
     return np.where(numbers.is_gradable, paid, 0.0)
 
 
 def _as_floats(values: object) -> FloatArray | None:
-    """`values` as float64; None where they are no numbers, or no array."""
+    """`values` as float64; None where they are not numbers or do not form an array."""
     try:
         array = np.asarray(values)
     except ValueError:

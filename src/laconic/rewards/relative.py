@@ -1,10 +1,10 @@
-"""Rewards that compare a response with others of its problem: with its group, or with the reference's attempts.
+"""Rewards that compare a response with other responses to its problem: those of its group, or the reference model's.
 
-1. With the correct ones: `arora_zanette`, `shorterbetter`, `smartthinker`, `serial_exits`, `grpo_lambda`.
+1. With the correct ones of its group: `arora_zanette`, `shorterbetter`, `smartthinker`, `serial_exits`, `grpo_lambda`.
 2. With the whole group: `alp` (its solve rate), `gr3` (its mean length).
 3. With the reference: `length_harmonizing` (O1-Pruner).
 
-Each is a paper's whole reward, made to stand alone (the recipe's levels at 0). Standard deviations are population ones.
+Each is the whole reward of a paper and is used alone (with the recipe's levels at 0). Standard deviations are population ones.
 
 What is left out: comparison with earlier steps (`remembering.py`).
 """
@@ -16,16 +16,16 @@ from scipy.special import expit
 from laconic.rewards.numbers import FloatArray, GroupNumbers, needed, of_correct
 
 ROUNDING_TOKENS = 1e-6
-"""A difference of tokens that is none: the weight of `smartthinker` would blow it up to a whole penalty."""
+"""Smaller differences of tokens are rounding errors, which the weight of `smartthinker` would turn into a whole penalty."""
 
 
 def arora_zanette(numbers: GroupNumbers, alpha: float = 0.1) -> FloatArray:
-    """Correctness, a little less for the long ones: Arora & Zanette 2025 (arXiv 2502.04463). A whole reward.
+    """Correctness, a little less for long answers: Arora & Zanette 2025 (arXiv 2502.04463). A whole reward.
 
-    c (1 - alpha sigmoid((L - mean) / std)), mean and (population) std over the correct answers of the problem. One
-    correct answer, or equal lengths: the deviation is 0 and each earns 1 - alpha / 2. Without the end token: 0. Theirs
-    has alpha in 0.05, 0.1, 0.2, 0.4, and divides no advantage by a group's standard deviation: in an all-correct group
-    that would make alpha meaningless.
+    c (1 - alpha sigmoid((L - mean) / std)), mean and (population) std over the correct answers of the problem. With one correct
+    answer, or with equal lengths, the deviation is 0 and each earns 1 - alpha / 2. A response without the end token earns 0. The
+    paper tries alpha 0.05, 0.1, 0.2 and 0.4, and does not divide advantages by a group's standard deviation: in an all-correct
+    group alpha would then have no effect.
 
     >>> from laconic.types import Grade
     >>> grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG)  # mean 200, std 100: 1 - 0.1 sigmoid(-1 and 1)
@@ -38,10 +38,10 @@ def arora_zanette(numbers: GroupNumbers, alpha: float = 0.1) -> FloatArray:
 def grpo_lambda(numbers: GroupNumbers, alpha: float = 0.1, min_accuracy_frac: float = 0.75) -> FloatArray:
     """Arora and Zanette's price in groups that are mostly right, else plain 0 and 1: GRPO-lambda (arXiv 2505.18086).
 
-    At a solve rate of at least `min_accuracy_frac`: c (1 - alpha sigmoid((L - mean) / std)) as in `arora_zanette`; below
-    it: c. Known from the paper's abstract: length is priced only where the group's share of correct answers is high.
-    Uncertain: theirs is said to take the best share of the batch's groups instead of a fixed rate, and neither that
-    share nor its alpha is known to us; a term sees one group, so the rate is fixed, and both defaults are ours.
+    At a solve rate of at least `min_accuracy_frac` it is c (1 - alpha sigmoid((L - mean) / std)) as in `arora_zanette`, below
+    that rate it is c. The paper's abstract says that length is priced only where the group's share of correct answers is high.
+    According to others the paper prices the best share of a batch's groups instead of using a fixed rate; we know neither that
+    share nor its alpha. A term sees one group, so the rate is fixed here, and both defaults are ours.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([100, 300]), (Grade.CORRECT, Grade.WRONG), max_tokens=300)
@@ -53,11 +53,11 @@ def grpo_lambda(numbers: GroupNumbers, alpha: float = 0.1, min_accuracy_frac: fl
 
 
 def shorterbetter(numbers: GroupNumbers, correct: float = 2.0, per_token: float = 0.001) -> FloatArray:
-    """Correct, minus the distance to the shortest correct answer: ShorterBetter, Yi et al. 2025 (arXiv 2504.21370).
+    """Correctness, minus the distance to the shortest correct answer: ShorterBetter, Yi et al. 2025 (arXiv 2504.21370).
 
-    alpha c - beta |L - SOL|, alpha = `correct` (theirs: 1 or 2), beta = `per_token`; SOL, the sample optimal length, is
-    the shortest correct length of the group, or the mean length where none is correct. Wrong answers pay for the
-    distance too, on both sides. Third-party re-runs found over-compression.
+    alpha c - beta |L - SOL|, alpha = `correct` (1 or 2 in the paper), beta = `per_token`; SOL, the sample optimal length, is the
+    shortest correct length of the group, or the mean length where none is correct. Wrong answers pay for the distance too, above
+    and below it. Where others ran the method again, responses became too short.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([100, 300, 50]), (Grade.CORRECT, Grade.CORRECT, Grade.WRONG), max_tokens=300)
@@ -75,15 +75,15 @@ def shorterbetter(numbers: GroupNumbers, correct: float = 2.0, per_token: float 
 def alp(numbers: GroupNumbers, beta: float = 1e-7, normalizer_tokens: float = 1.0) -> FloatArray:
     """A token price that grows with the solve rate: ALP, Xiang et al. 2025 (arXiv 2506.05256).
 
-    c - beta L max(p, 1 / K) / N for every answer, p = the group's solve rate, K = its gradable answers. beta is theirs.
-    Notes disagree on the normaliser N: one has the length as it is (N = 1, the default), one divides it by a constant
-    whose value it does not give. With N = 1 the price of 5,000 tokens is 0.0005: it acts only where a group's standard
-    deviation is divided out, as a ranking by length inside all-correct groups, and even there only where it is not
-    small against the 1e-6 that is added to the deviation: on answers of 100 tokens raise it.
+    c - beta L max(p, 1 / K) / N for every answer, p = the group's solve rate, K = its gradable answers. beta is the paper's.
+    Descriptions of the paper disagree on N: in one the length is not divided (N = 1, the default), in another it is divided by a
+    constant of unknown value. With N = 1 the price of 5,000 tokens is 0.0005. So it has an effect only where advantages are
+    divided by the group's standard deviation: it ranks the answers of all-correct groups by length. And it must not be small
+    compared with the 1e-6 that is added to the deviation: for answers of 100 tokens raise beta.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([1000, 3000]), (Grade.CORRECT, Grade.WRONG), max_tokens=4000)
-    >>> alp(numbers, beta=0.0002).round(9).tolist()  # p = 0.5: 0.0001 a token
+    >>> alp(numbers, beta=0.0002).round(9).tolist()  # p = 0.5: 0.0001 per token
     [0.9, -0.3]
     """
     if normalizer_tokens <= 0:
@@ -97,7 +97,7 @@ def alp(numbers: GroupNumbers, beta: float = 1e-7, normalizer_tokens: float = 1.
 def gr3(numbers: GroupNumbers, alpha: float = 0.33) -> FloatArray:
     """Correctness, divided by one plus the relative length: GR3, Li et al. 2026 (arXiv 2603.10535).
 
-    c / (1 + alpha L / mean L), the mean over the group. A product: a wrong answer gains nothing by being short.
+    c / (1 + alpha L / mean L), the mean over the group. Since this is a product, a wrong answer gains nothing by being short.
     The paper's calibration of alpha to the advantages is left out.
 
     >>> from laconic.types import Grade
@@ -113,10 +113,10 @@ def gr3(numbers: GroupNumbers, alpha: float = 0.33) -> FloatArray:
 def serial_exits(numbers: GroupNumbers, decay: float = 0.5) -> FloatArray:
     """1, 1/2, 1/4, ... for the correct exits in order of position: S-GRPO, Dai et al. 2025 (arXiv 2505.07686).
 
-    decay^r, r = the number of shorter correct answers of the group; other answers get 0. Theirs cuts one trace at 8
-    positions, forces an answer at each, and groups these exits (`rollouts = "serial"`); in a group of separate responses
-    the same rule ranks them by length. Position is told by length, answer included: a later exit with a much shorter
-    answer would go first. Exits of equal length share their place.
+    decay^r, r = the number of shorter correct answers of the group; other answers get 0. The paper cuts one trace at 8 positions,
+    forces an answer at each, and groups these exits (`rollouts = "serial"`); in a group of separate responses the same rule ranks
+    them by length. The order of exits is that of their lengths, answer included, so a later exit with a much shorter answer comes
+    first. Exits of equal length earn the same.
 
     >>> from laconic.types import Grade
     >>> grades = (Grade.CORRECT, Grade.WRONG, Grade.CORRECT, Grade.CORRECT)
@@ -132,10 +132,11 @@ def serial_exits(numbers: GroupNumbers, decay: float = 0.5) -> FloatArray:
 def optimal_length(lengths: NDArray[np.int64], correct_lengths: NDArray[np.int64]) -> float:
     """The length at which a normal fit to the correct lengths most outweighs one to all lengths, in tokens.
 
-    (s1^2 m2 - s2^2 m1) / (s1^2 - s2^2), with means m and variances s^2 of all (1) and of the correct ones (2), held
-    within the lengths that occurred. That is a maximum only where s1 > s2; where s2 > s1 it is the shortest length, as
-    in the released code; equal variances leave the end on the side of m2 (the released code takes the other end).
-    All correct: the shortest; none correct: the longest. SmartThinker (arXiv 2603.08000).
+    (s1^2 m2 - s2^2 m1) / (s1^2 - s2^2), with means m and variances s^2 of all lengths (1) and of the correct ones (2), clipped to
+    the range of lengths that occurred. It is a maximum only where s1 > s2. Where s2 > s1 the result is the shortest length, as in
+    the released code; where the variances are equal, it is the shortest or longest length, on the side of m2 (the released code
+    takes the other side). It is the shortest length where all are correct, the longest where none is. SmartThinker (arXiv
+    2603.08000).
 
     >>> optimal_length(np.array([100, 200, 300, 400]), np.array([100, 200]))  # m 250 and 150, variances 12500 and 2500
     125.0
@@ -152,12 +153,12 @@ def optimal_length(lengths: NDArray[np.int64], correct_lengths: NDArray[np.int64
 
 
 def smartthinker(numbers: GroupNumbers) -> FloatArray:
-    """A price beyond the best length, as high as it can be without turning a correct answer bad: SmartThinker (2603.08000).
+    """A price beyond the best length, the highest that leaves no correct answer below the mean: SmartThinker (2603.08000).
 
     c - w max(0, L - L_opt) for correct answers, 0 for others; L_opt = `optimal_length`. The weight is
     w = (1 - p) / (max - mean) of the group's penalties: with it the worst correct answer earns the group's mean, so no
-    correct answer has a negative advantage. Zero in all-correct and all-wrong groups. Hu et al., ICML 2026. Where
-    the weight is fixed instead they lose 4.4 points.
+    correct answer has a negative advantage. w is zero in all-correct and all-wrong groups. Hu et al., ICML 2026. With a fixed
+    weight the authors lose 4.4 points.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([100, 200, 300, 400]), (Grade.CORRECT,) * 2 + (Grade.WRONG,) * 2, max_tokens=400)
@@ -175,11 +176,11 @@ def smartthinker(numbers: GroupNumbers) -> FloatArray:
 
 
 def length_harmonizing(numbers: GroupNumbers, accuracy_coef: float = 2.0, is_clamped: bool = False) -> FloatArray:
-    """Shorter and better than the reference was on this problem: O1-Pruner, Luo et al. 2025 (arXiv 2501.12570), eq. 6.
+    """How much shorter and better than the reference on this problem: O1-Pruner, Luo et al. 2025 (arXiv 2501.12570), eq. 6.
 
-    L_ref / L - 1 + lambda (c - A_ref), with lambda = `accuracy_coef` (2 for Marco-o1, 5 for QwQ). A whole reward. Their
-    code clamps it to [-2, 4] (`is_clamped`) and then z-scores it over the whole data set (no function of one group:
-    `rewards.standardize` of the recipe does it). A wrong but very short answer can earn a positive reward: L_ref / L = 3
+    L_ref / L - 1 + lambda (c - A_ref), with lambda = `accuracy_coef` (2 for Marco-o1, 5 for QwQ). A whole reward. The
+    released code clamps it to [-2, 4] (`is_clamped`) and then z-scores it over the whole data set (which is not a function of one
+    group: `rewards.standardize` of the recipe does it). A wrong but very short answer can earn a positive reward: L_ref / L = 3
     outweighs lambda = 2 at A_ref = 0.9. Raises `ValueError` where the problem was not probed.
 
     >>> from laconic.types import Grade
@@ -196,7 +197,7 @@ def length_harmonizing(numbers: GroupNumbers, accuracy_coef: float = 2.0, is_cla
 
 
 def _deviation(numbers: GroupNumbers) -> FloatArray:
-    """(L - mean) / std over the correct answers, [K]; 0 where there is no spread, and where none is correct."""
+    """(L - mean) / std over the correct answers, [K]; L - mean where their std is 0; 0 where none is correct."""
     correct = numbers.correct_lengths
     if correct.size == 0:
         return np.zeros(len(numbers.grades))

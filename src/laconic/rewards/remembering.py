@@ -1,11 +1,11 @@
-"""Rewards that remember earlier steps, each with the rule by which it remembers.
+"""Rewards that remember earlier steps, each with the rule that updates its memory.
 
-1. `hapo` holds a response against the shortest correct one ever seen for its problem.
-2. `acoer` pays correct answers by a moving token budget, with a weight that grows while accuracy holds.
+1. `hapo` compares a response with the shortest correct one so far to its problem.
+2. `acoer` pays correct answers by a moving token budget, with a weight that grows while accuracy does not fall.
 3. `short_rl` pays for length only while accuracy is near its best so far.
 
-A term reads `numbers.memory`, which is older than the responses it pays. After a step is paid, the rule takes the step's
-groups in and gives the next memory back. A rule's options are options of its term.
+A term reads `numbers.memory`, which is from before the responses that it pays. After a step is paid, the rule takes the step's
+groups and returns the next memory. A rule's options are options of its term.
 
 What is left out: the rules of LASER-D (`laser.py`) and LEAD (`lead.py`).
 """
@@ -20,12 +20,12 @@ _SHORTEST = "hapo/shortest_correct"
 
 
 def hapo(numbers: GroupNumbers, weight: float = 1.0, floor: float = -0.7) -> FloatArray:
-    """Correct, plus a cosine of length over the shortest correct length ever seen: HAPO, Huang et al. 2025 (2505.11225).
+    """Correctness, plus a cosine of length over the shortest correct length so far: HAPO, Huang et al. 2025 (2505.11225).
 
     With h that length for this problem and f = cos(min(pi/2 * L / h, pi)): c + weight * max(f, `floor`) for a correct
     answer, weight * min(f, 0) for any other, and no length term before the first correct answer. So a correct answer
-    is always worth more than a wrong one, and a wrong one not longer than h costs nothing. A whole reward. "Ever" is
-    since the phase began: terms remember within a phase.
+    is always worth more than a wrong one, and a wrong one that is not longer than h loses nothing. A whole reward. "So far"
+    means since the phase began, since terms remember within a phase.
 
     >>> from laconic.types import Grade
     >>> grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG)
@@ -54,11 +54,11 @@ def remember_hapo(memory: Memory, groups: Mapping[str, GroupNumbers]) -> Memory:
 
 
 def acoer(numbers: GroupNumbers, first_weight: float = 0.02, log_scale: float = 5.0) -> FloatArray:
-    """One for correct, plus a bonus for what is saved of a moving budget: ACOER, Lee et al. 2026 (arXiv 2606.22716).
+    """One for correct, plus a bonus for what it saves of a moving budget: ACOER, Lee et al. 2026 (arXiv 2606.22716).
 
     c (1 + alpha log(1 + s (1 - min(L / B, 1))) / log(1 + s)), s = `log_scale`; alpha and the budget B are remembered
-    (`remember_acoer`), at first `first_weight` and `max_tokens`. A whole reward; wrong answers get 0 whatever their
-    length. From the released code, where L counts the characters of the thinking; here it is the response's tokens.
+    (`remember_acoer`), at first `first_weight` and `max_tokens`. A whole reward; a wrong answer of any length gets 0. From the
+    released code, where L counts the characters of the thinking; here it counts the tokens of the response.
 
     >>> from laconic.types import Grade
     >>> numbers = GroupNumbers(np.array([100, 400, 9]), (Grade.CORRECT,) * 2 + (Grade.WRONG,), max_tokens=400)
@@ -88,11 +88,12 @@ def remember_acoer(
 ) -> Memory:
     """Moving averages of accuracy and of correct length; after the warm-up also the next weight and budget.
 
-    An average moves by 2 / (`ema_span` + 1) of the new value. After `warmup` steps and once `window` steps are known: if
-    accuracy fell by more than `max_drop` from the first to the last of these the weight is multiplied by `lower_by`, else
-    by `raise_by`, within its bounds; the budget is max(`min_budget_tokens`, `budget_ratio` * mean correct length). The
-    defaults are the released code's, whose warm-up is in trainer steps: a run of fewer than 200 steps, or of answers below
-    512 tokens, needs its own. A step without a correct answer leaves the length alone (theirs averages a 0 in).
+    An average moves by 2 / (`ema_span` + 1) of the way to the new value. After `warmup` steps, and once `window` steps are known,
+    the weight is multiplied by `lower_by` if accuracy fell by more than `max_drop` from the first to the last of these steps,
+    else by `raise_by`, within its bounds; the budget is max(`min_budget_tokens`, `budget_ratio` * mean correct length). The
+    defaults are those of the released code, whose warm-up counts trainer steps: a run of fewer than 200 steps, or of answers
+    below 512 tokens, needs others. A step without a correct answer does not change the mean length (the released code averages a
+    0 in).
     """
     accuracy = _accuracy(groups.values())
     if np.isnan(accuracy):
@@ -122,11 +123,11 @@ def remember_acoer(
 def short_rl(numbers: GroupNumbers, accuracy_tolerance: float = 0.05, length_tolerance: float = 200.0) -> FloatArray:
     """A lazy length term for correct answers, paid only near the best accuracy: Short-RL, Yuan et al. (arXiv 2505.12284).
 
-    Closed gate: 0. Open: 0.5 for a correct answer within `length_tolerance` tokens of the shortest correct one, beyond it
-    0.5 - (L - min) / (max - min) over the correct lengths. The gate is open where accuracy is at least its best so far
-    minus `accuracy_tolerance`. A part. From the released code, which asks this step's accuracy; a term sees one group,
-    so here it is the last step's (`remember_short_rl`), and the first step is closed. The tolerances are those of their
-    logic puzzles (answers of up to 4,096 tokens): where answers differ by less than 200 tokens, name another.
+    It is paid while accuracy is at least its best so far minus `accuracy_tolerance`, and is 0 else: 0.5 for a correct answer
+    within `length_tolerance` tokens of the shortest correct one, and beyond that 0.5 - (L - min) / (max - min) over the correct
+    lengths. A part. The released code takes this step's accuracy; a term sees one group, so here it is the accuracy of the step
+    before (`remember_short_rl`), and in the first step nothing is paid. The tolerances are those of the authors' logic puzzles
+    (answers of up to 4,096 tokens): where answers differ by less than 200 tokens, set another.
 
     >>> from laconic.types import Grade
     >>> memory = {"short_rl/accuracy": 0.6, "short_rl/best_accuracy": 0.62}
@@ -145,7 +146,7 @@ def short_rl(numbers: GroupNumbers, accuracy_tolerance: float = 0.05, length_tol
 
 
 def remember_short_rl(memory: Memory, groups: Mapping[str, GroupNumbers], ema_decay: float = 0.0) -> Memory:
-    """The accuracy of this step (with `ema_decay`, a moving one; theirs is 0), and the best so far."""
+    """The accuracy of this step (with `ema_decay` above 0, the paper's value, a moving average), and the best so far."""
     accuracy = _accuracy(groups.values())
     if np.isnan(accuracy):
         return memory

@@ -1,14 +1,14 @@
-"""The table of rewards: `REWARDS` has one row for each term, and a row holds everything there is to know of it.
+"""The table of rewards: `REWARDS` has one row per term, which holds all facts about it.
 
-1. A term takes `GroupNumbers` (lengths, grades, what else is known of the responses) and returns one number for each
+1. A term takes `GroupNumbers` (lengths, grades, and what else is known about the responses) and returns one number per
    response, [K].
-2. Its row, a `Reward`, says how it remembers, what it cannot do without, whether its pay depends on length, and whether it is a
-   part, made to be added to others (the levels, a length price, a penalty), or a paper's whole reward, made to stand alone.
-3. A name like "my_rewards.py:short_and_right" is a person's own function, in a file of theirs (`own.py`); `own_rewards` makes
-   rows of such names.
+2. Its row, a `Reward`, says how it remembers, which fields it needs, whether its pay depends on length, and whether it is a part,
+   which is added to other terms (the levels, a length price, a penalty), or the whole reward of a paper, which is used alone.
+3. A name like "my_rewards.py:short_and_right" is a user's own function in a Python file (`own.py`); `own_rewards` makes rows
+   for such names.
 
-A new reward is a function in one of the modules above this one, and a row here; docs/rewards.md lists them all. Where a paper
-has a weight (alpha, lambda), it is an option of the term; what a paper leaves undisclosed is the weight that the recipe gives.
+A new reward is a function in one of the modules above this one, and a row here; docs/rewards.md lists them all. A weight that a
+paper publishes (alpha, lambda) is an option of the term; one that it does not publish is the weight that the recipe sets.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -37,23 +37,23 @@ from laconic.rewards.relative import (
 from laconic.rewards.remembering import acoer, hapo, remember_acoer, remember_hapo, remember_short_rl, short_rl
 
 RewardTerm = Callable[..., FloatArray]
-"""`term(numbers, **options) -> [K]` float64; options are keywords with a default each."""
+"""`term(numbers, **options) -> [K]` float64; options are keywords, each with a default."""
 Remember = Callable[..., Memory]
 """`rule(memory, groups, **options) -> Memory`; `groups` are the step's `GroupNumbers` by problem id."""
 Need = Literal["ref_mean_tokens", "ref_solve_rate", "budget_tokens", "thinking_tokens", "token_ids", "texts"]
-"""What not every group has, as a field of `GroupNumbers`."""
+"""The fields of `GroupNumbers` that not every group has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """One row: what a term pays, and what is to be known of it.
+    """One row: a term, and the facts about it.
 
     pay           the term
-    kind          a "part" is made to be added to the levels; a "whole" reward is a paper's own and stands alone
-    needs         what the term raises `ValueError` without
-    remember      the rule by which it remembers earlier steps, if it does; the rule's options are options of the term
-    reads_length  its pay depends on length
-    is_two_sided  it draws length to a target from both sides: a shorter correct answer may earn less
+    kind          a "part" is added to the levels; a "whole" reward is that of a paper and is used alone
+    needs         the fields without which the term raises `ValueError`
+    remember      the rule by which the term remembers earlier steps, if it does; its options are options of the term too
+    reads_length  whether the pay depends on length
+    is_two_sided  whether the term pulls length to a target from both sides, so that a shorter correct answer may earn less
     """
 
     pay: RewardTerm
@@ -75,12 +75,12 @@ class Reward:
 
     @property
     def memory_options(self) -> tuple[str, ...]:
-        """Names of the options that its rule takes."""
+        """Names of the options that the term's memory rule takes."""
         return tuple(signature(self.remember).parameters)[2:] if self.remember else ()
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of all its options, each once.
+        """Names of all options, each once.
 
         >>> REWARDS["laser_d"].options
         ('target_tokens', 'bonus', 'every')
@@ -121,8 +121,8 @@ REWARDS: Mapping[str, Reward] = {
 
 
 def own_rewards(names: Iterable[str], folder: Path) -> dict[str, Reward]:
-    """A row for each name that is a person's own, its file looked up from `folder`; add them to the table once a run.
+    """A row for each name of a user's own reward, with files looked up from `folder`. A run adds them to the table once.
 
-    Nothing is known of such a reward but its function. Raises `ValueError` where a file cannot be used.
+    The row of such a reward holds its function alone. Raises `ValueError` where a file cannot be used.
     """
     return {name: Reward(load_own(name, folder)) for name in names if is_own(name)}

@@ -1,12 +1,12 @@
-"""What is wrong with a text, by rules alone: does it repeat itself, is it garbled?
+"""Rules that find whether a text repeats itself or is garbled.
 
 1. `count_repeated` counts the tokens that lie in an n-gram which occurred before.
 2. `garbling` names the first rule that a text breaks: broken characters, words that mix scripts, mixed languages.
 
-A script is the first word of a character's Unicode name (LATIN, CYRILLIC, ...). Han and kana count as one, and marks of
-mathematics, Greek among them, as none: "Δx" is a word of one script.
+A script is the first word of a character's Unicode name (LATIN, CYRILLIC, ...). Han and kana count as one script. Symbols of
+mathematics, Greek letters included, count as no script: "Δx" is a word of one script.
 
-What is left out: any language model. Fluent nonsense in one script passes.
+What is left out: any language model. Fluent nonsense in one script breaks no rule.
 """
 
 import re
@@ -19,10 +19,10 @@ NEUTRAL_SCRIPTS = frozenset(
     {"GREEK", "MATHEMATICAL", "SCRIPT", "DOUBLE-STRUCK", "BLACK-LETTER", "PLANCK", "EULER", "ALEF", "MICRO", "ANGSTROM"}
     | {"KELVIN", "OHM", "MODIFIER", "SUPERSCRIPT", "SUBSCRIPT", "FULLWIDTH", "HALFWIDTH", "FEMININE", "MASCULINE"}
 )
-"""Names that letters of formulas have: they belong to no language."""
+"""The first words in the names of letters that formulas use: they belong to no language."""
 
 ONE_SCRIPT = dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"), "HAN")
-"""Scripts that one language writes side by side."""
+"""Scripts that one language mixes, and the script that they all count as."""
 
 _WORD = re.compile(r"[^\W\d_]+")
 _ALLOWED_CONTROLS = frozenset("\n\r\t")
@@ -40,14 +40,14 @@ def count_repeated(tokens: Sequence[Hashable], ngram: int) -> int:
     """
     if ngram < 1:
         raise ValueError(f"ngram: expected at least 1 token, got {ngram}")
-    seen: set[tuple[Hashable, ...]] = set()
+    earlier: set[tuple[Hashable, ...]] = set()
     num_repeated, marked_until = 0, 0
     for start in range(len(tokens) - ngram + 1):
         gram = tuple(tokens[start : start + ngram])
-        if gram in seen:
+        if gram in earlier:
             num_repeated += start + ngram - max(start, marked_until)
             marked_until = start + ngram
-        seen.add(gram)
+        earlier.add(gram)
     return num_repeated
 
 
@@ -83,7 +83,8 @@ def num_broken(text: str) -> int:
 
 
 def num_mixed_words(text: str) -> int:
-    """Words whose letters are of more than one alphabet; Han beside another script is no mixture, it has no spaces.
+    """The number of words whose letters are of more than one script. Han next to another script does not count as mixed, since it
+    is written without spaces.
 
     >>> num_mixed_words("paрy 数x Δx word")
     1

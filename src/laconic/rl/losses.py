@@ -5,8 +5,8 @@
     value      1/2 max((V - R)^2, (clip(V, V_old +- value_clip) - R)^2)
     KL         k1, k2, k3 of the log-ratio to the reference (Schulman 2020, "Approximating KL divergence")
 
-All arguments and results have the shape of the tokens they are given, usually [B, T]; natural logarithms (nats). Arguments of
-different shapes raise `ValueError` (`shapes.py`).
+All arguments and results have one entry per token, usually [B, T]; logarithms are natural (nats). Arguments of different shapes
+raise `ValueError` (`shapes.py`).
 """
 
 from typing import Literal
@@ -24,9 +24,10 @@ KlEstimator = Literal["k1", "k2", "k3"]
 def clipped_surrogate(
     log_ratio: Tensor, advantages: Tensor, clip_low: float = CLIP_LOW, clip_high: float = CLIP_HIGH
 ) -> Tensor:
-    """PPO's clipped loss (Schulman et al. 2017, eq. 7), clip bounds as distances from 1 (DAPO sets them apart).
+    """PPO's clipped loss (Schulman et al. 2017, eq. 7) of each token; the clip bounds are distances from 1.
 
-    GRPO's and RLOO's losses are this one with their own advantages.
+    `log_ratio` is log pi - log pi_old, `advantages` have its shape. DAPO (arXiv 2503.14476) has different lower and upper bounds.
+    The losses of GRPO and RLOO are this one, with their advantages.
     """
     check_shapes("clipped_surrogate", log_ratio=(log_ratio, "..."), advantages=(advantages, "..."))
     ratio = log_ratio.exp()
@@ -35,8 +36,11 @@ def clipped_surrogate(
 
 
 def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
-    """The mean of each response's token log-ratios [B, T] over its counted tokens, on each of its tokens: rho is then the
-    geometric mean of the tokens' ratios (O1-Pruner's released loss; GSPO, Zheng et al. 2025, arXiv 2507.18071, eq. 7)."""
+    """The mean of each response's log-ratios [B, T] over its counted tokens, repeated for each of its tokens [B, T].
+
+    Its exponential is the geometric mean of the tokens' ratios (O1-Pruner's released loss; GSPO, Zheng et al. 2025, arXiv
+    2507.18071, eq. 7).
+    """
     check_shapes("sequence_log_ratio", log_ratio=(log_ratio, "BT"), mask=(mask, "BT"))
     means = masked_sum(log_ratio, mask, dim=1) / mask.sum(dim=1).clamp(min=1)
     return means[:, None].expand_as(log_ratio)
@@ -45,15 +49,19 @@ def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
 def is_clipped(
     log_ratio: Tensor, advantages: Tensor, clip_low: float = CLIP_LOW, clip_high: float = CLIP_HIGH
 ) -> Tensor:
-    """True where the clipped branch is the smaller one, so that the token's gradient is zero."""
+    """True for each token at which the minimum takes the clipped term, so that its gradient is zero; arguments as in
+    `clipped_surrogate`."""
     check_shapes("is_clipped", log_ratio=(log_ratio, "..."), advantages=(advantages, "..."))
     ratio = log_ratio.exp()
     return torch.where(advantages > 0, ratio > 1.0 + clip_high, ratio < 1.0 - clip_low)
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: float | None = VALUE_CLIP) -> Tensor:
-    """Half the squared error to `returns`; with `value_clip`, the worse of it and that of the value clipped around the old
-    one (the PPO implementations' form)."""
+    """Half the squared error of `values` to `returns`, all in units of reward.
+
+    With `value_clip` it is the larger of that error and the error of the value clipped to `old_values` +- `value_clip`, as in
+    common implementations of PPO.
+    """
     check_shapes("value_loss", values=(values, "..."), old_values=(old_values, "..."), returns=(returns, "..."))
     plain = (values - returns).square()
     if value_clip is None:
@@ -63,17 +71,17 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: 
 
 
 def kl_k1(log_ratio: Tensor) -> Tensor:
-    """log pi - log pi_ref: unbiased for KL(pi || pi_ref) on samples of pi, can be negative."""
+    """log pi - log pi_ref, in nats: an unbiased estimate of KL(pi || pi_ref) on samples of pi, which can be negative."""
     return log_ratio
 
 
 def kl_k2(log_ratio: Tensor) -> Tensor:
-    """Half the squared log-ratio: biased, never negative; its gradient is that of the true KL."""
+    """Half the squared log-ratio, in nats: biased but never negative; its expected gradient is that of the true KL."""
     return 0.5 * log_ratio.square()
 
 
 def kl_k3(log_ratio: Tensor) -> Tensor:
-    """exp(-log_ratio) - 1 + log_ratio: unbiased and never negative."""
+    """exp(-log_ratio) - 1 + log_ratio, in nats: unbiased and never negative."""
     return torch.expm1(-log_ratio) + log_ratio
 
 
@@ -81,7 +89,7 @@ KL_ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 
 
 def kl(log_ratio: Tensor, estimator: KlEstimator) -> Tensor:
-    """Per-token KL estimate to the reference from `log_ratio` = log pi - log pi_ref."""
+    """Estimate of the KL to the reference at each token, in nats, from `log_ratio` = log pi - log pi_ref; the same shape."""
     return KL_ESTIMATORS[estimator](log_ratio)
 
 

@@ -1,8 +1,7 @@
-"""Masked sums, means and standardisation: the mask convention lives here.
+"""Masked sums, means and standardisation, and the convention for masks.
 
-One polarity everywhere: True means "counts". Padding may hold garbage, also inf and nan: it is replaced before any
-arithmetic, never multiplied by zero. Nothing here writes to its inputs. A mask of another shape than its tensor raises
-`ValueError` (`shapes.py`).
+True always means "counts". Padding may hold any values, inf and nan included: it is replaced by 0 before any arithmetic, never
+multiplied by 0. No function here writes to its inputs. A mask of another shape than its tensor raises `ValueError` (`shapes.py`).
 
 Legend: `B` responses, `T` response tokens (padded on the right).
 """
@@ -24,13 +23,13 @@ def zeroed(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_sum(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
-    """Sum of the counted entries, over everything or along `dim`."""
+    """Sum of the counted entries, over all dimensions (a scalar) or along `dim`."""
     check_shapes("masked_sum", x=(x, "..."), mask=(mask, "..."))
     return zeroed(x, mask).sum() if dim is None else zeroed(x, mask).sum(dim)
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
-    """Mean of the counted entries; nan where none counts."""
+    """Mean of the counted entries, over all dimensions (a scalar) or along `dim`; nan where no entry counts."""
     check_shapes("masked_mean", x=(x, "..."), mask=(mask, "..."))
     count = mask.sum() if dim is None else mask.sum(dim)
     return masked_sum(x, mask, dim) / count
@@ -39,10 +38,11 @@ def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 def standardize(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
     """(x - mean) / (standard deviation + eps) over all counted entries; population standard deviation; 0 elsewhere.
 
-    Whitening as Fatemi et al. 2025 train with it, over all tokens of a step's rollouts (their code adds 1e-8 too).
+    This is the whitening with which Fatemi et al. 2025 train, over all tokens of a step's rollouts (their code adds 1e-8 too).
+    `x`, `mask` and the result have one shape.
     """
     check_shapes("standardize", x=(x, "..."), mask=(mask, "..."))
-    wide = x.double()  # in float32 the mean of equal numbers is off by an ulp, which the division would blow up to +-1
+    wide = x.double()  # in float32 the mean of equal numbers is off by rounding, which the division would turn into +-1
     centred = zeroed(wide - masked_mean(wide, mask), mask)
     std = masked_mean(centred.square(), mask).sqrt()
     return zeroed(centred / (std + eps), mask).to(x.dtype)
@@ -51,7 +51,8 @@ def standardize(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
 def token_weights(
     mask: Tensor, aggregation: Aggregation, *, num_responses: int, num_tokens: int, max_tokens: int
 ) -> Tensor:
-    """Weights [B, T] whose sum of products with per-token losses is the aggregated loss; 0 outside `mask`.
+    """Weights [B, T] for the tokens counted by `mask` [B, T]: the sum of weight times loss over tokens is the aggregated loss.
+    0 outside `mask`.
 
     response   1 / (T_i * num_responses): mean over a response's tokens, then over responses (GRPO; Fatemi et al. 2025)
     token      1 / num_tokens: mean over all tokens (DAPO, arXiv 2503.14476)
@@ -59,7 +60,7 @@ def token_weights(
     sum        1 / num_responses: sum over tokens, mean over responses (a likelihood; DPO)
 
     `num_responses` and `num_tokens` are those of the whole update, not of this micro-batch, so that any split into
-    micro-batches gives the same gradient.
+    micro-batches gives the same gradient. T_i is the number of counted tokens of response i, at least 1.
     """
     check_shapes("token_weights", mask=(mask, "BT"))
     counted = mask.to(torch.float32)

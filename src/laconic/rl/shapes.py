@@ -1,8 +1,8 @@
-"""Checks at the door of the tensor functions: a mask of the wrong shape fails in the function that got it, as in rlax, instead of
-being broadcast in silence.
+"""Checks of tensor shapes: a mask of the wrong shape fails in the function that received it, as in rlax, instead of being
+broadcast silently.
 
-Shapes alone are looked at, in Python: no value is read and nothing is waited for. While a graph is compiled the checks are left
-out of it, so that they cost a compiled or captured step nothing.
+Only shapes are compared, in Python: no value is read, so the device is not waited for. While a graph is compiled the checks are
+left out of it, so that they cost a compiled or captured step nothing.
 """
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 
 
 def check_shapes(function: str, /, **tensors: tuple[Tensor, str]) -> None:
-    """Raise `ValueError`, naming `function` and every shape, unless the tensors have the shapes that stand beside them.
+    """Raise `ValueError`, naming `function` and every shape, unless each tensor has the shape that is passed with it.
 
-    A shape is a letter for each dimension ("BT"), one letter meaning one size everywhere, or "..." for any one shape.
+    A shape is one letter per dimension ("BT"), where the same letter means the same size in all tensors, or "...", which means
+    any shape, the same for all tensors that have it.
 
     >>> check_shapes("gae", values=(torch.ones(2, 3), "BT"), last_values=(torch.ones(3), "B"))
     Traceback (most recent call last):
@@ -29,7 +30,7 @@ def check_shapes(function: str, /, **tensors: tuple[Tensor, str]) -> None:
             has_rank = len(shape) == len(letters)
             fits = has_rank and all(sizes.setdefault(a, n) == n for a, n in zip(letters, shape, strict=True))
         if not fits:
-            raise ValueError(f"{function}: expected {_expected(tensors)}; got {_given(tensors)}")
+            raise ValueError(f"{function}: expected {_expected(tensors)}; got {_actual(tensors)}")
 
 
 def _expected(tensors: dict[str, tuple[Tensor, str]]) -> str:
@@ -37,5 +38,5 @@ def _expected(tensors: dict[str, tuple[Tensor, str]]) -> str:
     return ", ".join(f"{name} [{word}]" for name, word in words.items())
 
 
-def _given(tensors: dict[str, tuple[Tensor, str]]) -> str:
+def _actual(tensors: dict[str, tuple[Tensor, str]]) -> str:
     return ", ".join(f"{name} {list(tensor.shape)}" for name, (tensor, _) in tensors.items())

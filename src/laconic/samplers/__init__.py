@@ -1,14 +1,14 @@
-"""Engines that draw responses: token ids, or the turns of a conversation, to responses.
+"""Engines that draw responses to token ids or to the turns of a conversation.
 
 Its modules, in reading order:
 
-- `protocol`: a request, and what every engine can do
-- `drawing`: logits to tokens, by one uniform number for each row and step
+- `protocol`: a request, and the interface of every engine
+- `drawing`: from logits to tokens, by one uniform number per row and step
 - `cache`: keys and values of rows of different length, in pages
-- `decoders`: one step of decoding: the model's own modules, or fused ones
+- `decoders`: one step of decoding, by the model's own modules or by fused ones
 - `local`: the local sampler: any Hugging Face causal LM, in this process
-- `wire`: what goes over the wire to an OpenAI-compatible endpoint, and what comes back
+- `wire`: the requests to an OpenAI-compatible endpoint, and its replies
 - `pacing`: when to send the next request to a server that others use too
-- `endpoints`: where a model is served: addresses, keys, and what is known there
-- `http`: the sampler that asks an endpoint
+- `endpoints`: where a model is served: its address, its key, and the facts known about it here
+- `http`: the sampler that sends requests to an endpoint
 """

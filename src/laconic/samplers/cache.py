@@ -1,13 +1,14 @@
 """Keys and values of rows of different length, in pages.
 
-1. Every row owns a slot. Page `j` of a layer holds positions `jP` to `(j+1)P - 1` of all slots, one block of memory.
-2. A step writes one position a row, at the row's own place, and attends over what the row has: page `j` is read only for the
-   slots up to the last one that reaches it. So a step costs what its live rows hold, not what they may come to hold.
-3. On a CPU in float32 pages are short and attention is two batched products a page. Elsewhere one page takes everything and
-   PyTorch's fused attention reads it.
+1. Every row owns a slot. Page `j` of a layer holds positions `jP` to `(j+1)P - 1` of all slots, in one block of memory.
+2. A step writes one position per row, at the end of the row, and attends over the positions of the row: page `j` is read only
+   for the slots up to the last one that reaches it. So the cost of a step grows with what its live rows hold, not with the room
+   that they have.
+3. On a CPU in float32 pages are short, and attention is two batched products per page. Elsewhere a single page holds all
+   positions, and PyTorch's fused attention reads it.
 
-Hugging Face models reach `attend` through the attention function `ATTENTION`, which this module registers: their masks are never
-built, grouped queries are never repeated, windows and soft caps are applied here.
+Hugging Face models call `attend` through the attention function `ATTENTION`, which this module registers. Their masks are never
+built and grouped queries are never repeated; windows and soft caps are applied here.
 
 Legend: `S` slots, `R` live rows (slots 0 to R-1), `Q` query heads, `H` key-value heads, `P` positions a page, `D` head size, `C`
 positions read.
@@ -28,7 +29,7 @@ from transformers.cache_utils import Cache
 from laconic.errors import ModelError
 
 ATTENTION = "laconic_slots"
-PAGE_TOKENS = 64  # read whole: half a page in every row costs more of a memory's time than all of it
+PAGE_TOKENS = 64  # a page is read whole: reading half of one in every row takes longer
 FUSED_WIDTH = 256  # a single page is read in multiples of this many positions
 MASKED = float("-inf")
 
@@ -36,7 +37,7 @@ _active: ContextVar["SlotCache"] = ContextVar("laconic_slot_cache")
 
 
 class SlotCache(Cache):
-    """The cache of one call of `sample`; `begin_step` says where the step's tokens go, `attend` does the rest."""
+    """The cache of one call of `sample`. `begin_step` sets the positions of the step's tokens; `attend` writes and reads them."""
 
     def __init__(self, num_slots: int, max_positions: int, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(layers=[])
@@ -59,14 +60,14 @@ class SlotCache(Cache):
     # --- room --------------------------------------------------------------------------------------------------------
 
     def _allocate(self, shapes: Sequence[tuple[int, int]]) -> None:
-        """All the room that rows may come to need, (H, D) by layer. On a CPU the system gives memory where it is written."""
+        """Allocate the room that rows may later need; `shapes` is (H, D) per layer. On a CPU memory is assigned when written."""
         self.pools = [
             self._zeros(2, self.num_pages, self.num_slots, heads, self.page_tokens, size) for heads, size in shapes
         ]
 
     def _zeros(self, *shape: int) -> Tensor:
         if self.is_paged:
-            return torch.from_numpy(np.zeros(shape, np.float32))  # in huge pages, zeroed at the first touch
+            return torch.from_numpy(np.zeros(shape, np.float32))  # in huge pages, zeroed when they are first written
         return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
     def reset(self) -> None:
@@ -74,12 +75,12 @@ class SlotCache(Cache):
         self.bias.fill_(MASKED)
 
     def fits(self, num_slots: int, max_positions: int) -> bool:
-        """Whether so many rows of so many positions can be held."""
+        """Whether there is room for so many rows of so many positions."""
         return self.num_slots >= num_slots and self.num_pages * self.page_tokens >= max_positions
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all keys and values there is room for."""
+        """The size in bytes of the room for keys and values."""
         return sum(pool.numel() * pool.element_size() for pool in self.pools)
 
     def write_prompts(
@@ -108,14 +109,14 @@ class SlotCache(Cache):
     # --- a step ------------------------------------------------------------------------------------------------------
 
     def plan_step(self, lengths: "np.ndarray[Any, Any]") -> None:
-        """Settle which pages a step of rows that hold at most `lengths` [R] positions reads."""
+        """Decide which pages the next step reads, whose rows hold at most `lengths` [R] positions."""
         reads = list(self._plan_reads(lengths, int(lengths.max()) + 1))
         if reads != self.reads:
             self.reads = reads
             self._views.clear()
 
     def begin_step(self, positions: Tensor) -> None:
-        """The step that was planned feeds one token a live row, at `positions` [R]."""
+        """Begin the planned step, which feeds one token per live row, at `positions` [R]."""
         self.positions = positions.clone()
         self.bias[self.slots[: len(positions)], positions] = 0.0
         self._places.clear()
@@ -130,8 +131,8 @@ class SlotCache(Cache):
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, scaling: float, window: int | None, softcap: float | None
     ) -> Tensor:
-        """Write keys and values [R, H, D] at the rows' positions; attention of queries [R, Q, D] over what the rows hold now,
-        [R, Q, D]."""
+        """Write keys and values [R, H, D] at the rows' positions. Returns the attention [R, Q, D] of the queries [R, Q, D] over
+        the positions that the rows then hold."""
         pool = self.pools[layer]
         flat, places = pool.view(2, -1, pool.shape[-1]), self._place(pool)
         flat[0].index_put_((places,), k.reshape(-1, k.shape[-1]).to(self.dtype))
@@ -191,7 +192,7 @@ class SlotCache(Cache):
         return self.scores[num_queries]
 
     def _place(self, pool: Tensor) -> Tensor:
-        """Where in [pages * S * H * P, D] the step's positions lie, [R * H]; the same for all layers of one shape."""
+        """The indices [R * H] of the step's positions in [pages * S * H * P, D]; the same for all layers of one shape."""
         heads = pool.shape[3]
         if heads not in self._places:
             page, offset = self.positions // self.page_tokens, self.positions % self.page_tokens
@@ -201,7 +202,7 @@ class SlotCache(Cache):
         return self._places[heads]
 
     def _bias(self, window: int | None, width: int) -> Tensor:
-        """What is added to the scores, [R, C]: -inf outside a row's own tokens and, with a window, before its last `window`."""
+        """The bias [R, C] added to the scores: -inf outside a row's tokens and, with a window, before its last `window`."""
         if window not in self._biases:
             bias = self.bias[: len(self.positions), :width]
             if window is not None:
@@ -215,16 +216,16 @@ class SlotCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """The step's own keys and values, as they came: `attend` writes them."""
+        """The step's keys and values, unchanged: `attend` writes them."""
         return key_states, value_states
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Positions that are read."""
+        """The number of positions that the step reads."""
         return self._width() if self.reads else 0
 
     @contextlib.contextmanager
     def attached(self, config: Any) -> Iterator[None]:
-        """While open, a Hugging Face model with this config attends through this cache."""
+        """Inside, a Hugging Face model with this config attends through this cache."""
         before = config._attn_implementation
         token = _active.set(self)
         config._attn_implementation = ATTENTION

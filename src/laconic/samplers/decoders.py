@@ -1,15 +1,15 @@
-"""One step of decoding: a token and a position a row in, logits out, keys and values left in a `SlotCache`.
+"""One step of decoding: from one token and position per row to logits, with keys and values written to a `SlotCache`.
 
-Two ways to the same numbers:
+There are two ways to compute the same numbers:
 
 1. `TransformersDecoder` runs the model's own modules. It serves every architecture whose attention goes through
    transformers' attention functions, adapters included.
 2. `FusedDecoder` runs the layers of the Llama family (Llama, Mistral, Qwen2, Qwen3: one layer, with or without biases and norms
-   on queries and keys) in a third of the operations: one product for queries, keys and values, one for gate and up,
-   rotations read from a table. A small model's step is bound by its number of operations, not by arithmetic.
+   on queries and keys) in a third of the operations: one product for queries, keys and values, one for gate and up, and
+   rotations read from a table. The time of a small model's step depends on the number of operations, not on arithmetic.
 
-`make_decoder` picks: fused for small models of that family, since it holds a second copy of most weights. The sampler checks
-either one against the model's own forward pass before it is first used.
+`make_decoder` chooses the fused one for small models of that family only, since it holds a second copy of most weights. The
+sampler checks either one against the model's own forward pass before it is first used.
 
 Legend: `R` live rows, `Q`, `H` query and key-value heads, `D` head size, `E` hidden size, `V` vocabulary.
 """
@@ -30,19 +30,19 @@ from laconic.models.onednn import linear
 from laconic.samplers.cache import SlotCache
 
 FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})
-FUSED_BYTES = 2**28  # models with more weights are bound by arithmetic
+FUSED_BYTES = 2**28  # for models with more weights, arithmetic takes most of the time
 CHANGING_ROTATIONS = frozenset({"dynamic", "longrope"})  # their angles depend on the length of the sequence
 
 
 Prefilled = tuple[Tensor, list[tuple[Tensor, Tensor]]]
-"""Last logits [N, V] of N prompts, and each layer's keys and values [N, H, longest, D]."""
+"""The last logits [N, V] of N prompts, and the keys and values [N, H, longest, D] of each layer."""
 
 
 class Decoder(Protocol):
-    """A prompt at once, then a step at a time."""
+    """Runs whole prompts at once, and then one step at a time."""
 
     def prefill(self, ids: Tensor, last: Tensor) -> Prefilled:
-        """Prompts `ids` [N, longest], padded on the right, that end at positions `last` [N]."""
+        """Run the prompts `ids` [N, longest], padded on the right, whose last tokens are at positions `last` [N]."""
         ...
 
     def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
@@ -91,7 +91,7 @@ class _Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Heads:
-    """What all layers share: numbers of query and key-value heads, their size, the norms' epsilon."""
+    """Numbers that all layers share: how many query and key-value heads there are, their size, and the norms' epsilon."""
 
     queries: int
     keys: int
@@ -149,7 +149,7 @@ class FusedDecoder:
 def _before_attention(
     x: Tensor, layer: _Layer, heads: _Heads, cos: Tensor, sin: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated queries [R, Q, D], which carry attention's scale, rotated keys and values [R, H, D] of states [R, E]."""
+    """From states [R, E]: rotated queries [R, Q, D], which include attention's scale, and rotated keys and values [R, H, D]."""
     rotated = heads.queries + heads.keys
     qkv = linear(_norm(x, layer.attention_norm, heads.eps), layer.qkv, layer.qkv_bias).view(len(x), -1, heads.size)
     qk, v = qkv[:, :rotated], qkv[:, rotated:]
@@ -160,7 +160,7 @@ def _before_attention(
 
 
 def _after_attention(x: Tensor, attended: Tensor, layer: _Layer, heads: _Heads) -> Tensor:
-    """The layer's states [R, E] from those that entered it and what attention gave [R, Q, D]."""
+    """The layer's output states [R, E], from its input states `x` [R, E] and the result of attention [R, Q, D]."""
     x = linear(attended.reshape(len(x), -1), layer.out, layer.out_bias).add_(x)
     gate, up = linear(_norm(x, layer.mlp_norm, heads.eps), layer.gate_up).chunk(2, dim=-1)
     return linear(functional.silu(gate).mul_(up), layer.down).add_(x)
@@ -180,7 +180,11 @@ def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
     has_norms = hasattr(attention, "q_norm")
-    scales = (1.0 if has_norms else attention.scaling, 1.0, 1.0)  # norms undo a scale: with them it goes into theirs
+    scales = (
+        1.0 if has_norms else attention.scaling,
+        1.0,
+        1.0,
+    )  # norms undo a scale, so it is put into the norms' weights
     norms = None
     if has_norms:
         q_norm, k_norm = attention.q_norm.weight * attention.scaling, attention.k_norm.weight
@@ -202,7 +206,8 @@ def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
 
 
 def _windowed(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """Which positions [length, length] may look at which, where a window is shorter than the prompt; None: at all before."""
+    """True where a position may attend to another, [length, length]; None where the window is no shorter than the prompt, so that
+    a position may attend to all before it."""
     if window is None or length <= window:
         return None
     positions = torch.arange(length, device=device)
@@ -211,7 +216,7 @@ def _windowed(length: int, window: int | None, device: torch.device) -> Tensor |
 
 
 def _window(attention: Any) -> int | None:
-    """The layer's own sliding window; Mistral's layers keep it in the config alone."""
+    """The layer's sliding window; Mistral's layers have it in the config only."""
     if hasattr(attention, "sliding_window"):
         window: int | None = attention.sliding_window
         return window
@@ -219,8 +224,8 @@ def _window(attention: Any) -> int | None:
 
 
 def can_fuse(lm: CausalLM) -> bool:
-    """Whether `FusedDecoder` serves this model: a small one of the Llama family, plain float32 weights, rotations that depend on
-    nothing but the position."""
+    """Whether `FusedDecoder` serves this model: a small one of the Llama family with plain float32 weights, and with rotations
+    that depend on the position alone."""
     body: Any = getattr(lm.model, lm.model.base_model_prefix)
     layers = getattr(body, "layers", None)
     if not layers or type(layers[0]).__name__ not in FUSED_LAYERS or lm.autocast_dtype is not None:
@@ -237,7 +242,7 @@ def can_fuse(lm: CausalLM) -> bool:
 def make_decoder(lm: CausalLM, num_positions: int, *, is_compiled: bool = False) -> Decoder:
     """The faster decoder that serves `lm` as it is now, for positions below `num_positions`.
 
-    Raises `ModelError` where a compiled decoder is asked for and only the model's own modules serve.
+    Raises `ModelError` where `is_compiled` is set and only the model's own modules serve.
     """
     if can_fuse(lm):
         return FusedDecoder(lm, num_positions, is_compiled=is_compiled)

@@ -1,6 +1,6 @@
-"""From logits to tokens: one uniform number a row and step, turned into a token by the inverse of the cumulative distribution.
+"""From logits to tokens: the inverse of the cumulative distribution turns one uniform number per row and step into a token.
 
-The numbers are a hash of (key, step), so that what a row draws depends on its address alone. Everything here is a pure function
+The numbers are a hash of (key, step), so that the numbers of a row depend on its key alone. All functions here are pure functions
 of tensors.
 
 Legend: `S` rows, `V` vocabulary.
@@ -25,9 +25,10 @@ def uniforms(keys: Tensor, step: Tensor) -> Tensor:
 
 
 def keep_likely(probs: Tensor, top_p: float, min_p: float) -> Tensor:
-    """`probs` [S, V] with what top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) drop set to 0, renormalised.
+    """`probs` [S, V] without the tokens that top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) drop, renormalised.
 
-    min-p drops tokens below `min_p` times the likeliest; top-p keeps the fewest likeliest tokens that together reach it.
+    min-p drops tokens below `min_p` times the probability of the likeliest. top-p then keeps the fewest tokens, the likeliest
+    first, whose share of the probability that is left reaches `top_p`.
     """
     if min_p > 0:
         probs = torch.where(probs >= min_p * probs.amax(-1, keepdim=True), probs, 0.0)
@@ -39,9 +40,9 @@ def keep_likely(probs: Tensor, top_p: float, min_p: float) -> Tensor:
 
 
 def draw_tokens(logits: Tensor, uniform: Tensor, decoding: SamplerConfig) -> tuple[Tensor, Tensor]:
-    """Token ids [S] and the log-probabilities [S] they were drawn with, from logits [S, V] and uniforms [S].
+    """Token ids [S] and the log-probabilities [S] (nats) with which they were drawn, from logits [S, V] and uniforms [S].
 
-    At temperature 0 the likeliest token, with its log-probability at temperature 1 (that of a point mass says nothing).
+    At temperature 0 it is the likeliest token, with its log-probability at temperature 1 (at temperature 0 it would always be 0).
     """
     if decoding.temperature == 0:
         tokens = logits.argmax(-1)

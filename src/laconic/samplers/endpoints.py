@@ -1,14 +1,14 @@
-"""Where a model is served: addresses, keys, and what is known of the model there.
+"""Where a model is served: its address, its key, and the facts known about it here.
 
-An address names the endpoint, the model and, where asked for, how to speak to it (`parse_endpoint`):
+An address names the endpoint, the model and, optionally, how requests are made (`parse_endpoint`):
 
     http://127.0.0.1:8000/v1#Qwen/Qwen3-8B
     http://127.0.0.1:8000/v1#base-model?api=completions       plain text in, plain text out: no chat template is needed
     https://host/v1#model?body.reasoning_effort=low           a field of the server's own, JSON or plain text
     https://host/v1#model?omit=seed,top_p                     fields that this server refuses
 
-It goes into reports as it stands, so it holds no key: that comes from the environment. What is left out: addresses with a query,
-as Azure's older ones have.
+Reports show the address, so it must not hold the key, which is read from the environment. What is left out: addresses with a
+query, such as the older ones of Azure.
 """
 
 import json
@@ -23,7 +23,7 @@ from laconic.errors import InputError, ModelError
 APIS = ("chat", "completions")
 KEY_VARIABLES = ("LACONIC_API_KEY", "OPENAI_API_KEY")
 NEUTRAL: dict[str, Any] = {"seed": None, "temperature": 1.0, "top_p": 1.0}
-"""Fields that an address may omit, and the value the run must have for it, so that what is recorded stays true."""
+"""The fields that an address may omit, each with the value that the run must then have, so that recorded settings are true."""
 
 CAP_FIELDS = ("max_tokens", "max_completion_tokens")
 OWN_FIELDS = frozenset({"model", "messages", "prompt", "n", "stream", "min_p", *NEUTRAL, *CAP_FIELDS})
@@ -31,7 +31,8 @@ OWN_FIELDS = frozenset({"model", "messages", "prompt", "n", "stream", "min_p", *
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a model is served and how to speak to it. `model` is empty until it is known; `options` is as it was given."""
+    """Where a model is served and how requests to it are made. `model` is empty until it is known; `options` is the text after
+    the `?` of the address."""
 
     url: str
     model: str
@@ -97,15 +98,15 @@ def _json_or_text(value: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """What is known here of a model behind an endpoint: its address. It renders its prompts itself, so how much of its context
-    they leave is not known before it is asked."""
+    """A model behind an endpoint, of which only the address is known here. The endpoint renders the prompts, so whether prompt
+    and cap fit the model's context is known only when a request is sent."""
 
     name: str
     tokenizer: None = None
     context_length: None = None
 
     def fingerprint(self) -> str:
-        """Nothing but the address tells two remote models apart."""
+        """The address, by which alone two remote models can be distinguished."""
         return self.name
 
 

@@ -1,18 +1,20 @@
 """The http sampler: any OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, `transformers serve`, a provider's API).
 
-1. Every sample is a request of its own, with a seed of its own, so that the server's count of generated tokens is that of one
-   response. `wire.py` makes the requests and reads the replies.
+1. Every sample is a separate request with its own seed, so that the server's count of generated tokens is that of one response.
+   `wire.py` makes the requests and reads the replies.
 2. `batch_size` workers take samples in order and send them over kept connections; a window says how many may be in flight
    (`pacing.py`). Answers are put in their places, whatever order they come in.
-3. What may pass (a rate limit, a server that is busy or restarting, a broken connection) is tried again after a random wait, at
-   most `ATTEMPTS` times; a rate limit under which others still get through does not use up attempts. What will not pass (a
-   wrong key, an unknown model, a cap beyond the context) ends the work at once, in one line with the server's own words.
+3. After a failure that may pass (a rate limit, a server that is busy or restarting, a broken connection) the request is sent
+   again after a random wait, at most `ATTEMPTS` times; while other requests succeed, a rate limit does not use up attempts. A
+   failure that will not pass (a wrong key, an unknown model, a cap beyond the context) ends the work at once, with one line that
+   quotes the server.
 
-The key is read from the environment and sent in a header; it is in no file, no message and no name. One event loop a call: Ctrl-C
-cancels what is in flight, closes the connections (vLLM then stops those responses) and returns at once.
+The key is read from the environment and sent in a header; it is never written to a file, a message or a name. Every call has its
+own event loop: Ctrl-C cancels the requests in flight, closes the connections (vLLM then stops those responses) and returns at
+once.
 
-The seed of a sample depends on its address alone. Whether the same seed gives the same response is the server's affair. What is
-left out: streaming, so a response must come within `READ_SECONDS`.
+The seed of a sample depends on its address alone. Whether the same seed gives the same response depends on the server. What is
+left out: streaming, so a response must arrive within `READ_SECONDS`.
 """
 
 import asyncio
@@ -45,7 +47,7 @@ ATTEMPTS = 8
 REACH_ATTEMPTS = 3  # at an address where nothing has answered yet: most often a typing error
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 3600.0
-MOST_WAIT_SECONDS = 600.0  # a server that asks for more is out of quota, and waiting would look like work
+MOST_WAIT_SECONDS = 600.0  # where a server asks for a longer wait, its quota is used up, and the work ends
 SHOWN_MODELS = 8
 
 
@@ -56,9 +58,9 @@ def open_endpoint(address: str) -> tuple[RemoteModel, "HttpSampler"]:
 
 
 class HttpSampler:
-    """Draws responses from an endpoint. See the module's story.
+    """Draws responses from an endpoint, as the head of this module describes.
 
-    `retries` counts what was tried again: by status, or `connection`.
+    `retries` counts the failures after which a request was sent again, by status or as `connection`.
     """
 
     def __init__(self, endpoint: Endpoint, *, attempts: int = ATTEMPTS) -> None:
@@ -72,9 +74,9 @@ class HttpSampler:
 
     @classmethod
     def connect(cls, address: str) -> "HttpSampler":
-        """The sampler of an address (`endpoints.parse_endpoint`). Without a model's name the endpoint is asked for its only one.
+        """The sampler of an address (`endpoints.parse_endpoint`); for one without a model's name, that of the only model there.
 
-        Raises `ModelError` where the address is not one, cannot be reached, or serves several models.
+        Raises `ModelError` where the address is malformed, cannot be reached, or serves several models.
         """
         endpoint = parse_endpoint(address)
         return cls(endpoint) if endpoint.model else cls(endpoint)._with_only_model()
@@ -101,7 +103,7 @@ class HttpSampler:
         return {"headers": headers, "timeout": httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=None)}
 
     def refused(self, why: Refusal) -> ModelError:
-        """The error of a refusal that will not pass."""
+        """The error to raise for a refusal that will not pass."""
         hint = ""
         if why.status == 401 and not self._key:
             hint = f" (no key was sent: set {KEY_VARIABLES[0]})"
@@ -110,17 +112,17 @@ class HttpSampler:
         return ModelError(self.without_key(f"{self.name}: {why}{hint}"))
 
     def without_key(self, text: str) -> str:
-        """Some servers quote the key they refuse."""
+        """`text` with the key replaced, since some servers quote the key that they refuse."""
         return text.replace(self._key, "[key]") if self._key else text
 
     def _with_only_model(self) -> "HttpSampler":
-        """This sampler with the one model the endpoint lists."""
+        """This sampler with the only model that the endpoint lists."""
         url = f"{self.endpoint.url}/models"
         try:
             with httpx2.Client(**self.client_settings()) as client:
                 reply = client.get(url, timeout=CONNECT_SECONDS)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise ModelError(f"{url}: cannot be reached ({_said(error)})") from None
+            raise ModelError(f"{url}: cannot be reached ({_error_text(error)})") from None
         if not reply.is_success:
             raise self.refused(refusal(reply.status_code, reply.text))
         models = _listed(url, reply)
@@ -131,20 +133,20 @@ class HttpSampler:
 
 
 def _listed(url: str, reply: httpx2.Response) -> list[str]:
-    """Names of the models an endpoint lists."""
+    """The names of the models that an endpoint lists."""
     try:
         return sorted({str(entry["id"]) for entry in reply.json()["data"]})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(f"{url}: expected a list of models") from None
 
 
-def _said(error: Exception) -> str:
-    """Kind and text of a transport error in one line; some have no text."""
+def _error_text(error: Exception) -> str:
+    """Kind and text of a transport error in one line; some errors have no text."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
 def _run(work: Coroutine[Any, Any, list[list[Response]]]) -> list[list[Response]]:
-    """Runs to the end in a loop of its own; in a thread where the caller already runs one, as notebooks do."""
+    """Run `work` in a new event loop; in a thread where the caller already runs a loop, as notebooks do."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -155,8 +157,8 @@ def _run(work: Coroutine[Any, Any, list[list[Response]]]) -> list[list[Response]
 
 @dataclass(frozen=True, slots=True)
 class _Setback:
-    """An attempt that failed in a way that may pass. `wait_seconds` is what the server asked for; `counts` says whether it uses
-    up an attempt."""
+    """A failed attempt after which the request is sent again. `wait_seconds` is the wait that the server asked for; `counts` says
+    whether the failure uses up an attempt."""
 
     kind: str
     reason: str
@@ -182,7 +184,7 @@ class _Call:
         self.answers: list[list[Response | None]] = [[None] * request.num_samples for request in requests]
 
     async def run(self) -> list[list[Response]]:
-        """Everything that was asked for, in its order."""
+        """The responses to each request, in the order of requests and samples."""
         jobs = iter([(row, place) for row, answers in enumerate(self.answers) for place in range(len(answers))])
         num_jobs = sum(map(len, self.answers))
         most = min(self.decoding.batch_size, num_jobs)
@@ -207,15 +209,15 @@ class _Call:
                 self.on_progress(1, answer.num_tokens)
 
     async def _draw(self, client: httpx2.AsyncClient, request: Request, sample: int) -> Response:
-        """One response, however many attempts it takes within the limit."""
+        """One response, after as many attempts as the limit allows."""
         jitter = stream(self.seed, "http/backoff", request.key, sample)
-        num_failures, seen = 0, self.sampler.num_answers
+        num_failures, num_answers = 0, self.sampler.num_answers
         while True:
             outcome = await self._attempt(client, request, sample)
             if isinstance(outcome, Response):
                 return outcome
-            if outcome.kind == "429" and self.sampler.num_answers > seen:
-                num_failures, seen = 0, self.sampler.num_answers
+            if outcome.kind == "429" and self.sampler.num_answers > num_answers:
+                num_failures, num_answers = 0, self.sampler.num_answers
             num_failures += outcome.counts
             self._check_limit(outcome, num_failures, request, sample)
             if outcome.counts:
@@ -229,10 +231,10 @@ class _Call:
             try:
                 reply = await client.post(self.url, json=body)
             except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
-                raise ModelError(f"{self.url}: {_said(error)}") from None
+                raise ModelError(f"{self.url}: {_error_text(error)}") from None
             except httpx2.RequestError as error:
                 sampler.retries["connection"] += 1
-                return _Setback("connection", _said(error))
+                return _Setback("connection", _error_text(error))
             outcome = self._judge(reply, request, cap_field)
             if isinstance(outcome, Response):
                 sampler.num_answers += 1
@@ -262,7 +264,7 @@ class _Call:
         return _Setback(str(why.status), self.sampler.without_key(str(why)), wait)
 
     def _check_limit(self, outcome: _Setback, num_failures: int, request: Request, sample: int) -> None:
-        """Raises where it is no use to try again."""
+        """Raise the error that ends the work where there is no use in trying again."""
         is_unreached = outcome.kind == "connection" and self.sampler.num_answers == 0
         if is_unreached and num_failures >= min(REACH_ATTEMPTS, self.sampler.attempts):
             raise ModelError(f"{self.url}: cannot be reached ({outcome.reason})")
@@ -276,15 +278,15 @@ class _Call:
 
 
 def _refusal_in(reply: httpx2.Response) -> Refusal | None:
-    """What an answer refuses, or None. Some routers report a model's error with status 200 and the error's code inside."""
+    """The refusal in a reply, or None. Some routers report a model's error with status 200 and the code inside the reply."""
     if not reply.is_success:
-        moved = reply.headers.get("location")
-        return refusal(reply.status_code, f"redirects to {moved}" if moved else reply.text)
+        target = reply.headers.get("location")
+        return refusal(reply.status_code, f"redirects to {target}" if target else reply.text)
     try:
-        said = reply.json()
+        body = reply.json()
     except ValueError:
         return Refusal(404, "the reply is not JSON")
-    error = said.get("error") if isinstance(said, dict) and not said.get("choices") else None
+    error = body.get("error") if isinstance(body, dict) and not body.get("choices") else None
     if not error:
         return None
     code = error.get("code") if isinstance(error, dict) else None
@@ -292,7 +294,7 @@ def _refusal_in(reply: httpx2.Response) -> Refusal | None:
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    """The failure that ended the work; a failure of ours before any other."""
+    """The failure that ended the work: the first one that is a `LaconicError`, else the first."""
     leaves: list[Exception] = []
     for failure in failures.exceptions:
         leaves += [_first(failure)] if isinstance(failure, ExceptionGroup) else [failure]

@@ -3,17 +3,18 @@
 1. Every (prompt, sample) pair is a row. Rows wait in order; up to `batch_size` of them are live, each in a slot.
 2. Free slots are filled with waiting rows: each distinct prompt is prefilled once, its keys and values copied into the slots
    of all its samples.
-3. A step feeds one token a live row (`decoders.py`), over a cache that is read only as far as the live rows reach (`cache.py`),
-   and draws the next token of each (`drawing.py`). The log-probability is that of the draw: no second forward pass.
-4. A row that draws an end token or reaches the cap stands still; as soon as enough rows do, live rows move together and waiting
-   ones take the places at the end. So older rows come first, and the cache's later pages are read for a few rows only.
+3. A step feeds one token per live row (`decoders.py`), over a cache that is read only as far as the live rows reach (`cache.py`),
+   and draws the next token of each (`drawing.py`). The draw gives the log-probability, without a second forward pass.
+4. A row that draws an end token or reaches the cap has ended and no longer changes. When enough rows have ended, live rows move
+   together and waiting rows take the slots behind them. So older rows come first, and the cache's later pages are read for a few
+   rows only.
 
-All state of a row is in tensors on the model's device; Python looks at rows only when they enter and leave. On CUDA a step is
-captured as a graph, once for each (rows, positions read), both rounded up so that there are few.
+All state of a row is in tensors on the model's device; Python handles rows only when they enter and leave. On CUDA a step is
+captured as a graph, once for each (rows, positions read), both rounded up so that there are few graphs.
 
-Randomness: one uniform number a row and step, a hash of (seed, key, sample, step). A row's numbers do not depend on its
-neighbours. (Its logits may, in the last bits: matrix products round differently at different batch shapes. The same call gives
-the same responses.)
+Randomness: one uniform number per row and step, a hash of (seed, key, sample, step). A row's numbers do not depend on the other
+rows. (Its logits may, in the last bits: matrix products round differently at different batch shapes. The same call gives the same
+responses.)
 
 Legend: `S` slots, `R` live rows, `H` key-value heads, `D` head size, `V` vocabulary.
 """
@@ -37,23 +38,23 @@ from laconic.samplers.drawing import draw_tokens, uniforms
 from laconic.samplers.protocol import Request
 from laconic.types import FinishReason, Progress, Response
 
-LEAVING_SHARE = 0.125  # of the slots: so many rows must have ended before live rows move together
-UNIFORM_STEPS = 64  # numbers hashed at once
-LOOKS_EVERY = 8  # steps between two looks at who has ended, where looking makes the host wait for the device
+LEAVING_SHARE = 0.125  # the share of rows that must have ended before live rows move together
+UNIFORM_STEPS = 64  # the number of steps whose uniform numbers are hashed at once
+LOOKS_EVERY = 8  # on CUDA, steps between two checks which rows have ended: a check makes the host wait
 ROUNDED_ROWS = 8  # on CUDA the live rows are rounded up to a multiple of this
 CHECK_STEPS = 3
-PREFILL_TOKENS = {"cpu": 2048, "cuda": 16_384}  # of prompts that go through the model at once, padding included
-KEPT_BYTES = 2**29  # a cache up to this size is kept for the next call: memory that is written the first time is slow
+PREFILL_TOKENS = {"cpu": 2048, "cuda": 16_384}  # tokens of prompts that go through the model at once, padding included
+KEPT_BYTES = 2**29  # a cache up to this size is kept for the next call, since new memory is slow at first
 KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 
 
 class LocalSampler:
-    """Draws responses with `lm` in this process. See the module's story."""
+    """Draws responses with `lm` in this process, as the head of this module describes."""
 
     def __init__(self, lm: CausalLM) -> None:
         self.lm = lm
         self.is_checked = False
-        self.cache: SlotCache | None = None  # of the last call, where it is small
+        self.cache: SlotCache | None = None  # the cache of the last call, where it is small
         if unknown := set(getattr(lm.text_config, "layer_types", None) or ()) - KNOWN_LAYERS:
             raise ModelError(
                 f"{lm.name}: the local sampler has no cache for layers of kind {', '.join(sorted(unknown))}"
@@ -62,10 +63,10 @@ class LocalSampler:
     def sample(
         self, requests: Sequence[Request], decoding: SamplerConfig, *, seed: int, on_progress: Progress | None = None
     ) -> list[list[Response]]:
-        """Responses to each request, in the order of requests and samples.
+        """The responses to each request, in the order of requests and samples.
 
-        Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context, or where the model decodes
-        otherwise than its own forward pass says.
+        Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context, or where decoding gives other
+        log-probabilities than the model's own forward pass.
         """
         self._check_fit(requests, decoding.max_tokens)
         was_training = self.lm.model.training
@@ -85,7 +86,7 @@ class LocalSampler:
             job = _Decoding(self.lm, requests, decoding, seed, on_progress, self.cache)
             self.cache = None
             responses = job.run()
-        # what is masked is still multiplied, by 0: a model that made NaN leaves no cache behind
+        # masked entries are still multiplied by 0, which keeps a NaN: a cache that may hold one is not used again
         is_sound = all(math.isfinite(response.logprobs[-1]) for row in responses for response in row)
         self.cache = job.cache if is_sound and job.cache.num_bytes <= KEPT_BYTES else None
         return responses
@@ -102,7 +103,7 @@ class LocalSampler:
                 )
 
     def _check_decoding(self) -> None:
-        """A few steps from two prompts of different length against the model's own forward pass, once."""
+        """Compare a few steps from two prompts of different length with the model's own forward pass, once."""
         size = self.lm.text_config.vocab_size
         requests = [Request(str(n), tuple(token % size for token in range(1, n + 1)), 1) for n in (2, 5)]
         decoding = SamplerConfig(temperature=0.0, max_tokens=CHECK_STEPS, batch_size=2)
@@ -129,7 +130,7 @@ class LocalSampler:
 
 @dataclass(slots=True)
 class _Row:
-    """One response in the making: which request and sample it is."""
+    """One response that is being generated: the index of its request, and the number of its sample."""
 
     request: int
     sample: int
@@ -169,17 +170,17 @@ class _Decoding:
             self.cache = SlotCache(self.num_slots, longest, self.device, lm.autocast_dtype or lm.model.dtype)
         self.decoder = make_decoder(lm, longest, is_compiled=decoding.compile)
         self.prefixes: dict[int, _Prefix] = {}
-        self.rows: list[_Row] = []  # slot by slot: live rows and those that stand still
+        self.rows: list[_Row] = []  # slot by slot: live rows and rows that have ended
         self.stops = torch.tensor(sorted(lm.stop_ids), dtype=torch.long, device=self.device)
         self.results: list[list[Response | None]] = [[None] * request.num_samples for request in requests]
         self.lengths = self._counters()  # positions in the cache, prompt included
         self.produced = self._counters()
-        self.alive = self._counters()  # 1 for a live row; one that has ended stands still
+        self.alive = self._counters()  # 1 for a live row, 0 for one that has ended
         self.keys = self._counters()
         self.current = self._counters()
         self.tokens = torch.empty(self.num_slots, decoding.max_tokens + 1, dtype=torch.long, device=self.device)
         self.logprobs = torch.empty(self.num_slots, decoding.max_tokens + 1, device=self.device)
-        self.reached = np.zeros(self.num_slots, dtype=np.int64)  # on the host: what `lengths` is at most
+        self.reached = np.zeros(self.num_slots, dtype=np.int64)  # on the host: an upper bound of `lengths`
         self.numbers: Tensor | None = None  # uniforms of the coming steps [R, UNIFORM_STEPS]
         self.num_used = 0
         self.steps = _GraphedSteps(self._step) if self.device.type == "cuda" else None
@@ -200,7 +201,7 @@ class _Decoding:
     # --- filling -----------------------------------------------------------------------------------------------------
 
     def _refill(self) -> None:
-        """Waiting rows take the slots behind the live ones. Some may end with their first token."""
+        """Let waiting rows take the slots behind the live ones. A row may end with its first token."""
         first = len(self.rows)
         entering = [self.waiting.popleft() for _ in range(min(self.num_slots - first, len(self.waiting)))]
         if not entering:
@@ -224,9 +225,9 @@ class _Decoding:
         request = self.requests[row.request]
         return seed_of(self.seed, "sample", request.key, request.first_sample + row.sample)
 
-    def _prefill_new(self, wanted: set[int]) -> None:
+    def _prefill_new(self, requests: set[int]) -> None:
         new = sorted(
-            wanted - self.prefixes.keys(), key=lambda request: (len(self.requests[request].prompt_ids), request)
+            requests - self.prefixes.keys(), key=lambda request: (len(self.requests[request].prompt_ids), request)
         )
         if not new:
             return
@@ -235,18 +236,18 @@ class _Decoding:
         for first in range(0, len(new), at_once):
             self._prefill(new[first : first + at_once])
 
-    def _prefill(self, wanted: Sequence[int]) -> None:
+    def _prefill(self, requests: Sequence[int]) -> None:
         """One pass over the prompts of some requests."""
-        prompts = [self.requests[request].prompt_ids for request in wanted]
+        prompts = [self.requests[request].prompt_ids for request in requests]
         longest = max(map(len, prompts))
         ids = torch.tensor([[*p, *[self.lm.pad_id] * (longest - len(p))] for p in prompts], device=self.device)
         last = torch.tensor([len(p) - 1 for p in prompts], device=self.device)
         logits, layers = self.decoder.prefill(ids, last)
-        for row, request in enumerate(wanted):
+        for row, request in enumerate(requests):
             self.prefixes[request] = _Prefix(logits[row], layers, row)
 
     def _write_prefixes(self, slots: Tensor, entering: Sequence[_Row]) -> None:
-        """Copy each row's prompt into its slot: rows of one prefill together."""
+        """Copy each row's prompt into its slot; rows whose prompts were prefilled together are copied together."""
         batches: dict[int, list[int]] = {}
         for i, row in enumerate(entering):
             batches.setdefault(id(self.prefixes[row.request].layers), []).append(i)
@@ -272,7 +273,7 @@ class _Decoding:
         self.reached[: len(self.rows)] += 1
 
     def _step(self, live: int) -> None:
-        """Feed the current tokens and draw the next; touches the device only, so that a graph may replay it."""
+        """Feed the current tokens and draw the next ones, on the device alone, so that a graph can replay the step."""
         positions = self.lengths[:live]
         self.cache.begin_step(positions)
         logits = self.decoder(self.current[:live], positions, self.cache)
@@ -327,7 +328,7 @@ class _Decoding:
             self.on_progress(1, length)
 
     def _close_ranks(self, is_alive: list[bool]) -> None:
-        """Move live rows from the back into the places of those that left."""
+        """Move live rows from the back into the slots of the rows that left."""
         live = sum(is_alive)
         free = [slot for slot in range(live) if not is_alive[slot]]
         moved = [slot for slot in range(live, len(is_alive)) if is_alive[slot]]
@@ -345,8 +346,8 @@ class _Decoding:
 
 
 class _GraphedSteps:
-    """Steps captured as CUDA graphs, one for each (rows, pages read). A bucket's first step runs as it is, which warms up what
-    must not happen in a capture; its second is captured; all further ones are replayed."""
+    """Steps captured as CUDA graphs, one for each (rows, pages read). The first such step runs without a graph, so that whatever
+    must not happen during a capture happens then; the second is captured, and all further ones are replayed."""
 
     def __init__(self, step: Callable[[int], None]) -> None:
         self.step, self.memory = step, torch.cuda.graph_pool_handle()

@@ -1,15 +1,15 @@
 """When to send the next request to a server that others use too.
 
-1. A `Window` holds how many requests may be in flight. It grows by about one for each window of answers and is halved when the
+1. A `Window` limits how many requests may be in flight. It grows by about one for each window of answers and is halved when the
    server says that there are too many (additive increase, multiplicative decrease: Chiu and Jain 1989), so that a rate limit is
-   found once instead of being hit over and over.
-2. Several refusals of requests that were sent before the window shrank are one message and halve it once.
-3. A server that says how long to wait closes the window for that long, for all requests: the limit is theirs together.
+   found once instead of being exceeded again and again.
+2. Several refusals of requests that were sent before the window shrank count as one and halve it once.
+3. Where a server says how long to wait, the window is closed for that long, for all requests, since they share the limit.
 4. A request that failed waits a random time between 0 and a bound that doubles (full jitter: Brooker 2015, "Exponential Backoff
    And Jitter"), so that requests that failed together do not return together.
 
-Nothing here knows of HTTP but the form of one header. What is left out: limits in tokens a minute that a server announces in
-headers of its own; the refusals they lead to say enough.
+The only part of HTTP here is the form of one header. What is left out: limits in tokens per minute, which some servers announce
+in headers of their own; they too lead to refusals.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ MOST_SECONDS = 60.0
 
 
 def backoff_seconds(num_failures: int, jitter: random.Random) -> float:
-    """A wait in seconds after so many failures (1 or more): uniform from 0 to min(60, 0.5 * 2^(num_failures - 1))."""
+    """The wait in seconds after `num_failures` failures, 1 or more: uniform from 0 to min(60, 0.5 * 2^(num_failures - 1))."""
     bound = min(MOST_SECONDS, BASE_SECONDS * 2.0 ** min(num_failures - 1, 16))
     return jitter.uniform(0.0, bound)
 
@@ -32,7 +32,7 @@ def backoff_seconds(num_failures: int, jitter: random.Random) -> float:
 def retry_after_seconds(value: str | None, now: float) -> float | None:
     """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3: a number of seconds, or a date); `now` in Unix seconds.
 
-    None where there is no header or it says neither.
+    None where there is no header, or it holds neither.
 
     >>> retry_after_seconds("120", now=0.0), retry_after_seconds("soon", now=0.0)
     (120.0, None)
@@ -52,9 +52,9 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
 
 
 class Window:
-    """At most `size` requests in flight, never more than `most`. Belongs to one event loop.
+    """At most `size` requests are in flight, never more than `most`. A window belongs to one event loop.
 
-    `size` is a real number, so that a window of n grows by 1/n an answer; its whole part counts.
+    `size` is a real number, so that a window of n can grow by 1/n per answer; its whole part is the limit.
     """
 
     def __init__(self, most: int, size: float) -> None:
@@ -77,10 +77,10 @@ class Window:
         finally:
             async with self._left:
                 self.in_flight -= 1
-                self._left.notify(2)  # its own place, and perhaps one that the window has grown by
+                self._left.notify(2)  # for the place that became free, and perhaps one by which the window has grown
 
     async def _start(self) -> int:
-        """Waits while the window is closed; it may be closed for longer meanwhile."""
+        """Wait while the window is closed, even if it is closed for longer in the meantime."""
         clock = asyncio.get_running_loop().time
         while (wait := self.opens_at - clock()) > 0:
             await asyncio.sleep(wait)
@@ -88,15 +88,15 @@ class Window:
         return self._num_started
 
     def grow(self) -> None:
-        """An answer came."""
+        """Grow the window by 1/size, after an answer."""
         self.size = min(float(self.most), self.size + 1.0 / self.size)
 
     def shrink(self, turn: int) -> None:
-        """The request of this turn was refused because there are too many: half of what is in flight, at least 1."""
+        """Set the window to half of what is in flight, at least 1, since the request of this turn was one too many."""
         if turn > self._shrunk_at:
             self.size = max(1.0, min(self.size, float(self.in_flight)) / 2)
             self._shrunk_at = self._num_started
 
     def close_for(self, seconds: float) -> None:
-        """No request is sent for so long."""
+        """Send no request for so many seconds."""
         self.opens_at = max(self.opens_at, asyncio.get_running_loop().time() + seconds)

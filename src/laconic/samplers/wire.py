@@ -1,13 +1,13 @@
-"""What goes over the wire to an OpenAI-compatible endpoint, and what comes back: pure functions of text and numbers.
+"""The requests to an OpenAI-compatible endpoint, and its replies: pure functions of text and numbers.
 
 1. `body_of` makes the request for one sample. Every decoding setting is sent even where it is neutral, because servers have
    defaults of their own (vLLM takes them from the model's `generation_config`). `min_p` is not part of the standard and is sent
    where it is above 0.
-2. `read_reply` makes a `Response` of the answer. Its length is what the server counted; nothing is tokenized again.
-3. `refusal` reads what an error says.
+2. `read_reply` makes a `Response` of the reply. Its length is the server's count; nothing is tokenized again.
+3. `refusal` reads an error.
 
-`WIRES` is the table of wire formats. What is left out: streaming, tool calls, images, several choices a request (their usage is
-a sum, and a length must be one response's own), log-probabilities.
+`WIRES` is the table of wire formats. What is left out: streaming, tool calls, images, several choices per request (their token
+counts are added up, and each response needs its own), and log-probabilities.
 """
 
 import json
@@ -34,7 +34,7 @@ REASONING_FIELDS = ("reasoning_content", "reasoning")
 def body_of(
     endpoint: Endpoint, request: Request, sample: int, decoding: SamplerConfig, *, seed: int, cap_field: str
 ) -> dict[str, Any]:
-    """The JSON of the request for one sample; `cap_field` is the name this server has for the cap."""
+    """The JSON of the request for one sample; `cap_field` is the server's name for the cap on tokens."""
     settings = {
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
@@ -47,7 +47,7 @@ def body_of(
 
 
 def check_omitted(endpoint: Endpoint, decoding: SamplerConfig) -> None:
-    """Raises `ModelError` where a field that is not sent is not neutral."""
+    """Raise `ModelError` where a field that is not sent has another value than its neutral one."""
     for key in sorted(endpoint.omit):
         value = getattr(decoding, key, None)
         if value != NEUTRAL[key]:
@@ -62,7 +62,7 @@ def chat_prompt(request: Request) -> dict[str, Any]:
 
 
 def completion_prompt(request: Request) -> dict[str, Any]:
-    """Token ids where there are some, else the text of the turns, a line each, as `prompts.render` has it without a template."""
+    """Token ids where there are some, else the text of the turns, one line each, as `prompts.render` does without a template."""
     if request.prompt_ids:
         return {"prompt": list(request.prompt_ids)}
     if not request.messages:
@@ -74,9 +74,9 @@ def completion_prompt(request: Request) -> dict[str, Any]:
 
 
 def chat_text(choice: Mapping[str, Any]) -> str:
-    """What the model wrote, thinking first: servers with a reasoning parser return the two apart.
+    """The text that the model wrote, thinking first: servers with a reasoning parser return thinking and answer separately.
 
-    Thinking that the cap cut off before any answer stays open.
+    Thinking that the cap cut off before any answer gets no end mark.
 
     >>> chat_text({"message": {"reasoning": "2+2", "content": "4"}, "finish_reason": "stop"})
     '<think>2+2</think>4'
@@ -93,7 +93,7 @@ def chat_text(choice: Mapping[str, Any]) -> str:
 
 
 def completion_text(choice: Mapping[str, Any]) -> str:
-    """What the model wrote after the prompt."""
+    """The text that the model wrote after the prompt."""
     return _text(choice["text"])
 
 
@@ -105,7 +105,7 @@ def _text(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A wire format: where it is posted to, how it asks, where its answer holds the text."""
+    """A wire format: the path that requests are posted to, the prompt in a request, and the text in a reply."""
 
     path: str
     prompt: Callable[[Request], dict[str, Any]]
@@ -119,10 +119,10 @@ WIRES: dict[str, Wire] = {
 
 
 def read_reply(endpoint: Endpoint, reply: Any) -> Response:
-    """The response in a server's answer of status 200.
+    """The response in a server's reply of status 200.
 
-    Raises `ModelError` where the answer is not one of this API or does not count its tokens, `RunFailed` where the server ended
-    the response for a reason that is neither its end nor the cap.
+    Raises `ModelError` where the reply does not have the form of this API or does not count its tokens, `RunFailed` where the
+    response was ended neither by the model nor by the cap.
     """
     try:
         choice, usage = reply["choices"][0], reply.get("usage") or {}
@@ -142,15 +142,15 @@ def read_reply(endpoint: Endpoint, reply: Any) -> Response:
 
 
 def _thinking(usage: Mapping[str, Any], text: str, num_tokens: int) -> int | None:
-    """Thinking tokens where the server counted them. A 0 beside a text that thinks was not counted, only filled in."""
-    counted = _count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
-    if counted is None or counted > num_tokens or (counted == 0 and END_THINK in text):
+    """The number of thinking tokens; None where the server did not count them, or counted 0 in a text that has thinking."""
+    num_thinking = _count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
+    if num_thinking is None or num_thinking > num_tokens or (num_thinking == 0 and END_THINK in text):
         return None
-    return counted
+    return num_thinking
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens, or None where it is none."""
+    """`value`, or None where it is not a number of tokens."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
@@ -162,7 +162,7 @@ NO_CREDIT = "insufficient_quota"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a server says in an error: its status, its code where it gives one, and its message in one line."""
+    """A server's error: its status, its message in one line, and its code where it has one."""
 
     status: int
     message: str
@@ -173,26 +173,26 @@ class Refusal:
 
     @property
     def is_about_context(self) -> bool:
-        """Prompt and cap do not fit the model's context."""
+        """True where prompt and cap do not fit the model's context."""
         return self.status == 400 and (
             self.code == "context_length_exceeded" or any(words in self.message.lower() for words in CONTEXT_WORDS)
         )
 
     @property
     def wants_other_cap(self) -> bool:
-        """The server does not know the cap by the name `max_tokens`."""
+        """True where the server wants another name for the cap than `max_tokens`."""
         return self.status == 400 and not self.is_about_context and "max_completion_tokens" in self.message
 
     @property
     def is_passing(self) -> bool:
-        """The same request may succeed later."""
+        """True where the same request may succeed later."""
         if self.code == NO_CREDIT:
             return False
         return self.status in {408, 409, 425, 429} or (self.status >= 500 and self.status not in {501, 505})
 
 
 def refusal(status: int, content: str) -> Refusal:
-    """The refusal in an answer that is not a success. Servers put the message in different places.
+    """The refusal in a reply that is not a success. Servers put the message in different places.
 
     >>> str(refusal(404, '{"error": {"message": "no such\\\\nmodel", "code": 404}}'))
     '404 no such model'
@@ -200,13 +200,13 @@ def refusal(status: int, content: str) -> Refusal:
     '422 [{"loc": ["body", "n"], "msg": "too big"}]'
     """
     try:
-        said: Any = json.loads(content)
+        body: Any = json.loads(content)
     except ValueError:
-        said = content
-    found = said
+        body = content
+    message = body
     for key in ("error", "message", "detail"):
-        found = found.get(key, found) if isinstance(found, dict) else found
-    error = said.get("error", said) if isinstance(said, dict) else {}
+        message = message.get(key, message) if isinstance(message, dict) else message
+    error = body.get("error", body) if isinstance(body, dict) else {}
     code = error.get("code") if isinstance(error, dict) else None
-    text = found if isinstance(found, str) else json.dumps(found)
+    text = message if isinstance(message, str) else json.dumps(message)
     return Refusal(status, " ".join(text.split())[:MOST_MESSAGE], str(code or ""))

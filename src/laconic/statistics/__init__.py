@@ -4,9 +4,9 @@ Its modules, in reading order:
 
 - `intervals`: estimates with 95% intervals over problems
 - `claims`: what an evaluation or a comparison may claim: pass@k, paired differences, non-inferiority
-- `solve_rate`: what a probe saw of a problem, and what that says of its solve rate
-- `majority`: maj@k
-- `macro_average`: averages over benchmarks, each counted the same
-- `token_complexity`: the fewest tokens with which a model answers, and what an oracle would get
+- `solve_rate`: what a probe measured on a problem, and the interval of its solve rate
+- `majority`: maj@k, how often the most frequent of k answers is right
+- `macro_average`: averages over benchmarks that all weigh the same
+- `token_complexity`: the fewest tokens with which a model answers, and the accuracy of an oracle that knows them
 - `bleu`: corpus BLEU against worked solutions
 """

@@ -1,4 +1,4 @@
-"""Corpus BLEU of responses against reference solutions: how alike the wording is, not how right.
+"""Corpus BLEU of responses against reference solutions: how similar the wording is, not how correct the answer.
 
 1. `CorpusBleu` takes one response and its reference at a time and keeps only counts: n-gram matches, n-grams, lengths.
 2. `score` is BLEU-4 of their sums (Papineni et al. 2002), by sacrebleu with its defaults (tokeniser 13a, exponential
@@ -32,17 +32,17 @@ class CorpusBleu:
         self._num_pairs = 0
 
     def add(self, text: str, reference: str) -> None:
-        """Count one response against its reference."""
-        counted = self._bleu.corpus_score([text], [[reference]])
-        self._matches += np.asarray(counted.counts, dtype=np.int64)
-        self._ngrams += np.asarray(counted.totals, dtype=np.int64)
-        self._num_words += int(counted.sys_len)
-        self._num_reference_words += int(counted.ref_len)
+        """Add the counts of one response and its reference."""
+        counts = self._bleu.corpus_score([text], [[reference]])
+        self._matches += np.asarray(counts.counts, dtype=np.int64)
+        self._ngrams += np.asarray(counts.totals, dtype=np.int64)
+        self._num_words += int(counts.sys_len)
+        self._num_reference_words += int(counts.ref_len)
         self._num_pairs += 1
 
     @property
     def score(self) -> float:
-        """BLEU of everything added, 0 to 100; `nan` before anything was."""
+        """BLEU of all responses added so far, 0 to 100; `nan` where there are none."""
         if not self._num_pairs:
             return nan
         whole = self._bleu.compute_bleu(

@@ -1,15 +1,15 @@
 """What an evaluation or a comparison may claim.
 
-1. Flat samples become one row a problem (`per_problem`): its accuracy and its mean length. Samples of one problem
-   resemble each other, so a problem is the unit, never a sample: each problem enters by its mean, whatever its number
+1. Flat samples become one row per problem (`per_problem`): its accuracy and its mean length. Samples of one problem
+   resemble each other, so the unit is a problem, never a sample: each problem counts by its mean, whatever its number
    of samples.
 2. Means over problems and their paired changes get intervals (`intervals.py`).
 3. Intervals feed the claims: non-inferiority, the accuracy-efficiency score, the frontier.
 
-Correct means graded `CORRECT`; `WRONG`, `NO_ANSWER` and `TRUNCATED` are attempts that were not correct. `UNGRADABLE`
-samples say nothing about the model's answer: they leave every accuracy's numerator and denominator and are counted
-apart, but their tokens were spent and enter mean lengths. A statistic that does not exist is `nan` here and null in
-JSON.
+Correct means graded `CORRECT`; `WRONG`, `NO_ANSWER` and `TRUNCATED` are attempts that were not correct. Whether an
+`UNGRADABLE` sample is right is not known: it counts in neither the numerator nor the denominator of an accuracy and is
+counted separately, but its tokens were generated and count in mean lengths. A statistic that does not exist is `nan` here
+and null in JSON.
 """
 
 from collections.abc import Sequence
@@ -58,11 +58,11 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PerProblem:
-    """One row a problem, P rows; every array has shape [P]; `nan` where a problem has no such sample.
+    """One row per problem, P rows; every array has shape [P]; `nan` where a problem has no such sample.
 
-    `attempts` counts gradable samples and `ungradable` the others; `accuracy` is correct / attempts. `mean_tokens` is
-    over all samples, `correct_tokens` over the correct ones, `wrong_tokens` over those graded `WRONG` (a truncated
-    response has the cap's length, not its own, and stays out).
+    `attempts` counts the gradable samples, `ungradable` the others, `correct` the correct ones; `accuracy` is correct / attempts.
+    `mean_tokens` is the mean length in tokens over all samples, `correct_tokens` over the correct ones, `wrong_tokens` over those
+    graded `WRONG` (without truncated ones, whose length is that of the cap).
     """
 
     problem_ids: tuple[str, ...]
@@ -93,9 +93,10 @@ class PerProblem:
 
 
 def per_problem(problem_ids: Sequence[str], grades: Sequence[Grade], num_tokens: Sequence[int]) -> PerProblem:
-    """Gather flat samples, one entry a sample, into one row a problem, in order of first appearance.
+    """Gather flat samples, one entry per sample, into one row per problem, in order of first appearance.
 
-    `UNGRADABLE` samples enter no accuracy and are counted in `ungradable`. Raises `ValueError` where lengths differ.
+    `num_tokens` are lengths in tokens. `UNGRADABLE` samples count in `ungradable` and in no accuracy. Raises `ValueError` where
+    the three arguments differ in length.
 
     >>> table = per_problem(["a", "a", "b"], [Grade.CORRECT, Grade.WRONG, Grade.UNGRADABLE], [10, 30, 7])
     >>> table.problem_ids, table.accuracy.tolist(), table.mean_tokens.tolist()
@@ -128,11 +129,12 @@ def per_problem(problem_ids: Sequence[str], grades: Sequence[Grade], num_tokens:
 
 
 def pass_at_k(attempts: int, correct: int, k: int) -> float:
-    """Chance that at least one of k attempts is correct, unbiased from n >= k of them; `nan` where n < k.
+    """Chance that at least one of k attempts is correct, an unbiased estimate from n >= k attempts; `nan` where n < k.
 
     1 - C(n - c, k) / C(n, k) = 1 - prod_{i=n-c+1..n} (1 - k / i)        (Chen et al. 2021, HumanEval, eq. 1)
 
-    `attempts` are gradable ones. Raises `ValueError` unless 0 <= correct <= attempts and k >= 1.
+    n = `attempts` counts gradable attempts, c = `correct` the correct ones.
+    Raises `ValueError` unless 0 <= correct <= attempts and k >= 1.
 
     >>> round(pass_at_k(attempts=4, correct=1, k=2), 6)  # 1 - C(3,2)/C(4,2) = 1 - 3/6
     0.5
@@ -156,9 +158,8 @@ def mean_pass_at_k(problems: PerProblem, k: int) -> float:
 def length_difference(problems: PerProblem, *, seed: int, resamples: int = RESAMPLES) -> Interval:
     """Tokens of correct minus tokens of wrong answers, within a problem, averaged over the problems that have both.
 
-    Pooled over problems, wrong answers are longer for a dull reason: hard problems have both more wrong and longer
-    answers. Inside one problem difficulty is held still. `nan` where no problem has both a correct and a `WRONG`
-    sample.
+    Pooled over problems, wrong answers are longer partly because hard problems have both more wrong and longer answers.
+    Within one problem the difficulty is the same. `nan` where no problem has both a correct and a `WRONG` sample.
     """
     return mean_interval(problems.correct_tokens - problems.wrong_tokens, seed=seed, resamples=resamples)
 
@@ -171,7 +172,7 @@ def num_mixed(problems: PerProblem) -> int:
 def non_inferior(accuracy_change: Interval, margin: float) -> bool:
     """True only where the 95% interval's lower end lies above -margin (absolute accuracy: 0.01 is one point).
 
-    False where no interval exists: what was not shown is not claimed. Raises `ValueError` where margin is negative.
+    False where there is no interval, so that nothing is claimed without one. Raises `ValueError` where `margin` is negative.
     """
     if not margin >= 0.0:
         raise ValueError(f"margin: expected a number that is not negative, got {margin}")
@@ -188,15 +189,14 @@ def aes(
     beta: float = 3.0,
     gamma: float = 5.0,
 ) -> float:
-    """Accuracy-efficiency score, signed form (O1-Pruner, Luo et al. 2025, arXiv 2501.12570): quote it with its
-    constants.
+    """Accuracy-efficiency score, signed form (O1-Pruner, Luo et al. 2025, arXiv 2501.12570). Quote it with its constants.
 
     With relative changes dLen = (L_base - L) / L_base and dAcc = (A - A_base) / A_base,
     AES = alpha dLen + beta |dAcc| where accuracy did not fall, alpha dLen - gamma |dAcc| where it fell.
 
-    They state gamma > beta; that it is 5 could not be verified, and other papers use (1, 5, 10). Version 1 of that paper
-    prints baseline rows as if a fall were a rise; they are not reproduced here, on purpose. `nan` where the base has no
-    correct answer or no tokens.
+    The paper states gamma > beta; we could not verify that gamma is 5, and other papers use (1, 5, 10). Version 1 of the paper
+    prints baseline rows as if a fall of accuracy were a rise; this function does not reproduce them, on purpose. Accuracies are
+    shares, lengths are in tokens. `nan` where the base has no correct answer or no tokens.
 
     >>> round(aes(0.738, 1156, 0.775, 657), 2)  # 499/1156 + 3 * 37/738 = 0.43 + 0.15
     0.58
@@ -209,10 +209,10 @@ def aes(
 
 
 def frontier(accuracies: Sequence[float], tokens: Sequence[float]) -> list[int]:
-    """Indices of the points that no other point beats: as accurate with as few tokens, and better in one of the two.
+    """Indices of the points that no other point beats, from few tokens to many.
 
-    From few tokens to many. Equal points share their place; a point with a `nan` has none. Raises `ValueError` where
-    lengths differ.
+    A point beats another that has no higher accuracy and no fewer tokens, and is worse in one of the two. Of equal points all or
+    none are returned; a point with a `nan` is left out. Raises `ValueError` where the arguments differ in length.
 
     >>> frontier([0.8, 0.9, 0.7], [100, 200, 150])  # the third is longer and worse than the first
     [0, 1]

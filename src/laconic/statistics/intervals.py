@@ -1,22 +1,22 @@
 """Estimates with 95% intervals over problems: what would other problems of the same kind have shown?
 
-One mean a problem comes in, whatever its number of samples: samples of one problem resemble each other, so a problem is
-the unit, never a sample. Four questions, four intervals, each the simplest that covered the truth 93 to 97 times in 100
-for 30, 100 and 500 problems (`benchmarks/coverage.md`, with what failed):
+The input is one mean per problem, whatever its number of samples: samples of one problem resemble each other, so the unit is a
+problem, never a sample. There are four kinds of estimate, each with the simplest interval that covered the truth 93 to 97 times
+in 100, for 30, 100 and 500 problems (`benchmarks/coverage.md`, also for the intervals that did not):
 
 1. A mean length (`length_interval`; `mean_interval` for what may be negative): studentised bootstrap. Lengths are skewed,
    and percentiles of resampled means then miss the truth more often above than below.
-2. An accuracy (`accuracy_interval`): Wilson's interval with the number of problems that would be as informative if each
-   were a coin flip. It knows that accuracy ends at 0 and 1, and needs no resampling.
+2. An accuracy (`accuracy_interval`): Wilson's interval, with the number of coin flips that would be as informative as the
+   problems. Its ends lie within 0 and 1, and it needs no resampling.
 3. A paired change of accuracy (`paired_difference`): expanded percentiles over resampled problems, with two problems
    added that changed for better and for worse.
 4. A paired relative change of lengths (`paired_relative_change`): expanded percentiles over resampled problems, a little
-   wider, for it rests on two means.
+   wider, because it is estimated from two means.
 
-In 3 and 4 both models are seen on the same resampled problems. An interval without width would claim certainty from
-problems that happened to be alike: 2 and 3 never have one, 1 and 4 have `nan` ends instead.
+In 3 and 4 both models are measured on the same resampled problems. An interval of width 0 would claim certainty from problems
+that happened to be alike: 2 and 3 never have one, 1 and 4 have `nan` ends instead.
 
-What is left out: the noise of training seeds. An interval here speaks of other problems, for these weights.
+What is left out: the noise of training seeds. An interval here is about other problems, for the same weights.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from laconic.system.fields import Fields
 FloatArray = NDArray[np.float64]
 
 MIN_STUDENTISED = 5
-"""Fewer problems are too few to resample with a spread of their own: with 2 every resample that has one is the sample."""
+"""With fewer problems the studentised bootstrap fails: of 2 problems, every resample whose values differ is the sample itself."""
 
 _DRAWS_AT_ONCE = 2_000_000  # problem indices held in memory at a time
 _ROUNDING = 1e-12  # relative: spreads below it are those of floating point
@@ -71,12 +71,12 @@ def or_null(value: float) -> float | None:
 
 
 def mean_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """Mean over problems with its 95% interval; `values` [P] hold one mean a problem, `nan` for problems without one.
+    """Mean over problems with its 95% interval; `values` [P] hold one mean per problem, `nan` for problems without one.
 
     With t* = (m* - m) / se* over resampled problems, se = s / sqrt(P): [m - se t*_0.975, m - se t*_0.025]
-    (studentised bootstrap; Efron and Tibshirani 1993, section 12.5). Below `MIN_STUDENTISED` problems Student's t.
-    Problems that are `nan` are left out. No problem: all `nan`; one problem, or all alike: `nan` ends. The ends know no
-    bounds: lengths (`length_interval`) and accuracies (`accuracy_interval`) have intervals of their own.
+    (studentised bootstrap; Efron and Tibshirani 1993, section 12.5). With fewer than `MIN_STUDENTISED` problems it is Student's
+    t interval. Problems that are `nan` are left out. Without problems all is `nan`; with one problem, or where all are alike, the
+    ends are `nan`. The ends have no bounds, so use `length_interval` for lengths and `accuracy_interval` for accuracies.
     """
     known = _known(values)
     num_problems = len(known)
@@ -94,7 +94,7 @@ def mean_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -
 
 
 def length_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """`mean_interval` of lengths, `values` [P] >= 0, clipped at 0: few and unlike problems would reach below it.
+    """`mean_interval` of lengths, `values` [P] >= 0 in tokens, clipped at 0: with few and unlike problems it would reach below.
 
     Clipping loses no coverage, since no mean length is negative. Raises `ValueError` for a negative length.
 
@@ -116,10 +116,10 @@ def accuracy_interval(values: ArrayLike) -> Interval:
         n = P m (1 - m) / s^2        the number of coin flips that would be as informative
         (m + t^2 / 2n  -+  t sqrt(m (1 - m) / n + t^2 / 4n^2)) / (1 + t^2 / n)
 
-    Wilson 1927 (JASA 22); the effective number as in surveys (Franco et al. 2019, J. Survey Stat. Methodol. 7). Where
-    all problems are alike n = P: all of 30 correct still means 0.88 to 1. Nothing is drawn. None
-    correct has exactly 0 as its low end, all correct exactly 1 as its high end. No problem: all `nan`; one problem: `nan`
-    ends. Raises `ValueError` outside [0, 1].
+    Wilson 1927 (JASA 22), with an effective number of problems as in surveys (Franco et al. 2019, J. Survey Stat. Methodol. 7).
+    Where all problems are alike n = P: with all of 30 correct the interval is 0.88 to 1. It needs no random numbers. Where no
+    problem is correct the low end is exactly 0, where all are the high end is exactly 1. Without problems all is `nan`; with one
+    problem the ends are `nan`. Raises `ValueError` outside [0, 1].
 
     >>> [round(end, 3) for end in (accuracy_interval([1.0] * 30).low, accuracy_interval([1.0] * 30).high)]
     [0.878, 1.0]
@@ -139,12 +139,12 @@ def accuracy_interval(values: ArrayLike) -> Interval:
 
 
 def paired_difference(base: ArrayLike, candidate: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """Mean of candidate - base over problems, absolute: 0.02 is two points of accuracy. Both [P], a row a problem.
+    """Mean of candidate - base over problems, absolute: 0.02 is two points of accuracy. Both [P], one entry per problem.
 
-    The interval is that of the problems and two more, one better and one worse by the smallest change that any problem
-    shows (by 1 where none does). Without them no change in 30 problems would be certainty, and one change in 30 nearly
-    so. (Bonett and Price 2012, J. Educ. Behav. Stat. 37, for one sample a problem.) The estimate is the problems' own.
-    A problem that is `nan` on either side is left out of both. One problem has no interval. Raises `ValueError` where
+    The interval is that of the problems and two added ones, one better and one worse by the smallest change that any problem
+    shows (by 1 where none changed). Without these two, no change in 30 problems would give an interval of width 0, and one change
+    in 30 nearly so. (Bonett and Price 2012, J. Educ. Behav. Stat. 37, for one sample per problem.) The estimate is without them.
+    A problem that is `nan` on either side is left out of both. With one problem the ends are `nan`. Raises `ValueError` where
     shapes differ.
     """
     pairs = known_pairs(base, candidate)
@@ -159,8 +159,9 @@ def paired_difference(base: ArrayLike, candidate: ArrayLike, *, seed: int, resam
 def paired_relative_change(base: ArrayLike, candidate: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
     """Mean of candidate / mean of base - 1, both means over the same resampled problems: -0.4 is 40% fewer tokens.
 
-    The ratio of the means, not the mean of ratios: it says what the whole set of problems costs. Rows as in
-    `paired_difference`; `nan` where the base's mean is 0. One problem, or all changed by the same factor: `nan` ends.
+    It is the ratio of the means, not the mean of the ratios, since this is the change of what the whole set of problems costs.
+    Entries as in `paired_difference`; `nan` where the base's mean is 0. With one problem, or where all changed by the same
+    factor, the ends are `nan`.
 
     >>> round(paired_relative_change([100, 300], [80, 160], seed=0).estimate, 6)  # (80 + 160) / (100 + 300) - 1
     -0.4
@@ -190,9 +191,9 @@ def known_pairs(base: ArrayLike, candidate: ArrayLike) -> FloatArray:
 
 
 def with_two_changed(pairs: FloatArray) -> FloatArray:
-    """`pairs` [2, P] and two problems more [2, P + 2]: one rises and one falls by the smallest change that occurs.
+    """`pairs` [2, P] with two problems added, [2, P + 2]: one rises and one falls by the smallest change that occurs.
 
-    By 1 where nothing changed: the most that an accuracy can. See `paired_difference`.
+    Where nothing changed they change by 1, the most that an accuracy can. See `paired_difference`.
 
     >>> with_two_changed(np.array([[0.5, 0.5], [0.75, 1.0]]))[:, 2:].tolist()  # base, candidate
     [[0.0, 0.25], [0.25, 0.0]]
@@ -206,9 +207,9 @@ def with_two_changed(pairs: FloatArray) -> FloatArray:
 def expanded_levels(num_problems: int, num_means: int = 1) -> tuple[float, float]:
     """Quantile levels of the expanded percentile interval: Phi(sqrt(n / df) t_{df, 0.025}) and its mirror image.
 
-    df is n less the number of means the statistic rests on, at least 1. Hesterberg 2014, "What Teachers Should Know about
-    the Bootstrap" (arXiv 1411.5279), for one mean. About 0.0231 at 100 problems and 0.0086 at 10, where the plain level is
-    0.025.
+    n is `num_problems`; df is n less `num_means`, the number of means that the statistic is computed from, at least 1.
+    Hesterberg 2014, "What Teachers Should Know about the Bootstrap" (arXiv 1411.5279), for one mean. About 0.0231 at 100 problems
+    and 0.0086 at 10, where the plain level is 0.025.
 
     >>> [round(expanded_levels(n)[0], 4) for n in (10, 100)]
     [0.0086, 0.0231]
@@ -237,14 +238,14 @@ def _is_alike(known: FloatArray) -> bool:
 
 
 def _inside_unit(share: float) -> float:
-    """`share` without the rounding that keeps it from being exactly 0 or 1."""
+    """`share`, set to exactly 0 or 1 where only rounding keeps it from that."""
     if share < _ROUNDING:
         return 0.0
     return 1.0 if share > 1.0 - _ROUNDING else share
 
 
 def _studentised(centred: FloatArray, seed: int, resamples: int) -> FloatArray:
-    """t* of resamples of `centred` [P], which has mean 0; resamples without a spread of their own have none."""
+    """t* of resamples of `centred` [P], which has mean 0; resamples whose values are all equal have no t* and are left out."""
     means, squares = _resampled_means(np.stack([centred, centred**2]), seed, resamples)
     errors = np.sqrt(np.maximum(squares - means**2, 0.0) / (len(centred) - 1))
     has_spread = errors > _ROUNDING * np.abs(centred).max()

@@ -1,20 +1,20 @@
-"""Averages over benchmarks: every benchmark counts the same, however many problems it has.
+"""Averages over benchmarks in which every benchmark weighs the same, however many problems it has.
 
 1. A benchmark's mean is over its problems; the macro-average is the mean of the benchmarks' means.
 2. Changes are those of the macro-averages: their difference, or their ratio less one. A benchmark with long responses
-   therefore weighs more in a change of tokens, as its tokens do in what a whole round costs.
+   therefore weighs more in a change of tokens, as it does in the cost of running all benchmarks.
 3. Intervals resample problems within each benchmark (a stratified bootstrap), the same problems for base and candidate.
-   Benchmarks themselves are not drawn: the interval speaks of these benchmarks with other problems.
+   Benchmarks themselves are not resampled: the interval is about these benchmarks with other problems.
 4. Percentiles are expanded as in `intervals.py` (Hesterberg 2014, arXiv 1411.5279), here for several strata: with v_b
    the bootstrap's variance of benchmark b's part, n_b its problems, and d_b = n_b - 1 for a difference, n_b - 2 for a
-   ratio, which rests on two means,
+   ratio, which is computed from two means,
 
        level = Phi(t sqrt(sum_b v_b n_b / d_b / sum_b v_b)),   t = the 2.5% point of Student's t with
        df = (sum_b v_b)^2 / sum_b (v_b^2 / d_b)                (Satterthwaite 1946, Biometrics Bull. 2)
 
-   and, for accuracy, each benchmark has two problems added that changed for better and for worse, as it has alone.
+   and, for accuracy, two problems are added to each benchmark, one better and one worse, as in `paired_difference`.
 
-One benchmark is no special case for a reader: its figures are those of `intervals.py`, which computes them.
+For a single benchmark the figures are those of `intervals.py`, which then computes them.
 """
 
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ from laconic.statistics.intervals import (
 )
 
 BenchmarkPair = tuple[ArrayLike, ArrayLike]
-"""Base and candidate on one benchmark: two arrays [P], a row a problem, `nan` where a problem has no value."""
+"""Base and candidate on one benchmark: two arrays [P], one entry per problem, `nan` where a problem has no value."""
 
 _DRAWS_AT_ONCE = 2_000_000  # problem indices held in memory at a time
 _ROUNDING = 1e-12  # relative: spreads below it are those of floating point
 
 
 def macro_mean(columns: Sequence[ArrayLike]) -> float:
-    """Mean of the benchmarks' means; `nan` values are left out, and a benchmark without any makes the whole `nan`.
+    """Mean of the benchmarks' means. `nan` values are left out; where a benchmark has only `nan` values, the result is `nan`.
 
     >>> macro_mean([[1.0, 0.0], [1.0, 1.0, 1.0, 1.0]])  # (0.5 + 1) / 2, not 5/6
     0.75
@@ -57,8 +57,8 @@ def macro_mean(columns: Sequence[ArrayLike]) -> float:
 def macro_difference(pairs: Sequence[BenchmarkPair], *, seed: int, resamples: int = RESAMPLES) -> Interval:
     """Macro-average of the candidate minus that of the base, absolute, with its 95% interval.
 
-    A problem that is `nan` on either side is left out of both. `nan` where a benchmark has no problem left; no interval
-    where one has a single problem.
+    A problem that is `nan` on either side is left out of both. All is `nan` where a benchmark has no problem left; the ends are
+    `nan` where one has a single problem.
     """
     if len(pairs) == 1:
         return paired_difference(*pairs[0], seed=seed, resamples=resamples)
@@ -76,9 +76,9 @@ def macro_difference(pairs: Sequence[BenchmarkPair], *, seed: int, resamples: in
 
 
 def macro_relative_change(pairs: Sequence[BenchmarkPair], *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """Macro-average of the candidate / that of the base - 1: -0.4 is 40% fewer tokens. Rows as in `macro_difference`.
+    """Macro-average of the candidate / that of the base - 1: -0.4 is 40% fewer tokens. Pairs as in `macro_difference`.
 
-    `nan` ends also where all problems of all benchmarks changed by the same factor.
+    The ends are `nan` also where all problems of all benchmarks changed by the same factor.
 
     >>> round(macro_relative_change([([100, 100], [50, 50]), ([300, 300], [290, 290])], seed=0).estimate, 6)  # 170/200 - 1
     -0.15
@@ -102,18 +102,18 @@ def macro_relative_change(pairs: Sequence[BenchmarkPair], *, seed: int, resample
 
 
 def _macro_means(columns: Sequence[FloatArray]) -> tuple[float, float]:
-    """Base's and candidate's; `columns` are [2, P], one a benchmark."""
+    """The macro-averages of base and candidate; `columns` holds one array [2, P] per benchmark."""
     base, candidate = np.mean([column.mean(axis=1) for column in columns], axis=0)
     return float(base), float(candidate)
 
 
 def _variance_of_mean(values: FloatArray) -> float:
-    """The bootstrap's: population variance / P."""
+    """The bootstrap's variance of the mean of `values` [P]: population variance / P."""
     return float(np.var(values)) / len(values)
 
 
 def _drawn_means(columns: Sequence[FloatArray], seed: int, resamples: int) -> FloatArray:
-    """Macro-averages [2, R] of base and candidate over resampled problems, each benchmark drawn on its own."""
+    """Macro-averages [2, R] of base and candidate over problems that are resampled within each benchmark."""
     drawn = [_resampled(column, seed_of(seed, f"macro/{b}"), resamples) for b, column in enumerate(columns)]
     means: FloatArray = np.mean(drawn, axis=0)
     return means

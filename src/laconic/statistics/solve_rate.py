@@ -1,14 +1,13 @@
-"""What a probe saw of a problem, and what that says of its solve rate.
+"""What a probe measured on a problem, and the interval of its solve rate.
 
 1. Samples of one problem become a `ProblemStats`, a line of probe.jsonl.
-2. With n gradable attempts and c correct ones the solve rate has a Beta(1 + c, 1 + n - c) posterior: a uniform prior,
-   on purpose weak and symmetric, so that 0/4 and 4/4 keep the width that four attempts deserve.
+2. With n gradable attempts and c correct ones the solve rate has a Beta(1 + c, 1 + n - c) posterior. The prior is uniform, weak
+   and symmetric on purpose, so that after 0/4 and 4/4 the interval is as wide as four attempts warrant.
 
-`UNGRADABLE` attempts are no attempts: they are in `counts` and in `mean_tokens` (they were generated), in nothing
-else. `NO_ANSWER` and `TRUNCATED` are attempts that were not correct.
+`UNGRADABLE` samples count in `counts` and in `mean_tokens` (they were generated), and not as attempts. `NO_ANSWER` and
+`TRUNCATED` are attempts that were not correct.
 
-What is left out: what to do with it (`selection/rules.py`: which problems to keep; `selection/stopping.py`:
-which to sample more).
+What is left out: which problems to keep (`selection/rules.py`), and which to sample more (`selection/stopping.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from laconic.types import Grade, count_grades
 
 @dataclass(frozen=True, slots=True)
 class ProblemStats:
-    """What a probe saw of one problem; one line of probe.jsonl. All means are in tokens.
+    """What a probe measured on one problem; one line of probe.jsonl. All means are in tokens.
 
     `attempts` counts gradable samples, `counts` all samples by grade; `mean_tokens` is over all samples. Raises
     `ValueError` where `attempts` or `correct` contradict `counts`.
@@ -51,7 +50,7 @@ class ProblemStats:
         return self.correct / self.attempts if self.attempts else nan
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back to an equal record."""
+        """A JSON object from which `from_json` makes an equal record."""
         return {
             "problem_id": self.problem_id,
             "attempts": self.attempts,
@@ -64,7 +63,7 @@ class ProblemStats:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "ProblemStats":
-        """Read what `to_json` wrote; unknown keys are passed over. Raises `ValueError` naming the key that is wrong."""
+        """The record that `to_json` wrote; unknown keys are ignored. Raises `ValueError` naming the key that is wrong."""
         counts = _field(record, "counts", Mapping)
         unknown = set(counts) - {grade.value for grade in Grade}
         if unknown:
@@ -83,7 +82,7 @@ class ProblemStats:
 
 
 def problem_stats(problem_id: str, grades: Sequence[Grade], num_tokens: Sequence[int]) -> ProblemStats:
-    """Sum up the samples of one problem, K of them. Raises `ValueError` where there is none or K differs.
+    """Sum up the K samples of one problem. Raises `ValueError` where there are none, or the two arguments differ in length.
 
     >>> stats = problem_stats("a", [Grade.CORRECT, Grade.WRONG, Grade.UNGRADABLE], [10, 20, 60])
     >>> stats.attempts, stats.correct, stats.mean_tokens, stats.mean_correct_tokens
@@ -107,7 +106,7 @@ def problem_stats(problem_id: str, grades: Sequence[Grade], num_tokens: Sequence
 
 
 def solve_rate_interval(attempts: int, correct: int) -> tuple[float, float]:
-    """Equal-tailed 95% interval of the solve rate under a uniform prior; 0.025 to 0.975 where nothing was attempted.
+    """Equal-tailed 95% interval of the solve rate under a uniform prior; 0.025 to 0.975 without attempts.
 
     >>> [round(end, 2) for end in solve_rate_interval(attempts=32, correct=14)]
     [0.28, 0.61]

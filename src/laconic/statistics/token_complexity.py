@@ -1,14 +1,14 @@
-"""Token complexity: the fewest tokens with which a model answers a problem, and what an oracle that knew them would get.
+"""Token complexity: the fewest tokens with which a model answers a problem, and the accuracy of an oracle that knows them.
 
-1. `token_complexity` estimates it for one problem from its samples: the threshold that best tells right from wrong.
-2. `oracle_accuracy` and `least_tokens` are the two readings of the best frontier those complexities allow: spend on
-   each problem exactly its complexity, cheapest first, and on a problem that is not funded only the least any costs.
-3. `constant_accuracy` is what the same length for every problem gets.
-4. `adaptivity` says whether a run's lengths follow the complexities at all.
+1. `token_complexity` estimates it for one problem from its samples: the threshold that best separates right from wrong.
+2. `oracle_accuracy` and `least_tokens` describe the best frontier that those complexities allow. The oracle solves the problems
+   with the smallest complexities and spends exactly these on them; on every other problem it spends the smallest one of all.
+3. `constant_accuracy` is the accuracy with the same length for every problem.
+4. `adaptivity` measures whether the lengths of a run follow the complexities.
 
 Lee, Che, Peng 2025, "How Well do LLMs Compress Their Own Chain-of-Thought?" (arXiv 2503.01141). They vary the prompt to
-vary the length; samples of one prompt work the same way where their lengths vary, and say nothing about lengths that
-the model never tried. All inputs are numbers of tokens; an infinite complexity is a problem no sample length solves.
+vary the length. Samples of one prompt serve as well where their lengths vary, but not for lengths that the model never
+tried. All inputs are numbers of tokens; the complexity of a problem that no sample length solves is infinite.
 """
 
 from math import ceil, inf, nan
@@ -21,9 +21,10 @@ from scipy.stats import kendalltau
 def token_complexity(tokens: ArrayLike, correct: ArrayLike) -> float:
     """The threshold t for which "right exactly where tokens >= t" fits the samples of one problem best, in tokens.
 
-    `tokens` [N] and `correct` [N] (true where right). Thresholds are the lengths that occur, and infinity; of those
-    that fit equally well the smallest. All right: the shortest length. All wrong: infinity. Mostly wrong: infinity
-    too, even where one lucky sample was right. `nan` without samples. Raises `ValueError` where shapes differ.
+    `tokens` [N] and `correct` [N] (true where right). Thresholds are the lengths that occur, and infinity; of thresholds
+    that fit equally well, the smallest is taken. Where all samples are right the result is the shortest length; where all are
+    wrong, or most, even if one lucky sample was right, it is infinity. `nan` without samples.
+    Raises `ValueError` where shapes differ.
     (arXiv 2503.01141, section 3)
 
     >>> token_complexity([10, 20, 30, 40], [False, True, False, True])  # t = 20 misjudges one (30), and so does 40
@@ -42,10 +43,10 @@ def token_complexity(tokens: ArrayLike, correct: ArrayLike) -> float:
 
 
 def oracle_accuracy(complexities: ArrayLike, mean_budget: float) -> float:
-    """The most problems that `mean_budget` tokens a problem can solve, as a share of all, by one who knows `complexities`.
+    """The largest share of problems that an oracle who knows `complexities` [N] solves with a mean of `mean_budget` tokens.
 
-    Problems are funded in order of complexity; each costs its own, and an unfunded one the smallest of all.
-    `complexities` [N]; `nan` entries are left out, and the result is `nan` without any other.
+    Problems are solved in order of complexity; each costs its own complexity, and an unsolved one the smallest of all.
+    Entries that are `nan` are left out; the result is `nan` where there are no others.
 
     >>> oracle_accuracy([10, 20, 60, float("inf")], mean_budget=15)  # 10 + 20 + 10 + 10 = 50 <= 60; with 60: 100
     0.5
@@ -55,10 +56,10 @@ def oracle_accuracy(complexities: ArrayLike, mean_budget: float) -> float:
 
 
 def least_tokens(complexities: ArrayLike, accuracy: float) -> float:
-    """Mean tokens a problem with which the same oracle first solves at least the share `accuracy` of all problems.
+    """The mean tokens per problem with which the same oracle solves at least the share `accuracy` of all problems.
 
-    Infinite where more are asked for than are solvable. With accuracy 0 every problem still costs the smallest
-    complexity. Inputs as in `oracle_accuracy`. Raises `ValueError` unless 0 <= accuracy <= 1.
+    Infinite where fewer problems are solvable. With accuracy 0 every problem still costs the smallest complexity. Inputs as in
+    `oracle_accuracy`. Raises `ValueError` unless 0 <= accuracy <= 1.
 
     >>> least_tokens([10, 20, 60, float("inf")], accuracy=0.5)  # (10 + 20 + 10 + 10) / 4
     12.5
@@ -68,12 +69,12 @@ def least_tokens(complexities: ArrayLike, accuracy: float) -> float:
     costs = _oracle_costs(complexities)
     if not costs.size:
         return nan
-    funded = ceil(accuracy * costs.size - 1e-9)
-    return float(costs[max(funded, 1) - 1])  # funding the cheapest problem costs what not funding it does
+    num_solved = ceil(accuracy * costs.size - 1e-9)
+    return float(costs[max(num_solved, 1) - 1])  # solving the cheapest problem costs as much as not solving it
 
 
 def constant_accuracy(complexities: ArrayLike, budget: float) -> float:
-    """Share of problems that `budget` tokens solve when every problem gets as many; inputs as in `oracle_accuracy`.
+    """The share of problems that are solved when every problem gets `budget` tokens; inputs as in `oracle_accuracy`.
 
     >>> constant_accuracy([10, 20, 60, float("inf")], budget=20)
     0.5
@@ -85,9 +86,9 @@ def constant_accuracy(complexities: ArrayLike, budget: float) -> float:
 def adaptivity(mean_tokens: ArrayLike, complexities: ArrayLike) -> float:
     """Kendall's tau-b between the tokens a run spends on a problem and the problem's complexity; both [P].
 
-    Over the solvable problems only: an infinite complexity has no place in a ranking that asks "longer where more is
-    needed". 1: always longer where more is needed; 0: lengths know nothing of it. `nan` below two such problems, or
-    where all lengths or all complexities are equal. Raises `ValueError` where shapes differ.
+    Only solvable problems count, those of finite complexity. It is 1 where responses are always longer when more tokens are
+    needed, and 0 where lengths are unrelated to the need. `nan` for fewer than two such problems, or where all lengths or all
+    complexities are equal. Raises `ValueError` where shapes differ.
 
     >>> round(adaptivity([50, 70, 60, 99], [10, 20, 30, float("inf")]), 4)  # pairs: 2 agree, 1 does not
     0.3333
@@ -107,11 +108,11 @@ def _known(complexities: ArrayLike) -> NDArray[np.float64]:
 
 
 def _oracle_costs(complexities: ArrayLike) -> NDArray[np.float64]:
-    """Mean tokens a problem [N] for funding the 1, 2, ..., N cheapest problems; infinite beyond the solvable ones."""
+    """Mean tokens per problem [N] for solving the 1, 2, ..., N cheapest problems; infinite beyond the solvable ones."""
     needed = _known(complexities)
     solvable = needed[np.isfinite(needed)]
     costs = np.full(needed.size, inf)
     if solvable.size:
-        unfunded = needed.size - np.arange(1, solvable.size + 1)
-        costs[: solvable.size] = (np.cumsum(solvable) + unfunded * solvable[0]) / needed.size
+        num_unsolved = needed.size - np.arange(1, solvable.size + 1)
+        costs[: solvable.size] = (np.cumsum(solvable) + num_unsolved * solvable[0]) / needed.size
     return costs

@@ -1,13 +1,13 @@
-"""Child processes that answer questions within a hard limit: a line of JSON in, a line of text out.
+"""Child processes that answer questions within a hard time limit: a line of JSON goes in, a line of text comes out.
 
 1. `Children(serve, workers, timeout_seconds)` keeps up to `workers` children, each started when it is first needed.
-   `serve` names the function that a child runs, as `module:function`; it calls `answer_lines` with what decides.
-2. A child that exceeds the limit is killed and replaced, and its question's outcome is `timeout`; a child that died
-   leaves `crash`. The next question is asked of a new child.
-3. A child also ends itself: when its input closes, when one question outlasts the limit, when it outgrows its memory.
+   `serve` names the function that a child runs, as `module:function`; it calls `answer_lines` with the function that decides.
+2. A child that exceeds the limit is killed, and the outcome of its question is `timeout`. Where a child has died, the outcome
+   is `crash`. In both cases a new child gets the next question.
+3. A child also ends itself: when its input closes, when one question outlasts the limit, or when it exceeds its memory.
 
-Children are plain subprocesses: no signals (they work in the main thread only), no `fork` (threads and GPUs do not
-survive it), no re-import of the caller's main module (it may load torch). What is left out: what the questions mean.
+Children are plain subprocesses. Signals are not used (they work in the main thread only), nor is `fork` (threads and GPUs do
+not survive it), and the caller's main module is not imported again (it may load torch). The questions mean nothing here.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ CRASH = "crash"
 
 
 class Children:
-    """At most `workers` questions are under way at once, each for at most `timeout_seconds`. Usable from any thread.
+    """Answers at most `workers` questions at once, each within `timeout_seconds`. Usable from any thread.
 
-    `RunFailed` is raised where a child cannot start at all.
+    Raises `RunFailed` where a child cannot start at all.
     """
 
     def __init__(self, serve: str, workers: int, timeout_seconds: float) -> None:
@@ -48,7 +48,7 @@ class Children:
         self._finalizer = weakref.finalize(self, _stop_all, self._all)
 
     def ask(self, questions: Sequence[Any]) -> list[str]:
-        """The outcome of each JSON-ready question, in order: the child's line, `timeout` or `crash`."""
+        """The outcome of each question (anything that JSON can hold), in order: the child's line, `timeout` or `crash`."""
         if min(self._workers, len(questions)) < 2:
             return [self._ask_one(question) for question in questions]
         with ThreadPoolExecutor(min(self._workers, len(questions))) as threads:
@@ -67,7 +67,7 @@ class Children:
 
 
 class _Child:
-    """One subprocess, started when first asked and again after it was lost."""
+    """One subprocess. It is started for the first question, and again after it was killed or has died."""
 
     def __init__(self, serve: str, timeout_seconds: float) -> None:
         self._serve = serve
@@ -75,7 +75,7 @@ class _Child:
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, question: Any) -> str:
-        """The child's line, `timeout` where it was killed at the limit, `crash` where it died."""
+        """The child's line; `timeout` where it was killed at the limit, `crash` where it died."""
         process = self._process if self._process and self._process.poll() is None else self._start()
         reply, is_late = None, False
         try:
@@ -119,8 +119,8 @@ class _Child:
 
 
 def _exchange(process: "subprocess.Popen[str]", line: str, limit_seconds: float) -> tuple[str | None, bool]:
-    """Write one line and read one; (line or None where the process died, whether it was killed at the limit)."""
-    assert process.stdin is not None and process.stdout is not None, "the pipes were asked for"
+    """Write one line and read one. Returns (the line, or None where the process died; whether it was killed at the limit)."""
+    assert process.stdin is not None and process.stdout is not None, "the process was started with pipes"
     is_late = threading.Event()
     timer = threading.Timer(limit_seconds, _kill, (process, is_late))
     timer.daemon = True
@@ -151,7 +151,7 @@ def _stop_all(children: Sequence[_Child]) -> None:
 
 
 def answer_lines(decide: Callable[..., str], warm_up: Sequence[Any]) -> None:
-    """The child's loop: a line `null` is answered with `ready` once `decide(*warm_up)` has run, a list with `decide(*list)`."""
+    """The child's loop: it answers the line `null` with `ready` once `decide(*warm_up)` has run, a list with `decide(*list)`."""
     import faulthandler
 
     limit_seconds = float(sys.argv[1])

@@ -1,4 +1,4 @@
-"""A JSON object read key by key: a value of the kind that was asked for, or one line that says what is wrong.
+"""A JSON object read key by key: each method returns a value of one kind, or raises an error of one line.
 
 1. `Fields` knows where its object stands: the file, its line, and the dotted place in it. All of that opens every complaint:
    `FILE, line 3: rollouts.0.num_tokens is '9', expected a whole number from 0 up`.
@@ -41,13 +41,13 @@ class Fields:
         return f"{self.origin}: {self.place}" if self.place else self.origin
 
     def need(self, keys: Sequence[str]) -> None:
-        """Raise unless all of `keys` are there."""
+        """Raise `InputError` unless all of `keys` are there."""
         for key in keys:
             if key not in self.record:
                 raise self.wrong(key, "")
 
     def wrong(self, key: str, expected: str) -> InputError:
-        """What to raise for a value that is not what was expected."""
+        """The error to raise for a value of another kind than `expected`."""
         if key not in self.record:
             return InputError(f"{self.origin}: {self._dotted(key)} is missing")
         return self._refusal(self.record[key], expected, key)
@@ -57,7 +57,7 @@ class Fields:
         return None if self.record.get(key) is None else read(key)
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Text; `default` where the key is missing."""
+        """The text under the key; `default` where the key is missing."""
         value = self.record.get(key, default)
         if not isinstance(value, str):
             raise self.wrong(key, "text")
@@ -68,7 +68,7 @@ class Fields:
         return tuple(self.maybe(key, lambda key: self._items(key, "text", lambda item: isinstance(item, str))) or ())
 
     def whole(self, key: str) -> int:
-        """A whole number from 0 up."""
+        """The whole number under the key, from 0 up."""
         value = self.record.get(key)
         if not _is_integer(value) or value < 0:
             raise self.wrong(key, "a whole number from 0 up")
@@ -86,7 +86,7 @@ class Fields:
         return tuple(self._items(key, "a whole number", _is_integer))
 
     def number(self, key: str) -> float:
-        """Any number; a whole one stays whole."""
+        """The number under the key, as an int where it is written as one."""
         value = self.record.get(key)
         if not _is_number(value):
             raise self.wrong(key, "a number")
@@ -107,7 +107,7 @@ class Fields:
         return tuple(nan if item is None else float(item) for item in items)
 
     def truth(self, key: str) -> bool:
-        """True or false."""
+        """The truth value under the key."""
         value = self.record.get(key)
         if not isinstance(value, bool):
             raise self.wrong(key, "true or false")
@@ -125,7 +125,7 @@ class Fields:
             raise self.wrong(key, f"one of {', '.join(kind)}") from None
 
     def object(self, key: str) -> "Fields":
-        """The object under the key; one without keys where it is missing or null."""
+        """The object under the key; an empty one where the key is missing or null."""
         value = self.record.get(key)
         if not isinstance(value, dict | None):
             raise self.wrong(key, "an object")

@@ -1,11 +1,12 @@
 """Small text files, written whole or not at all, and JSON lines read with their line numbers.
 
-1. `write_text_atomically` writes beside the target and renames: a reader sees the old file or the new one, never half.
-2. `append_jsonl` adds one line a record.
-3. `read_jsonl` yields the records back; what is wrong with a file is one `InputError` that names file and line.
+1. `write_text_atomically` writes a second file beside the target and renames it: a reader sees the old file or the new one,
+   never half of one.
+2. `append_jsonl` adds one line per record.
+3. `read_jsonl` yields the records back; a file that is wrong raises one `InputError` that names file and line.
 
-What is left out: compression, locks between processes, and anything but UTF-8. `nan` has no JSON spelling and is
-refused on writing: a statistic that does not exist is written as null by whoever owns it.
+What is left out: compression, locks between processes, and anything but UTF-8. JSON cannot spell `nan`, so writing it is
+refused: the code that computes a statistic writes null where the statistic does not exist.
 """
 
 import json
@@ -21,9 +22,9 @@ Json = dict[str, Any]
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step, making its folder where it is missing.
+    """Replace the content of `path` by `text` in one step, making its folder where it is missing.
 
-    Raises `OSError` where the disk refuses; the old file then stands untouched.
+    Raises `OSError` where the disk refuses; the old file is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -53,7 +54,7 @@ def to_jsonl(records: Iterable[Mapping[str, Any]]) -> str:
 def append_jsonl(path: Path, *records: Mapping[str, Any]) -> None:
     """Add one line for each record to the end of `path`, making the file and its folder where they are missing.
 
-    Raises `ValueError` where a record holds `nan` or an infinity; nothing is written then.
+    Raises `ValueError` where a record holds `nan` or an infinity; then nothing is written.
     """
     lines = "".join(json.dumps(dict(record), ensure_ascii=False, allow_nan=False) + "\n" for record in records)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
-"""The hub, asked once: does it answer, and does it hold a model or a dataset of that name?
+"""The Hugging Face hub: does it answer, and does it have a model or a dataset of a given name?
 
-1. `hub_answers` opens one short connection, since the hub's libraries try for most of a minute where there is no network. What
-   it found is remembered for `REMEMBERED_SECONDS`: a command asks for a model and three sets of problems.
-2. `ask_hub` then asks for one name: "there", "absent" or "out of reach". What is out of reach is read from the hub's cache or
-   not at all.
-3. `cache_only` keeps libraries that have no such option of their own from asking the hub.
+1. `hub_answers` opens one short connection, since the hub's libraries try for most of a minute where there is no network. The
+   result is remembered for `REMEMBERED_SECONDS`, because one command asks for a model and three sets of problems.
+2. `ask_hub` then sends one request about a name, and returns "there", "absent" or "out of reach". Where the hub is out of
+   reach, callers read its local cache.
+3. `cache_only` keeps libraries that have no such option of their own from sending requests to the hub.
 
-What is left out: downloads, which the libraries do themselves, and which revision is there.
+What is left out: downloads, which the libraries do themselves, and the revisions of a model or dataset.
 """
 
 import contextlib
@@ -21,16 +21,17 @@ from urllib.request import getproxies
 
 RepositoryKind = Literal["model", "dataset"]
 Presence = Literal["there", "absent", "out of reach"]
-HUB_SECONDS = 3.0  # to answer a connection, the look-up of its address included
-REQUEST_SECONDS = 5.0  # to answer one request
+HUB_SECONDS = 3.0  # the longest wait for a connection, the look-up of its address included
+REQUEST_SECONDS = 5.0  # the longest wait for the answer to one request
 REMEMBERED_SECONDS = 60
 
 
 def ask_hub(name: str, kind: RepositoryKind) -> Presence:
-    """Whether the hub holds the model or dataset `name`, by one request: never longer than a few seconds.
+    """Whether the hub has the model or dataset `name`: one request, which takes a few seconds at most.
 
-    "absent" is a name that the hub does not show, or that is none; a hub that answers anything else counts as "there", since
-    its library then says what is wrong. No network, a hub that is switched off (`HF_HUB_OFFLINE`) or slow is "out of reach".
+    "absent" means that the hub has no such name or that `name` is not a valid one. Where the hub answers with any other error,
+    the result is "there": the library that loads the name then says what is wrong. "out of reach" means that there is no
+    network, that the hub is switched off (`HF_HUB_OFFLINE`), or that it is too slow.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
@@ -45,13 +46,13 @@ def ask_hub(name: str, kind: RepositoryKind) -> Presence:
         return "absent"
     except HfHubHTTPError:
         return "there"
-    except Exception:  # no network, in the words of whichever library sends the request
+    except Exception:  # no network: each of the libraries that may send the request raises an exception of its own
         return "out of reach"
     return "there"
 
 
 def hub_answers() -> bool:
-    """Whether the hub can be reached. What a proxy reaches, a connection of our own does not tell: there it counts as reached."""
+    """Whether the hub can be reached. Behind a proxy a connection of our own would not show it, so the answer is then True."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
@@ -63,7 +64,8 @@ def hub_answers() -> bool:
 
 @lru_cache(maxsize=4)
 def _connects(host: str, port: int, _minute: int) -> bool:
-    """One connection in a thread of its own: no timeout of a socket covers the look-up of the address."""
+    """Whether `host` accepts a connection. It is opened in a thread, since a socket's timeout does not cover the look-up of the
+    address; `_minute` only makes the cache forget."""
     reached: list[bool] = []
 
     def connect() -> None:
@@ -79,7 +81,7 @@ def _connects(host: str, port: int, _minute: int) -> bool:
 
 @contextlib.contextmanager
 def cache_only(is_wanted: bool = True) -> Iterator[None]:
-    """Where wanted, the hub's libraries read their cache and send no request, as under `HF_HUB_OFFLINE=1`."""
+    """Inside, if `is_wanted`, the hub's libraries read their cache and send no request, as under `HF_HUB_OFFLINE=1`."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

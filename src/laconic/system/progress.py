@@ -1,7 +1,7 @@
 """What a person sees while a program works: one live line, or plain lines where there is no terminal.
 
 1. `Reporter.bar` shows a task's progress: responses done, tokens per second, time left.
-2. `Reporter.step` prints one line a training step: accuracy, mean tokens by grade, tokens per second, time left.
+2. `Reporter.step` prints one line per training step: accuracy, mean tokens by grade, tokens per second, time left.
 
 Everything goes to standard error, so that standard output stays for results.
 """
@@ -27,13 +27,13 @@ class Reporter:
         self.started = time.monotonic()
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def bar(self, what: str, num_responses: int) -> Iterator[OnProgress]:
-        """A bar for drawing `num_responses` responses; the value is called with (responses, tokens) as they finish."""
-        started, tokens, done, held = time.monotonic(), 0, 0, 0
+        """A bar for a task of `num_responses` responses. Call the value with (responses, tokens) as responses finish."""
+        started, tokens, done, num_earlier = time.monotonic(), 0, 0, 0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -41,28 +41,28 @@ class Reporter:
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as shown:
-            task = shown.add_task(what, total=num_responses, speed="")
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as live:
+            task = live.add_task(what, total=num_responses, speed="")
 
             def advance(responses: int, new_tokens: int) -> None:
-                nonlocal tokens, done, held
+                nonlocal tokens, done, num_earlier
                 if new_tokens:
                     tokens, done = tokens + new_tokens, done + responses
                 else:
-                    held += responses  # from before: a response has at least one token
+                    num_earlier += responses  # no new tokens: these responses were stored by an earlier run
                 speed = tokens / max(1e-9, time.monotonic() - started)
-                shown.update(task, advance=responses, speed=f"{speed:,.0f} tokens/s")
+                live.update(task, advance=responses, speed=f"{speed:,.0f} tokens/s")
 
             yield advance
         seconds = time.monotonic() - started
         if seconds >= QUIET_SECONDS:
-            before = f" ({held:,} more were there)" if held else ""
+            before = f" ({num_earlier:,} more were there)" if num_earlier else ""
             speed = tokens / seconds
             self.say(f"{what}: {done:,} responses{before}, {tokens:,} tokens in {seconds:.1f} s ({speed:,.0f}/s)")
 
     def step(self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float) -> None:
         """One line for a training step of a phase of `num_steps`."""
-        watched = (
+        watch = (
             f"  watched {metrics['watch/accuracy_frac']:.1%} at {metrics['watch/mean_tokens']:.0f}"
             if "watch/accuracy_frac" in metrics
             else ""
@@ -74,7 +74,7 @@ class Reporter:
             f" (correct {_tokens(metrics, 'correct')}, wrong {_tokens(metrics, 'wrong')},"
             f" truncated {_tokens(metrics, 'truncated')})"
             f"  {metrics['time/tokens_per_second']:,.0f} tokens/s"
-            f"  {metrics['time/step_seconds']:.1f} s, {seconds_left / 60:.1f} min left at most{watched}"
+            f"  {metrics['time/step_seconds']:.1f} s, {seconds_left / 60:.1f} min left at most{watch}"
         )
 
 

@@ -1,11 +1,13 @@
-"""How many threads compute, and how they wait for one another: settled before torch is loaded, since it asks once.
+"""How many threads compute, and how they wait for one another. Both are set before torch is loaded, since it reads them once.
 
-1. Threads: the cores this process may use, by its affinity and its control group, where OMP_NUM_THREADS does not say otherwise.
-2. Waiting: threads that share an operation meet after each one. On idle cores they do best to spin there. Where other work
-   holds a core, a spinning thread waits for one that is not running, and everything slows down many times over: then they
-   are told to sleep (OMP_WAIT_POLICY=PASSIVE), unless the variable is set already. Measured in LOG.md, 2026-11-20.
+1. Number: one thread for each core that this process may use, by its affinity and its control group, unless OMP_NUM_THREADS
+   says otherwise.
+2. Waiting: threads that share an operation wait for one another after each one. On idle cores they do best to spin while they
+   wait. Where other work keeps a core busy, spinning threads wait for one that is not running, and everything slows down many
+   times over: then they are set to sleep (OMP_WAIT_POLICY=PASSIVE), unless the variable is set already. LOG.md, 2026-11-20,
+   has the measurement.
 
-On systems without /proc nothing is known of other work, and threads spin.
+On systems without /proc, other work cannot be seen, and threads spin.
 """
 
 import math
@@ -16,11 +18,11 @@ from pathlib import Path
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 STAT = Path("/proc/stat")
 LOOK_SECONDS = 0.1
-BUSY_CORES = 0.5  # so much other work makes threads sleep
+BUSY_CORES = 0.5  # with this much other work or more, threads sleep
 
 
 def settle() -> str | None:
-    """Set the variables that torch's threads read; says in a line what was found where other work runs."""
+    """Set the variables that torch's threads read. Returns a line for the user where other work makes the threads sleep."""
     os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
     if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
         return None
@@ -43,7 +45,7 @@ def available_cores() -> int:
 
 
 def _quota(file: Path) -> float:
-    """Cores that a control group grants: "200000 100000" is 2 of them, "max 100000" and no file are no limit."""
+    """The number of cores that a control group grants: 2 for "200000 100000"; no limit for "max 100000" or without the file."""
     try:
         granted, period = file.read_text().split()
         return int(granted) / int(period)
@@ -52,7 +54,7 @@ def _quota(file: Path) -> float:
 
 
 def busy_cores(seconds: float = LOOK_SECONDS) -> float:
-    """Cores' worth of work that anyone does during `seconds` of this process doing nothing; 0 where the system does not say."""
+    """How many cores other processes keep busy, measured over `seconds` in which this one sleeps; 0 on systems without /proc."""
     if not STAT.exists():
         return 0.0
     before = _ticks()
@@ -62,7 +64,7 @@ def busy_cores(seconds: float = LOOK_SECONDS) -> float:
 
 
 def _ticks() -> tuple[int, int]:
-    """(ticks at work, all ticks) of all cores since the system started: user nice system idle iowait irq softirq steal."""
+    """(busy ticks, all ticks) of all cores since the start; the fields are user nice system idle iowait irq softirq steal."""
     fields = [int(word) for word in STAT.read_text().split("\n", maxsplit=1)[0].split()[1:9]]
     total = sum(fields)
     return total - fields[3] - fields[4], total

@@ -1,8 +1,8 @@
-"""A JSON object read field by field: a value of the expected kind, or one line that names the place.
+"""Reads a JSON object field by field: each value has the expected type, or the error names its place in one line.
 
-A key that is absent reads as null does: the value is unknown. Files of older versions lack keys, and whoever reads them says
-so or leaves the part out. A value of another kind is refused with its dotted place (`candidates.0.tokens_change`) and never
-converted. No files here.
+An absent key reads like null: the value is unknown. Files of older versions lack keys, and their readers say so or leave the part
+out. A value of another type is refused with its dotted place (`candidates.0.tokens_change`) and never converted. This module
+opens no files.
 """
 
 from collections.abc import Mapping
@@ -19,46 +19,46 @@ Kinds = type | tuple[type, ...]
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """A JSON object. `file` names what it was read from, `place` where in it the object stands ("" at the top)."""
+    """A JSON object. `file` names the file it was read from, `place` its dotted place in the file ("" at the top)."""
 
     held: Mapping[str, Any]
     file: str
     place: str = ""
 
     def text(self, key: str) -> str | None:
-        """A string, `None` where it is unknown."""
+        """A string, `None` if it is unknown."""
         value: str | None = self._value(key, str, "a string")
         return value
 
     def count(self, key: str) -> int | None:
-        """A whole number, `None` where it is unknown."""
+        """A whole number, `None` if it is unknown."""
         value: int | None = self._value(key, int, "a whole number")
         return value
 
     def number(self, key: str) -> float:
-        """A number, `nan` where it is unknown."""
+        """A number, `nan` if it is unknown."""
         value: float | None = self._value(key, (int, float), "a number")
         return _known(value)
 
     def flag(self, key: str) -> bool:
-        """True or false; false where it is unknown, for what was not shown is not claimed."""
+        """True or false; an unknown flag is false, because a claim must have been shown."""
         return self._value(key, bool, "true or false") is True
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """The strings of a list, none where it is unknown."""
+        """The strings of a list, empty if it is unknown."""
         return tuple(self._items(key, str, "a string"))
 
     def inner(self, key: str) -> "Fields":
-        """An object of its own, an empty one where it is unknown."""
+        """The object under `key`, an empty one if it is unknown."""
         return Fields(self._value(key, Mapping, "an object") or {}, self.file, self._dotted(key))
 
     def inner_by_name(self, key: str) -> "dict[str, Fields]":
-        """An object's objects by their names, none where it is unknown."""
+        """The objects inside the object under `key`, by name; empty if it is unknown."""
         outer = self.inner(key)
         return {name: outer.inner(name) for name in outer.held}
 
     def listed(self, key: str) -> "list[Fields]":
-        """The objects of a list, none where it is unknown."""
+        """The objects of a list, empty if it is unknown."""
         items = self._items(key, Mapping, "an object")
         return [Fields(item, self.file, self._dotted(key, index)) for index, item in enumerate(items)]
 
@@ -71,7 +71,7 @@ class Fields:
         return Interval(inner.number("estimate"), *ends)
 
     def _items(self, key: str, kinds: Kinds, words: str) -> list[Any]:
-        """A list whose items are all of the given kinds."""
+        """A list whose items are all of the given types."""
         items: list[Any] = self._value(key, list, "a list") or []
         return [self._checked(item, kinds, words, key, index) for index, item in enumerate(items)]
 

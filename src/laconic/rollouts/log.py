@@ -36,7 +36,7 @@ Force = Callable[[Sequence[Group]], Sequence[Mapping[int, ForcedAnswer]]]
 def begin(path: Path, settings: Mapping[str, Any], rows: Path) -> None:
     """Write to `path` the settings with which `rows` will be drawn. Raises `RunError` if they were begun with other settings."""
     if rows.exists() and not path.exists():
-        raise RunError(f"{rows}: exists already, but {path.name} does not; choose another --out, or remove it")
+        raise RunError(f"{rows}: exists already, without {path.name}; choose another --out, or remove it")
     if path.exists():
         stored = read_json(path)
         for key in sorted({*stored, *settings}):

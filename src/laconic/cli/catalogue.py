@@ -1,6 +1,6 @@
-"""What there is to choose from: `laconic list recipes|rewards|algorithms|selections|problems|benchmarks|prompts`.
+"""The lists of `laconic list recipes|rewards|algorithms|selections|problems|benchmarks|prompts`.
 
-Every list is read off the table that holds the things themselves; nothing is written down twice.
+Every list is read from the table that the programs themselves use, so nothing is written twice.
 """
 
 import inspect
@@ -13,7 +13,7 @@ PLANNED_PROMPTS = {
     "tale": "tale:N, the model's own guess of N for each problem (TALE-EP)",
     "tale_search": "tale:N, the smallest N that halving finds to keep each greedy answer right: it looks at the gold answers",
 }
-"""Prompts that find a budget for each problem first (`evaluation/planned_prompts.py`)."""
+"""Prompts that first find a budget for each problem (`evaluation/planned_prompts.py`)."""
 
 
 def _recipes() -> dict[str, str]:

@@ -129,10 +129,10 @@ def main() -> None:
 
 TEXT = """# What an adaptive probe saves
 
-`python benchmarks/adaptive_probe.py`, {date}. Computed exactly, nothing simulated. Each cell: how often the problem is put
+`python benchmarks/adaptive_probe.py`, {date}. Computed exactly, without simulation. Each cell says how often the problem is put
 on the side of the band on which {most} samples would have put it, and the mean number of samples it takes. A round is the
-number of samples drawn before a problem is looked at again, the first at least {least}. In bold the default. "testbed" is the
-embedded reasoner's spread of solve rates (README), "uniform" any solve rate alike.
+number of samples drawn before a problem is checked again, the first at least {least}. The default is in bold. "testbed" is the
+embedded reasoner's spread of solve rates (docs/tiny.md), "uniform" has all solve rates equally often.
 
 {table}
 

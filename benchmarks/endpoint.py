@@ -65,7 +65,7 @@ def draw(sampler: Sampler, requests: Sequence[Request], decoding: SamplerConfig,
 
 
 def solved(problems: Sequence[Problem], rows: Rows) -> np.ndarray:
-    """Share of correct responses, one number a problem."""
+    """Share of correct responses, one number per problem."""
     with Grader() as grader:
         flat = [(r.text, p, r.is_truncated) for p, row in zip(problems, rows, strict=True) for r in row]
         found = grader.grade_many(flat)
@@ -73,7 +73,7 @@ def solved(problems: Sequence[Problem], rows: Rows) -> np.ndarray:
 
 
 def lengths(rows: Rows) -> np.ndarray:
-    """Mean tokens, one number a problem."""
+    """Mean tokens, one number per problem."""
     return np.array([np.mean([response.num_tokens for response in row]) for row in rows])
 
 
@@ -86,7 +86,7 @@ def show(what: str, far: np.ndarray, near: np.ndarray) -> None:
 
 
 def throughput(problems: Sequence[Problem], far: HttpSampler, in_flight: int, seed: int) -> None:
-    """Tokens and requests a second, and the sampler's own processor time."""
+    """Tokens and requests per second, and the sampler's own processor time."""
     decoding = DECODING.model_copy(update={"batch_size": in_flight})
     began, worked = time.perf_counter(), time.process_time()
     rows = draw(far, chat(problems, THROUGHPUT_SAMPLES), decoding, seed)
@@ -94,7 +94,7 @@ def throughput(problems: Sequence[Problem], far: HttpSampler, in_flight: int, se
     count, tokens = len(problems) * THROUGHPUT_SAMPLES, sum(r.num_tokens for row in rows for r in row)
     print(
         f"{in_flight} in flight: {tokens / seconds:,.0f} tokens/s, {count / seconds:.0f} requests/s, "
-        f"{1000 * work / count:.2f} ms of processor time a request"
+        f"{1000 * work / count:.2f} ms of processor time per request"
     )
 
 

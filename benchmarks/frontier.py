@@ -47,7 +47,7 @@ def write_page(runs: Path) -> None:
     """docs/frontier.md, docs/frontier.svg and docs/rewards.svg."""
     environment = json.loads(next(iter(sorted(runs.glob("frontier/*/seed-*/environment.json")))).read_text())
     page = (HERE / "frontier_words.md").read_text(encoding="utf-8")
-    page = page.replace("WHERE", f"{environment['device']}, two cores, one thread a run, {datetime.date.today()}")
+    page = page.replace("WHERE", f"{environment['device']}, two cores, one thread per run, {datetime.date.today()}")
     for sweep in ("frontier", "confirm", "rewards"):
         page = page.replace(f"TABLES OF {sweep}", tables(runs / sweep))
     page = page.replace("PAIRED", paired([runs / "frontier", runs / "confirm"]))

@@ -1,6 +1,6 @@
 """What one GPU makes of the package: `python benchmarks/gpu.py [check decode update step]`; `--toy` runs on any device.
 
-1. limits   bytes a second by reading and copying a large tensor; FLOP/s by bfloat16 products in the model's own shapes
+1. limits   bytes per second by reading and copying a large tensor; FLOP/s by bfloat16 products in the model's own shapes
 2. check    the sampler's log-probabilities against a full forward, the chunked head against the plain one, one seed twice
 3. decode   seconds a step against the floor: every weight and every live key and value read once at the measured bandwidth
 4. update   FLOP/s of an update on made-up rollouts against the measured matrix rate; recomputed activations do not count
@@ -85,7 +85,7 @@ class Bench:
     device: torch.device
     seconds: float
     roles: tuple[str, ...]
-    bandwidth: float = math.nan  # bytes a second
+    bandwidth: float = math.nan  # bytes per second
     matrix_rates: tuple[float, ...] = ()  # FLOP/s, one a shape
 
 

@@ -47,7 +47,7 @@ class Scale:
     batches: Ids
     prompt_tokens: int
     new_tokens: int
-    group: int  # problems a step, and responses a problem
+    group: int  # problems per step, and responses per problem
     mean_tokens: int
     max_tokens: int
     micro_batch_tokens: int

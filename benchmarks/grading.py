@@ -73,7 +73,7 @@ def share(cases: Sequence[Case], grader: str) -> str:
 
 
 def agreement(cases: Sequence[Case]) -> list[str]:
-    """A row a grader, a column a kind of case."""
+    """One row per grader, one column per kind of case."""
     lines = ["| grader | " + " | ".join(KINDS) + " |", "|---|" + "---|" * len(KINDS)]
     for grader, name in {OURS: "**Laconic**", **PEERS}.items():
         cells = [share([case for case in cases if is_kind(case)], grader) for is_kind in KINDS.values()]
@@ -82,7 +82,7 @@ def agreement(cases: Sequence[Case]) -> list[str]:
 
 
 def failures(cases: Sequence[Case]) -> list[str]:
-    """A row a grader: wrong answers accepted, right ones rejected, and what came to no verdict; cases without policy."""
+    """One row per grader: wrong answers accepted, right ones rejected, and cases without a verdict; cases without policy only."""
     lines = [
         "| grader | voted on | wrong accepted | of these adversarial | right rejected | no verdict |",
         "|---|---|---|---|---|---|",
@@ -112,12 +112,12 @@ def integers_per_second(count: int = 100_000) -> float:
 
 
 def side_laconic(cases: Sequence[Case]) -> list[float]:
-    """Seconds a case, children included."""
+    """Seconds per case, children included."""
     return grade_all(cases)[1]
 
 
 def side_math_verify(cases: Sequence[Case]) -> list[float]:
-    """Seconds a case with default settings: gold and text parsed, then compared."""
+    """Seconds per case with default settings: gold and text parsed, then compared."""
     from math_verify import parse, verify
 
     verify(parse("$2$"), parse(r"\boxed{1+1}"))
@@ -134,7 +134,7 @@ SIDES = {OURS: side_laconic, "math_verify": side_math_verify}
 
 
 def run_side(side: str, subset: str, cases: Path) -> float:
-    """Answers a second of one side on one subset, measured in a fresh process."""
+    """Answers per second of one side on one subset, measured in a fresh process."""
     command = [sys.executable, __file__, "--cases", str(cases), "--side", side, "--subset", subset]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = json.loads(done.stdout.splitlines()[-1])
@@ -142,8 +142,8 @@ def run_side(side: str, subset: str, cases: Path) -> float:
 
 
 def speeds(cases: Sequence[Case], path: Path, repeats: int) -> list[str]:
-    """Answers a second on each subset alone, medians of repeats taken in turn."""
-    lines = ["| cases | how many | Laconic, a second | Math-Verify, a second | ratio |", "|---|---|---|---|---|"]
+    """Answers per second on each subset alone, medians of repeats taken in turn."""
+    lines = ["| cases | how many | Laconic, per second | Math-Verify, per second | ratio |", "|---|---|---|---|---|"]
     for subset, chosen in SUBSETS.items():
         runs = [[run_side(side, subset, path) for side in SIDES] for _ in range(repeats)]
         ours, theirs = (statistics.median(run[i] for run in runs) for i in range(len(SIDES)))
@@ -193,12 +193,12 @@ def page(cases: Sequence[Case], path: Path, repeats: int, hardware: str) -> str:
         "",
         "## Speed",
         "",
-        f"Plain integers in a box, in one process: {integers_per_second():,.0f} a second.",
+        f"Plain integers in a box, in one process: {integers_per_second():,.0f} per second.",
         "",
         *speeds(cases, path, repeats),
         "",
-        f"One answer at a time, medians of {repeats} runs taken in turn, each on its cases alone; starting and"
-        " importing are not counted, our child process is.",
+        f"One answer at a time, medians of {repeats} runs taken in turn, each on its cases alone. The time of starting and"
+        " importing is not counted, that of our child process is.",
     ]
     return "\n".join(head) + "\n"
 

@@ -330,16 +330,16 @@ TEXT = """# Do the intervals cover?
 `{command}`, {date}, {machine}, one core, {minutes} minutes.
 
 Each cell: of {experiments} simulated experiments, the percentage whose 95% interval held the truth, and in brackets those
-that lay wholly below and wholly above it. Monte Carlo standard error of a cell near 95: {error}. Populations are in the
-script. Cells outside 93 to 97: {outside_four} with four samples a problem, {outside_greedy} with one, {outside_stress}
+that lay completely below and completely above it. Monte Carlo standard error of a cell near 95: {error}. Populations are in the
+script. Cells outside 93 to 97: {outside_four} with four samples per problem, {outside_greedy} with one, {outside_stress}
 beyond. Accuracies move in steps, so that with few problems, one response each, or few that are not solved, no interval hits
 95 in every population; a change of accuracy then errs to the side of covering too often.
 
-## Four samples a problem
+## Four samples per problem
 
 {four}
 
-## One response a problem (greedy)
+## One response per problem (greedy)
 
 {greedy}
 

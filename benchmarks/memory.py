@@ -327,21 +327,21 @@ def write_table(rows: list[str], results: dict[str, dict[str, Any]], as_is: dict
 
 `python benchmarks/memory.py`, {datetime.date.today()}, {environment["device"]}, {THREADS} thread, {versions}.
 Each case in a fresh process, models with random weights; measured is the high-water mark of resident memory, in MiB. "Less
-process" leaves out what the process holds before the model comes (about 435), which both sides share.
+process" leaves out the memory of the process before the model is loaded (about 435), which both sides share.
 
 | case | weights | predicted | measured | ratio | less process | predicted at | measured at |
 |---|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-The process left out, LoRA's three roles take, of what the policy alone takes:
+Without the memory of the process, LoRA's three roles need this many times the memory of the policy alone:
 
 {shares_of(results)}
 
 ## The allocator
 
-Measured with `{settings}`. As it comes, glibc keeps part of what was freed:
+Measured with `{settings}`. With its default settings, glibc keeps part of the memory that was freed:
 
-| case | peak as it comes, MiB | peak with the threshold fixed | ratio |
+| case | peak with defaults, MiB | peak with the threshold fixed | ratio |
 |---|---|---|---|
 {retained}
 

@@ -267,10 +267,10 @@ TEXT = """# The report of a large run
 `{command}`, {date}, {machine}, {chromium}, headless.
 Load average {load} before it began: other work that shared the machine.
 
-Two synthetic folders of evaluations, {samples} responses a problem, the texts invented words and sums. The page is written by
-`laconic report` in its own process, start-up included, and opened {openings} times from disk, each in a fresh browser: medians,
-and the range in brackets. First paint and load event are counted from the start of navigation, by the page's clock. MB is
-10^6 bytes, MiB 2^20.
+Two synthetic folders of evaluations, {samples} responses per problem, whose texts are invented words and sums. The page is
+written by `laconic report` in its own process, start-up included, and opened {openings} times from disk, each in a fresh
+browser: medians, and the range in brackets. First paint and load event are counted from the start of navigation, by the page's
+clock. MB is 10^6 bytes, MiB 2^20.
 
 {table}
 """

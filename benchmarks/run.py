@@ -50,7 +50,7 @@ CAP_TOLERANCE = 0.9
 
 
 def sampling(bench: Bench) -> list[Row]:
-    """Tokens a second, one response to each of `batch` distinct prompts, log-probabilities returned.
+    """Tokens per second, one response to each of `batch` distinct prompts, log-probabilities returned.
 
     The targets are those of the largest batch.
     """
@@ -70,7 +70,7 @@ def sampling(bench: Bench) -> list[Row]:
 
 
 def updating(bench: Bench) -> list[Row]:
-    """Response tokens a second of one update on one batch: GRPO beside TRL's on the same tensors, and PPO with critic and
+    """Response tokens per second of one update on one batch: GRPO beside TRL's on the same tensors, and PPO with critic and
     reference."""
     sides = ("laconic grpo", "laconic ppo", "trl")
     found = bench.compete(sides, task="update", cap=bench.options.cap)
@@ -94,7 +94,7 @@ def agreement(ours: Contender, theirs: Contender) -> str:
 
 
 def step(bench: Bench) -> list[Row]:
-    """Tokens a second of whole RL steps (sample, grade, update); PPO has a separate critic and no reference."""
+    """Tokens per second of whole RL steps (sample, grade, update); PPO has a separate critic and no reference."""
     options, rows = bench.options, []
     sides = ("laconic grpo", "laconic ppo", "trl")
     for what, cap, is_fixed, bound in (
@@ -166,7 +166,7 @@ def seconds_of(command: Sequence[str]) -> float:
 
 
 def grading(bench: Bench) -> list[Row]:
-    """Responses a second whose boxed answers are plain integers."""
+    """Responses per second whose boxed answers are plain integers."""
     rows = []
     for how in ("grade_response", "grade_many"):
         found = bench.compete(["laconic"], task="grade", how=how, count=bench.options.graded)
@@ -185,7 +185,9 @@ def linear(bench: Bench) -> list[Row]:
         seconds += [statistics.median(answer["seconds"] for answer in answers)] if answers else []
     if len(tokens) > 1:
         slope, r2 = slope_and_r2(tokens, seconds)
-        note = f"R² {r2:.4f}, from {min(tokens):,.0f} to {max(tokens):,.0f} tokens a step; 1 is linear, less is cheaper"
+        note = (
+            f"R² {r2:.4f}, from {min(tokens):,.0f} to {max(tokens):,.0f} tokens per step; 1 is linear, less is cheaper"
+        )
         rows += said([Row("slope of log seconds over log tokens", "", Figure("laconic grpo", (slope,)), note=note)])
     return rows + caps(bench)
 
@@ -227,7 +229,7 @@ def row(
 
 
 def speeds(what: str, ours: Contender, theirs: Contender, bound: Bound | None = None, note: str = "") -> Row:
-    """One comparison in tokens a second."""
+    """One comparison in tokens per second."""
     return row(what, "tokens/s", ours, theirs, tokens_per_second, bound, note)
 
 

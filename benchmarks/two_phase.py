@@ -29,7 +29,7 @@ def run_seed(recipe: Path, out: Path, seed: int) -> None:
 
 
 def rows_of(out: Path, seed: int) -> list[dict[str, Any]]:
-    """One row a model and decoding of a finished run."""
+    """One row per model and decoding of a finished run."""
     rows = []
     for file in sorted(out.glob("comparison-*.json")):
         tag = file.stem.removeprefix("comparison-")
@@ -99,7 +99,7 @@ def main() -> None:
         f"# {arguments.recipe.stem}: base, phase 1, phase 2 at {len(arguments.seeds)} seeds\n\n"
         f"`python benchmarks/two_phase.py recipes/{arguments.recipe.name}`, {datetime.date.today()}, {environment['device']}, "
         f"{environment['threads']} threads, torch {environment['packages']['torch']}. "
-        f"{rows[0]['num_problems']} reported problems a seed, {max(row['num_samples'] for row in rows)} samples each at T=1 "
+        f"{rows[0]['num_problems']} reported problems per seed, {max(row['num_samples'] for row in rows)} samples each at T=1 "
         f"and one greedy response, cap {rows[0]['max_tokens']} tokens. Changes are paired against the "
         "base, with 95% intervals over problems.\n\n" + table(rows) + "\n"
     )

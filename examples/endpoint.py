@@ -1,16 +1,17 @@
-"""A model behind an OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, a provider), asked two ways: as it is, and to be brief.
+"""Evaluates a model behind an OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, a provider) with two prompts, one of which
+asks it to be brief.
 
     vllm serve Qwen/Qwen3-0.6B &
     python examples/endpoint.py http://127.0.0.1:8000/v1#Qwen/Qwen3-0.6B gsm8k?count=50
 
-Responses are graded here; lengths are what the server counted. A key is read from LACONIC_API_KEY or OPENAI_API_KEY.
+Responses are graded on this machine; their lengths are the server's counts. A key is read from LACONIC_API_KEY or OPENAI_API_KEY.
 """
 
 import argparse
 
 import laconic
 
-parser = argparse.ArgumentParser(description="Ask an endpoint as it is, and to be brief.")
+parser = argparse.ArgumentParser(description="Evaluate an endpoint with and without a request to be brief.")
 parser.add_argument("endpoint", help="http://HOST:PORT/v1#MODEL")
 parser.add_argument("problems", nargs="?", default="gsm8k?count=50")
 parser.add_argument("--samples", type=int, default=4)

@@ -2,9 +2,9 @@
 
     python examples/grpo_loop.py --steps 20
 
-Each step draws a group of responses to each of a few problems, pays 1 for a correct one, and compares every response with the
-others of its group (Shao et al. 2024, arXiv 2402.03300). The bundled reasoner needs neither a network nor a GPU. `laconic train`
-does the same and more: checkpoints, a watched set, a reference, and every published variant.
+Each step draws a group of responses to each of a few problems, gives a correct one the reward 1, and compares every response with
+the others of its group (Shao et al. 2024, arXiv 2402.03300). The bundled reasoner needs neither a network nor a GPU. `laconic
+train` does the same, with checkpoints, a watch set, a reference and many published variants.
 """
 
 import argparse
@@ -39,7 +39,7 @@ LEVELS = {"correct": 1.0, "wrong": 0.0, "no_answer": 0.0, "truncated": 0.0}
 
 
 def with_rewards(group: Group) -> Group:
-    """The group with what each of its responses earns."""
+    """The group with the rewards of its responses."""
     total, _ = pay(numbers_of(group, options.max_tokens), [("levels", 1.0, LEVELS)])
     rollouts = [replace(rollout, reward=float(earned)) for rollout, earned in zip(group.rollouts, total, strict=True)]
     return replace(group, rollouts=tuple(rollouts))

@@ -2,8 +2,9 @@
 
     python examples/own_reward.py --out runs/own_reward
 
-`at_most` is the reward: it gets the numbers of one problem's group (K responses) and gives one number for each. A recipe names it
-as FILE.py:FUNCTION, here this very file; the run keeps a hash of the file, so that it goes on with the reward that it began with.
+`at_most` is the reward: it gets the numbers of one problem's group (K responses) and returns one number per response. A recipe
+names it as FILE.py:FUNCTION, and FILE.py is this file. The run stores a hash of the file, so that it is only resumed with the
+same reward.
 """
 
 import argparse

@@ -86,7 +86,7 @@ def test_the_dry_run_leaves_out_what_does_not_apply(r1):
     """A group baseline has neither lambda nor critic; what is not set is said to be none."""
     grpo = ["phases.0.algorithm.name=grpo", "phases.0.optimizer.minibatches=1", "phases.0.select.how=everything"]
     shown = plan_of(changed(r1, *grpo, "phases.0.select.count=4"))
-    assert "1 update a step" in shown and "the first 4 problems" in shown and "None" not in shown
+    assert "1 update per step" in shown and "the first 4 problems" in shown and "None" not in shown
     assert "lambda" not in shown and "critic" not in shown.partition("memory of")[0]
 
 

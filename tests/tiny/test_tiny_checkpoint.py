@@ -1,6 +1,6 @@
 """The bundled checkpoint: what design and issue ask of it, measured on fresh problems at a reduced size.
 
-The full measurement is `python -m laconic.tiny measure`; its figures stand in the README.
+The full measurement is `python -m laconic.tiny measure`; docs/tiny.md has its figures.
 """
 
 import pytest

@@ -6,8 +6,8 @@ Its modules, in reading order:
 - `show`: results as the commands print them
 - `evaluate`: `evaluate`
 - `measure`: `probe`, `select`, `audit`, `compare`, `report`
-- `catalogue`: `list`: what there is to choose from
-- `demo`: `demo`: both phases on the embedded reasoner
+- `catalogue`: the lists that `list` prints
+- `demo`: the program behind `demo`, which runs both phases on the embedded reasoner
 - `train`: `demo`, `train`, `sweep`, `doctor`, `list`
 - `app`: the `laconic` command
 """

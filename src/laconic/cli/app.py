@@ -14,7 +14,7 @@ from laconic import __version__
 from laconic.cli import evaluate, measure, train
 from laconic.errors import InputError, LaconicError
 
-INTERRUPTED = 130  # what typer makes of Ctrl-C
+INTERRUPTED = 130  # the exit code that typer gives for Ctrl-C
 
 app = typer.Typer(
     help="Make reasoning language models think in fewer tokens without losing accuracy, and prove that they did.",
@@ -55,22 +55,22 @@ app.command("list")(train.list_names)
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 1 failed while running, 2 the input is wrong."""
+    """Entry point. The exit code is 0 if the command is done, 1 if it failed while running, 2 if the input is wrong."""
     try:
-        code = app(prog_name="laconic", standalone_mode=len(sys.argv) < 2)  # without arguments: the help
+        code = app(prog_name="laconic", standalone_mode=len(sys.argv) < 2)  # without arguments the help is shown
     except InputError as error:
         _complain(error)
         sys.exit(2)
     except LaconicError as error:
         _complain(error)
         sys.exit(1)
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the program that read our output has ended
         sys.exit(1)
     except OSError as error:
         _complain(f"{error.filename or 'file'}: cannot be read or written ({error.strerror})")
         sys.exit(2)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # what typer says of an option or argument
+        if not hasattr(error, "format_message"):  # typer's own errors about options and arguments have this attribute
             raise
         _complain(f"{error.format_message()} (laconic --help, laconic COMMAND --help)")
         sys.exit(2)

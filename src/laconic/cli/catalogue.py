@@ -1,6 +1,6 @@
-"""What there is to choose from: `laconic list recipes|rewards|algorithms|selections|problems|benchmarks|prompts`.
+"""The lists of `laconic list recipes|rewards|algorithms|selections|problems|benchmarks|prompts`.
 
-Every list is read off the table that holds the things themselves; nothing is written down twice.
+Every list is read from the table that the programs themselves use, so nothing is written twice.
 """
 
 import inspect

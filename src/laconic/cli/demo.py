@@ -1,10 +1,11 @@
 """The demo: both phases on the embedded reasoner, measured on held-out problems, with a page to look at.
 
-1. The recipe `two_phase` runs as any recipe would: probe, select, train, watch, hand on, twice.
-2. Base, phase 1 and phase 2 are evaluated on the reported set, sampled at T=1 and greedy, and compared with the base.
-3. The terminal shows the comparison and a few responses before and after; the page shows the rest.
+1. The recipe `two_phase` runs like any other recipe. Each of its two phases probes, selects, trains, watches and hands on.
+2. Base, phase 1 and phase 2 are evaluated on the report set, sampled at T=1 and greedy, and the phases are compared with the
+   base.
+3. The terminal shows the comparison and a few responses before and after training; the page shows everything else.
 
-A folder that holds an unfinished demo is taken up where it stopped; nothing here is canned.
+An unfinished demo in the folder is resumed where it stopped. No result is prepared in advance.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ WIDTH = 118
 
 
 def run_demo(out: Path, seed: int) -> Path:
-    """Run, or finish, the demo in `out`; prints the result and returns the page."""
+    """Run or resume the demo in `out`; prints the result and returns the path of the page."""
     from laconic.training.measure_run import measure_run
     from laconic.training.run import start
 
@@ -52,7 +53,7 @@ def run_demo(out: Path, seed: int) -> Path:
 
 
 def show_responses(out: Path, after: str, console: Console) -> None:
-    """A few greedy responses of the base and of the result side by side: those with the median and larger savings."""
+    """Print a few greedy responses of the base and of the result side by side, those with median and larger savings."""
     pairs = [
         (one, two)
         for one, two in zip(_greedy(out, "base"), _greedy(out, after), strict=True)

@@ -1,9 +1,9 @@
 """The command `evaluate`: one evaluation for each source, prompt and temperature.
 
-1. Everything that was given is read before anything is drawn: a mistake in the last prompt would cost what the first took.
-2. For each source, each prompt is asked at each temperature; each evaluation is kept, finished or begun
-   (`evaluation/evaluate.py`).
-3. Where several prompts were request, their token complexity is summed up beside them (`comparison/across_prompts.py`).
+1. All input is read and checked before anything is drawn, because a mistake in the last prompt would waste the work of the first.
+2. For each source, the model is evaluated under each prompt at each temperature. Finished evaluations are kept, and unfinished
+   ones are resumed (`evaluation/evaluate.py`).
+3. If several prompts were requested, a summary of their token complexity is written beside them (`comparison/across_prompts.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What was asked for, the same for every source."""
+    """The options of the command that are the same for every source."""
 
     prompts: Sequence[str] | None
     temperatures: Sequence[float]
@@ -54,7 +54,7 @@ class _Given:
     out: Path
 
     def check(self) -> None:
-        """Raises `InputError` for a temperature or a prompt that is none."""
+        """Raises `InputError` for an invalid temperature or prompt."""
         from laconic.config.solver import SamplerConfig
 
         for temperature in self.temperatures:
@@ -70,7 +70,7 @@ def evaluate(
         typer.Argument(metavar="PROBLEMS...", help="Benchmarks or other sources of problems, one evaluation each."),
     ],
     samples: Annotated[
-        int | None, typer.Option(help="Samples a problem; if not given the benchmark's usual number, else 4.", min=1)
+        int | None, typer.Option(help="Samples per problem; if not given the benchmark's usual number, else 4.", min=1)
     ] = None,
     temperature: Annotated[
         list[float] | None, typer.Option(help="Sampling temperature; may be repeated; 1 if not given.")
@@ -91,7 +91,8 @@ def evaluate(
     dtype: Dtype = DTYPE,
     out: Annotated[Path, typer.Option(help="Results go to OUT/eval/<benchmark>/.")] = Path("evaluation"),
 ) -> None:
-    """How accurate is a model, and at what length? One evaluation a source, prompt and temperature; resumes what was killed."""
+    """How accurate is a model, and how long are its responses? Makes one evaluation per source, prompt and temperature, and
+    resumes one that was killed."""
     from laconic.config.policy import PolicyConfig
     from laconic.problems.load import load_problems
     from laconic.system.progress import Reporter
@@ -118,7 +119,7 @@ def evaluate(
 def _evaluate_source(
     opened: "Solver", source: str, problems: Sequence[Problem], given: _Given, reporter: "Reporter"
 ) -> None:
-    """Every prompt at every temperature, and what asking differently can do."""
+    """Evaluate every prompt at every temperature, and the token complexity over several prompts."""
     from laconic.notebook.solvers import cap_tokens
 
     prompts = given.prompts or [usual_settings(source).prompt]
@@ -179,7 +180,7 @@ def _write_complexity(source: str, temperature: float, folders: Sequence[Path], 
 
 
 def _reads_alike(one: "Solver", other: "Solver", problems: Sequence[Problem]) -> bool:
-    """Whether two prompts of a local model are the same tokens."""
+    """Whether two prompts of a local model render to the same tokens."""
     from laconic.evaluation.planned_prompts import PLANNERS
     from laconic.rollouts.solver import Assignment
 

@@ -41,7 +41,7 @@ def probe(
     model: ModelArgument,
     problems: ProblemsArgument,
     samples: Annotated[
-        int, typer.Option(help="Attempts a problem; the most of them with --band.", min=1)
+        int, typer.Option(help="Attempts per problem; with --band at most so many.", min=1)
     ] = PROBE_SAMPLES,
     band: Annotated[
         str | None, typer.Option(help="LO:HI: stop on a problem once its solve rate is surely inside or outside.")
@@ -56,7 +56,7 @@ def probe(
     dtype: Dtype = DTYPE,
     out: Annotated[Path, typer.Option(help="Where to write; attempts go beside it.")] = Path("probe.jsonl"),
 ) -> None:
-    """What can the model solve? Attempts, grades and lengths a problem, written to probe.jsonl. Resumes what was killed."""
+    """What can the model solve? Writes attempts, grades and lengths of each problem to probe.jsonl; resumes a killed probe."""
     from laconic.config.solver import SamplerConfig
     from laconic.notebook.solvers import cap_tokens
     from laconic.problems.load import load_problems
@@ -152,7 +152,7 @@ def compare(
     seed: Seed = SEED,
     out: Annotated[Path, typer.Option(help="Where to write.")] = Path("comparison.json"),
 ) -> None:
-    """Is the candidate really shorter, and as good? Paired differences with intervals, the frontier, and a verdict."""
+    """Is the candidate really shorter, and as accurate? Shows paired differences with intervals, the frontier, and a verdict."""
     from laconic.comparison.compare import compare_evaluations
     from laconic.system.files import write_json_atomically
 
@@ -172,7 +172,7 @@ def report(
         Path | None, typer.Option(help="Where to write; DIR/report.html for one, report.html for several.")
     ] = None,
 ) -> None:
-    """One self-contained HTML page: verdict, frontier, curves, lengths by grade, every response before beside after."""
+    """Write one self-contained HTML page: verdict, frontier, curves, lengths by grade, and responses before and after."""
     from laconic.reporting.build import write_report
 
     place = out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))

@@ -1,4 +1,4 @@
-"""What the commands share: the types of their options, checks of what was given, and opening a model to ask.
+"""What the commands share: the types of their options, checks of their input, and opening the model that they sample from.
 
 Nothing heavy is imported before a command needs it.
 """
@@ -35,7 +35,7 @@ ProblemsArgument = Annotated[
         help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, tiny:FAMILY?arg=value."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Names every random number of the command.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers of the command.")]
 Cap = Annotated[
     int | None,
     typer.Option(help="Cap on the tokens of a response; the benchmark's usual one if not given.", min=1),
@@ -47,7 +47,7 @@ PROMPT_HELP = "Instruction after the question: a name of `laconic list prompts`,
 
 
 def check_folder(out: Path) -> Path:
-    """`out`, which must be a folder that can be written to, or come to be one. Raises `InputError`; nothing is left behind."""
+    """`out`, if it is a folder that can be written to or created. Otherwise raises `InputError`. Nothing is created."""
     nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise InputError(f"--out {out}: {nearest} is a file; expected a folder")
@@ -57,7 +57,7 @@ def check_folder(out: Path) -> Path:
 
 
 def check_file(out: Path) -> Path:
-    """`out`, which must be a file's place in a folder that can be written to. Raises `InputError`."""
+    """`out`, if a file can be written there. Otherwise raises `InputError`."""
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; expected a file's name")
     check_folder(out.parent)
@@ -65,7 +65,7 @@ def check_file(out: Path) -> Path:
 
 
 def settle_threads() -> None:
-    """Before torch is loaded: how many threads compute and how they wait."""
+    """Set how many threads compute and how they wait; this must happen before torch is loaded."""
     if said := settle():
         typer.echo(said, err=True)
 
@@ -79,7 +79,7 @@ def config_of(kind: "type[_N]", **values: object) -> "_N":
 
 @contextlib.contextmanager
 def solver_of(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
-    """A solver that asks `model`, here or behind an endpoint, with the box instruction; closed when the command is done."""
+    """A solver for `model`, local or behind an endpoint, with the box instruction; it is closed when the command is done."""
     from laconic.config.policy import PolicyConfig
     from laconic.samplers.endpoints import is_endpoint
 
@@ -104,7 +104,7 @@ class UsualSettings:
 
 
 def usual_settings(source: str) -> UsualSettings:
-    """Those of a benchmark, by its name; of any other source the command's own."""
+    """The usual settings of a benchmark, by its name; for any other source the command's own."""
     from laconic.problems.benchmarks import benchmark_of
 
     found = benchmark_of(source)
@@ -123,6 +123,6 @@ def check_prompt(instruction: str) -> None:
 
 
 def asking(solver: "Solver", instruction: str) -> "Solver":
-    """The solver with another instruction."""
+    """A copy of the solver with another instruction."""
     check_prompt(instruction)
     return replace(solver, prompt=solver.prompt.model_copy(update={"instruction": instruction}))

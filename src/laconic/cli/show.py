@@ -33,7 +33,7 @@ def summary_line(summary: "Summary", folder: Path) -> str:
 
 
 def curve_lines(folder: Path) -> list[str]:
-    """The budget curve of an evaluation, one line a budget; none where it was not asked for."""
+    """The budget curve of an evaluation, one line per budget; empty if it was not requested."""
     from laconic.system.files import read_json
 
     path = folder / "budget_curve.json"
@@ -52,7 +52,7 @@ def _interval(figure: dict[str, Any], form: str) -> str:
 
 
 def print_comparisons(comparisons: "Mapping[str, Comparison]") -> None:
-    """Each comparison's table and verdicts, under its tag where it has one."""
+    """Print each comparison's table and verdicts, under its tag if it has one."""
     from laconic.comparison.tables import comparison_lines, print_comparison
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)

@@ -21,7 +21,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
     seed: Seed = SEED,
 ) -> None:
-    """Both phases on the embedded reasoner, then the comparison and a page to look at. About three minutes on two cores."""
+    """Train both phases on the embedded reasoner, then show the comparison and write a page. Takes about three minutes on two
+    cores."""
     settle_threads()
     from laconic.cli.demo import run_demo
 
@@ -63,7 +64,7 @@ def sweep(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
-    """Recipes, seeds and changes to one table and one page; goes on where it was killed."""
+    """Train several recipes at several seeds, and write one table and one page; resumes a sweep that was killed."""
     from laconic.sweep.run import print_dry_run, run_sweep
 
     if dry_run:
@@ -81,7 +82,7 @@ def doctor(
         Path | None, typer.Option("--probe", help="A probe of the recipe's problems: what it saw is checked too.")
     ] = None,
 ) -> None:
-    """What can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""
+    """Check what can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""
     from laconic.doctor.run import run_doctor
     from laconic.recipes.find import find_recipe
 
@@ -93,7 +94,7 @@ def doctor(
 def list_names(
     what: Annotated[str, typer.Argument(help="A kind of things; without one the kinds are listed.")] = "",
 ) -> None:
-    """What there is to choose from, one line each."""
+    """List what there is to choose from, one line each."""
     from laconic.cli.catalogue import CATALOGUE
 
     if not what:

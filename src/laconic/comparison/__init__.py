@@ -1,15 +1,15 @@
-"""Evaluation folders to a verdict: is the candidate shorter, and as accurate? No torch.
+"""Compares evaluation folders and gives a verdict: is the candidate shorter, and as accurate? Needs no torch.
 
 Its modules, in reading order:
 
 - `folders`: evaluation folders, read and checked
-- `contenders`: who is compared: models, checkpoints or prompts
-- `matching`: which evaluation meets which, and what is refused
+- `contenders`: the models, checkpoints or prompts that are compared
+- `matching`: which evaluations are compared with each other, and what is refused
 - `across_prompts`: token complexity over several prompts
-- `figures`: what changed from a base to a candidate: records
-- `sentences`: what a comparison says, in words
-- `records`: a whole comparison, to comparison.json and back
-- `tables`: a comparison for the terminal
+- `figures`: records of what changed from a base to a candidate
+- `sentences`: the verdict and the caveats of a comparison in words
+- `records`: the record of a whole comparison, written to comparison.json and read back
+- `tables`: the tables of a comparison for the terminal
 - `compare`: the program
-- `audit`: stored responses graded again, and where the two graders differ
+- `audit`: grades stored responses again and lists where the two graders differ
 """

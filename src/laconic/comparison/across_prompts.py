@@ -1,12 +1,13 @@
-"""What asking can do: token complexity over several prompts of one benchmark (Lee, Che & Peng 2025, arXiv 2503.01141).
+"""How much prompts can shorten: token complexity over several prompts of one benchmark (Lee, Che & Peng 2025, arXiv 2503.01141).
 
-1. Every problem's token complexity is estimated from all its samples under all prompts: differently worded prompts spread the
-   lengths, which samples of one prompt do not.
-2. Each prompt is then one point (its mean tokens, its accuracy), beside what the oracle gets at the same mean tokens: the
-   distance is what choosing lengths by problem, rather than by prompt, would be worth. Kendall's tau says how far a prompt's
-   lengths follow need.
+1. Every problem's token complexity is estimated from all its samples under all prompts, because differently worded prompts spread
+   the lengths, which samples of one prompt do not.
+2. Each prompt is then one point (its mean tokens, its accuracy), beside the accuracy of the oracle at the same mean tokens. The
+   distance is what one could gain by choosing lengths per problem rather than per prompt. Kendall's tau says how closely a
+   prompt's lengths follow the tokens that the problems need.
 
-Reads finished evaluations and writes nothing. What is left out: intervals; the oracle is a bound, not an estimate of a method.
+This module reads finished evaluations and writes nothing. What is left out: intervals, since the oracle is a bound and not an
+estimate of a method.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,20 +24,20 @@ from laconic.types import Grade
 
 
 def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
-    """The content of complexity.json from evaluations of one benchmark under several prompts: the problems' complexities summed
-    up, and a row for each prompt. Ungradable samples say nothing and are left out."""
+    """The content of complexity.json from evaluations of one benchmark under several prompts: a summary of the problems'
+    complexities, and one row per prompt. Ungradable samples are left out."""
     samples: dict[str, list[tuple[int, bool]]] = {}
-    spent: list[dict[str, list[int]]] = []
+    num_tokens: list[dict[str, list[int]]] = []
     for folder in folders:
-        own: dict[str, list[int]] = {}
+        own_tokens: dict[str, list[int]] = {}
         for row in read_samples(folder):
             if row.grade is not Grade.UNGRADABLE:
                 samples.setdefault(row.problem_id, []).append((row.num_tokens, row.grade is Grade.CORRECT))
-            own.setdefault(row.problem_id, []).append(row.num_tokens)
-        spent.append(own)
+            own_tokens.setdefault(row.problem_id, []).append(row.num_tokens)
+        num_tokens.append(own_tokens)
     complexities = {
-        name: token_complexity([tokens for tokens, _ in seen], [right for _, right in seen])
-        for name, seen in samples.items()
+        name: token_complexity([tokens for tokens, _ in attempts], [right for _, right in attempts])
+        for name, attempts in samples.items()
     }
     values = np.array(list(complexities.values()))
     return {
@@ -44,15 +45,17 @@ def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
         "solvable_frac": float(np.isfinite(values).mean()),
         "median": or_null(float(np.median(values))),
         "prompts": [
-            _prompt(read_summary(folder, needs=("prompt", "tokens", "accuracy")), own, complexities)
-            for folder, own in zip(folders, spent, strict=True)
+            _prompt(read_summary(folder, needs=("prompt", "tokens", "accuracy")), own_tokens, complexities)
+            for folder, own_tokens in zip(folders, num_tokens, strict=True)
         ],
     }
 
 
-def _prompt(summary: Summary, spent: Mapping[str, Sequence[int]], complexities: Mapping[str, float]) -> dict[str, Any]:
+def _prompt(
+    summary: Summary, num_tokens: Mapping[str, Sequence[int]], complexities: Mapping[str, float]
+) -> dict[str, Any]:
     needed = np.array(list(complexities.values()))
-    means = np.array([np.mean(spent[name]) for name in complexities])
+    means = np.array([np.mean(num_tokens[name]) for name in complexities])
     setup, figures = summary.setup, summary.figures
     assert setup.prompt and figures.tokens and figures.accuracy, "needed of every folder"
     tokens, accuracy = figures.tokens.estimate, or_null(figures.accuracy.estimate)

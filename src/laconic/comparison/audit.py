@@ -2,13 +2,14 @@ r"""Grade stored responses again with a second grader, and list where the two di
 
 1. `find_responses` looks for stored responses below a folder: `samples.jsonl` of evaluations, `rollouts/*.jsonl` of training.
 2. Each row is graded again by a second grader (`grading/second_graders.py`): Math-Verify alone, our rules without algebra, or
-   today's grader, which shows what a new version would say of an old run.
-3. `kind_of` names what a pair of verdicts means. A pair of correct and wrong is a disagreement; an answer found where none
-   was, one that was lost, what a grader could not decide and what it could not grade are counted apart.
-4. `audit.json` holds the counts, stored grade by second verdict; `audit.jsonl` one line for every pair to look at.
+   today's grader, which shows how a new version would grade an old run.
+3. `kind_of` names what a pair of verdicts means. A pair of correct and wrong is a disagreement. Counted separately are an answer
+   that only the second grader found, one that only the first found, a response that the second grader could not decide, and one
+   that it could not grade.
+4. `audit.json` holds the counts by stored grade and second verdict, `audit.jsonl` one line for every pair to look at.
 
-Rows are read, graded and forgotten in chunks: memory does not grow with the run. Math-Verify runs in child processes with
-a hard limit, never here. What is left out: a judgement of which grader is right; that takes a person and the listed tails.
+Rows are read and graded in chunks that are not kept, so memory does not grow with the run. Math-Verify runs in child processes
+with a hard limit, never in this process. What is left out: which grader is right. A person must judge that from the listed tails.
 """
 
 from collections import Counter
@@ -51,7 +52,7 @@ _LISTED = (DISAGREEMENT, FOUND, LOST, UNGRADABLE)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored response and where it stands: the file, relative to the audited folder, and the line."""
+    """A stored response and its place: the file, relative to the audited folder, and the line."""
 
     file: str
     line: int
@@ -59,7 +60,7 @@ class Stored:
 
     @property
     def item(self) -> Item:
-        """What a grader is handed. In a row without a finish reason the grade tells whether the cap ended the response."""
+        """The item to grade. In a row without a finish reason, the grade tells whether the cap ended the response."""
         row = self.row
         problem = Problem(row.problem_id, row.question, row.gold, choices=row.choices)
         cut = row.grade is Grade.TRUNCATED if row.finish_reason is None else row.finish_reason is FinishReason.LENGTH
@@ -68,7 +69,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What a second grader says of a run. `table` counts (stored grade, second verdict); `shown` are the first listed rows."""
+    """A second grader's verdicts on a run. `table` counts (stored grade, second verdict); `shown` are the first listed rows."""
 
     second: str
     num_files: int
@@ -96,7 +97,7 @@ class Audit:
 
     @property
     def agreement_frac(self) -> float | None:
-        """Share of `num_compared` on which they agree; None where there is none to compare."""
+        """Share of `num_compared` on which both graders agree; None if there is no response to compare."""
         return 1 - self.kinds[DISAGREEMENT] / self.num_compared if self.num_compared else None
 
     def to_json(self) -> dict[str, Any]:
@@ -124,9 +125,9 @@ def audit(
 ) -> Audit:
     """Grade every stored response below `run` again with the grader named `second`, and write `audit.json` and `audit.jsonl`.
 
-    `run` is a run, an evaluation's folder, or one file of responses; what is written stands in `out`, or else in that
-    folder or beside that file. Raises `InputError` where `second` is no grader or a row is not one, `RunError` where no
-    responses are stored.
+    `run` is a run, an evaluation's folder, or one file of responses. The files are written to `out`, or if it is None to that
+    folder or beside that file. Raises `InputError` for an unknown grader or a broken row, and `RunError` if no responses are
+    stored.
     """
     if second not in SECOND_GRADERS:
         raise InputError(f"grader {second!r}: not known; expected one of {', '.join(SECOND_GRADERS)}")
@@ -154,7 +155,7 @@ def audit(
 
 
 def find_responses(run: Path) -> list[Path]:
-    """The files of stored responses at or below `run`, in order. Raises `RunError` where there are none."""
+    """The files of stored responses at or below `run`, in order. Raises `RunError` if there are none."""
     if run.is_file():
         return [run]
     files = sorted({*run.rglob("samples.jsonl"), *run.rglob("rollouts/*.jsonl")})
@@ -166,7 +167,7 @@ def find_responses(run: Path) -> list[Path]:
 
 
 def kind_of(stored: str, second: str) -> str:
-    """What a stored grade beside a second verdict means: a key of `MEANINGS`.
+    """What a pair of stored grade and second verdict means: a key of `MEANINGS`.
 
     >>> kind_of("wrong", "correct"), kind_of("truncated", "correct"), kind_of("correct", "timeout")
     ('disagreement', 'answer_found', 'ungradable')

@@ -1,14 +1,14 @@
-"""Is the candidate really shorter, and as good? Reads evaluation folders and writes no file.
+"""The program `compare`: is the candidate really shorter, and as accurate? It reads evaluation folders and writes no file.
 
-1. Read the folders and see who is in them: models, checkpoints, prompts (`folders.py`, `contenders.py`).
+1. Read the folders and find the contenders in them: models, checkpoints, prompts (`folders.py`, `contenders.py`).
 2. Match by benchmark and decoding, never by a folder's name, and refuse what cannot be compared (`matching.py`). There is
    one comparison for each candidate and decoding; decodings are never averaged.
 3. Compare on paired problems: each benchmark, and the macro-average over them (`macro_average.py`, `intervals.py`).
-4. Mark on the frontier of each decoding who is beaten by whom.
-5. Say it in a sentence (`sentences.py`) and in tables (`tables.py`).
+4. Mark on the frontier of each decoding which contenders are dominated, and by which others.
+5. Put the result into a sentence (`sentences.py`) and tables (`tables.py`).
 
-A problem enters by the mean of its samples. What is left out: the noise of training seeds. No interval here holds it; it
-takes several trained models to see (docs/comparing.md).
+A problem enters by the mean of its samples. What is left out: the noise of training seeds. No interval here includes it, because
+it shows only between several trained models (docs/comparing.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class Settings:
 class PairedProblems:
     """Means of base and candidate on the same P problems; arrays [2, P], base first.
 
-    `accuracy` is `nan` where a problem could not be graded; what is `nan` on one side counts on neither.
+    `accuracy` is `nan` if a problem could not be graded; a problem that is `nan` on one side counts on neither.
     """
 
     accuracy: FloatArray
@@ -84,11 +84,11 @@ def compare_evaluations(
 ) -> Comparison:
     """Every candidate against `base`, with 95% intervals that resample problems; `to_json` of it is comparison.json.
 
-    Paths are runs or evaluation folders; what else a run holds of the same benchmark and decoding (other prompts, other
-    checkpoints) is a candidate of its own, so one run may be compared alone. `margin` is the absolute loss of accuracy
-    that still counts as none (0.01: one point), `tokens_margin` the relative growth in tokens that does (0: none).
-    `seed` and `resamples` are the bootstrap's. Raises `InputError`, one line, where folders or files are missing,
-    unfinished or malformed, or runs are not comparable.
+    Paths are runs or evaluation folders. Other evaluations that a run holds of the same benchmark and decoding (other prompts,
+    other checkpoints) are candidates of their own, so a run can be compared without a second one. `margin` is the absolute loss
+    of accuracy that still counts as none (0.01: one point), `tokens_margin` the relative growth in tokens that still counts as
+    none. `seed` and `resamples` are the bootstrap's. Raises a one-line `InputError` if folders or files are missing, unfinished
+    or malformed, or if runs are not comparable.
     """
     _check_arguments(base, candidates, margin, tokens_margin)
     settings = Settings(margin, tokens_margin, seed, resamples)
@@ -144,7 +144,7 @@ def _compare(match: Match, within: Differences, settings: Settings) -> Candidate
 def _benchmark(
     base: Evaluation, candidate: Evaluation, pair: PairedProblems, figures: ChangeFigures, within: Differences
 ) -> BenchmarkComparison:
-    """All that is said of one benchmark: its figures, lengths of correct and wrong answers, and where it was read."""
+    """The comparison on one benchmark: its figures, lengths of correct and wrong answers, and the folders that were read."""
     sides = Sides(base, candidate)
     lengths = sides.map(lambda side: _lengths(side, within[side.path]))
     return BenchmarkComparison(
@@ -175,7 +175,7 @@ def _pair(base: Evaluation, candidate: Evaluation) -> PairedProblems:
 
 
 def _figures(pairs: Sequence[PairedProblems], settings: Settings) -> ChangeFigures:
-    """What is said of one benchmark, or of several: then every mean is the mean of the benchmarks' means."""
+    """The figures of one benchmark, or of several; every mean over several is the mean of the benchmarks' means."""
     how = {"seed": settings.seed, "resamples": settings.resamples}
     tokens_change = macro_relative_change([(p.tokens[0], p.tokens[1]) for p in pairs], **how)
     accuracy_change = macro_difference([(p.accuracy[0], p.accuracy[1]) for p in pairs], **how)
@@ -201,9 +201,9 @@ def _aes(means: Sides[Means]) -> Aes:
 
 
 def _means(arrays: Sequence[FloatArray]) -> list[float]:
-    """Macro-average of each row of the arrays [R, P_b], over what is known in every row."""
-    known = [array[:, np.isfinite(array).all(axis=0)] for array in arrays]
-    return [macro_mean([columns[row] for columns in known]) for row in range(arrays[0].shape[0])]
+    """Macro-average of each row of the arrays [R, P_b], over the problems that are not `nan` in any row."""
+    is_known = [array[:, np.isfinite(array).all(axis=0)] for array in arrays]
+    return [macro_mean([columns[row] for columns in is_known]) for row in range(arrays[0].shape[0])]
 
 
 def _length_differences(matches: Sequence[Match], settings: Settings) -> Differences:
@@ -222,7 +222,7 @@ def _lengths(evaluation: Evaluation, within: Interval) -> LengthDifference:
 
 
 def _caveats_of_all(benchmarks: Mapping[str, BenchmarkComparison]) -> list[str]:
-    """Of one benchmark as they stand; of several once each, with the names of the benchmarks it is true of."""
+    """The caveats of a candidate. With several benchmarks, each caveat appears once, with the benchmarks to which it applies."""
     if len(benchmarks) == 1:
         return [text for entry in benchmarks.values() for text in entry.caveats]
     names: dict[str, list[str]] = {}
@@ -233,7 +233,7 @@ def _caveats_of_all(benchmarks: Mapping[str, BenchmarkComparison]) -> list[str]:
 
 
 def _one_number(match: Match) -> int | None:
-    """Samples a problem, `None` where they differ."""
+    """The number of samples per problem, `None` if benchmarks or sides differ in it."""
     numbers = {evaluation.num_samples for sides in match.sides.values() for evaluation in sides}
     return numbers.pop() if len(numbers) == 1 else None
 
@@ -242,10 +242,10 @@ def _one_number(match: Match) -> int | None:
 
 
 def _frontier(base: Contender, decoding: Decoding, matches: Sequence[Match]) -> list[FrontierPoint]:
-    """Base and candidates of one decoding as points of accuracy and tokens, on the benchmarks and problems all share.
+    """Base and candidates of one decoding as points of accuracy and tokens, on the benchmarks and problems that all share.
 
-    A point is dominated where another is at least as accurate with at most as many tokens, and better in one of them,
-    by the estimates alone. Empty where no benchmark is shared by all.
+    A point is dominated if another is at least as accurate with at most as many tokens, and better in one of the two, by
+    the estimates alone. Empty if no benchmark is shared by all.
     """
     field = [match for match in matches if match.decoding == decoding]
     if not field:

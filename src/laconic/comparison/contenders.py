@@ -1,12 +1,12 @@
-"""Who is compared: one contender for each model, checkpoint or prompt that the given folders hold.
+"""Finds the contenders: one for each model, checkpoint or prompt that the given folders hold.
 
-1. A run's evaluations that stand alone for their benchmark and decoding are one contender, named after the folder.
-2. Where several share a benchmark and a decoding, each is a contender of its own: told apart by the prompt's name, or,
-   where the prompts are the same (a training run's `base-t1`, `phase-1-t1`), by the folder's name without benchmark and
-   temperature. What stands alone beside them (a benchmark evaluated under one prompt only) goes with its own kind, or
-   else with the base's.
-3. The base is the first run's only contender, or the one called by a name of `BASE_LABELS`; any other choice is for the
-   user to make, by naming the evaluation folder.
+1. If a run has only one evaluation for each benchmark and decoding, they form one contender, named after the folder.
+2. If several evaluations share a benchmark and a decoding, each belongs to a contender of its own. Contenders are distinguished
+   by the prompt's name, or, if the prompts are the same (a training run's `base-t1`, `phase-1-t1`), by the folder's name without
+   benchmark and temperature. An evaluation with no rival (such as a benchmark evaluated under one prompt only) goes to the
+   contender with its label, or else to the base.
+3. The base is the only contender of the first run, or the one whose label is in `BASE_LABELS`. Users make any other choice by
+   naming the evaluation folder.
 
 What is left out: contenders put together from several runs.
 """
@@ -19,14 +19,14 @@ from laconic.comparison.folders import Evaluation, read_evaluations
 from laconic.errors import InputError
 
 BASE_LABELS = ("base", "boxed")
-"""What the base is called among several: a training run's own base, or the plain prompt."""
+"""Labels that make a contender the base of its run: a training run's own base, or the plain prompt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contender:
     """A model under one prompt: at most one evaluation for each benchmark and decoding.
 
-    `label` tells it from the others of its `run`, and is "" where there are none.
+    `label` distinguishes it from the other contenders of its `run`, and is "" if there are none.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Contender:
 
     @property
     def prompt(self) -> str | None:
-        """The names of its prompts in one string, `None` where no summary tells."""
+        """The names of its prompts in one string, `None` if no summary names one."""
         names = sorted({evaluation.prompt for evaluation in self.evaluations if evaluation.prompt})
         return ", ".join(names) or None
 
@@ -49,7 +49,7 @@ class Contender:
 def contenders_of(runs: Sequence[Path]) -> list[Contender]:
     """Every contender of the runs, in the order given, the base first.
 
-    Raises `InputError` where a folder cannot be read, where the base is not clear, or where there is only one contender.
+    Raises `InputError` if a folder cannot be read, if the base is not clear, or if there is only one contender.
     """
     parts = [_split(run, read_evaluations(run)) for run in runs]
     run_names = short_names(runs)
@@ -65,7 +65,7 @@ def contenders_of(runs: Sequence[Path]) -> list[Contender]:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest tails that tell the paths apart.
+    """The shortest ends of the paths that still differ from each other.
 
     >>> short_names([Path("runs/one/model"), Path("runs/two/model"), Path("runs/base")])
     ['one/model', 'two/model', 'base']
@@ -88,7 +88,7 @@ def _name(run_name: str, label: str, num_runs: int) -> str:
 
 
 def _split(run: Path, evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
-    """A run's evaluations by contender; "" is the label of an only one."""
+    """A run's evaluations by the label of their contender; an only contender has the label ""."""
     crowds = [crowd for crowd in _by_slot(evaluations).values() if len(crowd) > 1]
     if not crowds:
         return {"": list(evaluations)}
@@ -133,7 +133,7 @@ def _tells_apart(label_of: Callable[[Evaluation], str], crowd: Sequence[Evaluati
 
 
 def _two(crowd: Sequence[Evaluation]) -> str:
-    """Two of them that share a label, to show."""
+    """The names of two evaluations that share a label, for an error message."""
     first = next(e for e in crowd if sum(_folder_label(e) == _folder_label(other) for other in crowd) > 1)
     second = next(e for e in crowd if e is not first and _folder_label(e) == _folder_label(first))
     return f"{first.path} and {second.path}"

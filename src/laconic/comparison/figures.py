@@ -1,8 +1,8 @@
 """What changed from a base to a candidate: frozen records, as comparison.json holds them.
 
-`ChangeFigures` say it of one benchmark or of several together, `LengthDifference` of correct beside wrong answers on one side;
-`Sides` holds anything twice, for the base and for the candidate. A statistic that does not exist is `nan` here, null in the file.
-Tokens are means of a response, accuracies shares from 0 to 1.
+`ChangeFigures` hold the changes on one benchmark or on several together. `LengthDifference` compares correct with wrong answers
+on one side. `Sides` holds a value for the base and one for the candidate. A statistic that does not exist is `nan` here and null
+in the file. Tokens are means per response, accuracies are shares from 0 to 1.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _U = TypeVar("_U")
 
 @dataclass(frozen=True, slots=True)
 class Sides(Generic[_T]):
-    """The same thing of the base and of the candidate."""
+    """A value for the base and the same kind of value for the candidate."""
 
     base: _T
     candidate: _T
@@ -29,7 +29,7 @@ class Sides(Generic[_T]):
         return ("base", self.base), ("candidate", self.candidate)
 
     def map(self, function: Callable[[_T], _U]) -> "Sides[_U]":
-        """What a function gives for each side."""
+        """The results of a function for each side."""
         return Sides(function(self.base), function(self.candidate))
 
     def to_json(self) -> Json:
@@ -38,7 +38,7 @@ class Sides(Generic[_T]):
 
     @classmethod
     def of(cls, read: Callable[[str], _T]) -> "Sides[_T]":
-        """Both sides from what `read` gives for their names."""
+        """Both sides, made by calling `read` with their names."""
         return cls(read("base"), read("candidate"))
 
 
@@ -50,7 +50,7 @@ class Means:
     tokens: float
 
     def to_json(self) -> Json:
-        """Both, null where there is none."""
+        """An object with both means, null for a mean that does not exist."""
         return {"accuracy": or_null(self.accuracy), "tokens": or_null(self.tokens)}
 
     @classmethod
@@ -139,7 +139,7 @@ class LengthDifference:
     """Tokens of correct minus tokens of wrong answers, on one side.
 
     `within` is the mean over the `num_problems` problems that have both kinds, `pooled` over all samples at once; `note`
-    says where the two disagree.
+    says so if the two disagree.
     """
 
     within: Interval

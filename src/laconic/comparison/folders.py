@@ -1,16 +1,16 @@
 """Evaluation folders, read and checked: what `laconic evaluate` and a training run leave behind.
 
-1. Find the evaluations of a run: the folder itself, or the folders in `RUN/eval/` or in `RUN/`. One that was begun and
-   not finished is refused, never passed over.
-2. Read summary.json for what was measured and how: benchmark, prompt, grader and `Decoding`. A folder's name decides
+1. Find the evaluations of a run: the folder itself, or the folders in `RUN/eval/` or in `RUN/`. An evaluation that was begun and
+   not finished is refused, never skipped.
+2. Read from summary.json what was measured and how: benchmark, prompt, grader and `Decoding`. The folder's name decides
    nothing: `mix`, `mix-t1` and `mix-boxed-t1` may all hold benchmark `mix` at temperature 1.
-3. Read samples.jsonl line by line into one row a problem. Only ids, grades and lengths are kept of a line, so a file
-   may be larger than memory; question and gold answer are kept once a problem, to know the problem again elsewhere. All
-   texts together leave one digest, to know the same responses again.
-4. Refuse a folder whose samples are not those that its summary speaks of.
+3. Read samples.jsonl line by line into one row per problem. Only ids, grades and lengths are kept of a line, so a file may be
+   larger than memory. Question and gold answer are kept once per problem, so that the same problem can be recognised in another
+   folder. One digest is kept of all texts, so that identical responses can be recognised.
+4. Refuse a folder whose samples are not those that its summary describes.
 
-What is left out: response texts, which only the report shows, and the summary's own figures: whoever compares computes
-them from the samples.
+What is left out: response texts, which only the report shows, and the summary's own figures, which a comparison computes again
+from the samples.
 """
 
 import hashlib
@@ -40,10 +40,10 @@ Identity = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How responses were drawn: two evaluations can be compared only where all of it agrees.
+    """How responses were drawn. Two evaluations can be compared only if all of it agrees.
 
-    `max_tokens` is the cap on a response's length, `None` where several benchmarks have caps of their own. `top_p` and
-    `min_p` are `None` where an old summary does not tell; greedy decoding does not look at them, so both read as off.
+    `max_tokens` is the cap on a response's length, `None` if several benchmarks have caps of their own. `top_p` and `min_p`
+    are `None` if an old summary lacks them; greedy decoding does not use them, so both then have the values that switch them off.
     """
 
     temperature: float
@@ -52,7 +52,7 @@ class Decoding:
     max_tokens: int | None
 
     def words(self) -> str:
-        """All of it in words, leaving out what is switched off.
+        """The decoding in words, without options that are switched off.
 
         >>> Decoding(0.6, 0.95, 0.0, 64).words(), Decoding(0.0, 1.0, 0.0, None).words()
         ('T=0.6, top-p 0.95, cap 64', 'greedy')
@@ -68,9 +68,9 @@ class Decoding:
 class Evaluation:
     """One evaluation folder; `identities` and `problems` agree row by row.
 
-    `tokens_by_grade` has the mean length of all samples of a grade, pooled over problems, `nan` where there is none.
-    `digest` is the same for two evaluations whose responses are the same, text and length, for every problem and sample, in
-    whatever order they stand; `None` where a text is missing.
+    `tokens_by_grade` has the mean length of all samples of a grade, pooled over problems, `nan` if there is none. `digest` is the
+    same for two evaluations whose responses have the same text and length for every problem and sample, whatever the order of
+    their lines; `None` if a text is missing.
     """
 
     path: Path
@@ -86,23 +86,23 @@ class Evaluation:
 
     @property
     def prompt(self) -> str | None:
-        """The prompt's name, `None` where an old summary does not tell."""
+        """The prompt's name, `None` if an old summary lacks it."""
         return self.summary.setup.prompt.name if self.summary.setup.prompt else None
 
     @property
     def grader(self) -> str | None:
-        """Name and version of the grader, `None` where an old summary does not tell."""
+        """Name and version of the grader, `None` if an old summary lacks them."""
         return self.summary.setup.grader
 
     @property
     def slot(self) -> tuple[str, Decoding]:
-        """Where in a comparison it stands: a contender has one evaluation a slot."""
+        """Its place in a comparison: a contender has at most one evaluation per slot."""
         return self.benchmark, self.decoding
 
 
 @dataclass(slots=True)
 class _Digest:
-    """A sum of hashes, one a response: it does not ask for the order of the lines."""
+    """A sum of hashes, one per response, which does not depend on the order of the lines."""
 
     total: int | None = 0
 
@@ -117,7 +117,7 @@ class _Digest:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """samples.jsonl as columns, one entry a sample; `identities` has one entry a problem id."""
+    """samples.jsonl as columns, one entry per sample; `identities` has one entry per problem id."""
 
     ids: list[str]
     numbers: list[int]
@@ -128,9 +128,9 @@ class _Columns:
 
 
 def find_evaluations(run: Path) -> list[Path]:
-    """Evaluation folders of a run, sorted by name; the run itself where it is one.
+    """Evaluation folders of a run, sorted by name; `run` itself if it is an evaluation folder.
 
-    Raises `InputError` where there is none.
+    Raises `InputError` if there is none.
     """
     if any((run / name).is_file() for name in (SAMPLES, SUMMARY)):
         return [run]
@@ -138,21 +138,21 @@ def find_evaluations(run: Path) -> list[Path]:
         folders = sorted(parent.iterdir()) if parent.is_dir() else []
         if found := [folder for folder in folders if _is_evaluation(folder)]:
             return found
-    if (run / SETTINGS).is_file():  # begun, and not one sample is there yet
+    if (run / SETTINGS).is_file():  # it was begun, but has no sample yet
         return [run]
     raise InputError(f"{run}: no evaluation here (looked for {SAMPLES} in it, in its folders and in eval/)")
 
 
 def read_evaluations(run: Path) -> list[Evaluation]:
-    """All evaluations of a run. Raises `InputError` naming file and line where one of them is not whole."""
+    """All evaluations of a run. Raises an `InputError` that names file and line if one of them is incomplete."""
     return [read_evaluation(path) for path in find_evaluations(run)]
 
 
 def read_evaluation(path: Path) -> Evaluation:
     """Read one evaluation folder.
 
-    Raises `InputError` where it is not finished, a file is missing or malformed, or the samples are not those that the
-    summary speaks of.
+    Raises `InputError` if it is not finished, a file is missing or malformed, or the samples are not those that the summary
+    describes.
     """
     if not (path / SUMMARY).exists():
         raise InputError(f"{path}: not finished, there is no {SUMMARY}; run its evaluation again to resume it")
@@ -176,9 +176,9 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def read_summary(folder: Path, needs: Sequence[str] = ()) -> Summary:
-    """The summary of an evaluation folder, whatever an older one lacks; the keys that `needs` names are there and not null.
+    """The summary of an evaluation folder. An older one may lack keys, but those that `needs` names are there and not null.
 
-    Raises `InputError` naming the file where there is none, and the key where one is missing or of another kind.
+    Raises an `InputError` that names the file if there is none, and the key if one is missing or of another type.
     """
     record, where = read_json(folder / SUMMARY), str(folder / SUMMARY)
     Fields({key: value for key, value in record.items() if value is not None}, where).need(needs)
@@ -188,7 +188,7 @@ def read_summary(folder: Path, needs: Sequence[str] = ()) -> Summary:
 def read_samples(folder: Path, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
     """The responses of an evaluation folder one by one, in the order of the file, each with the keys that `needs` names.
 
-    Raises `InputError` naming file and line where there is no such file or a line is no response.
+    Raises an `InputError` that names file and line if there is no such file or a line is not a response.
     """
     return read_rows(folder / SAMPLES, needs)
 
@@ -212,7 +212,7 @@ def _columns(file: Path) -> _Columns:
         identity = (row.problem_id, row.question, row.gold)
         if columns.identities.setdefault(identity[0], identity) != identity:
             raise InputError(f"{file}, line {line}: one problem id stands for two questions or answers")
-        columns.ids.append(columns.identities[identity[0]][0])  # the one string a problem, not a copy a line
+        columns.ids.append(columns.identities[identity[0]][0])  # one string per problem, not one copy per line
         columns.numbers.append(row.sample)
         columns.grades.append(row.grade)
         columns.tokens.append(row.num_tokens)

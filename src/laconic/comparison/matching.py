@@ -1,10 +1,11 @@
-"""Who meets whom: evaluations of base and candidates, matched by benchmark and decoding, and the refusals.
+"""Matches the evaluations of base and candidates by benchmark and decoding, and refuses those that cannot be compared.
 
-1. The base's evaluations are grouped by decoding; benchmarks with caps of their own stay in one group.
-2. A candidate meets the base in a group on the benchmarks that both have under the same decoding, cap included.
-3. Refused, with the reason: a run that meets the base nowhere; two sides with other problems or other graders.
+1. The base's evaluations are grouped by decoding. Benchmarks with caps of their own stay in one group.
+2. In each group, a candidate is compared with the base on the benchmarks that both have under the same decoding and cap.
+3. A run that shares no benchmark and decoding with the base is refused with the reason, and so are two sides with different
+   problems or graders.
 
-Sampling seeds and numbers of samples may differ. What is left out of every match is listed, not forgotten.
+Sampling seeds and numbers of samples may differ. Evaluations that are part of no match are listed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,45 +41,49 @@ def decodings_of(base: Contender) -> Groups:
     for evaluation in base.evaluations:
         rough.setdefault(replace(evaluation.decoding, max_tokens=None), []).append(evaluation)
     groups: dict[Decoding, dict[str, Evaluation]] = {}
-    for uncapped, found in rough.items():
-        is_sweep = len({evaluation.benchmark for evaluation in found}) < len(found)
-        one_cap = len({evaluation.decoding for evaluation in found}) == 1
-        for evaluation in found:
+    for uncapped, matches in rough.items():
+        is_sweep = len({evaluation.benchmark for evaluation in matches}) < len(matches)
+        one_cap = len({evaluation.decoding for evaluation in matches}) == 1
+        for evaluation in matches:
             decoding = evaluation.decoding if is_sweep or one_cap else uncapped
             groups.setdefault(decoding, {})[evaluation.benchmark] = evaluation
     return dict(sorted(groups.items(), key=lambda group: (-group[0].temperature, group[0].max_tokens or 0)))
 
 
 def matches_of(base: Contender, others: Sequence[Contender], groups: Groups) -> list[Match]:
-    """Every candidate under every decoding of the base, decoding by decoding.
+    """The matches of every candidate under every decoding of the base, decoding by decoding.
 
-    Raises `InputError` where a run has nothing in common with the base, or two sides cannot be compared.
+    Raises `InputError` if a run has nothing in common with the base, or two sides cannot be compared.
     """
-    found = [match for group in groups.items() for other in others if (match := _match(*group, other))]
-    matched = {match.contender.run for match in found}
+    matches = [match for group in groups.items() for other in others if (match := _match(*group, other))]
+    matched = {match.contender.run for match in matches}
     for other in others:
         if other.run not in matched:
             raise InputError(f"{other.run} cannot be compared with {base.run}: {_why_not(base, other)}")
-    for match in found:
+    for match in matches:
         for sides in match.sides.values():
             _check_comparable(*sides)
-    return found
+    return matches
 
 
 def unmatched(contenders: Sequence[Contender], matches: Sequence[Match]) -> list[str]:
-    """Evaluations that entered no match, in words."""
-    used = {evaluation.path for match in matches for sides in match.sides.values() for evaluation in sides}
+    """One line for each evaluation that is part of no match."""
+    matched_paths = {evaluation.path for match in matches for sides in match.sides.values() for evaluation in sides}
     return [
         f"{evaluation.path}: {evaluation.benchmark}, {evaluation.decoding.words()}: nothing to compare it with"
         for contender in contenders
         for evaluation in contender.evaluations
-        if evaluation.path not in used
+        if evaluation.path not in matched_paths
     ]
 
 
 def _match(decoding: Decoding, of_base: Mapping[str, Evaluation], other: Contender) -> Match | None:
-    theirs = {evaluation.slot: evaluation for evaluation in other.evaluations}
-    sides = {name: (ours, theirs[ours.slot]) for name, ours in of_base.items() if ours.slot in theirs}
+    of_candidate = {evaluation.slot: evaluation for evaluation in other.evaluations}
+    sides = {
+        name: (evaluation, of_candidate[evaluation.slot])
+        for name, evaluation in of_base.items()
+        if evaluation.slot in of_candidate
+    }
     if not sides:
         return None
     alike = [e for e in other.evaluations if decoding in (e.decoding, replace(e.decoding, max_tokens=None))]
@@ -87,24 +92,24 @@ def _match(decoding: Decoding, of_base: Mapping[str, Evaluation], other: Contend
 
 
 def _why_not(base: Contender, other: Contender) -> str:
-    ours, theirs = ({evaluation.benchmark for evaluation in side.evaluations} for side in (base, other))
-    if not ours & theirs:
-        return f"no benchmark in common; the base has {', '.join(sorted(ours))}, it has {', '.join(sorted(theirs))}"
-    said = [
-        "; ".join(sorted({e.decoding.words() for e in side.evaluations if e.benchmark in ours & theirs}))
+    of_base, of_candidate = ({evaluation.benchmark for evaluation in side.evaluations} for side in (base, other))
+    if not of_base & of_candidate:
+        return f"no benchmark in common; the base has {', '.join(sorted(of_base))}, it has {', '.join(sorted(of_candidate))}"
+    decodings = [
+        "; ".join(sorted({e.decoding.words() for e in side.evaluations if e.benchmark in of_base & of_candidate}))
         for side in (base, other)
     ]
-    return f"no decoding in common; the base has [{said[0]}], it has [{said[1]}]"
+    return f"no decoding in common; the base has [{decodings[0]}], it has [{decodings[1]}]"
 
 
 def _check_comparable(base: Evaluation, candidate: Evaluation) -> None:
     refusal = f"{candidate.path} cannot be compared with {base.path}"
     if base.grader and candidate.grader and base.grader != candidate.grader:
         raise InputError(f"{refusal}: it was graded by {candidate.grader!r}, the base by {base.grader!r}")
-    ours, theirs = ({identity[0] for identity in side.identities} for side in (base, candidate))
-    if lonely := ours ^ theirs:
-        counts = f"{len(ours - theirs)} only in the base, {len(theirs - ours)} only in the candidate"
+    of_base, of_candidate = ({identity[0] for identity in side.identities} for side in (base, candidate))
+    if lonely := of_base ^ of_candidate:
+        counts = f"{len(of_base - of_candidate)} only in the base, {len(of_candidate - of_base)} only in the candidate"
         raise InputError(f"{refusal}: problems differ, {counts}, such as {min(lonely)!r}")
-    if changed := set(candidate.identities) - set(base.identities):
-        counts = f"{len(changed)} of {len(ours)} have another question or gold answer"
-        raise InputError(f"{refusal}: problems differ, {counts}, such as {min(changed)[0]!r}")
+    if other_texts := set(candidate.identities) - set(base.identities):
+        counts = f"{len(other_texts)} of {len(of_base)} have another question or gold answer"
+        raise InputError(f"{refusal}: problems differ, {counts}, such as {min(other_texts)[0]!r}")

@@ -1,12 +1,12 @@
-"""What a comparison found: frozen records, written to comparison.json and read back.
+"""The results of a comparison: frozen records, written to comparison.json and read back.
 
 1. A `Comparison` has one `CandidateComparison` for each candidate and decoding, and the points of every frontier.
 2. A candidate has `ChangeFigures` that average over its benchmarks, and a `BenchmarkComparison` for each, with figures of its own
    (`figures.py`).
-3. `to_json` gives comparison.json in the order of its keys. `read_comparison` reads a file of any version: what it lacks is
-   unknown, what has the wrong kind is refused in one line that names file and place (`system/fields.py`).
+3. `to_json` gives comparison.json in the order of its keys. `read_comparison` reads a file of any version: values that it lacks
+   are unknown, and a value of the wrong type is refused in one line that names file and place (`system/fields.py`).
 
-What is left out: how any of it is computed (`compare.py`).
+What is left out: how the results are computed (`compare.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ AVERAGING = "macro"
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who was compared: the contender's name, the run or folder it comes from, its model and prompt, `None` where unknown."""
+    """A contender as it is stored: its name, the run or folder it comes from, its model and its prompt, `None` if unknown."""
 
     name: str
     path: Path | None = None
@@ -37,7 +37,7 @@ class Who:
     prompt: str | None = None
 
     def to_json(self) -> Json:
-        """The four keys that stand in the base and open every candidate."""
+        """The four keys of the base, which are also the first keys of every candidate."""
         path = None if self.path is None else str(self.path)
         return {"name": self.name, "path": path, "model": self.model, "prompt": self.prompt}
 
@@ -50,7 +50,7 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkComparison:
-    """Base and candidate on one benchmark: where both were read, how they were sampled, and what to keep in mind."""
+    """Base and candidate on one benchmark: the folders of both, how they were sampled, their figures and the caveats."""
 
     figures: ChangeFigures
     lengths: Sides[LengthDifference]
@@ -91,8 +91,8 @@ class BenchmarkComparison:
 class CandidateComparison:
     """One candidate under one decoding. `figures` are macro-averages over `benchmarks`.
 
-    `decoding` is `None` where an older file does not tell; `num_samples` where benchmarks or sides differ in it. `left_out`
-    names the benchmarks that only one of the two has.
+    `decoding` is `None` if an older file lacks it, `num_samples` if benchmarks or sides differ in it. `left_out` names the
+    benchmarks that only one of the two has.
     """
 
     who: Who
@@ -139,7 +139,7 @@ class CandidateComparison:
 
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:
-    """A contender among all of one decoding, over the `benchmarks` that all share; `dominated_by` names who beats it."""
+    """A contender on the frontier of one decoding, over the `benchmarks` that all share; `dominated_by` names a better one."""
 
     name: str
     decoding: Decoding | None
@@ -204,8 +204,8 @@ class Comparison:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], file: str = "comparison") -> "Comparison":
-        """The record of comparison.json's content. Raises `InputError`, one line, naming `file` and the place where a value
-        has the wrong kind."""
+        """The record of comparison.json's content. Raises a one-line `InputError` that names `file` and the place of a value
+        of the wrong type."""
         fields = Fields(content, file)
         return cls(
             base=Who.from_fields(fields.object("base")),
@@ -220,12 +220,12 @@ class Comparison:
 
 
 def read_comparison(path: Path) -> Comparison:
-    """What a comparison.json holds. Raises `InputError`, one line, where it cannot be read or is broken."""
+    """The comparison that a comparison.json holds. Raises a one-line `InputError` if it cannot be read or is broken."""
     return Comparison.from_json(read_json(path), str(path))
 
 
 def _of_decoding(decoding: Decoding) -> Json:
-    """How it was sampled; null for what differs by benchmark or is unknown."""
+    """The keys of a decoding; null for what differs by benchmark or is unknown."""
     return {
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,

@@ -1,9 +1,9 @@
-"""What a comparison says, in words: numbers in, sentences out.
+"""Turns the numbers of a comparison into sentences.
 
 1. `verdict` is one sentence: what changed, how sure that is, and what may be claimed of it.
-2. Caveats say what the numbers alone do not: few problems, an interval without width, unlike sides, sides whose
-   responses are all the same, and where lengths of correct and wrong answers pooled over problems point elsewhere than
-   within a problem.
+2. Caveats warn of what the numbers alone do not show: few problems, an interval without width, sides that were measured
+   differently, sides whose responses are all the same, and lengths of correct and wrong answers that differ in one direction
+   within a problem and in the other when pooled over problems.
 
 What is left out: the tables (`tables.py`).
 """
@@ -35,9 +35,9 @@ def verdict(tokens_change: Interval, accuracy_change: Interval, margin: float) -
 
 
 def figures_caveats(num_problems: int, num_graded: int, num_changed: int) -> list[str]:
-    """What few, partly ungradable or unchanged problems mean for one benchmark's figures.
+    """The caveats if the problems of one benchmark are few, partly ungradable, or unchanged in accuracy.
 
-    `num_graded` could be graded on both sides, and the accuracy of `num_changed` of them changed.
+    `num_graded` problems could be graded on both sides, and the accuracy of `num_changed` of them changed.
     """
     caveats = []
     if num_problems < FEW_PROBLEMS:
@@ -50,7 +50,7 @@ def figures_caveats(num_problems: int, num_graded: int, num_changed: int) -> lis
 
 
 def sameness_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
-    """Where every response is the same, text and length, nothing was compared."""
+    """A caveat if every response is the same on both sides, in text and length, so that nothing was compared."""
     if base.digest is None or base.digest != candidate.digest:
         return []
     if base.prompt == candidate.prompt:
@@ -60,13 +60,13 @@ def sameness_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
 
 
 def tokens_caveats(tokens_change: Interval, num_problems: int) -> list[str]:
-    """No interval where every problem changed alike: that is not certainty."""
+    """A caveat if every problem changed by the same factor: the interval then has no width, which does not mean certainty."""
     is_alike = not isnan(tokens_change.estimate) and isnan(tokens_change.low) and num_problems > 1
     return ["every problem's tokens changed by the same factor, so there is no interval"] if is_alike else []
 
 
 def sides_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
-    """Where two comparable sides were not measured quite alike: samples a problem, prompts, an unknown grader."""
+    """Caveats if two comparable sides were measured differently: samples per problem, prompts, an unknown grader."""
     caveats = []
     if base.num_samples != candidate.num_samples:
         counts = f"{plural(base.num_samples, 'sample')} a problem in the base, {candidate.num_samples} in the candidate"
@@ -82,10 +82,10 @@ def sides_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
 
 
 def length_note(within: Interval, pooled: float) -> str | None:
-    """What to make of a pooled length difference beside the one within problems; `None` where the two agree.
+    """How to read a pooled length difference that disagrees with the one within problems; `None` if the two agree.
 
-    Both are tokens of correct minus tokens of wrong answers. They disagree where the signs differ, or the pooled figure
-    lies outside the other's interval.
+    Both are tokens of correct minus tokens of wrong answers. They disagree if the signs differ, or if the pooled figure lies
+    outside the interval of the other.
 
     >>> length_note(Interval(-5.0, -9.0, -1.0), -4.0)
     >>> length_note(Interval(-5.0, -9.0, -1.0), -27.0).partition("; ")[2]

@@ -4,8 +4,8 @@
 2. Tokens of correct minus wrong answers, within a problem and pooled beside it.
 3. The frontier of each decoding, fewest tokens first, with dominated points marked.
 
-Names are folded, never cut: what tells two candidates apart may stand anywhere in a name. A column that would say the
-same in every row is in the title instead. What is left out: anything that a `Comparison` does not hold.
+Long names are wrapped and never cut, because two names may differ anywhere. A column that would be the same in every row is
+moved into the title. What is left out: anything that a `Comparison` does not hold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ from laconic.comparison.sentences import percent_size, plural
 from laconic.statistics.intervals import Interval
 
 NAMES = ("who", "benchmark", "decoding")
-"""What tells the rows of a table apart; of `decoding` and `benchmark` only those that vary become columns."""
+"""The columns that name a row of a table; `decoding` and `benchmark` become columns only if they vary."""
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
     """A line for each candidate's verdict, one for each caveat, and one for each evaluation that was left out.
 
-    What is said of the base under a decoding is said once.
+    A caveat on the base under a decoding appears only once.
     """
     lines: list[str] = []
     for candidate in comparison.candidates:
@@ -44,7 +44,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 
 
 def print_comparison(comparison: Comparison) -> RenderableType:
-    """Tables to print: the changes, lengths of correct and wrong answers where they can be told, and the frontier."""
+    """Tables to print: the changes, the lengths of correct and wrong answers if they are known, and the frontier."""
     tables = [_changes(comparison)]
     if rows := _length_rows(comparison):
         tables.append(_lengths(rows, comparison))
@@ -55,7 +55,7 @@ def print_comparison(comparison: Comparison) -> RenderableType:
 
 
 def _changes(comparison: Comparison) -> Table:
-    """A row for each candidate, decoding and benchmark, and one for the macro-average where there are several."""
+    """A row for each candidate, decoding and benchmark, and one for the macro-average if there are several benchmarks."""
     where = _varying(comparison)[1:]
     title = f"compared with {comparison.base.name}, 95% intervals over problems"
     table = _table(title, comparison, ("who",), said=where, caption=_changes_caption(comparison))
@@ -86,7 +86,7 @@ def _changes_caption(comparison: Comparison) -> str:
 
 
 def _length_rows(comparison: Comparison) -> dict[tuple[str, str, str], LengthDifference]:
-    """(who, benchmark, decoding) -> length difference, wherever some problem has both correct and wrong answers."""
+    """The length differences by (contender, benchmark, decoding), if some problem has both correct and wrong answers."""
     rows: dict[tuple[str, str, str], LengthDifference] = {}
     for candidate in comparison.candidates:
         label = _label(candidate.decoding, comparison)
@@ -114,7 +114,7 @@ def _lengths(rows: Mapping[tuple[str, str, str], LengthDifference], comparison: 
 
 
 def _frontier(comparison: Comparison) -> Table:
-    """Fewest tokens first within a decoding; who is dominated, and by whom."""
+    """The points of each decoding, fewest tokens first, and for each dominated point the one that dominates it."""
     columns = _varying(comparison)
     table = _table(
         "the frontier",
@@ -162,7 +162,7 @@ def _benchmarks_words(names: Sequence[str]) -> str:
 
 
 def _varying(comparison: Comparison) -> tuple[str, ...]:
-    """Which of `NAMES` are columns."""
+    """The names among `NAMES` that become columns."""
     labels = {_label(candidate.decoding, comparison) for candidate in comparison.candidates}
     benchmarks = _benchmarks(comparison)
     varies = {"who": True, "benchmark": len(benchmarks) > 1, "decoding": len(labels) > 1}
@@ -176,7 +176,7 @@ def _benchmarks(comparison: Comparison) -> list[str]:
 def _table(
     title: str, comparison: Comparison, columns: Sequence[str], *, caption: str, said: Sequence[str] | None = None
 ) -> Table:
-    """An empty table whose title says what is the same in all its rows; `said` are the names that need no title."""
+    """An empty table whose title holds what is the same in all its rows; the names in `said` need no title."""
     same = {
         "benchmark": _benchmarks(comparison)[0],
         "decoding": _label(comparison.candidates[0].decoding, comparison),
@@ -199,7 +199,7 @@ def _names(names: Sequence[str], columns: Sequence[str]) -> list[str]:
 
 
 def _label(decoding: Decoding | None, comparison: Comparison) -> str:
-    """The decoding in words; the cap only where decodings differ in it, and what is unknown as if it were switched off."""
+    """The decoding in words. The cap is named only if decodings differ in it; unknown options are left out like unused ones."""
     if decoding is None:
         return "decoding unknown"
     caps = {other.decoding.max_tokens for other in comparison.candidates if other.decoding}
@@ -209,7 +209,7 @@ def _label(decoding: Decoding | None, comparison: Comparison) -> str:
 
 
 def _cells(change: ChangeFigures, comparison: Comparison) -> Sequence[str]:
-    """Each quantity in two lines: before and after, then the change with its interval; beside them what was shown."""
+    """Each quantity in two lines (before and after, then the change with its interval), and the claims that were shown."""
     base, candidate = change.means.base, change.means.candidate
     shorter = "shorter" if comparison.tokens_margin == 0 else "not longer"
     return [

@@ -1,13 +1,13 @@
-"""What would waste a run, found before it begins.
+"""Finds what would waste a run before it begins.
 
 Its modules, in reading order:
 
-- `memory_model`: peak memory of a phase, predicted from shapes
-- `memory_needs`: what a recipe needs of memory
+- `memory_model`: predicts the peak memory of a phase from shapes
+- `memory_needs`: the memory that a recipe needs
 - `dry_run`: what a recipe would do, and where its rewards push length
-- `findings`: what a check says
+- `findings`: the result of a check
 - `reading`: the configuration, tokenizer, problems and probe that checks look at
 - `examination`: everything the checks look at, read once
-- `checks`: the checks, a module for each thing looked at
+- `checks`: the checks, with one module for each thing that they look at
 - `run`: the program, and the table of checks
 """

@@ -1,10 +1,10 @@
 """The dry run: what a recipe would do, the memory it needs, and where its rewards push length.
 
-1. The recipe is checked, its local problem files and its model's shape are read; none of its weights are, and nothing is
-   written. Where all problems are at hand the three sets are made as training makes them.
-2. Each phase is printed: rollouts, updates, levers.
+1. The recipe is checked, and its local problem files and its model's shape are read. No weights are read and nothing is written.
+   If all problems can be read locally, the three sets are made as training makes them.
+2. Each phase is printed: rollouts, updates, and its other settings.
 3. Memory is predicted from the shape (`memory_needs.py`): the largest phase's peak, by purpose, and its other moments.
-4. `pressure.forecast` says which way length is expected to go, over a range of solve rates.
+4. A forecast (`rewards/length_forecast.py`) says in which direction length is expected to change, over a range of solve rates.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ KL_PLACES = {"centred": "reward, centred in its group"}
 
 
 def print_plan(recipe: Recipe, console: Console) -> None:
-    """Print the dry run. Raises an `InputError` where the recipe or a local file is wrong."""
+    """Print the dry run. Raises an `InputError` if the recipe or a local file is wrong."""
     phases = check_recipe(recipe)
     sources = read_sources(recipe)
     console.print(f"recipe {recipe.name}: model {recipe.model}, seed {recipe.seed}", markup=False, highlight=False)
@@ -79,7 +79,7 @@ def _phase_table(resolved: ResolvedPhase) -> Table:
 
 
 def _rollouts_line(phase: PhaseConfig) -> str:
-    """Where rollouts come from, and what prompts ask for."""
+    """The source of rollouts, and the budget that prompts ask for."""
     budget = phase.budget
     words = f", asked for {budget.low} to {budget.high} tokens by {budget.prompt}" if budget else ""
     kept = f"; the result keeps {phase.entry_share:g} of the weights that enter" if phase.entry_share else ""
@@ -87,7 +87,7 @@ def _rollouts_line(phase: PhaseConfig) -> str:
 
 
 def _details(phase: PhaseConfig) -> str:
-    """The rest of what makes the loss what it is."""
+    """The other settings that determine the loss."""
     algorithm = phase.algorithm
     entropy = f", entropy bonus {algorithm.entropy_coef:g}" if algorithm.entropy_coef else ""
     ratio = ", one ratio a response" if algorithm.ratio == "sequence" else ""
@@ -99,7 +99,7 @@ def _details(phase: PhaseConfig) -> str:
 
 
 def _reference_line(phase: ResolvedPhase) -> str:
-    """What the policy is compared with, or learns from."""
+    """The reference with which the policy is compared, or the teacher from which it learns."""
     algorithm = phase.config.algorithm
     if not phase.needs_reference:
         return "none"
@@ -110,13 +110,13 @@ def _reference_line(phase: ResolvedPhase) -> str:
 
 
 def _updates(phase: PhaseConfig) -> str:
-    """Updates of a step: epochs x minibatches, or one."""
+    """The number of updates per step: epochs times minibatches."""
     epochs, minibatches = phase.optimizer.epochs, phase.optimizer.minibatches
-    return "1 update a step" if epochs == minibatches == 1 else f"{epochs} x {minibatches} updates"
+    return "1 update per step" if epochs == minibatches == 1 else f"{epochs} x {minibatches} updates"
 
 
 def _credit(phase: ResolvedPhase) -> str:
-    """What estimates advantages along a response; nothing where a group's mean does, for the whole response at once."""
+    """The lambda and the critic that estimate advantages along a response; empty if a group's mean serves a whole response."""
     if not phase.algorithm.has_critic:
         return ""
     return f"lambda {phase.config.algorithm.gae_lambda:g}, critic {phase.critic}, "

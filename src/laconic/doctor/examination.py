@@ -1,8 +1,8 @@
 """A recipe with everything that the checks of `doctor` look at, read once.
 
-1. The recipe is checked as a dry run checks it; where it is wrong by itself, that is raised.
-2. Model files, problems, prompts and a probe are read (`reading.py`); what is not at hand is named in `Examined.missing`.
-3. The device says what memory it has.
+1. The recipe is checked as in a dry run; if it is invalid, an error is raised.
+2. Model files, problems, prompts and a probe are read (`reading.py`). `Examined.missing` names those that cannot be read.
+3. The device is asked how much memory it has.
 """
 
 import os
@@ -51,10 +51,10 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A recipe with what was read for it; None for what is named in `missing`.
+    """A recipe with everything that was read for it; fields that are named in `missing` are None.
 
-    `sources` holds the three sets by name, without those that the recipe does not have. `room` is what the device has to give, in
-    bytes; None where it does not say.
+    `sources` holds the three sets by name, without those that the recipe does not have. `room` is the memory that the device has
+    free, in bytes; None if the device does not say.
     """
 
     recipe: Recipe
@@ -70,13 +70,13 @@ class Examined:
     missing: Mapping[str, Missing]
 
     def needs(self, recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[Needs]:
-        """The memory of the `phases` of a recipe: this one, or one that was changed."""
+        """The memory that the `phases` of a recipe need; the recipe is this one or a changed copy of it."""
         assert self.shape is not None, "asked for only where the shape is at hand"
         return predict_needs(recipe, phases, self.shape, self.sources, self.process_bytes, self.longest_prompt)
 
     @property
     def longest_prompt(self) -> tuple[int, str]:
-        """Tokens of the longest prompt, and whether they were counted or assumed."""
+        """The length of the longest prompt in tokens, and words that say whether it was counted or assumed."""
         return (max(len(p.ids) for p in self.prompts), "counted") if self.prompts and self.sets else ASSUMED_PROMPT
 
     @property
@@ -87,7 +87,7 @@ class Examined:
 
     @property
     def sets(self) -> dict[str, list[Problem]]:
-        """The problem sets that are at hand, by name."""
+        """The problem sets that could be read, by name."""
         return {name: problems for name, problems in self.sources.items() if problems is not None}
 
     @property
@@ -97,7 +97,7 @@ class Examined:
 
     @property
     def probe_command(self) -> str:
-        """The command that measures what the first phase would start from."""
+        """The command that probes the model from which the first phase starts."""
         return probe_command(self.recipe)
 
     def prompt_ids(self, problem: Problem, prompt: PromptConfig | None = None) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ class Examined:
 
 
 def examine(recipe: Recipe, probe: Path | None = None) -> Examined:
-    """Read what the checks look at. Raises an `InputError` where the recipe, or a probe that is given, is wrong."""
+    """Read what the checks look at. Raises an `InputError` if the recipe, or a probe that was passed, is wrong."""
     phases = check_recipe(recipe)
     model = read_model(recipe)
     tokenizer = read_tokenizer(recipe, model)
@@ -137,7 +137,7 @@ def _had(part: Read | Missing) -> Read | None:
 
 
 def probe_command(recipe: Recipe) -> str:
-    """The command that measures what the first phase would start from, ready to paste."""
+    """The command that probes the model from which the first phase starts, ready to paste."""
     phase = recipe.phases[0]
     samples = phase.select.samples if needs_probe(phase) else PROBE_SAMPLES
     words = ["laconic", "probe", recipe.model, recipe.problems.train, "--samples", str(samples)]
@@ -153,7 +153,7 @@ def probe_command(recipe: Recipe) -> str:
 
 
 def device_room(device: torch.device) -> int | None:
-    """Bytes that a fresh process could take on `device`: what is free, and what this process holds of it."""
+    """Bytes that a new process could take on `device`: the free memory plus what this process uses of it."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + CUDA_CONTEXT_BYTES
@@ -163,7 +163,7 @@ def device_room(device: torch.device) -> int | None:
 
 
 def _free_memory() -> int:
-    """Memory that can be had without swapping; where the system does not say, all there is."""
+    """Bytes of memory available without swapping; if the system does not say, all of its memory."""
     table = Path("/proc/meminfo")
     if table.exists():
         lines = table.read_text().splitlines()

@@ -1,10 +1,11 @@
-"""What a check says: a `Finding`, and the row of the table of checks that says it.
+"""The result of a check (`Finding`), and a row of the table of checks (`Check`).
 
-1. A check looks at what was read for a recipe and yields findings: how bad, what, where, and what would mend it.
-2. A row names what its check cannot do without; where that is missing the check is not made, and is named as not made.
+1. A check looks at what was read for a recipe and yields findings. Each says how bad it is, what it is, where it is, and what
+   would mend it.
+2. A row names what its check requires. If that could not be read, the check is skipped and reported as not made.
 
-Levels, from good to bad: "fine", "unknown" (it could not be looked at, and why), "warning" (the run may disappoint), "error"
-(the run would be wasted).
+Levels, from good to bad: "fine", "unknown" (it could not be checked, with the reason), "warning" (the run may disappoint),
+"error" (the run would be wasted).
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A row of the table: `look` is not called where one of `needs` is missing; of `partly` it looks at what is at hand."""
+    """A row of the table. `look` is not called if one of `needs` is missing; those of `partly` may be missing."""
 
     title: str
     look: Callable[[Any], Iterator[Finding]]

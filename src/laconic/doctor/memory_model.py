@@ -1,16 +1,16 @@
-"""Peak memory of a phase, predicted from shapes: at which moment it is reached, and what for.
+"""Predicts the peak memory of a phase from shapes: at which moment it is reached, and what the memory is used for.
 
-1. `count_weights` counts a decoder's weights from its shape; `_roles` turns them into the bytes that stay all phase long: weights
-   of policy, critic and reference, and two moments for every weight that learns.
-2. A step passes through moments: sampling, scoring, the updates, the optimizer's step, saving. Each adds its own on top
-   of what stays, derived from what the code and autograd keep (`layer_bytes` is the list of a layer's saved tensors).
-3. The peak is the largest moment, not the sum of all: what sampling needs is gone when the update begins.
+1. `count_weights` counts a decoder's weights from its shape. `_roles` turns them into the bytes that are used during the whole
+   phase: the weights of policy, critic and reference, and two moments for every weight that learns.
+2. A step passes through moments: sampling, scoring, the updates, the optimizer's step, saving. Each moment adds memory of its
+   own, derived from what the code and autograd keep (`layer_bytes` lists the tensors that are saved of a layer).
+3. The peak is the largest moment, not the sum of all: the memory of sampling is free again when the update begins.
 
-Everything is a worst case in length: every response runs to its cap and micro-batches are full. On a CPU the process itself
-(interpreter and libraries) is a part of its own; on CUDA the context is.
+Lengths are the worst case: every response runs to its cap, and micro-batches are full. The memory of the process (interpreter and
+libraries) is counted separately on a CPU, that of the context on CUDA.
 
-Left out: loading and resuming, attention that is not fused (soft caps: rows x heads x length^2 more), the rollouts' text and
-numbers on the host (about 150 bytes a token), fragmentation.
+Left out: loading and resuming, attention that is not fused (soft caps need rows x heads x length^2 more), the rollouts' text and
+numbers on the host (about 150 bytes per token), and fragmentation.
 
 Legend: `E` hidden size, `A`, `K` width of all queries, all keys, `I` intermediate size, `V` vocabulary.
 """
@@ -33,8 +33,8 @@ from laconic.training.check import ResolvedPhase
 
 GIB = 2**30
 F32, BF16, F64 = 4, 2, 8
-LOGITS_FORWARD = 2  # float32 copies of a chunk's logits while scoring: as made, and by the temperature or exponentiated
-LOGITS_BACKWARD = 5  # in the update: logits and probabilities as saved, and three gradients on their way
+LOGITS_FORWARD = 2  # float32 copies of a chunk's logits while scoring: the logits, and a scaled or exponentiated copy
+LOGITS_BACKWARD = 5  # in the update: the saved logits and probabilities, and three gradients in the backward pass
 KERNEL_BYTES = {
     False: 40 * 2**20,
     True: 96 * 2**20,
@@ -44,7 +44,7 @@ DRAWN_BYTES = 3 * F32 + F64  # a logit while a token is drawn: logit, log-probab
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point of the step and the bytes that live then, by purpose."""
+    """A point of the step and the bytes in use at it, by purpose."""
 
     name: str
     parts: dict[str, int]
@@ -57,8 +57,8 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the largest step has in hand: rows decoded at once, distinct prompts among them, the longest prompt, and where it runs
-    ("cpu", "cuda"). `process_bytes` is what the device holds besides tensors."""
+    """The size of the largest step: rows decoded at once, distinct prompts among them, the longest prompt, and the device on
+    which it runs ("cpu", "cuda"). `process_bytes` is the memory of the device that is used by anything but tensors."""
 
     rows: int
     prompts: int
@@ -69,7 +69,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Numbers of weights: the layers' linear maps, the embedding, the output head (0 where tied), one role's adapters."""
+    """Numbers of weights: the layers' linear maps, the embedding, the output head (0 if tied), one role's adapters."""
 
     maps: int
     embedding: int
@@ -141,7 +141,7 @@ def _is_bfloat16(shape: ShapeConfig, policy: PolicyConfig) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Roles:
-    """Bytes that policy, critic and reference hold all phase long, and how many weights of each learn."""
+    """Bytes that policy, critic and reference use during the whole phase, and how many weights of each learn."""
 
     policy: int
     critic: int
@@ -163,18 +163,18 @@ class _Roles:
 
 
 def _roles(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
-    """With LoRA the base is held once, in the compute dtype, and every role on it is an adapter in float32; a teacher is a model
-    of its own, in float32."""
+    """With LoRA the base is stored once, in the compute dtype, and every role is an adapter on it in float32; a teacher is a
+    separate model, in float32."""
     weights, critic = count_weights(shape, policy), phase.critic
     adapters = F32 * weights.adapters
-    held = BF16 if policy.lora and _is_bfloat16(shape, policy) else F32
-    separate = weights.body * held + adapters
+    dtype_bytes = BF16 if policy.lora and _is_bfloat16(shape, policy) else F32
+    separate = weights.body * dtype_bytes + adapters
     if phase.config.algorithm.reference_model:
         reference = F32 * count_weights(teacher or shape, PolicyConfig()).total
     else:
         reference = adapters if policy.lora else F32 * weights.total
     return _Roles(
-        policy=weights.total * held + adapters,
+        policy=weights.total * dtype_bytes + adapters,
         critic={"zero": 0, "lora": adapters, "separate": separate}[critic],
         reference=phase.needs_reference * reference,
         policy_learns=weights.adapters if policy.lora else weights.total,
@@ -249,7 +249,7 @@ class _Setting:
 
 
 def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
-    """What autograd saves of one layer for one token. In numbers, not bytes:
+    """Bytes that autograd saves of one layer for one token. The counts of numbers, before they are turned into bytes:
 
     float32         2E residual stream, 2E normalized (only where norms learn), 2E into the maps, A queries, 2K keys and values,
                     A attended, 4I: gate, its silu, up, their product
@@ -267,7 +267,7 @@ def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
 
 
 def _passing_bytes(setting: _Setting, num_wide: int) -> int:
-    """Of one layer and token while it is computed: `num_wide` tensors of the intermediate size, and the stream twice."""
+    """Bytes per token of one layer while it is computed: `num_wide` tensors of the intermediate size, and the stream twice."""
     return setting.compute * num_wide * setting.shape.intermediate + F32 * 2 * setting.shape.hidden
 
 
@@ -288,13 +288,13 @@ def _saved_bytes(setting: _Setting, tokens: int, response_tokens: int) -> int:
 def predict_moments(
     shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, work: Work, teacher: ShapeConfig | None = None
 ) -> tuple[Moment, ...]:
-    """Every moment of a step of `phase` with what it holds, in the order in which they come. `teacher` is the shape of the
-    phase's `reference_model`; without it that counts as large as the model."""
+    """Every moment of a step of `phase` and its memory, in the order in which they come. `teacher` is the shape of the phase's
+    `reference_model`; if it is None, the teacher is taken to be as large as the model."""
     setting, roles = _Setting(shape, phase.config, policy, work), _roles(shape, phase, policy, teacher)
     outside = "process" if work.device == "cpu" else "device context"
     kernels = KERNEL_BYTES[setting.is_bfloat16] if work.device == "cpu" else 0
     stays = {outside: work.process_bytes, "compiled kernels": kernels} | roles.parts()
-    own = [
+    own_parts = [
         ("prefilling", _prefilling(setting)),
         ("sampling", _sampling(setting)),
         ("scoring", _scoring(setting)),
@@ -302,17 +302,19 @@ def predict_moments(
         ("optimizer step", _optimizer_step(setting, roles)),
         ("saving a checkpoint", _saving(setting)),
     ]
-    return tuple(Moment(name, {key: size for key, size in (stays | parts).items() if size}) for name, parts in own)
+    return tuple(
+        Moment(name, {key: size for key, size in (stays | parts).items() if size}) for name, parts in own_parts
+    )
 
 
 def peak(moments: tuple[Moment, ...]) -> Moment:
-    """The moment that needs most."""
+    """The moment that needs the most memory."""
     return max(moments, key=lambda moment: moment.total)
 
 
 def _prefilling(setting: _Setting) -> dict[str, int]:
-    """Prompts that enter together go through the model a budget of tokens at a time; their keys and values are held until they
-    have been copied to every row."""
+    """Prompts that enter together go through the model in parts of a fixed number of tokens. Their keys and values are kept until
+    they have been copied to every row."""
     tokens = setting.work.prompts * setting.work.prompt_tokens
     budget = PREFILL_TOKENS.get(setting.work.device, PREFILL_TOKENS["cuda"])
     at_once = min(tokens, max(budget, setting.work.prompt_tokens))
@@ -326,7 +328,7 @@ def _prefilling(setting: _Setting) -> dict[str, int]:
 
 
 def _sampling(setting: _Setting) -> dict[str, int]:
-    """The cache is reserved whole; on a CPU in float32 only what is written takes memory."""
+    """The whole cache is reserved at once; on a CPU in float32 only the written part takes memory."""
     shape, rows = setting.shape, setting.work.rows
     is_paged = setting.work.device == "cpu" and not setting.is_bfloat16
     reserved = -(-(setting.row_tokens + LOOKS_EVERY) // FUSED_WIDTH) * FUSED_WIDTH
@@ -364,7 +366,7 @@ def _scoring(setting: _Setting) -> dict[str, int]:
 def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, int]]]:
     """The two ends of each backward pass. At its start all activations are there, at its end all gradients.
 
-    The critic's turn comes after the policy's step, so neither meets the other's gradients.
+    The critic is updated after the policy's step, so the gradients of both are never in memory at the same time.
     """
     rows = setting.rows_of(setting.phase.optimizer.minibatches)
     tokens, accumulates = setting.micro_tokens(rows), setting.num_micro_batches(rows) > 1
@@ -397,26 +399,28 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
 
 
 def _logits_backward(setting: _Setting, tokens: int, table: int) -> int:
-    """Logits with their gradients, and the output map's gradient, `table` bytes: with several chunks a sum and what joins it.
+    """Logits with their gradients, and the output map's gradient of `table` bytes; with several chunks, the sum of the gradients
+    so far is in memory beside the new one.
 
-    The most is held either inside a chunk's loss or where a chunk's gradient meets the output map: itself and a copy in
-    another order.
+    The most memory is used either inside a chunk's loss, or when a chunk's gradient is multiplied with the output map, which
+    needs the gradient and a copy in another order.
     """
     chunk, several = setting.chunk_bytes(tokens), setting.num_chunks(tokens) > 1
     return max(LOGITS_BACKWARD * chunk + several * table, 2 * chunk + (1 + several) * table)
 
 
 def _optimizer_step(setting: _Setting, roles: _Roles) -> dict[str, int]:
-    """On a CPU AdamW takes square roots of one weight at a time, in two copies; elsewhere one kernel needs no room."""
+    """On a CPU AdamW computes square roots of one weight tensor at a time, in two copies; elsewhere one kernel needs no
+    copies."""
     largest = 0 if setting.policy.lora else F32 * setting.table
     roots = 2 * largest if setting.work.device == "cpu" else 0
     return {"gradients": F32 * max(roles.policy_learns, roles.critic_learns), "optimizer's temporaries": roots}
 
 
 def _saving(setting: _Setting) -> dict[str, int]:
-    """The model in the dtype it is stored in, where that is another than it is held in, with LoRA's maps merged."""
+    """The model in the dtype of its files, if that differs from the dtype in memory, with LoRA's maps merged."""
     weights = count_weights(setting.shape, setting.policy)
-    held = BF16 if setting.policy.lora and setting.is_bfloat16 else F32
-    merged = held * weights.maps if setting.policy.lora else 0
-    stored = setting.shape.stored_bytes * weights.total if setting.shape.stored_bytes != held else 0
+    dtype_bytes = BF16 if setting.policy.lora and setting.is_bfloat16 else F32
+    merged = dtype_bytes * weights.maps if setting.policy.lora else 0
+    stored = setting.shape.stored_bytes * weights.total if setting.shape.stored_bytes != dtype_bytes else 0
     return {"copies to be written": merged + stored}

@@ -1,10 +1,10 @@
-"""What a recipe needs of memory: its shape, its prompts and its device, handed to `memory_model.py`.
+"""The memory that a recipe needs. This module finds shape, prompts and device; `memory_model.py` predicts from them.
 
-1. `find_shape` reads the model's shape from the recipe's `policy.shape` where it has one and the model is on the hub, else from
+1. `find_shape` reads the model's shape from the recipe's `policy.shape` if it has one and the model is on the hub, otherwise from
    the model's config.
-2. The longest prompt of the problem sets that are at hand is counted, where the tokenizer is at hand too.
-3. `measure_process` says what the process holds by itself.
-4. `predict_needs` gives every phase's moments, a teacher's weights among them; `memory_table` prints the largest.
+2. The tokens of the longest prompt are counted if problem sets and tokenizer can be read, otherwise assumed.
+3. `measure_process` measures the memory of the process itself.
+4. `predict_needs` gives the moments of every phase, including a teacher's weights. `memory_table` prints the largest phase.
 """
 
 import resource
@@ -40,17 +40,17 @@ from laconic.types import Problem
 
 ASSUMED_PROMPT_TOKENS = 512
 ASSUMED_PROMPT = (ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand")
-LONGEST_TRIED = 16  # questions of a set that are rendered
+LONGEST_TRIED = 16  # how many questions, the longest by characters, have their tokens counted
 CUDA_CONTEXT_BYTES = GIB // 2
-STORED_BYTES = 4  # of a weight, where a config does not state its dtype
+STORED_BYTES = 4  # bytes of a weight in the files, if a config does not state its dtype
 
 Sources = Mapping[str, list[Problem] | None]
-"""The problem sets by name; None for one on the hub, which is not fetched."""
+"""The problem sets by name; a set on the hub is None, because it is not fetched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model's shape and where it was read."""
+    """A model's shape, and the place from which it was read."""
 
     config: ShapeConfig
     origin: str
@@ -58,7 +58,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a phase needs: every moment of its steps, and what they were predicted from."""
+    """The memory that a phase needs at every moment of its steps, and what it was predicted from."""
 
     phase: str
     moments: tuple[Moment, ...]
@@ -66,12 +66,12 @@ class Needs:
 
     @property
     def peak(self) -> Moment:
-        """The moment that needs most."""
+        """The moment that needs the most memory."""
         return peak(self.moments)
 
 
 def find_shape(recipe: Recipe) -> Shape:
-    """The shape of the recipe's model. Raises `ModelError` where it is not to be had."""
+    """The shape of the recipe's model. Raises `ModelError` if it cannot be read."""
     from transformers import AutoConfig
 
     policy, source = recipe.policy, resolve_model(recipe.model)
@@ -106,9 +106,9 @@ def predict_needs(
     process_bytes: int,
     longest: tuple[int, str] | None = None,
 ) -> list[Needs]:
-    """The memory of each of the recipe's `phases` on its device, which holds `process_bytes` before the model comes.
+    """The memory of each of the recipe's `phases` on its device, which uses `process_bytes` before the model is loaded.
 
-    `longest` is the longest prompt in tokens and where that is from; without it, it is counted here.
+    `longest` is the length of the longest prompt in tokens and words that say how it is known; if None, it is counted here.
     """
     prompt_tokens, whence = longest or longest_prompt(recipe, sources)
     basis = f"{_millions(shape)} from {shape.origin}, prompts of up to {prompt_tokens} tokens ({whence})"
@@ -126,7 +126,7 @@ def _millions(shape: Shape) -> str:
 
 
 def _find_teacher(recipe: Recipe, phase: PhaseConfig) -> tuple[ShapeConfig | None, str]:
-    """The shape of the phase's teacher where it has one that is at hand, and what to say of it."""
+    """The shape of the phase's teacher, None if it has none or it cannot be read, and words about it."""
     name = phase.algorithm.reference_model
     if name is None:
         return None, ""
@@ -139,7 +139,7 @@ def _find_teacher(recipe: Recipe, phase: PhaseConfig) -> tuple[ShapeConfig | Non
 
 
 def work_of(recipe: Recipe, phase: PhaseConfig, sources: Sources, prompt_tokens: int, process_bytes: int) -> Work:
-    """The most that `phase` has in hand at once: the watched set or a probe may fill the sampler where rollouts do not."""
+    """The size of the largest step of `phase`. The watch set or a probe may need more of the sampler than rollouts do."""
     capacity, watched = phase.sampler.batch_size, sources["watch"]
     responses = [phase.problems_per_step * phase.group_size]
     responses.append(capacity if watched is None else len(watched) * recipe.watch.samples)
@@ -151,13 +151,14 @@ def work_of(recipe: Recipe, phase: PhaseConfig, sources: Sources, prompt_tokens:
 
 
 def outside_bytes(recipe: Recipe) -> int:
-    """What the recipe's device holds besides tensors: this process with its libraries, or a device's context."""
+    """Memory of the recipe's device that is not used by tensors: this process with its libraries, or a device's context."""
     is_cpu = pick_device(recipe.policy.device).type == "cpu"
     return measure_process(recipe.policy) if is_cpu else CUDA_CONTEXT_BYTES
 
 
 def measure_process(policy: PolicyConfig) -> int:
-    """Resident bytes of this process, less any model: after one small training step, since libraries load what they need late."""
+    """Resident bytes of this process without a model, after one small training step, because libraries load parts of them
+    late."""
     held = Policy(
         load_model(TINY, PolicyConfig(device="cpu", lora=policy.lora)), PolicyConfig(lora=policy.lora), seed=0
     )
@@ -169,7 +170,7 @@ def measure_process(policy: PolicyConfig) -> int:
 
 
 def resident_bytes() -> int:
-    """Bytes of memory this process holds now; where the system does not say, the most it ever held."""
+    """Bytes of memory that this process uses now; if the system does not say, the most it ever used."""
     status = Path("/proc/self/status")
     if status.exists():
         return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS"))
@@ -183,7 +184,10 @@ def longest_questions(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
-    """Tokens of the longest prompt, and whether they were counted or assumed. Raises `ModelError` where it cannot be rendered."""
+    """The length of the longest prompt in tokens, and words that say whether it was counted or assumed.
+
+    Raises `ModelError` if a prompt cannot be rendered.
+    """
     problems = [problem for found in sources.values() for problem in found or ()]
     folder = Path(resolve_model(recipe.model))
     if not problems or not (folder / "tokenizer.json").exists():
@@ -195,13 +199,13 @@ def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
             for problem in longest_questions(problems)
             for instruction in _instructions(recipe)
         ]
-    except Exception as error:  # a chat template may raise whatever its author wrote
+    except Exception as error:  # a chat template may raise any error
         raise ModelError(f"{recipe.model}: prompts cannot be rendered: {error}; laconic doctor says more") from None
     return max(lengths), "counted"
 
 
 def _instructions(recipe: Recipe) -> set[str]:
-    """Everything that the run says after a question: the recipe's instruction, largest budgets, teachers' instructions."""
+    """All instructions that the run puts after a question: the recipe's, those of the largest budgets, and teachers'."""
     budgets = [f"{phase.budget.prompt}:{phase.budget.high}" for phase in recipe.phases if phase.budget]
     teachers = [phase.algorithm.reference_instruction for phase in recipe.phases]
     return {resolve_instruction(name) for name in (recipe.prompt.instruction, *budgets, *filter(None, teachers))}

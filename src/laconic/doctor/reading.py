@@ -1,8 +1,8 @@
-"""Reading what doctor looks at: a model's config and tokenizer, problems, prompts, a probe. No weight is loaded.
+"""Reads what doctor looks at: a model's config and tokenizer, problems, prompts, a probe. No weights are loaded.
 
-1. From a folder, the hub, or the hub's cache where the hub does not answer.
-2. What cannot be read is `Missing`, with the reason: an error where the run would fail of it too, else unknown. Nothing here
-   raises for it, so that the rest is still looked at. Only a probe that is given and wrong raises.
+1. Everything is read from a folder, the hub, or the hub's cache if the hub does not answer.
+2. What cannot be read becomes `Missing`, with the reason. Its level is "error" if the run would fail for the same reason,
+   otherwise "unknown". No exception is raised, so that everything else is still checked. Only an invalid probe raises one.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ SETS = ("train", "watch", "report")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why something is not at hand, in which field, and what would mend it; an error where the run would miss it too."""
+    """Why something could not be read, in which field, and what would mend it; an "error" if the run could not read it either."""
 
     why: str
     where: str
@@ -41,7 +41,7 @@ class Missing:
 class ModelFiles:
     """A model without its weights: its folder (None on the hub), its config, and the end tokens that its configs state.
 
-    `is_cached` where the hub is out of reach and only its cache is read.
+    `is_cached` is true if the hub does not answer and only its cache is read.
     """
 
     folder: Path | None
@@ -56,13 +56,13 @@ class ModelFiles:
 
     @property
     def context_length(self) -> int | None:
-        """Most tokens of prompt and response together, where the config states it."""
+        """The largest number of tokens of prompt and response together; None if the config does not state it."""
         return getattr(self.text, "max_position_embeddings", None)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A problem of one of the sets and the token ids that the model would be fed."""
+    """A problem of one of the sets and the token ids of its prompt."""
 
     problem: Problem
     ids: tuple[int, ...]
@@ -70,9 +70,9 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A probe: its statistics, and what it was made with (empty where that is not at hand).
+    """A probe: its statistics, and its settings (empty if their file is missing).
 
-    `lengths` are each response's length in tokens and whether it was cut off, where its attempts lie beside it.
+    `lengths` are each response's length in tokens and whether it was cut off, if the attempts are stored beside the probe.
     """
 
     path: str
@@ -82,7 +82,7 @@ class Probed:
 
     @property
     def cap(self) -> int | None:
-        """Most tokens a response could have."""
+        """The largest number of tokens that a response of the probe could have."""
         return self.settings.get("max_tokens")
 
 
@@ -108,7 +108,7 @@ def read_model(recipe: Recipe) -> ModelFiles | Missing:
 
 
 def _stated_ends(source: str, config: Any, is_cached: bool) -> tuple[int, ...]:
-    """What the generation config states, or, where there is none, the config."""
+    """The end tokens of the generation config, or of the config if there is no generation config."""
     from transformers import GenerationConfig
 
     try:
@@ -120,7 +120,7 @@ def _stated_ends(source: str, config: Any, is_cached: bool) -> tuple[int, ...]:
 
 
 def read_tokenizer(recipe: Recipe, model: ModelFiles | Missing) -> Any:
-    """The tokenizer of a model that is at hand, as training reads it."""
+    """The tokenizer of a model, read as training reads it."""
     if isinstance(model, Missing):
         return model
     try:
@@ -143,7 +143,7 @@ def read_shape(recipe: Recipe, model: ModelFiles | Missing) -> Shape | Missing:
         return model
     try:
         return find_shape(recipe)
-    except (ModelError, AttributeError) as error:  # a config without layers or heads is none of a decoder
+    except (ModelError, AttributeError) as error:  # a config without layers or heads does not describe a decoder
         return Missing(str(error), "model", level="error")
 
 
@@ -156,7 +156,7 @@ def read_problems(recipe: Recipe) -> dict[str, list[Problem] | Missing]:
 
 
 def read_sources(recipe: Recipe) -> dict[str, list[Problem] | None]:
-    """The same without the hub, for a dry run: None for a set that lies there. Raises an `InputError` where a set is wrong."""
+    """The recipe's problem sets for a dry run, by name; a set on the hub is None. Raises an `InputError` if a set is wrong."""
     return {
         name: None if is_on_hub(source) else load_problems(source, seed=recipe.seed)
         for name, source in _addresses(recipe).items()
@@ -185,7 +185,7 @@ def _read_set(name: str, source: str, seed: int) -> list[Problem] | Missing:
 
 
 def read_probed(path: Path) -> Probed:
-    """A probe with its settings and attempts where they lie beside it. Raises an `InputError` where a file is wrong."""
+    """A probe, with its settings and attempts if they are stored beside it. Raises an `InputError` if a file is wrong."""
     _, stats = read_probe(path)
     settings, samples = beside(path, "settings.json"), beside(path, "samples.jsonl")
     known = read_json(settings) if settings.exists() else {}
@@ -197,7 +197,7 @@ def read_probed(path: Path) -> Probed:
 def read_prompts(
     recipe: Recipe, tokenizer: Any, sources: Mapping[str, list[Problem] | Missing]
 ) -> tuple[Prompt, ...] | Missing:
-    """The longest problems of each set as the model would be fed them; a made-up one where no set is at hand."""
+    """The prompts of the longest problems of each set; of a made-up problem if no set could be read."""
     if isinstance(tokenizer, Missing):
         return tokenizer
     sets = [found for found in sources.values() if not isinstance(found, Missing)]
@@ -206,7 +206,7 @@ def read_prompts(
     ]
     try:
         return tuple(Prompt(problem, rendered(tokenizer, problem, recipe.prompt)) for problem in problems)
-    except Exception as error:  # a template may raise whatever its author wrote
+    except Exception as error:  # a template may raise any error
         return _unrendered(recipe, tokenizer, problems[0], error)
 
 
@@ -216,7 +216,7 @@ def rendered(tokenizer: Any, problem: Problem, prompt: PromptConfig) -> tuple[in
 
 
 def _unrendered(recipe: Recipe, tokenizer: Any, problem: Problem, error: Exception) -> Missing:
-    """Is it the system's turn that the template refuses?"""
+    """Why a problem cannot be rendered; tells apart a template that refuses the system's turn from other causes."""
     if recipe.prompt.system is not None:
         try:
             rendered(tokenizer, problem, PromptConfig(instruction=recipe.prompt.instruction))
@@ -229,5 +229,5 @@ def _unrendered(recipe: Recipe, tokenizer: Any, problem: Problem, error: Excepti
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its kind where it says nothing."""
+    """The first line of an error's text, or the error's type if its text is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,9 +1,9 @@
-"""Doctor: what can be checked before the first GPU hour.
+"""The program `doctor`: checks everything that can be checked before the first GPU hour.
 
 1. What the recipe needs is read (`examination.py`): its model's files without the weights, its problems, a probe if one is given.
-2. Every row of `CHECKS` looks at that and yields findings: how bad, what, where, and what would mend it. The checks stand in
-   modules by what they look at.
-3. What could not be read is a finding too, which names the checks that were not made for it.
+2. Every row of `CHECKS` looks at it and yields findings, which say how bad, what, where, and what would mend it. The checks are
+   in modules named for what they look at.
+3. What could not be read is a finding too, which names the checks that could not be made without it.
 4. An error among the findings means that the run would be wasted as written.
 """
 
@@ -96,7 +96,7 @@ def run_doctor(recipe: Recipe, console: Console, probe: Path | None = None) -> S
 
 
 def find(examined: Examined) -> Iterator[Finding]:
-    """What every check says, in the order of the table; then what could not be looked at."""
+    """The findings of every check, in the order of the table, then those about what could not be checked."""
     for check in CHECKS:
         if not any(need in examined.missing for need in check.needs):
             yield from check.look(examined)

@@ -1,13 +1,13 @@
-r"""The budget curve: what is a model's thinking worth, cut short?
+r"""The budget curve: how accurate is a model if its thinking is cut short?
 
-1. The thinking of a response is cut after `budget` tokens, its end and the beginning of a box are written after it, and the
-   model, greedy, completes the answer within a few tokens (T1, Hou et al. 2025, section on inference scaling, which lets a
-   summariser model answer; here the model itself does, as in s1's budget forcing, Muennighoff et al. 2025).
-2. A response whose thinking ends within the budget counts as it is.
-3. Over all samples that gives accuracy and tokens at each budget: the tokens of thinking that were kept and of the answer,
-   without the words written for the model.
+1. The thinking of a response is cut after `budget` tokens. The end of thinking and the beginning of a box are written after it,
+   and the model completes the answer greedily within a few tokens. (In T1, Hou et al. 2025, section on inference scaling, a
+   summariser model answers; here the model itself does, as in s1's budget forcing, Muennighoff et al. 2025.)
+2. A response whose thinking ends within the budget is counted unchanged.
+3. Over all samples this gives accuracy and tokens at each budget. Tokens are those of the thinking that was kept and of the
+   answer, without the words written for the model.
 
-A concise model's curve lies further left. Needs token ids: the local sampler.
+The curve of a concise model lies further left. Cutting needs token ids, so only the local sampler can be used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +29,9 @@ ANSWER_TOKENS = 32  # cap of a forced answer
 def force_answers(
     solver: Solver, groups: Sequence[Group], budgets: Sequence[int], decoding: SamplerConfig, *, seed: int
 ) -> Sequence[Mapping[int, ForcedAnswer]]:
-    """For each rollout, in order: its grade and tokens at every budget.
+    """The grade and tokens of each rollout, in order, at every budget.
 
-    Raises `InputError` where the sampler gives no token ids to cut.
+    Raises `InputError` if the sampler returns no token ids to cut.
     """
     if solver.lm.tokenizer is None:
         raise InputError("--budgets: an endpoint gives no tokens to cut; expected a local model")
@@ -53,12 +53,12 @@ def force_answers(
     answering = decoding.model_copy(update={"temperature": 0.0, "max_tokens": ANSWER_TOKENS})
     answers = [row[0] for row in solver.sampler.sample(requests, answering, seed=seed)] if requests else []
     items = [(text + a.text, group.problem, False) for a, (_, group, _, _) in zip(answers, cuts, strict=True)]
-    found: list[dict[int, ForcedAnswer]] = [
+    forced: list[dict[int, ForcedAnswer]] = [
         {budget: _as_it_is(rollout) for budget in budgets} for group in groups for rollout in group.rollouts
     ]
     for (index, _, _, budget), answer, graded in zip(cuts, answers, solver.grader.grade_many(items), strict=True):
-        found[index][budget] = ForcedAnswer(graded.grade, budget + answer.num_tokens, is_cut=True)
-    return found
+        forced[index][budget] = ForcedAnswer(graded.grade, budget + answer.num_tokens, is_cut=True)
+    return forced
 
 
 def _as_it_is(rollout: Rollout) -> ForcedAnswer:
@@ -66,9 +66,9 @@ def _as_it_is(rollout: Rollout) -> ForcedAnswer:
 
 
 def _thinking(rollout: Rollout) -> int:
-    """Tokens that a budget may cut: the thinking, or the whole response of a model that knows none."""
-    found = rollout.response.thinking_tokens
-    return rollout.num_tokens if found is None else found
+    """Number of tokens that a budget may cut: the thinking, or the whole response if the model marks no thinking."""
+    num_thinking = rollout.response.thinking_tokens
+    return rollout.num_tokens if num_thinking is None else num_thinking
 
 
 def _cut(group: Group, rollout: Rollout, budget: int) -> tuple[int, ...]:

@@ -1,10 +1,10 @@
-"""Evaluate: how accurate, and at what length?
+"""The program `evaluate`: how accurate is a model, and how long are its responses?
 
-1. What is asked is noted in settings.json; a folder that was begun with something else is refused.
-2. Every problem is attempted `samples` times (once when greedy: the others would be the same). Each response goes to
-   samples.jsonl with its grade and lengths as its chunk is drawn, so a killed evaluation is taken up where it stopped.
-3. summary.json holds the figures, computed from the rows alone (`summary.py`): whoever runs it twice gets the same bytes.
-   What the clock says is in timing.json, the budget curve, where asked for, in budget_curve.json.
+1. The settings are written to settings.json. A folder that was begun with other settings is refused.
+2. Every problem is attempted `samples` times (once if decoding is greedy, because all samples would be the same). Each response
+   goes to samples.jsonl with its grade and lengths as its chunk is drawn, so a killed evaluation resumes where it stopped.
+3. summary.json holds the figures, computed from the rows alone (`summary.py`), so that running it twice gives the same bytes.
+   Durations are in timing.json. The budget curve, if requested, is in budget_curve.json.
 
 Accuracy is the mean over problems of correct / gradable samples; intervals resample problems, never single samples.
 Ungradable samples enter no accuracy and are counted in `grade_frac`.
@@ -38,8 +38,8 @@ from laconic.types import Group, Problem, Progress
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """What is asked of a model on one benchmark. `budgets` are those of the budget curve, none for no curve; `with_bleu` asks for
-    BLEU against the problems' worked solutions."""
+    """How a model is to be evaluated on one benchmark. `budgets` are those of the budget curve, which is left out if there are
+    none. `with_bleu` asks for BLEU against the problems' worked solutions."""
 
     benchmark: str
     problems: Sequence[Problem]
@@ -51,24 +51,24 @@ class EvaluationRequest:
 
     @property
     def num_samples(self) -> int:
-        """Samples a problem: one at temperature 0."""
+        """Samples per problem: one at temperature 0."""
         return num_samples(self.samples, self.decoding)
 
     @property
     def num_responses(self) -> int:
-        """Responses in all."""
+        """The number of responses over all problems."""
         return len(self.problems) * self.num_samples
 
 
 def num_samples(samples: int, decoding: SamplerConfig) -> int:
-    """Samples a problem: one at temperature 0."""
+    """Samples per problem: `samples`, but one at temperature 0."""
     return 1 if decoding.temperature == 0 else samples
 
 
 def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progress: Progress | None = None) -> Summary:
-    """Attempt, grade, write the files of an evaluation to `out`, or finish what was begun there; returns the summary.
+    """Attempt and grade the problems and write the evaluation's files to `out`, or resume it there; returns the summary.
 
-    Raises `RunError` where `out` holds an evaluation of something else.
+    Raises `RunError` if `out` holds an evaluation with other settings.
     """
     settings = describe(solver, request)
     begin(out / "settings.json", settings, out / "samples.jsonl")
@@ -88,7 +88,7 @@ def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progre
 
 
 def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
-    """What the rows will be drawn with; all of it must agree where an evaluation is taken up again."""
+    """The settings with which the rows are drawn. All of them must agree if an evaluation is resumed."""
     decoding, prompt = request.decoding, solver.prompt
     return {
         "benchmark": request.benchmark,
@@ -114,7 +114,7 @@ def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
 
 
 def make_plan(solver: Solver, request: EvaluationRequest, out: Path) -> Plan:
-    """An instruction of its own for each problem, where the prompt is one that finds them; else none."""
+    """An instruction for each problem, if the prompt is one that plans a budget per problem; otherwise an empty plan."""
     planner = PLANNERS.get(solver.prompt.instruction)
     return planner.find(solver, request.problems, request.decoding, request.seed, out) if planner else Plan({})
 
@@ -139,17 +139,17 @@ def _forcing(solver: Solver, request: EvaluationRequest) -> Force:
 
 
 def _known(request: EvaluationRequest, key: str) -> dict[str, Any] | None:
-    """What every problem's source says of it under `key`, by problem id; None where one says nothing."""
-    found = {problem.id: problem.meta[key] for problem in request.problems if problem.meta.get(key) is not None}
-    return found if len(found) == len(request.problems) else None
+    """The value of `key` in each problem's `meta`, by problem id; None if a problem has no such value."""
+    values = {problem.id: problem.meta[key] for problem in request.problems if problem.meta.get(key) is not None}
+    return values if len(values) == len(request.problems) else None
 
 
 def _references(request: EvaluationRequest) -> dict[str, str]:
-    """Every problem's worked solution. Raises `InputError` where one has none."""
-    found = _known(request, "solution")
-    if found is None:
+    """Every problem's worked solution. Raises `InputError` if a problem has none."""
+    solutions = _known(request, "solution")
+    if solutions is None:
         raise InputError(f"--bleu: not every problem of {request.benchmark} has a 'solution' to compare with")
-    return found
+    return solutions
 
 
 def _digest(problems: Sequence[Problem]) -> str:

@@ -1,9 +1,9 @@
-"""summary.json as a record: what was measured and how, and the figures that came of it.
+"""summary.json as a record: what was measured and how, and the resulting figures.
 
-1. `Setup` is what the responses were drawn with, as far as results depend on it.
-2. `Figures` are what `summary.py` computes from the rows. Where a figure does not exist it is None, or `nan` inside an interval.
-3. `Summary` has both. `to_json` is the content of summary.json, `from_json` reads it back; older files lack some keys, which are
-   None then. A value of another kind is an `InputError` that names file and key.
+1. `Setup` holds the settings with which the responses were drawn, as far as results depend on them.
+2. `Figures` are what `summary.py` computes from the rows. A figure that does not exist is None, or `nan` inside an interval.
+3. `Summary` has both. `to_json` is the content of summary.json, and `from_json` reads it back. Keys that an older file lacks
+   become None. A value of another type is an `InputError` that names file and key.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,13 +28,13 @@ class SetupPrompt:
     system: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in settings.json and summary.json."""
+        """The object that settings.json and summary.json store."""
         return {"name": self.name, "instruction": self.instruction, "system": self.system}
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What was measured and how: the part of settings.json that summary.json repeats. None where a file does not tell."""
+    """What was measured and how: the part of settings.json that summary.json repeats. A field is None if the file lacks it."""
 
     benchmark: str | None = None
     model: str | None = None
@@ -66,7 +66,7 @@ class Setup:
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Self:
-        """What settings.json or summary.json says."""
+        """The record of the fields of settings.json or summary.json."""
         prompt = fields.object("prompt")
         has_name = prompt.record.get("name") is not None
         return cls(
@@ -101,12 +101,12 @@ class Complexity:
     kendall_tau: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in summary.json."""
+        """The object that summary.json stores."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Self:
-        """What `to_json` wrote."""
+        """The record that `to_json` wrote."""
         return cls(**{name: fields.maybe(name, fields.number) for name in cls.__dataclass_fields__})
 
 
@@ -114,9 +114,9 @@ class Complexity:
 class Figures:
     """The figures of an evaluation; lengths in tokens, intervals over problems.
 
-    `accuracy` is avg@k; `num_mixed` counts the problems that `length_difference` (correct minus wrong answers to one problem)
-    rests on; `oracle_tokens` is None where not every problem knows its shortest chain; `bleu` is None where it was not asked for
-    and `nan` where no problem had a reference. `maj_at_k` is None where an older file does not know the answers.
+    `accuracy` is avg@k. `length_difference` is the length of correct minus wrong responses to the same problem, over the
+    `num_mixed` problems that have both. `oracle_tokens` is None unless the shortest chain of every problem is known. `bleu` is
+    None if it was not requested and `nan` if no problem had a reference. `maj_at_k` is None for older files without answers.
     """
 
     accuracy: Interval | None = None
@@ -155,7 +155,7 @@ class Figures:
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Self:
-        """What summary.json says."""
+        """The figures that summary.json stores."""
         tokens, difference = fields.object("tokens"), fields.object("length_difference")
         complexity = fields.maybe("token_complexity", fields.object)
         return cls(
@@ -181,7 +181,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The content of summary.json. `planning` is what finding each problem's budget cost, empty where none was found."""
+    """The content of summary.json. `planning` is the cost of finding a budget for each problem, empty if none was sought."""
 
     setup: Setup
     figures: Figures
@@ -194,7 +194,7 @@ class Summary:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str) -> Self:
-        """What summary.json says; `where` names the file. Raises `InputError` for a value of another kind."""
+        """The record of summary.json; `where` names the file. Raises `InputError` for a value of another type."""
         fields = Fields(record, where)
         planning = fields.object("planning").record
         return cls(Setup.from_fields(fields), Figures.from_fields(fields), planning)
@@ -213,7 +213,7 @@ def _interval(fields: Fields, key: str, estimate: str = "mean") -> Interval | No
 
 
 def _named(fields: Fields, key: str, kind: Callable[[str], _K], expected: str) -> dict[_K, float | None]:
-    """Numbers under names that `kind` reads, null ones as None."""
+    """Numbers by name, with each name converted by `kind`; null becomes None."""
     part = fields.object(key)
     try:
         return {kind(name): part.maybe(name, part.number) for name in part.record}

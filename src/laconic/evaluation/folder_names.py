@@ -39,7 +39,7 @@ def prompt_tag(prompt: str) -> str:
 def evaluation_folder(
     benchmark: str, prompt: str, temperature: float, prompts: Sequence[str], temperatures: Sequence[float]
 ) -> str:
-    """The folder of one evaluation; prompt and temperature are named where several were asked for.
+    """The folder of one evaluation. Prompt and temperature are part of the name if several of them are evaluated.
 
     >>> evaluation_folder("gsm8k", "boxed", 0.0, ["boxed"], [0.0, 1.0])
     'gsm8k-greedy'

@@ -1,12 +1,13 @@
-"""Prompts that find a token budget for each problem first (TALE, Han et al. 2024, arXiv 2412.18547).
+"""Prompts that first find a token budget for each problem (TALE, Han et al. 2024, arXiv 2412.18547).
 
-1. `tale`: the model is asked, once and greedy, to guess how many tokens a solution needs (their TALE-EP).
-2. `tale_search`: from the length of a greedy answer on, the budget is halved as long as the answer stays correct and gets
-   shorter (their binary search; a budget that is too small makes answers longer again, their "token elasticity"). It looks at
-   the gold answers: a bound on what asking can do, not a method.
-3. Either gives each problem the instruction `tale:N`. A problem without a budget keeps the plain box instruction, and is counted.
+1. `tale`: the model is asked once, with greedy decoding, to guess how many tokens a solution needs (the paper's TALE-EP).
+2. `tale_search`: starting from the length of a greedy answer, the budget is halved as long as the answer stays correct and gets
+   shorter. (This is the paper's binary search. A budget that is too small makes answers longer again, which the paper calls
+   "token elasticity".) The search looks at the gold answers, so it shows the best that prompting could do and is not a method.
+3. Both give each problem the instruction `tale:N`. A problem without a budget keeps the plain box instruction, and such problems
+   are counted.
 
-What the finding cost is reported beside the result. The attempts are kept like any others, so finding resumes too.
+The cost of finding the budgets is reported beside the result. The attempts are stored like all others, so the search resumes too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ _GUESS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An instruction by problem id, and what finding them cost."""
+    """The instructions by problem id, and the cost of finding them."""
 
     instructions: Mapping[str, str]
     cost: Mapping[str, Any] = field(default_factory=dict)
@@ -66,11 +67,11 @@ def search_budgets(
         trying = {name: budget for name, budget in trying.items() if budget > 0}
         if not trying:
             break
-        tried = rounds.attempt({name: (by_id[name], f"tale:{budget}") for name, budget in trying.items()})
-        rows += tried
+        attempts = rounds.attempt({name: (by_id[name], f"tale:{budget}") for name, budget in trying.items()})
+        rows += attempts
         better = {
             row.problem_id: row.num_tokens
-            for row in tried
+            for row in attempts
             if row.grade is Grade.CORRECT and row.num_tokens < shortest[row.problem_id]
         }
         budgets |= {name: trying[name] for name in better}
@@ -89,18 +90,18 @@ PLANNERS: Mapping[str, Planner] = {
 
 
 class _Rounds:
-    """Greedy attempts, one a problem and round; a round is told apart by its sample number."""
+    """Greedy attempts, one per problem and round; the sample number of an attempt is the number of its round."""
 
     def __init__(self, solver: Solver, decoding: SamplerConfig, seed: int, folder: Path) -> None:
         self.decoding, self.round = decoding.model_copy(update={"temperature": 0.0}), 0
         files = folder / "planning.jsonl", folder / "planning-timing.json"
         self.log = AttemptLog(solver, self.decoding, *files, seed=seed_of(seed, "planning"))
 
-    def attempt(self, asked: Mapping[str, tuple[Problem, str]]) -> list[ResponseRow]:
-        """One row for each problem, asked under its instruction."""
+    def attempt(self, prompts: Mapping[str, tuple[Problem, str]]) -> list[ResponseRow]:
+        """One row per problem, prompted with its instruction."""
         rows: list[ResponseRow] = []
-        for chunk in chunks([problem for problem, _ in asked.values()], 1, self.decoding):
-            rows += self.log.attempt([Assignment(p, 1, self.round, asked[p.id][1]) for p in chunk])
+        for chunk in chunks([problem for problem, _ in prompts.values()], 1, self.decoding):
+            rows += self.log.attempt([Assignment(p, 1, self.round, prompts[p.id][1]) for p in chunk])
         self.round += 1
         return rows
 
@@ -113,12 +114,12 @@ def _whole(answer: str | None) -> int | None:
 def _plan(
     problems: Sequence[Problem], budgets: Mapping[str, int | None], rows: Sequence[ResponseRow], *, uses_answers: bool
 ) -> Plan:
-    found = {name: budget for name, budget in budgets.items() if budget}
-    instructions = {p.id: f"tale:{found[p.id]}" if p.id in found else _PLAIN for p in problems}
+    known_budgets = {name: budget for name, budget in budgets.items() if budget}
+    instructions = {p.id: f"tale:{known_budgets[p.id]}" if p.id in known_budgets else _PLAIN for p in problems}
     cost = {
         "tokens_per_problem": sum(row.num_tokens for row in rows) / len(problems),
-        "mean_budget": sum(found.values()) / len(found) if found else None,
-        "num_without_budget": len(problems) - len(found),
+        "mean_budget": sum(known_budgets.values()) / len(known_budgets) if known_budgets else None,
+        "num_without_budget": len(problems) - len(known_budgets),
         "uses_answers": uses_answers,
     }
     return Plan(instructions, cost)

@@ -1,15 +1,14 @@
-"""Sample rows in, the figures of summary.json out.
+"""Computes the figures of summary.json from the rows of samples.jsonl.
 
-1. One pass over the rows of samples.jsonl keeps a few numbers of each (`Columns`): problem, grade, lengths, and which
-   answer was given. Texts are looked at once, for BLEU where references are given, and let go.
+1. One pass over the rows keeps a few numbers of each (`Columns`): problem, grade, lengths, and which answer was given. Texts are
+   read once, for BLEU if references are given, and not kept.
 2. Every figure is then computed per problem and averaged over problems (`statistics/claims.py`), with intervals that resample
-   problems; the same rows give the same figures, to the last bit.
+   problems. The same rows give the same figures, to the last bit.
 
-`thinking_tokens` and `answer` are missing from older files: what
-depends on them is null unless every row has them. Shares and tokens by grade, the median and the 95th percentile are
-over samples; everything with an interval is over problems.
+Older files lack `thinking_tokens` and `answer`. Figures that depend on them are null unless every row has them. Shares and tokens
+by grade, the median and the 95th percentile are over samples; everything with an interval is over problems.
 
-What is left out: names, settings and the grader, which the program that sampled knows; and reading the file.
+What is left out: names, settings and the grader, which the program that sampled adds; and reading the file.
 """
 
 from array import array
@@ -23,8 +22,8 @@ from numpy.typing import NDArray
 from laconic.evaluation.figures import Complexity, Figures
 from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.bleu import CorpusBleu
-from laconic.statistics.claims import FloatArray, PerProblem, length_difference, mean_pass_at_k, num_mixed, per_problem
-from laconic.statistics.intervals import Interval, accuracy_interval, length_interval, or_null
+from laconic.statistics.claims import PerProblem, length_difference, mean_pass_at_k, num_mixed, per_problem
+from laconic.statistics.intervals import FloatArray, Interval, accuracy_interval, length_interval, or_null
 from laconic.statistics.majority import Votes, answer_key, mean_majority_at_k, votes
 from laconic.statistics.token_complexity import (
     adaptivity,
@@ -43,9 +42,9 @@ _CODE = {grade: code for code, grade in enumerate(GRADES)}
 
 @dataclass(slots=True)
 class Columns:
-    """What is kept of N rows, an entry a row: numbers of problem, grade and distinct answer, and lengths in tokens.
+    """The numbers kept of N rows, one entry per row: the indices of its problem, grade and answer, and lengths in tokens.
 
-    A thinking length of -1 is unknown; an answer of -1 is none, or not a wrong one.
+    A thinking length of -1 is unknown. Only wrong answers are numbered; -1 stands for any other response.
     """
 
     problems: dict[str, int] = field(default_factory=dict)
@@ -64,7 +63,9 @@ class Columns:
         self.tokens.append(row.num_tokens)
         self.thinking.append(-1 if row.thinking_tokens is None else row.thinking_tokens)
         self.is_answer_known &= "answer" not in row.absent
-        answer = row.answer if row.grade is Grade.WRONG else None  # right answers are one vote, however written
+        answer = (
+            row.answer if row.grade is Grade.WRONG else None
+        )  # all correct answers are one vote, however they are written
         self.answer.append(-1 if answer is None else self.answers.setdefault(answer, len(self.answers)))
 
 
@@ -77,10 +78,9 @@ def summarise(
     """The figures of an evaluation's rows; `rows` are read once.
 
     `seed` is the bootstrap's. `oracle` maps problem ids to the length of their shortest correct response, in tokens:
-    its mean is given as `oracle_tokens` where it knows every problem. `references` maps problem ids to reference
-    solutions: `bleu` is corpus BLEU of all samples of the problems that have one, each against its problem's (null
-    where none has). Raises `ValueError` without rows, `MissingExtraError` where `references` are given and sacrebleu is not
-    installed.
+    its mean is `oracle_tokens` if it covers every problem. `references` maps problem ids to reference solutions: `bleu` is corpus
+    BLEU of all samples of the problems that have one, each compared with that of its problem (null if no problem has one). Raises
+    `ValueError` if there are no rows, and `MissingExtraError` if `references` are given and sacrebleu is not installed.
     """
     columns = Columns()
     bleu = None if references is None else CorpusBleu()
@@ -120,7 +120,7 @@ def _figures(columns: Columns, seed: int) -> Figures:
 
 
 def _parts(columns: Columns, seed: int) -> tuple[Interval, Interval] | None:
-    """Tokens of thinking and of what follows it: means over problems, None unless every row knows its thinking."""
+    """Tokens of thinking and of the text after it, as means over problems; None unless every row has `thinking_tokens`."""
     thinking, tokens = np.array(columns.thinking, dtype=np.float64), np.array(columns.tokens, dtype=np.float64)
     if (thinking < 0).any():
         return None
@@ -154,7 +154,7 @@ def _masks(columns: Columns) -> dict[Grade, NDArray[np.bool_]]:
 
 
 def _rows_by_problem(columns: Columns) -> list[NDArray[np.intp]]:
-    """Numbers of each problem's rows, in the order of the rows."""
+    """The indices of each problem's rows, in the order of the rows."""
     problem = np.array(columns.problem)
     ends = np.cumsum(np.bincount(problem))[:-1]
     return np.split(np.argsort(problem, kind="stable"), ends)
@@ -163,7 +163,7 @@ def _rows_by_problem(columns: Columns) -> list[NDArray[np.intp]]:
 def _majorities(
     columns: Columns, grades: Sequence[Grade], rows_of: Sequence[NDArray[np.intp]], num_samples: int
 ) -> dict[int, float | None] | None:
-    """maj@k for 4, 8, ... and for all samples of a problem; null where an older file does not know the answers."""
+    """maj@k for k = 4, 8, 16 and so on, and for all samples of a problem; null for older files without answers."""
     if not columns.is_answer_known:
         return None
     ks = sorted({*(k for k in MAJORITY_AT if k <= num_samples), num_samples} - {1, 2})
@@ -194,16 +194,16 @@ def _complexity(columns: Columns, table: PerProblem, rows_of: Sequence[NDArray[n
     codes, tokens = np.array(columns.grade), np.array(columns.tokens, dtype=np.float64)
     gradable = [rows[codes[rows] != _CODE[Grade.UNGRADABLE]] for rows in rows_of]
     needed = np.array([token_complexity(tokens[rows], codes[rows] == _CODE[Grade.CORRECT]) for rows in gradable])
-    known = ~np.isnan(needed)
-    if not known.any():
+    is_known = ~np.isnan(needed)
+    if not is_known.any():
         return Complexity()
-    accuracy, spent = float(np.mean(table.accuracy[known])), float(np.mean(table.mean_tokens[known]))
+    accuracy, mean_tokens = float(np.mean(table.accuracy[is_known])), float(np.mean(table.mean_tokens[is_known]))
     figures = (
-        float(np.median(needed[known])),
-        float(np.mean(np.isfinite(needed[known]))),
-        oracle_accuracy(needed, spent),
+        float(np.median(needed[is_known])),
+        float(np.mean(np.isfinite(needed[is_known]))),
+        oracle_accuracy(needed, mean_tokens),
         least_tokens(needed, accuracy),
-        constant_accuracy(needed, spent),
+        constant_accuracy(needed, mean_tokens),
         adaptivity(table.mean_tokens, needed),
     )
     return Complexity(*(value if isfinite(value) else None for value in figures))

@@ -3,9 +3,9 @@
 Its modules, in reading order:
 
 - `results`: what the functions return
-- `solvers`: a model, by its name or from memory, and the solver that asks it
-- `measuring`: probe and evaluate
-- `choosing`: select problems from a probe
-- `training`: train a recipe
-- `comparing`: compare and report
+- `solvers`: loads a model, by its name or from memory, and makes the solver that samples from it
+- `measuring`: the functions `probe` and `evaluate`
+- `choosing`: the function `select`, which chooses problems from a probe
+- `training`: the function `train`, which trains a recipe
+- `comparing`: the functions `compare` and `report`
 """

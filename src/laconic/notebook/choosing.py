@@ -1,4 +1,4 @@
-"""Select: which problems are worth training on, by how often the model solved them."""
+"""The function `select`: chooses the problems worth training on, by how often the model solved them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +21,12 @@ def select(
     seed: int = SEED,
     **options: float | bool,
 ) -> Chosen:
-    """The problems that the selection `how` keeps, at most `count`, each with a reason; and why the others are not among them.
+    """The problems that the selection `how` keeps, at most `count`, each with a reason; and the reasons why the others are
+    dropped.
 
-    `probe` is what `probe` returned, or its file. `how` is a row of `laconic list selections`, and `options` are its own:
-    `how="band", low=0.3, high=0.9`. Problems that leak into one of the sets `against` are dropped. Raises `SelectionError` where
-    none is kept, `InputError` for an unknown selection or option.
+    `probe` is a result of the function `probe`, or its file. `how` is a row of `laconic list selections`, and `options` are the
+    options of that row, such as `how="band", low=0.3, high=0.9`. Problems that leak into one of the sets `against` are dropped.
+    Raises `SelectionError` if none is kept, and `InputError` for an unknown selection or option.
     """
     problems, stats = read_probe(Path(probe)) if isinstance(probe, str | Path) else (probe.problems, probe.stats)
     held_out = [load_problems(str(s), seed=seed) if isinstance(s, str | Path) else s for s in against]

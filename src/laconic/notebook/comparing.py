@@ -1,4 +1,4 @@
-"""Compare and report: is the candidate shorter, and as good? Neither needs torch."""
+"""The functions `compare` and `report`: is the candidate shorter, and as accurate? Neither needs torch."""
 
 from pathlib import Path
 
@@ -15,10 +15,11 @@ Folder = str | Path | EvaluationResult
 def compare(
     base: Folder, *candidates: Folder, margin: float = MARGIN, tokens_margin: float = TOKENS_MARGIN, seed: int = SEED
 ) -> ComparisonResult:
-    """Every candidate against `base`, paired over problems, with 95% intervals. Without candidates: what `base` holds besides.
+    """Every candidate against `base`, paired over problems, with 95% intervals. Without candidates, the other evaluations in
+    `base` (other prompts, other checkpoints) are the candidates.
 
-    `margin` is the loss of accuracy that still counts as none (0.01: a point), `tokens_margin` the relative growth in tokens that
-    does. Raises `InputError` where folders cannot be read or compared.
+    `margin` is the loss of accuracy that still counts as none (0.01: one point), `tokens_margin` the relative growth in tokens
+    that still counts as none. Raises `InputError` if folders cannot be read or compared.
     """
     paths = [_path_of(candidate) for candidate in candidates]
     return ComparisonResult(
@@ -27,10 +28,10 @@ def compare(
 
 
 def report(*folders: Folder, out: str | Path | None = None) -> Path:
-    """One self-contained HTML page; its path. Of several folders the first is the base.
+    """Write one self-contained HTML page and return its path. If there are several folders, the first is the base.
 
-    `out` is the page's file: FOLDER/report.html for one folder, report.html for several. Raises `InputError` where there is
-    nothing to show.
+    `out` is the page's file, by default FOLDER/report.html for one folder and report.html for several. Raises `InputError` if
+    there is nothing to show.
     """
     if not folders:
         raise InputError("report: expected a run, a folder of evaluations or an evaluation")

@@ -1,4 +1,4 @@
-"""Probe and evaluate: what can a model solve, how accurate is it, and at what length?"""
+"""The functions `probe` and `evaluate`: what can a model solve, how accurate is it, and how long are its responses?"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,10 +35,10 @@ def probe(
     out: str | Path | None = None,
     show_progress: bool = False,
 ) -> ProbeResult:
-    """`samples` graded attempts at each problem (16): its solve rate and mean length.
+    """Measure the solve rate and mean length of each problem from `samples` graded attempts (16 if not given).
 
-    With `band` (low, high) a problem is attempted only until it is settled on which side of the band its solve rate lies,
-    `samples` times at most. With `out`, a file's name, the probe is kept there, and taken up again where it was interrupted.
+    With `band` (low, high) a problem is attempted only until it is clear whether its solve rate is inside or outside the band,
+    and at most `samples` times. With `out`, the name of a file, the probe is stored there, and an interrupted one is resumed.
     """
     found, place = problems_for(problems, seed), place_for(Path(out).parent if out else None)
     file = Path(out) if out else place.path / "probe.jsonl"
@@ -66,10 +66,11 @@ def evaluate(
     out: str | Path | None = None,
     show_progress: bool = False,
 ) -> EvaluationResult:
-    """`samples` graded attempts at each problem (a benchmark's usual number, else 4; one at temperature 0): accuracy and tokens.
+    """Measure accuracy and tokens from `samples` graded attempts at each problem.
 
-    `budgets` asks for a budget curve: thinking cut at these many tokens. `name` is what the problems are called. With `out` the
-    evaluation is kept in that folder and taken up again where it was interrupted; else in a temporary one.
+    Without `samples` it is a benchmark's usual number, otherwise 4; at temperature 0 it is always one. `budgets` asks for a
+    budget curve, which cuts the thinking at these numbers of tokens. `name` is the name of the set of problems. With `out` the
+    evaluation is stored in that folder, and an interrupted one is resumed; without `out` it is in a temporary folder.
     """
     found, place = problems_for(problems, seed), place_for(out)
     benchmark = benchmark_of(problems) if isinstance(problems, str) else None
@@ -84,7 +85,7 @@ def evaluate(
 
 
 def _name_of(given: Problems, problems: Sequence[Problem]) -> str:
-    """After their address, or the one place that all of them come from."""
+    """The name of a set of problems: that of its address, or of the source that all of them share."""
     if isinstance(given, str | Path):
         return source_name(str(given))
     source, *others = {problem.source for problem in problems}

@@ -1,6 +1,6 @@
-"""What the functions of the front door return: the figures one asks for first as attributes, everything else beside them.
+"""What the functions of the front door return. The figures that are needed most often are attributes.
 
-A result that was given no folder lives in a temporary one, which is there as long as the result is.
+A result without a folder of its own uses a temporary one, which exists as long as the result does.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ from laconic.types import Problem
 
 @dataclass(frozen=True, slots=True)
 class ResultFolder:
-    """A folder, and where it is a temporary one, what keeps it."""
+    """A folder. If it is a temporary one, `keeper` keeps it from being deleted."""
 
     path: Path
     keeper: "TemporaryDirectory[str] | None" = None
 
 
 def place_for(out: str | Path | None) -> ResultFolder:
-    """The folder `out`, or a temporary one where it is None."""
+    """The folder `out`, or a temporary one if it is None."""
     if out is not None:
         return ResultFolder(Path(out))
     keeper = TemporaryDirectory(prefix="laconic-")
@@ -40,25 +40,25 @@ def place_for(out: str | Path | None) -> ResultFolder:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a probe saw of each problem, in order: attempts, correct ones, mean length."""
+    """What a probe measured of each problem, in order: attempts, correct ones, mean length."""
 
     problems: tuple[Problem, ...]
     stats: tuple[ProblemStats, ...]
 
     @property
     def solve_rates(self) -> dict[str, float]:
-        """Correct attempts by gradable ones of each problem, by its id; `nan` where none could be graded."""
+        """The solve rate of each problem, by its id: correct over gradable attempts; `nan` if none could be graded."""
         return {stat.problem_id: stat.solve_rate if stat.attempts else nan for stat in self.stats}
 
     def write(self, path: str | Path) -> Path:
-        """A file for `select` and the command `laconic select`."""
+        """Write the probe to a file that `select` and the command `laconic select` read; returns its path."""
         write_probe(Path(path), self.problems, self.stats)
         return Path(path)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """An evaluation. `folder` holds its files, `summary` is what stands in its summary.json."""
+    """An evaluation. `folder` holds its files, `summary` is the content of its summary.json."""
 
     folder: Path
     summary: Summary
@@ -66,22 +66,22 @@ class EvaluationResult:
 
     @property
     def accuracy(self) -> float:
-        """Mean over problems of correct by gradable samples; `nan` where none could be graded."""
+        """Share of correct among gradable samples, averaged over problems; `nan` if none could be graded."""
         return _estimate(self.summary.figures.accuracy)
 
     @property
     def tokens(self) -> float:
-        """Mean length of a response in tokens, over problems."""
+        """Mean length of a response in tokens, averaged over problems."""
         return _estimate(self.summary.figures.tokens)
 
     @property
     def accuracy_ci95(self) -> tuple[float, float]:
-        """Its 95% interval over problems."""
+        """The accuracy's 95% interval over problems."""
         return _ends(self.summary.figures.accuracy)
 
     @property
     def tokens_ci95(self) -> tuple[float, float]:
-        """Its 95% interval over problems."""
+        """The mean length's 95% interval over problems."""
         return _ends(self.summary.figures.tokens)
 
     @property
@@ -95,29 +95,29 @@ class EvaluationResult:
 
 
 def evaluation_in(folder: Path) -> EvaluationResult:
-    """The evaluation that is kept in a folder."""
+    """The evaluation that is stored in a folder."""
     return EvaluationResult(folder, read_summary(folder))
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonResult:
-    """Candidates held against a base on the same problems. Printed, it says what came of each."""
+    """Candidates compared with a base on the same problems. Printing it shows the verdict on each candidate."""
 
     comparison: Comparison
 
     @property
     def first(self) -> CandidateComparison:
-        """What was found of the first candidate."""
+        """The comparison of the first candidate with the base."""
         return self.comparison.candidates[0]
 
     @property
     def tokens_change(self) -> float:
-        """The first candidate's tokens relative to the base's: -0.25 is a quarter fewer."""
+        """The relative change of the first candidate's tokens: -0.25 is a quarter fewer than the base's."""
         return self.first.figures.tokens_change.estimate
 
     @property
     def accuracy_change(self) -> float:
-        """The first candidate's accuracy less the base's: 0.01 is a point more."""
+        """The first candidate's accuracy minus the base's: 0.01 is one point more."""
         return self.first.figures.accuracy_change.estimate
 
     def __str__(self) -> str:
@@ -126,8 +126,8 @@ class ComparisonResult:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """A run. `model` is the folder of its result, in Hugging Face format; `evaluations` are by the name of their folder
-    ("base-greedy"), `comparisons` by temperature ("greedy", "t1"): both empty where the recipe reports on no problems."""
+    """A finished run. `model` is the folder of its result, in Hugging Face format. `evaluations` are by the name of their folder
+    ("base-greedy"), `comparisons` by temperature ("greedy", "t1"); both are empty if the recipe has no report set."""
 
     folder: Path
     model: Path
@@ -136,7 +136,7 @@ class TrainingResult:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One record for each step (docs/metrics.md)."""
+        """The metrics of the run, one record per step (docs/metrics.md)."""
         return list(read_jsonl(self.folder / "metrics.jsonl"))
 
 

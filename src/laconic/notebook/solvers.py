@@ -1,11 +1,11 @@
-"""A model, by its name or from memory, and the solver that asks it.
+"""Loads a model, by its name or from memory, and makes the solver that samples from it.
 
 1. `load_model` and `open_solver` take a folder, a hub name, "tiny", or a pair (model, tokenizer) that is in memory; `open_solver`
    an endpoint's address as well.
 2. `solver_for` lets every function that needs a solver take one of these in its place.
-3. `decoding_for` makes the settings of sampling from plain numbers; what is not given has the value that recipes have.
+3. `decoding_for` makes the settings of sampling from plain numbers; others have the default values of recipes.
 
-An endpoint is asked without torch, which is loaded where a model is.
+Torch is imported only when a model is loaded, so an endpoint can be used without it.
 """
 
 import contextlib
@@ -37,9 +37,9 @@ Problems = str | Path | Sequence[Problem]
 def load_model(model: "ModelSource", *, device: str | None = None, dtype: str | None = None) -> "CausalLM":
     """A model with its tokenizer: a local folder, a hub name, "tiny", or a pair (PreTrainedModel, tokenizer) in memory.
 
-    `device` is "cpu", "cuda", ... or "auto"; `dtype` is what the arithmetic runs in: "float32", "bfloat16" or "auto" (as the
-    checkpoint was stored). A model in memory is not copied and stays where and as it is. Raises `ModelError` where it cannot be
-    loaded, `InputError` for an unknown dtype, or a device or dtype given with a model in memory.
+    `device` is "auto", "cpu", "cuda" or another device of torch. `dtype` is the dtype of the arithmetic: "float32", "bfloat16" or
+    "auto" (that of the checkpoint). A model in memory is not copied, and keeps its device and dtype. Raises `ModelError` if the
+    model cannot be loaded, and `InputError` for an unknown dtype, or for a device or dtype together with a model in memory.
     """
     from laconic.models.loading import open_model
 
@@ -62,7 +62,7 @@ def open_solver(
 
     `model` is as for `load_model`, or the address of an OpenAI-compatible endpoint, "http://HOST:PORT/v1#MODEL". `prompt` is a
     name of `laconic list prompts` or a text. `grader_workers` processes do the algebra of grading; they start when they are first
-    needed and end with this process, or earlier with `solver.grader.close()`. Errors as `load_model`.
+    needed and end with this process, or earlier with `solver.grader.close()`. Raises the same errors as `load_model`.
     """
     asked = PromptConfig(**given(instruction=prompt, system=system))
     resolve_instruction(asked.instruction)
@@ -93,7 +93,7 @@ def solver_for(solver: "Solver | ModelSource") -> Iterator[Solver]:
 
 
 def problems_for(problems: Problems, seed: int) -> list[Problem]:
-    """The problems at an address, or those given. Raises `InputError` where there is none."""
+    """The problems at an address, or a list of problems unchanged. Raises `InputError` if there are none."""
     found = load_problems(str(problems), seed=seed) if isinstance(problems, str | Path) else list(problems)
     if not found:
         raise InputError("problems: expected at least one")
@@ -107,8 +107,8 @@ def decoding_for(
     max_tokens: int | None,
     **settings: float | int | None,
 ) -> SamplerConfig:
-    """How responses to these problems are drawn. Without `max_tokens` the cap is the benchmark's usual one, lowered with a
-    warning to what the model's context leaves. Raises `ModelError` where a prompt and the cap do not fit."""
+    """The settings with which responses to these problems are drawn. Without `max_tokens` the cap is the benchmark's usual one,
+    lowered with a warning if the model's context is too short. Raises `ModelError` if a prompt and the cap do not fit."""
     decoding = make_node(SamplerConfig, **given(max_tokens=max_tokens, **settings))
     benchmark = benchmark_of(source) if isinstance(source, str) else None
     usual = benchmark.max_tokens if benchmark else decoding.max_tokens
@@ -129,9 +129,9 @@ def cap_tokens(
     field: str,
     say: Callable[[str], None],
 ) -> int:
-    """The cap on a response: as given, or the usual one, lowered to what the model's context leaves and said so.
+    """The cap on a response: the given one, or the usual one, which is lowered with a message if the context is too short.
 
-    Raises `ModelError` where the cap that was given, called `field`, does not fit.
+    Raises a `ModelError` that names `field` if the given cap does not fit.
     """
     if given is not None:
         solver.check_prompts(problems, given, field)
@@ -147,5 +147,5 @@ def cap_tokens(
 
 
 def given(**settings: Any) -> dict[str, Any]:
-    """Those that are not None."""
+    """The settings that are not None."""
     return {name: value for name, value in settings.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Train a recipe, by its name, its file, or as an object."""
+"""The function `train`: trains a recipe, which may be a name, a file or an object."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ def train(
     resume: bool = False,
     show_progress: bool = False,
 ) -> TrainingResult:
-    """Train the recipe's phases and evaluate what came of them.
+    """Train the recipe's phases and evaluate their results.
 
-    `recipe` is a TOML file, a shipped recipe's name or a `Recipe`; `changes` are as in the command: "seed=1". `model` takes the
-    place of the recipe's. A model in memory is copied and stays as it is; it is then needed again to resume the run. `out` is the
-    run's folder (`runs/<name>`); with `resume` the run in it goes on. Raises an `InputError` where something given is wrong,
-    before anything is written.
+    `recipe` is a TOML file, a shipped recipe's name or a `Recipe`. `changes` are written as in the command, such as "seed=1".
+    `model` replaces the recipe's model. A model in memory is copied and stays unchanged; the same model must be passed to resume
+    the run. `out` is the run's folder (`runs/<name>` by default); with `resume` the run in it is continued. Raises an
+    `InputError` if an argument is wrong, before anything is written.
     """
     changed = _recipe_of(recipe, changes)
     handed: CausalLM | None = None

@@ -2,14 +2,14 @@
 
 Its modules, in reading order:
 
-- `address`: the address itself: name, count and other arguments
+- `address`: reads an address, which consists of a name, a count and other arguments
 - `records`: one record of a file, checked and turned into a problem, and back
 - `files`: JSON lines and parquet
 - `generated`: reasoning-gym tasks and the embedded reasoner's families
 - `hub`: datasets of the Hugging Face hub
 - `columns`: how a row of a published dataset becomes a problem
 - `benchmarks`: public benchmarks by name
-- `load`: an address to problems, whatever its kind; writing them back
-- `sets`: the three sets of a recipe, which never meet
-- `leakage`: whether a training problem stands among the reported ones
+- `load`: loads the problems of an address of any kind, and writes problems to a file
+- `sets`: the three sets of a recipe, which share no problem
+- `leakage`: finds training problems that occur among the reported ones
 """

@@ -1,8 +1,8 @@
-"""An address of problems, read: `NAME?arg=value&arg=value`, the same for every kind of source.
+"""Reads an address of problems, `NAME?arg=value&arg=value`, which looks the same for every kind of source.
 
-1. `read_address` splits the arguments off the name. A file whose own name holds a question mark is found under that name.
-2. `count` means the same everywhere, so it is read here: the first so many problems. Whatever else is said is left to the kind
-   of source, which refuses what it does not know by `refuse_unknown`.
+1. `read_address` splits the arguments off the name. A file whose own name contains a question mark is found under that name.
+2. `count` takes the first problems of a source. It means the same everywhere, so it is read here. The other arguments are
+   left to the kind of source, which refuses unknown ones with `refuse_unknown`.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ Value = int | float | bool | str
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What an address says. `source` is the whole text; `count` is None where nobody says how many."""
+    """The parts of an address. `source` is the whole text; `count` is None if neither the address nor the caller limits it."""
 
     source: str
     name: str
@@ -43,9 +43,10 @@ class Address:
 
 
 def read_address(source: str, count: int | None = None) -> Address:
-    """Read an address; `count` problems are asked for, which may be fewer than the address says itself.
+    """Read an address. The caller may ask for `count` problems, but not for more than the address itself states.
 
-    Raises `ProblemsError` for an argument without a value or given twice, and a count that is none or more than the address's.
+    Raises `ProblemsError` for an argument without a value or given twice, and for a count that is invalid or larger than the
+    one in the address.
 
     >>> address = read_address("gym:chain_sum?max_terms=4&count=50", count=20)
     >>> address.name, address.count, address.arguments
@@ -58,8 +59,8 @@ def read_address(source: str, count: int | None = None) -> Address:
     most = address.whole_number("count", 1, least=1)
     if count is not None and count > most:
         raise ProblemsError(f"{source}: {count} problems asked for, but its count is {most}")
-    others = {key: value for key, value in address.arguments.items() if key != "count"}
-    return Address(source, name, most if count is None else count, others)
+    arguments = {key: value for key, value in address.arguments.items() if key != "count"}
+    return Address(source, name, most if count is None else count, arguments)
 
 
 def name_of(source: str) -> str:
@@ -72,7 +73,7 @@ def name_of(source: str) -> str:
 
 
 def _halves(source: str) -> tuple[str, str | None]:
-    """The name, and what follows its last question mark; `None` without one, or where a file has that whole name."""
+    """The name, and the text after its last question mark; `None` if there is none, or if a file has the whole text as name."""
     name, question_mark, text = source.rpartition("?")
     if not question_mark or Path(source).exists():
         return source, None
@@ -90,7 +91,7 @@ def _arguments(source: str, text: str) -> dict[str, Value]:
 
 
 def parsed(value: str) -> Value:
-    """An int, a float or a bool where the text spells one, else the text.
+    """An int, a float or a bool if the text spells one, otherwise the text itself.
 
     >>> parsed("3"), parsed("0.5"), parsed("true"), parsed("easy")
     (3, 0.5, True, 'easy')

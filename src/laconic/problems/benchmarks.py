@@ -1,17 +1,17 @@
 r"""Public benchmarks by name: `gsm8k`, or `gsm8k?count=50`.
 
 1. `BENCHMARKS` is a visible table. A row says where the problems are published, how their columns are read (`columns.py`), and
-   how the benchmark is usually run: instruction, cap, samples a problem.
+   how the benchmark is usually run: its instruction, cap and samples per problem.
 2. A file of the same name comes first, so that a benchmark runs offline: `NAME.jsonl` or `NAME_test.jsonl` in the folder that
    the environment variable `LACONIC_DATA` names, then in `data/` of the working directory. Otherwise the hub is asked.
-3. Problems stand in an order fixed by a hash of their text, the same for everyone and under every seed, so that the first 50 are
-   the same 50 and a fair sample: files are often sorted by subject.
-4. `Problem.meta` keeps what else the row holds, a worked `solution` above all.
+3. Problems come in an order fixed by a hash of their text, which is the same for everyone and under every seed. So the first 50
+   are always the same, and they are a fair sample even if the file is sorted by subject.
+4. `Problem.meta` keeps the other columns of the row, such as a worked `solution`.
 
-Caps: 32,768 tokens, what R1-type models are evaluated with (the release of arXiv 2504.05185 among them); 8,192 for grade-school
-problems, where O1-Pruner sampled with that cap and QwQ-32B needs 777 tokens (arXiv 2501.12570). A model with a shorter context
-needs a lower one. Samples: the smallest power of four that makes at least 1,000 responses, so that drawing them adds at most 1.6
-points of standard error; it gives AIME the customary 64 and MATH-500 the 4 of arXiv 2504.05185.
+The usual cap is 32,768 tokens, with which R1-type models are evaluated (for example by arXiv 2504.05185). For grade-school
+problems it is 8,192, the cap with which O1-Pruner sampled; QwQ-32B needs 777 tokens there (arXiv 2501.12570). A model with a
+shorter context needs a lower cap. The usual number of samples is the smallest power of four that makes at least 1,000 responses,
+so that sampling adds at most 1.6 points of standard error. It gives AIME the customary 64 and MATH-500 the 4 of arXiv 2504.05185.
 
 What is left out: training splits (`hf:` and files read those), few-shot prompts of the original papers, and pinned revisions.
 """
@@ -61,7 +61,7 @@ class Benchmark:
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """Names of local files that stand for the hub, in the order in which they are tried."""
+        """Names of local files that are read instead of the hub, in the order in which they are tried."""
         return tuple(f"{stem}.jsonl" for stem in (self.name, f"{self.name}_test", *self.files))
 
 
@@ -236,7 +236,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 def benchmark_of(source: str) -> Benchmark | None:
-    """The benchmark that a source names, with or without arguments; `None` where it names something else.
+    """The benchmark that a source names, with or without arguments; `None` if the source names no benchmark.
 
     >>> benchmark_of("gsm8k?count=50").max_tokens, benchmark_of("gsm8k.jsonl")
     (8192, None)
@@ -250,20 +250,20 @@ def near_names(name: str) -> list[str]:
 
 
 def local_file(benchmark: Benchmark) -> Path | None:
-    """The file that stands for the hub, if there is one. Raises `ProblemsError` where `LACONIC_DATA` is no folder."""
-    named = os.environ.get(DATA_VARIABLE)
-    if named and not Path(named).is_dir():
-        raise ProblemsError(f"{benchmark.name}: {DATA_VARIABLE} must name a folder, found {named}")
-    folders = [Path(named), DATA_FOLDER] if named else [DATA_FOLDER]
+    """The local file to read instead of the hub, if there is one. Raises `ProblemsError` if `LACONIC_DATA` is not a folder."""
+    folder_name = os.environ.get(DATA_VARIABLE)
+    if folder_name and not Path(folder_name).is_dir():
+        raise ProblemsError(f"{benchmark.name}: {DATA_VARIABLE} must name a folder, found {folder_name}")
+    folders = [Path(folder_name), DATA_FOLDER] if folder_name else [DATA_FOLDER]
     paths = (folder / name for folder in folders for name in benchmark.file_names)
     return next((path for path in paths if path.is_file()), None)
 
 
 def load_benchmark(address: Address, _seed: int) -> list[Problem]:
-    """The problems of a benchmark in their fixed order, the first `count` of them where the address says so.
+    """The problems of a benchmark in their fixed order; only the first `count` if the address states a count.
 
-    Raises `ProblemsError` for an argument other than count, a count beyond the benchmark, a file or dataset that cannot be read,
-    and a row that is no problem; `MissingExtraError` where the hub is needed and `datasets` is not installed.
+    Raises `ProblemsError` for an argument other than count, a count larger than the benchmark, a file or dataset that cannot be
+    read, and an invalid row; `MissingExtraError` if the hub is needed and `datasets` is not installed.
     """
     address.refuse_unknown()
     benchmark = BENCHMARKS[address.name]

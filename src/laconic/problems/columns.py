@@ -1,11 +1,12 @@
-r"""From the columns of a published dataset to problems: what a row of the benchmarks' table is declared with.
+r"""From the columns of a published dataset to problems. The table of benchmarks declares each dataset with these functions.
 
-1. A `Hub` says where a dataset lies on the Hugging Face hub and which function reads question, gold answer, choices and worked
-   solution off one of its rows.
-2. The functions are small and named for what they undo: an answer after `####`, a choice given by number, `033` for 33.
-3. `hub_rows` asks the hub (`hub.py`); `hub_problems` turns rows into checked problems, named by benchmark and number.
+1. A `Hub` says where a dataset is on the Hugging Face hub, and which functions read question, gold answer, choices and worked
+   solution from one of its rows.
+2. The functions are small, and each undoes one habit of publishing: an answer after `####`, a choice given by its number,
+   `033` for 33.
+3. `hub_rows` fetches the rows (`hub.py`). `hub_problems` turns them into checked problems, named by benchmark and number.
 
-What is left out: pinned revisions, and rows that are broken: one of them is an error that names it.
+What is left out: pinned revisions, and skipping broken rows: a broken row is an error that names it.
 """
 
 import re
@@ -47,12 +48,14 @@ STEM_SUBJECTS = frozenset(
 
 
 def column(name: str) -> Callable[[Row], Any]:
-    """What stands in that column."""
+    """The function that reads the value of the column `name` unchanged."""
     return lambda row: row[name]
 
 
 def number(name: str) -> Callable[[Row], str]:
-    """A number without leading zeros or an empty fraction: AIME's answers are published as `033`, AMC's as `27.0`.
+    """The function that reads a number without leading zeros or an empty fraction.
+
+    AIME's answers are published as `033`, AMC's as `27.0`.
 
     >>> number("answer")({"answer": "033"}), number("answer")({"answer": 27.0}), number("answer")({"answer": "0.5"})
     ('33', '27', '0.5')
@@ -66,7 +69,7 @@ def number(name: str) -> Callable[[Row], str]:
 
 
 def after_hashes(row: Row) -> str:
-    """GSM8K's answer: what stands after `####`, at the end of the worked solution, without thousands separators."""
+    """GSM8K's answer, which follows `####` at the end of the worked solution, without thousands separators."""
     _, hashes, answer = str(row["answer"]).rpartition("####")
     if not hashes:
         raise ValueError("no '####' in its answer")
@@ -94,7 +97,7 @@ def joined_answers(row: Row) -> str:
 
 
 def context_and_question(row: Row) -> str:
-    """OlympiadBench keeps what several questions share in a column of its own."""
+    """OlympiadBench's question after its context, the text that several questions share, which has a column of its own."""
     return "\n".join(piece for piece in (row.get("context"), row["question"]) if piece)
 
 
@@ -107,7 +110,7 @@ def body_and_question(row: Row) -> str:
 class Hub:
     """A dataset on the Hugging Face hub and how its rows are read; `meta` maps keys of `Problem.meta` to columns.
 
-    `subjects`, where given, are the values of the column `subject` that belong to the benchmark.
+    `subjects` are the values of the column `subject` that belong to the benchmark; None means that all rows do.
     """
 
     name: str
@@ -124,15 +127,15 @@ class Hub:
 def hub_rows(hub: Hub, needed_for: str) -> list[Row]:
     """The rows of the benchmark, in the dataset's order.
 
-    Raises `MissingExtraError` where `datasets` is not installed, `ProblemsError` where the dataset cannot be had; both say what
-    it was needed for.
+    Raises `MissingExtraError` if `datasets` is not installed and `ProblemsError` if the dataset cannot be loaded. Both messages
+    begin with `needed_for`.
     """
     rows = fetch_rows(hub.name, hub.config, hub.split, needed_for)
     return rows if hub.subjects is None else [row for row in rows if row.get("subject") in hub.subjects]
 
 
 def hub_problems(hub: Hub, rows: Sequence[Row], benchmark: str) -> list[Problem]:
-    """One problem a row, named `benchmark-0000` and so on. Raises `ProblemsError` naming a row that is not as declared."""
+    """One problem per row, named `benchmark-0000` and so on. Raises `ProblemsError` naming a row that is not as declared."""
     wheres = [f"{benchmark}, row {place} of {hub.name}" for place in range(1, len(rows) + 1)]
     width = len(str(len(rows) - 1))
     problems = [
@@ -150,5 +153,5 @@ def _problem(hub: Hub, row: Row, identity: str, where: str) -> Problem:
     except (KeyError, ValueError, TypeError, IndexError) as error:
         reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
         raise ProblemsError(f"{where}: not as declared ({reason})") from error
-    kept = {key: row[name] for key, name in hub.meta.items() if row.get(name) is not None}
-    return to_problem(record | choices | solution | kept, where)
+    meta = {key: row[name] for key, name in hub.meta.items() if row.get(name) is not None}
+    return to_problem(record | choices | solution | meta, where)

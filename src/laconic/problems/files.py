@@ -12,7 +12,7 @@ from laconic.types import Problem
 def load_jsonl(address: Address, _seed: int) -> list[Problem]:
     """The problems of a file of JSON lines `{"id", "problem", "answer"}`, in file order.
 
-    Raises `ProblemsError` naming file and line.
+    Raises a `ProblemsError` that names file and line if the file cannot be read or a line is not a problem.
     """
     address.refuse_unknown()
     path = address.name
@@ -28,7 +28,7 @@ def load_jsonl(address: Address, _seed: int) -> list[Problem]:
 def load_parquet(address: Address, _seed: int) -> list[Problem]:
     """The problems of a parquet file with columns problem (or question), answer and perhaps id, in file order.
 
-    A row without an id is named by its number, counted from 1. Raises `ProblemsError` naming file and row.
+    A row without an id is named by its number, counted from 1. Raises a `ProblemsError` that names file and row.
     """
     address.refuse_unknown()
     path = address.name

@@ -1,10 +1,11 @@
-"""Problems that are made, not kept: reasoning-gym tasks and the tiny families.
+"""Problems that are generated: reasoning-gym tasks and the families of the embedded reasoner.
 
 1. `query` reads an address; `count`, `seed` and `split` mean the same for every generator.
 2. `load_gym` draws from reasoning-gym until enough distinct questions of the split are found. The library seeds item i
-   with `seed + i`, so neighbouring seeds would share almost all items: its seed is hashed from ours, task and split.
-3. A question belongs to the split its text hashes to (`laconic.splits`), so splits never meet, under any seed.
-4. `load_tiny` asks the family itself, which knows of seeds and splits.
+   with `seed + i`, so that neighbouring seeds would share almost all items. We therefore pass it a hash of our seed, the task and
+   the split.
+3. A question belongs to the split that its text hashes to (`laconic.splits`), so splits share no question, under any seed.
+4. `load_tiny` passes seed and split to the family's own generator.
 """
 
 import dataclasses
@@ -26,12 +27,12 @@ DEFAULT_COUNT = 100
 MAX_TRIES_PER_PROBLEM = 60
 MIN_TRIES = 2000
 RESERVED = ("seed", "split")
-"""Arguments that every generator understands, beside those of every source."""
+"""Arguments that every generator understands, in addition to those of every source."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Query:
-    """A generator's source: what is made, how many, from which stream and split, and what else was said."""
+    """What a generator is to make: which task or family, how many problems, from which seed and split, and other arguments."""
 
     name: str
     count: int
@@ -41,20 +42,20 @@ class Query:
 
 
 def query(address: Address, seed: int) -> Query:
-    """What an address `kind:NAME?arg=value&...` asks of a generator. A seed that it names stands over the argument.
+    """What an address `kind:NAME?arg=value&...` asks of a generator. A seed in the address overrides the parameter `seed`.
 
-    Raises `ProblemsError` for a seed or split that is none.
+    Raises `ProblemsError` for an invalid seed or split.
     """
     split = address.arguments.get("split")
     if split is not None and split not in SPLITS:
         raise ProblemsError(f"{address.source}: split must be one of {', '.join(SPLITS)}, got {split}")
-    others = {key: value for key, value in address.arguments.items() if key not in RESERVED}
+    arguments = {key: value for key, value in address.arguments.items() if key not in RESERVED}
     return Query(
         name=address.name.partition(":")[2],
         count=address.count or DEFAULT_COUNT,
         seed=address.whole_number("seed", seed, least=0),
         split=None if split is None else str(split),
-        arguments=others,
+        arguments=arguments,
     )
 
 
@@ -65,32 +66,32 @@ def load_gym(address: Address, seed: int) -> list[Problem]:
     """Distinct problems of one reasoning-gym task, named by a hash of their question.
 
     Raises `ProblemsError` for an unknown task or argument, arguments the task refuses, and a task with too few distinct
-    questions; `MissingExtraError` where reasoning-gym is not installed.
+    questions; `MissingExtraError` if reasoning-gym is not installed.
     """
-    asked, source = query(address, seed), address.source
+    request, source = query(address, seed), address.source
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
     except ImportError as error:
         raise MissingExtraError(source, "gym") from error
-    if asked.name not in DATASETS:
-        near = ", ".join(difflib.get_close_matches(asked.name, DATASETS, n=3)) or f"one of {len(DATASETS)} tasks"
-        raise ProblemsError(f"{source}: reasoning-gym has no task {asked.name!r}; near it: {near}")
-    address.refuse_unknown(*RESERVED, *_task_arguments(DATASETS[asked.name][1]))
-    tries = max(MIN_TRIES, MAX_TRIES_PER_PROBLEM * asked.count)
-    gym_seed = seed_of(asked.seed, "gym", asked.name, asked.split or "any") % 2**32
+    if request.name not in DATASETS:
+        near = ", ".join(difflib.get_close_matches(request.name, DATASETS, n=3)) or f"one of {len(DATASETS)} tasks"
+        raise ProblemsError(f"{source}: reasoning-gym has no task {request.name!r}; near it: {near}")
+    address.refuse_unknown(*RESERVED, *_task_arguments(DATASETS[request.name][1]))
+    tries = max(MIN_TRIES, MAX_TRIES_PER_PROBLEM * request.count)
+    gym_seed = seed_of(request.seed, "gym", request.name, request.split or "any") % 2**32
     try:
-        dataset = reasoning_gym.create_dataset(asked.name, seed=gym_seed, size=tries, **asked.arguments)
+        dataset = reasoning_gym.create_dataset(request.name, seed=gym_seed, size=tries, **request.arguments)
     except (AssertionError, ValueError, TypeError) as error:
         raise ProblemsError(f"{source}: reasoning-gym refuses the arguments ({error})") from error
-    problems = _distinct(_entries(dataset, tries, source), asked)
-    if len(problems) < asked.count:
-        raise ProblemsError(f"{source} has fewer than {asked.count} distinct problems (found {len(problems)})")
+    problems = _distinct(_entries(dataset, tries, source), request)
+    if len(problems) < request.count:
+        raise ProblemsError(f"{source} has fewer than {request.count} distinct problems (found {len(problems)})")
     return problems
 
 
 def _task_arguments(config: Any) -> list[str]:
-    """What a task's configuration can be told, apart from what our own arguments stand for."""
+    """The arguments of a task's configuration, except seed and size, which our own arguments set."""
     return [field.name for field in dataclasses.fields(config) if field.name not in ("seed", "size")]
 
 
@@ -99,18 +100,18 @@ def _entries(dataset: Any, tries: int, source: str) -> Iterator[Mapping[str, Any
     for index in range(tries):
         try:
             yield dataset[index]
-        except Exception as error:  # a task's own code, for arguments its validation let through
+        except Exception as error:  # a task's own code may raise anything for arguments that passed its validation
             raise ProblemsError(f"{source}: reasoning-gym fails to make item {index} ({error})") from error
 
 
-def _distinct(entries: Iterator[Mapping[str, Any]], asked: Query) -> list[Problem]:
+def _distinct(entries: Iterator[Mapping[str, Any]], request: Query) -> list[Problem]:
     problems: dict[str, Problem] = {}
     for entry in entries:
         question, answer = str(entry["question"]), entry["answer"]
-        is_ours = asked.split is None or split_of(question) == asked.split
+        is_ours = request.split is None or split_of(question) == request.split
         if is_ours and question not in problems and answer is not None and str(answer).strip():
-            problems[question] = _gym_problem(asked.name, question, str(answer), entry.get("metadata", {}))
-        if len(problems) == asked.count:
+            problems[question] = _gym_problem(request.name, question, str(answer), entry.get("metadata", {}))
+        if len(problems) == request.count:
             break
     return list(problems.values())
 
@@ -132,22 +133,22 @@ def load_tiny(address: Address, seed: int) -> list[Problem]:
     Raises `ProblemsError` for an unknown family, argument or level, and a family with too few distinct problems.
     """
     address.refuse_unknown(*RESERVED, "levels", "solutions")
-    asked, source = query(address, seed), address.source
-    levels = _levels(source, asked.arguments["levels"]) if "levels" in asked.arguments else None
-    solve = _solver(source, asked) if "solutions" in asked.arguments else None
+    request, source = query(address, seed), address.source
+    levels = _levels(source, request.arguments["levels"]) if "levels" in request.arguments else None
+    solve = _solver(source, request) if "solutions" in request.arguments else None
     try:
         return make_problems(
-            asked.name, count=asked.count, seed=asked.seed, split=asked.split, levels=levels, solve=solve
+            request.name, count=request.count, seed=request.seed, split=request.split, levels=levels, solve=solve
         )
     except ValueError as error:
         raise ProblemsError(f"{source}: {error}") from error
 
 
-def _solver(source: str, asked: Query) -> Callable[[Chain], str]:
-    style = str(asked.arguments["solutions"])
+def _solver(source: str, request: Query) -> Callable[[Chain], str]:
+    style = str(request.arguments["solutions"])
     if style not in SOLUTION_STYLES:
         raise ProblemsError(f"{source}: solutions must be one of {', '.join(SOLUTION_STYLES)}, got {style}")
-    return lambda chain: write_solution(asked.seed, chain, style)
+    return lambda chain: write_solution(request.seed, chain, style)
 
 
 def _levels(source: str, value: Value) -> tuple[int, int]:

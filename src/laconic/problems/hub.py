@@ -1,7 +1,7 @@
 """Problems from a Hugging Face dataset `hf:NAME[:CONFIG]:SPLIT`: columns problem (or question), answer, perhaps id.
 
-1. `fetch_rows` has one quick look whether the hub holds the dataset (`system/hub.py`), then lets the library load it: from the
-   hub, or from its cache where the hub does not answer.
+1. `fetch_rows` first checks quickly whether the hub has the dataset (`system/hub.py`). Then the library loads it from the hub, or
+   from its cache if the hub does not answer.
 2. `load_hub` turns the rows into checked problems.
 """
 
@@ -19,8 +19,8 @@ from laconic.types import Problem
 def fetch_rows(name: str, config: str | None, split: str, needed_for: str) -> list[Mapping[str, Any]]:
     """The rows of one split, in the dataset's order; `name` may be a local folder.
 
-    Raises `MissingExtraError` where `datasets` is not installed, `ProblemsError` where the dataset cannot be had; both say what
-    it was needed for.
+    Raises `MissingExtraError` if `datasets` is not installed and `ProblemsError` if the dataset cannot be loaded. Both messages
+    begin with `needed_for`.
     """
     try:
         import datasets
@@ -32,7 +32,7 @@ def fetch_rows(name: str, config: str | None, split: str, needed_for: str) -> li
     try:
         with cache_only(presence == "out of reach"):
             return list(datasets.load_dataset(name, config, split=split))
-    except Exception as error:  # the library raises of every kind: network, name, config, split, file format
+    except Exception as error:  # the library raises many kinds of error: for network, name, config, split, file format
         raise ProblemsError(f"{needed_for}: {name} cannot be loaded ({_reason(error, presence)})") from error
 
 
@@ -45,7 +45,7 @@ def _reason(error: Exception, presence: Presence) -> str:
 def load_hub(address: Address, _seed: int) -> list[Problem]:
     """The problems of one split, in its order; a row without an id is named by its number, counted from 1.
 
-    Raises `ProblemsError` where the source is spelled otherwise, the dataset cannot be had, or a row is no problem.
+    Raises `ProblemsError` if the address has another form, the dataset cannot be loaded, or a row is not a problem.
     """
     address.refuse_unknown()
     source = address.name

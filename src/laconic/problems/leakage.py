@@ -1,17 +1,19 @@
-r"""Does a problem that is trained on stand among those that are reported on?
+r"""Does a problem that is trained on occur among those that are reported on?
 
 1. A problem's text is its question in lower case, without `$`, spacing commands and marks of sentences. Choices are kept apart,
    because a question is often turned into multiple choice by adding some.
-2. `exact`: the texts are the same, however short, and so are the choices where both have some.
-3. Otherwise the words (numbers replaced by one sign) are cut into overlapping runs of `NUM_WORDS`. A run that more than
-   `COMMON` problems share is a phrase or a template and is dropped: "how many ways are there to", every sum that a generator
-   words the same way. An index of the rest finds pairs that share a run; their similarity is Jaccard's, of the rest.
-4. `near`: similar, the same numbers, and the same answer. Wording, typesetting or order were changed: it is a leak.
-5. `variant`: very similar, but the numbers or the answer are others: the same text asked about something else. It tells how far a
-   score is due to the form of the problems; it is no leak of the same weight, and a test problem lists its nearest one only.
+2. `exact`: the texts are the same, however short, and so are the choices if both problems have some.
+3. Otherwise the words (with every number replaced by one sign) are cut into overlapping runs of `NUM_WORDS`. A run that more than
+   `COMMON` problems share is a phrase, such as "how many ways are there to", or the template of a generator, and is dropped. An
+   index of the other runs finds pairs that share a run; their similarity is Jaccard's index of these runs.
+4. `near`: the texts are similar, with the same numbers and the same answer. Only wording, typesetting or order was changed, so
+   this is a leak.
+5. `variant`: the texts are very similar, but the numbers or the answer differ, so the same text asks about something else.
+   Variants tell how far a score is due to the form of the problems. They are not leaks, and only the nearest one of each test
+   problem is listed.
 
-What is left out: paraphrase and translation, which share no runs of words; a near copy of a text that stands more than `COMMON`
-times (an exact one is found); texts with fewer than `LEAST_RUNS` runs of their own, which are only compared exactly.
+What is left out: paraphrase and translation, which share no runs of words; a near copy of a text that occurs more than `COMMON`
+times (an exact copy is found); and texts with fewer than `LEAST_RUNS` runs of their own, which are only compared exactly.
 """
 
 import re
@@ -33,7 +35,7 @@ VARIANT_SIMILARITY = 0.7
 
 
 class LeakKind(StrEnum):
-    """How a training problem and a test problem are alike; `EXACT` and `NEAR` are leaks, `VARIANT` is a remark."""
+    """How a training problem and a test problem are alike; `EXACT` and `NEAR` are leaks, `VARIANT` is not."""
 
     EXACT = "exact"
     NEAR = "near"
@@ -42,7 +44,7 @@ class LeakKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One pair; `similarity` is 1 for an exact one, else Jaccard's index of the runs of words, from 0 to 1."""
+    """A pair of problems that are alike; `similarity` is 1 if exactly, otherwise Jaccard's index of the runs, from 0 to 1."""
 
     train_id: str
     test_id: str
@@ -52,7 +54,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """What is compared of a problem; `runs` are those that few problems share."""
+    """What is compared of a problem; `runs` are the runs of words that at most `COMMON` problems share."""
 
     id: str
     exact: str
@@ -62,7 +64,7 @@ class _Text:
     answer: str
 
     def is_exactly(self, other: "_Text") -> bool:
-        """The same question and, where both have choices, the same choices in any order."""
+        """The same question and, if both have choices, the same choices in any order."""
         return self.exact == other.exact and (self.choices == other.choices or not (self.choices and other.choices))
 
 
@@ -106,8 +108,8 @@ def leaked_ids(leaks: Iterable[Leak]) -> frozenset[str]:
 
 
 def _kind(text: _Text, other: _Text, similarity: float, near: float, variant: float) -> LeakKind | None:
-    """From `SAME_SIMILARITY` on the answer need not agree: the same gold can be spelled in many ways. Where both have choices it
-    must, because one stem can ask about several lists of them."""
+    """From `SAME_SIMILARITY` on the answers need not agree, because one gold answer can be spelled in many ways. If both problems
+    have choices, they must agree, because one question can be asked about several lists of choices."""
     has_same_answer = text.answer == other.answer
     is_same = similarity >= SAME_SIMILARITY and not (text.choices and other.choices)
     if text.numbers == other.numbers and (is_same or (has_same_answer and similarity >= near)):
@@ -122,7 +124,7 @@ def _listed(exact: list[Leak], others: list[Leak]) -> list[Leak]:
 
 
 def _index(texts: Sequence[_Text]) -> tuple[Mapping[str, list[int]], Mapping[str, list[int]]]:
-    """Where each exact text and each run stands, as places in `texts`."""
+    """For each exact text and each run, the indices in `texts` of the texts that have it."""
     by_exact: defaultdict[str, list[int]] = defaultdict(list)
     by_run: defaultdict[str, list[int]] = defaultdict(list)
     for place, text in enumerate(texts):
@@ -134,7 +136,7 @@ def _index(texts: Sequence[_Text]) -> tuple[Mapping[str, list[int]], Mapping[str
 
 
 def _similar(text: _Text, others: Sequence[_Text], by_run: Mapping[str, list[int]]) -> list[tuple[_Text, float]]:
-    """Every other text that shares a run, with Jaccard's index: runs shared over runs that either has."""
+    """Every other text that shares a run, with Jaccard's index: the runs that both have over the runs that either has."""
     if len(text.runs) < LEAST_RUNS:
         return []
     num_shared = Counter(place for run in text.runs for place in by_run.get(run, ()))
@@ -156,21 +158,21 @@ _NUMBER = "#"
 
 
 def _texts(train: Sequence[Problem], test: Sequence[Problem]) -> tuple[list[_Text], list[_Text]]:
-    """Both sets; how many problems share a run is counted over both, so that a template is one in either."""
+    """The texts of both sets. How many problems share a run is counted over both together, so that both drop the same runs."""
     plain = [_plain(problem.question) for problem in (*train, *test)]
     words = [_WORD.findall(text) for text in plain]
-    runs = [_runs(found) for found in words]
-    holders = Counter(run for found in runs for run in found)
+    runs = [_runs(text_words) for text_words in words]
+    holders = Counter(run for text_runs in runs for run in text_runs)
     texts = [
         _Text(
             id=problem.id,
             exact=_exact(text),
             choices=frozenset(_exact(_plain(choice)) for choice in problem.choices),
             runs=frozenset(run for run in all_runs if holders[run] <= COMMON),
-            numbers=tuple(sorted(word for word in found if word[0].isdigit())),
+            numbers=tuple(sorted(word for word in text_words if word[0].isdigit())),
             answer=_answer(problem),
         )
-        for problem, text, found, all_runs in zip((*train, *test), plain, words, runs, strict=True)
+        for problem, text, text_words, all_runs in zip((*train, *test), plain, words, runs, strict=True)
     ]
     return texts[: len(train)], texts[len(train) :]
 
@@ -180,9 +182,9 @@ def _plain(text: str) -> str:
 
 
 def _exact(plain: str) -> str:
-    """Nothing but the signs that could change what is asked: brackets, operators, points of decimals, what parts two numbers."""
-    kept = _BETWEEN_NUMBERS.sub("_", _DECIMAL_POINT.sub("·", plain))
-    return "".join(_MARKS.sub(" ", kept).split())
+    """The text with only those signs that could change its meaning: brackets, operators, decimal points, gaps between numbers."""
+    separated = _BETWEEN_NUMBERS.sub("_", _DECIMAL_POINT.sub("·", plain))
+    return "".join(_MARKS.sub(" ", separated).split())
 
 
 def _runs(words: Sequence[str]) -> set[str]:
@@ -191,8 +193,8 @@ def _runs(words: Sequence[str]) -> set[str]:
 
 
 def _answer(problem: Problem) -> str:
-    """The gold answer as compared; of multiple choice what the letter stands for, since letters agree by chance."""
+    """The gold answer to compare. For multiple choice it is the text of the choice, because letters often agree by chance."""
     letter = problem.answer.strip().upper()
     place = ascii_uppercase.find(letter) if len(letter) == 1 else -1
-    chosen = problem.choices[place] if 0 <= place < len(problem.choices) else problem.answer
-    return _exact(_plain(chosen))
+    answer = problem.choices[place] if 0 <= place < len(problem.choices) else problem.answer
+    return _exact(_plain(answer))

@@ -1,10 +1,10 @@
 """Problems from files, generators and benchmarks, behind one function.
 
-1. `load_problems` reads the address (`address.py`), looks its kind up in `KINDS`, a visible table, and calls that kind's loader.
+1. `load_problems` reads the address (`address.py`), looks up its kind in `KINDS`, a visible table, and calls that kind's loader.
 2. A file's problems come in file order, a generator's in the order of its stream, a benchmark's in an order of its own that is
    the same for everyone; `count` takes the first of them.
-3. Whatever is wrong with a source is one `ProblemsError` that names the file and line, or the argument.
-4. `write_problems` writes JSON lines that `load_problems` reads back as they were.
+3. Any fault of a source raises one `ProblemsError` that names the file and line, or the argument.
+4. `write_problems` writes JSON lines that `load_problems` reads back unchanged.
 
 Every kind of source takes arguments after a question mark, `data/problems.jsonl?count=8`; `count` means the same for all.
 What is left out: shuffling (a selection chooses, see `selection/rules.py`), and downloads other than those of `hf:` and the
@@ -33,7 +33,10 @@ __all__ = ["BENCHMARKS", "KINDS", "Benchmark", "Kind", "benchmark_of", "is_on_hu
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of source: how it is written, what it holds, which names are of it, and its loader: (address, seed) to problems."""
+    """A kind of source: the form of its address, what it holds, which names belong to it, and its loader.
+
+    The loader takes an address and a seed and returns problems.
+    """
 
     form: str
     summary: str
@@ -82,10 +85,10 @@ KINDS: tuple[Kind, ...] = (
 
 
 def load_problems(source: str, *, seed: int = SEED, count: int | None = None) -> list[Problem]:
-    """The problems of `source`, in a fixed order; the first `count` of them where given (generators: 100 without).
+    """The problems of `source`, in a fixed order; only the first `count` if a count is given. Without one, generators make 100.
 
-    `seed` only matters to generators. Raises `ProblemsError` for whatever is wrong with the source, and
-    `MissingExtraError` where it needs a package that is not installed.
+    `seed` only matters to generators. Raises `ProblemsError` for any fault of the source, and `MissingExtraError` if it needs a
+    package that is not installed.
     """
     if count is not None and count < 1:
         raise ProblemsError(f"{source}: count must be at least 1, got {count}")
@@ -94,15 +97,15 @@ def load_problems(source: str, *, seed: int = SEED, count: int | None = None) ->
         if kind.has_name(name):
             problems = kind.load(read_address(source, count), seed)
             return [replace(problem, source=problem.source or name) for problem in problems]
-    found = near_names(name)
-    benchmarks = f"near it: {', '.join(found)}" if found else f"BENCHMARK is one of {', '.join(BENCHMARKS)}"
+    near = near_names(name)
+    benchmarks = f"near it: {', '.join(near)}" if near else f"BENCHMARK is one of {', '.join(BENCHMARKS)}"
     raise ProblemsError(f"{source}: no such source; expected one of {', '.join(k.form for k in KINDS)}; {benchmarks}")
 
 
 def is_on_hub(source: str) -> bool:
-    """Whether a source is fetched from the hub: a dataset that is no local folder, a benchmark without a local file.
+    """Whether a source is fetched from the hub: a dataset that is not a local folder, or a benchmark without a local file.
 
-    Raises `ProblemsError` where the folder of local files is none.
+    Raises `ProblemsError` if `LACONIC_DATA` names something that is not a folder.
     """
     name = name_of(source)
     if name.startswith("hf:"):
@@ -112,9 +115,9 @@ def is_on_hub(source: str) -> bool:
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
-    """Write one JSON line a problem, the whole file or nothing. `source` is not written: the file is the new source.
+    """Write one JSON line per problem, the whole file or nothing. `source` is not written: the file is the new source.
 
-    Raises `OSError` where the disk refuses.
+    Raises `OSError` if the file cannot be written.
     """
     lines = (json.dumps(to_record(problem), ensure_ascii=False, allow_nan=False) + "\n" for problem in problems)
     write_text_atomically(path, "".join(lines))

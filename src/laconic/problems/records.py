@@ -1,7 +1,7 @@
 """One record of a file, checked and turned into a `Problem`, and back.
 
-`id`, `problem` (or `question`), `answer` and `choices` have meaning; every other key is kept in `meta`. Where there are choices
-the answer is the letter of one: any other would make every response wrong.
+`id`, `problem` (or `question`), `answer` and `choices` have a meaning of their own; every other key is kept in `meta`. If there
+are choices, the answer must be the letter of one of them: with any other answer, every response would be wrong.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ def to_problem(record: Mapping[str, Any], where: str, default_id: str | None = N
     identity = record.get("id")
     if identity is None and default_id is not None:
         identity = default_id
-    known = {"id": identity, question_key: record.get(question_key), "answer": record.get("answer")}
-    answer, choices = _text(known, "answer", where), _choices(record.get("choices"), where)
+    fields = {"id": identity, question_key: record.get(question_key), "answer": record.get("answer")}
+    answer, choices = _text(fields, "answer", where), _choices(record.get("choices"), where)
     _check_letter(answer, choices, where)
     return Problem(
-        id=_text(known, "id", where),
-        question=_text(known, question_key, where, has_numbers=False),
+        id=_text(fields, "id", where),
+        question=_text(fields, question_key, where, has_numbers=False),
         answer=answer,
         choices=choices,
         meta={key: value for key, value in record.items() if key not in _KNOWN | {question_key}},
@@ -65,14 +65,14 @@ def _check_letter(answer: str, choices: tuple[str, ...], where: str) -> None:
 
 
 def to_record(problem: Problem) -> dict[str, Any]:
-    """The record that `to_problem` reads back as `problem`, but for its `source`."""
+    """The record from which `to_problem` makes `problem` again, except its `source`."""
     choices = {"choices": list(problem.choices)} if problem.choices else {}
-    known = {"id": problem.id, "problem": problem.question, "answer": problem.answer, **choices}
-    return known | {key: value for key, value in problem.meta.items() if key not in known}
+    fields = {"id": problem.id, "problem": problem.question, "answer": problem.answer, **choices}
+    return fields | {key: value for key, value in problem.meta.items() if key not in fields}
 
 
 def check_problems(problems: list[Problem], wheres: list[str], source: str, count: int | None) -> list[Problem]:
-    """The first `count` problems. Raises `ProblemsError` for no problem, too few of them, or one id twice."""
+    """The first `count` problems. Raises `ProblemsError` if there are none or too few, or if two have the same id."""
     if not problems:
         raise ProblemsError(f"{source}: holds no problems")
     first: dict[str, str] = {}

@@ -1,7 +1,8 @@
-"""The three sets of problems that never meet (design section 3).
+"""The three sets of problems of a recipe, which share no question.
 
-Trained problems teach, watched ones may end a phase or choose a checkpoint, reported ones choose nothing. A question of the
-reported set is dropped from the other two, one of the watched set from the trained; white space does not make a question new.
+The train set teaches; the watch set may end a phase or choose a checkpoint; the report set chooses nothing. A question of the
+report set is dropped from the other two sets, and a question of the watch set is dropped from the train set. Questions that
+differ only in white space are the same.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from laconic.types import Problem
 
 @dataclass(frozen=True, slots=True)
 class ProblemSets:
-    """The three sets that never meet; `report` may be empty. `num_dropped` counts what was left out of the first two."""
+    """Three sets that share no question; `report` may be empty. `num_dropped` counts the problems dropped from the first two."""
 
     train: tuple[Problem, ...]
     watch: tuple[Problem, ...]
@@ -24,14 +25,14 @@ class ProblemSets:
 
     @property
     def dropped_line(self) -> str | None:
-        """What was left out and why, in one line; None where nothing was."""
+        """How many problems were left out and why, in one line; None if none were."""
         if not self.num_dropped:
             return None
         return f"{self.num_dropped} problems left out of the trained and watched sets: they are reported or watched"
 
 
 def load_problem_sets(recipe: Recipe) -> ProblemSets:
-    """The recipe's three sets, made disjoint by question. Raises `ProblemsError` where that leaves a set empty."""
+    """The recipe's three sets, made disjoint by question. Raises `ProblemsError` if that empties the train or watch set."""
     sources = recipe.problems
     report = load_problems(sources.report, seed=recipe.seed) if sources.report else []
     watch, train = (load_problems(source, seed=recipe.seed) for source in (sources.watch, sources.train))
@@ -39,7 +40,7 @@ def load_problem_sets(recipe: Recipe) -> ProblemSets:
 
 
 def make_sets(train: Sequence[Problem], watch: Sequence[Problem], report: Sequence[Problem] = ()) -> ProblemSets:
-    """The three sets, made disjoint by question. Raises `ProblemsError` where that leaves one of the first two empty."""
+    """The three sets, made disjoint by question. Raises `ProblemsError` if that leaves one of the first two empty."""
     sets = disjoint_sets(train, watch, report)
     for name, problems in (("train", sets.train), ("watch", sets.watch)):
         if not problems:
@@ -50,7 +51,7 @@ def make_sets(train: Sequence[Problem], watch: Sequence[Problem], report: Sequen
 def disjoint_sets(
     train: Sequence[Problem] = (), watch: Sequence[Problem] = (), report: Sequence[Problem] = ()
 ) -> ProblemSets:
-    """The three sets, made disjoint by question; one that is not at hand, or of which nothing is left, is empty."""
+    """The three sets, made disjoint by question. A set may be empty, from the start or because every problem was dropped."""
     watched = _without(watch, report)
     trained = _without(train, [*report, *watched])
     num_dropped = len(train) + len(watch) - len(trained) - len(watched)
@@ -58,10 +59,10 @@ def disjoint_sets(
 
 
 def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
-    taken = {question_key(problem) for problem in others}
-    return [problem for problem in problems if question_key(problem) not in taken]
+    other_keys = {question_key(problem) for problem in others}
+    return [problem for problem in problems if question_key(problem) not in other_keys]
 
 
 def question_key(problem: Problem) -> str:
-    """The question without its white space: two problems that share it are one."""
+    """The question without its white space; two problems with the same key count as the same problem."""
     return " ".join(problem.question.split())

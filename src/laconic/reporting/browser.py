@@ -1,11 +1,11 @@
 """What the page's browser of responses reads: one packed index, and the shelves' chunks beside it.
 
-1. Evaluations on the same benchmark under the same decoding make a set; inside it any two models stand side by side.
-2. The index holds, for each model of each set, problem, sample, grade and length of every row held, as columns, and each
-   problem's question once. It is packed like the texts and opened when the reader comes near.
-3. `picks` are the pairs the page points out itself.
+1. Evaluations on the same benchmark under the same decoding form a set, in which any two models can be compared.
+2. The index holds, for each model of each set, the problem, sample, grade and length of every row in the page, as columns, and
+   each problem's question once. It is packed like the texts and opened when the reader scrolls near.
+3. `picks` are the pairs that the page itself points out.
 
-`templates/browser.js` is the other half.
+`templates/browser.js` reads this data.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from laconic.types import GRADES
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A picked pair with its texts, for paper and for readers without scripts."""
+    """A picked pair with its texts, for printing and for readers without scripts."""
 
     reason: str
     problem_id: str
@@ -39,7 +39,7 @@ class Browser:
 
 
 def build_browser(report: Report) -> Browser | None:
-    """The browser's data, or `None` where no evaluation has its samples."""
+    """The browser's data, or `None` if no evaluation has its samples."""
     sets: list[dict[str, Any]] = []
     chunks: list[tuple[str, str]] = []
     shelves = [e.shelf for e in report.evaluations if e.shelf]

@@ -1,12 +1,12 @@
 """Runs and evaluations as one self-contained HTML page, built from their files alone.
 
-1. `read.py` reads what is there; `changes.py` reads or makes the comparisons; `words.py` says what came
-   of it, as a verdict, sentences and tables.
-2. `figures.py` and `training.py` draw how it came about; `browser.py` packs every response to be looked at.
-3. The template is filled. What models wrote is escaped or packed, and set as plain text when it is looked at; the page may
-   load nothing from anywhere and runs one script, known to its policy by its hash.
+1. `read.py` reads the files; `changes.py` reads or makes the comparisons; `words.py` puts the results into a verdict, sentences
+   and tables.
+2. `figures.py`, `distributions.py` and `training.py` draw the figures; `browser.py` packs the responses that can be looked at.
+3. The template is filled. The texts of models are escaped or packed, and inserted as plain text when they are shown. The page
+   may load nothing from anywhere and runs one script, which its content security policy names by its hash.
 
-Whatever is missing leaves its part of the page out. No torch.
+If files are missing, their part of the page is left out. Needs no torch.
 """
 
 import base64
@@ -60,16 +60,16 @@ def write_page(run_dir: Path, out: Path) -> Path:
 def write_report(dirs: Sequence[Path], out: Path) -> Path:
     """Writes the page of training runs, folders of evaluations, or single evaluations to `out`, and returns `out`.
 
-    Of several folders of evaluations the first is the base. Raises `RunError` where there is nothing to show or a folder
-    is given twice, `InputError` naming file and line where a file cannot be read, and `MissingExtraError` where jinja2
-    is not installed.
+    If there are several folders of evaluations, the first is the base. Raises `RunError` if there is nothing to show or a folder
+    is given twice, an `InputError` that names file and line if a file cannot be read, and `MissingExtraError` if jinja2 is not
+    installed.
     """
     write_text_atomically(out, page_text(read_report(dirs)))
     return out
 
 
 def read_report(dirs: Sequence[Path]) -> Report:
-    """What the folders hold, as far as it is there. Errors as `write_report`."""
+    """The report of the folders, with as much as their files contain. Raises the same errors as `write_report`."""
     names = names_of(dirs)
     prefixes = [f"{name}: " if len(dirs) > 1 else "" for name in names]
     evaluations = read_measurements(find_measurements(dirs, names))
@@ -130,7 +130,7 @@ def page_text(report: Report) -> str:
 
 
 def draw(report: Report) -> dict[str, dict[str, str]]:
-    """The figures that the files suffice for, by name, each wide and narrow, or in one size that suits both."""
+    """The figures that can be drawn from the files, by name, each wide and narrow, or in one size that suits both."""
     colours = colour_of(report)
     drawn: dict[str, dict[str, str]] = {}
     shifts = [change for change in report.ordered_changes if _is_known(change)]
@@ -147,7 +147,7 @@ def draw(report: Report) -> dict[str, dict[str, str]]:
 
 
 def _draw_samples(report: Report) -> dict[str, dict[str, str]]:
-    """Lengths of every model beside the main pair's, and the main pair problem by problem."""
+    """The figures drawn from single responses: lengths of every model, and the main pair problem by problem."""
     main = report.main
     beside = report.of_setting(main[0].setting) if main else [e for e in report.evaluations if e.samples][:1]
     last = {e.source: e.rank for e in sorted(beside, key=lambda e: e.rank)}
@@ -168,7 +168,7 @@ def _draw_samples(report: Report) -> dict[str, dict[str, str]]:
 
 
 def describe_selection(selection: SelectedProblems) -> dict[str, Any]:
-    """A phase's selected problems as cells, with how many were dropped for what."""
+    """A phase's selected problems as cells, with the number of dropped problems for each reason."""
     kept = [row for row in selection.rows if row["is_kept"]]
     dropped = [row for row in selection.rows if not row["is_kept"]]
     why = Counter(row["reason"].partition("dropped, ")[2] or row["reason"] for row in dropped)
@@ -193,7 +193,7 @@ def describe_selection(selection: SelectedProblems) -> dict[str, Any]:
 
 
 def commands(report: Report) -> list[str]:
-    """The commands that the environments remember."""
+    """The commands that the files environment.json have stored."""
     told = [tree.get("command") for _, tree in report.settings]
     return list(dict.fromkeys(str(command) for command in told if command))
 

@@ -1,11 +1,10 @@
-"""What comparisons say of the models of a report: read where a file has it, made where none does.
+"""The comparisons between the models of a report. They are read from files if there are any, and made otherwise.
 
-1. A training run brings `comparison*.json`: each phase against the run's own base. The last phase is what the report
-   is about.
+1. A training run has `comparison*.json`, which compare each phase with the run's own base. The report is about the last phase.
 2. Folders of evaluations are compared here, the first with all others (`comparison/compare.py`), unless a `comparison.json` in
    one of them was made of exactly these folders.
-3. Where not all of them can be compared, each folder is compared with the first alone; what cannot be becomes a note on
-   the page that says why, and the rest stands.
+3. If not all of them can be compared together, each folder is compared with the first alone. A folder that cannot be compared
+   becomes a note on the page that says why; the others are shown.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,12 +36,12 @@ def read_changes(dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> tu
 
 
 def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Comparison], list[str]]:
-    """One comparison of all folders; where that is refused, one of each with the first, and why some have none.
+    """One comparison of all folders. If that is refused, one of each folder with the first, and notes on folders without one.
 
     The first folder's own prompts are then compared too, unless it has only one (`is_base_alone`).
     """
     first, *others = dirs
-    with suppress(InputError):  # told below, of the folder that it is about
+    with suppress(InputError):  # reported below, with the folder that causes it
         return [_stored(dirs) or compare_evaluations(first, others)], []
     found: list[Comparison] = []
     refusals: dict[str, list[Path]] = {}
@@ -55,7 +54,7 @@ def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Com
 
 
 def _with_first(first: Path, folder: Path) -> Comparison:
-    """The comparison of one folder with the first; of the candidates only the folder's own."""
+    """The comparison of one folder with the first, with only the candidates from this folder."""
     told = compare_evaluations(first, [] if folder == first else [folder])
     return replace(told, candidates=tuple(c for c in told.candidates if c.who.path == folder))
 
@@ -67,7 +66,8 @@ def _note(refusal: str, folders: Sequence[Path], dirs: Sequence[Path]) -> str:
 
 
 def _of_run(path: Path, evaluations: Sequence[Measurement]) -> Iterator[Change]:
-    """A candidate is named after its folder or its model; an older file's name may tell the tag."""
+    """The changes in a run's comparison file. A candidate is named after its folder or its model; in older files, the file's name
+    may hold the tag."""
     last = max((e.rank for e in evaluations), default=0)
     seen: set[Path] = set()
     for file in sorted(path.glob("comparison*.json")):
@@ -111,7 +111,7 @@ def _of_folders(comparison: Comparison, dirs: Sequence[Path], evaluations: Seque
 
 
 def _model_of(who: Who, dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> str:
-    """The model a comparison speaks of: of its folder, and of its prompt where the folder holds several."""
+    """The name of the model in a comparison: that of its folder, with its prompt if the folder holds several."""
     path = who.path and who.path.resolve()
     here = [e for e in evaluations if dirs[e.source].resolve() == path]
     by_prompt = [e for e in here if e.prompt == (who.prompt or "")]

@@ -1,10 +1,10 @@
-"""What a report is made of: frozen records, and small questions asked of them.
+"""Frozen records of which a report is made, and small functions that look something up in them.
 
-1. A `Measurement` is one model on one benchmark under one way of decoding; its `Sample`s are numbers, its texts lie
+1. A `Measurement` is one model on one benchmark under one way of decoding. Its `Sample`s are numbers, and its texts are
    compressed on a `Shelf` (`shelf.py`).
-2. A `TrainingRun` is what a run left of its steps, phases and selections; a `Change` is what a comparison said of a model.
-3. A `Report` holds them all. Its main pair, which the headline and most figures speak of, is the base and the last
-   model under the hottest decoding that has both: a run's last phase, or the first candidate that was given.
+2. A `TrainingRun` holds the steps, phases and selections of a run. A `Change` is the result of comparing a model with the base.
+3. A `Report` holds them all. The headline and most figures are about its main pair: the base and the last model (a run's last
+   phase, or the first candidate that was given) under the hottest decoding that has both.
 
 No files are read here: `read.py` does that.
 """
@@ -20,7 +20,7 @@ from laconic.evaluation.figures import Summary
 from laconic.reporting.shelf import Shelf
 
 Record = Mapping[str, Any]
-Setting = tuple[str, str]  # benchmark, decoding: what two evaluations must share to stand beside each other
+Setting = tuple[str, str]  # benchmark and decoding, which two evaluations must share to be compared
 
 
 class Sample(NamedTuple):
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One evaluation folder. `samples` stand in the order of their file; `source` is the place of its DIR among those given."""
+    """One evaluation folder. `samples` are in the order of their file; `source` is the index of its DIR among those given."""
 
     model: str
     summary: Summary
@@ -60,12 +60,12 @@ class Measurement:
 
     @property
     def prompt(self) -> str:
-        """The prompt's name, empty where the summary does not tell."""
+        """The prompt's name, empty if the summary lacks it."""
         return prompt_of(self.summary)
 
     @property
     def temperature(self) -> float:
-        """Sampling temperature; 0 is greedy, and what is said of a folder that does not tell."""
+        """Sampling temperature; 0 is greedy, and also stands for an unknown temperature."""
         return float(self.summary.setup.temperature or 0)
 
     @property
@@ -89,7 +89,7 @@ class SelectedProblems:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """What one training run left besides its evaluations."""
+    """The files of one training run, without its evaluations."""
 
     name: str
     metrics: tuple[Record, ...] = ()
@@ -98,7 +98,7 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a comparison said of `model` against `base` under one decoding; `is_final`: it is what the report is about."""
+    """The comparison of `model` with `base` under one decoding; `is_final` marks the changes that the report is about."""
 
     base: str
     model: str
@@ -112,7 +112,7 @@ class Change:
         return self.candidate.figures
 
     def on(self, evaluation: Measurement) -> ChangeFigures | None:
-        """What changed on this evaluation's benchmark; over all, where the file does not tell benchmarks apart."""
+        """What changed on this evaluation's benchmark; over all benchmarks, if the file has no figures for each."""
         if (self.model, self.decoding) != (evaluation.model, evaluation.decoding):
             return None
         benchmarks = self.candidate.benchmarks
@@ -124,7 +124,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything the page is made of. `settings` are titled trees; `notes` say what could not be done, and why."""
+    """All data of the page. `settings` are titled trees; `notes` say what could not be done, and why."""
 
     title: str = ""
     evaluations: tuple[Measurement, ...] = ()
@@ -161,7 +161,7 @@ class Report:
 
     @property
     def main(self) -> tuple[Measurement, Measurement] | None:
-        """Before and after."""
+        """The main pair: the base and the model that most figures are about."""
         for change in self.finals:
             if both := self._both(change.base, change.model, change.decoding):
                 return both
@@ -176,7 +176,7 @@ class Report:
         return sorted((e for e in self.evaluations if e.setting == setting), key=lambda e: (e.source, e.rank))
 
     def figures_of(self, evaluation: Measurement) -> ChangeFigures | None:
-        """What the comparison with the base said of a model, where there was one."""
+        """The figures of a model's comparison with the base, if there is one."""
         return next((figures for change in self.changes if (figures := change.on(evaluation))), None)
 
     def _both(self, base: str, model: str, decoding: str) -> tuple[Measurement, Measurement] | None:
@@ -188,7 +188,7 @@ class Report:
 
 
 def prompt_of(summary: Summary) -> str:
-    """The prompt's name, empty where a summary does not tell."""
+    """The prompt's name, empty if the summary lacks it."""
     return summary.setup.prompt.name if summary.setup.prompt else ""
 
 
@@ -241,7 +241,7 @@ def solve_rate_by_problem(samples: Iterable[Sample]) -> dict[str, float]:
 
 
 def shared(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[list[str], list[float], list[float]]:
-    """The problems both know, in the first one's order.
+    """The problems that both mappings have, in the order of the first, with the values of both.
 
     >>> shared({"a": 1.0, "b": 2.0}, {"b": 3.0, "c": 4.0})
     (['b'], [2.0], [3.0])
@@ -290,7 +290,7 @@ def _is_same(before: Sample, after: Sample) -> bool:
 
 
 def reduction(before: Sample, after: Sample) -> float:
-    """Share of the tokens that went away.
+    """Share by which the second response has fewer tokens than the first.
 
     >>> reduction(Sample("a", 0, "correct", 200), Sample("a", 0, "correct", 50))
     0.75

@@ -1,7 +1,8 @@
-"""Figures drawn from single responses: numbers in, SVG text out.
+"""Draws figures from single responses, as SVG text.
 
-1. `draw_lengths`: how long responses are, by grade, one panel a model over the same axes.
-2. `draw_tokens_by_problem` and `draw_solve_rates`: one point a problem, before across, after up.
+1. `draw_lengths`: how long responses are, by grade, with one panel per model over the same axes.
+2. `draw_tokens_by_problem` and `draw_solve_rates`: one point per problem, with the value before on the x axis and after on the y
+   axis.
 """
 
 from collections import Counter
@@ -55,7 +56,8 @@ def _stack_bars(panel: Panel, stack: Mapping[int, Mapping[str, float]], step: in
 
 
 def draw_tokens_by_problem(ids: Sequence[str], before: Sequence[float], after: Sequence[float]) -> str:
-    """Mean tokens of each problem; below the diagonal is shorter. Every n-th problem where there are very many."""
+    """Mean tokens of each problem; points below the diagonal became shorter. If there are very many problems, every n-th is
+    drawn."""
     nth = -(-len(ids) // MAX_POINTS) or 1
     top = 1.06 * max((*before, *after), default=1.0)
     drawing, panel = _square(top)

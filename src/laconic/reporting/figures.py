@@ -1,10 +1,11 @@
-"""The figures of a report: numbers in, SVG text out, drawn for a given width.
+"""Draws the figures of a report that summarise, as SVG text for a given width.
 
-1. `draw_changes`: tokens and accuracy against the base, each with its interval: the verdict as a picture.
-2. `draw_frontier`: accuracy against mean tokens; dominated models are hollow. `draw_budgets`: the same along cut thinking.
+1. `draw_changes`: the changes of tokens and accuracy against the base, each with its interval.
+2. `draw_frontier`: accuracy against mean tokens; dominated models are hollow. `draw_budgets`: the same when thinking is cut at
+   increasing budgets.
 
-One colour means one thing here, in the page's tables and in its badges: `COLOURS`. What is drawn from single responses
-stands in `distributions.py`, what is drawn from steps in `training.py`. No files here.
+A colour of `COLOURS` has the same meaning here, in the page's tables and in its badges. `distributions.py` draws figures of
+single responses, and `training.py` figures of training steps. This module reads no files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,8 @@ MAX_NAMES = 5
 
 @dataclass(frozen=True, slots=True)
 class BudgetPoint:
-    """What thinking cut at `budget` tokens leaves: mean tokens spent, accuracy, and the share of responses that were cut."""
+    """A model whose thinking is cut at `budget` tokens: its mean tokens, its accuracy, and the share of responses that were
+    cut."""
 
     budget: int
     tokens: float
@@ -49,7 +51,7 @@ class BudgetPoint:
 
 
 def colour_of(report: Report) -> dict[str, str]:
-    """Each model's colour: bases grey; with one run or none the last model blue; with several, one colour a run."""
+    """Each model's colour. Bases are grey. With one run or none, the last model is blue; with several, each run has a colour."""
     by_run = len(report.trainings) > 1
     main = report.main
     keys = {e.model: (str(e.source) if by_run else e.model) for e in report.evaluations if not e.is_base}
@@ -61,7 +63,7 @@ def colour_of(report: Report) -> dict[str, str]:
 
 
 def draw_changes(found: Sequence[Change], colours: Mapping[str, str], width: int) -> str:
-    """A row a change; tokens on the left (above, where narrow), accuracy on the right with its margin."""
+    """One row per change, with tokens on the left (above, if narrow) and accuracy with its margin on the right."""
     is_wide = width > NARROW
     many = len({c.model for c in found}) > 1
     names = [f"{c.model}, {c.decoding}" if many else c.decoding for c in found]
@@ -169,12 +171,12 @@ def _frontier_panel(
 
 
 def _needs_legend(report: Report) -> bool:
-    """Names fit beside a handful of points only."""
+    """Whether there are too many points for names beside them."""
     return len(report.trainings) > 1 or len({e.model for e in report.evaluations}) > MAX_NAMES
 
 
 def _frontier_legend(report: Report, colours: Mapping[str, str]) -> list[tuple[str, str]]:
-    """A colour a run, or one a model."""
+    """Names and colours for the legend: one per run, or one per model."""
     if len(report.trainings) < 2:
         return list(colours.items())
     names = {colours[e.model]: e.model.partition(": ")[0] for e in report.evaluations if not e.is_base}
@@ -182,7 +184,7 @@ def _frontier_legend(report: Report, colours: Mapping[str, str]) -> list[tuple[s
 
 
 def _name_points(panel: Panel, names: Sequence[str], at: Sequence[tuple[float, float]]) -> None:
-    """Beside each point, at the first of four places where it covers no point and no other name."""
+    """Write each name beside its point, at the first of four places where it covers no point and no other name."""
     centres = [(panel.x(x), panel.y(y)) for x, y in at]
     taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in centres]
     for name, (x, y) in zip(names, centres, strict=True):
@@ -201,7 +203,7 @@ def _name_points(panel: Panel, names: Sequence[str], at: Sequence[tuple[float, f
 
 
 def draw_budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
-    """Accuracy against tokens spent as thinking is cut at increasing budgets; a line a model, intervals as bars."""
+    """Accuracy against tokens when thinking is cut at increasing budgets; one line per model, intervals as bars."""
     found = [(e, at) for e in report.evaluations if (at := _budget_points(e))]
     drawing = Drawing(width, 360)
     entries = [(_budget_name(e, report), colours[e.model]) for e, _ in found]
@@ -240,7 +242,7 @@ def _budget_name(evaluation: Measurement, report: Report) -> str:
 
 
 def _budget_points(evaluation: Measurement) -> list[BudgetPoint]:
-    """Only those with both means."""
+    """The points of an evaluation's budget curve that have both means."""
     found = [
         BudgetPoint(
             row["budget"], interval_of(row, "tokens").estimate, interval_of(row, "accuracy"), row.get("cut_frac")
@@ -251,7 +253,7 @@ def _budget_points(evaluation: Measurement) -> list[BudgetPoint]:
 
 
 def _point(evaluation: Measurement) -> tuple[float, float] | None:
-    """Mean tokens and accuracy, where both were measured."""
+    """Mean tokens and accuracy, or None unless both were measured."""
     tokens, accuracy = evaluation.summary.figures.tokens, evaluation.summary.figures.accuracy
     if tokens is None or accuracy is None or not (isfinite(tokens.estimate) and isfinite(accuracy.estimate)):
         return None
@@ -259,7 +261,7 @@ def _point(evaluation: Measurement) -> tuple[float, float] | None:
 
 
 def _spread(found: Interval | None) -> tuple[float, float]:
-    """The interval's ends, or the mean twice where there are none."""
+    """The interval's ends, or the mean twice if it has none."""
     assert found is not None, "only what was measured is drawn"
     ends = _ends(found)
     return (ends[0], ends[1]) if len(ends) == 2 else (found.estimate, found.estimate)
@@ -278,7 +280,7 @@ def _padded(
 
 
 def _stairs(steps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Right, then up: what lies below and right of it is dominated."""
+    """The corners of a staircase that goes right, then up; a point below and to the right of it is dominated."""
     corners = [(after[0], before[1]) for before, after in pairwise(steps)]
     return [point for pair in zip(steps, [*corners, steps[-1]], strict=True) for point in pair] if steps else []
 

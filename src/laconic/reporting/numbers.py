@@ -1,4 +1,4 @@
-"""Numbers as a page writes them: percent, points, tokens, intervals. A number that does not exist is a dash."""
+"""Writes numbers for a page: percent, points, tokens, intervals. A number that does not exist becomes a dash."""
 
 import json
 import math
@@ -12,7 +12,7 @@ Show = Callable[[float], str]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Dotted keys and their values, as one would give them on the command line.
+    """Dotted keys and their values, as they are written on the command line.
 
     >>> list(flatten({"model": {"lora": None}, "seed": 1}))
     [('model.lora', 'null'), ('seed', '1')]
@@ -46,13 +46,13 @@ def count(value: float) -> str:
 
 
 def shown(value: object, show: Show) -> str:
-    """The number as text, a dash where there is none."""
+    """The number as text, a dash if there is none."""
     found = finite_number(value)
     return UNKNOWN if found is None else show(found)
 
 
 def signed(value: object, show: Show) -> str:
-    """With its sign, a true minus.
+    """The number with its sign, where the minus is the typographic one.
 
     >>> signed(-0.4, percent), signed(0.021, points), signed(None, points)
     ('−40.0%', '+2.1 pt', '–')
@@ -62,7 +62,7 @@ def signed(value: object, show: Show) -> str:
 
 
 def ends_shown(found: Interval, show: Show, is_change: bool = False) -> str:
-    """An interval's ends in the unit of the number it belongs to, empty where there are none.
+    """An interval's ends in the unit of its number, empty if there are none.
 
     >>> ends_shown(Interval(0.7, 0.68, 0.743), percent), ends_shown(Interval(0.01, -0.01, 0.03), points, is_change=True)
     ('[68.0, 74.3]', '[−1.0, +3.0]')
@@ -72,7 +72,7 @@ def ends_shown(found: Interval, show: Show, is_change: bool = False) -> str:
 
 
 def interval_of(summary: Mapping[str, Any], name: str, key: str = "mean") -> Interval:
-    """A summary's figure by its name, with its 95% interval; `nan` for what the file does not have.
+    """A summary's figure by its name, with its 95% interval; `nan` for numbers that the file lacks.
 
     >>> interval_of({"accuracy": {"mean": 0.5, "ci95": [0.4, None]}}, "accuracy")
     Interval(estimate=0.5, low=0.4, high=nan)

@@ -1,4 +1,4 @@
-"""The templates of the HTML pages, as jinja2 loads them: everything filled in is escaped, and a missing name is an error.
+"""Loads the templates of the HTML pages with jinja2. Everything that is filled in is escaped, and a missing name is an error.
 
 Each package that writes a page keeps its templates, styles and scripts in a folder `templates` of its own.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def load_templates(package: str) -> "Environment":
-    """The templates of a package, such as `laconic.reporting`. Raises `MissingExtraError` where jinja2 is not installed."""
+    """The templates of a package, such as `laconic.reporting`. Raises `MissingExtraError` if jinja2 is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
@@ -28,5 +28,5 @@ def load_templates(package: str) -> "Environment":
 
 
 def template_text(package: str, name: str) -> str:
-    """A style or script of a package, as it stands."""
+    """The text of a style or script of a package."""
     return (files(package) / "templates" / name).read_text("utf-8")

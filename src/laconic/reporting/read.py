@@ -1,4 +1,4 @@
-"""Read what runs and evaluations left, for their report.
+"""Reads the files of runs and evaluations for their report.
 
 1. Each DIR is a training run (`metrics.jsonl`, `phases.json`, or `eval/base-<tag>/`), a folder of evaluations
    (`DIR/eval/<benchmark>/`, `DIR/<benchmark>/`), or one evaluation.
@@ -32,13 +32,15 @@ from laconic.reporting.shelf import ShelfBuilder, every_nth
 from laconic.system.files import read_json, read_jsonl
 
 MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")
-PLAIN_PROMPT = "boxed"  # the base of the others, as in a comparison
-TEXT_BUDGET = 160_000_000  # bytes of samples.jsonl whose texts one page holds: about 65 MB of page
+PLAIN_PROMPT = "boxed"  # the prompt that is the base of the others, as in a comparison
+TEXT_BUDGET = (
+    160_000_000  # how many bytes of samples.jsonl one page may hold as texts, which makes a page of about 65 MB
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An evaluation folder before its samples are read: which model it is, of which DIR, and its place there."""
+    """An evaluation folder before its samples are read: its model, the DIR that it belongs to, and its rank there."""
 
     model: str
     folder: Path
@@ -48,13 +50,13 @@ class Found:
 
 
 def is_run(path: Path) -> bool:
-    """Is this what `laconic train` made?"""
+    """Whether the folder was made by `laconic train`."""
     marks = ("metrics.jsonl", "phases.json")
     return any((path / mark).exists() for mark in marks) or any(path.glob("eval/base-*/summary.json"))
 
 
 def names_of(dirs: Sequence[Path]) -> list[str]:
-    """A short name for each DIR: the last parts of its path, as many as tell them apart.
+    """A short name for each DIR: as many of the last parts of its path as make the names different.
 
     >>> names_of([Path("x/base"), Path("x/after")]), names_of([Path("x/eval"), Path("y/eval")])
     (['base', 'after'], ['x/eval', 'y/eval'])
@@ -108,9 +110,9 @@ def _summaries(path: Path) -> list[Path]:
 
 
 def read_measurements(found: Sequence[Found], budget: int = TEXT_BUDGET) -> tuple[Measurement, ...]:
-    """The evaluations with their samples; texts of every n-th problem where all of them exceed `budget` bytes.
+    """The evaluations with their samples. If the texts exceed `budget` bytes, only those of every n-th problem are kept.
 
-    Raises `InputError` naming file and line where a line lacks what a sample must have.
+    Raises an `InputError` that names file and line if a line lacks a required key.
     """
     sizes = [(f.folder / SAMPLES).stat().st_size for f in found if (f.folder / SAMPLES).exists()]
     stride = every_nth(sum(sizes), budget)
@@ -150,7 +152,7 @@ def read_training(path: Path, name: str) -> TrainingRun:
 
 
 def read_phases(path: Path) -> tuple[Record, ...]:
-    """What phases.json holds. Raises `RunError` where that is no list."""
+    """The content of phases.json. Raises `RunError` if it is not a list."""
     file = path / "phases.json"
     try:
         phases = json.loads(file.read_bytes()) if file.exists() else []
@@ -162,7 +164,7 @@ def read_phases(path: Path) -> tuple[Record, ...]:
 
 
 def read_selections(path: Path, prefix: str = "") -> Iterator[SelectedProblems]:
-    """What each phase of a run selected, and what `laconic select` left in `problems.jsonl`."""
+    """The problems that each phase of a run selected, and those that `laconic select` wrote to `problems.jsonl`."""
     for file in sorted(path.glob("phases/*/selection.jsonl")):
         number, _, name = file.parent.name.partition("-")
         probe = file.with_name("probe.jsonl")
@@ -195,14 +197,14 @@ def _reason(row: Record) -> str:
 
 
 def read_settings(path: Path, prefix: str = "") -> Iterator[tuple[str, Record]]:
-    """Titled trees: the recipe as resolved and the machine it ran on."""
+    """Settings as titled trees: the resolved recipe, and the machine on which it ran."""
     for file, title in (("config.json", "Recipe as resolved"), ("environment.json", "Environment")):
         if tree := optional_json(path / file):
             yield f"{prefix}{title}", tree
 
 
 def settings_of(evaluations: Sequence[Measurement]) -> Iterator[tuple[str, Record]]:
-    """What each evaluation says of itself: how it sampled and graded, how long it took."""
+    """The settings of each evaluation: how it was sampled and graded, and how long it took."""
     keys = ("model", "prompt", "grader", "max_tokens", "seed", "num_problems", "num_samples")
     for e in evaluations:
         setup = e.summary.setup.to_json()
@@ -212,5 +214,5 @@ def settings_of(evaluations: Sequence[Measurement]) -> Iterator[tuple[str, Recor
 
 
 def optional_json(path: Path) -> Record:
-    """The object in a file, empty where there is no such file."""
+    """The JSON object in a file, empty if there is no such file."""
     return read_json(path) if path.exists() else {}

@@ -1,12 +1,12 @@
-"""Response texts packed for a page: JSON, deflated, base64, in chunks that a browser opens one at a time.
+"""Packs response texts for a page: JSON, deflated, in base64, in chunks that a browser opens one at a time.
 
-1. `ShelfBuilder` takes texts one by one and keeps them only compressed: a folder of any size passes through in the
-   memory of one chunk.
-2. A `Shelf` holds the chunks and which rows of `samples.jsonl` they are; `Shelf.text` opens one row again.
-3. `every_nth` says how much of a large folder is held: every n-th problem, with all its samples, so that what is
-   before and what is after stay together.
+1. `ShelfBuilder` takes texts one by one and keeps them only in compressed form, so a folder of any size needs little more memory
+   than one chunk.
+2. A `Shelf` holds the chunks and says which rows of `samples.jsonl` they contain; `Shelf.text` returns the text of one row.
+3. `every_nth` says which part of a large folder is kept: every n-th problem with all its samples, so that the responses before
+   and after training belong to the same problems.
 
-What is left out: anything about HTML. The alphabet of base64 can neither close a tag nor open one.
+What is left out: escaping for HTML. Base64 has no characters that could close a tag or open one.
 """
 
 import base64
@@ -24,7 +24,7 @@ LEVEL = 6
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Texts of some rows. `rows` are places in the samples' file, ascending; chunk `i` holds the next `counts[i]` of them.
+    """Texts of some rows. `rows` are line numbers in the samples' file, ascending; chunk `i` holds the next `counts[i]` of them.
 
     `questions` gives question and gold answer of each problem held; `num_rows` counts all rows of the file.
     """
@@ -59,7 +59,7 @@ class ShelfBuilder:
         self.waiting: list[tuple[str, str | None]] = []
 
     def add(self, row: ResponseRow) -> None:
-        """Takes the next row of the file; passes it over where its problem is not one of those held."""
+        """Takes the next row of the file; ignores it if the texts of its problem are not kept."""
         number = self.numbers.setdefault(row.problem_id, len(self.numbers))
         if number % self.stride == 0:
             self.rows.append(self.num_rows)
@@ -86,7 +86,7 @@ class ShelfBuilder:
 
 
 def every_nth(num_bytes: int, budget: int) -> int:
-    """How many problems there are for each one whose texts are held: 1 where all files together fit the budget.
+    """The n for which every n-th problem's texts are kept; 1 if all files together fit the budget.
 
     >>> every_nth(90, 100), every_nth(101, 100), every_nth(1000, 100)
     (1, 2, 10)
@@ -101,7 +101,7 @@ def pack(value: Any) -> str:
 
 
 def unpack(packed: str) -> Any:
-    """What `pack` packed.
+    """The value that `pack` packed.
 
     >>> unpack(pack([1, "</script>"]))
     [1, '</script>']

@@ -1,4 +1,4 @@
-"""A small drawing board: axes, lines, points, bars and intervals as one SVG text.
+"""Draws axes, lines, points, bars and intervals as one SVG text.
 
 1. A `Scale` maps numbers to places; `ticks` picks round numbers.
 2. A `Drawing` collects elements; everything that is text is escaped here and nowhere else.
@@ -73,7 +73,7 @@ class Drawing:
         self.add("line", x1=a[0], y1=a[1], x2=b[0], y2=b[1], stroke=colour, **style)
 
     def svg(self, label: str, kind: str = "") -> str:
-        """The drawing; `label` is what a screen reader says of it."""
+        """The SVG text of the drawing; `label` describes it for screen readers."""
         view = f"0 0 {self.width:g} {self.height:g}"
         return (
             f'<svg class="chart {kind}" viewBox="{view}" role="img" aria-label="{escape(label)}">'
@@ -114,7 +114,7 @@ class Panel:
             d.text(self.left, self.top - 12, y_title, "axis")
 
     def title(self, text: str) -> None:
-        """What the panel shows, above its left edge."""
+        """Write the panel's title above its left edge."""
         self.drawing.text(self.left, self.top - 12, text, "panel")
 
     def polyline(self, points: Sequence[Coordinates], colour: str, **style: object) -> None:
@@ -132,7 +132,7 @@ class Panel:
     def dot(
         self, at: Coordinates, colour: str, radius: float = 5, title: str = "", hollow: bool = False, opacity: float = 1
     ) -> None:
-        """A point; a hollow one shows the paper inside."""
+        """A point; a hollow one shows the background inside."""
         fill = {"fill": "var(--paper)", "stroke": colour, "stroke_width": 2} if hollow else {"fill": colour}
         extra = {} if opacity == 1 else {"fill_opacity": opacity}
         self.drawing.add("circle", title, cx=self.x(at[0]), cy=self.y(at[1]), r=radius, **fill, **extra)

@@ -1,10 +1,10 @@
-"""Training curves by grade: metrics in, SVG text out.
+"""Draws training curves by grade from metrics, as SVG text.
 
-1. One run: accuracy; tokens; tokens by grade; the share of each grade. Phases are bands, the one that has not ended too;
-   a diamond is the step that a phase handed on.
-2. Several runs: the same quantities, a colour a run; tokens and shares of each grade in a panel of their own.
+1. With one run there are panels for accuracy, tokens, tokens by grade, and the share of each grade. Phases are bands, including
+   one that has not ended; a diamond marks the step that a phase handed on.
+2. With several runs, the panels show the same quantities in one colour per run, and each grade has panels of its own.
 
-Where a run has more steps than `MAX_STEPS`, neighbouring steps are averaged.
+If a run has more steps than `MAX_STEPS`, neighbouring steps are averaged.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Chart:
 
 
 def draw_training(trainings: Sequence[TrainingRun], width: int) -> str:
-    """The panels, two beside each other where there is room."""
+    """The panels, two beside each other if there is room."""
     runs = [t for t in trainings if t.metrics]
     charts = [c for c in (_of_one(runs[0]) if len(runs) == 1 else _of_several(runs)) if any(x.steps for x in c.lines)]
     across = 2 if width > NARROW else 1

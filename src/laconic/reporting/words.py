@@ -1,11 +1,11 @@
-"""What came of it, in words and table cells: a report's numbers in, text out.
+"""Puts the results of a report into words and table cells.
 
-1. `headline` claims only what an interval supports: fewer tokens where the whole interval lies below zero, accuracy kept
-   where the comparison called it non-inferior. `lede` is the same with its intervals.
-2. `verdicts` is one sentence for each model and way of decoding; `results` the cells of the table.
+1. `headline` claims only what an interval supports: fewer tokens if the whole interval is below zero, and accuracy kept if the
+   comparison called it non-inferior. `lede` states the same with its intervals.
+2. `verdicts` is one sentence for each model and way of decoding; `results` are the cells of the table.
 
-Where several models or runs are candidates, the headline counts them; it never picks the best. Where it speaks of fewer
-models than the page shows, it names them.
+If several models or runs are candidates, the headline counts them and never picks the best. If it is about fewer models than the
+page shows, it names them.
 """
 
 import math
@@ -49,7 +49,7 @@ ANSWERABLE = (Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED)
 
 
 def headline(report: Report) -> str:
-    """The verdict under the hottest decoding in one line; modest where there is no comparison to stand on."""
+    """The verdict under the hottest decoding in one line; without a comparison it makes no claim."""
     changes = main_changes(report)
     if not changes:
         return "Measured, not compared" if report.evaluations else "Not evaluated yet"
@@ -62,7 +62,7 @@ def headline(report: Report) -> str:
 
 
 def lede(report: Report) -> str:
-    """The headline with its numbers and 95% intervals, in one sentence; empty where nothing was compared."""
+    """The headline with its numbers and 95% intervals, in one sentence; empty if nothing was compared."""
     changes = main_changes(report)
     if len(changes) != 1:
         return _ranges(changes, is_part=_is_part(report, changes)) if changes else ""
@@ -131,7 +131,7 @@ def scope(report: Report) -> str:
 
 
 def results(report: Report) -> list[dict[str, Any]]:
-    """One table body for each benchmark and way of decoding, one row a model: what the cells say, in order."""
+    """One table body for each benchmark and way of decoding, with one row per model and its cells in order."""
     many = len({e.benchmark for e in report.evaluations}) > 1
     return [
         {
@@ -234,7 +234,7 @@ def _estimate(found: Interval, show: Show) -> str:
 
 
 def _aes_words(score: Aes) -> str:
-    """The accuracy-efficiency score with its constants, empty where there is none."""
+    """The accuracy-efficiency score with its constants, empty if there is none."""
     constants = [f"{name} {value:g}" for name, value in score.constants.items() if math.isfinite(value)]
     return (
         "" if math.isnan(score.value) else f"{score.value:+.2f}" + (f" ({', '.join(constants)})" if constants else "")
@@ -262,7 +262,7 @@ def _ranges(changes: Sequence[Change], *, is_part: bool) -> str:
 
 
 def _tokens_claim(figures: ChangeFigures) -> str:
-    """A change without an interval could be anything."""
+    """The claim about tokens; a change without an interval that excludes zero is not clear."""
     change = figures.tokens_change
     if change.high < 0:
         return f"{percent(-change.estimate, 0)} fewer tokens"

@@ -2,10 +2,10 @@
 
 Its modules, in reading order:
 
-- `solver`: problems and a sampler to groups: render, sample, grade
+- `solver`: turns problems and a sampler into groups: it renders, samples and grades
 - `paying`: what each rollout of a group earns
 - `metrics`: groups summed up for the log
-- `rows`: the stored response: one record, one writer, one reader
-- `log`: attempts that outlive a kill, streamed to a file
-- `sources`: where a phase's rollouts come from: the policy, a file, worked solutions
+- `rows`: the stored response, with its one record, one writer and one reader
+- `log`: attempts that are streamed to a file and so survive a kill
+- `sources`: where a phase's rollouts come from, such as the policy, a file, or worked solutions
 """

@@ -1,13 +1,13 @@
-"""Attempts that outlive a kill: rows streamed to a file chunk by chunk, and taken from there when the work goes on.
+"""Attempts that survive a kill: rows are streamed to a file chunk by chunk, and read from there when the job is resumed.
 
 1. A program asks for attempts in a fixed order, a chunk at a time. A chunk is drawn in one call of the sampler, so the same
    chunk gives the same responses whatever was drawn before it.
-2. `AttemptLog.attempt` takes a chunk from the file where all of it stands there; else it draws the chunk, grades it and adds its
-   rows. What a kill cut off in the middle is dropped and drawn again.
-3. `begin` writes beside the file what the rows are drawn with, and refuses a folder that was begun with anything else: no file
-   ever mixes two.
+2. `AttemptLog.attempt` reads a chunk from the file if all of it is there; otherwise it draws the chunk, grades it and appends its
+   rows. A chunk that a kill cut off in the middle is dropped and drawn again.
+3. `begin` writes the settings with which the rows are drawn to a file beside them. It refuses a folder that was begun with other
+   settings, so that no file mixes rows of two settings.
 
-So a job that was killed and taken up again leaves the same bytes as one that was not; only `timing.json` knows.
+So a job that was killed and resumed leaves the same bytes as one that was not. Only `timing.json` differs.
 """
 
 import json
@@ -26,7 +26,7 @@ from laconic.system.files import read_json, to_jsonl, write_json_atomically
 from laconic.types import Group, Problem, Progress
 
 CHUNK_BATCHES = (
-    4  # a chunk holds as many rows as are decoded at once, times this: so the wait for its last rows is rare
+    4  # a chunk holds this many full batches: waiting for the last rows of a batch then happens only once per chunk
 )
 
 Force = Callable[[Sequence[Group]], Sequence[Mapping[int, ForcedAnswer]]]
@@ -34,15 +34,15 @@ Force = Callable[[Sequence[Group]], Sequence[Mapping[int, ForcedAnswer]]]
 
 
 def begin(path: Path, settings: Mapping[str, Any], rows: Path) -> None:
-    """Note in `path` what `rows` are about to be drawn with. Raises `RunError` where they were begun with anything else."""
+    """Write to `path` the settings with which `rows` will be drawn. Raises `RunError` if they were begun with other settings."""
     if rows.exists() and not path.exists():
-        raise RunError(f"{rows}: is there already, without {path.name}; choose another --out, or remove it")
+        raise RunError(f"{rows}: exists already, without {path.name}; choose another --out, or remove it")
     if path.exists():
-        held = read_json(path)
-        for key in sorted({*held, *settings}):
-            if held.get(key) != settings.get(key):
+        stored = read_json(path)
+        for key in sorted({*stored, *settings}):
+            if stored.get(key) != settings.get(key):
                 raise RunError(
-                    f"{path}: was begun with {key} {_shown(held.get(key))}, not {_shown(settings.get(key))}; "
+                    f"{path}: was begun with {key} {_shown(stored.get(key))}, not {_shown(settings.get(key))}; "
                     "choose another --out, or remove the folder"
                 )
     write_json_atomically(path, dict(settings))
@@ -53,13 +53,13 @@ def _shown(value: Any) -> str:
 
 
 def chunks(problems: Sequence[Problem], num_samples: int, decoding: SamplerConfig) -> Iterator[Sequence[Problem]]:
-    """The problems in runs of about `CHUNK_BATCHES` full batches, in order."""
+    """The problems in order, cut into chunks whose attempts fill about `CHUNK_BATCHES` batches."""
     size = max(1, CHUNK_BATCHES * decoding.batch_size // num_samples)
     return (problems[start : start + size] for start in range(0, len(problems), size))
 
 
 class AttemptLog:
-    """The attempts of one job, kept in the file `path`; what they took in the file `timing`."""
+    """The attempts of one job, kept in the file `path`; the time they took is kept in the file `timing`."""
 
     def __init__(self, solver: Solver, decoding: SamplerConfig, path: Path, timing: Path, *, seed: int) -> None:
         self.solver, self.decoding, self.path, self.seed = solver, decoding, path, seed
@@ -69,9 +69,9 @@ class AttemptLog:
     def attempt(
         self, assignments: Sequence[Assignment], *, force: Force | None = None, on_progress: Progress | None = None
     ) -> list[ResponseRow]:
-        """The rows of one chunk, in the order of problems and samples: from the file, or drawn now and added to it.
+        """The rows of one chunk, in the order of problems and samples: read from the file, or drawn now and appended to it.
 
-        Raises `RunError` where the file holds other attempts in their place.
+        Raises `RunError` if the file holds other attempts in their place.
         """
         keys = [(entry.problem.id, entry.first_sample + i) for entry in assignments for i in range(entry.num_samples)]
         rows = self._take(keys)
@@ -89,18 +89,18 @@ class AttemptLog:
         return rows
 
     def _take(self, keys: Sequence[tuple[str, int]]) -> list[ResponseRow] | None:
-        held = self._held[: len(keys)]
-        for (_, row), key in zip(held, keys, strict=False):
+        stored = self._held[: len(keys)]
+        for (_, row), key in zip(stored, keys, strict=False):
             if (row.problem_id, row.sample) != key:
                 raise RunError(f"{self.path}: holds an attempt at {row.problem_id!r} in place of {key[0]!r}")
-        if len(held) < len(keys):
+        if len(stored) < len(keys):
             return None
-        self._offset += sum(num_bytes for num_bytes, _ in held)
+        self._offset += sum(num_bytes for num_bytes, _ in stored)
         self._held = self._held[len(keys) :]
-        return [row for _, row in held]
+        return [row for _, row in stored]
 
     def _add(self, rows: Sequence[ResponseRow]) -> None:
-        """Append after what was taken; what a kill left of this chunk goes."""
+        """Append the rows after those that were read; an incomplete chunk that a kill left behind is overwritten."""
         self._held = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("r+b" if self.path.exists() else "wb") as file:
@@ -112,38 +112,38 @@ class AttemptLog:
 
 
 class _Clock:
-    """What was drawn in how long, summed over all sittings of a job."""
+    """The time that drawing took and the number of tokens drawn, summed over all sessions of a job."""
 
     def __init__(self, path: Path, device: str) -> None:
         self.path, self.device = path, device
 
     def add(self, seconds: float, num_tokens: int) -> None:
-        past = read_json(self.path) if self.path.exists() else {"wall_seconds": 0.0, "num_tokens": 0}
-        total_seconds, total_tokens = past["wall_seconds"] + seconds, past["num_tokens"] + num_tokens
-        found = {
+        before = read_json(self.path) if self.path.exists() else {"wall_seconds": 0.0, "num_tokens": 0}
+        total_seconds, total_tokens = before["wall_seconds"] + seconds, before["num_tokens"] + num_tokens
+        timing = {
             "wall_seconds": total_seconds,
             "num_tokens": total_tokens,
             "tokens_per_second": total_tokens / max(total_seconds, 1e-9),
             "device": self.device,
         }
-        write_json_atomically(self.path, found)
+        write_json_atomically(self.path, timing)
 
 
 def count_whole_rows(path: Path) -> int:
-    """How many rows stand in the file before the first that a kill, or anything else, has damaged."""
+    """How many intact rows the file holds before the first damaged one, such as a row that a kill cut off."""
     return len(_whole_rows(path))
 
 
 def _whole_rows(path: Path) -> list[tuple[int, ResponseRow]]:
-    """The rows of the file up to the first line that is none, each with the number of its bytes."""
+    """The rows of the file up to the first damaged line, each with the number of its bytes."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    found = []
+    rows = []
     for line in lines:
         row = _row(line, path)
         if row is None:
             break
-        found.append((len(line), row))
-    return found
+        rows.append((len(line), row))
+    return rows
 
 
 def _row(line: bytes, path: Path) -> ResponseRow | None:

@@ -7,7 +7,7 @@ from laconic.types import GRADES, Grade, Group
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
-    """The `rollouts/*` metrics of some groups: accuracy of gradable ones, shares and lengths by grade, rewards."""
+    """The `rollouts/*` metrics of some groups: accuracy over the gradable rollouts, shares and lengths by grade, mean reward."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     gradable = [rollout for rollout in rollouts if rollout.grade is not Grade.UNGRADABLE]
     num_correct = sum(rollout.grade is Grade.CORRECT for rollout in gradable)
@@ -22,6 +22,6 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
 
 
 def mean_tokens(groups: Sequence[Group], grade: Grade) -> float | None:
-    """Mean length in tokens of the responses with this grade; None where there is none."""
+    """Mean length in tokens of the responses with this grade; None if no response has it."""
     lengths = [r.num_tokens for group in groups for r in group.rollouts if r.grade is grade]
     return sum(lengths) / len(lengths) if lengths else None

@@ -1,7 +1,8 @@
 """Graded groups to paid ones: each rollout gets its reward, with the named terms that sum to it.
 
-1. `pay_groups` pays the groups of a step, or, where they are made once, of a phase.
-2. Some terms remember from step to step: a `Payer` holds what a phase's terms remember, and what a probe told it of each problem.
+1. `pay_groups` pays the groups of a step, or of a whole phase if its groups are made once.
+2. Some terms remember from step to step. A `Payer` holds what the terms of a phase remember, and what a probe measured of each
+   problem.
 
 What is left out: what a term pays (`rewards/`).
 """
@@ -21,15 +22,15 @@ from laconic.types import Grade, Group, Rollout
 
 
 class Payer:
-    """Pays a phase's groups. `references` are the probe's lines by problem id, `table` holds the terms by name, a person's own
-    among them; `memory` is what they remember of the steps so far."""
+    """Pays a phase's groups. `references` are the probe's lines by problem id. `table` holds the reward terms by name, including
+    those that a user added. `memory` is what the terms remember of the steps so far."""
 
     def __init__(self, phase: PhaseConfig, references: Mapping[str, ProblemStats], table: Mapping[str, Reward]) -> None:
         self.phase, self.references, self.table = phase, references, table
         self.memory = Memory()
 
     def pay(self, groups: Sequence[Group]) -> list[Group]:
-        """The groups with their rewards, as the terms pay now. Raises `RecipeError` where a term cannot."""
+        """The groups with their rewards, as the terms pay now. Raises `RecipeError` if a term cannot pay them."""
         phase = self.phase
         try:
             return pay_groups(groups, phase.rewards, self.references, phase.sampler.max_tokens, self.memory, self.table)
@@ -53,8 +54,8 @@ def pay_groups(
 ) -> list[Group]:
     """The groups with every rollout's reward and its terms.
 
-    `references` are the probe's lines by problem id, `memory` is what terms remember from earlier steps, `table` holds the terms
-    by name, a person's own among them.
+    `references` are the probe's lines by problem id, `memory` is what terms remember from earlier steps, and `table` holds the
+    reward terms by name, including those that a user added.
     """
     known = [_with_reference(group, references.get(group.problem.id)) for group in groups]
     terms = reward_terms(rewards)
@@ -63,8 +64,8 @@ def pay_groups(
 
 
 def standardized(groups: Sequence[Group]) -> list[Group]:
-    """Rewards centred and divided by their population standard deviation over all gradable rollouts; what was subtracted
-    stands as the term "centre", so that terms still sum to the reward. Equal rewards all become 0."""
+    """Rewards centred and divided by their population standard deviation over all gradable rollouts. What was subtracted
+    becomes the term "centre", so that the terms still sum to the reward. Equal rewards all become 0."""
     rewards = [r.reward for g in groups for r in g.rollouts if r.grade is not Grade.UNGRADABLE]
     mean = sum(rewards) / len(rewards) if rewards else 0.0
     std = (sum((reward - mean) ** 2 for reward in rewards) / max(1, len(rewards))) ** 0.5 or 1.0

@@ -1,18 +1,18 @@
 """The stored response: one record, one writer, one reader.
 
 1. A `ResponseRow` is a line of `samples.jsonl` (of an evaluation, or beside a probe), of `planning.jsonl`, and of
-   `rollouts/step-*.jsonl`. `rows_of` makes those of an evaluation or a probe from a graded group, `paid_rows_of` those of a
-   training step: they have the reward and its terms, and leave out what can be worked out again (`UNTOLD_BY_TRAINING`).
-2. `ResponseRow.to_json` is the line that is written. Keys that a line lacks are remembered in `absent`, so that a row that was
-   read is written back as it stood: older files know neither the answer nor the thinking tokens.
-3. `read_rows` yields the rows of a file. Whatever is wrong with a line is one `InputError` that names file, line, key and what
-   was expected.
+   `rollouts/step-*.jsonl`. `rows_of` makes the rows of an evaluation or a probe from a graded group. `paid_rows_of` makes those
+   of a training step: they have the reward and its terms, and leave out what can be worked out again (`UNTOLD_BY_TRAINING`).
+2. `ResponseRow.to_json` returns the line that is written. Keys that a line lacks are remembered in `absent`, so that a row that
+   was read is written back unchanged: older files have neither the answer nor the thinking tokens.
+3. `read_rows` yields the rows of a file. Any fault of a line raises one `InputError` that names file, line, key and what was
+   expected.
 
-A line of a phase's `offline.jsonl` is no `ResponseRow` but a `GroupRow`: training goes on with it, so it has the prompt once for
-the group, and token ids and log-probabilities for each response, which no other file stores; question, gold answer and length
-follow from the problem and the ids. What both have stands under the same keys.
+A line of a phase's `offline.jsonl` is not a `ResponseRow` but a `GroupRow`, because training continues from it. It has the prompt
+once for the group, and token ids and log-probabilities for each response, which no other file stores. Question, gold answer and
+length follow from the problem and the ids. Keys that both kinds of row have carry the same names.
 
-Needs no torch: whoever reads an evaluation may import this.
+This module needs no torch, so that a program which only reads evaluations can import it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,14 +35,15 @@ UNTOLD_BY_TRAINING = frozenset({"thinking_tokens", "answer"})
 
 @dataclass(frozen=True, slots=True)
 class ForcedAnswer:
-    """What came of a response whose thinking was cut at a budget: `num_tokens` counts the thinking kept and the answer."""
+    """The answer that was forced after a response's thinking was cut at a budget; `num_tokens` counts the thinking that was
+    kept and the answer."""
 
     grade: Grade
     num_tokens: int
     is_cut: bool
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands under a row's `forced`."""
+        """The record that is stored under a row's `forced`."""
         return {"grade": self.grade.value, "num_tokens": self.num_tokens, "is_cut": self.is_cut}
 
 
@@ -50,9 +51,9 @@ class ForcedAnswer:
 class ResponseRow:
     """One graded response as it is stored; lengths in tokens.
 
-    `thinking_tokens` is None where unknown, `answer` (as the grader extracted it) where there is none; `forced` has an answer
-    for each budget of a budget curve. `reward` is None but in training, where its terms sum to it. `absent` are the keys that the
-    line lacks: what stands here for them says nothing.
+    `thinking_tokens` is None where unknown. `answer` is what the grader extracted, and None if there was no answer. `forced` has
+    one answer for each budget of a budget curve. `reward` is None except in training, where its terms sum to it. `absent` are the
+    keys that the line lacks; the values of those fields are placeholders.
     """
 
     problem_id: str
@@ -95,10 +96,10 @@ class ResponseRow:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str, needs: Sequence[str] = ()) -> Self:
-        """The row that a line holds; keys it does not know are passed over.
+        """The row that a line holds; unknown keys are ignored.
 
-        `where` names file and line, `needs` the keys that this reader cannot do without, beside problem, sample, grade and
-        length. Raises `InputError`, one line, for a key that is missing or whose value is none.
+        `where` names file and line. `needs` are the keys that this reader requires besides problem, sample, grade and length.
+        Raises `InputError` with a message of one line for a key that is missing or has an unsuitable value.
         """
         fields = Fields(record, where)
         fields.need((*_NEEDED, *needs))
@@ -128,7 +129,7 @@ class ResponseRow:
 def rows_of(group: Group) -> Iterator[ResponseRow]:
     """The group's responses as an evaluation and a probe store them.
 
-    The grader does not read a truncated response; what stands there as its answer is stored all the same.
+    The grader does not judge a truncated response; an answer that can be extracted from it is stored all the same.
     """
     for rollout in group.rollouts:
         response = rollout.response
@@ -169,9 +170,9 @@ def paid_rows_of(group: Group) -> Iterator[ResponseRow]:
 
 
 def read_rows(file: Path, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
-    """The rows of a file, in order, read one by one; every one has the keys that `needs` names.
+    """The rows of a file, in order, read one by one; every row has the keys that `needs` names.
 
-    Raises `InputError` naming file and line where the file cannot be read or a line is no row.
+    Raises an `InputError` that names file and line if the file cannot be read or a line is not a row.
     """
     return (row for _, row in read_numbered_rows(file, needs))
 
@@ -184,15 +185,15 @@ def read_numbered_rows(file: Path, needs: Sequence[str] = ()) -> Iterator[tuple[
 
 def _forced(fields: Fields) -> dict[int, ForcedAnswer]:
     answers = fields.object("forced")
-    found = {}
+    forced = {}
     for budget in answers.record:
         if not budget.isdecimal():
             raise InputError(f"{answers.where}: {budget!r:.80} is no budget, expected a number of tokens")
         answer = answers.object(budget)
-        found[int(budget)] = ForcedAnswer(
+        forced[int(budget)] = ForcedAnswer(
             answer.word("grade", Grade), answer.whole("num_tokens"), answer.truth("is_cut")
         )
-    return found
+    return forced
 
 
 # --- groups that training goes on with -------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ def _forced(fields: Fields) -> dict[int, ForcedAnswer]:
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """A line of `offline.jsonl`: a graded group of one problem with token ids and log-probabilities, rewards still to be paid."""
+    """A line of `offline.jsonl`: a graded group of one problem with token ids and log-probabilities, not yet rewarded."""
 
     problem_id: str
     prompt_ids: tuple[int, ...]
@@ -208,11 +209,11 @@ class GroupRow:
 
     @classmethod
     def of(cls, group: Group) -> Self:
-        """The group as it is stored."""
+        """The row that stores this group."""
         return cls(group.problem.id, group.prompt_ids, group.rollouts)
 
     def group(self, problem: Problem) -> Group:
-        """The group as training knows it."""
+        """The group that training uses, rebuilt from the row and its problem."""
         return Group(problem, self.prompt_ids, self.rollouts)
 
     def to_json(self) -> dict[str, Any]:
@@ -235,7 +236,7 @@ class GroupRow:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str) -> Self:
-        """The group that a line holds; `where` names file and line. Raises `InputError`, one line, for what is no group."""
+        """The group that a line holds; `where` names file and line. Raises a one-line `InputError` if the line is not a group."""
         fields = Fields(record, where)
         rollouts = tuple(map(_rollout, fields.objects("rollouts")))
         return cls(fields.text("problem_id"), fields.integers("prompt_ids"), rollouts)
@@ -250,5 +251,5 @@ def _rollout(fields: Fields) -> Rollout:
 
 
 def read_group_rows(file: Path) -> Iterator[GroupRow]:
-    """The groups of a file, in order. Raises `InputError` naming file and line."""
+    """The groups of a file, in order. Raises an `InputError` that names file and line if a line is not a group."""
     return (GroupRow.from_json(record, f"{file}, line {number}") for number, record in read_numbered_jsonl(file))

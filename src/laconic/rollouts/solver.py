@@ -1,10 +1,10 @@
-"""Problems x sampler -> groups: render, sample, grade.
+"""Turns problems and a sampler into groups: it renders the prompts, samples responses and grades them.
 
-1. `Solver.attempt` renders each problem, draws responses, grades them. An `Assignment` says how many, and under which
-   instruction, where that differs from problem to problem.
-2. Probes, watches and evaluations stop here. Training has the groups paid (`paying.py`).
+1. `Solver.attempt` renders each problem, draws responses and grades them. If the number of responses or the instruction differs
+   from problem to problem, an `Assignment` per problem says which.
+2. Probes, watches and evaluations need no more than this. Training also pays the groups their rewards (`paying.py`).
 
-The grader is handed the response's text and never the prompt.
+The grader gets the text of the response and never the prompt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """The name under which reports show the model."""
         ...
 
     @property
@@ -36,17 +36,17 @@ class Model(Protocol):
 
     @property
     def context_length(self) -> int | None:
-        """Most tokens of prompt and response together, where known."""
+        """The largest number of tokens that prompt and response may have together; None if unknown."""
         ...
 
     def fingerprint(self) -> str:
-        """Tells apart two models that go by one name, as far as that can be known."""
+        """A text that differs between two models of the same name, as far as the difference can be known."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A problem to attempt `num_samples` times: samples `first_sample` on, under an instruction of its own where it has one."""
+    """A problem to attempt `num_samples` times. Samples are numbered from `first_sample`; `instruction` replaces the solver's."""
 
     problem: Problem
     num_samples: int
@@ -108,7 +108,7 @@ class Solver:
         ]
 
     def request(self, assignment: Assignment) -> Request:
-        """What the sampler is asked: token ids where there is a tokenizer, else the turns of the conversation."""
+        """The request to the sampler: token ids if there is a tokenizer, otherwise the turns of the conversation."""
         problem, system = assignment.problem, self.prompt.system
         instruction = resolve_instruction(assignment.instruction or self.prompt.instruction)
         ids: tuple[int, ...] = ()
@@ -120,12 +120,12 @@ class Solver:
         return Request(problem.id, ids, assignment.num_samples, assignment.first_sample, turns)
 
     def longest_prompt(self, problems: Sequence[Problem]) -> tuple[int, str]:
-        """Tokens of the longest prompt and the problem it belongs to; 0 where the prompts are rendered elsewhere."""
+        """Length in tokens of the longest prompt, and the id of its problem; 0 if the endpoint renders the prompts."""
         lengths = [(len(self.request(Assignment(problem, 1)).prompt_ids), problem.id) for problem in problems]
         return max(lengths, key=lambda length: length[0])
 
     def check_prompts(self, problems: Sequence[Problem], max_tokens: int, field: str) -> None:
-        """Raises `ModelError` where a prompt and the cap do not fit the model's context together."""
+        """Raises `ModelError` if the longest prompt and the cap `max_tokens` together exceed the model's context."""
         limit = self.lm.context_length
         longest, problem_id = self.longest_prompt(problems)
         if limit is not None and longest + max_tokens > limit:
@@ -136,5 +136,5 @@ class Solver:
 
 
 def graded_rollout(response: Response, graded: Graded, sample: int) -> Rollout:
-    """The attempt with what the grader said of it."""
+    """The rollout made of a response and its grade; its reward is still 0."""
     return Rollout(response, graded.grade, sample, answer=graded.answer)

@@ -1,15 +1,16 @@
-r"""Where a phase's rollouts come from: a row of `SOURCES` each.
+r"""Where a phase's rollouts come from. Each source is a row of `SOURCES`.
 
-1. `on_policy`: drawn from the policy at every step. With a budget, each problem's prompt asks for a number of tokens, drawn
-   anew every step (L1).
-2. `offline`: every problem's group is drawn once, from the model that enters the phase, and kept in the phase's folder:
-   O1-Pruner, rejection sampling, preference pairs.
-3. `solutions`: the problem's own worked solution (`solution` in its record), closed by its answer in a box where it has none:
-   a cold start, or supervised fine-tuning on what someone else wrote.
-4. `serial`: one whole trace a problem, and exits from it: its thinking cut at even distances, an answer forced after each cut
-   (S-GRPO, Dai et al. 2025, arXiv 2505.07686). What was written for the model is no part of the loss.
+1. `on_policy`: responses are drawn from the policy at every step. With a budget, each problem's prompt asks for a number of
+   tokens, which is drawn anew at every step (L1).
+2. `offline`: every problem's group is drawn once, from the model that enters the phase, and kept in the phase's folder.
+   O1-Pruner, rejection sampling and preference pairs need this.
+3. `solutions`: the response is the problem's own worked solution (`solution` in its record). A solution without a boxed answer is
+   closed with the gold answer in a box. This serves for a cold start, or for supervised fine-tuning on the texts of others.
+4. `serial`: one whole trace is drawn per problem, and exits are made from it: its thinking is cut at even distances, and an
+   answer is forced after each cut (S-GRPO, Dai et al. 2025, arXiv 2505.07686). Tokens that were written for the model are not
+   part of the loss.
 
-A source returns paid groups. Randomness is addressed by phase, step and problem, so a resumed phase sees the same.
+A source returns paid groups. Randomness is addressed by phase, step and problem, so a resumed phase gets the same groups.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +41,7 @@ Pay = Callable[[Sequence[Group]], list[Group]]
 
 @dataclass(frozen=True, slots=True)
 class SourceSetting:
-    """What every source works with: who answers, the phase, where its files are, and how rollouts are paid."""
+    """What every source works with: the solver and its model, the phase, the folder of its files, and how rollouts are paid."""
 
     solver: Solver
     lm: CausalLM
@@ -56,18 +57,18 @@ class Source(Protocol):
     """Paid groups for a step's problems; `draw` counts draws within a step, from 0."""
 
     def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
-        """One group a problem, in order."""
+        """One group per problem, in order."""
         ...
 
 
 class OnPolicy:
-    """Drawn from the policy as it is now."""
+    """Groups that are drawn from the policy as it is at each step."""
 
     def __init__(self, setting: SourceSetting) -> None:
         self.setting = setting
 
     def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
-        """Attempts of this step, under the step's budgets where the phase has some."""
+        """Attempts of this step, under the step's budgets if the phase has any."""
         setting, phase = self.setting, self.setting.phase
         budgets = {p.id: draw_budget(phase.budget, setting.seed, step, p.id) for p in problems if phase.budget}
         assignments = [
@@ -86,12 +87,12 @@ class OnPolicy:
 
 
 def draw_budget(budget: BudgetConfig, seed: int, step: int, problem_id: str) -> int:
-    """The number of tokens asked for, uniform between the budget's ends."""
+    """The number of tokens that the prompt asks for, drawn uniformly between the ends of the budget."""
     return stream(seed, "budget", step, problem_id).randint(budget.low, budget.high)
 
 
 class Kept:
-    """Groups that are made once, for all problems of the phase, and stay."""
+    """Groups that are made once, for all problems of the phase, and stay the same at every step."""
 
     def __init__(self, groups: Sequence[Group], setting: SourceSetting) -> None:
         paid = setting.pay(with_reference_prompts(groups, setting))
@@ -103,7 +104,7 @@ class Kept:
 
 
 def offline(setting: SourceSetting) -> Kept:
-    """Groups drawn from the model that enters the phase, or read back where they were drawn before."""
+    """Groups drawn from the model that enters the phase, or read back if they were drawn before."""
     path, phase = setting.folder / "offline.jsonl", setting.phase
     if not path.exists():
         with setting.progress("offline rollouts", len(setting.problems) * phase.group_size) as progress:
@@ -137,7 +138,7 @@ def _with_thinking(response: Response, tokenizer: Any) -> Response:
 
 
 def solutions(setting: SourceSetting) -> Kept:
-    """The problems' own solutions as responses, graded as any others. Raises `ProblemsError` where one has none."""
+    """The problems' own solutions as responses, graded as usual. Raises `ProblemsError` if a problem has no solution."""
     pairs = [(problem, solution_text(problem)) for problem in setting.problems]
     grades = setting.solver.grader.grade_many([(text, problem, False) for problem, text in pairs])
     groups = []
@@ -151,7 +152,7 @@ def solutions(setting: SourceSetting) -> Kept:
 
 
 def solution_text(problem: Problem) -> str:
-    """The problem's worked solution, closed by its answer in a box where it has none."""
+    """The problem's worked solution; a solution without a boxed answer is closed with the gold answer in a box."""
     solution = problem.meta.get("solution")
     if not isinstance(solution, str) or not solution.strip():
         raise ProblemsError(
@@ -161,13 +162,13 @@ def solution_text(problem: Problem) -> str:
 
 
 class Serial:
-    """One trace a problem, drawn from the policy, and exits from it."""
+    """One trace per problem, drawn from the policy, and the exits from it."""
 
     def __init__(self, setting: SourceSetting) -> None:
         self.setting = setting
 
     def groups(self, problems: Sequence[Problem], step: int, draw: int = 0) -> list[Group]:
-        """Groups of `group_size`: the exits from the earliest on, then the whole trace."""
+        """Groups of at most `group_size` rollouts: the exits, earliest first, then the whole trace."""
         setting, phase = self.setting, self.setting.phase
         seed = seed_of(setting.seed, "rollout", step, draw)
         with setting.progress("traces", len(problems)) as progress:
@@ -193,7 +194,7 @@ class Serial:
 
 
 def cuts_of(trace: Group, num_exits: int) -> list[int]:
-    """Where the trace's thinking is cut: at even distances, each place once; fewer where the thinking is shorter."""
+    """Positions at which the trace's thinking is cut, at even distances; fewer than `num_exits` if the thinking is too short."""
     response = trace.rollouts[0].response
     length = response.num_tokens if response.thinking_tokens is None else response.thinking_tokens
     return sorted({length * i // (num_exits + 1) for i in range(1, num_exits + 1)} - {0})
@@ -216,7 +217,7 @@ def _numbered(group: Group) -> Group:
 
 
 def with_reference_prompts(groups: Sequence[Group], setting: SourceSetting) -> list[Group]:
-    """The groups with the prompt that the reference reads, where it has an instruction of its own."""
+    """The groups, with the prompt that the reference reads if the reference has an instruction of its own."""
     instruction = setting.phase.algorithm.reference_instruction
     if instruction is None:
         return list(groups)

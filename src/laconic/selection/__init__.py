@@ -1,4 +1,4 @@
-"""A probe to chosen problems, each with its reason.
+"""Chooses problems by what a probe measured, each with its reason.
 
 Its modules, in reading order:
 
@@ -6,6 +6,6 @@ Its modules, in reading order:
 - `probe`: the program that measures solve rate and length of each problem
 - `decisions`: what is kept, what is dropped, and why, in one line each
 - `rules`: the selection rules, a table
-- `pool`: what a phase trains on, decided once
-- `program`: from a probe's file to a file of problems
+- `pool`: decides, in one place, which problems a phase trains on
+- `program`: the program that turns a probe's file into a file of problems
 """

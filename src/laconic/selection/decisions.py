@@ -1,7 +1,7 @@
 """A selection's decisions: what is kept, what is dropped, and why, in one line each.
 
-1. A selection says what it objects to in a problem, and which of the others go first.
-2. `choose` drops what meets an objection, keeps the first `count` of the rest, and writes a `Choice` for each problem.
+1. A selection consists of an objection to problems that do not qualify, and a rank that orders the others.
+2. `choose` drops the problems that meet the objection, keeps the first `count` of the others, and writes a `Choice` per problem.
 
 Nothing is drawn at random; `seed` only orders ties, by a hash of the problem's name.
 """
@@ -18,16 +18,15 @@ from laconic.statistics.solve_rate import ProblemStats, solve_rate_interval
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
-    """What is said of the kept ones to a dropped one: `ahead` where all of them rank before it, `level` where one ties.
-
-    Each is the verb for one and for several.
+    """The words that explain to a dropped problem why others were kept instead: `ahead` if all of them rank before it, `level`
+    if one of them ties with it. Each holds the phrase for one problem and for several.
     """
 
     ahead: tuple[str, str]
     level: tuple[str, str]
 
     def words(self, num_kept: int, is_tied: bool) -> str:
-        """What `num_kept` others did.
+        """The words for `num_kept` others that were kept.
 
         >>> DRAWN.words(1, is_tied=True), Rivals(("is harder", "are harder"), ("", "")).words(2, is_tied=False)
         ('1 other was drawn', '2 others are harder')
@@ -39,7 +38,7 @@ class Rivals:
 
 
 DRAWN = Rivals(("was drawn", "were drawn"), ("was drawn", "were drawn"))
-"""Where nothing but a hash of the name decides."""
+"""The words for a selection in which only a hash of the name decides."""
 
 Rank = Callable[[ProblemStats], Any]
 Objection = Callable[[ProblemStats], str]
@@ -49,7 +48,7 @@ Objection = Callable[[ProblemStats], str]
 class Choice:
     """What a selection decided on one problem, and why; `low` and `high` are the ends of the solve rate's 95% interval.
 
-    `solve_rate` is `nan` where nothing could be graded.
+    `solve_rate` is `nan` if no attempt could be graded.
     """
 
     problem_id: str
@@ -81,9 +80,9 @@ def choose(
     kept: str,
     rivals: Rivals,
 ) -> list[Choice]:
-    """Drop what meets an objection, keep the `count` of lowest rank, and put each decision into words.
+    """Drop the problems that meet an objection, keep the `count` of lowest rank, and put each decision into words.
 
-    Of equal ranks those go first whose name has the lower hash; a reason never calls them unequal.
+    Problems of equal rank are ordered by a hash of their name; a reason never calls them unequal.
     """
     check(stats, count)
     qualified = [stat for stat in stats if stat.attempts and not objection(stat)]

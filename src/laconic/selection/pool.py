@@ -1,13 +1,13 @@
-"""What a phase trains on, decided once: training does it, doctor and the dry run say beforehand what it will do.
+"""Decides which problems a phase trains on. Training uses the decision; doctor and the dry run predict it with the same code.
 
-1. The training set, without what is watched or reported (`problems/sets.py`), is what a phase may train on. It looks at the first
-   `select.pool` problems of it.
+1. A phase may train on the train set, without the problems that are watched or reported (`problems/sets.py`). The phase looks at
+   the first `select.pool` of them.
 2. Without a selection the phase trains on the first `select.count` of these.
-3. With one, the model that enters the phase attempts them (a probe), and a row of `SELECTIONS` keeps at most `select.count`, in
-   the training set's order or in the selection's.
-4. A step takes `problems_per_step` of what was kept, each at most once.
+3. With a selection, the model that enters the phase attempts them (a probe), and a row of `SELECTIONS` keeps at most
+   `select.count` of them, in the order of the train set or in that of the selection.
+4. A step takes `problems_per_step` of the kept problems, each at most once.
 
-What is left out: probing, which needs a model, and what to say where too few problems are left (programs do both).
+What is left out: probing, which needs a model, and the message if too few problems are left (programs do both).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ NO_SELECTION = "everything"
 
 @dataclass(frozen=True, slots=True)
 class TrainingProblems:
-    """What a phase trains on. `stats` holds what the probe saw of these problems, by id, and `choices` the decision on every
-    problem that was probed; both are empty without a selection."""
+    """The problems that a phase trains on. `stats` holds what the probe measured of them, by id, and `choices` the decision on
+    every problem that was probed; both are empty without a selection."""
 
     problems: tuple[Problem, ...]
     stats: Mapping[str, ProblemStats] = field(default_factory=dict)
@@ -35,12 +35,12 @@ class TrainingProblems:
 
 
 def needs_probe(phase: PhaseConfig) -> bool:
-    """Whether the phase chooses its problems by how the model does on them."""
+    """Whether the phase chooses its problems by how often the model solves them, which a probe must measure."""
     return phase.select.how != NO_SELECTION
 
 
 def check_rule(phase: PhaseConfig) -> None:
-    """Raises `ValueError` where the phase's selection, or an option of it, is unknown or out of range."""
+    """Raises `ValueError` if the phase's selection, or an option of it, is unknown or out of range."""
     if needs_probe(phase):
         decide(phase, [], phase.select.count, seed=0, index=0)
 
@@ -48,34 +48,34 @@ def check_rule(phase: PhaseConfig) -> None:
 def pool_of(phase: PhaseConfig, trainable: Sequence[Problem]) -> Sequence[Problem]:
     """The problems that the phase looks at: it trains on all of them, or, with a selection, probes them and chooses.
 
-    `trainable` is the training set without what is watched or reported.
+    `trainable` is the train set without the problems that are watched or reported.
     """
     return trainable[: phase.select.pool if needs_probe(phase) else limit_of(phase)]
 
 
 def limit_of(phase: PhaseConfig) -> int | None:
-    """The most problems that the phase may train on, however many there are; None where the recipe states no limit."""
+    """The most problems that the phase may train on, however many there are; None if the recipe states no limit."""
     limits = [limit for limit in (phase.select.pool, phase.select.count) if limit is not None]
     return min(limits, default=None)
 
 
 def most_problems(phase: PhaseConfig, available: int) -> int:
-    """The most problems that the phase can train on where `available` may be trained on."""
+    """The most problems that the phase can train on if `available` problems are trainable."""
     return min(available, limit_of(phase) or available)
 
 
 def decide(
     phase: PhaseConfig, stats: Sequence[ProblemStats], count: int | None, *, seed: int, index: int
 ) -> list[Choice]:
-    """The decision of the phase's selection on every probed problem, keeping `count` at most (None: all that qualify). `seed` is
-    the recipe's, `index` the phase's place in it."""
+    """The decision of the phase's selection on every probed problem. It keeps at most `count` (None: all that qualify). `seed` is
+    the recipe's seed, `index` the number of the phase in the recipe."""
     return select(phase.select.how, stats, count, seed_of(seed, "select", index), phase.select.options)
 
 
 def choose_from_probe(
     phase: PhaseConfig, pool: Sequence[Problem], stats: Sequence[ProblemStats], *, seed: int, index: int
 ) -> TrainingProblems:
-    """What a phase that needs a probe trains on, given its pool and what the probe saw of it; empty where nothing qualifies."""
+    """The problems on which a phase with a probe trains, given its pool and what the probe measured; empty if none qualify."""
     choices = decide(phase, stats, phase.select.count, seed=seed, index=index)
     kept = kept_problems(pool, choices, in_order=phase.select.in_order)
     names = {problem.id for problem in kept}
@@ -85,14 +85,14 @@ def choose_from_probe(
 
 
 def kept_problems(problems: Sequence[Problem], choices: Sequence[Choice], *, in_order: bool) -> list[Problem]:
-    """The problems that the choices keep: in the choices' order, or in their own."""
+    """The problems that the choices keep, in the order of the choices if `in_order`, otherwise in that of `problems`."""
     place = {choice.problem_id: n for n, choice in enumerate(choices) if choice.is_kept}
     kept = [problem for problem in problems if problem.id in place]
     return sorted(kept, key=lambda problem: place[problem.id]) if in_order else kept
 
 
 def lacking(phase: PhaseConfig, num_kept: int) -> int:
-    """How many problems fewer were kept than the phase's `select.count` asks for.
+    """How many more problems the phase's `select.count` asks for than were kept.
 
     >>> from laconic.config.problems import SelectConfig
     >>> phase = PhaseConfig(name="p", steps=1, select=SelectConfig(count=8))
@@ -103,10 +103,10 @@ def lacking(phase: PhaseConfig, num_kept: int) -> int:
 
 
 def problems_per_step(phase: PhaseConfig, num_problems: int) -> int:
-    """How many of the phase's `num_problems` problems a step takes."""
+    """How many of the phase's `num_problems` problems each step takes."""
     return min(phase.problems_per_step, num_problems)
 
 
 def visits(phase: PhaseConfig, num_problems: int) -> float:
-    """How often each of `num_problems` problems is met if the phase runs to its cap of steps."""
+    """How often each of `num_problems` problems is trained on if the phase runs to its cap of steps."""
     return phase.steps * problems_per_step(phase, num_problems) / num_problems

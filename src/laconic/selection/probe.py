@@ -1,12 +1,13 @@
-"""Probe: what can the model solve, and how long does it think? One measurement for selection and for references.
+"""The program `probe`: which problems can the model solve, and how long does it think about them?
 
-1. Every problem is attempted `samples` times; or, where a band of solve rates is asked about, until it is settled on which
-   side of the band the problem lies (`stopping.py`), `samples` times at most.
-2. Attempts go to `<probe>.samples.jsonl` as they are drawn, so a killed probe is taken up where it stopped.
-3. Per problem: attempts, correct ones, grades, mean and shortest correct length (its token complexity), one line of probe.jsonl.
+1. Every problem is attempted `samples` times. With a band of solve rates, a problem is attempted only until it is clear on which
+   side of the band it lies (`stopping.py`), and at most `samples` times.
+2. Attempts go to `<probe>.samples.jsonl` as they are drawn, so a killed probe resumes where it stopped.
+3. probe.jsonl gets one line per problem: attempts, correct ones, grades, mean length and shortest correct length (the problem's
+   token complexity).
 
-The pre-sampling of O1-Pruner (reference length and accuracy per problem) and the selection of problems by solve rate are the
-same measurement; both read this file. `probe` does the same in memory, for the phases of a run.
+The pre-sampling of O1-Pruner (reference length and accuracy per problem) and the selection of problems by solve rate need the
+same measurement, and both read this file. `probe` measures the same in memory, for the phases of a run.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from laconic.types import Group, Problem, Progress
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Solve rates asked about, and how sure an adaptive probe must be of a problem's side before it stops sampling it."""
+    """A band of solve rates, and how sure an adaptive probe must be that a problem is inside or outside before it stops."""
 
     low: float
     high: float
@@ -47,25 +48,25 @@ def probe_to_file(
     band: Band | None = None,
     on_progress: Progress | None = None,
 ) -> list[ProblemStats]:
-    """Attempt the problems, write `out` and the attempts beside it, or finish what was begun there.
+    """Attempt the problems and write `out`, with the attempts beside it, or resume a probe that was begun there.
 
-    Raises `RunError` where `out`'s attempts were begun with other settings.
+    Raises `RunError` if the attempts of `out` were begun with other settings.
     """
     request = EvaluationRequest("probe", problems, samples, decoding, seed)
     adaptive = None if band is None else [band.low, band.high, band.confidence, band.round_size]
     settings, rows_file = beside(out, "settings.json"), beside(out, "samples.jsonl")
     begin(settings, describe(solver, request) | {"num_samples": samples, "band": adaptive}, rows_file)
     log = AttemptLog(solver, decoding, rows_file, beside(out, "timing.json"), seed=seed)
-    seen: dict[str, list[ResponseRow]] = {problem.id: [] for problem in problems}
-    wanted = {p.id: first_round(samples, band.round_size) if band else samples for p in problems}
-    while wanted:
-        asked_now = [problem for problem in problems if problem.id in wanted]
-        for chunk in chunks(asked_now, max(wanted.values()), decoding):
-            more = [Assignment(p, wanted[p.id], first_sample=len(seen[p.id])) for p in chunk]
+    rows_by_id: dict[str, list[ResponseRow]] = {problem.id: [] for problem in problems}
+    num_more = {p.id: first_round(samples, band.round_size) if band else samples for p in problems}
+    while num_more:
+        undecided = [problem for problem in problems if problem.id in num_more]
+        for chunk in chunks(undecided, max(num_more.values()), decoding):
+            more = [Assignment(p, num_more[p.id], first_sample=len(rows_by_id[p.id])) for p in chunk]
             for row in log.attempt(more, on_progress=on_progress):
-                seen[row.problem_id].append(row)
-        stats = [_stats(name, rows) for name, rows in seen.items()]
-        wanted = _undecided(stats, samples, band) if band else {}
+                rows_by_id[row.problem_id].append(row)
+        stats = [_stats(name, rows) for name, rows in rows_by_id.items()]
+        num_more = _undecided(stats, samples, band) if band else {}
     write_probe(out, problems, stats)
     return stats
 
@@ -75,7 +76,7 @@ def _undecided(stats: Sequence[ProblemStats], samples: int, band: Band) -> dict[
 
 
 def beside(probe: Path, name: str) -> Path:
-    """A file that belongs to a probe: `probe.samples.jsonl` beside `probe.jsonl`."""
+    """The path of a file that belongs to a probe, such as `probe.samples.jsonl` beside `probe.jsonl`."""
     return probe.with_name(f"{probe.stem}.{name}")
 
 
@@ -92,17 +93,17 @@ def probe(
     seed: int,
     on_progress: Progress | None = None,
 ) -> list[ProblemStats]:
-    """One `ProblemStats` a problem, in order."""
+    """One `ProblemStats` per problem, in order."""
     return stats_of(solver.attempt(problems, samples, decoding, seed=seed, on_progress=on_progress))
 
 
 def stats_of(groups: Sequence[Group]) -> list[ProblemStats]:
-    """What was seen of each group's problem."""
+    """The statistics of each group's problem."""
     return [problem_stats(group.problem.id, group.grades, group.lengths) for group in groups]
 
 
 def write_probe(path: Path, problems: Sequence[Problem], stats: Sequence[ProblemStats]) -> None:
-    """probe.jsonl: each problem's statistics beside its question, answer and source, so that the file stands alone."""
+    """Write probe.jsonl: each problem's statistics with its question, answer and source, so that no other file is needed."""
     write_text_atomically(
         path,
         to_jsonl(
@@ -120,7 +121,7 @@ def write_probe(path: Path, problems: Sequence[Problem], stats: Sequence[Problem
 
 
 def read_probe(path: Path) -> tuple[list[Problem], list[ProblemStats]]:
-    """What `write_probe` wrote. Raises `ProblemsError` naming file and line."""
+    """The problems and statistics that `write_probe` wrote. Raises a `ProblemsError` that names file and line."""
     problems, stats = [], []
     for number, record in read_numbered_jsonl(path):
         try:

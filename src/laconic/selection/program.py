@@ -1,8 +1,8 @@
-"""Select as a program: from a probe to a file of problems, and a file that says why the others are not in it.
+"""The program `select`: makes a file of problems from a probe, and a second file that says why the others were dropped.
 
 1. Problems that leak into a set to be reported on are dropped first (`problems/leakage.py`), whatever their solve rate.
-2. A selection keeps or drops each of the rest (`rules.py`); kept ones are written in the selection's order.
-3. Kept problems carry their reason in `selection`; the dropped ones stand with theirs in a file beside.
+2. A selection keeps or drops each of the others (`rules.py`). Kept problems are written in the selection's order.
+3. Kept problems carry their reason in `selection`. The dropped problems are in the second file, with theirs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,33 +22,33 @@ from laconic.types import Problem
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is kept, in order, and every problem's reason, in the probe's order."""
+    """The kept problems, in the order of the selection, and the decision on every problem, in the order of the probe."""
 
     kept: tuple[Problem, ...]
     choices: tuple[Choice, ...]
 
     @property
     def reasons(self) -> list[str]:
-        """One line a problem."""
+        """The reason for each decision, one line per problem."""
         return [f"{choice.problem_id}: {choice.reason}" for choice in self.choices]
 
     def write(self, out: Path) -> Path:
-        """Write the kept problems to `out` and what was dropped beside it, each with its reason; returns the latter."""
+        """Write the kept problems to `out` and the dropped ones to a file beside it, each with its reason; returns that file."""
         write_problems(out, self.kept)
-        dropped = out.with_name(f"{out.stem}.dropped.jsonl")
-        write_text_atomically(dropped, to_jsonl(choice.to_json() for choice in self.choices if not choice.is_kept))
-        return dropped
+        dropped_file = out.with_name(f"{out.stem}.dropped.jsonl")
+        write_text_atomically(dropped_file, to_jsonl(choice.to_json() for choice in self.choices if not choice.is_kept))
+        return dropped_file
 
 
 def leaking(problems: Sequence[Problem], held_out: Sequence[Sequence[Problem]]) -> dict[str, Leak]:
-    """The first leak of each problem into any of the sets to be reported on, by problem id; the same text with
-    other numbers is a problem of the same kind, not a leak."""
-    found: dict[str, Leak] = {}
+    """The first leak of each problem into any of the sets to be reported on, by problem id. The same text with other numbers
+    is a variant, not a leak."""
+    leaks: dict[str, Leak] = {}
     for reported in held_out:
         for leak in find_leaks(problems, reported):
             if leak.kind is not LeakKind.VARIANT:
-                found.setdefault(leak.train_id, leak)
-    return found
+                leaks.setdefault(leak.train_id, leak)
+    return leaks
 
 
 def choose_problems(
@@ -61,7 +61,7 @@ def choose_problems(
     count: int | None,
     seed: int,
 ) -> Chosen:
-    """Keep and drop by leaks, then by the selection `how`. Raises `InputError` for an unknown selection or option."""
+    """Drop leaks, then keep or drop by the selection `how`. Raises `InputError` for an unknown selection or option."""
     sound = [stat for stat in stats if stat.problem_id not in leaks]
     try:
         choices = select(how, sound, count, seed, options)

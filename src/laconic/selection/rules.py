@@ -1,7 +1,7 @@
 """Which problems to train on, chosen by how often the model solves them.
 
 1. A probe measured attempts and correct answers of each problem: `ProblemStats` (`statistics/solve_rate.py`).
-2. A selection from `SELECTIONS` keeps or drops each problem, and says why in one line: a `Choice` (`decisions.py`).
+2. A selection from `SELECTIONS` keeps or drops each problem and says why in one line. The result is a `Choice` (`decisions.py`).
 
 What is left out: reading files, and deciding that too few problems are left (programs do both).
 """
@@ -44,15 +44,14 @@ def select_band(
     count: int | None = None,
     seed: int = SEED,
 ) -> list[Choice]:
-    """Keep problems whose solve rate lies in [low, high], ends included; of too many, those that lie deepest inside.
+    """Keep problems whose solve rate lies in [low, high], ends included; if too many do, those that lie deepest inside.
 
-    Deepest: the largest posterior mass inside the band, so 16/32 goes before 1/2. With `confidence` that mass itself
-    decides: a problem is kept where at least so much of its posterior lies inside, so few samples keep little. One
-    `Choice` a problem, in the order given. `count` None keeps all that qualify. Raises `ValueError` unless
-    0 <= low <= high <= 1 and 0 < confidence < 1.
+    A problem lies deeper inside if more of its solve rate's posterior mass does, so 16/32 goes before 1/2. With `confidence`,
+    this mass must be at least `confidence`, so few samples keep few problems. Returns one `Choice` per problem, in the order
+    given. `count` None keeps all that qualify. Raises `ValueError` unless 0 <= low <= high <= 1 and 0 < confidence < 1.
 
-    The default band is where phase 2 shortens: occasionally solvable at least (Fatemi et al. 2025), not yet always
-    solved.
+    The default band holds the problems on which phase 2 shortens: those solved at least occasionally (Fatemi et al. 2025) but
+    not yet always.
     """
     _check_band(low, high)
     if confidence is not None and not 0.0 < confidence < 1.0:
@@ -146,7 +145,7 @@ def select_easy_to_hard(
     """Keep problems whose solve rate lies in [low, high] and put them in order, from the easiest to the hardest.
 
     A curriculum: the kept ones come first, by decreasing solve rate, and the dropped ones after them in the order
-    given. Of too many an arbitrary `count` is kept (by a hash of the name), so that every difficulty stays. Never-solved
+    given. If too many qualify, an arbitrary `count` is kept (by a hash of the name), so that every difficulty stays. Never-solved
     problems are left out unless `allow_unsolved`. Raises `ValueError` unless 0 <= low <= high <= 1.
     """
     _check_band(low, high)
@@ -171,12 +170,12 @@ def select_easy_to_hard(
 
 
 def select_all(stats: Sequence[ProblemStats], count: int | None = None, seed: int = SEED) -> list[Choice]:
-    """Keep every problem that was graded at all; of too many, an arbitrary `count` (by a hash of the name)."""
+    """Keep every problem with a graded attempt; if there are too many, an arbitrary `count` (by a hash of the name)."""
     return choose(stats, lambda stat: "", lambda stat: 0, count, seed, kept="graded", rivals=DRAWN)
 
 
 Selection = Callable[..., list[Choice]]
-"""`selection(stats, count=..., seed=..., **options)`; options are keywords with a default each."""
+"""A function `selection(stats, count=..., seed=..., **options)`, in which every option is a keyword with a default."""
 
 SELECTIONS: Mapping[str, Selection] = {
     "band": select_band,
@@ -194,13 +193,15 @@ def select(
     seed: int = SEED,
     options: Mapping[str, float | bool] | None = None,
 ) -> list[Choice]:
-    """Call a selection by name. Raises `ValueError` for an unknown name (listing the known) or option (naming it)."""
+    """Call a selection by name. Raises `ValueError` for an unknown name (and lists the known ones) or option (and names it)."""
     if name not in SELECTIONS:
         raise ValueError(f"unknown selection {name!r}; known: {', '.join(sorted(SELECTIONS))}")
-    known = [key for key in signature(SELECTIONS[name]).parameters if key not in ("stats", "count", "seed")]
+    options_of_it = [key for key in signature(SELECTIONS[name]).parameters if key not in ("stats", "count", "seed")]
     for option in options or {}:
-        if option not in known:
-            raise ValueError(f"selection {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+        if option not in options_of_it:
+            raise ValueError(
+                f"selection {name!r} has no option {option!r}; it has: {', '.join(options_of_it) or 'none'}"
+            )
     return SELECTIONS[name](stats, count=count, seed=seed, **(options or {}))
 
 
@@ -211,7 +212,7 @@ def _choose_by_pool(
     allow_unsolved: bool,
     seed: int,
 ) -> list[Choice]:
-    """`_choose` within each pool, all by the hash of the name; choices in the order given."""
+    """Choose within each pool by the hash of the name; returns the choices in the order of `stats`."""
     check(stats, None)
 
     def objection(stat: ProblemStats) -> str:
@@ -224,19 +225,22 @@ def _choose_by_pool(
         members[pool_of(stat)].append(stat)
     choices = {
         choice.problem_id: choice
-        for pool, held in members.items()
-        for choice in choose(held, objection, lambda stat: 0, counts[pool], seed, kept=f"{pool} pool", rivals=DRAWN)
+        for pool, pool_stats in members.items()
+        for choice in choose(
+            pool_stats, objection, lambda stat: 0, counts[pool], seed, kept=f"{pool} pool", rivals=DRAWN
+        )
     }
     return [choices[stat.problem_id] for stat in stats]
 
 
 def _pool_counts(fracs: Mapping[str, float], count: int | None) -> dict[str, int | None]:
-    """How many each pool gives: its share of `count` rounded down, the rest to normal; all or none without `count`."""
+    """How many problems each pool gives: its share of `count`, rounded down, and the rest from normal. Without `count` a pool
+    gives all its problems (None), or 0 if its share is 0."""
     if count is None:
         return {pool: None if frac > 0.0 else 0 for pool, frac in fracs.items()}
-    given = {pool: int(count * frac + 1e-9) for pool, frac in fracs.items()}
-    normal = count - given["hard"] - given["easy"] if fracs["normal"] > 1e-9 else 0
-    return {**given, "normal": normal}
+    shares = {pool: int(count * frac + 1e-9) for pool, frac in fracs.items()}
+    normal = count - shares["hard"] - shares["easy"] if fracs["normal"] > 1e-9 else 0
+    return {**shares, "normal": normal}
 
 
 def _outside(low: float, high: float) -> Objection:

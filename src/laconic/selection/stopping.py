@@ -1,14 +1,14 @@
-"""How many more samples a problem gets: an adaptive probe stops where the answer is in.
+"""How many more samples a problem gets in an adaptive probe, which stops as soon as its side of the band is clear.
 
 1. Every problem first gets `first_round` samples.
 2. A problem stops once its solve rate's posterior has settled inside or outside the band (`settled`), or once the
    samples that are left cannot carry it over an edge of the band (`curtailed`).
 3. All others get `round_size` more, up to `max_samples` each (`next_samples`).
 
-Settling asks that the observed rate and the posterior say the same: a narrow band holds little of any posterior, and
-that alone puts no problem outside. A problem on an edge of the band never settles; it is sampled to the end, and its
-observed rate decides, as it would have without this module. `benchmarks/adaptive_probe.py` measures how often the
-decisions are those of `max_samples` samples, and what they cost.
+A problem is settled only if the observed rate and the posterior agree. The posterior alone would not do, because a narrow band
+holds little of any posterior. A problem on an edge of the band never settles: it is sampled to the end, and its observed rate
+decides, as it would without this module. `benchmarks/adaptive_probe.py` measures how often the decisions agree with those of
+`max_samples` samples, and how many samples they need.
 
 What is left out: sampling itself, and the choice among the problems inside the band (`rules.py`).
 """
@@ -21,12 +21,12 @@ from laconic.statistics.solve_rate import ProblemStats, mass_inside
 Side = Literal["inside", "outside"]
 
 MIN_ATTEMPTS = 8
-"""Fewer attempts settle nothing: 0/4 would leave a band from 0.3 with 83% of its posterior outside, on four samples."""
+"""A problem with fewer attempts is never settled: with 0/4, 83% of the posterior is below a band from 0.3, on four samples."""
 
 
 def settled(attempts: int, correct: int, low: float, high: float, confidence: float) -> Side | None:
-    """On which side of the band [low, high] a solve rate lies, where at least `confidence` of its posterior agrees with
-    the observed rate; None where it is still open, and below `MIN_ATTEMPTS` gradable attempts.
+    """On which side of the band [low, high] a solve rate lies, if at least `confidence` of its posterior agrees with the
+    observed rate; None if that is still open, or if there are fewer than `MIN_ATTEMPTS` gradable attempts.
 
     Raises `ValueError` unless 0.5 < confidence < 1, 0 <= low <= high <= 1 and 0 <= correct <= attempts.
 
@@ -45,7 +45,7 @@ def settled(attempts: int, correct: int, low: float, high: float, confidence: fl
 
 
 def curtailed(attempts: int, correct: int, low: float, high: float, remaining: int) -> Side | None:
-    """The side on which the observed rate ends whatever the `remaining` samples bring; None where they can change it.
+    """The side on which the observed rate ends whatever the `remaining` samples bring; None if they can still change it.
 
     The rate ends between correct / (attempts + remaining) and (correct + remaining) / (attempts + remaining), however
     many of the remaining samples turn out to be gradable. Exact: it never disagrees with sampling to the end.
@@ -63,7 +63,7 @@ def curtailed(attempts: int, correct: int, low: float, high: float, remaining: i
 
 
 def side_of(stat: ProblemStats, low: float, high: float, confidence: float, max_samples: int) -> Side | None:
-    """What has been decided on one problem: settled, or curtailed at `max_samples` samples; None where it is open."""
+    """The side on which a problem lies, either settled or curtailed at `max_samples` samples; None if it is still open."""
     remaining = max(0, max_samples - num_drawn(stat))
     return settled(stat.attempts, stat.correct, low, high, confidence) or curtailed(
         stat.attempts, stat.correct, low, high, remaining
@@ -78,10 +78,10 @@ def first_round(max_samples: int, round_size: int) -> int:
 def next_samples(
     stats: Sequence[ProblemStats], low: float, high: float, confidence: float, max_samples: int, round_size: int
 ) -> dict[str, int]:
-    """How many samples each undecided problem gets next, by problem id, in the order given; empty: the probe is done.
+    """How many samples each undecided problem gets next, by problem id, in the order given; empty if the probe is done.
 
-    A problem's samples never exceed `max_samples`, those that could not be graded included. Raises `ValueError` where
-    `max_samples` or `round_size` is below 1, or as `settled` does.
+    A problem's samples, including those that could not be graded, never exceed `max_samples`. Raises `ValueError` if
+    `max_samples` or `round_size` is below 1, and for the same arguments as `settled`.
     """
     _check_band(low, high, confidence)
     if max_samples < 1 or round_size < 1:

@@ -1,14 +1,14 @@
-"""Recipes at several seeds, side by side, to one table and one page.
+"""Trains several recipes at several seeds, and writes one table and one page.
 
 Its modules, in reading order:
 
 - `config`: a sweep file: which entries run at which seeds
-- `rows`: the records of a sweep's results, and what is said over seeds
-- `results`: what finished runs show, put together over seeds
+- `rows`: the records of a sweep's results, and means over seeds
+- `results`: reads finished runs and combines them over seeds
 - `tables`: results as text, for people and for programs
 - `figures`: accuracy against mean tokens
-- `page`: the files a sweep leaves
-- `prompts`: merely asking: a model evaluated under a prompt
+- `page`: the files that a sweep writes
+- `prompts`: evaluates a model under a prompt, without training
 - `children`: the processes of a sweep
 - `run`: the program
 """

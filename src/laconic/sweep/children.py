@@ -1,9 +1,9 @@
-"""The processes of a sweep: `laconic train` for each run, its output in a file, ended when the sweep is.
+"""The processes of a sweep: `laconic train` for each run, with its output in a file. They are ended when the sweep ends.
 
-1. `RunProcesses.train` starts a run, or resumes what stands in its folder, and waits for it.
-2. A run's output file is held locked by its process. So a run that outlived the sweep that started it (one that was killed with
-   SIGKILL) is seen, and not started a second time beside itself.
-3. `RunProcesses.end` ends what still works.
+1. `RunProcesses.train` starts a run, or resumes the one in its folder, and waits for it.
+2. Each process keeps its output file locked. So if a sweep was killed with SIGKILL and its runs are still working, this is
+   noticed, and they are not started a second time.
+3. `RunProcesses.end` ends the processes that are still running.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ END_SECONDS = 10.0  # a process that was asked to end is killed after this
 
 
 def arguments(run: SweepRun) -> list[str]:
-    """What `laconic` is told to train the run, or to take it up where it stopped."""
+    """The arguments with which `laconic` trains the run, or resumes it."""
     resume = ["--resume"] if (run.folder / "config.json").exists() else []
     return ["train", *run.arguments, "--out", str(run.folder), *resume]
 
@@ -41,7 +41,7 @@ class RunProcesses:
         self.lock, self.is_over = threading.Lock(), False
 
     def train(self, run: SweepRun) -> tuple[str | None, float]:
-        """Start the run and wait for it; what went wrong if anything did, and the seconds it took."""
+        """Start the run and wait for it; returns what went wrong, or None, and the seconds it took."""
         began = time.monotonic()
         run.log.parent.mkdir(parents=True, exist_ok=True)
         with run.log.open("ab") as log:
@@ -67,7 +67,7 @@ class RunProcesses:
             return process
 
     def end(self) -> None:
-        """Ask what still works to end, then kill it; start nothing more."""
+        """Ask the running processes to end, then kill those that do not; no more are started."""
         with self.lock:
             self.is_over = True
             left = list(self.processes)
@@ -80,29 +80,29 @@ class RunProcesses:
 
 
 def _clear_unbegun(folder: Path) -> None:
-    """Remove a folder that a kill left before its run had begun: it holds nothing but what is written before config.json."""
+    """Remove the folder of a run that was killed before it began: it holds only files that are written before config.json."""
     held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if held and all(name == "environment.json" or name.endswith(".partial") for name in held):
         shutil.rmtree(folder)
 
 
 def _environment(parallel: int) -> dict[str, str]:
-    """Side by side, runs share the cores, and their threads sleep while they wait."""
+    """The environment of a run. Parallel runs share the cores, so their threads must sleep while they wait."""
     shared = {"OMP_NUM_THREADS": str(max(1, available_cores() // parallel)), "OMP_WAIT_POLICY": "passive"}
     return {**os.environ, **(shared if parallel > 1 else {})}
 
 
 def last_line(log: Path) -> str:
-    """The last line of a run's output that says something."""
+    """The last line of a run's output that is not empty."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 16_384))
         lines = file.read().decode("utf-8", "replace").splitlines()
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-    return said[:LAST_LINE_CHARS]
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    return last[:LAST_LINE_CHARS]
 
 
 def check_idle(runs: Sequence[SweepRun]) -> None:
-    """Raises `RunError` where a run is being worked on, by another sweep or left by one that was killed."""
+    """Raises `RunError` if a process is working on a run, either of another sweep or left over from one that was killed."""
     for run in runs:
         if not run.is_finished and run.log.exists():
             with run.log.open("ab") as log:
@@ -111,7 +111,8 @@ def check_idle(runs: Sequence[SweepRun]) -> None:
 
 
 def lock(file: IO[Any]) -> bool:
-    """Lock an open file for as long as any process holds it; False where another does. True where a system cannot lock."""
+    """Lock an open file until every process that holds it has ended. False if another process has locked it; True if the system
+    cannot lock files."""
     try:
         import fcntl
     except ImportError:  # not a Unix system

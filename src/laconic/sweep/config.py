@@ -1,9 +1,9 @@
 """A sweep file: which recipes, variants and prompts are run at which seeds, as one list of runs.
 
 1. `load_sweep` reads the TOML file. Each of its `recipes`, `[[variants]]` and `[[prompts]]` is an `Entry` with a label.
-2. `runs_of` loads every entry's recipe at every seed, with its overrides: a mistake anywhere is one line before anything runs.
-   Runs are ordered seed by seed, so that all entries have their first seed before one has its second.
-3. `begin_sweep` notes in the sweep's folder what stands there (`sweep.json`), and refuses a folder with runs of anything else.
+2. `runs_of` loads every entry's recipe at every seed, with its overrides, so that any mistake is reported in one line before a
+   run begins. Runs are ordered seed by seed, so that all entries have their first seed before one has its second.
+3. `begin_sweep` writes to `sweep.json` what the sweep's folder holds, and refuses a folder with other runs.
 
 What is left out: grids. A sweep lists what it runs.
 """
@@ -44,7 +44,7 @@ class VariantConfig(_Node):
 
 
 class AskedConfig(_Node):
-    """A prompt under which the model of `recipe` is evaluated as that recipe's result would be; nothing is trained."""
+    """A prompt under which the model of `recipe` is evaluated in the same way as the recipe's result; nothing is trained."""
 
     label: Text
     prompt: Text
@@ -66,8 +66,8 @@ class SweepConfig(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is run at every seed. `recipe` is as the sweep file has it, `path` where it was found; `prompt` is none where the
-    recipe is trained."""
+    """What is run at every seed. `recipe` is the text in the sweep file, `path` the file that it refers to; `prompt` is None if
+    the recipe is trained."""
 
     label: str
     recipe: str
@@ -77,7 +77,7 @@ class Entry:
 
     @property
     def told(self) -> str:
-        """The recipe as one would give it to `laconic train`: its name, or its path from here."""
+        """The recipe as an argument of `laconic train`: its name, or its path from the working directory."""
         return self.recipe if recipe_paths().get(self.recipe) == self.path else str(self.path)
 
     @property
@@ -101,17 +101,17 @@ class SweepRun:
 
     @property
     def name(self) -> str:
-        """As a person reads it."""
+        """The run's name in messages: its label and its seed."""
         return f"{self.entry.label}, seed {self.seed}"
 
     @property
     def log(self) -> Path:
-        """Where the run's output goes."""
+        """The file of the run's output."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def comparisons(self) -> list[Path]:
-        """The files that a finished run has, one a temperature."""
+        """The comparison files that a finished run has, one per temperature."""
         tags = [temperature_tag(temperature) for temperature in self.recipe.report.temperatures]
         return [self.folder / f"comparison-{tag}.json" for tag in tags]
 
@@ -122,7 +122,7 @@ class SweepRun:
 
     @property
     def arguments(self) -> list[str]:
-        """What `laconic train` is told, or, where a prompt is asked, the recipe that says how."""
+        """The arguments of `laconic train`; for a prompt they name the recipe whose settings are used."""
         return [str(self.entry.path), f"seed={self.seed}", *self.entry.overrides]
 
 
@@ -145,7 +145,7 @@ def load_sweep(path: Path) -> tuple[SweepConfig, list[Entry]]:
 
 
 def runs_of(config: SweepConfig, entries: Sequence[Entry], out: Path) -> list[SweepRun]:
-    """Every entry at every seed, in the order they are started. Raises `InputError` where a recipe is wrong."""
+    """Every entry at every seed, in the order in which they are started. Raises `InputError` if a recipe is wrong."""
     return [_run(entry, seed, out) for seed in config.seeds for entry in entries]
 
 
@@ -226,9 +226,9 @@ def _check_override(override: str, where: str) -> None:
 
 
 def begin_sweep(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> None:
-    """Note in `sweep.json` what `out` is about to hold; entries and seeds may be added to what it holds.
+    """Write to `sweep.json` what `out` will hold. Entries and seeds may be added to an existing sweep.
 
-    Raises `RunError` where it holds runs that are not of this sweep, or of an entry that meant something else.
+    Raises `RunError` if `out` holds runs that are not of this sweep, or an entry that has changed since its runs began.
     """
     file = out / "sweep.json"
     if not file.exists() and out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -240,7 +240,7 @@ def begin_sweep(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> Non
 
 
 def sweep_content(config: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, Any]:
-    """The content of sweep.json: every entry with its recipe as it was resolved, the seed aside."""
+    """The content of sweep.json: every entry with its resolved recipe, without the seed."""
     first = {run.entry.label: run for run in reversed(runs)}
     return {
         "name": config.name,
@@ -261,7 +261,7 @@ def sweep_content(config: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, An
 
 
 def _variant_of(entry: Entry, entries: Sequence[Entry], config: SweepConfig) -> str | None:
-    """The label under which the entry's recipe is run unchanged in the same sweep."""
+    """The label under which the entry's recipe is run unchanged in the same sweep, or None."""
     plain = [e.label for e in entries if e.path == entry.path and e.overrides == config.overrides and e.prompt is None]
     return next((label for label in plain if label != entry.label), None) if entry.prompt is None else None
 
@@ -288,10 +288,10 @@ def _refuse_others(out: Path, held: dict[str, Any], told: dict[str, Any]) -> Non
 
 
 def _changed(held: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """What differs, in words. Keys that recipes have only since then count with their defaults."""
+    """The difference between two entries in words. Keys that recipes did not have at the time count as their defaults."""
     try:
         known = _without_seed(parse_recipe(dict(held["config"]), "sweep.json"))
-    except RecipeError as error:  # a reward's file is another
+    except RecipeError as error:  # the file of a reward has changed
         return str(error)
     found = first_difference({"prompt": held["prompt"]}, {"prompt": now["prompt"]})
     found = found or first_difference(known, now["config"])

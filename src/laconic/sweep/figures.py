@@ -1,10 +1,11 @@
-"""The picture of a sweep: accuracy against mean tokens, one panel a reported source and temperature.
+"""The picture of a sweep: accuracy against mean tokens, with one panel per reported source and temperature.
 
-1. Each row is a solid dot at its mean over seeds with bars of one standard error; its seeds are faint dots around it. A dominated
-   row is hollow, a stage of a run small and joined to the run's result. The dotted stairs are the frontier of the means.
-2. `place_names` puts a name beside each dot, where it covers no dot and no other name; where there is no room the row's number
-   stands instead, which the table has too. Narrow drawings have numbers only.
-3. `standalone` is the same drawing with its colours written out, for a page that has no style sheet of ours.
+1. Each row is a solid dot at its mean over seeds, with bars of one standard error; its seeds are faint dots around it. A
+   dominated row is hollow. A stage of a run is small and joined to the run's result. The dotted stairs are the frontier of the
+   means.
+2. `place_names` puts a name beside each dot so that it covers no dot and no other name. If there is no room, the row's number in
+   the table is shown instead. Narrow drawings have numbers only.
+3. `standalone` is the same drawing with its colours written out, for pages without our style sheet.
 """
 
 import re
@@ -26,7 +27,7 @@ ROW_KINDS: Mapping[str, tuple[str, str]] = {
     "prompt": ("prompt, untrained", "var(--other-1)"),
     "stage": ("stage of a run", "var(--other-2)"),
 }
-"""What a kind of row is called, and its colour."""
+"""The name of each kind of row in the legend, and its colour."""
 
 LIGHT: Mapping[str, str] = COLOURS | {
     "paper": "#ffffff",
@@ -86,7 +87,7 @@ def _panel(drawing: Drawing, box: Box, field: Field, title: str, *, has_names: b
 
 
 def _all(rows: Sequence[SweepRow], key: str) -> list[float]:
-    """Everything that is drawn along an axis: seeds, and means with their standard errors."""
+    """All values that are drawn along an axis: those of the seeds, and the means with their standard errors."""
     seeds = [point.value(key) for row in rows for point in row.points]
     means = [row.over_seeds(key) for row in rows]
     return seeds + [m.mean + sign * m.se for m in means for sign in (-1, 1) if m.num_seeds > 1]
@@ -122,7 +123,7 @@ def _join_stages(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Place]) ->
 
 
 def _stairs(steps: Sequence[Place]) -> list[Place]:
-    """Right, then up: what lies below and right of it is dominated."""
+    """The corners of a staircase that goes right, then up; a point below and to the right of it is dominated."""
     corners = [(after[0], before[1]) for before, after in pairwise(steps)]
     return [point for pair in zip(steps, [*corners, steps[-1]], strict=True) for point in pair] if steps else []
 
@@ -148,7 +149,7 @@ class Named:
 
 
 def _name(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Place], *, has_names: bool) -> None:
-    """Names, or numbers where they are not wanted or have no room. A stage has its run's name beside its result."""
+    """Draw names, or numbers if names are not requested or have no room. A stage is named by the run's name at its result."""
     wanted = [(i, point) for i, point in enumerate(at) if rows[i].kind != "stage"]
     dots = [(panel.x(x), panel.y(y)) for x, y in at]
     numbers = {row.label: str(number) for number, row in enumerate(rows, start=1)}
@@ -182,8 +183,8 @@ def place_names(
 ) -> list[Named]:
     """A place inside `bounds` for the first text of each entry's `options` that fits, beside its dot in `centres`.
 
-    No name covers another, nor any of `dots`; one of `bars` only where it would else have no place. Entries that fit nowhere
-    stay without a name. All in pixels.
+    No name covers another, nor any of `dots`; it covers one of `bars` only if it would otherwise have no place. Entries that fit
+    nowhere stay without a name. All in pixels.
     """
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]
     found: list[Named] = []

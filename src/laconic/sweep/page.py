@@ -1,10 +1,10 @@
 """A sweep's files for people and programs: table.md, results.json, frontier.svg, and one HTML page that needs no script.
 
-1. The picture of each temperature, wide and narrow, then the table it belongs to, then what each change of a recipe is worth.
-2. What was run: every entry with its changes and what it took, and the command of every run.
-3. Where the sweep still lacks runs, the page says which.
+1. For each temperature the page has the picture, wide and narrow, then its table, then the effect of each change of a recipe.
+2. It lists what was run: every entry with its changes and its cost, and the command of every run.
+3. If runs are still missing, the page says which.
 
-The page may load nothing from anywhere. Without jinja2 there is no page, and the other files are written all the same.
+The page may load nothing from anywhere. Without jinja2 no page is written, but the other files are.
 """
 
 import importlib.util
@@ -23,18 +23,18 @@ from laconic.sweep.rows import Against, Field, SeedMean, SweepRow
 from laconic.sweep.tables import ROLLED_BACK, field_scope, heading, markdown, place, rolled_back, rollouts, to_json
 from laconic.system.files import Json, read_json, write_json_atomically, write_text_atomically
 
-MAX_TOLD = 4  # rows on a frontier that the head of the page gives figures of
+MAX_TOLD = 4  # the number of rows on a frontier whose figures are in the head of the page
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def has_page() -> bool:
-    """Whether what the page needs is installed."""
+    """Whether jinja2, which the page needs, is installed."""
     return importlib.util.find_spec("jinja2") is not None
 
 
 def write_results(out: Path, results: Results) -> None:
-    """Write table.md and results.json of the sweep in `out`, where anything is finished frontier.svg, and report.html where
-    jinja2 is installed."""
+    """Write table.md and results.json of the sweep in `out`, frontier.svg if any run is finished, and report.html if jinja2 is
+    installed."""
     write_json_atomically(out / "results.json", to_json(results))
     write_text_atomically(out / "table.md", markdown(results))
     if results.fields:
@@ -44,13 +44,13 @@ def write_results(out: Path, results: Results) -> None:
 
 
 def sweep_page(results: Results) -> str:
-    """The page's text. Raises `MissingExtraError` where jinja2 is not installed."""
+    """The page's text. Raises `MissingExtraError` if jinja2 is not installed."""
     templates = load_templates("laconic.sweep")
     from markupsafe import Markup
 
     drawn = {
         size: Markup(_draw(results, width)) for size, width in (("wide", WIDE), ("narrow", NARROW))
-    }  # ours: escaped
+    }  # made by this package, which escapes the texts in it
     return templates.get_template("sweep.html.j2").render(
         name=results.told["name"],
         lede=sweep_lede(results),
@@ -65,7 +65,7 @@ def sweep_page(results: Results) -> str:
         recipes=[(entry["label"], list(flatten(entry["config"]))) for entry in results.told["entries"]],
         colours=COLOURS,
         kinds=ROW_KINDS,
-        style=Markup(template_text("laconic.reporting", "page.css")),  # our own text
+        style=Markup(template_text("laconic.reporting", "page.css")),  # a file of this package
         more_style=Markup(template_text("laconic.sweep", "sweep.css")),
         policy=POLICY,
         version=__version__,
@@ -77,7 +77,7 @@ def _draw(results: Results, width: int) -> str:
 
 
 def sweep_headline(results: Results) -> str:
-    """How much of what is compared."""
+    """The headline: how many entries and seeds are compared, and how many runs are finished."""
     entries, seeds = len(results.told["entries"]), len(results.told["seeds"])
     return f"{results.told['name']}: {_number(entries, 'entry', 'entries')} at {_number(seeds, 'seed', 'seeds')}"
 
@@ -87,7 +87,7 @@ def _number(number: int, one: str, many: str) -> str:
 
 
 def sweep_lede(results: Results) -> list[str]:
-    """For each field, who is on the frontier of the means, from few tokens to many."""
+    """For each field, one sentence that names the rows on the frontier of the means, from few tokens to many."""
     return [f"{heading(field, results)}: {_told(field)}." for field in results.fields]
 
 
@@ -171,7 +171,7 @@ def _bare(text: str) -> str:
 
 
 def _runs(results: Results) -> list[Json]:
-    """Each entry: recipe, changes, and what a run took on average."""
+    """Each entry: its recipe, its changes, and the average cost of a run."""
     trained = {row.label: row for field in results.fields for row in field.rows if row.kind == "trained"}
     return [
         {
@@ -198,7 +198,7 @@ def _took(row: SweepRow | None) -> list[str]:
 
 
 def training_commands(results: Results) -> list[str]:
-    """The command of every training run, as one would give it to make that run alone."""
+    """For every training run, the command that makes this run alone."""
     return [
         shlex.join(
             [
@@ -213,7 +213,7 @@ def training_commands(results: Results) -> list[str]:
 
 
 def machine(results: Results) -> str:
-    """What the first finished training run says of where it ran."""
+    """The machine and the versions on which the first finished training run ran."""
     found: Sequence[Path] = sorted(results.out.glob("*/seed-*/environment.json"))
     if not found:
         return ""

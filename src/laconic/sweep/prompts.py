@@ -1,9 +1,9 @@
-"""Merely asking: a recipe's model evaluated under a prompt, on the problems and as a trained run's result would be.
+"""Evaluates a recipe's model under a prompt, without training, in the same way as the result of a training run.
 
-1. The base, under the recipe's own prompt: `eval/base-<tag>/`, copied from a finished run of the same sweep that measured
-   just that (an evaluation depends on nothing else), or else measured here.
-2. The same model under the asked prompt: `eval/prompted-<tag>/`.
-3. Both compared, paired over problems: `comparison-<tag>.json`, as a training run has it.
+1. The base is evaluated under the recipe's own prompt in `eval/base-<tag>/`. If a finished run of the same sweep has measured the
+   same base with the same settings, its evaluation is copied.
+2. The same model is evaluated under the entry's prompt in `eval/prompted-<tag>/`.
+3. Both are compared, paired over problems, in `comparison-<tag>.json`, the same file as a training run has.
 
 Left out: training. The models, problems, seeds, caps and numbers of samples are those of `training/measure_run.py`.
 """
@@ -33,13 +33,13 @@ PROMPTED = "prompted"
 
 
 def check_entry_prompt(run: SweepRun) -> None:
-    """Raises `InputError` where the prompt is no name and no text."""
+    """Raises `InputError` if the prompt is neither a known name nor a text."""
     if run.entry.prompt is not None and run.entry.prompt not in PLANNERS:
         resolve_instruction(run.entry.prompt)
 
 
 def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter) -> None:
-    """Evaluate base and prompt at each temperature, and compare them. What is there already is kept."""
+    """Evaluate base and prompt at each temperature, and compare them. Evaluations that exist already are kept."""
     recipe, asked = run.recipe, run.entry.prompt
     assert recipe.problems.report is not None and asked is not None, "runs_of and the caller saw to it"
     if recipe.threads:
@@ -61,7 +61,7 @@ def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter
 
 
 def take_base(run: SweepRun, others: Iterable[SweepRun]) -> None:
-    """Copy the base's evaluations from a finished run that measured the same, where there is one and none stands here."""
+    """Copy the base's evaluations from a finished run that measured the same, if there is one and this run has none yet."""
     donor = next((o for o in others if o.is_finished and base_key(o.recipe) == base_key(run.recipe)), None)
     for temperature in run.recipe.report.temperatures if donor else ():
         name = f"base-{temperature_tag(temperature)}"
@@ -79,7 +79,7 @@ def _copy(folder: Path, place: Path) -> None:
 
 
 def base_key(recipe: Recipe) -> tuple[object, ...]:
-    """All that the base's evaluations depend on; recipes that agree here have the same base."""
+    """Everything that the base's evaluations depend on; recipes with the same key have the same base."""
     decoding = [max(getattr(p.sampler, key) for p in recipe.phases) for key in ("max_tokens", "batch_size")]
     held = recipe.policy.model_copy(update={"lora": None, "gradient_checkpointing": False})
     report = (recipe.report.temperatures, recipe.report.samples)

@@ -1,12 +1,12 @@
-"""What a sweep found: its finished runs read, put together over seeds, and marked on the frontier. Writes nothing.
+"""The results of a sweep: reads its finished runs, combines them over seeds, and marks the frontier. It writes nothing.
 
-1. `ResultsReader` reads each finished run once: of every phase's result, at each temperature, accuracy and tokens, the changes
-   against that seed's own base, and what training it took.
+1. `ResultsReader` reads each finished run once. For every phase's result at each temperature, it reads accuracy and tokens, the
+   changes against that seed's own base, and the cost of training.
 2. Entries become rows over their seeds (`rows.py`). Bases are rows of their own; entries with the same base share it.
-3. A row is dominated where another is, over the seeds that both have, at least as accurate with at most as many tokens, and
-   better in one of the two. Every run counts by its last step as the recipe ends it, never by its best.
+3. A row is dominated if another is, over the seeds that both have, at least as accurate with at most as many tokens, and better
+   in one of the two. Every run counts with the step at which its recipe ends, never with its best step.
 
-Results of earlier phases are rows of their own and dominate nobody: they are stages of a run, not its result.
+Results of earlier phases are rows of their own. They dominate no other row, because they are stages of a run and not its result.
 """
 
 import json
@@ -31,7 +31,7 @@ BASE = "base"
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A sweep as far as it is finished. `told` is its sweep.json; `unfinished` are labels with the seeds they lack."""
+    """The finished part of a sweep. `told` is its sweep.json; `unfinished` are labels with the seeds that they lack."""
 
     out: Path
     told: Json
@@ -43,14 +43,14 @@ class Results:
 
 
 class ResultsReader:
-    """Reads the runs of the sweep in `out`; what was finished once is not read again."""
+    """Reads the runs of the sweep in `out`; a finished run is read only once."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self._known: dict[Path, tuple[Point, ...]] = {}
 
     def read(self) -> Results:
-        """All that is finished now. Raises `InputError` naming the file where one is malformed."""
+        """All results that are finished now. Raises an `InputError` that names a malformed file."""
         told = read_json(self.out / "sweep.json")
         seeds = tuple(told["seeds"])
         found: dict[tuple[str, int], tuple[Point, ...]] = {}
@@ -112,7 +112,7 @@ def _changes(figures: ChangeFigures) -> dict[str, Interval]:
 
 
 def _read_trainings(folder: Path) -> list[TrainingCost]:
-    """What it took to come to the end of each phase, the phases before it counted in."""
+    """The cost of training up to the end of each phase, including the phases before it."""
     phases = json.loads((folder / "phases.json").read_text(encoding="utf-8"))
     steps = list(read_jsonl(folder / "metrics.jsonl"))
     sizes = {step["step"]: _num_lines(folder / "rollouts" / f"step-{step['step']:06d}.jsonl") for step in steps}
@@ -177,7 +177,7 @@ def _entry_rows(
 def _base_rows(
     entries: Sequence[Json], seeds: tuple[int, ...], tag: str, found: Mapping[tuple[str, int], Sequence[Point]]
 ) -> list[SweepRow]:
-    """One row a base: recipes that measured the same model in the same way share theirs."""
+    """One row per base; recipes that measured the same model in the same way share a base."""
     held: dict[str, dict[int, Point]] = {}
     first: dict[str, str] = {}
     for entry in entries:
@@ -199,14 +199,15 @@ def _base_rows(
 
 
 def _base_key(config: Json) -> str:
-    """What a base's figures depend on, as far as a reader would tell bases apart."""
+    """The settings by which a reader would distinguish bases."""
     cap = config["report"]["max_tokens"] or max(phase["sampler"]["max_tokens"] for phase in config["phases"])
     dtype = config["policy"]["dtype"]
     return repr((config["model"], dtype, config["prompt"], config["report"]["samples"], cap))
 
 
 def _placed(rows: Sequence[SweepRow]) -> list[SweepRow]:
-    """The rows with whom each is dominated by: first those that nobody dominates, the nearest in tokens before others."""
+    """The rows, each with the labels of the rows that dominate it: first those that are not dominated, then by distance in
+    tokens."""
     beaten = {row.label: [o for o in rows if o is not row and o.is_result and dominates(o, row)] for row in rows}
 
     def far(row: SweepRow, other: SweepRow) -> tuple[bool, float]:

@@ -1,12 +1,12 @@
-"""The records of a sweep's results and what is said over seeds. Pure: no files.
+"""The records of a sweep's results, and means over seeds. This module reads no files.
 
 1. A `Point` is one model of one run at one temperature, with the changes against that seed's own base.
 2. A `SweepRow` is an entry at one temperature over its seeds. A mean over seeds has the standard error sd / sqrt(n) and Student's
-   95% interval with n - 1 degrees of freedom. Each seed has problems, rollouts and reported set of its own, so this spread
-   holds the noise of training, of problems and of sampling together.
+   95% interval with n - 1 degrees of freedom. Each seed has its own problems, rollouts and report set, so this spread includes
+   the noise of training, of problems and of sampling together.
 3. A `Field` is what can be compared: the rows of one reported source at one temperature. `dominates` compares two rows over
    the seeds that both have, by their means.
-4. `Against` puts a variant beside the recipe it changes, paired by seed.
+4. `Against` compares a variant with the recipe that it changes, paired by seed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,8 +22,8 @@ from laconic.system.files import Json
 
 @dataclass(frozen=True, slots=True)
 class TrainingCost:
-    """What a model took to train: rollouts and their tokens, responses probed to select problems, seconds of its steps; and which
-    phases the guard rolled back, to which of their steps."""
+    """The cost of training a model: rollouts and their tokens, responses probed to select problems, and seconds of its steps.
+    Also the phases that the guard rolled back, each with the step."""
 
     num_rollouts: int = 0
     num_probed: int = 0
@@ -36,8 +36,8 @@ class TrainingCost:
 class Point:
     """One model of one run at one temperature. `stage` is "" for the run's result, "phase-1" for an earlier phase's.
 
-    `changes` has `tokens_change` and `accuracy_change`, each with its interval over problems; a base has none. Tokens are
-    means of a response; `oracle_tokens` is `nan` where the problems do not know it.
+    `changes` has `tokens_change` and `accuracy_change`, each with its interval over problems; a base has none. Tokens are means
+    per response; `oracle_tokens` is `nan` if the problems do not state it.
     """
 
     seed: int
@@ -55,7 +55,7 @@ class Point:
 
     @property
     def distance(self) -> float:
-        """Tokens / oracle tokens; `nan` where these are not known."""
+        """Tokens / oracle tokens; `nan` if the latter are unknown."""
         return self.tokens / self.oracle_tokens if self.oracle_tokens > 0 else nan
 
     def value(self, key: str) -> float:
@@ -79,7 +79,7 @@ class SeedMean:
     num_seeds: int
 
     def to_json(self) -> Json:
-        """Null for what does not exist."""
+        """A JSON object, with null for numbers that do not exist."""
         ends = [or_null(self.low), or_null(self.high)]
         return {"mean": or_null(self.mean), "se": or_null(self.se), "ci95": ends, "num_seeds": self.num_seeds}
 
@@ -103,7 +103,7 @@ def over_seeds(values: Iterable[float]) -> SeedMean:
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
-    """An entry at one temperature: one point a finished seed. `wanted` seeds are those of the sweep."""
+    """An entry at one temperature, with one point per finished seed. The `wanted` seeds are those of the sweep."""
 
     label: str
     kind: str  # "base", "trained", "prompt" or "stage"
@@ -137,7 +137,7 @@ class Field:
 
     @property
     def against_recipe(self) -> tuple["Against", ...]:
-        """Every variant beside the recipe it changes, where both are finished at a seed."""
+        """Every variant with the recipe that it changes, if both are finished at some seed."""
         rows = {row.label: row for row in self.rows}
         pairs = [(row, rows[row.parent]) for row in self.rows if row.kind == "trained" and row.parent in rows]
         return tuple(Against(row, recipe) for row, recipe in pairs if set(row.seeds) & set(recipe.seeds))
@@ -145,7 +145,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """A variant beside its recipe, paired by seed: the same problems and the same base, so their noise is shared."""
+    """A variant and its recipe, paired by seed. Both have the same problems and the same base, so they share that noise."""
 
     variant: SweepRow
     recipe: SweepRow
@@ -166,7 +166,8 @@ class Against:
 
 
 def dominates(one: SweepRow, other: SweepRow) -> bool:
-    """Over the seeds both have, by their means: at least as accurate with at most as many tokens, and better in one."""
+    """Whether `one`, by its means over the seeds that both have, is at least as accurate as `other` with at most as many tokens,
+    and better in one of the two."""
     shared = set(one.seeds) & set(other.seeds)
     if not shared:
         return False

@@ -1,12 +1,12 @@
-"""Sweep: every recipe, variant and prompt of a list at every seed, as processes side by side, to one table and one page.
+"""The program `sweep`: runs every recipe, variant and prompt of a list at every seed, and writes one table and one page.
 
-1. Everything is checked before anything runs: the file, every recipe at every seed, and what stands in the folder.
-2. Each training run is `laconic train` as a process of its own, at most `parallel` at a time, its output in a file beside its
-   folder. What is finished is not started again, what was interrupted is resumed: a sweep that was killed goes on with the same
-   command.
+1. Everything is checked before anything runs: the file, every recipe at every seed, and the content of the folder.
+2. Each training run is `laconic train` in a process of its own, with its output in a file beside its folder. At most `parallel`
+   runs work at the same time. Finished runs are not started again and interrupted ones are resumed, so a sweep that was killed
+   continues with the same command.
 3. Prompts are measured in this process after the training runs, whose bases they share.
-4. After each finished run table and page are written anew. A run that fails stops no other; at the end all that failed are
-   named, with the last line each of them wrote.
+4. After each finished run, table and page are written again. A run that fails stops no other. At the end all failed runs are
+   named, each with the last line of its output.
 """
 
 import contextlib
@@ -49,9 +49,9 @@ class SweepResult:
 def run_sweep(
     path: Path, out: Path | None = None, parallel: int | None = None, reporter: Reporter | None = None
 ) -> SweepResult:
-    """Run what is not finished of the sweep at `path` in `out` (runs/<name> if not given), `parallel` processes at a time.
+    """Run the unfinished part of the sweep at `path` in `out` (runs/<name> if not given), with `parallel` processes at a time.
 
-    Raises `InputError` where sweep, recipes or folder are wrong, before anything runs; `RunFailed` at the end where runs failed.
+    Raises `InputError` if sweep, recipes or folder are wrong, before anything runs, and `RunFailed` at the end if runs failed.
     """
     reporter = reporter or Reporter()
     config, out, runs = read_sweep(path, out, parallel)
@@ -77,7 +77,7 @@ def read_sweep(
 
 
 def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: Console) -> None:
-    """What would run, and what is finished already."""
+    """Print which runs would be made, and which are finished already."""
     config, out, runs = read_sweep(path, out, parallel)
     entries: dict[str, Entry] = {run.entry.label: run.entry for run in runs}
     done = sum(run.is_finished for run in runs)
@@ -100,7 +100,7 @@ def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: C
 
 
 def max_rollouts(run: SweepRun) -> int:
-    """Training rollouts where every phase goes to its cap; probes and dynamic sampling aside."""
+    """The number of training rollouts if every phase goes to its cap, without probes and dynamic sampling."""
     return sum(phase.steps * phase.problems_per_step * phase.group_size for phase in run.recipe.phases)
 
 
@@ -128,7 +128,7 @@ def _check_prompts(runs: Sequence[SweepRun]) -> None:
 
 
 class _Sweep:
-    """A sweep at work."""
+    """A sweep that is running."""
 
     def __init__(self, out: Path, runs: Sequence[SweepRun], parallel: int, reporter: Reporter) -> None:
         self.out, self.runs, self.parallel, self.reporter = out, runs, parallel, reporter
@@ -137,7 +137,7 @@ class _Sweep:
         self.failed: list[tuple[SweepRun, str]] = []
 
     def run(self) -> None:
-        """Train, ask, and say what failed."""
+        """Train the recipes, measure the prompts, and report the runs that failed."""
         todo = [run for run in self.runs if not run.is_finished]
         if len(todo) < len(self.runs):
             self.reporter.say(f"{len(self.runs) - len(todo)} of {len(self.runs)} runs are finished already")
@@ -153,7 +153,7 @@ class _Sweep:
             raise RunFailed(f"{len(self.failed)} of {len(self.runs)} runs failed: {told}")
 
     def train(self, runs: Sequence[SweepRun]) -> None:
-        """Training runs, `parallel` at a time; each is told of as it ends."""
+        """Make the training runs, `parallel` at a time, and report each as it ends."""
         threads = ThreadPoolExecutor(self.parallel)
         try:
             working = {threads.submit(self.children.train, run): run for run in runs}
@@ -165,14 +165,14 @@ class _Sweep:
             threads.shutdown()
 
     def ask(self, runs: Sequence[SweepRun]) -> None:
-        """Prompts, one after the other, here."""
+        """Measure the prompts one after the other in this process."""
         for run in runs:
             began = time.monotonic()
             why = self.ask_one(run)
             self.note(run, why, time.monotonic() - began)
 
     def ask_one(self, run: SweepRun) -> str | None:
-        """What went wrong, if anything did."""
+        """Measure one prompt; returns what went wrong, or None."""
         from laconic.sweep.prompts import measure_prompt
 
         run.log.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ class _Sweep:
                 return AT_WORK
             try:
                 measure_prompt(run, self.runs, Reporter(Console(file=log, highlight=False)))
-            except Exception as error:  # whatever it is, it stops no other run
+            except Exception as error:  # an error in one run must not stop the others
                 traceback.print_exc(file=log)
                 return f"{type(error).__name__}: {error}"
         return None
@@ -203,7 +203,7 @@ class _Sweep:
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what it started is ended too."""
+    """Inside the block SIGTERM acts like Ctrl-C, so that the processes that were started are ended too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,9 +1,9 @@
 """A sweep's results as text: `table.md` for people, `results.json` for programs.
 
-1. `markdown` has one table a reported source and temperature, from few tokens to many, with what its figures mean above it.
+1. `markdown` has one table per reported source and temperature, from few tokens to many, after an explanation of its figures.
 2. `to_json` has everything: every row's means over seeds, and every seed's figures with their intervals over problems.
 
-Where a sweep has variants of a recipe beside the recipe, a second table says what each change is worth, paired by seed.
+If a sweep has variants of a recipe beside the recipe, a second table shows the effect of each change, paired by seed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -127,7 +127,7 @@ def markdown(results: Results) -> str:
 
 
 def rolled_back(results: Results) -> list[str]:
-    """The runs of which the guard threw steps away, with the step each phase was rolled back to."""
+    """The runs that the guard rolled back, with the step to which each phase returned."""
     return [
         f"{row.label}, seed {point.seed} ({', '.join(point.training.rolled_back)})"
         for row in (results.fields[0].rows if results.fields else ())
@@ -138,13 +138,13 @@ def rolled_back(results: Results) -> list[str]:
 
 
 def heading(field: Field, results: Results) -> str:
-    """The temperature, and the problems where there are several sources."""
+    """The heading of a field: its temperature, and its problems if there are several sources."""
     many = len({other.source for other in results.fields}) > 1
     return decoding(field.tag) + (f", {field.source}" if many else "")
 
 
 def decoding(tag: str) -> str:
-    """A tag as a person reads it.
+    """The decoding that a tag stands for, in words.
 
     >>> decoding("greedy"), decoding("t0.6")
     ('Greedy', 'T=0.6')
@@ -153,7 +153,7 @@ def decoding(tag: str) -> str:
 
 
 def field_scope(field: Field) -> str:
-    """On what was measured; rows that were measured otherwise are named."""
+    """The problems, samples and caps with which a field was measured, in one sentence."""
     points = [point for row in field.rows for point in row.points]
     samples = {p.num_samples for p in points}
     caps = {p.max_tokens for p in points}
@@ -197,7 +197,7 @@ def _escaped(text: str) -> str:
 
 
 def rollouts(row: SweepRow) -> str:
-    """Training rollouts a seed, and those that selected problems."""
+    """Training rollouts per seed, and those that selected problems."""
     if row.kind in ("base", "prompt"):
         return "–"
     probed = row.over_seeds("num_probed").mean
@@ -205,7 +205,7 @@ def rollouts(row: SweepRow) -> str:
 
 
 def place(row: SweepRow) -> str:
-    """On the frontier, or by whom it is dominated: the first few; results.json has all."""
+    """Whether the row is on the frontier, otherwise the first few rows that dominate it; results.json has all."""
     if row.dominated_by:
         more = len(row.dominated_by) - MAX_NAMED
         named = list(row.dominated_by[:MAX_NAMED]) + ([f"{more} more"] if more > 0 else [])

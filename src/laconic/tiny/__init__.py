@@ -2,7 +2,7 @@
 
 Its modules, in reading order:
 
-- `tokens`: its alphabet
+- `tokens`: its vocabulary, and how text is cut into tokens
 - `tasks`: problems whose shortest chain of steps is known
 - `traces`: chains of thought in many styles, some of them wrong
 - `anatomy`: what the tokens of a trace were spent on

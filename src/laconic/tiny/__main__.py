@@ -29,23 +29,23 @@ def build(
     from laconic.tiny.build import BuildSettings
     from laconic.tiny.build import build as run
 
-    given = {"steps": steps, "layers": layers, "width": width}
-    print(run(out, BuildSettings(seed=seed, **{key: value for key, value in given.items() if value is not None})))
+    options = {"steps": steps, "layers": layers, "width": width}
+    print(run(out, BuildSettings(seed=seed, **{key: value for key, value in options.items() if value is not None})))
 
 
 @app.command()
 def measure(
     model: Annotated[str, typer.Argument(help="A checkpoint of the embedded reasoner.")] = "tiny",
     problems: Annotated[int, typer.Option(help="Fresh problems.")] = 240,
-    samples: Annotated[int, typer.Option(help="Samples a problem at T=1.")] = 16,
+    samples: Annotated[int, typer.Option(help="Samples per problem at T=1.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of problems and samples.")] = 0,
 ) -> None:
     """Accuracy, tokens, redundancy and solve rates on fresh problems, sampled and greedy."""
     from laconic.tiny.measure import as_table
     from laconic.tiny.measure import measure as run
 
-    found = run(model, num_problems=problems, samples=samples, seed=seed)
-    Console(width=100).print(as_table(found, f"{model}: {problems} fresh problems, {samples} samples each at T=1"))
+    findings = run(model, num_problems=problems, samples=samples, seed=seed)
+    Console(width=100).print(as_table(findings, f"{model}: {problems} fresh problems, {samples} samples each at T=1"))
 
 
 if __name__ == "__main__":

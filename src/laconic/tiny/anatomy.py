@@ -1,10 +1,10 @@
-"""What the tokens of a trace were spent on: steps, checks, detours, repetition, the answer.
+"""What the tokens of a trace were num_tokens on: steps, checks, detours, repetition, the answer.
 
 1. The thinking is cut at `;`. A piece that starts with `check` is a check; one that starts with `wait,` mends or doubts the
    step before it and is a detour; everything after `wait,again:` repeats the chain (its checks count as checks).
-2. What is left of the thinking is steps; what follows `</think>` is the answer.
+2. The rest of the thinking counts as steps. What follows `</think>` is the answer.
 
-Redundant are checks, detours and repetition: a writer who makes no slips needs none of them.
+Checks, detours and repetition are redundant: a writer who makes no slips needs none of them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from laconic.types import END_THINK
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """Tokens of one response by what they were spent on; the five sum to the response's length."""
+    """Tokens of one response by what they were num_tokens on; the five numbers sum to the response's length."""
 
     steps: int = 0
     checks: int = 0
@@ -41,14 +41,14 @@ def dissect(text: str) -> Anatomy:
     Anatomy(steps=6, checks=8, detours=8, repeats=0, answer=5)
     """
     thinking, tag, answer = text.partition(END_THINK)
-    spent = {"steps": 0, "checks": 0, "detours": 0, "repeats": 0}
+    num_tokens = {"steps": 0, "checks": 0, "detours": 0, "repeats": 0}
     has_begun_again = False
     for piece in thinking.split(";"):
         segment = piece + ";" if piece else ""
         has_begun_again = has_begun_again or segment.startswith("wait,again")
-        spent[_kind(segment, has_begun_again)] += count_tokens(segment)
-    spent["steps"] -= int(not thinking.endswith(";") and bool(thinking))  # the last piece had no `;` of its own
-    return Anatomy(**spent, answer=count_tokens(tag + answer))
+        num_tokens[_kind(segment, has_begun_again)] += count_tokens(segment)
+    num_tokens["steps"] -= int(not thinking.endswith(";") and bool(thinking))  # the last piece had no `;` of its own
+    return Anatomy(**num_tokens, answer=count_tokens(tag + answer))
 
 
 def _kind(segment: str, has_begun_again: bool) -> str:

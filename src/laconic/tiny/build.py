@@ -4,11 +4,11 @@
    thinking and reads the question from the first line of the user's turn (what follows it, such as "put your answer within
    \\boxed{}", is meant for larger models).
 2. The model is a Llama of 0.65M parameters with tied embeddings.
-3. Supervised training on traces drawn on the fly, batches cut by a token budget from length-sorted chunks, the loss on
-   response tokens alone. Only questions of the `train` split are drawn, so watched and reported questions are new to it.
-   The first part of the steps shows plain chains without slips, so that the arithmetic itself is learnt; the rest shows the
-   full mixture of styles.
-4. Every draw comes from a named stream: the same seed, step count and thread count give the same weights.
+3. The training is supervised. Traces are drawn on the fly and sorted by length in chunks, which are cut into batches of about
+   `BATCH_TOKENS` tokens. The loss counts response tokens only. Only questions of the `train` split are drawn, so that the
+   questions of the other splits are new to the model. The first part of the steps shows plain chains without slips, so that the
+   arithmetic itself is learnt; the rest shows the full mixture of styles.
+4. Every draw comes from a named stream, so the same seed, step count and thread count give the same weights.
 
 Left out: evaluation while training. `python -m laconic.tiny measure` prints what the finished model shows.
 """
@@ -54,8 +54,8 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
 )
-"""The question is the first line of what is said; of the rest only a number of tokens is kept, as `take 57`: whatever else is
-asked of it, the embedded reasoner knows no words for. It has not met a budget in its training."""
+"""The question is the first line of the user's turn. Of the other lines only a number of tokens is kept, as `take 57`, because
+the embedded reasoner has no words for anything else. It has num_tokens no budget in its training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ def make_model(settings: BuildSettings) -> LlamaForCausalLM:
         initializer_range=1 / math.sqrt(settings.width) / 2,
     )
     model = LlamaForCausalLM(config)
-    settled = {"do_sample": True, "temperature": 1.0, "eos_token_id": end, "pad_token_id": pad}
-    model.generation_config = GenerationConfig.from_dict(settled)
+    generation = {"do_sample": True, "temperature": 1.0, "eos_token_id": end, "pad_token_id": pad}
+    model.generation_config = GenerationConfig.from_dict(generation)
     return model
 
 
@@ -135,9 +135,9 @@ def draw_examples(seed: int, chunk: int, count: int, *, is_plain: bool) -> list[
 
 def batches(settings: BuildSettings) -> Iterator[tuple[Tensor, Tensor]]:
     """`settings.steps` pairs of input ids and labels [B, T], about `BATCH_TOKENS` tokens each, rows of similar length."""
-    made, chunk, seed = 0, 0, settings.seed
-    while made < settings.steps:
-        is_plain = made < settings.plain_frac * settings.steps
+    num_batches, chunk, seed = 0, 0, settings.seed
+    while num_batches < settings.steps:
+        is_plain = num_batches < settings.plain_frac * settings.steps
         examples = draw_examples(seed, chunk, CHUNK_TRACES, is_plain=is_plain)
         examples.sort(key=lambda example: len(example[0]))
         rows: list[list[tuple[list[int], int]]] = [[]]
@@ -147,7 +147,7 @@ def batches(settings: BuildSettings) -> Iterator[tuple[Tensor, Tensor]]:
             rows[-1].append(example)
         stream(seed, "tiny/order", chunk).shuffle(rows)
         yield from map(_pad, rows)
-        made, chunk = made + len(rows), chunk + 1
+        num_batches, chunk = num_batches + len(rows), chunk + 1
 
 
 def _pad(rows: list[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
@@ -161,8 +161,8 @@ def learning_rate_at(step: int, settings: BuildSettings) -> float:
     """Linear warm-up, then a cosine to zero."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
@@ -173,7 +173,7 @@ def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
-    started, seen = time.monotonic(), 0
+    start_seconds, num_tokens = time.monotonic(), 0
     for step, (ids, labels) in zip(range(settings.steps), batches(settings), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, settings)
@@ -186,9 +186,9 @@ def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seen += ids.numel()
+        num_tokens += ids.numel()
         if (step + 1) % 100 == 0:
-            speed = seen / (time.monotonic() - started)
+            speed = num_tokens / (time.monotonic() - start_seconds)
             print(f"step {step + 1}/{settings.steps}  loss {loss.item():.4f}  {speed:,.0f} tokens/s", flush=True)
     return model
 

@@ -1,9 +1,9 @@
 """Prints what a checkpoint of the embedded reasoner shows: `python -m laconic.tiny measure`.
 
-1. Fresh problems of the mix, from the `report` split, which no training has seen.
-2. Several samples a problem at T=1, and one greedy response.
-3. Accuracy, tokens against the shortest chain, what the tokens were spent on, the spread of solve rates, and the length of
-   correct minus wrong answers within the same problem.
+1. It makes fresh problems of all families from the `report` split, which no training has seen.
+2. It draws several samples per problem at T=1, and one greedy response.
+3. It prints accuracy, tokens compared with the shortest chain, what the tokens were spent on, the spread of solve rates, and how
+   much longer correct responses are than wrong ones to the same problem.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class TinyFigures:
-    """What one decoding shows; fractions of 1, tokens per response."""
+    """What the responses of one decoding show. Shares are fractions of 1, lengths are mean tokens per response."""
 
     accuracy: float
     mean_tokens: float
@@ -44,14 +44,14 @@ class TinyFigures:
 
     @property
     def times_shortest(self) -> float:
-        """Mean response length over the mean shortest correct one."""
+        """Mean length of the responses, divided by the mean length of the shortest correct ones."""
         return self.mean_tokens / self.oracle_tokens
 
 
 def measure(
     model: str, *, num_problems: int = 240, samples: int = PROBE_SAMPLES, seed: int = SEED, family: str = "mix"
 ) -> dict[str, TinyFigures]:
-    """Figures at "T=1" (`samples` a problem) and "greedy" (one)."""
+    """TinyFigures at "T=1" (`samples` responses per problem) and "greedy" (one response per problem)."""
     problems = make_problems(family, count=num_problems, seed=seed, split="report")
     lm = load_model(model, PolicyConfig())
     grader_config = GraderConfig()
@@ -85,7 +85,8 @@ def tiny_figures(groups: Sequence[Group]) -> TinyFigures:
 
 
 def _within_problem(groups: Sequence[Group]) -> float | None:
-    """Mean over problems with both outcomes of mean correct minus mean wrong length; None where there is no such problem."""
+    """Mean length of correct minus mean length of wrong responses to a problem, averaged over the problems that have both kinds;
+    None if there is no such problem."""
     differences = []
     for group in groups:
         right = [r.num_tokens for r in group.rollouts if r.grade is Grade.CORRECT]

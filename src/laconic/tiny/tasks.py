@@ -1,6 +1,7 @@
 """Problems whose shortest chain of steps is known: four families, five levels each.
 
-Every family is a left-to-right chain: a state, a row of operations, and a rule that applies one operation to the state.
+Every problem is a chain that is worked from left to right: a first state, a row of operations, and the family's rule for applying
+one operation to the state.
 
     chain_sum   12 + 7 - 30            state: running sum       step: 12+7=19
     largest     largest of 23, 71, 45  state: largest so far    step: 23<71
@@ -9,9 +10,9 @@ Every family is a left-to-right chain: a state, a row of operations, and a rule 
 
 A family says how a step is written bare and in detail, how it is checked by its inverse, which slips are plausible, and how
 hard a step is; `traces.py` turns that into chains of thought. `oracle_tokens` is the length of the shortest correct response
-in this language: every step bare, nothing checked, the boxed answer, the end token.
+in this language: every step bare, nothing checked, then the boxed answer and the end token.
 
-The sets of problems never meet: a question belongs to the split that its text hashes to (`laconic.splits`), under every seed.
+The splits share no problem: under every seed, a question belongs to the split that its text hashes to (`laconic.splits`).
 """
 
 from collections.abc import Callable
@@ -44,7 +45,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a family knows. `x` is the state before a step, `r` the result written for it (right or not), `c` the context."""
+    """The rules of one family. `x` is the state before a step, `r` the result written for it (right or not), `c` the context."""
 
     draw: Callable[[Random, int], Chain]
     apply: Callable[[int, Operation, int], int]
@@ -296,10 +297,10 @@ def make_problems(
     levels: tuple[int, int] | None = None,
     solve: Callable[[Chain], str] | None = None,
 ) -> list[Problem]:
-    """`count` distinct problems of `family` ("mix" takes the families in turn), all from `split` where one is named.
+    """`count` distinct problems of `family` ("mix" takes the families in turn), all from `split` if one is named.
 
-    `meta` holds `family`, `level` and `oracle_tokens`, and what `solve` writes as `solution`. Raises `ValueError` for an unknown
-    family, split or level, and where the family has fewer distinct problems than asked for.
+    `meta` holds `family`, `level` and `oracle_tokens`, and under `solution` what `solve` writes. Raises `ValueError` for an
+    unknown family, split or level, and if the family has fewer than `count` distinct problems.
     """
     low, high = levels or (CHAIN_LEVELS[0], CHAIN_LEVELS[-1])
     if family != "mix" and family not in FAMILIES:

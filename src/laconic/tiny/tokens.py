@@ -1,10 +1,10 @@
-"""The embedded reasoner's alphabet: one table of tokens and the rule that cuts text into them.
+"""The embedded reasoner's vocabulary: one table of tokens and the rule that cuts text into them.
 
 1. Special tokens, the thinking tags and `\\boxed{` are one token each; digits and signs are one token each.
-2. A word is one token where it stands in the table, else `<unk>`; white space separates words and is then dropped.
+2. A word that stands in the table is one token, any other word is `<unk>`. White space separates words and is then dropped.
 
-The rule is plain enough to count tokens without a tokenizer (`count_tokens`), which `oracle_tokens` needs; `build` writes
-the same rule into `tokenizer.json`, and a test holds the two together.
+The rule is simple enough to count tokens without a tokenizer (`count_tokens`), which `oracle_tokens` needs. `build` writes
+the same rule into `tokenizer.json`, and a test checks that the two agree.
 """
 
 import re
@@ -71,7 +71,7 @@ _PIECES = re.compile(PIECE_PATTERN)
 
 
 def pieces(text: str) -> list[str]:
-    """The tokens of `text` as strings, unknown words as they stand.
+    """The tokens of `text` as strings; unknown words are kept as they are written.
 
     >>> pieces("12+7=19;</think>")
     ['1', '2', '+', '7', '=', '1', '9', ';', '</think>']

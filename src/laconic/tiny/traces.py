@@ -1,14 +1,14 @@
 """Chains of thought in many styles, some of them wrong: what the embedded reasoner learns to imitate.
 
 1. A `Style` is drawn for the whole trace: how often a step is worked in detail, how often it is checked by its inverse, how
-   often the finished chain is done again, how hesitant the writer is.
-2. The chain is written step by step. A step may slip, more often where it is hard and the writer hesitant. A slip is noticed
-   at once, at a check, or not at all; what is noticed is mended after "wait". A hesitant writer also doubts right steps.
+   often the finished chain is done again, and how hesitant the writer is.
+2. The chain is written step by step. A step may be a slip, more often if it is hard and the writer hesitant. A slip is noticed
+   at once, at a check, or not at all; a slip that is noticed is mended after "wait". A hesitant writer also doubts right steps.
 3. The whole chain may be done again (`wait,again:`). The last chain's result is the answer, right or wrong.
 
-A model that learns these traces holds all styles at once. That is what post-training has to work with: the short styles are
-there but rare, and the slips that make sampled answers wrong are there too. What is left out: traces are not filtered for
-correctness, since a filtered set would leave nothing for phase 1 to mend.
+A model that learns these traces can write in all styles. Post-training has this to work with: short styles occur but are rare,
+and so do the slips that make sampled answers wrong. Traces are not filtered for correctness, because a filtered set would leave
+nothing for phase 1 to mend.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,8 @@ AGAIN = "wait,again:"
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a trace is written; probabilities, except `hesitancy`, which multiplies slips and doubts (1 is usual)."""
+    """How a trace is written. The fields are probabilities, except `hesitancy`, which multiplies those of slips and doubts
+    (1 is usual)."""
 
     detail: float
     check: float
@@ -54,7 +55,7 @@ def plain_style(rng: Random) -> Style:
 
 
 def trial_and_error_style(rng: Random) -> Style:
-    """A style that slips, notices, reflects and mends: what T1 is started from (arXiv 2501.11651, section 2.1)."""
+    """A style whose writer slips, notices, reflects and mends: T1 starts from such traces (arXiv 2501.11651, section 2.1)."""
     return Style(detail=rng.choice((0.0, 0.5)), check=0.7, redo=0.3, hesitancy=2.0)
 
 
@@ -65,7 +66,7 @@ SOLUTION_STYLES: Mapping[str, Callable[[Random], Style]] = {
 
 
 def write_solution(seed: int, chain: Chain, style: str) -> str:
-    """A right response to `chain` in a style of `SOLUTION_STYLES`, without the end token; named by seed and question."""
+    """A correct response to `chain` in a style of `SOLUTION_STYLES`, without the end token; drawn by seed and question."""
     rng = stream(seed, "solution", style, chain.question)
     while True:
         text, is_right = write_trace(rng, chain, SOLUTION_STYLES[style](rng))
@@ -113,7 +114,7 @@ def slip_probability(chain: Chain, x: int, operation: Operation, hesitancy: floa
 def _write_step(
     rng: Random, chain: Chain, x: int, operation: Operation, style: Style, *, may_check: bool
 ) -> tuple[str, int]:
-    """The step, what is said about it, and the state the writer goes on with."""
+    """The text of a step with the checks and remarks after it, and the state with which the writer goes on."""
     family, c = FAMILIES[chain.family], chain.context
     write = family.detailed if rng.random() < style.detail else family.bare
     right = family.apply(x, operation, c)
@@ -132,7 +133,7 @@ def _write_step(
 
 
 def _write_check(rng: Random, chain: Chain, x: int, operation: Operation, r: int) -> tuple[str, bool]:
-    """A check by the inverse and whether it found a slip; a careless check copies what it hopes to see."""
+    """A check by the inverse, and whether it found a slip. A careless check writes the inverse of the right result instead."""
     family = FAMILIES[chain.family]
     inverse, is_right = family.inverse(x, operation, r, chain.context)
     if not is_right and rng.random() >= NOTICED_AT_CHECK:

@@ -1,18 +1,18 @@
-"""Every algorithm as a row of one table: its advantages, and what they need.
+"""Every algorithm as a row of one table: how its advantages are computed, and what they need.
 
 1. `gather_experience` scores a step's rollouts once (`experience.py`).
-2. The row's `estimate` (`estimators.py`) turns experience into advantages, into value targets where it has a critic, and says
-   which responses count.
-3. The loss is one for all: the clipped surrogate, a KL to the reference, an entropy bonus (`updates.py`).
+2. The row's `estimate` (`estimators.py`) turns experience into advantages, and into value targets if it has a critic. It also
+   says which responses count.
+3. All algorithms share one loss: the clipped surrogate, a KL to the reference, and an entropy bonus (`updates.py`).
 
-So an algorithm is its advantage. What looks like another loss is a case of the surrogate: with `old_logprobs = "current"` the
-ratio is 1 and the surrogate's gradient is a weighted likelihood's, which is supervised fine-tuning (weight 1), DPO and SimPO
-(weights of pairs, `preferences.py`) and DRPO (weights inside the correct and inside the wrong answers); with the log-ratio to
-a teacher as the advantage it is on-policy distillation. DAPO is `grpo` with `clip_high`, `aggregation = "token"` and
-`uniform_groups = "resample"`.
+So algorithms differ only in their advantages. What looks like another loss is a special case of the surrogate: with
+`old_logprobs = "current"` the ratio is 1, and the gradient of the surrogate is that of a weighted likelihood. This gives
+supervised fine-tuning (weight 1), DPO and SimPO (weights of pairs, `preferences.py`) and DRPO (weights among the correct and
+among the wrong answers). With the log-ratio to a teacher as the advantage it gives on-policy distillation. DAPO is `grpo` with
+`clip_high`, `aggregation = "token"` and `uniform_groups = "resample"`.
 
-`requires` names the settings without which a row would not be what its name says; another value is refused, not overruled
-(`check.py`).
+`requires` names the settings without which a row would not be the algorithm that its name promises. Other values are refused, not
+silently replaced (`check.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -55,7 +55,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One row: how advantages are made, and what that needs. `estimate` takes options of its own as keywords."""
+    """One row: how advantages are computed, and what that needs. `estimate` takes its own options as keywords."""
 
     estimate: Callable[..., Advantages]
     summary: str
@@ -64,12 +64,14 @@ class Algorithm:
     needs_logprobs: bool = False
     needs_reference: bool = False
     needs_teacher: bool = False
-    reads_rewards: bool = True  # its advantages are made of rewards (pairs may be picked by them all the same)
+    reads_rewards: bool = (
+        True  # whether its advantages are computed from rewards (pairs may be picked by rewards even if not)
+    )
     requires: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_baseline(self) -> bool:
-        """Whether a critic or the other responses of its group say what was to be expected of a response."""
+        """Whether the expected reward of a response is estimated, by a critic or by the other responses of its group."""
         return self.has_critic or self.min_group_size > 1
 
     @property
@@ -162,7 +164,8 @@ def find_algorithm(phase: PhaseConfig) -> Algorithm:
 
 
 def estimate_advantages(algorithm: Algorithm, experience: Experience, config: AlgorithmConfig) -> Advantages:
-    """The algorithm's advantages, whitened over all tokens of the step that count in the loss where the recipe asks for it."""
+    """The algorithm's advantages. If the recipe asks for it, they are whitened over all tokens of the step that count in the
+    loss."""
     estimated = algorithm.estimate(experience, config, **config.options)
     if config.whitening == "none":
         return estimated

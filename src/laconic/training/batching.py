@@ -1,10 +1,10 @@
-"""Groups to tensors, and tensors to micro-batches: the only place that pads.
+"""Turns groups into tensors, and tensors into micro-batches. Padding is added here and nowhere else.
 
 1. `collate` flattens the rollouts of a step that can train into one `RolloutBatch`, responses padded on the right.
 2. `micro_batches` sorts rows by length and cuts them by a budget of tokens, so that little of a micro-batch is padding.
 3. `minibatch_rows` cuts the step's rows into the updates of an epoch, shuffled by a named stream.
 
-Ungradable rollouts are left out here: they train nothing. Which of the others count in the loss is decided by `loss_rows`.
+Ungradable rollouts are left out here, because they train nothing. `loss_rows` says which of the others count in the loss.
 
 Legend: `B` responses of the step, `T` response tokens (padded), `L` prompt and response tokens (padded).
 """
@@ -21,7 +21,7 @@ from laconic.config.optimizer import OptimizerConfig
 from laconic.rng import stream
 from laconic.types import Grade, Group
 
-FILLER = 0  # never read: padding is outside every mask and to the right of every token
+FILLER = 0  # its value is never used: padding is outside every mask and to the right of every token
 MIN_FILL = 0.9  # so under a tenth of any row is padding, and about a twentieth of all
 
 
@@ -34,12 +34,12 @@ class RolloutBatch:
     response_mask: Tensor  # [B, T] bool
     sampler_logprobs: Tensor  # [B, T] float32, nats
     rewards: Tensor  # [B] float32
-    groups: Tensor  # [B] int64, which problem of the step
+    groups: Tensor  # [B] int64, index of the problem in the step
     is_correct: Tensor  # [B] bool
     is_truncated: Tensor  # [B] bool
     loss_rows: Tensor  # [B] bool
     is_drawn: Tensor  # [B, T] bool: False where a token was written for the model
-    ref_prompts: tuple[tuple[int, ...], ...]  # as the reference reads them
+    ref_prompts: tuple[tuple[int, ...], ...]  # the prompts that the reference reads
 
     @property
     def num_rows(self) -> int:
@@ -59,8 +59,8 @@ class RolloutBatch:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows that go through the model together. `predictors` [b, t]: where each response token is predicted from;
-    `final` [b]: where the state after the last response token is read."""
+    """Rows that go through the model together. `predictors` [b, t] are the positions from which the response tokens are
+    predicted; `final` [b] are the positions of the states after the last response tokens."""
 
     rows: Tensor  # [b] int64, into the RolloutBatch
     input_ids: Tensor  # [b, L]
@@ -71,9 +71,9 @@ class MicroBatch:
 
 
 def collate(groups: Sequence[Group], *, truncated: Literal["penalise", "bootstrap", "mask"]) -> RolloutBatch:
-    """The gradable rollouts of a step's groups. With `truncated="mask"` truncated ones inform baselines but not the loss.
+    """The gradable rollouts of a step's groups. With `truncated="mask"` truncated ones count in baselines but not in the loss.
 
-    Raises `ValueError` where no rollout is gradable.
+    Raises `ValueError` if no rollout is gradable.
     """
     pairs = [(i, g, r) for i, g in enumerate(groups) for r in g.rollouts if r.grade is not Grade.UNGRADABLE]
     if not pairs:
@@ -105,7 +105,8 @@ def _pad(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
 
 
 def token_budget(config: OptimizerConfig, device: torch.device) -> int:
-    """Tokens of a micro-batch on `device`: the recipe's, or what keeps its arithmetic busy and its caches from spilling."""
+    """Most tokens of a micro-batch on `device`: the recipe's number, or one that uses the device well without overflowing
+    caches."""
     return config.micro_batch_tokens or (CPU_MICRO_BATCH_TOKENS if device.type == "cpu" else MICRO_BATCH_TOKENS)
 
 
@@ -149,7 +150,7 @@ def _micro_batch(batch: RolloutBatch, rows: list[int], device: torch.device) -> 
 
 
 def minibatch_rows(num_rows: int, minibatches: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:
-    """All rows, shuffled, in `minibatches` parts whose sizes differ by at most one (fewer parts where rows are fewer)."""
+    """All rows, shuffled, in `minibatches` parts whose sizes differ by at most one (fewer parts if there are fewer rows)."""
     rows = list(range(num_rows))
     stream(seed, "minibatches", step, epoch).shuffle(rows)
     parts = min(minibatches, num_rows)

@@ -1,8 +1,8 @@
-"""Is a recipe valid? Asked once, before anything is done for it; what its phases name is looked up on the way.
+"""Is a recipe valid? This is checked once, before anything else is done, and the names in its phases are looked up.
 
 1. Everything that needs no model is checked: each phase's rollouts, algorithm, prompts, rewards and selection, and whether they
-   go together. A mistake is a `RecipeError` that names the dotted field.
-2. The answer is a `ResolvedPhase` for each phase. Training, the dry run and doctor work with these and look nothing up again.
+   fit together. A mistake is a `RecipeError` that names the dotted field.
+2. The result is a `ResolvedPhase` for each phase. Training, the dry run and doctor use these and look nothing up again.
 
 What is left out: the shape of the tree (`config/`), and what needs a model: prompts that are too long, teachers (`run.py`).
 """
@@ -28,10 +28,10 @@ from laconic.training.preferences import PAIRS
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPhase:
-    """A phase of a valid recipe, with what its names stand for.
+    """A phase of a valid recipe, with the objects that its names refer to.
 
-    `index` is its place in the recipe, `algorithm` its row of `ALGORITHMS`. `rewards` holds every reward term by name, a person's
-    own among them, `open_source` makes its source of rollouts.
+    `index` is its number in the recipe, from 0, and `algorithm` its row of `ALGORITHMS`. `rewards` holds every reward term by
+    name, including those that a user added. `open_source` makes its source of rollouts.
     """
 
     index: int
@@ -57,7 +57,7 @@ class ResolvedPhase:
 
 
 def check_recipe(recipe: Recipe) -> tuple[ResolvedPhase, ...]:
-    """The recipe's phases, resolved. Raises an `InputError` naming the field where the recipe cannot work."""
+    """The recipe's phases, resolved. Raises an `InputError` that names the field if the recipe cannot work."""
     resolve_instruction(recipe.prompt.instruction)
     return tuple(resolve_phase(phase, recipe.policy, index) for index, phase in enumerate(recipe.phases))
 
@@ -80,7 +80,7 @@ def resolve_phase(phase: PhaseConfig, policy: PolicyConfig, index: int = 0) -> R
 
 
 def _check_source(phase: PhaseConfig) -> None:
-    """Raises `RecipeError` where the phase's source is unknown or does not go with the rest of the phase."""
+    """Raises `RecipeError` if the phase's source is unknown or does not fit the rest of the phase."""
     field = f"phases.{phase.name}"
     if phase.rollouts not in SOURCES:
         raise RecipeError(f"{field}.rollouts: unknown source {phase.rollouts!r}; expected {', '.join(SOURCES)}")
@@ -151,7 +151,7 @@ OPTION_BOUNDS: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "ratio": (lambda value: value >= 1, "a number of at least 1"),
     "margin": (lambda value: value >= 0, "a number of at least 0"),
 }
-"""What the options of algorithms may be, by name."""
+"""For each option of an algorithm, by name: a test of its value, and the allowed values in words."""
 
 
 def _check_options(algorithm: Algorithm, config: AlgorithmConfig, field: str) -> None:
@@ -193,7 +193,7 @@ def _check_critic(phase: ResolvedPhase, policy: PolicyConfig) -> None:
 
 
 def _check_prompts(phase: PhaseConfig) -> None:
-    """Raises `RecipeError` where a budget's or a reference's instruction is no name."""
+    """Raises `RecipeError` if the instruction of a budget or a reference is unknown."""
     budget = phase.budget
     instructions = {
         "budget.prompt": f"{budget.prompt}:{budget.high}" if budget else None,
@@ -207,7 +207,7 @@ def _check_prompts(phase: PhaseConfig) -> None:
 
 
 def _check_rewards(phase: PhaseConfig) -> Mapping[str, Reward]:
-    """Every reward term by name, once those of the phase have paid a made-up group."""
+    """Every reward term by name. The terms of the phase are tried on a made-up group first."""
     try:
         rewards = reward_table(phase.rewards)
         try_terms(

@@ -1,11 +1,11 @@
-"""Checkpoints of a run's phases: what one holds, which stay, and how weights come back from them.
+"""Checkpoints of a run's phases: what one holds, which ones are kept, and how weights are restored from them.
 
 1. A checkpoint holds the weights of every role, and a `PhaseState`: the optimisers' moments, the watches so far, and what reward
    terms remember. Every random number is addressed by name, so there is no generator to save.
-2. The newest few stay, and those that somebody may go back to: phases' results and the best watched step.
-3. A phase begins from the weights that the phase before it handed on: those of a step, or of the model as loaded.
+2. The newest few are kept, and those that may be needed again: the results of phases and the best watched step.
+3. A phase begins from the weights that the phase before it handed on: those after a step, or those of the loaded model.
 
-What is left out: how a checkpoint is written whole or not at all (`run_directory.py`).
+What is left out: how a checkpoint is written either completely or not at all (`run_directory.py`).
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ from laconic.training.phase_end import Watch
 from laconic.training.run_directory import Checkpoint, RunDirectory
 
 UPDATER = "updater/"
-"""How the names of the optimisers' tensors begin in a checkpoint."""
+"""The prefix of the names of the optimisers' tensors in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseState:
-    """Where a phase stands after `step`, beside its weights. `updater` holds the optimisers' state by name."""
+    """The state of a phase after `step`, apart from its weights. `updater` holds the optimisers' state by name."""
 
     index: int
     step: int
@@ -37,8 +37,8 @@ class PhaseState:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints in a run's directory, of its policy. `given` is the model that the run began from, where it was handed
-    over in memory."""
+    """The checkpoints of a policy in a run's directory. `given` is the model from which the run began, if it was passed in
+    memory."""
 
     recipe: Recipe
     directory: RunDirectory
@@ -46,7 +46,8 @@ class Checkpoints:
     given: CausalLM | None = None
 
     def save(self, state: PhaseState, always: set[int]) -> None:
-        """Save the policy as it is with the phase's state; then all but the newest, and those of the steps in `always`, go."""
+        """Save the policy with the phase's state; then delete all but the newest checkpoints and those of the steps in
+        `always`."""
         bookkeeping = {
             "phase": state.index,
             "watches": [[watch.step, watch.accuracy, watch.mean_tokens] for watch in state.watches],
@@ -57,20 +58,20 @@ class Checkpoints:
         self.directory.prune_checkpoints(self.recipe.checkpoints.keep, always)
 
     def newest(self, index: int) -> Checkpoint | None:
-        """The newest checkpoint, where it is one of phase `index`."""
+        """The newest checkpoint, or None if there is none or it belongs to another phase than `index`."""
         step = self.directory.latest_checkpoint()
         checkpoint = None if step is None else self.directory.load_checkpoint(step)
         return checkpoint if checkpoint and checkpoint.state["phase"] == index else None
 
     def restore(self, checkpoint: Checkpoint) -> PhaseState:
-        """Put the weights of every role back; returns where the phase stood."""
+        """Restore the weights of every role; returns the state of the phase."""
         self.policy.load_trainable_state(checkpoint.tensors)
-        kept = checkpoint.state
+        saved = checkpoint.state
         return PhaseState(
-            index=kept["phase"],
+            index=saved["phase"],
             step=checkpoint.step,
-            watches=tuple(Watch(int(step), accuracy, tokens) for step, accuracy, tokens in kept["watches"]),
-            memory=Memory.from_json(kept["memory"]),
+            watches=tuple(Watch(int(step), accuracy, tokens) for step, accuracy, tokens in saved["watches"]),
+            memory=Memory.from_json(saved["memory"]),
             updater={
                 name.removeprefix(UPDATER): value
                 for name, value in checkpoint.tensors.items()
@@ -79,11 +80,11 @@ class Checkpoints:
         )
 
     def weights_after(self, step: int) -> Mapping[str, Tensor]:
-        """The weights that learn, by name, as they were after `step`; of step 0, the model as loaded, which is loaded again."""
+        """The trainable weights by name, as they were after `step`; for step 0 the model is loaded again."""
         if step:
             return self.directory.load_checkpoint(step).tensors
         return load_policy(self.recipe, self.given).trainable_state()
 
     def return_to(self, step: int) -> None:
-        """Put the policy's weights back as they were after `step`."""
+        """Restore the policy's weights as they were after `step`."""
         self.policy.load_trainable_state(self.weights_after(step), roles=("policy",))

@@ -1,12 +1,12 @@
-"""A phase's problems: which it trains on, in which order its steps meet them, and which of their groups train.
+"""A phase's problems: which ones it trains on, in which order its steps take them, and which of their groups train.
 
-1. `choose_for_phase` has the model that enters the phase probed where the phase asks for that, and writes down what was chosen
-   and why. What is chosen is decided in `selection/pool.py`.
-2. `Curriculum.draw` takes a step's problems: all of them once an epoch, in a new order every epoch or in the selection's.
-3. `Curriculum.admit` says which groups train. Where others are to stand in for those that do not, `Curriculum.draw_more` says
-   which problems to ask next.
+1. `choose_for_phase` probes the model that enters the phase if the phase asks for that, and writes the choices and their reasons
+   to files. The choice itself is made in `selection/pool.py`.
+2. `Curriculum.draw` takes a step's problems: each problem once per epoch, in a new order every epoch or in the selection's order.
+3. `Curriculum.admit` says which groups train. If other groups are to replace those that do not, `Curriculum.draw_more` says which
+   problems to draw next.
 
-Every order is addressed by name, so there is nothing to save: a resumed phase draws what it would have drawn.
+Every order is addressed by name, so there is nothing to save: a resumed phase draws the same problems as an uninterrupted one.
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,9 @@ from laconic.types import Grade, Group, Problem
 def choose_for_phase(
     phase: ResolvedPhase, trainable: Sequence[Problem], solver: Solver, folder: Path, reporter: Reporter, *, seed: int
 ) -> TrainingProblems:
-    """What the phase trains on, of the `trainable` problems; a probe and its choices are kept in the phase's `folder`.
+    """The `trainable` problems that the phase trains on; a probe and its choices are stored in the phase's `folder`.
 
-    Raises `SelectionError` where no problem qualifies.
+    Raises `SelectionError` if no problem qualifies.
     """
     config = phase.config
     pool = pool_of(config, trainable)
@@ -47,16 +47,16 @@ def choose_for_phase(
     file = folder / "probe.jsonl"
     if not file.exists():
         _probe_to_file(phase, pool, solver, file, reporter, seed=seed)
-    chosen = choose_from_probe(config, *read_probe(file), seed=seed, index=phase.index)
-    write_text_atomically(folder / "selection.jsonl", to_jsonl(choice.to_json() for choice in chosen.choices))
-    if not chosen.problems:
+    training = choose_from_probe(config, *read_probe(file), seed=seed, index=phase.index)
+    write_text_atomically(folder / "selection.jsonl", to_jsonl(choice.to_json() for choice in training.choices))
+    if not training.problems:
         raise SelectionError(
-            f"phases.{phase.name}.select: none of {len(chosen.choices)} probed problems qualifies; the first: "
-            f"{chosen.choices[0].reason}; every reason is in {folder / 'selection.jsonl'}"
+            f"phases.{phase.name}.select: none of {len(training.choices)} probed problems qualifies; the first: "
+            f"{training.choices[0].reason}; every reason is in {folder / 'selection.jsonl'}"
         )
-    if lacking(config, len(chosen.problems)):
-        reporter.say(f"{phase.name}: {len(chosen.problems)} problems qualify, {config.select.count} were asked for")
-    return chosen
+    if lacking(config, len(training.problems)):
+        reporter.say(f"{phase.name}: {len(training.problems)} problems qualify, {config.select.count} were asked for")
+    return training
 
 
 def _probe_to_file(
@@ -73,7 +73,7 @@ def _probe_to_file(
 
 
 class Curriculum:
-    """The problems of a phase as its steps meet them. `seed` is the recipe's."""
+    """The problems of a phase, in the order in which its steps take them. `seed` is the recipe's."""
 
     def __init__(self, phase: ResolvedPhase, problems: Sequence[Problem], *, seed: int) -> None:
         self.phase, self.problems, self.seed = phase, tuple(problems), seed
@@ -81,18 +81,18 @@ class Curriculum:
         self._order: tuple[int, list[Problem]] | None = None
 
     def draw(self, phase_step: int) -> list[Problem]:
-        """The problems of the phase's step `phase_step`, from 1: the next of the epoch, each at most once a step."""
+        """The problems of the phase's step `phase_step`, from 1: the next ones of the epoch, each at most once per step."""
         position = (phase_step - 1) * self.per_step
-        drawn: list[Problem] = []
-        while len(drawn) < self.per_step:
+        problems: list[Problem] = []
+        while len(problems) < self.per_step:
             problem = self._in_epoch(position // len(self.problems))[position % len(self.problems)]
-            if problem not in drawn:
-                drawn.append(problem)
+            if problem not in problems:
+                problems.append(problem)
             position += 1
-        return drawn
+        return problems
 
     def _in_epoch(self, epoch: int) -> list[Problem]:
-        """The problems in the order of that epoch; the newest order is kept, since steps go through it in turn."""
+        """The problems in the order of that epoch; the newest order is stored, because many steps use it."""
         if self._order is None or self._order[0] != epoch:
             ordered = list(self.problems)
             if not self.phase.config.select.in_order:
@@ -105,24 +105,25 @@ class Curriculum:
         return admit(groups, self.phase.config)[: self.per_step]
 
     def draw_more(self, groups: Sequence[Group], step: int, draw: int) -> list[Problem]:
-        """Problems to ask after `groups`, in draw number `draw` of the step; none where the step is full.
+        """Problems to draw after `groups`, in draw number `draw` of the step; empty if the step is full.
 
-        With `uniform_groups = "resample"` other problems are drawn until the step is full of groups that train, `max_draws` times
-        at most (DAPO, arXiv 2503.14476, section 3.2). Where every problem was drawn in this step, any is drawn again.
+        With `uniform_groups = "resample"` other problems are drawn until the step is full of groups that train, at most
+        `max_draws` times (DAPO, arXiv 2503.14476, section 3.2). If this step has already drawn every problem, any may be drawn
+        again.
         """
         config = self.phase.config.algorithm
-        missing = self.per_step - len(self.admit(groups))
-        if config.uniform_groups != "resample" or draw >= config.max_draws or missing <= 0:
+        num_missing = self.per_step - len(self.admit(groups))
+        if config.uniform_groups != "resample" or draw >= config.max_draws or num_missing <= 0:
             return []
-        drawn = {group.problem.id for group in groups}
-        others = [problem for problem in self.problems if problem.id not in drawn] or list(self.problems)
+        drawn_ids = {group.problem.id for group in groups}
+        candidates = [problem for problem in self.problems if problem.id not in drawn_ids] or list(self.problems)
         place = stream(self.seed, "resample", self.phase.index, step, draw)
-        return place.sample(others, min(missing, len(others)))
+        return place.sample(candidates, min(num_missing, len(candidates)))
 
 
 def admit(groups: Sequence[Group], phase: PhaseConfig) -> list[Group]:
-    """The groups that train: those with a gradable rollout, and, unless uniform ones are kept, with more than one reward. None
-    where all their rollouts are truncated and truncated ones do not count in the loss."""
+    """The groups that train: those with a gradable rollout, and, unless uniform ones are kept, with more than one reward. Empty
+    if all their rollouts are truncated and truncated ones do not count in the loss."""
     drops_uniform = phase.algorithm.uniform_groups != "keep"
     gradable = [g for g in groups if any(grade is not Grade.UNGRADABLE for grade in g.grades)]
     admitted = [group for group in gradable if not (drops_uniform and group.is_uniform)]

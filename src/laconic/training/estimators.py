@@ -1,11 +1,11 @@
-"""Each algorithm's advantages: from a step's scored rollouts to one number a token, and nothing else.
+"""Each algorithm's advantages: a function turns a step's scored rollouts into one number per token, and does nothing else.
 
-1. With a critic, or a group for a baseline: PPO, GRPO and what descends from it.
-2. Weighted likelihoods: DRPO, supervised fine-tuning, pairs. With `old_logprobs = "current"` the surrogate's gradient is
-   A grad log pi.
-3. A teacher: the log-ratio to it is the advantage.
+1. Algorithms with a critic, or with a group as baseline: PPO, GRPO and its descendants.
+2. Weighted likelihoods: DRPO, supervised fine-tuning, preference pairs. With `old_logprobs = "current"` the surrogate's gradient
+   is A grad log pi.
+3. Algorithms with a teacher: the log-ratio to the teacher is the advantage.
 
-What each needs besides, and its name, stand in the table of `algorithms.py`. Options of an estimate are keywords with defaults.
+The table of `algorithms.py` holds their names and what else they need. Options of an estimate are keywords with defaults.
 
 Legend: `B` responses, `T` response tokens.
 """
@@ -54,7 +54,7 @@ def grpo(experience: Experience, config: AlgorithmConfig) -> Advantages:
 
 
 def rloo(experience: Experience, config: AlgorithmConfig) -> Advantages:
-    """The reward minus the mean of the group's others, on every token (Ahmadian et al. 2024, arXiv 2402.14740)."""
+    """The reward minus the mean of the group's other rewards, on every token (Ahmadian et al. 2024, arXiv 2402.14740)."""
     return _on_every_token(leave_one_out(*_sequence_rewards(experience)), experience)
 
 
@@ -65,13 +65,13 @@ def dr_grpo(experience: Experience, config: AlgorithmConfig) -> Advantages:
 
 
 def reinforce(experience: Experience, config: AlgorithmConfig) -> Advantages:
-    """The reward itself, on every token: no baseline. O1-Pruner's weights enter its loss so (arXiv 2501.12570, eq. 7)."""
+    """The reward itself, on every token, without a baseline. O1-Pruner weights its loss in this way (arXiv 2501.12570, eq. 7)."""
     return _on_every_token(_sequence_rewards(experience)[0], experience)
 
 
 def reinforce_pp(experience: Experience, config: AlgorithmConfig) -> Advantages:
-    """The rewards still to come, each token's KL price among them, whitened over the step's tokens (REINFORCE++, Hu et al. 2025,
-    arXiv 2501.03262, eq. 5 to 7)."""
+    """The sum of the rewards still to come, including each token's KL penalty, whitened over the step's tokens (REINFORCE++, Hu
+    et al. 2025, arXiv 2501.03262, eq. 5 to 7)."""
     mask = experience.batch.response_mask
     to_come = discounted_sums(experience.token_rewards, mask, config.gamma)
     return Advantages(standardize(to_come, experience.batch.loss_mask))
@@ -85,11 +85,12 @@ def reinforce_pp_baseline(experience: Experience, config: AlgorithmConfig) -> Ad
 
 
 def gfpo(experience: Experience, config: AlgorithmConfig, keep: float = 0.5, by_efficiency: bool = False) -> Advantages:
-    """GRPO inside the best `keep` of each group, by shortness or by reward a token; the others teach nothing (GFPO, arXiv
-    2508.09726, section 3). The paper divides by all responses of the group, here by those kept: a constant factor.
+    """GRPO inside the best share `keep` of each group, ranked by shortness or by reward per token; the other responses train
+    nothing (GFPO, arXiv 2508.09726, section 3). The paper divides by all responses of the group, this function by those kept: a
+    constant factor.
 
-    Rewards a token (`by_efficiency`) mean what they should where none is below 0: of two wrong answers at -0.5 the longer looks
-    more efficient. Left out: the share kept that follows difficulty (4, 6, 8, 8 of 16).
+    Ranking by reward per token (`by_efficiency`) only makes sense if no reward is negative: of two wrong answers with reward
+    -0.5, the longer one would look more efficient. Left out: a share that depends on difficulty (4, 6, 8, 8 of 16).
     """
     rewards, groups, _ = _sequence_rewards(experience)
     lengths = experience.batch.lengths
@@ -109,11 +110,12 @@ def gfpo(experience: Experience, config: AlgorithmConfig, keep: float = 0.5, by_
 def drpo(
     experience: Experience, config: AlgorithmConfig, length_tokens: float = 1000.0, tau: float = 10.0
 ) -> Advantages:
-    """Correct answers weighted by exp(-L / length_tokens), normalised among the correct alone, so that none is pushed down for
-    its length; wrong ones by their log-sum-exp, softmax(s / tau), s the mean log-probability of a token (DRPO, arXiv 2510.04474).
+    """Correct answers weighted by exp(-L / length_tokens), normalised among the correct ones, so that none is pushed down for
+    its length. Wrong answers are weighted by the gradient of their log-sum-exp, softmax(s / tau), where s is the mean
+    log-probability of a response's tokens (DRPO, arXiv 2510.04474).
 
-    A group without a correct or without a wrong answer teaches nothing. Their length_tokens is lambda times the largest length,
-    0.1 of 8,192 in their script; their bound on the KL is left out (`kl_coef` is the place for one).
+    A group without a correct or without a wrong answer trains nothing. In the paper, length_tokens is lambda times the largest
+    length, which is 0.1 of 8,192 in the authors' script. The paper's bound on the KL is left out (`kl_coef` can take its place).
     """
     batch = experience.batch
     lengths, weights = batch.lengths.float(), torch.zeros(batch.num_rows)
@@ -128,8 +130,8 @@ def drpo(
 
 
 def sft(experience: Experience, config: AlgorithmConfig, shortest: float = 1) -> Advantages:
-    """Likelihood of each group's `shortest` correct responses, 0 for all of them: supervised fine-tuning on what is left (Kimi
-    k1.5's shortest rejection sampling, arXiv 2501.12599, section 2.4)."""
+    """Likelihood of each group's `shortest` correct responses (0: all correct ones), which is supervised fine-tuning after
+    rejection sampling (Kimi k1.5's shortest rejection sampling, arXiv 2501.12599, section 2.4)."""
     batch = experience.batch
     chosen = torch.zeros(batch.num_rows, dtype=torch.bool)
     for group in batch.groups.unique():
@@ -142,8 +144,8 @@ def sft(experience: Experience, config: AlgorithmConfig, shortest: float = 1) ->
 def dpo(
     experience: Experience, config: AlgorithmConfig, pairs: str = "kimi", ratio: float | None = None, beta: float = 0.1
 ) -> Advantages:
-    """Pairs by the rule `pairs`, scored by their log-ratio to the reference (DPO, arXiv 2305.18290, eq. 7). `ratio` is the rule's
-    own where it is not given: 1.5 for Kimi's, 1 for the extremes."""
+    """Pairs by the rule `pairs`, scored by their log-ratio to the reference (DPO, arXiv 2305.18290, eq. 7). Without `ratio` the
+    rule's own default is used: 1.5 for Kimi's, 1 for the extremes."""
     assert experience.ref_logprobs is not None
     log_ratio = experience.old_logprobs - experience.ref_logprobs
     scores = masked_sum(log_ratio, experience.batch.response_mask, dim=1)
@@ -158,8 +160,8 @@ def simpo(
     beta: float = 2.0,
     margin: float = 1.0,
 ) -> Advantages:
-    """Pairs by the rule `pairs`, scored by the mean log-probability of a token, with a margin (SimPO, arXiv 2405.14734, eq. 6;
-    their beta 2 to 2.5, margin over beta 0.3 to 0.5)."""
+    """Pairs by the rule `pairs`, scored by the mean log-probability of their tokens, with a margin (SimPO, arXiv 2405.14734, eq.
+    6; the paper uses beta 2 to 2.5 and a margin of 0.3 to 0.5 times beta)."""
     scores = masked_mean(experience.old_logprobs, experience.batch.response_mask, dim=1)
     return _weighted(_weights_of(pairs, ratio, scores, experience, beta, margin), experience)
 
@@ -179,8 +181,8 @@ def distill(experience: Experience, config: AlgorithmConfig) -> Advantages:
     """log pi_teacher - log pi of each token drawn: the gradient of the reverse KL to the teacher, on the student's responses.
 
     The teacher is the reference: another model (`reference_model`; on-policy distillation, Agarwal et al. 2024, arXiv 2306.13649,
-    with the reverse KL estimated from the token that was drawn), or the same weights told to be brief (`reference_instruction`;
-    OPSDC, arXiv 2603.05433). Rewards are not looked at.
+    with the reverse KL estimated from the token that was drawn), or the same weights under an instruction to be brief
+    (`reference_instruction`; OPSDC, arXiv 2603.05433). Rewards are not used.
     """
     assert experience.ref_logprobs is not None
     gap = experience.ref_logprobs - experience.old_logprobs
@@ -189,7 +191,7 @@ def distill(experience: Experience, config: AlgorithmConfig) -> Advantages:
 
 def logit_distill(experience: Experience, config: AlgorithmConfig) -> Advantages:
     """No advantage: the loss is kl_coef times the reverse KL to the teacher over the whole vocabulary, on the student's responses
-    (GKD with lambda 1 and beta 1, Agarwal et al. 2024, arXiv 2306.13649, eq. 5). Rewards are not looked at."""
+    (GKD with lambda 1 and beta 1, Agarwal et al. 2024, arXiv 2306.13649, eq. 5). Rewards are not used."""
     return Advantages(torch.zeros(experience.batch.response_mask.shape))
 
 
@@ -197,7 +199,7 @@ def logit_distill(experience: Experience, config: AlgorithmConfig) -> Advantages
 
 
 def _sequence_rewards(experience: Experience) -> tuple[Tensor, Tensor, Tensor]:
-    """Summed token rewards [B], groups [B], and which responses count in baselines: all that are gradable."""
+    """Summed token rewards [B], groups [B], and which responses count in baselines (all gradable ones)."""
     rewards = masked_sum(experience.token_rewards, experience.batch.response_mask, dim=1)
     return rewards, experience.batch.groups, torch.ones_like(rewards, dtype=torch.bool)
 
@@ -208,7 +210,7 @@ def _on_every_token(advantages: Tensor, experience: Experience) -> Advantages:
 
 
 def _weighted(weights: Tensor, experience: Experience) -> Advantages:
-    """Responses weighted [B] so that the loss is the weighted sum, whatever number of them counts in it. What does not count in
-    the loss has weight 0."""
+    """Advantages that make the loss the sum of the responses weighted by `weights` [B], however many of them count in it.
+    Responses that do not count in the loss have weight 0."""
     rows = weights != 0
     return Advantages(_on_every_token(weights * rows.sum(), experience).advantages, rows=rows)

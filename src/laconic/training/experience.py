@@ -1,9 +1,9 @@
-"""A step's rollouts as the update sees them: scored once under the policy, the reference and the critic as they are now.
+"""A step's rollouts with everything that the update needs: scores under the current policy, reference and critic.
 
-1. `gather_experience` scores each row once; what a reference that stands still says of a response is remembered.
-2. The reward stands on each response's last token; where the recipe puts the KL into the reward, so does its price: token by
+1. `gather_experience` scores each row once. The scores under a reference whose weights stay the same are cached.
+2. The reward is placed on each response's last token. If the recipe puts the KL into the reward, its penalty is added token by
    token, or summed over the response and centred in the group (T1).
-3. A reference may read the problem under an instruction of its own: a teacher that was told to be brief.
+3. A reference may read the problem under an instruction of its own, such as a teacher with the instruction to be brief.
 
 Legend: `B` responses, `T` response tokens.
 """
@@ -26,14 +26,14 @@ from laconic.training.reference_cache import ReferenceCache
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """A step's rollouts as scored before the update; all [B, T] in float32 unless noted."""
+    """A step's rollouts with their scores from before the update; all [B, T] in float32 unless noted."""
 
     batch: RolloutBatch
     old_logprobs: Tensor
     ref_logprobs: Tensor | None
     values: Tensor
     last_values: Tensor  # [B]: the value after the last token, 0 where the response ended
-    token_rewards: Tensor  # the reward on the last token, minus the KL's price where the KL is in the reward
+    token_rewards: Tensor  # the reward on the last token, minus the KL penalty if the KL is in the reward
 
 
 @torch.no_grad()
@@ -45,12 +45,12 @@ def gather_experience(
     *,
     needs_logprobs: bool = True,
 ) -> Experience:
-    """Score the step's rollouts under policy, reference and critic as they are now: each row once or, where `cache` holds what
-    the reference says of it, not at all. The policy's own scores are left out where its sampler's serve, or nobody reads them."""
+    """Score the step's rollouts under the current policy, reference and critic, each row once. The reference skips rows whose
+    scores are in `cache`. The policy's own scores are left out if the sampler's can be used, or if nothing needs them."""
     config, everything = phase.algorithm, range(batch.num_rows)
     pieces = _Pieces(policy, batch, phase)
     old = batch.sampler_logprobs
-    is_priced = config.kl_coef > 0 and config.kl_in != "loss"  # rewards with a KL in them need the policy's own scores
+    is_priced = config.kl_coef > 0 and config.kl_in != "loss"  # a KL in the reward needs the policy's own scores
     if config.old_logprobs == "recompute" or (config.old_logprobs == "current" and (needs_logprobs or is_priced)):
         old = pieces.scored(everything, pieces.old_logprobs)
     ref = None
@@ -86,7 +86,7 @@ class _Pieces:
         return bool(self.policy.critic_parameters())
 
     def scored(self, rows: Sequence[int], score: Callable[[MicroBatch], Tensor]) -> Tensor:
-        """`score` [b, t] of the micro-batches of `rows`, put together as [B, T]; 0 elsewhere."""
+        """The results of `score` [b, t] for the micro-batches of `rows`, put together as [B, T]; 0 elsewhere."""
         out = torch.zeros(self.batch.response_mask.shape)
         device = self.policy.lm.device
         for micro in micro_batches(self.batch, rows, token_budget(self.phase.optimizer, device), device):
@@ -116,10 +116,11 @@ def _micro_values(policy: Policy, micro: MicroBatch) -> tuple[Tensor, Tensor]:
 
 
 def _token_rewards(batch: RolloutBatch, log_ratio: Tensor | None, config: AlgorithmConfig) -> Tensor:
-    """The reward on each response's last token, minus kl_coef times the KL estimate: of each token with `kl_in = "reward"`; with
-    "centred" the response's sum, centred by the mean of its group's others, on the last token (T1, arXiv 2501.11651).
+    """The reward on each response's last token, minus kl_coef times the KL estimate. With `kl_in = "reward"` each token carries
+    its own estimate. With "centred" the last token carries the response's sum, minus the mean of its group's other responses (T1,
+    arXiv 2501.11651).
 
-    A truncated response that is bootstrapped gets no reward for being cut off: its value goes on instead.
+    A truncated response that is bootstrapped gets no reward for being cut off; the critic's value after its end is used instead.
     """
     rewards, last = torch.zeros(batch.response_mask.shape), (torch.arange(batch.num_rows), batch.lengths - 1)
     rewards[last] = zeroed(batch.rewards, ~(batch.is_truncated & (config.truncated == "bootstrap")))

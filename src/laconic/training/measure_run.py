@@ -1,9 +1,9 @@
-"""Measure a run: the base and every phase's result on the reported set, each compared with the base.
+"""Measures a run: evaluates the base and every phase's result on the report set, and compares each with the base.
 
 1. Each model is evaluated at each of the recipe's temperatures, with the cap of its phases: `eval/<model>-<tag>/`.
 2. Each temperature has one comparison, paired over problems: `comparison-<tag>.json`.
 
-An evaluation that is there is kept, one that was interrupted goes on where it stopped.
+A finished evaluation is kept, and an interrupted one resumes where it stopped.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,10 @@ from laconic.types import Problem
 
 
 def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparison]:
-    """Base and every phase's result on the reported set, at each temperature; comparison-<tag>.json for each.
+    """Evaluate the base and every phase's result on the report set, at each temperature, and write comparison-<tag>.json for
+    each.
 
-    Returns the comparisons by tag; empty without a reported set.
+    Returns the comparisons by tag; empty if there is no report set.
     """
     recipe, path = run.recipe, run.directory.path
     if not run.sets.report:
@@ -64,14 +65,14 @@ def _evaluate_model(run: Run, grader: Grader, label: str, model: str) -> None:
 
 
 def report_cap(recipe: Recipe) -> int:
-    """Most tokens of a response on the reported set."""
+    """The largest number of tokens of a response on the report set."""
     return recipe.report.max_tokens or max(phase.sampler.max_tokens for phase in recipe.phases)
 
 
 def evaluate_reported(
     solver: Solver, recipe: Recipe, problems: Sequence[Problem], path: Path, label: str, reporter: Reporter
 ) -> None:
-    """The reported problems at each of the recipe's temperatures, to `path`/eval/<label>-<tag>/."""
+    """Evaluate the report set at each of the recipe's temperatures, to `path`/eval/<label>-<tag>/."""
     batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
     for temperature in recipe.report.temperatures:
         decoding = SamplerConfig(temperature=temperature, max_tokens=report_cap(recipe), batch_size=batch_size)

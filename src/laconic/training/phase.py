@@ -5,9 +5,9 @@
         draw problems, roll out groups, pay rewards, admit groups, estimate advantages, update, log
         now and then watch the watched set, checkpoint, judge
 
-Which problems a step takes and which of their groups train is the `Curriculum`'s to say, what is saved and when it stays the
-`Checkpoints`'. A phase's whole state is its weights and a `PhaseState`: one that is restored from a checkpoint goes on as if
-nothing had happened.
+The `Curriculum` decides which problems a step takes and which of their groups train, and `Checkpoints` decides what is saved and
+how long it is kept. A phase's whole state is its weights and a `PhaseState`, so a phase that is restored from a checkpoint
+continues exactly as it would have without the interruption.
 """
 
 import time
@@ -40,7 +40,7 @@ from laconic.types import Group, Problem
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What all phases of a run share. `given` is the model that the run began from, where it was handed over in memory."""
+    """What all phases of a run share. `given` is the model from which the run began, if it was passed in memory."""
 
     recipe: Recipe
     phases: tuple[ResolvedPhase, ...]
@@ -54,10 +54,10 @@ class Run:
 
 
 class PhaseRun:
-    """One phase at work: its curriculum, source, optimisers and watches.
+    """A phase that is being trained: its curriculum, source, optimisers and watches.
 
-    It begins from the weights of `entry_step` (0: the model as loaded); its steps count on from `last_step`. Checkpoints of
-    the steps in `pinned` are other phases' results and stay.
+    It begins from the weights after `entry_step` (0: the loaded model); its steps are numbered from `last_step` on. Checkpoints
+    of the steps in `pinned` are results of other phases and are kept.
     """
 
     def __init__(self, run: Run, index: int, *, entry_step: int, last_step: int, pinned: set[int]) -> None:
@@ -93,11 +93,11 @@ class PhaseRun:
 
     @property
     def phase_step(self) -> int:
-        """Steps of this phase that are done."""
+        """The number of steps of this phase that are done."""
         return self.step - self.first_step + 1
 
     def train(self) -> Ending:
-        """Steps until the phase is over."""
+        """Take steps until the phase is over."""
         if not self.watches:
             self.watches.append(self.watch(self.entry_step))
             self._say_where_it_starts()
@@ -106,14 +106,14 @@ class PhaseRun:
         return ending
 
     def ending(self) -> Ending | None:
-        """How the phase ends, where it does: judged after a step of it that was watched."""
+        """How the phase ends, or None if it goes on; judged only after a step of it that was watched."""
         is_watched = self.phase_step > 0 and self.watches[-1].step == self.step
         return judge(self.watches, self.phase.config, self.phase_step) if is_watched else None
 
     # --- a step ------------------------------------------------------------------------------------------------------
 
     def take_step(self) -> None:
-        """One step: the loop of design section 2."""
+        """One step of the loop at the head of this module."""
         self.step += 1
         self.clock.begin_step()
         problems = self.curriculum.draw(self.phase_step)
@@ -142,7 +142,7 @@ class PhaseRun:
         return groups
 
     def gather(self, admitted: Sequence[Group]) -> Experience:
-        """The groups as the update sees them, scored under the roles as they are now."""
+        """The groups with everything that the update needs, scored under the current roles."""
         config = self.phase.config
         return gather_experience(
             self.run.policy,
@@ -153,7 +153,7 @@ class PhaseRun:
         )
 
     def move_reference(self) -> None:
-        """Let the reference follow the policy, where the recipe has it moving."""
+        """Let the reference follow the policy, if the recipe asks for a moving reference."""
         config, policy = self.phase.config.algorithm, self.run.policy
         moves = policy.has_moving_reference and config.reference != "frozen"
         if moves and self.phase_step % config.reference_every == 0:
@@ -161,7 +161,7 @@ class PhaseRun:
             self.reference_cache.clear()
 
     def average_with_entry(self) -> None:
-        """After the phase's last step: the average with the weights that entered it, where the phase asks for that."""
+        """After the phase's last step, average the weights with those that entered the phase, if the phase asks for that."""
         share = self.phase.config.entry_share
         if share > 0 and self.phase_step == self.phase.config.steps:
             self.run.policy.average_with(self.run.checkpoints.weights_after(self.entry_step), share)
@@ -176,7 +176,7 @@ class PhaseRun:
     # --- now and then ------------------------------------------------------------------------------------------------
 
     def watch(self, step: int) -> Watch:
-        """The watched set now. The same random numbers every time, so that two watches differ by the policy alone."""
+        """Measure the watch set. Every watch uses the same random numbers, so that two watches differ by the policy alone."""
         recipe, sampler = self.run.recipe, self.phase.config.sampler
         cap = recipe.report.max_tokens or sampler.max_tokens
         groups = self.run.solver.attempt(
@@ -189,7 +189,7 @@ class PhaseRun:
         return Watch(step, metrics["rollouts/accuracy_frac"] or 0.0, metrics["rollouts/mean_tokens"])
 
     def watch_now_and_then(self) -> dict[str, float]:
-        """Every few steps and after the cap's last: watch, and give the figures to the log."""
+        """Every few steps and after the phase's last step, watch and return the figures for the log."""
         if self.phase_step % self.run.recipe.watch.every and self.phase_step < self.phase.config.steps:
             return {}
         newest = self.watch(self.step)
@@ -197,7 +197,7 @@ class PhaseRun:
         return {"watch/accuracy_frac": newest.accuracy, "watch/mean_tokens": newest.mean_tokens}
 
     def checkpoint_now_and_then(self) -> None:
-        """A checkpoint every few steps, at each watch (a later one may roll back to it), and at the cap."""
+        """Save a checkpoint every few steps, at each watch (a later watch may roll back to it), and at the cap."""
         is_watched = self.watches[-1].step == self.step
         if not is_watched and self.phase_step % self.run.recipe.checkpoints.every:
             return
@@ -206,17 +206,17 @@ class PhaseRun:
         self.reference_cache.clear()
 
     def state(self) -> PhaseState:
-        """Where the phase stands."""
+        """The state of the phase, apart from its weights."""
         return PhaseState(self.phase.index, self.step, tuple(self.watches), self.payer.memory, self.updater.state())
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of this phase."""
+        """Continue from a checkpoint of this phase."""
         state = self.run.checkpoints.restore(checkpoint)
         self.updater.load_state(state.updater)
         self.watches, self.payer.memory, self.step = list(state.watches), state.memory, state.step
 
     def record(self, ending: Ending) -> PhaseRecord:
-        """The finished phase, as the run's list of phases keeps it."""
+        """The record of the finished phase for the run's list of phases."""
         return PhaseRecord(
             name=self.phase.name,
             algorithm=self.phase.config.algorithm.name,
@@ -237,19 +237,19 @@ class PhaseRun:
 
 
 class PhaseClock:
-    """Where the time of a phase goes. In a step it is told when sampling and when the update are done (`lap`)."""
+    """Measures what the time of a phase is spent on. In each step, `lap` is called after sampling and after the update."""
 
     def __init__(self) -> None:
         self.started, self.num_steps = time.monotonic(), 0
         self.laps: list[float] = []
 
     def begin_step(self) -> None:
-        """A step begins."""
+        """Note that a step begins."""
         self.num_steps += 1
         self.laps = [time.monotonic()]
 
     def lap(self) -> None:
-        """A part of the step is done."""
+        """Note that a part of the step is done."""
         self.laps.append(time.monotonic())
 
     def metrics(self, num_tokens: int) -> dict[str, float]:
@@ -263,5 +263,5 @@ class PhaseClock:
         }
 
     def seconds_left(self, steps_to_go: int) -> float:
-        """What `steps_to_go` more steps take, if they take as long as those so far."""
+        """The seconds that `steps_to_go` more steps take, if they take as long as those so far."""
         return (time.monotonic() - self.started) / self.num_steps * steps_to_go

@@ -1,12 +1,12 @@
-"""What a phase is while it runs, when it ends, and what it hands on.
+"""When a phase ends, and which step it hands on.
 
-1. The watched set is measured when a phase begins (a `Watch` of the step it began from), every few steps, and at its end.
+1. The watch set is measured when a phase begins (a `Watch` of the step from which it began), every few steps, and at its end.
 2. `judge` reads these watches and the recipe's end rule: go on, or end as a plateau, at the cap, or by the guard, and which
    step is the result. The guard exists because training accuracy can rise on a handful of problems while accuracy elsewhere
    collapses.
 3. A finished phase is a `PhaseRecord`, one entry of the run's phases.json; the next phase starts from its result step.
 
-Nothing here looks at the trained or the reported problems.
+Nothing here depends on the train set or the report set.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from typing import Any
 from laconic.config.phase import EndConfig, PhaseConfig
 
 GUARD = "guard"
-"""How the reason begins where the guard ended a phase."""
+"""The first word of the reason if the guard ended a phase."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """The watched set as measured after `step`: accuracy (fraction) and mean response length (tokens)."""
+    """One measurement of the watch set, after `step`: accuracy (fraction) and mean response length (tokens)."""
 
     step: int
     accuracy: float
@@ -38,7 +38,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRecord:
-    """A finished phase, as phases.json keeps it. Steps count from 1 over the whole run; `result_step` is the one handed on."""
+    """A finished phase, as phases.json stores it. Steps count from 1 over the whole run; `result_step` is the one handed on."""
 
     name: str
     algorithm: str
@@ -72,19 +72,21 @@ def best_watch(watches: Sequence[Watch], end: EndConfig) -> Watch:
 
 
 def judge(watches: Sequence[Watch], phase: PhaseConfig, phase_step: int) -> Ending | None:
-    """How the phase ends after `phase_step` steps, the newest of which was just watched; None where it goes on. `watches[0]` is
-    the phase's beginning."""
+    """How the phase ends after `phase_step` steps, the newest of which was just watched; None if it goes on. `watches[0]` is from
+    the beginning of the phase."""
     end, newest, best = phase.end, watches[-1], best_watch(watches, phase.end)
     top = max(watches[0].accuracy, best.accuracy)
     if end.guard_drop is not None and newest.accuracy < top - end.guard_drop:
-        seen = f"watched accuracy {newest.accuracy:.3f} fell more than {end.guard_drop:g} below {top:.3f}"
-        return Ending(f"{GUARD}: {seen}; rolled back to step {best.step}", best.step)
-    kept = best.step if end.keep == "best" else newest.step
+        fall = f"watched accuracy {newest.accuracy:.3f} fell more than {end.guard_drop:g} below {top:.3f}"
+        return Ending(f"{GUARD}: {fall}; rolled back to step {best.step}", best.step)
+    result_step = best.step if end.keep == "best" else newest.step
     which = "best watched" if end.keep == "best" else "last"
     waited = sum(watch.step > best.step for watch in watches)
     if end.patience is not None and waited >= end.patience:
-        reason = f"plateau: {waited} watches without a better step than {best.step}; kept the {which} step {kept}"
-        return Ending(reason, kept)
+        reason = (
+            f"plateau: {waited} watches without a better step than {best.step}; kept the {which} step {result_step}"
+        )
+        return Ending(reason, result_step)
     if phase_step >= phase.steps:
-        return Ending(f"cap: {phase.steps} steps; kept the {which} step {kept}", kept)
+        return Ending(f"cap: {phase.steps} steps; kept the {which} step {result_step}", result_step)
     return None

@@ -1,13 +1,13 @@
-"""Pairs of responses to one problem: which is preferred to which, and the weights that make a likelihood of them.
+"""Pairs of responses to one problem, of which one is preferred, and the weights that turn a pair's loss into a likelihood.
 
 1. A rule of `PAIRS` names the preferred and the other response of each pair in a group.
-2. `pair_weights` turns pairs into one weight a response. The gradient of a pair's loss -log sigmoid(z_w - z_l), with z = beta
-   times a response's score, is a likelihood's: weight beta sigmoid(z_l - z_w) on the preferred response, minus that on the other.
-   So the pair losses need no loss of their own: computed from the policy as it is now, the weights give the exact gradient. They
-   are computed once a step: with several updates a step the later ones see them stale.
+2. `pair_weights` turns pairs into one weight per response. The gradient of a pair's loss -log sigmoid(z_w - z_l), with z = beta
+   times a response's score, is that of a weighted likelihood: the preferred response has weight beta sigmoid(z_l - z_w), the
+   other one minus that. So pairs need no loss of their own: weights computed from the current policy give the exact gradient.
+   They are computed once per step, so if a step has several updates, the later ones use stale weights.
 
 DPO (Rafailov et al. 2023, arXiv 2305.18290, eq. 7): the score is the log-ratio to the reference, summed over tokens. SimPO (Meng
-et al. 2024, arXiv 2405.14734, eq. 6): the mean log-probability of a token, with a margin and without a reference.
+et al. 2024, arXiv 2405.14734, eq. 6): the score is the mean log-probability of a token, with a margin and without a reference.
 
 Legend: `B` responses of a step, `K` of a group.
 """
@@ -26,7 +26,7 @@ PreferencePair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One response as a rule sees it."""
+    """What a rule needs to know of a response."""
 
     row: int
     length: int
@@ -35,8 +35,8 @@ class Candidate:
 
 
 def kimi_pairs(group: Sequence[Candidate], ratio: float = 1.5) -> Iterator[PreferencePair]:
-    """The shortest correct response before each longer wrong one, and each correct one more than `ratio` times as long (Kimi
-    k1.5, arXiv 2501.12599, section 2.4, "DPO")."""
+    """The shortest correct response is preferred to each longer wrong one, and to each correct one more than `ratio` times as
+    long (Kimi k1.5, arXiv 2501.12599, section 2.4, "DPO")."""
     correct = sorted((c for c in group if c.is_correct), key=lambda c: (c.length, c.row))
     for other in group if correct else ():
         best = correct[0]
@@ -46,16 +46,17 @@ def kimi_pairs(group: Sequence[Candidate], ratio: float = 1.5) -> Iterator[Prefe
 
 
 def extreme_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[PreferencePair]:
-    """The shortest correct response before the longest correct one, where that is more than `ratio` times as long (O1-Pruner's
-    DPO baseline, arXiv 2501.12570)."""
+    """The shortest correct response is preferred to the longest correct one, if that is more than `ratio` times as long
+    (O1-Pruner's DPO baseline, arXiv 2501.12570)."""
     correct = sorted((c for c in group if c.is_correct), key=lambda c: (c.length, c.row))
     if len(correct) > 1 and correct[-1].length > ratio * correct[0].length:
         yield correct[0].row, correct[-1].row
 
 
 def reward_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[PreferencePair]:
-    """The best-paid response before the worst-paid of the same correctness: with DAST's reward, its pairs (arXiv 2503.04472: of
-    two correct ones the shorter wins, of two wrong ones the longer). `ratio` is not used."""
+    """The response of highest reward is preferred to the one of lowest reward among those of the same correctness. With DAST's
+    reward these are the pairs of its paper (arXiv 2503.04472): of two correct ones the shorter is preferred, of two wrong ones
+    the longer. `ratio` is not used."""
     for is_correct in (True, False):
         paid = sorted((c for c in group if c.is_correct is is_correct), key=lambda c: (-c.reward, c.row))
         if len(paid) > 1 and paid[0].reward > paid[-1].reward:
@@ -96,7 +97,8 @@ def all_pairs(
     rule: str,
     ratio: float | None = None,
 ) -> list[PreferencePair]:
-    """The pairs of every group, of responses that count in the loss alone; arguments [B]. Without `ratio` the rule's own."""
+    """The pairs of every group among the responses that count in the loss; arguments [B]. `ratio` None means the rule's
+    default."""
     check_shapes(
         "all_pairs",
         lengths=(lengths, "B"),

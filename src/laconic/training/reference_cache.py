@@ -1,8 +1,8 @@
-"""What the reference said about responses it has scored before.
+"""Keeps the reference's log-probabilities of responses that it has scored before.
 
-A handful of problems recur, and a policy that grows sure of itself repeats whole responses: a reference that does not move
-says the same of them each time. The cache is emptied when the reference moves and whenever a checkpoint is written, so that a
-run that is resumed from there scores the same rows anew as the one that went on.
+If a phase trains on few problems, they recur, and a policy that grows certain repeats whole responses. A reference with fixed
+weights gives a repeated response the same scores. The cache is emptied when the reference moves, and also whenever a checkpoint
+is written, so that a run resumed from the checkpoint scores the same rows again as one that was not interrupted.
 
 Legend: `B` responses, `T` response tokens.
 """
@@ -20,7 +20,7 @@ Key = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class ReferenceCache:
-    """Log-probabilities of responses under the reference, by prompt and response; the oldest leave first."""
+    """Log-probabilities of responses under the reference, by prompt and response; if it is full, the oldest are dropped first."""
 
     def __init__(self) -> None:
         self.held: dict[Key, Tensor] = {}
@@ -32,7 +32,7 @@ class ReferenceCache:
         self.num_tokens = 0
 
     def unknown_rows(self, batch: RolloutBatch) -> list[int]:
-        """Rows of `batch` to be scored: the first of each response that is not held."""
+        """Rows of `batch` to be scored: for each response that is not in the cache, the first row that has it."""
         first: dict[Key, int] = {}
         for row, key in enumerate(_keys(batch)):
             if key not in self.held:
@@ -40,8 +40,8 @@ class ReferenceCache:
         return list(first.values())
 
     def complete(self, batch: RolloutBatch, scored: Tensor, rows: Sequence[int]) -> Tensor:
-        """Log-probabilities [B, T] of the whole batch, from `scored` [B, T] for `rows` and from what is held for the others;
-        what was scored is held from now on."""
+        """Log-probabilities [B, T] of the whole batch: those of `rows` from `scored` [B, T], all others from the cache. The
+        scores of `rows` are added to the cache."""
         keys, lengths = _keys(batch), batch.lengths.tolist()
         for row in rows:
             self.held[keys[row]] = scored[row, : lengths[row]].clone()

@@ -1,13 +1,13 @@
-"""Train: a recipe's phases, one after the other, as one resumable object.
+"""The program `train`: trains a recipe's phases, one after the other, as one resumable object.
 
 1. `start` checks everything that can be checked before the run's directory is touched: recipe, problems, model, prompts.
-2. `Trainer.train` runs the phases (`phase.py`); each hands its result step's weights to the next, the last one writes the
-   run's `model/`.
-3. `phases.json` lists finished phases. A phase that has a checkpoint of its own goes on from the newest; one that has none
-   begins from the weights that the phase before it handed on. So a run that was killed anywhere ends, resumed, with the
-   weights of an uninterrupted one: on a CPU, bit for bit.
+2. `Trainer.train` runs the phases (`phase.py`). Each hands the weights of its result step to the next, and the last one writes
+   the run's `model/`.
+3. `phases.json` lists finished phases. A phase that has a checkpoint of its own continues from the newest; one that has none
+   begins from the weights that the phase before it handed on. So a run that was killed anywhere and resumed ends with the weights
+   of an uninterrupted run; on a CPU they are the same bit for bit.
 
-Left out: measuring the result on the reported set, which chooses nothing (`measure_run.py`).
+Left out: measuring the result on the report set, which chooses nothing (`measure_run.py`).
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ from laconic.training.run_directory import RunDirectory, check_is_new, describe_
 
 
 class Trainer:
-    """One run of a recipe in one directory. `train` starts it or takes it up where it stopped."""
+    """One run of a recipe in one directory. `train` starts it, or resumes it where it stopped."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -49,7 +49,7 @@ class Trainer:
         return self.run.directory.path / "model"
 
     def run_phase(self, index: int) -> None:
-        """Train phase `index` from its newest checkpoint, or from what the phase before it handed on, and record it."""
+        """Train phase `index` from its newest checkpoint, or from the weights that the phase before handed on, and record it."""
         last_step, entry_step = (
             (self.finished[-1].last_step, self.finished[-1].result_step) if self.finished else (0, 0)
         )
@@ -64,7 +64,7 @@ class Trainer:
         self._hand_on(work, work.train())
 
     def _hand_on(self, work: PhaseRun, ending: Ending) -> None:
-        """The phase's result becomes the live policy, after the last phase also the run's model; then it is written down."""
+        """Load the phase's result into the policy, save it as the run's model after the last phase, and record the phase."""
         run = self.run
         run.reporter.say(f"{work.phase.name}: {ending.reason}")
         if ending.result_step != work.step:
@@ -78,8 +78,8 @@ class Trainer:
 def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given: CausalLM | None = None) -> Trainer:
     """A trainer over `out`, new or resumed. All input is checked before the directory is touched.
 
-    `given` is a model in memory that is trained in the place of the recipe's; it is copied and stays as it is. The run's
-    config.json then holds its name and a hash of its weights, and only with the same model is the run resumed.
+    `given` is a model in memory that is trained in place of the recipe's. It is copied and stays unchanged. The run's config.json
+    then holds its name and a hash of its weights, and the run can only be resumed with the same model.
     """
     if given is not None:
         recipe = recipe.model_copy(update={"model": memory_name(given)})
@@ -117,7 +117,7 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given:
 
 
 def _check_same_model(out: Path, model: str) -> None:
-    """Raises `RunError` where the run in `out` began from a model in memory, and `model` is another."""
+    """Raises `RunError` if the run in `out` began from a model in memory that is not `model`."""
     file = out / "config.json"
     began_from = str(read_json(file).get("model", "")) if file.is_file() else ""
     if began_from.startswith(MEMORY) and began_from != model:

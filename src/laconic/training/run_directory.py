@@ -1,13 +1,13 @@
-"""A run directory: one folder that holds everything a run is.
+"""A run directory: the folder that holds all files of a run.
 
     config.json            the resolved recipe             environment.json     versions, device, threads
-    metrics.jsonl          one object a step               rollouts/            what was sampled, one file a step
+    metrics.jsonl          one object per step             rollouts/            the responses, one file per step
     phases/<n>-<name>/     probe.jsonl, selection.jsonl    phases.json          how each finished phase ended
     checkpoints/step-N/    weights in Hugging Face format, trainer.safetensors, trainer.json
     eval/<benchmark>/      samples.jsonl, summary.json     model/               the run's result
 
-1. A checkpoint is written into a folder beside its place and renamed: it is there whole or not at all.
-2. Resuming takes the newest checkpoint and cuts what was logged after it, so a repeated step is logged once.
+1. A checkpoint is written into a temporary folder and then renamed, so it exists either completely or not at all.
+2. Resuming takes the newest checkpoint and removes what was logged after it, so a repeated step is logged only once.
 3. Nothing is unpickled: weights and optimiser state are safetensors, the rest is JSON.
 """
 
@@ -45,7 +45,7 @@ _PACKAGES = ("laconic", "torch", "transformers", "accelerate", "peft", "safetens
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A saved state: the step it was taken after, JSON-ready bookkeeping, and tensors by name."""
+    """A saved state: the step after which it was taken, bookkeeping that JSON can hold, and tensors by name."""
 
     step: int
     state: dict[str, Any]
@@ -53,7 +53,7 @@ class Checkpoint:
 
 
 class RunDirectory:
-    """The folder of one run. Created with `create`, taken up again with `resume`."""
+    """The folder of one run, made with `create` and opened again with `resume`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> "RunDirectory":
-        """A new run. Raises `RunError` where `path` holds anything already."""
+        """A new run. Raises `RunError` if `path` is not empty."""
         check_is_new(path)
         path.mkdir(parents=True, exist_ok=True)
         write_json_atomically(path / "environment.json", environment)
@@ -71,7 +71,7 @@ class RunDirectory:
 
     @classmethod
     def resume(cls, path: Path, config: Mapping[str, Any] | None) -> "RunDirectory":
-        """The run at `path`. Raises `RunError` where there is none, or where `config` is given and differs from the run's."""
+        """The run at `path`. Raises `RunError` if there is none, or if `config` is given and differs from the run's."""
         file = path / "config.json"
         _check_is_folder(path)
         if not file.exists():
@@ -90,7 +90,7 @@ class RunDirectory:
         return list(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else []
 
     def write_phases(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write the finished phases whole or not at all: the moment a phase is over."""
+        """Write the finished phases, completely or not at all. A phase is over once this is written."""
         write_json_atomically(self.path / "phases.json", list(records))
 
     # --- logs --------------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class RunDirectory:
                 file.unlink()
 
     def _readable_metrics(self) -> Iterable[dict[str, Any]]:
-        """Logged steps up to the first line that a kill cut off."""
+        """The logged steps before the first line that a kill cut off."""
         file = self.path / "metrics.jsonl"
         for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
             try:
@@ -133,7 +133,7 @@ class RunDirectory:
         return self.path / "checkpoints" / step_name(step)
 
     def save_checkpoint(self, checkpoint: Checkpoint, save_model: Any) -> Path:
-        """Write a checkpoint whole or not at all; `save_model(folder)` writes the weights in Hugging Face format."""
+        """Write a checkpoint, completely or not at all; `save_model(folder)` writes the weights in Hugging Face format."""
         place = self.checkpoint_path(checkpoint.step)
         partial = place.with_name(place.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -148,7 +148,7 @@ class RunDirectory:
         return place
 
     def latest_checkpoint(self) -> int | None:
-        """The step of the newest whole checkpoint."""
+        """The step of the newest complete checkpoint."""
         steps = [int(folder.name.removeprefix("step-")) for folder in self._checkpoints()]
         return max(steps, default=None)
 
@@ -175,7 +175,7 @@ def step_name(step: int) -> str:
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device and threads: what a reader needs to repeat the run."""
+    """Versions, device and threads, which a reader needs to repeat the run."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -211,7 +211,7 @@ def _sync(folder: Path) -> None:
 
 
 def check_is_new(path: Path) -> None:
-    """Raises `RunError` where a new run cannot have the folder `path`: it is a file, or holds anything."""
+    """Raises `RunError` if a new run cannot use the folder `path`, because it is a file or not empty."""
     _check_is_folder(path)
     if path.exists() and any(path.iterdir()):
         raise RunError(f"{path}: is not empty; expected a new folder, or --resume to go on with the run in it")
@@ -226,7 +226,7 @@ def _check_is_folder(path: Path) -> None:
 
 
 def _difference_line(difference: Difference, path: Path) -> str:
-    """The difference in words, and what to do about it."""
+    """The difference in words, and how to resume in spite of it."""
     if difference.key.endswith(".sha256"):
         file = difference.owner["name"].rpartition(":")[0]
         again = "put the file back as it was, or start a new run with another --out"

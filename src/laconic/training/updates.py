@@ -1,12 +1,14 @@
 """One step's update of policy and critic.
 
-1. The step's rows are cut into `minibatches` updates, `epochs` times over; each update into micro-batches by a token budget.
-2. Per token: the clipped surrogate, plus kl_coef times the KL estimate, minus entropy_coef times the entropy. Weighted by
-   `token_weights`, which divide by the counts of the whole update, so the cut into micro-batches does not change the gradient.
-3. The critic learns its targets with the clipped value loss, mean over the update's tokens.
-4. Gradients are clipped by global norm, one AdamW for the policy and one for the critic.
+1. The step's rows are cut into `minibatches` updates, `epochs` times over; each update is cut into micro-batches by a token
+   budget.
+2. The loss of a token is the clipped surrogate, plus kl_coef times the KL estimate, minus entropy_coef times the entropy. It is
+   weighted by `token_weights`, which divide by the counts of the whole update, so the cut into micro-batches does not change the
+   gradient.
+3. The critic learns its targets with the clipped value loss, averaged over the update's tokens.
+4. Gradients are clipped by their global norm. The policy and the critic each have an AdamW optimiser.
 
-The optimisers' state can be taken out and put back as plain tensors (`state`, `load_state`): nothing is pickled.
+The optimisers' state can be read and restored as plain tensors (`state`, `load_state`), so nothing is pickled.
 
 Legend: `b`, `t` rows and response tokens of a micro-batch.
 """
@@ -31,7 +33,7 @@ from laconic.training.experience import Experience
 
 
 def learning_rate_factor(step: int, num_steps: int, config: OptimizerConfig) -> float:
-    """What `lr` is multiplied with at `step` (from 0) of a phase of `num_steps`: warm-up, then the schedule.
+    """The factor of `lr` at `step` (from 0) of a phase of `num_steps`: warm-up, then the schedule.
 
     >>> [round(learning_rate_factor(s, 5, OptimizerConfig(schedule="linear")), 6) for s in (0, 4)]
     [1.0, 0.2]
@@ -54,7 +56,7 @@ class _Optimizer:
     max_grad_norm: float
 
     def step(self, factor: float) -> float:
-        """Clip, step, clear; returns the gradient's norm before clipping."""
+        """Clip the gradients, take a step and clear them; returns the gradient's norm before clipping."""
         for group in self.adam.param_groups:
             group["lr"] = self.lr * factor
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
@@ -71,7 +73,7 @@ def _make_optimizer(name: str, parameters: dict[str, nn.Parameter], lr: float, c
         betas=config.betas,
         eps=config.eps,
         weight_decay=config.weight_decay,
-        fused=not is_on_cpu,  # on a device one kernel, and no copies the size of the weights
+        fused=not is_on_cpu,  # on an accelerator: one kernel, without temporary copies of the size of the weights
     )
     return _Optimizer(name, parameters, adam, lr, config.max_grad_norm)
 
@@ -88,14 +90,16 @@ class Updater:
         self.critic = _make_optimizer("critic", critic, config.critic_lr, config) if critic else None
 
     def update(self, experience: Experience, advantages: Advantages, step: int, phase_step: int) -> dict[str, float]:
-        """All updates of one step; returns the step's `update/*` metrics, none where no response counts in the loss. `phase_step`
+        """All updates of one step; returns the step's `update/*` metrics, empty if no response counts in the loss. `phase_step`
         counts from 0 within the phase."""
         config = self.phase.optimizer
         experience, learning = _counted(experience, advantages.rows)
         if not learning:
-            return {}  # the algorithm found nothing to learn from, no pair for instance
+            return {}  # the algorithm found nothing to learn from, for instance no pair
         factor = learning_rate_factor(phase_step, self.phase.steps, config)
-        torch.manual_seed(seed_of(self.seed, "dropout", step))  # LoRA's dropout is the one draw torch makes by itself
+        torch.manual_seed(
+            seed_of(self.seed, "dropout", step)
+        )  # LoRA's dropout is the only random draw that torch makes by itself
         sums: defaultdict[str, float] = defaultdict(float)
         num_updates = 0
         for epoch in range(config.epochs):
@@ -118,7 +122,9 @@ class Updater:
         batch, config, device = experience.batch, self.phase.optimizer, self.policy.lm.device
         learns = phase_step >= config.critic_warmup_steps
         counts = _counts(batch, rows)
-        sums: dict[str, Tensor] = {}  # on the device until the update is done, so that it never waits for a number
+        sums: dict[
+            str, Tensor
+        ] = {}  # kept on the device until the update is done, so that the device never waits for a number to be copied
         metrics: dict[str, float] = {}
         with self.policy.learning():
             micros = micro_batches(batch, rows, token_budget(config, device), device)
@@ -126,7 +132,7 @@ class Updater:
                 for micro in micros:
                     _add(sums, self._policy_losses(experience, advantages, micro, counts))
                 metrics["policy_grad_norm"] = self.actor.step(factor)
-            if self.critic is not None:  # after the policy's step: the two never hold their gradients at once
+            if self.critic is not None:  # after the policy's step, so that both never hold gradients at the same time
                 for micro in micros:
                     _add(sums, self._value_losses(experience, advantages, micro, counts))
                 metrics["critic_grad_norm"] = self.critic.step(factor)
@@ -135,7 +141,7 @@ class Updater:
     def _policy_losses(
         self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
     ) -> dict[str, Tensor]:
-        """Backward of the policy's loss on one micro-batch; the parts it is made of, detached."""
+        """Backward pass of the policy's loss on one micro-batch; returns the parts of the loss, detached."""
         config, device = self.phase.algorithm, self.policy.lm.device
         logprobs, entropies = self.policy.logprobs(
             micro.input_ids,
@@ -188,7 +194,7 @@ class Updater:
     def _value_losses(
         self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
     ) -> dict[str, Tensor]:
-        """Backward of the critic's loss on one micro-batch: mean over the update's tokens."""
+        """Backward pass of the critic's loss on one micro-batch, averaged over the update's tokens."""
         assert advantages.returns is not None
         targets, old_values = _take(advantages.returns, micro), _take(experience.values, micro)
         with self.policy.critic_at_work():
@@ -217,7 +223,7 @@ class Updater:
         return out
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` took out."""
+        """Restore what `state` returned."""
         self.entropy_coef = float(state["entropy_coef"])
         for optimizer in filter(None, (self.actor, self.critic)):
             for name, parameter in optimizer.parameters.items():
@@ -233,7 +239,7 @@ class Updater:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """What one update divides by: responses and tokens in the loss, and all response tokens."""
+    """The counts by which one update divides: responses and tokens in the loss, and all response tokens."""
 
     responses: int
     tokens: int
@@ -241,7 +247,7 @@ class _Counts:
 
 
 def _counted(experience: Experience, rows: Tensor | None) -> tuple[Experience, list[int]]:
-    """The experience with `rows` [B] alone in the loss, and the rows that go through the model: those, or without them all."""
+    """The experience in which only `rows` [B] count in the loss, and the rows that go through the model. None means all rows."""
     batch = experience.batch
     if rows is None:
         return experience, list(range(batch.num_rows))
@@ -262,13 +268,13 @@ def _counts(batch: RolloutBatch, rows: list[int]) -> _Counts:
 
 
 def _take(x: Tensor, micro: MicroBatch) -> Tensor:
-    """The micro-batch's part [b, t] of a step's tensor [B, T], on the micro-batch's device; 0 in the padding, where garbage
-    would reach the gradient as 0 * nan."""
+    """The micro-batch's part [b, t] of a step's tensor [B, T], on the micro-batch's device. It is 0 in the padding, because
+    other values could reach the gradient as 0 * nan."""
     return zeroed(x[micro.rows.to(x.device), : micro.mask.shape[1]].to(micro.mask.device), micro.mask)
 
 
 def _critic_fit(experience: Experience, advantages: Advantages) -> dict[str, float]:
-    """Share of the targets' variance that the old values explained; 1 is perfect, nan where targets do not vary."""
+    """Share of the targets' variance that the old values explained; 1 is perfect, nan if the targets do not vary."""
     if advantages.returns is None or not bool(experience.values.any()):
         return {}
     mask = experience.batch.response_mask

@@ -1,8 +1,8 @@
 """Does every phase fit the device's memory?
 
-1. A phase whose predicted peak exceeds what the device has is an error; one that comes within the prediction's own error is a
-   warning.
-2. The remedies are predicted too, so that each comes with the peak it would leave.
+1. A phase whose predicted peak exceeds the device's memory is an error. A phase whose peak comes so close that the prediction's
+   own error could matter is a warning.
+2. The peak after each remedy is predicted too, so that the remedies can be compared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from laconic.models.loading import pick_device
 from laconic.training.batching import token_budget
 from laconic.training.check import ResolvedPhase, check_recipe
 
-TOLERANCE = 0.15  # predictions are held to this share of the measured peak: docs/memory.md
+TOLERANCE = 0.15  # predictions are tested to be within this share of the measured peak: docs/memory.md
 NUM_REMEDIES = 3
 SMALLER = 4  # by how much a remedy divides micro-batches and the sampler's batch
 
@@ -57,8 +57,8 @@ def _remedies(examined: Examined, index: int, before: int) -> str:
 
 
 def changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe, Sequence[ResolvedPhase]]]:
-    """Changes that may save memory, written as overrides, with the recipe that has them and its phases; those it cannot have are
-    left out."""
+    """Changes that may save memory, written as overrides, each with the changed recipe and its phases. Changes that make the
+    recipe invalid are left out."""
     for changes in _candidates(recipe.phases[index], pick_device(recipe.policy.device)):
         tree = dump(recipe)
         for key, value in changes.items():
@@ -73,7 +73,7 @@ def changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe, S
 
 
 def _candidates(phase: PhaseConfig, device: torch.device) -> Iterator[dict[str, Any]]:
-    """Sets of changes by dotted key: each alone, and the cheapest of everything."""
+    """Sets of changes by dotted key: each change alone, and all of them together."""
     here = f"phases.{phase.name}"
     checkpointing = {"policy.gradient_checkpointing": True}
     budget = token_budget(phase.optimizer, device)
@@ -88,7 +88,7 @@ def _candidates(phase: PhaseConfig, device: torch.device) -> Iterator[dict[str, 
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set `path` in a raw tree; the table it is in is made where there is none."""
+    """Set `path` in a raw tree; missing tables on the way are made."""
     table, name = path
     if table == "policy":
         tree[name] = value

@@ -1,11 +1,11 @@
 """Do the model's files fit one another, and this package? Configs and file headers are read, never weights.
 
-1. Layers: only kinds that the local sampler has a cache for.
-2. Weights: every shard that the index names is there, and the embedding has as many rows as the config says.
-3. Vocabulary: no token of the tokenizer lies outside the embedding.
-4. End tokens: there is one, it lies inside the vocabulary, and what closes a turn of the chat template is among them.
-5. Numbers: the dtype that is stored beside the one that is trained.
-6. Teachers: what training asks of them before it begins (`models/teachers.py`): one can be read, and is another than the student.
+1. Layers: the local sampler has a cache for every kind of layer.
+2. Weights: every shard that the index names exists, and the embedding has as many rows as the config says.
+3. Vocabulary: no token of the tokenizer is outside the embedding.
+4. End tokens: there is one, it is inside the vocabulary, and the token that closes a turn of the chat template is among them.
+5. Numbers: the dtype of the files compared with the one in which the model is trained.
+6. Teachers: the conditions that training checks before it begins: each can be read, and differs from the student.
 """
 
 import json
@@ -24,7 +24,7 @@ from laconic.models.teachers import check_teacher
 from laconic.samplers.local import KNOWN_LAYERS
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
-SAID = "Seven."  # what the assistant says in the conversation that shows how a turn is closed
+SAID = "Seven."  # the assistant's turn in the conversation that shows how a turn is closed
 
 
 def check_layers(examined: Examined) -> Iterator[Finding]:
@@ -54,10 +54,13 @@ def check_weights(examined: Examined) -> Iterator[Finding]:
     if model.folder is None:
         yield Finding("unknown", "not checked: weights: they are on the hub and were not fetched", "model")
         return
-    if lost := _lost_shards(model.folder):
-        remedy = f"fetch the model again; {counted(len(lost), 'file')} of its index missing"
+    if lost_files := _lost_shards(model.folder):
+        remedy = f"fetch the model again; {counted(len(lost_files), 'file')} of its index missing"
         yield Finding(
-            "error", f"{lost[0]} is named in model.safetensors.index.json, but is not there", str(model.folder), remedy
+            "error",
+            f"{lost_files[0]} is named in model.safetensors.index.json, but is not there",
+            str(model.folder),
+            remedy,
         )
         return
     try:
@@ -81,7 +84,7 @@ def _lost_shards(folder: Path) -> list[str]:
 
 
 def _embedding(folder: Path) -> tuple[int, str] | None:
-    """Rows and dtype of the input embedding, from the headers; None where no tensor is named as one."""
+    """Rows and dtype of the input embedding, from the headers; None if no tensor has the name of one."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118  (not a mapping)
@@ -92,9 +95,9 @@ def _embedding(folder: Path) -> tuple[int, str] | None:
 
 
 def _numbers(examined: Examined, stored: str) -> Iterator[Finding]:
-    """What is stored beside what is asked for; weights that learn are float32 either way."""
-    asked, device = examined.recipe.policy.dtype, examined.recipe.policy.device
-    what = f"weights are stored as {stored or 'unnamed numbers'}, the recipe asks for {asked}"
+    """Compares the dtype of the files with the one in the recipe; weights that learn are float32 in any case."""
+    asked_dtype, device = examined.recipe.policy.dtype, examined.recipe.policy.device
+    what = f"weights are stored as {stored or 'unnamed numbers'}, the recipe asks for {asked_dtype}"
     if stored == "F16":
         yield Finding(
             "warning",
@@ -102,7 +105,7 @@ def _numbers(examined: Examined, stored: str) -> Iterator[Finding]:
             "policy.dtype",
             "expected a checkpoint in bfloat16 or float32; compare a probe at policy.dtype=float32",
         )
-    elif stored == "BF16" and asked == "float32" and device != "cpu" and torch.cuda.is_available():
+    elif stored == "BF16" and asked_dtype == "float32" and device != "cpu" and torch.cuda.is_available():
         yield Finding(
             "warning",
             f"{what}: arithmetic on this GPU would be several times slower than needed",
@@ -146,7 +149,7 @@ def check_end_tokens(examined: Examined) -> Iterator[Finding]:
 
 
 def _turn_end(examined: Examined, tokens: str) -> Iterator[Finding]:
-    """A model that was taught to close its turn with a token that nobody stops at talks on to the cap."""
+    """If the token with which a model closes its turn is not an end token, the model goes on writing to the cap."""
     closing = closing_token(examined.tokenizer)
     if closing is not None and closing not in examined.stop_ids:
         name = examined.tokenizer.convert_ids_to_tokens(closing)
@@ -164,7 +167,7 @@ def _turn_end(examined: Examined, tokens: str) -> Iterator[Finding]:
 
 
 def check_teachers(examined: Examined) -> Iterator[Finding]:
-    """Can each phase's teacher, or reference of its own, be read, and is it another than the student?"""
+    """Can each phase's teacher or separate reference be read, and does it differ from the student?"""
     recipe, problem = examined.recipe, next(iter(examined.trainable), None)
     for phase in recipe.phases:
         teacher = phase.algorithm.reference_model or phase.algorithm.reference_instruction
@@ -188,13 +191,13 @@ def check_teachers(examined: Examined) -> Iterator[Finding]:
 
 
 def closing_token(tokenizer: Any) -> int | None:
-    """The special token that closes an assistant's turn; None without a template, or where the template closes with none."""
+    """The special token that closes an assistant's turn; None if there is no template or it closes turns without one."""
     if not getattr(tokenizer, "chat_template", None):
         return None
     turns = [{"role": "user", "content": "What is 3 + 4?"}, {"role": "assistant", "content": SAID}]
     try:
         _, found, tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(SAID)
-    except Exception:  # a template may raise whatever its author wrote: then it does not say
+    except Exception:  # a template may raise any error; then the closing token is unknown
         return None
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     tokens = tokenizer.encode(tail, add_special_tokens=False) if found else []

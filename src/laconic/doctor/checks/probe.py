@@ -1,12 +1,13 @@
-"""What a probe says about the phases: is there enough to train on, does it fit the cap, and which way is length pushed?
+"""What does a probe predict for the phases: are there enough problems, is the cap high enough, will length rise or fall?
 
-1. Selection: how many probed problems qualify for each phase, against what a step takes.
+1. Selection: how many probed problems qualify for each phase, compared with the number that a step takes.
 2. Caps: the share of responses that the phase's cap would cut off.
-3. Uniform groups: the share of groups in which every response is right, or every one wrong, which teach a group baseline nothing.
+3. Uniform groups: the share of groups in which every response is correct, or every one wrong, from which an algorithm with a
+   group baseline learns nothing.
 4. Pressure: the forecast of `rewards/length_forecast.py` at the solve rate of the selected problems.
 
-A probe speaks of the model that it was made with, which is the one that enters the first phase. Of later phases it can warn, but
-not say for sure. Without a probe, the pressure is still forecast wherever the selection bounds the solve rate.
+A probe describes the model with which it was made, the one that enters the first phase. For later phases it justifies warnings
+but no errors. Without a probe, the pressure is still forecast if the selection bounds the solve rate.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ PAID = (Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED)
 
 
 def check_probe(examined: Examined) -> Iterator[Finding]:
-    """Was the probe made as the first phase will sample?"""
+    """Was the probe sampled with the settings of the first phase?"""
     probed, phase = _probed(examined), examined.recipe.phases[0]
     wanted = {
         "model": examined.recipe.model,
@@ -64,7 +65,7 @@ def check_selection(examined: Examined) -> Iterator[Finding]:
 
 
 def _shortage(phase: PhaseConfig, available: int) -> Finding | None:
-    """What is wrong with the numbers alone."""
+    """The finding if there are too few problems, whatever the probe measured; otherwise None."""
     per_step, count = phase.problems_per_step, phase.select.count
     where = f"phases.{phase.name}.problems_per_step"
     if available < per_step:
@@ -84,7 +85,7 @@ def _choosing(phase: PhaseConfig, available: int) -> Finding:
 
 
 def _qualifying(examined: Examined, phase: ResolvedPhase, pool: Sequence[Problem]) -> Finding:
-    """How many of the pool qualify, as far as the probe can say."""
+    """How many problems of the pool qualify, as estimated from the probe."""
     config, seen = phase.config, _seen(examined, phase.config)
     kept = len(_selected(examined, phase, count=None))
     expected = round(kept / len(seen) * len(pool)) if seen else 0
@@ -103,7 +104,7 @@ def _qualifying(examined: Examined, phase: ResolvedPhase, pool: Sequence[Problem
 
 
 def _seen(examined: Examined, phase: PhaseConfig) -> list[ProblemStats]:
-    """What the probe saw of the phase's pool; of all problems where it probed none of these."""
+    """The probe's statistics of the phase's pool; of all probed problems if none of the pool was probed."""
     names = {problem.id for problem in pool_of(phase, examined.trainable)}
     stats = _probed(examined).stats
     return [stat for stat in stats if stat.problem_id in names] or list(stats)
@@ -123,7 +124,8 @@ def _selected(examined: Examined, phase: ResolvedPhase, count: int | None) -> li
 
 
 def check_truncation(examined: Examined) -> Iterator[Finding]:
-    """Would the phases' caps cut the thinking off? A response that is cut off is paid as one and answers nothing."""
+    """Would the phases' caps cut off the thinking? A response that is cut off has no answer and gets the reward of truncated
+    ones."""
     for phase in examined.phases:
         yield _cap_finding(_probed(examined), phase.config, phase.index)
 
@@ -145,8 +147,8 @@ def _cap_finding(probed: Probed, phase: PhaseConfig, index: int) -> Finding:
 
 
 def truncated_share(probed: Probed, cap: int) -> float:
-    """Share of the probe's responses that were cut off, or are longer than `cap`; a lower bound where lengths of single responses
-    are not at hand: then a problem counts whole where its mean length exceeds the cap."""
+    """Share of the probe's responses that were cut off, or are longer than `cap`. If the lengths of single responses are unknown,
+    all responses of a problem whose mean length exceeds the cap are counted."""
     if probed.lengths is not None:
         return float(np.mean([is_cut or length > cap for length, is_cut in probed.lengths]))
     counts = [stat.counts for stat in probed.stats]
@@ -162,7 +164,7 @@ def truncated_share(probed: Probed, cap: int) -> float:
 
 
 def check_uniform_groups(examined: Examined) -> Iterator[Finding]:
-    """How many groups would be all right or all wrong?"""
+    """In how many groups would all responses be correct, or all wrong?"""
     for phase in examined.phases:
         selected = _selected(examined, phase, phase.config.select.count)
         if selected:
@@ -218,7 +220,7 @@ def _pay(phase: PhaseConfig, grade: Grade) -> float:
 
 
 def check_pressure(examined: Examined) -> Iterator[Finding]:
-    """Which way do rewards, lambda and whitening push length, and is that the way the phase is meant to go?"""
+    """In which direction do rewards, lambda and whitening push length, and is it the direction that the phase intends?"""
     for phase in examined.phases:
         name, where = phase.config.algorithm.name, f"phases.{phase.name}.algorithm"
         if not phase.algorithm.reads_rewards:
@@ -255,7 +257,8 @@ def _pressure_finding(phase: PhaseConfig, expected: Sequence[Forecast]) -> Findi
 
 
 def _forecasts(examined: Examined, phase: ResolvedPhase) -> list[Forecast]:
-    """At the probed solve rate of the selected problems; without a probe at both ends of what the selection lets through."""
+    """Forecasts at the probed solve rate of the selected problems; without a probe, at both ends of the selection's solve
+    rates."""
     config = phase.config
     selected = _selected(examined, phase, config.select.count) if examined.probe else []
     graded = [stat for stat in selected if stat.attempts]
@@ -285,14 +288,15 @@ def _forecast(resolved: ResolvedPhase, rate: float | None, tokens: float | None,
 
 
 def _failed_pay(phase: PhaseConfig, stats: Sequence[ProblemStats]) -> float:
-    """Mean pay of the attempts that failed; of a wrong one where none did."""
+    """Mean reward of the attempts that failed; if none did, the reward of a wrong one."""
     failed = {grade: sum(stat.counts.get(grade, 0) for stat in stats) for grade in PAID if grade is not Grade.CORRECT}
     total = sum(failed.values())
     return sum(_pay(phase, grade) * count for grade, count in failed.items()) / total if total else phase.rewards.wrong
 
 
 def _at_most(index: int, level: Level) -> Level:
-    """A probe of the model that enters the run cannot prove anything wrong with a later phase."""
+    """The level of a finding on phase `index`: at most "warning" after the first phase, which begins from a model that the probe
+    did not measure."""
     return level if index == 0 else "warning"
 
 

@@ -1,13 +1,13 @@
-r"""Are the problems sound: questions, gold answers, and the walls between the three sets?
+r"""Are the problems sound: their questions, their gold answers, and the separation of the three sets?
 
-1. Questions: none twice in a set.
-2. Gold answers: none holds a whole solution, or leaves open which answer it is. A response `\boxed{gold}` must be graded correct,
-   and one that is something else wrong: a gold that the grader cannot read makes every response ungradable, or wrong, whatever
-   the model does.
-3. Leakage: no question of the training source stands in a watched or reported set, as it is or nearly so.
+1. Questions: none occurs twice in a set.
+2. Gold answers: none holds a whole solution, or leaves open which answer is meant. A response `\boxed{gold}` must be graded
+   correct, and a different answer wrong. A gold answer that the grader cannot read makes every response ungradable or wrong,
+   whatever the model does.
+3. Leakage: no question of the train set occurs in the watch or report set, exactly or nearly.
 
-Numbers and words are compared in this process; what needs algebra is asked of the grader's pool, for at most `MAX_ALGEBRA` golds
-of a set, spread evenly over it, and said so.
+Numbers and words are compared in this process. Gold answers that need algebra are checked by the grader's pool, at most
+`MAX_ALGEBRA` of a set, spread evenly over it; the finding says so.
 """
 
 import re
@@ -24,16 +24,16 @@ from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key
 from laconic.types import Grade, Problem
 
-ERROR_SHARE = 0.1  # of a set's golds: from here on it is an error
+ERROR_SHARE = 0.1  # share of a set's gold answers; from this share on the finding is an error
 MAX_ALGEBRA = 64
-OTHER = r"\sin(q)"  # an answer that no gold is, and that takes algebra to tell from an expression
+OTHER = r"\sin(q)"  # an answer that differs from every gold answer, which only algebra can find out
 SOLUTION = re.compile(r"\\(?:boxed|fbox)|####|\banswer is\b", re.IGNORECASE)
 GUESSES = re.compile(r"\bor\b|\beither\b|\?\s*$|\bmaybe\b", re.IGNORECASE)
 MAX_ANSWER_CHARS = 60  # characters of a gold answer
 
 
 def check_questions(examined: Examined) -> Iterator[Finding]:
-    """Is every question of a set asked once? With other choices it is another question."""
+    """Does every question occur only once in its set? The same question with other choices counts as another."""
     for name, problems in examined.sets.items():
         where, times = f"problems.{name}", Counter(map(_question_and_choices, problems))
         again = [problem for problem in problems if times[_question_and_choices(problem)] > 1]
@@ -77,7 +77,7 @@ def _judge_golds(where: str, problems: Sequence[Problem], grader: Grader) -> Ite
 
 
 def _algebra_finding(where: str, problems: Sequence[Problem], share: float, grader: Grader) -> Finding:
-    """Can the algebra read the golds that it is needed for, which are this share of the set?"""
+    """Can the grader's algebra read the gold answers that need it, which are the share `share` of the set?"""
     sample = _thinned(problems)
     graded_answers = grader.grade_many([(_boxed(OTHER), problem, False) for problem in sample])
     unread = [p for p, graded in zip(sample, graded_answers, strict=True) if graded.grade is Grade.UNGRADABLE]
@@ -98,7 +98,7 @@ def _boxed(answer: str) -> str:
 
 
 def _thinned(problems: Sequence[Problem]) -> Sequence[Problem]:
-    """At most `MAX_ALGEBRA` of them, evenly spread."""
+    """At most `MAX_ALGEBRA` of the problems, evenly spread."""
     return problems[:: -(-len(problems) // MAX_ALGEBRA)]
 
 
@@ -121,7 +121,7 @@ def _level(share: float) -> Level:
 
 
 def check_gold_form(examined: Examined) -> Iterator[Finding]:
-    """A gold that is a whole solution, or leaves the answer open, can be met by no response but its own wording."""
+    """Is every gold answer a final answer? Hardly any response can equal a whole solution, or an answer that is left open."""
     for name, problems in examined.sets.items():
         where, plain = f"problems.{name}", [problem for problem in problems if not problem.choices]
         if solutions := [problem for problem in plain if SOLUTION.search(problem.answer)]:
@@ -145,7 +145,7 @@ def _shown(answer: str) -> str:
 
 
 def check_leaks(examined: Examined) -> Iterator[Finding]:
-    """Does one set hold questions of another, as they are or nearly so? Those with other numbers are a remark, no leak."""
+    """Does one set hold questions of another, exactly or nearly? Variants with other numbers are mentioned but are not leaks."""
     for one, other in combinations(examined.sets, 2):
         leaks = find_leaks(examined.sets[one], examined.sets[other])
         where, there = f"problems.{one}", f"problems.{other}"
@@ -162,7 +162,7 @@ def check_leaks(examined: Examined) -> Iterator[Finding]:
 
 
 def _exact(examined: Examined, leaks: Sequence[Leak], one: str, other: str) -> Finding:
-    """The run leaves out questions that agree to the letter: where it leaves out all, it does not begin."""
+    """The finding on exact leaks. The run leaves these questions out, and if none is left it cannot begin."""
     left = set(map(question_key, examined.sets[one])) - set(map(question_key, examined.sets[other]))
     what = _leaking(leaks, f"found in problems.{other} too")
     if not left:
@@ -172,7 +172,7 @@ def _exact(examined: Examined, leaks: Sequence[Leak], one: str, other: str) -> F
 
 
 def _leaking(leaks: Sequence[Leak], how: str) -> str:
-    """How many leak, and the most alike that is not exact before any other."""
+    """How many problems leak, with an example: the most similar one that is not exact, if there is one."""
     worst = max(leaks, key=lambda leak: leak.similarity)
     number = len({leak.train_id for leak in leaks})
     return f"{counted(number, 'question')} {how}: {worst.train_id} is {worst.similarity:.0%} like {worst.test_id}"

@@ -1,10 +1,10 @@
-"""What is the model fed, and where does its response begin?
+"""What do the model's prompts look like, and where does its response begin?
 
-1. Template: is there one, does it pass the system's text and the instruction on, does it leave the turn to the model?
-2. Beginning: the beginning-of-text token once, where the tokenizer has it at all.
-3. Answer: does anything ask for a box or a marker, which the grader looks for? A box in the prompt itself does no harm: it is the
-   response that is graded, never the prompt.
-4. Room: the longest prompt and the cap inside the model's context.
+1. Template: is there one, does it include the system's text and the instruction, and does it end where the model's turn begins?
+2. Beginning: does the prompt have exactly one beginning-of-text token, if the tokenizer has such a token?
+3. Answer: does the prompt ask for a box or a marker, which the grader looks for? A box in the prompt itself does no harm, because
+   only the response is graded.
+4. Room: do the longest prompt and the cap together fit the model's context?
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from laconic.prompts.instructions import resolve_instruction
 from laconic.types import THINK, Grade
 
 ANSWER_FORMS = ("\\boxed", "\\fbox", "####", "<answer>", "answer is", "answer:")
-FEW_ANSWERS, NO_ANSWERS = 0.8, 0.02  # of the finished responses: below the first a warning, below the second an error
+FEW_ANSWERS, NO_ANSWERS = 0.8, 0.02  # shares of finished responses with an answer: below, a warning or an error
 
 
 def check_template(examined: Examined) -> Iterator[Finding]:
-    """Is the question put into the turns that a chat model knows?"""
+    """Does a chat template render the question?"""
     if getattr(examined.tokenizer, "chat_template", None):
         text = _text(examined, _prompts(examined)[0]).rstrip()
         opened = f"; it opens {THINK}, the response begins inside" if text.endswith(THINK) else ""
@@ -54,7 +54,7 @@ def check_system(examined: Examined) -> Iterator[Finding]:
 
 
 def check_beginning(examined: Examined) -> Iterator[Finding]:
-    """One beginning-of-text token, where the tokenizer begins texts with one."""
+    """Does the prompt have one beginning-of-text token, if the tokenizer puts one before texts?"""
     tokenizer = examined.tokenizer
     begin, name = getattr(tokenizer, "bos_token_id", None), getattr(tokenizer, "bos_token", None)
     is_usual = begin is not None and tokenizer.encode("a")[:1] == [begin]
@@ -76,7 +76,7 @@ def _leading(ids: tuple[int, ...], token: int) -> int:
 
 
 def check_turn(examined: Examined) -> Iterator[Finding]:
-    """A prompt that is closed already is answered with nothing."""
+    """Does the prompt end where the model's turn begins? After a turn that is already closed, the model writes nothing."""
     prompt = _prompts(examined)[0]
     last = next((i for i in reversed(prompt.ids) if examined.tokenizer.decode([i]).strip()), None)
     if last in {*examined.stop_ids, closing_token(examined.tokenizer)} and last is not None:
@@ -88,7 +88,7 @@ def check_turn(examined: Examined) -> Iterator[Finding]:
 
 
 def check_unknown_tokens(examined: Examined) -> Iterator[Finding]:
-    """Does the tokenizer know what the questions are written in?"""
+    """Does the tokenizer have tokens for all characters of the questions?"""
     unknown, prompts = getattr(examined.tokenizer, "unk_token_id", None), _prompts(examined)
     hit = [prompt for prompt in prompts if unknown is not None and unknown in prompt.ids]
     if hit:
@@ -104,7 +104,7 @@ def check_unknown_tokens(examined: Examined) -> Iterator[Finding]:
 
 
 def check_answer_form(examined: Examined) -> Iterator[Finding]:
-    """The grader looks for a box, then for an answer marker: is the model asked for one, or seen to give answers?"""
+    """Does the prompt ask for a box or an answer marker, which the grader looks for, or does the probe contain answers?"""
     text = _text(examined, _prompts(examined)[0]).lower()
     form = next((form for form in ANSWER_FORMS if form in text), None)
     if examined.probe is not None:
@@ -138,7 +138,7 @@ def _answers_seen(examined: Examined) -> Iterator[Finding]:
 
 
 def answered_share(examined: Examined) -> float:
-    """Share of the probe's responses with an answer, among those that were not cut off; `nan` where all were."""
+    """Share of the probe's responses with an answer, among those that were not cut off; `nan` if all were cut off."""
     counts = [stat.counts for stat in examined.probe.stats] if examined.probe else []
     silent = sum(count.get(Grade.NO_ANSWER, 0) for count in counts)
     finished = sum(sum(count.values()) - count.get(Grade.TRUNCATED, 0) for count in counts)
@@ -150,7 +150,7 @@ def _asks_for_box(examined: Examined) -> bool:
 
 
 def _leaves_out_the_default(examined: Examined) -> bool:
-    """A template that drops the default instruction belongs to a model with a form of its own, as the embedded one."""
+    """Whether the template drops the default instruction. Such a model answers in its own form, like the embedded reasoner."""
     prompt, default = examined.recipe.prompt, PromptConfig()
     if prompt.instruction != default.instruction or not resolve_instruction(prompt.instruction):
         return False
@@ -161,7 +161,7 @@ def _leaves_out_the_default(examined: Examined) -> bool:
 
 
 def check_instruction(examined: Examined) -> Iterator[Finding]:
-    """An instruction that was written for this recipe and is dropped by the template."""
+    """Does the template drop an instruction that was written for this recipe?"""
     prompt = examined.recipe.prompt
     if prompt.instruction == PromptConfig().instruction or not resolve_instruction(prompt.instruction):
         return
@@ -179,7 +179,7 @@ def check_instruction(examined: Examined) -> Iterator[Finding]:
 
 
 def check_context(examined: Examined) -> Iterator[Finding]:
-    """Prompt and response inside the model's context."""
+    """Do prompt and response fit the model's context together?"""
     assert examined.model is not None, "the table says that this check needs the model"
     limit, longest = examined.model.context_length, max(_prompts(examined), key=lambda prompt: len(prompt.ids))
     if limit is None:

@@ -1,6 +1,6 @@
-"""Does the recipe make sense on this machine: packages, repetition, what its report can show, threads, disk?
+"""Does the recipe make sense on this machine: packages, repeated problems, precision of its report, threads, disk?
 
-Only what is certain is said. Whether a learning rate is a good one is not.
+Only certain faults are reported. For example, no check judges whether a learning rate is good.
 """
 
 import math
@@ -22,8 +22,10 @@ from laconic.selection.pool import most_problems, visits
 from laconic.system.threads import available_cores
 from laconic.training.check import ResolvedPhase
 
-MANY_VISITS = 50  # to one problem: from here on learning by heart is what a guard is for
-FLIPPED = 0.1  # of problems change their grade: 0.09 fits the greedy intervals in README, 240 problems, +-3.7 points
+MANY_VISITS = 50  # visits to one problem; from this number on, a guard against learning by heart is needed
+FLIPPED = (
+    0.1  # share of problems whose grade changes; 0.09 fits benchmarks/two_phase.md (greedy, 240 problems, +-3.7 points)
+)
 FLOAT_BYTES = 4
 SMALL_FILES = 2**24  # tokenizer, configs, rollouts of a short run
 
@@ -36,13 +38,13 @@ EXTRAS: tuple[tuple[str, tuple[str, ...], IsNeeded], ...] = (
     ("data", ("datasets",), is_on_hub),
     ("data", ("pyarrow",), lambda source: name_of(source).endswith(".parquet")),
 )
-"""Extra, what it brings, and which sources of problems need it."""
+"""For each extra, the modules that it installs and a test for the sources of problems that need them."""
 
-PAGE_MODULE = "jinja2"  # of the extra `report`; a run does without
+PAGE_MODULE = "jinja2"  # a module of the extra `report`, which a run does not need
 
 
 def check_extras(examined: Examined) -> Iterator[Finding]:
-    """Is every optional package there that the recipe's problems need?"""
+    """Is every optional package installed that the recipe's problems need?"""
     problems = examined.recipe.problems
     sources = {f"problems.{name}": source for name, source in problems.model_dump().items() if source is not None}
     lacking = [
@@ -63,7 +65,7 @@ def check_extras(examined: Examined) -> Iterator[Finding]:
 
 
 def is_installed(module: str) -> bool:
-    """Whether a package could be imported; it is not."""
+    """Whether a package could be imported, found out without importing it."""
     return find_spec(module) is not None
 
 
@@ -71,7 +73,8 @@ def is_installed(module: str) -> bool:
 
 
 def check_epochs(examined: Examined) -> Iterator[Finding]:
-    """How often is each problem seen? A handful, often, is learnt by heart; the watched set is what shows it."""
+    """How often is each problem trained on? A few problems that recur often are learnt by heart; only the watch set shows
+    this."""
     for phase in examined.recipe.phases:
         size = most_problems(phase, len(examined.trainable))
         if not size:
@@ -86,10 +89,10 @@ def check_epochs(examined: Examined) -> Iterator[Finding]:
 
 
 def check_margin(examined: Examined) -> Iterator[Finding]:
-    """Can the reported set show what the margin asks for?
+    """Is the report set large enough for the margin?
 
-    The paired change of accuracy over n problems, one response each, has a 95% interval of about 1.96 sqrt(d / n) to either side,
-    where d is the share of problems whose grade changed: a difference of -1, 0 or 1 has that variance about a small mean.
+    The paired change of accuracy over n problems with one response each has a 95% interval of about 1.96 sqrt(d / n) to either
+    side, where d is the share of problems whose grade changed: a difference of -1, 0 or 1 has variance d if its mean is small.
     """
     if examined.recipe.problems.report is None:
         yield Finding("fine", "no problems are reported on, so nothing is claimed", "problems.report")
@@ -109,7 +112,7 @@ def check_margin(examined: Examined) -> Iterator[Finding]:
 
 
 def check_threads(examined: Examined) -> Iterator[Finding]:
-    """More threads than cores wait for one another."""
+    """Are there more threads than cores? They would wait for one another."""
     threads, cores = examined.recipe.threads, available_cores()
     is_cpu = pick_device(examined.recipe.policy.device).type == "cpu"
     if is_cpu and threads is not None and threads > cores:
@@ -119,7 +122,7 @@ def check_threads(examined: Examined) -> Iterator[Finding]:
 
 
 def check_disk(examined: Examined) -> Iterator[Finding]:
-    """Do the checkpoints fit the disk under the working directory, where runs are written unless told otherwise?"""
+    """Do the checkpoints fit the disk of the working directory, where runs are written unless --out names another place?"""
     place = Path.cwd()
     if not os.access(place, os.W_OK):
         yield Finding("warning", f"{place} cannot be written to", "--out", "give train another folder with --out")
@@ -136,7 +139,8 @@ def check_disk(examined: Examined) -> Iterator[Finding]:
 
 
 def _phase_bytes(shape: ShapeConfig, recipe: Recipe, phase: ResolvedPhase) -> int:
-    """A checkpoint: the model as stored; what learns in float32 with Adam's two moments; a reference, where there is one."""
+    """Bytes of a checkpoint: the stored model, the trainable weights in float32 with Adam's two moments, and a reference if there
+    is one."""
     weights, has_lora = count_weights(shape, recipe.policy), recipe.policy.lora is not None
     learns = weights.adapters if has_lora else weights.total
     critic = {"zero": 0, "lora": weights.adapters, "separate": weights.adapters if has_lora else weights.body}

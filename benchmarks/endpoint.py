@@ -21,7 +21,7 @@ import numpy as np
 
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems
 from laconic.prompts.instructions import messages, render

@@ -18,7 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.grading.rules import Undecided, grade_response
 from laconic.types import Grade, Problem
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from laconic.config.solver import PromptConfig, SamplerConfig
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.rollouts.solver import Solver
 from laconic.samplers.protocol import Request
 from laconic.types import FinishReason, Problem, Progress, Response

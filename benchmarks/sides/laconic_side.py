@@ -37,7 +37,7 @@ from laconic.config.load import parse_recipe
 from laconic.config.policy import PolicyConfig
 from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.grading.rules import Graded, grade_response
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import load_model, resolve_model

@@ -11,7 +11,7 @@ from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import InputError
 from laconic.evaluation.budget_curve import ANSWER_TOKENS, budget_curve, force_answers
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.loading import TINY, load_model
 from laconic.problems.load import load_problems
 from laconic.prompts.forced_answers import force_text

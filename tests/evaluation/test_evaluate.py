@@ -11,7 +11,7 @@ from laconic.config.solver import SamplerConfig
 from laconic.errors import RunError
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.planned_prompts import PLANNERS
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.rollouts.log import chunks
 from laconic.selection.probe import Band, probe_to_file, read_probe
 

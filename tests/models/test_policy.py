@@ -15,7 +15,7 @@ from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.errors import ModelError
 from laconic.models import scoring as scoring_module
 from laconic.models.causal_lm import CausalLM
-from laconic.models.loading import load_model
+from laconic.models.loading import load_model, pick_device
 from laconic.models.policy import Policy
 from laconic.models.roles import SeparateCritic
 from laconic.training import batching
@@ -405,3 +405,15 @@ def test_tokenizer_json_decides(tmp_path):
     folder = oracles.save_checkpoint("qwen2", tmp_path)
     tokenizer = load_model(str(folder), PolicyConfig()).tokenizer
     assert tokenizer("w0 w1", add_special_tokens=False).input_ids == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nope", "policy.device: 'nope' is no device; expected"),
+        ("cuda:99", "policy.device: 'cuda:99' is not there: [0-9]+ CUDA devices are visible"),
+    ],
+)
+def test_a_device_that_cannot_be_used_is_one_line(name, message):
+    with pytest.raises(ModelError, match=message):
+        pick_device(name)

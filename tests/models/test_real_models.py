@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from laconic.config.solver import SamplerConfig
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.problems.sets import load_problem_sets
 from laconic.rollouts.solver import Solver

@@ -220,3 +220,22 @@ def test_a_model_in_memory_trains_as_the_same_model_by_its_name(tiny: Any, tmp_p
         laconic.train(recipe, out=tmp_path / "handed", resume=True)
     with pytest.raises(ModelError, match="lies in no file; hand the same model over again"):
         laconic.train(tmp_path / "handed" / "config.json", out=tmp_path / "handed", resume=True)
+
+
+def test_problems_may_be_written_as_the_lines_of_a_file(tiny: Any) -> None:
+    """A mapping with id, problem and answer is a problem; anything else is one line that says which item is none."""
+    result = laconic.evaluate(
+        tiny, [{"id": "1", "problem": "1+1", "answer": "2"}], samples=1, temperature=0.0, max_tokens=32
+    )
+    assert result.responses[0].problem_id == "1"
+    assert repr(result) == str(result) and len(repr(result)) < 200
+    with pytest.raises(InputError, match=r"problems, item 1: expected a Problem or a mapping .*, got str"):
+        laconic.evaluate(tiny, [{"id": "1", "problem": "1+1", "answer": "2"}, "1+1"])
+    with pytest.raises(InputError, match="item 0"):
+        laconic.evaluate(tiny, [{"id": "1", "problem": "1+1"}])
+
+
+@pytest.mark.parametrize("function", [laconic.evaluate, laconic.probe])
+def test_no_samples_are_refused(tiny: Any, function: Any) -> None:
+    with pytest.raises(InputError, match="samples: expected at least 1, got 0"):
+        function(tiny, PROBLEMS, samples=0)

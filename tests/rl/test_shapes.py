@@ -135,3 +135,33 @@ def test_the_complaint_names_what_was_expected_and_what_came() -> None:
     ):
         check_shapes("zeroed", x=(TOKENS, "..."), mask=(COUNTED, "..."))
     check_shapes("zeroed", x=(TOKENS[0, 0], "..."), mask=(COUNTED[0], "..."))
+
+
+# --- what a tensor holds ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+def test_a_mask_that_is_not_boolean_is_refused(dtype):
+    with pytest.raises(ValueError, match=f"masked_sum: expected mask as booleans, got {dtype}"):
+        masked.masked_sum(torch.ones(2, 3), torch.ones(2, 3, dtype=dtype))
+
+
+def test_something_else_than_a_tensor_is_refused():
+    with pytest.raises(ValueError, match="group_centred: expected rewards as a tensor, got list"):
+        advantages.group_centred([1.0, 0.0], torch.tensor([0, 0]), torch.ones(2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    "function", [advantages.group_centred, advantages.leave_one_out, advantages.group_standardized]
+)
+def test_integer_rewards_are_refused(function):
+    """Their mean would be rounded: rewards 1 and 0 would have the advantages 0 and 0."""
+    with pytest.raises(ValueError, match=r"expected rewards as floating-point numbers, got torch\.int64"):
+        function(torch.tensor([1, 0]), torch.tensor([0, 0]), torch.ones(2, dtype=torch.bool))
+
+
+def test_an_unknown_aggregation_or_estimator_is_refused():
+    with pytest.raises(ValueError, match="unknown aggregation 'tokens'; known: response, token, constant, sum"):
+        masked.token_weights(torch.ones(2, 3, dtype=torch.bool), "tokens", num_responses=2, num_tokens=6, max_tokens=3)
+    with pytest.raises(ValueError, match="unknown estimator 'k4'; known: k1, k2, k3"):
+        losses.kl(torch.zeros(2, 3), "k4")

@@ -12,7 +12,7 @@ from laconic.config.load import parse_recipe
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import PromptConfig
 from laconic.errors import ProblemsError, RecipeError
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems, write_problems
 from laconic.prompts.forced_answers import forced_ids

@@ -328,7 +328,7 @@ def uniform_groups() -> list[Any]:
     """Groups of the bundled reasoner whose four samples were all right, and such whose four were all wrong, paid so."""
     from laconic.config.rewards import RewardsConfig
     from laconic.config.solver import PromptConfig, SamplerConfig
-    from laconic.grading.pool import Grader
+    from laconic.grading.grader import Grader
     from laconic.models.loading import TINY, load_model
     from laconic.problems.load import load_problems
     from laconic.rollouts.paying import pay_groups

@@ -27,7 +27,7 @@ from laconic.models.loading import (
     hub_options,
     load_model,
     load_tokenizer,
-    pick_device,
+    named_device,
     quiet,
     resolve_model,
     unread_reason,
@@ -147,12 +147,12 @@ def work_of(recipe: Recipe, phase: PhaseConfig, sources: Sources, prompt_tokens:
         responses.append(phase.select.samples * (phase.select.pool or capacity))
     rows = min(capacity, max(responses))
     prompts = -(-rows // min(phase.group_size, recipe.watch.samples))
-    return Work(rows, prompts, prompt_tokens, pick_device(recipe.policy.device).type, process_bytes)
+    return Work(rows, prompts, prompt_tokens, named_device(recipe.policy.device).type, process_bytes)
 
 
 def outside_bytes(recipe: Recipe) -> int:
     """Memory of the recipe's device that is not used by tensors: this process with its libraries, or a device's context."""
-    is_cpu = pick_device(recipe.policy.device).type == "cpu"
+    is_cpu = named_device(recipe.policy.device).type == "cpu"
     return measure_process(recipe.policy) if is_cpu else CUDA_CONTEXT_BYTES
 
 

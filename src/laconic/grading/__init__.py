@@ -11,6 +11,6 @@ Its modules, in reading order:
 - `scalar_rules`: rules that compare two answers of one part each
 - `composite_rules`: rules that compare answers made of parts
 - `rules`: from text to grade, where strings and exact numbers suffice
-- `pool`: grading with algebra in child processes, under a hard time limit
+- `grader`: grading with algebra in child processes, under a hard time limit
 - `second_graders`: other graders, for grading stored responses a second time
 """

@@ -9,7 +9,7 @@ r"""From the text of a response to a grade, where comparing strings and exact nu
    extracted answer, so that it is extracted once.
 
 Rounding is not equality: 0.333 does not equal 1/3, but 1/3 printed in double precision does. A list of guesses is wrong. The
-prompt is never graded. What is left out: algebra (`pool.py` hands undecided pairs to it), files, time limits, and any
+prompt is never graded. What is left out: algebra (`grader.py` hands undecided pairs to it), files, time limits, and any
 evaluation of text as code.
 """
 

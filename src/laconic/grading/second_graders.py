@@ -10,7 +10,7 @@ deciding which of two graders is right.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.grading.rules import Undecided, grade_response
 from laconic.system.child_processes import CRASH, TIMEOUT, Children, answer_lines
 from laconic.types import GRADES, Grade, Problem

@@ -241,7 +241,21 @@ def _held_dtype(config: PolicyConfig, stored: torch.dtype) -> torch.dtype:
 
 
 def pick_device(name: str) -> torch.device:
-    """The named device; for "auto" a CUDA device where there is one, else the CPU."""
+    """The device that a model is loaded on: that of `named_device`. Raises `ModelError` for a CUDA device that is not there."""
+    device = named_device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"policy.device: {name!r} is not there: {torch.cuda.device_count()} CUDA devices are visible")
+    return device
+
+
+def named_device(name: str) -> torch.device:
+    """The device of that name, which need not be there; for "auto" a CUDA device where there is one, else the CPU.
+
+    Raises `ModelError` for a name that torch does not know.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ModelError(f'policy.device: {name!r} is no device; expected "auto", "cpu", "cuda" or "cuda:N"') from None

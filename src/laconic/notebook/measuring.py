@@ -11,7 +11,7 @@ from laconic.evaluation.evaluate import EvaluationRequest
 from laconic.evaluation.evaluate import evaluate as evaluate_into
 from laconic.evaluation.folder_names import source_name
 from laconic.notebook.results import EvaluationResult, ProbeResult, place_for
-from laconic.notebook.solvers import Problems, decoding_for, problems_for, solver_for
+from laconic.notebook.solvers import Problems, checked_samples, decoding_for, problems_for, solver_for
 from laconic.problems.benchmarks import benchmark_of
 from laconic.rollouts.solver import Solver
 from laconic.selection.probe import Band, probe_to_file
@@ -42,7 +42,7 @@ def probe(
     """
     found, place = problems_for(problems, seed), place_for(Path(out).parent if out else None)
     file = Path(out) if out else place.path / "probe.jsonl"
-    number = SelectConfig().samples if samples is None else samples
+    number = SelectConfig().samples if samples is None else checked_samples(samples)
     with solver_for(solver) as asked, Reporter(is_silent=not show_progress).bar("probe", len(found) * number) as seen:
         decoding = decoding_for(asked, problems, found, max_tokens, temperature=temperature, batch_size=batch_size)
         adaptive = Band(*band) if band else None
@@ -74,7 +74,8 @@ def evaluate(
     """
     found, place = problems_for(problems, seed), place_for(out)
     benchmark = benchmark_of(problems) if isinstance(problems, str) else None
-    number = samples or (benchmark.samples if benchmark else ReportConfig().samples)
+    usual = benchmark.samples if benchmark else ReportConfig().samples
+    number = usual if samples is None else checked_samples(samples)
     with solver_for(solver) as asked:
         settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "batch_size": batch_size}
         decoding = decoding_for(asked, problems, found, max_tokens, **settings)

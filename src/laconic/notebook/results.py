@@ -56,7 +56,7 @@ class ProbeResult:
         return Path(path)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class EvaluationResult:
     """An evaluation. `folder` holds its files, `summary` is the content of its summary.json."""
 
@@ -89,7 +89,7 @@ class EvaluationResult:
         """Every response: its problem, grade, length and text among other fields."""
         return list(read_samples(self.folder))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         accuracy = f"accuracy {self.accuracy:.1%}{_bounds(self.accuracy_ci95, '.1%')}"
         return f"{self.summary.setup.benchmark}: {accuracy}, tokens {self.tokens:.1f}{_bounds(self.tokens_ci95, '.1f')}"
 
@@ -99,7 +99,7 @@ def evaluation_in(folder: Path) -> EvaluationResult:
     return EvaluationResult(folder, read_summary(folder))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ComparisonResult:
     """Candidates compared with a base on the same problems. Printing it shows the verdict on each candidate."""
 
@@ -120,7 +120,7 @@ class ComparisonResult:
         """The first candidate's accuracy minus the base's: 0.01 is one point more."""
         return self.first.figures.accuracy_change.estimate
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(comparison_lines(self.comparison))
 
 

@@ -10,7 +10,7 @@ Torch is imported only when a model is loaded, so an endpoint can be used withou
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from laconic.config.node import make_node
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.problems.benchmarks import benchmark_of
 from laconic.problems.load import load_problems
+from laconic.problems.records import to_problem
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rollouts.solver import Solver
 from laconic.samplers.endpoints import is_endpoint
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from laconic.models.causal_lm import CausalLM
     from laconic.models.loading import ModelSource
 
-Problems = str | Path | Sequence[Problem]
-"""An address of problems, as `load_problems` takes it, or the problems."""
+Problems = str | Path | Sequence[Problem | Mapping[str, Any]]
+"""An address of problems, as `load_problems` takes it, or the problems, each a `Problem` or written as in the line of a file:
+`{"id": "1", "problem": "What is 1 + 1?", "answer": "2"}`."""
 
 
 def load_model(model: "ModelSource", *, device: str | None = None, dtype: str | None = None) -> "CausalLM":
@@ -93,11 +95,28 @@ def solver_for(solver: "Solver | ModelSource") -> Iterator[Solver]:
 
 
 def problems_for(problems: Problems, seed: int) -> list[Problem]:
-    """The problems at an address, or a list of problems unchanged. Raises `InputError` if there are none."""
-    found = load_problems(str(problems), seed=seed) if isinstance(problems, str | Path) else list(problems)
+    """The problems at an address, or those of a list. Raises `InputError` if there are none, or if an item is no problem."""
+    if isinstance(problems, str | Path):
+        return load_problems(str(problems), seed=seed)
+    found = [_problem_of(item, f"problems, item {number}") for number, item in enumerate(problems)]
     if not found:
         raise InputError("problems: expected at least one")
     return found
+
+
+def _problem_of(item: object, where: str) -> Problem:
+    if isinstance(item, Problem):
+        return item
+    if isinstance(item, Mapping):
+        return to_problem(item, where)
+    raise InputError(f"{where}: expected a Problem or a mapping with id, problem and answer, got {type(item).__name__}")
+
+
+def checked_samples(samples: int) -> int:
+    """The number of attempts at each problem. Raises `InputError` unless it is at least 1."""
+    if samples < 1:
+        raise InputError(f"samples: expected at least 1, got {samples}")
+    return samples
 
 
 def decoding_for(

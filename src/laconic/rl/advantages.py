@@ -80,6 +80,8 @@ def group_centred(rewards: Tensor, groups: Tensor, is_counted: Tensor) -> Tensor
     `rewards` [B]; `groups` [B] holds the index of each response's group, from 0; `is_counted` [B] is False where ungradable.
     """
     check_shapes("group_centred", rewards=(rewards, "B"), groups=(groups, "B"), is_counted=(is_counted, "B"))
+    if not rewards.is_floating_point():
+        raise ValueError(f"group_centred: expected rewards as floating-point numbers, got {rewards.dtype}")
     # in float64 a sum of equal float32 numbers is exact: a uniform group is centred to exactly 0
     wide = rewards.double()
     sums, counts = _group_sums(wide, groups, is_counted)

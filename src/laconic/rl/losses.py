@@ -89,7 +89,12 @@ KL_ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 
 
 def kl(log_ratio: Tensor, estimator: KlEstimator) -> Tensor:
-    """Estimate of the KL to the reference at each token, in nats, from `log_ratio` = log pi - log pi_ref; the same shape."""
+    """Estimate of the KL to the reference at each token, in nats, from `log_ratio` = log pi - log pi_ref; the same shape.
+
+    Raises `ValueError` for an unknown estimator.
+    """
+    if estimator not in KL_ESTIMATORS:
+        raise ValueError(f"kl: unknown estimator {estimator!r}; known: {', '.join(KL_ESTIMATORS)}")
     return KL_ESTIMATORS[estimator](log_ratio)
 
 

@@ -6,7 +6,7 @@ multiplied by 0. No function here writes to its inputs. A mask of another shape 
 Legend: `B` responses, `T` response tokens (padded on the right).
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -60,7 +60,8 @@ def token_weights(
     sum        1 / num_responses: sum over tokens, mean over responses (a likelihood; DPO)
 
     `num_responses` and `num_tokens` are those of the whole update, not of this micro-batch, so that any split into
-    micro-batches gives the same gradient. T_i is the number of counted tokens of response i, at least 1.
+    micro-batches gives the same gradient. T_i is the number of counted tokens of response i, at least 1. Raises `ValueError` for
+    an unknown aggregation.
     """
     check_shapes("token_weights", mask=(mask, "BT"))
     counted = mask.to(torch.float32)
@@ -70,5 +71,7 @@ def token_weights(
         return counted / (max_tokens * num_responses)
     if aggregation == "sum":
         return counted / num_responses
-    lengths = counted.sum(dim=1, keepdim=True).clamp(min=1.0)
-    return counted / (lengths * num_responses)
+    if aggregation == "response":
+        lengths = counted.sum(dim=1, keepdim=True).clamp(min=1.0)
+        return counted / (lengths * num_responses)
+    raise ValueError(f"token_weights: unknown aggregation {aggregation!r}; known: {', '.join(get_args(Aggregation))}")

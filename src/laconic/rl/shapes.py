@@ -13,7 +13,7 @@ def check_shapes(function: str, /, **tensors: tuple[Tensor, str]) -> None:
     """Raise `ValueError`, naming `function` and every shape, unless each tensor has the shape that is passed with it.
 
     A shape is one letter per dimension ("BT"), where the same letter means the same size in all tensors, or "...", which means
-    any shape, the same for all tensors that have it.
+    any shape, the same for all tensors that have it. Names say what a tensor holds: `mask` and `is_...` must be boolean.
 
     >>> check_shapes("gae", values=(torch.ones(2, 3), "BT"), last_values=(torch.ones(3), "B"))
     Traceback (most recent call last):
@@ -22,7 +22,11 @@ def check_shapes(function: str, /, **tensors: tuple[Tensor, str]) -> None:
     if torch.compiler.is_compiling():
         return
     sizes: dict[str, object] = {}
-    for tensor, letters in tensors.values():
+    for name, (tensor, letters) in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{function}: expected {name} as a tensor, got {type(tensor).__name__}")
+        if (name == "mask" or name.startswith("is_")) and tensor.dtype != torch.bool:
+            raise ValueError(f"{function}: expected {name} as booleans, got {tensor.dtype}")
         shape = tensor.shape
         if letters == "...":
             fits = sizes.setdefault(letters, shape) == shape

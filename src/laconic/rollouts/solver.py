@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import ModelError
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.grading.rules import Graded
 from laconic.prompts.instructions import messages, render, resolve_instruction
 from laconic.prompts.thinking import thinking_tokens

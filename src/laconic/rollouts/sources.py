@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from laconic.config.phase import BudgetConfig, PhaseConfig
 from laconic.errors import ProblemsError
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render

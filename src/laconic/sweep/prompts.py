@@ -18,7 +18,7 @@ from laconic.comparison.compare import compare_evaluations
 from laconic.config.recipe import Recipe
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.evaluation.planned_prompts import PLANNERS
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems
 from laconic.prompts.instructions import resolve_instruction

@@ -16,7 +16,7 @@ from rich.table import Table
 from laconic.config.defaults import PROBE_SAMPLES, SEED
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler

@@ -15,7 +15,7 @@ from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.folder_names import temperature_tag
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.models.policy import load_entry
 from laconic.rng import seed_of

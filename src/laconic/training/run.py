@@ -17,7 +17,7 @@ import torch
 from laconic.config.load import dump
 from laconic.config.recipe import Recipe
 from laconic.errors import RunError
-from laconic.grading.pool import Grader
+from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import MEMORY, memory_name
 from laconic.models.policy import load_policy

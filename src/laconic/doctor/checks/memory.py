@@ -18,7 +18,7 @@ from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding
 from laconic.doctor.memory_model import GIB
 from laconic.errors import RecipeError
-from laconic.models.loading import pick_device
+from laconic.models.loading import named_device
 from laconic.training.batching import token_budget
 from laconic.training.check import ResolvedPhase, check_recipe
 
@@ -59,7 +59,7 @@ def _remedies(examined: Examined, index: int, before: int) -> str:
 def changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe, Sequence[ResolvedPhase]]]:
     """Changes that may save memory, written as overrides, each with the changed recipe and its phases. Changes that make the
     recipe invalid are left out."""
-    for changes in _candidates(recipe.phases[index], pick_device(recipe.policy.device)):
+    for changes in _candidates(recipe.phases[index], named_device(recipe.policy.device)):
         tree = dump(recipe)
         for key, value in changes.items():
             _put(tree["policy"] if key.startswith("policy.") else tree["phases"][index], key.split(".")[-2:], value)

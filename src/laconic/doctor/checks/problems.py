@@ -17,8 +17,8 @@ from itertools import combinations
 
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
+from laconic.grading.grader import Grader
 from laconic.grading.numbers import exact_number, quantity
-from laconic.grading.pool import Grader
 from laconic.grading.rules import same_answer
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key

@@ -15,7 +15,7 @@ from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.memory_model import GIB, count_weights
-from laconic.models.loading import pick_device
+from laconic.models.loading import named_device
 from laconic.problems.address import name_of
 from laconic.problems.load import is_on_hub
 from laconic.selection.pool import most_problems, visits
@@ -114,7 +114,7 @@ def check_margin(examined: Examined) -> Iterator[Finding]:
 def check_threads(examined: Examined) -> Iterator[Finding]:
     """Are there more threads than cores? They would wait for one another."""
     threads, cores = examined.recipe.threads, available_cores()
-    is_cpu = pick_device(examined.recipe.policy.device).type == "cpu"
+    is_cpu = named_device(examined.recipe.policy.device).type == "cpu"
     if is_cpu and threads is not None and threads > cores:
         yield Finding("warning", f"{threads} threads on {counted(cores, 'core')}", "threads", f"threads={cores}")
     else:

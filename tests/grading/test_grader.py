@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from laconic.errors import ProblemsError, RunFailed
-from laconic.grading import pool as module
-from laconic.grading.pool import Grader, outcome_of
+from laconic.grading import grader as module
+from laconic.grading.grader import Grader, outcome_of
 from laconic.types import Grade, Problem
 
 CASES = Path(__file__).parents[3] / "shared" / "data" / "grading_cases.jsonl"
@@ -193,7 +193,7 @@ def test_nothing_is_left_behind():
 def test_a_child_imports_no_torch():
     """It starts fast and small; the check runs in a process of its own."""
     code = (
-        "import sys, laconic.grading.pool as g; g._equal_by_algebra('2', '1+1'); "
+        "import sys, laconic.grading.grader as g; g._equal_by_algebra('2', '1+1'); "
         "print([m for m in ('torch', 'transformers', 'laconic.models.policy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

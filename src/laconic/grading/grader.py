@@ -32,7 +32,7 @@ FLOAT_DIGITS = 12
 AnswerPair = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 """Gold answer, extracted answer, choices, tolerances."""
 
-SERVE = "laconic.grading.pool:serve"
+SERVE = "laconic.grading.grader:serve"
 _GRADES = {"right": Grade.CORRECT, "wrong": Grade.WRONG}
 
 

@@ -54,6 +54,16 @@ REDUCED = {
         "problems.watch=tiny:mix?count=8&split=watch",
         "problems.report=tiny:mix?count=16&split=report",
     ],
+    "laconic train recipes/two_phase.toml problems.train=runs/eight.jsonl": [
+        "phases.accuracy.steps=1",
+        "phases.brevity.steps=1",
+        "phases.accuracy.group_size=2",
+        "phases.brevity.group_size=2",
+        "report.samples=1",
+        "threads=1",
+        "problems.watch=tiny:mix?count=4&split=watch",
+        "problems.report=tiny:mix?count=8&split=report",
+    ],
     "laconic train recipes/gym_chain_sum.toml": [
         *SMALL_RUN,
         "problems.train=gym:chain_sum?max_terms=4&max_digits=2&split=train&count=24",
@@ -65,7 +75,6 @@ REDUCED = {
     "laconic evaluate runs/two_phase/model": ["--samples", "1", "--max-tokens", "160"],
     'laconic evaluate tiny "gym:chain_sum': ["--samples", "1", "--max-tokens", "160"],
     "laconic evaluate runs/gym/model": ["--samples", "1", "--max-tokens", "160"],
-    "laconic evaluate tiny gsm8k": ["--samples", "1", "--max-tokens", "64"],
     'laconic evaluate "http://127.0.0.1:8000/v1#my-model"': ["--samples", "1"],
     'laconic evaluate tiny "tiny:mix?count=100&split=report"': ["--samples", "1"],
     "laconic train recipes/dler.toml": [
@@ -81,8 +90,15 @@ REDUCED = {
 }
 
 LEFT_BEHIND = {
-    "README.md": ("runs/base/eval",),
-    "docs/quickstart.md": ("runs/two_phase/report.html", "runs/comparison.json", "runs/both.html", "runs/gym.json"),
+    "README.md": ("runs/base/eval", "runs/two_phase/model"),
+    "docs/quickstart.md": (
+        "runs/base/report.html",
+        "runs/eight/model",
+        "runs/two_phase/report.html",
+        "runs/comparison.json",
+        "runs/both.html",
+        "runs/gym.json",
+    ),
     "docs/methods.md": ("runs/dler/model",),
     "docs/tiny.md": ("my-reasoner/model.safetensors",),
 }
@@ -90,8 +106,8 @@ LEFT_BEHIND = {
 
 
 def commands(page):
-    """The commands of all bash blocks of a page, comments cut off."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+    """The commands of all bash blocks of a page, continued lines joined and comments cut off."""
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.S) for line in block.splitlines()]
     return [line.partition("  #")[0].strip() for line in lines if line.strip()]
 

@@ -58,7 +58,7 @@ def probe(
         "probe.jsonl"
     ),
 ) -> None:
-    """What can the model solve? Writes one line per problem, with its attempts, grades and lengths, and resumes a killed probe."""
+    """What can the model solve? Writes one line per problem, with its grades and lengths, and resumes a killed probe."""
     from laconic.config.solver import SamplerConfig
     from laconic.notebook.solvers import cap_tokens
     from laconic.problems.load import load_problems

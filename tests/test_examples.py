@@ -80,3 +80,12 @@ def test_a_solver_over_an_endpoint(run: Run, monkeypatch: pytest.MonkeyPatch, tm
     assert lines[0].startswith("boxed: sums: accuracy 50.0%") and "tokens 40.0" in lines[0]
     assert lines[1].startswith("be_concise: sums: accuracy 50.0%") and "tokens 20.0" in lines[1]
     assert "50% fewer tokens" in lines[2]
+
+
+def test_an_endpoint_without_a_server_ends_in_one_line(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing listens on port 9: one line says so, and the exit code is 2."""
+    with pytest.raises(SystemExit) as ended:
+        run("endpoint.py", "http://127.0.0.1:9/v1#m", "tiny:mix?count=1&split=report", "--samples", "1")
+    assert ended.value.code == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith("endpoint.py: http://127.0.0.1:9/v1/chat/completions: cannot be reached")

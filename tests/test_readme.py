@@ -41,10 +41,14 @@ SMALL_RUN = [
     "phases.brevity.select.options.high=0.98",
     "phases.accuracy.select.samples=4",
     "phases.brevity.select.samples=4",
-    "defaults.problems_per_step=4",
-    "phases.brevity.group_size=8",
+    "phases.brevity.problems_per_step=4",
+    "phases.accuracy.group_size=4",
+    "phases.brevity.group_size=4",
     "phases.accuracy.problems_per_step=4",
+    "defaults.sampler.max_tokens=128",
+    "watch.samples=1",
     "report.samples=1",
+    "report.max_tokens=128",
     "threads=1",
 ]
 REDUCED = {
@@ -54,20 +58,31 @@ REDUCED = {
         "problems.watch=tiny:mix?count=8&split=watch",
         "problems.report=tiny:mix?count=16&split=report",
     ],
+    "laconic train recipes/two_phase.toml problems.train=runs/eight.jsonl": [
+        "phases.accuracy.steps=1",
+        "phases.brevity.steps=1",
+        "phases.accuracy.group_size=2",
+        "phases.brevity.group_size=2",
+        "defaults.sampler.max_tokens=128",
+        "report.max_tokens=128",
+        "report.samples=1",
+        "threads=1",
+        "problems.watch=tiny:mix?count=4&split=watch",
+        "problems.report=tiny:mix?count=8&split=report",
+    ],
     "laconic train recipes/gym_chain_sum.toml": [
         *SMALL_RUN,
         "problems.train=gym:chain_sum?max_terms=4&max_digits=2&split=train&count=24",
         "problems.watch=gym:chain_sum?max_terms=4&max_digits=2&split=watch&count=8",
         "problems.report=gym:chain_sum?max_terms=4&max_digits=2&split=report&count=16",
     ],
-    "laconic probe tiny": ["--samples", "16"],
-    'laconic evaluate tiny "tiny:mix?count=200&split=report"': ["--samples", "1", "--max-tokens", "160"],
-    "laconic evaluate runs/two_phase/model": ["--samples", "1", "--max-tokens", "160"],
-    'laconic evaluate tiny "gym:chain_sum': ["--samples", "1", "--max-tokens", "160"],
-    "laconic evaluate runs/gym/model": ["--samples", "1", "--max-tokens", "160"],
-    "laconic evaluate tiny gsm8k": ["--samples", "1", "--max-tokens", "64"],
+    "laconic probe tiny": ["--samples", "12", "--max-tokens", "128"],
+    'laconic evaluate tiny "tiny:mix?count=200&split=report"': ["--samples", "1", "--max-tokens", "96"],
+    "laconic evaluate runs/two_phase/model": ["--samples", "1", "--max-tokens", "96"],
+    'laconic evaluate tiny "gym:chain_sum': ["--samples", "1", "--max-tokens", "96"],
+    "laconic evaluate runs/gym/model": ["--samples", "1", "--max-tokens", "96"],
     'laconic evaluate "http://127.0.0.1:8000/v1#my-model"': ["--samples", "1"],
-    'laconic evaluate tiny "tiny:mix?count=100&split=report"': ["--samples", "1"],
+    'laconic evaluate tiny "tiny:mix?count=100&split=report"': ["--samples", "1", "--max-tokens", "128"],
     "laconic train recipes/dler.toml": [
         "phases.truncation.steps=2",
         "phases.truncation.problems_per_step=4",
@@ -81,8 +96,15 @@ REDUCED = {
 }
 
 LEFT_BEHIND = {
-    "README.md": ("runs/base/eval",),
-    "docs/quickstart.md": ("runs/two_phase/report.html", "runs/comparison.json", "runs/both.html", "runs/gym.json"),
+    "README.md": ("runs/base/eval", "runs/two_phase/model"),
+    "docs/quickstart.md": (
+        "runs/base/report.html",
+        "runs/eight/model",
+        "runs/two_phase/report.html",
+        "runs/comparison.json",
+        "runs/both.html",
+        "runs/gym.json",
+    ),
     "docs/methods.md": ("runs/dler/model",),
     "docs/tiny.md": ("my-reasoner/model.safetensors",),
 }
@@ -90,8 +112,8 @@ LEFT_BEHIND = {
 
 
 def commands(page):
-    """The commands of all bash blocks of a page, comments cut off."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+    """The commands of all bash blocks of a page, continued lines joined and comments cut off."""
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.S) for line in block.splitlines()]
     return [line.partition("  #")[0].strip() for line in lines if line.strip()]
 

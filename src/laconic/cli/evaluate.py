@@ -67,24 +67,40 @@ def evaluate(
     model: ModelArgument,
     problems: Annotated[
         list[str],
-        typer.Argument(metavar="PROBLEMS...", help="Benchmarks or other sources of problems, one evaluation each."),
+        typer.Argument(
+            metavar="PROBLEMS...", help="Benchmarks or other sources of problems; one evaluation per source."
+        ),
     ],
     samples: Annotated[
-        int | None, typer.Option(help="Samples per problem; if not given the benchmark's usual number, else 4.", min=1)
+        int | None,
+        typer.Option(
+            help="Samples per problem; if not given, the benchmark's usual number, or 4 for other sources.", min=1
+        ),
     ] = None,
     temperature: Annotated[
-        list[float] | None, typer.Option(help="Sampling temperature; may be repeated; 1 if not given.")
+        list[float] | None,
+        typer.Option(help="Sampling temperature; may be repeated, for one evaluation per temperature; 1 if not given."),
     ] = None,
     max_tokens: Cap = None,
-    top_p: Annotated[float, typer.Option(help="Nucleus sampling.", min=0.0, max=1.0)] = TOP_P,
-    min_p: Annotated[float, typer.Option(help="Least probability, relative to the likeliest token's.")] = MIN_P,
+    top_p: Annotated[
+        float, typer.Option(help="Nucleus sampling: the probability mass that is drawn from.", min=0.0, max=1.0)
+    ] = TOP_P,
+    min_p: Annotated[
+        float,
+        typer.Option(help="Least probability of a token that may be drawn, as a fraction of the likeliest token's."),
+    ] = MIN_P,
     instruction: Annotated[
         list[str] | None, typer.Option("--prompt", help=f"{PROMPT_HELP}; may be repeated; boxed if not given.")
     ] = None,
     budgets: Annotated[
-        str | None, typer.Option(help="Budget curve: cut the thinking at these many tokens, such as 16,32,64.")
+        str | None,
+        typer.Option(
+            help="Measure a budget curve as well: the thinking is cut after each of these numbers of tokens (16,32,64)."
+        ),
     ] = None,
-    bleu: Annotated[bool, typer.Option("--bleu", help="BLEU against the problems' worked solutions.")] = False,
+    bleu: Annotated[
+        bool, typer.Option("--bleu", help="Also compute BLEU against the problems' worked solutions.")
+    ] = False,
     system: System = None,
     batch_size: BatchSize = BATCH_SIZE,
     seed: Seed = SEED,

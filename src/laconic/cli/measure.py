@@ -41,12 +41,12 @@ def probe(
     model: ModelArgument,
     problems: ProblemsArgument,
     samples: Annotated[
-        int, typer.Option(help="Attempts per problem; with --band at most so many.", min=1)
+        int, typer.Option(help="Attempts per problem; with --band, the most that are made.", min=1)
     ] = PROBE_SAMPLES,
     band: Annotated[
         str | None, typer.Option(help="LO:HI: stop on a problem once its solve rate is surely inside or outside.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="How sure, with --band.")] = BAND_CONFIDENCE,
+    confidence: Annotated[float, typer.Option(help="With --band: how sure that is, from 0 to 1.")] = BAND_CONFIDENCE,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.", min=0.0)] = TEMPERATURE,
     max_tokens: Cap = None,
     batch_size: BatchSize = BATCH_SIZE,
@@ -54,9 +54,11 @@ def probe(
     instruction: Annotated[str | None, typer.Option("--prompt", help=f"{PROMPT_HELP}.")] = None,
     system: System = None,
     dtype: Dtype = DTYPE,
-    out: Annotated[Path, typer.Option(help="Where to write; attempts go beside it.")] = Path("probe.jsonl"),
+    out: Annotated[Path, typer.Option(help="The file to write; every attempt is stored beside it.")] = Path(
+        "probe.jsonl"
+    ),
 ) -> None:
-    """What can the model solve? Writes attempts, grades and lengths of each problem to probe.jsonl; resumes a killed probe."""
+    """What can the model solve? Writes one line per problem, with its grades and lengths, and resumes a killed probe."""
     from laconic.config.solver import SamplerConfig
     from laconic.notebook.solvers import cap_tokens
     from laconic.problems.load import load_problems
@@ -84,25 +86,27 @@ def select(
     probed: Annotated[Path, typer.Argument(metavar="PROBE", help="A file written by laconic probe.")],
     band: Annotated[str | None, typer.Option(help="Keep solve rates inside LO:HI.")] = None,
     hard: Annotated[
-        float | None, typer.Option(help="Keep the hardest, with solve rates up to this.", min=0, max=1)
+        float | None, typer.Option(help="Keep the hardest problems with solve rates up to this.", min=0, max=1)
     ] = None,
-    how: Annotated[str | None, typer.Option(help="Any row of laconic list selections.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of --how; may be repeated.")] = None,
+    how: Annotated[str | None, typer.Option(help="Choose by this row of `laconic list selections`.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="An option of --how as KEY=VALUE; may be repeated.")] = None,
     confidence: Annotated[
         float | None, typer.Option(help="With --band: the posterior mass that must lie inside.")
     ] = None,
-    count: Annotated[int | None, typer.Option(help="How many to keep.", min=1)] = None,
+    count: Annotated[int | None, typer.Option(help="How many problems to keep.", min=1)] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Problems to be reported on: what leaks into them is dropped; may be repeated."),
+        typer.Option(
+            help="Problems that will be reported on: those that occur among them are dropped; may be repeated."
+        ),
     ] = None,
     seed: Seed = SEED,
     explain: Annotated[bool, typer.Option(help="Print each problem's reason.")] = False,
-    out: Annotated[Path, typer.Option(help="Where to write; OUT.dropped.jsonl holds the rest.")] = Path(
-        "problems.jsonl"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The file to write; the dropped problems go beside it, into NAME.dropped.jsonl.")
+    ] = Path("problems.jsonl"),
 ) -> None:
-    """Choose problems by how often they were solved; each carries the reason it was kept or dropped."""
+    """Choose problems by how often they were solved, and store the reason why each was kept or dropped."""
     from laconic.errors import SelectionError
     from laconic.problems.load import load_problems
     from laconic.selection.probe import read_probe
@@ -129,7 +133,7 @@ def audit(
         str,
         typer.Option(help="The second grader: math_verify (alone), exact (no algebra), or laconic (as it grades now)."),
     ] = SECOND_GRADER,
-    out: Annotated[Path | None, typer.Option(help="Where to write; RUN if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN if not given.")] = None,
 ) -> None:
     """Grade stored responses again with a second grader; list every disagreement and timeout."""
     from laconic.comparison.audit import audit as run_audit
@@ -141,16 +145,19 @@ def audit(
 def compare(
     base: Annotated[Path, typer.Argument(help="The evaluation folder to compare with.")],
     candidates: Annotated[
-        list[Path] | None, typer.Argument(help="Evaluation folders; none: the other prompts in BASE.")
+        list[Path] | None,
+        typer.Argument(
+            help="The evaluation folders to compare with BASE; if none is given, the other prompts in BASE."
+        ),
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="Accuracy that may be lost and still count as none (0.01 is a point).")
+        float, typer.Option(help="A loss of accuracy up to this counts as none (0.01 is one point).")
     ] = MARGIN,
     tokens_margin: Annotated[
-        float, typer.Option(help="Growth in tokens that still counts as none (0.05 is 5%).")
+        float, typer.Option(help="A growth in tokens up to this counts as none (0.05 is 5%).")
     ] = TOKENS_MARGIN,
     seed: Seed = SEED,
-    out: Annotated[Path, typer.Option(help="Where to write.")] = Path("comparison.json"),
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("comparison.json"),
 ) -> None:
     """Is the candidate really shorter, and as accurate? Shows paired differences with intervals, the frontier, and a verdict."""
     from laconic.comparison.compare import compare_evaluations
@@ -169,7 +176,8 @@ def report(
         typer.Argument(metavar="DIR...", help="Runs, folders of evaluations, or evaluations; the first is the base."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Where to write; DIR/report.html for one, report.html for several.")
+        Path | None,
+        typer.Option(help="The file to write; if not given, DIR/report.html for one folder, report.html for several."),
     ] = None,
 ) -> None:
     """Write one self-contained HTML page: verdict, frontier, curves, lengths by grade, and responses before and after."""

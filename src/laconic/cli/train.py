@@ -14,7 +14,9 @@ from laconic.errors import InputError, RecipeError
 RecipePath = Annotated[
     Path, typer.Argument(help="A recipe in TOML, or the name of one that laconic list recipes shows.")
 ]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, such as seed=1.")
+]
 
 
 def demo(
@@ -33,10 +35,10 @@ def train(
     recipe: RecipePath,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> if not given.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
-    """Train a recipe's phases: one resumable run."""
+    """Train all phases of a recipe in one run, which can be resumed."""
     from laconic.recipes.find import find_recipe
 
     loaded = find_recipe(recipe, overrides or [])
@@ -60,7 +62,7 @@ def sweep(
     path: Annotated[Path, typer.Argument(metavar="SWEEP", help="A list of recipes, seeds and changes in TOML.")],
     out: Annotated[Path | None, typer.Option(help="The sweep's folder; runs/<name> if not given.")] = None,
     parallel: Annotated[
-        int | None, typer.Option(help="Processes at a time; the sweep's own number if not given.")
+        int | None, typer.Option(help="How many processes run at a time; if not given, the sweep's own number.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
@@ -79,7 +81,8 @@ def doctor(
     recipe: RecipePath,
     overrides: Overrides = None,
     probed: Annotated[
-        Path | None, typer.Option("--probe", help="A probe of the recipe's problems: what it saw is checked too.")
+        Path | None,
+        typer.Option("--probe", help="A probe of the recipe's problems; what was seen in it is checked too."),
     ] = None,
 ) -> None:
     """Check what can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""
@@ -92,7 +95,7 @@ def doctor(
 
 
 def list_names(
-    what: Annotated[str, typer.Argument(help="A kind of things; without one the kinds are listed.")] = "",
+    what: Annotated[str, typer.Argument(help="What to list; without it, everything that can be listed.")] = "",
 ) -> None:
     """List what there is to choose from, one line each."""
     from laconic.cli.catalogue import CATALOGUE

@@ -22,10 +22,10 @@ class Difference:
     owner: Any = None
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """The difference in words.
 
-        >>> Difference("seed", 0, 1).told
+        >>> Difference("seed", 0, 1).sentence
         'seed was 0 and is now 1'
         """
         return f"{self.key} was {_shown(self.ours)} and is now {_shown(self.theirs)}"

@@ -10,7 +10,10 @@ Levels, from good to bad: "fine", "unknown" (it could not be checked, with the r
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from laconic.doctor.examination import Examined
 
 Level = Literal["fine", "unknown", "warning", "error"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -34,7 +37,7 @@ class Check:
     """A row of the table. `look` is not called if one of `needs` is missing; those of `partly` may be missing."""
 
     title: str
-    look: Callable[[Any], Iterator[Finding]]
+    look: Callable[["Examined"], Iterator[Finding]]
     needs: tuple[str, ...] = ()
     partly: tuple[str, ...] = ()
 

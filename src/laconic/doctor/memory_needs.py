@@ -115,9 +115,9 @@ def predict_needs(
     needs = []
     for phase in phases:
         work = work_of(recipe, phase.config, sources, prompt_tokens, process_bytes)
-        teacher, told = _find_teacher(recipe, phase.config)
+        teacher, remark = _find_teacher(recipe, phase.config)
         moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
-        needs.append(Needs(phase.name, moments, f"{basis}{told}"))
+        needs.append(Needs(phase.name, moments, f"{basis}{remark}"))
     return needs
 
 

@@ -18,7 +18,7 @@ from laconic.types import GRADES
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PairText:
     """A picked pair with its texts, for printing and for readers without scripts."""
 
     reason: str
@@ -66,7 +66,7 @@ def _set(found: Sequence[Measurement], number: int, chunks: list[tuple[str, str]
         models.append(_columns(e, shelf, place) | {"chunks": names})
     return {
         "name": ", ".join(found[0].setting),
-        "problems": [[problem_id, *told] for problem_id, told in questions.items()],
+        "problems": [[problem_id, *texts] for problem_id, texts in questions.items()],
         "models": models,
     }
 
@@ -106,7 +106,7 @@ def held_pairs(before: Measurement, after: Measurement) -> list[ShownPair]:
     return pick_pairs(held[0], held[1])
 
 
-def tell_pairs(report: Report) -> list[Told]:
+def tell_pairs(report: Report) -> list[PairText]:
     """The picked pairs of the main comparison, with their texts."""
     main = report.main
     if main is None or not (main[0].shelf and main[1].shelf):
@@ -114,7 +114,7 @@ def tell_pairs(report: Report) -> list[Told]:
     return [_tell(pair, *main) for pair in held_pairs(*main)]
 
 
-def _tell(pair: ShownPair, before: Measurement, after: Measurement) -> Told:
+def _tell(pair: ShownPair, before: Measurement, after: Measurement) -> PairText:
     question, gold = _shelf(before).questions[pair.before.problem_id]
     sides = []
     for kind, evaluation, row in (("base", before, pair.before), ("after", after, pair.after)):
@@ -122,7 +122,7 @@ def _tell(pair: ShownPair, before: Measurement, after: Measurement) -> Told:
         place = next(p for p, i in enumerate(shelf.rows) if evaluation.samples[i] == row)
         text, _ = shelf.text(place)
         sides.append({"kind": kind, "name": evaluation.model, "row": row, "text": text})
-    return Told(pair.reason, pair.before.problem_id, question, gold, (sides[0], sides[1]))
+    return PairText(pair.reason, pair.before.problem_id, question, gold, (sides[0], sides[1]))
 
 
 def _shelf(evaluation: Measurement) -> Shelf:

@@ -194,8 +194,8 @@ def describe_selection(selection: SelectedProblems) -> dict[str, Any]:
 
 def commands(report: Report) -> list[str]:
     """The commands that the files environment.json have stored."""
-    told = [tree.get("command") for _, tree in report.settings]
-    return list(dict.fromkeys(str(command) for command in told if command))
+    recorded = [tree.get("command") for _, tree in report.settings]
+    return list(dict.fromkeys(str(command) for command in recorded if command))
 
 
 def policy(script: str, browser: Browser | None) -> str:

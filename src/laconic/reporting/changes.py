@@ -55,8 +55,8 @@ def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Com
 
 def _with_first(first: Path, folder: Path) -> Comparison:
     """The comparison of one folder with the first, with only the candidates from this folder."""
-    told = compare_evaluations(first, [] if folder == first else [folder])
-    return replace(told, candidates=tuple(c for c in told.candidates if c.who.path == folder))
+    comparison = compare_evaluations(first, [] if folder == first else [folder])
+    return replace(comparison, candidates=tuple(c for c in comparison.candidates if c.who.path == folder))
 
 
 def _note(refusal: str, folders: Sequence[Path], dirs: Sequence[Path]) -> str:
@@ -95,10 +95,10 @@ def _stored(dirs: Sequence[Path]) -> Comparison | None:
     wanted = [path.resolve() for path in dirs]
     for file in (path / "comparison.json" for path in dirs):
         if file.exists():
-            told = read_comparison(file)
-            paths = [told.base.path, *(candidate.who.path for candidate in told.candidates)]
+            comparison = read_comparison(file)
+            paths = [comparison.base.path, *(candidate.who.path for candidate in comparison.candidates)]
             if list(dict.fromkeys(path and path.resolve() for path in paths)) == wanted:
-                return told
+                return comparison
     return None
 
 

@@ -113,11 +113,11 @@ def _forest(
         if isnan(by.estimate):
             continue
         colour = colours.get(change.model, "var(--after)")
-        told = signed(by.estimate, show)
+        label = signed(by.estimate, show)
         if isfinite(by.low) and isfinite(by.high):
             panel.whisker_x((by.low, by.high), y, colour, 2)
-            told += f", 95% interval {signed(by.low, show)} to {signed(by.high, show)}"
-        panel.dot((by.estimate, y), colour, 5, f"{change.model}, {change.decoding}: {told}")
+            label += f", 95% interval {signed(by.low, show)} to {signed(by.high, show)}"
+        panel.dot((by.estimate, y), colour, 5, f"{change.model}, {change.decoding}: {label}")
 
 
 def draw_frontier(report: Report, colours: Mapping[str, str], width: int) -> str:
@@ -230,8 +230,8 @@ def _budget_dot(panel: Panel, point: BudgetPoint, model: str, colour: str) -> No
     accuracy = point.accuracy
     if isfinite(accuracy.low) and isfinite(accuracy.high):
         panel.whisker_y(point.tokens, (accuracy.low, accuracy.high), colour)
-    told = f"{percent(accuracy.estimate)} at {count(point.tokens)} tokens, {shown(point.cut_frac, percent)} cut"
-    panel.dot((point.tokens, accuracy.estimate), colour, 4, f"{model}, budget {point.budget}: {told}")
+    label = f"{percent(accuracy.estimate)} at {count(point.tokens)} tokens, {shown(point.cut_frac, percent)} cut"
+    panel.dot((point.tokens, accuracy.estimate), colour, 4, f"{model}, budget {point.budget}: {label}")
 
 
 def _budget_name(evaluation: Measurement, report: Report) -> str:

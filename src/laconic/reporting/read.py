@@ -177,7 +177,7 @@ def read_selections(path: Path, prefix: str = "") -> Iterator[SelectedProblems]:
 
 
 def _selection(title: str, rows: Iterable[Record], probed: Mapping[str, Record]) -> SelectedProblems:
-    told = [
+    rows = [
         {
             "id": (problem_id := str(row.get("problem_id", row.get("id", "")))),
             "question": str(probed.get(problem_id, {}).get("problem", row.get("problem", ""))),
@@ -188,7 +188,7 @@ def _selection(title: str, rows: Iterable[Record], probed: Mapping[str, Record])
         }
         for row in rows
     ]
-    return SelectedProblems(title, tuple(sorted(told, key=lambda row: not row["is_kept"])))
+    return SelectedProblems(title, tuple(sorted(rows, key=lambda row: not row["is_kept"])))
 
 
 def _reason(row: Record) -> str:
@@ -208,8 +208,8 @@ def settings_of(evaluations: Sequence[Measurement]) -> Iterator[tuple[str, Recor
     keys = ("model", "prompt", "grader", "max_tokens", "seed", "num_problems", "num_samples")
     for e in evaluations:
         setup = e.summary.setup.to_json()
-        told = {key: setup[key] for key in keys if setup[key] is not None}
-        tree = told | {"decoding": e.decoding} | dict(e.settings)
+        known_setup = {key: setup[key] for key in keys if setup[key] is not None}
+        tree = known_setup | {"decoding": e.decoding} | dict(e.settings)
         yield f"{e.model}, {e.benchmark}, {e.decoding}", tree | {f"timing.{k}": v for k, v in e.timing.items()}
 
 

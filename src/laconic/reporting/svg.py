@@ -60,9 +60,11 @@ class Drawing:
 
     def add(self, tag: str, title: str = "", text: str = "", /, **attributes: object) -> None:
         """One element. Underscores in names stand for hyphens; floats are cut to a tenth of a pixel."""
-        told = " ".join(f'{name.rstrip("_").replace("_", "-")}="{_attribute(v)}"' for name, v in attributes.items())
+        attribute_text = " ".join(
+            f'{name.rstrip("_").replace("_", "-")}="{_attribute(v)}"' for name, v in attributes.items()
+        )
         inner = (f"<title>{escape(title)}</title>" if title else "") + escape(text)
-        self.parts.append(f"<{tag} {told}>{inner}</{tag}>" if inner else f"<{tag} {told}/>")
+        self.parts.append(f"<{tag} {attribute_text}>{inner}</{tag}>" if inner else f"<{tag} {attribute_text}/>")
 
     def text(self, x: float, y: float, text: str, kind: str = "tick", anchor: str = "start") -> None:
         """A line of text; `kind` is a class of the style sheet."""

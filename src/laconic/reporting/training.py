@@ -138,8 +138,8 @@ def _average(rows: Sequence[Record]) -> Record:
     found: dict[str, list[float]] = {}
     for row in rows:
         for key, value in row.items():
-            if (told := finite_number(value)) is not None:
-                found.setdefault(key, []).append(told)
+            if (number := finite_number(value)) is not None:
+                found.setdefault(key, []).append(number)
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
@@ -172,8 +172,8 @@ def _curve(panel: Panel, line: Line, results: Sequence[int | None], is_share: bo
         return
     panel.polyline(at, line.colour, stroke_width=1.5, stroke_dasharray="2 4")
     for step, value in at:
-        told = f"{value:.1%}" if is_share else f"{value:.0f} tokens"
-        title = f"watched, step {step:g}: {told}"
+        level = f"{value:.1%}" if is_share else f"{value:.0f} tokens"
+        title = f"watched, step {step:g}: {level}"
         panel.dot((step, value), line.colour, 3.5, title, hollow=True)
         if step in results:
             x, y = panel.x(step), panel.y(value)

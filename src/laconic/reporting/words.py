@@ -57,8 +57,8 @@ def headline(report: Report) -> str:
         are_runs = _are_runs(report, changes)
         several = "" if are_runs or len({change.base for change in changes}) == 1 else ", each against its own base"
         return _tally([change.figures for change in changes], "runs" if are_runs else "candidates") + several
-    said = f"{_tokens_claim(changes[0].figures)}, {_accuracy_claim(changes[0].figures)}"
-    return f"{_who(changes[0])}: {said[:1].lower()}{said[1:]}" if _is_part(report, changes) else said
+    claim = f"{_tokens_claim(changes[0].figures)}, {_accuracy_claim(changes[0].figures)}"
+    return f"{_who(changes[0])}: {claim[:1].lower()}{claim[1:]}" if _is_part(report, changes) else claim
 
 
 def lede(report: Report) -> str:
@@ -84,9 +84,9 @@ def main_changes(report: Report) -> list[Change]:
 def _is_part(report: Report, changes: Sequence[Change]) -> bool:
     """Does the page show a DIR that these changes do not speak of, or were they made against several bases?"""
     source_of = {e.model: e.source for e in report.evaluations}
-    told = {source_of.get(model) for change in changes for model in (change.base, change.model)}
+    compared = {source_of.get(model) for change in changes for model in (change.base, change.model)}
     is_mixed = len({change.base for change in changes}) > 1 and not _are_runs(report, changes)
-    return bool(set(source_of.values()) - told) or is_mixed
+    return bool(set(source_of.values()) - compared) or is_mixed
 
 
 def _are_runs(report: Report, changes: Sequence[Change]) -> bool:
@@ -145,11 +145,11 @@ def results(report: Report) -> list[dict[str, Any]]:
 def details(report: Report) -> list[dict[str, Any]]:
     """What the first table has no room for: thinking and answer apart, pass@k, majority, adaptivity; only what is known."""
     rows = [(e, dict(_details(e.summary.figures))) for e in report.evaluations]
-    return [{"model": e.model, "where": ", ".join(e.setting), "told": told} for e, told in rows if told]
+    return [{"model": e.model, "where": ", ".join(e.setting), "facts": facts} for e, facts in rows if facts]
 
 
 def _details(figures: Figures) -> list[tuple[str, str]]:
-    told = [
+    facts = [
         ("thinking tokens", _with_interval(figures.thinking_tokens, count)),
         ("answer tokens", _with_interval(figures.answer_tokens, count)),
         ("tokens, median and 95th percentile", _quantiles(figures)),
@@ -158,7 +158,7 @@ def _details(figures: Figures) -> list[tuple[str, str]]:
         *((f"majority of {k}", shown(v, percent)) for k, v in (figures.maj_at_k or {}).items()),
         ("correct minus wrong, same problem", _with_interval(figures.length_difference, count, is_change=True)),
     ]
-    return [(name, value) for name, value in told if value and value != "–"]
+    return [(name, value) for name, value in facts if value and value != "–"]
 
 
 def _quantiles(figures: Figures) -> str:
@@ -229,8 +229,8 @@ def _movement(name: str, before: float, after: float, show: Show) -> str:
 
 
 def _estimate(found: Interval, show: Show) -> str:
-    told = _change(found, show)
-    return f" {told['value']} {told['ci']}".rstrip().replace(", ", ",\u00a0")
+    cell = _change(found, show)
+    return f" {cell['value']} {cell['ci']}".rstrip().replace(", ", ",\u00a0")
 
 
 def _aes_words(score: Aes) -> str:
@@ -252,13 +252,13 @@ def _tally(changes: Sequence[ChangeFigures], what: str) -> str:
 
 def _ranges(changes: Sequence[Change], *, is_part: bool) -> str:
     """From the least to the largest estimate; each has its own interval further down."""
-    told = []
+    movements = []
     tokens, accuracy = ([c.figures.tokens_change for c in changes], [c.figures.accuracy_change for c in changes])
     for name, found, show in (("tokens", tokens, percent), ("accuracy", accuracy, points)):
         if values := [change.estimate for change in found if math.isfinite(change.estimate)]:
-            told.append(f"{name} {signed(min(values), show)} to {signed(max(values), show)}")
+            movements.append(f"{name} {signed(min(values), show)} to {signed(max(values), show)}")
     whom = "; ".join(_who(change) for change in changes) if is_part else "against the base"
-    return f"{_opening(changes[0].decoding)}, {whom}: {', '.join(told)}. Intervals of each stand below."
+    return f"{_opening(changes[0].decoding)}, {whom}: {', '.join(movements)}. Intervals of each stand below."
 
 
 def _tokens_claim(figures: ChangeFigures) -> str:

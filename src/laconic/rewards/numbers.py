@@ -180,14 +180,14 @@ class Memory:
         return {"problems": {key: dict(values) for key, values in self.problems.items()}, "shared": dict(self.shared)}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "Memory":
+    def from_json(cls, record: Mapping[str, Any]) -> "Memory":
         """The memory that `to_json` wrote. Raises `ValueError` where it is not such an object."""
-        if not isinstance(told, Mapping) or set(told) != {"problems", "shared"}:
-            raise ValueError(f"reward memory: expected an object with problems and shared, got {told!r:.80}")
+        if not isinstance(record, Mapping) or set(record) != {"problems", "shared"}:
+            raise ValueError(f"reward memory: expected an object with problems and shared, got {record!r:.80}")
         problems = {
-            str(key): {k: _remembered(v) for k, v in values.items()} for key, values in told["problems"].items()
+            str(key): {k: _remembered(v) for k, v in values.items()} for key, values in record["problems"].items()
         }
-        return cls(problems, {key: _remembered(value) for key, value in told["shared"].items()})
+        return cls(problems, {key: _remembered(value) for key, value in record["shared"].items()})
 
 
 def whole(name: str, value: float, minimum: int = 1) -> int:

@@ -76,7 +76,7 @@ class Entry:
     prompt: str | None = None
 
     @property
-    def told(self) -> str:
+    def recipe_name(self) -> str:
         """The recipe as an argument of `laconic train`: its name, or its path from the working directory."""
         return self.recipe if recipe_paths().get(self.recipe) == self.path else str(self.path)
 
@@ -233,10 +233,10 @@ def begin_sweep(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> Non
     file = out / "sweep.json"
     if not file.exists() and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: is not empty and holds no sweep.json; expected a new folder or that of this sweep")
-    told = sweep_content(config, runs)
+    content = sweep_content(config, runs)
     if file.exists():
-        _refuse_others(out, read_json(file), told)
-    write_json_atomically(file, told)
+        _refuse_others(out, read_json(file), content)
+    write_json_atomically(file, content)
 
 
 def sweep_content(config: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def sweep_content(config: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, An
             {
                 "label": run.entry.label,
                 "folder": run.entry.slug,
-                "recipe": run.entry.told,
+                "recipe": run.entry.recipe_name,
                 "overrides": list(run.entry.overrides),
                 "prompt": run.entry.prompt,
                 "variant_of": _variant_of(run.entry, [other.entry for other in first.values()], config),
@@ -270,10 +270,10 @@ def _without_seed(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in dump(recipe).items() if key != "seed"}
 
 
-def _refuse_others(out: Path, held: dict[str, Any], told: dict[str, Any]) -> None:
-    if held["name"] != told["name"]:
-        raise RunError(f"{out}: holds the sweep {held['name']!r}, not {told['name']!r}; choose another --out")
-    entries = {entry["label"]: entry for entry in told["entries"]}
+def _refuse_others(out: Path, held: dict[str, Any], content: dict[str, Any]) -> None:
+    if held["name"] != content["name"]:
+        raise RunError(f"{out}: holds the sweep {held['name']!r}, not {content['name']!r}; choose another --out")
+    entries = {entry["label"]: entry for entry in content["entries"]}
     for entry in held["entries"]:
         folder, now = out / entry["folder"], entries.get(entry["label"])
         if not any(folder.glob("seed-*/")):
@@ -283,7 +283,7 @@ def _refuse_others(out: Path, held: dict[str, Any], told: dict[str, Any]) -> Non
             raise RunError(f"{out}: holds runs of {entry['label']!r}, which the sweep no longer has; {mend}")
         if change := _changed(entry, now):
             raise RunError(f"{folder}: {entry['label']!r} has changed since its runs began: {change}; {mend}")
-        if lost := sorted(set(held["seeds"]) - set(told["seeds"])):
+        if lost := sorted(set(held["seeds"]) - set(content["seeds"])):
             raise RunError(f"{out}: holds seed {lost[0]}, which the sweep no longer has; {mend}")
 
 
@@ -295,4 +295,4 @@ def _changed(held: dict[str, Any], now: dict[str, Any]) -> str | None:
         return str(error)
     found = first_difference({"prompt": held["prompt"]}, {"prompt": now["prompt"]})
     found = found or first_difference(known, now["config"])
-    return found.told if found else None
+    return found.sentence if found else None

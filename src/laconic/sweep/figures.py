@@ -103,14 +103,14 @@ def _mark(panel: Panel, row: SweepRow, tokens: SeedMean, accuracy: SeedMean) -> 
     """One row: faint seeds, bars of one standard error, the mean."""
     colour, at, is_stage = ROW_KINDS[row.kind][1], (tokens.mean, accuracy.mean), row.kind == "stage"
     for point in row.points if not is_stage and len(row.points) > 1 else ():
-        said = f"{row.label}, seed {point.seed}: {percent(point.accuracy)} at {count(point.tokens)} tokens"
-        panel.dot((point.tokens, point.accuracy), colour, 3, said, opacity=0.32)
+        label = f"{row.label}, seed {point.seed}: {percent(point.accuracy)} at {count(point.tokens)} tokens"
+        panel.dot((point.tokens, point.accuracy), colour, 3, label, opacity=0.32)
     if tokens.num_seeds > 1 and not is_stage:
         panel.whisker_x((tokens.mean - tokens.se, tokens.mean + tokens.se), at[1], colour)
         panel.whisker_y(at[0], (accuracy.mean - accuracy.se, accuracy.mean + accuracy.se), colour)
     worse = f"; dominated by {'; '.join(row.dominated_by)}" if row.dominated_by else ""
-    said = f"{row.label}, mean of {tokens.num_seeds} seeds: {percent(at[1])} at {count(at[0])} tokens{worse}"
-    panel.dot(at, colour, 3.5 if is_stage else 6, said, hollow=is_stage or bool(row.dominated_by))
+    label = f"{row.label}, mean of {tokens.num_seeds} seeds: {percent(at[1])} at {count(at[0])} tokens{worse}"
+    panel.dot(at, colour, 3.5 if is_stage else 6, label, hollow=is_stage or bool(row.dominated_by))
 
 
 def _join_stages(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Place]) -> None:

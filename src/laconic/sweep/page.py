@@ -52,7 +52,7 @@ def sweep_page(results: Results) -> str:
         size: Markup(_draw(results, width)) for size, width in (("wide", WIDE), ("narrow", NARROW))
     }  # made by this package, which escapes the texts in it
     return templates.get_template("sweep.html.j2").render(
-        name=results.told["name"],
+        name=results.content["name"],
         lede=sweep_lede(results),
         headline=sweep_headline(results),
         rolled_back=f"{ROLLED_BACK} {'; '.join(back)}." if (back := rolled_back(results)) else "",
@@ -62,7 +62,7 @@ def sweep_page(results: Results) -> str:
         runs=_runs(results),
         commands=training_commands(results),
         machine=machine(results),
-        recipes=[(entry["label"], list(flatten(entry["config"]))) for entry in results.told["entries"]],
+        recipes=[(entry["label"], list(flatten(entry["config"]))) for entry in results.content["entries"]],
         colours=COLOURS,
         kinds=ROW_KINDS,
         style=Markup(template_text("laconic.reporting", "page.css")),  # a file of this package
@@ -78,8 +78,8 @@ def _draw(results: Results, width: int) -> str:
 
 def sweep_headline(results: Results) -> str:
     """The headline: how many entries and seeds are compared, and how many runs are finished."""
-    entries, seeds = len(results.told["entries"]), len(results.told["seeds"])
-    return f"{results.told['name']}: {_number(entries, 'entry', 'entries')} at {_number(seeds, 'seed', 'seeds')}"
+    entries, seeds = len(results.content["entries"]), len(results.content["seeds"])
+    return f"{results.content['name']}: {_number(entries, 'entry', 'entries')} at {_number(seeds, 'seed', 'seeds')}"
 
 
 def _number(number: int, one: str, many: str) -> str:
@@ -98,8 +98,8 @@ def _told(field: Field) -> str:
         for row in best
     ]
     worse = sum(row.is_result for row in field.rows) - len(best)
-    told = names if len(best) <= MAX_TOLD else [row.label for row in best]
-    return f"on the frontier {'; '.join(told)}" + (f". Dominated: {worse}" if worse else "")
+    labels = names if len(best) <= MAX_TOLD else [row.label for row in best]
+    return f"on the frontier {'; '.join(labels)}" + (f". Dominated: {worse}" if worse else "")
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -155,8 +155,8 @@ def _change(found: SeedMean, show: Show) -> Json:
     if not found.num_seeds:
         return _cell(UNKNOWN)
     ends = ", ".join(_bare(signed(end, show)) for end in (found.low, found.high))
-    told = f"± {_bare(show(found.se))} [{ends}]" if found.num_seeds > 1 else ""
-    return _cell(signed(found.mean, show), told)
+    spread = f"± {_bare(show(found.se))} [{ends}]" if found.num_seeds > 1 else ""
+    return _cell(signed(found.mean, show), spread)
 
 
 def _cell(value: str, spread: str = "") -> Json:
@@ -180,13 +180,13 @@ def _runs(results: Results) -> list[Json]:
             "changes": _changes(entry),
             "cells": _took(trained.get(entry["label"])),
         }
-        for entry in results.told["entries"]
+        for entry in results.content["entries"]
     ]
 
 
 def _changes(entry: Mapping[str, Any]) -> str:
-    asked = [f"nothing is trained; asked: {entry['prompt']}"] if entry["prompt"] is not None else []
-    return ", ".join([*asked, *entry["overrides"]])
+    words = [f"nothing is trained; asked: {entry['prompt']}"] if entry["prompt"] is not None else []
+    return ", ".join([*words, *entry["overrides"]])
 
 
 def _took(row: SweepRow | None) -> list[str]:
@@ -206,9 +206,9 @@ def training_commands(results: Results) -> list[str]:
                 *("--out", str(results.out / entry["folder"] / f"seed-{seed}")),
             ]
         )
-        for entry in results.told["entries"]
+        for entry in results.content["entries"]
         if entry["prompt"] is None
-        for seed in results.told["seeds"]
+        for seed in results.content["seeds"]
     ]
 
 
@@ -217,9 +217,9 @@ def machine(results: Results) -> str:
     found: Sequence[Path] = sorted(results.out.glob("*/seed-*/environment.json"))
     if not found:
         return ""
-    told = read_json(found[0])
-    packages = told.get("packages", {})
+    environment = read_json(found[0])
+    packages = environment.get("packages", {})
     versions = ", ".join(
         f"{name} {packages[name]}" for name in ("laconic", "torch", "transformers") if packages.get(name)
     )
-    return f"{told.get('device', 'unknown device')}; {versions}"
+    return f"{environment.get('device', 'unknown device')}; {versions}"

@@ -40,13 +40,13 @@ def check_entry_prompt(run: SweepRun) -> None:
 
 def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter) -> None:
     """Evaluate base and prompt at each temperature, and compare them. Evaluations that exist already are kept."""
-    recipe, asked = run.recipe, run.entry.prompt
-    assert recipe.problems.report is not None and asked is not None, "runs_of and the caller saw to it"
+    recipe, instruction = run.recipe, run.entry.prompt
+    assert recipe.problems.report is not None and instruction is not None, "runs_of and the caller saw to it"
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     take_base(run, others)
     problems = load_problems(recipe.problems.report, seed=recipe.seed)
-    prompts = {"base": recipe.prompt, PROMPTED: recipe.prompt.model_copy(update={"instruction": asked})}
+    prompts = {"base": recipe.prompt, PROMPTED: recipe.prompt.model_copy(update={"instruction": instruction})}
     with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
         lm = load_model(recipe.model, recipe.policy.model_copy(update={"lora": None}))
         for name, prompt in prompts.items():
@@ -56,8 +56,8 @@ def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter
     for temperature in recipe.report.temperatures:
         tag = temperature_tag(temperature)
         base, prompted = (run.folder / "eval" / f"{name}-{tag}" for name in prompts)
-        told = compare_evaluations(base, [prompted], margin=recipe.report.margin, seed=recipe.seed)
-        write_json_atomically(run.folder / f"comparison-{tag}.json", told.to_json())
+        comparison = compare_evaluations(base, [prompted], margin=recipe.report.margin, seed=recipe.seed)
+        write_json_atomically(run.folder / f"comparison-{tag}.json", comparison.to_json())
 
 
 def take_base(run: SweepRun, others: Iterable[SweepRun]) -> None:

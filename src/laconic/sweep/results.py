@@ -31,10 +31,10 @@ BASE = "base"
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The finished part of a sweep. `told` is its sweep.json; `unfinished` are labels with the seeds that they lack."""
+    """The finished part of a sweep. `content` is its sweep.json; `unfinished` are labels with the seeds that they lack."""
 
     out: Path
-    told: Json
+    content: Json
     fields: tuple[Field, ...]
     unfinished: Mapping[str, tuple[int, ...]]
 
@@ -51,18 +51,18 @@ class ResultsReader:
 
     def read(self) -> Results:
         """All results that are finished now. Raises an `InputError` that names a malformed file."""
-        told = read_json(self.out / "sweep.json")
-        seeds = tuple(told["seeds"])
+        content = read_json(self.out / "sweep.json")
+        seeds = tuple(content["seeds"])
         found: dict[tuple[str, int], tuple[Point, ...]] = {}
-        for entry in told["entries"]:
+        for entry in content["entries"]:
             tags = [temperature_tag(t) for t in entry["config"]["report"]["temperatures"]]
             for seed in seeds:
                 folder = self.out / entry["folder"] / f"seed-{seed}"
                 if all((folder / f"comparison-{tag}.json").exists() for tag in tags):
                     found[entry["label"], seed] = self._points(folder, seed, tags)
-        lacking = {e["label"]: tuple(s for s in seeds if (e["label"], s) not in found) for e in told["entries"]}
+        lacking = {e["label"]: tuple(s for s in seeds if (e["label"], s) not in found) for e in content["entries"]}
         unfinished = {label: missing for label, missing in lacking.items() if missing}
-        return Results(self.out, told, tuple(_fields(told, seeds, found)), unfinished)
+        return Results(self.out, content, tuple(_fields(content, seeds, found)), unfinished)
 
     def _points(self, folder: Path, seed: int, tags: Sequence[str]) -> tuple[Point, ...]:
         if folder not in self._known:
@@ -150,10 +150,10 @@ def _num_probed(file: Path) -> int:
 # --- rows and fields -------------------------------------------------------------------------------------------------
 
 
-def _fields(told: Json, seeds: tuple[int, ...], found: Mapping[tuple[str, int], Sequence[Point]]) -> Iterator[Field]:
-    sources = list(dict.fromkeys(entry["config"]["problems"]["report"] for entry in told["entries"]))
+def _fields(content: Json, seeds: tuple[int, ...], found: Mapping[tuple[str, int], Sequence[Point]]) -> Iterator[Field]:
+    sources = list(dict.fromkeys(entry["config"]["problems"]["report"] for entry in content["entries"]))
     for source in sources:
-        entries = [e for e in told["entries"] if e["config"]["problems"]["report"] == source]
+        entries = [e for e in content["entries"] if e["config"]["problems"]["report"] == source]
         temperatures = {t for e in entries for t in e["config"]["report"]["temperatures"]}
         for tag in map(temperature_tag, sorted(temperatures, reverse=True)):
             rows = [*_base_rows(entries, seeds, tag, found), *_entry_rows(entries, seeds, tag, found)]

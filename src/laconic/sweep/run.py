@@ -93,7 +93,7 @@ def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: C
         changes = " ".join(entry.overrides) + (f" prompt: {entry.prompt}" if entry.prompt else "")
         seeds = ", ".join(f"{run.seed} (finished)" if run.is_finished else str(run.seed) for run in mine)
         count = 0 if entry.prompt else max_rollouts(mine[0])
-        table.add_row(*map(_plain, (label, entry.told, changes.strip(), seeds, f"{count:,}")))
+        table.add_row(*map(_plain, (label, entry.recipe_name, changes.strip(), seeds, f"{count:,}")))
     console.print(table)
     for run in runs:
         console.print(_command_line(run), markup=False, highlight=False, soft_wrap=True)
@@ -149,8 +149,8 @@ class _Sweep:
             self.ask([run for run in todo if run.entry.prompt is not None])
         write_results(self.out, self.reader.read())
         if self.failed:
-            told = "; ".join(f"{run.name}: {why} ({run.log})" for run, why in self.failed)
-            raise RunFailed(f"{len(self.failed)} of {len(self.runs)} runs failed: {told}")
+            failures = "; ".join(f"{run.name}: {why} ({run.log})" for run, why in self.failed)
+            raise RunFailed(f"{len(self.failed)} of {len(self.runs)} runs failed: {failures}")
 
     def train(self, runs: Sequence[SweepRun]) -> None:
         """Make the training runs, `parallel` at a time, and report each as it ends."""

@@ -59,8 +59,8 @@ ROLLED_BACK = "Rolled back by the guard, since accuracy fell on watched problems
 def to_json(results: Results) -> Json:
     """The content of results.json; a statistic that does not exist is null."""
     return {
-        "name": results.told["name"],
-        "seeds": results.told["seeds"],
+        "name": results.content["name"],
+        "seeds": results.content["seeds"],
         "unfinished": {label: list(seeds) for label, seeds in results.unfinished.items()},
         "fields": [
             {
@@ -110,8 +110,8 @@ def _against_json(found: Against) -> Json:
 
 def markdown(results: Results) -> str:
     """The content of table.md."""
-    seeds = ", ".join(map(str, results.told["seeds"]))
-    parts = [f"# {results.told['name']}: seeds {seeds}", MEANING]
+    seeds = ", ".join(map(str, results.content["seeds"]))
+    parts = [f"# {results.content['name']}: seeds {seeds}", MEANING]
     if results.unfinished:
         lacking = "; ".join(
             f"{label} ({', '.join(map(str, missing))})" for label, missing in results.unfinished.items()
@@ -158,8 +158,8 @@ def field_scope(field: Field) -> str:
     samples = {p.num_samples for p in points}
     caps = {p.max_tokens for p in points}
     drawn = "1 sample" if samples == {1} else f"{_few(samples)} samples"
-    told = f"{_few({p.num_problems for p in points})} problems a seed ({field.source}), {drawn} each"
-    return told + f", cap {_few(caps)} tokens" + (": caps differ between rows." if len(caps) > 1 else ".")
+    words = f"{_few({p.num_problems for p in points})} problems a seed ({field.source}), {drawn} each"
+    return words + f", cap {_few(caps)} tokens" + (": caps differ between rows." if len(caps) > 1 else ".")
 
 
 def _few(numbers: set[int]) -> str:

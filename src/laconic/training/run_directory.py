@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -132,7 +132,7 @@ class RunDirectory:
         """Where the checkpoint taken after `step` is."""
         return self.path / "checkpoints" / step_name(step)
 
-    def save_checkpoint(self, checkpoint: Checkpoint, save_model: Any) -> Path:
+    def save_checkpoint(self, checkpoint: Checkpoint, save_model: Callable[[Path], object]) -> Path:
         """Write a checkpoint, completely or not at all; `save_model(folder)` writes the weights in Hugging Face format."""
         place = self.checkpoint_path(checkpoint.step)
         partial = place.with_name(place.name + ".partial")
@@ -232,4 +232,4 @@ def _difference_line(difference: Difference, path: Path) -> str:
         again = "put the file back as it was, or start a new run with another --out"
         return f"{file} has changed since the run began (its sha256 differs); {again}"
     again = f"resume it as it was started, or with  laconic train {path / 'config.json'} --out {path} --resume"
-    return f"the run was started with another recipe or overrides: {difference.told}; {again}"
+    return f"the run was started with another recipe or overrides: {difference.sentence}; {again}"

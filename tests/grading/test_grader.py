@@ -143,12 +143,14 @@ def test_a_hung_child_is_killed_at_the_limit_and_a_dead_one_replaced(monkeypatch
 
 
 def test_real_algebra_that_hangs_is_cut_off():
-    """An integral without an end, in the real child: never correct, and the limit holds."""
+    """An integral that takes seconds, in the real child: never correct, and the limit holds. Easy algebra gets a limit of its own,
+    since a busy machine may take longer than that over it."""
     began = time.monotonic()
-    with Grader(timeout_seconds=5.0) as grader:
-        grades = grades_of(grader, [boxed(r"\int_0^1 \frac{\sin(x^x)}{x^{x^x}}\,dx", "1"), ALGEBRA])
-    assert grades == [Grade.UNGRADABLE, Grade.CORRECT]
+    with Grader(timeout_seconds=1.0) as grader:
+        assert grades_of(grader, [boxed(r"\int_0^1 \frac{\sin(x^x)}{x^{x^x}}\,dx", "1")]) == [Grade.UNGRADABLE]
     assert time.monotonic() - began < 60.0
+    with Grader(timeout_seconds=20.0) as grader:
+        assert grades_of(grader, [ALGEBRA]) == [Grade.CORRECT]
 
 
 def test_a_child_that_cannot_start_fails_the_work(monkeypatch, fake):

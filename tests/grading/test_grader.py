@@ -143,7 +143,7 @@ def test_a_hung_child_is_killed_at_the_limit_and_a_dead_one_replaced(monkeypatch
 
 
 def test_real_algebra_that_hangs_is_cut_off():
-    """An integral that takes seconds, in the real child: never correct, and the limit holds. Easy algebra gets a limit of its own,
+    """An integral that takes seconds, in the real child: never correct, and the limit holds. Easy algebra has its own limit,
     since a busy machine may take longer than that over it."""
     began = time.monotonic()
     with Grader(timeout_seconds=1.0) as grader:

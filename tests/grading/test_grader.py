@@ -148,7 +148,7 @@ def test_real_algebra_that_hangs_is_cut_off():
     began = time.monotonic()
     with Grader(timeout_seconds=1.0) as grader:
         assert grades_of(grader, [boxed(r"\int_0^1 \frac{\sin(x^x)}{x^{x^x}}\,dx", "1")]) == [Grade.UNGRADABLE]
-    assert time.monotonic() - began < 60.0
+    assert time.monotonic() - began < 30.0
     with Grader(timeout_seconds=20.0) as grader:
         assert grades_of(grader, [ALGEBRA]) == [Grade.CORRECT]
 

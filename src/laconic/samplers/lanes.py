@@ -4,11 +4,11 @@
    each of them, so a second thread adds little, and where other work keeps a core busy they slow each other down several times
    over. Processes never wait for one another: two of one thread sample more than one of two threads, on idle and on busy cores
    (docs/speed.md).
-2. The lanes depend on the requests and on the number of threads alone, not on the load. So a seed gives the same responses however
-   busy the machine is.
-3. Each lane is decoded by a child that `fork` makes for this one call: it sees the weights as they are now, without a copy, and its
-   memory is given back when it ends. Where there is no such fork (outside Linux, in a daemon process) the lanes are decoded in
-   turn, in this process.
+2. The lanes depend on the requests and on the number of threads alone, not on the load. So a seed gives the same responses
+   however busy the machine is.
+3. Each lane is decoded by a child that `fork` makes for this one call: it sees the weights as they are now, without a copy, and
+   its memory is given back when it ends. Where there is no such fork (outside Linux, in a daemon process) the lanes are decoded
+   in turn, in this process.
 
 A child only computes: it sends back its responses and nothing else, and it ends with its parent. Errors in it are raised here.
 """
@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -34,7 +35,7 @@ from laconic.samplers.protocol import Request
 from laconic.types import Progress, Response
 
 MIN_LANE_ROWS = 16  # with fewer rows a step takes as long as with these
-LOOK_SECONDS = 0.1  # between two looks at the progress of children that are still at work
+PROGRESS_SECONDS = 0.1  # between two looks at the progress of children that are still at work
 
 Decode = Callable[[Sequence[Request], Progress], list[list[Response]]]
 """Decodes some requests; called once for each lane."""
@@ -55,7 +56,7 @@ def num_lanes(num_rows: int) -> int:
 
 
 def split_into_lanes(requests: Sequence[Request], lanes: int) -> list[list[Piece]]:
-    """Deal the requests to `lanes` lanes in turn. Those that are left over are split by their samples, so that lanes are equal."""
+    """Deal the requests to `lanes` lanes in turn. Those left over are split by their samples, so that the lanes are equal."""
     dealt: list[list[Piece]] = [[] for _ in range(lanes)]
     whole = len(requests) - len(requests) % lanes
     for index, request in enumerate(requests):
@@ -63,7 +64,7 @@ def split_into_lanes(requests: Sequence[Request], lanes: int) -> list[list[Piece
             dealt[index % lanes].append(Piece(index, 0, request))
             continue
         bounds = [request.num_samples * lane // lanes for lane in range(lanes + 1)]
-        for lane, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for lane, (start, stop) in enumerate(pairwise(bounds)):
             if start < stop:
                 part = replace(request, num_samples=stop - start, first_sample=request.first_sample + start)
                 dealt[lane].append(Piece(index, start, part))
@@ -102,10 +103,9 @@ def _in_turn(decode: Decode, dealt: list[list[Piece]], on_progress: Progress) ->
 def _side_by_side(decode: Decode, dealt: list[list[Piece]], on_progress: Progress) -> list[list[list[Response]]]:
     children: list[_Child] = []
     try:
-        for pieces in dealt:
-            children.append(_Child(decode, [piece.request for piece in pieces]))
+        children.extend(_Child(decode, [piece.request for piece in pieces]) for pieces in dealt)
         while working := [child.pipe for child in children if child.outcome is None]:
-            ready = wait(working, timeout=LOOK_SECONDS)
+            ready = wait(working, timeout=PROGRESS_SECONDS)
             for child in children:
                 child.look(on_progress, is_ready=child.pipe in ready)
         return [child.responses() for child in children]
@@ -118,7 +118,9 @@ class _Child:
     """A forked process that decodes one lane."""
 
     def __init__(self, decode: Decode, requests: Sequence[Request]) -> None:
-        self.progress = np.frombuffer(mmap.mmap(-1, 2 * 8), dtype=np.int64)  # responses and tokens, written by the child
+        self.progress = np.frombuffer(
+            mmap.mmap(-1, 2 * 8), dtype=np.int64
+        )  # responses and tokens, written by the child
         self.passed_on = np.zeros(2, dtype=np.int64)
         self.outcome: list[list[Response]] | Exception | None = None
         context = multiprocessing.get_context("fork")

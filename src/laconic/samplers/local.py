@@ -31,6 +31,7 @@ from torch import Tensor
 from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
+from laconic.models.waiting import look_at_load
 from laconic.rng import seed_of
 from laconic.samplers.cache import SlotCache
 from laconic.samplers.decoders import can_fuse, make_decoder
@@ -88,9 +89,7 @@ class LocalSampler:
         if lanes == 1:
             return self._decode(requests, decoding, seed, on_progress)
         share = decoding.model_copy(update={"batch_size": math.ceil(decoding.batch_size / lanes)})
-        return decode_in_lanes(
-            lambda part, count: self._decode(part, share, seed, count), requests, lanes, on_progress
-        )
+        return decode_in_lanes(lambda part, count: self._decode(part, share, seed, count), requests, lanes, on_progress)
 
     def _takes_lanes(self, decoding: SamplerConfig) -> bool:
         """Whether processes of one thread beat threads: for small models on a CPU, if nothing is compiled (a child would compile
@@ -212,6 +211,7 @@ class _Decoding:
         """Fill, step and empty slots until no row is left."""
         self._refill()
         while self.rows:
+            look_at_load()
             for _ in range(self.looks_every):
                 self._advance()
             self._let_go()

@@ -20,7 +20,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
@@ -199,6 +199,8 @@ def _serve(
             os._exit(1)
 
     try:
-        pipe.send(decode(requests, count))
+        outcome: list[list[Response]] | Exception = decode(requests, count)
     except Exception as error:
-        pipe.send(error)
+        outcome = error
+    with suppress(OSError):  # the parent is gone
+        pipe.send(outcome)

@@ -1,4 +1,4 @@
-"""Threads are settled before torch is loaded: as many as there are cores, asleep while they wait where cores are shared."""
+"""As many threads as there are cores, and how much of the cores other processes use."""
 
 import os
 import subprocess
@@ -8,37 +8,27 @@ from pathlib import Path
 import pytest
 
 from laconic.system import threads
+from laconic.system.threads import Ticks, read_ticks
+
+has_stat = pytest.mark.skipif(not threads.STAT.exists(), reason="this system has no /proc/stat")
 
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment that says nothing of threads, put back afterwards."""
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+    """An environment that does not say how many threads there are, put back afterwards, and two cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(threads, "allowed_cores", lambda: {0, 1})
+    monkeypatch.setattr(threads, "CPU_MAX", Path("absent"))
     return monkeypatch
 
 
-@pytest.mark.parametrize(("busy", "policy"), [(0.0, None), (0.4, None), (1.0, "PASSIVE")])
-def test_threads_sleep_where_other_work_runs(bare: pytest.MonkeyPatch, busy: float, policy: str | None) -> None:
-    """Half a core of other work is the threshold; the line says how much was found."""
-    bare.setattr(threads, "busy_cores", lambda: busy)
-    bare.setattr(threads, "available_cores", lambda: 3)
-    said = threads.settle()
-    assert os.environ.get("OMP_WAIT_POLICY") == policy
-    assert os.environ["OMP_NUM_THREADS"] == "3"
-    assert (said is None) is (policy is None)
-    assert said is None or said.startswith("other work keeps 1.0 cores busy")
-
-
-@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
-def test_what_the_user_set_stays(bare: pytest.MonkeyPatch, name: str) -> None:
-    """No look at other work either."""
-    bare.setenv(name, "ACTIVE")
+def test_as_many_threads_as_cores_unless_the_user_says_otherwise(bare: pytest.MonkeyPatch) -> None:
+    threads.settle()
+    assert os.environ["OMP_NUM_THREADS"] == "2"
     bare.setenv("OMP_NUM_THREADS", "7")
-    bare.setattr(threads, "busy_cores", lambda: 99.0)
-    assert threads.settle() is None
-    assert (os.environ[name], os.environ["OMP_NUM_THREADS"]) == ("ACTIVE", "7")
+    threads.settle()
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 @pytest.mark.parametrize(("text", "cores"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64)])
@@ -52,20 +42,33 @@ def test_a_control_group_may_grant_less_than_the_machine_has(
     assert threads.available_cores() == cores
 
 
-@pytest.mark.skipif(not threads.STAT.exists(), reason="this system has no /proc/stat")
+def test_the_load_is_read_for_the_cores_that_may_be_used(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Busy are all fields but idle and iowait; core 7 is not ours."""
+    line = "cpu{} 100 10 20 5000 50 1 2 3 0 0"
+    (tmp_path / "stat").write_text("\n".join(line.format(name) for name in ("", 0, 1, 7)) + "\nintr 1 2 3\n")
+    bare.setattr(threads, "STAT", tmp_path / "stat")
+    bare.setattr(os, "sysconf", lambda name: 100)
+    ticks = read_ticks()
+    assert ticks is not None and ticks.busy == pytest.approx(2 * 1.36)
+    bare.setattr(threads, "STAT", tmp_path / "absent")
+    assert read_ticks() is None
+
+
+def test_other_work_is_what_this_process_did_not_do() -> None:
+    """Ten seconds in which two cores worked 18 s, 12 of them for us: 0.6 cores. Rounding never makes it negative."""
+    began = Ticks(busy=100.0, own=50.0, clock=0.0)
+    assert Ticks(118.0, 62.0, 10.0).others_since(began) == pytest.approx(0.6)
+    assert Ticks(118.0, 68.1, 10.0).others_since(began) == 0.0
+
+
+@has_stat
 def test_a_busy_core_is_noticed() -> None:
-    """A process that counts for a while: at least most of one core, more than before it came."""
-    code = "import time; end = time.time() + 20\nwhile time.time() < end: pass"
-    with subprocess.Popen([sys.executable, "-c", code]) as worker:
-        try:
-            assert threads.busy_cores(1.0) > 0.6
-        finally:
-            worker.kill()
-
-
-def test_a_system_that_does_not_say_has_no_busy_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No /proc: threads spin."""
-    monkeypatch.setattr(threads, "STAT", tmp_path / "absent")
-    monkeypatch.setattr(threads, "CPU_MAX", tmp_path / "absent too")
-    assert threads.busy_cores(0.0) == 0.0
-    assert threads.available_cores() >= 1
+    """A process that has counted for a second is most of a core of other work, and this process's own work is none."""
+    code = "import time\nbegan = time.process_time()\nwhile time.process_time() < began + 1: pass\nprint(flush=True)\ninput()"
+    before = read_ticks()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        after = read_ticks()
+    assert before is not None and after is not None
+    assert after.others_since(before) * (after.clock - before.clock) > 0.9

@@ -64,12 +64,6 @@ def check_file(out: Path) -> Path:
     return out
 
 
-def settle_threads() -> None:
-    """Set how many threads compute and how they wait; this must happen before torch is loaded."""
-    if said := settle():
-        typer.echo(said, err=True)
-
-
 def config_of(kind: "type[_N]", **values: object) -> "_N":
     """A table of a recipe from options. Raises `InputError`, one line that names the option."""
     from laconic.config.node import make_node
@@ -86,7 +80,7 @@ def solver_of(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
     config_of(PolicyConfig, dtype=dtype)
     is_remote = is_endpoint(model)
     if not is_remote:
-        settle_threads()
+        settle()
     from laconic.notebook.solvers import open_solver
 
     solver = open_solver(model, prompt=INSTRUCTION, system=system, dtype=None if is_remote else dtype)

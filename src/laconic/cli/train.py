@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from laconic.cli.options import Seed, settle_threads
+from laconic.cli.options import Seed
 from laconic.cli.show import print_comparisons
 from laconic.config.defaults import SEED
 from laconic.errors import InputError, RecipeError
+from laconic.system.threads import settle
 
 RecipePath = Annotated[
     Path, typer.Argument(help="A recipe in TOML, or the name of one that laconic list recipes shows.")
@@ -25,7 +26,7 @@ def demo(
 ) -> None:
     """Train both phases on the embedded reasoner, then show the comparison and write a page. Takes about three minutes on two
     cores."""
-    settle_threads()
+    settle()
     from laconic.cli.demo import run_demo
 
     run_demo(out, seed)
@@ -47,7 +48,7 @@ def train(
 
         print_plan(loaded, Console())
         return
-    settle_threads()
+    settle()
     from laconic.system.progress import Reporter
     from laconic.training.measure_run import measure_run
     from laconic.training.run import start

@@ -3,6 +3,7 @@
 Its modules, in reading order:
 
 - `onednn`: float32 matrix products on a CPU through oneDNN
+- `waiting`: how threads wait for one another: spinning on idle cores, asleep on busy ones
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device
 - `scoring`: log-probabilities, entropies and KL of response tokens

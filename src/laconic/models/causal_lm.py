@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from laconic.errors import ModelError
 from laconic.models.onednn import fast_products
+from laconic.models.waiting import look_at_load
 
 HEAD_TOLERANCE = 1e-3
 FINGERPRINT_VALUES = 64  # of each weight
@@ -84,6 +85,7 @@ class CausalLM:
 
         Rows are padded on the right. With causal attention no token attends to the padding after it, so no mask is needed.
         """
+        look_at_load()
         with fast_products(self.device):
             return getattr(self.model, self.model.base_model_prefix)(input_ids=input_ids, **kwargs)
 

@@ -31,10 +31,12 @@ from torch import Tensor
 from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
+from laconic.models.waiting import look_at_load
 from laconic.rng import seed_of
 from laconic.samplers.cache import SlotCache
-from laconic.samplers.decoders import make_decoder
+from laconic.samplers.decoders import can_fuse, make_decoder
 from laconic.samplers.drawing import draw_tokens, uniforms
+from laconic.samplers.lanes import decode_in_lanes, num_lanes
 from laconic.samplers.protocol import Request
 from laconic.types import FinishReason, Progress, Response
 
@@ -74,9 +76,25 @@ class LocalSampler:
         try:
             if not self.is_checked:
                 self._check_decoding()
-            return self._decode(requests, decoding, seed, on_progress)
+            return self._decode_on_all_cores(requests, decoding, seed, on_progress or (lambda responses, tokens: None))
         finally:
             self.lm.model.train(was_training)
+
+    def _decode_on_all_cores(
+        self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress
+    ) -> list[list[Response]]:
+        """In lanes where they are faster; elsewhere arithmetic takes most of the time, and threads share it."""
+        num_rows = min(decoding.batch_size, sum(request.num_samples for request in requests))
+        lanes = num_lanes(num_rows) if self._takes_lanes(decoding) else 1
+        if lanes == 1:
+            return self._decode(requests, decoding, seed, on_progress)
+        share = decoding.model_copy(update={"batch_size": math.ceil(decoding.batch_size / lanes)})
+        return decode_in_lanes(lambda part, count: self._decode(part, share, seed, count), requests, lanes, on_progress)
+
+    def _takes_lanes(self, decoding: SamplerConfig) -> bool:
+        """Whether processes of one thread beat threads: for small models on a CPU, if nothing is compiled (a child would compile
+        for itself, anew in each call)."""
+        return self.lm.device.type == "cpu" and not decoding.compile and can_fuse(self.lm)
 
     @torch.inference_mode()
     def _decode(
@@ -193,6 +211,7 @@ class _Decoding:
         """Fill, step and empty slots until no row is left."""
         self._refill()
         while self.rows:
+            look_at_load()
             for _ in range(self.looks_every):
                 self._advance()
             self._let_go()

@@ -1,47 +1,36 @@
-"""How many threads compute, and how they wait for one another. Both are set before torch is loaded, since it reads them once.
+"""How many threads compute, and how much other work the machine has.
 
-1. Number: one thread for each core that this process may use, by its affinity and its control group, unless OMP_NUM_THREADS
-   says otherwise.
-2. Waiting: threads that share an operation wait for one another after each one. On idle cores they do best to spin while they
-   wait. Where other work keeps a core busy, spinning threads wait for one that is not running, and everything slows down many
-   times over: then they are set to sleep (OMP_WAIT_POLICY=PASSIVE), unless the variable is set already. LOG.md, 2026-11-20,
-   has the measurement.
-
-On systems without /proc, other work cannot be seen, and threads spin.
+1. `settle` sets the number of threads before torch is loaded, which reads it once: one for each core that this process may use,
+   by its affinity and its control group, unless OMP_NUM_THREADS says otherwise.
+2. `read_ticks` reads in /proc/stat how long the cores have worked, so that two readings tell how many of them other processes
+   keep busy. What is decided by that is in `models/waiting.py`.
 """
 
 import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 STAT = Path("/proc/stat")
-LOOK_SECONDS = 0.1
-BUSY_CORES = 0.5  # with this much other work or more, threads sleep
 
 
-def settle() -> str | None:
-    """Set the variables that torch's threads read. Returns a line for the user where other work makes the threads sleep."""
+def settle() -> None:
+    """Set how many threads torch starts with; it must be called before torch is loaded."""
     os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
-    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
-        return None
-    busy = busy_cores()
-    if busy < BUSY_CORES:
-        return None
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    return (
-        f"other work keeps {busy:.1f} cores busy: threads sleep while they wait, about half the speed of idle cores "
-        "(OMP_WAIT_POLICY=ACTIVE spins instead)"
-    )
 
 
 def available_cores() -> int:
     """Cores this process may use, at least 1."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    quota = _quota(CPU_MAX)
+    cores, quota = len(allowed_cores()), _quota(CPU_MAX)
     return cores if quota == math.inf else max(1, min(cores, math.ceil(quota)))
+
+
+def allowed_cores() -> set[int]:
+    """The numbers of the cores on which this process may run."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return set(os.sched_getaffinity(0)) if has_affinity else set(range(os.cpu_count() or 1))
 
 
 def _quota(file: Path) -> float:
@@ -53,18 +42,36 @@ def _quota(file: Path) -> float:
         return math.inf
 
 
-def busy_cores(seconds: float = LOOK_SECONDS) -> float:
-    """How many cores other processes keep busy, measured over `seconds` in which this one sleeps; 0 on systems without /proc."""
-    if not STAT.exists():
-        return 0.0
-    before = _ticks()
-    time.sleep(seconds)
-    working, total = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
-    return working / total * (os.cpu_count() or 1) if total else 0.0
+# --- the load of the machine -----------------------------------------------------------------------------------------
 
 
-def _ticks() -> tuple[int, int]:
-    """(busy ticks, all ticks) of all cores since the start; the fields are user nice system idle iowait irq softirq steal."""
-    fields = [int(word) for word in STAT.read_text().split("\n", maxsplit=1)[0].split()[1:9]]
-    total = sum(fields)
-    return total - fields[3] - fields[4], total
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """Processor time since the start, in seconds, on the cores that this process may use: of all that runs there, and of this
+    process with its children that have ended; and the time of day."""
+
+    busy: float
+    own: float
+    clock: float
+
+    def others_since(self, earlier: "Ticks") -> float:
+        """How many cores other processes have kept busy since `earlier`."""
+        others = (self.busy - earlier.busy) - (self.own - earlier.own)
+        return max(0.0, others / max(1e-9, self.clock - earlier.clock))
+
+
+def read_ticks() -> Ticks | None:
+    """The processor times of now; None on systems without /proc/stat.
+
+    Its lines are those of all cores together and then of each: name user nice system idle iowait irq softirq steal guest ...
+    """
+    names = {f"cpu{number}" for number in allowed_cores()}
+    try:
+        lines = [line.split() for line in STAT.read_text().splitlines()]
+    except OSError:
+        return None
+    cores = [[int(word) for word in line[1:9]] for line in lines if line and line[0] in names]
+    ticks = sum(sum(fields) - fields[3] - fields[4] for fields in cores)
+    times = os.times()
+    own = times.user + times.system + times.children_user + times.children_system
+    return Ticks(busy=ticks / os.sysconf("SC_CLK_TCK"), own=own, clock=time.monotonic())

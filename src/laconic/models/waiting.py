@@ -1,0 +1,94 @@
+"""How torch's threads wait for one another on a CPU: on idle cores they spin, on busy ones they sleep.
+
+Threads that share an operation wait for one another after each one. On idle cores they do best to spin while they wait. Where
+other work keeps a core busy, spinning threads wait for one that is not running, and everything slows down several times over
+(docs/speed.md): then they had better sleep. `look_at_load` decides, again and again while a program works, because other work
+comes and goes.
+
+Both ways of waiting compute the same numbers. GCC's OpenMP, which torch uses on Linux, has no switch between them. But it lets
+threads sleep, after a short spin, while more of them exist than there are cores (GOMP_SPINCOUNT in its manual). So they are sent
+to sleep by a second team of threads that does nothing, and they spin again when that team is disbanded.
+
+On systems without /proc/stat threads spin, and where OMP_WAIT_POLICY or GOMP_SPINCOUNT is set, that holds.
+"""
+
+import os
+import threading
+import time
+
+import torch
+
+from laconic.system.threads import Ticks, allowed_cores, read_ticks
+
+SECONDS_BETWEEN_LOOKS = 0.5  # less would count too few of the system's ticks, of 10 ms each
+BUSY_CORES = 0.5  # with this much other work more than there are cores to spare, threads sleep
+IDLE_CORES = 0.2  # with this much or less they spin again
+SHARED_ELEMENTS = 1 << 20  # an operation on so many numbers is shared by all threads
+
+
+class Waiting:
+    """How torch's threads wait for one another: `look` sends them to sleep where other work needs their cores, and wakes them."""
+
+    def __init__(self) -> None:
+        self.is_settled = "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ
+        self.team: _IdleTeam | None = None
+        self.ticks: Ticks | None = None
+        self.next_look = 0.0
+        self.looking = threading.Lock()
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether threads sleep while they wait."""
+        return self.team is not None
+
+    def look(self, num_threads: int) -> None:
+        """Look at the load since the last look, and let `num_threads` threads that compute spin or sleep accordingly.
+
+        To be called often, while no child of this process computes. A call too soon after the last look does nothing.
+        """
+        if self.is_settled or num_threads < 2 or time.monotonic() < self.next_look:
+            return
+        if self.looking.acquire(blocking=False):
+            try:
+                self._decide(num_threads)
+            finally:
+                self.looking.release()
+
+    def _decide(self, num_threads: int) -> None:
+        before, self.ticks, self.next_look = self.ticks, read_ticks(), time.monotonic() + SECONDS_BETWEEN_LOOKS
+        if before is None or self.ticks is None:
+            return
+        needed = self.ticks.others_since(before) - (len(allowed_cores()) - num_threads)
+        if self.team is None and needed >= BUSY_CORES:
+            self.team = _IdleTeam()
+        elif self.team is not None and needed <= IDLE_CORES:
+            self.team.disband()
+            self.team = None
+
+
+class _IdleTeam:
+    """Threads that do nothing but exist, so that there are more threads than cores."""
+
+    def __init__(self) -> None:
+        self.is_there, self.may_go = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._stay, name="laconic-idle-team", daemon=True)
+        self.thread.start()
+        self.is_there.wait()
+
+    def _stay(self) -> None:
+        torch.zeros(SHARED_ELEMENTS).add_(1.0)  # the first shared operation of a thread makes a team for it
+        self.is_there.set()
+        self.may_go.wait()
+
+    def disband(self) -> None:
+        """End the thread and with it its team."""
+        self.may_go.set()
+        self.thread.join()
+
+
+_waiting = Waiting()
+
+
+def look_at_load() -> None:
+    """Let torch's threads spin or sleep while they wait, as the load of the machine has it now. To be called in loops."""
+    _waiting.look(torch.get_num_threads())

@@ -1,4 +1,6 @@
-"""What every test shares: no network, one torch thread, and the folder of real benchmark files where it is present."""
+"""What every test shares: no network, one thread in every process, and the folder of real benchmark files where it is present.
+
+`make test` runs one process for each core, so that a second thread in any of them would wait for a core."""
 
 import os
 import sys
@@ -6,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from laconic.system.threads import available_cores
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is first imported
+os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch is first imported, here and in children
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `--numprocesses=auto` stands for: the cores that may be used. pytest-xdist itself would count all of the machine."""
+    return available_cores()
 
 
 @pytest.fixture(autouse=True)

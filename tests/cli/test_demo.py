@@ -39,10 +39,6 @@ def test_responses_are_shown_side_by_side(small_demo):
     console = Console(width=118, file=io.StringIO(), record=True)
     demo.show_responses(out, "phase-2", console)
     shown = console.export_text()
-    solved = [
-        row
-        for row in read_jsonl(out / "eval" / "base-greedy" / "samples.jsonl")
-        if row["grade"] == "correct"
-    ]
+    solved = [row for row in read_jsonl(out / "eval" / "base-greedy" / "samples.jsonl") if row["grade"] == "correct"]
     assert shown.count(" tokens") == 6
     assert any(row["question"][:20] in shown for row in solved)

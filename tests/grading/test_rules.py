@@ -1,6 +1,8 @@
 """Grading by text alone: extraction, exact comparison, and what must never be accepted or computed."""
 
+import json
 import time
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -489,13 +491,24 @@ DANGEROUS = [
 ]
 
 
+def ordinary_seconds() -> float:
+    """For a pair that text decides: some tens of microseconds. What explodes takes more than millions of them."""
+    laps = []
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(20):
+            same_answer("x^2+1", "x+1/2")
+        laps.append((time.process_time() - began) / 20)
+    return min(laps)
+
+
 @pytest.mark.parametrize("answer", DANGEROUS)
 def test_nothing_dangerous_reaches_an_engine_or_takes_time(answer):
     """It is wrong at once, for a number, an expression and a tuple, and right only as the gold answer's own string."""
-    began = time.perf_counter()
+    began = time.process_time()
     assert [same_answer(gold, answer) for gold in ("42", "x^2+1", "(1,2)")] == [False, False, False]
     assert same_answer(answer, answer) is True
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 10_000 * ordinary_seconds()
     assert is_dangerous(clean(answer))
 
 
@@ -521,7 +534,7 @@ def test_no_text_breaks_the_grader(text, gold):
 def test_long_repetitions_are_graded_in_linear_time(piece):
     """No pattern backtracks without bound."""
     text = piece * 2000
-    began = time.perf_counter()
+    began = time.process_time()
     for response in (
         rf"\boxed{{{text[:MAX_CHARS]}}}",
         rf"\boxed{{{text}}}",
@@ -532,7 +545,7 @@ def test_long_repetitions_are_graded_in_linear_time(piece):
         f"${text}$ is {text}",
     ):
         grade_response(response, "x^2+1", is_truncated=False)
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 40_000 * ordinary_seconds()
 
 
 # --- grades ----------------------------------------------------------------------------------------------------------
@@ -579,9 +592,14 @@ def test_a_tolerance_that_the_problem_grants_is_used_and_no_more():
 
 
 def test_plain_integers_are_graded_fast():
-    """50,000 a second and more on an idle core; a tenth of that must hold on any machine."""
+    """50,000 a second and more on an idle core: a response costs at most 200 times what it takes to write it down as JSON."""
     text = r"<think>12+7=19;</think>\boxed{19}"
-    began = time.perf_counter()
-    for _ in range(5000):
-        grade_response(text, "19", is_truncated=False)
-    assert time.perf_counter() - began < 1.0
+
+    def seconds(do: Callable[[], object]) -> float:
+        began = time.process_time()
+        for _ in range(2000):
+            do()
+        return time.process_time() - began
+
+    graded = min(seconds(lambda: grade_response(text, "19", is_truncated=False)) for _ in range(3))
+    assert graded < 200 * max(seconds(lambda: json.dumps(text)) for _ in range(3))

@@ -62,7 +62,7 @@ def is_same(model: Any, before: list[torch.Tensor]) -> bool:
 
 
 def test_importing_the_package_is_quick_and_loads_nothing_heavy() -> None:
-    """Under 0.1 s more than Python alone, the best of five; light modules only."""
+    """At most three times as long as Python alone, the best of five in turn; light modules only."""
 
     def seconds(statement: str) -> float:
         began = time.perf_counter()
@@ -71,7 +71,9 @@ def test_importing_the_package_is_quick_and_loads_nothing_heavy() -> None:
 
     heavy = "import laconic, sys; assert not {'torch', 'numpy', 'typing', 'laconic.types'} & set(sys.modules)"
     seconds(heavy)
-    assert min(seconds("import laconic") for _ in range(5)) - min(seconds("pass") for _ in range(5)) < 0.1
+    pairs = [(seconds("import laconic"), seconds("pass")) for _ in range(5)]
+    ours, bare = (min(pair[side] for pair in pairs) for side in (0, 1))
+    assert ours < 3 * bare
 
 
 def test_every_name_is_there_and_an_unknown_one_is_told() -> None:

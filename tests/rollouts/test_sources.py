@@ -123,11 +123,10 @@ def test_every_source_tells_how_much_was_thought(rollouts: str, problems: Path, 
         assert response.thinking_tokens == end + 1
 
 
-@pytest.mark.parametrize("steps", [3, 9, 17])
 def test_a_run_of_every_source_resumes_to_the_same_weights(
-    whole: Path, problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    whole: Path, problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped inside an offline phase, among serial exits, and inside a phase with budgets."""
+    """Stopped inside an offline phase, resumed, stopped among serial exits, resumed, and stopped inside a phase with budgets."""
     taken, original = [], PhaseRun.take_step
 
     def stopping(self: PhaseRun) -> None:
@@ -137,8 +136,10 @@ def test_a_run_of_every_source_resumes_to_the_same_weights(
         original(self)
 
     monkeypatch.setattr(PhaseRun, "take_step", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        run(recipe(problems), tmp_path / "run")
+    for steps in (3, 9, 17):
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe(problems), tmp_path / "run", resume=bool(taken))
+        assert len(taken) == steps
     monkeypatch.setattr(PhaseRun, "take_step", original)
     resumed = run(recipe(problems), tmp_path / "run", resume=True)
     assert is_same_run(whole, resumed.run.directory.path)

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from email.utils import formatdate
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +37,7 @@ from laconic.samplers.wire import SEED_MASK, WIRES, read_reply, refusal
 from laconic.types import FinishReason
 
 DECODING = SamplerConfig(max_tokens=64, batch_size=4)
+PATIENCE = 60.0  # seconds after which the server stops waiting for an event; only a test that fails waits for them
 CHECKPOINT = Path(http.__file__).parents[1] / "tiny" / "checkpoint"
 
 
@@ -60,21 +60,27 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 
 
 def test_answers_stand_in_the_order_of_requests_whatever_order_they_come_in(endpoint: Endpoint) -> None:
-    """The server answers with the problem and the seed it was sent; early requests wait longest."""
-    endpoint.script = lambda body, number: Answer(
-        reply(f"{body['messages'][0]['content']} {body['seed']}", tokens=number + 1), delay=0.12 - 0.02 * number
-    )
+    """The server answers with the problem and the seed it was sent; the first request is answered after another one."""
     progress: list[tuple[int, int]] = []
-    rows = endpoint.sampler().sample(
-        [ask("a", 2), ask("b", 3, first_sample=7)], DECODING, seed=5, on_progress=lambda *seen: progress.append(seen)
-    )
+    another = threading.Event()
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        assert number > 0 or another.wait(PATIENCE)
+        return Answer(reply(f"{body['messages'][0]['content']} {body['seed']}", tokens=number + 1))
+
+    def note(responses: int, tokens: int) -> None:
+        progress.append((responses, tokens))
+        another.set()
+
+    endpoint.script = script
+    rows = endpoint.sampler().sample([ask("a", 2), ask("b", 3, first_sample=7)], DECODING, seed=5, on_progress=note)
     expected = [
         [f"{key} {seed_of(5, key, sample) & SEED_MASK}" for sample in samples]
         for key, samples in (("a", range(2)), ("b", range(7, 10)))
     ]
     assert [[response.text for response in row] for row in rows] == expected
     assert len(progress) == 5 and sum(tokens for _, tokens in progress) == 1 + 2 + 3 + 4 + 5
-    assert [tokens for _, tokens in progress][:4] != [1, 2, 3, 4], "the server was to answer out of order"
+    assert progress[0] != (1, 1), "the server was to answer out of order"
 
 
 def test_a_request_states_every_decoding_setting_and_one_sample(endpoint: Endpoint) -> None:
@@ -90,8 +96,15 @@ def test_a_request_states_every_decoding_setting_and_one_sample(endpoint: Endpoi
 
 
 def test_connections_are_kept_and_no_more_requests_fly_than_asked_for(endpoint: Endpoint) -> None:
-    """40 requests, 4 at a time: at most 4 connections, and 4 are really in flight together."""
-    endpoint.script = lambda body, number: Answer(reply(), delay=0.005)
+    """40 requests, 4 at a time: at most 4 connections, and 4 are in flight together, for the first waits for the fourth."""
+    together = threading.Barrier(4)
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number < 4:
+            together.wait(PATIENCE)
+        return Answer(reply())
+
+    endpoint.script = script
     endpoint.sampler().sample([ask("a", 40)], DECODING, seed=0)
     assert len(endpoint.seen) == 40
     assert len({seen.connection for seen in endpoint.seen}) <= 4
@@ -327,8 +340,18 @@ def test_a_dropped_connection_is_asked_again(endpoint: Endpoint) -> None:
 
 
 def test_a_reply_that_takes_too_long_is_asked_again(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "READ_SECONDS", 0.1)
-    endpoint.script = in_turn(Answer(reply("late"), delay=0.3))
+    """The first reply would come after the same sample was asked for again."""
+    monkeypatch.setattr(http, "READ_SECONDS", 0.5)
+    again = threading.Event()
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number == 0:
+            again.wait(PATIENCE)
+            return Answer(reply("late"))
+        again.set()
+        return Answer(reply())
+
+    endpoint.script = script
     assert endpoint.sampler().sample([ask("a")], DECODING, seed=0)[0][0].text == "fine"
 
 
@@ -358,18 +381,37 @@ def test_an_address_where_nothing_answers_is_given_up_early() -> None:
 
 
 @pytest.mark.parametrize("as_date", [False, True])
-def test_retry_after_holds_every_request_back(endpoint: Endpoint, as_date: bool) -> None:
-    """Four requests go together and the first is refused for a second: the four samples nobody asked for yet wait too."""
+def test_retry_after_holds_every_request_back(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, as_date: bool
+) -> None:
+    """Four requests go together and the first is refused for a second: the four samples nobody asked for yet wait too. The other
+    three are answered once the refusal has been read."""
+    together, refused = threading.Barrier(4), threading.Event()
+    closed: list[tuple[float, float]] = []  # when, and for how many seconds
+    close_for = Window.close_for
 
-    def refused() -> Answer:  # a date has whole seconds: 1 to 2 from now
-        value = formatdate(time.time() + 2, usegmt=True) if as_date else "1"
-        return replace(error(429, "slow down", retry_after=value), delay=0.5)
+    def close(window: Window, seconds: float) -> None:
+        close_for(window, seconds)
+        closed.append((time.monotonic(), seconds))
+        refused.set()
 
-    endpoint.script = lambda body, number: refused() if number == 0 else Answer(reply(), delay=0.7)
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number < 4:
+            together.wait(PATIENCE)
+        if number == 0:  # a date has whole seconds: 2 to 3 from now
+            value = formatdate(time.time() + 3, usegmt=True) if as_date else "1"
+            return error(429, "slow down", retry_after=value)
+        assert refused.wait(PATIENCE)
+        return Answer(reply())
+
+    monkeypatch.setattr(Window, "close_for", close)
+    endpoint.script = script
     endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
+    [(at, seconds)] = closed
+    assert 0.0 < seconds <= 3.0 if as_date else seconds == 1.0
     times = [seen.at for seen in endpoint.seen]
-    assert len(times) == 9 and max(times[:4]) - times[0] < 0.5
-    assert min(times[4:]) - times[0] >= 0.95
+    assert len(times) == 9 and max(times[:4]) < at
+    assert min(times[4:]) >= at + 0.95 * seconds
 
 
 def test_a_wait_that_nobody_would_sit_through_is_a_failure(endpoint: Endpoint) -> None:
@@ -394,16 +436,33 @@ def test_a_rate_limit_is_found_and_nothing_is_lost(endpoint: Endpoint) -> None:
 
 
 def test_a_refusal_under_which_others_get_through_uses_up_no_attempt(endpoint: Endpoint) -> None:
-    """The first sample is refused six times, more than the limit of 3; a second worker's samples are answered in between."""
+    """The first sample is refused six times, more than the limit of 3; a second worker's samples are answered in between: at
+    least one that has been read before each refusal, at most five."""
     unlucky = seed_of(0, "a", 0) & SEED_MASK
+    turn = threading.Condition()
+    counts = {"refused": 0, "answered": 0, "read": 0}  # the last two since the last refusal
 
     def script(body: dict[str, Any], number: int) -> Answer:
-        asked = sum(seen.body["seed"] == unlucky for seen in endpoint.seen)
-        return error(429, "not you") if body["seed"] == unlucky and asked <= 6 else Answer(reply(), delay=0.003)
+        with turn:
+            if body["seed"] != unlucky:
+                assert turn.wait_for(lambda: counts["answered"] < 5 or counts["refused"] == 6, PATIENCE)
+                counts["answered"] += 1
+                return Answer(reply())
+            if counts["refused"] == 6:
+                return Answer(reply())
+            assert turn.wait_for(lambda: counts["read"] > 0, PATIENCE)
+            counts.update(refused=counts["refused"] + 1, answered=0, read=0)
+            turn.notify_all()
+            return error(429, "not you")
+
+    def note(responses: int, tokens: int) -> None:
+        with turn:
+            counts["read"] += 1
+            turn.notify_all()
 
     endpoint.script = script
     sampler = endpoint.sampler(attempts=3)
-    rows = sampler.sample([ask("a", 60)], DECODING.model_copy(update={"batch_size": 2}), seed=0)
+    rows = sampler.sample([ask("a", 60)], DECODING.model_copy(update={"batch_size": 2}), seed=0, on_progress=note)
     assert len(rows[0]) == 60 and sampler.retries == {"429": 6}
 
 
@@ -414,17 +473,20 @@ def test_the_window_halves_once_for_requests_sent_together_and_grows_by_one_a_ro
         window = Window(8, float("inf"))
         async with asyncio.TaskGroup() as tasks:
             turns: list[int] = []
+            over = asyncio.Event()
 
             async def enter() -> None:
                 async with window.turn() as turn:
                     turns.append(turn)
-                    await asyncio.sleep(0.01)
+                    await over.wait()
 
             for _ in range(8):
                 tasks.create_task(enter())
-            await asyncio.sleep(0.005)
+            while len(turns) < 8:
+                await asyncio.sleep(0)
             for turn in turns[:3]:
                 window.shrink(turn)
+            over.set()
         shrunk = window.size
         for _ in range(4):
             window.grow()
@@ -465,12 +527,21 @@ def test_a_refusal_is_one_line_of_bounded_length() -> None:
 
 
 def test_an_error_stops_what_is_in_flight(endpoint: Endpoint) -> None:
-    """Three slow answers beside one refusal: the refusal is raised before they come."""
-    endpoint.script = lambda body, number: error(404, "no such model") if number == 3 else Answer(reply(), delay=1.0)
-    began = time.monotonic()
+    """Three answers that come late beside one refusal: the refusal is raised before they come."""
+    left, answered = threading.Event(), []
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number == 3:
+            return error(404, "no such model")
+        left.wait(PATIENCE)
+        answered.append(number)
+        return Answer(reply())
+
+    endpoint.script = script
     with pytest.raises(ModelError, match="no such model"):
         endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
-    assert time.monotonic() - began < 0.8
+    assert not answered
+    left.set()
 
 
 def test_an_error_of_the_caller_comes_through_as_it_is(endpoint: Endpoint) -> None:
@@ -491,14 +562,21 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_promptly(endpoint: Endpoint) -> None:
-    """Answers would take a minute; the signal comes after 0.2 seconds."""
-    endpoint.script = lambda body, number: Answer(reply(), delay=60.0)
-    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    began = time.monotonic()
+    """Nothing is answered before it has left; the signal comes with the fourth request."""
+    left, answered = threading.Event(), []
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        left.wait(PATIENCE)
+        answered.append(number)
+        return Answer(reply())
+
+    endpoint.script = script
     with pytest.raises(KeyboardInterrupt):
         endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
-    assert time.monotonic() - began < 30.0
+    assert not answered
+    left.set()
 
 
 def test_it_works_inside_a_running_event_loop(endpoint: Endpoint) -> None:
@@ -534,15 +612,14 @@ def served() -> Iterator[str]:
 
 
 def wait_until_listening(port: int, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
+    """The test's own time limit ends a wait in vain."""
+    while True:
         if server.poll() is not None:
             pytest.skip(f"transformers serve ended with code {server.returncode}")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.2)
-    pytest.fail("transformers serve did not listen within 120 s")
 
 
 @pytest.mark.slow

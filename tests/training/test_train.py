@@ -1,7 +1,6 @@
 """Training runs: they resume bit for bit after any kill, keep their sets apart, roll back, and leave a whole directory."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -33,30 +32,40 @@ from laconic.training.run_directory import RunDirectory
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 KILL_SCRIPT = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from laconic.config.load import load_recipe
 from laconic.system.progress import Reporter
 from laconic.training import run_directory
 from laconic.training.run import start
 
-where, count = sys.argv[3], int(sys.argv[4])
-module, name = {
+PLACES = {
     "in a checkpoint": (run_directory, "_sync"),
     "before a phase is recorded": (run_directory.RunDirectory, "write_phases"),
     "after rollouts were stored": (run_directory.RunDirectory, "log_metrics"),
-}[where]
-original, calls = getattr(module, name), []
+}
 
-def dying(*arguments):
-    calls.append(1)
-    if len(calls) == count:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*arguments)
+def train(out, where, count):
+    module, name = PLACES[where]
+    original, calls = getattr(module, name), []
 
-setattr(module, name, dying)
-start(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), resume=False, reporter=Reporter(is_silent=True)).train()
+    def dying(*arguments):
+        calls.append(1)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+
+    setattr(module, name, dying)
+    start(load_recipe(Path(sys.argv[1])), out, resume=False, reporter=Reporter(is_silent=True)).train()
+
+for number, (where, count) in enumerate(json.loads(sys.argv[2])):
+    child = os.fork()
+    if child == 0:
+        train(Path(str(number)), where, count)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+KILLS = [("in a checkpoint", 2), ("before a phase is recorded", 1), ("after rollouts were stored", 6)]
 
 
 @pytest.fixture(scope="module")
@@ -115,22 +124,27 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(whole, model,
     assert any(not torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize(
-    ("where", "count"),
-    [
-        ("in a checkpoint", 2),
-        ("before a phase is recorded", 1),
-        ("after rollouts were stored", 6),
-    ],
-)
-def test_a_killed_run_resumes_to_the_same_weights(where, count, whole, model, tmp_path):
+@pytest.fixture(scope="module")
+def killed(model, tmp_path_factory):
+    """A folder with one run for each of `KILLS`, and how each process ended. They are forks of one that has loaded torch."""
+    folder = tmp_path_factory.mktemp("killed")
+    script = [
+        sys.executable,
+        "-c",
+        KILL_SCRIPT,
+        str(write_small_recipe(folder / "small.toml", model)),
+        json.dumps(KILLS),
+    ]
+    done = subprocess.run(script, cwd=folder, check=True, capture_output=True, text=True)
+    return folder, [int(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("number", range(len(KILLS)), ids=[where for where, _ in KILLS])
+def test_a_killed_run_resumes_to_the_same_weights(number, killed, whole, model):
     """kill -9 while a checkpoint is written, at the phase boundary, or within a step of phase 2; then --resume."""
-    recipe, out = write_small_recipe(tmp_path / "small.toml", model), tmp_path / "run"
-    script = [sys.executable, "-c", KILL_SCRIPT, str(recipe), str(out), where, str(count)]
-    killed = subprocess.run(
-        script, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, capture_output=True, text=True
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    folder, codes = killed
+    assert codes[number] == -signal.SIGKILL
+    out = folder / str(number)
     assert not (out / "model").exists()
     resumed = run(small_recipe(model), out, resume=True)
     assert is_same_run(whole.run.directory.path, resumed.run.directory.path)

@@ -5,7 +5,9 @@ Every command reads as: check the input, do the work, print where the result is 
 Nothing heavy is imported before a command needs it, so `laconic --help` answers at once.
 """
 
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -20,6 +22,7 @@ app = typer.Typer(
     help="Make reasoning language models think in fewer tokens without losing accuracy, and prove that they did.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: loading rich would take most of the time of `--help`
 )
 
 
@@ -38,7 +41,12 @@ def _options(
     """Options that come before a command."""
 
 
-for command in (
+def _add(command: Callable[..., None], name: str | None = None) -> None:
+    """A command under its function's name or another; the list of commands shows all of its description."""
+    app.command(name, short_help=" ".join((inspect.getdoc(command) or "").split()))(command)
+
+
+for function in (
     train.demo,
     measure.probe,
     measure.select,
@@ -50,8 +58,8 @@ for command in (
     measure.report,
     train.doctor,
 ):
-    app.command()(command)
-app.command("list")(train.list_names)
+    _add(function)
+_add(train.list_names, "list")
 
 
 def main() -> None:

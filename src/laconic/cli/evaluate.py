@@ -31,12 +31,11 @@ from laconic.cli.options import (
 from laconic.cli.show import curve_lines, summary_line
 from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
-from laconic.evaluation.folder_names import evaluation_folder, source_name, temperature_tag
-from laconic.types import Problem
 
 if TYPE_CHECKING:
     from laconic.rollouts.solver import Solver
     from laconic.system.progress import Reporter
+    from laconic.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +132,10 @@ def evaluate(
 
 
 def _evaluate_source(
-    opened: "Solver", source: str, problems: Sequence[Problem], given: _Given, reporter: "Reporter"
+    opened: "Solver", source: str, problems: "Sequence[Problem]", given: _Given, reporter: "Reporter"
 ) -> None:
     """Evaluate every prompt at every temperature, and the token complexity over several prompts."""
+    from laconic.evaluation.folder_names import evaluation_folder, source_name
     from laconic.notebook.solvers import cap_tokens
 
     prompts = given.prompts or [usual_settings(source).prompt]
@@ -163,7 +163,7 @@ def _evaluate_source(
 def _evaluate_one(
     solver: "Solver",
     source: str,
-    problems: Sequence[Problem],
+    problems: "Sequence[Problem]",
     temperature: float,
     cap: int,
     given: _Given,
@@ -173,6 +173,7 @@ def _evaluate_one(
     from laconic.config.solver import SamplerConfig
     from laconic.evaluation.evaluate import EvaluationRequest
     from laconic.evaluation.evaluate import evaluate as run_evaluation
+    from laconic.evaluation.folder_names import source_name
 
     decoding = config_of(SamplerConfig, temperature=temperature, max_tokens=cap, **given.decoding)
     samples = given.samples or usual_settings(source).samples
@@ -187,6 +188,7 @@ def _evaluate_one(
 
 def _write_complexity(source: str, temperature: float, folders: Sequence[Path], given: _Given) -> None:
     from laconic.comparison.across_prompts import complexity_over
+    from laconic.evaluation.folder_names import source_name, temperature_tag
     from laconic.system.files import write_json_atomically
 
     tag = f"-{temperature_tag(temperature)}" if len(given.temperatures) > 1 else ""
@@ -195,7 +197,7 @@ def _write_complexity(source: str, temperature: float, folders: Sequence[Path], 
     print(f"token complexity over {len(folders)} prompts: {place}")
 
 
-def _reads_alike(one: "Solver", other: "Solver", problems: Sequence[Problem]) -> bool:
+def _reads_alike(one: "Solver", other: "Solver", problems: "Sequence[Problem]") -> bool:
     """Whether two prompts of a local model render to the same tokens."""
     from laconic.evaluation.planned_prompts import PLANNERS
     from laconic.rollouts.solver import Assignment

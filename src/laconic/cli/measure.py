@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from laconic.cli.options import (
     PROMPT_HELP,
@@ -136,6 +135,8 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN if not given.")] = None,
 ) -> None:
     """Grade stored responses again with a second grader; list every disagreement and timeout."""
+    from rich.console import Console
+
     from laconic.comparison.audit import audit as run_audit
     from laconic.comparison.audit import print_audit
 

@@ -5,19 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from laconic.types import Grade
-
 if TYPE_CHECKING:
     from laconic.comparison.records import Comparison
-
-if TYPE_CHECKING:
     from laconic.evaluation.figures import Summary
 
 
 def summary_line(summary: "Summary", folder: Path) -> str:
     """An evaluation in one line."""
+    from laconic.types import Grade
+
     setup, figures = summary.setup, summary.figures
     accuracy, tokens = (
         _interval(found.to_json("mean"), form) if found else "-"
@@ -53,6 +49,8 @@ def _interval(figure: dict[str, Any], form: str) -> str:
 
 def print_comparisons(comparisons: "Mapping[str, Comparison]") -> None:
     """Print each comparison's table and verdicts, under its tag if it has one."""
+    from rich.console import Console
+
     from laconic.comparison.tables import comparison_lines, print_comparison
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from laconic.cli.options import Seed
 from laconic.cli.show import print_comparisons
@@ -40,6 +39,8 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train all phases of a recipe in one run, which can be resumed."""
+    from rich.console import Console
+
     from laconic.recipes.find import find_recipe
 
     loaded = find_recipe(recipe, overrides or [])
@@ -68,6 +69,8 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train several recipes at several seeds, and write one table and one page; resumes a sweep that was killed."""
+    from rich.console import Console
+
     from laconic.sweep.run import print_dry_run, run_sweep
 
     if dry_run:
@@ -87,6 +90,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Check what can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""
+    from rich.console import Console
+
     from laconic.doctor.run import run_doctor
     from laconic.recipes.find import find_recipe
 

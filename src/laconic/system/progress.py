@@ -1,12 +1,13 @@
 """What a person sees while a program works: one live line, or plain lines where there is no terminal.
 
 1. `Reporter.bar` shows a task's progress: responses done, tokens per second, time left.
-2. `Reporter.step` prints one line per training step: accuracy, mean tokens by grade, tokens per second, time left.
+2. `Reporter.step` prints one line per training step: accuracy, mean tokens, speed, and the time that the whole run still takes.
 
 Everything goes to standard error, so that standard output stays for results.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -61,23 +62,30 @@ class Reporter:
             self.say(f"{what}: {done:,} responses{before}, {tokens:,} tokens in {seconds:.1f} s ({speed:,.0f}/s)")
 
     def step(self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float) -> None:
-        """One line for a training step of a phase of `num_steps`."""
-        watch = (
-            f"  watched {metrics['watch/accuracy_frac']:.1%} at {metrics['watch/mean_tokens']:.0f}"
-            if "watch/accuracy_frac" in metrics
-            else ""
-        )
+        """One line for a training step of a phase of `num_steps`, and one for its watch; the whole run takes `seconds_left` more."""
+        accuracy = metrics["rollouts/accuracy_frac"]
         self.say(
-            f"{metrics['phase']} {metrics['phase_step']}/{num_steps}"
-            f"  accuracy {metrics['rollouts/accuracy_frac']:.1%}"
-            f"  tokens {metrics['rollouts/mean_tokens']:.0f}"
-            f" (correct {_tokens(metrics, 'correct')}, wrong {_tokens(metrics, 'wrong')},"
-            f" truncated {_tokens(metrics, 'truncated')})"
-            f"  {metrics['time/tokens_per_second']:,.0f} tokens/s"
-            f"  {metrics['time/step_seconds']:.1f} s, {seconds_left / 60:.1f} min left at most{watch}"
+            f"{metrics['phase']} {metrics['phase_step']}/{num_steps}: "
+            f"{'none gradable' if accuracy is None else f'{accuracy:.1%} correct'}, "
+            f"{metrics['rollouts/mean_tokens']:.0f} tokens, {metrics['time/tokens_per_second']:,.0f} tokens/s, "
+            f"about {duration_words(seconds_left)} left"
         )
+        if "watch/accuracy_frac" in metrics:
+            figures = f"{metrics['watch/accuracy_frac']:.1%} correct, {metrics['watch/mean_tokens']:.0f} tokens"
+            self.say(f"{metrics['phase']}, watched problems: {figures}")
 
 
-def _tokens(metrics: Mapping[str, Any], grade: str) -> str:
-    value = metrics[f"rollouts/{grade}_tokens"]
-    return "-" if value is None else f"{value:.0f}"
+def duration_words(seconds: float) -> str:
+    """A duration for people, rounded to at most a tenth of itself (below 10 s to the next second).
+
+    >>> [duration_words(seconds) for seconds in (0.2, 47, 130, 2040, 9000)]
+    ['1 s', '45 s', '2.2 min', '34 min', '2.5 h']
+    """
+    if seconds < 10:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 90:
+        return f"{5 * round(seconds / 5)} s"
+    minutes = seconds / 60
+    if minutes < 90:
+        return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from laconic.types import Progress as OnProgress
 
-QUIET_SECONDS = 1.0  # without a terminal, tasks shorter than this leave no line
+QUIET_SECONDS = 1.0  # tasks shorter than this leave no line
 
 
 class Reporter:
@@ -32,8 +32,9 @@ class Reporter:
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def bar(self, what: str, num_responses: int) -> Iterator[OnProgress]:
-        """A bar for a task of `num_responses` responses. Call the value with (responses, tokens) as responses finish."""
+    def bar(self, what: str, num_responses: int, *, leaves_line: bool = True) -> Iterator[OnProgress]:
+        """A bar for a task of `num_responses` responses. Call the value with (responses, tokens) as responses finish. With
+        `leaves_line` a line says in the end what was done, unless it took less than a second."""
         started, tokens, done, num_earlier = time.monotonic(), 0, 0, 0
         columns = (
             TextColumn("{task.description}"),
@@ -56,13 +57,13 @@ class Reporter:
 
             yield advance
         seconds = time.monotonic() - started
-        if seconds >= QUIET_SECONDS:
+        if leaves_line and seconds >= QUIET_SECONDS:
             before = f" ({num_earlier:,} more were there)" if num_earlier else ""
             speed = tokens / seconds
             self.say(f"{what}: {done:,} responses{before}, {tokens:,} tokens in {seconds:.1f} s ({speed:,.0f}/s)")
 
     def step(self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float) -> None:
-        """One line for a training step of a phase of `num_steps`, and one for its watch; the whole run takes `seconds_left` more."""
+        """One line for a step of a phase of `num_steps`, and one for its watch; the whole run takes `seconds_left` more."""
         accuracy = metrics["rollouts/accuracy_frac"]
         self.say(
             f"{metrics['phase']} {metrics['phase_step']}/{num_steps}: "

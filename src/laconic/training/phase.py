@@ -23,7 +23,7 @@ from laconic.rng import seed_of
 from laconic.rollouts.metrics import rollout_metrics
 from laconic.rollouts.paying import Payer
 from laconic.rollouts.solver import Solver
-from laconic.rollouts.sources import Source, SourceSetting
+from laconic.rollouts.sources import KEPT, Source, SourceSetting
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate
@@ -84,7 +84,9 @@ class PhaseRun:
                 seed=seed if config.rollouts == "on_policy" else seed_of(seed, "phase", index),
                 folder=folder,
                 pay=self.payer.pay,
-                progress=lambda what, count: run.reporter.bar(f"{phase.name}: {what}", count),
+                progress=lambda what, count: run.reporter.bar(
+                    f"{phase.name}: {what}", count, leaves_line=config.rollouts in KEPT
+                ),
             )
         )
         run.policy.begin_phase(
@@ -238,6 +240,6 @@ class PhaseRun:
     def _say_where_it_starts(self) -> None:
         first = self.watches[0]
         self.run.reporter.say(
-            f"{self.phase.name}: {len(self.curriculum.problems)} problems, watched accuracy {first.accuracy:.1%} "
-            f"at {first.mean_tokens:.0f} tokens"
+            f"{self.phase.name}: trains on {len(self.curriculum.problems)} problems; "
+            f"watched problems: {first.accuracy:.1%} correct, {first.mean_tokens:.0f} tokens"
         )

@@ -67,7 +67,7 @@ class Trainer:
     def _hand_on(self, work: PhaseRun, ending: Ending) -> None:
         """Load the phase's result into the policy, save it as the run's model after the last phase, and record the phase."""
         run = self.run
-        run.reporter.say(f"{work.phase.name}: {ending.reason}")
+        run.reporter.say(f"{work.phase.name} is over: {ending.reason}")
         if ending.result_step != work.step:
             run.checkpoints.return_to(ending.result_step)
         if work.phase is run.phases[-1]:

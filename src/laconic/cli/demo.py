@@ -132,8 +132,8 @@ def say_how_much_comes(plan: "Plan", summary: Summary, out: Path, console: Conso
     start = Position(0, 0, [fmean(lengths)], lengths, unmeasured=range(1, len(plan.phases) + 1))
     seconds = work_left(plan, start).sampled_tokens / speed
     console.print(
-        f"Sampled at {speed:,.0f} tokens/s. At this speed all sampling to come takes about\n"
-        f"{duration_words(seconds)}. Training comes on top, and how long it takes shows after the first steps.\n",
+        f"At this speed ({speed:,.0f} tokens/s) all sampling to come takes about {duration_words(seconds)}.\n"
+        "Training comes on top; the first steps will show how long it takes.\n",
         markup=False,
     )
 

@@ -1,6 +1,6 @@
 """What a person sees while a program works: one live line, or plain lines where there is no terminal.
 
-1. `Reporter.bar` shows a task's progress: responses done, tokens per second, time left.
+1. `Reporter.bar` shows a task's progress: responses done, tokens per second, time left. `on_sampled` is told how long it took.
 2. `Reporter.step` prints one line per training step: accuracy, mean tokens, speed, and the time that the whole run still takes.
 
 Everything goes to standard error, so that standard output stays for results.
@@ -9,7 +9,7 @@ Everything goes to standard error, so that standard output stays for results.
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -21,11 +21,12 @@ QUIET_SECONDS = 1.0  # tasks shorter than this leave no line
 
 
 class Reporter:
-    """Prints progress; `is_silent` prints nothing."""
+    """Prints progress; `is_silent` prints nothing. `on_sampled`, if set, is called with the tokens and seconds of every task."""
 
     def __init__(self, console: Console | None = None, *, is_silent: bool = False) -> None:
         self.console = console or Console(stderr=True, quiet=is_silent, highlight=False)
         self.started = time.monotonic()
+        self.on_sampled: Callable[[int, float], None] | None = None
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -57,6 +58,8 @@ class Reporter:
 
             yield advance
         seconds = time.monotonic() - started
+        if self.on_sampled and tokens:
+            self.on_sampled(tokens, seconds)
         if leaves_line and seconds >= QUIET_SECONDS:
             before = f" ({num_earlier:,} more were there)" if num_earlier else ""
             speed = tokens / seconds

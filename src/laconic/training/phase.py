@@ -10,8 +10,8 @@ how long it is kept. A phase's whole state is its weights and a `PhaseState`, so
 continues exactly as it would have without the interruption.
 """
 
-import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_watch, j
 from laconic.training.run_directory import Checkpoint, RunDirectory, model_label
 from laconic.training.time_left import Clock
 from laconic.training.updates import Updater
-from laconic.types import Group, Problem
+from laconic.types import Group, Problem, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,7 @@ class PhaseRun:
                 seed=seed if config.rollouts == "on_policy" else seed_of(seed, "phase", index),
                 folder=folder,
                 pay=self.payer.pay,
-                progress=lambda what, count: run.reporter.bar(
-                    f"{phase.name}: {what}", count, leaves_line=config.rollouts in KEPT
-                ),
+                progress=lambda what, count: self.bar(what, count, leaves_line=config.rollouts in KEPT),
             )
         )
         run.policy.begin_phase(
@@ -102,6 +100,10 @@ class PhaseRun:
     def phase_step(self) -> int:
         """The number of steps of this phase that are done."""
         return self.step - self.first_step + 1
+
+    def bar(self, what: str, num_responses: int, *, leaves_line: bool) -> AbstractContextManager[Progress]:
+        """A bar for responses of this phase; a step's rollouts leave no line, since the step has one."""
+        return self.run.reporter.bar(f"{self.phase.name}: {what}", num_responses, leaves_line=leaves_line)
 
     def train(self) -> Ending:
         """Take steps until the phase is over."""
@@ -186,14 +188,15 @@ class PhaseRun:
     def watch(self, step: int) -> Watch:
         """Measure the watch set. Every watch uses the same random numbers, so that two watches differ by the policy alone."""
         recipe, sampler = self.run.recipe, self.phase.config.sampler
-        cap, began = recipe.report.max_tokens or sampler.max_tokens, time.monotonic()
-        groups = self.run.solver.attempt(
-            self.run.sets.watch,
-            recipe.watch.samples,
-            sampler.model_copy(update={"max_tokens": cap}),
-            seed=seed_of(recipe.seed, "watch"),
-        )
-        self.run.clock.watched(sum(sum(group.lengths) for group in groups), time.monotonic() - began)
+        cap, problems = recipe.report.max_tokens or sampler.max_tokens, self.run.sets.watch
+        with self.bar("watch", len(problems) * recipe.watch.samples, leaves_line=False) as progress:
+            groups = self.run.solver.attempt(
+                problems,
+                recipe.watch.samples,
+                sampler.model_copy(update={"max_tokens": cap}),
+                seed=seed_of(recipe.seed, "watch"),
+                on_progress=progress,
+            )
         metrics = rollout_metrics(groups)
         return Watch(step, metrics["rollouts/accuracy_frac"] or 0.0, metrics["rollouts/mean_tokens"])
 

@@ -114,6 +114,7 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given:
     else:
         directory = RunDirectory.create(out, config, describe_environment(policy.lm.device))
     checkpoints, clock = Checkpoints(recipe, directory, policy, given), Clock(plan_of(recipe, sets))
+    reporter.on_sampled = clock.sampled
     return Trainer(Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given))
 
 

@@ -3,10 +3,10 @@
 1. `plan_of` counts the responses of a recipe: those of each phase's probe, steps and watches, and those of the models that are
    measured on the reported set.
 2. `work_left` turns the responses that are left into tokens. They are as long as those of the newest steps, become shorter step
-   by step (`ASSUMED_FALL`), and in a later phase are cut at its own cap.
+   by step (`ASSUMED_FALL`), and are cut at the cap of their phase.
 3. `Pace` holds how many seconds a token took to sample and to train on. It goes by the median of the newest measurements: a
    slow step alone changes nothing, and other work on the machine shows after three.
-4. `Clock` times a run's steps and watches, and puts the three together.
+4. `Clock` times a run's steps, hears from the reporter how long everything took that was sampled, and puts the three together.
 
 What is assumed, and is not known: that lengths fall as they do here on the embedded reasoner, that every phase runs to its cap of
 steps, and that a later phase costs per token and epoch as much as the present one. So the result is an estimate and no bound. A
@@ -28,10 +28,17 @@ from laconic.rollouts.sources import KEPT
 from laconic.selection.pool import most_problems, needs_probe, pool_of, problems_per_step
 
 NUM_NEWEST = 5
-"""How many measurements the pace is the median of, and over how many steps lengths are averaged."""
+"""How many measurements the pace is the median of."""
 
-ASSUMED_FALL = 0.4
-"""The share of their length that responses lose over all steps of a run, measured from the step at which it is asked. In six runs
+NUM_LENGTHS = 3
+"""Over how many of the newest steps lengths are averaged."""
+
+EVALUATION_TOKENS = 5000
+"""Loading a model, summing up its evaluation and comparing it takes about as long as sampling so many tokens with the embedded
+reasoner; beside the evaluation of a larger model it does not matter."""
+
+ASSUMED_FALL = 0.5
+"""The share of their length that responses lose over all steps of a run in which they are drawn anew. In six runs
 of two phases on the embedded reasoner every estimate from the third step on was then within 26% (benchmarks/time_left.md)."""
 
 # --- the plan --------------------------------------------------------------------------------------------------------
@@ -62,17 +69,20 @@ class PhasePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The responses of a run: those of its phases, and `num_reported` for each model that is measured on the reported set."""
+    """The responses of a run: those of its phases, and `num_reported` for each model that is measured on the reported set, in
+    `num_evaluations` evaluations."""
 
     phases: tuple[PhasePlan, ...]
     num_reported: int = 0
+    num_evaluations: int = 0
 
 
 def plan_of(recipe: Recipe, sets: ProblemSets) -> Plan:
     """The plan of the recipe with these problems. Selections are taken to keep as many problems as they may."""
     decodings = [SamplerConfig(temperature=temperature) for temperature in recipe.report.temperatures]
     samples = sum(num_samples(recipe.report.samples, decoding) for decoding in decodings)
-    return Plan(tuple(_phase_plan(phase, recipe, sets) for phase in recipe.phases), len(sets.report) * samples)
+    phases = tuple(_phase_plan(phase, recipe, sets) for phase in recipe.phases)
+    return Plan(phases, len(sets.report) * samples, len(decodings) if sets.report else 0)
 
 
 def _phase_plan(phase: PhaseConfig, recipe: Recipe, sets: ProblemSets) -> PhasePlan:
@@ -123,15 +133,17 @@ class Position:
 
 def work_left(plan: Plan, at: Position) -> Work:
     """What the run still has to do."""
-    begin, work, reached = fmean(at.mean_lengths[-NUM_NEWEST:]), Work(), dict(at.entry_tokens)
-    fall = begin * ASSUMED_FALL / sum(phase.steps for phase in plan.phases)
+    begin, work, reached = fmean(at.mean_lengths[-NUM_LENGTHS:]), Work(), dict(at.entry_tokens)
+    fall = begin * ASSUMED_FALL / max(1, sum(phase.steps for phase in plan.phases if not phase.is_kept))
     for number, phase in enumerate(plan.phases[at.index :], start=at.index):
         done = at.phase_step if number == at.index else 0
-        end = begin - fall * (phase.steps - done)
+        end = begin if phase.is_kept else begin - fall * (phase.steps - done)
         cut = 1.0 if done else sum(min(length, phase.cap) for length in at.lengths) / sum(at.lengths)
         work += _phase_work(phase, done, len(at.lengths) if done else phase.per_step, begin * cut, end * cut)
         begin, reached[number + 1] = end, end * cut
-    return work + Work(plan.num_reported * sum(reached.get(model, begin) for model in at.unmeasured))
+    for model in at.unmeasured:
+        work += Work(plan.num_reported * reached.get(model, begin) + plan.num_evaluations * EVALUATION_TOKENS)
+    return work
 
 
 def _phase_work(phase: PhasePlan, done: int, per_step: int, begin: float, end: float) -> Work:
@@ -161,9 +173,10 @@ class Pace:
 
 
 class Clock:
-    """Times the steps and watches of a run, as far as they are taken in this process, and estimates the rest.
+    """Times what a run does in this process, and estimates the rest.
 
-    In each step `lap` is called after sampling and after the update, and `end_step` at the end.
+    `sampled` is called whenever something was sampled. In each step `lap` is called after sampling and after the update, and
+    `end_step` at the end.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -178,8 +191,8 @@ class Clock:
         self.index, self.mean_lengths = index, []
         self.entry_tokens[index] = entry_tokens
 
-    def watched(self, num_tokens: int, seconds: float) -> None:
-        """Note that a watch sampled `num_tokens` in so many seconds."""
+    def sampled(self, num_tokens: int, seconds: float) -> None:
+        """Note that `num_tokens` were sampled in so many seconds."""
         self.pace.sampling.append(seconds / num_tokens)
 
     def begin_step(self) -> None:
@@ -196,8 +209,6 @@ class Clock:
         num_tokens, phase = sum(lengths), self.plan.phases[self.index]
         self.lengths = lengths
         self.mean_lengths.append(num_tokens / len(lengths))
-        if not phase.is_kept:
-            self.pace.sampling.append((sampled - began) / num_tokens)
         self.pace.training.append((updated - sampled) / (num_tokens * phase.epochs))
         return {
             "time/sample_seconds": sampled - began,

@@ -6,10 +6,9 @@ import torch
 
 from laconic.config.policy import PolicyConfig
 from laconic.models.policy import Policy
-from laconic.training import reference_cache
+from laconic.training import experience
 from laconic.training.batching import collate
-from laconic.training.experience import gather_experience
-from laconic.training.reference_cache import ReferenceCache
+from laconic.training.experience import ReferenceCache, gather_experience
 
 PHASE = oracles.make_phase(algorithm={"kl_coef": 0.1, "old_logprobs": "sampler"})
 
@@ -73,7 +72,7 @@ def test_what_is_cleared_is_scored_again(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_oldest_leave_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """Responses of 4, 1, 3, 12, 2, 5, 7 and 2 tokens, room for 20: the newest of at most 20 together stay (5, 7, 2 and 2)."""
-    monkeypatch.setattr(reference_cache, "MAX_CACHED_TOKENS", 20)
+    monkeypatch.setattr(experience, "MAX_CACHED_TOKENS", 20)
     cache, batch = ReferenceCache(), collate(oracles.ragged_groups(), truncated="penalise")
     cache.complete(batch, torch.zeros(batch.response_mask.shape), range(8))
     assert [len(held) for held in cache.held.values()] == [2, 5, 7, 2]

@@ -24,7 +24,7 @@ from laconic.system.progress import Reporter
 from laconic.training import curriculum as curricula
 from laconic.training.check import check_recipe
 from laconic.training.curriculum import Curriculum, admit
-from laconic.training.measure_run import measure_run
+from laconic.training.measure_run import measure_base, measure_run
 from laconic.training.phase import PhaseRun
 from laconic.training.phase_end import Watch
 from laconic.training.run import start
@@ -256,6 +256,24 @@ def test_a_run_is_measured_on_the_reported_set(whole):
     assert summary["oracle_tokens"] > 0
     measure_run(whole.run, whole.finished)
     assert files == {f: f.read_bytes() for f in files}
+
+
+def test_the_base_may_be_measured_before_training(whole, model, tmp_path):
+    """Greedy comes first. The files are those of a base that is measured afterwards, which then finds them and leaves them."""
+    measure_run(whole.run, whole.finished)
+    trainer = start(small_recipe(model), tmp_path / "run", resume=False, reporter=Reporter(is_silent=True))
+    temperatures = []
+    measure_base(trainer.run, lambda summary: temperatures.append(summary.setup.temperature))
+    assert temperatures == [0.0, 1.0] and trainer.run.unmeasured() == [1, 2]
+    trainer.train()
+    base = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "eval").rglob("*.json*")}
+    measure_run(trainer.run, trainer.finished)
+    assert trainer.run.unmeasured() == [] and base == {file: file.stat().st_mtime_ns for file in base}
+    assert is_same_run(whole.run.directory.path, tmp_path / "run")
+    evals = [path / "eval" for path in (whole.run.directory.path, tmp_path / "run")]
+    names = ("*/samples.jsonl", "base-*/settings.json", "base-*/summary.json")  # the others name the run's own folder
+    made = [{f.relative_to(e): f.read_bytes() for name in names for f in e.glob(name)} for e in evals]
+    assert made[0] == made[1] and len(made[0]) == 10
 
 
 def test_the_three_sets_never_meet(model, tmp_path):

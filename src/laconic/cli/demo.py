@@ -1,76 +1,232 @@
 """The demo: both phases on the embedded reasoner, measured on held-out problems, with a page to look at.
 
-1. The recipe `two_phase` runs like any other recipe. Each of its two phases probes, selects, trains, watches and hands on.
-2. Base, phase 1 and phase 2 are evaluated on the report set, sampled at T=1 and greedy, and the phases are compared with the
-   base.
-3. The terminal shows the comparison and a few responses before and after training; the page shows everything else.
+1. The terminal says what is going to happen.
+2. The base is measured on the report set before anything is trained, greedy first, and a few of its responses are shown.
+3. The recipe `two_phase` runs like any other recipe. Each of its two phases probes, selects, trains, watches and hands on.
+4. Phase 1 and phase 2 are measured on the same problems, and compared with the base.
+5. A few responses are shown before and after training, then the figures of all models, and last the result in a sentence for each
+   decoding. The page shows everything else.
 
 An unfinished demo in the folder is resumed where it stopped. No result is prepared in advance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, TypeVar
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from laconic.comparison.folders import read_samples
-from laconic.comparison.tables import comparison_lines, print_comparison
+from laconic.comparison.records import Comparison
 from laconic.config.load import load_recipe
+from laconic.config.recipe import Recipe
+from laconic.evaluation.figures import Summary
+from laconic.evaluation.folder_names import temperature_tag
 from laconic.recipes.find import recipe_paths
 from laconic.reporting.build import write_page
 from laconic.rollouts.rows import ResponseRow
-from laconic.system.progress import Reporter
+from laconic.statistics.intervals import Interval
+from laconic.system.files import read_json
+from laconic.system.progress import Reporter, duration_words
 from laconic.types import Grade
+
+if TYPE_CHECKING:
+    from laconic.training.time_left import Plan
 
 RECIPE = "two_phase"
 NUM_SHOWN = 3
-WIDTH = 118
+WIDTH = 80
+
+_T = TypeVar("_T")
 
 
 def run_demo(out: Path, seed: int) -> Path:
     """Run or resume the demo in `out`; prints the result and returns the path of the page."""
-    from laconic.training.measure_run import measure_run
+    from laconic.training.measure_run import measure_base, measure_run
     from laconic.training.run import start
 
     recipe = load_recipe(recipe_paths()[RECIPE], [f"seed={seed}"])
-    reporter = Reporter()
-    trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=reporter)
+    console = Console(width=WIDTH, highlight=False)
+    trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=Reporter())
+    say_what_comes(recipe, len(trainer.run.sets.report), console)
+    base = BaseShown(out, console)
+    measure_base(trainer.run, base.show)
+    if not (out / "metrics.jsonl").exists():
+        say_how_much_comes(trainer.run.clock.plan, base.summaries[-1], out, console)
     model = trainer.train()
     comparisons = measure_run(trainer.run, trainer.finished)
     page = write_page(out, out / "report.html")
-    console = Console(width=WIDTH, highlight=False)
-    last = f"phase-{len(recipe.phases)}"
-    show_responses(out, last, console)
-    for tag, comparison in comparisons.items():
-        console.print(f"\n[bold]{'greedy' if tag == 'greedy' else 'sampled at T=1'}[/bold]")
-        console.print(print_comparison(comparison))
-        for line in comparison_lines(comparison):
-            console.print(line, markup=False, soft_wrap=True)
+    show_responses(out, f"phase-{len(recipe.phases)}", console)
+    show_result(recipe, comparisons, console)
     console.print(f"\nthe shorter model: {model}\nthe page:          {page}", markup=False, soft_wrap=True)
     return page
+
+
+def say_what_comes(recipe: Recipe, num_reported: int, console: Console) -> None:
+    """Print the parts of the demo. How long they take is unknown before anything is measured."""
+    console.print("[bold]A small reasoning model learns to answer in fewer tokens.[/bold]\n")
+    parts = [
+        f"Measure it on {num_reported} problems that are kept out of training.",
+        *(
+            f'Train the phase "{phase.name}": at most {phase.steps} steps of '
+            f"{phase.problems_per_step} problems x {phase.group_size} responses."
+            for phase in recipe.phases
+        ),
+        "Measure the result of each phase on the same problems, and compare.",
+    ]
+    for number, part in enumerate(parts, start=1):
+        console.print(f"{number}. {part}", markup=False)
+    console.print(
+        "\nEach training step says how long the rest takes. Ctrl-C stops the demo, and the\nsame command goes on with it.\n",
+        markup=False,
+    )
+
+
+# --- before training -------------------------------------------------------------------------------------------------
+
+
+class BaseShown:
+    """Shows the base's figures as they come: a table that grows by a row, and after the first one a few responses."""
+
+    def __init__(self, out: Path, console: Console) -> None:
+        self.out, self.console = out, console
+        self.summaries: list[Summary] = []
+
+    def show(self, summary: Summary) -> None:
+        """Print the figures measured so far, `summary` last."""
+        self.summaries.append(summary)
+        self.console.print(base_table(self.summaries))
+        if len(self.summaries) == 1:
+            rows = [row for row in _rows(self.out, "base", _temperature(summary)) if row.grade is Grade.CORRECT]
+            for row in spread(sorted(rows, key=lambda row: row.num_tokens)):
+                self.console.print(f"[bold]{escape(row.question)}[/bold]\n{_shown(row)}\n")
+
+
+def base_table(summaries: Sequence[Summary]) -> Table:
+    """Accuracy and tokens of the base under each decoding, with 95% intervals."""
+    title = f"before training: {summaries[0].setup.num_problems} problems, 95% intervals"
+    table = _table(title, "decoding", "correct", "tokens per response")
+    for summary in summaries:
+        accuracy, tokens = summary.figures.accuracy, summary.figures.tokens
+        assert accuracy and tokens, "an evaluation that was just made has both"
+        words = decoding_words(_temperature(summary))
+        table.add_row(words, _with_ends(accuracy, ".1%"), _with_ends(tokens, ".1f"))
+    return table
+
+
+def _with_ends(interval: Interval, form: str) -> str:
+    return f"{interval.estimate:{form}} ({interval.low:{form}} to {interval.high:{form}})"
+
+
+def say_how_much_comes(plan: "Plan", summary: Summary, out: Path, console: Console) -> None:
+    """Print how long sampling takes in the rest of the demo, at the speed with which the base was measured."""
+    from laconic.training.time_left import Position, work_left
+
+    label, temperature = "base", _temperature(summary)
+    speed = read_json(_folder(out, label, temperature) / "timing.json")["tokens_per_second"]
+    lengths = [row.num_tokens for row in _rows(out, label, temperature)]
+    start = Position(0, 0, [fmean(lengths)], lengths, unmeasured=range(1, len(plan.phases) + 1))
+    seconds = work_left(plan, start).sampled_tokens / speed
+    console.print(
+        f"At this speed ({speed:,.0f} tokens/s) all sampling to come takes about {duration_words(seconds)}.\n"
+        "Training comes on top; the first steps will show how long it takes.\n",
+        markup=False,
+    )
+
+
+# --- after training --------------------------------------------------------------------------------------------------
 
 
 def show_responses(out: Path, after: str, console: Console) -> None:
     """Print a few greedy responses of the base and of the result side by side, those with median and larger savings."""
     pairs = [
         (one, two)
-        for one, two in zip(_greedy(out, "base"), _greedy(out, after), strict=True)
+        for one, two in zip(_rows(out, "base", 0.0), _rows(out, after, 0.0), strict=True)
         if one.grade is two.grade is Grade.CORRECT
     ]
     pairs.sort(key=lambda pair: pair[0].num_tokens - pair[1].num_tokens)
-    chosen = [pairs[len(pairs) * part // (NUM_SHOWN + 1)] for part in range(1, NUM_SHOWN + 1)] if pairs else []
-    table = Table(title="the same problems, greedy", show_lines=True, width=WIDTH)
-    for name, share in (("problem", 2), ("before", 5), ("after", 4)):
+    table = Table(title="the same problems, greedy", show_lines=True, width=WIDTH, title_justify="left")
+    for name, share in (("problem", 2), ("before", 4), ("after", 3)):
         table.add_column(name, overflow="fold", ratio=share)
-    for one, two in chosen:
+    for one, two in spread(pairs):
         table.add_row(escape(one.question), _shown(one), _shown(two))
     console.print(table)
 
 
-def _greedy(out: Path, label: str) -> Iterator[ResponseRow]:
-    return read_samples(out / "eval" / f"{label}-greedy")
+def show_result(recipe: Recipe, comparisons: Mapping[str, Comparison], console: Console) -> None:
+    """Print the figures of every model, caveats if there are any, and a sentence on the last phase for each decoding."""
+    console.print(result_table(recipe, comparisons))
+    results = {
+        decoding_words(temperature): comparisons[temperature_tag(temperature)].candidates[-1]
+        for temperature in recipe.report.temperatures
+    }
+    for words, last in results.items():
+        for caveat in last.caveats:
+            console.print(f"caveat ({words}): {caveat}", markup=False, soft_wrap=True)
+    for words, last in results.items():
+        console.print(f"{words[0].upper()}{words[1:]}: {last.figures.verdict}", markup=False, soft_wrap=True)
+
+
+def result_table(recipe: Recipe, comparisons: Mapping[str, Comparison]) -> Table:
+    """Accuracy and tokens of the base and of each phase's result, under each decoding."""
+    models = ["before training", *(f'after phase "{phase.name}"' for phase in recipe.phases)]
+    title, columns = "mean over the problems", ["model"]
+    cells = [[escape(model)] for model in models]
+    for temperature in recipe.report.temperatures:
+        comparison = comparisons[temperature_tag(temperature)]
+        columns += [f"{decoding_words(temperature)}:\ncorrect", "\ntokens"]
+        base = comparison.candidates[0].figures.means.base
+        for row, means in zip(cells, (base, *(c.figures.means.candidate for c in comparison.candidates)), strict=True):
+            row += [f"{means.accuracy:.1%}", f"{means.tokens:.1f}"]
+    table = _table(title, *columns)
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+# --- both ------------------------------------------------------------------------------------------------------------
+
+
+def decoding_words(temperature: float) -> str:
+    """The decoding in words.
+
+    >>> decoding_words(0.0), decoding_words(1.0)
+    ('greedy', 'sampled at T=1')
+    """
+    return "greedy" if temperature == 0 else f"sampled at T={temperature:g}"
+
+
+def spread(ordered: Sequence[_T]) -> list[_T]:
+    """A few of the values at even distances, without the first; fewer if there are few.
+
+    >>> spread(range(100)), spread([])
+    ([25, 50, 75], [])
+    """
+    return [ordered[len(ordered) * part // (NUM_SHOWN + 1)] for part in range(1, NUM_SHOWN + 1)] if ordered else []
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _temperature(summary: Summary) -> float:
+    assert summary.setup.temperature is not None, "an evaluation that was just made tells it"
+    return summary.setup.temperature
+
+
+def _rows(out: Path, label: str, temperature: float) -> Iterator[ResponseRow]:
+    return read_samples(_folder(out, label, temperature))
+
+
+def _folder(out: Path, label: str, temperature: float) -> Path:
+    return out / "eval" / f"{label}-{temperature_tag(temperature)}"
 
 
 def _shown(row: ResponseRow) -> str:

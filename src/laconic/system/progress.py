@@ -1,14 +1,15 @@
 """What a person sees while a program works: one live line, or plain lines where there is no terminal.
 
-1. `Reporter.bar` shows a task's progress: responses done, tokens per second, time left.
-2. `Reporter.step` prints one line per training step: accuracy, mean tokens by grade, tokens per second, time left.
+1. `Reporter.bar` shows a task's progress: responses done, tokens per second, time left. `on_sampled` is told how long it took.
+2. `Reporter.step` prints one line per training step: accuracy, mean tokens, speed, and the time that the whole run still takes.
 
 Everything goes to standard error, so that standard output stays for results.
 """
 
 import contextlib
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -16,23 +17,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from laconic.types import Progress as OnProgress
 
-QUIET_SECONDS = 1.0  # without a terminal, tasks shorter than this leave no line
+QUIET_SECONDS = 1.0  # tasks shorter than this leave no line
 
 
 class Reporter:
-    """Prints progress; `is_silent` prints nothing."""
+    """Prints progress; `is_silent` prints nothing. `on_sampled`, if set, is called with the tokens and seconds of every task."""
 
     def __init__(self, console: Console | None = None, *, is_silent: bool = False) -> None:
         self.console = console or Console(stderr=True, quiet=is_silent, highlight=False)
         self.started = time.monotonic()
+        self.on_sampled: Callable[[int, float], None] | None = None
 
     def say(self, text: str) -> None:
         """Print one line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def bar(self, what: str, num_responses: int) -> Iterator[OnProgress]:
-        """A bar for a task of `num_responses` responses. Call the value with (responses, tokens) as responses finish."""
+    def bar(self, what: str, num_responses: int, *, leaves_line: bool = True) -> Iterator[OnProgress]:
+        """A bar for a task of `num_responses` responses. Call the value with (responses, tokens) as responses finish. With
+        `leaves_line` a line says in the end what was done, unless it took less than a second."""
         started, tokens, done, num_earlier = time.monotonic(), 0, 0, 0
         columns = (
             TextColumn("{task.description}"),
@@ -55,29 +58,38 @@ class Reporter:
 
             yield advance
         seconds = time.monotonic() - started
-        if seconds >= QUIET_SECONDS:
+        if self.on_sampled and tokens:
+            self.on_sampled(tokens, seconds)
+        if leaves_line and seconds >= QUIET_SECONDS:
             before = f" ({num_earlier:,} more were there)" if num_earlier else ""
             speed = tokens / seconds
             self.say(f"{what}: {done:,} responses{before}, {tokens:,} tokens in {seconds:.1f} s ({speed:,.0f}/s)")
 
     def step(self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float) -> None:
-        """One line for a training step of a phase of `num_steps`."""
-        watch = (
-            f"  watched {metrics['watch/accuracy_frac']:.1%} at {metrics['watch/mean_tokens']:.0f}"
-            if "watch/accuracy_frac" in metrics
-            else ""
-        )
+        """One line for a step of a phase of `num_steps`, and one for its watch; the whole run takes `seconds_left` more."""
+        accuracy = metrics["rollouts/accuracy_frac"]
         self.say(
-            f"{metrics['phase']} {metrics['phase_step']}/{num_steps}"
-            f"  accuracy {metrics['rollouts/accuracy_frac']:.1%}"
-            f"  tokens {metrics['rollouts/mean_tokens']:.0f}"
-            f" (correct {_tokens(metrics, 'correct')}, wrong {_tokens(metrics, 'wrong')},"
-            f" truncated {_tokens(metrics, 'truncated')})"
-            f"  {metrics['time/tokens_per_second']:,.0f} tokens/s"
-            f"  {metrics['time/step_seconds']:.1f} s, {seconds_left / 60:.1f} min left at most{watch}"
+            f"{metrics['phase']} {metrics['phase_step']}/{num_steps}: "
+            f"{'none gradable' if accuracy is None else f'{accuracy:.1%} correct'}, "
+            f"{metrics['rollouts/mean_tokens']:.0f} tokens, {metrics['time/tokens_per_second']:,.0f} tokens/s, "
+            f"about {duration_words(seconds_left)} left"
         )
+        if "watch/accuracy_frac" in metrics:
+            figures = f"{metrics['watch/accuracy_frac']:.1%} correct, {metrics['watch/mean_tokens']:.0f} tokens"
+            self.say(f"{metrics['phase']}, watched problems: {figures}")
 
 
-def _tokens(metrics: Mapping[str, Any], grade: str) -> str:
-    value = metrics[f"rollouts/{grade}_tokens"]
-    return "-" if value is None else f"{value:.0f}"
+def duration_words(seconds: float) -> str:
+    """A duration for people, rounded to at most a tenth of itself (below 10 s to the next second).
+
+    >>> [duration_words(seconds) for seconds in (0.2, 47, 130, 2040, 9000)]
+    ['1 s', '45 s', '2.2 min', '34 min', '2.5 h']
+    """
+    if seconds < 10:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 90:
+        return f"{5 * round(seconds / 5)} s"
+    minutes = seconds / 60
+    if minutes < 90:
+        return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"

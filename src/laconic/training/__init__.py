@@ -3,8 +3,7 @@
 Its modules, in reading order:
 
 - `batching`: turns groups into tensors, and tensors into micro-batches
-- `reference_cache`: keeps the log-probabilities under a reference that does not change
-- `experience`: a step's rollouts with their scores, computed once before the update
+- `experience`: a step's rollouts with their scores, computed once before the update; those of the reference are kept
 - `preferences`: pairs of responses, for losses that learn from pairs
 - `estimators`: how each algorithm computes its advantages
 - `algorithms`: every algorithm as a row of one table
@@ -14,6 +13,7 @@ Its modules, in reading order:
 - `run_directory`: the folder that holds all files of a run
 - `checkpoints`: what a checkpoint holds, which ones are kept, and how weights are restored
 - `curriculum`: which problems a phase's steps take, and which of their groups train
+- `time_left`: how long the run still takes, from the work that is left and the pace of the newest steps
 - `phase`: one phase, step by step
 - `run`: trains a recipe's phases, one after the other
 - `measure_run`: measures base and phases on the report set, and compares them

@@ -1,9 +1,13 @@
 """A step's rollouts with everything that the update needs: scores under the current policy, reference and critic.
 
-1. `gather_experience` scores each row once. The scores under a reference whose weights stay the same are cached.
+1. `gather_experience` scores each row once.
 2. The reward is placed on each response's last token. If the recipe puts the KL into the reward, its penalty is added token by
    token, or summed over the response and centred in the group (T1).
 3. A reference may read the problem under an instruction of its own, such as a teacher with the instruction to be brief.
+4. `ReferenceCache` keeps the reference's scores. If a phase trains on few problems, they recur, and a policy that grows certain
+   repeats whole responses, to which a reference with fixed weights gives the same scores again. The cache is emptied when the
+   reference moves. It is also emptied whenever a checkpoint is written, so that a run resumed from the checkpoint scores the
+   same rows again as one that was not interrupted.
 
 Legend: `B` responses, `T` response tokens.
 """
@@ -21,7 +25,10 @@ from laconic.rl.advantages import leave_one_out
 from laconic.rl.losses import kl
 from laconic.rl.masked import zeroed
 from laconic.training.batching import MicroBatch, RolloutBatch, micro_batches, token_budget
-from laconic.training.reference_cache import ReferenceCache
+
+MAX_CACHED_TOKENS = 2**24  # 64 MiB of float32
+
+Key = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,56 @@ class Experience:
     values: Tensor
     last_values: Tensor  # [B]: the value after the last token, 0 where the response ended
     token_rewards: Tensor  # the reward on the last token, minus the KL penalty if the KL is in the reward
+
+
+# --- the reference's scores, kept ------------------------------------------------------------------------------------
+
+
+class ReferenceCache:
+    """Log-probabilities of responses under the reference, by prompt and response; if it is full, the oldest are dropped first."""
+
+    def __init__(self) -> None:
+        self.held: dict[Key, Tensor] = {}
+        self.num_tokens = 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.held.clear()
+        self.num_tokens = 0
+
+    def unknown_rows(self, batch: RolloutBatch) -> list[int]:
+        """Rows of `batch` to be scored: for each response that is not in the cache, the first row that has it."""
+        first: dict[Key, int] = {}
+        for row, key in enumerate(_keys(batch)):
+            if key not in self.held:
+                first.setdefault(key, row)
+        return list(first.values())
+
+    def complete(self, batch: RolloutBatch, scored: Tensor, rows: Sequence[int]) -> Tensor:
+        """Log-probabilities [B, T] of the whole batch: those of `rows` from `scored` [B, T], all others from the cache. The
+        scores of `rows` are added to the cache."""
+        keys, lengths = _keys(batch), batch.lengths.tolist()
+        for row in rows:
+            self.held[keys[row]] = scored[row, : lengths[row]].clone()
+            self.num_tokens += lengths[row]
+        out = torch.zeros_like(scored)
+        for row, key in enumerate(keys):
+            out[row, : lengths[row]] = self.held[key]
+        self._drop_oldest()
+        return out
+
+    def _drop_oldest(self) -> None:
+        while self.num_tokens > MAX_CACHED_TOKENS:
+            oldest = next(iter(self.held))
+            self.num_tokens -= len(self.held.pop(oldest))
+
+
+def _keys(batch: RolloutBatch) -> list[Key]:
+    ids, lengths = batch.response_ids.tolist(), batch.lengths.tolist()
+    return [(prompt, tuple(row[:n])) for prompt, row, n in zip(batch.prompts, ids, lengths, strict=True)]
+
+
+# --- scoring ----------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()

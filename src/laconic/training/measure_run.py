@@ -1,12 +1,13 @@
 """Measures a run: evaluates the base and every phase's result on the report set, and compares each with the base.
 
-1. Each model is evaluated at each of the recipe's temperatures, with the cap of its phases: `eval/<model>-<tag>/`.
+1. Each model is evaluated at each of the recipe's temperatures, with the cap of its phases: `eval/<model>-<tag>/`. The base may
+   be evaluated before training (`measure_base`), which gives the same files.
 2. Each temperature has one comparison, paired over problems: `comparison-<tag>.json`.
 
 A finished evaluation is kept, and an interrupted one resumes where it stopped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from laconic.comparison.compare import compare_evaluations
@@ -14,6 +15,7 @@ from laconic.comparison.records import Comparison
 from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
+from laconic.evaluation.figures import Summary
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
@@ -25,7 +27,17 @@ from laconic.system.files import write_json_atomically
 from laconic.system.progress import Reporter
 from laconic.training.phase import Run
 from laconic.training.phase_end import PhaseRecord
+from laconic.training.run_directory import model_label
 from laconic.types import Problem
+
+OnSummary = Callable[[Summary], None]
+"""Called with the summary of each evaluation as soon as it is there."""
+
+
+def measure_base(run: Run, on_summary: OnSummary) -> None:
+    """Evaluate the base on the report set as `measure_run` does, which then finds it done; the lowest temperature comes first."""
+    with Grader(run.recipe.grader.workers, run.recipe.grader.timeout_seconds) as grader:
+        _evaluate_model(run, grader, model_label(0), run.recipe.model, on_summary)
 
 
 def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparison]:
@@ -37,13 +49,14 @@ def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparis
     recipe, path = run.recipe, run.directory.path
     if not run.sets.report:
         return {}
-    models = {"base": recipe.model} | {
-        f"phase-{i}": str(run.directory.checkpoint_path(record.result_step)) if record.result_step else recipe.model
+    models = {model_label(0): recipe.model} | {
+        model_label(i): str(run.directory.checkpoint_path(record.result_step)) if record.result_step else recipe.model
         for i, record in enumerate(finished, start=1)
     }
     with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
         for label, model in models.items():
-            _evaluate_model(run, grader, label, model)
+            if not run.directory.is_measured(label, recipe.report.temperatures):
+                _evaluate_model(run, grader, label, model)
     comparisons = {}
     for temperature in recipe.report.temperatures:
         tag = temperature_tag(temperature)
@@ -53,15 +66,12 @@ def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparis
     return comparisons
 
 
-def _evaluate_model(run: Run, grader: Grader, label: str, model: str) -> None:
-    recipe, path = run.recipe, run.directory.path
-    tags = map(temperature_tag, recipe.report.temperatures)
-    if all((path / "eval" / f"{label}-{tag}" / "summary.json").exists() for tag in tags):
-        return
+def _evaluate_model(run: Run, grader: Grader, label: str, model: str, on_summary: OnSummary | None = None) -> None:
+    recipe = run.recipe
     plain = recipe.policy.model_copy(update={"lora": None})
     lm = load_entry(recipe, plain, run.given) if model == recipe.model else load_model(model, plain)
     solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt)
-    evaluate_reported(solver, recipe, run.sets.report, path, label, run.reporter)
+    evaluate_reported(solver, recipe, run.sets.report, run.directory.path, label, run.reporter, on_summary)
 
 
 def report_cap(recipe: Recipe) -> int:
@@ -70,12 +80,22 @@ def report_cap(recipe: Recipe) -> int:
 
 
 def evaluate_reported(
-    solver: Solver, recipe: Recipe, problems: Sequence[Problem], path: Path, label: str, reporter: Reporter
+    solver: Solver,
+    recipe: Recipe,
+    problems: Sequence[Problem],
+    path: Path,
+    label: str,
+    reporter: Reporter,
+    on_summary: OnSummary | None = None,
 ) -> None:
-    """Evaluate the report set at each of the recipe's temperatures, to `path`/eval/<label>-<tag>/."""
+    """Evaluate the report set at each of the recipe's temperatures, to `path`/eval/<label>-<tag>/. The lowest comes first: greedy
+    decoding takes one response per problem, so it is done soonest."""
     batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
-    for temperature in recipe.report.temperatures:
+    for temperature in sorted(recipe.report.temperatures):
         decoding = SamplerConfig(temperature=temperature, max_tokens=report_cap(recipe), batch_size=batch_size)
         request = EvaluationRequest("report", problems, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
         with reporter.bar(f"{label} at T={temperature:g}", request.num_responses) as progress:
-            evaluate(solver, request, path / "eval" / f"{label}-{temperature_tag(temperature)}", on_progress=progress)
+            folder = path / "eval" / f"{label}-{temperature_tag(temperature)}"
+            summary = evaluate(solver, request, folder, on_progress=progress)
+        if on_summary:
+            on_summary(summary)

@@ -10,8 +10,8 @@ how long it is kept. A phase's whole state is its weights and a `PhaseState`, so
 continues exactly as it would have without the interruption.
 """
 
-import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,19 +23,19 @@ from laconic.rng import seed_of
 from laconic.rollouts.metrics import rollout_metrics
 from laconic.rollouts.paying import Payer
 from laconic.rollouts.solver import Solver
-from laconic.rollouts.sources import Source, SourceSetting
+from laconic.rollouts.sources import KEPT, Source, SourceSetting
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate
 from laconic.training.check import ResolvedPhase
 from laconic.training.checkpoints import Checkpoints, PhaseState
 from laconic.training.curriculum import Curriculum, choose_for_phase
-from laconic.training.experience import Experience, gather_experience
+from laconic.training.experience import Experience, ReferenceCache, gather_experience
 from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_watch, judge
-from laconic.training.reference_cache import ReferenceCache
-from laconic.training.run_directory import Checkpoint, RunDirectory
+from laconic.training.run_directory import Checkpoint, RunDirectory, model_label
+from laconic.training.time_left import Clock
 from laconic.training.updates import Updater
-from laconic.types import Group, Problem
+from laconic.types import Group, Problem, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,13 @@ class Run:
     solver: Solver
     sets: ProblemSets
     reporter: Reporter
+    clock: Clock
     given: CausalLM | None = None
+
+    def unmeasured(self) -> list[int]:
+        """The models that are not yet measured on the reported set: 0 is the base, and n the result of phase number n."""
+        is_measured, temperatures = self.directory.is_measured, self.recipe.report.temperatures
+        return [number for number in range(len(self.phases) + 1) if not is_measured(model_label(number), temperatures)]
 
 
 class PhaseRun:
@@ -78,7 +84,7 @@ class PhaseRun:
                 seed=seed if config.rollouts == "on_policy" else seed_of(seed, "phase", index),
                 folder=folder,
                 pay=self.payer.pay,
-                progress=lambda what, count: run.reporter.bar(f"{phase.name}: {what}", count),
+                progress=lambda what, count: self.bar(what, count, leaves_line=config.rollouts in KEPT),
             )
         )
         run.policy.begin_phase(
@@ -89,18 +95,22 @@ class PhaseRun:
         self.updater = Updater(run.policy, config, seed=seed_of(seed, "updates", index))
         self.reference_cache = ReferenceCache()
         self.watches: list[Watch] = []
-        self.clock = PhaseClock()
 
     @property
     def phase_step(self) -> int:
         """The number of steps of this phase that are done."""
         return self.step - self.first_step + 1
 
+    def bar(self, what: str, num_responses: int, *, leaves_line: bool) -> AbstractContextManager[Progress]:
+        """A bar for responses of this phase; a step's rollouts leave no line, since the step has one."""
+        return self.run.reporter.bar(f"{self.phase.name}: {what}", num_responses, leaves_line=leaves_line)
+
     def train(self) -> Ending:
         """Take steps until the phase is over."""
         if not self.watches:
             self.watches.append(self.watch(self.entry_step))
             self._say_where_it_starts()
+        self.run.clock.begin_phase(self.phase.index, self.watches[0].mean_tokens)
         while (ending := self.ending()) is None:
             self.take_step()
         return ending
@@ -115,12 +125,12 @@ class PhaseRun:
     def take_step(self) -> None:
         """One step of the loop at the head of this module."""
         self.step += 1
-        self.clock.begin_step()
+        self.run.clock.begin_step()
         problems = self.curriculum.draw(self.phase_step)
         groups = self.roll_out(problems)
         admitted = self.curriculum.admit(groups)
         self.payer.remember(groups)
-        self.clock.lap()
+        self.run.clock.lap()
         metrics = rollout_metrics(groups) | {"rollouts/admitted_frac": len(admitted) / len(groups)}
         if admitted:
             experience = self.gather(admitted)
@@ -128,10 +138,10 @@ class PhaseRun:
             metrics |= self.updater.update(experience, advantages, self.step, self.phase_step - 1)
             self.move_reference()
         self.average_with_entry()
-        self.clock.lap()
+        self.run.clock.lap()
         self.run.directory.log_rollouts(self.step, groups)
         metrics |= self.watch_now_and_then()
-        self.log(metrics | self.clock.metrics(num_tokens=sum(sum(group.lengths) for group in groups)))
+        self.log(metrics | self.run.clock.end_step([length for group in groups for length in group.lengths]))
         self.checkpoint_now_and_then()
 
     def roll_out(self, problems: Sequence[Problem]) -> list[Group]:
@@ -168,23 +178,25 @@ class PhaseRun:
 
     def log(self, metrics: dict[str, Any]) -> None:
         """One line of metrics.jsonl and one for the person watching."""
-        steps = self.phase.config.steps
         line = {"step": self.step, "phase": self.phase.name, "phase_step": self.phase_step, **metrics}
         self.run.directory.log_metrics(line)
-        self.run.reporter.step(line, steps, self.clock.seconds_left(steps - self.phase_step))
+        seconds_left = self.run.clock.seconds_left(self.phase_step, self.run.unmeasured())
+        self.run.reporter.step(line, self.phase.config.steps, seconds_left)
 
     # --- now and then ------------------------------------------------------------------------------------------------
 
     def watch(self, step: int) -> Watch:
         """Measure the watch set. Every watch uses the same random numbers, so that two watches differ by the policy alone."""
         recipe, sampler = self.run.recipe, self.phase.config.sampler
-        cap = recipe.report.max_tokens or sampler.max_tokens
-        groups = self.run.solver.attempt(
-            self.run.sets.watch,
-            recipe.watch.samples,
-            sampler.model_copy(update={"max_tokens": cap}),
-            seed=seed_of(recipe.seed, "watch"),
-        )
+        cap, problems = recipe.report.max_tokens or sampler.max_tokens, self.run.sets.watch
+        with self.bar("watch", len(problems) * recipe.watch.samples, leaves_line=False) as progress:
+            groups = self.run.solver.attempt(
+                problems,
+                recipe.watch.samples,
+                sampler.model_copy(update={"max_tokens": cap}),
+                seed=seed_of(recipe.seed, "watch"),
+                on_progress=progress,
+            )
         metrics = rollout_metrics(groups)
         return Watch(step, metrics["rollouts/accuracy_frac"] or 0.0, metrics["rollouts/mean_tokens"])
 
@@ -231,37 +243,6 @@ class PhaseRun:
     def _say_where_it_starts(self) -> None:
         first = self.watches[0]
         self.run.reporter.say(
-            f"{self.phase.name}: {len(self.curriculum.problems)} problems, watched accuracy {first.accuracy:.1%} "
-            f"at {first.mean_tokens:.0f} tokens"
+            f"{self.phase.name}: trains on {len(self.curriculum.problems)} problems; "
+            f"watched problems: {first.accuracy:.1%} correct, {first.mean_tokens:.0f} tokens"
         )
-
-
-class PhaseClock:
-    """Measures what the time of a phase is spent on. In each step, `lap` is called after sampling and after the update."""
-
-    def __init__(self) -> None:
-        self.started, self.num_steps = time.monotonic(), 0
-        self.laps: list[float] = []
-
-    def begin_step(self) -> None:
-        """Note that a step begins."""
-        self.num_steps += 1
-        self.laps = [time.monotonic()]
-
-    def lap(self) -> None:
-        """Note that a part of the step is done."""
-        self.laps.append(time.monotonic())
-
-    def metrics(self, num_tokens: int) -> dict[str, float]:
-        """The step's `time/*` metrics up to now; `num_tokens` were sampled in it."""
-        began, sampled, updated = self.laps
-        return {
-            "time/sample_seconds": sampled - began,
-            "time/update_seconds": updated - sampled,
-            "time/step_seconds": time.monotonic() - began,
-            "time/tokens_per_second": num_tokens / (updated - began),
-        }
-
-    def seconds_left(self, steps_to_go: int) -> float:
-        """The seconds that `steps_to_go` more steps take, if they take as long as those so far."""
-        return (time.monotonic() - self.started) / self.num_steps * steps_to_go

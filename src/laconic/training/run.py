@@ -32,6 +32,7 @@ from laconic.training.checkpoints import Checkpoints
 from laconic.training.phase import PhaseRun, Run
 from laconic.training.phase_end import Ending, PhaseRecord
 from laconic.training.run_directory import RunDirectory, check_is_new, describe_environment
+from laconic.training.time_left import Clock, plan_of
 
 
 class Trainer:
@@ -66,7 +67,7 @@ class Trainer:
     def _hand_on(self, work: PhaseRun, ending: Ending) -> None:
         """Load the phase's result into the policy, save it as the run's model after the last phase, and record the phase."""
         run = self.run
-        run.reporter.say(f"{work.phase.name}: {ending.reason}")
+        run.reporter.say(f"{work.phase.name} is over: {ending.reason}")
         if ending.result_step != work.step:
             run.checkpoints.return_to(ending.result_step)
         if work.phase is run.phases[-1]:
@@ -112,8 +113,9 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given:
         directory = RunDirectory.resume(out, config)
     else:
         directory = RunDirectory.create(out, config, describe_environment(policy.lm.device))
-    checkpoints = Checkpoints(recipe, directory, policy, given)
-    return Trainer(Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, given))
+    checkpoints, clock = Checkpoints(recipe, directory, policy, given), Clock(plan_of(recipe, sets))
+    reporter.on_sampled = clock.sampled
+    return Trainer(Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given))
 
 
 def _check_same_model(out: Path, model: str) -> None:

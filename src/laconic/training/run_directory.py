@@ -28,6 +28,7 @@ from torch import Tensor
 
 from laconic.config.difference import Difference, first_difference
 from laconic.errors import RunError
+from laconic.evaluation.folder_names import temperature_tag
 from laconic.rollouts.rows import paid_rows_of
 from laconic.system.files import (
     append_jsonl,
@@ -92,6 +93,13 @@ class RunDirectory:
     def write_phases(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write the finished phases, completely or not at all. A phase is over once this is written."""
         write_json_atomically(self.path / "phases.json", list(records))
+
+    # --- measuring ---------------------------------------------------------------------------------------------------
+
+    def is_measured(self, label: str, temperatures: Iterable[float]) -> bool:
+        """Whether the model `label` has a finished evaluation at each of the temperatures."""
+        folders = (self.path / "eval" / f"{label}-{temperature_tag(temperature)}" for temperature in temperatures)
+        return all((folder / "summary.json").exists() for folder in folders)
 
     # --- logs --------------------------------------------------------------------------------------------------------
 
@@ -205,6 +213,18 @@ def _sync(folder: Path) -> None:
         descriptor = os.open(file, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def model_label(number: int) -> str:
+    """How folders name a model of the run: the base (0), or the result of phase `number`.
+
+    >>> model_label(0), model_label(2)
+    ('base', 'phase-2')
+    """
+    return f"phase-{number}" if number else "base"
 
 
 # --- what a folder must be -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 Its modules, in reading order:
 
+- `product_path`: by which library float32 matrix products run on this machine
 - `onednn`: float32 matrix products on a CPU through oneDNN
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device

@@ -61,6 +61,7 @@ class VllmSide:
             skip_special_tokens=False,
         )
         prompts: Any = [{"prompt_token_ids": p.token_ids} for p in self.workload.prompts()[:batch]]
+        self.engine.reset_prefix_cache()  # every repeat asks the same prompts, which would then cost nothing
         began = time.perf_counter()
         rows = [row.outputs[0] for row in self.engine.generate(prompts, decoding, use_tqdm=False)]
         drawn = [[step[i].logprob for step, i in zip(row.logprobs or (), row.token_ids, strict=True)] for row in rows]

@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -43,6 +44,13 @@ from sides.table import Bound, Figure, Row, at_least, at_most, markdown
 
 MEMORY_REPEATS = 3
 LOSS_TOLERANCE = 1e-4
+BUSY_SHARE = 0.4
+TINY_BOUNDS = (
+    {"generate": at_least(5), "vllm": at_least(1.5)},
+    {"generate": at_least(2), "vllm": at_least(2)},
+)
+LARGER_BOUNDS = ({"generate": at_least(2)}, {"generate": at_least(1), "vllm": at_least(1)})
+"""The targets of sampling: at natural lengths and at fixed ones, by the other side."""
 CAP_TOLERANCE = 0.9
 
 
@@ -55,12 +63,13 @@ def sampling(bench: Bench) -> list[Row]:
     The targets are those of the largest batch.
     """
     options, rows = bench.options, []
+    natural, fixed = TINY_BOUNDS if options.is_tiny else LARGER_BOUNDS
+    sides = ("laconic", "generate", *(["continuous"] if options.is_tiny else []), "vllm")
     for batch in options.batches:
         for what, cap, is_fixed, bounds in (
-            ("natural lengths", options.cap, False, {"generate": at_least(5), "vllm": at_least(1.5)}),
-            (f"{options.fixed} tokens each", options.fixed, True, {"generate": at_least(2), "vllm": at_least(2)}),
+            ("natural lengths", options.cap, False, natural),
+            (f"{options.fixed} tokens each", options.fixed, True, fixed),
         ):
-            sides = ("laconic", "generate", "continuous", "vllm")
             found = bench.compete(sides, task="sample", batch=batch, cap=cap, is_fixed=is_fixed)
             wanted = bounds if batch == max(options.batches) else {}
             rows += [
@@ -70,14 +79,16 @@ def sampling(bench: Bench) -> list[Row]:
 
 
 def updating(bench: Bench) -> list[Row]:
-    """Response tokens per second of one update on one batch: GRPO beside TRL's on the same tensors, and PPO with critic and
-    reference."""
-    sides = ("laconic grpo", "laconic ppo", "trl")
+    """Response tokens per second of one update on one batch: GRPO beside TRL's on the same tensors, and, of the bundled reasoner,
+    PPO with critic and reference."""
+    is_tiny = bench.options.is_tiny
+    sides = ("laconic grpo", "trl", "laconic ppo") if is_tiny else ("laconic grpo", "trl, larger model")
     found = bench.compete(sides, task="update", cap=bench.options.cap)
-    grpo, ppo, trl = (found[side] for side in sides)
+    grpo, trl, *ppo = (found[side] for side in sides)
+    bound = None if is_tiny else at_least(1.5)
     return [
-        speeds("GRPO update", grpo, trl, note=agreement(grpo, trl)),
-        speeds("PPO update, with critic and reference", ppo, grpo),
+        speeds("GRPO update", grpo, trl, bound, note=agreement(grpo, trl)),
+        *(speeds("PPO update, with critic and reference", other, grpo) for other in ppo),
     ]
 
 
@@ -108,6 +119,38 @@ def step(bench: Bench) -> list[Row]:
             row(f"PPO step over GRPO step, {what}", "s", ppo, grpo, step_seconds, at_most(2)),
         ]
     return rows
+
+
+def busy(bench: Bench) -> list[Row]:
+    """The speed beside one other process that never rests, over the quiet speed."""
+    options, rows = bench.options, []
+    batch = max(options.batches)
+    asked = {
+        f"sampling, natural lengths, batch {batch}": ("laconic", {"task": "sample", "batch": batch}),
+        "GRPO step, natural lengths": ("laconic grpo", {"task": "step", "num_problems": options.problems}),
+    }
+    for what, (side, request) in asked.items():
+        alone, beside = bench.contender(side), bench.contender(side)
+        request |= {"cap": options.cap, "is_fixed": False}
+        for contender in (alone, beside):
+            contender.settle(request)
+        for repeat in range(options.repeats):
+            alone.measure(request | {"seed": repeat})
+            with other_work():
+                beside.measure(request | {"seed": repeat})
+        rows.append(speeds(f"{what}: one core busy over none", beside, alone, at_least(BUSY_SHARE)))
+    return rows
+
+
+@contextmanager
+def other_work() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that keeps one core busy as long as the block runs."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def memory(bench: Bench) -> list[Row]:
@@ -207,7 +250,7 @@ def caps(bench: Bench) -> list[Row]:
 
 
 SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {
-    section.__name__: section for section in (sampling, updating, step, memory, startup, grading, linear)
+    section.__name__: section for section in (sampling, updating, step, busy, memory, startup, grading, linear)
 }
 
 
@@ -248,6 +291,7 @@ def record(bench: Bench, name: str, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "date": date.today().isoformat(),
         "machine": machine(),
+        "matrix_rates": bench.rates,
         "command": command(name, bench.options),
         "versions": dict(bench.versions),
         "rows": [line.to_json() for line in rows],
@@ -259,7 +303,9 @@ def command(name: str, options: Options) -> str:
     shown = {"repeats", "threads"} | {
         key for key in asdict(options) if getattr(options, key) != getattr(Options(), key)
     }
-    values = {key: value for key, value in asdict(options).items() if key in shown}
+    values = {key: value for key, value in asdict(options).items() if key in shown} | (
+        {} if options.is_tiny else {"model": Path(options.model).name}
+    )
     flags = [f"--{key.replace('_', '-')} {_joined(value)}" for key, value in values.items()]
     return " ".join(["python benchmarks/run.py", name, *flags])
 
@@ -282,20 +328,36 @@ def render(record: dict[str, dict[str, Any]]) -> str:
     head = (
         "# Speed and memory\n\n"
         "`make bench` writes this page (`benchmarks/run.py` says how it measures, `benchmarks/peers.sh` installs the other "
-        "sides). The bundled reasoner, float32, T = 1; medians of alternating repeats after a warm-up, with their range. "
-        "A ratio is the left figure over the right one.\n"
+        "sides). The bundled reasoner, or the model that a heading names; float32, T = 1; medians of alternating repeats after a "
+        "warm-up, with their range. A ratio is the left figure over the right one.\n"
     )
-    return "\n".join([head, *(_section(name, record[name]) for name in SECTIONS if name in record)])
+    order = {name: number for number, name in enumerate(SECTIONS)}
+    names = sorted(record, key=lambda name: (order[name.partition(",")[0]], name))
+    return "\n".join([head, *(_section(name, record[name]) for name in names)])
+
+
+def title(name: str, options: Options) -> str:
+    """What a section is called in speed.json: with the model's name, where it is not the bundled reasoner."""
+    return name if options.is_tiny else f"{name}, {Path(options.model).name}"
 
 
 def _section(name: str, entry: dict[str, Any]) -> str:
-    says = " ".join((SECTIONS[name].__doc__ or "").split())
+    says = " ".join((SECTIONS[name.partition(",")[0]].__doc__ or "").split())
     versions = "; ".join(
         f"{side}: {', '.join(f'{package} {number}' for package, number in packages.items())}"
         for side, packages in entry["versions"].items()
     )
     rows = markdown([Row.from_json(line) for line in entry["rows"]])
-    return f"## {name.capitalize()}\n\n{says}\n\n`{entry['command']}`, {entry['date']}, {entry['machine']}. {versions}.\n\n{rows}"
+    measured = (
+        f"`{entry['command']}`, {entry['date']}, {entry['machine']}{_rates(entry.get('matrix_rates', {}))}. {versions}."
+    )
+    return f"## {name[0].upper()}{name[1:]}\n\n{says}\n\n{measured}\n\n{rows}"
+
+
+def _rates(rates: Mapping[str, float]) -> str:
+    """The processor's own speed in words."""
+    shown = " and ".join(f"{rate:.0f} on {number}" for number, rate in rates.items())
+    return f"; float32 matrix products run at {shown} threads (GFLOP/s)" if shown else ""
 
 
 def write(out: Path, name: str, entry: dict[str, Any]) -> None:
@@ -333,10 +395,11 @@ def main(arguments: Sequence[str]) -> None:
         bench = Bench(options, Path(folder))
         try:
             bench.prepare()
+            bench.rates = bench.matrix_rates()
             for name in sections:
                 print(f"\n{name}", flush=True)
                 bench.versions.clear()
-                write(out, name, record(bench, name, SECTIONS[name](bench)))
+                write(out, title(name, options), record(bench, name, SECTIONS[name](bench)))
         finally:
             bench.close()
 

@@ -31,7 +31,10 @@ GROUP_SIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line may change. `problems` is how many a step draws; `cap` and `fixed` are response lengths."""
+    """What the command line may change. `problems` is how many a step draws; `cap` and `fixed` are response lengths.
+
+    `model` is "tiny" or a folder. The bundled reasoner has targets of its own, and it alone meets continuous batching.
+    """
 
     model: str = "tiny"
     repeats: int = 5
@@ -42,6 +45,11 @@ class Options:
     long_cap: int = 1024
     fixed: int = 128
     graded: int = 20_000
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether the model is the bundled reasoner."""
+        return self.model == "tiny"
 
     @property
     def linear_problems(self) -> tuple[int, ...]:
@@ -86,6 +94,10 @@ SIDES: dict[str, tuple[Variant, ...]] = {
     "trl": (
         Variant("trl, micro-batch 256", "sides.trl_side", TRL, arguments=(("micro", 256),)),
         Variant("trl, micro-batch 64", "sides.trl_side", TRL, arguments=(("micro", 64),)),
+    ),
+    "trl, larger model": (
+        Variant("trl, micro-batch 16", "sides.trl_side", TRL, arguments=(("micro", 16),)),
+        Variant("trl, micro-batch 4", "sides.trl_side", TRL, arguments=(("micro", 4),)),
     ),
 }
 
@@ -190,13 +202,14 @@ def peak_mib(answer: Answer) -> float:
 
 
 class Bench:
-    """The options, the workload, every process that is running, and the versions of those that were used since `versions` was
-    cleared."""
+    """The options, the workload, every process that is running, the versions of those that were used since `versions` was
+    cleared, and the processor's `matrix_rates`, once they were measured."""
 
     def __init__(self, options: Options, folder: Path) -> None:
         self.options, self.folder = options, folder
         self.workers: dict[tuple[Any, ...], Worker] = {}
         self.versions: dict[str, dict[str, str]] = {}
+        self.rates: dict[str, float] = {}
 
     def prepare(self) -> None:
         """Have the workload made, by a process that then ends. Raises `SideFailed`."""
@@ -215,6 +228,15 @@ class Bench:
                 },
             )
 
+    def matrix_rates(self) -> dict[str, float]:
+        """GFLOP/s of a float32 matrix product on this processor, by the number of threads: one, and as many as every side has."""
+        with self.fresh("laconic") as contender:
+            answers = [
+                ask(*contender.variants[0], {"task": "multiply", "threads": n})
+                for n in sorted({1, self.options.threads})
+            ]
+        return {str(answer["threads"]): answer["gflops"] for answer in answers}
+
     def start(self, variant: Variant) -> Worker:
         """A new process. Raises `SideFailed` where it is not installed or cannot load."""
         options = self.options
@@ -226,6 +248,7 @@ class Bench:
             "threads": options.threads,
             "max_rows": max(*options.batches, options.problems * GROUP_SIZE),
             "max_tokens": max(options.cap, options.fixed),
+            "cache_gib": 1 if options.is_tiny else 4,
             **dict(variant.settings),
         }
         log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"

@@ -6,6 +6,7 @@ that `laconic train` itself makes.
     step      `PhaseRun.take_step`: draw problems, roll out, grade, pay, admit, update, log
     update    the same on the batch that TRL gets too; its seconds are those the step itself logs for what follows the rollouts
     grade     `grade_response`, or `Grader.grade_many`
+    multiply  PyTorch's float32 matrix product, by which a reader can place the other figures
 """
 
 import json
@@ -57,6 +58,7 @@ WATCHED = "tiny:mix?count=1&split=watch"
 REWARD_NOISE, OLD_LOGPROB_NOISE = 0.1, 0.2
 FOREVER = 10**6
 REF_KL_COEF = 0.05
+MATRIX_SIZE, MATRIX_REPEATS = 2048, 8
 
 
 class LaconicSide:
@@ -76,6 +78,7 @@ class LaconicSide:
             "update": self.update,
             "step": self.step,
             "grade": grade,
+            "multiply": multiply,
         }
 
     # --- the workload ------------------------------------------------------------------------------------------------
@@ -256,6 +259,20 @@ def forget_end_token(folder: Path) -> None:
     ):
         file = folder / name
         file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {key: None}), encoding="utf-8")
+
+
+def multiply(threads: int) -> Answer:
+    """GFLOP/s of the fastest of some products of two square matrices."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    a, b = torch.ones(2, MATRIX_SIZE, MATRIX_SIZE)
+    seconds = []
+    for _ in range(MATRIX_REPEATS):
+        began = time.perf_counter()
+        torch.mm(a, b)
+        seconds.append(time.perf_counter() - began)
+    torch.set_num_threads(usual)
+    return {"threads": threads, "gflops": 2 * MATRIX_SIZE**3 / min(seconds) / 1e9}
 
 
 def grade(how: str, count: int, seed: int) -> Answer:

@@ -13,13 +13,11 @@ from typing import Any
 from sides.pipe import Answer, Task, serve
 from sides.workload import Workload
 
-KV_CACHE_GIB = 1
 CONTEXT_MARGIN = 128  # positions for the prompt
 
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_KVCACHE_SPACE": str(KV_CACHE_GIB),
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
 }
@@ -29,7 +27,8 @@ class VllmSide:
     """One engine, eager or compiled."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        os.environ |= ENVIRONMENT  # read when vllm is imported
+        # both are read when vllm is imported
+        os.environ |= ENVIRONMENT | {"VLLM_CPU_KVCACHE_SPACE": str(settings["cache_gib"])}
         import torch
         from vllm import LLM
 
@@ -62,6 +61,7 @@ class VllmSide:
             skip_special_tokens=False,
         )
         prompts: Any = [{"prompt_token_ids": p.token_ids} for p in self.workload.prompts()[:batch]]
+        self.engine.reset_prefix_cache()  # every repeat asks the same prompts, which would then cost nothing
         began = time.perf_counter()
         rows = [row.outputs[0] for row in self.engine.generate(prompts, decoding, use_tqdm=False)]
         drawn = [[step[i].logprob for step, i in zip(row.logprobs or (), row.token_ids, strict=True)] for row in rows]

@@ -87,6 +87,20 @@ def test_a_section_measured_again_leaves_the_others(tmp_path: Path) -> None:
     )
 
 
+def test_a_larger_model_has_sections_of_its_own(tmp_path: Path) -> None:
+    """Its name stands in heading and command, its folder nowhere."""
+    larger = Options(model=str(tmp_path / "Larger-135M"), repeats=2, threads=1)
+    for options in (larger, OPTIONS):
+        bench = Bench(options, tmp_path)
+        bench.rates = {"1": 115.4, "2": 210.0}
+        entry = speed.record(bench, "sampling", [row(4.0, 1.0, None)])
+        speed.write(tmp_path, speed.title("sampling", options), entry)
+    page = (tmp_path / "speed.md").read_text("utf-8")
+    assert page.index("## Sampling\n") < page.index("## Sampling, Larger-135M\n")
+    assert "--model Larger-135M" in page and str(tmp_path) not in page
+    assert page.count("float32 matrix products run at 115 on 1 and 210 on 2 threads (GFLOP/s)") == 2
+
+
 def test_the_command_line_names_sections_and_sizes(tmp_path: Path) -> None:
     sections, options, out = speed.parse(["step", "--repeats", "3", "--batches", "8", "64", "--out", str(tmp_path)])
     assert (sections, options, out) == (["step"], Options(repeats=3, batches=(8, 64)), tmp_path)
@@ -234,6 +248,24 @@ def test_steps_of_both_algorithms(bench: Bench) -> None:
     for contender in found.values():
         assert not contender.trouble and all(answer["peak_mib"] > 0 for answer in contender.answers)
         assert contender.answers[0]["tokens"] == 2 * GROUP_SIZE * 8
+
+
+def test_the_processors_own_speed(bench: Bench) -> None:
+    assert min(bench.matrix_rates().values()) > 0 and set(bench.matrix_rates()) == {"1"}
+
+
+def test_work_beside_the_sampler_and_the_step(bench: Bench) -> None:
+    """Both are measured quiet and busy, and nothing goes on running."""
+    rows = speed.busy(bench)
+    assert [line.bound for line in rows] == [at_least(0.4)] * 2
+    for line in rows:
+        assert line.theirs is not None and len(line.ours.values) == len(line.theirs.values) == bench.options.repeats
+
+
+def test_other_work_ends_with_its_block() -> None:
+    with speed.other_work() as process:
+        assert process.poll() is None
+    assert process.poll() is not None
 
 
 def test_grading_and_start_up(bench: Bench) -> None:

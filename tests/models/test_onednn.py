@@ -11,8 +11,15 @@ from torch.nn import functional
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.models import onednn as products
 from laconic.models.policy import Policy
+from laconic.models.product_path import _SETTLED
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def through_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine would choose."""
+    monkeypatch.setattr(_SETTLED, "path", "onednn")
 
 
 def gradients(linear: Any, shape: tuple[int, ...], has_bias: bool) -> list[Tensor]:

@@ -26,7 +26,7 @@ from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.models.loading import computes_in_bfloat16
 from laconic.models.scoring import LOGITS_PER_CHUNK
 from laconic.samplers.cache import FUSED_WIDTH
-from laconic.samplers.decoders import FUSED_BYTES
+from laconic.samplers.decoders import JOINED_BYTES
 from laconic.samplers.local import LOOKS_EVERY, PREFILL_TOKENS
 from laconic.training.batching import token_budget
 from laconic.training.check import ResolvedPhase
@@ -346,7 +346,7 @@ def _sampling(setting: _Setting) -> dict[str, int]:
 def _fused_bytes(setting: _Setting) -> int:
     """The fused decoder of small float32 models holds a second copy of the maps into a layer."""
     weights = count_weights(setting.shape, setting.policy)
-    if setting.policy.lora or setting.is_bfloat16 or F32 * weights.total > FUSED_BYTES:
+    if setting.policy.lora or setting.is_bfloat16 or F32 * weights.total > JOINED_BYTES:
         return 0
     copied = [
         a * b for name, (a, b) in linear_maps(setting.shape).items() if not name.endswith(("o_proj", "down_proj"))

@@ -2,6 +2,7 @@
 
 Its modules, in reading order:
 
+- `product_path`: by which library float32 matrix products run on this machine
 - `onednn`: float32 matrix products on a CPU through oneDNN
 - `waiting`: how threads wait for one another: spinning on idle cores, asleep on busy ones
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer

@@ -1,13 +1,15 @@
 """Float32 matrix products on a CPU through oneDNN.
 
 PyTorch computes them by MKL, which runs at half speed or less on processors of other makers than its own; oneDNN, which comes
-with PyTorch too, runs at full speed on all of them. The operator used here is the one by which PyTorch's compiler calls oneDNN.
+with PyTorch too, runs at full speed on all of them. `product_path.py` decides which one this machine uses. The operator used here
+is the one by which PyTorch's compiler calls oneDNN.
 
 1. `linear` computes what `torch.nn.functional.linear` does, with gradients.
 2. Inside `fast_products`, every call of `torch.nn.functional.linear` in this thread becomes a call of `linear`, so that a Hugging
    Face model becomes faster without changes.
 
-On other devices, in other dtypes, under autocast and for very small products PyTorch's own function is called.
+On other devices, in other dtypes, under autocast, for very small products, and where the machine's path is `pytorch`, PyTorch's
+own function is called.
 """
 
 import contextlib
@@ -18,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-HAS_ONEDNN = torch.backends.mkldnn.is_available()
+from laconic.models.product_path import product_path
+
 MIN_ROWS = 32  # with fewer rows, starting a product takes longer than its arithmetic
 
 
@@ -36,12 +39,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _is_served(x: Tensor, weight: Tensor) -> bool:
     return (
-        HAS_ONEDNN
-        and x.numel() >= MIN_ROWS * x.shape[-1]
+        x.numel() >= MIN_ROWS * x.shape[-1]
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()  # the compiler takes this operator for constant weights only
+        and product_path() == "onednn"
     )
 
 

@@ -5,11 +5,12 @@ There are two ways to compute the same numbers:
 1. `TransformersDecoder` runs the model's own modules. It serves every architecture whose attention goes through
    transformers' attention functions, adapters included.
 2. `FusedDecoder` runs the layers of the Llama family (Llama, Mistral, Qwen2, Qwen3: one layer, with or without biases and norms
-   on queries and keys) in a third of the operations: one product for queries, keys and values, one for gate and up, and
-   rotations read from a table. The time of a small model's step depends on the number of operations, not on arithmetic.
+   on queries and keys) in a third of the operations. Rotations are read from a table. In small models there is one product for
+   queries, keys and values, and one for gate and up: the time of a small model's step depends on the number of operations, not
+   on arithmetic. That takes a second copy of most weights, so larger models keep the weights and the products that they have.
 
-`make_decoder` chooses the fused one for small models of that family only, since it holds a second copy of most weights. The
-sampler checks either one against the model's own forward pass before it is first used.
+`make_decoder` chooses the fused one for models of that family. The sampler checks either one against the model's own forward pass
+before it is first used.
 
 Legend: `R` live rows, `Q`, `H` query and key-value heads, `D` head size, `E` hidden size, `V` vocabulary.
 """
@@ -30,7 +31,7 @@ from laconic.models.onednn import linear
 from laconic.samplers.cache import SlotCache
 
 FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})
-FUSED_BYTES = 2**28  # for models with more weights, arithmetic takes most of the time
+JOINED_BYTES = 2**28  # in models with more weights, arithmetic takes most of the time
 CHANGING_ROTATIONS = frozenset({"dynamic", "longrope"})  # their angles depend on the length of the sequence
 
 
@@ -75,13 +76,14 @@ class TransformersDecoder:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A layer's weights as a step reads them; `qk_norm` [Q + H, D] where there is one."""
+    """A layer's weights as a step reads them; `qk_norm` [Q + H, D] where there is one. `qkv` and `gate_up` are one weight each
+    where they are joined, and the model's own weights where not."""
 
-    qkv: Tensor
+    qkv: tuple[Tensor, ...]
     qkv_bias: Tensor | None
     out: Tensor
     out_bias: Tensor | None
-    gate_up: Tensor
+    gate_up: tuple[Tensor, ...]
     down: Tensor
     attention_norm: Tensor
     mlp_norm: Tensor
@@ -91,12 +93,15 @@ class _Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Heads:
-    """Numbers that all layers share: how many query and key-value heads there are, their size, and the norms' epsilon."""
+    """What all layers share: how many query and key-value heads there are, their size, the norms' epsilon, whether weights are
+    joined, and the scale of the scores that is not yet in the weights."""
 
     queries: int
     keys: int
     size: int
     eps: float
+    is_joined: bool
+    scaling: float
 
 
 class FusedDecoder:
@@ -109,7 +114,10 @@ class FusedDecoder:
         attention = body.layers[0].self_attn
         self.lm, size = lm, attention.head_dim
         queries, keys = attention.q_proj.out_features // size, attention.k_proj.out_features // size
-        self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon)
+        is_joined = _num_bytes(lm) <= JOINED_BYTES
+        is_scaled = is_joined or hasattr(attention, "q_norm")
+        scaling = 1.0 if is_scaled else attention.scaling
+        self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon, is_joined, scaling)
         self.embedding, self.final_norm = body.embed_tokens.weight, body.norm.weight
         self.layers = [_fused_layer(layer, self.heads) for layer in body.layers]
         positions = torch.arange(num_positions, device=lm.device)
@@ -128,7 +136,13 @@ class FusedDecoder:
             q, k, v = (part.unflatten(0, ids.shape).transpose(1, 2) for part in parts)
             mask = _windowed(longest, layer.window, ids.device)
             attended = functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0, enable_gqa=q.shape[1] != k.shape[1]
+                q,
+                k,
+                v,
+                attn_mask=mask,
+                is_causal=mask is None,
+                scale=self.heads.scaling,
+                enable_gqa=q.shape[1] != k.shape[1],
             )
             x = _after_attention(x, attended.transpose(1, 2).flatten(0, 1), layer, self.heads)
             held.append((k, v))
@@ -141,7 +155,7 @@ class FusedDecoder:
         x = self.embedding[tokens]
         for index, layer in enumerate(self.layers):
             q, k, v = self.before_attention(x, layer, self.heads, cos, sin)
-            attended = cache.attend(index, q, k, v, scaling=1.0, window=layer.window, softcap=None)
+            attended = cache.attend(index, q, k, v, scaling=self.heads.scaling, window=layer.window, softcap=None)
             x = self.after_attention(x, attended, layer, self.heads)
         return self.lm.head(_norm(x, self.final_norm, self.heads.eps))
 
@@ -149,9 +163,10 @@ class FusedDecoder:
 def _before_attention(
     x: Tensor, layer: _Layer, heads: _Heads, cos: Tensor, sin: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """From states [R, E]: rotated queries [R, Q, D], which include attention's scale, and rotated keys and values [R, H, D]."""
+    """From states [R, E]: rotated queries [R, Q, D], which include attention's scale where the weights do, and rotated keys and
+    values [R, H, D]."""
     rotated = heads.queries + heads.keys
-    qkv = linear(_norm(x, layer.attention_norm, heads.eps), layer.qkv, layer.qkv_bias).view(len(x), -1, heads.size)
+    qkv = _product(_norm(x, layer.attention_norm, heads.eps), layer.qkv, layer.qkv_bias).view(len(x), -1, heads.size)
     qk, v = qkv[:, :rotated], qkv[:, rotated:]
     if layer.qk_norm is not None:
         qk = functional.rms_norm(qk, (heads.size,), None, heads.eps) * layer.qk_norm
@@ -162,8 +177,20 @@ def _before_attention(
 def _after_attention(x: Tensor, attended: Tensor, layer: _Layer, heads: _Heads) -> Tensor:
     """The layer's output states [R, E], from its input states `x` [R, E] and the result of attention [R, Q, D]."""
     x = linear(attended.reshape(len(x), -1), layer.out, layer.out_bias).add_(x)
-    gate, up = linear(_norm(x, layer.mlp_norm, heads.eps), layer.gate_up).chunk(2, dim=-1)
+    normed = _norm(x, layer.mlp_norm, heads.eps)
+    if heads.is_joined:
+        gate, up = linear(normed, *layer.gate_up).chunk(2, dim=-1)
+    else:
+        gate, up = (linear(normed, weight) for weight in layer.gate_up)
     return linear(functional.silu(gate).mul_(up), layer.down).add_(x)
+
+
+def _product(x: Tensor, weights: tuple[Tensor, ...], bias: Tensor | None) -> Tensor:
+    """`x` [R, E] times the weights, one below the other, plus their bias."""
+    if len(weights) == 1:
+        return linear(x, weights[0], bias)
+    products = torch.cat([linear(x, weight) for weight in weights], dim=-1)
+    return products if bias is None else products.add_(bias)
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -179,30 +206,30 @@ def _compiled(half: Callable[..., Any]) -> Callable[..., Any]:
 def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
-    has_norms = hasattr(attention, "q_norm")
-    scales = (
-        1.0 if has_norms else attention.scaling,
-        1.0,
-        1.0,
-    )  # norms undo a scale, so it is put into the norms' weights
+    has_norms = hasattr(attention, "q_norm")  # norms undo a scale, so it is put into the norms' weights
+    scale = attention.scaling if heads.is_joined and not has_norms else 1.0
     norms = None
     if has_norms:
         q_norm, k_norm = attention.q_norm.weight * attention.scaling, attention.k_norm.weight
         norms = torch.cat([q_norm.expand(heads.queries, -1), k_norm.expand(heads.keys, -1)])
+    qkv, gate_up = [linear.weight for linear in inputs], [mlp.gate_proj.weight, mlp.up_proj.weight]
     return _Layer(
-        qkv=torch.cat([linear.weight * scale for linear, scale in zip(inputs, scales, strict=True)]),
-        qkv_bias=None
-        if inputs[0].bias is None
-        else torch.cat([linear.bias * scale for linear, scale in zip(inputs, scales, strict=True)]),
+        qkv=_joined(qkv, scale) if heads.is_joined else tuple(qkv),
+        qkv_bias=None if inputs[0].bias is None else _joined([linear.bias for linear in inputs], scale)[0],
         out=attention.o_proj.weight,
         out_bias=attention.o_proj.bias,
-        gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
+        gate_up=_joined(gate_up, 1.0) if heads.is_joined else tuple(gate_up),
         down=mlp.down_proj.weight,
         attention_norm=layer.input_layernorm.weight,
         mlp_norm=layer.post_attention_layernorm.weight,
         qk_norm=norms,
         window=_window(attention),
     )
+
+
+def _joined(parts: list[Tensor], scale: float) -> tuple[Tensor]:
+    """One tensor with the parts one below the other, the first times `scale`."""
+    return (torch.cat([parts[0] * scale, *parts[1:]]),)
 
 
 def _windowed(length: int, window: int | None, device: torch.device) -> Tensor | None:
@@ -224,8 +251,8 @@ def _window(attention: Any) -> int | None:
 
 
 def can_fuse(lm: CausalLM) -> bool:
-    """Whether `FusedDecoder` serves this model: a small one of the Llama family with plain float32 weights, and with rotations
-    that depend on the position alone."""
+    """Whether `FusedDecoder` serves this model: one of the Llama family with plain float32 weights, and with rotations that
+    depend on the position alone."""
     body: Any = getattr(lm.model, lm.model.base_model_prefix)
     layers = getattr(body, "layers", None)
     if not layers or type(layers[0]).__name__ not in FUSED_LAYERS or lm.autocast_dtype is not None:
@@ -235,8 +262,11 @@ def can_fuse(lm: CausalLM) -> bool:
     if not is_plain or layers[0].mlp.gate_proj.bias is not None or lm.text_config.hidden_act != "silu":
         return False
     rotation = (getattr(lm.text_config, "rope_parameters", None) or {}).get("rope_type", "default")
-    num_bytes = sum(p.numel() * p.element_size() for p in lm.model.parameters())
-    return rotation not in CHANGING_ROTATIONS and num_bytes <= FUSED_BYTES
+    return rotation not in CHANGING_ROTATIONS
+
+
+def _num_bytes(lm: CausalLM) -> int:
+    return sum(p.numel() * p.element_size() for p in lm.model.parameters())
 
 
 def make_decoder(lm: CausalLM, num_positions: int, *, is_compiled: bool = False) -> Decoder:
@@ -248,7 +278,6 @@ def make_decoder(lm: CausalLM, num_positions: int, *, is_compiled: bool = False)
         return FusedDecoder(lm, num_positions, is_compiled=is_compiled)
     if is_compiled:
         raise ModelError(
-            f"{lm.name}: sampler.compile needs a model that the fused decoder serves: of the Llama family, float32, at most "
-            f"{FUSED_BYTES >> 20} MiB of weights"
+            f"{lm.name}: sampler.compile needs a model that the fused decoder serves: of the Llama family, in float32"
         )
     return TransformersDecoder(lm)

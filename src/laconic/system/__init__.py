@@ -4,6 +4,7 @@ Its modules, in reading order:
 
 - `files`: text files written whole or not at all, and JSON lines read with their line numbers
 - `fields`: a JSON object read key by key, with a one-line error for each mistake
+- `processor`: the processor's name and instruction sets
 - `threads`: how many threads compute, and how busy other processes keep the cores
 - `progress`: the live line, or plain lines, that a person sees while a program works
 - `child_processes`: child processes that answer questions within a hard time limit

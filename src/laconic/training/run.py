@@ -21,6 +21,7 @@ from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import MEMORY, memory_name
 from laconic.models.policy import load_policy
+from laconic.models.product_path import keep_product_path
 from laconic.models.teachers import check_teacher
 from laconic.problems.sets import load_problem_sets
 from laconic.rollouts.solver import Solver
@@ -86,6 +87,7 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given:
         recipe = recipe.model_copy(update={"model": memory_name(given)})
     if resume:
         _check_same_model(out, recipe.model)
+        _keep_products(out)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     phases = check_recipe(recipe)
@@ -116,6 +118,12 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given:
     checkpoints, clock = Checkpoints(recipe, directory, policy, given), Clock(plan_of(recipe, sets))
     reporter.on_sampled = clock.sampled
     return Trainer(Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given))
+
+
+def _keep_products(out: Path) -> None:
+    """Let matrix products take the path that the run in `out` was begun with, whatever this machine would choose now."""
+    if path := RunDirectory(out).products():
+        keep_product_path(path)
 
 
 def _check_same_model(out: Path, model: str) -> None:

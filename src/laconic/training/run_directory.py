@@ -1,6 +1,6 @@
 """A run directory: the folder that holds all files of a run.
 
-    config.json            the resolved recipe             environment.json     versions, device, threads
+    config.json            the resolved recipe             environment.json     versions, device, products
     metrics.jsonl          one object per step             rollouts/            the responses, one file per step
     phases/<n>-<name>/     probe.jsonl, selection.jsonl    phases.json          how each finished phase ended
     checkpoints/step-N/    weights in Hugging Face format, trainer.safetensors, trainer.json
@@ -29,6 +29,7 @@ from torch import Tensor
 from laconic.config.difference import Difference, first_difference
 from laconic.errors import RunError
 from laconic.evaluation.folder_names import temperature_tag
+from laconic.models.product_path import product_path
 from laconic.rollouts.rows import paid_rows_of
 from laconic.system.files import (
     append_jsonl,
@@ -38,6 +39,7 @@ from laconic.system.files import (
     write_json_atomically,
     write_text_atomically,
 )
+from laconic.system.processor import processor_name
 from laconic.types import Group
 
 STEP_DIGITS = 6
@@ -82,6 +84,12 @@ class RunDirectory:
         for leftover in path.rglob("*.partial"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         return cls(path)
+
+    def products(self) -> str | None:
+        """The path of matrix products that the run was begun with; None where there is no run. Runs that state none took
+        `onednn`."""
+        file = self.path / "environment.json"
+        return str(read_json(file).get("products", "onednn")) if file.exists() else None
 
     # --- phases ------------------------------------------------------------------------------------------------------
 
@@ -183,13 +191,16 @@ def step_name(step: int) -> str:
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device and threads, which a reader needs to repeat the run."""
+    """Versions, device, threads and the path of matrix products, which a reader needs to repeat the run."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{processor_name()} ({os.cpu_count()} cores)",
         "threads": torch.get_num_threads(),
+        "products": product_path(),
         "command": " ".join(["laconic", *sys.argv[1:]]),
     }
 
@@ -199,13 +210,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} ({os.cpu_count()} cores)" if names else platform.processor()
 
 
 def _sync(folder: Path) -> None:

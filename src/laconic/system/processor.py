@@ -1,0 +1,22 @@
+"""What the processor is called and which instructions it has, from /proc/cpuinfo; on systems without it, from Python alone."""
+
+import platform
+from pathlib import Path
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def processor_name() -> str:
+    """The processor's name as it states it itself."""
+    return _field("model name") or platform.processor() or platform.machine()
+
+
+def instruction_sets() -> frozenset[str]:
+    """The names of the instruction sets it has, such as avx2; empty where the system does not say."""
+    return frozenset((_field("flags") or _field("Features")).split())
+
+
+def _field(name: str) -> str:
+    """The first value of that name, or nothing."""
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")

@@ -1,5 +1,6 @@
 """What `policy` claims: scores are the model's own, saving gives back what was loaded, and three roles on one base stay apart."""
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -398,6 +399,20 @@ def test_recomputed_activations_change_no_gradient(tmp_path):
         assert not policy.lm.model.training
         gradients.append([p.grad for p in policy.policy_parameters().values()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+def test_a_checkpointed_policy_is_not_copied_with_its_copies(tmp_path):
+    """Policy, separate critic and reference: the weights that come to life are those of the three, and no more."""
+    folder = oracles.save_checkpoint("llama", tmp_path)
+    config = CONFIG.model_copy(update={"gradient_checkpointing": True})
+    earlier = [o for o in gc.get_objects() if type(o) is nn.Parameter]
+    known = {id(parameter) for parameter in earlier}
+    policy = Policy(load_model(str(folder), config), config, seed=0)
+    policy.begin_phase(critic="separate", needs_reference=True)
+    roles = (policy.policy_parameters(), policy.critic_parameters(), policy.reference_parameters())
+    gc.collect()
+    alive = [o for o in gc.get_objects() if type(o) is nn.Parameter and id(o) not in known]
+    assert len(alive) == len({id(parameter) for role in roles for parameter in role.values()})
 
 
 def test_tokenizer_json_decides(tmp_path):

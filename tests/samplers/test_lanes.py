@@ -122,7 +122,7 @@ def test_large_and_compiled_models_are_not_decoded_in_lanes(
     lm = oracles.small_lm("llama")
     assert LocalSampler(lm)._takes_lanes(SamplerConfig())
     assert not LocalSampler(lm)._takes_lanes(SamplerConfig(compile=True))
-    monkeypatch.setattr(local, "can_fuse", lambda lm: False)
+    monkeypatch.setattr(local, "LANE_BYTES", 1)
     assert not LocalSampler(lm)._takes_lanes(SamplerConfig())
 
 

@@ -27,7 +27,7 @@ from laconic.models.loading import computes_in_bfloat16
 from laconic.models.scoring import LOGITS_PER_CHUNK
 from laconic.samplers.cache import FUSED_WIDTH
 from laconic.samplers.decoders import JOINED_BYTES
-from laconic.samplers.local import LOOKS_EVERY, PREFILL_TOKENS
+from laconic.samplers.local import PREFILL_TOKENS
 from laconic.training.batching import token_budget
 from laconic.training.check import ResolvedPhase
 
@@ -331,7 +331,7 @@ def _sampling(setting: _Setting) -> dict[str, int]:
     """The whole cache is reserved at once; on a CPU in float32 only the written part takes memory."""
     shape, rows = setting.shape, setting.work.rows
     is_paged = setting.work.device == "cpu" and not setting.is_bfloat16
-    reserved = -(-(setting.row_tokens + LOOKS_EVERY) // FUSED_WIDTH) * FUSED_WIDTH
+    reserved = -(-setting.row_tokens // FUSED_WIDTH) * FUSED_WIDTH
     positions = setting.row_tokens if is_paged else reserved
     prompts = setting.work.prompts * setting.work.prompt_tokens
     return {

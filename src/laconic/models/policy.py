@@ -11,6 +11,7 @@ Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,17 +52,16 @@ class Policy:
         self.critic: Critic | None = None
         self.reference: Reference | None = None
         if config.gradient_checkpointing:
+            contexts = functools.partial(
+                _contexts_of_checkpointing, lm.device
+            )  # a method would be copied with every copy
             lm.model.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": self._contexts}
+                gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts}
             )
 
     def _new_adapters(self, lora: LoraConfig) -> Adapters:
         torch.manual_seed(self.seed)
         return Adapters(self.lm.model, lora)
-
-    def _contexts(self) -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
-        """The contexts of a layer's first forward pass, and of the one that is repeated in the backward pass."""
-        return contextlib.nullcontext(), fast_products(self.lm.device)
 
     # --- roles -------------------------------------------------------------------------------------------------------
 
@@ -244,6 +244,13 @@ def load_policy(recipe: Recipe, given: CausalLM | None = None) -> Policy:
 def load_entry(recipe: Recipe, config: PolicyConfig, given: CausalLM | None = None) -> CausalLM:
     """The model that a run begins with: loaded by the recipe's name for it, or a copy of `given`, the one passed in memory."""
     return load_model(recipe.model, config) if given is None else copy_model(given, config, recipe.model)
+
+
+def _contexts_of_checkpointing(
+    device: torch.device,
+) -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
+    """The contexts of a layer's first forward pass, and of the one that is repeated in the backward pass."""
+    return contextlib.nullcontext(), fast_products(device)
 
 
 def _converted(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

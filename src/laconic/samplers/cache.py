@@ -110,7 +110,9 @@ class SlotCache(Cache):
 
     def plan_step(self, lengths: "np.ndarray[Any, Any]") -> None:
         """Decide which pages the next step reads, whose rows hold at most `lengths` [R] positions."""
-        reads = list(self._plan_reads(lengths, int(lengths.max()) + 1))
+        longest = int(lengths.max()) + 1
+        assert longest <= self.num_pages * self.page_tokens
+        reads = list(self._plan_reads(lengths, longest))
         if reads != self.reads:
             self.reads = reads
             self._views.clear()
@@ -118,7 +120,7 @@ class SlotCache(Cache):
     def begin_step(self, positions: Tensor) -> None:
         """Begin the planned step, which feeds one token per live row, at `positions` [R]."""
         self.positions = positions.clone()
-        self.bias[self.slots[: len(positions)], positions] = 0.0
+        self.bias[: len(positions)].scatter_(1, positions[:, None], 0.0)  # an indexed assignment makes CUDA's host wait
         self._places.clear()
         self._biases.clear()
 

@@ -114,7 +114,7 @@ class FusedDecoder:
         attention = body.layers[0].self_attn
         self.lm, size = lm, attention.head_dim
         queries, keys = attention.q_proj.out_features // size, attention.k_proj.out_features // size
-        is_joined = _num_bytes(lm) <= JOINED_BYTES
+        is_joined = weight_bytes(lm) <= JOINED_BYTES
         is_scaled = is_joined or hasattr(attention, "q_norm")
         scaling = 1.0 if is_scaled else attention.scaling
         self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon, is_joined, scaling)
@@ -265,7 +265,8 @@ def can_fuse(lm: CausalLM) -> bool:
     return rotation not in CHANGING_ROTATIONS
 
 
-def _num_bytes(lm: CausalLM) -> int:
+def weight_bytes(lm: CausalLM) -> int:
+    """The size of the model's weights."""
     return sum(p.numel() * p.element_size() for p in lm.model.parameters())
 
 

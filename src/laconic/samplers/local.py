@@ -9,6 +9,10 @@
    together and waiting rows take the slots behind them. So older rows come first, and the cache's later pages are read for a few
    rows only.
 
+A row of `p` prompt tokens with a cap of `c` is never fed at position `p + c` or beyond, and never writes behind token `c`: one that has
+ended, as those that the host does not know to have ended, is fed at its last position again and again. So `p + c` positions are room
+enough, whatever happens between two looks.
+
 All state of a row is in tensors on the model's device; Python handles rows only when they enter and leave. On CUDA a step is
 captured as a graph, once for each (rows, positions read), both rounded up so that there are few graphs.
 
@@ -34,12 +38,13 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.waiting import look_at_load
 from laconic.rng import seed_of
 from laconic.samplers.cache import SlotCache
-from laconic.samplers.decoders import can_fuse, make_decoder
+from laconic.samplers.decoders import make_decoder, weight_bytes
 from laconic.samplers.drawing import draw_tokens, uniforms
 from laconic.samplers.lanes import decode_in_lanes, num_lanes
 from laconic.samplers.protocol import Request
 from laconic.types import FinishReason, Progress, Response
 
+LANE_BYTES = 2**28  # in models with more weights, arithmetic takes most of the time, and every lane would read them
 LEAVING_SHARE = 0.125  # the share of rows that must have ended before live rows move together
 UNIFORM_STEPS = 64  # the number of steps whose uniform numbers are hashed at once
 LOOKS_EVERY = 8  # on CUDA, steps between two checks which rows have ended: a check makes the host wait
@@ -94,7 +99,7 @@ class LocalSampler:
     def _takes_lanes(self, decoding: SamplerConfig) -> bool:
         """Whether processes of one thread beat threads: for small models on a CPU, if nothing is compiled (a child would compile
         for itself, anew in each call)."""
-        return self.lm.device.type == "cpu" and not decoding.compile and can_fuse(self.lm)
+        return self.lm.device.type == "cpu" and not decoding.compile and weight_bytes(self.lm) <= LANE_BYTES
 
     @torch.inference_mode()
     def _decode(
@@ -180,7 +185,7 @@ class _Decoding:
         self.device = lm.device
         self.waiting = deque(_Row(r, s) for r, request in enumerate(requests) for s in range(request.num_samples))
         self.num_slots = min(decoding.batch_size, len(self.waiting))
-        longest = max((len(request.prompt_ids) for request in requests), default=0) + decoding.max_tokens + LOOKS_EVERY
+        longest = max((len(request.prompt_ids) for request in requests), default=0) + decoding.max_tokens
         if cache is not None and cache.fits(self.num_slots, longest):
             self.cache = cache
             self.cache.reset()
@@ -199,6 +204,7 @@ class _Decoding:
         self.tokens = torch.empty(self.num_slots, decoding.max_tokens + 1, dtype=torch.long, device=self.device)
         self.logprobs = torch.empty(self.num_slots, decoding.max_tokens + 1, device=self.device)
         self.reached = np.zeros(self.num_slots, dtype=np.int64)  # on the host: an upper bound of `lengths`
+        self.most = np.zeros(self.num_slots, dtype=np.int64)  # and what `lengths` cannot exceed
         self.numbers: Tensor | None = None  # uniforms of the coming steps [R, UNIFORM_STEPS]
         self.num_used = 0
         self.steps = _GraphedSteps(self._step) if self.device.type == "cuda" else None
@@ -232,6 +238,7 @@ class _Decoding:
         lengths = [len(self.requests[row.request].prompt_ids) for row in entering]
         self.lengths[slots] = torch.tensor(lengths, device=self.device)
         self.reached[first : len(self.rows)] = lengths
+        self.most[first : len(self.rows)] = np.array(lengths) + self.decoding.max_tokens - 1
         self.produced[slots], self.alive[slots] = 0, 1
         self.keys[slots] = torch.tensor([self._row_key(row) for row in entering], device=self.device)
         logits = torch.stack([self.prefixes[row.request].logits for row in entering])
@@ -289,7 +296,8 @@ class _Decoding:
             self._step(live)
         else:
             self.steps(live, tuple(self.cache.reads))
-        self.reached[: len(self.rows)] += 1
+        rows = slice(0, len(self.rows))
+        self.reached[rows] = np.minimum(self.reached[rows] + 1, self.most[rows])
 
     def _step(self, live: int) -> None:
         """Feed the current tokens and draw the next ones, on the device alone, so that a graph can replay the step."""
@@ -356,7 +364,7 @@ class _Decoding:
             self.cache.move(target, source, int(self.reached[moved].max()))
             for held in (self.lengths, self.produced, self.alive, self.keys, self.current, self.tokens, self.logprobs):
                 held[target] = held[source]
-            self.reached[free] = self.reached[moved]
+            self.reached[free], self.most[free] = self.reached[moved], self.most[moved]
             for to, origin in zip(free, moved, strict=True):
                 self.rows[to] = self.rows[origin]
         self.rows = self.rows[:live]

@@ -37,9 +37,9 @@ EVALUATION_TOKENS = 5000
 """Loading a model, summing up its evaluation and comparing it takes about as long as sampling so many tokens with the embedded
 reasoner; beside the evaluation of a larger model it does not matter."""
 
-ASSUMED_FALL = 0.5
-"""The share of their length that responses lose over all steps of a run in which they are drawn anew. In six runs
-of two phases on the embedded reasoner every estimate from the third step on was then within 26% (benchmarks/time_left.md)."""
+ASSUMED_FALL = 0.4
+"""The share of their length that responses lose over all steps of a run in which they are drawn anew (LOG.md, 2026-11-28, has what
+six runs of the embedded reasoner lost, and what else was tried)."""
 
 # --- the plan --------------------------------------------------------------------------------------------------------
 

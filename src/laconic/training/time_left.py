@@ -38,8 +38,8 @@ EVALUATION_TOKENS = 5000
 reasoner; beside the evaluation of a larger model it does not matter."""
 
 ASSUMED_FALL = 0.4
-"""The share of their length that responses lose over all steps of a run in which they are drawn anew (LOG.md, 2026-11-28, has what
-six runs of the embedded reasoner lost, and what else was tried)."""
+"""The share of their length that responses lose over all steps of a run in which they are drawn anew. LOG.md, 2026-11-28, has
+the runs of the embedded reasoner by which it was chosen, and what else was tried."""
 
 # --- the plan --------------------------------------------------------------------------------------------------------
 

@@ -12,31 +12,31 @@ from laconic.system.progress import Reporter
 from laconic.training import time_left
 from laconic.training.measure_run import measure_base, measure_run
 from laconic.training.run import start
-from laconic.training.time_left import Pace, PhasePlan, Plan, Position, Work, plan_of, work_left
+from laconic.training.time_left import Pace, PhasePlan, Position, RunPlan, WorkLeft, plan_of, work_left
 from laconic.training.updates import Updater
 
-FOUR_STEPS = PhasePlan(steps=4, per_step=10, cap=1000)
+FOUR_STEPS = PhasePlan(steps=4, per_step=10, cap=1000, epochs=1)
 
 
 def test_responses_become_shorter_by_the_assumed_share(monkeypatch):
     """40% over four steps are 10 tokens per step: after step 2 from 100 tokens to 80, 90 in the middle, 2 x 10 x 90 tokens."""
     monkeypatch.setattr(time_left, "ASSUMED_FALL", 0.4)
     at = Position(index=0, phase_step=2, mean_lengths=[100.0], lengths=[100] * 10)
-    assert work_left(Plan((FOUR_STEPS,)), at) == Work(1800.0, 1800.0)
+    assert work_left(RunPlan((FOUR_STEPS,)), at) == WorkLeft(1800.0, 1800.0)
 
 
 def test_the_newest_three_steps_say_how_long_responses_are(monkeypatch):
     """The mean of 90, 100 and 110 is 100; the 900 before them is forgotten. 2 steps of 10 responses are left."""
     monkeypatch.setattr(time_left, "ASSUMED_FALL", 0.0)
     at = Position(index=0, phase_step=2, mean_lengths=[900.0, 90.0, 100.0, 110.0], lengths=[100] * 10)
-    assert work_left(Plan((FOUR_STEPS,)), at) == Work(2000.0, 2000.0)
+    assert work_left(RunPlan((FOUR_STEPS,)), at) == WorkLeft(2000.0, 2000.0)
 
 
 def test_as_many_responses_are_expected_as_the_newest_step_had(monkeypatch):
     """Groups that were drawn again: 20 responses in place of 10, in each of 2 steps."""
     monkeypatch.setattr(time_left, "ASSUMED_FALL", 0.0)
     at = Position(index=0, phase_step=2, mean_lengths=[100.0], lengths=[100] * 20)
-    assert work_left(Plan((FOUR_STEPS,)), at).sampled_tokens == 4000.0
+    assert work_left(RunPlan((FOUR_STEPS,)), at).sampled_tokens == 4000.0
 
 
 def test_a_later_phase_is_counted_with_its_probe_its_watches_and_its_cap(monkeypatch):
@@ -45,31 +45,31 @@ def test_a_later_phase_is_counted_with_its_probe_its_watches_and_its_cap(monkeyp
     monkeypatch.setattr(time_left, "ASSUMED_FALL", 0.0)
     later = PhasePlan(steps=3, per_step=10, cap=50, num_first=8, num_watched=3, watch_every=2, epochs=2)
     at = Position(index=0, phase_step=4, mean_lengths=[100.0], lengths=[50, 150])
-    assert work_left(Plan((FOUR_STEPS, later)), at) == Work(50 * (17 + 30), 50 * 30 * 2)
+    assert work_left(RunPlan((FOUR_STEPS, later)), at) == WorkLeft(50 * (17 + 30), 50 * 30 * 2)
 
 
 def test_rollouts_that_are_kept_are_not_drawn_again_and_stay_as_long():
     """Two steps of 10 responses are trained on and not sampled."""
     at = Position(index=0, phase_step=2, mean_lengths=[100.0], lengths=[100] * 10)
-    assert work_left(Plan((replace(FOUR_STEPS, is_kept=True),)), at) == Work(0.0, 2000.0)
+    assert work_left(RunPlan((replace(FOUR_STEPS, is_kept=True),)), at) == WorkLeft(0.0, 2000.0)
 
 
 def test_models_are_measured_at_the_lengths_that_are_known_of_them(monkeypatch):
     """In the last of two phases, done: the base has 90 tokens, the result of phase 1 has 70, that of phase 2 has 50 like the last
     step. Only what is unmeasured counts: 6 responses each, and 7 tokens for each of two evaluations beside its responses."""
     monkeypatch.setattr(time_left, "EVALUATION_TOKENS", 7)
-    plan = Plan((FOUR_STEPS, FOUR_STEPS), num_reported=6, num_evaluations=2)
+    plan = RunPlan((FOUR_STEPS, FOUR_STEPS), num_reported=6, num_evaluations=2)
     at = Position(1, 4, [50.0], [50] * 10, entry_tokens={0: 90.0, 1: 70.0}, unmeasured=[0, 1, 2])
     assert work_left(plan, at).sampled_tokens == 6 * (90 + 70 + 50) + 3 * 14
     assert work_left(plan, replace(at, unmeasured=[1, 2])).sampled_tokens == 6 * (70 + 50) + 2 * 14
-    assert work_left(plan, replace(at, unmeasured=[])) == Work()
+    assert work_left(plan, replace(at, unmeasured=[])) == WorkLeft()
 
 
 def test_before_the_first_step_all_of_the_first_phase_is_left(monkeypatch):
     """One watch before and one after, 3 responses each, and 4 steps of 10."""
     monkeypatch.setattr(time_left, "ASSUMED_FALL", 0.0)
     phase = replace(FOUR_STEPS, num_watched=3, watch_every=4)
-    assert work_left(Plan((phase,)), Position(0, 0, [100.0], [100])) == Work(100 * (6 + 40), 100 * 40)
+    assert work_left(RunPlan((phase,)), Position(0, 0, [100.0], [100])) == WorkLeft(100 * (6 + 40), 100 * 40)
 
 
 def test_one_slow_step_says_nothing_and_three_do():
@@ -77,7 +77,7 @@ def test_one_slow_step_says_nothing_and_three_do():
     pace, seen = Pace(), []
     for seconds in (1.0, 1.0, 1.0, 1.0, 1.0, 10.0, 10.0, 10.0):
         pace.sampling.append(seconds)
-        seen.append(pace.seconds(Work(sampled_tokens=2.0)))
+        seen.append(pace.seconds(WorkLeft(sampled_tokens=2.0)))
     assert seen == [2.0] * 7 + [20.0]
 
 
@@ -86,8 +86,8 @@ def test_the_plan_is_that_of_the_recipe(tmp_path):
     problems with 2 samples at T=1 and a greedy one."""
     recipe = small_recipe(save_small_model(tmp_path / "model"))
     plan = plan_of(recipe, load_problem_sets(recipe))
-    first = PhasePlan(steps=4, per_step=12, cap=12, num_first=16, num_watched=4, watch_every=2)
-    assert plan == Plan((first, replace(first, steps=3, num_first=0)), num_reported=4 * 2 + 4, num_evaluations=2)
+    first = PhasePlan(steps=4, per_step=12, cap=12, epochs=1, num_first=16, num_watched=4, watch_every=2)
+    assert plan == RunPlan((first, replace(first, steps=3, num_first=0)), num_reported=4 * 2 + 4, num_evaluations=2)
 
 
 class OurTime:

@@ -28,6 +28,7 @@ from laconic.evaluation.figures import Summary
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.recipes.find import recipe_paths
 from laconic.reporting.build import write_page
+from laconic.reporting.data import sampling_words
 from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.intervals import Interval
 from laconic.system.files import read_json
@@ -35,7 +36,7 @@ from laconic.system.progress import Reporter, duration_words
 from laconic.types import Grade
 
 if TYPE_CHECKING:
-    from laconic.training.time_left import Plan
+    from laconic.training.time_left import RunPlan
 
 RECIPE = "two_phase"
 NUM_SHOWN = 3
@@ -113,7 +114,7 @@ def base_table(summaries: Sequence[Summary]) -> Table:
     for summary in summaries:
         accuracy, tokens = summary.figures.accuracy, summary.figures.tokens
         assert accuracy and tokens, "an evaluation that was just made has both"
-        words = decoding_words(_temperature(summary))
+        words = sampling_words(_temperature(summary), None, None)
         table.add_row(words, _with_ends(accuracy, ".1%"), _with_ends(tokens, ".1f"))
     return table
 
@@ -122,7 +123,7 @@ def _with_ends(interval: Interval, form: str) -> str:
     return f"{interval.estimate:{form}} ({interval.low:{form}} to {interval.high:{form}})"
 
 
-def say_how_much_comes(plan: "Plan", summary: Summary, out: Path, console: Console) -> None:
+def say_how_much_comes(plan: "RunPlan", summary: Summary, out: Path, console: Console) -> None:
     """Print how long sampling takes in the rest of the demo, at the speed with which the base was measured."""
     from laconic.training.time_left import Position, work_left
 
@@ -161,7 +162,7 @@ def show_result(recipe: Recipe, comparisons: Mapping[str, Comparison], console: 
     """Print the figures of every model, caveats if there are any, and a sentence on the last phase for each decoding."""
     console.print(result_table(recipe, comparisons))
     results = {
-        decoding_words(temperature): comparisons[temperature_tag(temperature)].candidates[-1]
+        sampling_words(temperature, None, None): comparisons[temperature_tag(temperature)].candidates[-1]
         for temperature in recipe.report.temperatures
     }
     for words, last in results.items():
@@ -178,7 +179,7 @@ def result_table(recipe: Recipe, comparisons: Mapping[str, Comparison]) -> Table
     cells = [[escape(model)] for model in models]
     for temperature in recipe.report.temperatures:
         comparison = comparisons[temperature_tag(temperature)]
-        columns += [f"{decoding_words(temperature)}:\ncorrect", "\ntokens"]
+        columns += [f"{sampling_words(temperature, None, None)}:\ncorrect", "\ntokens"]
         base = comparison.candidates[0].figures.means.base
         for row, means in zip(cells, (base, *(c.figures.means.candidate for c in comparison.candidates)), strict=True):
             row += [f"{means.accuracy:.1%}", f"{means.tokens:.1f}"]
@@ -189,15 +190,6 @@ def result_table(recipe: Recipe, comparisons: Mapping[str, Comparison]) -> Table
 
 
 # --- both ------------------------------------------------------------------------------------------------------------
-
-
-def decoding_words(temperature: float) -> str:
-    """The decoding in words.
-
-    >>> decoding_words(0.0), decoding_words(1.0)
-    ('greedy', 'sampled at T=1')
-    """
-    return "greedy" if temperature == 0 else f"sampled at T={temperature:g}"
 
 
 def spread(ordered: Sequence[_T]) -> list[_T]:

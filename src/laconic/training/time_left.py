@@ -27,19 +27,19 @@ from laconic.problems.sets import ProblemSets
 from laconic.rollouts.sources import KEPT
 from laconic.selection.pool import most_problems, needs_probe, pool_of, problems_per_step
 
-NUM_NEWEST = 5
+NEWEST_PACES = 5
 """How many measurements the pace is the median of."""
 
-NUM_LENGTHS = 3
+NEWEST_LENGTHS = 3
 """Over how many of the newest steps lengths are averaged."""
 
 EVALUATION_TOKENS = 5000
 """Loading a model, summing up its evaluation and comparing it takes about as long as sampling so many tokens with the embedded
 reasoner; beside the evaluation of a larger model it does not matter."""
 
-ASSUMED_FALL = 0.5
-"""The share of their length that responses lose over all steps of a run in which they are drawn anew. In six runs
-of two phases on the embedded reasoner every estimate from the third step on was then within 26% (benchmarks/time_left.md)."""
+ASSUMED_FALL = 0.4
+"""The share of their length that responses lose over all steps of a run in which they are drawn anew. LOG.md, 2026-11-28, has
+the runs of the embedded reasoner by which it was chosen, and what else was tried."""
 
 # --- the plan --------------------------------------------------------------------------------------------------------
 
@@ -56,10 +56,10 @@ class PhasePlan:
     steps: int
     per_step: int
     cap: int
+    epochs: int
     num_first: int = 0
     num_watched: int = 0
     watch_every: int = 1
-    epochs: int = 1
     is_kept: bool = False
 
     def watches_after(self, phase_step: int) -> int:
@@ -68,7 +68,7 @@ class PhasePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """The responses of a run: those of its phases, and `num_reported` for each model that is measured on the reported set, in
     `num_evaluations` evaluations."""
 
@@ -77,12 +77,12 @@ class Plan:
     num_evaluations: int = 0
 
 
-def plan_of(recipe: Recipe, sets: ProblemSets) -> Plan:
+def plan_of(recipe: Recipe, sets: ProblemSets) -> RunPlan:
     """The plan of the recipe with these problems. Selections are taken to keep as many problems as they may."""
     decodings = [SamplerConfig(temperature=temperature) for temperature in recipe.report.temperatures]
     samples = sum(num_samples(recipe.report.samples, decoding) for decoding in decodings)
     phases = tuple(_phase_plan(phase, recipe, sets) for phase in recipe.phases)
-    return Plan(phases, len(sets.report) * samples, len(decodings) if sets.report else 0)
+    return RunPlan(phases, len(sets.report) * samples, len(decodings) if sets.report else 0)
 
 
 def _phase_plan(phase: PhaseConfig, recipe: Recipe, sets: ProblemSets) -> PhasePlan:
@@ -104,14 +104,14 @@ def _phase_plan(phase: PhaseConfig, recipe: Recipe, sets: ProblemSets) -> PhaseP
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkLeft:
     """Tokens to sample, and tokens to train on, counted once for each epoch."""
 
     sampled_tokens: float = 0.0
     trained_tokens: float = 0.0
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(self.sampled_tokens + other.sampled_tokens, self.trained_tokens + other.trained_tokens)
+    def __add__(self, other: "WorkLeft") -> "WorkLeft":
+        return WorkLeft(self.sampled_tokens + other.sampled_tokens, self.trained_tokens + other.trained_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,9 @@ class Position:
     unmeasured: Sequence[int] = ()
 
 
-def work_left(plan: Plan, at: Position) -> Work:
+def work_left(plan: RunPlan, at: Position) -> WorkLeft:
     """What the run still has to do."""
-    begin, work, reached = fmean(at.mean_lengths[-NUM_LENGTHS:]), Work(), dict(at.entry_tokens)
+    begin, work, reached = fmean(at.mean_lengths[-NEWEST_LENGTHS:]), WorkLeft(), dict(at.entry_tokens)
     fall = begin * ASSUMED_FALL / max(1, sum(phase.steps for phase in plan.phases if not phase.is_kept))
     for number, phase in enumerate(plan.phases[at.index :], start=at.index):
         done = at.phase_step if number == at.index else 0
@@ -142,18 +142,18 @@ def work_left(plan: Plan, at: Position) -> Work:
         work += _phase_work(phase, done, len(at.lengths) if done else phase.per_step, begin * cut, end * cut)
         begin, reached[number + 1] = end, end * cut
     for model in at.unmeasured:
-        work += Work(plan.num_reported * reached.get(model, begin) + plan.num_evaluations * EVALUATION_TOKENS)
+        work += WorkLeft(plan.num_reported * reached.get(model, begin) + plan.num_evaluations * EVALUATION_TOKENS)
     return work
 
 
-def _phase_work(phase: PhasePlan, done: int, per_step: int, begin: float, end: float) -> Work:
+def _phase_work(phase: PhasePlan, done: int, per_step: int, begin: float, end: float) -> WorkLeft:
     """The work of a phase after `done` steps, whose responses go from `begin` to `end` tokens."""
     middle = (begin + end) / 2
     stepped = (phase.steps - done) * per_step * middle
     measured = phase.watches_after(done) * phase.num_watched * middle
     if not done:
         measured += (phase.num_first + phase.num_watched) * begin
-    return Work(measured + (0.0 if phase.is_kept else stepped), stepped * phase.epochs)
+    return WorkLeft(measured + (0.0 if phase.is_kept else stepped), stepped * phase.epochs)
 
 
 # --- the pace --------------------------------------------------------------------------------------------------------
@@ -163,10 +163,10 @@ class Pace:
     """Seconds per token, of sampling and of training: the medians of the newest measurements."""
 
     def __init__(self) -> None:
-        self.sampling: deque[float] = deque(maxlen=NUM_NEWEST)
-        self.training: deque[float] = deque(maxlen=NUM_NEWEST)
+        self.sampling: deque[float] = deque(maxlen=NEWEST_PACES)
+        self.training: deque[float] = deque(maxlen=NEWEST_PACES)
 
-    def seconds(self, work: Work) -> float:
+    def seconds(self, work: WorkLeft) -> float:
         """How long the work takes; the kind of work that was never measured is left out."""
         sampling, training = (median(measured) if measured else 0.0 for measured in (self.sampling, self.training))
         return work.sampled_tokens * sampling + work.trained_tokens * training
@@ -179,7 +179,7 @@ class Clock:
     `end_step` at the end.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         self.plan, self.pace, self.index = plan, Pace(), 0
         self.entry_tokens: dict[int, float] = {}
         self.mean_lengths: list[float] = []

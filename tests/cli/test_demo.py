@@ -4,7 +4,6 @@ import io
 
 import pytest
 from rich.console import Console
-from test_readme import REDUCED
 
 from laconic.cli import demo
 from laconic.config.load import load_recipe
@@ -14,7 +13,15 @@ from laconic.system.files import read_jsonl
 @pytest.fixture
 def small_demo(monkeypatch):
     """The demo's own recipe with smaller numbers."""
-    changes = REDUCED["laconic train recipes/two_phase.toml --out"]
+    changes = [
+        "problems.train=tiny:mix?count=24&split=train",
+        "problems.watch=tiny:mix?count=8&split=watch",
+        "problems.report=tiny:mix?count=16&split=report",
+        *(f"phases.{name}.{key}" for name in ("accuracy", "brevity") for key in ("steps=2", "problems_per_step=4")),
+        "report.samples=1",
+        "report.max_tokens=128",
+        "threads=1",
+    ]
     monkeypatch.setattr(demo, "load_recipe", lambda path, overrides: load_recipe(path, [*overrides, *changes]))
 
 

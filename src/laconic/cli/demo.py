@@ -1,6 +1,6 @@
 """The demo: both phases on the embedded reasoner, measured on held-out problems, with a page to look at.
 
-1. The recipe `demo` runs like any other recipe: each of its two phases draws responses, trains, watches and hands on.
+1. The recipe `demo` runs like any other recipe: each of its two phases trains, watches and hands on.
 2. Base, phase 1 and phase 2 are evaluated on the report set, sampled at T=1 and greedy, and the phases are compared with the
    base.
 3. The terminal shows the comparison and a few responses before and after training; the page shows everything else.

@@ -97,7 +97,8 @@ def main() -> None:
     )
     text = (
         f"# {arguments.recipe.stem}: base, phase 1, phase 2 at {len(arguments.seeds)} seeds\n\n"
-        f"`python benchmarks/two_phase.py recipes/{arguments.recipe.name} --seeds {' '.join(map(str, arguments.seeds))}`, {datetime.date.today()}, {environment['device']}, "
+        f"`python benchmarks/two_phase.py recipes/{arguments.recipe.name} --seeds {' '.join(map(str, arguments.seeds))}`, "
+        f"{datetime.date.today()}, {environment['device']}, "
         f"{environment['threads']} threads, torch {environment['packages']['torch']}. "
         f"{rows[0]['num_problems']} reported problems per seed, {max(row['num_samples'] for row in rows)} samples each at T=1 "
         f"and one greedy response, cap {rows[0]['max_tokens']} tokens. Changes are paired against the "

@@ -1,8 +1,9 @@
 """The README and the pages of docs/ that walk through the commands hold true.
 
 1. Every command of a page in `PAGES` is run, in order, in one folder for each page. Commands that train or measure for minutes
-   run here with smaller numbers: `REDUCED` says what is changed, and evaluations read 16 problems. A command that is neither run nor named in `BY_OTHERS` fails.
-2. The README's Python runs, its table of results is that of benchmarks/two_phase.md, and its tree is the one of the package.
+   run here with smaller numbers: `REDUCED` says what is changed, and evaluations read 16 problems. A command that is neither run
+   nor named in `BY_OTHERS` fails.
+2. The README's Python runs, its table of results is that of benchmarks/demo.md, and its tree is the one of the package.
 3. Every link of every page leads to a file and a heading that exist.
 """
 
@@ -186,8 +187,8 @@ def test_the_readme_is_short():
 
 
 def test_the_results_of_the_readme_are_those_of_the_benchmark():
-    """Each cell of the table is the mean row of benchmarks/two_phase.md."""
-    page = (ROOT / "benchmarks" / "two_phase.md").read_text(encoding="utf-8")
+    """Each cell of the table is the mean row of benchmarks/demo.md."""
+    page = (ROOT / "benchmarks" / "demo.md").read_text(encoding="utf-8")
     means = {
         (decoding, model): cells
         for decoding, model, *cells in re.findall(

@@ -5,7 +5,6 @@ import io
 
 import pytest
 from rich.console import Console
-from test_readme import REDUCED
 
 from laconic.cli import demo
 from laconic.config.load import load_recipe
@@ -15,7 +14,15 @@ from laconic.system.files import read_jsonl
 @pytest.fixture(scope="module")
 def small_demo(tmp_path_factory):
     """The demo's own recipe with smaller numbers, run once: its folder, its page, and what it printed."""
-    changes = REDUCED["laconic train recipes/two_phase.toml --out"]
+    changes = [
+        "problems.train=tiny:mix?count=24&split=train",
+        "problems.watch=tiny:mix?count=8&split=watch",
+        "problems.report=tiny:mix?count=16&split=report",
+        *(f"phases.{name}.{key}" for name in ("accuracy", "brevity") for key in ("steps=2", "problems_per_step=4")),
+        "report.samples=1",
+        "report.max_tokens=128",
+        "threads=1",
+    ]
     out, printed = tmp_path_factory.mktemp("runs") / "demo", io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(demo, "load_recipe", lambda path, overrides: load_recipe(path, [*overrides, *changes]))

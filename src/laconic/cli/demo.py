@@ -2,7 +2,7 @@
 
 1. The terminal says what is going to happen.
 2. The base is measured on the report set before anything is trained, greedy first, and a few of its responses are shown.
-3. The recipe `two_phase` runs like any other recipe. Each of its two phases probes, selects, trains, watches and hands on.
+3. The recipe `demo` runs like any other recipe: each of its two phases trains, watches and hands on.
 4. Phase 1 and phase 2 are measured on the same problems, and compared with the base.
 5. A few responses are shown before and after training, then the figures of all models, and last the result in a sentence for each
    decoding. The page shows everything else.
@@ -38,7 +38,7 @@ from laconic.types import Grade
 if TYPE_CHECKING:
     from laconic.training.time_left import RunPlan
 
-RECIPE = "two_phase"
+RECIPE = "demo"
 NUM_SHOWN = 3
 WIDTH = 80
 

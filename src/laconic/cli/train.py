@@ -23,8 +23,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
     seed: Seed = SEED,
 ) -> None:
-    """Train both phases on the embedded reasoner, then show the comparison and write a page. Takes about three minutes on two
-    cores."""
+    """Train both phases on the embedded reasoner, then show the comparison and write a page."""
     settle()
     from laconic.cli.demo import run_demo
 

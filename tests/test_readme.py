@@ -1,7 +1,8 @@
 """The README and the pages of docs/ that walk through the commands hold true.
 
 1. Every command of a page in `PAGES` is run, in order, in one folder for each page. Commands that train or measure for minutes
-   run here with smaller numbers: `REDUCED` says what is changed, and evaluations read 16 problems. A command that is neither run nor named in `BY_OTHERS` fails.
+   run here with smaller numbers: `REDUCED` says what is changed, and evaluations read 16 problems. A command that is neither run
+   nor named in `BY_OTHERS` fails.
 2. The README's Python runs, its table of results is that of benchmarks/two_phase.md, and its tree is the one of the package.
 3. Every link of every page leads to a file and a heading that exist.
 """

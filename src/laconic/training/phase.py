@@ -24,6 +24,7 @@ from laconic.rollouts.metrics import rollout_metrics
 from laconic.rollouts.paying import Payer
 from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import Source, SourceSetting
+from laconic.samplers.local import LocalSampler
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate
@@ -143,7 +144,9 @@ class PhaseRun:
 
     def gather(self, admitted: Sequence[Group]) -> Experience:
         """The groups with everything that the update needs, scored under the current roles."""
-        config = self.phase.config
+        config, sampler = self.phase.config, self.run.solver.sampler
+        if isinstance(sampler, LocalSampler):
+            sampler.make_room()
         return gather_experience(
             self.run.policy,
             collate(admitted, truncated=config.algorithm.truncated),

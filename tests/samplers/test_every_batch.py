@@ -1,6 +1,6 @@
 """The sampler is right under every batch: each response is the one that a plain decoder of one row draws.
 
-`make test` compares 200 cases; `LACONIC_SAMPLER_CASES=2000 pytest tests/samplers/test_every_batch.py` compares as many as it says.
+`make test` compares 60 cases; `LACONIC_SAMPLER_CASES=2000 pytest tests/samplers/test_every_batch.py` compares 2,000.
 """
 
 import os
@@ -8,8 +8,8 @@ import os
 import one_row
 import pytest
 
-BLOCK = 50
-NUM_CASES = int(os.environ.get("LACONIC_SAMPLER_CASES", "200"))
+BLOCK = 20
+NUM_CASES = int(os.environ.get("LACONIC_SAMPLER_CASES", "60"))
 
 
 @pytest.mark.parametrize("first", range(0, NUM_CASES, BLOCK))
@@ -20,7 +20,7 @@ def test_every_response_is_that_of_a_plain_decoder_of_one_row(first: int) -> Non
         assert list(one_row.disagreements(case)) == [], case
 
 
-@pytest.mark.parametrize("number", [300, 302])
+@pytest.mark.parametrize("number", [302, 331])
 def test_a_row_that_has_ended_and_stays_is_not_read_beyond_its_end(number: int) -> None:
     """Cases in which rows reached the cap and stayed in their slots while too few others had ended for all to move together."""
     assert list(one_row.disagreements(one_row.make_case(number))) == []

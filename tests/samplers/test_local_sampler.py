@@ -1,8 +1,10 @@
 """What the local sampler claims: its tokens come from the model's own distribution, its log-probabilities are those they were
 drawn with, and a response depends on its address (seed, key, sample), not on its neighbours."""
 
+import gc
 import math
 import shutil
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +22,7 @@ from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.samplers import cache as cache_module
-from laconic.samplers import decoders, local
+from laconic.samplers import decoders, local, slots
 from laconic.samplers.cache import PAGE_TOKENS, SlotCache
 from laconic.samplers.drawing import draw_tokens, keep_likely, uniforms
 from laconic.samplers.local import LocalSampler
@@ -443,7 +445,7 @@ def test_a_cache_is_kept_for_the_next_call_and_changes_nothing(llama: CausalLM) 
     """The same sampler, a larger call between two equal ones."""
     sampler = LocalSampler(llama)
     first = sampler.sample(REQUESTS, DECODING, seed=0)
-    held = sampler.cache
+    held = sampler.slots
     assert held is not None
     sampler.sample([Request("z", (4, 5), 40)], DECODING.model_copy(update={"batch_size": 40}), seed=1)
     again = sampler.sample(REQUESTS, DECODING, seed=0)
@@ -459,9 +461,133 @@ def test_a_model_that_made_nan_leaves_no_cache_behind() -> None:
     kept = weight.detach().clone()
     weight.data.fill_(float("nan"))
     sampler.sample(REQUESTS, DECODING, seed=0)
-    assert sampler.cache is None
+    assert sampler.slots is None
     weight.data.copy_(kept)
     assert ids(sampler.sample(REQUESTS, DECODING, seed=0)) == before
+
+
+def test_slots_serve_calls_that_fit_and_are_given_back() -> None:
+    """A smaller call takes the same slots, a longer or a wider one new ones; what is released is freed at once."""
+    sampler = LocalSampler(oracles.small_lm("llama"))
+    draw_with = lambda **changes: sampler.sample(REQUESTS, DECODING.model_copy(update=changes), seed=0)  # noqa: E731
+    draw_with(max_tokens=24, batch_size=8)
+    first = sampler.slots
+    draw_with(max_tokens=20, batch_size=4)
+    assert sampler.slots is first
+    draw_with(max_tokens=25, batch_size=4)
+    assert sampler.slots is not first
+    second = sampler.slots
+    draw_with(max_tokens=25, batch_size=9)
+    assert sampler.slots is not second
+    assert sampler.slots is not None
+    cache = weakref.ref(sampler.slots.cache)
+    gc.disable()
+    try:
+        sampler.release()
+        assert cache() is None
+    finally:
+        gc.enable()
+
+
+def test_slots_are_new_where_the_model_computes_in_another_dtype() -> None:
+    """Float32 first, then the same weights in float64: the second call does not write into the first one's cache."""
+    lm = oracles.small_lm("llama")
+    sampler = LocalSampler(lm)
+    drawn = ids(sampler.sample(REQUESTS, DECODING, seed=0))
+    lm.model.double()
+    assert ids(sampler.sample(REQUESTS, DECODING, seed=0)) == drawn
+    assert sampler.slots is not None
+    assert sampler.slots.cache.dtype == torch.float64
+
+
+class Captures:
+    """What stands for captured graphs: the steps as they were, counted by captures and replays."""
+
+    def __init__(self) -> None:
+        self.num_captures = self.num_replays = 0
+
+    def __call__(self, step: Any) -> Any:
+        self.num_captures += 1
+
+        def replay() -> None:
+            self.num_replays += 1
+            step()
+
+        return replay
+
+
+def test_a_later_call_replays_the_steps_of_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same call three times captures in the first two at most; other weights at the same place are read by the same steps;
+    a weight that moved and another temperature are captured anew. Always the responses without captures."""
+    lm, captures = oracles.small_lm("qwen3"), Captures()
+    plain = LocalSampler(lm)
+    monkeypatch.setattr(slots, "capture_on", lambda device: captures)
+    sampler = LocalSampler(lm)
+
+    def new_captures(**changes: Any) -> int:
+        before, decoding = captures.num_captures, DECODING.model_copy(update=changes)
+        with monkeypatch.context() as patch:
+            patch.setattr(slots, "capture_on", lambda device: None)
+            expected = ids(plain.sample(REQUESTS, decoding, seed=0))
+        assert ids(sampler.sample(REQUESTS, decoding, seed=0)) == expected
+        return captures.num_captures - before
+
+    assert new_captures() > 0
+    new_captures()
+    decoder = sampler.slots.decoder if sampler.slots else None
+    assert new_captures() == 0
+    with torch.no_grad():
+        for parameter in lm.model.parameters():
+            parameter.mul_(1.1)
+    new_captures()
+    assert sampler.slots is not None
+    assert sampler.slots.decoder is decoder  # it has the new weights, since the responses are right
+    assert new_captures(temperature=0.5) > 0
+    assert sampler.slots.decoder is decoder
+    lm.model.model.norm.weight.data = lm.model.model.norm.weight.data.clone()
+    assert new_captures() > 0
+    assert sampler.slots.decoder is not decoder
+    assert captures.num_replays > captures.num_captures
+
+
+def test_under_autocast_no_captured_step_outlives_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast's copies of weights are freed with its context; a graph that reads them would read what came after."""
+    lm = oracles.small_lm("llama")
+    lm.settle_dtype(torch.float32, computes_in_bfloat16=True)
+    captures = Captures()
+    monkeypatch.setattr(slots, "capture_on", lambda device: captures)
+    sampler = LocalSampler(lm)
+    sampler.sample(REQUESTS, DECODING, seed=0)
+    assert captures.num_captures > 0
+    assert sampler.slots is not None
+    assert sampler.slots.graphs is not None
+    assert sampler.slots.graphs.replays == {}
+
+
+def test_room_is_made_before_the_first_update_and_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA at first, since the update is unknown, and later where memory is short. On a CPU what is kept is small."""
+    sampler = LocalSampler(oracles.small_lm("llama"))
+    sampler.sample(REQUESTS, DECODING, seed=0)
+    kept = sampler.slots
+    sampler.make_room()
+    assert sampler.slots is kept
+    monkeypatch.setattr(CausalLM, "device", torch.device("cuda"))
+    for is_short, stays in ((False, False), (False, True), (True, False)):
+        monkeypatch.setattr(local, "is_short", lambda device, num_bytes, is_short=is_short: is_short)
+        sampler.slots = kept
+        sampler.make_room()
+        assert (sampler.slots is kept) is stays
+
+
+@pytest.mark.parametrize(("free", "stays"), [(40, True), (20, False)])
+def test_slots_give_way_where_the_peak_so_far_would_not_fit_beside_them(
+    monkeypatch: pytest.MonkeyPatch, free: int, stays: bool
+) -> None:
+    """Of 100 bytes 60 are reserved. A peak of 64 and a quarter is 80, a cache has 10: 60 + 40 is enough, 60 + 20 is not."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 100))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 60)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 64)
+    assert local.is_short(torch.device("cuda"), 10) is not stays
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")

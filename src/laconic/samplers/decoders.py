@@ -17,7 +17,7 @@ Legend: `R` live rows, `Q`, `H` query and key-value heads, `D` head size, `E` hi
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
@@ -50,6 +50,10 @@ class Decoder(Protocol):
         """Logits [R, V] in float32 after feeding `tokens` [R] at `positions` [R]; `cache.begin_step` has been called."""
         ...
 
+    def refresh(self) -> None:
+        """Take over the model's present weights, each at the address where it was before."""
+        ...
+
 
 class TransformersDecoder:
     """The model's own modules, attending through the cache."""
@@ -72,6 +76,9 @@ class TransformersDecoder:
                 tokens[:, None], position_ids=positions[:, None], past_key_values=cache, use_cache=True
             ).last_hidden_state
         return self.lm.head(hidden[:, 0])
+
+    def refresh(self) -> None:
+        """Nothing to do: the model's own weights are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +165,16 @@ class FusedDecoder:
             attended = cache.attend(index, q, k, v, scaling=self.heads.scaling, window=layer.window, softcap=None)
             x = self.after_attention(x, attended, layer, self.heads)
         return self.lm.head(_norm(x, self.final_norm, self.heads.eps))
+
+    def refresh(self) -> None:
+        """Copy the weights anew, in place."""
+        body: Any = getattr(self.lm.model, self.lm.model.base_model_prefix)
+        for held, layer in zip(self.layers, body.layers, strict=True):
+            now = _fused_layer(layer, self.heads)
+            for field in fields(_Layer):
+                old, new = getattr(held, field.name), getattr(now, field.name)
+                if isinstance(old, Tensor) and old is not new:
+                    old.copy_(new)
 
 
 def _before_attention(

@@ -23,7 +23,12 @@ from laconic.rng import seed_of
 from laconic.rollouts.metrics import rollout_metrics
 from laconic.rollouts.paying import Payer
 from laconic.rollouts.solver import Solver
+<<<<<<< HEAD
 from laconic.rollouts.sources import KEPT, Source, SourceSetting
+=======
+from laconic.rollouts.sources import Source, SourceSetting
+from laconic.samplers.local import LocalSampler
+>>>>>>> sampler
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate
@@ -153,7 +158,9 @@ class PhaseRun:
 
     def gather(self, admitted: Sequence[Group]) -> Experience:
         """The groups with everything that the update needs, scored under the current roles."""
-        config = self.phase.config
+        config, sampler = self.phase.config, self.run.solver.sampler
+        if isinstance(sampler, LocalSampler):
+            sampler.make_room()
         return gather_experience(
             self.run.policy,
             collate(admitted, truncated=config.algorithm.truncated),

@@ -1,0 +1,210 @@
+"""The slots in which rows are written: keys and values, the state of each row, and one step of all live rows.
+
+1. `Slots` has room for a number of rows, positions and tokens. It is kept from call to call while calls fit into it, and
+   `begin` makes it ready for the next.
+2. A row enters a slot with the length of its prompt and the key of its random numbers (`enter`). `advance` feeds one token per
+   live row and draws the next ones. `move` puts rows together, and `close` says that only the first slots are live.
+3. A step reads and writes only tensors that live as long as `Slots`. So on CUDA it is captured as a graph, once for each kind of
+   step (`StepGraphs`), and a later call replays the graphs of an earlier one. Graphs hold the addresses of the weights too:
+   `begin` drops them where a weight lies elsewhere than before, and renews the decoder's copies of weights in place. Under
+   autocast graphs live for one call, since the copies of weights that autocast makes die with its context.
+
+Legend: `S` slots, `R` live rows, `V` vocabulary.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from laconic.config.solver import SamplerConfig
+from laconic.models.causal_lm import CausalLM
+from laconic.samplers.cache import SlotCache
+from laconic.samplers.decoders import Decoder, can_fuse, make_decoder
+from laconic.samplers.drawing import draw_tokens, uniforms
+
+UNIFORM_STEPS = 64  # the number of steps whose uniform numbers are hashed at once
+ROUNDED_ROWS = (
+    8  # where steps are captured, live rows are rounded up to a multiple of this, so that there are fewer kinds
+)
+
+Replay = Callable[[], None]
+Capture = Callable[[Callable[[], None]], Replay]
+"""Records the operations of a step without running them, and returns what runs them."""
+
+
+class StepGraphs:
+    """Steps by kind. The first step of a kind runs without a graph, so that whatever must not happen during a capture happens
+    then; the second is captured, and all further ones are replayed."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.replays: dict[Hashable, Replay | None] = {}
+
+    def run(self, kind: Hashable, step: Callable[[], None]) -> None:
+        """One step; steps of one kind differ only in what their tensors hold."""
+        if kind not in self.replays:
+            self.replays[kind] = None
+            step()
+            return
+        replay = self.replays[kind]
+        if replay is None:
+            replay = self.replays[kind] = self.capture(step)
+        replay()
+
+
+def capture_on(device: torch.device) -> Capture | None:
+    """How steps are captured on `device`; None where they are not."""
+    if device.type != "cuda":
+        return None
+    memory = torch.cuda.graph_pool_handle()
+
+    def capture(step: Callable[[], None]) -> Replay:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=memory):
+            step()
+        replay: Replay = graph.replay
+        return replay
+
+    return capture
+
+
+class Slots:
+    """Room for `num_slots` rows of at most `max_positions` positions, of which `max_tokens` are drawn."""
+
+    def __init__(self, lm: CausalLM, num_slots: int, max_positions: int, max_tokens: int) -> None:
+        self.lm, self.num_slots, self.max_positions, self.max_tokens = lm, num_slots, max_positions, max_tokens
+        self.device = lm.device
+        self.cache = SlotCache(num_slots, max_positions, self.device, _cache_dtype(lm))
+        self.lengths = self._counters()  # positions in the cache, prompt included
+        self.produced = self._counters()
+        self.alive = self._counters()  # 1 for a live row, 0 for one that has ended
+        self.keys = self._counters()
+        self.current = self._counters()
+        self.tokens = torch.zeros(num_slots, max_tokens + 1, dtype=torch.long, device=self.device)
+        self.logprobs = torch.zeros(num_slots, max_tokens + 1, device=self.device)
+        self.numbers: Tensor | None = None  # uniforms of the coming steps [R, UNIFORM_STEPS]
+        self.num_used = 0
+        capture = capture_on(self.device)
+        self.graphs = None if capture is None else StepGraphs(capture)
+        self.built_for: Hashable = None
+        self.stops = torch.empty(0, dtype=torch.long, device=self.device)
+        self.decoder: Decoder | None = None
+
+    def _counters(self) -> Tensor:
+        return torch.zeros(self.num_slots, dtype=torch.long, device=self.device)
+
+    def fits(self, num_slots: int, max_positions: int, max_tokens: int) -> bool:
+        """Whether the model is where it was, and there is room for so many rows of so many positions and tokens."""
+        is_alike = self.cache.device == self.lm.device and self.cache.dtype == _cache_dtype(self.lm)
+        has_room = self.num_slots >= num_slots and self.max_positions >= max_positions
+        return is_alike and has_room and self.max_tokens >= max_tokens
+
+    # --- a call ------------------------------------------------------------------------------------------------------
+
+    def begin(self, compile_layers: bool) -> None:
+        """Make ready for a call: no row is live, and the weights are those that the model has now."""
+        self.cache.reset()
+        for held in (self.lengths, self.produced, self.alive, self.keys, self.current):
+            held.zero_()
+        self.numbers = None
+        built_for = (_addresses(self.lm), self.lm.stop_ids, can_fuse(self.lm), compile_layers)
+        if self.decoder is not None and built_for == self.built_for:
+            self.decoder.refresh()
+            return
+        self._drop_graphs()
+        self.decoder = make_decoder(self.lm, self.max_positions, is_compiled=compile_layers)
+        self.stops = torch.tensor(sorted(self.lm.stop_ids), dtype=torch.long, device=self.device)
+        self.built_for = built_for
+
+    def end(self) -> None:
+        """Drop what serves the next call no better than if it were made anew: without lasting graphs, the copies of weights."""
+        if self.graphs is None or self.lm.autocast_dtype is not None:
+            self._drop_graphs()
+            self.decoder = None
+
+    def _drop_graphs(self) -> None:
+        if self.graphs is not None:
+            self.graphs.replays.clear()
+
+    # --- entering and leaving ----------------------------------------------------------------------------------------
+
+    def enter(self, slots: slice, lengths: Tensor, keys: Tensor, logits: Tensor, decoding: SamplerConfig) -> None:
+        """Rows enter whose prompts of `lengths` [N] are in the cache, with the keys of their random numbers [N] and the logits
+        [N, V] from which their first tokens are drawn. A row may end with its first token."""
+        self.lengths[slots], self.keys[slots] = lengths, keys
+        self.produced[slots], self.alive[slots] = 0, 1
+        self._accept(slots, logits, uniforms(keys, self.produced[slots]), decoding)
+        self.numbers = None
+
+    def move(self, target: Tensor, source: Tensor, positions: int) -> None:
+        """Rows that hold at most `positions` positions move from slots `source` to slots `target`."""
+        self.cache.move(target, source, positions)
+        for held in (self.lengths, self.produced, self.alive, self.keys, self.current, self.tokens, self.logprobs):
+            held[target] = held[source]
+
+    def close(self, live: int) -> None:
+        """From here on only the first `live` slots hold rows."""
+        self.alive[live:] = 0
+        self.numbers = None
+
+    # --- a step ------------------------------------------------------------------------------------------------------
+
+    def advance(self, live: int, reached: "np.ndarray[Any, Any]", decoding: SamplerConfig) -> None:
+        """One token for each of the first `live` slots. The row of slot `s` holds at most `reached[s]` positions [S]."""
+        if self.graphs is not None:
+            live = min(-(-live // ROUNDED_ROWS) * ROUNDED_ROWS, self.num_slots)
+        self.cache.plan_step(reached[:live])
+        if self.graphs is None:
+            self._step(live, decoding)
+            return
+        kind = (
+            live,
+            tuple(self.cache.reads),
+            decoding.temperature,
+            decoding.top_p,
+            decoding.min_p,
+            decoding.max_tokens,
+        )
+        self.graphs.run(kind, lambda: self._step(live, decoding))
+
+    def _step(self, live: int, decoding: SamplerConfig) -> None:
+        """Feed the current tokens and draw the next ones, on the device alone, so that a graph can replay the step."""
+        assert self.decoder is not None
+        positions = self.lengths[:live]
+        self.cache.begin_step(positions)
+        logits = self.decoder(self.current[:live], positions, self.cache)
+        positions += self.alive[:live]
+        self._accept(slice(0, live), logits, self._next_numbers(live), decoding)
+
+    def _next_numbers(self, live: int) -> Tensor:
+        """Uniforms [R] of this step. Hashed many steps ahead where that saves operations; live rows advance together."""
+        if self.graphs is not None:
+            return uniforms(self.keys[:live], self.produced[:live])
+        if self.numbers is None or self.num_used == UNIFORM_STEPS:
+            ahead = self.produced[:live, None] + torch.arange(UNIFORM_STEPS, device=self.device)
+            self.numbers, self.num_used = uniforms(self.keys[:live, None], ahead), 0
+        self.num_used += 1
+        return self.numbers[:, self.num_used - 1]
+
+    def _accept(self, slots: slice, logits: Tensor, numbers: Tensor, decoding: SamplerConfig) -> None:
+        """Draw a token for each of `slots` and record it; rows that end stand still from here on."""
+        tokens, logprobs = draw_tokens(logits, numbers, decoding)
+        produced, alive = self.produced[slots], self.alive[slots]
+        self.tokens[slots].scatter_(1, produced[:, None], tokens[:, None])  # what has ended writes behind its end
+        self.logprobs[slots].scatter_(1, produced[:, None], logprobs[:, None])
+        self.current[slots] = tokens
+        produced += alive
+        alive *= ~((tokens[:, None] == self.stops).any(-1) | (produced >= decoding.max_tokens))
+
+
+def _cache_dtype(lm: CausalLM) -> torch.dtype:
+    return lm.autocast_dtype or lm.model.dtype
+
+
+def _addresses(lm: CausalLM) -> Hashable:
+    """Where every weight and buffer of the model lies, and in which form."""
+    held = (*lm.model.parameters(), *lm.model.buffers())
+    return tuple((tensor.data_ptr(), tensor.dtype, tensor.shape) for tensor in held)

@@ -6,11 +6,8 @@ Its modules, in reading order:
 - `drawing`: from logits to tokens, by one uniform number per row and step
 - `cache`: keys and values of rows of different length, in pages
 - `decoders`: one step of decoding, by the model's own modules or by fused ones
-<<<<<<< HEAD
-- `lanes`: the rows split over the cores of a CPU, a process of one thread for each
-=======
 - `slots`: the slots in which rows are written, and one step of all live rows
->>>>>>> sampler
+- `lanes`: the rows split over the cores of a CPU, a process of one thread for each
 - `local`: the local sampler: any Hugging Face causal LM, in this process
 - `wire`: the requests to an OpenAI-compatible endpoint, and its replies
 - `pacing`: when to send the next request to a server that others use too

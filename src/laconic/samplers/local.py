@@ -38,13 +38,8 @@ from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.waiting import look_at_load
 from laconic.rng import seed_of
-<<<<<<< HEAD
-from laconic.samplers.cache import SlotCache
-from laconic.samplers.decoders import make_decoder, weight_bytes
-from laconic.samplers.drawing import draw_tokens, uniforms
+from laconic.samplers.decoders import weight_bytes
 from laconic.samplers.lanes import decode_in_lanes, num_lanes
-=======
->>>>>>> sampler
 from laconic.samplers.protocol import Request
 from laconic.samplers.slots import Slots
 from laconic.types import FinishReason, Progress, Response

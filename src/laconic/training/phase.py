@@ -23,12 +23,8 @@ from laconic.rng import seed_of
 from laconic.rollouts.metrics import rollout_metrics
 from laconic.rollouts.paying import Payer
 from laconic.rollouts.solver import Solver
-<<<<<<< HEAD
 from laconic.rollouts.sources import KEPT, Source, SourceSetting
-=======
-from laconic.rollouts.sources import Source, SourceSetting
 from laconic.samplers.local import LocalSampler
->>>>>>> sampler
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate

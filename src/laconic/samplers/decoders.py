@@ -97,6 +97,12 @@ class _Layer:
     qk_norm: Tensor | None
     window: int | None
 
+    def tensors(self) -> list[Tensor]:
+        """All of its tensors, in the order of its fields."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        groups = [value if isinstance(value, tuple) else (value,) for value in values]
+        return [value for group in groups for value in group if isinstance(value, Tensor)]
+
 
 @dataclass(frozen=True, slots=True)
 class _Heads:
@@ -170,10 +176,8 @@ class FusedDecoder:
         """Copy the weights anew, in place."""
         body: Any = getattr(self.lm.model, self.lm.model.base_model_prefix)
         for held, layer in zip(self.layers, body.layers, strict=True):
-            now = _fused_layer(layer, self.heads)
-            for field in fields(_Layer):
-                old, new = getattr(held, field.name), getattr(now, field.name)
-                if isinstance(old, Tensor) and old is not new:
+            for old, new in zip(held.tensors(), _fused_layer(layer, self.heads).tensors(), strict=True):
+                if old is not new:
                     old.copy_(new)
 
 

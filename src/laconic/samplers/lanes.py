@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 
 from laconic.errors import RunFailed
+from laconic.models.product_path import product_path
 from laconic.samplers.protocol import Request
 from laconic.types import Progress, Response
 
@@ -79,6 +80,7 @@ def decode_in_lanes(
     Raises `RunFailed` where a child ends before it has answered, and whatever `decode` raises.
     """
     dealt = split_into_lanes(requests, lanes)
+    product_path()  # decided here once, where it is not known yet, and not by every child for itself
     decoded = _side_by_side(decode, dealt, on_progress) if _can_fork() else _in_turn(decode, dealt, on_progress)
     responses: list[list[Response | None]] = [[None] * request.num_samples for request in requests]
     for pieces, rows in zip(dealt, decoded, strict=True):

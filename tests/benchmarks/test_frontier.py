@@ -11,7 +11,7 @@ import pytest
 from laconic.recipes.find import recipe_paths
 
 ROOT = Path(__file__).parents[2]
-ELSEWHERE = {"gym_chain_sum", "r1-distill-1.5b"}  # other problems, real weights: their figures are not of this frontier
+ELSEWHERE = {"demo", "gym_chain_sum", "r1-distill-1.5b"}  # other seeds, problems or weights: not of this frontier
 NAMES = sorted(set(recipe_paths()) - ELSEWHERE)
 LABELS = {name: name.replace("long2short/", "long2short ") for name in NAMES} | {
     "long2short/sft": "long2short SFT",

@@ -80,12 +80,12 @@ class Reporter:
 
 
 def duration_words(seconds: float) -> str:
-    """A duration for people, rounded to at most a tenth of itself (below 10 s to the next second).
+    """A duration for people, rounded by at most a tenth of itself (below 30 s to the next second).
 
-    >>> [duration_words(seconds) for seconds in (0.2, 47, 130, 2040, 9000)]
-    ['1 s', '45 s', '2.2 min', '34 min', '2.5 h']
+    >>> [duration_words(seconds) for seconds in (0.2, 12.4, 47, 130, 2040, 9000)]
+    ['1 s', '13 s', '45 s', '2.2 min', '34 min', '2.5 h']
     """
-    if seconds < 10:
+    if seconds < 30:
         return f"{math.ceil(seconds)} s"
     if seconds < 90:
         return f"{5 * round(seconds / 5)} s"

@@ -33,7 +33,7 @@ NEWEST_PACES = 5
 NEWEST_LENGTHS = 3
 """Over how many of the newest steps lengths are averaged."""
 
-EVALUATION_TOKENS = 5000
+EVALUATION_TOKENS = 10_000
 """Loading a model, summing up its evaluation and comparing it takes about as long as sampling so many tokens with the embedded
 reasoner; beside the evaluation of a larger model it does not matter."""
 

@@ -190,7 +190,8 @@ def _quiet_fork() -> Iterator[None]:
 def _serve(
     decode: Decode, requests: Sequence[Request], pipe: Connection, progress: NDArray[np.int64], parent: int
 ) -> None:
-    """Decode, and send the responses or the error."""
+    """Decode, send the responses or the error, and end at once: cleaning up might wait for a lock that another thread of the
+    parent held when it forked."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends its children
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
@@ -206,3 +207,4 @@ def _serve(
         outcome = error
     with suppress(OSError):  # the parent is gone
         pipe.send(outcome)
+    os._exit(0)

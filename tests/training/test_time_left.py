@@ -12,7 +12,7 @@ from laconic.system.progress import Reporter
 from laconic.training import time_left
 from laconic.training.measure_run import measure_base, measure_run
 from laconic.training.run import start
-from laconic.training.time_left import Pace, PhasePlan, Position, RunPlan, WorkLeft, plan_of, work_left
+from laconic.training.time_left import Measured, Pace, PhasePlan, Position, RunPlan, WorkLeft, plan_of, work_left
 from laconic.training.updates import Updater
 
 FOUR_STEPS = PhasePlan(steps=4, per_step=10, cap=1000, epochs=1)
@@ -76,9 +76,16 @@ def test_one_slow_step_says_nothing_and_three_do():
     """A second per token, then ten seconds: the median of five moves with the third."""
     pace, seen = Pace(), []
     for seconds in (1.0, 1.0, 1.0, 1.0, 1.0, 10.0, 10.0, 10.0):
-        pace.sampling.append(seconds)
+        pace.sampling.append(Measured(seconds, 10))
         seen.append(pace.seconds(WorkLeft(sampled_tokens=2.0)))
     assert seen == [2.0] * 7 + [20.0]
+
+
+def test_small_tasks_weigh_little():
+    """Three watches of ten tokens, slow for their size, say less than two steps of a hundred."""
+    pace = Pace()
+    pace.sampling += [Measured(9.0, 10), Measured(9.0, 10), Measured(1.0, 100), Measured(9.0, 10), Measured(1.0, 100)]
+    assert pace.seconds(WorkLeft(sampled_tokens=2.0)) == 2.0
 
 
 def test_the_plan_is_that_of_the_recipe(tmp_path):

@@ -17,7 +17,8 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from itertools import accumulate
+from statistics import fmean
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
@@ -159,17 +160,36 @@ def _phase_work(phase: PhasePlan, done: int, per_step: int, begin: float, end: f
 # --- the pace --------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Measured:
+    """How many seconds a token took, over so many tokens."""
+
+    pace: float
+    num_tokens: int
+
+
 class Pace:
-    """Seconds per token, of sampling and of training: the medians of the newest measurements."""
+    """Seconds per token, of sampling and of training: medians of the newest measurements, each weighted by its tokens, because a
+    small task, such as a watch, takes longer per token."""
 
     def __init__(self) -> None:
-        self.sampling: deque[float] = deque(maxlen=NEWEST_PACES)
-        self.training: deque[float] = deque(maxlen=NEWEST_PACES)
+        self.sampling: deque[Measured] = deque(maxlen=NEWEST_PACES)
+        self.training: deque[Measured] = deque(maxlen=NEWEST_PACES)
 
     def seconds(self, work: WorkLeft) -> float:
         """How long the work takes; the kind of work that was never measured is left out."""
-        sampling, training = (median(measured) if measured else 0.0 for measured in (self.sampling, self.training))
+        sampling, training = (
+            _median_pace(measured) if measured else 0.0 for measured in (self.sampling, self.training)
+        )
         return work.sampled_tokens * sampling + work.trained_tokens * training
+
+
+def _median_pace(measured: Sequence[Measured]) -> float:
+    """The pace at which, or below which, half of the tokens were done."""
+    ordered = sorted(measured)
+    done = accumulate(one.num_tokens for one in ordered)
+    half = sum(one.num_tokens for one in ordered) / 2
+    return next(one.pace for one, tokens in zip(ordered, done, strict=True) if tokens >= half)
 
 
 class Clock:
@@ -193,7 +213,7 @@ class Clock:
 
     def sampled(self, num_tokens: int, seconds: float) -> None:
         """Note that `num_tokens` were sampled in so many seconds."""
-        self.pace.sampling.append(seconds / num_tokens)
+        self.pace.sampling.append(Measured(seconds / num_tokens, num_tokens))
 
     def begin_step(self) -> None:
         """Note that a step begins."""
@@ -209,7 +229,7 @@ class Clock:
         num_tokens, phase = sum(lengths), self.plan.phases[self.index]
         self.lengths = lengths
         self.mean_lengths.append(num_tokens / len(lengths))
-        self.pace.training.append((updated - sampled) / (num_tokens * phase.epochs))
+        self.pace.training.append(Measured((updated - sampled) / (num_tokens * phase.epochs), num_tokens))
         return {
             "time/sample_seconds": sampled - began,
             "time/update_seconds": updated - sampled,

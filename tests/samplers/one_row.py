@@ -13,6 +13,7 @@ Legend: `V` vocabulary, `T` tokens of a response.
 """
 
 import copy
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -165,9 +166,10 @@ def objection(
         is_right = bool(logits[token] >= logits.max() - slack.cdf) and abs(logprob - expected) <= slack.logprob
         return None if is_right else f"{said}: the likeliest is {int(logits.argmax())}, and this one has {expected}"
     probs = (logits / decoding.temperature).softmax(-1)
-    for more in (0.0, slack.cdf / 4, -slack.cdf / 4, slack.cdf, -slack.cdf):
-        top_p = min(1.0, decoding.top_p + more) if decoding.top_p < 1 else 1.0
-        min_p = max(0.0, decoding.min_p - more) if decoding.min_p > 0 else 0.0
+    shifts = (0.0, slack.cdf / 4, -slack.cdf / 4, slack.cdf, -slack.cdf)
+    for wider, lower in itertools.product(shifts, shifts):
+        top_p = min(1.0, decoding.top_p + wider) if decoding.top_p < 1 else 1.0
+        min_p = max(0.0, decoding.min_p - lower) if decoding.min_p > 0 else 0.0
         kept = keep_likely(probs[None], top_p, min_p)[0]
         above = float(kept[: token + 1].sum())
         is_drawn = above - float(kept[token]) - slack.cdf <= number <= above + slack.cdf

@@ -28,7 +28,7 @@ def looks(bare: pytest.MonkeyPatch, others: list[float], num_threads: int = 2) -
     state, out = Waiting(), []
     for _ in range(len(others) + 1):
         state.look(num_threads)
-        out.append(state.is_asleep)
+        out.append(state.team is not None)
     if state.team is not None:
         state.team.disband()
     return out

@@ -204,11 +204,14 @@ def make_lm(case: Case) -> CausalLM:
     """The case's model, in its dtype, with a context that has room for all cases."""
     lm: CausalLM = oracles.small_lm(case.architecture, case.number % 5)
     lm.model.config.max_position_embeddings = CONTEXT
-    lm.model.generation_config.eos_token_id = list(case.stops)  # type: ignore[union-attr]
+    config = lm.model.generation_config
+    assert config is not None, "every causal LM has one"
+    config.eos_token_id = list(case.stops)
     if case.dtype == "autocast":
         lm.settle_dtype(torch.float32, computes_in_bfloat16=True)
     else:
-        lm.model.to(getattr(torch, case.dtype))  # type: ignore[arg-type]
+        model: torch.nn.Module = lm.model
+        model.to(getattr(torch, case.dtype))
     return lm
 
 

@@ -52,9 +52,8 @@ class Policy:
         self.critic: Critic | None = None
         self.reference: Reference | None = None
         if config.gradient_checkpointing:
-            contexts = functools.partial(
-                _contexts_of_checkpointing, lm.device
-            )  # a method would be copied with every copy
+            # a method would be copied with every copy of the model, and this policy with it
+            contexts = functools.partial(_contexts_of_checkpointing, lm.device)
             lm.model.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts}
             )

@@ -69,10 +69,16 @@ def _forced() -> ProductPath | None:
     return _checked(name, PATH_VARIABLE) if name else None
 
 
+def _path_named(name: object) -> ProductPath | None:
+    """The path of that name; None where there is none, or where it is not there."""
+    if name == "pytorch":
+        return "pytorch"
+    return "onednn" if name == "onednn" and torch.backends.mkldnn.is_available() else None
+
+
 def _checked(name: str, asker: str) -> ProductPath:
-    for path in get_args(ProductPath):
-        if name == path and (name == "pytorch" or torch.backends.mkldnn.is_available()):
-            return path  # type: ignore[no-any-return]  # the members of a Literal are untyped
+    if path := _path_named(name):
+        return path
     known = " or ".join(get_args(ProductPath))
     raise ModelError(
         f"{asker}: {name!r} is not a path that matrix products can take here; {PATH_VARIABLE}={known} sets one"
@@ -98,9 +104,8 @@ def _cached_or_measured() -> ProductPath:
     if not torch.backends.mkldnn.is_available():
         return "pytorch"
     held = _held()
-    path = held.get(machine_key())
-    if path in get_args(ProductPath):
-        return path  # type: ignore[return-value]  # it is one of the members
+    if path := _path_named(held.get(machine_key())):
+        return path
     found = measured_path()
     try:
         write_json_atomically(cache_file(), held | {machine_key(): found})

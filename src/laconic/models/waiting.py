@@ -31,15 +31,10 @@ class Waiting:
 
     def __init__(self) -> None:
         self.is_settled = "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ
-        self.team: _IdleTeam | None = None
+        self.team: _IdleTeam | None = None  # there while threads sleep
         self.ticks: Ticks | None = None
         self.next_look = 0.0
         self.looking = threading.Lock()
-
-    @property
-    def is_asleep(self) -> bool:
-        """Whether threads sleep while they wait."""
-        return self.team is not None
 
     def look(self, num_threads: int) -> None:
         """Look at the load since the last look, and let `num_threads` threads that compute spin or sleep accordingly.

@@ -120,9 +120,8 @@ class _Child:
     """A forked process that decodes one lane."""
 
     def __init__(self, decode: Decode, requests: Sequence[Request]) -> None:
-        self.progress = np.frombuffer(
-            mmap.mmap(-1, 2 * 8), dtype=np.int64
-        )  # responses and tokens, written by the child
+        # responses and tokens so far, in memory that the child writes and this process reads
+        self.progress = np.frombuffer(mmap.mmap(-1, 2 * 8), dtype=np.int64)
         self.passed_on = np.zeros(2, dtype=np.int64)
         self.outcome: list[list[Response]] | Exception | None = None
         context = multiprocessing.get_context("fork")

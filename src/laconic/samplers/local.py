@@ -81,7 +81,7 @@ class LocalSampler:
         try:
             if not self.is_checked:
                 self._check_decoding()
-            return self._decode_on_all_cores(requests, decoding, seed, on_progress or (lambda responses, tokens: None))
+            return self._decode_on_all_cores(requests, decoding, seed, on_progress or _ignore)
         finally:
             self.lm.model.train(was_training)
 
@@ -103,7 +103,7 @@ class LocalSampler:
 
     @torch.inference_mode()
     def _decode(
-        self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress | None
+        self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress
     ) -> list[list[Response]]:
         slots, self.slots = self._slots_for(requests, decoding), None
         with self.lm.autocast():
@@ -155,7 +155,7 @@ class LocalSampler:
         size = self.lm.text_config.vocab_size
         requests = [Request(str(n), tuple(token % size for token in range(1, n + 1)), 1) for n in (2, 5)]
         decoding = SamplerConfig(temperature=0.0, max_tokens=CHECK_STEPS, batch_size=2)
-        drawn = [row[0] for row in self._decode(requests, decoding, 0, None)]
+        drawn = [row[0] for row in self._decode(requests, decoding, 0, _ignore)]
         for request, response in zip(requests, drawn, strict=True):
             expected = self._forward(request.prompt_ids, response.token_ids)
             tolerance = 1e-3 if self.lm.model.dtype == torch.float32 and self.lm.autocast_dtype is None else 0.2
@@ -174,6 +174,10 @@ class LocalSampler:
             hidden = self.lm.backbone(ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
             logprobs = self.lm.head(hidden).log_softmax(-1)
         return logprobs.gather(-1, ids[0, len(prompt) :, None])[:, 0].cpu()
+
+
+def _ignore(responses: int, tokens: int) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(slots=True)
@@ -202,10 +206,10 @@ class _Decoding:
         requests: Sequence[Request],
         decoding: SamplerConfig,
         seed: int,
-        on_progress: Progress | None,
+        on_progress: Progress,
     ) -> None:
         self.slots, self.lm, self.requests, self.decoding = slots, slots.lm, requests, decoding
-        self.seed, self.on_progress = seed, on_progress or (lambda responses, tokens: None)
+        self.seed, self.on_progress = seed, on_progress
         self.device = slots.device
         self.waiting = deque(_Row(r, s) for r, request in enumerate(requests) for s in range(request.num_samples))
         self.num_slots = min(decoding.batch_size, len(self.waiting))

@@ -26,9 +26,7 @@ from laconic.samplers.decoders import Decoder, can_fuse, make_decoder
 from laconic.samplers.drawing import draw_tokens, uniforms
 
 UNIFORM_STEPS = 64  # the number of steps whose uniform numbers are hashed at once
-ROUNDED_ROWS = (
-    8  # where steps are captured, live rows are rounded up to a multiple of this, so that there are fewer kinds
-)
+ROUNDED_ROWS = 8  # live rows are rounded up to a multiple of this where steps are captured: there are fewer kinds
 
 Replay = Callable[[], None]
 Capture = Callable[[Callable[[], None]], Replay]

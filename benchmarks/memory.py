@@ -122,7 +122,7 @@ def recipe_of(case: Case, folder: Path) -> Any:
 
     rollouts = case.groups * case.group_size
     phase = {
-        "name": case.name,
+        "name": "case",
         "steps": 1,
         "problems_per_step": case.groups,
         "group_size": case.group_size,

@@ -284,10 +284,9 @@ def test_every_command_of_the_page_on_recipes_runs(monkeypatch: pytest.MonkeyPat
 
 
 def test_changes_act_as_the_page_says(tmp_path: Path) -> None:
-    """A phase by number, a term by its name, an array as a whole, and a default that a phase's own key hides."""
+    """A phase by number, a term by its name, an array as a whole; a default that every phase's own key hides is refused."""
     (tmp_path / "r.toml").write_text(SMALLEST + '[[phases.rewards.terms]]\nname = "kimi_length"\n', encoding="utf-8")
     changes = [
-        "defaults.steps=20",
         "phases.0.group_size=2",
         "phases.brevity.rewards.terms.kimi_length.weight=0.4",
         "report.temperatures=[1.0]",
@@ -296,6 +295,8 @@ def test_changes_act_as_the_page_says(tmp_path: Path) -> None:
     phase = recipe.phases[0]
     assert (phase.steps, phase.group_size, phase.rewards.terms[0].weight) == (10, 2, 0.4)
     assert recipe.report.temperatures == (1.0,)
+    with pytest.raises(RecipeError, match=r"defaults\.steps=20': changes nothing"):
+        load_recipe(tmp_path / "r.toml", [*changes, "defaults.steps=20"])
     replaced = load_recipe(tmp_path / "r.toml", ['phases.brevity.rewards.terms=[{name="overlong"}]'])
     assert [term.name for term in replaced.phases[0].rewards.terms] == ["overlong"]
 

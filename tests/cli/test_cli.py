@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
 from small import save_small_model, write_small_recipe
@@ -175,6 +176,26 @@ def bad_inputs(tmp_path, model):
         "a mistyped prompt": ((*evaluate, "--prompt", "be_concis"), "be_concise"),
         "a prompt without its number": ((*evaluate, "--prompt", "token_limit"), "token_limit"),
         "budgets that are none": ((*evaluate, "--budgets", "few"), "--budgets few: expected numbers of tokens"),
+        "a budget that cuts nothing": (
+            (*evaluate, "--budgets", "8,12", "--max-tokens", 12),
+            "--budgets 12: cuts nothing, since responses have at most 12 tokens",
+        ),
+        "a confidence without a band": (("probe", model, "tiny:mix?count=2", "--confidence", 0.8), "only with --band"),
+        "a confidence beside --hard": (("select", "p.jsonl", "--hard", 0.3, "--confidence", 0.8), "only with --band"),
+        "an option beside --band": (("select", "p.jsonl", "--band", "0:1", "--option", "low=0"), "only with --how"),
+        "a confidence that is none": (
+            ("probe", model, "tiny:mix?count=2", "--band", "0:1", "--confidence", "nan"),
+            "confidence: expected more than 0.5",
+        ),
+        "two sources in one folder": (("evaluate", model, "a/x.jsonl", "b/x.jsonl"), "its folder would be eval/x"),
+        "two prompts in one folder": (
+            (*evaluate, "--prompt", "Be brief and go on", "--prompt", "Be brief and go home"),
+            "prompts whose first four words differ",
+        ),
+        "a dtype for an endpoint": (
+            ("evaluate", "http://127.0.0.1:9/v1#m", "tiny:mix?count=1", "--dtype", "bfloat16"),
+            "runs elsewhere, in its own dtype",
+        ),
         "an endpoint where nothing listens": (
             ("evaluate", "http://127.0.0.1:9/v1#m", "tiny:mix?count=1"),
             "http://127.0.0.1:9/v1",
@@ -220,6 +241,14 @@ CASES = [
     "a mistyped prompt",
     "a prompt without its number",
     "budgets that are none",
+    "a budget that cuts nothing",
+    "a confidence without a band",
+    "a confidence beside --hard",
+    "an option beside --band",
+    "a confidence that is none",
+    "two sources in one folder",
+    "two prompts in one folder",
+    "a dtype for an endpoint",
     "an endpoint where nothing listens",
     "an unknown option",
     "an unknown command",
@@ -257,6 +286,36 @@ def test_an_existing_run_is_left_alone(laconic, model, tmp_path):
         assert code == 2, err
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["metrics.jsonl"]
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == "{}\n"
+
+
+FLOATS = {
+    ("probe", "confidence"): ("tiny", "tiny:mix?count=2", "--band", "0:1"),
+    ("probe", "temperature"): ("tiny", "tiny:mix?count=2"),
+    ("select", "hard"): ("none.jsonl",),
+    ("select", "confidence"): ("none.jsonl", "--band", "0:1"),
+    ("evaluate", "temperature"): ("tiny", "tiny:mix?count=2"),
+    ("evaluate", "top_p"): ("tiny", "tiny:mix?count=2"),
+    ("evaluate", "min_p"): ("tiny", "tiny:mix?count=2"),
+    ("compare", "margin"): ("one", "two"),
+    ("compare", "tokens_margin"): ("one", "two"),
+}
+"""Every option of every command that is a number with a point, and what the command needs beside it."""
+
+
+def test_no_option_takes_a_number_that_is_none(laconic):
+    """Before anything is read or drawn, in one line that names the option."""
+    found = {
+        (command.callback.__name__, name)
+        for command in cli.app.registered_commands
+        for name, parameter in signature(command.callback).parameters.items()
+        if "float" in str(parameter.annotation)
+    }
+    assert found == set(FLOATS)
+    for (command, name), arguments in FLOATS.items():
+        for value in ("nan", "inf", "-inf", "true", "1e400"):
+            option = f"--{name.replace('_', '-')}"
+            code, out, err = laconic(command, *arguments, f"{option}={value}")
+            assert (code, out, err.count("\n")) == (2, "", 1) and name in err.replace("-", "_"), (command, option, err)
 
 
 @pytest.mark.parametrize("what", ["recipes", "rewards", "algorithms", "selections", "problems"])

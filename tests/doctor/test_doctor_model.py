@@ -211,7 +211,9 @@ def test_what_the_probe_shows_outranks_what_the_prompt_asks_for(ward):
     assert levels(check_answer_form, ward.examine(probe=ward.probe([C, W, T, T]))) == ["fine"]
     few = said(check_answer_form, ward.examine(probe=ward.probe([C, C, C, N], [W, W, W, N, T])))
     assert few[0].startswith("warning: prompt.instruction: 75% of the probe's finished responses hold an answer")
-    assert levels(check_answer_form, ward.examine(probe=ward.probe([N, N, T]))) == ["error"]
+    assert levels(check_answer_form, ward.examine(probe=ward.probe([*[N] * 16, T]))) == ["error"]
+    one = said(check_answer_form, ward.examine(probe=ward.probe([N, T])))[0]
+    assert one.startswith("unknown: ") and "but 1 response show too little, expected at least 16" in one
     assert levels(check_answer_form, ward.examine(probe=ward.probe([T, T]))) == ["unknown"]
 
 

@@ -47,11 +47,11 @@ def test_the_command_for_a_probe_can_be_pasted(ward):
 # --- selection -------------------------------------------------------------------------------------------------------
 
 
-def test_fewer_problems_than_a_step_takes_is_an_error(ward):
+def test_fewer_problems_than_a_step_takes_is_a_warning_as_in_training(ward):
     line = said(check_selection, ward.examine("phases.second.problems_per_step=9"))[1]
     assert line == (
-        "error: phases.second.problems_per_step: a step takes 9 problems, but there are 8 to choose from; "
-        "add problems, or phases.second.problems_per_step=8"
+        "warning: phases.second.problems_per_step: a step takes 9 problems, but the phase has at most 8: steps are smaller; "
+        "expected 8"
     )
     assert levels(check_selection, ward.examine()) == ["fine", "fine"]
 
@@ -61,7 +61,7 @@ def test_problems_that_are_reported_on_are_none_to_choose_from(ward):
     sums = [(f"sum {i} {i}", str(2 * i)) for i in range(4)]
     examined = ward.examine(ward.problems("train", *sums), ward.problems("report", *sums[2:]))
     assert said(check_selection, examined)[0].startswith(
-        "error: phases.first.problems_per_step: a step takes 3 problems, but there are 2 to choose from"
+        "warning: phases.first.problems_per_step: a step takes 3 problems, but the phase has at most 2"
     )
 
 
@@ -69,12 +69,13 @@ def test_fewer_selected_than_a_step_takes_is_a_warning(ward):
     assert levels(check_selection, ward.examine("phases.first.problems_per_step=7"))[0] == "warning"
 
 
-def test_too_few_that_qualify_are_an_error_in_the_first_phase(ward):
+def test_too_few_that_qualify_are_a_warning_and_none_an_error_in_the_first_phase(ward):
     """8 to choose from; a quarter of the probed ones qualify, so about 2 where a step takes 3."""
     probe = ward.probe([C, W], [W, W], [W, W], [W, W])
     line = said(check_selection, ward.examine(*BAND, probe=probe))[0]
-    assert line.startswith("error: phases.first.select: 1 of 4 probed problems qualify, about 2 of the 8")
-    assert "a step takes 3" in line
+    assert line.startswith("warning: phases.first.select: 1 of 4 probed problems qualify, about 2 of the 8")
+    assert "a step takes 3: steps are smaller" in line
+    assert levels(check_selection, ward.examine(*BAND, probe=ward.probe([W] * 16)))[0] == "error"
 
 
 def test_fewer_that_qualify_than_were_asked_for_is_a_warning(ward):
@@ -86,14 +87,24 @@ def test_fewer_that_qualify_than_were_asked_for_is_a_warning(ward):
 
 def test_a_later_phase_gets_no_error_from_a_probe_of_the_entering_model(ward):
     second = [change.replace("first", "second") for change in BAND]
-    assert levels(check_selection, ward.examine(*second, probe=ward.probe([W, W])))[1] == "warning"
+    assert levels(check_selection, ward.examine(*second, probe=ward.probe([W] * 16)))[1] == "warning"
+
+
+@pytest.mark.parametrize(("check", "grade"), [(check_selection, W), (check_truncation, T), (check_uniform_groups, W)])
+def test_few_responses_call_no_run_wasted(ward, check, grade):
+    """Fifteen alike are unknown, sixteen an error."""
+    rloo = "phases.first.algorithm={name='rloo'}"
+    changes = BAND if check is check_selection else [rloo]
+    few, enough = (said(check, ward.examine(*changes, probe=ward.probe([grade] * n)))[0] for n in (15, 16))
+    assert few.startswith("unknown: ") and "15 responses show too little, expected at least 16; laconic probe " in few
+    assert enough.startswith("error: ")
 
 
 # --- caps ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("grades", "level"), [([C, C, C, C, T], "fine"), ([C, C, C, T], "warning"), ([T, T, T, T], "error")]
+    ("grades", "level"), [([C, C, C, C, T], "fine"), ([C, C, C, T], "warning"), ([T] * 16, "error")]
 )
 def test_the_share_that_is_cut_off_decides(ward, grades, level):
     """20% is fine, 25% a warning, all an error."""

@@ -39,6 +39,8 @@ def reduced(name: str, student: Path) -> Recipe:
         phase |= {"steps": 2, "problems_per_step": 2, "group_size": min(4, phase["group_size"])}
         phase["sampler"] |= {"max_tokens": 48, "batch_size": 8}
         phase["end"] |= {"guard_drop": None}
+        if phase["budget"]:
+            phase["budget"] |= {"high": 48}
         if phase["select"]["how"] != "everything":
             phase["select"] = {"how": "all", "count": 4, "samples": 2}
         if phase["algorithm"]["reference_model"]:

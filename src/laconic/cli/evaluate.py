@@ -6,6 +6,7 @@
 3. If several prompts were requested, a summary of their token complexity is written beside them (`comparison/across_prompts.py`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +54,20 @@ class _Given:
     out: Path
 
     def check(self) -> None:
-        """Raises `InputError` for an invalid temperature or prompt."""
+        """Raises `InputError` for an invalid temperature, prompt or budget."""
         from laconic.config.solver import SamplerConfig
 
         for temperature in self.temperatures:
             config_of(SamplerConfig, temperature=temperature, **self.decoding)
         for prompt in self.prompts or ():
             check_prompt(prompt)
+        if self.max_tokens is not None:
+            self.check_budgets(self.max_tokens)
+
+    def check_budgets(self, cap: int) -> None:
+        """Raises `InputError` for a budget that no response exceeds."""
+        if self.budgets and self.budgets[-1] >= cap:
+            raise InputError(f"--budgets {self.budgets[-1]}: cuts nothing, since responses have at most {cap} tokens")
 
 
 def evaluate(
@@ -124,11 +132,34 @@ def evaluate(
         out=check_folder(out),
     )
     given.check()
+    reporter = Reporter()
+    if samples is not None and samples > 1 and not any(given.temperatures):
+        reporter.say(f"warning: --samples {samples} changes nothing: greedy decoding takes one sample")
     config_of(PolicyConfig, dtype=dtype)
+    _check_folders(problems, given)
     sets = {source: load_problems(source, seed=seed) for source in problems}
     with solver_of(model, dtype, system) as solver:
         for source, found in sets.items():
-            _evaluate_source(solver, source, found, given, Reporter())
+            _evaluate_source(solver, source, found, given, reporter)
+
+
+def _check_folders(sources: Sequence[str], given: _Given) -> None:
+    """Raises `InputError` where two evaluations would go to one folder, or one of them out of the folder of evaluations."""
+    from laconic.evaluation.folder_names import evaluation_folder, source_name
+
+    what: dict[str, str] = {}
+    for source in dict.fromkeys(sources):
+        prompts = given.prompts or [usual_settings(source).prompt]
+        for prompt in prompts:
+            for temperature in given.temperatures:
+                folder = evaluation_folder(source_name(source), prompt, temperature, prompts, given.temperatures)
+                words = f"{source} under {prompt!r} at T={temperature:g}"
+                if folder.casefold() in what or folder.strip(".") == "":
+                    raise InputError(
+                        f"{words}: its folder would be eval/{folder}, as that of {what.get(folder.casefold(), 'no evaluation')}; "
+                        "expected files of different names, and prompts whose first four words differ"
+                    )
+                what[folder.casefold()] = words
 
 
 def _evaluate_source(
@@ -152,6 +183,7 @@ def _evaluate_source(
             field="--max-tokens",
             say=reporter.say,
         )
+        given.check_budgets(cap)
         for temperature, folders in done.items():
             name = evaluation_folder(source_name(source), prompt, temperature, prompts, given.temperatures)
             folders.append(given.out / "eval" / name)
@@ -209,6 +241,6 @@ def _reads_alike(one: "Solver", other: "Solver", problems: "Sequence[Problem]") 
 
 def _whole_numbers(text: str | None) -> tuple[int, ...]:
     pieces = text.split(",") if text else []
-    if not all(piece.strip().isdigit() and int(piece) > 0 for piece in pieces):
-        raise InputError(f"--budgets {text}: expected numbers of tokens, for example 16,32,64")
+    if not all(re.fullmatch(r"\s*0*[1-9][0-9]{0,8}\s*", piece) for piece in pieces):
+        raise InputError(f"--budgets {text:.80}: expected numbers of tokens, for example 16,32,64")
     return tuple(sorted({int(piece) for piece in pieces}))

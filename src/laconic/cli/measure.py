@@ -1,5 +1,6 @@
 """Commands that measure, choose and compare: `probe`, `select`, `audit`, `compare`, `report`."""
 
+from math import isfinite, nan
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,7 @@ def probe(
     ),
 ) -> None:
     """What can the model solve? Writes one line per problem, with its grades and lengths, and resumes a killed probe."""
+    from laconic.config.problems import SelectConfig
     from laconic.config.solver import SamplerConfig
     from laconic.notebook.solvers import cap_tokens
     from laconic.problems.load import load_problems
@@ -66,7 +68,11 @@ def probe(
     from laconic.system.progress import Reporter
 
     check_file(out)
+    if band is None and confidence != BAND_CONFIDENCE:
+        raise InputError("--confidence: is read only with --band LO:HI")
     wanted = None if band is None else Band(*_low_high(band), confidence=confidence)
+    config_of(SamplerConfig, temperature=temperature, batch_size=batch_size)
+    config_of(SelectConfig, samples=samples)
     found, usual = load_problems(problems, seed=seed), usual_settings(problems)
     reporter = Reporter()
     with solver_of(model, dtype, system) as opened:
@@ -206,13 +212,24 @@ def _selection(
 ) -> tuple[str, dict[str, float | bool]]:
     if sum(choice is not None for choice in (band, hard, how)) != 1:
         raise InputError("select: expected one of --band LO:HI, --hard CEILING and --how NAME")
+    for name, value in (("--hard", hard), ("--confidence", confidence)):
+        if value is not None and not 0.0 <= value <= 1.0:  # no comparison with nan is true
+            raise InputError(f"{name}: expected a number from 0 to 1, got {value:g}")
+    if confidence is not None and band is None:
+        raise InputError("--confidence: is read only with --band LO:HI")
+    if options and how is None:
+        raise InputError(f"--option {options[0]}: is read only with --how NAME")
     if band is not None:
         low, high = _low_high(band)
         return "band", {"low": low, "high": high} | ({} if confidence is None else {"confidence": confidence})
     if hard is not None:
         return "hard", {"ceiling": hard}
     assert how is not None
-    return how, dict(map(_option, options or []))
+    given = [_option(text) for text in options or []]
+    for number, (key, _) in enumerate(given):
+        if key in dict(given[:number]):
+            raise InputError(f"--option {key}: given twice")
+    return how, dict(given)
 
 
 def _option(text: str) -> tuple[str, float | bool]:
@@ -220,6 +237,9 @@ def _option(text: str) -> tuple[str, float | bool]:
     if value in ("true", "false"):
         return key, value == "true"
     try:
-        return key, float(value)
+        number = float(value)
     except ValueError:
-        raise InputError(f"--option {text}: expected KEY=VALUE with a number, true or false") from None
+        number = nan
+    if not isfinite(number):
+        raise InputError(f"--option {text}: expected KEY=VALUE with a finite number, true or false")
+    return key, number

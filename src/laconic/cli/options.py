@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from laconic.config.defaults import EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
+from laconic.config.defaults import DTYPE, EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
 from laconic.errors import InputError
 from laconic.system.threads import settle
 
@@ -35,7 +35,7 @@ ProblemsArgument = Annotated[
         help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, tiny:FAMILY?arg=value."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers of the command.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers of the command.", min=0)]
 Cap = Annotated[
     int | None,
     typer.Option(help="Cap on the tokens of a response; if not given, the benchmark's usual one.", min=1),
@@ -79,6 +79,8 @@ def solver_of(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
 
     config_of(PolicyConfig, dtype=dtype)
     is_remote = is_endpoint(model)
+    if is_remote and dtype != DTYPE:
+        raise InputError(f"--dtype {dtype}: {model} runs elsewhere, in its own dtype; leave --dtype out")
     if not is_remote:
         settle()
     from laconic.notebook.solvers import open_solver

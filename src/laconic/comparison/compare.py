@@ -13,6 +13,7 @@ it shows only between several trained models (docs/comparing.md).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -109,9 +110,9 @@ def compare_evaluations(
 
 
 def _check_arguments(base: Path, candidates: Sequence[Path], margin: float, tokens_margin: float) -> None:
-    for name, value in (("margin", margin), ("tokens_margin", tokens_margin)):
-        if not value >= 0.0:
-            raise InputError(f"{name}: expected a number that is not negative, got {value}")
+    for name, value, end in (("margin", margin, 1.0), ("tokens_margin", tokens_margin, inf)):
+        if not 0.0 <= value < end:  # no comparison with nan is true
+            raise InputError(f"{name}: expected a finite number, not negative and below {end:g}, got {value}")
     places = [path.resolve() for path in (base, *candidates)]
     for index, path in enumerate(candidates, start=1):
         if places[index] in places[:index]:

@@ -3,7 +3,7 @@
 Its modules, in reading order:
 
 - `defaults`: defaults that a recipe, a command and a function share
-- `node`: what every table of a recipe is, the kinds of numbers it holds, and making one from plain values
+- `node`: what every table of a recipe is, the kinds of values it holds, and making one from plain values
 - `policy`: the model that is trained
 - `solver`: how problems become graded attempts: prompt, sampler, grader
 - `problems`: where problems come from, and which of them a phase trains on
@@ -13,6 +13,7 @@ Its modules, in reading order:
 - `phase`: a phase, made of all these, and when it ends
 - `evaluation`: how the watched and the reported set are measured
 - `recipe`: the whole tree
+- `sense`: what in it changes nothing or contradicts itself
 - `load`: loading it from TOML with overrides, and giving it back as data
 - `difference`: the first key at which two JSON trees differ, named as overrides name it
 """

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from laconic.config.defaults import CLIP_HIGH, CLIP_LOW, GAE_LAMBDA, VALUE_CLIP
-from laconic.config.node import Fraction, Node, NonNegative, Positive, PositiveFloat
+from laconic.config.node import Flag, Fraction, Node, NonNegative, OneLine, Positive, PositiveFloat, Text, TextOption
 
 
 class AlgorithmConfig(Node):
@@ -19,14 +19,14 @@ class AlgorithmConfig(Node):
     `reference_instruction` where there is one.
     """
 
-    name: str = "ppo"
-    options: dict[str, float | bool | str] = {}
+    name: OneLine = "ppo"
+    options: dict[str, TextOption] = {}
     gamma: Fraction = 1.0
     gae_lambda: Fraction = GAE_LAMBDA
     value_gae_lambda: Fraction | None = None
     critic: Literal["separate", "lora", "zero"] = "separate"
     whitening: Literal["none", "batch"] = "none"
-    scale_by_std: bool = True
+    scale_by_std: Flag = True
     clip_low: PositiveFloat = CLIP_LOW
     clip_high: PositiveFloat = CLIP_HIGH
     value_clip: PositiveFloat | None = VALUE_CLIP
@@ -38,8 +38,8 @@ class AlgorithmConfig(Node):
     reference: Literal["frozen", "ema", "reset"] = "frozen"
     ema_decay: Fraction = 0.99
     reference_every: Positive = 1
-    reference_model: str | None = None
-    reference_instruction: str | None = None
+    reference_model: OneLine | None = None
+    reference_instruction: Text | None = None
     entropy_coef: NonNegative = 0.0
     entropy_target: NonNegative | None = None
     entropy_coef_step: PositiveFloat = 1e-4

@@ -2,7 +2,8 @@
 
 1. `load_recipe` reads a recipe in TOML, or the resolved `config.json` of a run.
 2. `key=value` overrides are applied to the raw tree: `seed=1`, `phases.brevity.steps=40`, `defaults.optimizer.lr=1e-5`.
-3. The table `[defaults]` is merged into every phase (a phase's own keys win), then dropped.
+3. The table `[defaults]` is merged into every phase (a phase's own keys win), then dropped. A default changes nothing where every
+   phase has its own value: as an override it is refused; those in the file are remembered, so that they are warned of.
 4. The tree is validated; every mistake is a `RecipeError` that names the dotted field.
 5. `dump` turns the resolved recipe into JSON-ready data: a run's `config.json`.
 """
@@ -17,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from laconic.config.node import Node
+from laconic.config.node import Node, checked_name, printed
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
 from laconic.errors import RecipeError
@@ -29,9 +30,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises `RecipeError` with one line: which file, which field, what was expected.
     """
     tree = _read(path)
+    hidden = _hidden_defaults(tree)
     for override in overrides:
         _apply(tree, override)
-    return parse_recipe(tree, where=str(path), folder=path.parent)
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if any(f"{name}.".startswith(f"{key}.") for name in _hidden_defaults(tree)):
+            raise RecipeError(f"override {override!r}: changes nothing, since every phase has its own value")
+    return parse_recipe(tree, where=str(path), folder=path.parent).with_hidden_defaults(hidden)
 
 
 def parse_recipe(tree: dict[str, Any], where: str, folder: Path = Path()) -> Recipe:
@@ -63,6 +69,8 @@ def _read(path: Path) -> dict[str, Any]:
         tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from None
+    except RecursionError:
+        raise RecipeError(f"{path}: is nested too deeply; expected a recipe in TOML") from None
     if not isinstance(tree, dict):
         raise RecipeError(f"{path}: expected a table at the top level")
     return tree
@@ -91,12 +99,12 @@ def _parts_of_name(node: Any, parts: Sequence[str]) -> int:
 
 def _child(node: Any, part: str, key: str) -> Any:
     if isinstance(node, list):
-        names = [item.get("name") for item in node]
-        if part in names:
-            return node[names.index(part)]
-        if part.isdigit() and int(part) < len(node):
-            return node[int(part)]
-        raise RecipeError(f"override {key!r}: nothing is named {part!r} there; expected {', '.join(map(str, names))}")
+        names = [item.get("name") if isinstance(item, dict) else None for item in node]
+        found = names.index(part) if part in names else int(part) if part.isascii() and part.isdecimal() else len(node)
+        if found < len(node) and isinstance(node[found], dict | list):
+            return node[found]
+        known = ", ".join(str(number if name is None else name) for number, name in enumerate(names)) or "nothing"
+        raise RecipeError(f"override {key!r}: nothing is named {part!r} there; expected {known}")
     child = node.setdefault(part, {})
     if not isinstance(child, dict | list):
         raise RecipeError(f"override {key!r}: {part!r} is a value, not a table")
@@ -109,6 +117,8 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise RecipeError(f"override value {printed(text)}: is no value that a recipe can have") from None
 
 
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -117,6 +127,34 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
         both_are_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both_are_tables else value
     return merged
+
+
+def _hidden_defaults(tree: dict[str, Any]) -> list[str]:
+    """The keys of a raw tree's `[defaults]` for which every phase has its own value."""
+    defaults, phases = tree.get("defaults"), tree.get("phases")
+    if not isinstance(defaults, dict) or not isinstance(phases, list) or not phases:
+        return []  # what is wrong is said when the tree is parsed
+    hidden = [path for path in _leaves(defaults) if all(_has_own(phase, path) for phase in phases)]
+    return [".".join(("defaults", *path)) for path in hidden]
+
+
+def _leaves(table: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The path of every value of a raw table that is not itself a table."""
+    found: list[tuple[str, ...]] = []
+    for key, value in table.items():
+        found += _leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+    return found
+
+
+def _has_own(phase: Any, path: Sequence[str]) -> bool:
+    """Whether a raw phase has its own value at `path`, or one on the way to it that is no table."""
+    for key in path:
+        if not isinstance(phase, dict):
+            return True
+        if key not in phase:
+            return False
+        phase = phase[key]
+    return True
 
 
 def _with_own_rewards(recipe: Recipe, folder: Path) -> Recipe:
@@ -143,7 +181,8 @@ def _pinned(term: RewardTermConfig, folder: Path, phase: str) -> RewardTermConfi
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise RecipeError(f"{field}: {path}: cannot be read ({error.strerror}); expected a reward's file") from None
+        place = "a reward's file is looked up from the recipe's folder"
+        raise RecipeError(f"{field}: {path}: cannot be read ({error.strerror}); {place}") from None
     if term.sha256 not in (None, digest):
         raise RecipeError(f"{field}: {path}: is not the file that the run began with; expected sha256 {term.sha256}")
     return term.model_copy(update={"name": f"{path}:{function}", "sha256": digest})
@@ -153,17 +192,28 @@ def _first_mistake(error: ValidationError, phases: list[dict[str, Any]]) -> str:
     mistake = error.errors()[0]
     parts = [str(part) for part in mistake["loc"]]
     if len(parts) > 1 and parts[0] == "phases" and parts[1].isdigit():
-        parts[1] = str(phases[int(parts[1])].get("name", parts[1]))
+        parts[1] = _spelled(phases[int(parts[1])].get("name"), parts[1])
     field = ".".join(parts) or "recipe"
     if mistake["type"] == "extra_forbidden":
         near = difflib.get_close_matches(parts[-1], _ALL_KEYS, n=3)
-        return f"{field}: unknown key" + (f"; near it: {', '.join(near)}" if near else "")
+        return f"{printed(field)[1:-1]}: unknown key" + (f"; near it: {', '.join(near)}" if near else "")
     if mistake["type"] == "missing":
         return f"{field}: missing, but required"
     if mistake["type"] in ("model_type", "model_attributes_type"):
-        return f"{field}: expected a table, got {mistake['input']!r}; for example {field}.name=..."
+        return f"{field}: expected a table, got {printed(mistake['input'])}; for example {field}.name=..."
     message = mistake["msg"].removeprefix("Value error, ")
-    return f"{field}: {message[0].lower()}{message[1:]}, got {mistake['input']!r}" if mistake["loc"] else message
+    if not mistake["loc"]:
+        return message
+    got = "" if isinstance(mistake["input"], dict) else f", got {printed(mistake['input'])}"
+    return f"{field}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _spelled(name: Any, number: str) -> str:
+    """A phase in a message: its name if that is one, else its number."""
+    try:
+        return checked_name(name) if isinstance(name, str) else number
+    except ValueError:
+        return number
 
 
 _ALL_KEYS = sorted({name for node in Node.__subclasses__() for name in node.model_fields})

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from laconic.config.node import Count, Fraction, Node, NonNegative, Positive, PositiveFloat
+from laconic.config.node import Count, Fraction, Node, NonNegative, PartOfOne, Positive, PositiveFloat
 
 
 class OptimizerConfig(Node):
@@ -15,7 +15,7 @@ class OptimizerConfig(Node):
 
     lr: PositiveFloat = 1e-6
     critic_lr: PositiveFloat = 1e-5
-    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    betas: tuple[PartOfOne, PartOfOne] = (0.9, 0.95)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegative = 0.0
     max_grad_norm: PositiveFloat = 1.0

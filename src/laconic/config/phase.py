@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from laconic.config.algorithm import AlgorithmConfig
-from laconic.config.node import Fraction, Node, Positive
+from laconic.config.node import Fraction, Name, Node, OneLine, PartOfOne, Positive, Repeats
 from laconic.config.optimizer import OptimizerConfig
 from laconic.config.problems import SelectConfig
 from laconic.config.rewards import RewardsConfig
@@ -35,7 +35,7 @@ class BudgetConfig(Node):
 
     low: Positive
     high: Positive
-    prompt: str = "l1_max"
+    prompt: OneLine = "l1_max"
 
     @model_validator(mode="after")
     def _low_is_not_above_high(self) -> "BudgetConfig":
@@ -53,13 +53,13 @@ class PhaseConfig(Node):
     share of the former (Kimi k1.5's model merging, arXiv 2501.12599).
     """
 
-    name: str
+    name: Name
     steps: Positive
-    rollouts: str = "on_policy"
+    rollouts: OneLine = "on_policy"
     budget: BudgetConfig | None = None
-    entry_share: Fraction = 0.0
+    entry_share: PartOfOne = 0.0
     problems_per_step: Positive = 8
-    group_size: Positive = 8
+    group_size: Repeats = 8
     select: SelectConfig = SelectConfig()
     sampler: SamplerConfig = SamplerConfig()
     rewards: RewardsConfig = RewardsConfig()

@@ -1,18 +1,54 @@
 """The model that is trained: how it is loaded and held."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator, model_validator
 
 from laconic.config.defaults import DTYPE
-from laconic.config.node import Fraction, Node, Positive, PositiveFloat
+from laconic.config.node import (
+    Flag,
+    Node,
+    OneLine,
+    PartOfOne,
+    Positive,
+    PositiveFloat,
+    at_most,
+    first_repeated,
+    single_line,
+)
+
+MOST_RANK = 2**14  # no map of a model that fits a machine has so many rows
+
+
+def _check_pattern(targets: str) -> None:
+    try:
+        re.compile(targets)
+    except re.error as error:
+        raise ValueError(f"expected a pattern of names of modules ({error})") from None
+
+
+def _module_names(targets: object) -> str | tuple[str, ...]:
+    """A pattern, or a list of distinct names of modules."""
+    given = targets if isinstance(targets, list | tuple) else [targets]
+    names = tuple(single_line(name) for name in given if isinstance(name, str))
+    if not given or len(names) < len(given):
+        raise ValueError('expected "all-linear", a pattern, or a list of names of modules')
+    if isinstance(targets, str):
+        _check_pattern(targets)
+        return targets
+    if twice := first_repeated(names):
+        raise ValueError(f"expected each module once, {twice[0]} occurs twice")
+    return names
 
 
 class LoraConfig(Node):
     """Low-rank adapters instead of full fine-tuning (Hu et al. 2021). `targets` names the adapted modules as peft does."""
 
-    rank: Positive = 16
+    rank: Annotated[int, Field(strict=True, gt=0), at_most(MOST_RANK)] = 16
     alpha: PositiveFloat = 32.0
-    dropout: Fraction = 0.0
-    targets: str | tuple[str, ...] = "all-linear"
+    dropout: PartOfOne = 0.0
+    targets: Annotated[str | tuple[str, ...], PlainValidator(_module_names)] = "all-linear"
 
 
 class ShapeConfig(Node):
@@ -24,16 +60,26 @@ class ShapeConfig(Node):
     kv_heads: Positive
     intermediate: Positive
     vocabulary: Positive
-    tied: bool = False
-    stored_bytes: Positive = 2
+    tied: Flag = False
+    stored_bytes: Annotated[int, Field(strict=True, gt=0), at_most(8)] = 2
 
 
 class PolicyConfig(Node):
     """How models are loaded and held in memory. Only the dry run reads `shape`."""
 
     dtype: Literal["float32", "bfloat16", "auto"] = DTYPE
-    device: str = "auto"
+    device: OneLine = "auto"
     lora: LoraConfig | None = None
-    gradient_checkpointing: bool = False
-    trust_remote_code: bool = False
+    gradient_checkpointing: Flag = False
+    trust_remote_code: Flag = False
     shape: ShapeConfig | None = None
+
+    @model_validator(mode="after")
+    def _heads_share_the_shape(self) -> "PolicyConfig":
+        """Models in files may have other shapes, so only a shape that a recipe states is held to this."""
+        shape = self.shape
+        if shape is not None and shape.hidden % shape.heads:
+            raise ValueError(f"shape.heads: expected a divisor of hidden, got {shape.heads} of {shape.hidden}")
+        if shape is not None and shape.heads % shape.kv_heads:
+            raise ValueError(f"shape.kv_heads: expected a divisor of heads, got {shape.kv_heads} of {shape.heads}")
+        return self

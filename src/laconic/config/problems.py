@@ -1,15 +1,18 @@
 """Where problems come from, and which of them a phase trains on."""
 
 from laconic.config.defaults import PROBE_SAMPLES
-from laconic.config.node import Node, Positive
+from laconic.config.node import Flag, Node, OneLine, OptionValue, Positive, Repeats
 
 
 class ProblemsConfig(Node):
-    """The sources of the three sets, which never share a problem: trained on, watched during training, reported after it."""
+    """The sources of the three sets, which never share a problem: trained on, watched during training, reported after it.
 
-    train: str
-    watch: str
-    report: str | None = None
+    A file is looked up from the working directory, as by every command that takes problems.
+    """
+
+    train: OneLine
+    watch: OneLine
+    report: OneLine | None = None
 
 
 class SelectConfig(Node):
@@ -21,9 +24,9 @@ class SelectConfig(Node):
     `how = "everything"` nothing is probed, and the phase trains on the first `count` problems (by default all).
     """
 
-    how: str = "everything"
-    options: dict[str, float | bool] = {}
+    how: OneLine = "everything"
+    options: dict[str, OptionValue] = {}
     count: Positive | None = None
-    in_order: bool = False
+    in_order: Flag = False
     pool: Positive | None = None
-    samples: Positive = PROBE_SAMPLES
+    samples: Repeats = PROBE_SAMPLES

@@ -1,20 +1,22 @@
 """What each response earns: a level by its grade, and further terms."""
 
 from laconic.config.defaults import CORRECT, NO_ANSWER, TRUNCATED, WRONG
-from laconic.config.node import Node
+from laconic.config.node import Flag, Node, Number, OneLine, OptionValue
 
 
 class RewardTermConfig(Node):
     """One term: `name` is a row of `rewards.table.REWARDS`, or `FILE.py:FUNCTION` for a user's own reward.
 
+    The file is looked up from the recipe's folder: it is code that belongs to the recipe, and goes where the recipe goes.
+
     `sha256` is the hash of that file. It is filled in when the recipe is loaded, so that a run can only be resumed with the
     reward that it began with.
     """
 
-    name: str
-    sha256: str | None = None
-    weight: float = 1.0
-    options: dict[str, float | bool] = {}
+    name: OneLine
+    sha256: OneLine | None = None
+    weight: Number = 1.0
+    options: dict[str, OptionValue] = {}
 
 
 class RewardsConfig(Node):
@@ -25,9 +27,9 @@ class RewardsConfig(Node):
     of a step, or, with `rollouts = "offline"`, those of the phase (O1-Pruner's code).
     """
 
-    correct: float = CORRECT
-    wrong: float = WRONG
-    no_answer: float = NO_ANSWER
-    truncated: float = TRUNCATED
-    standardize: bool = False
+    correct: Number = CORRECT
+    wrong: Number = WRONG
+    no_answer: Number = NO_ANSWER
+    truncated: Number = TRUNCATED
+    standardize: Flag = False
     terms: tuple[RewardTermConfig, ...] = ()

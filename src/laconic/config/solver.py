@@ -14,14 +14,14 @@ from laconic.config.defaults import (
     TEMPERATURE,
     TOP_P,
 )
-from laconic.config.node import Node, NonNegative, Positive, PositiveFloat
+from laconic.config.node import Flag, Node, PartOfOne, Positive, PositiveFloat, Processes, Temperature, Text
 
 
 class PromptConfig(Node):
     """The text around a question: `instruction`, a name of `prompts.INSTRUCTIONS` or a text, and the `system` turn."""
 
-    instruction: str = INSTRUCTION
-    system: str | None = None
+    instruction: Text = INSTRUCTION
+    system: Text | None = None
 
 
 class SamplerConfig(Node):
@@ -31,16 +31,16 @@ class SamplerConfig(Node):
     the model. On a CPU this was slower in every case that was measured (LOG.md), so it is off by default.
     """
 
-    temperature: NonNegative = TEMPERATURE
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = TOP_P
-    min_p: Annotated[float, Field(ge=0.0, lt=1.0)] = MIN_P
+    temperature: Temperature = TEMPERATURE
+    top_p: Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=1.0)] = TOP_P
+    min_p: PartOfOne = MIN_P
     max_tokens: Positive = MAX_TOKENS
     batch_size: Positive = BATCH_SIZE
-    compile: bool = False
+    compile: Flag = False
 
 
 class GraderConfig(Node):
     """The pool that grades: `workers` processes compare answers by algebra, each within `timeout_seconds`."""
 
-    workers: Positive = GRADER_WORKERS
+    workers: Processes = GRADER_WORKERS
     timeout_seconds: PositiveFloat = GRADER_TIMEOUT_SECONDS

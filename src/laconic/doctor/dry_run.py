@@ -5,8 +5,10 @@
 2. Each phase is printed: rollouts, updates, and its other settings.
 3. Memory is predicted from the shape (`memory_needs.py`): the largest phase's peak, by purpose, and its other moments.
 4. A forecast (`rewards/length_forecast.py`) says in which direction length is expected to change, over a range of solve rates.
+5. Whatever in the recipe changes nothing is said last, as training and doctor say it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,13 +17,22 @@ from rich.table import Table
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
-from laconic.doctor.memory_needs import Sources, find_shape, memory_table, outside_bytes, predict_needs
+from laconic.doctor.memory_needs import (
+    Shape,
+    Sources,
+    find_shape,
+    longest_prompts,
+    memory_table,
+    outside_bytes,
+    predict_needs,
+)
 from laconic.doctor.reading import read_sources
-from laconic.problems.sets import make_sets
+from laconic.errors import ModelError
+from laconic.problems.sets import ProblemSets, make_sets
 from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import forecast
 from laconic.selection.pool import limit_of, needs_probe
-from laconic.training.check import ResolvedPhase, check_recipe
+from laconic.training.check import ResolvedPhase, caps_of, check_recipe, warnings_about
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
 KL_PLACES = {"centred": "reward, centred in its group"}
@@ -31,18 +42,41 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     """Print the dry run. Raises an `InputError` if the recipe or a local file is wrong."""
     phases = check_recipe(recipe)
     sources = read_sources(recipe)
+    sets = _sets(sources)
+    warnings = warnings_about(recipe, phases, sets.train if sets else None)
     console.print(f"recipe {recipe.name}: model {recipe.model}, seed {recipe.seed}", markup=False, highlight=False)
-    for line in _source_lines(recipe, sources):
+    for line in _source_lines(recipe, sources, sets.dropped_line if sets else None):
         console.print(line, markup=False, highlight=False)
+    shape = find_shape(recipe)
+    _check_context(recipe, phases, shape, sources)
     for phase in phases:
         console.print(_phase_table(phase), soft_wrap=True)
         _print_forecasts(phase, console)
-    console.print(memory_table(predict_needs(recipe, phases, find_shape(recipe), sources, outside_bytes(recipe))))
+    console.print(memory_table(predict_needs(recipe, phases, shape, sources, outside_bytes(recipe))))
+    for warning in warnings:
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _source_lines(recipe: Recipe, sources: Sources) -> list[str]:
+def _sets(sources: Sources) -> ProblemSets | None:
+    """The three sets as training makes them; None if one of them is not at hand."""
     at_hand = {name: problems for name, problems in sources.items() if problems is not None}
-    dropped = make_sets(**at_hand).dropped_line if len(at_hand) == len(sources) else None
+    return make_sets(**at_hand) if len(at_hand) == len(sources) else None
+
+
+def _check_context(recipe: Recipe, phases: Sequence[ResolvedPhase], shape: Shape, sources: Sources) -> None:
+    """Raises `ModelError` where training would: the longest prompt and a cap together exceed the model's context."""
+    lengths, limit = longest_prompts(recipe, sources), shape.context_length
+    if not lengths or limit is None:
+        return
+    for cap in caps_of(recipe, phases):
+        if (longest := lengths[cap.instruction]) + cap.max_tokens > limit:
+            raise ModelError(
+                f"{cap.field}: {cap.max_tokens} and the longest prompt ({longest} tokens) exceed the context of {recipe.model}, "
+                f"{limit} tokens"
+            )
+
+
+def _source_lines(recipe: Recipe, sources: Sources, dropped: str | None) -> list[str]:
     counts = {
         name: "on the hub; not fetched in a dry run" if problems is None else f"{len(problems)} problems"
         for name, problems in sources.items()

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from laconic.config.node import make_node
 from laconic.config.phase import PhaseConfig
-from laconic.config.policy import PolicyConfig, ShapeConfig
+from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
-from laconic.errors import ModelError
+from laconic.errors import InputError, ModelError
 from laconic.models.loading import (
     TINY,
     hub_options,
@@ -50,10 +51,12 @@ Sources = Mapping[str, list[Problem] | None]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model's shape, and the place from which it was read."""
+    """A model's shape, and the place from which it was read. `context_length` is the most tokens of prompt and response together,
+    None if nothing states it."""
 
     config: ShapeConfig
     origin: str
+    context_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,16 @@ def find_shape(recipe: Recipe) -> Shape:
         reason = f"the model's config cannot be read: {unread_reason(error, recipe.model, options)}"
         raise ModelError(f"{recipe.model}: {reason}; give policy.shape to plan without it") from None
     config = found.get_text_config()
-    shape = ShapeConfig(
+    try:
+        shape = _shape_of(config)
+    except (AttributeError, InputError) as error:
+        raise ModelError(f"{recipe.model}: the model's config does not describe a decoder: {error}") from None
+    return Shape(shape, "the model's config", getattr(config, "max_position_embeddings", None))
+
+
+def _shape_of(config: Any) -> ShapeConfig:
+    return make_node(
+        ShapeConfig,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
@@ -95,7 +107,6 @@ def find_shape(recipe: Recipe) -> Shape:
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         stored_bytes=getattr(getattr(config, "dtype", None), "itemsize", STORED_BYTES),
     )
-    return Shape(shape, "the model's config")
 
 
 def predict_needs(
@@ -158,10 +169,9 @@ def outside_bytes(recipe: Recipe) -> int:
 
 def measure_process(policy: PolicyConfig) -> int:
     """Resident bytes of this process without a model, after one small training step, because libraries load parts of them
-    late."""
-    held = Policy(
-        load_model(TINY, PolicyConfig(device="cpu", lora=policy.lora)), PolicyConfig(lora=policy.lora), seed=0
-    )
+    late. Adapters are of the default rank, since the recipe's may be of any size."""
+    lora = LoraConfig() if policy.lora else None
+    held = Policy(load_model(TINY, PolicyConfig(device="cpu", lora=lora)), PolicyConfig(lora=lora), seed=0)
     adam = torch.optim.AdamW(held.policy_parameters().values())
     logits: Any = held.lm.head(held.lm.backbone(torch.ones(1, 8, dtype=torch.long)).last_hidden_state)
     logits.sum().backward()
@@ -188,27 +198,35 @@ def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:
 
     Raises `ModelError` if a prompt cannot be rendered.
     """
+    lengths = longest_prompts(recipe, sources)
+    return (max(lengths.values()), "counted") if lengths else ASSUMED_PROMPT
+
+
+def longest_prompts(recipe: Recipe, sources: Sources) -> dict[str, int]:
+    """The length of the longest prompt under each instruction that the run puts after a question, by the instruction's name;
+    empty if problems or tokenizer are not at hand. Raises `ModelError` if a prompt cannot be rendered."""
     problems = [problem for found in sources.values() for problem in found or ()]
     folder = Path(resolve_model(recipe.model))
     if not problems or not (folder / "tokenizer.json").exists():
-        return ASSUMED_PROMPT
-    tokenizer = load_tokenizer(recipe.model, recipe.policy)
+        return {}
+    tokenizer, longest = load_tokenizer(recipe.model, recipe.policy), longest_questions(problems)
     try:
-        lengths = [
-            len(render(tokenizer, problem, instruction=instruction, system=recipe.prompt.system))
-            for problem in longest_questions(problems)
-            for instruction in _instructions(recipe)
-        ]
+        return {
+            name: max(
+                len(render(tokenizer, problem, instruction=resolve_instruction(name), system=recipe.prompt.system))
+                for problem in longest
+            )
+            for name in _instructions(recipe)
+        }
     except Exception as error:  # a chat template may raise any error
         raise ModelError(f"{recipe.model}: prompts cannot be rendered: {error}; laconic doctor says more") from None
-    return max(lengths), "counted"
 
 
 def _instructions(recipe: Recipe) -> set[str]:
     """All instructions that the run puts after a question: the recipe's, those of the largest budgets, and teachers'."""
     budgets = [f"{phase.budget.prompt}:{phase.budget.high}" for phase in recipe.phases if phase.budget]
     teachers = [phase.algorithm.reference_instruction for phase in recipe.phases]
-    return {resolve_instruction(name) for name in (recipe.prompt.instruction, *budgets, *filter(None, teachers))}
+    return {recipe.prompt.instruction, *budgets, *filter(None, teachers)}
 
 
 def memory_table(needs: Sequence[Needs]) -> Table:

@@ -39,7 +39,14 @@ from laconic.doctor.checks.prompts import (
     check_turn,
     check_unknown_tokens,
 )
-from laconic.doctor.checks.recipe import check_disk, check_epochs, check_extras, check_margin, check_threads
+from laconic.doctor.checks.recipe import (
+    check_disk,
+    check_epochs,
+    check_extras,
+    check_margin,
+    check_sense,
+    check_threads,
+)
 from laconic.doctor.examination import Examined, examine
 from laconic.doctor.findings import LEVELS, Check, Finding
 from laconic.doctor.memory_needs import memory_table
@@ -48,6 +55,7 @@ from laconic.doctor.reading import SETS, Missing
 PROBLEMS = tuple(f"problems.{name}" for name in SETS)
 
 CHECKS: tuple[Check, ...] = (
+    Check("senseless settings", check_sense),
     Check("optional packages", check_extras),
     Check("layers", check_layers, ("model",)),
     Check("weights", check_weights, ("model",)),
@@ -77,7 +85,8 @@ CHECKS: tuple[Check, ...] = (
     Check("disk", check_disk, ("shape",)),
     Check("memory", check_memory, ("shape",)),
 )
-"""In this order: what is installed, the model, its prompts, the problems, what training would make of them, the machine."""
+"""In this order: the recipe, what is installed, the model, its prompts, the problems, what training would make of them, the
+machine."""
 
 
 def run_doctor(recipe: Recipe, console: Console, probe: Path | None = None) -> Sequence[Finding]:

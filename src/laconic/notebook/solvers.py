@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from laconic.config.node import make_node
 from laconic.config.policy import PolicyConfig
+from laconic.config.problems import SelectConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
 from laconic.grading.grader import Grader
@@ -66,7 +67,7 @@ def open_solver(
     name of `laconic list prompts` or a text. `grader_workers` processes do the algebra of grading; they start when they are first
     needed and end with this process, or earlier with `solver.grader.close()`. Raises the same errors as `load_model`.
     """
-    asked = PromptConfig(**given(instruction=prompt, system=system))
+    asked = make_node(PromptConfig, **given(instruction=prompt, system=system))
     resolve_instruction(asked.instruction)
     pool = make_node(GraderConfig, **given(workers=grader_workers))
     grader = Grader(pool.workers, pool.timeout_seconds)
@@ -116,7 +117,7 @@ def checked_samples(samples: int) -> int:
     """The number of attempts at each problem. Raises `InputError` unless it is at least 1."""
     if samples < 1:
         raise InputError(f"samples: expected at least 1, got {samples}")
-    return samples
+    return make_node(SelectConfig, samples=samples).samples
 
 
 def decoding_for(

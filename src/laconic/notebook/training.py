@@ -1,7 +1,9 @@
 """The function `train`: trains a recipe, which may be a name, a file or an object."""
 
+import warnings
 from pathlib import Path
 
+from laconic.config.load import dump, parse_recipe
 from laconic.config.recipe import Recipe
 from laconic.errors import InputError
 from laconic.models.causal_lm import CausalLM
@@ -10,6 +12,7 @@ from laconic.notebook.results import ComparisonResult, TrainingResult, evaluatio
 from laconic.notebook.solvers import load_model
 from laconic.recipes.find import find_recipe
 from laconic.system.progress import Reporter
+from laconic.training.check import warnings_about
 from laconic.training.measure_run import measure_run
 from laconic.training.run import start
 
@@ -26,8 +29,8 @@ def train(
 
     `recipe` is a TOML file, a shipped recipe's name or a `Recipe`. `changes` are written as in the command, such as "seed=1".
     `model` replaces the recipe's model. A model in memory is copied and stays unchanged; the same model must be passed to resume
-    the run. `out` is the run's folder (`runs/<name>` by default); with `resume` the run in it is continued. Raises an
-    `InputError` if an argument is wrong, before anything is written.
+    the run. `out` is the run's folder (`runs/<name>` by default); with `resume` the run in it is continued. What the recipe says
+    in vain is a warning. Raises an `InputError` if an argument is wrong, before anything is written.
     """
     changed = _recipe_of(recipe, changes)
     handed: CausalLM | None = None
@@ -38,6 +41,9 @@ def train(
     folder = Path(out) if out is not None else Path("runs") / changed.name
     reporter = Reporter(is_silent=not show_progress)
     trainer = start(changed, folder, resume=resume, reporter=reporter, given=handed)
+    if not show_progress:  # else the reporter has said them
+        for found in warnings_about(changed, trainer.run.phases, trainer.run.sets.train):
+            warnings.warn(str(found), stacklevel=2)
     trained = trainer.train()
     comparisons = measure_run(trainer.run, trainer.finished)
     return TrainingResult(
@@ -53,7 +59,7 @@ def _recipe_of(recipe: str | Path | Recipe, changes: tuple[str, ...]) -> Recipe:
         return find_recipe(recipe, changes)
     if changes:
         raise InputError(f"{changes[0]}: changes are for a recipe's file or name; change a Recipe with model_copy")
-    return recipe
+    return parse_recipe(dump(recipe), "recipe")  # model_copy checks nothing
 
 
 def _summaries(folder: Path) -> list[Path]:

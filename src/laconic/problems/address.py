@@ -7,6 +7,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from laconic.errors import ProblemsError
@@ -91,16 +92,17 @@ def _arguments(source: str, text: str) -> dict[str, Value]:
 
 
 def parsed(value: str) -> Value:
-    """An int, a float or a bool if the text spells one, otherwise the text itself.
+    """An int, a finite float or a bool if the text spells one, otherwise the text itself.
 
-    >>> parsed("3"), parsed("0.5"), parsed("true"), parsed("easy")
-    (3, 0.5, True, 'easy')
+    >>> parsed("3"), parsed("0.5"), parsed("true"), parsed("easy"), parsed("inf")
+    (3, 0.5, True, 'easy', 'inf')
     """
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     for read in (int, float):
         try:
-            return read(value)
+            number = read(value)
         except ValueError:
             continue
+        return value if isinstance(number, float) and not isfinite(number) else number
     return value

@@ -15,7 +15,7 @@ def load_jsonl(address: Address, _seed: int) -> list[Problem]:
     Raises a `ProblemsError` that names file and line if the file cannot be read or a line is not a problem.
     """
     address.refuse_unknown()
-    path = address.name
+    path = _existing(address.name)
     try:
         numbered = list(read_numbered_jsonl(Path(path)))
     except InputError as error:
@@ -31,12 +31,12 @@ def load_parquet(address: Address, _seed: int) -> list[Problem]:
     A row without an id is named by its number, counted from 1. Raises a `ProblemsError` that names file and row.
     """
     address.refuse_unknown()
-    path = address.name
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtraError(path, "data") from error
+        raise MissingExtraError(address.name, "data") from error
+    path = _existing(address.name)
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
@@ -46,3 +46,11 @@ def load_parquet(address: Address, _seed: int) -> list[Problem]:
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)
     ]
     return check_problems(problems, wheres, path, address.count)
+
+
+def _existing(path: str) -> str:
+    """The path. Raises `ProblemsError`, which says where it was looked up, if nothing is there."""
+    if not Path(path).exists():
+        place = "" if Path(path).is_absolute() else f" in the working directory, {Path.cwd()}"
+        raise ProblemsError(f"{path}: cannot be read (No such file or directory{place})")
+    return path

@@ -26,6 +26,8 @@ from laconic.types import Problem
 DEFAULT_COUNT = 100
 MAX_TRIES_PER_PROBLEM = 60
 MIN_TRIES = 2000
+MOST_MISSES = 10_000  # items in a row that are no new problem; a task that makes so many has no more of them
+MOST_GENERATED = 100_000  # problems of one source: what a dry run generates, and holds in memory, has a bound
 RESERVED = ("seed", "split")
 """Arguments that every generator understands, in addition to those of every source."""
 
@@ -44,15 +46,18 @@ class Query:
 def query(address: Address, seed: int) -> Query:
     """What an address `kind:NAME?arg=value&...` asks of a generator. A seed in the address overrides the parameter `seed`.
 
-    Raises `ProblemsError` for an invalid seed or split.
+    Raises `ProblemsError` for an invalid seed or split, and for more than `MOST_GENERATED` problems.
     """
+    count = address.count or DEFAULT_COUNT
+    if count > MOST_GENERATED:
+        raise ProblemsError(f"{address.source}: expected a count of at most {MOST_GENERATED:,}, got {count:,}")
     split = address.arguments.get("split")
     if split is not None and split not in SPLITS:
         raise ProblemsError(f"{address.source}: split must be one of {', '.join(SPLITS)}, got {split}")
     arguments = {key: value for key, value in address.arguments.items() if key not in RESERVED}
     return Query(
         name=address.name.partition(":")[2],
-        count=address.count or DEFAULT_COUNT,
+        count=count,
         seed=address.whole_number("seed", seed, least=0),
         split=None if split is None else str(split),
         arguments=arguments,
@@ -106,12 +111,14 @@ def _entries(dataset: Any, tries: int, source: str) -> Iterator[Mapping[str, Any
 
 def _distinct(entries: Iterator[Mapping[str, Any]], request: Query) -> list[Problem]:
     problems: dict[str, Problem] = {}
+    misses = 0
     for entry in entries:
-        question, answer = str(entry["question"]), entry["answer"]
+        question, answer, misses = str(entry["question"]), entry["answer"], misses + 1
         is_ours = request.split is None or split_of(question) == request.split
         if is_ours and question not in problems and answer is not None and str(answer).strip():
             problems[question] = _gym_problem(request.name, question, str(answer), entry.get("metadata", {}))
-        if len(problems) == request.count:
+            misses = 0
+        if len(problems) == request.count or misses == MOST_MISSES:
             break
     return list(problems.values())
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from laconic.config.node import check_options
 from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory
 from laconic.rewards.own import is_own
 from laconic.rewards.table import REWARDS, Reward, own_rewards
@@ -107,7 +108,14 @@ def try_terms(
         texts=("so \\boxed{1}",) * len(grades),
         token_ids=tuple(tuple(range(n)) for n in lengths.tolist()),
     )
-    pay(group, terms, REWARDS, folder)
+    table = _with_own(REWARDS, terms, folder)
+    check_terms(terms, table)
+    for name, _, options in terms:
+        try:
+            check_options(options, table[name].defaults)
+        except ValueError as error:
+            raise ValueError(f"reward {name!r}: option {error}") from None
+    pay(group, terms, table, folder)
     remember(Memory(), terms, {"p": group})
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import getdoc, signature
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from laconic.rewards.budgets import cosine, dast, discounted, l1_exact, l1_max, truncation
 from laconic.rewards.laser import laser, laser_d, laser_de, remember_laser_d, remember_laser_de
@@ -86,6 +86,13 @@ class Reward:
         ('target_tokens', 'bonus', 'every')
         """
         return tuple(dict.fromkeys(self.pay_options + self.memory_options))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The default of every option; where the memory rule has the same option, the term's."""
+        parameters = [*(signature(self.remember).parameters.values() if self.remember else ())]
+        parameters += signature(self.pay).parameters.values()
+        return {p.name: p.default for p in parameters if p.name in self.options}
 
 
 REWARDS: Mapping[str, Reward] = {

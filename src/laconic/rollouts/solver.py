@@ -126,8 +126,11 @@ class Solver:
 
     def check_prompts(self, problems: Sequence[Problem], max_tokens: int, field: str) -> None:
         """Raises `ModelError` if the longest prompt and the cap `max_tokens` together exceed the model's context."""
+        self.check_length(*self.longest_prompt(problems), max_tokens, field)
+
+    def check_length(self, longest: int, problem_id: str, max_tokens: int, field: str) -> None:
+        """Raises `ModelError` if a prompt of `longest` tokens and the cap `max_tokens` together exceed the model's context."""
         limit = self.lm.context_length
-        longest, problem_id = self.longest_prompt(problems)
         if limit is not None and longest + max_tokens > limit:
             raise ModelError(
                 f"{field}: {max_tokens} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "

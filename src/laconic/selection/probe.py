@@ -29,12 +29,21 @@ from laconic.types import Group, Problem, Progress
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A band of solve rates, and how sure an adaptive probe must be that a problem is inside or outside before it stops."""
+    """A band of solve rates, and how sure an adaptive probe must be that a problem is inside or outside before it stops.
+
+    Raises `InputError` unless 0 <= low <= high <= 1 and 0.5 < confidence < 1.
+    """
 
     low: float
     high: float
     confidence: float = BAND_CONFIDENCE
     round_size: int = BAND_ROUND_SIZE
+
+    def __post_init__(self) -> None:
+        try:
+            next_samples([], self.low, self.high, self.confidence, 1, self.round_size)
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
 
 def probe_to_file(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from inspect import signature
 
 from laconic.config.defaults import SEED
+from laconic.config.node import check_options
 from laconic.rng import seed_of
 from laconic.selection.decisions import DRAWN, Choice, Objection, Rivals, check, choose
 from laconic.statistics.solve_rate import ProblemStats, mass_inside, problem_stats
@@ -196,12 +197,17 @@ def select(
     """Call a selection by name. Raises `ValueError` for an unknown name (and lists the known ones) or option (and names it)."""
     if name not in SELECTIONS:
         raise ValueError(f"unknown selection {name!r}; known: {', '.join(sorted(SELECTIONS))}")
-    options_of_it = [key for key in signature(SELECTIONS[name]).parameters if key not in ("stats", "count", "seed")]
+    parameters = signature(SELECTIONS[name]).parameters.values()
+    options_of_it = {p.name: p.default for p in parameters if p.name not in ("stats", "count", "seed")}
     for option in options or {}:
         if option not in options_of_it:
             raise ValueError(
                 f"selection {name!r} has no option {option!r}; it has: {', '.join(options_of_it) or 'none'}"
             )
+    try:
+        check_options(options or {}, options_of_it)
+    except ValueError as error:
+        raise ValueError(f"selection {name!r}: option {error}") from None
     return SELECTIONS[name](stats, count=count, seed=seed, **(options or {}))
 
 

@@ -21,14 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from laconic.config.difference import first_difference
 from laconic.config.load import dump, load_recipe, parse_recipe
+from laconic.config.node import Name, Processes, SeedNumber, Text, checked_name, printed
 from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RecipeError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.recipes.find import recipe_paths
 from laconic.system.files import read_json, write_json_atomically
-
-Text = Annotated[str, Field(min_length=1)]
-SweepSeed = Annotated[int, Field(strict=True)]
 
 
 class _Node(BaseModel):
@@ -55,9 +53,9 @@ class AskedConfig(_Node):
 class SweepConfig(_Node):
     """A sweep file as it is written. `overrides` go to every run, `parallel` is the number of processes at a time."""
 
-    name: Text
-    seeds: Annotated[tuple[SweepSeed, ...], Field(min_length=1)]
-    parallel: Annotated[int, Field(gt=0, strict=True)] = 1
+    name: Name
+    seeds: Annotated[tuple[SeedNumber, ...], Field(min_length=1)]
+    parallel: Processes = 1
     overrides: tuple[str, ...] = ()
     recipes: tuple[Text, ...] = ()
     variants: tuple[VariantConfig, ...] = ()
@@ -137,6 +135,10 @@ def load_sweep(path: Path) -> tuple[SweepConfig, list[Entry]]:
     for entry in entries:
         if not entry.slug:
             raise InputError(f"{path}: label {entry.label!r}: expected a letter or a digit in it")
+        try:
+            checked_name(entry.slug)
+        except ValueError as error:
+            raise InputError(f"{path}: label {printed(entry.label)}: {error}") from None
     for what, values in (("seed", map(str, config.seeds)), ("label", (entry.slug for entry in entries))):
         twice = [value for value, times in Counter(values).items() if times > 1]
         if twice:
@@ -171,6 +173,8 @@ def _parse(path: Path) -> SweepConfig:
         raise InputError(f"{path}: {_first_mistake(error)}") from None
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply; expected a sweep in TOML") from None
 
 
 def _first_mistake(error: ValidationError) -> str:
@@ -181,7 +185,8 @@ def _first_mistake(error: ValidationError) -> str:
         return f"{field}: unknown key; " + (f"near it: {', '.join(near)}" if near else f"known: {', '.join(_KEYS)}")
     if mistake["type"] == "missing":
         return f"{field}: missing, but required"
-    return f"{field}: {mistake['msg'][:1].lower()}{mistake['msg'][1:]}, got {mistake['input']!r}"
+    message = mistake["msg"].removeprefix("Value error, ")
+    return f"{field}: {message[:1].lower()}{message[1:]}, got {printed(mistake['input'])}"
 
 
 _KEYS = sorted({name for node in _Node.__subclasses__() for name in node.model_fields})

@@ -24,7 +24,8 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
-from laconic.errors import InputError, RunFailed
+from laconic.config.node import MOST_PROCESSES
+from laconic.errors import InputError, RecipeError, RunFailed
 from laconic.sweep.children import AT_WORK, RunProcesses, arguments, check_idle, lock
 from laconic.sweep.config import Entry, SweepConfig, SweepRun, begin_sweep, load_sweep, runs_of
 from laconic.sweep.page import has_page, write_results
@@ -55,6 +56,8 @@ def run_sweep(
     """
     reporter = reporter or Reporter()
     config, out, runs = read_sweep(path, out, parallel)
+    for warning in warnings_of(runs):
+        reporter.say(f"warning: {warning}")
     check_idle(runs)
     begin_sweep(out, config, runs)
     _Sweep(out, runs, config.parallel, reporter).run()
@@ -67,8 +70,8 @@ def read_sweep(
     """The sweep, its folder and its runs, checked. Nothing is written."""
     config, entries = load_sweep(path)
     if parallel is not None:
-        if parallel < 1:
-            raise InputError(f"--parallel: expected at least 1, got {parallel}")
+        if not 1 <= parallel <= MOST_PROCESSES:
+            raise InputError(f"--parallel: expected 1 to {MOST_PROCESSES}, got {parallel}")
         config = config.model_copy(update={"parallel": parallel})
     out = out or Path("runs") / config.name
     runs = runs_of(config, entries, out)
@@ -76,9 +79,27 @@ def read_sweep(
     return config, out, runs
 
 
+def warnings_of(runs: Sequence[SweepRun]) -> list[str]:
+    """What the recipes hold that changes nothing, each said once with the label of its entry. Raises `InputError` if a recipe
+    cannot be trained as it is."""
+    settle()
+    from laconic.training.check import check_recipe, complaints_about
+
+    first = {run.entry.label: run for run in reversed(runs) if run.entry.prompt is None}
+    warnings = []
+    for run in sorted(first.values(), key=runs.index):
+        try:
+            phases = check_recipe(run.recipe)
+        except InputError as error:
+            raise RecipeError(f"{run.entry.label}: {run.entry.path}: {error}") from None
+        warnings += [f"{run.entry.label}: {complaint}" for complaint in complaints_about(run.recipe, phases)]
+    return warnings
+
+
 def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: Console) -> None:
     """Print which runs would be made, and which are finished already."""
     config, out, runs = read_sweep(path, out, parallel)
+    warnings = warnings_of(runs)
     entries: dict[str, Entry] = {run.entry.label: run.entry for run in runs}
     done = sum(run.is_finished for run in runs)
     console.print(
@@ -97,6 +118,8 @@ def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: C
     console.print(table)
     for run in runs:
         console.print(_command_line(run), markup=False, highlight=False, soft_wrap=True)
+    for warning in warnings:
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def max_rollouts(run: SweepRun) -> int:

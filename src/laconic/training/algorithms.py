@@ -12,7 +12,7 @@ among the wrong answers). With the log-ratio to a teacher as the advantage it gi
 `clip_high`, `aggregation = "token"` and `uniform_groups = "resample"`.
 
 `requires` names the settings without which a row would not be the algorithm that its name promises. Other values are refused, not
-silently replaced (`check.py`).
+silently replaced (`check.py`). `levers` names the keys that make a difference to some algorithms only, and to this one.
 """
 
 from collections.abc import Callable, Mapping
@@ -53,6 +53,9 @@ __all__ = [
 ]
 
 
+_SURROGATE = frozenset({"whitening", "ratio", "clip_low", "clip_high", "old_logprobs"})
+
+
 @dataclass(frozen=True, slots=True)
 class Algorithm:
     """One row: how advantages are computed, and what that needs. `estimate` takes its own options as keywords."""
@@ -68,6 +71,7 @@ class Algorithm:
         True  # whether its advantages are computed from rewards (pairs may be picked by rewards even if not)
     )
     requires: Mapping[str, Any] = field(default_factory=dict)
+    levers: frozenset[str] = _SURROGATE
 
     @property
     def has_baseline(self) -> bool:
@@ -75,18 +79,24 @@ class Algorithm:
         return self.has_critic or self.min_group_size > 1
 
     @property
-    def options(self) -> list[str]:
-        """Names of the algorithm's own options."""
-        return list(signature(self.estimate).parameters)[2:]
+    def options(self) -> dict[str, Any]:
+        """The algorithm's own options, with their defaults."""
+        parameters = list(signature(self.estimate).parameters.values())[2:]
+        return {parameter.name: parameter.default for parameter in parameters}
 
 
 _LIKELIHOOD = {"old_logprobs": "current", "whitening": "none"}
 
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": Algorithm(
-        ppo, "clipped surrogate, GAE over a critic (separate, LoRA adapter, or constant zero)", has_critic=True
+        ppo,
+        "clipped surrogate, GAE over a critic (separate, LoRA adapter, or constant zero)",
+        has_critic=True,
+        levers=_SURROGATE | {"gamma", "gae_lambda", "critic"},
     ),
-    "grpo": Algorithm(grpo, "group-standardised reward, no critic", min_group_size=2),
+    "grpo": Algorithm(
+        grpo, "group-standardised reward, no critic", min_group_size=2, levers=_SURROGATE | {"scale_by_std"}
+    ),
     "dr_grpo": Algorithm(
         dr_grpo,
         "group-centred reward, sums divided by a constant",
@@ -95,11 +105,23 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "rloo": Algorithm(rloo, "leave-one-out baseline, no critic", min_group_size=2),
     "reinforce": Algorithm(reinforce, "the reward itself, no baseline"),
-    "reinforce_pp": Algorithm(reinforce_pp, "rewards still to come, whitened over the step"),
-    "reinforce_pp_baseline": Algorithm(
-        reinforce_pp_baseline, "group-centred reward, whitened over the step", min_group_size=2
+    "reinforce_pp": Algorithm(
+        reinforce_pp,
+        "rewards still to come, whitened over the step",
+        levers=_SURROGATE - {"whitening"} | {"gamma"},
     ),
-    "gfpo": Algorithm(gfpo, "GRPO inside the shortest, or most efficient, part of each group", min_group_size=2),
+    "reinforce_pp_baseline": Algorithm(
+        reinforce_pp_baseline,
+        "group-centred reward, whitened over the step",
+        min_group_size=2,
+        levers=_SURROGATE - {"whitening"},
+    ),
+    "gfpo": Algorithm(
+        gfpo,
+        "GRPO inside the shortest, or most efficient, part of each group",
+        min_group_size=2,
+        levers=_SURROGATE | {"scale_by_std"},
+    ),
     "drpo": Algorithm(
         drpo,
         "correct answers weighted among themselves by shortness, wrong ones by log-sum-exp",
@@ -149,6 +171,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         needs_reference=True,
         reads_rewards=False,
         requires={"kl_in": "loss", "kl_estimator": "exact"},
+        levers=frozenset(),
     ),
 }
 

@@ -54,7 +54,10 @@ def choose_for_phase(
             f"phases.{phase.name}.select: none of {len(training.choices)} probed problems qualifies; the first: "
             f"{training.choices[0].reason}; every reason is in {folder / 'selection.jsonl'}"
         )
-    if lacking(config, len(training.problems)):
+    if len(training.problems) < config.problems_per_step:
+        enough = f"a step takes {config.problems_per_step}: steps are smaller"
+        reporter.say(f"warning: {phase.name}: {len(training.problems)} problems qualify, {enough}")
+    elif lacking(config, len(training.problems)):
         reporter.say(f"{phase.name}: {len(training.problems)} problems qualify, {config.select.count} were asked for")
     return training
 

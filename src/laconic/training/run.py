@@ -28,7 +28,7 @@ from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
 from laconic.system.files import read_json
 from laconic.system.progress import Reporter
-from laconic.training.check import check_recipe
+from laconic.training.check import check_caps, check_recipe, warnings_about
 from laconic.training.checkpoints import Checkpoints
 from laconic.training.phase import PhaseRun, Run
 from laconic.training.phase_end import Ending, PhaseRecord
@@ -94,6 +94,7 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given:
     if not resume:
         check_is_new(out)
     sets = load_problem_sets(recipe)
+    warnings = warnings_about(recipe, phases, sets.train)
     policy = load_policy(recipe, given)
     grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
     solver = Solver(policy.lm, LocalSampler(policy.lm), grader, recipe.prompt)
@@ -106,8 +107,9 @@ def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given:
             policy=recipe.policy,
             prompt=recipe.prompt,
         )
-        field = f"phases.{phase.name}.sampler.max_tokens"
-        solver.check_prompts([*sets.train, *sets.watch, *sets.report], phase.sampler.max_tokens, field)
+    check_caps(recipe, phases, solver, [*sets.train, *sets.watch, *sets.report])
+    for warning in warnings:
+        reporter.say(f"warning: {warning}")
     if sets.dropped_line:
         reporter.say(sets.dropped_line)
     config = dump(recipe)

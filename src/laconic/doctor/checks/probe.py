@@ -1,29 +1,32 @@
 """What does a probe predict for the phases: are there enough problems, is the cap high enough, will length rise or fall?
 
-1. Selection: how many probed problems qualify for each phase, compared with the number that a step takes.
+1. Selection: how many probed problems qualify for each phase, compared with the number that a step takes. What training itself
+   would say of the problems is said in the same words (`training/check.py`).
 2. Caps: the share of responses that the phase's cap would cut off.
 3. Uniform groups: the share of groups in which every response is correct, or every one wrong, from which an algorithm with a
    group baseline learns nothing.
 4. Pressure: the forecast of `rewards/length_forecast.py` at the solve rate of the selected problems.
 
 A probe describes the model with which it was made, the one that enters the first phase. For later phases it justifies warnings
-but no errors. Without a probe, the pressure is still forecast if the selection bounds the solve rate.
+but no errors, and fewer than `FEWEST_RESPONSES` responses justify neither. Without a probe, the pressure is still forecast if the
+selection bounds the solve rate.
 """
 
 from collections.abc import Iterator, Sequence
-from math import isnan, prod
+from dataclasses import replace
+from math import exp, isnan, lgamma
 
 import numpy as np
 
 from laconic.config.phase import PhaseConfig
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import Finding, Level, counted
+from laconic.doctor.findings import FEWEST_RESPONSES, Finding, counted, found_in
 from laconic.doctor.reading import Probed
 from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import Forecast, forecast
 from laconic.selection.pool import decide, lacking, needs_probe, pool_of
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.training.check import ResolvedPhase
+from laconic.training.check import ResolvedPhase, complaints_about_problems
 from laconic.types import Grade, Problem
 
 MANY_TRUNCATED, ALL_TRUNCATED = 0.2, 0.98
@@ -59,24 +62,10 @@ def check_selection(examined: Examined) -> Iterator[Finding]:
     for phase in examined.phases:
         pool = pool_of(phase.config, examined.trainable)
         is_probed = examined.probe is not None and needs_probe(phase.config)
-        yield _shortage(phase.config, len(pool)) or (
+        complaints = [found_in(c) for c in complaints_about_problems(phase.config, examined.trainable)]
+        yield from complaints or [
             _qualifying(examined, phase, pool) if is_probed else _choosing(phase.config, len(pool))
-        )
-
-
-def _shortage(phase: PhaseConfig, available: int) -> Finding | None:
-    """The finding if there are too few problems, whatever the probe measured; otherwise None."""
-    per_step, count = phase.problems_per_step, phase.select.count
-    where = f"phases.{phase.name}.problems_per_step"
-    if available < per_step:
-        remedy = f"add problems, or {where}={available}" if available else "choose sources that do not overlap"
-        return Finding(
-            "error", f"a step takes {per_step} problems, but there are {available} to choose from", where, remedy
-        )
-    if count is not None and count < per_step:
-        what = f"a step takes {per_step} problems, but {count} are selected: steps are smaller"
-        return Finding("warning", what, where, f"{where}={count}")
-    return None
+        ]
 
 
 def _choosing(phase: PhaseConfig, available: int) -> Finding:
@@ -94,9 +83,11 @@ def _qualifying(examined: Examined, phase: ResolvedPhase, pool: Sequence[Problem
         f"{kept} of {len(seen)} probed problems qualify, about {expected} of the {len(pool)} that the phase will probe"
     )
     remedy = "widen the selection's options, or probe more problems"
+    if not kept:
+        return _shown_by_probe(examined, phase, Finding("error", what, where, remedy), _num_responses(seen))
     if expected < config.problems_per_step:
-        level = _at_most(phase.index, "error")
-        return Finding(level, f"{what}; a step takes {config.problems_per_step}", where, remedy)
+        what = f"{what}; a step takes {config.problems_per_step}: steps are smaller"
+        return Finding("warning", what, where, remedy)
     if expected < len(pool) and lacking(config, expected):
         enough = min(config.select.count or 0, len(pool))
         return Finding("warning", f"{what}; {enough} are asked for", where, remedy)
@@ -127,11 +118,11 @@ def check_truncation(examined: Examined) -> Iterator[Finding]:
     """Would the phases' caps cut off the thinking? A response that is cut off has no answer and gets the reward of truncated
     ones."""
     for phase in examined.phases:
-        yield _cap_finding(_probed(examined), phase.config, phase.index)
+        yield _cap_finding(examined, phase)
 
 
-def _cap_finding(probed: Probed, phase: PhaseConfig, index: int) -> Finding:
-    cap, field = phase.sampler.max_tokens, f"phases.{phase.name}.sampler.max_tokens"
+def _cap_finding(examined: Examined, phase: ResolvedPhase) -> Finding:
+    probed, cap, field = _probed(examined), phase.config.sampler.max_tokens, f"phases.{phase.name}.sampler.max_tokens"
     share = truncated_share(probed, cap)
     what = f"{share:.0%} of the probe's responses reach the cap of {cap:,} tokens"
     if share <= MANY_TRUNCATED:
@@ -143,7 +134,8 @@ def _cap_finding(probed: Probed, phase: PhaseConfig, index: int) -> Finding:
     if share < ALL_TRUNCATED:
         return Finding("warning", what, field, "raise it, or choose problems that are solved in fewer tokens")
     remedy = "raise it, or see whether the model ever draws an end token"
-    return Finding(_at_most(index, "error"), f"{what}: no answer would ever be paid", field, remedy)
+    error = Finding("error", f"{what}: no answer would ever be paid", field, remedy)
+    return _shown_by_probe(examined, phase, error, _num_responses(probed.stats))
 
 
 def truncated_share(probed: Probed, cap: int) -> float:
@@ -168,10 +160,10 @@ def check_uniform_groups(examined: Examined) -> Iterator[Finding]:
     for phase in examined.phases:
         selected = _selected(examined, phase, phase.config.select.count)
         if selected:
-            yield _group_finding(phase, selected)
+            yield _group_finding(examined, phase, selected)
 
 
-def _group_finding(resolved: ResolvedPhase, selected: Sequence[ProblemStats]) -> Finding:
+def _group_finding(examined: Examined, resolved: ResolvedPhase, selected: Sequence[ProblemStats]) -> Finding:
     phase = resolved.config
     share = float(np.mean([uniform_share(stat, phase.group_size) for stat in selected]))
     field, name = f"phases.{phase.name}.group_size", phase.algorithm.name
@@ -183,7 +175,8 @@ def _group_finding(resolved: ResolvedPhase, selected: Sequence[ProblemStats]) ->
     if not any(_is_mixed(stat, phase) for stat in selected):
         what = f"every selected problem earned the same at each of its attempts: {name} has nothing to compare"
         remedy = "select problems that are solved now and then: select.how=band"
-        return Finding(_at_most(resolved.index, "error"), what, field, remedy)
+        error = Finding("error", what, field, remedy)
+        return _shown_by_probe(examined, resolved, error, _num_responses(selected))
     if share > MANY_UNIFORM:
         remedy = "select nearer to a solve rate of one half, or raise group_size"
         return Finding("warning", f"{what}, and teach {name} nothing", field, remedy)
@@ -193,7 +186,7 @@ def _group_finding(resolved: ResolvedPhase, selected: Sequence[ProblemStats]) ->
 def uniform_share(stat: ProblemStats, group_size: int) -> float:
     """Expected p^K + (1 - p)^K under the solve rate's posterior Beta(1 + c, 1 + n - c).
 
-    E[p^K] is the product over i < K of (a + i) / (a + b + i).
+    E[p^K] = B(a + K, b) / B(a, b), where B is Euler's beta function; so the time does not depend on K.
 
     >>> nothing_seen = ProblemStats("a", 0, 0, 10.0, None, None, {})
     >>> round(uniform_share(nothing_seen, 3), 6)  # the uniform prior: 2 / (K + 1)
@@ -202,7 +195,8 @@ def uniform_share(stat: ProblemStats, group_size: int) -> float:
     right, wrong = 1 + stat.correct, 1 + stat.attempts - stat.correct
 
     def all_alike(one: int) -> float:
-        return prod((one + i) / (right + wrong + i) for i in range(group_size))
+        both = right + wrong
+        return exp(lgamma(one + group_size) - lgamma(one) + lgamma(both) - lgamma(both + group_size))
 
     return all_alike(right) + all_alike(wrong)
 
@@ -294,10 +288,17 @@ def _failed_pay(phase: PhaseConfig, stats: Sequence[ProblemStats]) -> float:
     return sum(_pay(phase, grade) * count for grade, count in failed.items()) / total if total else phase.rewards.wrong
 
 
-def _at_most(index: int, level: Level) -> Level:
-    """The level of a finding on phase `index`: at most "warning" after the first phase, which begins from a model that the probe
-    did not measure."""
-    return level if index == 0 else "warning"
+def _shown_by_probe(examined: Examined, phase: ResolvedPhase, error: Finding, num_responses: int) -> Finding:
+    """An error as far as so many responses justify it: "unknown" where they are few, and "warning" after the first phase, since a
+    later one begins from a model that the probe did not measure."""
+    if num_responses < FEWEST_RESPONSES:
+        what = f"{error.what}; but {counted(num_responses, 'response')} show too little, expected at least {FEWEST_RESPONSES}"
+        return replace(error, level="unknown", what=what, remedy=examined.probe_command)
+    return error if phase.index == 0 else replace(error, level="warning")
+
+
+def _num_responses(stats: Sequence[ProblemStats]) -> int:
+    return sum(sum(stat.counts.values()) for stat in stats)
 
 
 def _probed(examined: Examined) -> Probed:

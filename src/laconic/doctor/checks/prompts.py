@@ -7,15 +7,16 @@
 4. Room: do the longest prompt and the cap together fit the model's context?
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isnan, nan
 
 from laconic.config.solver import PromptConfig
 from laconic.doctor.checks.model import closing_token
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import Finding, Level
+from laconic.doctor.findings import FEWEST_RESPONSES, Finding, Level, counted
 from laconic.doctor.reading import Prompt
 from laconic.prompts.instructions import resolve_instruction
+from laconic.training.check import caps_of
 from laconic.types import THINK, Grade
 
 ANSWER_FORMS = ("\\boxed", "\\fbox", "####", "<answer>", "answer is", "answer:")
@@ -123,12 +124,15 @@ def check_answer_form(examined: Examined) -> Iterator[Finding]:
 
 
 def _answers_seen(examined: Examined) -> Iterator[Finding]:
-    share, where = answered_share(examined), "prompt.instruction"
+    share, num_finished, where = answered_share(examined), _num_finished(examined), "prompt.instruction"
     what = f"{share:.0%} of the probe's finished responses hold an answer"
     if isnan(share):
         yield Finding("unknown", "not checked: answer form: the probe holds no finished response", where)
     elif share >= FEW_ANSWERS:
         yield Finding("fine", what, where)
+    elif share < NO_ANSWERS and num_finished < FEWEST_RESPONSES:
+        few = f"{counted(num_finished, 'response')} show too little, expected at least {FEWEST_RESPONSES}"
+        yield Finding("unknown", f"{what}; but {few}", where, examined.probe_command)
     else:
         level: Level = "error" if share < NO_ANSWERS else "warning"
         look = "read a few responses: is this the prompt that the model was trained with?"
@@ -139,10 +143,18 @@ def _answers_seen(examined: Examined) -> Iterator[Finding]:
 
 def answered_share(examined: Examined) -> float:
     """Share of the probe's responses with an answer, among those that were not cut off; `nan` if all were cut off."""
-    counts = [stat.counts for stat in examined.probe.stats] if examined.probe else []
+    counts, finished = _probed_counts(examined), _num_finished(examined)
     silent = sum(count.get(Grade.NO_ANSWER, 0) for count in counts)
-    finished = sum(sum(count.values()) - count.get(Grade.TRUNCATED, 0) for count in counts)
     return 1 - silent / finished if finished else nan
+
+
+def _num_finished(examined: Examined) -> int:
+    """The number of the probe's responses that were not cut off."""
+    return sum(sum(count.values()) - count.get(Grade.TRUNCATED, 0) for count in _probed_counts(examined))
+
+
+def _probed_counts(examined: Examined) -> list[Mapping[Grade, int]]:
+    return [stat.counts for stat in examined.probe.stats] if examined.probe else []
 
 
 def _asks_for_box(examined: Examined) -> bool:
@@ -181,19 +193,26 @@ def check_instruction(examined: Examined) -> Iterator[Finding]:
 def check_context(examined: Examined) -> Iterator[Finding]:
     """Do prompt and response fit the model's context together?"""
     assert examined.model is not None, "the table says that this check needs the model"
-    limit, longest = examined.model.context_length, max(_prompts(examined), key=lambda prompt: len(prompt.ids))
+    limit = examined.model.context_length
     if limit is None:
         yield Finding("unknown", "not checked: context: the model's config does not state one", "model")
         return
-    for phase in examined.recipe.phases:
-        field, cap = f"phases.{phase.name}.sampler.max_tokens", phase.sampler.max_tokens
-        what = f"{cap:,} and the prompt of problem {longest.problem.id} ({len(longest.ids):,} tokens)"
-        if len(longest.ids) + cap > limit:
+    for cap in caps_of(examined.recipe, examined.phases):
+        longest = _longest_prompt(examined, cap.instruction)
+        what = f"{cap.max_tokens:,} and the prompt of problem {longest.problem.id} ({len(longest.ids):,} tokens)"
+        if len(longest.ids) + cap.max_tokens > limit:
             room = limit - len(longest.ids)
-            remedy = f"{field}={room}" if room > 0 else "leave that problem out"
-            yield Finding("error", f"{what} exceed the model's context of {limit:,}", field, remedy)
+            remedy = f"{cap.field}={room}" if room > 0 else "leave that problem out"
+            yield Finding("error", f"{what} exceed the model's context of {limit:,}", cap.field, remedy)
         else:
-            yield Finding("fine", f"{what} fit the model's context of {limit:,}", field)
+            yield Finding("fine", f"{what} fit the model's context of {limit:,}", cap.field)
+
+
+def _longest_prompt(examined: Examined, instruction: str) -> Prompt:
+    """The longest of the prompts under an instruction."""
+    config = examined.recipe.prompt.model_copy(update={"instruction": instruction})
+    problems = [prompt.problem for prompt in _prompts(examined)]
+    return max((Prompt(p, examined.prompt_ids(p, config)) for p in problems), key=lambda prompt: len(prompt.ids))
 
 
 def _prompts(examined: Examined) -> tuple[Prompt, ...]:

@@ -1,4 +1,4 @@
-"""Does the recipe make sense on this machine: packages, repeated problems, precision of its report, threads, disk?
+"""Does the recipe make sense, and does it on this machine: unread keys, packages, repeated problems, precision, threads, disk?
 
 Only certain faults are reported. For example, no check judges whether a learning rate is good.
 """
@@ -13,14 +13,14 @@ from pathlib import Path
 from laconic.config.policy import ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import Finding, Level, counted
+from laconic.doctor.findings import Finding, Level, counted, found_in
 from laconic.doctor.memory_model import GIB, count_weights
 from laconic.models.loading import named_device
 from laconic.problems.address import name_of
 from laconic.problems.load import is_on_hub
 from laconic.selection.pool import most_problems, visits
 from laconic.system.threads import available_cores
-from laconic.training.check import ResolvedPhase
+from laconic.training.check import ResolvedPhase, complaints_about
 
 MANY_VISITS = 50  # visits to one problem; from this number on, a guard against learning by heart is needed
 FLIPPED = (
@@ -28,6 +28,15 @@ FLIPPED = (
 )
 FLOAT_BYTES = 4
 SMALL_FILES = 2**24  # tokenizer, configs, rollouts of a short run
+
+
+# --- senseless settings ----------------------------------------------------------------------------------------------
+
+
+def check_sense(examined: Examined) -> Iterator[Finding]:
+    """Does every key that the recipe changes make a difference? Errors of this kind are raised before anything is examined."""
+    complaints = complaints_about(examined.recipe, examined.phases)
+    yield from map(found_in, complaints) if complaints else [Finding("fine", "every changed key is read", "recipe")]
 
 
 # --- packages --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ class Run:
         """Write samples.jsonl and summary.json."""
         folder.mkdir(parents=True, exist_ok=True)
         lines = [
-            {"problem_id": name, "sample": index, "grade": grade, "num_tokens": tokens, "finish_reason": "stop"}
+            {"problem_id": name, "sample": index, "grade": grade, "num_tokens": tokens}
+            | {"finish_reason": "length" if grade == "truncated" else "stop"}
             | {"question": f"{name}?", "gold": self.gold, "text": "…"}
             for name, samples in self.problems.items()
             for index, (grade, tokens) in enumerate(samples)

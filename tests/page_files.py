@@ -1,6 +1,7 @@
 """Synthetic files for the report's tests: a whole run, and folders of evaluations, as the programs leave them."""
 
 import json
+import statistics
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,7 +56,7 @@ def draw_samples(rng: Random, num_problems: int, num_samples: int, skill: float,
 
 
 def summary_of(rows: list[dict[str, Any]], temperature: float, num_samples: int) -> dict[str, Any]:
-    lengths = sorted(row["num_tokens"] for row in rows)
+    lengths = [row["num_tokens"] for row in rows]
     mean = sum(lengths) / len(lengths)
     accuracy = sum(row["grade"] == "correct" for row in rows) / len(rows)
     grades = ("correct", "wrong", "no_answer", "truncated", "ungradable")
@@ -69,7 +70,7 @@ def summary_of(rows: list[dict[str, Any]], temperature: float, num_samples: int)
         "num_problems": len(rows) // num_samples,
         "num_samples": num_samples,
         "accuracy": {"mean": accuracy, "ci95": [accuracy - 0.03, accuracy + 0.03]},
-        "tokens": {"mean": mean, "ci95": [mean - 4, mean + 4], "median": lengths[len(lengths) // 2]},
+        "tokens": {"mean": mean, "ci95": [mean - 4, mean + 4], "median": statistics.median(lengths)},
         "tokens_by_grade": {g: sum(v) / len(v) if v else None for g, v in by_grade.items() if g != "ungradable"},
         "grade_frac": {grade: len(values) / len(rows) for grade, values in by_grade.items()},
     }

@@ -10,13 +10,17 @@ from laconic.comparison.across_prompts import complexity_over
 
 def write(folder: Path, name: str, samples: dict[str, list[tuple[int, str]]]) -> Path:
     rows = [
-        {"problem_id": key, "sample": i, "grade": grade, "num_tokens": tokens}
+        {"problem_id": key, "sample": i, "grade": grade, "num_tokens": tokens, "question": f"{key}?", "gold": "7"}
         for key, seen in samples.items()
         for i, (tokens, grade) in enumerate(seen)
     ]
+    num_samples = len(next(iter(samples.values())))
     means = [sum(t for t, _ in seen) / len(seen) for seen in samples.values()]
-    rights = [sum(g == "correct" for _, g in seen) / len(seen) for seen in samples.values()]
-    summary = {
+    grades = [[g for _, g in seen if g != "ungradable"] for seen in samples.values()]
+    rights = [seen.count("correct") / len(seen) for seen in grades]
+    summary = {"benchmark": "mix", "model": "tiny", "num_problems": len(samples), "num_samples": num_samples}
+    summary |= {"temperature": 1.0, "max_tokens": 99, "seed": 0}
+    summary |= {
         "prompt": {"name": name},
         "tokens": {"mean": sum(means) / len(means)},
         "accuracy": {"mean": sum(rights) / len(rights)},
@@ -32,12 +36,12 @@ def test_complexities_come_from_all_prompts_together(tmp_path: Path) -> None:
     short = write(
         tmp_path / "short",
         "be_concise",
-        {"a": [(10, "wrong")], "b": [(20, "correct")], "c": [(15, "wrong"), (99, "ungradable")]},
+        {"a": [(10, "wrong")] * 2, "b": [(20, "correct")] * 2, "c": [(15, "wrong"), (99, "ungradable")]},
     )
     long = write(
         tmp_path / "long",
         "boxed",
-        {"a": [(30, "correct"), (50, "correct")], "b": [(60, "correct")], "c": [(70, "wrong")]},
+        {"a": [(30, "correct"), (50, "correct")], "b": [(60, "correct")] * 2, "c": [(70, "wrong")] * 2},
     )
     found = complexity_over([short, long])
     assert (found["num_problems"], found["median"]) == (3, 30.0)

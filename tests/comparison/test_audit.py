@@ -48,10 +48,17 @@ def write(file, rows):
     return file
 
 
+def write_evaluation(folder, rows):
+    """Rows with the summary that they need to be an evaluation."""
+    write(folder / "samples.jsonl", rows)
+    counts = {"num_problems": len(rows), "num_samples": 1, "temperature": 1.0, "max_tokens": 64, "seed": 0}
+    (folder / "summary.json").write_text(json.dumps({"benchmark": "mix", "model": "tiny", **counts}), encoding="utf-8")
+
+
 @pytest.fixture
 def run(tmp_path):
     """An evaluation with half the rows, a step of training with the other half."""
-    write(tmp_path / "eval" / "tiny-t1" / "samples.jsonl", ROWS[:4])
+    write_evaluation(tmp_path / "eval" / "tiny-t1", ROWS[:4])
     write(tmp_path / "rollouts" / "step-000001.jsonl", ROWS[4:])
     return tmp_path
 
@@ -82,7 +89,7 @@ def test_every_pair_of_verdicts_is_counted_once_and_what_differs_is_listed(run):
 def test_a_listed_row_says_where_it_stands_and_how_it_ends(run):
     """File below the audited folder, line, answer as extracted, the last 200 characters."""
     long = "x" * 300 + r" \boxed{41}"
-    write(run / "eval" / "tiny-t1" / "samples.jsonl", [*ROWS[:1], row("long", "correct", "42", long)])
+    write_evaluation(run / "eval" / "tiny-t1", [*ROWS[:1], row("long", "correct", "42", long)])
     audit(run, "exact")
     line = next(line for line in listed(run) if line["problem_id"] == "long")
     assert (line["file"], line["line"]) == ("eval/tiny-t1/samples.jsonl", 2)
@@ -141,7 +148,7 @@ def test_a_second_grader_that_hangs_is_listed_as_a_timeout(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(second_graders, "MATH_VERIFY", "fake_math_verify:serve")
     run = tmp_path / "run"
-    write(run / "samples.jsonl", [row("a", "correct", "1", "hang"), row("b", "correct", "1", "1")])
+    write_evaluation(run, [row("a", "correct", "1", "hang"), row("b", "correct", "1", "1")])
     found = audit(run, "math_verify", timeout_seconds=0.5)
     assert found.table == {("correct", "timeout"): 1, ("correct", "correct"): 1}
     assert [(line["problem_id"], line["kind"], line["second"]) for line in listed(run)] == [

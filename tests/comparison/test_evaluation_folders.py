@@ -6,7 +6,8 @@ import tracemalloc
 import pytest
 from folders import BASE, SHORT, Run
 
-from laconic.comparison.folders import Decoding, find_evaluations, read_evaluation
+from laconic.comparison.folders import Decoding, read_evaluation
+from laconic.comparison.places import find_evaluations
 from laconic.errors import InputError
 from laconic.types import Grade
 
@@ -108,8 +109,8 @@ def test_texts_are_not_held(tmp_path):
         ({"num_tokens": -1}, "line 2: num_tokens is -1"),
         ({"num_tokens": True}, "line 2: num_tokens is True"),
         ({"problem_id": None}, "line 2: problem_id is None"),
-        ({"sample": 0}, "a sample of a problem occurs twice"),
-        ({"problem_id": "b", "question": "b?"}, "problem 'a' has 1 samples, not 2"),
+        ({"sample": 0}, "line 2: sample 0 of problem 'a' occurs twice"),
+        ({"problem_id": "b", "question": "b?"}, "line 4: sample 1 of problem 'b' occurs twice"),
         ({"problem_id": "c"}, "holds 3 problems, summary.json says 2"),
         ({"question": "else?"}, "line 2: one problem id stands for two questions"),
     ],
@@ -162,7 +163,7 @@ def test_a_malformed_summary_is_named(tmp_path, summary, says):
     [
         ({"temperature": "hot"}, "temperature is 'hot', expected a number"),
         ({"top_p": True}, "top_p is True, expected a number"),
-        ({"max_tokens": None}, "temperature and max_tokens must be numbers"),
+        ({"max_tokens": None}, "max_tokens is missing"),
     ],
 )
 def test_a_decoding_that_is_no_number_is_named(tmp_path, summary, says):

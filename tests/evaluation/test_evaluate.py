@@ -8,7 +8,7 @@ from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
 
 from laconic.cli.catalogue import CATALOGUE
 from laconic.config.solver import SamplerConfig
-from laconic.errors import RunError
+from laconic.errors import InputError, RunError
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.planned_prompts import PLANNERS
 from laconic.grading.grader import Grader
@@ -95,6 +95,36 @@ def test_a_finished_evaluation_that_was_damaged_is_mended(grader, tmp_path):
     again = ScriptedSampler(doubling)
     evaluate(scripted_solver(again, grader), ASKED, tmp_path)
     assert len(again.calls) == 4 and files(tmp_path) == before
+
+
+def test_a_folder_whose_files_disagree_is_refused(grader, tmp_path):
+    """The summary of another evaluation, or more samples than were asked for; without a summary it is computed again."""
+
+    def again():
+        return evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
+
+    first = again()
+    summary, samples = tmp_path / "summary.json", tmp_path / "samples.jsonl"
+    for other in (json.loads(summary.read_text()) | {"seed": 1}, {}):
+        summary.write_text(json.dumps(other))
+        with pytest.raises(
+            RunError, match=r"summary\.json: is not of these settings; remove it, and it is computed again"
+        ):
+            again()
+    summary.unlink()
+    assert again().to_json() == first.to_json()
+    samples.write_bytes(samples.read_bytes() + samples.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(RunError, match=r"samples\.jsonl: holds 41 responses, more than the 40 of this evaluation"):
+        again()
+
+
+@pytest.mark.parametrize(
+    "timing", [{}, {"wall_seconds": "long", "num_tokens": 1}, {"wall_seconds": 1.0, "num_tokens": -1}]
+)
+def test_a_damaged_clock_is_named(grader, tmp_path, timing):
+    (tmp_path / "timing.json").write_text(json.dumps(timing))
+    with pytest.raises(InputError, match=r"timing\.json: (wall_seconds|num_tokens) is "):
+        evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
 
 
 @pytest.mark.parametrize(

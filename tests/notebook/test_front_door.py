@@ -94,8 +94,9 @@ def test_what_is_light_needs_no_torch() -> None:
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path) -> None:
-    """The figures are those of the rows; what has no folder lives as long as its result."""
+def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures are those of the rows; what has no folder lives as long as its result, and its report lives on."""
+    monkeypatch.chdir(tmp_path)
     solver = laconic.open_solver(tiny, grader_workers=1)
     with solver.grader:
         plain = laconic.evaluate(solver, PROBLEMS, samples=2, max_tokens=200)
@@ -121,10 +122,11 @@ def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path) -> None
     assert compared.accuracy_change == pytest.approx(brief.accuracy - plain.accuracy)
     assert "accuracy" in str(compared)
     assert laconic.report(again, brief, out=tmp_path / "page.html").read_text().startswith("<!")
-    folder = plain.folder
-    assert folder.exists()
+    folder, page = plain.folder, laconic.report(plain)
+    assert folder.exists() and laconic.report(again) == tmp_path / "a" / "report.html"
     del plain
     assert not folder.exists()
+    assert page == Path("report.html") and page.exists()
 
 
 def test_a_model_may_stand_where_a_solver_does(tiny: Any) -> None:

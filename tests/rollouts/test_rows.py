@@ -105,6 +105,14 @@ def test_offline_groups_are_read_back(tmp_path: Path) -> None:
 
 TOKENS = st.integers(0, 10**6)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def agrees(row: ResponseRow) -> bool:
+    """Whether its values may stand together: no more thinking than tokens, cut off where its grade says so."""
+    is_cut = row.finish_reason and row.finish_reason is FinishReason.LENGTH
+    return (row.thinking_tokens or 0) <= row.num_tokens and is_cut in (None, row.grade is Grade.TRUNCATED)
+
+
 ROWS = st.builds(
     ResponseRow,
     problem_id=TEXT,
@@ -121,7 +129,7 @@ ROWS = st.builds(
     forced=st.dictionaries(TOKENS, st.builds(ForcedAnswer, st.sampled_from(Grade), TOKENS, st.booleans()), max_size=3),
     reward=st.floats(allow_nan=False),
     reward_terms=st.dictionaries(TEXT, st.floats(allow_nan=False), max_size=3),
-)
+).filter(agrees)
 
 
 @given(ROWS, st.sets(st.sampled_from(["thinking_tokens", "finish_reason", "question", "gold", "answer", "text"])))
@@ -160,6 +168,9 @@ def test_whatever_is_written_is_read_back(row: ResponseRow, absent: set[str]) ->
         ({"reward": "much"}, "reward is 'much', expected a number"),
         ({"reward_terms": [1]}, "reward_terms is [1], expected an object"),
         ({"reward_terms": {"levels": None}}, "reward_terms.levels is None, expected a number"),
+        ({"thinking_tokens": 4}, "thinking_tokens is 4, expected at most num_tokens, 3"),
+        ({"finish_reason": "length"}, "finish_reason is 'length', expected stop, for grade is 'correct'"),
+        ({"num_tokens": 10**18}, "num_tokens is 1000000000000000000, expected a whole number up to 9007199254740992"),
     ],
 )
 def test_a_value_that_is_none_is_named_by_file_line_and_key(tmp_path: Path, change: dict, says: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from folders import Run
 from small import save_small_model, write_small_recipe
 
 from laconic.errors import InputError, RunError, RunFailed
@@ -263,8 +264,10 @@ def finish(folder: Path, figures: Sequence[tuple[str, float, float]], *, steps: 
     for tag in ("t1", "greedy"):
         for name, accuracy, tokens in figures:
             summary = {"accuracy": {"mean": accuracy}, "tokens": {"mean": tokens}, "oracle_tokens": 20.0}
-            counts = {"num_problems": 10, "num_samples": 4, "max_tokens": 12}
-            write_json_atomically(folder / "eval" / f"{name}-{tag}" / "summary.json", summary | counts)
+            problems = {
+                f"p{i}": [("correct" if i < round(10 * accuracy) else "wrong", int(tokens))] * 4 for i in range(10)
+            }
+            Run(problems, summary | {"max_tokens": 12}).write(folder / "eval" / f"{name}-{tag}")
         base = figures[0]
         candidates = [
             {
@@ -286,6 +289,7 @@ def finish(folder: Path, figures: Sequence[tuple[str, float, float]], *, steps: 
         phases = [
             {
                 "name": f"p{n}",
+                "first_step": n,
                 "last_step": n,
                 "result_step": n - (n in reasons),
                 "reason": reasons.get(n, "cap: 1 step"),

@@ -30,14 +30,12 @@ def summary_line(summary: "Summary", folder: Path) -> str:
 
 def curve_lines(folder: Path) -> list[str]:
     """The budget curve of an evaluation, one line per budget; empty if it was not requested."""
-    from laconic.system.files import read_json
+    from laconic.comparison.folders import read_budget_curve
 
-    path = folder / "budget_curve.json"
-    points = read_json(path)["points"] if path.exists() else []
     return [
         f"  thinking cut at {point['budget']}: accuracy {_interval(point['accuracy'], '.1%')}, tokens "
         f"{_interval(point['tokens'], '.1f')}, {point['cut_frac']:.0%} were cut"
-        for point in points
+        for point in read_budget_curve(folder).get("points", [])
     ]
 
 

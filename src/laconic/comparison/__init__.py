@@ -2,6 +2,8 @@
 
 Its modules, in reading order:
 
+- `places`: where the evaluations of a run are
+- `stored_figures`: whether the figures of a summary are possible, and those of its samples
 - `folders`: evaluation folders, read and checked
 - `contenders`: the models, checkpoints or prompts that are compared
 - `matching`: which evaluations are compared with each other, and what is refused

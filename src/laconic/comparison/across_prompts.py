@@ -25,7 +25,8 @@ from laconic.types import Grade
 
 def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
     """The content of complexity.json from evaluations of one benchmark under several prompts: a summary of the problems'
-    complexities, and one row per prompt. Ungradable samples are left out."""
+    complexities, and one row per prompt. Ungradable samples are left out. Raises `InputError` for an evaluation that is not
+    valid."""
     samples: dict[str, list[tuple[int, bool]]] = {}
     num_tokens: list[dict[str, list[int]]] = []
     for folder in folders:

@@ -1,6 +1,7 @@
 r"""Grade stored responses again with a second grader, and list where the two differ.
 
 1. `find_responses` looks for stored responses below a folder: `samples.jsonl` of evaluations, `rollouts/*.jsonl` of training.
+   An evaluation must be valid as a whole (`folders.py`), so nothing is graded before all of them were read once.
 2. Each row is graded again by a second grader (`grading/second_graders.py`): Math-Verify alone, our rules without algebra, or
    today's grader, which shows how a new version would grade an old run.
 3. `kind_of` names what a pair of verdicts means. A pair of correct and wrong is a disagreement. Counted separately are an answer
@@ -22,6 +23,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from laconic.comparison.folders import check_evaluation
+from laconic.comparison.places import SAMPLES, evaluation_folders
 from laconic.config.defaults import AUDIT_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import InputError, RunError
 from laconic.grading.extraction import extract_answer
@@ -34,6 +37,7 @@ from laconic.types import GRADES, FinishReason, Grade, Problem
 CHUNK_ROWS = 256
 TAIL_CHARS = 200
 MAX_SHOWN = 20
+_ROW_KEYS = ("gold", "text")
 
 _ANSWERED = {Grade.CORRECT.value, Grade.WRONG.value}
 _UNGRADED = {Grade.UNGRADABLE.value, TIMEOUT, CRASH, GOLD}
@@ -126,8 +130,8 @@ def audit(
     """Grade every stored response below `run` again with the grader named `second`, and write `audit.json` and `audit.jsonl`.
 
     `run` is a run, an evaluation's folder, or one file of responses. The files are written to `out`, or if it is None to that
-    folder or beside that file. Raises `InputError` for an unknown grader or a broken row, and `RunError` if no responses are
-    stored.
+    folder or beside that file. Raises `InputError` for an unknown grader, a broken row or an evaluation that is not valid, and
+    `RunError` if no responses are stored.
     """
     if second not in SECOND_GRADERS:
         raise InputError(f"grader {second!r}: not known; expected one of {', '.join(SECOND_GRADERS)}")
@@ -155,10 +159,16 @@ def audit(
 
 
 def find_responses(run: Path) -> list[Path]:
-    """The files of stored responses at or below `run`, in order. Raises `RunError` if there are none."""
+    """The files of stored responses at or below `run`, in order.
+
+    Raises `RunError` if there are none, and `InputError` if an evaluation among them is not valid.
+    """
     if run.is_file():
         return [run]
-    files = sorted({*run.rglob("samples.jsonl"), *run.rglob("rollouts/*.jsonl")})
+    folders = {*evaluation_folders(run), *(file.parent for file in run.rglob(SAMPLES))}
+    for folder in sorted(folders):
+        check_evaluation(folder, row_needs=_ROW_KEYS)
+    files = sorted({*(folder / SAMPLES for folder in folders), *run.rglob("rollouts/*.jsonl")})
     if not files:
         raise RunError(
             f"{run}: no stored responses; expected samples.jsonl of an evaluation or rollouts/*.jsonl of a run"
@@ -222,7 +232,7 @@ def _regraded(
 
 def _rows(file: Path, folder: Path) -> Iterator[Stored]:
     name = str(file.relative_to(folder))
-    return (Stored(name, line, row) for line, row in read_numbered_rows(file, needs=("gold", "text")))
+    return (Stored(name, line, row) for line, row in read_numbered_rows(file, needs=_ROW_KEYS))
 
 
 # --- printing --------------------------------------------------------------------------------------------------------

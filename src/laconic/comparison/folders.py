@@ -1,16 +1,19 @@
 """Evaluation folders, read and checked: what `laconic evaluate` and a training run leave behind.
 
-1. Find the evaluations of a run: the folder itself, or the folders in `RUN/eval/` or in `RUN/`. An evaluation that was begun and
-   not finished is refused, never skipped.
-2. Read from summary.json what was measured and how: benchmark, prompt, grader and `Decoding`. The folder's name decides
-   nothing: `mix`, `mix-t1` and `mix-boxed-t1` may all hold benchmark `mix` at temperature 1.
-3. Read samples.jsonl line by line into one row per problem. Only ids, grades and lengths are kept of a line, so a file may be
-   larger than memory. Question and gold answer are kept once per problem, so that the same problem can be recognised in another
-   folder. One digest is kept of all texts, so that identical responses can be recognised.
-4. Refuse a folder whose samples are not those that its summary describes.
+Every program that reads an evaluation reads it here, so that all of them agree on what a valid one is.
 
-What is left out: response texts, which only the report shows, and the summary's own figures, which a comparison computes again
-from the samples.
+1. Find the evaluations of a run (`places.py`). One that was begun and not finished is refused, never skipped.
+2. Read from summary.json what was measured and how: benchmark, prompt, grader and `Decoding`. The folder's name decides
+   nothing: `mix`, `mix-t1` and `mix-boxed-t1` may all hold benchmark `mix` at temperature 1. Numbers that no evaluation has are
+   refused, and so are other settings than those of settings.json.
+3. Read samples.jsonl line by line. `read_samples` yields the rows, and `read_evaluation` makes one row per problem of them. Only
+   ids, grades and lengths are kept of a line, so a file may be larger than memory. Question and gold answer are kept once per
+   problem, so that the same problem can be recognised in another folder. One digest is kept of all texts, so that identical
+   responses can be recognised.
+4. Refuse a folder whose samples are not those that its summary describes: other numbers of problems or samples, other problems
+   than those of settings.json, or other figures (`stored_figures.py`).
+
+What is left out: response texts, which only the report shows, and intervals, which a comparison computes again from the samples.
 """
 
 import hashlib
@@ -22,17 +25,20 @@ from pathlib import Path
 
 import numpy as np
 
+from laconic.comparison.places import BUDGETS, SAMPLES, SETTINGS, SUMMARY, TIMING, find_evaluations, is_finished, stands
+from laconic.comparison.stored_figures import check_figures, check_ranges
 from laconic.errors import InputError
 from laconic.evaluation.figures import Setup, Summary
-from laconic.rollouts.rows import ResponseRow, read_numbered_rows, read_rows
+from laconic.evaluation.folder_names import problems_digest
+from laconic.rollouts.rows import ResponseRow, read_numbered_rows
 from laconic.statistics.claims import PerProblem, per_problem
+from laconic.statistics.intervals import Interval
 from laconic.system.fields import Fields
-from laconic.system.files import read_json
+from laconic.system.files import Json, read_json
 from laconic.types import Grade
 
-SAMPLES, SUMMARY, SETTINGS = "samples.jsonl", "summary.json", "settings.json"
-
 _SUMMARY_KEYS = ("benchmark", "model", "num_problems", "num_samples", "temperature", "max_tokens", "seed")
+_ROW_KEYS = ("question", "gold")
 
 Identity = tuple[str, str, str]
 """Problem id, question and gold answer: what makes two problems the same."""
@@ -117,34 +123,71 @@ class _Digest:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """samples.jsonl as columns, one entry per sample; `identities` has one entry per problem id."""
+    """samples.jsonl as columns, one entry per sample; `identities` and `choices` have one entry per problem id.
 
-    ids: list[str]
-    numbers: list[int]
-    grades: list[Grade]
-    tokens: list[int]
-    identities: dict[str, Identity]
+    `summary` is what the samples must be those of.
+    """
+
+    folder: Path
+    summary: Summary
+    ids: list[str] = field(default_factory=list)
+    grades: list[Grade] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    identities: dict[str, Identity] = field(default_factory=dict)
+    choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    seen: set[tuple[str, int]] = field(default_factory=set)
     digest: _Digest = field(default_factory=_Digest)
 
+    @property
+    def file(self) -> Path:
+        """Where the samples stand."""
+        return self.folder / SAMPLES
 
-def find_evaluations(run: Path) -> list[Path]:
-    """Evaluation folders of a run, sorted by name; `run` itself if it is an evaluation folder.
+    def add(self, line: int, row: ResponseRow) -> None:
+        """Keep one row's numbers. Raises `InputError` if the rows before it contradict it."""
+        where, num_samples = f"{self.file}, line {line}", self.summary.setup.num_samples
+        assert num_samples is not None, "read_summary needs it"
+        identity = (row.problem_id, row.question, row.gold)
+        is_known = self.identities.setdefault(row.problem_id, identity) == identity
+        if not is_known or self.choices.setdefault(row.problem_id, row.choices) != row.choices:
+            raise InputError(f"{where}: one problem id stands for two questions or answers")
+        if row.sample >= num_samples:
+            raise InputError(f"{where}: sample is {row.sample}, expected one below {num_samples}, as {SUMMARY} says")
+        problem_id = self.identities[row.problem_id][0]  # one string per problem, not one copy per line
+        if (problem_id, row.sample) in self.seen:
+            raise InputError(f"{where}: sample {row.sample} of problem {problem_id!r} occurs twice")
+        self.seen.add((problem_id, row.sample))
+        self.ids.append(problem_id)
+        self.grades.append(row.grade)
+        self.tokens.append(row.num_tokens)
+        self.digest.add(row)
 
-    Raises `InputError` if there is none.
-    """
-    if any((run / name).is_file() for name in (SAMPLES, SUMMARY)):
-        return [run]
-    for parent in (run / "eval", run):
-        folders = sorted(parent.iterdir()) if parent.is_dir() else []
-        if found := [folder for folder in folders if _is_evaluation(folder)]:
-            return found
-    if (run / SETTINGS).is_file():  # it was begun, but has no sample yet
-        return [run]
-    raise InputError(f"{run}: no evaluation here (looked for {SAMPLES} in it, in its folders and in eval/)")
+    def per_problem(self) -> PerProblem:
+        """One row per problem."""
+        return per_problem(self.ids, self.grades, self.tokens)
+
+    def check(self) -> None:
+        """Raise `InputError` unless these are all the samples that the summary describes, and no others."""
+        setup, counts = self.summary.setup, Counter(self.ids)
+        if len(counts) != setup.num_problems or not counts:
+            raise InputError(f"{self.file}: holds {len(counts)} problems, {SUMMARY} says {setup.num_problems}")
+        for problem_id, count in counts.items():
+            if count != setup.num_samples:
+                raise InputError(f"{self.file}: problem {problem_id!r} has {count} samples, not {setup.num_samples}")
+        told = _settings(self.folder)
+        digest = told and told.maybe("problems_digest", told.text)
+        if digest and digest != problems_digest((*self.identities[name], self.choices[name]) for name in counts):
+            raise InputError(
+                f"{self.file}: holds other problems than {SETTINGS} names by their digest, or in another order"
+            )
+        check_figures(self.summary.figures, self.per_problem(), self.grades, self.tokens, str(self.folder / SUMMARY))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def read_evaluations(run: Path) -> list[Evaluation]:
-    """All evaluations of a run. Raises an `InputError` that names file and line if one of them is incomplete."""
+    """All evaluations of a run. Raises an `InputError` that names file and line if one of them is not valid."""
     return [read_evaluation(path) for path in find_evaluations(run)]
 
 
@@ -154,82 +197,106 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises `InputError` if it is not finished, a file is missing or malformed, or the samples are not those that the summary
     describes.
     """
-    if not (path / SUMMARY).exists():
-        raise InputError(f"{path}: not finished, there is no {SUMMARY}; run its evaluation again to resume it")
-    fields = Fields(read_json(path / SUMMARY), str(path / SUMMARY))
-    fields.need(_SUMMARY_KEYS)
-    summary, num_samples = read_summary(path), fields.whole("num_samples")
-    columns = _columns(path / SAMPLES)
-    _check_whole(path / SAMPLES, fields.whole("num_problems"), num_samples, columns)
+    columns = _Columns(path, read_summary(path))
+    for _ in _checked(columns):
+        pass
+    setup = columns.summary.setup
+    assert setup.benchmark is not None and setup.model is not None and setup.num_samples is not None, (
+        "needed of a summary"
+    )
     return Evaluation(
         path=path,
-        summary=summary,
-        benchmark=fields.text("benchmark"),
-        model=fields.text("model"),
-        num_samples=num_samples,
-        decoding=_decoding(path / SUMMARY, summary.setup),
+        summary=columns.summary,
+        benchmark=setup.benchmark,
+        model=setup.model,
+        num_samples=setup.num_samples,
+        decoding=_decoding(setup),
         identities=tuple(columns.identities.values()),
-        problems=per_problem(columns.ids, columns.grades, columns.tokens),
+        problems=columns.per_problem(),
         tokens_by_grade=_tokens_by_grade(columns),
         digest=columns.digest.total,
     )
 
 
-def read_summary(folder: Path, needs: Sequence[str] = ()) -> Summary:
-    """The summary of an evaluation folder. An older one may lack keys, but those that `needs` names are there and not null.
+def check_evaluation(folder: Path, needs: Sequence[str] = (), row_needs: Sequence[str] = ()) -> Summary:
+    """The summary of an evaluation folder that is valid as a whole. `needs` are further keys that the summary must have, and
+    `row_needs` those that every sample must have. Raises the errors of `read_evaluation`."""
+    summary = read_summary(folder, needs)
+    for _ in _checked(_Columns(folder, summary), row_needs):
+        pass
+    return summary
 
-    Raises an `InputError` that names the file if there is none, and the key if one is missing or of another type.
+
+def read_summary(folder: Path, needs: Sequence[str] = ()) -> Summary:
+    """The summary of an evaluation folder without its samples. It has the keys that every summary has, and those of `needs`.
+
+    Raises an `InputError` that names the file if there is none, the key if one is missing, null, of another type or out of its
+    range, and the file beside it (settings, timing, budget curve) that is malformed or has other settings.
     """
+    if not is_finished(folder):
+        raise InputError(f"{folder}: not finished, there is no {SUMMARY}; run its evaluation again to resume it")
     record, where = read_json(folder / SUMMARY), str(folder / SUMMARY)
-    Fields({key: value for key, value in record.items() if value is not None}, where).need(needs)
-    return Summary.from_json(record, where)
+    Fields({key: value for key, value in record.items() if value is not None}, where).need((*_SUMMARY_KEYS, *needs))
+    summary = Summary.from_json(record, where)
+    check_ranges(summary, where)
+    _check_beside(folder, summary)
+    return summary
 
 
 def read_samples(folder: Path, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
     """The responses of an evaluation folder one by one, in the order of the file, each with the keys that `needs` names.
 
-    Raises an `InputError` that names file and line if there is no such file or a line is not a response.
+    Raises an `InputError` that names file and line if a line is not a response or contradicts another, and at the end if they are
+    not the samples that the summary describes.
     """
-    return read_rows(folder / SAMPLES, needs)
+    return _checked(_Columns(folder, read_summary(folder)), needs)
 
 
-def _is_evaluation(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (SAMPLES, SUMMARY, SETTINGS))
+def read_budget_curve(folder: Path) -> Json:
+    """The budget curve of an evaluation folder, empty if it has none. Raises an `InputError` that names file and key."""
+    file = folder / BUDGETS
+    if not stands(file):
+        return {}
+    fields = Fields(read_json(file), str(file))
+    for point in fields.objects("points"):
+        point.whole("budget")
+        for name in ("accuracy", "tokens"):
+            Interval.from_fields(point.object(name), "mean")
+        point.number("cut_frac")
+    return dict(fields.record)
 
 
-def _decoding(file: Path, setup: Setup) -> Decoding:
-    if setup.temperature is None or setup.max_tokens is None:
-        raise InputError(f"{file}: temperature and max_tokens must be numbers")
+def _checked(columns: _Columns, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
+    for line, row in read_numbered_rows(columns.file, needs=(*_ROW_KEYS, *needs)):
+        columns.add(line, row)
+        yield row
+    columns.check()
+
+
+def _check_beside(folder: Path, summary: Summary) -> None:
+    """Raise `InputError` if a file beside the summary is malformed, or if settings.json has other settings than the summary."""
+    if told := _settings(folder):
+        stored, asked = summary.setup.to_json(), Setup.from_fields(told).to_json()
+        for key, value in stored.items():
+            if value is not None and asked[key] not in (None, value):
+                raise InputError(f"{folder / SUMMARY}: {key} is {value!r:.80}, but {SETTINGS} says {asked[key]!r:.80}")
+    if stands(folder / TIMING):
+        read_json(folder / TIMING)
+    read_budget_curve(folder)
+
+
+def _settings(folder: Path) -> Fields | None:
+    """The settings with which the samples were drawn; None for an older folder, which has none."""
+    file = folder / SETTINGS
+    return Fields(read_json(file), str(file)) if stands(file) else None
+
+
+def _decoding(setup: Setup) -> Decoding:
+    assert setup.temperature is not None and setup.max_tokens is not None, "needed of a summary"
     if setup.temperature == 0:
         return Decoding(0.0, 1.0, 0.0, setup.max_tokens)
     top_p, min_p = (None if value is None else float(value) for value in (setup.top_p, setup.min_p))
     return Decoding(float(setup.temperature), top_p, min_p, setup.max_tokens)
-
-
-def _columns(file: Path) -> _Columns:
-    columns = _Columns([], [], [], [], {})
-    for line, row in read_numbered_rows(file, needs=("question", "gold")):
-        identity = (row.problem_id, row.question, row.gold)
-        if columns.identities.setdefault(identity[0], identity) != identity:
-            raise InputError(f"{file}, line {line}: one problem id stands for two questions or answers")
-        columns.ids.append(columns.identities[identity[0]][0])  # one string per problem, not one copy per line
-        columns.numbers.append(row.sample)
-        columns.grades.append(row.grade)
-        columns.tokens.append(row.num_tokens)
-        columns.digest.add(row)
-    return columns
-
-
-def _check_whole(file: Path, num_problems: int, num_samples: int, columns: _Columns) -> None:
-    """Raise `InputError` unless there are `num_problems` problems with `num_samples` distinct samples each."""
-    counts = Counter(columns.ids)
-    if len(counts) != num_problems or not counts:
-        raise InputError(f"{file}: holds {len(counts)} problems, {SUMMARY} says {num_problems}")
-    for problem_id, count in counts.items():
-        if count != num_samples:
-            raise InputError(f"{file}: problem {problem_id!r} has {count} samples, not {num_samples}")
-    if len(set(zip(columns.ids, columns.numbers, strict=True))) < len(columns.ids):
-        raise InputError(f"{file}: a sample of a problem occurs twice")
 
 
 def _tokens_by_grade(columns: _Columns) -> dict[Grade, float]:

@@ -10,8 +10,6 @@ Accuracy is the mean over problems of correct / gradable samples; intervals resa
 Ungradable samples enter no accuracy and are counted in `grade_frac`.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from laconic.config.solver import SamplerConfig
-from laconic.errors import InputError
+from laconic.errors import InputError, RunError
 from laconic.evaluation.budget_curve import budget_curve, force_answers
 from laconic.evaluation.figures import Setup, Summary
+from laconic.evaluation.folder_names import problems_digest
 from laconic.evaluation.planned_prompts import PLANNERS, Plan
 from laconic.evaluation.summary import summarise
 from laconic.grading.rules import RULES_VERSION
@@ -68,18 +67,18 @@ def num_samples(samples: int, decoding: SamplerConfig) -> int:
 def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progress: Progress | None = None) -> Summary:
     """Attempt and grade the problems and write the evaluation's files to `out`, or resume it there; returns the summary.
 
-    Raises `RunError` if `out` holds an evaluation with other settings.
+    Raises `RunError` if `out` holds an evaluation with other settings, or samples or a summary that are not of this one.
     """
     settings = describe(solver, request)
     begin(out / "settings.json", settings, out / "samples.jsonl")
-    is_whole = count_whole_rows(out / "samples.jsonl") == request.num_responses
-    if is_whole and (out / "summary.json").exists():
-        return Summary.from_json(read_json(out / "summary.json"), str(out / "summary.json"))
+    setup = Setup.from_fields(Fields(settings, str(out / "settings.json")))
+    if finished := _finished(out, setup, request.num_responses):
+        return finished
     references = _references(request) if request.with_bleu else None
     plan = make_plan(solver, request, out)
     rows = _attempt(solver, request, plan, out, on_progress)
     figures = summarise(rows, seed=request.seed, oracle=_known(request, "oracle_tokens"), references=references)
-    summary = Summary(Setup.from_fields(Fields(settings, str(out / "settings.json"))), figures, plan.cost)
+    summary = Summary(setup, figures, plan.cost)
     if request.budgets:
         curve = budget_curve(read_rows(out / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=request.seed)
         write_json_atomically(out / "budget_curve.json", curve)
@@ -95,7 +94,7 @@ def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
         "model": solver.lm.name,
         "fingerprint": solver.lm.fingerprint(),
         "num_problems": len(request.problems),
-        "problems_digest": _digest(request.problems),
+        "problems_digest": problems_digest((p.id, p.question, p.answer, p.choices) for p in request.problems),
         "num_samples": request.num_samples,
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
@@ -111,6 +110,20 @@ def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
         "grader": f"laconic rules {RULES_VERSION}, math-verify {version('math-verify')}",
         "budgets": list(request.budgets),
     }
+
+
+def _finished(out: Path, setup: Setup, num_responses: int) -> Summary | None:
+    """The summary of a finished evaluation; None if it has yet to be computed. Raises `RunError` for that of another one."""
+    samples, file = out / "samples.jsonl", out / "summary.json"
+    num_whole = count_whole_rows(samples)
+    if num_whole > num_responses:
+        raise RunError(f"{samples}: holds {num_whole} responses, more than the {num_responses} of this evaluation")
+    if num_whole < num_responses or not file.exists():
+        return None
+    summary = Summary.from_json(read_json(file), str(file))
+    if summary.setup != setup:
+        raise RunError(f"{file}: is not of these settings; remove it, and it is computed again from {samples.name}")
+    return summary
 
 
 def make_plan(solver: Solver, request: EvaluationRequest, out: Path) -> Plan:
@@ -150,12 +163,3 @@ def _references(request: EvaluationRequest) -> dict[str, str]:
     if solutions is None:
         raise InputError(f"--bleu: not every problem of {request.benchmark} has a 'solution' to compare with")
     return solutions
-
-
-def _digest(problems: Sequence[Problem]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for problem in problems:
-        digest.update(
-            json.dumps([problem.id, problem.question, problem.answer, list(problem.choices)]).encode() + b"\n"
-        )
-    return digest.hexdigest()

@@ -1,7 +1,9 @@
 """How folders name what was evaluated: `greedy`, `t0.6`, `gsm8k-be_concise-greedy`."""
 
+import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from laconic.problems.address import name_of
@@ -48,3 +50,11 @@ def evaluation_folder(
     parts += [prompt_tag(prompt)] if len(prompts) > 1 else []
     parts += [temperature_tag(temperature)] if len(temperatures) > 1 else []
     return "-".join(parts)
+
+
+def problems_digest(problems: Iterable[tuple[str, str, str, Sequence[str]]]) -> str:
+    """How settings.json names the problems, each given as (id, question, gold answer, choices): a hash of all, in order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for *texts, choices in problems:
+        digest.update(json.dumps([*texts, list(choices)]).encode() + b"\n")
+    return digest.hexdigest()

@@ -4,6 +4,8 @@ Its modules, in reading order:
 
 - `extraction`: the final answer in the text of a response
 - `latex_tables`: the many spellings of LaTeX, Unicode and prose, and the one that replaces them
+- `unicode_maths`: mathematics that is written in Unicode, spelled in LaTeX
+- `thousands`: which commas of a list belong to its numbers
 - `normal_form`: an answer's text put into one plain form
 - `numbers`: exact numbers and quantities with units
 - `polynomials`: polynomials compared term by term

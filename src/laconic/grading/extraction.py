@@ -2,11 +2,13 @@ r"""The final answer in the text of a response.
 
 1. Only the text after the last `</think>` is read; a response that never closes its thinking is read whole.
 2. The last closed box is the answer. Boxes joined by "and", "or" or a comma are one list; an empty box is no answer.
-3. Without a box, the answer is the rest of the sentence after the last answer marker ("answer is", `Answer:`, `####`,
-   `<answer>`).
+3. Without a box, the answer is the rest of the sentence after the last answer marker ("answer is", `Answer:`, `####`), or what
+   an `<answer>` encloses. A remark about the answer ("I hope the answer is clear") is none.
 4. Without box and marker, the answer is the result that the last line states (the table `_STATEMENTS`): the line itself where
    it is nothing but an answer, its end where that is in brackets or bold, its last formula, or the number with which a
    conclusion ends or the only one in it.
+
+The end tokens of tokenizers, which a model may write out, end a sentence and belong to no answer.
 
 What is left out: guessing. A number that merely comes last is no answer, nor is a box that was cut off; and without a box or
 a marker, a response that has an open `<think>` has no answer.
@@ -20,6 +22,7 @@ from laconic.types import END_THINK, THINK
 MAX_TAIL_CHARS = 4000
 MAX_STATEMENT_CHARS = 1000
 MAX_SIGN_OFF_CHARS = 200
+MAX_MARKERS = 16
 _BOX_TOKENS = re.compile(
     r"\\+(?:boxed|fbox)\s*\{|\\+(?:boxed|fbox)\s+([A-Za-z0-9.+-]+)|\\(?!boxed|fbox).|[{}]", re.DOTALL
 )
@@ -29,13 +32,28 @@ _CONNECTOR = re.compile(
 )
 _JOINER = re.compile(r"[,;]|\band\b|\bor\b")
 _MARKER = re.compile(
-    r"<answer>|####\s*:?|answers?\**\s*(?:is|are|=|:)\**\s*:?|answer\s*(?=\\\[|\$\$|(?:\\\(|\$)(?!\s*\n))|final\s+answer\**\s*\n"
+    r"<\s*(?:final[ _-]?)?answer\s*>|####\s*:?|answers?\**\s*(?:is|are|[=:：])\**\s*[:：]?|答案\s*[是为:：]"
+    r"|answer\s*(?=\\\[|\$\$|(?:\\\(|\$)(?!\s*\n))|final\s+answer\**\s*\n"
     r"|\bcorrect\s+(?:option|choice)\s+is",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"\.(?=\s|\*|$)(?!\s*\d)|\n\s*\n|\n")
-_BECAUSE = re.compile(r"\s(?:because|since|as|which|where|so that|hence)\s.*", re.DOTALL)
+_TAG_END = re.compile(r"<\s*/\s*(?:final[ _-]?)?answer\s*>", re.IGNORECASE)
+_REMARK = re.compile(
+    r"(?:clear|correct|right|confirmed|verified|reasonable|plausible|obvious|helpful|above|below"
+    r"|(?:as|given|shown|stated|boxed) (?:follows|above|below))\b[^\d$\\]*",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"\.(?=\s|\*|$)(?!\s*\d)|。|\n\s*\n|\n")
+_BECAUSE = re.compile(r"(?<=[\s,;:(\[–—-])(?:because|since|as|which|where|so that|hence)\s.*", re.DOTALL)
 _LEAD_IN = re.compile(r"[A-Za-z*].*?\b(?:is|are|equals)\b[:\s]*", re.DOTALL)
+
+# What tokenizers put at the ends of texts and turns: <|im_end|>, <｜end▁of▁sentence｜>, </s>, <end_of_turn>, [EOS].
+_TOKENS = re.compile(
+    r"<[|｜][A-Za-z_][^|｜<>\n]{2,40}[|｜]>(?:user|assistant|system|model)?|</?s>|<extra_id_\d+>|<0x[0-9A-F]{2}>|<turn\|>|<\|turn>"
+    r"|<(?:eos|bos|pad|unk|eo[adht]|endoftext|(?:start|end)_of_(?:turn|text|sequence)|im_(?:start|end))>"
+    r"|\[/?(?:EOS|BOS|PAD|SEP|CLS|UNK|INST)\]",
+    re.IGNORECASE,
+)
 
 
 def extract_boxed(text: str) -> str | None:
@@ -80,7 +98,7 @@ def extract_answer(text: str) -> str | None:
     the last box is empty, a box after the marker is not closed, or the last line states no result.
     """
     cut = text.rfind(END_THINK)
-    tail = text[cut + len(END_THINK) :] if cut >= 0 else text
+    tail = _without_tokens(text[cut + len(END_THINK) :] if cut >= 0 else text)
     boxes = _boxes(tail)
     if boxes:
         return _joined(tail, boxes)
@@ -97,28 +115,50 @@ def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str | None:
     return None if not items[-1] else items[-1] if len(set(items)) == 1 else " , ".join(items)
 
 
+def _without_tokens(text: str) -> str:
+    """The text with the special tokens of tokenizers as line ends, for the model has written them after its answer."""
+    return _TOKENS.sub("\n", text) if "<" in text or "[" in text else text
+
+
 def _marked(text: str) -> str | None:
-    """The sentence after the last marker, without lead-in and reasons; None where a brace or a box is not closed in it."""
-    match = None
-    for match in _MARKER.finditer(text):  # noqa: B007  (the last one)
-        pass
-    if match is None or "\\boxed" in text[match.end() :]:
+    """What follows the last marker that is no remark about the answer, else the last marker."""
+    last = None
+    for match in reversed([*_MARKER.finditer(text)][-MAX_MARKERS:]):
+        answer = _after(text, match)
+        if answer is None or not _REMARK.fullmatch(answer):
+            return answer
+        last = last or answer
+    return last
+
+
+def _after(text: str, marker: re.Match[str]) -> str | None:
+    """The content of an `<answer>`, or the sentence after another marker, without lead-in and reasons.
+
+    None where a brace or a box is not closed in it.
+    """
+    if text.find("\\boxed", marker.end()) >= 0:
         return None
-    tail = text[match.end() :][:MAX_TAIL_CHARS].strip(" \t:*").lstrip()
-    if match[0].lower() == "<answer>":
-        answer = tail.split("</answer>")[0]
+    tail = _TAG_END.split(text[marker.end() : marker.end() + MAX_TAIL_CHARS], maxsplit=1)[0].strip(" \t:*").lstrip()
+    if marker[0].startswith("<"):
+        answer = tail
     else:
         end = _SENTENCE_END.search(_without_math(tail))
-        answer = _after_lead_in(_BECAUSE.sub("", tail[: end.start()] if end else tail))
+        answer = _after_lead_in(_without_reason(tail[: end.start()] if end else tail))
         sole = _SOLE_NUMBER.fullmatch(answer)
         answer = sole[1] if sole else answer
     return answer.strip(" \t\n*_") if clean(answer) and _is_balanced(answer) else None
 
 
+def _without_reason(text: str) -> str:
+    """The text up to the words that give a reason: the C of "C (because it fits)"."""
+    reason = _BECAUSE.search(text)
+    return text[: reason.start()].rstrip(" \t\n,;:([–—-") if reason else text
+
+
 # --- statements ------------------------------------------------------------------------------------------------------
 
-_NO_STATEMENT = re.compile(rf"boxed|fbox|framebox|{THINK}|<answer|####")
-_SIGN_OFF = re.compile(r"(?:\s*<\|[^|<>]{1,40}\|>\w*|\s*I hope it is correct\.?)+\s*$", re.IGNORECASE)
+_NO_STATEMENT = re.compile(rf"boxed|fbox|framebox|{THINK}|(?i:<answer)|####")
+_SIGN_OFF = re.compile(r"(?:\s*(?:(?:I |We )?hope\b|Let me know\b)[^.!?\d$\\]{0,100}[.!?]*)+\s*$", re.IGNORECASE)
 _NUMBER = r"(?:[-+−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
 _UNIT_AFTER = r"(?:\s?[€£$°%]|\s?[a-z]{1,3}[²³]?|\s(?:degrees|dollars|units))?"
 _MATHS = r"\$\$.+?\$\$|\\\[.+?\\\]|\$[^$\n]+\$|\\\([^\n]+?\\\)"
@@ -129,7 +169,7 @@ _SOLE_NUMBER = re.compile(rf"[A-Z][a-z]+(?:\s+[A-Za-z]+){{2,}}\s+({_NUMBER}) [^\
 _STATEMENTS: tuple[re.Pattern[str], ...] = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
-        rf"^({_NUMBER}{_UNIT_AFTER}|[A-J])(?:[.)]?\s+[Bb]ecause\s.*)?{_END}",  # 42 because geometry proves it
+        rf"^({_NUMBER}{_UNIT_AFTER}|[A-J])(?:[.),:;]?\s+(?:[Bb]ecause|[Ss]ince)\s.*)?{_END}",  # 42 because geometry proves it
         r"^(\$[^$]+\$[^$]*\$.*)$",  # $f(x)=x^a$ for some $a>0$
         rf"^(?:(?!\\\[).)*(?<!\\)\[([^\[\],]{{1,200}})\]{_END}",  # The angle is [90].
         rf"\*\*([^*\n]{{1,200}})\*\*{_END}",  # 64 + 67 = **131**

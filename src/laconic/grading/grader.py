@@ -21,6 +21,7 @@ from laconic.errors import ProblemsError
 from laconic.grading.normal_form import clean
 from laconic.grading.numbers import exact_number, is_double_precision
 from laconic.grading.rules import Graded, Undecided, grade_response, same_answer_with
+from laconic.grading.unicode_maths import has_unread
 from laconic.system.child_processes import CRASH, Children, answer_lines
 from laconic.types import Grade, Problem
 
@@ -198,6 +199,8 @@ def _parsed(text: str) -> tuple[Any, ...]:
     """The expressions that Math-Verify reads in a cleaned answer, empty where it reads none; a number is read by us, exactly."""
     from math_verify.parser import LatexExtractionConfig, NormalizationConfig, parse, sympy
 
+    if has_unread(text):  # Math-Verify would pass over what it does not know
+        return ()
     value = exact_number(text)
     if value is not None and not is_double_precision(text, value):
         return (sympy.Rational(value.numerator, value.denominator),)

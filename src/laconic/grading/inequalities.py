@@ -9,7 +9,7 @@ What is left out: algebra. The ends of an interval are taken as they are written
 
 import re
 
-from laconic.grading.normal_form import compact, split_top
+from laconic.grading.normal_form import compact, is_grouped_number, split_top
 
 _RELATION = re.compile(r"\\leq(?![a-z])|\\geq(?![a-z])|<|>")
 _NAME = r"\|?[A-Za-z](?:_\w)?\|?"
@@ -73,7 +73,7 @@ def _between(terms: list[str], relations: list[str]) -> tuple[str, str] | None:
         terms, relations = [_LEAST, *terms], ["<", *relations]
     elif len(terms) == 2:
         terms, relations = [*terms, _GREATEST], [*relations, "<"]
-    low, name, high = terms
+    low, name, high = (term.replace(",", "") if is_grouped_number(term) else term for term in terms)
     if not re.fullmatch(_NAME, name) or _has_name(low) or _has_name(high) or not (low and high) or "|" in name:
         return None
     return f"{'[' if relations[0] != '<' else '('}{low},{high}{']' if relations[1] != '<' else ')'}", name

@@ -10,22 +10,31 @@ What is left out: anything that needs to count brackets (`normal_form.py`).
 import re
 
 SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "∞": r"\infty ", "π": r"\pi ", "√": r"\sqrt ", "×": r"\times ",
-    "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ",
-    "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "±": r"\pm ", "°": r"^\circ ",
-    "∘": r"^\circ ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\phi ",
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "―": "-", "˗": "-", "➖": "-", "∞": r"\infty ",
+    "π": r"\pi ", "×": r"\times ", "✕": r"\times ", "✖": r"\times ", "⨯": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
+    "∙": r"\cdot ", "∗": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ",
+    "⩽": r"\leq ", "≦": r"\leq ", "⩾": r"\geq ", "≧": r"\geq ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ",
+    "∈": r"\in ", "∅": r"\emptyset ", "±": r"\pm ", "°": r"^\circ ", "º": r"^\circ ", "∘": r"^\circ ",
+    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ", "φ": r"\phi ",
     "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
-    "∛": r"\sqrt[3] ", "∜": r"\sqrt[4] ", "⟨": "(", "⟩": ")", "′": "'", "’": "'",
-    "\ufeff": "", "\u200b": "", "€": "", "£": "", "¥": "", "₹": "",
-    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    "⟨": "(", "⟩": ")", "〈": "(", "〉": ")", "′": "'", "’": "'", "∶": ":", "∣": "|", "、": ",",
+    "٫": ".", "٬": ",", "،": ",", "؛": ";", "٪": "%", "\u2062": r"\cdot ", "\u2063": ",", "\u2064": "+",
+    "∠": r"\angle ", "△": r"\triangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
+    "≡": r"\equiv ", "∖": r"\setminus ", "⋯": "...", "“": "", "”": "", "„": "", "«": "", "»": "", "‘": "'",
+    "€": "", "£": "", "¥": "", "₹": "", "₩": "", "₽": "", "✓": "", "✔": "", "✅": "",
 }  # fmt: skip
-SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+INVISIBLE = re.compile("[\u061c\u180e\u200b-\u200f\u202a-\u202d\u2060\u2061\u2066-\u2069\ufe00-\ufe0f\u20e3\ufeff]")
+"""Direction marks, joiners and other characters that show nothing. The override U+202E is none of them: it turns 24 into 42."""
+
+RADICALS = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
 
 WRAPPERS = (
     r"(?:text(?:bf|it|rm|sf|tt|sc|up|normal)?|math(?:rm|bf|it|sf|tt)|[mh]box|operatorname\*?|emph|bm|boldsymbol|pmb"
     r"|underline|ensuremath)"
 )
+
+_THOUSAND = r"(?<=\d)(?<!\d{4})(?<!(?<!\d)0)"
+"""Before a thousands separator: one to three digits, which are not a 0 alone."""
 
 # Applied in order; each row is the pattern of a spelling, and its replacement.
 REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -50,12 +59,12 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\langle(?![a-z])", "("),
         (r"\\rangle(?![a-z])", ")"),
         (r"(?<=\d)\{\.\}(?=\d)", "."),
-        (r"(?<=\d)\\text\{,\}(?=\d{3}(?!\d))|(?<=\d)'(?=\d{3}(?!\d))", ","),
         (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF])(?![A-Za-z])\}?", r" \\unit{deg\1}"),
         (r"(?<=[\d\s])[xX](?=\s*10\s*\^)", r"\\times "),
         (r"^\s*(?:US\s?D?|USD|EUR|GBP|INR|CAD|AUD|Rs\.?)\s*\\?\$?\s*(?=\d)", ""),
         (r"(?<![A-Za-z\\])oo(?![A-Za-z])", r"\\infty "),
-        (r"(?<=\d)(?:\{,\}|,?\s*\\[!,]\s*|,\\! ?)(?=\d{3}(?!\d))", ","),  # 1{,}000  1\,000  1,\!000
+        (_THOUSAND + r"(?:\{,\}|\\text\{,\}|'|,\\! ?|\s*\\[!,]\s*)(?=\d{3}(?!\d))", ""),  # 1{,}000  1\,000  1,\!000
+        (r"(?<=\d)(?:\{,\}|,?\s*\\[!,]\s*)(?=\d{3}(?!\d))", ","),  # 0{,}125 is a decimal comma
         (r"\\!", ""),
         (r"(?<!\\)\\[,;:> ]|\\q?quad|~|\\(?:display|text)style(?![a-z])|\\limits(?![a-z])", " "),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
@@ -67,7 +76,7 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\frac\s+\{", r"\\frac{"),
         (r"(?<=\})\s+(?=\{)", ""),
         (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\[[^\]]*\])?\s*([A-Za-z0-9])", r"\\sqrt\1{\2}"),
+        (r"\\sqrt\s*(\[[^\]]*\])?\s*(\d+|[A-Za-z])", r"\\sqrt\1{\2}"),
         (r"\*\*|\^\s+", "^"),
         (r"\^\(([^()]*)\)", r"^{\1}"),
         (r"\\%|(?<![A-Za-z])(?:percent(?:age)?|pct)(?![A-Za-z])", "%"),
@@ -109,6 +118,7 @@ PROSE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^\s*(?:(?:the set of )?all real(?: number)?s|\(?-\s*\\infty\s*,\s*\+?\\infty\s*\))\s*$", r"\\mathbb{R}"),
         (r"^\s*(?:there (?:is|are) )?no (?:real )?solutions?\s*$|^\s*(?:the )?empty set\s*$", r"\\emptyset"),
         (r"^\s*does not exist\s*$", "DNE"),
+        (r"(?<=\S)\s?[,;:(]?\s?(?<![a-z])(?:because|since)\s.*$", ""),  # C, because it fits
         (r"(?<=\d)\s+to\s+(?=\d+$)", ":"),
         (r"[,;]?\s*\(?\s*(?:where|for|with)?\s*\b[a-z]\s*\\in\s*\\mathbb\{[ZN]\}\)?\s*$", ""),
     )

@@ -1,6 +1,7 @@
 r"""The text of an answer, put into one plain form and split into its parts.
 
-1. `clean` rewrites LaTeX, Unicode and prose variants of the same answer into one spelling (the tables of `latex_tables.py`).
+1. `clean` rewrites LaTeX, Unicode (`unicode_maths.py`) and prose variants of the same answer into one spelling (the tables of
+   `latex_tables.py`), and drops the thousands separators of a list where its other separators show which commas they are.
 2. `compact` drops the spaces that carry no meaning. In this form two answers are compared as strings.
 3. `parts` splits a list, tuple, set, interval or union, `matrix_rows` a matrix.
 4. `is_dangerous` finds what must never reach an algebra engine: power towers, giant factorials, code, overlong text.
@@ -9,7 +10,6 @@ What is left out: numbers and units (`numbers.py`), extraction from a response (
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,13 +17,12 @@ from laconic.grading.latex_tables import (
     PLAIN_TEXT,
     PROSE,
     REWRITES,
-    SUBSCRIPTS,
-    SUPERSCRIPTS,
-    SYMBOLS,
     TEXT,
     UNIT_PRODUCT,
     UNIT_RATIO,
 )
+from laconic.grading.thousands import without_thousands
+from laconic.grading.unicode_maths import in_latex
 
 MAX_CHARS = 2500
 MAX_DEPTH = 16
@@ -62,7 +61,7 @@ def _shortened(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _clean(text: str) -> str:
-    text = text if text.isascii() else _ascii(text)
+    text = text if text.isascii() else in_latex(text)
     if "\\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
     text = _strip_ends(text)
@@ -74,18 +73,7 @@ def _clean(text: str) -> str:
     text = _strip_ends(re.sub(r"\s+", " ", text))
     for pattern, replacement in PROSE:
         text = pattern.sub(replacement, text)
-    return _strip_ends(text)
-
-
-def _ascii(text: str) -> str:
-    """The text with Unicode mathematics spelled in LaTeX. Characters without such a spelling stay: a Cyrillic A is not an A."""
-    text = re.sub(r"(?<=\d)\s?([ckm]?m|ft|in|yd|mi)([²³])", r" \\unit{\1}\2", text)
-    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
-    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m[0].translate(SUBSCRIPTS) + "}", text)
-    for _ in range(2):  # a compatibility form may decompose into a symbol of the table
-        text = "".join(SYMBOLS.get(char, char) for char in text)
-        text = unicodedata.normalize("NFKC", text)
-    return "".join(str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in text)
+    return _strip_ends(without_thousands(_strip_ends(text)))
 
 
 def _marked_unit(match: re.Match[str]) -> str:
@@ -191,7 +179,7 @@ def parts(text: str) -> Parts:
         if text.startswith(left) and text[-1:] in right and _encloses(text):
             width = len(left)
             return Parts(_items(text[width:-width]), left, text[-1])
-    return Parts((text,) if _is_grouped_number(text) else _items(text))
+    return Parts((text,) if is_grouped_number(text) else _items(text))
 
 
 def _items(text: str) -> tuple[str, ...]:
@@ -201,7 +189,8 @@ def _items(text: str) -> tuple[str, ...]:
     return _both_signs(_split(text, f",|{_JOINERS.pattern}"))
 
 
-def _is_grouped_number(text: str) -> bool:
+def is_grouped_number(text: str) -> bool:
+    """Whether a cleaned answer is one number with thousands separators, perhaps with a unit."""
     return bool(re.fullmatch(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?%?(?:\s*\\unit.*|\s+[A-Za-z ]+)?", text.strip()))
 
 

@@ -17,11 +17,12 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
+from string import ascii_uppercase
 from typing import NamedTuple
 
 from laconic.grading.composite_rules import by_equation, by_interval, by_matrix, by_parts, by_unit
 from laconic.grading.extraction import extract_answer, extract_boxed
-from laconic.grading.normal_form import MAX_PARTS, clean, compact, is_dangerous, parts
+from laconic.grading.normal_form import MAX_PARTS, clean, compact, is_dangerous, is_grouped_number, parts
 from laconic.grading.numbers import exact_number
 from laconic.grading.scalar_rules import (
     OPEN,
@@ -54,7 +55,7 @@ __all__ = [
     "same_answer_with",
 ]
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised with every change that may alter a verdict: evaluations that were graded under different versions are not compared."""
 
 # --- comparison ------------------------------------------------------------------------------------------------------
@@ -91,11 +92,19 @@ def same_answer_with(
     if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
         return int(gold) == int(answer)
     if choices:
-        return choice_letter(clean(answer), True) == (choice_letter(clean(gold), True) or gold)
+        return _same_choice(choice_letter(clean(gold), True) or gold, choice_letter(clean(answer), True), choices)
     if _CHOICE.fullmatch(gold) and (small := _BRACKETED_LETTER.fullmatch(answer)):
         return small[1].upper() == gold
     verdict = _equal(clean(gold), clean(answer), leaf)
     return verdict if verdict is True or not tolerances else _within(clean(gold), clean(answer), leaf, tolerances)
+
+
+def _same_choice(gold: str, answer: str | None, choices: Sequence[str]) -> bool:
+    """Whether two letters stand for the same choice: published benchmarks have some choices twice."""
+    letters = ascii_uppercase[: len(choices)]
+    if answer == gold or answer is None or not (gold in letters and answer in letters):
+        return answer == gold
+    return choices[letters.index(gold)].split() == choices[letters.index(answer)].split()
 
 
 def _within(gold: str, answer: str, leaf: Equal, tolerances: Sequence[Fraction]) -> Verdict:
@@ -130,7 +139,7 @@ def _equal(gold: str, answer: str, leaf: Equal) -> Verdict:
         return leaf(gold, answer)
     if not answer:
         return False
-    if compact(gold) == compact(answer):
+    if compact(gold) == compact(answer) and not (is_grouped_number(gold) and ", " in answer):  # 1,234 is not 1, 234
         return True
     equal = partial(_equal, leaf=leaf)
     for rule in RULES:

@@ -97,10 +97,21 @@ _LETTER = re.compile(
 )
 
 
+_REASON = re.compile(r",?\s+(?:because|since|as)\b.*", re.IGNORECASE | re.DOTALL)
+_UNSURE = re.compile(r"(?<![A-Za-z\\'])[A-HJ](?![A-Za-z'])|\b(?:not|isn't|wrong|incorrect|false|except|but)\b")
+_SAYS = re.compile(r"\s+(?:is|seems|appears|looks|fits|works|holds|only|alone|correct|right)\b|\s*$")
+
+
 def choice_letter(text: str, has_choices: bool) -> str | None:
-    """The one choice that a cleaned answer names: `B`, `(B)`, `B) 7`, `Option B`; lower case only with choices."""
+    """The one choice that a cleaned answer names: `B`, `(B)`, `B) 7`, `Option B`; lower case only with choices.
+
+    None where the words after the letter name another choice or deny something (`A is wrong`), or the letter is an article.
+    """
     match = _LETTER.fullmatch(text)
     if match is None or not (has_choices or match[1].isupper()):
+        return None
+    words = _REASON.sub("", text[match.end(1) :])
+    if words[:1].isspace() and (_UNSURE.search(words) or (match[1] in "Aa" and not _SAYS.match(words))):
         return None
     return match[1].upper()
 

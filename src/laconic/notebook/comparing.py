@@ -30,13 +30,15 @@ def compare(
 def report(*folders: Folder, out: str | Path | None = None) -> Path:
     """Write one self-contained HTML page and return its path. If there are several folders, the first is the base.
 
-    `out` is the page's file, by default FOLDER/report.html for one folder and report.html for several. Raises `InputError` if
-    there is nothing to show.
+    `out` is the page's file: by default FOLDER/report.html for one folder, and report.html in the working directory for several.
+    It is there as well for an evaluation in a temporary folder, which does not outlive its result. Raises `InputError` if there
+    is nothing to show.
     """
     if not folders:
         raise InputError("report: expected a run, a folder of evaluations or an evaluation")
     paths = [_path_of(folder) for folder in folders]
-    usual = paths[0] / "report.html" if len(paths) == 1 else Path("report.html")
+    is_temporary = isinstance(folders[0], EvaluationResult) and folders[0].keeper is not None
+    usual = Path("report.html") if len(paths) > 1 or is_temporary else paths[0] / "report.html"
     return write_report(paths, usual if out is None else Path(out))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from laconic.comparison.folders import read_samples, read_summary
+from laconic.comparison.folders import check_evaluation, read_samples
 from laconic.comparison.records import CandidateComparison, Comparison
 from laconic.comparison.tables import comparison_lines
 from laconic.evaluation.figures import Summary
@@ -86,7 +86,7 @@ class EvaluationResult:
 
     @property
     def responses(self) -> list[ResponseRow]:
-        """Every response: its problem, grade, length and text among other fields."""
+        """Every response: its problem, grade, length and text among other fields. Raises `InputError` for a damaged folder."""
         return list(read_samples(self.folder))
 
     def __repr__(self) -> str:
@@ -95,8 +95,8 @@ class EvaluationResult:
 
 
 def evaluation_in(folder: Path) -> EvaluationResult:
-    """The evaluation that is stored in a folder."""
-    return EvaluationResult(folder, read_summary(folder))
+    """The evaluation that is stored in a folder. Raises an `InputError` that names the file if it is not valid."""
+    return EvaluationResult(folder, check_evaluation(folder))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

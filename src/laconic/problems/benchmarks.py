@@ -249,6 +249,12 @@ def near_names(name: str) -> list[str]:
     return difflib.get_close_matches(name.lower().replace("-", ""), BENCHMARKS, n=3)
 
 
+def load_file(address: Address, seed: int) -> list[Problem]:
+    """The problems of a file of JSON lines. That of a benchmark may have a choice twice, for it is as it was published."""
+    published = {name for benchmark in BENCHMARKS.values() for name in benchmark.file_names}
+    return load_jsonl(address, seed, may_repeat_choices=Path(address.name).name in published)
+
+
 def local_file(benchmark: Benchmark) -> Path | None:
     """The local file to read instead of the hub, if there is one. Raises `ProblemsError` if `LACONIC_DATA` is not a folder."""
     folder_name = os.environ.get(DATA_VARIABLE)
@@ -268,7 +274,7 @@ def load_benchmark(address: Address, _seed: int) -> list[Problem]:
     address.refuse_unknown()
     benchmark = BENCHMARKS[address.name]
     path = local_file(benchmark)
-    problems = _from_hub(benchmark) if path is None else load_jsonl(read_address(str(path)), 0)
+    problems = _from_hub(benchmark) if path is None else load_jsonl(read_address(str(path)), 0, may_repeat_choices=True)
     if address.count is not None and address.count > len(problems):
         raise ProblemsError(f"{address.source}: {address.count} problems asked for, but it holds {len(problems)}")
     ordered = sorted(problems, key=lambda problem: seed_of(0, "benchmark", _text(problem)))

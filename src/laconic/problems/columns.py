@@ -153,5 +153,5 @@ def _problem(hub: Hub, row: Row, identity: str, where: str) -> Problem:
     except (KeyError, ValueError, TypeError, IndexError) as error:
         reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
         raise ProblemsError(f"{where}: not as declared ({reason})") from error
-    meta = {key: row[name] for key, name in hub.meta.items() if row.get(name) is not None}
-    return to_problem(record | choices | solution | meta, where)
+    meta = {key: row[name] for key, name in hub.meta.items() if row.get(name) not in (None, "")}
+    return to_problem(record | choices | solution | meta, where, may_repeat_choices=True)

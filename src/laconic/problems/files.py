@@ -9,10 +9,11 @@ from laconic.system.files import read_numbered_jsonl
 from laconic.types import Problem
 
 
-def load_jsonl(address: Address, _seed: int) -> list[Problem]:
+def load_jsonl(address: Address, _seed: int, *, may_repeat_choices: bool = False) -> list[Problem]:
     """The problems of a file of JSON lines `{"id", "problem", "answer"}`, in file order.
 
-    Raises a `ProblemsError` that names file and line if the file cannot be read or a line is not a problem.
+    With `may_repeat_choices` two choices of a problem may be the same. Raises a `ProblemsError` that names file and line if the
+    file cannot be read or a line is not a problem.
     """
     address.refuse_unknown()
     path = _existing(address.name)
@@ -21,7 +22,10 @@ def load_jsonl(address: Address, _seed: int) -> list[Problem]:
     except InputError as error:
         raise ProblemsError(str(error)) from error
     wheres = [f"{path}, line {number}" for number, _ in numbered]
-    problems = [to_problem(record, where) for (_, record), where in zip(numbered, wheres, strict=True)]
+    problems = [
+        to_problem(record, where, may_repeat_choices=may_repeat_choices)
+        for (_, record), where in zip(numbered, wheres, strict=True)
+    ]
     return check_problems(problems, wheres, path, address.count)
 
 
@@ -40,7 +44,8 @@ def load_parquet(address: Address, _seed: int) -> list[Problem]:
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
-        raise ProblemsError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ProblemsError(f"{path}: cannot be read as parquet ({reason})") from error
     wheres = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]
     problems = [
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)

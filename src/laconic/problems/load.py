@@ -19,8 +19,16 @@ from pathlib import Path
 from laconic.config.defaults import SEED
 from laconic.errors import ProblemsError
 from laconic.problems.address import Address, name_of, read_address
-from laconic.problems.benchmarks import BENCHMARKS, Benchmark, benchmark_of, load_benchmark, local_file, near_names
-from laconic.problems.files import load_jsonl, load_parquet
+from laconic.problems.benchmarks import (
+    BENCHMARKS,
+    Benchmark,
+    benchmark_of,
+    load_benchmark,
+    load_file,
+    local_file,
+    near_names,
+)
+from laconic.problems.files import load_parquet
 from laconic.problems.generated import load_gym, load_tiny
 from laconic.problems.hub import load_hub
 from laconic.problems.records import to_record
@@ -67,7 +75,7 @@ KINDS: tuple[Kind, ...] = (
         "PATH.jsonl[?count=N]",
         "a file with lines of id, problem, answer",
         lambda name: name.endswith(".jsonl"),
-        load_jsonl,
+        load_file,
     ),
     Kind(
         "PATH.parquet[?count=N]",

@@ -43,9 +43,10 @@ from laconic.reporting.read import (
     read_settings,
     read_training,
     settings_of,
+    unfinished_notes,
 )
 from laconic.reporting.training import MAX_STEPS, draw_training
-from laconic.reporting.words import details, headline, lede, results, scope, verdicts
+from laconic.reporting.words import details, headline, is_compared, lede, results, scope, verdicts
 from laconic.system.files import write_text_atomically
 from laconic.types import GRADES
 
@@ -60,8 +61,8 @@ def write_page(run_dir: Path, out: Path) -> Path:
 def write_report(dirs: Sequence[Path], out: Path) -> Path:
     """Writes the page of training runs, folders of evaluations, or single evaluations to `out`, and returns `out`.
 
-    If there are several folders of evaluations, the first is the base. Raises `RunError` if there is nothing to show or a folder
-    is given twice, an `InputError` that names file and line if a file cannot be read, and `MissingExtraError` if jinja2 is not
+    If there are several folders of evaluations, the first is the base. Raises `RunError` if a folder has nothing to show or is
+    given twice, an `InputError` that names file and line if a file cannot be read, and `MissingExtraError` if jinja2 is not
     installed.
     """
     write_text_atomically(out, page_text(read_report(dirs)))
@@ -74,20 +75,23 @@ def read_report(dirs: Sequence[Path]) -> Report:
     prefixes = [f"{name}: " if len(dirs) > 1 else "" for name in names]
     evaluations = read_measurements(find_measurements(dirs, names))
     trainings = tuple(read_training(path, name) for path, name in zip(dirs, names, strict=True) if is_run(path))
-    selections = tuple(s for path, prefix in zip(dirs, prefixes, strict=True) for s in read_selections(path, prefix))
-    if not evaluations and not selections and not any(run.metrics for run in trainings):
-        raise RunError(
-            f"{', '.join(str(path) for path in dirs)}: nothing to show; expected metrics.jsonl, problems.jsonl, "
-            "or summary.json of an evaluation in it, in its folders or in eval/"
-        )
-    found, notes = read_changes(dirs, evaluations)
+    selections = [tuple(read_selections(path, prefix)) for path, prefix in zip(dirs, prefixes, strict=True)]
+    measured, trained = {e.source for e in evaluations}, {run.name for run in trainings if run.metrics}
+    for source, (path, name) in enumerate(zip(dirs, names, strict=True)):
+        if source not in measured and name not in trained and not selections[source]:
+            raise RunError(
+                f"{path}: nothing to show; expected metrics.jsonl, problems.jsonl, "
+                "or summary.json of an evaluation in it, in its folders or in eval/"
+            )
+    changes, notes = read_changes(dirs, evaluations)
+    notes += [note for path in dirs for note in unfinished_notes(path)]
     settings = [s for path, prefix in zip(dirs, prefixes, strict=True) for s in read_settings(path, prefix)]
     return Report(
         title=", ".join(names),
         evaluations=evaluations,
-        changes=tuple(found),
+        changes=tuple(changes),
         trainings=trainings,
-        selections=selections,
+        selections=tuple(selection for found in selections for selection in found),
         settings=tuple(settings),
         notes=tuple(notes),
     )
@@ -107,6 +111,7 @@ def page_text(report: Report) -> str:
         verdicts=verdicts(report),
         main=report.main,
         tables=results(report),
+        is_compared=is_compared(report),
         details=details(report),
         scope=scope(report),
         report=report,

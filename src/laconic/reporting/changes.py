@@ -41,8 +41,10 @@ def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Com
     The first folder's own prompts are then compared too, unless it has only one (`is_base_alone`).
     """
     first, *others = dirs
+    if stored := _stored(dirs):
+        return [stored], []
     with suppress(InputError):  # reported below, with the folder that causes it
-        return [_stored(dirs) or compare_evaluations(first, others)], []
+        return [compare_evaluations(first, others)], []
     found: list[Comparison] = []
     refusals: dict[str, list[Path]] = {}
     for folder in others if is_base_alone else dirs:

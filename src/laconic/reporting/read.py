@@ -6,18 +6,21 @@
    name, or several where it was asked with several prompts. The first such folder is the base of the others.
 3. Numbers are kept, texts go to shelves as they are read, within one budget for all files together.
 
+4. An evaluation must be valid as a whole, as for every other program (`comparison/folders.py`). In a training run one may be
+   under way: it is not shown, and `unfinished_notes` says so.
+
 Only evaluations, metrics or selected problems must be there; whatever else is missing is left out. What comparisons
 say of it is read, or made, in `changes.py`.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from laconic.comparison.folders import SAMPLES, read_samples, read_summary
+from laconic.comparison.folders import read_budget_curve, read_samples, read_summary
+from laconic.comparison.places import SAMPLES, SETTINGS, TIMING, evaluation_folders, is_finished
 from laconic.errors import RunError
 from laconic.evaluation.figures import Summary
 from laconic.reporting.data import (
@@ -29,7 +32,8 @@ from laconic.reporting.data import (
     prompt_of,
 )
 from laconic.reporting.shelf import ShelfBuilder, every_nth
-from laconic.system.files import read_json, read_jsonl
+from laconic.system.fields import Fields
+from laconic.system.files import read_json, read_json_list, read_jsonl, read_numbered_jsonl
 
 MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")
 PLAIN_PROMPT = "boxed"  # the prompt that is the base of the others, as in a comparison
@@ -84,17 +88,17 @@ def find_measurements(dirs: Sequence[Path], names: Sequence[str]) -> list[Found]
 
 def _of_run(path: Path, source: int, prefix: str) -> Iterator[Found]:
     labels = [str(phase.get("name", "")) for phase in read_phases(path)]
-    for file in sorted(path.glob("eval/*/summary.json")):
-        if match := MODEL_AND_TAG.fullmatch(file.parent.name):
+    for folder in evaluation_folders(path):
+        match = MODEL_AND_TAG.fullmatch(folder.name)
+        if match and is_finished(folder):
             rank = 0 if match[1] == "base" else int(match[1].rsplit("-", 1)[1])
             name = labels[rank - 1] if 0 < rank <= len(labels) else ""
             label = "base" if rank == 0 else f"phase {rank}" + (f" ({name})" if name else "")
-            yield Found(prefix + label, file.parent, source, rank, read_summary(file.parent))
+            yield Found(prefix + label, folder, source, rank, read_summary(folder))
 
 
 def _of_folder(path: Path, source: int, name: str, is_base: bool) -> Iterator[Found]:
-    files = _summaries(path)
-    summaries = {file.parent: read_summary(file.parent) for file in files}
+    summaries = {folder: read_summary(folder) for folder in evaluation_folders(path)}
     prompts = sorted(
         {prompt_of(summary) for summary in summaries.values()}, key=lambda name: (name != PLAIN_PROMPT, name)
     )
@@ -104,15 +108,17 @@ def _of_folder(path: Path, source: int, name: str, is_base: bool) -> Iterator[Fo
         yield Found(label, folder, source, rank, summary)
 
 
-def _summaries(path: Path) -> list[Path]:
-    places = ("summary.json", "eval/*/summary.json", "*/summary.json")
-    return next((files for place in places if (files := sorted(path.glob(place)))), [])
+def unfinished_notes(path: Path) -> Iterator[str]:
+    """One line for each evaluation of a training run that has no summary yet."""
+    for folder in evaluation_folders(path) if is_run(path) else ():
+        if not is_finished(folder):
+            yield f"Not shown: {folder} is not finished; run its evaluation again to resume it"
 
 
 def read_measurements(found: Sequence[Found], budget: int = TEXT_BUDGET) -> tuple[Measurement, ...]:
     """The evaluations with their samples. If the texts exceed `budget` bytes, only those of every n-th problem are kept.
 
-    Raises an `InputError` that names file and line if a line lacks a required key.
+    Raises an `InputError` that names file and line if an evaluation is not valid.
     """
     sizes = [(f.folder / SAMPLES).stat().st_size for f in found if (f.folder / SAMPLES).exists()]
     stride = every_nth(sum(sizes), budget)
@@ -126,19 +132,17 @@ def _read_measurement(found: Found, stride: int) -> Measurement:
         model=found.model,
         summary=found.summary,
         samples=samples,
-        shelf=builder.build() if samples else None,
+        shelf=builder.build(),
         folder=folder,
         source=found.source,
         rank=found.rank,
-        budgets=optional_json(folder / "budget_curve.json"),
-        settings=optional_json(folder / "settings.json"),
-        timing=optional_json(folder / "timing.json"),
+        budgets=read_budget_curve(folder),
+        settings=optional_json(folder / SETTINGS),
+        timing=optional_json(folder / TIMING),
     )
 
 
 def _samples(folder: Path, builder: ShelfBuilder) -> Iterator[Sample]:
-    if not (folder / SAMPLES).exists():
-        return
     for row in read_samples(folder):
         builder.add(row)
         text_crc = crc32(row.text.encode("utf-8", "surrogatepass"))
@@ -146,21 +150,31 @@ def _samples(folder: Path, builder: ShelfBuilder) -> Iterator[Sample]:
 
 
 def read_training(path: Path, name: str) -> TrainingRun:
-    """Steps and phases of a run."""
-    metrics = tuple(read_jsonl(path / "metrics.jsonl")) if (path / "metrics.jsonl").exists() else ()
-    return TrainingRun(name, metrics, read_phases(path))
+    """Steps and phases of a run. Raises an `InputError` that names file, line and key."""
+    return TrainingRun(name, read_metrics(path), read_phases(path))
+
+
+def read_metrics(path: Path) -> tuple[Record, ...]:
+    """The steps of metrics.jsonl, each with the number under `step`; none without the file."""
+    file = path / "metrics.jsonl"
+    rows = list(read_numbered_jsonl(file)) if file.exists() else []
+    for line, row in rows:
+        Fields(row, f"{file}, line {line}").whole("step")
+    return tuple(row for _, row in rows)
 
 
 def read_phases(path: Path) -> tuple[Record, ...]:
-    """The content of phases.json. Raises `RunError` if it is not a list."""
+    """The phases of phases.json, none without the file. Raises an `InputError` that names the place of a wrong value."""
     file = path / "phases.json"
-    try:
-        phases = json.loads(file.read_bytes()) if file.exists() else []
-    except ValueError as error:
-        raise RunError(f"{file}: not JSON ({error})") from error
-    if not isinstance(phases, list):
-        raise RunError(f"{file}: expected a list of phases")
-    return tuple(phases)
+    stored = Fields({"phases": read_json_list(file) if file.exists() else []}, str(file))
+    phases = list(stored.objects("phases"))
+    for phase in phases:
+        phase.text("name")
+        first, last = phase.whole("first_step"), phase.whole("last_step")
+        if last < first:
+            raise phase.wrong("last_step", f"a step from {first} on")
+        phase.maybe("result_step", phase.whole)
+    return tuple(phase.record for phase in phases)
 
 
 def read_selections(path: Path, prefix: str = "") -> Iterator[SelectedProblems]:
@@ -169,11 +183,20 @@ def read_selections(path: Path, prefix: str = "") -> Iterator[SelectedProblems]:
         number, _, name = file.parent.name.partition("-")
         probe = file.with_name("probe.jsonl")
         probed = {str(row.get("problem_id")): row for row in read_jsonl(probe)} if probe.exists() else {}
-        yield _selection(f"{prefix}phase {number} ({name})", read_jsonl(file), probed)
+        yield _selection(f"{prefix}phase {number} ({name})", _decisions(file), probed)
     if (path / "problems.jsonl").exists():
-        rows = [row for row in read_jsonl(path / "problems.jsonl") if _reason(row)]
+        rows = [row for row in _decisions(path / "problems.jsonl") if _reason(row)]
         if rows:
             yield _selection(f"{prefix}problems.jsonl", rows, {})
+
+
+def _decisions(file: Path) -> Iterator[Record]:
+    """The lines of a file of selected problems. Raises an `InputError` that names file, line and key."""
+    for line, row in read_numbered_jsonl(file):
+        fields = Fields(row, f"{file}, line {line}")
+        fields.maybe("is_kept", fields.truth)
+        fields.maybe("solve_rate", fields.number)
+        yield row
 
 
 def _selection(title: str, rows: Iterable[Record], probed: Mapping[str, Record]) -> SelectedProblems:

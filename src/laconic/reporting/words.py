@@ -42,6 +42,9 @@ COLUMNS = (
 )
 """Names of a result row's cells, in order; a narrow page shows them beside the cells in place of a heading."""
 
+CHANGES = (COLUMNS[1], COLUMNS[3])
+"""Columns that only a comparison fills."""
+
 NOT_COMPARED = Interval(math.nan, math.nan, math.nan)
 """The change of what was not compared."""
 
@@ -131,7 +134,8 @@ def scope(report: Report) -> str:
 
 
 def results(report: Report) -> list[dict[str, Any]]:
-    """One table body for each benchmark and way of decoding, with one row per model and its cells in order."""
+    """One table body for each benchmark and way of decoding, with one row per model and its cells in order. Columns of changes
+    are left out if nothing was compared."""
     many = len({e.benchmark for e in report.evaluations}) > 1
     return [
         {
@@ -140,6 +144,11 @@ def results(report: Report) -> list[dict[str, Any]]:
         }
         for benchmark, decoding in report.settings_of_evaluations
     ]
+
+
+def is_compared(report: Report) -> bool:
+    """Whether any evaluation has a change against a base."""
+    return any(report.figures_of(evaluation) for evaluation in report.evaluations)
 
 
 def details(report: Report) -> list[dict[str, Any]]:
@@ -184,9 +193,11 @@ def _row(report: Report, evaluation: Measurement) -> dict[str, Any]:
         *({"value": shown(by_grade.get(grade), count), "ci": ""} for grade in ANSWERABLE),
         {"value": shown(fractions.get(Grade.TRUNCATED), percent), "ci": ""},
     ]
+    shown_columns = COLUMNS if is_compared(report) else [column for column in COLUMNS if column not in CHANGES]
+    by_column = dict(zip(COLUMNS, cells, strict=True))
     return {
         "model": evaluation.model,
-        "cells": [{"column": column} | cell for column, cell in zip(COLUMNS, cells, strict=True)],
+        "cells": [{"column": column} | by_column[column] for column in shown_columns],
         "shares": [(str(grade), finite_number(fractions.get(grade)) or 0.0) for grade in GRADES],
     }
 

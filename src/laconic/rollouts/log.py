@@ -22,7 +22,9 @@ from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, RunError
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, rows_of
 from laconic.rollouts.solver import Assignment, Solver
+from laconic.system.fields import Fields
 from laconic.system.files import read_json, to_jsonl, write_json_atomically
+from laconic.system.json_text import parse_json
 from laconic.types import Group, Problem, Progress
 
 CHUNK_BATCHES = (
@@ -118,8 +120,9 @@ class _Clock:
         self.path, self.device = path, device
 
     def add(self, seconds: float, num_tokens: int) -> None:
-        before = read_json(self.path) if self.path.exists() else {"wall_seconds": 0.0, "num_tokens": 0}
-        total_seconds, total_tokens = before["wall_seconds"] + seconds, before["num_tokens"] + num_tokens
+        record = read_json(self.path) if self.path.exists() else {"wall_seconds": 0.0, "num_tokens": 0}
+        before = Fields(record, str(self.path))
+        total_seconds, total_tokens = before.number("wall_seconds") + seconds, before.whole("num_tokens") + num_tokens
         timing = {
             "wall_seconds": total_seconds,
             "num_tokens": total_tokens,
@@ -149,7 +152,7 @@ def _whole_rows(path: Path) -> list[tuple[int, ResponseRow]]:
 def _row(line: bytes, path: Path) -> ResponseRow | None:
     """The row that a line holds; None for a line that is cut off or otherwise damaged."""
     try:
-        record = json.loads(line) if line.endswith(b"\n") else None
+        record = parse_json(line.decode("utf-8-sig")) if line.endswith(b"\n") else None
         return ResponseRow.from_json(record, str(path)) if isinstance(record, dict) else None
     except (ValueError, InputError):
         return None

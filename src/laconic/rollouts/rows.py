@@ -99,12 +99,13 @@ class ResponseRow:
         """The row that a line holds; unknown keys are ignored.
 
         `where` names file and line. `needs` are the keys that this reader requires besides problem, sample, grade and length.
-        Raises `InputError` with a message of one line for a key that is missing or has an unsuitable value.
+        Raises `InputError` with a message of one line for a key that is missing or has an unsuitable value, and for values that
+        contradict one another.
         """
         fields = Fields(record, where)
         fields.need((*_NEEDED, *needs))
         terms = fields.object("reward_terms")
-        return cls(
+        row = cls(
             problem_id=fields.text("problem_id"),
             sample=fields.whole("sample"),
             grade=fields.word("grade", Grade),
@@ -121,6 +122,8 @@ class ResponseRow:
             reward_terms={name: terms.number(name) for name in terms.record},
             absent=frozenset(key for key in _OPTIONAL if key not in record),
         )
+        _check_row(row, fields)
+        return row
 
 
 # --- from groups -----------------------------------------------------------------------------------------------------
@@ -181,6 +184,15 @@ def read_numbered_rows(file: Path, needs: Sequence[str] = ()) -> Iterator[tuple[
     """Like `read_rows`, each row with its line number, counted from 1."""
     for number, record in read_numbered_jsonl(file):
         yield number, ResponseRow.from_json(record, f"{file}, line {number}", needs)
+
+
+def _check_row(row: ResponseRow, fields: Fields) -> None:
+    """Raise `InputError` for values that no response has together."""
+    if row.thinking_tokens is not None and row.thinking_tokens > row.num_tokens:
+        raise fields.wrong("thinking_tokens", f"at most num_tokens, {row.num_tokens}")
+    is_cut = row.grade is Grade.TRUNCATED
+    if row.finish_reason is not None and is_cut != (row.finish_reason is FinishReason.LENGTH):
+        raise fields.wrong("finish_reason", f"{'length' if is_cut else 'stop'}, for grade is {row.grade.value!r}")
 
 
 def _forced(fields: Fields) -> dict[int, ForcedAnswer]:

@@ -23,6 +23,7 @@ from laconic.rollouts.rows import ResponseRow
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.selection.stopping import first_round, next_samples
 from laconic.statistics.solve_rate import ProblemStats, problem_stats
+from laconic.system.fields import Fields
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
 from laconic.types import Group, Problem, Progress
 
@@ -132,23 +133,31 @@ def write_probe(path: Path, problems: Sequence[Problem], stats: Sequence[Problem
 def read_probe(path: Path) -> tuple[list[Problem], list[ProblemStats]]:
     """The problems and statistics that `write_probe` wrote. Raises a `ProblemsError` that names file and line."""
     problems, stats = [], []
+    seen: dict[str, int] = {}
     for number, record in read_numbered_jsonl(path):
+        where = f"{path}, line {number}"
         try:
             stats.append(ProblemStats.from_json(record))
-            problems.append(
-                Problem(
-                    id=record["problem_id"],
-                    question=record["problem"],
-                    answer=record["answer"],
-                    source=record.get("source", ""),
-                    choices=tuple(record.get("choices", ())),
-                    meta=record.get("meta", {}),
-                )
-            )
-        except KeyError as error:
-            raise ProblemsError(f"{path}, line {number}: expected a line of probe.jsonl, {error} is missing") from None
         except ValueError as error:
-            raise ProblemsError(f"{path}, line {number}: expected a line of probe.jsonl, {error}") from None
+            raise ProblemsError(f"{where}: expected a line of probe.jsonl, {error}") from None
+        problems.append(_probed(Fields(record, where)))
+        if (other := seen.setdefault(problems[-1].id, number)) != number:
+            raise ProblemsError(f"{where}: problem {problems[-1].id!r} stands already in line {other}")
     if not stats:
         raise InputError(f"{path}: holds no problem; expected the output of laconic probe")
     return problems, stats
+
+
+def _probed(fields: Fields) -> Problem:
+    """The problem of a line of probe.jsonl."""
+    try:
+        return Problem(
+            id=fields.text("problem_id"),
+            question=fields.text("problem"),
+            answer=fields.text("answer"),
+            source=fields.text("source", ""),
+            choices=fields.texts("choices"),
+            meta=fields.object("meta").record,
+        )
+    except InputError as error:
+        raise ProblemsError(f"{error}; expected a line of probe.jsonl") from None

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
+from laconic.system.fields import MAX_WHOLE
 from laconic.types import Grade, count_grades
 
 
@@ -68,7 +69,7 @@ class ProblemStats:
         unknown = set(counts) - {grade.value for grade in Grade}
         if unknown:
             raise ValueError(f"counts: unknown grade {sorted(unknown)[0]!r}")
-        return cls(
+        stats = cls(
             problem_id=_field(record, "problem_id", str),
             attempts=_whole(record, "attempts"),
             correct=_whole(record, "correct"),
@@ -79,6 +80,21 @@ class ProblemStats:
             min_correct_tokens=_whole(record, "min_correct_tokens") if _is_set(record, "min_correct_tokens") else None,
             counts={grade: _whole(counts, grade.value, "counts.") for grade in Grade},
         )
+        _check(stats)
+        return stats
+
+
+def _check(stats: ProblemStats) -> None:
+    """Raise `ValueError` for statistics that no samples have."""
+    if not sum(stats.counts.values()):
+        raise ValueError("counts: holds no sample")
+    for name in ("mean_correct_tokens", "min_correct_tokens"):
+        if (getattr(stats, name) is None) != (stats.correct == 0):
+            stated = "missing" if stats.correct else "stated"
+            raise ValueError(f"{name}: {stated}, though {stats.correct} samples are correct")
+    least, mean = stats.min_correct_tokens, stats.mean_correct_tokens
+    if least is not None and mean is not None and least > mean:
+        raise ValueError(f"min_correct_tokens: {least}, above their mean, {mean}")
 
 
 def problem_stats(problem_id: str, grades: Sequence[Grade], num_tokens: Sequence[int]) -> ProblemStats:
@@ -142,6 +158,8 @@ def _whole(record: Mapping[str, Any], key: str, prefix: str = "") -> int:
     value = int(_field(record, key, int, prefix))
     if value < 0:
         raise ValueError(f"{prefix}{key}: expected a number that is not negative, got {value}")
+    if value > MAX_WHOLE:
+        raise ValueError(f"{prefix}{key}: expected at most {MAX_WHOLE}")
     return value
 
 

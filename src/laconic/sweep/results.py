@@ -9,21 +9,23 @@
 Results of earlier phases are rows of their own. They dominate no other row, because they are stages of a run and not its result.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
 from pathlib import Path
+from typing import NamedTuple
 
 from laconic.comparison.figures import ChangeFigures
-from laconic.comparison.folders import read_summary
+from laconic.comparison.folders import check_evaluation
 from laconic.comparison.records import read_comparison
 from laconic.errors import InputError
 from laconic.evaluation.folder_names import temperature_tag
+from laconic.reporting.read import read_phases
 from laconic.statistics.intervals import Interval
 from laconic.sweep.rows import Field, Point, SweepRow, TrainingCost, dominates
-from laconic.system.files import Json, read_json, read_jsonl
+from laconic.system.fields import Fields
+from laconic.system.files import Json, read_json, read_numbered_jsonl
 from laconic.training.phase_end import GUARD
 
 BASE = "base"
@@ -90,7 +92,7 @@ def _read_run(folder: Path, seed: int, tags: Sequence[str]) -> Iterator[Point]:
 
 
 def _read_point(folder: Path, seed: int, tag: str, stage: str) -> Point:
-    summary = read_summary(folder, needs=("accuracy", "tokens", "num_problems", "num_samples", "max_tokens"))
+    summary = check_evaluation(folder, needs=("accuracy", "tokens"))
     setup, figures, oracle = summary.setup, summary.figures, summary.figures.oracle_tokens
     assert figures.accuracy and figures.tokens, "needed above"
     assert setup.num_problems is not None and setup.num_samples is not None and setup.max_tokens is not None
@@ -113,27 +115,43 @@ def _changes(figures: ChangeFigures) -> dict[str, Interval]:
 
 def _read_trainings(folder: Path) -> list[TrainingCost]:
     """The cost of training up to the end of each phase, including the phases before it."""
-    phases = json.loads((folder / "phases.json").read_text(encoding="utf-8"))
-    steps = list(read_jsonl(folder / "metrics.jsonl"))
-    sizes = {step["step"]: _num_lines(folder / "rollouts" / f"step-{step['step']:06d}.jsonl") for step in steps}
+    phases = [Fields(phase, str(folder / "phases.json"), str(i)) for i, phase in enumerate(read_phases(folder))]
+    steps = _steps(folder / "metrics.jsonl")
+    sizes = {step.step: _num_lines(folder / "rollouts" / f"step-{step.step:06d}.jsonl") for step in steps}
     found, probed = [], 0
     for index, phase in enumerate(phases, start=1):
-        probed += _num_probed(folder / "phases" / f"{index}-{phase['name']}" / "probe.jsonl")
-        past = [step for step in steps if step["step"] <= phase["last_step"]]
+        probed += _num_probed(folder / "phases" / f"{index}-{phase.text('name')}" / "probe.jsonl")
+        past = [step for step in steps if step.step <= phase.whole("last_step")]
         found.append(
             TrainingCost(
-                num_rollouts=sum(sizes[step["step"]] for step in past),
+                num_rollouts=sum(sizes[step.step] for step in past),
                 num_probed=probed,
-                num_tokens=sum(round(sizes[step["step"]] * step["rollouts/mean_tokens"]) for step in past),
-                seconds=sum(step["time/step_seconds"] for step in past),
+                num_tokens=sum(round(sizes[step.step] * step.mean_tokens) for step in past),
+                seconds=sum(step.seconds for step in past),
                 rolled_back=tuple(
-                    f"{done['name']} to step {done['result_step']} of {done['last_step']}"
+                    f"{done.text('name')} to step {done.whole('result_step')} of {done.whole('last_step')}"
                     for done in phases[:index]
-                    if done["reason"].startswith(GUARD)
+                    if done.text("reason").startswith(GUARD)
                 ),
             )
         )
     return found
+
+
+class _Step(NamedTuple):
+    """What a step cost: the mean length of its rollouts in tokens, and its seconds."""
+
+    step: int
+    mean_tokens: float
+    seconds: float
+
+
+def _steps(file: Path) -> list[_Step]:
+    """The steps of metrics.jsonl. Raises an `InputError` that names file, line and key."""
+    rows = [Fields(row, f"{file}, line {line}") for line, row in read_numbered_jsonl(file)]
+    return [
+        _Step(row.whole("step"), row.number("rollouts/mean_tokens"), row.number("time/step_seconds")) for row in rows
+    ]
 
 
 def _num_lines(file: Path) -> int:
@@ -144,7 +162,8 @@ def _num_lines(file: Path) -> int:
 
 
 def _num_probed(file: Path) -> int:
-    return sum(int(row["attempts"]) for row in read_jsonl(file)) if file.exists() else 0
+    rows = read_numbered_jsonl(file) if file.exists() else ()
+    return sum(Fields(row, f"{file}, line {line}").whole("attempts") for line, row in rows)
 
 
 # --- rows and fields -------------------------------------------------------------------------------------------------

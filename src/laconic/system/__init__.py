@@ -2,6 +2,7 @@
 
 Its modules, in reading order:
 
+- `json_text`: JSON as its standard has it
 - `files`: text files written whole or not at all, and JSON lines read with their line numbers
 - `fields`: a JSON object read key by key, with a one-line error for each mistake
 - `processor`: the processor's name and instruction sets

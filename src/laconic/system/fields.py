@@ -17,6 +17,9 @@ from typing import Any, TypeGuard, TypeVar
 
 from laconic.errors import InputError
 
+MAX_WHOLE = 2**53
+"""No count is larger: beyond it floating point, with which means are computed, no longer tells whole numbers apart."""
+
 _T = TypeVar("_T")
 _W = TypeVar("_W", bound=StrEnum)
 
@@ -68,10 +71,12 @@ class Fields:
         return tuple(self.maybe(key, lambda key: self._items(key, "text", lambda item: isinstance(item, str))) or ())
 
     def whole(self, key: str) -> int:
-        """The whole number under the key, from 0 up."""
+        """The whole number under the key, from 0 up to `MAX_WHOLE`."""
         value = self.record.get(key)
         if not _is_integer(value) or value < 0:
             raise self.wrong(key, "a whole number from 0 up")
+        if value > MAX_WHOLE:
+            raise self.wrong(key, f"a whole number up to {MAX_WHOLE}")
         return value
 
     def integer(self, key: str) -> int:

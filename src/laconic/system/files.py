@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.errors import InputError
+from laconic.system.json_text import parse_json
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -89,14 +90,29 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _parsed(text: bytes, where: str) -> dict[str, Any]:
+def read_json_list(path: Path) -> list[Any]:
+    """The one JSON list a file holds. Raises `InputError` naming the file where there is none."""
     try:
-        record = json.loads(text.decode("utf-8-sig"))
+        items = _value(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not isinstance(items, list):
+        raise InputError(f"{path}: expected a JSON list, found {type(items).__name__}")
+    return items
+
+
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
+    record = _value(text, where)
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
+    return record
+
+
+def _value(text: bytes, where: str) -> Any:
+    try:
+        return parse_json(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         place = f"byte {text[error.start]:#04x} at position {error.start}"
         raise InputError(f"{where}: not UTF-8 ({place})") from error
     except ValueError as error:
         raise InputError(f"{where}: not JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
-    return record

@@ -55,13 +55,13 @@ from laconic.config.policy import ShapeConfig
 from laconic.config.rewards import RewardsConfig
 from laconic.models import scoring
 from laconic.models.causal_lm import CausalLM
+from laconic.models.environment import describe_environment
 from laconic.models.loading import pick_device
 from laconic.rollouts.paying import pay_groups
 from laconic.samplers.local import LocalSampler
 from laconic.training.algorithms import estimate_advantages, find_algorithm
 from laconic.training.batching import collate
 from laconic.training.experience import gather_experience
-from laconic.training.run_directory import describe_environment
 from laconic.training.updates import Updater
 
 HERE = Path(__file__).parent

@@ -310,7 +310,7 @@ def write_table(rows: list[str], results: dict[str, dict[str, Any]], as_is: dict
     """`benchmarks/memory.md`."""
     import torch
 
-    from laconic.training.run_directory import describe_environment
+    from laconic.models.environment import describe_environment
 
     environment = describe_environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     packages = environment["packages"]

@@ -160,7 +160,7 @@ class LaconicSide:
         recipe = make_recipe(model, problems, algorithm, cap, num_problems, kl_coef)
         run = start(recipe, Path(tempfile.mkdtemp(dir=self.workload.folder)), resume=False, reporter=quiet()).run
         assert len(run.sets.train) == num_problems, "the watched set took a problem away"
-        work = BenchPhase(run, 0, entry_step=0, last_step=0, pinned=set())
+        work = BenchPhase(run, 0, finished=())
         work.watches.append(Watch(0, 0.0, 0.0))
         return work
 

@@ -9,6 +9,9 @@
     │   ├── RunError          a run directory that cannot be created, resumed or read
     │   └── MissingExtraError an optional dependency that is not installed (names the extra)
     └── RunFailed             the work itself failed while running: exit code 1
+        └── Diverged          a number that the work stands on is NaN or infinite
+
+`Terminated` stands beside the tree, as KeyboardInterrupt does: the program was asked to end, exit code 143.
 
 A pure function that gets a wrong argument raises `ValueError`, which names the argument. An `assert` states what our own code
 guarantees: where it fails, the mistake is ours.
@@ -52,3 +55,11 @@ class MissingExtraError(InputError):
 
 class RunFailed(LaconicError):  # noqa: N818  (the name tells a person what happened)
     """The work failed while running, through no fault of the input; exit code 1."""
+
+
+class Diverged(RunFailed):
+    """A number on which the work stands is no longer finite; the text says which."""
+
+
+class Terminated(BaseException):
+    """SIGTERM asked the program to end; exit code 143. What expects an `Exception` lets it pass, as it does Ctrl-C."""

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from inspect import signature
@@ -11,6 +12,7 @@ import pytest
 from small import save_small_model, write_small_recipe
 
 from laconic.cli import app as cli
+from laconic.training.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +346,8 @@ def with_own_reward(recipe, name):
 
 
 def test_a_reward_of_ones_own_trains_and_a_changed_file_is_noticed(laconic, model, tmp_path):
-    """Beside the recipe, whatever folder the command runs in; a resumed run goes on only with the reward it began with."""
+    """Beside the recipe, whatever folder the command runs in. A resumed run goes on with the reward it began with, or, where that
+    is accepted, records that it does not; the recipe may be the run's own config.json."""
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "my_rewards.py").write_text(OWN_REWARD)
@@ -356,7 +359,31 @@ def test_a_reward_of_ones_own_trains_and_a_changed_file_is_noticed(laconic, mode
     assert all(row["reward"] == row["reward_terms"][term] == (row["grade"] == "correct") for row in rows)
     (folder / "my_rewards.py").write_text(OWN_REWARD.replace("100.0", "50.0"))
     code, _, err = laconic("train", recipe, "--out", "run", "--resume")
-    assert code == 2 and "sha256" in err
+    assert code == 2 and "sha256" in err and "--accept-changes" in err
+    config = tmp_path / "run" / "config.json"
+    for command in ((recipe,), (config,)):
+        code, _, err = laconic("train", *command, "--out", "run", "--resume", "--accept-changes")
+        assert code == 0, err
+    changes = json.loads((tmp_path / "run" / "environment.json").read_text())["changes"]
+    assert [(entry["step"], entry["key"].rpartition(".")[2]) for entry in changes] == [(7, "sha256")]
+    assert changes[0]["is"] == json.loads(config.read_text())["phases"][1]["rewards"]["terms"][0]["sha256"]
+
+
+def test_sigterm_ends_a_run_that_can_be_resumed(laconic, model, tmp_path, monkeypatch):
+    """Exit code 143, and the command that goes on, which does."""
+    recipe, plain = write_small_recipe(tmp_path / "small.toml", model), RunDirectory.log_metrics
+
+    def asking(self, metrics):
+        os.kill(os.getpid(), signal.SIGTERM)
+        plain(self, metrics)
+
+    monkeypatch.setattr(RunDirectory, "log_metrics", asking)
+    code, _, err = laconic("train", recipe, "--out", "run")
+    *_, last = err.splitlines()
+    command = "laconic train run/config.json --out run --resume"
+    assert code == 143 and last == f"laconic: ended by SIGTERM; go on with  {command}"
+    monkeypatch.setattr(RunDirectory, "log_metrics", plain)
+    assert laconic(*command.split()[1:])[0] == 0
 
 
 @pytest.mark.parametrize(

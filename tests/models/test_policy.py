@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,6 +199,8 @@ def test_what_was_stored_in_bfloat16_is_saved_in_bfloat16(
         ("no weights", r"no \*.safetensors"),
         ("unreadable weights", "cannot be loaded"),
         ("a weight is missing", "1 weights are missing .* lm_head.weight"),
+        ("a weight is nan", r"the weight lm_head\.weight holds NaN or infinite numbers"),
+        ("a weight is infinite", r"the weight model\.norm\.weight holds NaN or infinite numbers"),
         ("no tokenizer", "cannot be loaded"),
     ],
 )
@@ -216,6 +219,13 @@ def test_a_folder_that_holds_no_model_is_refused_in_one_line(tmp_path: Path, bro
             weights.write_bytes(b"interrupted")
         case "a weight is missing":
             kept = {name: tensor for name, tensor in load_file(weights).items() if name != "lm_head.weight"}
+            save_file(kept, weights, metadata={"format": "pt"})
+        case "a weight is nan" | "a weight is infinite":
+            kept = load_file(weights)
+            name, value = (
+                ("lm_head.weight", math.nan) if broken == "a weight is nan" else ("model.norm.weight", math.inf)
+            )
+            kept[name].view(-1)[-1] = value
             save_file(kept, weights, metadata={"format": "pt"})
         case "no tokenizer":
             for path in folder.glob("tokenizer*"):
@@ -422,10 +432,36 @@ def test_tokenizer_json_decides(tmp_path):
     assert tokenizer("w0 w1", add_special_tokens=False).input_ids == [4, 5]
 
 
+@pytest.mark.parametrize("critic", ["separate", "lora"])
+def test_nothing_is_random_outside_of_learning(critic: str) -> None:
+    """New adapters would drop out half of their inputs: two scores of the same rows agree, by the policy, the critic and the
+    reference, before a sampler or an update has looked at the model. Inside, two scores of the policy differ."""
+    dropping = LORA.model_copy(update={"lora": LoraConfig(rank=2, alpha=4.0, dropout=0.5)})
+    policy, micro = Policy(oracles.small_lm("llama"), dropping, seed=0), ragged()
+    policy.begin_phase(critic=critic, needs_reference=True)
+    assert not any(module.training for module in policy.lm.model.modules())
+    generator = torch.Generator().manual_seed(1)
+    for parameter in (policy.policy_parameters() | policy.critic_parameters() | policy.reference_parameters()).values():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
+    for _ in range(2):
+        for score in (
+            lambda: scored(policy, micro)[0],
+            lambda: policy.values(micro.input_ids, micro.predictors),
+            lambda: policy.ref_logprobs(*inputs, temperature=1.0),
+        ):
+            assert torch.equal(score(), score())
+        with policy.learning():
+            assert not torch.equal(scored(policy, micro)[0], scored(policy, micro)[0])
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("nope", "policy.device: 'nope' is no device; expected"),
+        ("", "policy.device: '' is no device; expected"),
+        ("meta", "policy.device: 'meta' is no device; expected"),
+        ("cpu:3", "policy.device: 'cpu:3' is no device; expected"),
         ("cuda:99", "policy.device: 'cuda:99' is not there: [0-9]+ CUDA devices are visible"),
     ],
 )

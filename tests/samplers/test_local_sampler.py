@@ -18,7 +18,7 @@ from torch import Tensor
 
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.solver import SamplerConfig
-from laconic.errors import ModelError
+from laconic.errors import Diverged, ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.samplers import cache as cache_module
@@ -460,7 +460,8 @@ def test_a_model_that_made_nan_leaves_no_cache_behind() -> None:
     weight: Any = lm.model.get_input_embeddings().weight
     kept = weight.detach().clone()
     weight.data.fill_(float("nan"))
-    sampler.sample(REQUESTS, DECODING, seed=0)
+    with pytest.raises(Diverged, match="are not finite"):
+        sampler.sample(REQUESTS, DECODING, seed=0)
     assert sampler.slots is None
     weight.data.copy_(kept)
     assert ids(sampler.sample(REQUESTS, DECODING, seed=0)) == before

@@ -541,16 +541,6 @@ def test_rollouts_of_a_real_run_are_those_of_its_recipe(swept: dict[str, Any]) -
     assert rows["small"].points[0].training.num_probed == 8 * 2
 
 
-def test_a_folder_left_before_its_run_had_begun_is_begun_anew(tmp_path: Path) -> None:
-    folder = tmp_path / "seed-0"
-    write_json_atomically(folder / "environment.json", {})
-    children._clear_unbegun(folder)
-    assert not folder.exists()
-    write_json_atomically(folder / "config.json", {})
-    children._clear_unbegun(folder)
-    assert (folder / "config.json").exists()
-
-
 def test_a_run_that_another_process_works_on_is_left_alone(tmp_path: Path) -> None:
     _, _, runs = read_sweep(write_sweep(tmp_path), tmp_path / "out")
     log = runs[0].log

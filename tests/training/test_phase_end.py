@@ -68,4 +68,4 @@ def test_of_equal_watches_the_earliest_is_best(goal):
 def test_a_record_survives_json():
     """phases.json reads back to equal records."""
     record = PhaseRecord("a", "ppo", 1, 20, 10, "cap", 8, (START, Watch(10, 0.8, 90.0)))
-    assert PhaseRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert PhaseRecord.from_json(json.loads(json.dumps(record.to_json())), "phases.json") == record

@@ -36,11 +36,12 @@ import json, os, signal, sys
 from pathlib import Path
 from laconic.config.load import load_recipe
 from laconic.system.progress import Reporter
+from laconic.system import files
 from laconic.training import run_directory
 from laconic.training.run import start
 
 PLACES = {
-    "in a checkpoint": (run_directory, "_sync"),
+    "in a checkpoint": (files, "sync_files"),
     "before a phase is recorded": (run_directory.RunDirectory, "write_phases"),
     "after rollouts were stored": (run_directory.RunDirectory, "log_metrics"),
 }

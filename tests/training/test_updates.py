@@ -12,6 +12,7 @@ from torch import Tensor
 from laconic.config.optimizer import OptimizerConfig
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig
+from laconic.errors import Diverged
 from laconic.models.policy import Policy
 from laconic.rl.losses import kl
 from laconic.rl.masked import masked_mean
@@ -20,7 +21,7 @@ from laconic.training.batching import collate
 from laconic.training.check import resolve_phase
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
-from laconic.training.updates import Updater, learning_rate_factor
+from laconic.training.updates import Updater, _critic_fit, learning_rate_factor
 
 CONFIG = PolicyConfig(device="cpu")
 LORA = PolicyConfig(device="cpu", lora=LoraConfig(rank=2))
@@ -43,9 +44,9 @@ def experienced(policy: Policy, phase: PhaseConfig) -> tuple[Experience, Advanta
     return experience, estimate_advantages(find_algorithm(phase), experience, phase.algorithm)
 
 
-def train(policy: Policy, updater: Updater, phase: PhaseConfig, steps: range) -> dict[str, float]:
+def train(policy: Policy, updater: Updater, phase: PhaseConfig, steps: range) -> dict[str, Any]:
     """Whole steps, each scored by the policy as it is then; the last step's metrics."""
-    metrics: dict[str, float] = {}
+    metrics: dict[str, Any] = {}
     for step in steps:
         metrics = updater.update(*experienced(policy, phase), step=step, phase_step=step)
     return metrics
@@ -318,3 +319,52 @@ def test_recomputed_activations_change_no_gradient_of_a_lora_critic() -> None:
         assert plain.keys() == recomputed.keys() and len(plain) > 1
         for name, gradient in plain.items():
             assert torch.allclose(gradient, recomputed[name], rtol=1e-4, atol=1e-6), name
+
+
+# --- numbers that are none -------------------------------------------------------------------------------------------
+
+
+def test_what_targets_without_variance_explain_does_not_exist() -> None:
+    """Equal targets, targets that differ by rounding, and a single one have no variance; 0 and 1, foretold, are explained."""
+    phase = oracles.make_phase()
+    policy, _ = begin(phase)
+    experience, advantages = experienced(policy, phase)
+    mask = experience.batch.response_mask
+    values = replace(experience, values=torch.where(mask, 0.5, 0.0))
+    alternating = torch.arange(mask.numel()).reshape(mask.shape) % 2 * 1.0
+    first = torch.zeros_like(mask)
+    first[0, 0] = True
+    one = replace(values, batch=replace(experience.batch, response_mask=first))
+    for found, returns, fit in (
+        (values, torch.full(mask.shape, -1.0), None),
+        (values, 0.7 + 1e-7 * alternating, None),
+        (one, alternating, None),
+        (replace(values, values=alternating), alternating, 1.0),
+    ):
+        explained = _critic_fit(found, replace(advantages, returns=returns))["update/explained_variance_frac"]
+        assert explained == fit
+
+
+@pytest.mark.parametrize(("rate", "what"), [(1e38, "overflows float32"), (1e30, "weights"), (1e18, "update/")])
+def test_an_update_that_diverges_says_by_what(rate: float, what: str) -> None:
+    """Weights of 1e18 give a loss that is no number in the second update. Those of 1e30 have no norm in float32, and a
+    step of 1e39 does not exist there."""
+    minibatches = 2 if rate == 1e18 else 1
+    phase = oracles.make_phase(algorithm={"critic": "zero"}, optimizer={"minibatches": minibatches})
+    policy, updater = begin(phase)
+    updater.actor.lr = rate
+    experience, _ = experienced(policy, phase)
+    with pytest.raises(Diverged, match=what):
+        updater.update(experience, constant(experience, 1.0), step=0, phase_step=0)
+
+
+def test_a_statistic_that_overflows_ends_nothing() -> None:
+    """A reference under which tokens are e^200 times as likely: the estimate of the KL is infinite; the loss, in which it has no
+    weight, is not."""
+    phase = oracles.make_phase(algorithm={"critic": "zero", "kl_coef": 0.1, "kl_in": "reward", "kl_estimator": "k1"})
+    policy, updater = begin(phase)
+    experience, _ = experienced(policy, phase)
+    assert experience.ref_logprobs is not None
+    far = replace(experience, ref_logprobs=experience.ref_logprobs + 200)
+    metrics = updater.update(far, constant(experience, 1.0), step=0, phase_step=0)
+    assert metrics["update/ref_kl_nats"] is None and metrics["update/policy_loss"] == pytest.approx(-1.0, abs=1e-5)

@@ -5,6 +5,7 @@ Every command reads as: check the input, do the work, print where the result is 
 Nothing heavy is imported before a command needs it, so `laconic --help` answers at once.
 """
 
+import errno
 import inspect
 import sys
 from collections.abc import Callable
@@ -14,9 +15,11 @@ import typer
 
 from laconic import __version__
 from laconic.cli import evaluate, measure, train
-from laconic.errors import InputError, LaconicError
+from laconic.errors import InputError, LaconicError, Terminated
+from laconic.system.termination import EXIT_CODE
 
 INTERRUPTED = 130  # the exit code that typer gives for Ctrl-C
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # no mistake in the input
 
 app = typer.Typer(
     help="Make reasoning language models think in fewer tokens without losing accuracy, and prove that they did.",
@@ -63,7 +66,8 @@ _add(train.list_names, "list")
 
 
 def main() -> None:
-    """Entry point. The exit code is 0 if the command is done, 1 if it failed while running, 2 if the input is wrong."""
+    """Entry point. The exit code is 0 if the command is done, 1 if it failed while running, 2 if the input is wrong, and 143 if
+    SIGTERM ended it."""
     try:
         code = app(prog_name="laconic", standalone_mode=len(sys.argv) < 2)  # without arguments the help is shown
     except InputError as error:
@@ -74,9 +78,12 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:  # the program that read our output has ended
         sys.exit(1)
+    except Terminated as error:
+        _complain(error)
+        sys.exit(EXIT_CODE)
     except OSError as error:
         _complain(f"{error.filename or 'file'}: cannot be read or written ({error.strerror})")
-        sys.exit(2)
+        sys.exit(1 if error.errno in DISK_ERRORS else 2)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors about options and arguments have this attribute
             raise

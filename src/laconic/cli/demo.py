@@ -33,6 +33,7 @@ from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.intervals import Interval
 from laconic.system.files import read_json
 from laconic.system.progress import Reporter, duration_words
+from laconic.system.termination import heeding_sigterm
 from laconic.types import Grade
 
 if TYPE_CHECKING:
@@ -52,14 +53,15 @@ def run_demo(out: Path, seed: int) -> Path:
 
     recipe = load_recipe(recipe_paths()[RECIPE], [f"seed={seed}"])
     console = Console(width=WIDTH, highlight=False)
-    trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=Reporter())
-    say_what_comes(recipe, len(trainer.run.sets.report), console)
     base = BaseShown(out, console)
-    measure_base(trainer.run, base.show)
-    if not (out / "metrics.jsonl").exists():
-        say_how_much_comes(trainer.run.clock.plan, base.summaries[-1], out, console)
-    model = trainer.train()
-    comparisons = measure_run(trainer.run, trainer.finished)
+    with heeding_sigterm(lambda: "the same command goes on with the demo"):
+        trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=Reporter())
+        say_what_comes(recipe, len(trainer.run.sets.report), console)
+        measure_base(trainer.run, base.show)
+        if not (out / "metrics.jsonl").exists():
+            say_how_much_comes(trainer.run.clock.plan, base.summaries[-1], out, console)
+        model = trainer.train()
+        comparisons = measure_run(trainer.run, trainer.finished)
     page = write_page(out, out / "report.html")
     show_responses(out, f"phase-{len(recipe.phases)}", console)
     show_result(recipe, comparisons, console)

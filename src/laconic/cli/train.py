@@ -8,7 +8,9 @@ import typer
 from laconic.cli.options import Seed
 from laconic.cli.show import print_comparisons
 from laconic.config.defaults import SEED
+from laconic.config.resumption import resume_command
 from laconic.errors import InputError, RecipeError
+from laconic.system.termination import heeding_sigterm
 from laconic.system.threads import settle
 
 RecipePath = Annotated[
@@ -35,6 +37,15 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: go on although rates and bounds of the update, rewards and their files, the end rule, the "
+            "device or the inputs have changed; environment.json records each change and its step. What only concerns "
+            "measuring may change without it.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train all phases of a recipe in one run, which can be resumed."""
@@ -42,21 +53,28 @@ def train(
 
     from laconic.recipes.find import find_recipe
 
-    loaded = find_recipe(recipe, overrides or [])
+    loaded = find_recipe(recipe, overrides or [], accept_changes=accept_changes)
     if dry_run:
         from laconic.doctor.dry_run import print_plan
 
         print_plan(loaded, Console())
         return
     settle()
-    from laconic.system.progress import Reporter
-    from laconic.training.measure_run import measure_run
-    from laconic.training.run import start
+    folder = out or Path("runs") / loaded.name
+    with heeding_sigterm(lambda: _how_to_go_on(folder)):
+        from laconic.system.progress import Reporter
+        from laconic.training.measure_run import measure_run
+        from laconic.training.run import start
 
-    trainer = start(loaded, out or Path("runs") / loaded.name, resume=resume, reporter=Reporter())
-    model = trainer.train()
-    print_comparisons(measure_run(trainer.run, trainer.finished))
+        trainer = start(loaded, folder, resume=resume, reporter=Reporter(), accept_changes=accept_changes)
+        model = trainer.train()
+        print_comparisons(measure_run(trainer.run, trainer.finished))
     print(f"result: {model}")
+
+
+def _how_to_go_on(folder: Path) -> str:
+    has_begun = (folder / "config.json").exists()
+    return f"go on with  {resume_command(folder)}" if has_begun else "no run was begun, so run it again"
 
 
 def sweep(

@@ -15,5 +15,6 @@ Its modules, in reading order:
 - `recipe`: the whole tree
 - `sense`: what in it changes nothing or contradicts itself
 - `load`: loading it from TOML with overrides, and giving it back as data
-- `difference`: the first key at which two JSON trees differ, named as overrides name it
+- `difference`: the keys at which two resolved recipes differ
+- `resumption`: what may change before a run is resumed
 """

@@ -1,10 +1,10 @@
-"""The first key at which two JSON trees differ, named as overrides name it.
+"""The keys at which two JSON trees differ, named as overrides name them.
 
 A run or a sweep that is resumed with another recipe names this key in its error.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,11 @@ class Difference:
     theirs: Any
     owner: Any = None
 
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object: the key, and its value before and after; null where one tree lacks it."""
+        before, after = (None if value is _ABSENT else value for value in (self.ours, self.theirs))
+        return {"key": self.key, "was": before, "is": after}
+
     @property
     def sentence(self) -> str:
         """The difference in words.
@@ -31,21 +36,28 @@ class Difference:
         return f"{self.key} was {_shown(self.ours)} and is now {_shown(self.theirs)}"
 
 
-def first_difference(ours: Any, theirs: Any, key: str = "", owner: Any = None) -> Difference | None:
+def first_difference(ours: Any, theirs: Any) -> Difference | None:
     """The first difference of two JSON trees, or None. Items of a list that have names are addressed by them, as in overrides.
 
     >>> first_difference({"phases": [{"name": "short", "steps": 8}]}, {"phases": [{"name": "short", "steps": 9}]}).key
     'phases.short.steps'
     """
+    return next(differences(ours, theirs), None)
+
+
+def differences(ours: Any, theirs: Any, key: str = "", owner: Any = None) -> Iterator[Difference]:
+    """Every difference of two JSON trees, in the order of the first. Lists of different lengths are one difference."""
     if isinstance(ours, dict) and isinstance(theirs, Mapping):
         keys = [*ours, *(name for name in theirs if name not in ours)]
         pairs = [(name, ours.get(name, _ABSENT), theirs.get(name, _ABSENT)) for name in keys]
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         pairs = [(_place(a, i), a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True))]
     else:
-        return None if ours == theirs else Difference(key or "recipe", ours, theirs, owner)
-    differences = (first_difference(a, b, f"{key}.{name}".lstrip("."), ours) for name, a, b in pairs)
-    return next(filter(None, differences), None)
+        if ours != theirs:
+            yield Difference(key or "recipe", ours, theirs, owner)
+        return
+    for name, a, b in pairs:
+        yield from differences(a, b, f"{key}.{name}".lstrip("."), ours)
 
 
 def _place(item: Any, index: int) -> str:

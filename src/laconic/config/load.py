@@ -24,12 +24,13 @@ from laconic.config.rewards import RewardTermConfig
 from laconic.errors import RecipeError
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bool = False) -> Recipe:
     """The recipe at `path` (`.toml`, or a run's `config.json`) with `key=value` overrides applied.
 
-    Raises `RecipeError` with one line: which file, which field, what was expected.
+    With `accept_changes` the file of a user's own reward may be another than the one whose hash a `config.json` holds. Raises
+    `RecipeError` with one line: which file, which field, what was expected.
     """
-    tree = _read(path)
+    tree = _without_hashes(_read(path)) if accept_changes else _read(path)
     hidden = _hidden_defaults(tree)
     for override in overrides:
         _apply(tree, override)
@@ -74,6 +75,13 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise RecipeError(f"{path}: expected a table at the top level")
     return tree
+
+
+def _without_hashes(tree: Any) -> Any:
+    """A tree without the hashes of the reward files that a run began with."""
+    if isinstance(tree, dict):
+        return {key: _without_hashes(value) for key, value in tree.items() if key != "sha256"}
+    return [_without_hashes(item) for item in tree] if isinstance(tree, list) else tree
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -184,7 +192,10 @@ def _pinned(term: RewardTermConfig, folder: Path, phase: str) -> RewardTermConfi
         place = "a reward's file is looked up from the recipe's folder"
         raise RecipeError(f"{field}: {path}: cannot be read ({error.strerror}); {place}") from None
     if term.sha256 not in (None, digest):
-        raise RecipeError(f"{field}: {path}: is not the file that the run began with; expected sha256 {term.sha256}")
+        raise RecipeError(
+            f"{field}: {path}: is not the file that the run began with; expected sha256 {term.sha256} "
+            "(--resume --accept-changes goes on with the new one)"
+        )
     return term.model_copy(update={"name": f"{path}:{function}", "sha256": digest})
 
 

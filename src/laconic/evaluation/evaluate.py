@@ -32,6 +32,7 @@ from laconic.rollouts.rows import ForcedAnswer, ResponseRow, read_rows
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.fields import Fields
 from laconic.system.files import read_json, write_json_atomically
+from laconic.system.locks import FolderLock
 from laconic.types import Group, Problem, Progress
 
 
@@ -67,8 +68,14 @@ def num_samples(samples: int, decoding: SamplerConfig) -> int:
 def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progress: Progress | None = None) -> Summary:
     """Attempt and grade the problems and write the evaluation's files to `out`, or resume it there; returns the summary.
 
-    Raises `RunError` if `out` holds an evaluation with other settings, or samples or a summary that are not of this one.
+    Raises `RunError` if `out` holds an evaluation with other settings, or samples or a summary that are not of this one, or if
+    another process is at work on it.
     """
+    with FolderLock(out):
+        return _evaluate(solver, request, out, on_progress)
+
+
+def _evaluate(solver: Solver, request: EvaluationRequest, out: Path, on_progress: Progress | None) -> Summary:
     settings = describe(solver, request)
     begin(out / "settings.json", settings, out / "samples.jsonl")
     setup = Setup.from_fields(Fields(settings, str(out / "settings.json")))

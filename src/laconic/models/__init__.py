@@ -4,6 +4,7 @@ Its modules, in reading order:
 
 - `product_path`: by which library float32 matrix products run on this machine
 - `onednn`: float32 matrix products on a CPU through oneDNN
+- `environment`: what a process works with: versions, device, threads
 - `waiting`: how threads wait for one another: spinning on idle cores, asleep on busy ones
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device

@@ -103,6 +103,13 @@ class CausalLM:
         return logits
 
     @torch.no_grad()
+    def check_weights(self) -> None:
+        """Raise `ModelError` where a weight is NaN or infinite; it names the first."""
+        for name, weight in self.model.named_parameters():
+            if weight.is_floating_point() and weight.numel() and not torch.stack(weight.aminmax()).isfinite().all():
+                raise ModelError(f"{self.name}: the weight {name} holds NaN or infinite numbers; expected finite ones")
+
+    @torch.no_grad()
     def check_head(self) -> None:
         """Raise `ModelError` where backbone and head together do not give the model's own logits."""
         ids = torch.arange(1, 9, device=self.device)[None] % self.text_config.vocab_size

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import difflib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
 
     Raises `ModelError` with one line where it cannot be loaded.
     """
-    source = resolve_model(name)
+    source, device = resolve_model(name), pick_device(config.device)
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code} | hub_options(source)
     tokenizer = _read_tokenizer(name, source, options)
     try:
@@ -91,10 +92,10 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     model, loading = loaded
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
-    placed = model.to(pick_device(config.device))
-    causal_lm = CausalLM(placed.eval(), tokenizer, name)
+    causal_lm = CausalLM(model.to(device).eval(), tokenizer, name)
     causal_lm.settle_dtype(stored, computes_in_bfloat16(config, stored == torch.bfloat16))
     if check:
+        causal_lm.check_weights()
         causal_lm.check_head()
     return causal_lm
 
@@ -126,6 +127,7 @@ def _wrapped(pair: object) -> CausalLM:
     was_training = model.training
     model.eval()  # with dropout the check of the head would fail
     try:
+        lm.check_weights()
         lm.check_head()
     finally:
         model.train(was_training)
@@ -241,21 +243,21 @@ def _held_dtype(config: PolicyConfig, stored: torch.dtype) -> torch.dtype:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a model is loaded on: that of `named_device`. Raises `ModelError` for a CUDA device that is not there."""
+    """The device that a model is loaded on: that of `named_device`. Raises `ModelError` for one that is not there."""
     device = named_device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"policy.device: {name!r} is not there: {torch.cuda.device_count()} CUDA devices are visible")
+    count = 1 if device.type == "cpu" else getattr(torch, device.type).device_count()
+    if (device.index or 0) >= count:
+        raise ModelError(f"policy.device: {name!r} is not there: {count} {device.type.upper()} devices are visible")
     return device
 
 
 def named_device(name: str) -> torch.device:
     """The device of that name, which need not be there; for "auto" a CUDA device where there is one, else the CPU.
 
-    Raises `ModelError` for a name that torch does not know.
+    Raises `ModelError` for any other name, also where torch knows it: nothing can be computed on "meta".
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise ModelError(f'policy.device: {name!r} is no device; expected "auto", "cpu", "cuda" or "cuda:N"') from None
+    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:[0-9]{1,2})?", name):
+        raise ModelError(f'policy.device: {name!r} is no device; expected "auto", "cpu", "cuda" or "cuda:N"')
+    return torch.device(name)

@@ -57,6 +57,7 @@ class Policy:
             lm.model.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts}
             )
+        self.settle()
 
     def _new_adapters(self, lora: LoraConfig) -> Adapters:
         torch.manual_seed(self.seed)
@@ -79,6 +80,7 @@ class Policy:
         )  # the old ones are dropped before the new ones are made, since memory holds one of each
         self.critic = self._new_critic(critic)
         self.reference = self._new_reference(reference_model) if needs_reference else None
+        self.settle()
 
     def _new_critic(self, kind: str) -> Critic | None:
         if kind == "zero":
@@ -144,14 +146,31 @@ class Policy:
         LoRA has dropout; else dropout stays off, so that the update scores with the model that sampled."""
         has_dropout = self.config.lora is not None and self.config.lora.dropout > 0
         is_training = self.config.gradient_checkpointing or has_dropout
-        critic = [self.critic.body] if isinstance(self.critic, SeparateCritic) else []
-        for module in (self.lm.model, *critic):
+        for module in self._modules():
             module.train(is_training)
         try:
             yield
         finally:
-            for module in (self.lm.model, *critic):
-                module.eval()
+            self.settle()
+
+    def settle(self) -> None:
+        """Put policy and critic in evaluation mode, in which nothing is drawn at random. They are in it outside of `learning`:
+        layers that are new, such as those of an adapter, begin in training mode."""
+        for module in self._modules():
+            module.eval()
+
+    @contextlib.contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Inside `learning`, a stretch in which the model is in evaluation mode, as for scoring with an adapter reference."""
+        was_training = self.lm.model.training
+        self.lm.model.eval()
+        try:
+            yield
+        finally:
+            self.lm.model.train(was_training)
+
+    def _modules(self) -> list[nn.Module]:
+        return [self.lm.model, *([self.critic.body] if isinstance(self.critic, SeparateCritic) else [])]
 
     # --- scoring -----------------------------------------------------------------------------------------------------
 
@@ -185,7 +204,7 @@ class Policy:
         The head of an adapter reference is used while the policy's adapter is active, since adapters do not change the head.
         """
         assert self.reference is not None
-        with torch.no_grad(), self.reference.lm_at_work() as reference, reference.autocast():
+        with torch.no_grad(), self._settled(), self.reference.lm_at_work() as reference, reference.autocast():
             ref_states = response_states(reference, input_ids, predictors)
         with self.lm.autocast():
             states = response_states(self.lm, input_ids, predictors)

@@ -1,17 +1,19 @@
 """The function `train`: trains a recipe, which may be a name, a file or an object."""
 
+import sys
 import warnings
 from pathlib import Path
 
 from laconic.config.load import dump, parse_recipe
 from laconic.config.recipe import Recipe
-from laconic.errors import InputError
+from laconic.errors import InputError, Terminated
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import ModelSource
 from laconic.notebook.results import ComparisonResult, TrainingResult, evaluation_in
 from laconic.notebook.solvers import load_model
 from laconic.recipes.find import find_recipe
 from laconic.system.progress import Reporter
+from laconic.system.termination import EXIT_CODE, heeding_sigterm
 from laconic.training.check import warnings_about
 from laconic.training.measure_run import measure_run
 from laconic.training.run import start
@@ -23,16 +25,19 @@ def train(
     model: ModelSource | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    accept_changes: bool = False,
     show_progress: bool = False,
 ) -> TrainingResult:
     """Train the recipe's phases and evaluate their results.
 
     `recipe` is a TOML file, a shipped recipe's name or a `Recipe`. `changes` are written as in the command, such as "seed=1".
     `model` replaces the recipe's model. A model in memory is copied and stays unchanged; the same model must be passed to resume
-    the run. `out` is the run's folder (`runs/<name>` by default); with `resume` the run in it is continued. What the recipe says
-    in vain is a warning. Raises an `InputError` if an argument is wrong, before anything is written.
+    the run. `out` is the run's folder (`runs/<name>` by default); with `resume` the run in it is continued, and with
+    `accept_changes` too although rates, rewards or inputs have changed, which its environment.json then records. What the recipe
+    says in vain is a warning. Raises an `InputError` if an argument is wrong, before anything is written, and `RunFailed` if the
+    work fails. SIGTERM ends the program with exit code 143, and the last whole step is saved.
     """
-    changed = _recipe_of(recipe, changes)
+    changed = _recipe_of(recipe, changes, accept_changes)
     handed: CausalLM | None = None
     if isinstance(model, str | Path):
         changed = changed.model_copy(update={"model": str(model)})
@@ -40,12 +45,19 @@ def train(
         handed = load_model(model)
     folder = Path(out) if out is not None else Path("runs") / changed.name
     reporter = Reporter(is_silent=not show_progress)
-    trainer = start(changed, folder, resume=resume, reporter=reporter, given=handed)
-    if not show_progress:  # else the reporter has said them
-        for found in warnings_about(changed, trainer.run.phases, trainer.run.sets.train):
-            warnings.warn(str(found), stacklevel=2)
-    trained = trainer.train()
-    comparisons = measure_run(trainer.run, trainer.finished)
+    try:
+        with heeding_sigterm(lambda: "go on with resume=True"):
+            trainer = start(
+                changed, folder, resume=resume, reporter=reporter, given=handed, accept_changes=accept_changes
+            )
+            if not show_progress:  # else the reporter has said them
+                for found in warnings_about(changed, trainer.run.phases, trainer.run.sets.train):
+                    warnings.warn(str(found), stacklevel=2)
+            trained = trainer.train()
+            comparisons = measure_run(trainer.run, trainer.finished)
+    except Terminated as error:
+        print(f"laconic: {error}", file=sys.stderr)
+        sys.exit(EXIT_CODE)
     return TrainingResult(
         folder=folder,
         model=trained,
@@ -54,9 +66,9 @@ def train(
     )
 
 
-def _recipe_of(recipe: str | Path | Recipe, changes: tuple[str, ...]) -> Recipe:
+def _recipe_of(recipe: str | Path | Recipe, changes: tuple[str, ...], accept_changes: bool) -> Recipe:
     if not isinstance(recipe, Recipe):
-        return find_recipe(recipe, changes)
+        return find_recipe(recipe, changes, accept_changes=accept_changes)
     if changes:
         raise InputError(f"{changes[0]}: changes are for a recipe's file or name; change a Recipe with model_copy")
     return parse_recipe(dump(recipe), "recipe")  # model_copy checks nothing

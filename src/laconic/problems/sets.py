@@ -5,6 +5,8 @@ report set is dropped from the other two sets, and a question of the watch set i
 differ only in white space are the same.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,3 +68,12 @@ def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Pro
 def question_key(problem: Problem) -> str:
     """The question without its white space; two problems with the same key count as the same problem."""
     return " ".join(problem.question.split())
+
+
+def problems_digest(problems: Sequence[Problem]) -> str:
+    """A hash of everything that the problems state, which differs as soon as one of them does."""
+    digest = hashlib.blake2b(digest_size=8)
+    for problem in problems:
+        stated = [problem.id, problem.question, problem.answer, problem.choices, sorted(problem.meta.items())]
+        digest.update(json.dumps(stated, default=str).encode() + b"\n")
+    return digest.hexdigest()

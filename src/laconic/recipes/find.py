@@ -16,8 +16,9 @@ def recipe_paths() -> dict[str, Path]:
     return {str(path.relative_to(RECIPES).with_suffix("")): path for path in sorted(RECIPES.rglob("*.toml"))}
 
 
-def find_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """The recipe in the file `recipe`, or the shipped one of that name, with `key=value` changes applied.
+def find_recipe(recipe: str | Path, changes: Sequence[str] = (), *, accept_changes: bool = False) -> Recipe:
+    """The recipe in the file `recipe`, or the shipped one of that name, with `key=value` changes applied; `accept_changes` as for
+    `load_recipe`.
 
     Raises `RecipeError` where there is neither, or the recipe is wrong.
     """
@@ -27,4 +28,4 @@ def find_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
         near = difflib.get_close_matches(path.stem, known, n=3)
         hint = f"near it: {', '.join(near)}" if near else "laconic list recipes names the shipped ones"
         raise RecipeError(f"{recipe}: cannot be read (no such file, no recipe of that name); {hint}")
-    return load_recipe(path, changes)
+    return load_recipe(path, changes, accept_changes=accept_changes)

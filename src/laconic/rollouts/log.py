@@ -23,7 +23,7 @@ from laconic.errors import InputError, RunError
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, rows_of
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.fields import Fields
-from laconic.system.files import read_json, to_jsonl, write_json_atomically
+from laconic.system.files import naming_file, read_json, to_jsonl, write_json_atomically
 from laconic.system.json_text import parse_json
 from laconic.types import Group, Problem, Progress
 
@@ -105,7 +105,7 @@ class AttemptLog:
         """Append the rows after those that were read; an incomplete chunk that a kill left behind is overwritten."""
         self._held = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("r+b" if self.path.exists() else "wb") as file:
+        with naming_file(self.path), self.path.open("r+b" if self.path.exists() else "wb") as file:
             file.truncate(self._offset)
             file.seek(self._offset)
             self._offset += file.write(to_jsonl(row.to_json() for row in rows).encode())

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from laconic.config.solver import SamplerConfig
-from laconic.errors import ModelError
+from laconic.errors import Diverged, ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.waiting import look_at_load
 from laconic.rng import seed_of
@@ -73,7 +73,7 @@ class LocalSampler:
         """The responses to each request, in the order of requests and samples.
 
         Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context, or where decoding gives other
-        log-probabilities than the model's own forward pass.
+        log-probabilities than the model's own forward pass, and `Diverged` where they are not finite.
         """
         self._check_fit(requests, decoding.max_tokens)
         was_training = self.lm.model.training
@@ -111,9 +111,12 @@ class LocalSampler:
             responses = _Decoding(slots, requests, decoding, seed, on_progress).run()
             slots.end()
         # masked entries are still multiplied by 0, which keeps a NaN: a cache that may hold one is not used again
-        is_sound = all(math.isfinite(response.logprobs[-1]) for row in responses for response in row)
+        if not all(math.isfinite(response.logprobs[-1]) for row in responses for response in row):
+            raise Diverged(
+                f"the log-probabilities of what {self.lm.name} samples are not finite: its weights are too large, or NaN"
+            )
         is_kept = self.lm.device.type == "cuda" or slots.cache.num_bytes <= KEPT_BYTES
-        self.slots = slots if is_sound and is_kept else None
+        self.slots = slots if is_kept else None
         return responses
 
     def _slots_for(self, requests: Sequence[Request], decoding: SamplerConfig) -> Slots:

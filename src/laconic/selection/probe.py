@@ -25,6 +25,7 @@ from laconic.selection.stopping import first_round, next_samples
 from laconic.statistics.solve_rate import ProblemStats, problem_stats
 from laconic.system.fields import Fields
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
+from laconic.system.locks import FolderLock
 from laconic.types import Group, Problem, Progress
 
 
@@ -60,8 +61,22 @@ def probe_to_file(
 ) -> list[ProblemStats]:
     """Attempt the problems and write `out`, with the attempts beside it, or resume a probe that was begun there.
 
-    Raises `RunError` if the attempts of `out` were begun with other settings.
+    Raises `RunError` if the attempts of `out` were begun with other settings, or another process is at work on it.
     """
+    with FolderLock(out.parent, f".{out.name}.lock"):
+        return _probe_to_file(solver, problems, samples, decoding, out, seed, band, on_progress)
+
+
+def _probe_to_file(
+    solver: Solver,
+    problems: Sequence[Problem],
+    samples: int,
+    decoding: SamplerConfig,
+    out: Path,
+    seed: int,
+    band: Band | None,
+    on_progress: Progress | None,
+) -> list[ProblemStats]:
     request = EvaluationRequest("probe", problems, samples, decoding, seed)
     adaptive = None if band is None else [band.low, band.high, band.confidence, band.round_size]
     settings, rows_file = beside(out, "settings.json"), beside(out, "samples.jsonl")

@@ -8,7 +8,6 @@
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -58,7 +57,6 @@ class RunProcesses:
         with self.lock:
             if self.is_over:
                 return None
-            _clear_unbegun(run.folder)
             command = [sys.executable, "-m", "laconic", *arguments(run)]
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.environment
@@ -77,13 +75,6 @@ class RunProcesses:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(END_SECONDS)
             process.kill()
-
-
-def _clear_unbegun(folder: Path) -> None:
-    """Remove the folder of a run that was killed before it began: it holds only files that are written before config.json."""
-    held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    if held and all(name == "environment.json" or name.endswith(".partial") for name in held):
-        shutil.rmtree(folder)
 
 
 def _environment(parallel: int) -> dict[str, str]:

@@ -30,6 +30,7 @@ from laconic.sweep.children import AT_WORK, RunProcesses, arguments, check_idle,
 from laconic.sweep.config import Entry, SweepConfig, SweepRun, begin_sweep, load_sweep, runs_of
 from laconic.sweep.page import has_page, write_results
 from laconic.sweep.results import ResultsReader
+from laconic.system.locks import FolderLock
 from laconic.system.progress import Reporter
 from laconic.system.threads import settle
 
@@ -60,7 +61,8 @@ def run_sweep(
         reporter.say(f"warning: {warning}")
     check_idle(runs)
     begin_sweep(out, config, runs)
-    _Sweep(out, runs, config.parallel, reporter).run()
+    with FolderLock(out):
+        _Sweep(out, runs, config.parallel, reporter).run()
     return SweepResult(out, tuple(runs))
 
 

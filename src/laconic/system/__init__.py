@@ -4,6 +4,9 @@ Its modules, in reading order:
 
 - `json_text`: JSON as its standard has it
 - `files`: text files written whole or not at all, and JSON lines read with their line numbers
+- `checksums`: checksums of a folder's files, so that damage is noticed
+- `locks`: a folder in which one process works at a time
+- `termination`: SIGTERM, which ends a program at the next point at which nothing is lost
 - `fields`: a JSON object read key by key, with a one-line error for each mistake
 - `processor`: the processor's name and instruction sets
 - `threads`: how many threads compute, and how busy other processes keep the cores

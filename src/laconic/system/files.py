@@ -2,16 +2,19 @@
 
 1. `write_text_atomically` writes a second file beside the target and renames it: a reader sees the old file or the new one,
    never half of one.
-2. `append_jsonl` adds one line per record.
-3. `read_jsonl` yields the records back; a file that is wrong raises one `InputError` that names file and line.
+2. `append_jsonl` adds one line per record; `whole_folder` does for a folder what is done for a file.
+3. `read_jsonl` yields the records back; a file that is wrong raises one `InputError` that names file and line. `sound_lines`
+   passes over damaged lines instead.
 
-What is left out: compression, locks between processes, and anything but UTF-8. JSON cannot spell `nan`, so writing it is
+What is left out: compression, and anything but UTF-8. Errors of the disk name the file. JSON cannot spell `nan`, so writing it is
 refused: the code that computes a statistic writes null where the statistic does not exist.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +30,17 @@ def write_text_atomically(path: Path, text: str) -> None:
 
     Raises `OSError` where the disk refuses; the old file is then unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with naming_file(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def write_json_atomically(path: Path, value: Any) -> None:
@@ -58,9 +62,55 @@ def append_jsonl(path: Path, *records: Mapping[str, Any]) -> None:
     Raises `ValueError` where a record holds `nan` or an infinity; then nothing is written.
     """
     lines = "".join(json.dumps(dict(record), ensure_ascii=False, allow_nan=False) + "\n" for record in records)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(lines)
+    with naming_file(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(lines)
+
+
+@contextlib.contextmanager
+def whole_folder(place: Path) -> Iterator[Path]:
+    """An empty folder, `place` with .partial after its name, that takes the place of `place` once its files are on the disk.
+
+    Where an error occurs inside, it is removed and `place` stays as it was. Raises `OSError` where the disk refuses.
+    """
+    partial = place.with_name(f"{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        sync_files(partial)
+        shutil.rmtree(place, ignore_errors=True)
+        partial.rename(place)
+        _sync(place.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync_files(folder: Path) -> None:
+    """Wait until the disk holds every file in `folder`."""
+    for file in folder.rglob("*"):
+        _sync(file)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a folder; without the latter a loss of power undoes a renaming."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Put the file's name into an error of the disk, such as a full one, which does not tell it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
@@ -80,6 +130,26 @@ def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     yield number, _parsed(line, f"{path}, line {number}")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def sound_lines(path: Path, is_sound: Callable[[Json], bool]) -> tuple[list[Json], list[int]]:
+    """The records of a file of JSON lines, and the numbers, from 1, of the lines that are damaged: no JSON object, or one that is
+    not `is_sound`. Both are empty where there is no file.
+
+    A last line without its end was being written when the writer was killed, and does not count as damaged.
+    """
+    records, damaged = [], []
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = _parsed(line, str(path))
+        except InputError:
+            record = {}
+        if record and is_sound(record):
+            records.append(record)
+        elif line.endswith(b"\n") and line.strip():
+            damaged.append(number)
+    return records, damaged
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -114,5 +184,5 @@ def _value(text: bytes, where: str) -> Any:
     except UnicodeDecodeError as error:
         place = f"byte {text[error.start]:#04x} at position {error.start}"
         raise InputError(f"{where}: not UTF-8 ({place})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error})") from error

@@ -1,48 +1,64 @@
 """Checkpoints of a run's phases: what one holds, which ones are kept, and how weights are restored from them.
 
-1. A checkpoint holds the weights of every role, and a `PhaseState`: the optimisers' moments, the watches so far, and what reward
-   terms remember. Every random number is addressed by name, so there is no generator to save.
+1. A checkpoint holds the weights of every role, and a `PhaseState`: the optimisers' moments, the watches so far, what reward
+   terms remember, and the phases that were finished before. Every random number is addressed by name, so there is no generator
+   to save.
 2. The newest few are kept, and those that may be needed again: the results of phases and the best watched step.
-3. A phase begins from the weights that the phase before it handed on: those after a step, or those of the loaded model.
+3. A damaged checkpoint is set aside, and the run goes on from the sound one before it. A damaged phases.json is written again
+   from the newest sound checkpoint.
+4. A phase begins from the weights that the phase before it handed on: those after a step, or those of the loaded model.
 
-What is left out: how a checkpoint is written either completely or not at all (`run_directory.py`).
+What is left out: how a checkpoint is written and checked (`run_directory.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
 from laconic.config.recipe import Recipe
+from laconic.errors import InputError, RunError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy, load_policy
 from laconic.rewards.numbers import Memory
-from laconic.training.phase_end import Watch
+from laconic.system.checksums import file_digest
+from laconic.training.phase_end import PhaseRecord, Watch
 from laconic.training.run_directory import Checkpoint, RunDirectory
 
-UPDATER = "updater/"
-"""The prefix of the names of the optimisers' tensors in a checkpoint."""
+UPDATER, CACHE = "updater/", "cache/"
+"""The prefixes of the names of the optimisers' tensors in a checkpoint, and of those of the reference's kept scores."""
+PHASE_FILES = ("probe.jsonl", "offline.jsonl")
+"""Files that a phase makes from the model that enters it, and reads again when it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseState:
-    """The state of a phase after `step`, apart from its weights. `updater` holds the optimisers' state by name."""
+    """The state of a phase after `step`, apart from its weights.
+
+    `updater` and `cache` are the state of the optimisers and of the reference's kept scores, `files` the digests of the phase's
+    files, each by name; `finished` are the phases before it.
+    """
 
     index: int
     step: int
     watches: tuple[Watch, ...]
     memory: Memory
     updater: Mapping[str, Tensor]
+    cache: Mapping[str, Tensor]
+    files: Mapping[str, str]
+    finished: tuple[PhaseRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints of a policy in a run's directory. `given` is the model from which the run began, if it was passed in
-    memory."""
+    """The checkpoints of a policy in a run's directory. `say` tells a person what was damaged; `given` is the model from which
+    the run began, if it was passed in memory."""
 
     recipe: Recipe
     directory: RunDirectory
     policy: Policy
+    say: Callable[[str], None]
     given: CausalLM | None = None
 
     def save(self, state: PhaseState, always: set[int]) -> None:
@@ -52,31 +68,95 @@ class Checkpoints:
             "phase": state.index,
             "watches": [[watch.step, watch.accuracy, watch.mean_tokens] for watch in state.watches],
             "memory": state.memory.to_json(),
+            "files": dict(state.files),
+            "finished": [record.to_json() for record in state.finished],
         }
-        tensors = self.policy.trainable_state() | {UPDATER + name: value for name, value in state.updater.items()}
+        tensors = self.policy.trainable_state() | _under(UPDATER, state.updater) | _under(CACHE, state.cache)
         self.directory.save_checkpoint(Checkpoint(state.step, bookkeeping, tensors), self.policy.save)
         self.directory.prune_checkpoints(self.recipe.checkpoints.keep, always)
 
+    # --- where to go on ----------------------------------------------------------------------------------------------
+
     def newest(self, index: int) -> Checkpoint | None:
-        """The newest checkpoint, or None if there is none or it belongs to another phase than `index`."""
-        step = self.directory.latest_checkpoint()
-        checkpoint = None if step is None else self.directory.load_checkpoint(step)
-        return checkpoint if checkpoint and checkpoint.state["phase"] == index else None
+        """The newest sound checkpoint, or None if there is none or it belongs to another phase than `index`."""
+        step = self.newest_step(index)
+        return None if step is None else self.directory.load_checkpoint(step)
+
+    def newest_step(self, index: int) -> int | None:
+        """The step of `newest`."""
+        step = self._newest_sound()
+        return step if step is not None and self.directory.bookkeeping(step)["phase"] == index else None
+
+    def _newest_sound(self) -> int | None:
+        """The step of the newest sound checkpoint; those after it are set aside."""
+        for step in self.directory.checkpoint_steps():
+            if (damage := self.directory.damage_of(step)) is None:
+                return step
+            self.say(f"{damage}; going on from the checkpoint before it")
+            self.directory.set_aside(step)
+        return None
+
+    def finished(self) -> list[PhaseRecord]:
+        """The finished phases. Last ones whose results are damaged, but still needed, count as unfinished.
+
+        Raises `RunError` if phases.json is damaged and there is no checkpoint.
+        """
+        newest = self._newest_sound()
+        at_work = None if newest is None else self.directory.bookkeeping(newest)["phase"]
+        records = self._recorded(newest)
+        while self._needs_result(records, at_work) and (damage := self.directory.damage_of(records[-1].result_step)):
+            lost = records.pop()
+            self.say(f"{damage}; {lost.name} is trained again from the checkpoint before it")
+            for step in self.directory.checkpoint_steps():
+                if step >= lost.result_step:
+                    self.directory.set_aside(step)
+        return records
+
+    def _needs_result(self, records: Sequence[PhaseRecord], at_work: int | None) -> bool:
+        """Whether the next phase begins from the checkpoint of the last finished one; `at_work` is the phase of the newest."""
+        is_next_to_begin = len(records) < len(self.recipe.phases) and at_work != len(records)
+        return is_next_to_begin and len(records) > 0 and records[-1].result_step > 0
+
+    def _recorded(self, newest: int | None) -> list[PhaseRecord]:
+        """The phases in phases.json, if they are those that the `newest` checkpoint knows, or go beyond them; else the latter."""
+        file = self.directory.path / "phases.json"
+        held = [] if newest is None else self._phases_before(newest)
+        try:
+            written = [PhaseRecord.from_json(record, str(file)) for record in self.directory.phases()]
+            if written[: len(held)] == held:
+                return written
+            reason = f"{file}: lacks phases, or holds others than the run's"
+        except InputError as error:
+            if newest is None:
+                raise RunError(
+                    f"{error}; there is no checkpoint to write it from: train anew with another --out"
+                ) from None
+            reason = str(error)
+        self.say(f"{reason}; it is written again from the newest checkpoint")
+        self.directory.write_phases([record.to_json() for record in held])
+        return held
+
+    def _phases_before(self, step: int) -> list[PhaseRecord]:
+        origin = str(self.directory.checkpoint_path(step) / "trainer.json")
+        return [
+            PhaseRecord.from_json(record, origin) for record in self.directory.bookkeeping(step).get("finished", [])
+        ]
+
+    # --- restoring ---------------------------------------------------------------------------------------------------
 
     def restore(self, checkpoint: Checkpoint) -> PhaseState:
-        """Restore the weights of every role; returns the state of the phase."""
-        self.policy.load_trainable_state(checkpoint.tensors)
+        """Restore the weights of every role; returns the state of the phase. Raises `RunError` if the weights do not fit."""
+        self._load_weights(checkpoint, ("policy", "critic", "reference"))
         saved = checkpoint.state
         return PhaseState(
             index=saved["phase"],
             step=checkpoint.step,
             watches=tuple(Watch(int(step), accuracy, tokens) for step, accuracy, tokens in saved["watches"]),
             memory=Memory.from_json(saved["memory"]),
-            updater={
-                name.removeprefix(UPDATER): value
-                for name, value in checkpoint.tensors.items()
-                if name.startswith(UPDATER)
-            },
+            updater=_below(UPDATER, checkpoint.tensors),
+            cache=_below(CACHE, checkpoint.tensors),
+            files=saved.get("files", {}),
+            finished=tuple(self._phases_before(checkpoint.step)),
         )
 
     def weights_after(self, step: int) -> Mapping[str, Tensor]:
@@ -87,4 +167,34 @@ class Checkpoints:
 
     def return_to(self, step: int) -> None:
         """Restore the policy's weights as they were after `step`."""
-        self.policy.load_trainable_state(self.weights_after(step), roles=("policy",))
+        self._load_weights(Checkpoint(step, {}, dict(self.weights_after(step))), ("policy",))
+
+    def _load_weights(self, checkpoint: Checkpoint, roles: tuple[str, ...]) -> None:
+        for name, weight in self.policy.trainable_state().items():
+            held = checkpoint.tensors.get(name)
+            if name.partition("/")[0] in roles and (held is None or held.shape != weight.shape):
+                has = "lacks it" if held is None else f"holds it as {tuple(held.shape)}"
+                raise RunError(
+                    f"{self.directory.checkpoint_path(checkpoint.step)}: does not fit the run's model, whose weight {name} "
+                    f"is {tuple(weight.shape)}; the checkpoint {has}"
+                )
+        self.policy.load_trainable_state(checkpoint.tensors, roles)
+
+
+def lost_files(folder: Path, digests: Mapping[str, str]) -> list[Path]:
+    """The files of a phase that are missing, or have other digests than these, which are by name."""
+    now = phase_digests(folder)
+    return [folder / name for name, digest in digests.items() if now.get(name) != digest]
+
+
+def phase_digests(folder: Path) -> dict[str, str]:
+    """The digests of those files of a phase on which its further steps depend, by name."""
+    return {name: file_digest(folder / name) for name in PHASE_FILES if (folder / name).is_file()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in tensors.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

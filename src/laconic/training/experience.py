@@ -6,13 +6,13 @@
 3. A reference may read the problem under an instruction of its own, such as a teacher with the instruction to be brief.
 4. `ReferenceCache` keeps the reference's scores. If a phase trains on few problems, they recur, and a policy that grows certain
    repeats whole responses, to which a reference with fixed weights gives the same scores again. The cache is emptied when the
-   reference moves. It is also emptied whenever a checkpoint is written, so that a run resumed from the checkpoint scores the
-   same rows again as one that was not interrupted.
+   reference moves. It is also emptied before a checkpoint of the plan is written, so that a run resumed from it scores the same
+   rows again as one that was not interrupted. In a checkpoint out of turn it is stored as it is (`state`).
 
 Legend: `B` responses, `T` response tokens.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -79,6 +79,30 @@ class ReferenceCache:
         self._drop_oldest()
         return out
 
+    def state(self) -> dict[str, Tensor]:
+        """What is in the cache, oldest first, by name: `lengths` [N, 2] of prompts and responses, all their `ids` in a row, and
+        the `logprobs` of all responses; empty if the cache is."""
+        if not self.held:
+            return {}
+        return {
+            "lengths": torch.tensor([[len(prompt), len(response)] for prompt, response in self.held]),
+            "ids": torch.tensor([token for prompt, response in self.held for token in (*prompt, *response)]),
+            "logprobs": torch.cat(list(self.held.values())),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        self.clear()
+        if not state:
+            return
+        lengths = state["lengths"].tolist()
+        logprobs = state["logprobs"].split([num_tokens for _, num_tokens in lengths])
+        ids = state["ids"].split([num_prompt + num_tokens for num_prompt, num_tokens in lengths])
+        for (num_prompt, num_tokens), row, scores in zip(lengths, ids, logprobs, strict=True):
+            tokens = row.tolist()
+            self.held[tuple(tokens[:num_prompt]), tuple(tokens[num_prompt:])] = scores.clone()
+            self.num_tokens += num_tokens
+
     def _drop_oldest(self) -> None:
         while self.num_tokens > MAX_CACHED_TOKENS:
             oldest = next(iter(self.held))
@@ -104,6 +128,7 @@ def gather_experience(
 ) -> Experience:
     """Score the step's rollouts under the current policy, reference and critic, each row once. The reference skips rows whose
     scores are in `cache`. The policy's own scores are left out if the sampler's can be used, or if nothing needs them."""
+    policy.settle()
     config, everything = phase.algorithm, range(batch.num_rows)
     pieces = _Pieces(policy, batch, phase)
     old = batch.sampler_logprobs

@@ -44,26 +44,38 @@ def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparis
     """Evaluate the base and every phase's result on the report set, at each temperature, and write comparison-<tag>.json for
     each.
 
-    Returns the comparisons by tag; empty if there is no report set.
+    Returns the comparisons by tag; empty if there is no report set. Raises `RunError` if the checkpoint of a phase's result is
+    damaged.
     """
-    recipe, path = run.recipe, run.directory.path
     if not run.sets.report:
         return {}
-    models = {model_label(0): recipe.model} | {
-        model_label(i): str(run.directory.checkpoint_path(record.result_step)) if record.result_step else recipe.model
-        for i, record in enumerate(finished, start=1)
-    }
+    with run.directory.lock:
+        return _measure(run, finished)
+
+
+def _measure(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparison]:
+    recipe, path = run.recipe, run.directory.path
+    steps = [0, *(record.result_step for record in finished)]
+    labels = [model_label(number) for number in range(len(steps))]
     with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
-        for label, model in models.items():
+        for label, step in zip(labels, steps, strict=True):
             if not run.directory.is_measured(label, recipe.report.temperatures):
-                _evaluate_model(run, grader, label, model)
+                _evaluate_model(run, grader, label, _model_after(run, step))
     comparisons = {}
     for temperature in recipe.report.temperatures:
         tag = temperature_tag(temperature)
-        folders = [path / "eval" / f"{label}-{tag}" for label in models]
+        folders = [path / "eval" / f"{label}-{tag}" for label in labels]
         comparisons[tag] = compare_evaluations(folders[0], folders[1:], margin=recipe.report.margin, seed=recipe.seed)
         write_json_atomically(path / f"comparison-{tag}.json", comparisons[tag].to_json())
     return comparisons
+
+
+def _model_after(run: Run, step: int) -> str:
+    """The name of the model after `step`: the folder of its checkpoint, or that of the base."""
+    if step == 0:
+        return run.recipe.model
+    run.directory.bookkeeping(step)  # raises if the checkpoint is damaged
+    return str(run.directory.checkpoint_path(step))
 
 
 def _evaluate_model(run: Run, grader: Grader, label: str, model: str, on_summary: OnSummary | None = None) -> None:

@@ -7,15 +7,19 @@
 
 The `Curriculum` decides which problems a step takes and which of their groups train, and `Checkpoints` decides what is saved and
 how long it is kept. A phase's whole state is its weights and a `PhaseState`, so a phase that is restored from a checkpoint
-continues exactly as it would have without the interruption.
+continues exactly as it would have without the interruption. On SIGTERM the phase is left during the rollouts of a step, and its
+last whole step is saved. Where training diverges, the phase ends with an error that says how to go on from the last checkpoint.
 """
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from laconic.config.recipe import Recipe
+from laconic.config.resumption import resume_command
+from laconic.errors import Diverged, RunError, RunFailed, Terminated
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.problems.sets import ProblemSets
@@ -26,10 +30,11 @@ from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import KEPT, Source, SourceSetting
 from laconic.samplers.local import LocalSampler
 from laconic.system.progress import Reporter
+from laconic.system.termination import held_back, let_through
 from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate
 from laconic.training.check import ResolvedPhase
-from laconic.training.checkpoints import Checkpoints, PhaseState
+from laconic.training.checkpoints import Checkpoints, PhaseState, lost_files, phase_digests
 from laconic.training.curriculum import Curriculum, choose_for_phase
 from laconic.training.experience import Experience, ReferenceCache, gather_experience
 from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_watch, judge
@@ -54,6 +59,10 @@ class Run:
     clock: Clock
     given: CausalLM | None = None
 
+    def phase_folder(self, index: int) -> Path:
+        """The folder of the files of phase `index`."""
+        return self.directory.path / "phases" / f"{index + 1}-{self.phases[index].name}"
+
     def unmeasured(self) -> list[int]:
         """The models that are not yet measured on the reported set: 0 is the base, and n the result of phase number n."""
         is_measured, temperatures = self.directory.is_measured, self.recipe.report.temperatures
@@ -63,16 +72,17 @@ class Run:
 class PhaseRun:
     """A phase that is being trained: its curriculum, source, optimisers and watches.
 
-    It begins from the weights after `entry_step` (0: the loaded model); its steps are numbered from `last_step` on. Checkpoints
-    of the steps in `pinned` are results of other phases and are kept.
+    It begins from the weights that the last of the `finished` phases handed on, or from the loaded model (its `entry_step` is 0
+    then), and its steps are numbered from the end of that phase on.
     """
 
-    def __init__(self, run: Run, index: int, *, entry_step: int, last_step: int, pinned: set[int]) -> None:
-        self.run, self.phase = run, run.phases[index]
-        self.entry_step, self.pinned = entry_step, pinned
-        self.step, self.first_step = last_step, last_step + 1
+    def __init__(self, run: Run, index: int, finished: Sequence[PhaseRecord]) -> None:
+        self.run, self.phase, self.finished = run, run.phases[index], tuple(finished)
+        self.entry_step = finished[-1].result_step if finished else 0
+        self.step = finished[-1].last_step if finished else 0
+        self.first_step = self.step + 1
         phase, config, seed = self.phase, self.phase.config, run.recipe.seed
-        folder = run.directory.path / "phases" / f"{index + 1}-{phase.name}"
+        folder = run.phase_folder(index)
         chosen = choose_for_phase(phase, run.sets.train, run.solver, folder, run.reporter, seed=seed)
         self.curriculum = Curriculum(phase, chosen.problems, seed=seed)
         self.payer = Payer(config, chosen.stats, phase.rewards)
@@ -94,6 +104,7 @@ class PhaseRun:
             reference_model=config.algorithm.reference_model,
         )
         self.updater = Updater(run.policy, config, seed=seed_of(seed, "updates", index))
+        self.files = phase_digests(folder)
         self.reference_cache = ReferenceCache()
         self.watches: list[Watch] = []
 
@@ -107,13 +118,22 @@ class PhaseRun:
         return self.run.reporter.bar(f"{self.phase.name}: {what}", num_responses, leaves_line=leaves_line)
 
     def train(self) -> Ending:
-        """Take steps until the phase is over."""
+        """Take steps until the phase is over. Raises `RunFailed` where training diverges, and `Terminated`, with the last whole
+        step saved."""
         if not self.watches:
             self.watches.append(self.watch(self.entry_step))
             self._say_where_it_starts()
         self.run.clock.begin_phase(self.phase.index, self.watches[0].mean_tokens)
-        while (ending := self.ending()) is None:
-            self.take_step()
+        with held_back():
+            while (ending := self.ending()) is None:
+                try:
+                    self.take_step()
+                except Terminated:  # during rollouts, which change nothing
+                    self.step -= 1
+                    self.save_out_of_turn()
+                    raise
+                except Diverged as error:
+                    raise RunFailed(self._divergence(error)) from error
         return ending
 
     def ending(self) -> Ending | None:
@@ -146,10 +166,11 @@ class PhaseRun:
         self.checkpoint_now_and_then()
 
     def roll_out(self, problems: Sequence[Problem]) -> list[Group]:
-        """Paid groups of the step's problems, then of those that the curriculum draws to fill the step."""
-        groups, draw = self.source.groups(problems, self.step), 1
-        while more := self.curriculum.draw_more(groups, self.step, draw):
-            groups, draw = groups + self.source.groups(more, self.step, draw), draw + 1
+        """Paid groups of the step's problems, then of those that the curriculum draws to fill the step. SIGTERM breaks it off."""
+        with let_through():
+            groups, draw = self.source.groups(problems, self.step), 1
+            while more := self.curriculum.draw_more(groups, self.step, draw):
+                groups, draw = groups + self.source.groups(more, self.step, draw), draw + 1
         return groups
 
     def gather(self, admitted: Sequence[Group]) -> Experience:
@@ -216,18 +237,43 @@ class PhaseRun:
         is_watched = self.watches[-1].step == self.step
         if not is_watched and self.phase_step % self.run.recipe.checkpoints.every:
             return
-        best = best_watch(self.watches, self.phase.config.end)
-        self.run.checkpoints.save(self.state(), self.pinned | {best.step})
         self.reference_cache.clear()
+        self.save()
+
+    def save_out_of_turn(self) -> None:
+        """Save the last whole step, if there is one in this phase that is not saved yet."""
+        if self.phase_step > 0 and self.step not in self.run.directory.checkpoint_steps():
+            self.save()
+
+    def save(self) -> None:
+        """Save a checkpoint."""
+        best = best_watch(self.watches, self.phase.config.end)
+        results = {record.result_step for record in self.finished}
+        self.run.checkpoints.save(self.state(), results | {best.step})
 
     def state(self) -> PhaseState:
         """The state of the phase, apart from its weights."""
-        return PhaseState(self.phase.index, self.step, tuple(self.watches), self.payer.memory, self.updater.state())
+        return PhaseState(
+            index=self.phase.index,
+            step=self.step,
+            watches=tuple(self.watches),
+            memory=self.payer.memory,
+            updater=self.updater.state(),
+            cache=self.reference_cache.state(),
+            files=self.files,
+            finished=self.finished,
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of this phase."""
+        """Continue from a checkpoint of this phase. Raises `RunError` where the phase has other files than it began with."""
         state = self.run.checkpoints.restore(checkpoint)
+        if lost := lost_files(self.run.phase_folder(self.phase.index), state.files):
+            raise RunError(
+                f"{lost[0]}: was damaged, and what was made again differs from it; put back a copy, "
+                "or train anew with another --out"
+            )
         self.updater.load_state(state.updater)
+        self.reference_cache.load_state(state.cache)
         self.watches, self.payer.memory, self.step = list(state.watches), state.memory, state.step
 
     def record(self, ending: Ending) -> PhaseRecord:
@@ -241,6 +287,15 @@ class PhaseRun:
             reason=ending.reason,
             num_problems=len(self.curriculum.problems),
             watches=tuple(self.watches),
+        )
+
+    def _divergence(self, error: Diverged) -> str:
+        """What diverged and when, and how to go on."""
+        rate = "critic_lr" if "critic" in str(error) or "value" in str(error) else "lr"
+        slower = f"phases.{self.phase.name}.optimizer.{rate}={getattr(self.phase.config.optimizer, rate) / 10:g}"
+        return (
+            f"{self.phase.name}: training diverged in step {self.step}: {error}; {self.run.directory.newest_words()}. "
+            f"Lower the rate and go on:  {resume_command(self.run.directory.path, slower)}"
         )
 
     def _say_where_it_starts(self) -> None:

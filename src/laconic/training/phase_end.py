@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from laconic.config.phase import EndConfig, PhaseConfig
+from laconic.system.fields import Fields
 
 GUARD = "guard"
 """The first word of the reason if the guard ended a phase."""
@@ -54,9 +55,22 @@ class PhaseRecord:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "PhaseRecord":
-        """Read what `to_json` wrote."""
-        return cls(**(record | {"watches": tuple(Watch(**watch) for watch in record["watches"])}))
+    def from_json(cls, record: dict[str, Any], origin: str) -> "PhaseRecord":
+        """Read what `to_json` wrote to the file `origin`. Raises `InputError` naming it and the key that is wrong."""
+        fields = Fields(record, origin)
+        return cls(
+            name=fields.text("name"),
+            algorithm=fields.text("algorithm"),
+            first_step=fields.whole("first_step"),
+            last_step=fields.whole("last_step"),
+            result_step=fields.whole("result_step"),
+            reason=fields.text("reason"),
+            num_problems=fields.whole("num_problems"),
+            watches=tuple(
+                Watch(watch.whole("step"), watch.number("accuracy"), watch.number("mean_tokens"))
+                for watch in fields.objects("watches")
+            ),
+        )
 
 
 def best_watch(watches: Sequence[Watch], end: EndConfig) -> Watch:

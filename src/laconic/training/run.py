@@ -6,33 +6,39 @@
 3. `phases.json` lists finished phases. A phase that has a checkpoint of its own continues from the newest; one that has none
    begins from the weights that the phase before it handed on. So a run that was killed anywhere and resumed ends with the weights
    of an uninterrupted run; on a CPU they are the same bit for bit.
+4. A run is resumed with the recipe and the inputs with which it began: model, prompts, problems. What may change nevertheless is
+   listed in `config/resumption.py`.
 
 Left out: measuring the result on the report set, which chooses nothing (`measure_run.py`).
 """
 
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from laconic.config.load import dump
 from laconic.config.recipe import Recipe
-from laconic.errors import RunError
+from laconic.errors import InputError, RunError
 from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
+from laconic.models.environment import describe_environment
 from laconic.models.loading import MEMORY, memory_name
 from laconic.models.policy import load_policy
 from laconic.models.product_path import keep_product_path
 from laconic.models.teachers import check_teacher
-from laconic.problems.sets import load_problem_sets
-from laconic.rollouts.solver import Solver
+from laconic.problems.sets import ProblemSets, load_problem_sets, problems_digest
+from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.local import LocalSampler
-from laconic.system.files import read_json
 from laconic.system.progress import Reporter
-from laconic.training.check import check_caps, check_recipe, warnings_about
-from laconic.training.checkpoints import Checkpoints
+from laconic.training.check import ResolvedPhase, check_caps, check_recipe, warnings_about
+from laconic.training.checkpoints import Checkpoints, lost_files
 from laconic.training.phase import PhaseRun, Run
-from laconic.training.phase_end import Ending, PhaseRecord
-from laconic.training.run_directory import RunDirectory, check_is_new, describe_environment
+from laconic.training.phase_end import Ending
+from laconic.training.run_directory import Checkpoint, Circumstances, RunDirectory, check_is_new
 from laconic.training.time_left import Clock, plan_of
 
 
@@ -41,29 +47,50 @@ class Trainer:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.finished = [PhaseRecord.from_json(record) for record in run.directory.phases()]
+        self.finished = run.checkpoints.finished()
+
+    @property
+    def step(self) -> int:
+        """The step after which the run goes on."""
+        begun = self.run.checkpoints.newest_step(len(self.finished))
+        return begun or max((record.last_step for record in self.finished), default=0)
 
     def train(self) -> Path:
-        """Train every phase that is not finished; returns the folder of the run's result."""
-        with self.run.solver.grader:
-            for index in range(len(self.finished), len(self.run.phases)):
+        """Train every phase that is not finished; returns the folder of the run's result.
+
+        Raises `RunFailed` where training diverges or the disk refuses, and `Terminated` on SIGTERM, where the caller heeds it.
+        The run can be resumed after any of them.
+        """
+        with self.run.directory.lock, self.run.solver.grader:
+            unfinished = range(len(self.finished), len(self.run.phases))
+            for index in unfinished:
                 self.run_phase(index)
+            if not unfinished:
+                self._mend_result()
         return self.run.directory.path / "model"
 
     def run_phase(self, index: int) -> None:
         """Train phase `index` from its newest checkpoint, or from the weights that the phase before handed on, and record it."""
-        last_step, entry_step = (
-            (self.finished[-1].last_step, self.finished[-1].result_step) if self.finished else (0, 0)
-        )
+        entry_step = self.finished[-1].result_step if self.finished else 0
         checkpoint = self.run.checkpoints.newest(index)
-        if checkpoint is None and entry_step > 0:
+        lost = [] if checkpoint is None else self._lost_files(index, checkpoint)
+        if entry_step > 0 and (checkpoint is None or lost):
             self.run.checkpoints.return_to(entry_step)
-        pinned = {record.result_step for record in self.finished}
-        work = PhaseRun(self.run, index, entry_step=entry_step, last_step=last_step, pinned=pinned)
+        work = PhaseRun(self.run, index, self.finished)
         if checkpoint is not None:
             work.restore(checkpoint)
-        self.run.directory.forget_after(work.step)
+        if damage := self.run.directory.forget_after(work.step):
+            self.run.reporter.say(damage)
         self._hand_on(work, work.train())
+
+    def _lost_files(self, index: int, checkpoint: Checkpoint) -> list[Path]:
+        """The files of the phase that are missing, or not as they were when the checkpoint was taken. They are removed, so that
+        they are made again from the model that enters the phase."""
+        lost = lost_files(self.run.phase_folder(index), checkpoint.state.get("files", {}))
+        for file in lost:
+            self.run.reporter.say(f"{file}: is damaged or missing; it is made again")
+            file.unlink(missing_ok=True)
+        return lost
 
     def _hand_on(self, work: PhaseRun, ending: Ending) -> None:
         """Load the phase's result into the policy, save it as the run's model after the last phase, and record the phase."""
@@ -72,66 +99,114 @@ class Trainer:
         if ending.result_step != work.step:
             run.checkpoints.return_to(ending.result_step)
         if work.phase is run.phases[-1]:
-            run.policy.save(run.directory.path / "model")
+            run.directory.save_result(run.policy.save)
         self.finished.append(work.record(ending))
         run.directory.write_phases([finished.to_json() for finished in self.finished])
 
+    def _mend_result(self) -> None:
+        """Write the model of a finished run again if it is damaged."""
+        run = self.run
+        if damage := run.directory.damage_of_result():
+            run.reporter.say(f"{damage}; the model is written again")
+            run.checkpoints.return_to(self.finished[-1].result_step)
+            run.directory.save_result(run.policy.save)
 
-def start(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter, given: CausalLM | None = None) -> Trainer:
-    """A trainer over `out`, new or resumed. All input is checked before the directory is touched.
+
+def start(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool,
+    reporter: Reporter,
+    given: CausalLM | None = None,
+    accept_changes: bool = False,
+) -> Trainer:
+    """A trainer over `out`, new or resumed. All input is checked before the directory is touched, but for its lock.
 
     `given` is a model in memory that is trained in place of the recipe's. It is copied and stays unchanged. The run's config.json
-    then holds its name and a hash of its weights, and the run can only be resumed with the same model.
+    then holds its name and a hash of its weights, and the run can only be resumed with the same model. With `accept_changes` a
+    run is resumed in spite of changes to rates, rewards and inputs, which are recorded in its environment.json.
     """
+    if accept_changes and not resume:
+        raise InputError("--accept-changes: a new run has nothing that could have changed; it goes with --resume")
     if given is not None:
         recipe = recipe.model_copy(update={"model": memory_name(given)})
-    if resume:
-        _check_same_model(out, recipe.model)
-        _keep_products(out)
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
-    phases = check_recipe(recipe)
-    if not resume:
-        check_is_new(out)
-    sets = load_problem_sets(recipe)
-    warnings = warnings_about(recipe, phases, sets.train)
-    policy = load_policy(recipe, given)
-    grader = Grader(recipe.grader.workers, recipe.grader.timeout_seconds)
-    solver = Solver(policy.lm, LocalSampler(policy.lm), grader, recipe.prompt)
+    config = dump(recipe)
+    with ExitStack() as undo:
+        directory = None
+        if resume:
+            _check_same_model(out, recipe.model)
+            directory = RunDirectory.resume(out, config, accept_changes=accept_changes)
+            undo.callback(directory.lock.release)
+            _keep_products(directory)
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        phases = check_recipe(recipe)
+        if directory is None:
+            check_is_new(out)
+        sets = load_problem_sets(recipe)
+        policy = load_policy(recipe, given)
+        solver = Solver(
+            policy.lm,
+            LocalSampler(policy.lm),
+            Grader(recipe.grader.workers, recipe.grader.timeout_seconds),
+            recipe.prompt,
+        )
+        _check_prompts(recipe, phases, solver, sets)
+        for warning in warnings_about(recipe, phases, sets.train):
+            reporter.say(f"warning: {warning}")
+        if sets.dropped_line:
+            reporter.say(sets.dropped_line)
+        now = Circumstances(_inputs(solver, sets), describe_environment(policy.lm.device))
+        if directory is None:
+            directory = RunDirectory.create(out, config, {**now.environment, "inputs": now.inputs})
+            undo.callback(directory.lock.release)
+        checkpoints = Checkpoints(recipe, directory, policy, reporter.say, given)
+        clock = Clock(plan_of(recipe, sets))
+        reporter.on_sampled = clock.sampled
+        trainer = Trainer(Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given))
+        if resume:
+            step = trainer.step
+            for change in directory.take_up(step, config, now, accept_changes=accept_changes):
+                reporter.say(f"from step {step} on, as environment.json records: {change}")
+        undo.pop_all()
+        return trainer
+
+
+def _check_prompts(recipe: Recipe, phases: Sequence[ResolvedPhase], solver: Solver, sets: ProblemSets) -> None:
+    """Raises an `InputError` that names the field if a teacher cannot teach, or a prompt and its cap exceed the context."""
     for phase in recipe.phases:
         check_teacher(
             phase,
-            policy.lm.tokenizer,
+            solver.lm.tokenizer,
             next(iter(sets.train), None),
             student=recipe.model,
             policy=recipe.policy,
             prompt=recipe.prompt,
         )
     check_caps(recipe, phases, solver, [*sets.train, *sets.watch, *sets.report])
-    for warning in warnings:
-        reporter.say(f"warning: {warning}")
-    if sets.dropped_line:
-        reporter.say(sets.dropped_line)
-    config = dump(recipe)
-    if resume:
-        directory = RunDirectory.resume(out, config)
-    else:
-        directory = RunDirectory.create(out, config, describe_environment(policy.lm.device))
-    checkpoints, clock = Checkpoints(recipe, directory, policy, given), Clock(plan_of(recipe, sets))
-    reporter.on_sampled = clock.sampled
-    return Trainer(Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given))
 
 
-def _keep_products(out: Path) -> None:
-    """Let matrix products take the path that the run in `out` was begun with, whatever this machine would choose now."""
-    if path := RunDirectory(out).products():
-        keep_product_path(path)
+def _inputs(solver: Solver, sets: ProblemSets) -> dict[str, Any]:
+    """Digests of what a run reads: the model's weights, its first prompt (tokenizer and chat template), and its problems."""
+    prompt_ids = solver.request(Assignment(sets.train[0], 1)).prompt_ids
+    problems = {"train": sets.train, "watch": sets.watch, "report": sets.report}
+    return {
+        "model": solver.lm.fingerprint(),
+        "problems": {name: problems_digest(found) for name, found in problems.items()},
+        "prompt": hashlib.blake2b(str(prompt_ids).encode(), digest_size=8).hexdigest(),
+    }
+
+
+def _keep_products(directory: RunDirectory) -> None:
+    """Let matrix products take the path that the run was begun with, whatever this machine would choose now. Runs that state none
+    took `onednn`."""
+    keep_product_path(str(directory.environment().get("products", "onednn")))
 
 
 def _check_same_model(out: Path, model: str) -> None:
     """Raises `RunError` if the run in `out` began from a model in memory that is not `model`."""
-    file = out / "config.json"
-    began_from = str(read_json(file).get("model", "")) if file.is_file() else ""
+    began_from = str(RunDirectory(out).config().get("model", ""))
     if began_from.startswith(MEMORY) and began_from != model:
         raise RunError(
             f"{out}: the run began from {began_from}, a model in memory, not from {model}; "

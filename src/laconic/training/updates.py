@@ -7,6 +7,8 @@
    gradient.
 3. The critic learns its targets with the clipped value loss, averaged over the update's tokens.
 4. Gradients are clipped by their global norm. The policy and the critic each have an AdamW optimiser.
+5. Where a loss, a gradient or a weight is no longer finite, the update ends with `Diverged`. A statistic that does not exist, or
+   that overflows while the loss does not, is None.
 
 The optimisers' state can be read and restored as plain tensors (`state`, `load_state`), so nothing is pickled.
 
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from laconic.config.optimizer import OptimizerConfig
 from laconic.config.phase import PhaseConfig
+from laconic.errors import Diverged
 from laconic.models.policy import Policy
 from laconic.rl.losses import clipped_surrogate, is_clipped, kl, sequence_log_ratio, value_loss
 from laconic.rl.masked import masked_sum, token_weights, zeroed
@@ -30,6 +33,10 @@ from laconic.rng import seed_of
 from laconic.training.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows, token_budget
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience
+
+LEARNT_FROM = ("policy_loss", "policy_grad_norm", "value_loss", "critic_grad_norm")
+"""Figures of an update that must be finite, since the weights follow them."""
+ROUNDING = 1e-5  # float32 has 7 digits, and a return is a sum of many terms
 
 
 def learning_rate_factor(step: int, num_steps: int, config: OptimizerConfig) -> float:
@@ -60,7 +67,12 @@ class _Optimizer:
         for group in self.adam.param_groups:
             group["lr"] = self.lr * factor
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
-        self.adam.step()
+        try:
+            self.adam.step()
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise Diverged(f"a step of the {self.name} at the rate {self.lr * factor:g} overflows float32") from error
         self.adam.zero_grad(set_to_none=True)
         return float(norm)
 
@@ -78,6 +90,14 @@ def _make_optimizer(name: str, parameters: dict[str, nn.Parameter], lr: float, c
     return _Optimizer(name, parameters, adam, lr, config.max_grad_norm)
 
 
+@torch.no_grad()
+def _check_weights(optimizer: _Optimizer) -> None:
+    """Raises `Diverged` if a weight is not finite."""
+    norm = float(torch.nn.utils.get_total_norm(optimizer.parameters.values()))
+    if not math.isfinite(norm):
+        raise Diverged(f"the norm of the {optimizer.name}'s weights is {norm}")
+
+
 class Updater:
     """Policy and critic optimisers of one phase, and the adaptive entropy coefficient."""
 
@@ -89,9 +109,11 @@ class Updater:
         critic = policy.critic_parameters()
         self.critic = _make_optimizer("critic", critic, config.critic_lr, config) if critic else None
 
-    def update(self, experience: Experience, advantages: Advantages, step: int, phase_step: int) -> dict[str, float]:
+    def update(
+        self, experience: Experience, advantages: Advantages, step: int, phase_step: int
+    ) -> dict[str, float | None]:
         """All updates of one step; returns the step's `update/*` metrics, empty if no response counts in the loss. `phase_step`
-        counts from 0 within the phase."""
+        counts from 0 within the phase. Raises `Diverged`."""
         config = self.phase.optimizer
         experience, learning = _counted(experience, advantages.rows)
         if not learning:
@@ -109,12 +131,15 @@ class Updater:
                 for name, value in self._one_update(experience, advantages, rows, factor, phase_step).items():
                     sums[name] += value
                 num_updates += 1
+        for optimizer in filter(None, (self.actor, self.critic)):
+            _check_weights(optimizer)
         metrics = {f"update/{name}": value / num_updates for name, value in sums.items()}
         if phase_step >= config.critic_warmup_steps:  # during the warm-up entropy is not measured
             self._adapt_entropy(metrics["update/entropy_nats"])
         metrics["update/entropy_coef"] = self.entropy_coef
         metrics["update/lr"] = self.actor.lr * factor
-        return metrics | _critic_fit(experience, advantages)
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        return finite | _critic_fit(experience, advantages)
 
     def _one_update(
         self, experience: Experience, advantages: Advantages, rows: list[int], factor: float, phase_step: int
@@ -136,7 +161,11 @@ class Updater:
                 for micro in micros:
                     _add(sums, self._value_losses(experience, advantages, micro, counts))
                 metrics["critic_grad_norm"] = self.critic.step(factor)
-        return {name: float(value) for name, value in sums.items()} | metrics
+        figures = {name: float(value) for name, value in sums.items()} | metrics
+        for name in LEARNT_FROM:
+            if not math.isfinite(figures.get(name, 0.0)):
+                raise Diverged(f"update/{name} is {figures[name]}")
+        return figures
 
     def _policy_losses(
         self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
@@ -273,10 +302,13 @@ def _take(x: Tensor, micro: MicroBatch) -> Tensor:
     return zeroed(x[micro.rows.to(x.device), : micro.mask.shape[1]].to(micro.mask.device), micro.mask)
 
 
-def _critic_fit(experience: Experience, advantages: Advantages) -> dict[str, float]:
-    """Share of the targets' variance that the old values explained; 1 is perfect, nan if the targets do not vary."""
+def _critic_fit(experience: Experience, advantages: Advantages) -> dict[str, float | None]:
+    """Share of the targets' variance that the old values explained; 1 is perfect, None if the targets do not vary, apart from
+    rounding."""
     if advantages.returns is None or not bool(experience.values.any()):
         return {}
     mask = experience.batch.response_mask
     returns, values = advantages.returns[mask], experience.values[mask]
-    return {"update/explained_variance_frac": float(1 - (returns - values).var() / returns.var())}
+    varies = returns.std(correction=0) > ROUNDING * returns.abs().max()
+    fit = float(1 - (returns - values).var() / returns.var()) if varies else math.nan
+    return {"update/explained_variance_frac": fit if math.isfinite(fit) else None}

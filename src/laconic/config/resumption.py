@@ -1,0 +1,88 @@
+r"""What may change while a run is interrupted, before it is resumed.
+
+1. What changes no training may change freely (`FREE`): how the report set is measured, how many checkpoints are kept.
+2. What a person mends in a run that stopped may change where the person accepts it (`ACCEPTABLE`): rates and bounds of the
+   update, rewards, the end rule, what the memory and the machine decide, and what the run reads.
+3. Everything else would make another run, and is refused.
+
+A key is written as `config/difference.py` names it: `phases.brevity.optimizer.lr`, `inputs.model`. Every change is recorded in
+the run's environment.json, with the step after which it holds.
+"""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from laconic.config.difference import Difference
+
+Freedom = Literal["free", "acceptable", "refused"]
+
+FREE = (
+    r"report\.(temperatures|samples|margin)(\..+)?",
+    r"(inputs\.)?problems\.report",  # where it shares a problem with the train set, inputs.problems.train changes too
+    r"(name|grader\.workers|checkpoints\.keep|policy\.shape(\..+)?)",
+    r"machine\..+",
+)
+FREE_ONCE_TRAINED = r"report\.max_tokens"
+"""Before, it caps the responses of the watch set too, which may end a phase."""
+
+ACCEPTABLE = (
+    r"phases\..+\.(optimizer|end|select|alarms)(\..+)?",
+    r"phases\..+\.algorithm\.(kl_coef|clip_low|clip_high|entropy_target|entropy_coef_step)",
+    r"phases\..+\.rewards\.(correct|wrong|no_answer|truncated)",
+    r"phases\..+\.rewards\.terms\..+\.(name|sha256|weight|options(\..+)?)",
+    r"phases\..+\.sampler\.(temperature|batch_size|compile)",
+    r"(threads|policy\.device|checkpoints\.every|grader\.timeout_seconds|report\.max_tokens)",
+    r"inputs\..+",
+)
+MEASURED_WITH = r"report\.(samples|max_tokens)|inputs\.(model|prompt|problems\.report)|phases\..+\.sampler\.batch_size"
+"""Keys on which the responses to the report set depend."""
+
+
+def freedom(key: str, *, is_trained: bool) -> Freedom:
+    """Whether the key may change before a run is resumed; `is_trained` says whether all its phases are finished.
+
+    >>> [freedom(key, is_trained=False) for key in ("report.samples", "phases.short.optimizer.lr", "seed")]
+    ['free', 'acceptable', 'refused']
+    """
+    if any(re.fullmatch(pattern, key) for pattern in (*FREE, *[FREE_ONCE_TRAINED] * is_trained)):
+        return "free"
+    return "acceptable" if any(re.fullmatch(pattern, key) for pattern in ACCEPTABLE) else "refused"
+
+
+def changes_measuring(key: str) -> bool:
+    """Whether responses to the report set that were drawn before the change would be drawn otherwise after it."""
+    return re.fullmatch(MEASURED_WITH, key) is not None
+
+
+def resume_command(run: Path, *changes: str) -> str:
+    """The command that goes on with the run in the folder `run`, with changes to its recipe that are accepted.
+
+    >>> resume_command(Path("runs/mine"), "seed=1")
+    'laconic train runs/mine/config.json seed=1 --out runs/mine --resume --accept-changes'
+    """
+    words = ["laconic", "train", str(run / "config.json"), *changes, "--out", str(run), "--resume"]
+    return shlex.join([*words, "--accept-changes"] if changes else words)
+
+
+def refusal_line(difference: Difference, run: Path, *, is_acceptable: bool) -> str:
+    """Why the run in the folder `run` is not resumed in spite of the difference, and how it can be; one line."""
+    accept = "accept the change from here on with --accept-changes"
+    if difference.key.endswith(".sha256"):
+        file = difference.owner["name"].rpartition(":")[0]
+        return (
+            f"{file} has changed since the run began (its sha256 differs); put the file back as it was, {accept}, "
+            "or start a new run with another --out"
+        )
+    if difference.key.startswith("inputs."):
+        what = difference.key.removeprefix("inputs.")
+        return (
+            f"{what}: not as it was when the run began (its digest differs); put it back as it was, {accept}, "
+            "or start a new run with another --out"
+        )
+    again = f"resume it as it was started, or with  {resume_command(run)}"
+    return (
+        f"the run was started with another recipe or overrides: {difference.sentence}; {again}"
+        f"{f', or {accept}' if is_acceptable else ''}"
+    )

@@ -1,0 +1,92 @@
+"""A folder in which one process works at a time."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laconic.errors import RunError
+from laconic.evaluation.evaluate import evaluate
+from laconic.selection.probe import probe_to_file
+from laconic.system import locks
+from laconic.system.files import write_json_atomically
+from laconic.system.locks import LOCK_FILE, FolderLock
+from laconic.training.run_directory import RunDirectory
+
+HOLDER = """
+import sys
+from pathlib import Path
+from laconic.system.locks import FolderLock
+lock = FolderLock(Path(sys.argv[1]))
+lock.take()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process, which holds the lock of the folder."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_refused_until_the_first_has_died(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    """The message tells which process it is. A killed one leaves the file behind, but no lock."""
+    with pytest.raises(
+        RunError, match=rf"process {holder.pid} on .* is at work in it; wait until it is done, or end it"
+    ):
+        FolderLock(tmp_path).take()
+    holder.kill()
+    holder.wait()
+    assert (tmp_path / LOCK_FILE).exists()
+    with FolderLock(tmp_path):
+        pass
+    assert not (tmp_path / LOCK_FILE).exists()
+
+
+def test_one_process_may_take_a_lock_twice(tmp_path: Path) -> None:
+    """And it makes the folder."""
+    with FolderLock(tmp_path / "new"), FolderLock(tmp_path / "new"):
+        assert (tmp_path / "new" / LOCK_FILE).exists()
+
+
+def test_a_file_that_its_last_holder_removed_locks_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is removed between opening and locking: what is locked in the end is the file that others find."""
+    plain, opened = locks._lock, []
+
+    def slow(file: object) -> bool:
+        opened.append(file)
+        if len(opened) == 1:
+            (tmp_path / LOCK_FILE).unlink()
+        return plain(file)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(locks, "_lock", slow)
+    with FolderLock(tmp_path):
+        assert len(opened) == 2 and (tmp_path / LOCK_FILE).read_text().startswith("process ")
+
+
+def test_nothing_is_written_where_another_process_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run, an evaluation and a probe; two probes with other names in one folder are at peace."""
+    write_json_atomically(tmp_path / "run" / "config.json", {})
+    monkeypatch.setattr(locks, "_lock", lambda file: False)
+    nothing: Any = None
+    for work in (
+        lambda: RunDirectory.create(tmp_path / "new", {}, {}),
+        lambda: RunDirectory.resume(tmp_path / "run", {}),
+        lambda: evaluate(nothing, nothing, tmp_path / "evaluation"),
+        lambda: probe_to_file(nothing, [], 1, nothing, tmp_path / "probe.jsonl", seed=0),
+    ):
+        with pytest.raises(RunError, match=r"is at work in it; wait until it is done, or end it"):
+            work()
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
+        LOCK_FILE,
+        "config.json",
+        ".probe.jsonl.lock",
+    }

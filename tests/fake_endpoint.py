@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,13 +15,16 @@ from laconic.samplers.http import HttpSampler
 
 @dataclass
 class Answer:
-    """What the server does with one request: wait, then answer so, or hang up."""
+    """What the server does with one request: wait, then answer so, or hang up. The pieces of `raw` are written as they are, with
+    `pause` seconds between them, and then the connection is closed."""
 
     body: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     is_dropped: bool = False
+    raw: Sequence[bytes] | None = None
+    pause: float = 0.0
 
 
 @dataclass
@@ -104,12 +107,22 @@ class Endpoint:
                     self.close_connection = True
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
+                if answer.raw is not None:
+                    self.write_raw(answer.raw, answer.pause)
+                    return
                 content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
                 self.send_response(answer.status)
                 for key, value in {"content-length": str(len(content)), **answer.headers}.items():
                     self.send_header(key.replace("_", "-"), value)
                 self.end_headers()
                 self.wfile.write(content)
+
+            def write_raw(self, pieces: Sequence[bytes], pause: float) -> None:
+                self.close_connection = True
+                for piece in pieces:
+                    self.wfile.write(piece)
+                    self.wfile.flush()
+                    time.sleep(pause)
 
             def log_message(self, *args: Any) -> None:
                 pass

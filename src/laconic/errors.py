@@ -63,3 +63,7 @@ class Diverged(RunFailed):
 
 class Terminated(BaseException):
     """SIGTERM asked the program to end; exit code 143. What expects an `Exception` lets it pass, as it does Ctrl-C."""
+
+
+class LaconicWarning(UserWarning):
+    """Something that a person may have meant, or cannot mend, and should know; the command line prints its one line."""

@@ -43,6 +43,15 @@ class FinishReason(StrEnum):
     LENGTH = "length"
 
 
+class LengthSource(StrEnum):
+    """Where the length of a response comes from: the engine counted what it generated (`ENGINE`), or an endpoint's count was
+    impossible, and the tokens of the text were counted (`TEXT`), or the nearest possible number was taken (`BOUND`)."""
+
+    ENGINE = "engine"
+    TEXT = "text"
+    BOUND = "bound"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """The thing to solve. `answer` is the gold answer: LaTeX or a number without `$`, or a letter where there are `choices`.
@@ -64,9 +73,9 @@ class Response:
     natural logarithm of the probability with which it was sampled (temperature and truncation included).
 
     An engine behind an endpoint returns no ids: it reports how many tokens it generated (`reported_tokens`), and perhaps how many
-    of them were thinking (`thinking_tokens`). `forced` is the range (start, end) of tokens that were inserted instead of
-    sampled; it is empty where all were sampled. Raises `ValueError` where the numbers of ids and log-probabilities differ, or the
-    number of ids differs from `reported_tokens`.
+    of them were thinking (`thinking_tokens`); `length_source` says whether its number was possible. `forced` is the range (start,
+    end) of tokens that were inserted instead of sampled; it is empty where all were sampled. Raises `ValueError` where the
+    numbers of ids and log-probabilities differ, or the number of ids differs from `reported_tokens`.
     """
 
     token_ids: tuple[int, ...]
@@ -76,6 +85,7 @@ class Response:
     reported_tokens: int | None = None
     thinking_tokens: int | None = None
     forced: tuple[int, int] = (0, 0)
+    length_source: LengthSource = LengthSource.ENGINE
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.logprobs):

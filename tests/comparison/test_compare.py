@@ -318,6 +318,12 @@ def test_other_numbers_of_samples_are_compared_by_problem_means_and_owned(tmp_pa
     assert candidate.num_samples is None
 
 
+def test_lengths_that_the_server_did_not_count_are_owned(tmp_path):
+    marked = Run(SHORT, {"length_sources": {"bound": 3, "text": 1}})
+    (candidate,) = compared(tmp_path, Run(BASE), marked).candidates
+    assert "candidate: the lengths of 4 responses were not counted by the server" in candidate.caveats
+
+
 def test_an_unfinished_evaluation_is_refused(tmp_path):
     """Beside a finished one, too: half a run is not compared in silence."""
     for name in ("base", "after"):

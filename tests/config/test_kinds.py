@@ -268,7 +268,7 @@ def test_an_override_that_cannot_be_is_one_line(override: str, says: str, tmp_pa
 def test_a_file_of_brackets_is_one_line(tmp_path: Any) -> None:
     for name in ("deep.toml", "deep.json"):
         (tmp_path / name).write_text(("a = " if name.endswith("toml") else "") + "[" * 100_000)
-        with pytest.raises(RecipeError, match="nested too deeply"):
+        with pytest.raises(RecipeError, match="nested more than 100 deep"):
             load_recipe(tmp_path / name)
 
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 from counting import calls_of
 
-from laconic.errors import MissingExtraError
+from laconic.errors import InputError, MissingExtraError
+from laconic.evaluation.figures import Figures
 from laconic.evaluation.summary import summarise
 from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.claims import mean_pass_at_k, per_problem
 from laconic.statistics.intervals import accuracy_interval, length_interval
-from laconic.types import Grade
+from laconic.system.fields import Fields
+from laconic.types import Grade, LengthSource
 
 
 def figures_of(*args, **settings):
@@ -172,3 +174,16 @@ def test_the_work_grows_with_the_rows_and_not_with_their_square():
 
     calls(rows)  # answers that were read once are remembered
     assert calls(rows) < 5 * calls(rows[:2_000])
+
+
+def test_lengths_that_no_engine_counted_are_counted_and_come_back():
+    """Two of twelve rows; the key is missing where there are none."""
+    marked = [replace(ROWS[0], length_source=LengthSource.BOUND), replace(ROWS[1], length_source=LengthSource.TEXT)]
+    figures = summarise([*marked, *ROWS[2:]], seed=0)
+    stored = figures.to_json()
+    assert stored["length_sources"] == {"text": 1, "bound": 1} and "length_sources" not in figures_of(ROWS, seed=0)
+    assert Figures.from_fields(Fields(stored, "summary.json")).length_sources == figures.length_sources
+    with pytest.raises(
+        InputError, match=r"summary.json: length_sources.guess is 3, expected one of engine, text, bound"
+    ):
+        Figures.from_fields(Fields(stored | {"length_sources": {"guess": 3}}, "summary.json"))

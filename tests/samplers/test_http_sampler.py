@@ -30,10 +30,12 @@ from laconic.errors import InputError, ModelError, RunFailed
 from laconic.rng import seed_of
 from laconic.samplers import http, pacing
 from laconic.samplers.endpoints import APIS, KEY_VARIABLES, RemoteModel, parse_endpoint
+from laconic.samplers.fetching import ReplyLimits
 from laconic.samplers.http import HttpSampler
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
 from laconic.samplers.protocol import Request
-from laconic.samplers.wire import SEED_MASK, WIRES, read_reply, refusal
+from laconic.samplers.refusals import refusal
+from laconic.samplers.wire import SEED_MASK, WIRES, read_reply
 from laconic.types import FinishReason
 
 DECODING = SamplerConfig(max_tokens=64, batch_size=4)
@@ -247,7 +249,7 @@ def test_thinking_tokens_are_none_where_the_server_did_not_count_them(
 ) -> None:
     said = reply(text)
     said["usage"]["completion_tokens_details"] = details
-    assert read_reply(parse_endpoint("http://h/v1#m"), said).thinking_tokens == expected
+    assert read_reply(parse_endpoint("http://h/v1#m"), said, cap=64).thinking_tokens == expected
 
 
 @pytest.mark.parametrize(
@@ -339,9 +341,8 @@ def test_a_dropped_connection_is_asked_again(endpoint: Endpoint) -> None:
     assert sampler.retries == {"connection": 2}
 
 
-def test_a_reply_that_takes_too_long_is_asked_again(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reply_that_takes_too_long_is_asked_again(endpoint: Endpoint) -> None:
     """The first reply would come after the same sample was asked for again."""
-    monkeypatch.setattr(http, "READ_SECONDS", 0.5)
     again = threading.Event()
 
     def script(body: dict[str, Any], number: int) -> Answer:
@@ -352,7 +353,7 @@ def test_a_reply_that_takes_too_long_is_asked_again(endpoint: Endpoint, monkeypa
         return Answer(reply())
 
     endpoint.script = script
-    assert endpoint.sampler().sample([ask("a")], DECODING, seed=0)[0][0].text == "fine"
+    assert endpoint.sampler(limits=ReplyLimits(seconds=0.5)).sample([ask("a")], DECODING, seed=0)[0][0].text == "fine"
 
 
 def test_an_error_inside_a_reply_of_status_200_is_an_error(endpoint: Endpoint) -> None:

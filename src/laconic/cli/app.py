@@ -7,16 +7,19 @@ Nothing heavy is imported before a command needs it, so `laconic --help` answers
 
 import errno
 import inspect
+import io
 import sys
-from collections.abc import Callable
-from typing import Annotated
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Annotated, TextIO
 
 import typer
 
 from laconic import __version__
 from laconic.cli import evaluate, measure, train
-from laconic.errors import InputError, LaconicError, Terminated
+from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
 from laconic.system.termination import EXIT_CODE
+from laconic.system.text import brief, in_two_lines, well_formed
 
 INTERRUPTED = 130  # the exit code that typer gives for Ctrl-C
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # no mistake in the input
@@ -68,7 +71,10 @@ _add(train.list_names, "list")
 def main() -> None:
     """Entry point. The exit code is 0 if the command is done, 1 if it failed while running, 2 if the input is wrong, and 143 if
     SIGTERM ended it."""
+    _make_outputs_bear_any_text()
+    warnings.showwarning = _show_warning
     try:
+        _check_arguments(sys.argv[1:])
         code = app(prog_name="laconic", standalone_mode=len(sys.argv) < 2)  # without arguments the help is shown
     except InputError as error:
         _complain(error)
@@ -95,4 +101,32 @@ def main() -> None:
 
 
 def _complain(error: object) -> None:
-    print(f"laconic: {error}", file=sys.stderr)
+    print(in_two_lines(f"laconic: {error}"), file=sys.stderr)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Raise `InputError` for an argument that was not written in the encoding of the terminal: no file could hold it."""
+    for number, argument in enumerate(arguments, start=1):
+        if well_formed(argument) != argument:
+            raise InputError(f"argument {number}, {brief(argument)}: is not text in UTF-8")
+
+
+def _make_outputs_bear_any_text() -> None:
+    """What the encoding of a terminal or a pipe cannot write is written as an escape, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning of ours as one line, and any other as Python does."""
+    is_ours = issubclass(category, LaconicWarning)
+    text = f"laconic: {message}" if is_ours else warnings.formatwarning(message, category, filename, lineno, line)
+    print(in_two_lines(text), file=file or sys.stderr)

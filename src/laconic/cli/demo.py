@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from laconic.comparison.folders import read_samples
 from laconic.comparison.records import Comparison
@@ -33,6 +33,7 @@ from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.intervals import Interval
 from laconic.system.files import read_json
 from laconic.system.progress import Reporter, duration_words
+from laconic.system.screen import Screen
 from laconic.system.termination import heeding_sigterm
 from laconic.types import Grade
 
@@ -52,7 +53,7 @@ def run_demo(out: Path, seed: int) -> Path:
     from laconic.training.run import start
 
     recipe = load_recipe(recipe_paths()[RECIPE], [f"seed={seed}"])
-    console = Console(width=WIDTH, highlight=False)
+    console = Screen(width=WIDTH)
     base = BaseShown(out, console)
     with heeding_sigterm(lambda: "the same command goes on with the demo"):
         trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=Reporter())
@@ -71,7 +72,7 @@ def run_demo(out: Path, seed: int) -> Path:
 
 def say_what_comes(recipe: Recipe, num_reported: int, console: Console) -> None:
     """Print the parts of the demo. How long they take is unknown before anything is measured."""
-    console.print("[bold]A small reasoning model learns to answer in fewer tokens.[/bold]\n")
+    console.print("A small reasoning model learns to answer in fewer tokens.\n", style="bold")
     parts = [
         f"Measure it on {num_reported} problems that are kept out of training.",
         *(
@@ -106,7 +107,7 @@ class BaseShown:
         if len(self.summaries) == 1:
             rows = [row for row in _rows(self.out, "base", _temperature(summary)) if row.grade is Grade.CORRECT]
             for row in spread(sorted(rows, key=lambda row: row.num_tokens)):
-                self.console.print(f"[bold]{escape(row.question)}[/bold]\n{_shown(row)}\n")
+                self.console.print(Text(row.question, "bold"), _shown(row), "", sep="\n")
 
 
 def base_table(summaries: Sequence[Summary]) -> Table:
@@ -156,7 +157,7 @@ def show_responses(out: Path, after: str, console: Console) -> None:
     for name, share in (("problem", 2), ("before", 4), ("after", 3)):
         table.add_column(name, overflow="fold", ratio=share)
     for one, two in spread(pairs):
-        table.add_row(escape(one.question), _shown(one), _shown(two))
+        table.add_row(Text(one.question), _shown(one), _shown(two))
     console.print(table)
 
 
@@ -178,7 +179,7 @@ def result_table(recipe: Recipe, comparisons: Mapping[str, Comparison]) -> Table
     """Accuracy and tokens of the base and of each phase's result, under each decoding."""
     models = ["before training", *(f'after phase "{phase.name}"' for phase in recipe.phases)]
     title, columns = "mean over the problems", ["model"]
-    cells = [[escape(model)] for model in models]
+    cells: list[list[str | Text]] = [[Text(model)] for model in models]
     for temperature in recipe.report.temperatures:
         comparison = comparisons[temperature_tag(temperature)]
         columns += [f"{sampling_words(temperature, None, None)}:\ncorrect", "\ntokens"]
@@ -223,5 +224,5 @@ def _folder(out: Path, label: str, temperature: float) -> Path:
     return out / "eval" / f"{label}-{temperature_tag(temperature)}"
 
 
-def _shown(row: ResponseRow) -> str:
-    return f"{escape(row.text)}\n[dim]{row.num_tokens} tokens[/dim]"
+def _shown(row: ResponseRow) -> Text:
+    return Text.assemble(row.text, "\n", (f"{row.num_tokens} tokens", "dim"))

@@ -32,6 +32,7 @@ from laconic.cli.options import (
 from laconic.cli.show import curve_lines, summary_line
 from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
+from laconic.system.text import put
 
 if TYPE_CHECKING:
     from laconic.rollouts.solver import Solver
@@ -213,9 +214,9 @@ def _evaluate_one(
     request = EvaluationRequest(name, problems, samples, decoding, given.seed, given.budgets, given.with_bleu)
     with reporter.bar(folder.name, request.num_responses) as progress:
         summary = run_evaluation(solver, request, folder, on_progress=progress)
-    print(summary_line(summary, folder))
+    put(summary_line(summary, folder))
     for line in curve_lines(folder):
-        print(line)
+        put(line)
 
 
 def _write_complexity(source: str, temperature: float, folders: Sequence[Path], given: _Given) -> None:
@@ -226,7 +227,7 @@ def _write_complexity(source: str, temperature: float, folders: Sequence[Path], 
     tag = f"-{temperature_tag(temperature)}" if len(given.temperatures) > 1 else ""
     place = given.out / "eval" / f"{source_name(source)}{tag}.complexity.json"
     write_json_atomically(place, complexity_over(folders))
-    print(f"token complexity over {len(folders)} prompts: {place}")
+    put(f"token complexity over {len(folders)} prompts: {place}")
 
 
 def _reads_alike(one: "Solver", other: "Solver", problems: "Sequence[Problem]") -> bool:

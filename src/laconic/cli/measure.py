@@ -35,6 +35,7 @@ from laconic.config.defaults import (
     TOKENS_MARGIN,
 )
 from laconic.errors import InputError
+from laconic.system.text import put
 
 
 def probe(
@@ -84,7 +85,7 @@ def probe(
     rates = [stat.solve_rate for stat in stats if stat.attempts]
     mean = f"mean solve rate {sum(rates) / len(rates):.1%}" if rates else "nothing could be graded"
     saved = f", {num_saved(stats, samples)} of {len(found) * samples} saved" if wanted else ""
-    print(f"{out}: {len(found)} problems, {samples} attempts each{' at most' if wanted else ''}{saved}, {mean}")
+    put(f"{out}: {len(found)} problems, {samples} attempts each{' at most' if wanted else ''}{saved}, {mean}")
 
 
 def select(
@@ -125,11 +126,11 @@ def select(
     chosen = choose_problems(problems, stats, leaks, name, options, count=count, seed=seed)
     if explain:
         for reason in chosen.reasons:
-            print(reason)
+            put(reason)
     if not chosen.kept:
         raise SelectionError(f"{probed}: none of {len(problems)} problems qualifies; the first: {chosen.reasons[0]}")
     dropped = chosen.write(out)
-    print(f"{out}: {len(chosen.kept)} of {len(problems)} problems kept; the others and why: {dropped}")
+    put(f"{out}: {len(chosen.kept)} of {len(problems)} problems kept; the others and why: {dropped}")
 
 
 def audit(
@@ -141,12 +142,11 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN if not given.")] = None,
 ) -> None:
     """Grade stored responses again with a second grader; list every disagreement and timeout."""
-    from rich.console import Console
-
     from laconic.comparison.audit import audit as run_audit
     from laconic.comparison.audit import print_audit
+    from laconic.system.screen import Screen
 
-    print_audit(run_audit(run, grader, out=check_folder(out) if out else None), Console())
+    print_audit(run_audit(run, grader, out=check_folder(out) if out else None), Screen())
 
 
 def compare(
@@ -174,7 +174,7 @@ def compare(
     comparison = compare_evaluations(base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed)
     write_json_atomically(out, comparison.to_json())
     print_comparisons({"": comparison})
-    print(f"written to {out}")
+    put(f"written to {out}")
 
 
 def report(
@@ -191,7 +191,7 @@ def report(
     from laconic.reporting.build import write_report
 
     place = out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))
-    print(write_report(dirs, check_file(place) if dirs[0].exists() else place))
+    put(write_report(dirs, check_file(place) if dirs[0].exists() else place))
 
 
 # --- reading options -------------------------------------------------------------------------------------------------

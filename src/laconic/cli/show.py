@@ -22,9 +22,11 @@ def summary_line(summary: "Summary", folder: Path) -> str:
     assert setup.prompt is not None and setup.temperature is not None, "an evaluation of today tells both"
     how = f"T={setup.temperature:g}, {setup.prompt.name}, avg@{setup.num_samples}"
     truncated, ungradable = (figures.grade_frac.get(grade, 0.0) for grade in (Grade.TRUNCATED, Grade.UNGRADABLE))
+    num_replaced = sum(figures.length_sources.values())
+    replaced = f", lengths of {num_replaced} responses not counted by the server" if num_replaced else ""
     return (
         f"{setup.benchmark} ({how}): accuracy {accuracy}, tokens {tokens}, "
-        f"truncated {truncated:.1%}, ungradable {ungradable:.1%}  -> {folder}"
+        f"truncated {truncated:.1%}, ungradable {ungradable:.1%}{replaced}  -> {folder}"
     )
 
 
@@ -47,14 +49,13 @@ def _interval(figure: dict[str, Any], form: str) -> str:
 
 def print_comparisons(comparisons: "Mapping[str, Comparison]") -> None:
     """Print each comparison's table and verdicts, under its tag if it has one."""
-    from rich.console import Console
-
     from laconic.comparison.tables import comparison_lines, print_comparison
+    from laconic.system.screen import Screen
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Screen(width=None if sys.stdout.isatty() else 120)
     for tag, comparison in comparisons.items():
         if tag:
             console.print(f"\n{tag}", style="bold")
         console.print(print_comparison(comparison))
         for line in comparison_lines(comparison):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)

@@ -11,6 +11,7 @@ from laconic.config.defaults import SEED
 from laconic.config.resumption import resume_command
 from laconic.errors import InputError, RecipeError
 from laconic.system.termination import heeding_sigterm
+from laconic.system.text import put
 from laconic.system.threads import settle
 
 RecipePath = Annotated[
@@ -49,15 +50,14 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train all phases of a recipe in one run, which can be resumed."""
-    from rich.console import Console
-
     from laconic.recipes.find import find_recipe
+    from laconic.system.screen import Screen
 
     loaded = find_recipe(recipe, overrides or [], accept_changes=accept_changes)
     if dry_run:
         from laconic.doctor.dry_run import print_plan
 
-        print_plan(loaded, Console())
+        print_plan(loaded, Screen())
         return
     settle()
     folder = out or Path("runs") / loaded.name
@@ -69,7 +69,7 @@ def train(
         trainer = start(loaded, folder, resume=resume, reporter=Reporter(), accept_changes=accept_changes)
         model = trainer.train()
         print_comparisons(measure_run(trainer.run, trainer.finished))
-    print(f"result: {model}")
+    put(f"result: {model}")
 
 
 def _how_to_go_on(folder: Path) -> str:
@@ -86,16 +86,15 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train several recipes at several seeds, and write one table and one page; resumes a sweep that was killed."""
-    from rich.console import Console
-
     from laconic.sweep.run import print_dry_run, run_sweep
+    from laconic.system.screen import Screen
 
     if dry_run:
-        print_dry_run(path, out, parallel, Console())
+        print_dry_run(path, out, parallel, Screen())
         return
     result = run_sweep(path, out, parallel)
-    print(result.table.read_text(encoding="utf-8"))
-    print(f"page: {result.out / 'report.html'}")
+    put(result.table.read_text(encoding="utf-8"))
+    put(f"page: {result.out / 'report.html'}")
 
 
 def doctor(
@@ -107,12 +106,11 @@ def doctor(
     ] = None,
 ) -> None:
     """Check what can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""
-    from rich.console import Console
-
     from laconic.doctor.run import run_doctor
     from laconic.recipes.find import find_recipe
+    from laconic.system.screen import Screen
 
-    findings = run_doctor(find_recipe(recipe, overrides or []), Console(), probed)
+    findings = run_doctor(find_recipe(recipe, overrides or []), Screen(), probed)
     if errors := [finding for finding in findings if finding.level == "error"]:
         raise RecipeError(f"{recipe}: {errors[0].where}: {errors[0].what}")
 
@@ -124,11 +122,11 @@ def list_names(
     from laconic.cli.catalogue import CATALOGUE
 
     if not what:
-        print("\n".join(CATALOGUE))
+        put("\n".join(CATALOGUE))
         return
     if what not in CATALOGUE:
         raise InputError(f"list: unknown kind {what!r}; expected one of {', '.join(CATALOGUE)}")
     entries = CATALOGUE[what]()
     width = max(map(len, entries))
     for name, summary in entries.items():
-        print(f"{name:<{width}}  {summary}")
+        put(f"{name:<{width}}  {summary}")

@@ -78,6 +78,9 @@ def sides_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
         caveats.append(
             f"the {known} was graded by {base.grader or candidate.grader!r}; nothing says what graded the {unknown}"
         )
+    for side, evaluation in (("base", base), ("candidate", candidate)):
+        if num_replaced := sum(evaluation.summary.figures.length_sources.values()):
+            caveats.append(f"{side}: the lengths of {plural(num_replaced, 'response')} were not counted by the server")
     return caveats
 
 

@@ -14,8 +14,8 @@ from math import isfinite
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from laconic.comparison.figures import ChangeFigures, LengthDifference
 from laconic.comparison.folders import Decoding
@@ -70,8 +70,8 @@ def _changes(comparison: Comparison) -> Table:
             changes[f"mean of {len(changes)}"] = candidate.figures
         for row, (benchmark, change) in enumerate(changes.items(), start=1):
             place = {"benchmark": benchmark, "decoding": label}
-            cells = ["\n".join(escape(place[name]) for name in where)] if where else []
-            name = escape(candidate.name) if row == 1 else ""
+            cells = [Text("\n".join(place[name] for name in where))] if where else []
+            name = Text(candidate.name if row == 1 else "")
             table.add_row(name, *cells, *_cells(change, comparison), end_section=row == len(changes))
     return table
 
@@ -128,8 +128,9 @@ def _frontier(comparison: Comparison) -> Table:
     for points in _by_decoding(comparison).values():
         for label, point in points:
             names = (point.name, _benchmarks_words(point.benchmarks), label)
-            cells = [_shown(point.means.tokens, ",.0f"), _shown(point.means.accuracy, ".1%"), _dominated_by(point)]
-            table.add_row(*_names(names, columns), *cells, style="dim" if point.is_dominated else None)
+            cells = _shown(point.means.tokens, ",.0f"), _shown(point.means.accuracy, ".1%")
+            style = "dim" if point.is_dominated else None
+            table.add_row(*_names(names, columns), *cells, _dominated_by(point), style=style)
         table.add_section()
     return table
 
@@ -145,13 +146,13 @@ def _by_decoding(comparison: Comparison) -> dict[str, list[tuple[str, FrontierPo
     return found
 
 
-def _dominated_by(point: FrontierPoint) -> str:
+def _dominated_by(point: FrontierPoint) -> Text:
     if not (isfinite(point.means.accuracy) and isfinite(point.means.tokens)):
-        return "n/a"
+        return Text("n/a")
     if not point.dominated_by:
-        return "none: on the frontier"
+        return Text("none: on the frontier")
     first, *rest = point.dominated_by
-    return escape(first) + (f" and {len(rest)} more" if rest else "")
+    return Text(first + (f" and {len(rest)} more" if rest else ""))
 
 
 def _benchmarks_words(names: Sequence[str]) -> str:
@@ -183,7 +184,7 @@ def _table(
     }
     parts = [title, *(text for name, text in same.items() if name not in (columns if said is None else said))]
     table = Table(
-        title=escape("; ".join(parts)),
+        title=Text("; ".join(parts), "table.title"),
         caption=caption,
         box=box.SIMPLE_HEAD,
         title_justify="left",
@@ -194,8 +195,8 @@ def _table(
     return table
 
 
-def _names(names: Sequence[str], columns: Sequence[str]) -> list[str]:
-    return [escape(name) for column, name in zip(NAMES, names, strict=True) if column in columns]
+def _names(names: Sequence[str], columns: Sequence[str]) -> list[Text]:
+    return [Text(name) for column, name in zip(NAMES, names, strict=True) if column in columns]
 
 
 def _label(decoding: Decoding | None, comparison: Comparison) -> str:

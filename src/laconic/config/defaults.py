@@ -16,6 +16,10 @@ TOP_P, MIN_P = 1.0, 0.0
 MAX_TOKENS = 1024
 BATCH_SIZE = 256
 
+# Endpoints: how long one reply may take in all, how long once it has begun to arrive, and how large it may be.
+REPLY_SECONDS, ARRIVAL_SECONDS = 3600.0, 60.0
+REPLY_BYTES = 16 << 20
+
 # Grading: the number of worker processes, and how long one answer may take; a second grader gets more time.
 GRADER_WORKERS, GRADER_TIMEOUT_SECONDS = 1, 3.0
 AUDIT_TIMEOUT_SECONDS = 5.0

@@ -10,7 +10,6 @@
 
 import difflib
 import hashlib
-import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from laconic.config.node import Node, checked_name, printed
+from laconic.config.node import Node, checked_name
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
-from laconic.errors import RecipeError
+from laconic.errors import InputError, RecipeError
+from laconic.system.text import brief, check_values, parse_json, parse_toml
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bool = False) -> Recipe:
@@ -38,7 +38,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bo
         key = override.partition("=")[0].strip()
         if any(f"{name}.".startswith(f"{key}.") for name in _hidden_defaults(tree)):
             raise RecipeError(f"override {override!r}: changes nothing, since every phase has its own value")
-    return parse_recipe(tree, where=str(path), folder=path.parent).with_hidden_defaults(hidden)
+    recipe = parse_recipe(tree, where=str(path), folder=path.parent)
+    _check_texts(tree, str(path))
+    return recipe.with_hidden_defaults(hidden)
 
 
 def parse_recipe(tree: dict[str, Any], where: str, folder: Path = Path()) -> Recipe:
@@ -63,15 +65,13 @@ def dump(recipe: Recipe) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror}); expected a recipe in TOML") from None
     try:
-        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
-        raise RecipeError(f"{path}: {error}") from None
-    except RecursionError:
-        raise RecipeError(f"{path}: is nested too deeply; expected a recipe in TOML") from None
+        tree = (parse_json if path.suffix == ".json" else parse_toml)(content, str(path))
+    except InputError as error:
+        raise RecipeError(str(error)) from None
     if not isinstance(tree, dict):
         raise RecipeError(f"{path}: expected a table at the top level")
     return tree
@@ -82,6 +82,14 @@ def _without_hashes(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _without_hashes(value) for key, value in tree.items() if key != "sha256"}
     return [_without_hashes(item) for item in tree] if isinstance(tree, list) else tree
+
+
+def _check_texts(tree: dict[str, Any], where: str) -> None:
+    """Raise `RecipeError` where overrides made the tree too deep, or a text of it cannot be written to a file or name one."""
+    try:
+        check_values(tree, where, refused="\0")
+    except InputError as error:
+        raise RecipeError(str(error)) from None
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -126,7 +134,7 @@ def _value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
-        raise RecipeError(f"override value {printed(text)}: is no value that a recipe can have") from None
+        raise RecipeError(f"override value {brief(text)}: is no value that a recipe can have") from None
 
 
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -207,15 +215,15 @@ def _first_mistake(error: ValidationError, phases: list[dict[str, Any]]) -> str:
     field = ".".join(parts) or "recipe"
     if mistake["type"] == "extra_forbidden":
         near = difflib.get_close_matches(parts[-1], _ALL_KEYS, n=3)
-        return f"{printed(field)[1:-1]}: unknown key" + (f"; near it: {', '.join(near)}" if near else "")
+        return f"{brief(field)[1:-1]}: unknown key" + (f"; near it: {', '.join(near)}" if near else "")
     if mistake["type"] == "missing":
         return f"{field}: missing, but required"
     if mistake["type"] in ("model_type", "model_attributes_type"):
-        return f"{field}: expected a table, got {printed(mistake['input'])}; for example {field}.name=..."
+        return f"{field}: expected a table, got {brief(mistake['input'])}; for example {field}.name=..."
     message = mistake["msg"].removeprefix("Value error, ")
     if not mistake["loc"]:
         return message
-    got = "" if isinstance(mistake["input"], dict) else f", got {printed(mistake['input'])}"
+    got = "" if isinstance(mistake["input"], dict) else f", got {brief(mistake['input'])}"
     return f"{field}: {message[0].lower()}{message[1:]}{got}"
 
 

@@ -193,16 +193,3 @@ def make_node(kind: type[_N], spelling: Callable[[str], str] = str, /, **values:
         mistake = error.errors()[0]
         field = spelling(".".join(map(str, mistake["loc"])))
         raise InputError(f"{field}: {mistake['msg'].removeprefix('Value error, ')}") from None
-
-
-def printed(value: Any) -> str:
-    """A value in a message: as Python writes it, and not longer than a line.
-
-    >>> printed("a" * 200)[-8:], printed(0.5)
-    ('aaa...', '0.5')
-    """
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of more than 4,300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from laconic.config.node import Node, printed
+from laconic.config.node import Node
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
+from laconic.system.text import brief
 
 ALIKE = 0.5  # a distance from 1 above which clip_low is more likely meant as a bound of the ratio itself
 
@@ -448,7 +449,7 @@ def complaints_about_run(recipe: Recipe) -> Iterator[Complaint]:
 
 def _unread(where: str, value: Any, why: str) -> Complaint:
     is_table = isinstance(value, dict) or (isinstance(value, tuple) and any(isinstance(item, Node) for item in value))
-    return Complaint("warning", where, f"{'it' if is_table else printed(value)} changes nothing: {why}")
+    return Complaint("warning", where, f"{'it' if is_table else brief(value)} changes nothing: {why}")
 
 
 def _value_at(node: Any, key: str) -> Any:

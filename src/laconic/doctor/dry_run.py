@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
@@ -88,7 +89,7 @@ def _source_lines(recipe: Recipe, sources: Sources, dropped: str | None) -> list
 def _phase_table(resolved: ResolvedPhase) -> Table:
     phase = resolved.config
     algorithm, sampler = phase.algorithm, phase.sampler
-    table = Table(title=f"phase {phase.name}", show_header=False, title_justify="left", width=118)
+    table = Table(title=Text(f"phase {phase.name}", "table.title"), show_header=False, title_justify="left", width=118)
     rows: dict[str, Any] = {
         "steps": f"up to {phase.steps}, each {phase.problems_per_step} problems x {phase.group_size} responses, "
         + _updates(phase),
@@ -108,7 +109,7 @@ def _phase_table(resolved: ResolvedPhase) -> Table:
         f"{_limit('guard', None if phase.end.guard_drop == 1 else phase.end.guard_drop)}, keeps the {phase.end.keep} step",
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     return table
 
 

@@ -84,7 +84,7 @@ def find_shape(recipe: Recipe) -> Shape:
     try:
         with quiet():
             found = AutoConfig.from_pretrained(source, trust_remote_code=policy.trust_remote_code, **options)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # for a broken file, the library raises errors of many kinds
         reason = f"the model's config cannot be read: {unread_reason(error, recipe.model, options)}"
         raise ModelError(f"{recipe.model}: {reason}; give policy.shape to plan without it") from None
     config = found.get_text_config()

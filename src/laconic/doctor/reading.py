@@ -102,9 +102,9 @@ def read_model(recipe: Recipe) -> ModelFiles | Missing:
     try:
         with quiet():
             config = AutoConfig.from_pretrained(source, trust_remote_code=recipe.policy.trust_remote_code, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        return ModelFiles(folder, config, _stated_ends(source, config, is_cached), is_cached)
+    except Exception as error:  # for a broken file, the library raises errors of many kinds
         return _unread(recipe, "config", error, is_cached)
-    return ModelFiles(folder, config, _stated_ends(source, config, is_cached), is_cached)
 
 
 def _stated_ends(source: str, config: Any, is_cached: bool) -> tuple[int, ...]:

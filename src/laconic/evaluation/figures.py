@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from laconic.statistics.intervals import Interval, or_null
 from laconic.system.fields import Fields
-from laconic.types import Grade
+from laconic.types import Grade, LengthSource
 
 _K = TypeVar("_K")
 Share = float | None
@@ -117,6 +117,7 @@ class Figures:
     `accuracy` is avg@k. `length_difference` is the length of correct minus wrong responses to the same problem, over the
     `num_mixed` problems that have both. `oracle_tokens` is None unless the shortest chain of every problem is known. `bleu` is
     None if it was not requested and `nan` if no problem had a reference. `maj_at_k` is None for older files without answers.
+    `length_sources` counts the responses whose length an endpoint cannot have counted, by what was taken instead.
     """
 
     accuracy: Interval | None = None
@@ -134,10 +135,12 @@ class Figures:
     token_complexity: Complexity | None = None
     oracle_tokens: float | None = None
     bleu: float | None = None
+    length_sources: Mapping[LengthSource, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures of summary.json, from `accuracy` to `bleu`."""
+        """The figures of summary.json, in the order of the file."""
         tokens, difference = _mean_json(self.tokens), self.length_difference
+        replaced = {source.value: count for source, count in self.length_sources.items()}
         return {
             "accuracy": _mean_json(self.accuracy),
             "tokens": tokens and tokens | {"median": self.median_tokens, "p95": self.p95_tokens},
@@ -151,6 +154,7 @@ class Figures:
             "token_complexity": None if self.token_complexity is None else self.token_complexity.to_json(),
             **({} if self.oracle_tokens is None else {"oracle_tokens": self.oracle_tokens}),
             **({} if self.bleu is None else {"bleu": or_null(self.bleu)}),
+            **({"length_sources": replaced} if replaced else {}),
         }
 
     @classmethod
@@ -176,6 +180,7 @@ class Figures:
             token_complexity=None if complexity is None else Complexity.from_fields(complexity),
             oracle_tokens=fields.maybe("oracle_tokens", fields.number),
             bleu=nan if fields.record.get("bleu", 0) is None else fields.maybe("bleu", fields.number),
+            length_sources=_counts(fields.object("length_sources")),
         )
 
 
@@ -210,6 +215,13 @@ def _by_k(shares: Mapping[int, Share]) -> dict[str, Share]:
 
 def _interval(fields: Fields, key: str, estimate: str = "mean") -> Interval | None:
     return fields.maybe(key, lambda key: Interval.from_fields(fields.object(key), estimate))
+
+
+def _counts(fields: Fields) -> dict[LengthSource, int]:
+    unknown = sorted(set(fields.record) - set(LengthSource))
+    if unknown:
+        raise fields.wrong(unknown[0], f"one of {', '.join(LengthSource)}")
+    return {LengthSource(source): fields.whole(source) for source in fields.record}
 
 
 def _named(fields: Fields, key: str, kind: Callable[[str], _K], expected: str) -> dict[_K, float | None]:

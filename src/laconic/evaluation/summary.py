@@ -12,6 +12,7 @@ What is left out: names, settings and the grader, which the program that sampled
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -32,10 +33,11 @@ from laconic.statistics.token_complexity import (
     oracle_accuracy,
     token_complexity,
 )
-from laconic.types import GRADES, Grade
+from laconic.types import GRADES, Grade, LengthSource
 
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 MAJORITY_AT = (4, 8, 16, 32, 64)
+REPLACED = (LengthSource.TEXT, LengthSource.BOUND)
 
 _CODE = {grade: code for code, grade in enumerate(GRADES)}
 
@@ -55,6 +57,7 @@ class Columns:
     answer: "array[int]" = field(default_factory=lambda: array("q"))
     answers: dict[str, int] = field(default_factory=dict)
     is_answer_known: bool = True
+    length_sources: Counter[LengthSource] = field(default_factory=Counter)
 
     def add(self, row: ResponseRow) -> None:
         """Keep one row's numbers."""
@@ -62,6 +65,7 @@ class Columns:
         self.grade.append(_CODE[row.grade])
         self.tokens.append(row.num_tokens)
         self.thinking.append(-1 if row.thinking_tokens is None else row.thinking_tokens)
+        self.length_sources[row.length_source] += 1
         self.is_answer_known &= "answer" not in row.absent
         answer = (
             row.answer if row.grade is Grade.WRONG else None
@@ -116,6 +120,9 @@ def _figures(columns: Columns, seed: int) -> Figures:
         length_difference=length_difference(table, seed=seed),
         num_mixed=num_mixed(table),
         token_complexity=_complexity(columns, table, rows_of) if num_samples > 1 else None,
+        length_sources={
+            source: columns.length_sources[source] for source in REPLACED if columns.length_sources[source]
+        },
     )
 
 

@@ -43,7 +43,7 @@ def load_parquet(address: Address, _seed: int) -> list[Problem]:
     path = _existing(address.name)
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # a ValueError: text that is not UTF-8
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ProblemsError(f"{path}: cannot be read as parquet ({reason})") from error
     wheres = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]

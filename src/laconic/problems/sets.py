@@ -70,7 +70,7 @@ def question_key(problem: Problem) -> str:
     return " ".join(problem.question.split())
 
 
-def problems_digest(problems: Sequence[Problem]) -> str:
+def statements_digest(problems: Sequence[Problem]) -> str:
     """A hash of everything that the problems state, which differs as soon as one of them does."""
     digest = hashlib.blake2b(digest_size=8)
     for problem in problems:

@@ -23,8 +23,7 @@ from laconic.errors import InputError, RunError
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, rows_of
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.fields import Fields
-from laconic.system.files import naming_file, read_json, to_jsonl, write_json_atomically
-from laconic.system.json_text import parse_json
+from laconic.system.files import naming_file, parse_object, read_json, to_jsonl, write_json_atomically
 from laconic.types import Group, Problem, Progress
 
 CHUNK_BATCHES = (
@@ -108,7 +107,7 @@ class AttemptLog:
         with naming_file(self.path), self.path.open("r+b" if self.path.exists() else "wb") as file:
             file.truncate(self._offset)
             file.seek(self._offset)
-            self._offset += file.write(to_jsonl(row.to_json() for row in rows).encode())
+            self._offset += file.write(to_jsonl(row.to_json() for row in rows).encode(errors="backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
 
@@ -152,7 +151,6 @@ def _whole_rows(path: Path) -> list[tuple[int, ResponseRow]]:
 def _row(line: bytes, path: Path) -> ResponseRow | None:
     """The row that a line holds; None for a line that is cut off or otherwise damaged."""
     try:
-        record = parse_json(line.decode("utf-8-sig")) if line.endswith(b"\n") else None
-        return ResponseRow.from_json(record, str(path)) if isinstance(record, dict) else None
-    except (ValueError, InputError):
+        return ResponseRow.from_json(parse_object(line, str(path)), str(path)) if line.endswith(b"\n") else None
+    except InputError:
         return None

@@ -25,8 +25,10 @@ from laconic.errors import InputError
 from laconic.grading.extraction import extract_answer
 from laconic.system.fields import Fields
 from laconic.system.files import read_numbered_jsonl
-from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
+from laconic.system.text import brief
+from laconic.types import FinishReason, Grade, Group, LengthSource, Problem, Response, Rollout
 
+MOST_DIGITS = 18  # of a budget
 _NEEDED = ("problem_id", "sample", "grade", "num_tokens")
 _OPTIONAL = ("thinking_tokens", "finish_reason", "question", "gold", "answer", "text")
 UNTOLD_BY_TRAINING = frozenset({"thinking_tokens", "answer"})
@@ -52,8 +54,9 @@ class ResponseRow:
     """One graded response as it is stored; lengths in tokens.
 
     `thinking_tokens` is None where unknown. `answer` is what the grader extracted, and None if there was no answer. `forced` has
-    one answer for each budget of a budget curve. `reward` is None except in training, where its terms sum to it. `absent` are the
-    keys that the line lacks; the values of those fields are placeholders.
+    one answer for each budget of a budget curve. `reward` is None except in training, where its terms sum to it. `length_source`
+    is written where it is not the engine's own count. `absent` are the keys that the line lacks; the values of those fields are
+    placeholders.
     """
 
     problem_id: str
@@ -70,6 +73,7 @@ class ResponseRow:
     forced: Mapping[int, ForcedAnswer] = field(default_factory=dict)
     reward: float | None = None
     reward_terms: Mapping[str, float] = field(default_factory=dict)
+    length_source: LengthSource = LengthSource.ENGINE
     absent: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +83,7 @@ class ResponseRow:
             "sample": self.sample,
             "grade": self.grade.value,
             "num_tokens": self.num_tokens,
+            **self._source_json(),
             "thinking_tokens": self.thinking_tokens,
             "finish_reason": None if self.finish_reason is None else self.finish_reason.value,
             "question": self.question,
@@ -90,6 +95,9 @@ class ResponseRow:
             **({} if self.reward is None else {"reward": self.reward, "reward_terms": dict(self.reward_terms)}),
         }
         return {key: value for key, value in line.items() if key not in self.absent} if self.absent else line
+
+    def _source_json(self) -> dict[str, Any]:
+        return {} if self.length_source is LengthSource.ENGINE else {"length_source": self.length_source.value}
 
     def _forced_json(self) -> dict[str, Any]:
         return {"forced": {str(b): answer.to_json() for b, answer in self.forced.items()}} if self.forced else {}
@@ -120,6 +128,7 @@ class ResponseRow:
             forced=_forced(fields),
             reward=fields.maybe("reward", fields.number),
             reward_terms={name: terms.number(name) for name in terms.record},
+            length_source=fields.maybe("length_source", partial(fields.word, kind=LengthSource)) or LengthSource.ENGINE,
             absent=frozenset(key for key in _OPTIONAL if key not in record),
         )
         _check_row(row, fields)
@@ -148,6 +157,7 @@ def rows_of(group: Group) -> Iterator[ResponseRow]:
             choices=group.problem.choices,
             answer=extract_answer(response.text) if rollout.grade is Grade.TRUNCATED else rollout.answer,
             text=response.text,
+            length_source=response.length_source,
         )
 
 
@@ -199,8 +209,8 @@ def _forced(fields: Fields) -> dict[int, ForcedAnswer]:
     answers = fields.object("forced")
     forced = {}
     for budget in answers.record:
-        if not budget.isdecimal():
-            raise InputError(f"{answers.where}: {budget!r:.80} is no budget, expected a number of tokens")
+        if not budget.isdecimal() or len(budget) > MOST_DIGITS:
+            raise InputError(f"{answers.where}: {brief(budget)} is no budget, expected a number of tokens")
         answer = answers.object(budget)
         forced[int(budget)] = ForcedAnswer(
             answer.word("grade", Grade), answer.whole("num_tokens"), answer.truth("is_cut")

@@ -9,8 +9,11 @@ Its modules, in reading order:
 - `slots`: the slots in which rows are written, and one step of all live rows
 - `lanes`: the rows split over the cores of a CPU, a process of one thread for each
 - `local`: the local sampler: any Hugging Face causal LM, in this process
+- `endpoints`: where a model is served: its address, its key, and the facts known about it here
+- `fetching`: one reply of a server, bounded in size and time
+- `refusals`: what an endpoint says where it gives no response
+- `counting`: the length of a response, where the server's count may be impossible
 - `wire`: the requests to an OpenAI-compatible endpoint, and its replies
 - `pacing`: when to send the next request to a server that others use too
-- `endpoints`: where a model is served: its address, its key, and the facts known about it here
 - `http`: the sampler that sends requests to an endpoint
 """

@@ -6,19 +6,24 @@ An address names the endpoint, the model and, optionally, how requests are made 
     http://127.0.0.1:8000/v1#base-model?api=completions       plain text in, plain text out: no chat template is needed
     https://host/v1#model?body.reasoning_effort=low           a field of the server's own, JSON or plain text
     https://host/v1#model?omit=seed,top_p                     fields that this server refuses
+    https://host/v1#model?tokenizer=Qwen/Qwen3-8B         the model's tokenizer, where the server's counts cannot be believed
+    https://host/v1#model?seconds=120                      how long one reply may take
 
-Reports show the address, so it must not hold the key, which is read from the environment. What is left out: addresses with a
+Reports show the address without `seconds`, which changes no response. It must not hold the key, which is read from the
+environment. What is left out: addresses with a
 query, such as the older ones of Azure.
 """
 
-import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from laconic.config.defaults import REPLY_SECONDS
 from laconic.errors import InputError, ModelError
+from laconic.system.text import parse_json
 
 APIS = ("chat", "completions")
 KEY_VARIABLES = ("LACONIC_API_KEY", "OPENAI_API_KEY")
@@ -31,14 +36,16 @@ OWN_FIELDS = frozenset({"model", "messages", "prompt", "n", "stream", "min_p", *
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a model is served and how requests to it are made. `model` is empty until it is known; `options` is the text after
-    the `?` of the address."""
+    """Where a model is served and how requests to it are made. `model` is empty until it is known, `tokenizer` where
+    lengths are counted by the server alone; `seconds` bound one reply; `options` is the text after the `?` of the address."""
 
     url: str
     model: str
     api: str = "chat"
     body: Mapping[str, Any] = field(default_factory=dict)
     omit: frozenset[str] = frozenset()
+    tokenizer: str = ""
+    seconds: float = REPLY_SECONDS
     options: str = ""
 
     @property
@@ -65,12 +72,19 @@ def parse_endpoint(address: str) -> Endpoint:
     """
     url, _, fragment = address.partition("#")
     model, _, options = fragment.partition("?")
-    parts = urlsplit(url)
-    if not is_endpoint(address) or not parts.hostname or parts.query:
-        raise ModelError(f"{address}: expected an endpoint of the form http://HOST:PORT/v1#MODEL")
+    shown = re.sub("//[^/]*@", "//", address)
+    form = f"{shown}: expected an endpoint of the form http://HOST:PORT/v1#MODEL"
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and not parts.query and parts.port != 0
+    except ValueError as error:
+        raise ModelError(f"{form} ({error})") from None
     if parts.username or parts.password:
         raise ModelError(f"{parts.hostname}: an address goes into reports; give the key in LACONIC_API_KEY instead")
-    endpoint = Endpoint(url.rstrip("/"), model, options=options)
+    if not is_endpoint(address) or not is_whole or not address.isprintable():
+        raise ModelError(form)
+    kept = "&".join(option for option in options.split("&") if not option.startswith("seconds="))
+    endpoint = Endpoint(url.rstrip("/"), model, options=kept)
     for key, value in parse_qsl(options, keep_blank_values=True):
         endpoint = _with_option(endpoint, key, value)
     return endpoint
@@ -81,18 +95,22 @@ def _with_option(endpoint: Endpoint, key: str, value: str) -> Endpoint:
         return replace(endpoint, api=value)
     if key == "omit" and set(value.split(",")) <= set(NEUTRAL):
         return replace(endpoint, omit=endpoint.omit | set(value.split(",")))
+    if key == "tokenizer" and value:
+        return replace(endpoint, tokenizer=value)
+    if key == "seconds" and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) and float(value) > 0:
+        return replace(endpoint, seconds=float(value))
     if key.startswith("body.") and key.removeprefix("body.") not in OWN_FIELDS:
         return replace(endpoint, body={**endpoint.body, key.removeprefix("body."): _json_or_text(value)})
     raise ModelError(
         f"{endpoint.url}#{endpoint.model}: no option {key}={value}; expected api={'|'.join(APIS)}, "
-        f"omit={'|'.join(NEUTRAL)}, or body.FIELD=VALUE for a field that is not set by decoding"
+        f"omit={'|'.join(NEUTRAL)}, tokenizer=NAME, seconds=N, or body.FIELD=VALUE for a field that is not set by decoding"
     )
 
 
 def _json_or_text(value: str) -> Any:
     try:
-        return json.loads(value)
-    except ValueError:
+        return parse_json(value.encode(), "value")
+    except InputError:
         return value
 
 

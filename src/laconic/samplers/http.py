@@ -4,51 +4,56 @@
    `wire.py` makes the requests and reads the replies.
 2. `batch_size` workers take samples in order and send them over kept connections; a window says how many may be in flight
    (`pacing.py`). Answers are put in their places, whatever order they come in.
-3. After a failure that may pass (a rate limit, a server that is busy or restarting, a broken connection) the request is sent
-   again after a random wait, at most `ATTEMPTS` times; while other requests succeed, a rate limit does not use up attempts. A
-   failure that will not pass (a wrong key, an unknown model, a cap beyond the context) ends the work at once, with one line that
-   quotes the server.
+3. After a failure that may pass (a rate limit, a server that is busy or restarting, a broken connection, a reply that cannot be
+   read where others could) the request is sent again after a random wait, at most `ATTEMPTS` times; while other requests succeed,
+   a rate limit does not use up attempts. A failure that will not pass (a wrong key, an unknown model, a cap beyond the context)
+   ends the work at once, with one line that quotes the server.
+4. A server may send anything. A reply is bounded in size and time (`fetching.py`), an impossible count is replaced and marked
+   (`counting.py`), and every error is printable and at most two lines long.
 
 The key is read from the environment and sent in a header; it is never written to a file, a message or a name. Every call has its
 own event loop: Ctrl-C cancels the requests in flight, closes the connections (vLLM then stops those responses) and returns at
 once.
 
 The seed of a sample depends on its address alone. Whether the same seed gives the same response depends on the server. What is
-left out: streaming, so a response must arrive within `READ_SECONDS`.
+left out: streaming, so a response must arrive within `REPLY_SECONDS`, or `seconds` of the address; and cookies, which are
+not kept.
 """
 
 import asyncio
+import json
 import time
+import warnings
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from http.cookiejar import CookieJar
+from typing import Any, TypeVar
 
 import httpx2
 
+from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
-from laconic.errors import LaconicError, ModelError, RunFailed
+from laconic.errors import LaconicError, LaconicWarning, ModelError, RunFailed
 from laconic.rng import stream
+from laconic.samplers.counting import DOUBTS, THINKING, TextCounter, text_counter
 from laconic.samplers.endpoints import CAP_FIELDS, KEY_VARIABLES, Endpoint, RemoteModel, api_key, parse_endpoint
+from laconic.samplers.fetching import Reply, ReplyLimits, UnfitReplyError, fetch
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
 from laconic.samplers.protocol import Request
-from laconic.samplers.wire import (
-    WIRES,
-    Refusal,
-    body_of,
-    check_omitted,
-    read_reply,
-    refusal,
-)
-from laconic.types import Progress, Response
+from laconic.samplers.refusals import Refusal, UnreadReplyError, json_in, refusal_in, refusal_of
+from laconic.samplers.wire import WIRES, body_of, check_omitted, has_too_much_thinking, read_reply
+from laconic.system.text import brief, in_two_lines
+from laconic.types import LengthSource, Progress, Response
 
 ATTEMPTS = 8
-REACH_ATTEMPTS = 3  # at an address where nothing has answered yet: most often a typing error
+REACH_ATTEMPTS = 3  # where nothing has answered yet, most often a typing error, and after replies that took too long
 CONNECT_SECONDS = 10.0
-READ_SECONDS = 3600.0
 MOST_WAIT_SECONDS = 600.0  # where a server asks for a longer wait, its quota is used up, and the work ends
 SHOWN_MODELS = 8
+
+_R = TypeVar("_R")
 
 
 def open_endpoint(address: str) -> tuple[RemoteModel, "HttpSampler"]:
@@ -60,26 +65,40 @@ def open_endpoint(address: str) -> tuple[RemoteModel, "HttpSampler"]:
 class HttpSampler:
     """Draws responses from an endpoint, as the head of this module describes.
 
-    `retries` counts the failures after which a request was sent again, by status or as `connection`.
+    `retries` counts the failures after which a request was sent again: by status, or as `connection`, `timeout` or `reply`.
+    `doubts` counts the responses whose counts cannot be true, by the keys of `counting.DOUBTS`.
     """
 
-    def __init__(self, endpoint: Endpoint, *, attempts: int = ATTEMPTS) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        attempts: int = ATTEMPTS,
+        limits: ReplyLimits | None = None,
+        count: TextCounter | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.attempts = attempts
+        self.limits = limits or ReplyLimits(endpoint.seconds)
+        self.count = count
         self.retries: Counter[str] = Counter()
+        self.doubts: Counter[str] = Counter()
         self.cap_field = CAP_FIELDS[0]
         self.in_flight = float("inf")  # the window's size at the end of the last call
         self.num_answers = 0
         self._key = api_key()
 
     @classmethod
-    def connect(cls, address: str) -> "HttpSampler":
+    def connect(cls, address: str, *, limits: ReplyLimits | None = None) -> "HttpSampler":
         """The sampler of an address (`endpoints.parse_endpoint`); for one without a model's name, that of the only model there.
 
-        Raises `ModelError` where the address is malformed, cannot be reached, or serves several models.
+        Raises `ModelError` where the address is malformed, cannot be reached, serves several models, or names no tokenizer.
         """
         endpoint = parse_endpoint(address)
-        return cls(endpoint) if endpoint.model else cls(endpoint)._with_only_model()
+        sampler = cls(endpoint, limits=limits, count=_counter_of(endpoint))
+        if not endpoint.model:
+            sampler.endpoint = replace(endpoint, model=sampler._only_model())
+        return sampler
 
     @property
     def name(self) -> str:
@@ -98,9 +117,11 @@ class HttpSampler:
         return _run(call.run())
 
     def client_settings(self) -> dict[str, Any]:
-        """Arguments that every client of this endpoint is made with."""
+        """Arguments that every client of this endpoint is made with. How long a reply may take is bounded as a whole."""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        return {"headers": headers, "timeout": httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, pool=None)}
+        timeout = httpx2.Timeout(None, connect=min(CONNECT_SECONDS, self.limits.seconds))
+        has_tls = self.endpoint.url.startswith("https:")  # else nothing is verified, and certificates load slowly
+        return {"headers": headers, "timeout": timeout, "cookies": _NoCookies(), "verify": has_tls}
 
     def refused(self, why: Refusal) -> ModelError:
         """The error to raise for a refusal that will not pass."""
@@ -109,35 +130,69 @@ class HttpSampler:
             hint = f" (no key was sent: set {KEY_VARIABLES[0]})"
         if why.status == 404 and not self.endpoint.url.endswith("/v1"):
             hint = " (an address ends in /v1 on most servers)"
-        return ModelError(self.without_key(f"{self.name}: {why}{hint}"))
+        return ModelError(f"{self.name}: {why}{hint}")
+
+    def cleaned(self, error: Exception) -> Exception:
+        """The error as a person may read it: without the key, which some servers quote, printable, and at most two lines long."""
+        if isinstance(error, ModelError | RunFailed):
+            return type(error)(in_two_lines(self.without_key(str(error))))
+        return error
 
     def without_key(self, text: str) -> str:
-        """`text` with the key replaced, since some servers quote the key that they refuse."""
+        """`text` with the key replaced."""
         return text.replace(self._key, "[key]") if self._key else text
 
-    def _with_only_model(self) -> "HttpSampler":
-        """This sampler with the only model that the endpoint lists."""
+    def doubt(self, kind: str) -> None:
+        """Note a response whose count cannot be true, by a key of `DOUBTS`; the first of a kind is a warning."""
+        if not self.doubts[kind]:
+            warnings.warn(in_two_lines(f"{self.name}: {DOUBTS[kind]}"), LaconicWarning, stacklevel=2)
+        self.doubts[kind] += 1
+
+    def _only_model(self) -> str:
+        """The name of the only model that the endpoint lists."""
         url = f"{self.endpoint.url}/models"
         try:
-            with httpx2.Client(**self.client_settings()) as client:
-                reply = client.get(url, timeout=CONNECT_SECONDS)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise ModelError(f"{url}: cannot be reached ({_error_text(error)})") from None
-        if not reply.is_success:
-            raise self.refused(refusal(reply.status_code, reply.text))
-        models = _listed(url, reply)
+            models = self._listed(url)
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnfitReplyError, OSError, UnicodeError) as error:
+            raise self.cleaned(ModelError(f"{url}: cannot be reached ({_error_text(error)})")) from None
         if len(models) != 1:
             some = ", ".join(models[:SHOWN_MODELS])
-            raise ModelError(f"{url}: lists {len(models)} models ({some}); name one as {self.endpoint.url}#MODEL")
-        return HttpSampler(replace(self.endpoint, model=models[0]), attempts=self.attempts)
+            listed = f"{url}: lists {len(models)} models ({some}); name one as {self.endpoint.url}#MODEL"
+            raise self.cleaned(ModelError(listed))
+        return models[0]
+
+    def _listed(self, url: str) -> list[str]:
+        """The names of the models that an endpoint lists, those that a person could type."""
+        limits = replace(self.limits, seconds=min(CONNECT_SECONDS, self.limits.seconds))
+
+        async def ask() -> Reply:
+            async with httpx2.AsyncClient(**self.client_settings()) as client:
+                return await fetch(client, "GET", url, limits)
+
+        reply = _run(ask())
+        if not reply.is_success:
+            raise self.cleaned(self.refused(refusal_of(reply, self.without_key(reply.text))))
+        try:
+            names = {entry["id"] for entry in json_in(reply, url)["data"]}
+            return sorted(name for name in names if isinstance(name, str) and name.strip() and name.isprintable())
+        except (KeyError, TypeError, AttributeError):
+            raise ModelError(f"{url}: expected a list of models, got {brief(reply.text)}") from None
 
 
-def _listed(url: str, reply: httpx2.Response) -> list[str]:
-    """The names of the models that an endpoint lists."""
-    try:
-        return sorted({str(entry["id"]) for entry in reply.json()["data"]})
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ModelError(f"{url}: expected a list of models") from None
+class _NoCookies(CookieJar):
+    """A jar that keeps nothing: a server's cookies would grow with every reply."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Keep none."""
+
+
+def _counter_of(endpoint: Endpoint) -> TextCounter | None:
+    """What counts the tokens of a text, where the address names the model's tokenizer."""
+    if not endpoint.tokenizer:
+        return None
+    from laconic.models.loading import load_tokenizer
+
+    return text_counter(load_tokenizer(endpoint.tokenizer, PolicyConfig()))
 
 
 def _error_text(error: Exception) -> str:
@@ -145,7 +200,7 @@ def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
-def _run(work: Coroutine[Any, Any, list[list[Response]]]) -> list[list[Response]]:
+def _run(work: Coroutine[Any, Any, _R]) -> _R:
     """Run `work` in a new event loop; in a thread where the caller already runs a loop, as notebooks do."""
     try:
         asyncio.get_running_loop()
@@ -197,7 +252,7 @@ class _Call:
                 for _ in range(most):
                     workers.create_task(self._work(client, jobs))
         except ExceptionGroup as failures:
-            raise _first(failures) from None
+            raise self.sampler.cleaned(_first(failures)) from None
         self.sampler.in_flight = self.window.size
         return [[answer for answer in answers if answer is not None] for answers in self.answers]
 
@@ -228,14 +283,8 @@ class _Call:
         async with self.window.turn() as turn:
             cap_field = sampler.cap_field
             body = body_of(sampler.endpoint, request, sample, self.decoding, seed=self.seed, cap_field=cap_field)
-            try:
-                reply = await client.post(self.url, json=body)
-            except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL) as error:
-                raise ModelError(f"{self.url}: {_error_text(error)}") from None
-            except httpx2.RequestError as error:
-                sampler.retries["connection"] += 1
-                return _Setback("connection", _error_text(error))
-            outcome = self._judge(reply, request, cap_field)
+            reply = await self._fetch(client, json.dumps(body).encode())
+            outcome = reply if isinstance(reply, _Setback) else self._judge(reply, request, cap_field)
             if isinstance(outcome, Response):
                 sampler.num_answers += 1
                 self.window.grow()
@@ -244,53 +293,79 @@ class _Call:
                 self.window.close_for(outcome.wait_seconds or 0.0)
             return outcome
 
-    def _judge(self, reply: httpx2.Response, request: Request, cap_field: str) -> Response | _Setback:
+    async def _fetch(self, client: httpx2.AsyncClient, body: bytes) -> Reply | _Setback:
+        """The whole reply, or the setback that came in its place. Raises `ModelError` for an address that none can use, and for a
+        reply that is too large."""
+        try:
+            return await fetch(client, "POST", self.url, self.sampler.limits, body)
+        except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL, UnicodeError) as error:
+            raise ModelError(f"{self.url}: {_error_text(error)}") from None
+        except UnfitReplyError as error:
+            raise ModelError(f"{self.url}: {error}") from None
+        except (httpx2.RequestError, OSError) as error:
+            kind = "timeout" if isinstance(error, httpx2.ReadTimeout) else "connection"
+            self.sampler.retries[kind] += 1
+            return _Setback(kind, _error_text(error))
+
+    def _judge(self, reply: Reply, request: Request, cap_field: str) -> Response | _Setback:
         """A response, a setback, or the error that ends the work."""
-        why = _refusal_in(reply)
-        if why is None:
-            return read_reply(self.sampler.endpoint, reply.json())
+        sampler = self.sampler
+        if not reply.is_success:
+            return self._refused(refusal_of(reply, sampler.without_key(reply.text)), reply, request, cap_field)
+        try:
+            body = json_in(reply, sampler.name)
+            if why := refusal_in(body, sampler.without_key(reply.text)):
+                return self._refused(why, reply, request, cap_field)
+            response = read_reply(sampler.endpoint, body, self.decoding.max_tokens, sampler.count)
+        except UnreadReplyError as error:
+            if sampler.num_answers == 0:
+                raise
+            sampler.retries["reply"] += 1
+            return _Setback("reply", str(error))
+        if response.length_source is not LengthSource.ENGINE:
+            sampler.doubt(response.length_source)
+        if has_too_much_thinking(body, response):
+            sampler.doubt(THINKING)
+        return response
+
+    def _refused(self, why: Refusal, reply: Reply, request: Request, cap_field: str) -> _Setback:
+        """The setback that a refusal means. Raises the error that ends the work where it will not pass."""
+        sampler = self.sampler
         if why.wants_other_cap and cap_field == CAP_FIELDS[0]:
-            self.sampler.cap_field = CAP_FIELDS[1]
+            sampler.cap_field = CAP_FIELDS[1]
             return _Setback("400", why.message, counts=False)
         if why.is_about_context:
             raise ModelError(
-                f"{self.sampler.name}: max_tokens {self.decoding.max_tokens} and the prompt of problem {request.key} do "
-                f"not fit the model's context: {self.sampler.without_key(why.message)}"
+                f"{sampler.name}: max_tokens {self.decoding.max_tokens} and the prompt of problem {request.key} do "
+                f"not fit the model's context: {why.message}"
+            )
+        if why.is_about_turns:
+            roles = ", ".join(turn["role"] for turn in request.messages)
+            raise ModelError(
+                f"{sampler.name}: its chat template refuses the turns {roles}: {why}\n"
+                "leave out the system text or the prompt's examples, or add ?api=completions to the address (no template)"
             )
         if not why.is_passing:
-            raise self.sampler.refused(why)
-        self.sampler.retries[str(why.status)] += 1
+            raise sampler.refused(why)
+        sampler.retries[str(why.status)] += 1
         wait = retry_after_seconds(reply.headers.get("retry-after"), time.time())
-        return _Setback(str(why.status), self.sampler.without_key(str(why)), wait)
+        return _Setback(str(why.status), str(why), wait)
 
     def _check_limit(self, outcome: _Setback, num_failures: int, request: Request, sample: int) -> None:
         """Raise the error that ends the work where there is no use in trying again."""
-        is_unreached = outcome.kind == "connection" and self.sampler.num_answers == 0
-        if is_unreached and num_failures >= min(REACH_ATTEMPTS, self.sampler.attempts):
+        attempts = self.sampler.attempts
+        is_unreached = outcome.kind in ("connection", "timeout") and self.sampler.num_answers == 0
+        if is_unreached or outcome.kind == "timeout":
+            attempts = min(REACH_ATTEMPTS, attempts)
+        if is_unreached and num_failures >= attempts:
             raise ModelError(f"{self.url}: cannot be reached ({outcome.reason})")
         if (outcome.wait_seconds or 0.0) > MOST_WAIT_SECONDS:
             raise RunFailed(f"{self.url}: asks to wait {outcome.wait_seconds:.0f} seconds: {outcome.reason}")
-        if num_failures >= self.sampler.attempts:
+        if num_failures >= attempts:
             raise RunFailed(
                 f"{self.url}: gave up on problem {request.key}, sample {sample}, after {num_failures} attempts: "
                 f"{outcome.reason}"
             )
-
-
-def _refusal_in(reply: httpx2.Response) -> Refusal | None:
-    """The refusal in a reply, or None. Some routers report a model's error with status 200 and the code inside the reply."""
-    if not reply.is_success:
-        target = reply.headers.get("location")
-        return refusal(reply.status_code, f"redirects to {target}" if target else reply.text)
-    try:
-        body = reply.json()
-    except ValueError:
-        return Refusal(404, "the reply is not JSON")
-    error = body.get("error") if isinstance(body, dict) and not body.get("choices") else None
-    if not error:
-        return None
-    code = error.get("code") if isinstance(error, dict) else None
-    return refusal(code if isinstance(code, int) and code >= 400 else 502, reply.text)
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

@@ -45,7 +45,7 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # "-0000" is read as a time without a zone
     return max(0.0, moment.timestamp() - now)

@@ -3,27 +3,28 @@
 1. `body_of` makes the request for one sample. Every decoding setting is sent even where it is neutral, because servers have
    defaults of their own (vLLM takes them from the model's `generation_config`). `min_p` is not part of the standard and is sent
    where it is above 0.
-2. `read_reply` makes a `Response` of the reply. Its length is the server's count; nothing is tokenized again.
-3. `refusal` reads an error.
+2. `read_reply` makes a `Response` of the reply, whatever the server sent, or raises an error of one line. Its length is the
+   server's count where that can be true (`counting.py`).
 
 `WIRES` is the table of wire formats. What is left out: streaming, tool calls, images, several choices per request (their token
 counts are added up, and each response needs its own), and log-probabilities.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError, RunFailed
 from laconic.rng import seed_of
+from laconic.samplers.counting import TextCounter, length_of, thinking_of
 from laconic.samplers.endpoints import NEUTRAL, Endpoint
 from laconic.samplers.protocol import Request
+from laconic.samplers.refusals import UnreadReplyError
+from laconic.system.text import brief, well_formed
 from laconic.types import END_THINK, THINK, FinishReason, Response
 
 SEED_MASK = 2**31 - 1  # servers read a seed as a signed 32-bit number
-MOST_MESSAGE = 300
 FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
@@ -84,23 +85,26 @@ def chat_text(choice: Mapping[str, Any]) -> str:
     '<think>2+'
     """
     message = choice["message"]
-    content = message.get("content") or message.get("refusal") or ""
-    reasoning = next((message[key] for key in REASONING_FIELDS if message.get(key)), "")
+    content, reasoning = _first_text(message, ("content", "refusal")), _first_text(message, REASONING_FIELDS)
     if not reasoning:
-        return _text(content)
+        return content
     is_open = not content and choice["finish_reason"] == "length"
-    return THINK + _text(reasoning) + ("" if is_open else END_THINK + _text(content))
+    return THINK + reasoning + ("" if is_open else END_THINK + content)
 
 
 def completion_text(choice: Mapping[str, Any]) -> str:
     """The text that the model wrote after the prompt."""
-    return _text(choice["text"])
+    if not isinstance(choice["text"], str):
+        raise TypeError(f"text expected, not {type(choice['text']).__name__}")
+    return well_formed(choice["text"])
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"text expected, not {type(value).__name__}")
-    return value
+def _first_text(message: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """The first of these fields that is neither null nor empty; empty where there is none."""
+    texts = ["" if message.get(key) is None else message[key] for key in keys]
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise TypeError(f"text expected, not {type(wrong[0]).__name__}")
+    return well_formed(next((text for text in texts if text), ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,95 +122,58 @@ WIRES: dict[str, Wire] = {
 }
 
 
-def read_reply(endpoint: Endpoint, reply: Any) -> Response:
-    """The response in a server's reply of status 200.
+def read_reply(endpoint: Endpoint, reply: Any, cap: int, count: TextCounter | None = None) -> Response:
+    """The response in a server's reply of status 200, asked for with at most `cap` tokens; `count` counts the tokens of a text
+    where the model's tokenizer is known.
 
-    Raises `ModelError` where the reply does not have the form of this API or does not count its tokens, `RunFailed` where the
-    response was ended neither by the model nor by the cap.
+    Raises `UnreadReplyError` where the reply does not have the form of this API or does not count its tokens, `RunFailed` where
+    the response was ended neither by the model nor by the cap.
     """
-    try:
-        choice, usage = reply["choices"][0], reply.get("usage") or {}
-        reason, text = choice["finish_reason"], WIRES[endpoint.api].text(choice)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{endpoint.name}: the reply is none of the {endpoint.api} API ({type(error).__name__}: {error})"
-        ) from None
+    reason, text = _reason_and_text(endpoint, reply)
     if reason not in FINISH:
-        raise RunFailed(f'{endpoint.name}: a response ended with finish_reason {reason!r}; expected "stop" or "length"')
-    num_tokens = _count(usage.get("completion_tokens"))
+        expected = 'expected "stop" or "length"'
+        raise RunFailed(f"{endpoint.name}: a response ended with finish_reason {brief(reason)}; {expected}")
+    usage = _mapping(reply.get("usage"))
+    is_ended, counted = FINISH[reason] is FinishReason.STOP, _count(usage.get("completion_tokens"))
+    num_tokens, source = length_of(counted, text, cap, is_ended=is_ended, count=count)
     if num_tokens is None:
-        raise ModelError(f"{endpoint.name}: the reply has no usage.completion_tokens, and lengths are counted by it")
+        raise UnreadReplyError(
+            f"{endpoint.name}: the reply has no usage.completion_tokens, and lengths are counted by it; "
+            "tokenizer=NAME in the address counts the text instead"
+        )
+    thinking = thinking_of(_thinking_count(reply), text, num_tokens, count)
     return Response(
-        (), (), text, FINISH[reason], reported_tokens=num_tokens, thinking_tokens=_thinking(usage, text, num_tokens)
+        (), (), text, FINISH[reason], reported_tokens=num_tokens, thinking_tokens=thinking, length_source=source
     )
 
 
-def _thinking(usage: Mapping[str, Any], text: str, num_tokens: int) -> int | None:
-    """The number of thinking tokens; None where the server did not count them, or counted 0 in a text that has thinking."""
-    num_thinking = _count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
-    if num_thinking is None or num_thinking > num_tokens or (num_thinking == 0 and END_THINK in text):
-        return None
-    return num_thinking
+def _reason_and_text(endpoint: Endpoint, reply: Any) -> tuple[str | None, str]:
+    try:
+        choice = reply["choices"][0]
+        reason, text = choice["finish_reason"], WIRES[endpoint.api].text(choice)
+        if not isinstance(reason, str | None):
+            raise TypeError(f"finish_reason is {brief(reason)}")
+        return reason, text
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UnreadReplyError(
+            f"{endpoint.name}: the reply is none of the {endpoint.api} API ({type(error).__name__}: {error})"
+        ) from None
+
+
+def has_too_much_thinking(reply: Any, response: Response) -> bool:
+    """Whether the server counts more tokens of thinking than the response has tokens."""
+    return (_thinking_count(reply) or 0) > response.num_tokens
+
+
+def _thinking_count(reply: Any) -> int | None:
+    return _count(_mapping(_mapping(reply.get("usage")).get("completion_tokens_details")).get("reasoning_tokens"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """`value`, or an empty object where it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _count(value: Any) -> int | None:
     """`value`, or None where it is not a number of tokens."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-CONTEXT_WORDS = ("context length", "context window", "context size", "max_model_len")
-NO_CREDIT = "insufficient_quota"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A server's error: its status, its message in one line, and its code where it has one."""
-
-    status: int
-    message: str
-    code: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.status} {self.message}".rstrip()
-
-    @property
-    def is_about_context(self) -> bool:
-        """True where prompt and cap do not fit the model's context."""
-        return self.status == 400 and (
-            self.code == "context_length_exceeded" or any(words in self.message.lower() for words in CONTEXT_WORDS)
-        )
-
-    @property
-    def wants_other_cap(self) -> bool:
-        """True where the server wants another name for the cap than `max_tokens`."""
-        return self.status == 400 and not self.is_about_context and "max_completion_tokens" in self.message
-
-    @property
-    def is_passing(self) -> bool:
-        """True where the same request may succeed later."""
-        if self.code == NO_CREDIT:
-            return False
-        return self.status in {408, 409, 425, 429} or (self.status >= 500 and self.status not in {501, 505})
-
-
-def refusal(status: int, content: str) -> Refusal:
-    """The refusal in a reply that is not a success. Servers put the message in different places.
-
-    >>> str(refusal(404, '{"error": {"message": "no such\\\\nmodel", "code": 404}}'))
-    '404 no such model'
-    >>> str(refusal(422, '{"detail": [{"loc": ["body", "n"], "msg": "too big"}]}'))
-    '422 [{"loc": ["body", "n"], "msg": "too big"}]'
-    """
-    try:
-        body: Any = json.loads(content)
-    except ValueError:
-        body = content
-    message = body
-    for key in ("error", "message", "detail"):
-        message = message.get(key, message) if isinstance(message, dict) else message
-    error = body.get("error", body) if isinstance(body, dict) else {}
-    code = error.get("code") if isinstance(error, dict) else None
-    text = message if isinstance(message, str) else json.dumps(message)
-    return Refusal(status, " ".join(text.split())[:MOST_MESSAGE], str(code or ""))

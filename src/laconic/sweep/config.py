@@ -10,7 +10,6 @@ What is left out: grids. A sweep lists what it runs.
 
 import difflib
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from laconic.config.difference import first_difference
 from laconic.config.load import dump, load_recipe, parse_recipe
-from laconic.config.node import Name, Processes, SeedNumber, Text, checked_name, printed
+from laconic.config.node import Name, Processes, SeedNumber, Text, checked_name
 from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RecipeError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.recipes.find import recipe_paths
 from laconic.system.files import read_json, write_json_atomically
+from laconic.system.text import brief, parse_toml
 
 
 class _Node(BaseModel):
@@ -138,7 +138,7 @@ def load_sweep(path: Path) -> tuple[SweepConfig, list[Entry]]:
         try:
             checked_name(entry.slug)
         except ValueError as error:
-            raise InputError(f"{path}: label {printed(entry.label)}: {error}") from None
+            raise InputError(f"{path}: label {brief(entry.label)}: {error}") from None
     for what, values in (("seed", map(str, config.seeds)), ("label", (entry.slug for entry in entries))):
         twice = [value for value, times in Counter(values).items() if times > 1]
         if twice:
@@ -166,15 +166,11 @@ def _run(entry: Entry, seed: int, out: Path) -> SweepRun:
 
 def _parse(path: Path) -> SweepConfig:
     try:
-        return SweepConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return SweepConfig.model_validate(parse_toml(path.read_bytes(), str(path)))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a sweep in TOML") from None
     except ValidationError as error:
         raise InputError(f"{path}: {_first_mistake(error)}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-    except RecursionError:
-        raise InputError(f"{path}: is nested too deeply; expected a sweep in TOML") from None
 
 
 def _first_mistake(error: ValidationError) -> str:
@@ -186,7 +182,7 @@ def _first_mistake(error: ValidationError) -> str:
     if mistake["type"] == "missing":
         return f"{field}: missing, but required"
     message = mistake["msg"].removeprefix("Value error, ")
-    return f"{field}: {message[:1].lower()}{message[1:]}, got {printed(mistake['input'])}"
+    return f"{field}: {message[:1].lower()}{message[1:]}, got {brief(mistake['input'])}"
 
 
 _KEYS = sorted({name for node in _Node.__subclasses__() for name in node.model_fields})

@@ -23,6 +23,7 @@ from types import FrameType
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from laconic.config.node import MOST_PROCESSES
 from laconic.errors import InputError, RecipeError, RunFailed
@@ -32,6 +33,7 @@ from laconic.sweep.page import has_page, write_results
 from laconic.sweep.results import ResultsReader
 from laconic.system.locks import FolderLock
 from laconic.system.progress import Reporter
+from laconic.system.screen import Screen
 from laconic.system.threads import settle
 
 
@@ -116,7 +118,7 @@ def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: C
         changes = " ".join(entry.overrides) + (f" prompt: {entry.prompt}" if entry.prompt else "")
         seeds = ", ".join(f"{run.seed} (finished)" if run.is_finished else str(run.seed) for run in mine)
         count = 0 if entry.prompt else max_rollouts(mine[0])
-        table.add_row(*map(_plain, (label, entry.recipe_name, changes.strip(), seeds, f"{count:,}")))
+        table.add_row(*map(Text, (label, entry.recipe_name, changes.strip(), seeds, f"{count:,}")))
     console.print(table)
     for run in runs:
         console.print(_command_line(run), markup=False, highlight=False, soft_wrap=True)
@@ -127,10 +129,6 @@ def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: C
 def max_rollouts(run: SweepRun) -> int:
     """The number of training rollouts if every phase goes to its cap, without probes and dynamic sampling."""
     return sum(phase.steps * phase.problems_per_step * phase.group_size for phase in run.recipe.phases)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def _command_line(run: SweepRun) -> str:
@@ -205,7 +203,7 @@ class _Sweep:
             if not lock(log):
                 return AT_WORK
             try:
-                measure_prompt(run, self.runs, Reporter(Console(file=log, highlight=False)))
+                measure_prompt(run, self.runs, Reporter(Screen(file=log)))
             except Exception as error:  # an error in one run must not stop the others
                 traceback.print_exc(file=log)
                 return f"{type(error).__name__}: {error}"

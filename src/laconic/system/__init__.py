@@ -2,7 +2,7 @@
 
 Its modules, in reading order:
 
-- `json_text`: JSON as its standard has it
+- `text`: text from outside: JSON and TOML that can be stored, and text that a terminal may show
 - `files`: text files written whole or not at all, and JSON lines read with their line numbers
 - `checksums`: checksums of a folder's files, so that damage is noticed
 - `locks`: a folder in which one process works at a time
@@ -10,6 +10,7 @@ Its modules, in reading order:
 - `fields`: a JSON object read key by key, with a one-line error for each mistake
 - `processor`: the processor's name and instruction sets
 - `threads`: how many threads compute, and how busy other processes keep the cores
+- `screen`: the terminal, on which text from outside changes nothing
 - `progress`: the live line, or plain lines, that a person sees while a program works
 - `child_processes`: child processes that answer questions within a hard time limit
 - `hub`: whether the hub answers, and whether it has a model or dataset of a name

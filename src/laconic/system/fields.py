@@ -16,6 +16,10 @@ from math import nan
 from typing import Any, TypeGuard, TypeVar
 
 from laconic.errors import InputError
+from laconic.system.text import brief
+
+MAX_INTEGER = 2**64
+"""Whole numbers are below it, as seeds are; greater ones would overflow where they are computed with."""
 
 MAX_WHOLE = 2**53
 """No count is larger: beyond it floating point, with which means are computed, no longer tells whole numbers apart."""
@@ -152,15 +156,15 @@ class Fields:
         return value
 
     def _refusal(self, value: Any, expected: str, *keys: str | int) -> InputError:
-        return InputError(f"{self.origin}: {self._dotted(*keys)} is {value!r:.80}, expected {expected}")
+        return InputError(f"{self.origin}: {self._dotted(*keys)} is {brief(value)}, expected {expected}")
 
     def _dotted(self, *keys: str | int) -> str:
         return ".".join(str(part) for part in (self.place, *keys) if part != "")
 
 
 def _is_integer(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_INTEGER
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, float) or _is_integer(value)

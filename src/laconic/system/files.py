@@ -7,7 +7,8 @@
    passes over damaged lines instead.
 
 What is left out: compression, and anything but UTF-8. Errors of the disk name the file. JSON cannot spell `nan`, so writing it is
-refused: the code that computes a statistic writes null where the statistic does not exist.
+refused: the code that computes a statistic writes null where the statistic does not exist. Any text can be written: half of a
+character becomes its escape, which in JSON spells the same. Which values are read is said in `text.py`.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.errors import InputError
-from laconic.system.json_text import parse_json
+from laconic.system.text import parse_json
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -34,7 +35,7 @@ def write_text_atomically(path: Path, text: str) -> None:
     with naming_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with partial.open("w", encoding="utf-8", newline="\n") as file:
+            with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -64,7 +65,7 @@ def append_jsonl(path: Path, *records: Mapping[str, Any]) -> None:
     lines = "".join(json.dumps(dict(record), ensure_ascii=False, allow_nan=False) + "\n" for record in records)
     with naming_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", newline="\n") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(lines)
 
 
@@ -127,7 +128,7 @@ def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, _parsed(line, f"{path}, line {number}")
+                    yield number, parse_object(line, f"{path}, line {number}")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -142,7 +143,7 @@ def sound_lines(path: Path, is_sound: Callable[[Json], bool]) -> tuple[list[Json
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, start=1):
         try:
-            record = _parsed(line, str(path))
+            record = parse_object(line, str(path))
         except InputError:
             record = {}
         if record and is_sound(record):
@@ -152,37 +153,38 @@ def sound_lines(path: Path, is_sound: Callable[[Json], bool]) -> tuple[list[Json
     return records, damaged
 
 
+def parse_object(line: bytes, where: str) -> dict[str, Any]:
+    """The one JSON object that a line holds. Raises `InputError` beginning with `where` where it holds none."""
+    return _object(parse_json(line, where), where)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The one JSON object a file holds. Raises `InputError` naming the file where there is none."""
+    return _object(read_json_value(path), str(path))
+
+
+def read_json_value(path: Path) -> Any:
+    """What a file of JSON holds, of whatever kind. Raises `InputError` naming the file where it cannot be read."""
+    return parse_json(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises `InputError` naming the file where it cannot be read."""
     try:
-        return _parsed(path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_json_list(path: Path) -> list[Any]:
     """The one JSON list a file holds. Raises `InputError` naming the file where there is none."""
-    try:
-        items = _value(path.read_bytes(), str(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    items = read_json_value(path)
     if not isinstance(items, list):
         raise InputError(f"{path}: expected a JSON list, found {type(items).__name__}")
     return items
 
 
-def _parsed(text: bytes, where: str) -> dict[str, Any]:
-    record = _value(text, where)
+def _object(record: Any, where: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
     return record
-
-
-def _value(text: bytes, where: str) -> Any:
-    try:
-        return parse_json(text.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        place = f"byte {text[error.start]:#04x} at position {error.start}"
-        raise InputError(f"{where}: not UTF-8 ({place})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({error})") from error

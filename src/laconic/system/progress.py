@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from laconic.system.screen import Screen
 from laconic.types import Progress as OnProgress
 
 QUIET_SECONDS = 1.0  # tasks shorter than this leave no line
@@ -24,7 +25,7 @@ class Reporter:
     """Prints progress; `is_silent` prints nothing. `on_sampled`, if set, is called with the tokens and seconds of every task."""
 
     def __init__(self, console: Console | None = None, *, is_silent: bool = False) -> None:
-        self.console = console or Console(stderr=True, quiet=is_silent, highlight=False)
+        self.console = console or Screen(stderr=True, quiet=is_silent)
         self.started = time.monotonic()
         self.on_sampled: Callable[[int, float], None] | None = None
 
@@ -38,10 +39,10 @@ class Reporter:
         `leaves_line` a line says in the end what was done, unless it took less than a second."""
         started, tokens, done, num_earlier = time.monotonic(), 0, 0, 0
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[speed]}", markup=False),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as live:

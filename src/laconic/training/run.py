@@ -30,7 +30,7 @@ from laconic.models.loading import MEMORY, memory_name
 from laconic.models.policy import load_policy
 from laconic.models.product_path import keep_product_path
 from laconic.models.teachers import check_teacher
-from laconic.problems.sets import ProblemSets, load_problem_sets, problems_digest
+from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.local import LocalSampler
 from laconic.system.progress import Reporter
@@ -193,7 +193,7 @@ def _inputs(solver: Solver, sets: ProblemSets) -> dict[str, Any]:
     problems = {"train": sets.train, "watch": sets.watch, "report": sets.report}
     return {
         "model": solver.lm.fingerprint(),
-        "problems": {name: problems_digest(found) for name, found in problems.items()},
+        "problems": {name: statements_digest(found) for name, found in problems.items()},
         "prompt": hashlib.blake2b(str(prompt_ids).encode(), digest_size=8).hexdigest(),
     }
 

@@ -8,7 +8,6 @@
 6. Teachers: the conditions that training checks before it begins: each can be read, and differs from the student.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from laconic.doctor.reading import ModelFiles
 from laconic.errors import InputError
 from laconic.models.teachers import check_teacher
 from laconic.samplers.local import KNOWN_LAYERS
+from laconic.system.fields import Fields
+from laconic.system.files import read_json
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 SAID = "Seven."  # the assistant's turn in the conversation that shows how a turn is closed
@@ -79,7 +80,8 @@ def _lost_shards(folder: Path) -> list[str]:
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return []
-    named = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+    weight_map = Fields(read_json(index), str(index)).object("weight_map").record
+    named = {str(name) for name in weight_map.values()}
     return sorted(name for name in named if not (folder / name).exists())
 
 

@@ -1,0 +1,76 @@
+"""How many tokens a response from an endpoint has, where the server's count may be impossible.
+
+1. A server's count is believed where it can be true: at most the cap, and no fewer tokens than the text needs. A token has at
+   most `MOST_TOKEN_BYTES` bytes; where a tokenizer is known, a count below half of the text's tokens is not believed either (a
+   model may spell a text in more tokens than its tokenizer does, and thinking may be hidden, so more is always possible).
+2. Another count is replaced: by the text's own tokens where a tokenizer is known, else by the nearest number that is possible.
+   `LengthSource` says which, and is stored with the response.
+
+A response whose length nobody knows has no number here, and the caller refuses it.
+"""
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Any
+
+from laconic.types import END_THINK, LengthSource
+
+MOST_TOKEN_BYTES = 256
+
+TextCounter = Callable[[str], int]
+"""The number of tokens of a text."""
+
+THINKING = "thinking"
+DOUBTS: Mapping[str, str] = {
+    kind: f"its token counts cannot be true for some responses (0 beside a text, more than the cap, too much thinking): {taken}"
+    for kind, taken in (
+        (LengthSource.TEXT, "the tokens of the text are counted, and their rows say so under length_source"),
+        (
+            LengthSource.BOUND,
+            "the nearest possible number is taken, and their rows say so under length_source; tokenizer=NAME in the address "
+            "would count the text",
+        ),
+        (THINKING, "their thinking tokens are unknown (null), or counted in the text where a tokenizer is known"),
+    )
+}
+"""The warning at the first impossible count of each kind: a length, by what is taken instead, or the tokens of thinking."""
+
+
+def text_counter(tokenizer: Any) -> TextCounter:
+    """The counter of a Hugging Face tokenizer; it adds no special tokens."""
+    return lambda text: len(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def length_of(
+    counted: int | None, text: str, cap: int, *, is_ended: bool, count: TextCounter | None = None
+) -> tuple[int | None, LengthSource]:
+    """The length in tokens of a response with this `text`, and where it comes from. `counted` is the server's count, None
+    where it gave none; `is_ended` says that an end token was generated. None where the length is unknown.
+
+    >>> length_of(40, "It is 4.", 100, is_ended=True)
+    (40, <LengthSource.ENGINE: 'engine'>)
+    >>> length_of(999, "It is 4.", 100, is_ended=True), length_of(0, "It is 4.", 100, is_ended=True)
+    ((100, <LengthSource.BOUND: 'bound'>), (1, <LengthSource.BOUND: 'bound'>))
+    >>> length_of(0, "It is 4.", 100, is_ended=True, count=lambda text: len(text.split()))
+    (4, <LengthSource.TEXT: 'text'>)
+    """
+    written = None if count is None else count(text) + is_ended
+    least = ceil(len(text.encode()) / MOST_TOKEN_BYTES)
+    if written is not None:
+        least = max(least, written // 2)
+    if counted is not None and least <= counted <= cap:
+        return counted, LengthSource.ENGINE
+    if written is not None:
+        return min(written, cap), LengthSource.TEXT
+    return (None if counted is None else min(max(counted, least), cap)), LengthSource.BOUND
+
+
+def thinking_of(counted: int | None, text: str, num_tokens: int, count: TextCounter | None = None) -> int | None:
+    """The number of thinking tokens among `num_tokens`: the server's where it can be true, else that of the text up to the end of
+    its thinking where a tokenizer is known, else None. 0 beside a text that has thinking was filled in, not counted."""
+    has_thinking = END_THINK in text
+    if counted is not None and counted <= num_tokens and not (counted == 0 and has_thinking):
+        return counted
+    if count is None or not has_thinking:
+        return None
+    return min(num_tokens, count(text[: text.rindex(END_THINK) + len(END_THINK)]))

@@ -1,0 +1,93 @@
+"""One reply of a server, bounded in size and in time.
+
+1. A reply takes at most `seconds` from the request to its end. Servers may send blank bytes while they work, to keep the
+   connection open; from the first other byte on the reply must be complete within `arrival_seconds`.
+2. A reply has at most `num_bytes` bytes, after decompression, which is done in small pieces: reading ends where the limit is
+   passed, whatever would have come. A reply that announces a greater length is not read at all.
+
+Headers are bounded by the HTTP library. What is left out: what a reply means (`wire.py`), and whether the request is sent again
+(`http.py`).
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import httpx2
+
+from laconic.config.defaults import ARRIVAL_SECONDS, REPLY_BYTES, REPLY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyLimits:
+    """How long one reply may take in all, how long after its first byte that is not blank, and how large it may be."""
+
+    seconds: float = REPLY_SECONDS
+    arrival_seconds: float = ARRIVAL_SECONDS
+    num_bytes: int = REPLY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply: its status, its headers and its content, decompressed."""
+
+    status: int
+    headers: httpx2.Headers
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status says that the request succeeded."""
+        return 200 <= self.status < 300
+
+    @property
+    def text(self) -> str:
+        """The content as UTF-8, whatever encoding the server names; replacement characters stand for what is none."""
+        return self.content.decode("utf-8", "replace")
+
+
+class UnfitReplyError(Exception):
+    """A reply that is not read to its end; the text says why."""
+
+
+async def fetch(
+    client: httpx2.AsyncClient, method: str, url: str, limits: ReplyLimits, content: bytes | None = None
+) -> Reply:
+    """The reply to one request, whose `content` is JSON.
+
+    Raises `UnfitReplyError` where the reply is too large or packed more than once, `httpx2.ReadTimeout` where it takes too long,
+    and `httpx2.RequestError` where the connection fails.
+    """
+    headers = {} if content is None else {"content-type": "application/json"}
+    try:
+        async with (
+            asyncio.timeout(limits.seconds) as deadline,
+            client.stream(method, url, content=content, headers=headers) as reply,
+        ):
+            _check_head(reply.headers, limits)
+            return Reply(reply.status_code, reply.headers, await _read(reply, limits, deadline))
+    except TimeoutError:
+        raise httpx2.ReadTimeout(
+            f"no whole reply within {limits.seconds:g} s, or {limits.arrival_seconds:g} s of its first byte"
+        ) from None
+
+
+def _check_head(headers: httpx2.Headers, limits: ReplyLimits) -> None:
+    announced = headers.get("content-length", "")
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limits.num_bytes):
+        raise UnfitReplyError(f"the reply has {announced:.20} bytes, more than {limits.num_bytes:,}")
+    if "," in headers.get("content-encoding", ""):
+        raise UnfitReplyError("the reply is compressed more than once")
+
+
+async def _read(reply: httpx2.Response, limits: ReplyLimits, deadline: asyncio.Timeout) -> bytes:
+    pieces: list[bytes] = []
+    num_bytes, has_begun, clock = 0, False, asyncio.get_running_loop().time
+    async for piece in reply.aiter_bytes():
+        num_bytes += len(piece)
+        if num_bytes > limits.num_bytes:
+            raise UnfitReplyError(f"the reply has more than {limits.num_bytes:,} bytes")
+        if not has_begun and piece.strip():
+            has_begun = True
+            deadline.reschedule(min(deadline.when() or 0.0, clock() + limits.arrival_seconds))
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 THINK, END_THINK = "<think>", "</think>"
-"""The marks around a model's thinking: the grader, the prompts, the samplers and the embedded reasoner read and write them."""
+"""The marks around a model's thinking that most models use. `grading/thought.py` knows those of others."""
 
 Progress = Callable[[int, int], None]
 """Called with (responses finished, tokens generated) since the last call."""
@@ -102,6 +102,11 @@ class Response:
     def is_truncated(self) -> bool:
         """True where the cap ended the response."""
         return self.finish_reason is FinishReason.LENGTH
+
+    @property
+    def is_all_thinking(self) -> bool:
+        """True where every token is known to be thinking: a thought that never ended holds no answer, whatever it says."""
+        return 0 < self.num_tokens == self.thinking_tokens
 
 
 @dataclass(frozen=True, slots=True)

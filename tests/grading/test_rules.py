@@ -63,7 +63,11 @@ def test_the_last_closed_box_counts(text, content):
     [
         (r"<think>\boxed{41}</think> \boxed{42}", "42"),
         (r"<think>\boxed{42}</think> Some other text.", None),
-        (r"<think>so it is \boxed{42}", "42"),
+        (r"<think>so it is \boxed{42}", None),
+        (r"<think>a</think> \boxed{41} <think>no, \boxed{42}", None),
+        (r"<think><think>\boxed{41}</think> \boxed{42}", "42"),
+        (r"[THINK]Try \boxed{41}. Wait,", None),
+        (r"<|channel|>analysis<|message|>\boxed{41}<|channel|>final<|message|>\boxed{42}", "42"),
         (r"a</think>\boxed{1}</think>\boxed{2}", "2"),
         ("The answer is 41. No, the answer is 42.", "42"),
         ("Answer: 42\n\nExplanation: 6*7 = 42", "42"),

@@ -68,7 +68,7 @@ class Stored:
         row = self.row
         problem = Problem(row.problem_id, row.question, row.gold, choices=row.choices)
         cut = row.grade is Grade.TRUNCATED if row.finish_reason is None else row.finish_reason is FinishReason.LENGTH
-        return row.text, problem, cut
+        return row.read_text, problem, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _listed(stored: Stored, verdict: str) -> dict[str, Any]:
         "stored": row.grade.value,
         "second": verdict,
         "gold": row.gold,
-        "answer": extract_answer(row.text),
+        "answer": extract_answer(row.read_text),
         "tail": row.text[-TAIL_CHARS:],
     }
 

@@ -42,6 +42,7 @@ from laconic.doctor.reading import (
 )
 from laconic.models.loading import pick_device
 from laconic.problems.sets import disjoint_sets
+from laconic.prompts.endings import stop_ids
 from laconic.selection.pool import needs_probe
 from laconic.training.check import ResolvedPhase, check_recipe
 from laconic.types import Problem
@@ -82,8 +83,7 @@ class Examined:
     @property
     def stop_ids(self) -> frozenset[int]:
         """End tokens: those that the model's configs state and the tokenizer's own."""
-        stated = self.model.stated_ends if self.model else ()
-        return frozenset(i for i in (*stated, getattr(self.tokenizer, "eos_token_id", None)) if i is not None)
+        return stop_ids(self.model.stated_ends if self.model else (), self.tokenizer)
 
     @property
     def sets(self) -> dict[str, list[Problem]]:

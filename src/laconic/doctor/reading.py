@@ -16,7 +16,9 @@ from laconic.doctor.memory_needs import Shape, find_shape, longest_questions
 from laconic.errors import InputError, MissingExtraError, ModelError
 from laconic.models.loading import hub_options, load_tokenizer, quiet, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
+from laconic.prompts.endings import stated_ends
 from laconic.prompts.instructions import render, resolve_instruction
+from laconic.prompts.refusals import why_unrendered
 from laconic.rollouts.rows import read_rows
 from laconic.selection.probe import beside, read_probe
 from laconic.statistics.solve_rate import ProblemStats
@@ -116,7 +118,7 @@ def _stated_ends(source: str, config: Any, is_cached: bool) -> tuple[int, ...]:
             stated = GenerationConfig.from_pretrained(source, local_files_only=is_cached).eos_token_id
     except OSError:
         stated = getattr(config.get_text_config(), "eos_token_id", None)
-    return tuple(stated) if isinstance(stated, list) else () if stated is None else (stated,)
+    return stated_ends(stated)
 
 
 def read_tokenizer(recipe: Recipe, model: ModelFiles | Missing) -> Any:
@@ -207,25 +209,14 @@ def read_prompts(
     try:
         return tuple(Prompt(problem, rendered(tokenizer, problem, recipe.prompt)) for problem in problems)
     except Exception as error:  # a template may raise any error
-        return _unrendered(recipe, tokenizer, problems[0], error)
+        instruction = resolve_instruction(recipe.prompt.instruction)
+        found = why_unrendered(tokenizer, problems[0], instruction, recipe.prompt.system, error)
+        return Missing(found.what, found.where, found.remedy, level="error")
 
 
 def rendered(tokenizer: Any, problem: Problem, prompt: PromptConfig) -> tuple[int, ...]:
     """The token ids of `problem` under `prompt`."""
     return tuple(render(tokenizer, problem, instruction=resolve_instruction(prompt.instruction), system=prompt.system))
-
-
-def _unrendered(recipe: Recipe, tokenizer: Any, problem: Problem, error: Exception) -> Missing:
-    """Why a problem cannot be rendered; tells apart a template that refuses the system's turn from other causes."""
-    if recipe.prompt.system is not None:
-        try:
-            rendered(tokenizer, problem, PromptConfig(instruction=recipe.prompt.instruction))
-        except Exception:
-            pass
-        else:
-            why = f"the chat template refuses the role system: {first_line(error)}"
-            return Missing(why, "prompt.system", "put its text into prompt.instruction", level="error")
-    return Missing(f"problem {problem.id} cannot be rendered: {first_line(error)}", "prompt", level="error")
 
 
 def first_line(error: Exception) -> str:

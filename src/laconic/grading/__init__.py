@@ -2,6 +2,7 @@
 
 Its modules, in reading order:
 
+- `thought`: where the thinking of a response ends
 - `extraction`: the final answer in the text of a response
 - `latex_tables`: the many spellings of LaTeX, Unicode and prose, and the one that replaces them
 - `unicode_maths`: mathematics that is written in Unicode, spelled in LaTeX

@@ -1,6 +1,6 @@
 r"""The final answer in the text of a response.
 
-1. Only the text after the last `</think>` is read; a response that never closes its thinking is read whole.
+1. Only the text after the thinking is read; a response that ends inside its thinking has no answer (`thought.py`).
 2. The last closed box is the answer. Boxes joined by "and", "or" or a comma are one list; an empty box is no answer.
 3. Without a box, the answer is the rest of the sentence after the last answer marker ("answer is", `Answer:`, `####`), or what
    an `<answer>` encloses. A remark about the answer ("I hope the answer is clear") is none.
@@ -10,14 +10,14 @@ r"""The final answer in the text of a response.
 
 The end tokens of tokenizers, which a model may write out, end a sentence and belong to no answer.
 
-What is left out: guessing. A number that merely comes last is no answer, nor is a box that was cut off; and without a box or
-a marker, a response that has an open `<think>` has no answer.
+What is left out: guessing. A number that merely comes last is no answer, nor is a box that was cut off.
 """
 
 import re
 
 from laconic.grading.normal_form import MAX_PARTS, clean
-from laconic.types import END_THINK, THINK
+from laconic.grading.thought import after_thought
+from laconic.types import THINK
 
 MAX_TAIL_CHARS = 4000
 MAX_STATEMENT_CHARS = 1000
@@ -95,10 +95,13 @@ def extract_answer(text: str) -> str | None:
     """The final answer in a response: the last box after the thinking, else the text after the last answer marker.
 
     Without a marker it is the result that the last line states. Boxes joined by "and", "or" or a comma are one list. None where
-    the last box is empty, a box after the marker is not closed, or the last line states no result.
+    the text ends inside its thinking, the last box is empty, a box after the marker is not closed, or the last line states no
+    result.
     """
-    cut = text.rfind(END_THINK)
-    tail = _without_tokens(text[cut + len(END_THINK) :] if cut >= 0 else text)
+    after = after_thought(text)
+    if after is None:
+        return None
+    tail = _without_tokens(after)
     boxes = _boxes(tail)
     if boxes:
         return _joined(tail, boxes)

@@ -9,6 +9,7 @@ Its modules, in reading order:
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device
 - `scoring`: log-probabilities, entropies and KL of response tokens
+- `lora_targets`: which layers LoRA adapts, held against the model
 - `adapters`: LoRA adapters on one set of base weights
 - `roles`: critics and references
 - `teachers`: whether a phase's teacher can teach the model that is trained

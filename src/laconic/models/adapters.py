@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from laconic.config.policy import LoraConfig
+from laconic.models.loading import quiet
+from laconic.models.lora_targets import check_targets
 
 POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "reference"
 
@@ -20,10 +22,11 @@ POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "refere
 class Adapters:
     """The adapters of one model. The policy's exists from the beginning, and is active unless another one is `at_work`."""
 
-    def __init__(self, model: PreTrainedModel, lora: LoraConfig) -> None:
+    def __init__(self, model: PreTrainedModel, lora: LoraConfig, name: str) -> None:
         from peft import LoraConfig as PeftLoraConfig
         from peft import get_peft_model
 
+        check_targets(model, lora.targets, name)
         targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
         self.model, self.active = model, POLICY_ADAPTER
         self.config = PeftLoraConfig(
@@ -33,16 +36,18 @@ class Adapters:
             target_modules=targets,
             task_type="CAUSAL_LM",
         )
-        self.peft: Any = get_peft_model(model, self.config)
+        with quiet():  # of tied weights: they are saved apart where they are adapted
+            self.peft: Any = get_peft_model(model, self.config)
 
     def renew(self, name: str) -> None:
         """Make a new adapter `name`, in place of the old one if there is one; the policy's stays active."""
         if name in self.peft.peft_config:
             self.peft.delete_adapter(name)
-        self.peft.add_adapter(name, self.config)
+        with quiet():
+            self.peft.add_adapter(name, self.config)
         self.peft.set_adapter(POLICY_ADAPTER)
         for key, parameter in self.peft.named_parameters():
-            if f".{CRITIC_ADAPTER}." in key or f".{POLICY_ADAPTER}." in key:
+            if is_of_adapter(key, CRITIC_ADAPTER) or is_of_adapter(key, POLICY_ADAPTER):
                 parameter.requires_grad_(True)
 
     def renew_as_policy(self, name: str) -> None:
@@ -56,12 +61,18 @@ class Adapters:
         """Pairs (parameter of the policy's adapter, the same parameter of adapter `name`), in a fixed order."""
         parameters = dict(self.peft.named_parameters())
         for key, parameter in parameters.items():
-            if f".{POLICY_ADAPTER}." in key:
-                yield parameter, parameters[key.replace(f".{POLICY_ADAPTER}.", f".{name}.")]
+            if is_of_adapter(key, POLICY_ADAPTER):
+                path = [name if part == POLICY_ADAPTER else part for part in key.split(".")]
+                yield parameter, parameters[".".join(path)]
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """The weights of adapter `name`, by their names in the model."""
-        return {key: p for key, p in self.model.named_parameters() if f".{name}." in key}
+        return {key: p for key, p in self.model.named_parameters() if is_of_adapter(key, name)}
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the head that makes logits is adapted."""
+        return _is_adapted(self.model.get_output_embeddings())
 
     @contextlib.contextmanager
     def at_work(self, name: str) -> Iterator[None]:
@@ -84,9 +95,17 @@ class Adapters:
             parameter.requires_grad_(learns[key])
 
     def merged(self) -> PreTrainedModel:
-        """A plain model whose weights are the base weights plus the policy's adapter; the live model is not changed."""
+        """A plain model whose weights are the base weights plus the policy's adapter; the live model is not changed.
+
+        Embedding and head share one weight in some models. Where one of the two is adapted, they are no longer equal, and the
+        plain model holds both.
+        """
+        config = copy.deepcopy(self.model.config)
+        if self.has_head or _is_adapted(self.model.get_input_embeddings()):
+            for part in (config, config.get_text_config()):
+                part.tie_word_embeddings = False
         with torch.device("meta"):
-            merged = type(self.model)(copy.deepcopy(self.model.config))
+            merged = type(self.model)(config)
         merged.load_state_dict(dict(self._merged_weights()), strict=False, assign=True)
         merged.tie_weights()
         merged.generation_config = self.model.generation_config
@@ -103,6 +122,19 @@ class Adapters:
                     continue
                 delta = module.get_delta_weight(POLICY_ADAPTER) if base is not None and key == "weight" else None
                 yield path, tensor.detach() if delta is None else (tensor + delta.to(tensor.dtype)).detach()
+
+
+def is_of_adapter(key: str, name: str) -> bool:
+    """Whether a parameter belongs to the adapter `name`. In linear maps that is a module, in embeddings the parameter itself.
+
+    >>> is_of_adapter("q_proj.lora_A.default.weight", "default"), is_of_adapter("embed_tokens.lora_embedding_A.default", "critic")
+    (True, False)
+    """
+    return name in key.split(".")
+
+
+def _is_adapted(module: nn.Module | None) -> bool:
+    return hasattr(module, "base_layer")
 
 
 def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

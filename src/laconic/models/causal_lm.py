@@ -20,9 +20,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from laconic.errors import ModelError
 from laconic.models.onednn import fast_products
 from laconic.models.waiting import look_at_load
+from laconic.prompts.endings import NO_END, closing_token, stated_ends, stop_ids
+from laconic.prompts.thinking import decode_response
 
 HEAD_TOLERANCE = 1e-3
 FINGERPRINT_VALUES = 64  # of each weight
+TOO_MANY_REMEDY = "the tokenizer belongs to another model, or tokens were added without resizing the embedding"
+
+
+def too_many_tokens(num_tokens: int, num_rows: int) -> str:
+    """What is wrong where a tokenizer knows tokens for which the embedding has no row.
+
+    >>> too_many_tokens(82, 81)
+    'the tokenizer knows 82 tokens, the embedding has 81'
+    """
+    return f"the tokenizer knows {num_tokens:,} tokens, the embedding has {num_rows:,}"
 
 
 class CausalLM:
@@ -52,14 +64,37 @@ class CausalLM:
     @property
     def stop_ids(self) -> frozenset[int]:
         """The ids of the end tokens: those of the generation config and of the tokenizer."""
-        configured = getattr(self.model.generation_config, "eos_token_id", None)
-        end_ids = configured if isinstance(configured, list) else [configured]
-        return frozenset(i for i in (*end_ids, self.tokenizer.eos_token_id) if i is not None)
+        return stop_ids(self._stated_ends, self.tokenizer)
+
+    @property
+    def _stated_ends(self) -> tuple[int, ...]:
+        return stated_ends(getattr(self.model.generation_config, "eos_token_id", None))
+
+    def closing_id(self) -> int:
+        """The token that closes a text from which the model learns to end. Raises `ModelError` where no end token is known."""
+        closing = closing_token(self._stated_ends, self.tokenizer, self.vocabulary_size)
+        if closing is None:
+            raise ModelError(f"{self.name}: {NO_END}; set eos_token_id in generation_config.json")
+        return closing
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The number of tokens that the embedding has a row for."""
+        return int(self.text_config.vocab_size)
+
+    def check_ids(self, token_ids: Sequence[int], whose: str) -> None:
+        """Raise `ModelError` where a token has no row in the embedding; `whose` names the text in the error."""
+        highest = max(token_ids, default=0)
+        if highest >= self.vocabulary_size:
+            gap = too_many_tokens(len(self.tokenizer), self.vocabulary_size)
+            name = self.tokenizer.convert_ids_to_tokens(highest)
+            raise ModelError(f"{self.name}: {gap}, and {whose} holds {name!r}; {TOO_MANY_REMEDY}")
 
     @property
     def pad_id(self) -> int:
         """The id of the padding token, or of any other token where there is none, since padding is never read."""
-        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.stop_ids, default=0)
+        known = (self.tokenizer.pad_token_id, *sorted(self.stop_ids))
+        return next((token for token in known if token is not None and token < self.vocabulary_size), 0)
 
     @torch.no_grad()
     def fingerprint(self) -> str:
@@ -71,8 +106,8 @@ class CausalLM:
         return digest.hexdigest()
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of a response, without special tokens."""
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        """The text of a response, without special tokens but for the marks around thinking."""
+        return decode_response(self.tokenizer, token_ids)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context of this model's arithmetic: bfloat16 autocast where `settle_dtype` set it, else none."""

@@ -29,8 +29,9 @@ from transformers import (
 )
 
 from laconic.config.policy import PolicyConfig
-from laconic.errors import ModelError
+from laconic.errors import InputError, ModelError
 from laconic.models.causal_lm import CausalLM
+from laconic.system.files import read_json
 from laconic.system.hub import ask_hub
 
 TINY = "tiny"
@@ -40,6 +41,9 @@ MEMORY = "memory:"
 
 ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizerBase]
 """The argument of functions that need a model: a folder, a hub name, "tiny", or a model in memory with its tokenizer."""
+
+SHARD_INDEX = "model.safetensors.index.json"
+MOST_REASON = 300  # characters of an error's text
 
 TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
 
@@ -70,6 +74,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     Raises `ModelError` with one line where it cannot be loaded.
     """
     source, device = resolve_model(name), pick_device(config.device)
+    check_files(name, Path(source))
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code} | hub_options(source)
     tokenizer = _read_tokenizer(name, source, options)
     try:
@@ -82,6 +87,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
                 source,
                 dtype=_held_dtype(config, stored),
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, in one line
                 attn_implementation=attention,
                 output_loading_info=True,
                 **options,
@@ -89,6 +95,12 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     except Exception as error:  # for a broken file, the library raises errors of many kinds
         raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
     model, loading = loaded
+    if mismatched := sorted(loading["mismatched_keys"]):
+        weight, found, expected = mismatched[0]
+        raise ModelError(
+            f"{name}: {len(mismatched)} weights have another shape than config.json says: {weight} has {list(found)}, "
+            f"expected {list(expected)}"
+        )
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
     causal_lm = CausalLM(model.to(device).eval(), tokenizer, name)
@@ -97,6 +109,28 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         causal_lm.check_weights()
         causal_lm.check_head()
     return causal_lm
+
+
+def check_files(name: str, folder: Path) -> None:
+    """Raise `ModelError` where files of a model's folder cannot be read, or its weights' index names some that are not there.
+
+    transformers takes a generation config that it cannot read for one that is not there.
+    """
+    _read_json(name, folder / "generation_config.json")
+    files = _read_json(name, folder / SHARD_INDEX).get("weight_map", {})
+    if lost := sorted(file for file in {str(file) for file in files.values()} if not (folder / file).exists()):
+        others = f" (nor are {len(lost) - 1} others)" if len(lost) > 1 else ""
+        raise ModelError(
+            f"{name}: {lost[0]} is named in {SHARD_INDEX}, but is not there{others}; fetch the model again"
+        )
+
+
+def _read_json(name: str, file: Path) -> dict[str, Any]:
+    """The object in a JSON file, empty where there is no file."""
+    try:
+        return read_json(file) if file.is_file() else {}
+    except InputError as error:
+        raise ModelError(f"{name}: {error}") from None
 
 
 # --- models in memory ------------------------------------------------------------------------------------------------
@@ -187,7 +221,9 @@ def unread_reason(error: Exception, name: str, options: Mapping[str, Any]) -> st
     """Why a model's file cannot be read, in one line without a full stop; `options` are those of `hub_options`."""
     if isinstance(error, OSError) and "local_files_only" in options:
         return f"no local folder, not in the hub's cache, and the hub does not answer from here{_near(name)}"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+    line = next(iter(str(error).strip().splitlines()), "").rstrip(".:")
+    kind = type(error).__name__
+    return f"{kind}: {line}"[:MOST_REASON] if not line or isinstance(error, LookupError) else line[:MOST_REASON]
 
 
 def _near(name: str) -> str:

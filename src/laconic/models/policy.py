@@ -11,6 +11,7 @@ Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens.
 """
 
 import contextlib
+import copy
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from laconic.models.roles import (
 )
 from laconic.models.scoring import EntropyKind, exact_kl, response_logprobs, response_states
 from laconic.models.teachers import check_vocabulary
+from laconic.prompts.endings import stated_ends
 from laconic.rng import seed_of
 
 
@@ -61,7 +63,7 @@ class Policy:
 
     def _new_adapters(self, lora: LoraConfig) -> Adapters:
         torch.manual_seed(self.seed)
-        return Adapters(self.lm.model, lora)
+        return Adapters(self.lm.model, lora, self.lm.name)
 
     # --- roles -------------------------------------------------------------------------------------------------------
 
@@ -199,16 +201,21 @@ class Policy:
             return response_logprobs(lm, input_ids, predictors, response_ids, mask, temperature=temperature)[0]
 
     def exact_kl(self, input_ids: Tensor, predictors: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
-        """KL (nats) to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`.
-
-        The head of an adapter reference is used while the policy's adapter is active, since adapters do not change the head.
-        """
+        """KL (nats) to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
         with torch.no_grad(), self._settled(), self.reference.lm_at_work() as reference, reference.autocast():
             ref_states = response_states(reference, input_ids, predictors)
         with self.lm.autocast():
             states = response_states(self.lm, input_ids, predictors)
-            return exact_kl(self.lm, reference, states, ref_states, mask, temperature=temperature)
+            return exact_kl(self.lm, self._reference_head, states, ref_states, mask, temperature=temperature)
+
+    def _reference_head(self, hidden: Tensor) -> Tensor:
+        """The reference's logits. Its adapter is made active where one changes the head; elsewhere all adapters share it."""
+        assert self.reference is not None
+        if self.adapters is None or not self.adapters.has_head:
+            return self.reference.lm.head(hidden)
+        with torch.no_grad(), self.reference.lm_at_work() as lm:
+            return lm.head(hidden)
 
     def critic_at_work(self) -> contextlib.AbstractContextManager[None]:
         """The context of the critic's forward pass and its backward pass together."""
@@ -231,6 +238,15 @@ class Policy:
             model.config.dtype = self.lm.stored_dtype  # save_pretrained states the dtype of the live weights instead
             model.config.save_pretrained(folder)
             self.lm.tokenizer.save_pretrained(folder)
+            self._save_ends(folder)
+
+    def _save_ends(self, folder: Path) -> None:
+        """Let the saved generation config state every token at which responses ended here, so that they end there elsewhere."""
+        generation = copy.deepcopy(self.lm.model.generation_config)
+        stated = stated_ends(generation.eos_token_id)
+        if missing := sorted(self.lm.stop_ids - set(stated)):
+            generation.eos_token_id = [*stated, *missing]
+            generation.save_pretrained(folder)
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Every weight that a resumed run needs, in full precision, by "role/name"."""

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from laconic.models.adapters import CRITIC_ADAPTER, POLICY_ADAPTER, REFERENCE_ADAPTER, Adapters
+from laconic.models.adapters import CRITIC_ADAPTER, POLICY_ADAPTER, REFERENCE_ADAPTER, Adapters, is_of_adapter
 from laconic.models.causal_lm import CausalLM
 from laconic.models.onednn import fast_products
 from laconic.models.scoring import gather_states, response_states
@@ -45,6 +45,8 @@ class Critic(Protocol):
 
 class Reference(Protocol):
     """A model from which the policy must not drift far, or that it learns from."""
+
+    lm: CausalLM
 
     @property
     def can_move(self) -> bool:
@@ -86,7 +88,7 @@ class SeparateCritic:
         self.lm = lm
         self.body: nn.Module = copy.deepcopy(getattr(lm.model, lm.model.base_model_prefix))
         for name, parameter in self.body.named_parameters():
-            parameter.requires_grad_(adapters is None or f".{POLICY_ADAPTER}." in name)
+            parameter.requires_grad_(adapters is None or is_of_adapter(name, POLICY_ADAPTER))
         self.value_head = zero_head(lm)
 
     def parameters(self) -> dict[str, nn.Parameter]:

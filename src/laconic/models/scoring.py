@@ -6,6 +6,7 @@
 Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens, `D` hidden size, `V` vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -78,19 +79,25 @@ def score_tokens(
 
 
 def exact_kl(
-    lm: CausalLM, reference: CausalLM, hidden: Tensor, ref_hidden: Tensor, mask: Tensor, *, temperature: float
+    lm: CausalLM,
+    ref_head: Callable[[Tensor], Tensor],
+    hidden: Tensor,
+    ref_hidden: Tensor,
+    mask: Tensor,
+    *,
+    temperature: float,
 ) -> Tensor:
     """KL(pi || pi_ref) in nats over the whole vocabulary, at each token: [B, T] in float32, 0 outside `mask` [B, T].
 
-    The distributions are those that the states `hidden` [B, T, D] and `ref_hidden` [B, T, D'] predict. Logits are computed in
-    chunks, and again in the backward pass, as in `score_tokens`.
+    The distributions are those that the states `hidden` [B, T, D] predict by the head of `lm`, and `ref_hidden` [B, T, D'] by
+    `ref_head`. Logits are computed in chunks, and again in the backward pass, as in `score_tokens`.
     """
     flat, ref_flat = hidden[mask], ref_hidden[mask]
     rows = max(1, LOGITS_PER_CHUNK // (2 * lm.text_config.vocab_size))
 
     def divergence(h: Tensor, r: Tensor) -> Tensor:
         logprobs = (lm.head(h) / temperature).log_softmax(dim=-1)
-        ref_logprobs = (reference.head(r) / temperature).log_softmax(dim=-1)
+        ref_logprobs = (ref_head(r) / temperature).log_softmax(dim=-1)
         return (logprobs.exp() * (logprobs - ref_logprobs)).sum(dim=-1)
 
     chunks = list(zip(flat.split(rows), ref_flat.split(rows), strict=True))

@@ -2,7 +2,9 @@
 
 Its modules, in reading order:
 
-- `thinking`: the number of tokens before the end of thinking
+- `thinking`: the marks around thinking, and the number of tokens before its end
+- `endings`: the tokens that end a response, and the one that closes a text to learn from
 - `instructions`: the instruction that follows the question, and rendering the whole prompt to token ids
+- `refusals`: what a tokenizer cannot do: render a prompt, or write a number
 - `forced_answers`: the text that ends a model's thinking so that it must answer
 """

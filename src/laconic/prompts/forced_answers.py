@@ -7,17 +7,17 @@ from functools import lru_cache
 from typing import Any
 
 from laconic.errors import InputError
-from laconic.prompts.thinking import knows_thinking
-from laconic.types import END_THINK
+from laconic.prompts.thinking import marks_of
 
 _BOX = r"\boxed{"
-_AFTER_THINKING = (f"\n{END_THINK}\n\n{_BOX}", f"{END_THINK}{_BOX}")
 _WITHOUT_THINKING = (f"\n\nThe final answer is {_BOX}", _BOX)
 
 
 def force_text(tokenizer: Any) -> str:
     """The text that is appended where thinking is cut off. Raises `InputError` where the tokenizer encodes none of them."""
-    texts = _AFTER_THINKING if knows_thinking(tokenizer) else _WITHOUT_THINKING
+    marks = marks_of(tokenizer)
+    end = marks and marks.before_close + marks.closes
+    texts = (f"\n{end}\n\n{_BOX}", f"{end}{_BOX}") if end else _WITHOUT_THINKING
     for text in texts:
         if tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)).strip() == text.strip():
             return text

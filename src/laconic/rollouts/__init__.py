@@ -7,5 +7,6 @@ Its modules, in reading order:
 - `metrics`: groups summed up for the log
 - `rows`: the stored response, with its one record, one writer and one reader
 - `log`: attempts that are streamed to a file and so survive a kill
+- `worked_solutions`: the problems' own solutions as responses to learn from
 - `sources`: where a phase's rollouts come from, such as the policy, a file, or worked solutions
 """

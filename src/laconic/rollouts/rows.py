@@ -26,13 +26,13 @@ from laconic.grading.extraction import extract_answer
 from laconic.system.fields import Fields
 from laconic.system.files import read_numbered_jsonl
 from laconic.system.text import brief
-from laconic.types import FinishReason, Grade, Group, LengthSource, Problem, Response, Rollout
+from laconic.types import THINK, FinishReason, Grade, Group, LengthSource, Problem, Response, Rollout
 
 MOST_DIGITS = 18  # of a budget
 _NEEDED = ("problem_id", "sample", "grade", "num_tokens")
 _OPTIONAL = ("thinking_tokens", "finish_reason", "question", "gold", "answer", "text")
 UNTOLD_BY_TRAINING = frozenset({"thinking_tokens", "answer"})
-"""Keys of a `ResponseRow` that a training step does not write."""
+"""Keys of a `ResponseRow` that a training step does not write, but for the thinking tokens of a response that is all thinking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,14 @@ class ResponseRow:
     reward_terms: Mapping[str, float] = field(default_factory=dict)
     length_source: LengthSource = LengthSource.ENGINE
     absent: frozenset[str] = frozenset()
+
+    @property
+    def read_text(self) -> str:
+        """The text as a grader reads it: where all of it is thinking, a mark that opens the thinking goes before it.
+
+        The prompt may have opened it, and a row does not hold the prompt.
+        """
+        return THINK + self.text if 0 < self.num_tokens == self.thinking_tokens else self.text
 
     def to_json(self) -> dict[str, Any]:
         """The line that is written, keys in the order of the file."""
@@ -141,7 +149,8 @@ class ResponseRow:
 def rows_of(group: Group) -> Iterator[ResponseRow]:
     """The group's responses as an evaluation and a probe store them.
 
-    The grader does not judge a truncated response; an answer that can be extracted from it is stored all the same.
+    The grader does not judge a truncated response; an answer that can be extracted from it is stored all the same, unless it was
+    still thinking.
     """
     for rollout in group.rollouts:
         response = rollout.response
@@ -155,27 +164,33 @@ def rows_of(group: Group) -> Iterator[ResponseRow]:
             question=group.problem.question,
             gold=group.problem.answer,
             choices=group.problem.choices,
-            answer=extract_answer(response.text) if rollout.grade is Grade.TRUNCATED else rollout.answer,
+            answer=extract_answer(response.text) if _is_cut_in_answer(rollout) else rollout.answer,
             text=response.text,
             length_source=response.length_source,
         )
 
 
+def _is_cut_in_answer(rollout: Rollout) -> bool:
+    return rollout.grade is Grade.TRUNCATED and not rollout.response.is_all_thinking
+
+
 def paid_rows_of(group: Group) -> Iterator[ResponseRow]:
-    """The group's rollouts as a training step stores them."""
+    """The group's rollouts as a training step stores them. Thinking tokens are told only of those that are nothing else."""
     for rollout in group.rollouts:
+        is_all_thinking = rollout.response.is_all_thinking
         yield ResponseRow(
             problem_id=group.problem.id,
             sample=rollout.sample,
             grade=rollout.grade,
             num_tokens=rollout.num_tokens,
+            thinking_tokens=rollout.num_tokens if is_all_thinking else None,
             finish_reason=rollout.response.finish_reason,
             question=group.problem.question,
             gold=group.problem.answer,
             text=rollout.response.text,
             reward=rollout.reward,
             reward_terms=rollout.reward_terms,
-            absent=UNTOLD_BY_TRAINING,
+            absent=UNTOLD_BY_TRAINING - {"thinking_tokens"} if is_all_thinking else UNTOLD_BY_TRAINING,
         )
 
 

@@ -4,7 +4,8 @@
    from problem to problem, an `Assignment` per problem says which.
 2. Probes, watches and evaluations need no more than this. Training also pays the groups their rewards (`paying.py`).
 
-The grader gets the text of the response and never the prompt.
+The grader gets the text of the response and never the prompt. Only where the prompt ends with a mark of thinking does that mark
+go before the text, since the response goes on inside the thought.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from laconic.errors import ModelError
 from laconic.grading.grader import Grader
 from laconic.grading.rules import Graded
 from laconic.prompts.instructions import messages, render, resolve_instruction
-from laconic.prompts.thinking import thinking_tokens
+from laconic.prompts.refusals import lost_digits, why_unrendered
+from laconic.prompts.thinking import prompt_mark, thinking_tokens
 from laconic.samplers.protocol import Request, Sampler
 from laconic.types import Group, Problem, Progress, Response, Rollout
 
@@ -41,6 +43,10 @@ class Model(Protocol):
 
     def fingerprint(self) -> str:
         """A text that differs between two models of the same name, as far as the difference can be known."""
+        ...
+
+    def check_ids(self, token_ids: Sequence[int], whose: str) -> None:
+        """Raise `ModelError` where the model lacks one of the tokens of a prompt; `whose` names the text in the error."""
         ...
 
 
@@ -88,27 +94,31 @@ class Solver:
         """One group of graded attempts for each assignment, in order; rewards still 0."""
         requests = [self.request(entry) for entry in assignments]
         responses = self.sampler.sample(requests, decoding, seed=seed, on_progress=on_progress)
-        pairs = list(zip(assignments, responses, strict=True))
-        graded = iter(
-            self.grader.grade_many([(r.text, entry.problem, r.is_truncated) for entry, row in pairs for r in row])
-        )
         tokenizer = self.lm.tokenizer
+        marks = [prompt_mark(request.prompt_ids, tokenizer) for request in requests]
+        rows = list(zip(assignments, requests, marks, responses, strict=True))
+        graded = iter(
+            self.grader.grade_many(
+                [(mark + r.text, entry.problem, r.is_truncated) for entry, _, mark, row in rows for r in row]
+            )
+        )
         return [
             Group(
                 entry.problem,
                 request.prompt_ids,
                 tuple(
-                    graded_rollout(
-                        replace(r, thinking_tokens=thinking_tokens(r, tokenizer)), next(graded), entry.first_sample + i
-                    )
+                    graded_rollout(with_thinking(r, tokenizer, mark), next(graded), entry.first_sample + i)
                     for i, r in enumerate(row)
                 ),
             )
-            for request, (entry, row) in zip(requests, pairs, strict=True)
+            for entry, request, mark, row in rows
         ]
 
     def request(self, assignment: Assignment) -> Request:
-        """The request to the sampler: token ids if there is a tokenizer, otherwise the turns of the conversation."""
+        """The request to the sampler: token ids if there is a tokenizer, otherwise the turns of the conversation.
+
+        Raises `ModelError` where the chat template refuses the turns, or the model lacks one of the tokens.
+        """
         problem, system = assignment.problem, self.prompt.system
         instruction = resolve_instruction(assignment.instruction or self.prompt.instruction)
         ids: tuple[int, ...] = ()
@@ -116,11 +126,24 @@ class Solver:
         if self.lm.tokenizer is None:
             turns = tuple(messages(problem, instruction, system))
         else:
-            ids = tuple(render(self.lm.tokenizer, problem, instruction=instruction, system=system))
+            ids = self._rendered(problem, instruction)
+            self.lm.check_ids(ids, f"the prompt of problem {problem.id}")
         return Request(problem.id, ids, assignment.num_samples, assignment.first_sample, turns)
 
+    def _rendered(self, problem: Problem, instruction: str) -> tuple[int, ...]:
+        tokenizer, system = self.lm.tokenizer, self.prompt.system
+        try:
+            return tuple(render(tokenizer, problem, instruction=instruction, system=system))
+        except Exception as error:  # a chat template may raise any error
+            raise ModelError(str(why_unrendered(tokenizer, problem, instruction, system, error))) from None
+
     def longest_prompt(self, problems: Sequence[Problem]) -> tuple[int, str]:
-        """Length in tokens of the longest prompt, and the id of its problem; 0 if the endpoint renders the prompts."""
+        """Length in tokens of the longest prompt, and the id of its problem; 0 if the endpoint renders the prompts.
+
+        Raises `ModelError` where the tokenizer cannot write numbers, or a prompt cannot be rendered.
+        """
+        if self.lm.tokenizer is not None and (fault := lost_digits(self.lm.tokenizer)):
+            raise ModelError(f"{self.lm.name}: {fault}, so that no answer could be right")
         lengths = [(len(self.request(Assignment(problem, 1)).prompt_ids), problem.id) for problem in problems]
         return max(lengths, key=lambda length: length[0])
 
@@ -136,6 +159,11 @@ class Solver:
                 f"{field}: {max_tokens} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
                 f"of {self.lm.name}, {limit} tokens"
             )
+
+
+def with_thinking(response: Response, tokenizer: Any, mark: str) -> Response:
+    """The response with the number of its tokens that are thinking; `mark` is the mark at which its prompt ended."""
+    return replace(response, thinking_tokens=thinking_tokens(response, tokenizer, mark))
 
 
 def graded_rollout(response: Response, graded: Graded, sample: int) -> Rollout:

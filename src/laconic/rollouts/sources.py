@@ -4,8 +4,8 @@ r"""Where a phase's rollouts come from. Each source is a row of `SOURCES`.
    tokens, which is drawn anew at every step (L1).
 2. `offline`: every problem's group is drawn once, from the model that enters the phase, and kept in the phase's folder.
    O1-Pruner, rejection sampling and preference pairs need this.
-3. `solutions`: the response is the problem's own worked solution (`solution` in its record). A solution without a boxed answer is
-   closed with the gold answer in a box. This serves for a cold start, or for supervised fine-tuning on the texts of others.
+3. `solutions`: the response is the problem's own worked solution (`worked_solutions.py`). This serves for a cold start, or for
+   supervised fine-tuning on the texts of others.
 4. `serial`: one whole trace is drawn per problem, and exits are made from it: its thinking is cut at even distances, and an
    answer is forced after each cut (S-GRPO, Dai et al. 2025, arXiv 2505.07686). Tokens that were written for the model are not
    part of the loss.
@@ -25,23 +25,48 @@ from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render
-from laconic.prompts.thinking import thinking_tokens
+from laconic.prompts.thinking import prompt_mark
 from laconic.rng import seed_of, stream
 from laconic.rollouts.rows import GroupRow, read_group_rows
-from laconic.rollouts.solver import Assignment, Solver, graded_rollout
+from laconic.rollouts.solver import Assignment, Solver, graded_rollout, with_thinking
+from laconic.rollouts.worked_solutions import flaws_of, solution_text, write_solutions
 from laconic.samplers.protocol import Request
 from laconic.statistics.solve_rate import problem_stats
 from laconic.system.files import to_jsonl, write_text_atomically
-from laconic.types import FinishReason, Group, Problem, Progress, Response, Rollout
+from laconic.types import Grade, Group, Problem, Progress, Response, Rollout
+
+__all__ = [
+    "KEPT",
+    "SOURCES",
+    "Kept",
+    "OnPolicy",
+    "Pay",
+    "Serial",
+    "Source",
+    "SourceSetting",
+    "cuts_of",
+    "draw_budget",
+    "offline",
+    "solution_text",
+    "solutions",
+    "with_reference_prompts",
+]
 
 FORCED_ANSWER_TOKENS = 64
 
 Pay = Callable[[Sequence[Group]], list[Group]]
 
 
+def _unheard(_line: str) -> None:
+    """A line that nobody reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceSetting:
-    """What every source works with: the solver and its model, the phase, the folder of its files, and how rollouts are paid."""
+    """What every source works with: the solver and its model, the phase, the folder of its files, and how rollouts are paid.
+
+    `say` is called with a line for the person who trains.
+    """
 
     solver: Solver
     lm: CausalLM
@@ -51,6 +76,7 @@ class SourceSetting:
     folder: Path
     pay: Pay
     progress: Callable[[str, int], AbstractContextManager[Progress]] = field(repr=False)
+    say: Callable[[str], None] = field(default=_unheard, repr=False)
 
 
 class Source(Protocol):
@@ -129,36 +155,28 @@ def _measured(group: Group) -> Group:
 
 
 def _group_with_thinking(group: Group, tokenizer: Any) -> Group:
-    rollouts = (replace(r, response=_with_thinking(r.response, tokenizer)) for r in group.rollouts)
+    mark = prompt_mark(group.prompt_ids, tokenizer)
+    rollouts = (replace(r, response=with_thinking(r.response, tokenizer, mark)) for r in group.rollouts)
     return replace(group, rollouts=tuple(rollouts))
 
 
-def _with_thinking(response: Response, tokenizer: Any) -> Response:
-    return replace(response, thinking_tokens=thinking_tokens(response, tokenizer))
-
-
 def solutions(setting: SourceSetting) -> Kept:
-    """The problems' own solutions as responses, graded as usual. Raises `ProblemsError` if a problem has no solution."""
-    pairs = [(problem, solution_text(problem)) for problem in setting.problems]
-    grades = setting.solver.grader.grade_many([(text, problem, False) for problem, text in pairs])
-    groups = []
-    for (problem, text), graded in zip(pairs, grades, strict=True):
-        request = setting.solver.request(Assignment(problem, 1))
-        ids = (*setting.lm.tokenizer.encode(text, add_special_tokens=False), setting.lm.tokenizer.eos_token_id)
-        response = Response(ids, (0.0,) * len(ids), text, FinishReason.STOP)
-        rollout = graded_rollout(_with_thinking(response, setting.lm.tokenizer), graded, 0)
-        groups.append(Group(problem, request.prompt_ids, (rollout,)))
+    """The problems' own solutions as responses, graded as usual; what is wrong with some of them is said in a line each.
+
+    Raises the errors of `write_solutions`, and `ProblemsError` where none is graded correct.
+    """
+    field, lm = f"phases.{setting.phase.name}.rollouts", setting.lm
+    written = write_solutions(setting.solver, lm, setting.problems, field)
+    graded = setting.solver.grader.grade_many([(one.read_text, one.problem, False) for one in written])
+    grades = [result.grade for result in graded]
+    flaws = list(flaws_of(written, grades, lm.tokenizer))
+    if Grade.CORRECT not in grades:
+        raise ProblemsError(f"{field}: there is nothing to learn from: {'; '.join(flaws)}")
+    for flaw in flaws:
+        setting.say(f"{field}: {flaw}")
+    rollouts = [graded_rollout(one.response, result, 0) for one, result in zip(written, graded, strict=True)]
+    groups = [Group(one.problem, one.prompt_ids, (r,)) for one, r in zip(written, rollouts, strict=True)]
     return Kept(groups, setting)
-
-
-def solution_text(problem: Problem) -> str:
-    """The problem's worked solution; a solution without a boxed answer is closed with the gold answer in a box."""
-    solution = problem.meta.get("solution")
-    if not isinstance(solution, str) or not solution.strip():
-        raise ProblemsError(
-            f"problem {problem.id}: has no 'solution'; rollouts = \"solutions\" needs one in every problem's record"
-        )
-    return solution if "\\boxed{" in solution else f"{solution}\n\\boxed{{{problem.answer}}}"
 
 
 class Serial:
@@ -181,11 +199,8 @@ class Serial:
         ]
         answering = phase.sampler.model_copy(update={"max_tokens": FORCED_ANSWER_TOKENS})
         answers = [row[0] for row in setting.solver.sampler.sample(requests, answering, seed=seed_of(seed, "exits"))]
-        joined = [
-            _exit(setting.lm, t.rollouts[0].response, cut, written, a)
-            for (t, cut), a in zip(exits, answers, strict=True)
-        ]
-        graded = _grade(setting.solver.grader, [t.problem for t, _ in exits], joined)
+        joined = [_exit(setting.lm, t, cut, written, a) for (t, cut), a in zip(exits, answers, strict=True)]
+        graded = _grade(setting.solver.grader, [t for t, _ in exits], joined, setting.lm.tokenizer)
         by_id: dict[str, list[Rollout]] = {}
         for (trace, _), rollout in zip(exits, graded, strict=True):
             by_id.setdefault(trace.problem.id, []).append(rollout)
@@ -200,15 +215,18 @@ def cuts_of(trace: Group, num_exits: int) -> list[int]:
     return sorted({length * i // (num_exits + 1) for i in range(1, num_exits + 1)} - {0})
 
 
-def _exit(lm: CausalLM, trace: Response, cut: int, written: tuple[int, ...], answer: Response) -> Response:
+def _exit(lm: CausalLM, whole: Group, cut: int, written: tuple[int, ...], answer: Response) -> Response:
+    trace = whole.rollouts[0].response
     ids = trace.token_ids[:cut] + written + answer.token_ids
     logprobs = trace.logprobs[:cut] + (0.0,) * len(written) + answer.logprobs
     response = Response(ids, logprobs, lm.decode(ids), answer.finish_reason, forced=(cut, cut + len(written)))
-    return _with_thinking(response, lm.tokenizer)
+    return with_thinking(response, lm.tokenizer, prompt_mark(whole.prompt_ids, lm.tokenizer))
 
 
-def _grade(grader: Grader, problems: Sequence[Problem], responses: Sequence[Response]) -> list[Rollout]:
-    grades = grader.grade_many([(r.text, p, r.is_truncated) for p, r in zip(problems, responses, strict=True)])
+def _grade(grader: Grader, traces: Sequence[Group], responses: Sequence[Response], tokenizer: Any) -> list[Rollout]:
+    marks = [prompt_mark(trace.prompt_ids, tokenizer) for trace in traces]
+    items = [(m + r.text, t.problem, r.is_truncated) for m, t, r in zip(marks, traces, responses, strict=True)]
+    grades = grader.grade_many(items)
     return [graded_rollout(response, graded, 0) for response, graded in zip(responses, grades, strict=True)]
 
 

@@ -278,6 +278,8 @@ def can_fuse(lm: CausalLM) -> bool:
     layers = getattr(body, "layers", None)
     if not layers or type(layers[0]).__name__ not in FUSED_LAYERS or lm.autocast_dtype is not None:
         return False
+    if type(body.embed_tokens) is not nn.Embedding:
+        return False
     linears = [m for m in layers.modules() if isinstance(m, nn.Linear)]
     is_plain = all(type(m) is nn.Linear for m in linears) and len(linears) == 7 * len(layers)
     if not is_plain or layers[0].mlp.gate_proj.bias is not None or lm.text_config.hidden_act != "silu":

@@ -16,7 +16,7 @@ query, such as the older ones of Azure.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -126,6 +126,9 @@ class RemoteModel:
     def fingerprint(self) -> str:
         """The address, by which alone two remote models can be distinguished."""
         return self.name
+
+    def check_ids(self, token_ids: Sequence[int], whose: str) -> None:
+        """Nothing: the endpoint renders the prompts, so there are no token ids to check."""
 
 
 def api_key() -> str | None:

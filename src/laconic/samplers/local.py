@@ -72,8 +72,9 @@ class LocalSampler:
     ) -> list[list[Response]]:
         """The responses to each request, in the order of requests and samples.
 
-        Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context, or where decoding gives other
-        log-probabilities than the model's own forward pass, and `Diverged` where they are not finite.
+        Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context, a prompt holds a token
+        that the embedding lacks, or decoding gives other log-probabilities than the model's own forward pass, and `Diverged` where
+        they are not finite.
         """
         self._check_fit(requests, decoding.max_tokens)
         was_training = self.lm.model.training
@@ -147,6 +148,7 @@ class LocalSampler:
         for request in requests:
             if not request.prompt_ids:
                 raise ModelError(f"{request.key}: the prompt is empty; expected at least one token")
+            self.lm.check_ids(request.prompt_ids, f"the prompt of {request.key}")
             if limit is not None and len(request.prompt_ids) + max_tokens > limit:
                 raise ModelError(
                     f"{request.key}: a prompt of {len(request.prompt_ids)} tokens and max_tokens {max_tokens} "

@@ -1,6 +1,6 @@
 """Do the model's files fit one another, and this package? Configs and file headers are read, never weights.
 
-1. Layers: the local sampler has a cache for every kind of layer.
+1. Layers: the local sampler has a cache for every kind of layer, and LoRA adapts layers that are there.
 2. Weights: every shard that the index names exists, and the embedding has as many rows as the config says.
 3. Vocabulary: no token of the tokenizer is outside the embedding.
 4. End tokens: there is one, it is inside the vocabulary, and the token that closes a turn of the chat template is among them.
@@ -14,18 +14,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM
 
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.reading import ModelFiles
-from laconic.errors import InputError
+from laconic.errors import InputError, ModelError
+from laconic.models.causal_lm import TOO_MANY_REMEDY, too_many_tokens
+from laconic.models.loading import check_files, quiet
+from laconic.models.lora_targets import check_targets
 from laconic.models.teachers import check_teacher
+from laconic.prompts.endings import NO_END, template_end
 from laconic.samplers.local import KNOWN_LAYERS
-from laconic.system.fields import Fields
-from laconic.system.files import read_json
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
-SAID = "Seven."  # the assistant's turn in the conversation that shows how a turn is closed
 
 
 def check_layers(examined: Examined) -> Iterator[Finding]:
@@ -44,6 +46,23 @@ def check_layers(examined: Examined) -> Iterator[Finding]:
         )
     else:
         yield Finding("fine", f"{kind}: its layers are known", "model")
+        yield from _adapted_layers(examined)
+
+
+def _adapted_layers(examined: Examined) -> Iterator[Finding]:
+    """With LoRA, does every target name a layer? A model without weights is made for it."""
+    lora, model = examined.recipe.policy.lora, _model(examined)
+    if lora is None:
+        return
+    try:
+        with torch.device("meta"), quiet():
+            made = AutoModelForCausalLM.from_config(model.config)
+        check_targets(made, lora.targets, examined.recipe.model)
+    except ModelError as error:
+        where, _, what = str(error).partition(": ")
+        yield Finding("error", what, where, "name layers that are there")
+    except (ValueError, LookupError, ImportError) as error:
+        yield Finding("unknown", f"not checked: LoRA targets: {type(error).__name__}", "policy.lora.targets")
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -55,14 +74,12 @@ def check_weights(examined: Examined) -> Iterator[Finding]:
     if model.folder is None:
         yield Finding("unknown", "not checked: weights: they are on the hub and were not fetched", "model")
         return
-    if lost_files := _lost_shards(model.folder):
-        remedy = f"fetch the model again; {counted(len(lost_files), 'file')} of its index missing"
-        yield Finding(
-            "error",
-            f"{lost_files[0]} is named in model.safetensors.index.json, but is not there",
-            str(model.folder),
-            remedy,
-        )
+    try:
+        check_files(str(model.folder), model.folder)
+    except ModelError as error:
+        _, _, what = str(error).partition(": ")
+        what, _, remedy = what.partition("; ")
+        yield Finding("error", what, str(model.folder), remedy)
         return
     try:
         found = _embedding(model.folder)
@@ -74,15 +91,6 @@ def check_weights(examined: Examined) -> Iterator[Finding]:
         yield Finding("error", what, str(model.folder), "mend vocab_size in config.json")
     else:
         yield from _numbers(examined, found[1] if found else "")
-
-
-def _lost_shards(folder: Path) -> list[str]:
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return []
-    weight_map = Fields(read_json(index), str(index)).object("weight_map").record
-    named = {str(name) for name in weight_map.values()}
-    return sorted(name for name in named if not (folder / name).exists())
 
 
 def _embedding(folder: Path) -> tuple[int, str] | None:
@@ -122,18 +130,20 @@ def _numbers(examined: Examined, stored: str) -> Iterator[Finding]:
 
 
 def check_vocabulary_size(examined: Examined) -> Iterator[Finding]:
-    """Does every token of the tokenizer have a row in the embedding?"""
+    """Does every token of the tokenizer have a row in the embedding? Tokens without one do no harm where no prompt holds them."""
     size, rows = len(examined.tokenizer), _model(examined).text.vocab_size
-    if size > rows:
-        what = f"the tokenizer knows {size:,} tokens, the embedding has {rows:,}"
-        yield Finding(
-            "error",
-            what,
-            "model",
-            "the tokenizer belongs to another model, or tokens were added without resizing the embedding",
-        )
-    else:
+    if size <= rows:
         yield Finding("fine", f"{counted(size, 'token')} in the tokenizer, {rows:,} in the embedding", "model")
+        return
+    hit = next((prompt for prompt in examined.prompts or () if max(prompt.ids) >= rows), None)
+    gap = too_many_tokens(size, rows)
+    if hit is not None:
+        name = examined.tokenizer.convert_ids_to_tokens(max(hit.ids))
+        what = f"{gap}, and the prompt of problem {hit.problem.id} holds {name!r}"
+        yield Finding("error", what, "model", TOO_MANY_REMEDY)
+    else:
+        level: Level = "error" if examined.prompts is None else "warning"
+        yield Finding(level, gap, "model", TOO_MANY_REMEDY)
 
 
 def check_end_tokens(examined: Examined) -> Iterator[Finding]:
@@ -141,7 +151,7 @@ def check_end_tokens(examined: Examined) -> Iterator[Finding]:
     rows, ends = _model(examined).text.vocab_size, examined.stop_ids
     where, tokens = "generation_config.json", _names(examined.tokenizer, ends)
     if not ends:
-        yield Finding("error", "no end token is stated: every response runs to its cap", where, "set eos_token_id")
+        yield Finding("error", NO_END, where, "set eos_token_id")
     elif outside := sorted(end for end in ends if end >= rows):
         what = f"end token {outside[0]} lies outside the vocabulary of {rows:,}"
         level: Level = "error" if len(outside) == len(ends) else "warning"
@@ -152,7 +162,7 @@ def check_end_tokens(examined: Examined) -> Iterator[Finding]:
 
 def _turn_end(examined: Examined, tokens: str) -> Iterator[Finding]:
     """If the token with which a model closes its turn is not an end token, the model goes on writing to the cap."""
-    closing = closing_token(examined.tokenizer)
+    closing = template_end(examined.tokenizer)
     if closing is not None and closing not in examined.stop_ids:
         name = examined.tokenizer.convert_ids_to_tokens(closing)
         what = f"the chat template closes a turn with {name}, but responses end only at {tokens}"
@@ -190,20 +200,6 @@ def check_teachers(examined: Examined) -> Iterator[Finding]:
 
 
 # --- shared ------------------------------------------------------------------------------------------------------------
-
-
-def closing_token(tokenizer: Any) -> int | None:
-    """The special token that closes an assistant's turn; None if there is no template or it closes turns without one."""
-    if not getattr(tokenizer, "chat_template", None):
-        return None
-    turns = [{"role": "user", "content": "What is 3 + 4?"}, {"role": "assistant", "content": SAID}]
-    try:
-        _, found, tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(SAID)
-    except Exception:  # a template may raise any error; then the closing token is unknown
-        return None
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    tokens = tokenizer.encode(tail, add_special_tokens=False) if found else []
-    return next((int(token) for token in tokens if token in special), None)
 
 
 def _names(tokenizer: Any, tokens: frozenset[int]) -> str:

@@ -11,13 +11,16 @@ from collections.abc import Iterator, Mapping
 from math import isnan, nan
 
 from laconic.config.solver import PromptConfig
-from laconic.doctor.checks.model import closing_token
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import FEWEST_RESPONSES, Finding, Level, counted
 from laconic.doctor.reading import Prompt
+from laconic.grading.thought import find_thought
+from laconic.prompts.endings import template_end
 from laconic.prompts.instructions import resolve_instruction
+from laconic.prompts.refusals import lost_digits
+from laconic.prompts.thinking import prompt_mark
 from laconic.training.check import caps_of
-from laconic.types import THINK, Grade
+from laconic.types import Grade
 
 ANSWER_FORMS = ("\\boxed", "\\fbox", "####", "<answer>", "answer is", "answer:")
 FEW_ANSWERS, NO_ANSWERS = 0.8, 0.02  # shares of finished responses with an answer: below, a warning or an error
@@ -26,8 +29,8 @@ FEW_ANSWERS, NO_ANSWERS = 0.8, 0.02  # shares of finished responses with an answ
 def check_template(examined: Examined) -> Iterator[Finding]:
     """Does a chat template render the question?"""
     if getattr(examined.tokenizer, "chat_template", None):
-        text = _text(examined, _prompts(examined)[0]).rstrip()
-        opened = f"; it opens {THINK}, the response begins inside" if text.endswith(THINK) else ""
+        mark = prompt_mark(_prompts(examined)[0].ids, examined.tokenizer)
+        opened = f"; it opens {mark}, the response begins inside" if find_thought(mark).is_open else ""
         yield Finding("fine", f"prompts are rendered by the chat template{opened}", "prompt")
     else:
         remedy = "for a chat model add its chat_template.jinja; for a base model this is meant to be so"
@@ -41,9 +44,7 @@ def check_system(examined: Examined) -> Iterator[Finding]:
     prompt = examined.recipe.prompt
     if prompt.system is None:
         return
-    problem = _prompts(examined)[0].problem
-    without = prompt.model_copy(update={"system": None})
-    if examined.prompt_ids(problem) == examined.prompt_ids(problem, without):
+    if _renders_alike(examined, prompt.model_copy(update={"system": None})):
         yield Finding(
             "warning",
             "the chat template leaves the system's text out",
@@ -80,7 +81,7 @@ def check_turn(examined: Examined) -> Iterator[Finding]:
     """Does the prompt end where the model's turn begins? After a turn that is already closed, the model writes nothing."""
     prompt = _prompts(examined)[0]
     last = next((i for i in reversed(prompt.ids) if examined.tokenizer.decode([i]).strip()), None)
-    if last in {*examined.stop_ids, closing_token(examined.tokenizer)} and last is not None:
+    if last in {*examined.stop_ids, template_end(examined.tokenizer)} and last is not None:
         name = examined.tokenizer.convert_ids_to_tokens(last)
         remedy = "let the chat template open the assistant's turn where add_generation_prompt is set"
         yield Finding("error", f"the prompt ends with {name}: the turn is not handed to the model", "prompt", remedy)
@@ -89,7 +90,9 @@ def check_turn(examined: Examined) -> Iterator[Finding]:
 
 
 def check_unknown_tokens(examined: Examined) -> Iterator[Finding]:
-    """Does the tokenizer have tokens for all characters of the questions?"""
+    """Does the tokenizer have tokens for all characters of the questions, and does it give numbers back as they are?"""
+    if fault := lost_digits(examined.tokenizer):
+        yield Finding("error", f"{fault}, so that no answer could be right", "model", "mend the tokenizer's decoder")
     unknown, prompts = getattr(examined.tokenizer, "unk_token_id", None), _prompts(examined)
     hit = [prompt for prompt in prompts if unknown is not None and unknown in prompt.ids]
     if hit:
@@ -166,10 +169,7 @@ def _leaves_out_the_default(examined: Examined) -> bool:
     prompt, default = examined.recipe.prompt, PromptConfig()
     if prompt.instruction != default.instruction or not resolve_instruction(prompt.instruction):
         return False
-    problem = _prompts(examined)[0].problem
-    return examined.prompt_ids(problem) == examined.prompt_ids(
-        problem, prompt.model_copy(update={"instruction": "none"})
-    )
+    return _renders_alike(examined, prompt.model_copy(update={"instruction": "none"}))
 
 
 def check_instruction(examined: Examined) -> Iterator[Finding]:
@@ -177,8 +177,7 @@ def check_instruction(examined: Examined) -> Iterator[Finding]:
     prompt = examined.recipe.prompt
     if prompt.instruction == PromptConfig().instruction or not resolve_instruction(prompt.instruction):
         return
-    problem = _prompts(examined)[0].problem
-    if examined.prompt_ids(problem) == examined.prompt_ids(problem, prompt.model_copy(update={"instruction": "none"})):
+    if _renders_alike(examined, prompt.model_copy(update={"instruction": "none"})):
         yield Finding(
             "warning",
             "the chat template leaves the instruction out",
@@ -218,6 +217,15 @@ def _longest_prompt(examined: Examined, instruction: str) -> Prompt:
 def _prompts(examined: Examined) -> tuple[Prompt, ...]:
     assert examined.prompts, "the table says that these checks need rendered prompts"
     return examined.prompts
+
+
+def _renders_alike(examined: Examined, other: PromptConfig) -> bool:
+    """Whether a problem's prompt is the same under `other`; it is not where a template cannot render that."""
+    problem = _prompts(examined)[0].problem
+    try:
+        return examined.prompt_ids(problem) == examined.prompt_ids(problem, other)
+    except Exception:  # a template may raise any error, such as for a turn that it demands
+        return False
 
 
 def _text(examined: Examined, prompt: Prompt) -> str:

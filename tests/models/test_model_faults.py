@@ -1,0 +1,161 @@
+"""Whatever is wrong with a model's folder is one line that names it: damaged weights, configs and tokenizers, one fault each."""
+
+import json
+
+import pytest
+import torch
+from examined import PASSES_ALL, Ward, said
+from safetensors.torch import load_file, save_file
+
+from laconic.config.policy import PolicyConfig
+from laconic.config.solver import PromptConfig
+from laconic.doctor import examination
+from laconic.doctor.checks.model import check_vocabulary_size, check_weights
+from laconic.doctor.checks.prompts import check_unknown_tokens
+from laconic.errors import ModelError
+from laconic.grading.grader import Grader
+from laconic.models.loading import load_model
+from laconic.problems.load import load_problems
+from laconic.rollouts.solver import Solver
+from laconic.samplers.local import LocalSampler
+
+CONFIG = PolicyConfig(device="cpu")
+PROBLEMS = load_problems("tiny:mix?count=2&split=train")
+
+
+@pytest.fixture
+def ward(tmp_path, monkeypatch):
+    monkeypatch.setattr(examination, "outside_bytes", lambda recipe: 2**29)
+    return Ward(tmp_path)
+
+
+def resized(ward):
+    weights = load_file(ward.model / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"] = torch.zeros(3, 5)
+    save_file(weights, ward.model / "model.safetensors", metadata={"format": "pt"})
+
+
+def truncated(ward):
+    path = ward.model / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def write(file, text):
+    return lambda ward: (ward.model / file).write_text(text, encoding="utf-8")
+
+
+def change(file, **values):
+    return lambda ward: ward.change(file, **values)
+
+
+INDEX = json.dumps({"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}})
+ROPE = {"rope_type": "spiral", "factor": 2.0, "rope_theta": 10_000.0}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (resized, "1 weights have another shape than config.json says: .*up_proj.weight has .3, 5., expected .96, 32."),
+        (truncated, "cannot be loaded: "),
+        (write("model.safetensors.index.json", INDEX), "model-2.safetensors is named in .*, but is not there"),
+        (write("model.safetensors.index.json", "{"), "model.safetensors.index.json cannot be read"),
+        (write("config.json", "{"), "cannot be loaded: "),
+        (write("config.json", '{"model_type": "nope"}'), "cannot be loaded: .*nope"),
+        (write("tokenizer.json", "{"), "cannot be loaded: "),
+        (write("tokenizer.json", "{}"), "cannot be loaded: "),
+        (write("tokenizer_config.json", "["), "cannot be loaded: "),
+        (write("generation_config.json", "{"), "generation_config.json cannot be read"),
+        (write("generation_config.json", "[]"), "generation_config.json cannot be read: expected an object"),
+        (change("config.json", rope_parameters=ROPE), "cannot be loaded: .*spiral"),
+        (change("config.json", num_attention_heads=0), "cannot be loaded: "),
+        (change("config.json", hidden_size="wide"), "cannot be loaded: "),
+        (change("config.json", hidden_act="nope"), "cannot be loaded: .*nope"),
+        (change("config.json", vocab_size=40), "weights have another shape"),
+        (change("config.json", num_hidden_layers=2), "9 weights are missing"),
+    ],
+)  # fmt: skip
+def test_a_damaged_folder_is_one_line(ward, spoil, says):
+    spoil(ward)
+    with pytest.raises(ModelError, match=says) as caught:
+        load_model(str(ward.model), CONFIG)
+    assert str(ward.model) in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def check(ward, **prompt):
+    """What the commands check before they sample."""
+    lm = load_model(str(ward.model), CONFIG)
+    with Grader() as grader:
+        Solver(lm, LocalSampler(lm), grader, PromptConfig(**prompt)).check_prompts(PROBLEMS, 8, "max_tokens")
+
+
+REFUSES_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system') }}{% endif %}" + PASSES_ALL
+ALTERNATES = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Must alternate') }}"
+    "{% endif %}{% endfor %}" + PASSES_ALL
+)
+ONE_TURN = "{% if messages | length > 1 %}{{ raise_exception('One turn') }}{% endif %}" + PASSES_ALL
+ROLE, MOVE = "prompt.system: the chat template refuses the role system: ", "put its text into prompt.instruction"
+EXAMPLES = "prompt.instruction: the chat template refuses the worked examples before the question: "
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "line"),
+    [
+        (REFUSES_SYSTEM, {"system": "add 3"}, f"{ROLE}No system; {MOVE}"),
+        (ALTERNATES, {"system": "add 3"}, f"{ROLE}Must alternate; {MOVE}"),
+        (ONE_TURN, {"instruction": "chain_of_draft"}, f"{EXAMPLES}One turn; choose an instruction without examples"),
+        (
+            "{{ nothing.at.all }}",
+            {},
+            "prompt: problem .* cannot be rendered: .*undefined.*; mend the model's chat template, .*",
+        ),
+    ],
+)
+def test_a_template_that_refuses_a_turn_is_the_same_line_from_a_command_and_from_doctor(ward, template, prompt, line):
+    ward.template(template)
+    with pytest.raises(ModelError, match=f"^{line}$"):
+        check(ward, **prompt)
+    missing = ward.examine(*(f"prompt.{key}='{value}'" for key, value in prompt.items())).missing["prompts"]
+    told = f"{missing.where}: {missing.why}; {missing.remedy}"
+    assert told.partition("problem ")[0] == line.partition("problem ")[0]
+    if prompt:
+        check(ward)
+
+
+def test_an_added_token_without_a_row_harms_only_where_a_prompt_holds_it(ward):
+    """The same words from a command and from doctor; as padding, which is never read, it does no harm."""
+    tokenizer = load_model(str(ward.model), CONFIG).tokenizer
+    tokenizer.add_special_tokens({"pad_token": "<|fill|>"})
+    tokenizer.save_pretrained(ward.model)
+    check(ward)
+    assert load_model(str(ward.model), CONFIG).pad_id == 1
+    gap = "the tokenizer knows 82 tokens, the embedding has 81"
+    (line,) = said(check_vocabulary_size, ward.examine())
+    assert line.startswith(f"warning: model: {gap}; ")
+    ward.template(PASSES_ALL.replace("<|user|>", "<|user|><|fill|>"))
+    (line,) = said(check_vocabulary_size, ward.examine())
+    assert line.startswith(f"error: model: {gap}, and the prompt of problem ") and " holds '<|fill|>'; " in line
+    with pytest.raises(ModelError, match=f"{gap}, and the prompt of problem .* holds '<.fill.>'; "):
+        check(ward)
+
+
+def test_a_tokenizer_that_pulls_numbers_apart_is_refused(ward):
+    tree = json.loads((ward.model / "tokenizer.json").read_text(encoding="utf-8"))
+    (ward.model / "tokenizer.json").write_text(json.dumps(tree | {"decoder": None}), encoding="utf-8")
+    words = "the tokenizer gives the number 9876543210 back as '9 8 7 6 5 4 3 2 1 0', so that no answer could be right"
+    with pytest.raises(ModelError, match=words):
+        check(ward)
+    assert f"error: model: {words}; mend the tokenizer's decoder" in said(check_unknown_tokens, ward.examine())
+
+
+def test_doctor_says_of_an_index_what_a_command_says(ward):
+    (ward.model / "model.safetensors.index.json").write_text("{", encoding="utf-8")
+    (line,) = said(check_weights, ward.examine())
+    assert line.startswith("error: ") and "model.safetensors.index.json cannot be read" in line
+
+
+def test_a_model_without_template_and_padding_is_fine(ward):
+    (ward.model / "chat_template.jinja").unlink()
+    ward.change("tokenizer_config.json", pad_token=None)
+    check(ward)

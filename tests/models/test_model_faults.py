@@ -65,7 +65,7 @@ ROPE = {"rope_type": "spiral", "factor": 2.0, "rope_theta": 10_000.0}
         (write("tokenizer.json", "{}"), "cannot be loaded: "),
         (write("tokenizer_config.json", "["), "cannot be loaded: "),
         (write("generation_config.json", "{"), "generation_config.json cannot be read"),
-        (write("generation_config.json", "[]"), "generation_config.json cannot be read: expected an object"),
+        (write("generation_config.json", "[]"), "generation_config.json cannot be read: expected a JSON object"),
         (change("config.json", rope_parameters=ROPE), "cannot be loaded: .*spiral"),
         (change("config.json", num_attention_heads=0), "cannot be loaded: "),
         (change("config.json", hidden_size="wide"), "cannot be loaded: "),

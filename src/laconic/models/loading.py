@@ -130,7 +130,8 @@ def _read_json(name: str, file: Path) -> dict[str, Any]:
     try:
         return read_json(file) if file.is_file() else {}
     except InputError as error:
-        raise ModelError(f"{name}: {error}") from None
+        reason = str(error).removeprefix(f"{file}: ")
+        raise ModelError(f"{name}: {file.name} cannot be read: {reason}") from None
 
 
 # --- models in memory ------------------------------------------------------------------------------------------------

@@ -38,17 +38,10 @@ def check_targets(model: nn.Module, targets: str | Sequence[str], name: str) -> 
                     f"{FIELD}: {target!r} matches {path or 'the whole model'}, a {kind}, which LoRA cannot adapt; {name} has "
                     + ", ".join(_names(model))
                 )
-    if not targets:
-        raise ModelError(f"{FIELD}: names no layer; {name} has {', '.join(_names(model))}")
 
 
 def _matching(model: nn.Module, target: str, *, is_pattern: bool) -> Iterator[tuple[str, nn.Module]]:
-    try:
-        pattern = re.compile(target if is_pattern else rf"(?:.*\.)?{re.escape(target)}")
-    except re.error as error:
-        raise ModelError(
-            f"{FIELD}: {target!r} is no pattern ({error}); expected {ALL_LINEAR!r}, a pattern or names"
-        ) from None
+    pattern = re.compile(target if is_pattern else rf"(?:.*\.)?{re.escape(target)}")
     return ((path, module) for path, module in model.named_modules() if pattern.fullmatch(path))
 
 

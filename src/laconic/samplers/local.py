@@ -72,9 +72,9 @@ class LocalSampler:
     ) -> list[list[Response]]:
         """The responses to each request, in the order of requests and samples.
 
-        Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context, a prompt holds a token
-        that the embedding lacks, or decoding gives other log-probabilities than the model's own forward pass, and `Diverged` where
-        they are not finite.
+        Raises `ModelError` where a prompt and `decoding.max_tokens` do not fit the model's context, a prompt holds a token that
+        the embedding lacks, or decoding gives other log-probabilities than the model's own forward pass; `Diverged` where those
+        are not finite.
         """
         self._check_fit(requests, decoding.max_tokens)
         was_training = self.lm.model.training

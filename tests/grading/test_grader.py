@@ -16,6 +16,7 @@ from laconic.config.defaults import GRADER_TIMEOUT_SECONDS
 from laconic.errors import ProblemsError, RunFailed
 from laconic.grading import grader as module
 from laconic.grading.grader import Grader, outcome_of
+from laconic.system import child_processes
 from laconic.types import Grade, Problem
 
 CASES = Path(__file__).parents[3] / "shared" / "data" / "grading_cases.jsonl"
@@ -154,6 +155,7 @@ def test_real_algebra_that_hangs_is_cut_off():
 def test_a_child_that_cannot_start_fails_the_work(monkeypatch, fake):
     """That is no verdict about any response."""
     monkeypatch.setattr(module, "SERVE", f"{fake}:broken")
+    monkeypatch.setattr(child_processes, "START_PAUSE_SECONDS", 0.0)
     with Grader() as grader, pytest.raises(RunFailed, match="math-verify"):
         grades_of(grader, [ALGEBRA])
 
@@ -213,7 +215,9 @@ def test_a_tolerance_reaches_the_engine(pool):
     items = [(r"\boxed{0.6054}", problem, False), (r"\boxed{0.6052}", problem, False)]
     assert grades_of(pool, items) == [Grade.CORRECT, Grade.WRONG]
     assert grades_of(pool, [(items[0][0], replace(problem, meta={}), False)]) == [Grade.WRONG]
-    with pytest.raises(ProblemsError, match="a: tolerance: expected a number or a list of them, found 'small'"):
+    with pytest.raises(
+        ProblemsError, match="a: tolerance: expected a number or a list of them, at least 0, found 'small'"
+    ):
         grades_of(pool, [(items[0][0], replace(problem, meta={"tolerance": "small"}), False)])
 
 

@@ -25,6 +25,9 @@ GRADER_WORKERS, GRADER_TIMEOUT_SECONDS = 1, 3.0
 AUDIT_TIMEOUT_SECONDS = 5.0
 SECOND_GRADER = "math_verify"
 
+# Other people's code: how long a reward of one's own may take over a group, and a chat template over a prompt.
+REWARD_TIMEOUT_SECONDS, TEMPLATE_TIMEOUT_SECONDS = 20.0, 5.0
+
 # Measuring: attempts at each problem of a probe and of an evaluation. A probe with a band stops sampling a problem as soon as it
 # is sure enough whether the solve rate lies in the band.
 PROBE_SAMPLES, EVALUATION_SAMPLES = 16, 4

@@ -194,6 +194,8 @@ def _pinned(term: RewardTermConfig, folder: Path, phase: str) -> RewardTermConfi
         return term
     path = (folder / f"{file}.py").resolve()
     field = f"phases.{phase}.rewards.terms"
+    if path.exists() and not path.is_file():  # reading a pipe or a device might never end
+        raise RecipeError(f"{field}: {path}: is no file; expected a reward's file")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

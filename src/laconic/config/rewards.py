@@ -1,7 +1,7 @@
 """What each response earns: a level by its grade, and further terms."""
 
-from laconic.config.defaults import CORRECT, NO_ANSWER, TRUNCATED, WRONG
-from laconic.config.node import Flag, Node, Number, OneLine, OptionValue
+from laconic.config.defaults import CORRECT, NO_ANSWER, REWARD_TIMEOUT_SECONDS, TRUNCATED, WRONG
+from laconic.config.node import Flag, Node, Number, OneLine, OptionValue, PositiveFloat
 
 
 class RewardTermConfig(Node):
@@ -24,7 +24,8 @@ class RewardsConfig(Node):
     response counts as one without a box: -1.
 
     With `standardize` rewards are centred and divided by their standard deviation over all rollouts that are paid together: those
-    of a step, or, with `rollouts = "offline"`, those of the phase (O1-Pruner's code).
+    of a step, or, with `rollouts = "offline"`, those of the phase (O1-Pruner's code). `timeout_seconds` is how long a reward of
+    one's own may take, over its file and over each group.
     """
 
     correct: Number = CORRECT
@@ -32,4 +33,5 @@ class RewardsConfig(Node):
     no_answer: Number = NO_ANSWER
     truncated: Number = TRUNCATED
     standardize: Flag = False
+    timeout_seconds: PositiveFloat = REWARD_TIMEOUT_SECONDS
     terms: tuple[RewardTermConfig, ...] = ()

@@ -35,6 +35,7 @@ from laconic.models.loading import (
 )
 from laconic.models.policy import Policy
 from laconic.prompts.instructions import render, resolve_instruction
+from laconic.prompts.templates import TemplateError
 from laconic.selection.pool import needs_probe
 from laconic.training.check import ResolvedPhase
 from laconic.types import Problem
@@ -219,7 +220,8 @@ def longest_prompts(recipe: Recipe, sources: Sources) -> dict[str, int]:
             for name in _instructions(recipe)
         }
     except Exception as error:  # a chat template may raise any error
-        raise ModelError(f"{recipe.model}: prompts cannot be rendered: {error}; laconic doctor says more") from None
+        reason = error.reason if isinstance(error, TemplateError) else error
+        raise ModelError(f"{recipe.model}: prompts cannot be rendered: {reason}; laconic doctor says more") from None
 
 
 def _instructions(recipe: Recipe) -> set[str]:

@@ -19,6 +19,7 @@ from laconic.problems.load import is_on_hub, load_problems
 from laconic.prompts.endings import stated_ends
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.refusals import why_unrendered
+from laconic.prompts.templates import TemplateError
 from laconic.rollouts.rows import read_rows
 from laconic.selection.probe import beside, read_probe
 from laconic.statistics.solve_rate import ProblemStats
@@ -220,5 +221,6 @@ def rendered(tokenizer: Any, problem: Problem, prompt: PromptConfig) -> tuple[in
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, or the error's type if its text is empty."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of an error's text, or the error's type if its text is empty; of a template's error the reason alone."""
+    text = error.reason if isinstance(error, TemplateError) else str(error)
+    return next(iter(text.strip().splitlines()), type(error).__name__)

@@ -23,8 +23,10 @@ MAX_TAIL_CHARS = 4000
 MAX_STATEMENT_CHARS = 1000
 MAX_SIGN_OFF_CHARS = 200
 MAX_MARKERS = 16
-_BOX_TOKENS = re.compile(
-    r"\\+(?:boxed|fbox)\s*\{|\\+(?:boxed|fbox)\s+([A-Za-z0-9.+-]+)|\\(?!boxed|fbox).|[{}]", re.DOTALL
+_BOX_TOKENS = re.compile(  # every run of backslashes is one token, so that a long one is read once
+    r"\\++(?:boxed|fbox)\s*+\{|\\++(?:boxed|fbox)\s++([A-Za-z0-9.+-]+)"
+    r"|(?:\\\\)*+\\(?!boxed|fbox).|(?:\\\\)++|[{}]",
+    re.DOTALL,
 )
 _CONNECTOR = re.compile(
     r"(?:[\s$,;]|\\[()\[\],; ]|\\q?quad|\\text\s*\{[^{}]{0,20}\b(?:and|or)\s*\}|\band\b|\bor\b"
@@ -67,28 +69,27 @@ def extract_boxed(text: str) -> str | None:
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Every closed outermost box as (start, end, content), in order."""
+    """The closed outermost boxes as (start, end, content), in order, the last of more than `MAX_PARTS`."""
     first = min((i for i in (text.find("\\boxed"), text.find("\\fbox")) if i >= 0), default=-1)
     if first < 0:
         return []
     stack: list[tuple[int, int]] = []
-    boxes: list[tuple[int, int, str]] = []
+    spans: list[tuple[int, int, int, int]] = []
     for match in _BOX_TOKENS.finditer(text, first):
         token = match[0]
         if token == "}" and stack:
             start, opened = stack.pop()
             if start >= 0:
-                boxes = [*_before(boxes, start), (start, match.end(), text[opened : match.start()])]
-        elif token[-1] == "{" and token != r"\{":
-            stack.append((match.start() if len(token) > 1 else -1, match.end()))
+                while spans and spans[-1][0] > start:  # these lie inside the box that has just closed
+                    spans.pop()
+                spans.append((start, match.end(), opened, match.start()))
+        elif token == "{":
+            stack.append((-1, match.end()))
         elif match[1]:
-            boxes.append((match.start(), match.end(), match[1]))
-    return boxes
-
-
-def _before(boxes: list[tuple[int, int, str]], start: int) -> list[tuple[int, int, str]]:
-    """The last few boxes that end before `start`: those after it lie inside the box that has just closed."""
-    return [box for box in boxes[-MAX_PARTS:] if box[0] < start]
+            spans.append((match.start(), match.end(), *match.span(1)))
+        elif token.endswith("{") and "box" in token:
+            stack.append((match.start(), match.end()))
+    return [(start, end, text[opened:closed]) for start, end, opened, closed in spans[-MAX_PARTS - 1 :]]
 
 
 def extract_answer(text: str) -> str | None:

@@ -3,11 +3,12 @@
 1. Each response goes through `rules.grade_response` in this process; most are decided there.
 2. For the undecided ones, Math-Verify compares the extracted answer with the gold answer in child processes
    (`system/child_processes.py`). It sees nothing else of the response.
-3. A child that exceeds the limit is killed and replaced, and its response is `UNGRADABLE`; so is the response of a child that
-   died, and one whose gold answer Math-Verify cannot read. None of these is ever graded `WRONG`.
+3. A child that exceeds the limit is killed and replaced, and its response is `UNGRADABLE`; so is a response over which two
+   children died, and one whose gold answer Math-Verify cannot read. None of these is ever graded `WRONG`.
 """
 
 import re
+import reprlib
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from laconic.grading.numbers import exact_number, is_double_precision
 from laconic.grading.rules import Graded, Undecided, grade_response, same_answer_with
 from laconic.grading.unicode_maths import has_unread
 from laconic.system.child_processes import CRASH, Children, answer_lines
+from laconic.system.confinement import plainly
 from laconic.types import Grade, Problem
 
 MAX_KNOWN = 100_000
@@ -41,7 +43,8 @@ class Grader:
     """Grades responses. At most `workers` answers are compared by algebra at once, each for at most `timeout_seconds`.
 
     Use it as a context manager, from any thread. `reasons` counts why responses were ungradable: `timeout`, `crash`, `gold`.
-    Children start when they are first needed; raises `RunFailed` where one cannot start at all.
+    Children start when they are first needed; raises `RunFailed` where one cannot start at all, or question after question ends
+    its child.
     """
 
     def __init__(self, workers: int = GRADER_WORKERS, timeout_seconds: float = GRADER_TIMEOUT_SECONDS) -> None:
@@ -58,6 +61,11 @@ class Grader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def num_deaths(self) -> int:
+        """How many children have died by themselves. A question whose child died was asked once more."""
+        return self._children.num_deaths
 
     def close(self) -> None:
         """End every child and wait for it; a later `grade_many` starts new ones."""
@@ -118,12 +126,29 @@ def tolerances(problem: Problem) -> tuple[Fraction, ...]:
     stated = problem.meta.get("tolerance")
     if stated is None:
         return ()
-    try:
-        return tuple(Fraction(str(value)) for value in (stated if isinstance(stated, list | tuple) else [stated]))
-    except ValueError as error:
+    found = [_tolerance(value) for value in (stated if isinstance(stated, list | tuple) else [stated])]
+    granted = tuple(value for value in found if value is not None)
+    if not granted or len(granted) < len(found):
         raise ProblemsError(
-            f"{problem.id}: tolerance: expected a number or a list of them, found {stated!r}"
-        ) from error
+            f"{problem.id}: tolerance: expected a number or a list of them, at least 0, found {_shown(stated)}"
+        )
+    return granted
+
+
+def _tolerance(value: object) -> Fraction | None:
+    """The number that a tolerance states; None where it states none, or one that `exact_number` would not compute."""
+    try:
+        number = exact_number(str(value).strip())
+    except ValueError:  # a whole number of more digits than Python writes
+        return None
+    return number if number is not None and number >= 0 else None
+
+
+def _shown(value: object) -> str:
+    try:
+        return plainly(reprlib.repr(value))
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 # --- in the child ----------------------------------------------------------------------------------------------------

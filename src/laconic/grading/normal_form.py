@@ -27,7 +27,7 @@ from laconic.grading.unicode_maths import in_latex
 MAX_CHARS = 2500
 MAX_DEPTH = 16
 MAX_PARTS = 64
-MAX_WRAPS = 512
+MAX_WRAPS = 128
 MAX_POWER = 4000
 
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
@@ -107,11 +107,31 @@ def _strip_ends(text: str) -> str:
         box = _BOX.match(text)
         if box and (closing := closing_brace(text, box.end())) in (len(text) - 1, None):
             text = text[box.end() : closing]
-        if text[:1] in "{(" and _encloses(text) and (text[0] == "{" or len(_split(text[1:-1], "[,;]")) < 2):
-            text = text[1:-1]
+        if text.startswith(("{", "(")):
+            text = _unwrapped(text)
         if text == before:
             break
     return text
+
+
+def _unwrapped(text: str) -> str:
+    """The text without the brackets around the whole, all layers at once; `(a, b)` keeps its own."""
+    open_at: list[int] = []
+    closed_at: dict[int, int] = {}
+    for match in _TOKENS.finditer(text):
+        if match[0] in _OPENERS:
+            open_at.append(match.start())
+        elif match[0] in _CLOSERS and open_at:
+            closed_at[open_at.pop()] = match.start()
+        if not open_at:
+            break
+    start, end, outer = 0, len(text), (0, len(text))
+    while text[start : start + 1] in ("{", "(") and closed_at.get(start) == end - 1:
+        outer, start, end = (start, end), start + 1, end - 1
+        start, end = start + len(text[start:end]) - len(text[start:end].lstrip()), start + len(text[start:end].rstrip())
+    if text[outer[0]] == "(" and len(_split(text[start:end], "[,;]")) > 1:
+        start, end = outer
+    return text[start:end]
 
 
 def closing_brace(text: str, start: int) -> int | None:

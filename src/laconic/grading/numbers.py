@@ -15,6 +15,7 @@ from laconic.grading.normal_form import MAX_CHARS, compact
 
 MAX_DIGITS = 1000
 MAX_EXPONENT = 4000
+MAX_TEN_DIGITS = 200
 _NUMBER_WORDS = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 _PLAIN = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)?(?:\.\d*)?"
@@ -63,8 +64,8 @@ def _decimal(text: str) -> Fraction | None:
     if match is None or not any(char.isdigit() for char in match["digits"]):
         return None
     exponent = int((match["e"] or match["ten"] or "0")[:10])
-    if abs(exponent) > MAX_EXPONENT:
-        return None
+    if abs(exponent) > MAX_EXPONENT or (len(match["digits"]) > MAX_TEN_DIGITS and abs(exponent) > MAX_DIGITS):
+        return None  # so that no number has more digits than Python writes
     return Fraction(match["digits"].replace(",", "")) * Fraction(10) ** exponent
 
 

@@ -92,7 +92,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
                 output_loading_info=True,
                 **options,
             )
-    except Exception as error:  # for a broken file, the library raises errors of many kinds
+    except (Exception, SystemExit) as error:  # broken files raise errors of many kinds, and a model's own code any
         raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
     model, loading = loaded
     if mismatched := sorted(loading["mismatched_keys"]):
@@ -200,7 +200,7 @@ def _read_tokenizer(name: str, source: str, options: Mapping[str, Any]) -> Any:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
         return _as_written(tokenizer, source)
-    except Exception as error:  # for a broken file, the library raises errors of many kinds
+    except (Exception, SystemExit) as error:  # for a broken file, the library raises errors of many kinds
         raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
 
 
@@ -218,10 +218,12 @@ def hub_options(source: str) -> dict[str, Any]:
     return {"local_files_only": True} if presence == "out of reach" else {}
 
 
-def unread_reason(error: Exception, name: str, options: Mapping[str, Any]) -> str:
+def unread_reason(error: Exception | SystemExit, name: str, options: Mapping[str, Any]) -> str:
     """Why a model's file cannot be read, in one line without a full stop; `options` are those of `hub_options`."""
     if isinstance(error, OSError) and "local_files_only" in options:
         return f"no local folder, not in the hub's cache, and the hub does not answer from here{_near(name)}"
+    if isinstance(error, SystemExit):
+        return f"its code calls sys.exit({error.code!r})"
     line = next(iter(str(error).strip().splitlines()), "").rstrip(".:")
     kind = type(error).__name__
     return f"{kind}: {line}"[:MOST_REASON] if not line or isinstance(error, LookupError) else line[:MOST_REASON]

@@ -3,6 +3,7 @@
 Its modules, in reading order:
 
 - `thinking`: the marks around thinking, and the number of tokens before its end
+- `templates`: chat templates, which are programs, rendered within a time limit
 - `endings`: the tokens that end a response, and the one that closes a text to learn from
 - `instructions`: the instruction that follows the question, and rendering the whole prompt to token ids
 - `refusals`: what a tokenizer cannot do: render a prompt, or write a number

@@ -9,6 +9,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from laconic.prompts.templates import TemplateError, render_turns
+
 SAID = "Seven."  # the assistant's turn in the conversation that shows how a turn is closed
 NO_END = "no end token is stated: every response runs to its cap"
 
@@ -35,8 +37,8 @@ def template_end(tokenizer: Any) -> int | None:
         return None
     turns = [{"role": "user", "content": "What is 3 + 4?"}, {"role": "assistant", "content": SAID}]
     try:
-        _, found, tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(SAID)
-    except Exception:  # a template may raise any error; then the closing token is unknown
+        _, found, tail = render_turns(tokenizer, turns, add_generation_prompt=False).rpartition(SAID)
+    except TemplateError:  # then the closing token is unknown
         return None
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     tokens = tokenizer.encode(tail, add_special_tokens=False) if found else []

@@ -21,6 +21,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from laconic.errors import InputError
+from laconic.prompts.templates import render_turns
 from laconic.types import Problem
 
 BOX = r"Put your final answer within \boxed{}."
@@ -218,12 +219,13 @@ def render(
     """Token ids of the prompt, up to where the model's response begins.
 
     `tokenizer` is a Hugging Face tokenizer, `instruction` a name in `INSTRUCTIONS` or a text. Without a chat template the prompt
-    is `plain_text`, after the beginning-of-text token where the tokenizer adds one. Raises `InputError` for a mistyped name.
+    is `plain_text`, after the beginning-of-text token where the tokenizer adds one. Raises `InputError` for a mistyped name, and
+    `TemplateError` where the template does not render the turns.
     """
     text = resolve_instruction(instruction)
     if getattr(tokenizer, "chat_template", None):
         turns = messages(problem, text, system)
-        return _ids(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False))
+        return _ids(tokenizer(render_turns(tokenizer, turns), add_special_tokens=False)["input_ids"])
     return _ids(_without_end(tokenizer, tokenizer.encode(plain_text(problem, text, system))))
 
 

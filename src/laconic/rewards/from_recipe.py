@@ -27,7 +27,7 @@ def reward_terms(rewards: RewardsConfig) -> Terms:
 def reward_table(rewards: RewardsConfig, folder: Path = Path()) -> Mapping[str, Reward]:
     """`REWARDS`, and a row for each of the user's own rewards, with files looked up from `folder`. Raises `ValueError` where a
     file cannot be used."""
-    return {**REWARDS, **own_rewards([term.name for term in rewards.terms], folder)}
+    return {**REWARDS, **own_rewards([term.name for term in rewards.terms], folder, rewards.timeout_seconds)}
 
 
 def pricing_terms(rewards: RewardsConfig) -> list[str]:

@@ -190,6 +190,19 @@ class Memory:
         return cls(problems, {key: _remembered(value) for key, value in record["shared"].items()})
 
 
+def as_floats(values: object) -> FloatArray | None:
+    """`values` as float64; None where they are not numbers or do not form an array.
+
+    >>> as_floats([True, 2]), as_floats(["a"]), as_floats([[1], [2, 3]])
+    (array([1., 2.]), None, None)
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return None
+    return array.astype(np.float64) if array.dtype.kind in "biuf" else None
+
+
 def whole(name: str, value: float, minimum: int = 1) -> int:
     """An option that is a count, as an int. Raises `ValueError` naming it where it is not whole or is below `minimum`.
 

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+from laconic.config.defaults import REWARD_TIMEOUT_SECONDS
 from laconic.config.node import check_options
-from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory
+from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory, as_floats
 from laconic.rewards.own import is_own
 from laconic.rewards.table import REWARDS, Reward, own_rewards
 from laconic.types import Grade
 
 Option = float | bool
+MAX_REWARD = 1e9
+"""Beyond this size the square of a reward, which a standard deviation needs, leaves the precision of training behind."""
 Terms = Sequence[tuple[str, float, Mapping[str, Option]]]
 """(name, weight, options) of each term."""
 
@@ -48,7 +51,7 @@ def pay(
     for name, weight, options in terms:
         row, nothing = known[name], np.zeros(len(numbers.grades))
         values = row.pay(numbers, **_of(options, row.pay_options)) if numbers.is_gradable.any() else nothing
-        paid[name] = weight * _finite(name, values, numbers)
+        paid[name] = _weighted(name, weight, values, numbers)
     return sum(paid.values(), start=np.zeros(len(numbers.grades))), paid
 
 
@@ -87,13 +90,20 @@ def check_terms(terms: Terms, table: Mapping[str, Reward] = REWARDS, folder: Pat
 
 
 def try_terms(
-    terms: Terms, folder: Path, *, max_tokens: int, budget_tokens: int | None = None, has_reference: bool = False
+    terms: Terms,
+    folder: Path,
+    *,
+    max_tokens: int,
+    budget_tokens: int | None = None,
+    has_reference: bool = False,
+    timeout_seconds: float = REWARD_TIMEOUT_SECONDS,
 ) -> None:
     """Pay a made-up group by these terms, so that an option out of range, a missing field that a term needs, or a mistake in a
     user's own reward is found before a run begins.
 
     `max_tokens` is the cap, `budget_tokens` the number of tokens that prompts ask for, `has_reference` whether a probe measures
-    the reference. Raises `ValueError` as `pay` does, and the errors of the terms.
+    the reference, `timeout_seconds` how long a user's own reward may take. Raises `ValueError` as `pay` does, and the errors of
+    the terms.
     """
     grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE)
     lengths = np.minimum([3, 7, 5, 4, 9, 6], max_tokens)
@@ -108,14 +118,15 @@ def try_terms(
         texts=("so \\boxed{1}",) * len(grades),
         token_ids=tuple(tuple(range(n)) for n in lengths.tolist()),
     )
-    table = _with_own(REWARDS, terms, folder)
+    own = own_rewards([name for name, _, _ in terms], folder, timeout_seconds)
+    table = {**REWARDS, **own}
     check_terms(terms, table)
     for name, _, options in terms:
         try:
             check_options(options, table[name].defaults)
         except ValueError as error:
             raise ValueError(f"reward {name!r}: option {error}") from None
-    pay(group, terms, table, folder)
+    pay(group, terms, table)
     remember(Memory(), terms, {"p": group})
 
 
@@ -129,19 +140,14 @@ def _of(options: Mapping[str, Option], names: Iterable[str]) -> dict[str, Option
     return {name: options[name] for name in names if name in options}
 
 
-def _finite(name: str, values: object, numbers: GroupNumbers) -> FloatArray:
-    """`values`, checked, with 0 for ungradable responses, so that these get 0 from a user's own term too."""
-    paid = _as_floats(values)
+def _weighted(name: str, weight: float, values: object, numbers: GroupNumbers) -> FloatArray:
+    """`weight` times `values`, checked, with 0 for ungradable responses, so that these get 0 from a user's own term too."""
+    paid = as_floats(values)
     if paid is None or paid.shape != (len(numbers.grades),) or not np.isfinite(paid).all():
         text = " ".join(str(values).split())
         raise ValueError(f"reward {name!r}: expected {len(numbers.grades)} finite numbers, got {text:.200}")
-    return np.where(numbers.is_gradable, paid, 0.0)
-
-
-def _as_floats(values: object) -> FloatArray | None:
-    """`values` as float64; None where they are not numbers or do not form an array."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        return None
-    return array.astype(np.float64) if array.dtype.kind in "biuf" else None
+    if (np.abs(paid) > MAX_REWARD / max(1.0, abs(weight))).any():
+        raise ValueError(
+            f"reward {name!r}: expected numbers of at most {MAX_REWARD:g}, got {np.abs(paid).max():g} times the weight {weight:g}"
+        )
+    return weight * np.where(numbers.is_gradable, paid, 0.0)

@@ -17,6 +17,7 @@ from inspect import getdoc, signature
 from pathlib import Path
 from typing import Any, Literal
 
+from laconic.config.defaults import REWARD_TIMEOUT_SECONDS
 from laconic.rewards.budgets import cosine, dast, discounted, l1_exact, l1_max, truncation
 from laconic.rewards.laser import laser, laser_d, laser_de, remember_laser_d, remember_laser_de
 from laconic.rewards.lead import lead, remember_lead
@@ -127,9 +128,12 @@ REWARDS: Mapping[str, Reward] = {
 }
 
 
-def own_rewards(names: Iterable[str], folder: Path) -> dict[str, Reward]:
+def own_rewards(
+    names: Iterable[str], folder: Path, timeout_seconds: float = REWARD_TIMEOUT_SECONDS
+) -> dict[str, Reward]:
     """A row for each name of a user's own reward, with files looked up from `folder`. A run adds them to the table once.
 
-    The row of such a reward holds its function alone. Raises `ValueError` where a file cannot be used.
+    The row of such a reward holds its function alone, which may take `timeout_seconds` over its file and over each group. Raises
+    `ValueError` where a file cannot be used.
     """
-    return {name: Reward(load_own(name, folder)) for name in names if is_own(name)}
+    return {name: Reward(load_own(name, folder, timeout_seconds)) for name in names if is_own(name)}

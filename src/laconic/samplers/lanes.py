@@ -18,9 +18,8 @@ import multiprocessing
 import os
 import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from laconic.errors import RunFailed
 from laconic.models.product_path import product_path
 from laconic.samplers.protocol import Request
+from laconic.system.foreign_code import quiet_fork
 from laconic.types import Progress, Response
 
 MIN_LANE_ROWS = 16  # with fewer rows a step takes as long as with these
@@ -128,7 +128,7 @@ class _Child:
         self.pipe, theirs = context.Pipe(duplex=False)
         arguments = (decode, requests, theirs, self.progress, os.getpid())
         self.process: BaseProcess = context.Process(target=_serve, args=arguments, daemon=True)
-        with _quiet_fork():
+        with quiet_fork():
             self.process.start()
         theirs.close()
 
@@ -165,22 +165,6 @@ class _Child:
             self.process.kill()
         self.process.join()
         self.pipe.close()
-
-
-@contextmanager
-def _quiet_fork() -> Iterator[None]:
-    """Fork without a warning about threads: those of torch and tokenizers are idle, and the child starts none."""
-    name = "TOKENIZERS_PARALLELISM"
-    before = os.environ.get(name)
-    os.environ[name] = "false"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
 
 
 # --- in the child ----------------------------------------------------------------------------------------------------

@@ -13,5 +13,7 @@ Its modules, in reading order:
 - `screen`: the terminal, on which text from outside changes nothing
 - `progress`: the live line, or plain lines, that a person sees while a program works
 - `child_processes`: child processes that answer questions within a hard time limit
+- `confinement`: the life of a child process that runs other people's code
+- `foreign_code`: other people's code in a child process that cannot take this one with it
 - `hub`: whether the hub answers, and whether it has a model or dataset of a name
 """

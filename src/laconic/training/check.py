@@ -339,6 +339,7 @@ def _check_rewards(phase: PhaseConfig) -> Mapping[str, Reward]:
             max_tokens=phase.sampler.max_tokens,
             budget_tokens=phase.budget.high if phase.budget else None,
             has_reference=phase.rollouts == "offline" or needs_probe(phase),
+            timeout_seconds=phase.rewards.timeout_seconds,
         )
     except ValueError as error:
         raise RecipeError(f"phases.{phase.name}: {error}") from None

@@ -1,0 +1,101 @@
+"""Chat templates: programs in Jinja that come with a model, and turn the turns of a conversation into the text of a prompt.
+
+1. A template is other people's code: it may raise, loop for hours, or write more than memory holds, at any text and not only at
+   the first. So every conversation is rendered in a child process (`system/foreign_code.py`), within a time limit.
+2. The child is forked for the first conversation of a tokenizer, and lives on. Tokenizers with the same template and special
+   tokens share one; the children of the last few tokenizers are kept.
+3. Whatever goes wrong is a `TemplateError` of one line, which names the model; so is a text that is longer than what was said in
+   the conversation explains, since counting its tokens would take as long as writing it.
+
+What is left out: tokens. They are counted in this process.
+"""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from laconic.config.defaults import TEMPLATE_TIMEOUT_SECONDS
+from laconic.errors import ModelError
+from laconic.system.confinement import Answer
+from laconic.system.foreign_code import ForeignCode, ForeignCodeError
+
+MAX_GROWTH, MAX_TEMPLATE_CHARS = 4, 500_000
+"""A template may write every turn so many times, and so many characters of its own."""
+MAX_TEMPLATE_BYTES = 1 << 30
+KEPT_CHILDREN = 4
+
+Turns = Sequence[Mapping[str, str]]
+_CHILDREN: dict[object, ForeignCode] = {}
+"""By what rendering depends on, the least recently used first."""
+_LOCK = threading.Lock()
+
+
+class TemplateError(ModelError):
+    """A chat template that does not render a conversation. `reason` says why, without the model's name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name or 'tokenizer'}: the chat template renders no prompt: {reason}")
+        self.reason = reason
+
+
+def render_turns(
+    tokenizer: Any,
+    turns: Turns,
+    *,
+    add_generation_prompt: bool = True,
+    timeout_seconds: float = TEMPLATE_TIMEOUT_SECONDS,
+) -> str:
+    """The text that the tokenizer's chat template makes of the turns; with `add_generation_prompt` the model's turn is opened.
+
+    Raises `TemplateError` where it raises, takes longer than `timeout_seconds`, or writes too much.
+    """
+    name, said = str(getattr(tokenizer, "name_or_path", "")), sum(len(text) for turn in turns for text in turn.values())
+    most = MAX_GROWTH * said + MAX_TEMPLATE_CHARS
+    with _LOCK:
+        key = (*_key(tokenizer), timeout_seconds)
+        try:
+            reply = _child(key, tokenizer, timeout_seconds).ask((list(turns), add_generation_prompt, most))
+        except ForeignCodeError as error:
+            _drop(key)
+            raise TemplateError(name, str(error).removeprefix("TemplateError: ")) from None
+    if reply["text"] is None:
+        raise TemplateError(name, f"it writes {reply['num_chars']:,} characters for a conversation of {said:,}")
+    return str(reply["text"])
+
+
+def _key(tokenizer: Any) -> tuple[object, ...]:
+    """What rendering depends on; and this process, since a fork of it must not talk to its children."""
+    template = tokenizer.chat_template
+    special = repr(getattr(tokenizer, "special_tokens_map", None))
+    return os.getpid(), type(tokenizer), template if isinstance(template, str) else repr(template), special
+
+
+def _child(key: object, tokenizer: Any, timeout_seconds: float) -> ForeignCode:
+    child = _CHILDREN.pop(key, None)
+    if child is None:
+        child = ForeignCode(partial(_prepare, tokenizer), timeout_seconds, MAX_TEMPLATE_BYTES)
+    _CHILDREN[key] = child
+    if len(_CHILDREN) > KEPT_CHILDREN:
+        _drop(next(iter(_CHILDREN)))
+    return child
+
+
+def _drop(key: object) -> None:
+    child = _CHILDREN.pop(key, None)
+    if child is not None:
+        child.close()
+
+
+# --- in the child ----------------------------------------------------------------------------------------------------
+
+
+def _prepare(tokenizer: Any) -> tuple[Answer, None]:
+    return partial(_render, tokenizer), None
+
+
+def _render(tokenizer: Any, question: tuple[list[Mapping[str, str]], bool, int]) -> dict[str, Any]:
+    turns, opens, most = question
+    text = tokenizer.apply_chat_template(turns, add_generation_prompt=opens, tokenize=False)
+    return {"text": text if len(text) <= most else None, "num_chars": len(text)}

@@ -59,6 +59,7 @@ ROOMS: tuple[Room, ...] = (
     room("evaluation", "numpy", light=True),
     room("selection", light=True, pure=True),
     room("comparison", "numpy rich", light=True, pure=True),
+    room("collapse", light=True, pure=True),
     room("training", "torch safetensors"),
     room("doctor", "torch transformers safetensors numpy rich"),
     room("reporting", "jinja2 markupsafe", light=True),

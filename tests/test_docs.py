@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from laconic.cli import app as cli
+from laconic.config.alarms import AlarmsConfig
 from laconic.config.algorithm import AlgorithmConfig
 from laconic.config.evaluation import ReportConfig, WatchConfig
 from laconic.config.load import load_recipe, parse_recipe
@@ -64,6 +65,7 @@ NODES: dict[str, type[BaseModel]] = {
     "`[phases.algorithm]`": AlgorithmConfig,
     "`[phases.optimizer]`": OptimizerConfig,
     "`[phases.end]`": EndConfig,
+    "`[phases.end.alarms]`": AlarmsConfig,
 }
 """Heading of docs/recipes.md to the node that its table describes."""
 

@@ -32,6 +32,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("selection/rules.py", "high"): "an option of a selection, not the end of a budget",
     ("training/estimators.py", "*"): "an algorithm's options are its paper's constants",
     ("training/preferences.py", "*"): "a pair rule's options are its paper's constants",
+    ("models/*", "entropy"): "which entropy is computed, not what an alarm does",
     ("rl/*", "eps"): "keeps a division by a standard deviation finite; not the optimizer's",
     ("statistics/claims.py", "alpha"): "a published constant of the accuracy-efficiency score",
     ("statistics/claims.py", "gamma"): "a published constant of the accuracy-efficiency score",

@@ -289,6 +289,15 @@ def test_the_phase_that_has_not_ended_has_a_band_of_its_own(run_dir: Path) -> No
     assert places[0] == places[1] == [("accuracy", 1, 5), ("brevity", 6, 10)]
 
 
+def test_the_alarms_of_a_run_stand_below_its_phases(run_dir: Path) -> None:
+    """With phase and step; what a model or a recipe may have written is text; a run without alarms has no such list."""
+    assert "<h3>Alarms</h3>" not in page_of(run_dir)
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text("utf-8").splitlines()]
+    rows[6]["alarms/raised"] = ["kl: far away; lower <b>lr</b>"]
+    write_jsonl(run_dir / "metrics.jsonl", rows)
+    assert "<li>brevity, step 7: kl: far away; lower &lt;b&gt;lr&lt;/b&gt;</li>" in page_of(run_dir)
+
+
 def test_one_evaluation_folder_makes_a_page(folders: list[Path]) -> None:
     page = page_of(folders[0] / "eval" / "mix-t1")
     assert "<h1>Measured, not compared</h1>" in page

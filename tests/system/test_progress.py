@@ -43,6 +43,26 @@ def test_a_step_without_a_gradable_response_is_said_to_be_one():
     assert line.startswith("accuracy 12/50: none gradable, 84 tokens")
 
 
+def test_a_step_that_taught_nothing_says_so_on_its_line():
+    """With the reason."""
+    idle = {"update/nothing_learnt": "every response was cut off at the cap"}
+    line = printed(lambda reporter: reporter.step(STEP | idle, 50, 5.0))
+    assert line.endswith("5 s left; nothing was learnt: every response was cut off at the cap\n")
+
+
+def test_a_likelihood_stands_where_responses_do_not_change():
+    """Their accuracy and length are the same at every step."""
+    line = printed(lambda reporter: reporter.step(STEP, 50, 130.0, logprob=-0.2134))
+    assert line.startswith("accuracy 12/50: 69.5% correct, 84 tokens, log-probability -0.213, ")
+
+
+def test_an_alarm_is_a_line_of_its_own():
+    """Above the watch of the same step."""
+    more = {"alarms/raised": ["kl: far away; try this"], "watch/accuracy_frac": 0.75, "watch/mean_tokens": 60.4}
+    lines = printed(lambda reporter: reporter.step(STEP | more, 50, 5.0)).splitlines()
+    assert lines[1] == "accuracy, ALARM kl: far away; try this" and "watched" in lines[2]
+
+
 def test_who_listens_hears_the_tokens_and_seconds_of_a_task(monkeypatch):
     """300 tokens in 4 seconds; nothing of a task whose responses were all there before."""
     now = [10.0]

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from laconic.collapse.vigil import RaisedAlarm
 from laconic.config.phase import EndConfig, PhaseConfig
-from laconic.training.phase_end import PhaseRecord, Watch, best_watch, judge
+from laconic.training.phase_end import PhaseRecord, Watch, best_before, best_watch, judge
 
 START = Watch(0, 0.60, 100.0)
 
@@ -57,6 +58,34 @@ def test_the_goal_tokens_prefers_short_steps_whose_accuracy_holds():
     assert best_watch(watches, EndConfig(goal="tokens", guard_drop=0.1)).step == 5
     assert best_watch(watches, EndConfig(goal="accuracy")).step == 15
     assert best_watch(watches, EndConfig(goal="tokens", guard_drop=None)).step == 10
+
+
+def alarm(action, since=6):
+    """A KL alarm of step 8."""
+    return RaisedAlarm("kl", 8, since, "the KL is 3 nats; lower phases.p.optimizer.lr", action)
+
+
+def test_an_alarm_that_stops_a_phase_keeps_the_step_that_the_recipe_keeps():
+    """Accuracy held, so the guard is silent; the reason names the alarm, what was seen, and the lever."""
+    watches = [START, Watch(5, 0.70, 90.0), Watch(8, 0.65, 60.0)]
+    last, best = (judge(watches, phase(keep=keep), 8, alarm("stop")) for keep in ("last", "best"))
+    assert last is not None and best is not None and (last.result_step, best.result_step) == (8, 5)
+    assert last.reason.startswith("alarm kl: the KL is 3 nats; lower phases.p.optimizer.lr; kept the last")
+
+
+def test_an_alarm_that_rolls_back_does_so_to_a_step_from_before_its_sign():
+    """Step 7 has the fewest tokens, and the sign was there since 6: of 0 and 5 the latter is best. At 4 only 0 is left."""
+    watches = [START, Watch(5, 0.60, 90.0), Watch(7, 0.58, 20.0), Watch(8, 0.58, 30.0)]
+    ending = judge(watches, phase(goal="tokens"), 8, alarm("rollback"))
+    assert ending is not None and ending.result_step == 5 and ending.reason.endswith("rolled back to step 5")
+    assert judge(watches, phase(goal="tokens"), 8, alarm("rollback", since=4)).result_step == 0
+    assert best_before(watches, float("inf"), EndConfig(goal="tokens")).step == 7
+
+
+def test_the_guard_comes_before_an_alarm():
+    """Both speak for the end; the guard has seen the watched problems."""
+    ending = judge([START, Watch(8, 0.30, 60.0)], phase(guard_drop=0.1), 8, alarm("stop"))
+    assert ending is not None and ending.reason.startswith("guard") and ending.result_step == 0
 
 
 @pytest.mark.parametrize("goal", ["accuracy", "tokens"])

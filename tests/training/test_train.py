@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from small import save_small_model, small_recipe, write_small_recipe
 
 from laconic.config.difference import Difference, first_difference
-from laconic.config.load import dump
+from laconic.config.load import dump, parse_recipe
 from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, ProblemsError, RecipeError, RunError, SelectionError
 from laconic.models.loading import load_tokenizer
@@ -232,6 +232,33 @@ def test_metrics_are_all_documented(whole):
     emitted = {key for row in whole.run.directory.metrics() for key in row} - {"step", "phase", "phase_step"}
     assert emitted <= documented, emitted - documented
     assert documented <= emitted, documented - emitted
+
+
+def test_an_alarm_ends_a_phase_as_its_recipe_says_and_does_so_again_after_a_kill(model, tmp_path, monkeypatch):
+    """Nothing is solved, so all rewards are equal: phase 1 stops after the two steps that a sign must last in so short a phase,
+    and phase 2, a copy of it, is rolled back to where it began. The run that was killed within phase 2 does the same."""
+    tree = dump(small_recipe(model))
+    first = tree["phases"][0] | {"select": {"how": "everything"}}
+    first["end"] |= {"alarms": {"rewards": "stop"}}
+    second = first | {"name": "second", "end": first["end"] | {"alarms": {"rewards": "rollback"}}}
+    recipe = parse_recipe(tree | {"phases": [first, second]}, "alarmed")
+    taken, original = [], PhaseRun.take_step
+
+    def copying(self):
+        taken.append(1)
+        if len(taken) == 4:
+            shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+        original(self)
+
+    monkeypatch.setattr(PhaseRun, "take_step", copying)
+    whole = run(recipe, tmp_path / "whole")
+    assert [(record.last_step, record.result_step) for record in whole.finished] == [(2, 2), (4, 2)]
+    stopped, rolled_back = (record.reason for record in whole.finished)
+    assert stopped.startswith("alarm rewards: all rewards") and stopped.endswith("kept the last step 2")
+    assert "phases.second.select" in rolled_back and rolled_back.endswith("rolled back to step 2")
+    logged = [line["alarms/raised"] for line in whole.run.directory.metrics()]
+    assert [any(alarm.startswith("rewards: ") for alarm in line) for line in logged] == [False, True, False, True]
+    assert is_same_run(tmp_path / "whole", run(recipe, tmp_path / "killed", resume=True).run.directory.path)
 
 
 def test_the_run_directory_holds_what_the_contract_names(whole):

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from laconic.config.alarms import AlarmsConfig
 from laconic.config.algorithm import AlgorithmConfig
 from laconic.config.node import Fraction, Name, Node, OneLine, PartOfOne, Positive, Repeats
 from laconic.config.optimizer import OptimizerConfig
@@ -21,12 +22,14 @@ class EndConfig(Node):
     guard_drop  where accuracy falls this far (absolute) below that of the first or of the best step, whichever is higher, the
                 phase ends and goes back to its best step (none: no guard)
     keep        which weights the phase hands on: those of its "last" step, or of its "best" by the watched set
+    alarms      what the phase does when it collapses
     """
 
     goal: Literal["accuracy", "tokens"] = "accuracy"
     patience: Positive | None = None
     guard_drop: Fraction | None = 0.1
     keep: Literal["last", "best"] = "last"
+    alarms: AlarmsConfig = AlarmsConfig()
 
 
 class BudgetConfig(Node):

@@ -30,7 +30,7 @@ FREE_ONCE_TRAINED = r"report\.max_tokens"
 ACCEPTABLE = (
     r"phases\..+\.(optimizer|end|select|alarms)(\..+)?",
     r"phases\..+\.algorithm\.(kl_coef|clip_low|clip_high|entropy_target|entropy_coef_step)",
-    r"phases\..+\.rewards\.(correct|wrong|no_answer|truncated)",
+    r"phases\..+\.rewards\.(correct|wrong|no_answer|truncated|timeout_seconds)",
     r"phases\..+\.rewards\.terms\..+\.(name|sha256|weight|options(\..+)?)",
     r"phases\..+\.sampler\.(temperature|batch_size|compile)",
     r"(threads|policy\.device|checkpoints\.every|grader\.timeout_seconds|report\.max_tokens)",

@@ -45,7 +45,7 @@ from laconic.reporting.read import (
     settings_of,
     unfinished_notes,
 )
-from laconic.reporting.training import MAX_STEPS, draw_training
+from laconic.reporting.training import MAX_STEPS, alarms_of, draw_training
 from laconic.reporting.words import details, headline, is_compared, lede, results, scope, verdicts
 from laconic.system.files import write_text_atomically
 from laconic.types import GRADES
@@ -116,6 +116,7 @@ def page_text(report: Report) -> str:
         scope=scope(report),
         report=report,
         figures=figures,
+        alarms=alarms_of(report.trainings),
         selections=[describe_selection(s) for s in report.selections],
         pairs=tell_pairs(report),
         browser=browser,

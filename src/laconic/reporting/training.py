@@ -75,6 +75,23 @@ def phases_of(run: TrainingRun) -> list[Record]:
     return [*run.phases, *open_phases]
 
 
+def alarms_of(runs: Sequence[TrainingRun]) -> list[tuple[str, str]]:
+    """The alarms that the runs raised, in order: where (the run if there are several, phase and step) and what was said.
+
+    >>> row = {"step": 7, "phase": "brevity", "alarms/raised": ["kl: far away"]}
+    >>> alarms_of([TrainingRun("run", ({"step": 6, "phase": "brevity"}, row))])
+    [('brevity, step 7', 'kl: far away')]
+    """
+    found = []
+    for run in runs:
+        before = f"{run.name}, " if len(runs) > 1 else ""
+        for row in run.metrics:
+            raised = row.get("alarms/raised")
+            lines = raised if isinstance(raised, list) else []
+            found += [(f"{before}{row.get('phase')}, step {row['step']}", str(line)) for line in lines]
+    return found
+
+
 def _legend(runs: Sequence[TrainingRun]) -> list[tuple[str, str]]:
     if len(runs) == 1:
         return [("all responses", "var(--after)"), *((g.replace("_", " "), f"var(--{g})") for g in GRADES[:4])]

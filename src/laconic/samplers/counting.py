@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any
 
-from laconic.types import END_THINK, LengthSource
+from laconic.grading.thought import find_thought
+from laconic.types import LengthSource
 
 MOST_TOKEN_BYTES = 256
 
@@ -68,9 +69,14 @@ def length_of(
 def thinking_of(counted: int | None, text: str, num_tokens: int, count: TextCounter | None = None) -> int | None:
     """The number of thinking tokens among `num_tokens`: the server's where it can be true, else that of the text up to the end of
     its thinking where a tokenizer is known, else None. 0 beside a text that has thinking was filled in, not counted."""
-    has_thinking = END_THINK in text
-    if counted is not None and counted <= num_tokens and not (counted == 0 and has_thinking):
+    thought = find_thought(text)
+    has_thinking = thought.is_open or thought.end > 0
+    is_all = thought.is_open or not text[thought.end :].strip()
+    most = (
+        num_tokens if is_all else num_tokens - 1
+    )  # a response of nothing but thinking is read as an unfinished thought
+    if counted is not None and counted <= most and not (counted == 0 and has_thinking):
         return counted
     if count is None or not has_thinking:
         return None
-    return min(num_tokens, count(text[: text.rindex(END_THINK) + len(END_THINK)]))
+    return min(most, count(text if thought.is_open else text[: thought.end]))

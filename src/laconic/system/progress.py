@@ -66,15 +66,21 @@ class Reporter:
             speed = tokens / seconds
             self.say(f"{what}: {done:,} responses{before}, {tokens:,} tokens in {seconds:.1f} s ({speed:,.0f}/s)")
 
-    def step(self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float) -> None:
-        """One line for a step of a phase of `num_steps`, and one for its watch; the whole run takes `seconds_left` more."""
-        accuracy = metrics["rollouts/accuracy_frac"]
+    def step(
+        self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float, logprob: float | None = None
+    ) -> None:
+        """One line for a step of a phase of `num_steps`, and one for each alarm and for its watch; the whole run takes
+        `seconds_left` more. `logprob` is the mean log-probability (nats) of the tokens trained on, where it is worth a line."""
+        accuracy, idle = metrics["rollouts/accuracy_frac"], metrics.get("update/nothing_learnt")
+        likelihood = "" if logprob is None else f"log-probability {logprob:.3f}, "
         self.say(
             f"{metrics['phase']} {metrics['phase_step']}/{num_steps}: "
             f"{'none gradable' if accuracy is None else f'{accuracy:.1%} correct'}, "
-            f"{metrics['rollouts/mean_tokens']:.0f} tokens, {metrics['time/tokens_per_second']:,.0f} tokens/s, "
-            f"about {duration_words(seconds_left)} left"
+            f"{metrics['rollouts/mean_tokens']:.0f} tokens, {likelihood}{metrics['time/tokens_per_second']:,.0f} tokens/s, "
+            f"about {duration_words(seconds_left)} left{f'; nothing was learnt: {idle}' if idle else ''}"
         )
+        for alarm in metrics.get("alarms/raised", ()):
+            self.say(f"{metrics['phase']}, ALARM {alarm}")
         if "watch/accuracy_frac" in metrics:
             figures = f"{metrics['watch/accuracy_frac']:.1%} correct, {metrics['watch/mean_tokens']:.0f} tokens"
             self.say(f"{metrics['phase']}, watched problems: {figures}")

@@ -3,7 +3,7 @@
     choose problems from a probe of the model that enters the phase
     until the phase is over:
         draw problems, roll out groups, pay rewards, admit groups, estimate advantages, update, log
-        now and then watch the watched set, checkpoint, judge
+        look for a collapse; now and then watch the watched set, checkpoint, judge
 
 The `Curriculum` decides which problems a step takes and which of their groups train, and `Checkpoints` decides what is saved and
 how long it is kept. A phase's whole state is its weights and a `PhaseState`, so a phase that is restored from a checkpoint
@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from laconic.collapse.alarms import Applicability
+from laconic.collapse.idle import why_nothing_learnt
+from laconic.collapse.vigil import RaisedAlarm, Vigil
 from laconic.config.recipe import Recipe
 from laconic.config.resumption import resume_command
 from laconic.errors import Diverged, RunError, RunFailed, Terminated
@@ -37,7 +40,7 @@ from laconic.training.check import ResolvedPhase
 from laconic.training.checkpoints import Checkpoints, PhaseState, lost_files, phase_digests
 from laconic.training.curriculum import Curriculum, choose_for_phase
 from laconic.training.experience import Experience, ReferenceCache, gather_experience
-from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_watch, judge
+from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_before, judge
 from laconic.training.run_directory import Checkpoint, RunDirectory, model_label
 from laconic.training.time_left import Clock
 from laconic.training.updates import Updater
@@ -108,6 +111,8 @@ class PhaseRun:
         self.files = phase_digests(folder)
         self.reference_cache = ReferenceCache()
         self.watches: list[Watch] = []
+        self.vigil = Vigil(phase.name, config.end.alarms, config.steps, applicability(phase))
+        self.ended_by: RaisedAlarm | None = None
 
     @property
     def phase_step(self) -> int:
@@ -119,8 +124,11 @@ class PhaseRun:
         return self.run.reporter.bar(f"{self.phase.name}: {what}", num_responses, leaves_line=leaves_line)
 
     def train(self) -> Ending:
-        """Take steps until the phase is over. Raises `RunFailed` where training diverges, and `Terminated`, with the last whole
-        step saved."""
+        """Take steps until the phase is over. Alarms first read what the run has logged of it before it was resumed. Raises
+        `RunFailed` where training diverges, and `Terminated`, with the last whole step saved."""
+        for line in self.run.directory.metrics():
+            if line["phase"] == self.phase.name:
+                self.look(line)
         if not self.watches:
             self.watches.append(self.watch(self.entry_step))
             self._say_where_it_starts()
@@ -140,7 +148,7 @@ class PhaseRun:
     def ending(self) -> Ending | None:
         """How the phase ends, or None if it goes on; judged only after a step of it that was watched."""
         is_watched = self.phase_step > 0 and self.watches[-1].step == self.step
-        return judge(self.watches, self.phase.config, self.phase_step) if is_watched else None
+        return judge(self.watches, self.phase.config, self.phase_step, self.ended_by) if is_watched else None
 
     # --- a step ------------------------------------------------------------------------------------------------------
 
@@ -162,6 +170,8 @@ class PhaseRun:
         self.average_with_entry()
         self.run.clock.lap()
         self.run.directory.log_rollouts(self.step, groups)
+        metrics |= {"update/nothing_learnt": why_nothing_learnt(metrics)}
+        metrics |= {"alarms/raised": [alarm.line for alarm in self.look(self.line(metrics))]}
         metrics |= self.watch_now_and_then()
         self.log(metrics | self.run.clock.end_step([length for group in groups for length in group.lengths]))
         self.checkpoint_now_and_then()
@@ -201,12 +211,24 @@ class PhaseRun:
         if share > 0 and self.phase_step == self.phase.config.steps:
             self.run.policy.average_with(self.run.checkpoints.weights_after(self.entry_step), share)
 
+    def look(self, line: dict[str, Any]) -> list[RaisedAlarm]:
+        """The alarms that the step's line raises. The first for which the recipe ends the phase does so after this step."""
+        raised = self.vigil.see(line)
+        self.ended_by = self.ended_by or next((alarm for alarm in raised if alarm.ends_phase), None)
+        return raised
+
+    def line(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The step's metrics with its place in the run."""
+        return {"step": self.step, "phase": self.phase.name, "phase_step": self.phase_step, **metrics}
+
     def log(self, metrics: dict[str, Any]) -> None:
         """One line of metrics.jsonl and one for the person watching."""
-        line = {"step": self.step, "phase": self.phase.name, "phase_step": self.phase_step, **metrics}
+        line = self.line(metrics)
         self.run.directory.log_metrics(line)
         seconds_left = self.run.clock.seconds_left(self.phase_step, self.run.unmeasured())
-        self.run.reporter.step(line, self.phase.config.steps, seconds_left)
+        is_kept = self.phase.config.rollouts in KEPT
+        logprob = metrics.get("update/logprob_nats") if is_kept else None
+        self.run.reporter.step(line, self.phase.config.steps, seconds_left, logprob)
 
     # --- now and then ------------------------------------------------------------------------------------------------
 
@@ -227,7 +249,8 @@ class PhaseRun:
 
     def watch_now_and_then(self) -> dict[str, float]:
         """Every few steps and after the phase's last step, watch and return the figures for the log."""
-        if self.phase_step % self.run.recipe.watch.every and self.phase_step < self.phase.config.steps:
+        is_last = self.phase_step == self.phase.config.steps or self.ended_by is not None
+        if self.phase_step % self.run.recipe.watch.every and not is_last:
             return {}
         newest = self.watch(self.step)
         self.watches.append(newest)
@@ -248,9 +271,11 @@ class PhaseRun:
 
     def save(self) -> None:
         """Save a checkpoint."""
-        best = best_watch(self.watches, self.phase.config.end)
+        end, next_step = self.phase.config.end, self.step + 1
+        first = next_step - self.vigil.patience + 1  # an alarm of the next step may roll back to before this one
+        kept = {best_before(self.watches, since, end).step for since in range(first, next_step + 1)}
         results = {record.result_step for record in self.finished}
-        self.run.checkpoints.save(self.state(), results | {best.step})
+        self.run.checkpoints.save(self.state(), results | kept)
 
     def state(self) -> PhaseState:
         """The state of the phase, apart from its weights."""
@@ -305,3 +330,14 @@ class PhaseRun:
             f"{self.phase.name}: trains on {len(self.curriculum.problems)} problems; "
             f"watched problems: {first.accuracy:.1%} correct, {first.mean_tokens:.0f} tokens"
         )
+
+
+def applicability(phase: ResolvedPhase) -> Applicability:
+    """What alarms need to know about the phase."""
+    config = phase.config.algorithm
+    return Applicability(
+        draws_rollouts=phase.config.rollouts not in KEPT,
+        reads_rewards=phase.algorithm.reads_rewards,
+        compares_groups=phase.algorithm.min_group_size > 1,
+        has_teacher=config.reference_model is not None or config.reference_instruction is not None,
+    )

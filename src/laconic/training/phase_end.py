@@ -1,9 +1,9 @@
 """When a phase ends, and which step it hands on.
 
 1. The watch set is measured when a phase begins (a `Watch` of the step from which it began), every few steps, and at its end.
-2. `judge` reads these watches and the recipe's end rule: go on, or end as a plateau, at the cap, or by the guard, and which
-   step is the result. The guard exists because training accuracy can rise on a handful of problems while accuracy elsewhere
-   collapses.
+2. `judge` reads these watches and the recipe's end rule: go on, or end as a plateau, at the cap, by the guard, or by an alarm,
+   and which step is the result. The guard exists because training accuracy can rise on a handful of problems while accuracy
+   elsewhere collapses. Alarms (`collapse/`) read the steps between two watches.
 3. A finished phase is a `PhaseRecord`, one entry of the run's phases.json; the next phase starts from its result step.
 
 Nothing here depends on the train set or the report set.
@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from laconic.collapse.vigil import RaisedAlarm
 from laconic.config.phase import EndConfig, PhaseConfig
 from laconic.system.fields import Fields
 
-GUARD = "guard"
-"""The first word of the reason if the guard ended a phase."""
+GUARD, ALARM = "guard", "alarm"
+"""The first word of the reason if the guard, or an alarm, ended a phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,16 @@ def best_watch(watches: Sequence[Watch], end: EndConfig) -> Watch:
     return min((w for w in watches if w.accuracy >= floor), key=lambda watch: (watch.mean_tokens, watch.step))
 
 
-def judge(watches: Sequence[Watch], phase: PhaseConfig, phase_step: int) -> Ending | None:
+def best_before(watches: Sequence[Watch], step: float, end: EndConfig) -> Watch:
+    """The best watch of those before `step`, or the first one of all."""
+    return best_watch([watches[0], *(watch for watch in watches[1:] if watch.step < step)], end)
+
+
+def judge(
+    watches: Sequence[Watch], phase: PhaseConfig, phase_step: int, alarm: RaisedAlarm | None = None
+) -> Ending | None:
     """How the phase ends after `phase_step` steps, the newest of which was just watched; None if it goes on. `watches[0]` is from
-    the beginning of the phase."""
+    the beginning of the phase, and `alarm` is one for which the recipe ends it."""
     end, newest, best = phase.end, watches[-1], best_watch(watches, phase.end)
     top = max(watches[0].accuracy, best.accuracy)
     if end.guard_drop is not None and newest.accuracy < top - end.guard_drop:
@@ -95,6 +103,8 @@ def judge(watches: Sequence[Watch], phase: PhaseConfig, phase_step: int) -> Endi
         return Ending(f"{GUARD}: {fall}; rolled back to step {best.step}", best.step)
     result_step = best.step if end.keep == "best" else newest.step
     which = "best watched" if end.keep == "best" else "last"
+    if alarm is not None:
+        return _ended_by(alarm, watches, end, Ending(f"kept the {which} step {result_step}", result_step))
     waited = sum(watch.step > best.step for watch in watches)
     if end.patience is not None and waited >= end.patience:
         reason = (
@@ -104,3 +114,11 @@ def judge(watches: Sequence[Watch], phase: PhaseConfig, phase_step: int) -> Endi
     if phase_step >= phase.steps:
         return Ending(f"cap: {phase.steps} steps; kept the {which} step {result_step}", result_step)
     return None
+
+
+def _ended_by(alarm: RaisedAlarm, watches: Sequence[Watch], end: EndConfig, stopped: Ending) -> Ending:
+    """The ending by `alarm`: as `stopped`, or at the best step from before its sign was there."""
+    if alarm.action == "stop":
+        return Ending(f"{ALARM} {alarm.line}; {stopped.reason}", stopped.result_step)
+    best = best_before(watches, alarm.since, end)
+    return Ending(f"{ALARM} {alarm.line}; rolled back to step {best.step}", best.step)

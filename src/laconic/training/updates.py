@@ -209,6 +209,7 @@ class Updater:
         clipped = is_clipped(log_ratio.detach(), advantage, config.clip_low, config.clip_high)
         parts["clip_frac"] = masked_sum(clipped.float(), mask) / counts.tokens
         parts["entropy_nats"] = masked_sum(entropies.detach(), mask) / counts.tokens
+        parts["logprob_nats"] = masked_sum(logprobs.detach(), mask) / counts.tokens
         parts["step_kl_nats"] = masked_sum(kl(-log_ratio.detach(), "k3"), mask) / counts.tokens
         return parts
 

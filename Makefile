@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard src tests benchmarks examples docs/hooks)
 
+# Where bytecode is not kept, every process compiles anew what it imports, and the tests start many.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs bench clean
 
@@ -40,8 +43,9 @@ clean: ## remove caches and build output; runs/ and .venv/ stay
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The demo needs the extra `report`, everything else the extra `dev`, which holds `report`.
+# Nothing is compiled on installation: of 17,500 modules a command imports 3,900 at most, and Python compiles those as it does.
 .venv/.report .venv/.dev: .venv/.%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "setup: creating .venv"; $(PYTHON) -m venv .venv; }
 	@echo "setup: installing laconic[$*] into .venv (minutes the first time)"
-	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@$(BIN)/pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch .venv/.report $@

@@ -1,15 +1,20 @@
 """What every test shares: no network, one thread in every process, and the folder of real benchmark files where it is present.
 
 `make test` runs one process for each core, so that a second thread in any of them would wait for a core. There coverage, which
-takes a third of the time of whatever it watches, is off while tests of packages run that are not pure.
+nearly doubles the time of what it watches, is off while tests of packages run that are not pure, and of a test over many made-up
+examples it watches the first ones.
 """
 
+import itertools
 import os
 import platform
 import sys
 from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from house import ROOMS
@@ -19,6 +24,8 @@ from laconic.system.threads import available_cores
 ROOT = Path(__file__).resolve().parents[1]
 UNMEASURED = {row.name for row in ROOMS if not row.is_pure} | {"benchmarks", "recipes", "tests"}
 """The folders of tests that coverage leaves out. Those of recipes train every recipe, and those of no package run the docs."""
+
+EXAMPLES_MEASURED = 5
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is first imported
 os.environ["OMP_NUM_THREADS"] = "1"  # read once, when torch is first imported, here and in children
@@ -35,19 +42,61 @@ def pytest_xdist_auto_num_workers() -> int:
     return available_cores()
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test with its fixtures; coverage pauses where the test is of a package that is not pure."""
-    plugin = item.config.pluginmanager.getplugin("_cov")
-    controller = plugin.cov_controller if plugin is not None else None
-    folder = item.path.relative_to(ROOT).parent.name
-    if controller is None or folder not in UNMEASURED:
-        return (yield)
-    controller.pause()
-    try:
-        return (yield)
-    finally:
-        controller.resume()
+class Watch:
+    """Coverage after the collection: on only in fixtures and bodies of tests of pure packages, not in pytest's own work."""
+
+    def __init__(self, controller: Any) -> None:
+        self.controller, self.depth = controller, 0
+        controller.pause()
+
+    @contextmanager
+    def over(self, node: pytest.Item | pytest.Collector) -> Generator[None, None, None]:
+        if node.path.relative_to(ROOT).parent.name in UNMEASURED:
+            yield
+            return
+        if self.depth == 0:
+            self.controller.resume()
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+            if self.depth == 0:
+                self.controller.pause()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
+        with self.over(request.node):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        made_up = getattr(getattr(item, "obj", None), "hypothesis", None)
+        with self.over(item), self.first_examples_of(made_up) if made_up else nullcontext():
+            return (yield)
+
+    @contextmanager
+    def first_examples_of(self, made_up: Any) -> Generator[None, None, None]:
+        """While open, a test over made-up examples ends the coverage after the first of them."""
+        test, calls = made_up.inner_test, itertools.count(1)
+
+        @wraps(test)
+        def counted(*arguments: object, **options: object) -> object:
+            if next(calls) == EXAMPLES_MEASURED + 1:
+                self.controller.pause()
+            return test(*arguments, **options)
+
+        made_up.inner_test = counted
+        try:
+            yield
+        finally:
+            made_up.inner_test = test
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    plugin = session.config.pluginmanager.getplugin("_cov")
+    if plugin is not None and plugin.cov_controller is not None:
+        session.config.pluginmanager.register(Watch(plugin.cov_controller))
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "laconic"
@@ -92,10 +93,19 @@ def path_of(module: str) -> Path:
     return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
 
 
-def imported_names(source: str, module: str) -> Iterator[str]:
+tree_of = cache(ast.parse)
+"""A source as a syntax tree, parsed once however many tests ask."""
+
+
+@cache
+def imported_names(source: str, module: str) -> tuple[str, ...]:
     """Absolute dotted names of every import in `source`: in functions, under TYPE_CHECKING, relative ones too."""
+    return tuple(_imports(source, module))
+
+
+def _imports(source: str, module: str) -> Iterator[str]:
     here = ("laconic", *module.split("."))
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree_of(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

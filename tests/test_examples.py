@@ -48,6 +48,8 @@ def test_a_reward_of_ones_own_trains(run: Run, tmp_path: Path) -> None:
         "phases.brevity.steps=1",
         "phases.brevity.problems_per_step=2",
         "phases.brevity.group_size=4",
+        "phases.brevity.sampler.max_tokens=64",
+        "report.max_tokens=64",
         "problems.watch=tiny:mix?count=2&split=watch",
         "problems.report=tiny:mix?count=2&split=report",
         "watch.samples=1",

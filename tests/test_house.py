@@ -2,10 +2,12 @@
 imports inside, and every package's docstring lists its modules."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
 from house import (
@@ -136,10 +138,12 @@ def test_importing_the_light_packages_brings_in_nothing_heavy() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_a_heavy_import_is_found() -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", IMPORT_IN_TURN, "laconic", "torch"], capture_output=True, text=True, check=False
-    )
+def test_a_heavy_import_is_found(tmp_path: Path) -> None:
+    """Of an empty module by that name, which is found first."""
+    (tmp_path / "torch.py").touch()
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])}
+    command = [sys.executable, "-c", IMPORT_IN_TURN, "laconic", "torch"]
+    run = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert "importing torch brings in torch" in run.stderr
 

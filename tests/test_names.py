@@ -7,7 +7,7 @@ does `main`. Where a name is wanted twice, one of the two is renamed, or importe
 import ast
 from collections.abc import Iterator, Mapping
 
-from house import modules_on_disk, path_of
+from house import modules_on_disk, path_of, tree_of
 
 COMMAND = "a command is called as the program that it runs"
 FRONT_DOOR = "what `import laconic` offers is called as what stands behind it"
@@ -31,7 +31,7 @@ ALLOWED: Mapping[str, str] = {
 
 def public_names(source: str) -> Iterator[str]:
     """The public classes, functions and constants that a module defines."""
-    for node in ast.parse(source).body:
+    for node in tree_of(source).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             names = [node.name]
         elif isinstance(node, ast.Assign | ast.AnnAssign):

@@ -1,8 +1,8 @@
 """The README and the pages of docs/ that walk through the commands hold true.
 
-1. Every command of a page in `PAGES` is run, in order, in one folder for each page. Commands that train or measure for minutes
-   run here with smaller numbers: `REDUCED` says what is changed, and evaluations read 16 problems. A command that is neither run
-   nor named in `BY_OTHERS` fails.
+1. Every command of the pages in `WALKS` is run, in order, in one folder for each walk; one that stands on both of its pages is
+   run once. Commands that train or measure for minutes run here with smaller numbers: `REDUCED` says what is changed, and
+   evaluations read 16 problems. A command that is neither run nor named in `BY_OTHERS` fails.
 2. The README's Python runs, its table of results is that of benchmarks/demo.md, and its tree is the one of the package.
 3. Every link of every page leads to a file and a heading that exist.
 """
@@ -24,7 +24,7 @@ from laconic.tiny.__main__ import app as tiny_app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "docs/quickstart.md", "docs/methods.md", "docs/tiny.md")
+WALKS = (("README.md", "docs/quickstart.md"), ("docs/methods.md",), ("docs/tiny.md",))
 LONGEST_README = 150
 ENDPOINT = "http://127.0.0.1:8000/v1"
 BY_OTHERS = {
@@ -34,8 +34,8 @@ BY_OTHERS = {
     "pip install -c constraints.txt -e '.[report,data,gym]'": "the set-up of `make test`, without its tools",
 }
 SMALL_RUN = [
-    "phases.accuracy.steps=2",
-    "phases.brevity.steps=2",
+    "phases.accuracy.steps=1",
+    "phases.brevity.steps=1",
     "phases.accuracy.select.pool=16",
     "phases.brevity.select.pool=24",
     "phases.accuracy.select.options.ceiling=0.99",
@@ -47,26 +47,26 @@ SMALL_RUN = [
     "phases.accuracy.group_size=4",
     "phases.brevity.group_size=4",
     "phases.accuracy.problems_per_step=4",
-    "defaults.sampler.max_tokens=128",
+    "defaults.sampler.max_tokens=64",
     "watch.samples=1",
     "report.samples=1",
-    "report.max_tokens=128",
+    "report.max_tokens=64",
     "threads=1",
 ]
 REDUCED = {
     "laconic train recipes/two_phase.toml --out": [
         *SMALL_RUN,
-        "problems.train=tiny:mix?count=24&split=train",
-        "problems.watch=tiny:mix?count=8&split=watch",
-        "problems.report=tiny:mix?count=16&split=report",
+        "problems.train=tiny:mix?count=16&split=train",
+        "problems.watch=tiny:mix?count=4&split=watch",
+        "problems.report=tiny:mix?count=8&split=report",
     ],
     "laconic train recipes/two_phase.toml problems.train=runs/eight.jsonl": [
         "phases.accuracy.steps=1",
         "phases.brevity.steps=1",
         "phases.accuracy.group_size=2",
         "phases.brevity.group_size=2",
-        "defaults.sampler.max_tokens=128",
-        "report.max_tokens=128",
+        "defaults.sampler.max_tokens=64",
+        "report.max_tokens=64",
         "report.samples=1",
         "threads=1",
         "problems.watch=tiny:mix?count=4&split=watch",
@@ -78,16 +78,17 @@ REDUCED = {
         "problems.watch=gym:chain_sum?max_terms=4&max_digits=2&split=watch&count=8",
         "problems.report=gym:chain_sum?max_terms=4&max_digits=2&split=report&count=16",
     ],
-    "laconic probe tiny": ["--samples", "12", "--max-tokens", "128"],
-    'laconic evaluate tiny "tiny:mix?count=200&split=report"': ["--samples", "1", "--max-tokens", "96"],
-    "laconic evaluate runs/two_phase/model": ["--samples", "1", "--max-tokens", "96"],
-    'laconic evaluate tiny "gym:chain_sum': ["--samples", "1", "--max-tokens", "96"],
-    "laconic evaluate runs/gym/model": ["--samples", "1", "--max-tokens", "96"],
+    "laconic probe tiny": ["--samples", "6", "--max-tokens", "64"],
+    'laconic evaluate tiny "tiny:mix?count=200&split=report"': ["--samples", "1", "--max-tokens", "64"],
+    "laconic evaluate runs/two_phase/model": ["--samples", "1", "--max-tokens", "64"],
+    'laconic evaluate tiny "gym:chain_sum': ["--samples", "1", "--max-tokens", "64"],
+    "laconic evaluate runs/gym/model": ["--samples", "1", "--max-tokens", "64"],
     'laconic evaluate "http://127.0.0.1:8000/v1#my-model"': ["--samples", "1"],
     'laconic evaluate tiny "tiny:mix?count=100&split=report"': ["--samples", "1", "--max-tokens", "128"],
     "laconic train recipes/dler.toml": [
-        "phases.truncation.steps=2",
+        "phases.truncation.steps=1",
         "phases.truncation.problems_per_step=4",
+        "phases.truncation.group_size=4",
         "threads=1",
         "report.samples=1",
         "problems.watch=tiny:mix?count=8&split=watch",
@@ -110,7 +111,7 @@ LEFT_BEHIND = {
     "docs/methods.md": ("runs/dler/model",),
     "docs/tiny.md": ("my-reasoner/model.safetensors",),
 }
-"""What each page's commands must have written when they are done."""
+"""What each page's commands must have written when its walk is done."""
 
 
 def commands(page):
@@ -147,27 +148,29 @@ def write_gsm8k(folder):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", PAGES)
-def test_every_command_of_a_page_runs(page, monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("pages", WALKS, ids=" and ".join)
+def test_every_command_of_a_page_runs(pages, monkeypatch, capsys, tmp_path):
     """In order, each in the folder the ones before it left; the endpoint is a server that answers 4."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(build, "CHUNK_TRACES", 64)  # how many traces `laconic.tiny build` writes before its first step
+    monkeypatch.setattr(build, "BATCH_TOKENS", 1024)
     for folder in ("recipes", "benchmarks"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     write_gsm8k(tmp_path / "data")
     server = Endpoint()
     server.script = lambda body, number: Answer(reply("so it is \\boxed{4}", tokens=7))
-    found = [command for command in commands(page) if command not in BY_OTHERS]
-    assert found
-    for command in found:
-        run(command, monkeypatch, capsys, server.url)
-    for written in LEFT_BEHIND[page]:
+    for page in pages:
+        assert set(commands(page)) - set(BY_OTHERS)
+    for command in dict.fromkeys(command for page in pages for command in commands(page)):
+        if command not in BY_OTHERS:
+            run(command, monkeypatch, capsys, server.url)
+    for written in (name for page in pages for name in LEFT_BEHIND[page]):
         assert (tmp_path / written).exists(), written
 
 
 def test_no_command_is_lost():
     """The pages together hold the walk from a first measurement to a comparison, and every group of commands."""
-    found = [command for page in PAGES for command in commands(page)]
+    found = [command for pages in WALKS for page in pages for command in commands(page)]
     assert len(found) >= 30
     for start in ("evaluate", "report", "compare", "audit", "probe", "select", "doctor", "train", "sweep", "list"):
         assert any(command.startswith(f"laconic {start} ") for command in found), start

@@ -10,6 +10,7 @@
 import ast
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from inspect import signature
 
 import pytest
@@ -64,8 +65,13 @@ def is_number(node: ast.expr) -> bool:
     return is_literal(node) and not is_text
 
 
-def defaults_of(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+@cache
+def defaults_of(source: str) -> tuple[tuple[str, ast.expr], ...]:
     """Names and defaults of all arguments and of all fields of records, however deep; and the constants of the module."""
+    return tuple(_defaults(ast.parse(source)))
+
+
+def _defaults(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             positional = node.args.posonlyargs + node.args.args
@@ -85,7 +91,7 @@ def defaults_of(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 def strays(source: str, module: str) -> list[str]:
     """The defaults in a module's source that belong into `config/`."""
     found = []
-    for name, default in defaults_of(ast.parse(source)):
+    for name, default in defaults_of(source):
         is_setting = name in SETTINGS or name.startswith("DEFAULT_") or (name.isupper() and name.lower() in SETTINGS)
         is_allowed = any(fnmatch(module, file) and fnmatch(name, allowed) for file, allowed in ALLOWED)
         if is_setting and is_literal(default) and not is_allowed:
@@ -107,7 +113,7 @@ def test_no_default_stands_outside_config() -> None:
 
 def test_every_exception_is_needed() -> None:
     """What is allowed and no longer there leaves the list."""
-    found = {(m, name) for m, s in sources() for name, default in defaults_of(ast.parse(s)) if is_literal(default)}
+    found = {(m, name) for m, s in sources() for name, default in defaults_of(s) if is_literal(default)}
     unused = [pair for pair in ALLOWED if not any(fnmatch(m, pair[0]) and fnmatch(n, pair[1]) for m, n in found)]
     assert not unused
 

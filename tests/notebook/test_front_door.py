@@ -30,14 +30,14 @@ RECIPE: dict[str, Any] = {
         "report": "tiny:mix?count=2&split=report",
     },
     "watch": {"samples": 1},
-    "report": {"samples": 1},
+    "report": {"samples": 1, "max_tokens": 48},
     "phases": [
         {
             "name": "brevity",
             "steps": 2,
             "problems_per_step": 2,
             "group_size": 2,
-            "sampler": {"max_tokens": 64},
+            "sampler": {"max_tokens": 48},
             "algorithm": {"name": "rloo"},
             "optimizer": {"lr": 1e-3},
         }
@@ -99,9 +99,9 @@ def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     solver = laconic.open_solver(tiny, grader_workers=1)
     with solver.grader:
-        plain = laconic.evaluate(solver, PROBLEMS, samples=2, max_tokens=200)
+        plain = laconic.evaluate(solver, PROBLEMS, samples=2, max_tokens=96)
         again = laconic.evaluate(
-            solver, laconic.load_problems(PROBLEMS), samples=2, max_tokens=200, out=tmp_path / "a", name="tiny-mix"
+            solver, laconic.load_problems(PROBLEMS), samples=2, max_tokens=96, out=tmp_path / "a", name="tiny-mix"
         )
         rows = plain.responses
         assert plain.summary == again.summary and plain.summary.setup.benchmark == "tiny-mix"
@@ -109,14 +109,14 @@ def test_from_a_model_to_an_evaluation_and_on(tiny: Any, tmp_path: Path, monkeyp
         assert plain.tokens == sum(row.num_tokens for row in rows) / 8
         assert plain.accuracy_ci95[0] <= plain.accuracy <= plain.accuracy_ci95[1]
 
-        probed = laconic.probe(solver, PROBLEMS, samples=2, max_tokens=200, out=tmp_path / "probe.jsonl")
+        probed = laconic.probe(solver, PROBLEMS, samples=2, max_tokens=96, out=tmp_path / "probe.jsonl")
         assert set(probed.solve_rates.values()) <= {0.0, 0.5, 1.0}
         kept = laconic.select(probed, how="band", low=0.0, high=1.0, count=3)
         assert kept == laconic.select(tmp_path / "probe.jsonl", how="band", low=0.0, high=1.0, count=3)
         assert len(kept.kept) == 3 and len(kept.reasons) == 4
 
         brief = laconic.evaluate(
-            laconic.open_solver(tiny, prompt="tale:20"), PROBLEMS, samples=2, max_tokens=200, out=tmp_path / "b"
+            laconic.open_solver(tiny, prompt="tale:20"), PROBLEMS, samples=2, max_tokens=96, out=tmp_path / "b"
         )
     compared = laconic.compare(again, tmp_path / "b")
     assert compared.accuracy_change == pytest.approx(brief.accuracy - plain.accuracy)
@@ -175,7 +175,7 @@ def test_what_is_wrong_is_told_in_one_line(tiny: Any, call: Any, message: str) -
 
 
 def test_a_cap_that_does_not_fit_is_lowered_aloud_only_where_it_was_not_asked_for(tiny: Any) -> None:
-    long = Problem("long", "1 + " * 700 + "1?", "701")
+    long = Problem("long", "1 + " * 950 + "1?", "951")
     with pytest.warns(UserWarning, match=r"cap \d+ tokens, not 1024"):
         laconic.evaluate(tiny, [long], samples=1, temperature=0.0)
 

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 from folders import Run
+from forked import Forked
 from small import save_small_model, write_small_recipe
 
 from laconic.errors import InputError, RunError, RunFailed
@@ -50,6 +51,8 @@ prompt = "token_limit:5"
 recipe = "small.toml"
 """
 
+TESTS = Path(__file__).parents[1]
+VARIANT = SWEEP[SWEEP.index("[[variants]]") : SWEEP.index("[[prompts]]")]
 BROKEN = """
 [[variants]]
 label = "broken"
@@ -464,15 +467,28 @@ def test_intervals_that_do_not_exist_are_null(finished: Path) -> None:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
+FORKING_SWEEP = """
+import sys
+sys.path.append(sys.argv[1])
+from pathlib import Path
+from forked import Forked
+from laconic.sweep import children
+from laconic.sweep.run import run_sweep
+from laconic.training import measure_run, run
+children.subprocess.Popen = Forked
+run_sweep(*map(Path, sys.argv[2:]))
+"""
+"""A sweep whose runs are forks of a process that has loaded what they load."""
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A real sweep with a broken entry: ended by SIGTERM once a run is finished and another at work, then taken up again."""
     folder = tmp_path_factory.mktemp("sweep")
     save_small_model(folder / "model")
-    path, out = write_sweep(folder, SWEEP + BROKEN), folder / "out"
-    code = "from pathlib import Path; from laconic.sweep.run import run_sweep; "
-    code += f"run_sweep(Path({str(path)!r}), Path({str(out)!r}))"
-    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    path, out = write_sweep(folder, SWEEP.replace(VARIANT, "") + BROKEN), folder / "out"
+    script = [sys.executable, "-c", FORKING_SWEEP, str(TESTS), str(path), str(out)]
+    first = subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, _, runs = read_sweep(path, out)
     end = time.monotonic() + 120
     while not any(run.is_finished for run in runs) and time.monotonic() < end and first.poll() is None:
@@ -489,13 +505,15 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 
 def resume(path: Path, out: Path) -> dict[str, Any]:
-    """Run the sweep again here; its complaint, and the command of every process it started by its folder."""
+    """Run the sweep again here; its complaint, and the command of every process it started by its folder. What is broken ends
+    before it trains, so a fork does."""
     commands: dict[str, list[str]] = {}
     start = subprocess.Popen
 
     def note(command: list[str], **options: Any) -> Any:
-        commands[command[command.index("--out") + 1]] = command
-        return start(command, **options)
+        folder = command[command.index("--out") + 1]
+        commands[folder] = command
+        return (Forked if "broken" in folder else start)(command, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(children.subprocess, "Popen", note)
@@ -516,10 +534,10 @@ def test_a_killed_sweep_goes_on_and_starts_no_finished_run_again(swept: dict[str
 
 
 def test_runs_that_fail_are_named_with_what_they_said_and_stop_no_other(swept: dict[str, Any]) -> None:
-    assert swept["complaint"].startswith("2 of 8 runs failed: broken, seed ")
+    assert swept["complaint"].startswith("2 of 6 runs failed: broken, seed ")
     assert "/no/such/model" in swept["complaint"] and "\n" not in swept["complaint"]
     table = (swept["out"] / "table.md").read_text()
-    assert "| small | 2 |" in table and "| No whitening! | 2 |" in table and "| asked for 5 tokens | 2 |" in table
+    assert "| small | 2 |" in table and "| asked for 5 tokens | 2 |" in table
     assert "broken (0, 1)" in table
 
 

@@ -12,7 +12,7 @@ from laconic.tiny.measure import as_table, measure
 
 @pytest.fixture(scope="module")
 def found():
-    return measure("tiny", num_problems=120, samples=6, seed=1)
+    return measure("tiny", num_problems=120, samples=3, seed=1)
 
 
 def test_it_is_small_and_whole():

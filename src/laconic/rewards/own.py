@@ -135,10 +135,10 @@ def _run(path: Path) -> Any:
     name = f"_laconic_own_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    # compiled here, since Python keeps bytecode by second and size, and would run what stood there before a quick change
+    exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
     return module
 
 

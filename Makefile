@@ -8,7 +8,7 @@ SOURCES := $(wildcard src tests benchmarks examples docs/hooks)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test lint docs bench torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ bench: .venv/.dev ## speed and memory, side by side with what one would pick ins
 	@test -f benchmarks/run.py || { echo "bench: benchmarks/run.py does not exist"; exit 1; }
 	@echo "bench: measuring speed and memory (keep the machine idle meanwhile)"
 	@$(BIN)/python benchmarks/run.py
+
+torture: .venv/.dev ## kills, mistakes and damage by the hundred (under an hour); fails where one of them finds a fault
+	@echo "torture: trying to break it; the table goes to benchmarks/torture.md"
+	@$(BIN)/python benchmarks/torture.py --table benchmarks/torture.md
 
 clean: ## remove caches and build output; runs/ and .venv/ stay
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist site src/*.egg-info

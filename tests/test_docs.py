@@ -22,13 +22,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from laconic.cli import app as cli
-from laconic.config.alarms import AlarmsConfig
 from laconic.config.algorithm import AlgorithmConfig
 from laconic.config.evaluation import ReportConfig, WatchConfig
 from laconic.config.load import load_recipe, parse_recipe
 from laconic.config.node import Node
 from laconic.config.optimizer import OptimizerConfig
-from laconic.config.phase import BudgetConfig, EndConfig, PhaseConfig
+from laconic.config.phase import AlarmsConfig, BudgetConfig, EndConfig, PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.problems import ProblemsConfig, SelectConfig
 from laconic.config.recipe import CheckpointConfig, Recipe

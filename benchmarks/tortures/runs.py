@@ -43,7 +43,10 @@ KINDS: Mapping[str, dict[str, Any]] = {
         "algorithm": {"name": "sft", "old_logprobs": "current"},
         "group_size": 1,
     },
-    "dpo, offline": {"rollouts": "offline", "algorithm": {"name": "dpo", "old_logprobs": "current", "aggregation": "sum"}},
+    "dpo, offline": {
+        "rollouts": "offline",
+        "algorithm": {"name": "dpo", "old_logprobs": "current", "aggregation": "sum"},
+    },
     "serial exits": {
         "rollouts": "serial",
         "algorithm": {"name": "grpo"},

@@ -9,7 +9,7 @@ import pytest
 from laconic.collapse.alarms import ALARMS, Applicability
 from laconic.collapse.idle import why_nothing_learnt
 from laconic.collapse.vigil import RaisedAlarm, Vigil
-from laconic.config.alarms import AlarmsConfig
+from laconic.config.phase import AlarmsConfig
 from laconic.recipes.find import recipe_paths
 
 HEALTHY = {

@@ -74,6 +74,7 @@ WHERE: dict[str, tuple[str | int, ...]] = {
     "AlgorithmConfig": ("phases", 0, "algorithm"),
     "OptimizerConfig": ("phases", 0, "optimizer"),
     "EndConfig": ("phases", 0, "end"),
+    "AlarmsConfig": ("phases", 0, "end", "alarms"),
     "RewardsConfig": ("phases", 0, "rewards"),
     "RewardTermConfig": ("phases", 0, "rewards", "terms", 0),
 }

@@ -41,15 +41,20 @@ EXTRA: dict[str, dict[str, Any]] = {
     "distill": {"reference_instruction": "tale:40"},
     "logit_distill": {"kl_estimator": "exact", "reference_model": "MODEL"},
 }
-ALL = [
-    case
-    for case in itertools.product(SOURCES, POLICIES, ALGORITHMS)
-    if case[1] != "lora critic" or ALGORITHMS[case[2]].has_critic
-]
+
+
+def can_be(source: str, policy: str, algorithm: str) -> bool:
+    """Whether the combination is a recipe: some algorithms have no critic, and a problem has one solution to compare."""
+    row = ALGORITHMS[algorithm]
+    return (policy != "lora critic" or row.has_critic) and (source != "solutions" or row.min_group_size == 1)
+
+
+ALL = [case for case in itertools.product(SOURCES, POLICIES, ALGORITHMS) if can_be(*case)]
 _CYCLE = itertools.cycle(itertools.product(SOURCES, [policy for policy in POLICIES if policy != "lora critic"]))
 SOME = [
     *((source, "lora critic", "ppo") for source in SOURCES),
-    *((source, policy, algorithm) for algorithm, (source, policy) in zip(ALGORITHMS, _CYCLE, strict=False)),
+    *(("solutions", policy, "sft") for policy in POLICIES if can_be("solutions", policy, "sft")),
+    *(next((s, p, algorithm) for s, p in _CYCLE if can_be(s, p, algorithm)) for algorithm in ALGORITHMS),
 ]
 CASES = ALL if os.environ.get("LACONIC_ALL_RESUMES") else SOME
 
@@ -100,7 +105,7 @@ def recipe(folder: Path, source: str, policy: str, algorithm: str) -> Any:
                 "steps": 2,
                 "rollouts": source,
                 "entry_share": 0.5 if policy == "full" else 0.0,
-                "budget": {"low": 2, "high": 9} if source == "on_policy" else None,
+                "budget": {"low": 2, "high": 4} if source == "on_policy" else None,
                 "problems_per_step": 2,
                 "group_size": 2,
                 "sampler": {"max_tokens": 4, "batch_size": 4},

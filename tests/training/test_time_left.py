@@ -133,7 +133,7 @@ def test_from_the_third_step_on_every_estimate_is_within_a_third(tmp_path, monke
     monkeypatch.setattr(time_left, "EVALUATION_TOKENS", 0)
     monkeypatch.setattr(time_left, "time", ours)
     monkeypatch.setattr(progress, "time", ours)
-    monkeypatch.setattr(Reporter, "step", lambda self, line, steps, left: estimates.append((ours.now, left)))
+    monkeypatch.setattr(Reporter, "step", lambda self, line, steps, left, logprob: estimates.append((ours.now, left)))
     recipe = small_recipe(save_small_model(tmp_path / "model"))
     trainer = start(recipe, tmp_path / "run", resume=False, reporter=Reporter(is_silent=True))
     if base_first:
@@ -150,7 +150,7 @@ def test_a_resumed_run_estimates_from_its_own_steps(tmp_path):
     recipe, left = small_recipe(save_small_model(tmp_path / "model"), checkpoints={"every": 1, "keep": 2}), []
 
     class Stopping(Reporter):
-        def step(self, line, steps, seconds_left):
+        def step(self, line, steps, seconds_left, logprob):
             left.append(seconds_left)
             if len(left) == 2:
                 raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from typing import Any
 
 from laconic.collapse.alarms import ALARMS, Applicability
 from laconic.collapse.signals import Signals
-from laconic.config.alarms import Action, AlarmsConfig
+from laconic.config.phase import Action, AlarmsConfig
 
 SHORT_PHASE_PARTS, LEAST_STEPS = 8, 2
 

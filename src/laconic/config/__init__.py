@@ -10,7 +10,6 @@ Its modules, in reading order:
 - `rewards`: what each response earns
 - `algorithm`: the algorithm and its levers
 - `optimizer`: how a step's rollouts become updates
-- `alarms`: what a phase does when it collapses
 - `phase`: a phase, made of all these, and when it ends
 - `evaluation`: how the watched and the reported set are measured
 - `recipe`: the whole tree

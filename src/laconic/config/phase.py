@@ -4,13 +4,34 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from laconic.config.alarms import AlarmsConfig
 from laconic.config.algorithm import AlgorithmConfig
 from laconic.config.node import Fraction, Name, Node, OneLine, PartOfOne, Positive, Repeats
 from laconic.config.optimizer import OptimizerConfig
 from laconic.config.problems import SelectConfig
 from laconic.config.rewards import RewardsConfig
 from laconic.config.solver import SamplerConfig
+
+Action = Literal["off", "warn", "stop", "rollback"]
+"""Say nothing; say it; say it and end the phase where it is; say it and end the phase at a step from before the collapse."""
+
+
+class AlarmsConfig(Node):
+    """The action of each alarm, a row of `collapse.alarms.ALARMS`.
+
+    An alarm is raised when its sign is seen in most of the newest `steps` steps, or, in a phase of fewer than 40 steps, in most
+    of an eighth of its steps (in both of two), so that less than a fifth of the rollouts are wasted. By default every alarm warns
+    and ends nothing: watched accuracy decides whether a phase ends (`guard_drop`), unless the recipe asks for more.
+    """
+
+    steps: Positive = 5
+    truncation: Action = "warn"
+    rewards: Action = "warn"
+    lengths: Action = "warn"
+    entropy: Action = "warn"
+    repetition: Action = "warn"
+    ending: Action = "warn"
+    kl: Action = "warn"
+    format: Action = "warn"
 
 
 class EndConfig(Node):

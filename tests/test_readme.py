@@ -84,7 +84,7 @@ REDUCED = {
     'laconic evaluate tiny "gym:chain_sum': ["--samples", "1", "--max-tokens", "64"],
     "laconic evaluate runs/gym/model": ["--samples", "1", "--max-tokens", "64"],
     'laconic evaluate "http://127.0.0.1:8000/v1#my-model"': ["--samples", "1"],
-    'laconic evaluate tiny "tiny:mix?count=100&split=report"': ["--samples", "1", "--max-tokens", "128"],
+    'laconic evaluate tiny "tiny:mix?count=100&split=report"': ["--samples", "1", "--max-tokens", "144"],
     "laconic train recipes/dler.toml": [
         "phases.truncation.steps=1",
         "phases.truncation.problems_per_step=4",

@@ -51,7 +51,7 @@ RECIPE: dict[str, Any] = {
             "sampler": {},
             "algorithm": {},
             "optimizer": {},
-            "end": {},
+            "end": {"alarms": {}},
             "rewards": {"terms": [{"name": "overlong"}]},
         }
     ],

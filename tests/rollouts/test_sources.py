@@ -48,7 +48,7 @@ PHASES: list[dict[str, Any]] = [
         "algorithm": {"name": "distill", "reference_instruction": "tale:40", "reference": "reset", "reference_every": 1},
     },
     {"name": "resample", "algorithm": {"name": "grpo", "uniform_groups": "resample", "clip_high": 0.28}},
-    {"name": "budget", "budget": {"low": 20, "high": 60}, "algorithm": {"name": "rloo", "kl_coef": 0.01, "kl_in": "centred"}},
+    {"name": "budget", "budget": {"low": 20, "high": 50}, "algorithm": {"name": "rloo", "kl_coef": 0.01, "kl_in": "centred"}},
     {"name": "merge", "entry_share": 0.5, "algorithm": {"name": "dr_grpo", "aggregation": "constant"}},
 ]  # fmt: skip
 
@@ -177,7 +177,7 @@ def test_budgets_are_asked_for_in_the_prompt_and_told_to_the_rewards(whole: Path
     """Each problem and step draws its own, inside the ends."""
     from laconic.config.phase import BudgetConfig
 
-    budget = BudgetConfig(low=20, high=60)
+    budget = BudgetConfig(low=20, high=50)
     drawn = {draw_budget(budget, 0, step, f"p{i}") for step in range(20) for i in range(5)}
     assert min(drawn) >= 20 and max(drawn) <= 60 and len(drawn) > 20
 

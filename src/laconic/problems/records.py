@@ -130,9 +130,9 @@ def _check_tolerance(problem: Problem, where: str) -> None:
     try:
         limits = tolerances(problem)
     except (ProblemsError, ArithmeticError) as error:
-        raise ProblemsError(f"{where}: 'tolerance' must be a number or a list of them, found {stated!r:.80}") from error
-    if stated is not None and (not limits or min(limits) < 0):
-        raise ProblemsError(f"{where}: 'tolerance' must be a number from 0 up, or a list of some, found {stated!r:.80}")
+        raise ProblemsError(
+            f"{where}: 'tolerance' must be a number from 0 up, or a list of some, found {stated!r:.80}"
+        ) from error
     num_parts = len(parts(clean(problem.answer)).items) if len(limits) > 1 else len(limits)
     if num_parts != len(limits):
         raise ProblemsError(f"{where}: 'tolerance' holds {len(limits)} numbers, but 'answer' has {num_parts} parts")

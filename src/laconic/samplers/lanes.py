@@ -123,7 +123,7 @@ class _Child:
         # responses and tokens so far, in memory that the child writes and this process reads
         self.progress = np.frombuffer(mmap.mmap(-1, 2 * 8), dtype=np.int64)
         self.passed_on = np.zeros(2, dtype=np.int64)
-        self.outcome: list[list[Response]] | Exception | None = None
+        self.outcome: list[list[Response]] | None = None
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe(duplex=False)
         arguments = (decode, requests, theirs, self.progress, os.getpid())
@@ -133,9 +133,13 @@ class _Child:
         theirs.close()
 
     def look(self, on_progress: Progress, *, is_ready: bool) -> None:
-        """Pass on what the child has done since the last look, and take its outcome where it `is_ready`."""
+        """Pass on what the child has done since the last look, and take its outcome where it `is_ready`. Raises what was raised
+        in the child."""
         if is_ready:
-            self.outcome = self._receive()
+            received = self._receive()
+            if isinstance(received, Exception):
+                raise received
+            self.outcome = received
         new = self.progress - self.passed_on
         if new.any():
             self.passed_on += new
@@ -153,9 +157,7 @@ class _Child:
         return outcome
 
     def responses(self) -> list[list[Response]]:
-        """The responses of the lane. Raises what was raised in the child."""
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
+        """The responses of the lane."""
         assert self.outcome is not None, "every child has been waited for"
         return self.outcome
 

@@ -67,10 +67,20 @@ KINDS: Mapping[str, dict[str, Any]] = {
 
 
 def save_model(folder: Path) -> Path:
-    """An untrained reasoner of one layer in Hugging Face format."""
+    """An untrained reasoner of one layer in Hugging Face format, with worked solutions to learn from beside it."""
     make_model(BuildSettings(layers=1, width=32, seed=0)).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
+    _solved(folder).write_text("".join(json.dumps(_solution(n)) + "\n" for n in range(1, 9)), encoding="utf-8")
     return folder
+
+
+def _solved(model: Path) -> Path:
+    return model.with_name("solved.jsonl")
+
+
+def _solution(n: int) -> dict[str, str]:
+    text = f"{n}+{n}={2 * n};</think>\\boxed{{{2 * n}}}"
+    return {"id": f"p{n}", "problem": f"Compute {n} + {n}", "answer": str(2 * n), "solution": text}
 
 
 def recipe_of(kind: str, model: Path) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def recipe_of(kind: str, model: Path) -> dict[str, Any]:
         "threads": 1,
         "policy": policy,
         "problems": {
-            "train": "tiny:mix?count=8&split=train",
+            "train": str(_solved(model)) if changes.get("rollouts") == "solutions" else "tiny:mix?count=8&split=train",
             "watch": "tiny:mix?count=3&split=watch",
             "report": "tiny:mix?count=3&split=report",
         },

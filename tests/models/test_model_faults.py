@@ -72,6 +72,8 @@ ROPE = {"rope_type": "spiral", "factor": 2.0, "rope_theta": 10_000.0}
         (change("config.json", hidden_act="nope"), "cannot be loaded: .*nope"),
         (change("config.json", vocab_size=40), "weights have another shape"),
         (change("config.json", num_hidden_layers=2), "9 weights are missing"),
+        (change("config.json", num_hidden_layers=0), "9 weights are of no layer that config.json counts"),
+        (change("config.json", num_hidden_layers=-1), "9 weights are of no layer that config.json counts"),
     ],
 )  # fmt: skip
 def test_a_damaged_folder_is_one_line(ward, spoil, says):

@@ -45,6 +45,9 @@ ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizer
 SHARD_INDEX = "model.safetensors.index.json"
 MOST_REASON = 300  # characters of an error's text
 
+LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
+"""What the names of a layer's weights have in common."""
+
 TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
 
 
@@ -100,6 +103,12 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         raise ModelError(
             f"{name}: {len(mismatched)} weights have another shape than config.json says: {weight} has {list(found)}, "
             f"expected {list(expected)}"
+        )
+    if uncounted := sorted(
+        key for key in loading["unexpected_keys"] if LAYER.search(key)
+    ):  # transformers would drop them
+        raise ModelError(
+            f"{name}: {len(uncounted)} weights are of no layer that config.json counts, the first is {uncounted[0]}"
         )
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")

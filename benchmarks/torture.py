@@ -26,6 +26,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "dumb", "L
 from tortures import endpoints, folders, inputs, kills, recipes
 from tortures.case import Case
 
+from laconic.system.processor import processor_name
+
 Part = Callable[[Path, int, int], Iterator[Case]]
 PARTS: dict[str, tuple[Part, int]] = {
     "kills": (kills.cases, 104),
@@ -66,14 +68,13 @@ def tally_of(name: str, seed: int, count: int, place: Path) -> Tally:
     return tally
 
 
-def table(tallies: list[Tally], seed: int) -> str:
+def table(tallies: list[Tally], seed: int, scale: float) -> str:
     """The tallies as a table in Markdown, under the command that made it."""
+    parts = " ".join(tally.part for tally in tallies)
+    command = f"`python benchmarks/torture.py {parts} --seed {seed} --scale {scale:g}`"
     rows = [f"| {t.part} | {t.cases} | {len(t.failed)} | {t.seconds:.0f} |" for t in tallies]
-    head = ["| part | cases | failed | seconds |", "| --- | --- | --- | --- |"]
-    return (
-        "\n".join([f"`python benchmarks/torture.py --seed {seed}`, {date.today()}, one thread.", "", *head, *rows])
-        + "\n"
-    )
+    head = [f"{command}, {date.today()}, {processor_name()}, one thread.", ""]
+    return "\n".join([*head, "| part | cases | failed | seconds |", "| --- | --- | --- | --- |", *rows]) + "\n"
 
 
 def warm_up() -> None:
@@ -97,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         tallies = campaign(names, options.seed, options.scale, Path(place))
     if options.table:
-        options.table.write_text(table(tallies, options.seed), encoding="utf-8")
+        options.table.write_text(table(tallies, options.seed, options.scale), encoding="utf-8")
     sys.exit(any(tally.failed for tally in tallies))
 
 

@@ -11,7 +11,8 @@
     └── RunFailed             the work itself failed while running: exit code 1
         └── Diverged          a number that the work stands on is NaN or infinite
 
-`Terminated` stands beside the tree, as KeyboardInterrupt does: the program was asked to end, exit code 143.
+`Terminated` stands beside the tree, as KeyboardInterrupt does: the program was asked to end, exit code 143. A `LaconicWarning` is
+said, and ends nothing.
 
 A pure function that gets a wrong argument raises `ValueError`, which names the argument. An `assert` states what our own code
 guarantees: where it fails, the mistake is ours.

@@ -34,9 +34,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bo
     hidden = _hidden_defaults(tree)
     for override in overrides:
         _apply(tree, override)
+    still_hidden = _hidden_defaults(tree)
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if any(f"{name}.".startswith(f"{key}.") for name in _hidden_defaults(tree)):
+        if any(f"{name}.".startswith(f"{key}.") for name in still_hidden):
             raise RecipeError(f"override {override!r}: changes nothing, since every phase has its own value")
     recipe = parse_recipe(tree, where=str(path), folder=path.parent)
     _check_texts(tree, str(path))

@@ -104,9 +104,8 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
             f"{name}: {len(mismatched)} weights have another shape than config.json says: {weight} has {list(found)}, "
             f"expected {list(expected)}"
         )
-    if uncounted := sorted(
-        key for key in loading["unexpected_keys"] if LAYER.search(key)
-    ):  # transformers would drop them
+    uncounted = sorted(key for key in loading["unexpected_keys"] if LAYER.search(key))
+    if uncounted:  # transformers would drop them
         raise ModelError(
             f"{name}: {len(uncounted)} weights are of no layer that config.json counts, the first is {uncounted[0]}"
         )

@@ -72,9 +72,8 @@ def thinking_of(counted: int | None, text: str, num_tokens: int, count: TextCoun
     thought = find_thought(text)
     has_thinking = thought.is_open or thought.end > 0
     is_all = thought.is_open or not text[thought.end :].strip()
-    most = (
-        num_tokens if is_all else num_tokens - 1
-    )  # a response of nothing but thinking is read as an unfinished thought
+    # a response of nothing but thinking is read as an unfinished thought, so one with an answer has a token outside of it
+    most = num_tokens if is_all else num_tokens - 1
     if counted is not None and counted <= most and not (counted == 0 and has_thinking):
         return counted
     if count is None or not has_thinking:

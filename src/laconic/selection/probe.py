@@ -63,25 +63,19 @@ def probe_to_file(
 
     Raises `RunError` if the attempts of `out` were begun with other settings, or another process is at work on it.
     """
+    request = EvaluationRequest("probe", problems, samples, decoding, seed)
     with FolderLock(out.parent, f".{out.name}.lock"):
-        return _probe_to_file(solver, problems, samples, decoding, out, seed, band, on_progress)
+        return _probe_to_file(solver, request, samples, out, band, on_progress)
 
 
 def _probe_to_file(
-    solver: Solver,
-    problems: Sequence[Problem],
-    samples: int,
-    decoding: SamplerConfig,
-    out: Path,
-    seed: int,
-    band: Band | None,
-    on_progress: Progress | None,
+    solver: Solver, request: EvaluationRequest, samples: int, out: Path, band: Band | None, on_progress: Progress | None
 ) -> list[ProblemStats]:
-    request = EvaluationRequest("probe", problems, samples, decoding, seed)
+    problems, decoding = request.problems, request.decoding
     adaptive = None if band is None else [band.low, band.high, band.confidence, band.round_size]
     settings, rows_file = beside(out, "settings.json"), beside(out, "samples.jsonl")
     begin(settings, describe(solver, request) | {"num_samples": samples, "band": adaptive}, rows_file)
-    log = AttemptLog(solver, decoding, rows_file, beside(out, "timing.json"), seed=seed)
+    log = AttemptLog(solver, decoding, rows_file, beside(out, "timing.json"), seed=request.seed)
     rows_by_id: dict[str, list[ResponseRow]] = {problem.id: [] for problem in problems}
     num_more = {p.id: first_round(samples, band.round_size) if band else samples for p in problems}
     while num_more:

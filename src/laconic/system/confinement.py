@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from laconic.system.child_processes import go_first
+from laconic.system.text import printable
 
 MAX_PRINTED_CHARS = 20_000
 MAX_REPLY_BYTES = 256 << 20
@@ -206,7 +207,7 @@ def plainly(text: str) -> str:
     'no luck \\\\x1b[31m'
     """
     line = " ".join(text[: 4 * MAX_WORDS_CHARS].split())[:MAX_WORDS_CHARS]
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    return printable(line)
 
 
 def line_of(error: BaseException, file: Path | None) -> int | None:

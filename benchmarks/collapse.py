@@ -41,7 +41,7 @@ from laconic.sweep.config import Entry, load_sweep
 from laconic.system.files import read_jsonl
 from laconic.system.processor import processor_name
 from laconic.system.progress import Reporter
-from laconic.training.check import check_recipe
+from laconic.training.check.recipe import check_recipe
 from laconic.training.phase import applicability
 from laconic.training.run import start
 

@@ -29,7 +29,7 @@ from laconic.rng import stream
 from laconic.samplers.local import LocalSampler
 from laconic.samplers.protocol import Request
 from laconic.tiny.build import make_tokenizer
-from laconic.training.check import resolve_phase
+from laconic.training.check.phases import resolve_phase
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "r1-distill-1.5b.toml"

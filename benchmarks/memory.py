@@ -199,7 +199,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     from laconic.doctor.memory_needs import find_shape, measure_process
     from laconic.models.loading import pick_device
     from laconic.models.policy import load_policy
-    from laconic.training.check import check_recipe
+    from laconic.training.check.recipe import check_recipe
 
     save_model(case, folder / "model")
     gc.collect()
@@ -225,8 +225,9 @@ def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, ou
     from laconic.config.solver import SamplerConfig
     from laconic.samplers.local import LocalSampler
     from laconic.samplers.protocol import Request
-    from laconic.training.check import resolve_phase
-    from laconic.training.run_directory import Checkpoint, RunDirectory
+    from laconic.training.check.phases import resolve_phase
+    from laconic.training.checkpoint_files import Checkpoint
+    from laconic.training.run_directory import RunDirectory
     from laconic.training.updates import Updater
 
     policy.begin_phase(critic=resolve_phase(phase, policy.config).critic, needs_reference=phase.algorithm.kl_coef > 0)
@@ -238,7 +239,7 @@ def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, ou
     responses = peaks.watched("sampling", sampler.sample)(requests, phase.sampler, seed=0)
     learn_from(responses, requests, policy, updater, peaks)
     tensors = policy.trainable_state() | {f"updater/{k}": v for k, v in updater.state().items()}
-    save = RunDirectory.create(out, {}, {}).save_checkpoint
+    save = RunDirectory.create(out, {}, {}).checkpoints.save
     peaks.watched("saving a checkpoint", save)(Checkpoint(1, {}, tensors), policy.save)
 
 

@@ -37,7 +37,7 @@ from laconic.errors import RecipeError
 from laconic.rollouts.sources import SOURCES
 from laconic.selection.rules import SELECTIONS
 from laconic.training.algorithms import ALGORITHMS
-from laconic.training.check import check_recipe
+from laconic.training.check.recipe import check_recipe
 from laconic.training.preferences import PAIRS
 
 DOCS = Path(__file__).parents[1] / "docs"

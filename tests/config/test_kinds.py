@@ -18,7 +18,7 @@ import pytest
 from laconic.config import load
 from laconic.config.load import dump, load_recipe, parse_recipe
 from laconic.config.node import MOST_CHARACTERS, Node
-from laconic.config.sense import complaints_about_run
+from laconic.config.sense.complaints import complaints_about_run
 from laconic.errors import InputError, RecipeError
 from laconic.sweep.config import load_sweep
 

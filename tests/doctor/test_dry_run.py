@@ -26,7 +26,7 @@ from laconic.models.loading import load_model
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.recipes.find import recipe_paths
 from laconic.tiny.tokens import pieces
-from laconic.training.check import check_recipe
+from laconic.training.check.recipe import check_recipe
 
 
 def plan_of(recipe):

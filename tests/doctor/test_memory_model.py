@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.doctor.memory_model import GIB, KERNEL_BYTES, Work, count_weights, layer_bytes, peak, predict_moments
-from laconic.training.check import resolve_phase
+from laconic.training.check.phases import resolve_phase
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import memory as bench

@@ -21,7 +21,7 @@ from laconic.rewards.own import load_own
 from laconic.rewards.paying import pay, try_terms
 from laconic.system import foreign_code
 from laconic.system.confinement import MAX_PRINTED_CHARS
-from laconic.training.check import resolve_phase
+from laconic.training.check.phases import resolve_phase
 
 PATIENCE, SHORT = 60.0, 0.5  # seconds for code that answers at once, and for code that never does
 

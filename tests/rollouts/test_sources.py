@@ -22,7 +22,7 @@ from laconic.rollouts.sources import SOURCES, Serial, SourceSetting, draw_budget
 from laconic.samplers.local import LocalSampler
 from laconic.system.files import read_jsonl
 from laconic.training.batching import collate
-from laconic.training.check import check_recipe
+from laconic.training.check.recipe import check_recipe
 from laconic.types import Problem
 
 OFFLINE = {"rollouts": "offline", "group_size": 6}

@@ -31,7 +31,7 @@ from laconic.sweep.run import max_rollouts, read_sweep, run_sweep
 from laconic.sweep.tables import markdown
 from laconic.system.files import append_jsonl, read_json, write_json_atomically
 from laconic.system.progress import Reporter
-from laconic.training.check import check_recipe
+from laconic.training.check.recipe import check_recipe
 
 SWEEP = """
 name = "small"

@@ -21,7 +21,7 @@ from laconic.models.roles import CopyReference
 from laconic.rl.masked import masked_mean, masked_sum
 from laconic.training.algorithms import ALGORITHMS, estimate_advantages, find_algorithm
 from laconic.training.batching import collate
-from laconic.training.check import resolve_phase
+from laconic.training.check.phases import resolve_phase
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
 from laconic.training.preferences import PAIRS, Candidate, all_pairs, pair_weights

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from small import small_recipe
 
-from laconic.training.check import ResolvedPhase, check_recipe
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.recipe import check_recipe
 from laconic.training.curriculum import Curriculum
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 

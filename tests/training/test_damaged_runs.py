@@ -22,9 +22,10 @@ from laconic.system.files import read_json, read_jsonl, write_json_atomically
 from laconic.system.progress import Reporter
 from laconic.system.termination import heeding_sigterm
 from laconic.training import run_directory
+from laconic.training.checkpoint_files import Checkpoint
 from laconic.training.measure_run import measure_run
 from laconic.training.run import Trainer, start
-from laconic.training.run_directory import Checkpoint, RunDirectory
+from laconic.training.run_directory import RunDirectory
 
 RECIPE: dict[str, Any] = {
     "name": "damaged",
@@ -300,23 +301,23 @@ def no_room(folder: Path) -> None:
 def test_a_full_disk_costs_no_checkpoint(tmp_path: Path) -> None:
     """Full while the weights are written, or, by a limit on the size of files, while the state of training is."""
     directory = RunDirectory.create(tmp_path / "run", {}, {})
-    directory.save_checkpoint(Checkpoint(1, {}, {"a": torch.zeros(9)}), lambda folder: None)
+    directory.checkpoints.save(Checkpoint(1, {}, {"a": torch.zeros(9)}), lambda folder: None)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(
         RunFailed, match=r"step-000002/model.safetensors: cannot .* \(No space .* of step 1\. .* --resume"
     ):
-        directory.save_checkpoint(Checkpoint(2, {}, {}), no_room)
+        directory.checkpoints.save(Checkpoint(2, {}, {}), no_room)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
         with pytest.raises(
             RunFailed, match=r"step-000002/trainer\.safetensors: cannot be written .* of step 1\."
         ) as error:
-            directory.save_checkpoint(Checkpoint(2, {}, {"a": torch.zeros(9000)}), lambda folder: None)
+            directory.checkpoints.save(Checkpoint(2, {}, {"a": torch.zeros(9000)}), lambda folder: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     one_line(error)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000001"]
-    assert directory.load_checkpoint(1).tensors["a"].tolist() == [0.0] * 9
+    assert directory.checkpoints.load(1).tensors["a"].tolist() == [0.0] * 9
 
 
 # --- SIGTERM ---------------------------------------------------------------------------------------------------------
@@ -344,7 +345,7 @@ def test_sigterm_saves_the_last_whole_step(
         trainer, _ = begin(asked, tmp_path / "run", resume=step > 1)
         with pytest.raises(Terminated, match="ended by SIGTERM; go on"), heeding_sigterm(lambda: "go on"):
             trainer.train()
-        assert trainer.run.directory.checkpoint_steps()[0] == step
+        assert trainer.run.directory.checkpoints.steps()[0] == step
     monkeypatch.undo()
     trainer, _ = begin(asked, tmp_path / "run", resume=True)
     trainer.train()
@@ -367,7 +368,7 @@ def test_sigterm_breaks_off_rollouts(model: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(LocalSampler, "sample", asking)
     with pytest.raises(Terminated), heeding_sigterm(lambda: "go on"):
         trainer.train()
-    assert trainer.run.directory.checkpoint_steps() == [1]
+    assert trainer.run.directory.checkpoints.steps() == [1]
     assert [row["step"] for row in trainer.run.directory.metrics()] == [1]
 
 

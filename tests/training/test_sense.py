@@ -1,6 +1,6 @@
 """What in a recipe changes nothing or contradicts itself is said by training, the dry run and doctor alike.
 
-Every row of the tables of `config/sense.py` has a recipe here that it speaks of. It speaks of none that comes with the package,
+Every row of the tables of `config/sense/` has a recipe here that it speaks of. It speaks of none that comes with the package,
 and of none in the sweeps of `benchmarks/`.
 """
 
@@ -14,7 +14,9 @@ from small import save_small_model, write_small_recipe
 
 from laconic.config.load import load_recipe, parse_recipe
 from laconic.config.recipe import Recipe
-from laconic.config.sense import LEVERS, SENSELESS, UNREAD, UNREAD_OF_RUN, Complaint
+from laconic.config.sense.complaints import Complaint
+from laconic.config.sense.contradictions import SENSELESS
+from laconic.config.sense.unread import LEVERS, UNREAD, UNREAD_OF_RUN
 from laconic.doctor.checks.recipe import check_sense
 from laconic.doctor.dry_run import print_plan
 from laconic.doctor.examination import examine
@@ -25,7 +27,7 @@ from laconic.recipes.find import recipe_paths
 from laconic.sweep.config import load_sweep, runs_of
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import ALGORITHMS
-from laconic.training.check import check_recipe, complaints_about, warnings_about
+from laconic.training.check.recipe import check_recipe, complaints_about, warnings_about
 from laconic.training.run import start
 from laconic.types import Problem
 

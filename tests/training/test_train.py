@@ -22,7 +22,7 @@ from laconic.problems.sets import load_problem_sets
 from laconic.rng import stream
 from laconic.system.progress import Reporter
 from laconic.training import curriculum as curricula
-from laconic.training.check import check_recipe
+from laconic.training.check.recipe import check_recipe
 from laconic.training.curriculum import Curriculum, admit
 from laconic.training.measure_run import measure_base, measure_run
 from laconic.training.phase import PhaseRun
@@ -393,7 +393,7 @@ def test_the_guard_rolls_the_weights_back(model, tmp_path, monkeypatch):
     trainer = run(recipe.model_copy(update={"phases": (phase,)}), tmp_path / "run")
     record = trainer.finished[0]
     assert (record.last_step, record.result_step) == (4, 2) and record.reason.startswith("guard")
-    kept = weights(trainer.run.directory.checkpoint_path(2))
+    kept = weights(trainer.run.directory.checkpoints.place(2))
     assert all(torch.equal(kept[name], value) for name, value in weights(tmp_path / "run" / "model").items())
 
 

@@ -18,7 +18,7 @@ from laconic.rl.losses import kl
 from laconic.rl.masked import masked_mean
 from laconic.training.algorithms import estimate_advantages, find_algorithm
 from laconic.training.batching import collate
-from laconic.training.check import resolve_phase
+from laconic.training.check.phases import resolve_phase
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
 from laconic.training.updates import Updater, _critic_fit, learning_rate_factor

@@ -5,7 +5,7 @@
 2. A text holds something that can be encoded, and a line something that can be printed in a message.
 3. A name that becomes the name of a folder is a `Name`: this is the one place where such names are checked.
 
-What is left out: which values go together (`sense.py`).
+What is left out: which values go together (`sense/`).
 """
 
 import re

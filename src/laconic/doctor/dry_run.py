@@ -33,7 +33,9 @@ from laconic.problems.sets import ProblemSets, make_sets
 from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import forecast
 from laconic.selection.pool import limit_of, needs_probe
-from laconic.training.check import ResolvedPhase, caps_of, check_recipe, warnings_about
+from laconic.training.check.context import caps_of
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.recipe import check_recipe, warnings_about
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
 KL_PLACES = {"centred": "reward, centred in its group"}

@@ -44,7 +44,8 @@ from laconic.models.loading import pick_device
 from laconic.problems.sets import disjoint_sets
 from laconic.prompts.endings import stop_ids
 from laconic.selection.pool import needs_probe
-from laconic.training.check import ResolvedPhase, check_recipe
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.recipe import check_recipe
 from laconic.types import Problem
 
 Read = TypeVar("Read")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from laconic.config.sense import Complaint
+from laconic.config.sense.complaints import Complaint
 
 if TYPE_CHECKING:
     from laconic.doctor.examination import Examined

@@ -29,7 +29,7 @@ from laconic.samplers.cache import FUSED_WIDTH
 from laconic.samplers.decoders import JOINED_BYTES
 from laconic.samplers.local import PREFILL_TOKENS
 from laconic.training.batching import token_budget
-from laconic.training.check import ResolvedPhase
+from laconic.training.check.phases import ResolvedPhase
 
 GIB = 2**30
 F32, BF16, F64 = 4, 2, 8

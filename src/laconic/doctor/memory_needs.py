@@ -37,7 +37,7 @@ from laconic.models.policy import Policy
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.templates import TemplateError
 from laconic.selection.pool import needs_probe
-from laconic.training.check import ResolvedPhase
+from laconic.training.check.phases import ResolvedPhase
 from laconic.types import Problem
 
 ASSUMED_PROMPT_TOKENS = 512

@@ -14,7 +14,7 @@ from laconic.notebook.solvers import load_model
 from laconic.recipes.find import find_recipe
 from laconic.system.progress import Reporter
 from laconic.system.termination import EXIT_CODE, heeding_sigterm
-from laconic.training.check import warnings_about
+from laconic.training.check.recipe import warnings_about
 from laconic.training.measure_run import measure_run
 from laconic.training.run import start
 

@@ -87,7 +87,7 @@ def warnings_of(runs: Sequence[SweepRun]) -> list[str]:
     """What the recipes hold that changes nothing, each said once with the label of its entry. Raises `InputError` if a recipe
     cannot be trained as it is."""
     settle()
-    from laconic.training.check import check_recipe, complaints_about
+    from laconic.training.check.recipe import check_recipe, complaints_about
 
     first = {run.entry.label: run for run in reversed(runs) if run.entry.prompt is None}
     warnings = []

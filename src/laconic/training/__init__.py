@@ -7,9 +7,10 @@ Its modules, in reading order:
 - `preferences`: pairs of responses, for losses that learn from pairs
 - `estimators`: how each algorithm computes its advantages
 - `algorithms`: every algorithm as a row of one table
-- `check`: checks that a recipe is valid, and looks up what its phases name
+- `check`: is a recipe valid, and what do the names in its phases mean
 - `updates`: one step's update of policy and critic
 - `phase_end`: when a phase ends, and what it hands on
+- `checkpoint_files`: the files of checkpoints: written, checked, read back
 - `run_directory`: the folder that holds all files of a run
 - `checkpoints`: what a checkpoint holds, which ones are kept, and how weights are restored
 - `curriculum`: which problems a phase's steps take, and which of their groups train

@@ -8,7 +8,7 @@
    from the newest sound checkpoint.
 4. A phase begins from the weights that the phase before it handed on: those after a step, or those of the loaded model.
 
-What is left out: how a checkpoint is written and checked (`run_directory.py`).
+What is left out: how a checkpoint is written and checked (`checkpoint_files.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,9 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy, load_policy
 from laconic.rewards.numbers import Memory
 from laconic.system.checksums import file_digest
+from laconic.training.checkpoint_files import Checkpoint, CheckpointFiles
 from laconic.training.phase_end import PhaseRecord, Watch
-from laconic.training.run_directory import Checkpoint, RunDirectory
+from laconic.training.run_directory import RunDirectory
 
 UPDATER, CACHE = "updater/", "cache/"
 """The prefixes of the names of the optimisers' tensors in a checkpoint, and of those of the reference's kept scores."""
@@ -61,6 +62,11 @@ class Checkpoints:
     say: Callable[[str], None]
     given: CausalLM | None = None
 
+    @property
+    def files(self) -> CheckpointFiles:
+        """The files of the checkpoints."""
+        return self.directory.checkpoints
+
     def save(self, state: PhaseState, always: set[int]) -> None:
         """Save the policy with the phase's state; then delete all but the newest checkpoints and those of the steps in
         `always`."""
@@ -72,28 +78,28 @@ class Checkpoints:
             "finished": [record.to_json() for record in state.finished],
         }
         tensors = self.policy.trainable_state() | _under(UPDATER, state.updater) | _under(CACHE, state.cache)
-        self.directory.save_checkpoint(Checkpoint(state.step, bookkeeping, tensors), self.policy.save)
-        self.directory.prune_checkpoints(self.recipe.checkpoints.keep, always)
+        self.files.save(Checkpoint(state.step, bookkeeping, tensors), self.policy.save)
+        self.files.prune(self.recipe.checkpoints.keep, always)
 
     # --- where to go on ----------------------------------------------------------------------------------------------
 
     def newest(self, index: int) -> Checkpoint | None:
         """The newest sound checkpoint, or None if there is none or it belongs to another phase than `index`."""
         step = self.newest_step(index)
-        return None if step is None else self.directory.load_checkpoint(step)
+        return None if step is None else self.files.load(step)
 
     def newest_step(self, index: int) -> int | None:
         """The step of `newest`."""
         step = self._newest_sound()
-        return step if step is not None and self.directory.bookkeeping(step)["phase"] == index else None
+        return step if step is not None and self.files.bookkeeping(step)["phase"] == index else None
 
     def _newest_sound(self) -> int | None:
         """The step of the newest sound checkpoint; those after it are set aside."""
-        for step in self.directory.checkpoint_steps():
-            if (damage := self.directory.damage_of(step)) is None:
+        for step in self.files.steps():
+            if (damage := self.files.damage_of(step)) is None:
                 return step
             self.say(f"{damage}; going on from the checkpoint before it")
-            self.directory.set_aside(step)
+            self.files.set_aside(step)
         return None
 
     def finished(self) -> list[PhaseRecord]:
@@ -102,14 +108,14 @@ class Checkpoints:
         Raises `RunError` if phases.json is damaged and there is no checkpoint.
         """
         newest = self._newest_sound()
-        at_work = None if newest is None else self.directory.bookkeeping(newest)["phase"]
+        at_work = None if newest is None else self.files.bookkeeping(newest)["phase"]
         records = self._recorded(newest)
-        while self._needs_result(records, at_work) and (damage := self.directory.damage_of(records[-1].result_step)):
+        while self._needs_result(records, at_work) and (damage := self.files.damage_of(records[-1].result_step)):
             lost = records.pop()
             self.say(f"{damage}; {lost.name} is trained again from the checkpoint before it")
-            for step in self.directory.checkpoint_steps():
+            for step in self.files.steps():
                 if step >= lost.result_step:
-                    self.directory.set_aside(step)
+                    self.files.set_aside(step)
         return records
 
     def _needs_result(self, records: Sequence[PhaseRecord], at_work: int | None) -> bool:
@@ -137,10 +143,8 @@ class Checkpoints:
         return held
 
     def _phases_before(self, step: int) -> list[PhaseRecord]:
-        origin = str(self.directory.checkpoint_path(step) / "trainer.json")
-        return [
-            PhaseRecord.from_json(record, origin) for record in self.directory.bookkeeping(step).get("finished", [])
-        ]
+        origin = str(self.files.place(step) / "trainer.json")
+        return [PhaseRecord.from_json(record, origin) for record in self.files.bookkeeping(step).get("finished", [])]
 
     # --- restoring ---------------------------------------------------------------------------------------------------
 
@@ -162,7 +166,7 @@ class Checkpoints:
     def weights_after(self, step: int) -> Mapping[str, Tensor]:
         """The trainable weights by name, as they were after `step`; for step 0 the model is loaded again."""
         if step:
-            return self.directory.load_checkpoint(step).tensors
+            return self.files.load(step).tensors
         return load_policy(self.recipe, self.given).trainable_state()
 
     def return_to(self, step: int) -> None:
@@ -175,7 +179,7 @@ class Checkpoints:
             if name.partition("/")[0] in roles and (held is None or held.shape != weight.shape):
                 has = "lacks it" if held is None else f"holds it as {tuple(held.shape)}"
                 raise RunError(
-                    f"{self.directory.checkpoint_path(checkpoint.step)}: does not fit the run's model, whose weight {name} "
+                    f"{self.files.place(checkpoint.step)}: does not fit the run's model, whose weight {name} "
                     f"is {tuple(weight.shape)}; the checkpoint {has}"
                 )
         self.policy.load_trainable_state(checkpoint.tensors, roles)

@@ -27,7 +27,7 @@ from laconic.selection.pool import (
 from laconic.selection.probe import probe, read_probe, write_probe
 from laconic.system.files import to_jsonl, write_text_atomically
 from laconic.system.progress import Reporter
-from laconic.training.check import ResolvedPhase
+from laconic.training.check.phases import ResolvedPhase
 from laconic.types import Grade, Group, Problem
 
 # --- which problems --------------------------------------------------------------------------------------------------

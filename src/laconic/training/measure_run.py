@@ -74,8 +74,8 @@ def _model_after(run: Run, step: int) -> str:
     """The name of the model after `step`: the folder of its checkpoint, or that of the base."""
     if step == 0:
         return run.recipe.model
-    run.directory.bookkeeping(step)  # raises if the checkpoint is damaged
-    return str(run.directory.checkpoint_path(step))
+    run.directory.checkpoints.bookkeeping(step)  # raises if the checkpoint is damaged
+    return str(run.directory.checkpoints.place(step))
 
 
 def _evaluate_model(run: Run, grader: Grader, label: str, model: str, on_summary: OnSummary | None = None) -> None:

@@ -36,12 +36,13 @@ from laconic.system.progress import Reporter
 from laconic.system.termination import held_back, let_through
 from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate
-from laconic.training.check import ResolvedPhase
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.checkpoint_files import Checkpoint
 from laconic.training.checkpoints import Checkpoints, PhaseState, lost_files, phase_digests
 from laconic.training.curriculum import Curriculum, choose_for_phase
 from laconic.training.experience import Experience, ReferenceCache, gather_experience
 from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_before, judge
-from laconic.training.run_directory import Checkpoint, RunDirectory, model_label
+from laconic.training.run_directory import RunDirectory, model_label
 from laconic.training.time_left import Clock
 from laconic.training.updates import Updater
 from laconic.types import Group, Problem, Progress
@@ -266,7 +267,7 @@ class PhaseRun:
 
     def save_out_of_turn(self) -> None:
         """Save the last whole step, if there is one in this phase that is not saved yet."""
-        if self.phase_step > 0 and self.step not in self.run.directory.checkpoint_steps():
+        if self.phase_step > 0 and self.step not in self.run.directory.checkpoints.steps():
             self.save()
 
     def save(self) -> None:
@@ -319,8 +320,9 @@ class PhaseRun:
         """What diverged and when, and how to go on."""
         rate = "critic_lr" if "critic" in str(error) or "value" in str(error) else "lr"
         slower = f"phases.{self.phase.name}.optimizer.{rate}={getattr(self.phase.config.optimizer, rate) / 10:g}"
+        newest = self.run.directory.checkpoints.newest_words()
         return (
-            f"{self.phase.name}: training diverged in step {self.step}: {error}; {self.run.directory.newest_words()}. "
+            f"{self.phase.name}: training diverged in step {self.step}: {error}; {newest}. "
             f"Lower the rate and go on:  {resume_command(self.run.directory.path, slower)}"
         )
 

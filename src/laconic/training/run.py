@@ -34,11 +34,14 @@ from laconic.problems.sets import ProblemSets, load_problem_sets, statements_dig
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.local import LocalSampler
 from laconic.system.progress import Reporter
-from laconic.training.check import ResolvedPhase, check_caps, check_recipe, warnings_about
+from laconic.training.check.context import check_caps
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.recipe import check_recipe, warnings_about
+from laconic.training.checkpoint_files import Checkpoint
 from laconic.training.checkpoints import Checkpoints, lost_files
 from laconic.training.phase import PhaseRun, Run
 from laconic.training.phase_end import Ending
-from laconic.training.run_directory import Checkpoint, Circumstances, RunDirectory, check_is_new
+from laconic.training.run_directory import Circumstances, RunDirectory, check_is_new
 from laconic.training.time_left import Clock, plan_of
 
 

@@ -7,34 +7,28 @@
     eval/<benchmark>/      samples.jsonl, summary.json     model/               the run's result
 
 1. A run exists as soon as its config.json does, which is the last file of its beginning. One process at a time works in it.
-2. A checkpoint is written into a temporary folder and then renamed, so it exists either completely or not at all. What it holds
-   has checksums, and one that is damaged is set aside.
+2. Every file is written into a temporary one and then renamed, so it exists either completely or not at all. Checkpoints and the
+   result have checksums (`checkpoint_files.py`).
 3. Resuming takes the newest sound checkpoint and removes what was logged after it, so a repeated step is logged only once. What
    has changed since the run began is refused or recorded, as `config/resumption.py` says.
-4. Nothing is unpickled: weights and optimiser state are safetensors, the rest is JSON.
 """
 
 import contextlib
 import itertools
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
 from laconic.config.difference import Difference, differences
-from laconic.config.resumption import changes_measuring, freedom, refusal_line, resume_command
-from laconic.errors import InputError, RunError, RunFailed
+from laconic.config.resumption import changes_measuring, freedom, refusal_line
+from laconic.errors import InputError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.models.environment import MACHINE
 from laconic.rollouts.rows import paid_rows_of
-from laconic.system.checksums import CHECKSUMS_FILE, damage_in, write_checksums
+from laconic.system.checksums import write_checksums
 from laconic.system.files import (
     append_jsonl,
     read_json,
@@ -45,18 +39,8 @@ from laconic.system.files import (
     write_text_atomically,
 )
 from laconic.system.locks import LOCK_FILE, FolderLock
+from laconic.training.checkpoint_files import CheckpointFiles, step_name, step_of
 from laconic.types import Group
-
-STEP_DIGITS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A saved state: the step after which it was taken, bookkeeping that JSON can hold, and tensors by name."""
-
-    step: int
-    state: dict[str, Any]
-    tensors: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +56,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path, self.lock = path, FolderLock(path)
-        self._sound: set[int] = set()
+        self.checkpoints = CheckpointFiles(path, lambda: "inputs" not in self.environment())
 
     # --- beginning ---------------------------------------------------------------------------------------------------
 
@@ -188,7 +172,7 @@ class RunDirectory:
 
     def write_phases(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write the finished phases, completely or not at all. A phase is over once this is written."""
-        with self._writing(self.path / "phases.json"):
+        with self.checkpoints.writing(self.path / "phases.json"):
             write_json_atomically(self.path / "phases.json", list(records))
 
     # --- results -----------------------------------------------------------------------------------------------------
@@ -196,13 +180,13 @@ class RunDirectory:
     def save_result(self, save_model: Callable[[Path], object]) -> None:
         """Write the run's `model/`, completely or not at all."""
         place = self.path / "model"
-        with self._writing(place), whole_folder(place) as folder:
+        with self.checkpoints.writing(place), whole_folder(place) as folder:
             save_model(folder)
             write_checksums(folder)
 
     def damage_of_result(self) -> str | None:
         """What is wrong with the run's `model/`, in words that begin with a path; None if it is sound."""
-        return self._damage_in(self.path / "model")
+        return self.checkpoints.damage_in(self.path / "model")
 
     def is_measured(self, label: str, temperatures: Iterable[float]) -> bool:
         """Whether the model `label` has a finished evaluation at each of the temperatures."""
@@ -213,7 +197,7 @@ class RunDirectory:
 
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Append one step's metrics."""
-        with self._writing(self.path / "metrics.jsonl"):
+        with self.checkpoints.writing(self.path / "metrics.jsonl"):
             append_jsonl(self.path / "metrics.jsonl", metrics)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -223,7 +207,7 @@ class RunDirectory:
     def log_rollouts(self, step: int, groups: Sequence[Group]) -> None:
         """Store a step's rollouts, one line each."""
         file = self.path / "rollouts" / f"{step_name(step)}.jsonl"
-        with self._writing(file):
+        with self.checkpoints.writing(file):
             write_text_atomically(file, to_jsonl(row.to_json() for group in groups for row in paid_rows_of(group)))
 
     def forget_after(self, step: int) -> str | None:
@@ -236,112 +220,12 @@ class RunDirectory:
         if damaged:
             kept = Path(shutil.copy(file, file.with_name("metrics.jsonl.damaged")))
             what = f"{file}, line {damaged[0]}: is damaged ({len(damaged)} lines left out; as it was: {kept})"
-        with self._writing(file):
+        with self.checkpoints.writing(file):
             write_text_atomically(file, to_jsonl(row for row in steps if row["step"] <= step))
         for rollouts in (self.path / "rollouts").glob("step-*.jsonl"):
-            if (number := _step_of(rollouts.stem)) is not None and number > step:
+            if (number := step_of(rollouts.stem)) is not None and number > step:
                 rollouts.unlink()
         return what
-
-    # --- checkpoints -------------------------------------------------------------------------------------------------
-
-    def checkpoint_path(self, step: int) -> Path:
-        """Where the checkpoint taken after `step` is."""
-        return self.path / "checkpoints" / step_name(step)
-
-    def checkpoint_steps(self) -> list[int]:
-        """The steps after which checkpoints were taken, newest first. What is no checkpoint by its name is passed over."""
-        names = (folder.name for folder in (self.path / "checkpoints").glob("step-*") if folder.is_dir())
-        return sorted((step for name in names if (step := _step_of(name)) is not None), reverse=True)
-
-    def save_checkpoint(self, checkpoint: Checkpoint, save_model: Callable[[Path], object]) -> Path:
-        """Write a checkpoint, completely or not at all; `save_model(folder)` writes the weights in Hugging Face format.
-
-        Raises `RunFailed`, which names the file, where the disk refuses; older checkpoints are then unchanged.
-        """
-        place = self.checkpoint_path(checkpoint.step)
-        with self._writing(place), whole_folder(place) as folder:
-            with self._writing(place / "model.safetensors"):
-                save_model(folder)
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-            with self._writing(place / "trainer.safetensors"):
-                save_file(tensors, folder / "trainer.safetensors")
-            write_json_atomically(folder / "trainer.json", {"step": checkpoint.step} | checkpoint.state)
-            write_checksums(folder)
-        return place
-
-    def bookkeeping(self, step: int) -> dict[str, Any]:
-        """The bookkeeping of the checkpoint taken after `step`. Raises `RunError` naming the file if it is damaged."""
-        if damage := self.damage_of(step):
-            raise RunError(f"{damage}; put back a copy of it, or train anew with another --out")
-        return read_json(self.checkpoint_path(step) / "trainer.json")
-
-    def load_checkpoint(self, step: int) -> Checkpoint:
-        """The checkpoint taken after `step`. Raises `RunError` as `bookkeeping` does."""
-        return Checkpoint(step, self.bookkeeping(step), load_file(self.checkpoint_path(step) / "trainer.safetensors"))
-
-    def damage_of(self, step: int) -> str | None:
-        """What is wrong with the checkpoint taken after `step`, in words that begin with a path; None if it is sound."""
-        place = self.checkpoint_path(step)
-        if step in self._sound:
-            return None
-        if damage := self._damage_in(place):
-            return damage
-        if (held := read_json(place / "trainer.json").get("step", step)) != step:
-            return f"{place}: holds the state after step {held}"
-        self._sound.add(step)
-        return None
-
-    def _damage_in(self, place: Path) -> str | None:
-        """What is wrong with a folder that has checksums. Those of runs begun before there were any are taken as they are."""
-        if not place.is_dir():
-            return f"{place}: is missing"
-        is_older = "inputs" not in self.environment() and not (place / CHECKSUMS_FILE).exists()
-        return None if is_older else damage_in(place)
-
-    def set_aside(self, step: int) -> None:
-        """Rename a damaged checkpoint, so that it is not taken for one again."""
-        place = self.checkpoint_path(step)
-        aside = place.with_name(f"{place.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        place.rename(aside)
-
-    def prune_checkpoints(self, keep: int, always: set[int]) -> None:
-        """Delete all but the newest `keep` checkpoints and those of the steps in `always`."""
-        for step in self.checkpoint_steps()[keep:]:
-            if step not in always:
-                shutil.rmtree(self.checkpoint_path(step))
-
-    # --- writing -----------------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _writing(self, path: Path) -> Iterator[None]:
-        """Turn an error of the disk into a `RunFailed` that names the file and says how the run goes on."""
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            file = getattr(error, "filename", None) or path
-            reason = getattr(error, "strerror", None) or str(error)
-            raise RunFailed(
-                f"{file}: cannot be written ({reason}); {self.newest_words()}. "
-                f"Go on, once there is room, with  {resume_command(self.path)}"
-            ) from error
-
-    def newest_words(self) -> str:
-        """Which checkpoint is the newest, in words."""
-        steps = self.checkpoint_steps()
-        return f"the last good checkpoint is that of step {steps[0]}" if steps else "there is no checkpoint yet"
-
-
-def step_name(step: int) -> str:
-    """step-000040"""
-    return f"step-{step:0{STEP_DIGITS}d}"
-
-
-def _step_of(name: str) -> int | None:
-    """The step whose `step_name` is `name`, if it is one."""
-    match = re.fullmatch(r"step-([0-9]+)", name)
-    return int(match[1]) if match and step_name(int(match[1])) == name else None
 
 
 def _is_step(row: Mapping[str, Any]) -> bool:

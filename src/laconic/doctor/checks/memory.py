@@ -20,7 +20,8 @@ from laconic.doctor.memory_model import GIB
 from laconic.errors import RecipeError
 from laconic.models.loading import named_device
 from laconic.training.batching import token_budget
-from laconic.training.check import ResolvedPhase, check_recipe
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.recipe import check_recipe
 
 TOLERANCE = 0.15  # predictions are tested to be within this share of the measured peak: docs/memory.md
 NUM_REMEDIES = 3

@@ -1,7 +1,7 @@
 """What does a probe predict for the phases: are there enough problems, is the cap high enough, will length rise or fall?
 
 1. Selection: how many probed problems qualify for each phase, compared with the number that a step takes. What training itself
-   would say of the problems is said in the same words (`training/check.py`).
+   would say of the problems is said in the same words (`training/check/`).
 2. Caps: the share of responses that the phase's cap would cut off.
 3. Uniform groups: the share of groups in which every response is correct, or every one wrong, from which an algorithm with a
    group baseline learns nothing.
@@ -26,7 +26,8 @@ from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import Forecast, forecast
 from laconic.selection.pool import decide, lacking, needs_probe, pool_of
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.training.check import ResolvedPhase, complaints_about_problems
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.problems import complaints_about_problems
 from laconic.types import Grade, Problem
 
 MANY_TRUNCATED, ALL_TRUNCATED = 0.2, 0.98

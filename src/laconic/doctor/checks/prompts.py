@@ -19,7 +19,7 @@ from laconic.prompts.endings import template_end
 from laconic.prompts.instructions import resolve_instruction
 from laconic.prompts.refusals import lost_digits
 from laconic.prompts.thinking import prompt_mark
-from laconic.training.check import caps_of
+from laconic.training.check.context import caps_of
 from laconic.types import Grade
 
 ANSWER_FORMS = ("\\boxed", "\\fbox", "####", "<answer>", "answer is", "answer:")

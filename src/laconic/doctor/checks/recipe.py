@@ -20,7 +20,8 @@ from laconic.problems.address import name_of
 from laconic.problems.load import is_on_hub
 from laconic.selection.pool import most_problems, visits
 from laconic.system.threads import available_cores
-from laconic.training.check import ResolvedPhase, complaints_about
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.recipe import complaints_about
 
 MANY_VISITS = 50  # visits to one problem; from this number on, a guard against learning by heart is needed
 FLIPPED = (

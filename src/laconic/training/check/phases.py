@@ -1,37 +1,27 @@
-"""Is a recipe valid? This is checked once, before anything else is done, and the names in its phases are looked up.
+"""A phase checked, and resolved: everything that needs no model is checked, and the names in it are looked up.
 
-1. Everything that needs no model is checked: each phase's rollouts, algorithm, prompts, rewards and selection, and whether they
-   fit together. A mistake is a `RecipeError` that names the dotted field.
-2. The result is a `ResolvedPhase` for each phase. Training, the dry run and doctor use these and look nothing up again.
-3. `warnings_about` lists what is senseless and does no harm (`config/sense.py`), and what the problems lack.
-4. `caps_of` lists what must fit the model's context, and `check_caps` holds prompts against it.
-
-What is left out: the shape of the tree (`config/`), and teachers (`models/teachers.py`).
+1. Rollouts, algorithm, prompts, rewards and selection, and whether they fit together. A mistake is a `RecipeError` that names the
+   dotted field.
+2. The result is a `ResolvedPhase`. Training, the dry run and doctor use it and look nothing up again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from laconic.config.algorithm import AlgorithmConfig
 from laconic.config.node import check_options
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig
-from laconic.config.recipe import Recipe
-from laconic.config.sense import Complaint, Reading, complaints_about_phases, complaints_about_run
-from laconic.errors import InputError, ProblemsError, RecipeError
-from laconic.models.loading import TINY
+from laconic.errors import InputError, RecipeError
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rewards.from_recipe import remembering_terms, reward_table, reward_terms
 from laconic.rewards.paying import try_terms
 from laconic.rewards.table import Reward
-from laconic.rollouts.solver import Solver
-from laconic.rollouts.sources import KEPT, SOURCES, Source, SourceSetting, solution_text
-from laconic.samplers.endpoints import is_endpoint
-from laconic.selection.pool import check_rule, limit_of, most_problems, needs_probe, pool_of
+from laconic.rollouts.sources import KEPT, SOURCES, Source, SourceSetting
+from laconic.selection.pool import check_rule, needs_probe
 from laconic.training.algorithms import Algorithm, find_algorithm
 from laconic.training.preferences import PAIRS
-from laconic.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,122 +52,6 @@ class ResolvedPhase:
     def needs_reference(self) -> bool:
         """Whether the phase scores rollouts under a reference."""
         return self.config.algorithm.kl_coef > 0 or self.algorithm.needs_reference
-
-
-def check_recipe(recipe: Recipe) -> tuple[ResolvedPhase, ...]:
-    """The recipe's phases, resolved. Raises an `InputError` that names the field if the recipe cannot work."""
-    _check_models(recipe)
-    resolve_instruction(recipe.prompt.instruction)
-    phases = tuple(resolve_phase(phase, recipe.policy, index) for index, phase in enumerate(recipe.phases))
-    _sift(complaints_about(recipe, phases))
-    return phases
-
-
-def warnings_about(
-    recipe: Recipe, phases: Sequence[ResolvedPhase], trainable: Sequence[Problem] | None
-) -> list[Complaint]:
-    """What is senseless in a recipe that can work. `trainable` is the train set without the problems that are watched or
-    reported, None where it is out of reach. Raises `RecipeError` where a phase cannot train on these problems."""
-    about_problems = [complaint for phase in phases for complaint in complaints_about_problems(phase.config, trainable)]
-    return _sift([*complaints_about(recipe, phases), *about_problems])
-
-
-def complaints_about_problems(phase: PhaseConfig, trainable: Sequence[Problem] | None) -> Iterator[Complaint]:
-    """What the problems that a phase may train on lack, before any of them is probed; None where they are out of reach."""
-    per_step, where = phase.problems_per_step, f"phases.{phase.name}.problems_per_step"
-    most = limit_of(phase) if trainable is None else most_problems(phase, len(trainable))
-    if most == 0:
-        yield Complaint("error", where, f"a step takes {per_step} problems, but there is none to choose from")
-    elif most is not None and most < per_step:
-        what = f"a step takes {per_step} problems, but the phase has at most {most}: steps are smaller; expected {most}"
-        yield Complaint("warning", where, what)
-    if phase.rollouts == "solutions" and trainable:
-        try:
-            for problem in pool_of(phase, trainable):
-                solution_text(problem)
-        except ProblemsError as error:
-            yield Complaint("error", f"phases.{phase.name}.rollouts", str(error))
-
-
-def complaints_about(recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[Complaint]:
-    """Everything senseless in a recipe, whatever its problems are."""
-    complaints = list(complaints_about_run(recipe))
-    if recipe.policy.shape is not None and (recipe.model == TINY or Path(recipe.model).is_dir()):
-        what = f"changes nothing: {recipe.model} has a config of its own, which is read"
-        complaints.append(Complaint("warning", "policy.shape", what))
-    return [*complaints, *complaints_about_phases([_reading(recipe, phase) for phase in phases])]
-
-
-def _reading(recipe: Recipe, phase: ResolvedPhase) -> Reading:
-    row, algorithm = phase.algorithm, phase.config.algorithm
-    chooses_by_rewards = algorithm.options.get("pairs") == "reward" or algorithm.uniform_groups != "keep"
-    return Reading(
-        recipe,
-        phase.config,
-        levers=row.levers,
-        min_group_size=row.min_group_size,
-        has_critic=phase.critic != "zero",
-        has_reference=phase.needs_reference,
-        makes_advantages_of_rewards=row.reads_rewards,
-        reads_rewards=row.reads_rewards or chooses_by_rewards,
-    )
-
-
-def _sift(complaints: Iterable[Complaint]) -> list[Complaint]:
-    """The warnings. Raises `RecipeError` for the first error."""
-    warnings = []
-    for complaint in complaints:
-        if complaint.level == "error":
-            raise RecipeError(str(complaint))
-        warnings.append(complaint)
-    return warnings
-
-
-@dataclass(frozen=True, slots=True)
-class ContextCap:
-    """The key that caps responses, the most tokens of one, and the instruction under which its problems are read."""
-
-    field: str
-    max_tokens: int
-    instruction: str
-
-
-def caps_of(recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[ContextCap]:
-    """Everything that must fit the model's context: responses in training, under each phase's longest budget and as its reference
-    reads them, and those to watched and reported problems."""
-    caps = []
-    for phase in phases:
-        field = f"phases.{phase.name}.sampler.max_tokens"
-        cap, budget = phase.config.sampler.max_tokens, phase.config.budget
-        caps.append(ContextCap(field, cap, recipe.prompt.instruction))
-        if budget is not None:
-            caps.append(ContextCap(field, cap, f"{budget.prompt}:{budget.high}"))
-        if phase.needs_reference and phase.config.algorithm.reference_instruction is not None:
-            caps.append(ContextCap(field, cap, phase.config.algorithm.reference_instruction))
-    if recipe.report.max_tokens is not None:
-        caps.append(ContextCap("report.max_tokens", recipe.report.max_tokens, recipe.prompt.instruction))
-    return caps
-
-
-def check_caps(recipe: Recipe, phases: Sequence[ResolvedPhase], solver: Solver, problems: Sequence[Problem]) -> None:
-    """Raises `ModelError`, naming the key, where the longest prompt and a cap together exceed the model's context."""
-    longest: dict[str, tuple[int, str]] = {}
-    for cap in caps_of(recipe, phases):
-        if cap.instruction not in longest:
-            prompt = recipe.prompt.model_copy(update={"instruction": cap.instruction})
-            longest[cap.instruction] = replace(solver, prompt=prompt).longest_prompt(problems)
-        solver.check_length(*longest[cap.instruction], cap.max_tokens, cap.field)
-
-
-def _check_models(recipe: Recipe) -> None:
-    """Raises `RecipeError` for a model behind an endpoint."""
-    teachers = {f"phases.{p.name}.algorithm.reference_model": p.algorithm.reference_model for p in recipe.phases}
-    for field, name in ({"model": recipe.model} | teachers).items():
-        if name is not None and is_endpoint(name):
-            raise RecipeError(
-                f"{field}: {name} is an endpoint, which can be measured (laconic evaluate) but not trained; expected a "
-                f"folder, a hub name or {TINY!r}"
-            )
 
 
 def resolve_phase(phase: PhaseConfig, policy: PolicyConfig, index: int = 0) -> ResolvedPhase:

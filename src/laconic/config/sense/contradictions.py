@@ -1,0 +1,172 @@
+"""Settings of a phase that contradict one another.
+
+A row is an error where nothing would be learnt, or something else than was asked for; a warning where the run only does less than
+it says.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from laconic.config.phase import PhaseConfig
+from laconic.config.sense.reading import Reading
+
+ALIKE = 0.5  # a distance from 1 above which clip_low is more likely meant as a bound of the ratio itself
+
+
+@dataclass(frozen=True, slots=True)
+class Senseless:
+    """A setting of a phase that cannot do what it says where `holds`; `what` is filled with the `phase` and the `reading`."""
+
+    level: Literal["warning", "error"]
+    key: str
+    holds: Callable[[Reading], bool]
+    what: str
+
+
+SENSELESS: tuple[Senseless, ...] = (
+    Senseless(
+        "error",
+        "optimizer.critic_warmup_steps",
+        lambda r: r.phase.optimizer.critic_warmup_steps >= r.phase.steps,
+        "the phase is over before the policy learns; expected fewer than its {phase.steps} steps",
+    ),
+    Senseless(
+        "error",
+        "optimizer.weight_decay",
+        lambda r: r.phase.optimizer.lr * r.phase.optimizer.weight_decay >= 1,
+        "times the learning rate it is 1 or more, so that a step would leave nothing of the weights",
+    ),
+    Senseless(
+        "error",
+        "rewards.correct",
+        lambda r: r.reads_rewards and r.phase.rewards.correct < _most_for_failing(r.phase),
+        "a correct answer earns {phase.rewards.correct:g}, less than one that is not; expected the highest of the levels",
+    ),
+    Senseless(
+        "error",
+        "rewards",
+        lambda r: r.reads_rewards and not r.has_effective_terms and _has_equal_levels(r.phase),
+        "every response earns the same, so that there is nothing to learn; expected other levels, or terms",
+    ),
+    Senseless(
+        "error",
+        "algorithm.uniform_groups",
+        lambda r: r.phase.algorithm.uniform_groups != "keep" and r.responses == 1,
+        "a group of one response is always uniform, so that none would train; expected 'keep'",
+    ),
+    Senseless(
+        "error",
+        "rollouts",
+        lambda r: r.responses < r.min_group_size <= r.phase.group_size,
+        "'solutions' gives one response for each problem, and {phase.algorithm.name} compares {reading.min_group_size}",
+    ),
+    Senseless(
+        "error",
+        "algorithm.kl_in",
+        lambda r: _prices_rewards(r.phase) and not r.makes_advantages_of_rewards,
+        "puts the KL into rewards, of which {phase.algorithm.name} makes no advantages; expected 'loss'",
+    ),
+    Senseless(
+        "error",
+        "algorithm.kl_in",
+        lambda r: _prices_rewards(r.phase) and r.phase.algorithm.kl_in == "centred" and r.responses == 1,
+        "'centred' compares the responses of a group, which has one; expected 'reward' or 'loss'",
+    ),
+    Senseless(
+        "error",
+        "algorithm.clip_low",
+        lambda r: r.phase.algorithm.clip_low > ALIKE and 1 < r.phase.algorithm.clip_high < 2,
+        "{phase.algorithm.clip_low:g} and clip_high {phase.algorithm.clip_high:g} look like bounds of the ratio; expected "
+        "distances from 1, such as 0.2 and 0.28",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.clip_low",
+        lambda r: r.phase.algorithm.clip_low >= 1,
+        "the ratio is above 0, so that nothing is clipped below; it is a distance from 1",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.clip_low",
+        lambda r: ALIKE < r.phase.algorithm.clip_low < 1 and not 1 < r.phase.algorithm.clip_high < 2,
+        "lets the ratio fall far; it is a distance from 1, as 0.2 is",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.clip_high",
+        lambda r: 1 < r.phase.algorithm.clip_high < 2 and r.phase.algorithm.clip_low <= ALIKE,
+        "lets the ratio more than double; it is a distance from 1, as 0.28 is",
+    ),
+    Senseless(
+        "error",
+        "budget.high",
+        lambda r: r.phase.budget is not None and r.phase.budget.high > r.phase.sampler.max_tokens,
+        "asks for more tokens than sampler.max_tokens = {phase.sampler.max_tokens} lets a response have",
+    ),
+    Senseless(
+        "warning",
+        "rewards.wrong",
+        lambda r: (
+            r.reads_rewards
+            and not r.has_effective_terms
+            and not _has_equal_levels(r.phase)
+            and r.phase.rewards.correct == r.phase.rewards.wrong
+        ),
+        "a wrong answer earns as much as a correct one",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: any(term.weight == 0 for term in r.phase.rewards.terms),
+        "a term of weight 0 pays nothing",
+    ),
+    Senseless(
+        "warning",
+        "optimizer.warmup_steps",
+        lambda r: r.phase.optimizer.warmup_steps >= r.phase.steps,
+        "the phase is over, after {phase.steps} steps, before the learning rate has risen to lr",
+    ),
+    Senseless(
+        "warning",
+        "optimizer.minibatches",
+        lambda r: r.phase.optimizer.minibatches > r.responses * r.phase.problems_per_step,
+        "a step has fewer responses than minibatches: each update has one response",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.reference_every",
+        lambda r: (
+            r.has_own_reference
+            and r.phase.algorithm.reference != "frozen"
+            and r.phase.algorithm.reference_every >= r.phase.steps
+        ),
+        "the phase is over, after {phase.steps} steps, before the reference moves",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.ema_decay",
+        lambda r: r.has_own_reference and r.phase.algorithm.reference == "ema" and r.phase.algorithm.ema_decay == 1,
+        "1 never moves the reference",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.max_draws",
+        lambda r: r.phase.algorithm.uniform_groups == "resample" and r.phase.algorithm.max_draws == 1,
+        "counts the first draw, so that nothing is drawn again: as uniform_groups = 'drop'",
+    ),
+)
+"""In a phase, in the order in which errors are said."""
+
+
+def _most_for_failing(phase: PhaseConfig) -> float:
+    return max(phase.rewards.wrong, phase.rewards.no_answer, phase.rewards.truncated)
+
+
+def _has_equal_levels(phase: PhaseConfig) -> bool:
+    rewards = phase.rewards
+    return len({rewards.correct, rewards.wrong, rewards.no_answer, rewards.truncated}) == 1
+
+
+def _prices_rewards(phase: PhaseConfig) -> bool:
+    return phase.algorithm.kl_coef > 0 and phase.algorithm.kl_in != "loss"

@@ -19,6 +19,7 @@ from laconic.problems.load import load_problems
 from laconic.rollouts.rows import paid_rows_of, rows_of
 from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import SOURCES, SourceSetting
+from laconic.rollouts.worked_solutions import grade_solutions
 from laconic.samplers.local import LocalSampler
 from laconic.types import FinishReason, Grade, Problem, Response
 
@@ -41,9 +42,8 @@ def groups_of(lm, problems, said, **changes):
     )
     with Grader() as grader:
         solver = Solver(lm, LocalSampler(lm), grader, PromptConfig(**changes))
-        setting = SourceSetting(
-            solver, lm, phase, problems, 0, None, list, lambda *_: nullcontext(lambda *_: None), said.append
-        )
+        said.extend(grade_solutions(solver, lm, problems, "phases.cold.rollouts")[2])
+        setting = SourceSetting(solver, lm, phase, problems, 0, None, list, lambda *_: nullcontext(lambda *_: None))
         return SOURCES["solutions"](setting).groups(problems, step=1)
 
 
@@ -97,7 +97,7 @@ def test_what_the_prompt_has_opened_is_not_opened_twice_and_an_end_is_written_on
 )
 def test_solutions_that_do_not_teach_are_counted_in_a_line(folder, solution, says):
     groups_of(load_model(str(folder), CONFIG), [problem(3, CLOSED), problem(4, solution)], said := [])
-    assert said == [f"phases.cold.rollouts: 1 of 2 solutions (the first is of problem p4) {says}"]
+    assert said == [f"1 of 2 solutions (the first is of problem p4) {says}"]
 
 
 @pytest.mark.parametrize(

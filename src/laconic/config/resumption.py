@@ -24,8 +24,8 @@ FREE = (
     r"(name|grader\.workers|checkpoints\.keep|policy\.shape(\..+)?)",
     r"machine\..+",
 )
-FREE_ONCE_TRAINED = r"report\.max_tokens"
-"""Before, it caps the responses of the watch set too, which may end a phase."""
+FREE_ONCE_TRAINED = r"report\.max_tokens|inputs\.teachers\..+"
+"""Before, the former caps the responses of the watch set too, which may end a phase."""
 
 ACCEPTABLE = (
     r"phases\..+\.(optimizer|end|select|alarms)(\..+)?",
@@ -36,8 +36,14 @@ ACCEPTABLE = (
     r"(threads|policy\.device|checkpoints\.every|grader\.timeout_seconds|report\.max_tokens)",
     r"inputs\..+",
 )
-MEASURED_WITH = r"report\.(samples|max_tokens)|inputs\.(model|prompt|problems\.report)|phases\..+\.sampler\.batch_size"
+MEASURED_WITH = (
+    r"report\.(samples|max_tokens)|inputs\.(model|prompt|problems\.report|files\..+)|phases\..+\.sampler\.batch_size"
+)
 """Keys on which the responses to the report set depend."""
+
+
+INPUTS = r"inputs\.(files\.|teachers\.[0-9]+\.)?"
+"""What stands before an input's name in a key: files are named by their paths, a teacher's after the number of its phase."""
 
 
 def freedom(key: str, *, is_trained: bool) -> Freedom:
@@ -76,7 +82,7 @@ def refusal_line(difference: Difference, run: Path, *, is_acceptable: bool) -> s
             "or start a new run with another --out"
         )
     if difference.key.startswith("inputs."):
-        what = difference.key.removeprefix("inputs.")
+        what = re.sub(INPUTS, "", difference.key, count=1)
         return (
             f"{what}: not as it was when the run began (its digest differs); put it back as it was, {accept}, "
             "or start a new run with another --out"

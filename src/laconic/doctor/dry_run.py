@@ -1,7 +1,8 @@
 """The dry run: what a recipe would do, the memory it needs, and where its rewards push length.
 
 1. The recipe is checked, and its local problem files and its model's shape are read. No weights are read and nothing is written.
-   If all problems can be read locally, the three sets are made as training makes them.
+   If all problems can be read locally, the three sets are made as training makes them. LoRA's targets and worked solutions are
+   held against the model without its weights.
 2. Each phase is printed: rollouts, updates, and its other settings.
 3. Memory is predicted from the shape (`memory_needs.py`): the largest phase's peak, by purpose, and its other moments.
 4. A forecast (`rewards/length_forecast.py`) says in which direction length is expected to change, over a range of solve rates.
@@ -9,15 +10,19 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from laconic.config.phase import PhaseConfig
+from laconic.collapse.alarms import ALARMS
+from laconic.collapse.vigil import patience_of
+from laconic.config.phase import Action, AlarmsConfig, PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
+from laconic.config.sense.complaints import Complaint
 from laconic.doctor.memory_needs import (
     Shape,
     Sources,
@@ -29,12 +34,16 @@ from laconic.doctor.memory_needs import (
 )
 from laconic.doctor.reading import read_sources
 from laconic.errors import ModelError
+from laconic.models.loading import load_tokenizer, resolve_model
+from laconic.models.lora_targets import check_targets
+from laconic.models.weightless import read_bare_model
 from laconic.problems.sets import ProblemSets, make_sets
 from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import forecast
 from laconic.selection.pool import limit_of, needs_probe
 from laconic.training.check.context import caps_of
 from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.problems import check_weightless
 from laconic.training.check.recipe import check_recipe, warnings_about
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
@@ -52,6 +61,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     shape = find_shape(recipe)
     _check_context(recipe, phases, shape, sources)
+    warnings += _check_model(recipe, phases, shape, sets)
     for phase in phases:
         console.print(_phase_table(phase), soft_wrap=True)
         _print_forecasts(phase, console)
@@ -71,12 +81,23 @@ def _check_context(recipe: Recipe, phases: Sequence[ResolvedPhase], shape: Shape
     lengths, limit = longest_prompts(recipe, sources), shape.context_length
     if not lengths or limit is None:
         return
-    for cap in caps_of(recipe, phases):
+    for cap in caps_of(recipe, phases, load_tokenizer(recipe.model, recipe.policy)):
         if (longest := lengths[cap.instruction]) + cap.max_tokens > limit:
             raise ModelError(
                 f"{cap.field}: {cap.max_tokens} and the longest prompt ({longest} tokens) exceed the context of {recipe.model}, "
                 f"{limit} tokens"
             )
+
+
+def _check_model(
+    recipe: Recipe, phases: Sequence[ResolvedPhase], shape: Shape, sets: ProblemSets | None
+) -> list[Complaint]:
+    """What training would say of the model's layers and, in its tokens, of worked solutions; where its files are at hand."""
+    if recipe.policy.lora is not None and shape.is_of_model:
+        check_targets(read_bare_model(recipe.model, recipe.policy), recipe.policy.lora.targets, recipe.model)
+    if sets is None or not (Path(resolve_model(recipe.model)) / "tokenizer.json").exists():
+        return []
+    return check_weightless(recipe, phases, sets.train)
 
 
 def _source_lines(recipe: Recipe, sources: Sources, dropped: str | None) -> list[str]:
@@ -109,10 +130,22 @@ def _phase_table(resolved: ResolvedPhase) -> Table:
         "optimiser": _optimizer_line(resolved),
         "ends": f"cap {phase.steps} steps, {_limit('patience', phase.end.patience)}, "
         f"{_limit('guard', None if phase.end.guard_drop == 1 else phase.end.guard_drop)}, keeps the {phase.end.keep} step",
+        **_alarms_row(phase),
     }
     for name, value in rows.items():
         table.add_row(name, Text(value))
     return table
+
+
+def _alarms_row(phase: PhaseConfig) -> dict[str, str]:
+    """What the phase does at which alarm, where that is not the default."""
+    alarms = phase.end.alarms
+    if alarms == AlarmsConfig():
+        return {}
+    actions = {name: getattr(alarms, name) for name in ALARMS}
+    chosen = [(action, [name for name, taken in actions.items() if taken == action]) for action in get_args(Action)]
+    words = "; ".join(f"{action}: {', '.join(names)}" for action, names in chosen if names)
+    return {"alarms": f"{words}; each reads the newest {patience_of(alarms, phase.steps)} steps"}
 
 
 def _rollouts_line(phase: PhaseConfig) -> str:

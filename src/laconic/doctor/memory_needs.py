@@ -44,6 +44,7 @@ ASSUMED_PROMPT_TOKENS = 512
 ASSUMED_PROMPT = (ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand")
 LONGEST_TRIED = 16  # how many questions, the longest by characters, have their tokens counted
 CUDA_CONTEXT_BYTES = GIB // 2
+MODELS_CONFIG = "the model's config"
 STORED_BYTES = 4  # bytes of a weight in the files, if a config does not state its dtype
 
 Sources = Mapping[str, list[Problem] | None]
@@ -58,6 +59,11 @@ class Shape:
     config: ShapeConfig
     origin: str
     context_length: int | None = None
+
+    @property
+    def is_of_model(self) -> bool:
+        """Whether it was read from the model's own config."""
+        return self.origin == MODELS_CONFIG
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ def find_shape(recipe: Recipe) -> Shape:
         shape = _shape_of(config)
     except (AttributeError, InputError) as error:
         raise ModelError(f"{recipe.model}: the model's config does not describe a decoder: {error}") from None
-    return Shape(shape, "the model's config", getattr(config, "max_position_embeddings", None))
+    return Shape(shape, MODELS_CONFIG, getattr(config, "max_position_embeddings", None))
 
 
 def _shape_of(config: Any) -> ShapeConfig:

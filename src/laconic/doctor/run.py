@@ -28,7 +28,7 @@ from laconic.doctor.checks.probe import (
     check_truncation,
     check_uniform_groups,
 )
-from laconic.doctor.checks.problems import check_gold_form, check_golds, check_leaks, check_questions
+from laconic.doctor.checks.problems import check_gold_form, check_golds, check_leaks, check_questions, check_solutions
 from laconic.doctor.checks.prompts import (
     check_answer_form,
     check_beginning,
@@ -73,6 +73,7 @@ CHECKS: tuple[Check, ...] = (
     Check("questions", check_questions, partly=PROBLEMS),
     Check("gold answers", check_golds, partly=PROBLEMS),
     Check("form of the gold answers", check_gold_form, partly=PROBLEMS),
+    Check("worked solutions", check_solutions, ("model", "tokenizer", "prompts", "problems.train")),
     Check("leakage", check_leaks, partly=PROBLEMS),
     Check("how the probe was made", check_probe, ("probe",)),
     Check("selection", check_selection, ("problems.train",), ("probe",)),

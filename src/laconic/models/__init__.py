@@ -8,6 +8,8 @@ Its modules, in reading order:
 - `waiting`: how threads wait for one another: spinning on idle cores, asleep on busy ones
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device
+- `weightless`: a model without its weights, for what can be checked before they are read
+- `held_files`: what a model's folder holds, as digests
 - `scoring`: log-probabilities, entropies and KL of response tokens
 - `lora_targets`: which layers LoRA adapts, held against the model
 - `adapters`: LoRA adapters on one set of base weights

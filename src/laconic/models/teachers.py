@@ -1,8 +1,9 @@
-"""Whether a phase's teacher can teach the model that is trained. Training checks it before it begins, and so does the doctor.
-Only tokenizers are read, not weights.
+"""Whether a phase's teacher can teach the model that is trained. Training checks it before it begins, and so does the doctor,
+which reads no weights.
 
 1. A teacher that is another model must exist and have the student's vocabulary.
-2. A teacher that is the student under another instruction must read another prompt: a chat template may drop the instruction.
+2. Its weights must be sound; training loads them once, so that it does not find out after the phases before.
+3. A teacher that is the student under another instruction must read another prompt: a chat template may drop the instruction.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import PromptConfig
 from laconic.errors import ModelError, RecipeError
-from laconic.models.loading import load_tokenizer
+from laconic.models.loading import load_model, load_tokenizer
 from laconic.prompts.instructions import render
 from laconic.types import Problem
 
@@ -53,3 +54,11 @@ def check_teacher(
                 f"{field}.reference_instruction: the prompt is the same tokens with {config.reference_instruction!r} as without "
                 "(a chat template may drop it): the teacher would be the student"
             )
+
+
+def try_teacher(name: str, policy: PolicyConfig, field: str) -> None:
+    """Load the teacher `name` and drop it again. Raises `ModelError`, which begins with `field`, where it cannot be loaded."""
+    try:
+        load_model(name, policy.model_copy(update={"lora": None}))
+    except ModelError as error:
+        raise ModelError(f"{field}: {error}") from None

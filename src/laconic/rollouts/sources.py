@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from laconic.config.phase import BudgetConfig, PhaseConfig
-from laconic.errors import ProblemsError
 from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.prompts.forced_answers import forced_ids
@@ -29,11 +28,11 @@ from laconic.prompts.thinking import prompt_mark
 from laconic.rng import seed_of, stream
 from laconic.rollouts.rows import GroupRow, read_group_rows
 from laconic.rollouts.solver import Assignment, Solver, graded_rollout, with_thinking
-from laconic.rollouts.worked_solutions import flaws_of, solution_text, write_solutions
+from laconic.rollouts.worked_solutions import grade_solutions, solution_text
 from laconic.samplers.protocol import Request
 from laconic.statistics.solve_rate import problem_stats
 from laconic.system.files import to_jsonl, write_text_atomically
-from laconic.types import Grade, Group, Problem, Progress, Response, Rollout
+from laconic.types import Group, Problem, Progress, Response, Rollout
 
 __all__ = [
     "KEPT",
@@ -46,6 +45,7 @@ __all__ = [
     "SourceSetting",
     "cuts_of",
     "draw_budget",
+    "longest_exit",
     "offline",
     "solution_text",
     "solutions",
@@ -57,16 +57,9 @@ FORCED_ANSWER_TOKENS = 64
 Pay = Callable[[Sequence[Group]], list[Group]]
 
 
-def _unheard(_line: str) -> None:
-    """A line that nobody reads."""
-
-
 @dataclass(frozen=True, slots=True)
 class SourceSetting:
-    """What every source works with: the solver and its model, the phase, the folder of its files, and how rollouts are paid.
-
-    `say` is called with a line for the person who trains.
-    """
+    """What every source works with: the solver and its model, the phase, the folder of its files, and how rollouts are paid."""
 
     solver: Solver
     lm: CausalLM
@@ -76,7 +69,6 @@ class SourceSetting:
     folder: Path
     pay: Pay
     progress: Callable[[str, int], AbstractContextManager[Progress]] = field(repr=False)
-    say: Callable[[str], None] = field(default=_unheard, repr=False)
 
 
 class Source(Protocol):
@@ -161,19 +153,9 @@ def _group_with_thinking(group: Group, tokenizer: Any) -> Group:
 
 
 def solutions(setting: SourceSetting) -> Kept:
-    """The problems' own solutions as responses, graded as usual; what is wrong with some of them is said in a line each.
-
-    Raises the errors of `write_solutions`, and `ProblemsError` where none is graded correct.
-    """
+    """The problems' own solutions as responses, graded as usual. Raises the errors of `grade_solutions`."""
     field, lm = f"phases.{setting.phase.name}.rollouts", setting.lm
-    written = write_solutions(setting.solver, lm, setting.problems, field)
-    graded = setting.solver.grader.grade_many([(one.read_text, one.problem, False) for one in written])
-    grades = [result.grade for result in graded]
-    flaws = list(flaws_of(written, grades, lm.tokenizer))
-    if Grade.CORRECT not in grades:
-        raise ProblemsError(f"{field}: there is nothing to learn from: {'; '.join(flaws)}")
-    for flaw in flaws:
-        setting.say(f"{field}: {flaw}")
+    written, graded, _ = grade_solutions(setting.solver, lm, setting.problems, field)
     rollouts = [graded_rollout(one.response, result, 0) for one, result in zip(written, graded, strict=True)]
     groups = [Group(one.problem, one.prompt_ids, (r,)) for one, r in zip(written, rollouts, strict=True)]
     return Kept(groups, setting)
@@ -213,6 +195,14 @@ def cuts_of(trace: Group, num_exits: int) -> list[int]:
     response = trace.rollouts[0].response
     length = response.num_tokens if response.thinking_tokens is None else response.thinking_tokens
     return sorted({length * i // (num_exits + 1) for i in range(1, num_exits + 1)} - {0})
+
+
+def longest_exit(tokenizer: Any, max_tokens: int, num_exits: int) -> int:
+    """The most tokens of an exit from a trace of at most `max_tokens`, with the answer that is forced on it.
+
+    Raises `InputError` where the tokenizer cannot write what forces it.
+    """
+    return max_tokens * num_exits // (num_exits + 1) + len(forced_ids(tokenizer)) + FORCED_ANSWER_TOKENS
 
 
 def _exit(lm: CausalLM, whole: Group, cut: int, written: tuple[int, ...], answer: Response) -> Response:

@@ -5,6 +5,8 @@ r"""The problems' own worked solutions as responses to learn from, and what keep
    opened twice, and the last token is the one that closes the model's responses. It refuses solutions that do not fit the context
    with their prompt, that hold a token for which the model has no embedding, or in which a response would have stopped earlier.
 3. `flaws_of` says what else is wrong, one line for each kind, with counts.
+4. `grade_solutions` does all three, and refuses solutions of which none is graded correct. Training calls it before a run begins,
+   for all problems of a phase, and again for those that the phase chose.
 """
 
 from collections import Counter
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from laconic.errors import ProblemsError
+from laconic.grading.rules import Graded
 from laconic.grading.thought import find_thought
 from laconic.models.causal_lm import CausalLM
 from laconic.prompts.thinking import marks_of, prompt_mark
@@ -69,6 +72,22 @@ def write_solutions(solver: Solver, lm: CausalLM, problems: Sequence[Problem], f
             f"{field}: {_share(stopped, written)} hold an end token before their end, where a response stops"
         )
     return written
+
+
+def grade_solutions(
+    solver: Solver, lm: CausalLM, problems: Sequence[Problem], field: str
+) -> tuple[list[WorkedSolution], list[Graded], list[str]]:
+    """The solutions of all problems with their grades, in order, and what is wrong with some of them.
+
+    Raises the errors of `write_solutions`, and `ProblemsError` where no solution is graded correct.
+    """
+    written = write_solutions(solver, lm, problems, field)
+    graded = solver.grader.grade_many([(one.read_text, one.problem, False) for one in written])
+    grades = [result.grade for result in graded]
+    flaws = list(flaws_of(written, grades, lm.tokenizer))
+    if Grade.CORRECT not in grades:
+        raise ProblemsError(f"{field}: there is nothing to learn from: {'; '.join(flaws)}")
+    return written, graded, flaws
 
 
 def _write(lm: CausalLM, closing: int, problem: Problem, prompt_ids: tuple[int, ...]) -> WorkedSolution:

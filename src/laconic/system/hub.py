@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from threading import Thread
 from typing import Literal
 from urllib.parse import urlsplit
@@ -77,6 +78,14 @@ def _connects(host: str, port: int, _minute: int) -> bool:
     worker.start()
     worker.join(HUB_SECONDS)
     return bool(reached)
+
+
+def cached_revision(name: str) -> str | None:
+    """The commit of the model `name` that lies in the hub's cache, and is read from there; None if there is none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json")
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 @contextlib.contextmanager

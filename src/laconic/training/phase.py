@@ -100,7 +100,6 @@ class PhaseRun:
                 folder=folder,
                 pay=self.payer.pay,
                 progress=lambda what, count: self.bar(what, count, leaves_line=config.rollouts in KEPT),
-                say=run.reporter.say,
             )
         )
         run.policy.begin_phase(

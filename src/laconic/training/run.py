@@ -26,16 +26,18 @@ from laconic.errors import InputError, RunError
 from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.models.environment import describe_environment
+from laconic.models.held_files import digests_of
 from laconic.models.loading import MEMORY, memory_name
 from laconic.models.policy import load_policy
 from laconic.models.product_path import keep_product_path
-from laconic.models.teachers import check_teacher
+from laconic.models.teachers import check_teacher, try_teacher
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.local import LocalSampler
 from laconic.system.progress import Reporter
 from laconic.training.check.context import check_caps
 from laconic.training.check.phases import ResolvedPhase
+from laconic.training.check.problems import complaints_about_solutions
 from laconic.training.check.recipe import check_recipe, warnings_about
 from laconic.training.checkpoint_files import Checkpoint
 from laconic.training.checkpoints import Checkpoints, lost_files
@@ -155,12 +157,17 @@ def start(
             Grader(recipe.grader.workers, recipe.grader.timeout_seconds),
             recipe.prompt,
         )
-        _check_prompts(recipe, phases, solver, sets)
-        for warning in warnings_about(recipe, phases, sets.train):
+        unfinished = phases[directory.num_finished() if directory else 0 :]
+        _check_prompts(recipe, unfinished, solver, sets)
+        for warning in (
+            *warnings_about(recipe, phases, sets.train),
+            *complaints_about_solutions(unfinished, solver, policy.lm, sets.train),
+        ):
             reporter.say(f"warning: {warning}")
         if sets.dropped_line:
             reporter.say(sets.dropped_line)
-        now = Circumstances(_inputs(solver, sets), describe_environment(policy.lm.device))
+        inputs = _inputs(solver, sets) | _models(recipe, unfinished, given)
+        now = Circumstances(inputs, describe_environment(policy.lm.device))
         if directory is None:
             directory = RunDirectory.create(out, config, {**now.environment, "inputs": now.inputs})
             undo.callback(directory.lock.release)
@@ -178,20 +185,22 @@ def start(
 
 def _check_prompts(recipe: Recipe, phases: Sequence[ResolvedPhase], solver: Solver, sets: ProblemSets) -> None:
     """Raises an `InputError` that names the field if a teacher cannot teach, or a prompt and its cap exceed the context."""
-    for phase in recipe.phases:
+    for phase in phases:
         check_teacher(
-            phase,
+            phase.config,
             solver.lm.tokenizer,
             next(iter(sets.train), None),
             student=recipe.model,
             policy=recipe.policy,
             prompt=recipe.prompt,
         )
+    for name, field in {p.teacher: p.field_of_teacher for p in phases if p.teacher}.items():
+        try_teacher(name, recipe.policy, field)
     check_caps(recipe, phases, solver, [*sets.train, *sets.watch, *sets.report])
 
 
 def _inputs(solver: Solver, sets: ProblemSets) -> dict[str, Any]:
-    """Digests of what a run reads: the model's weights, its first prompt (tokenizer and chat template), and its problems."""
+    """Digests of what a run reads: some of the model's weights, its first prompt, and its problems."""
     prompt_ids = solver.request(Assignment(sets.train[0], 1)).prompt_ids
     problems = {"train": sets.train, "watch": sets.watch, "report": sets.report}
     return {
@@ -199,6 +208,12 @@ def _inputs(solver: Solver, sets: ProblemSets) -> dict[str, Any]:
         "problems": {name: statements_digest(found) for name, found in problems.items()},
         "prompt": hashlib.blake2b(str(prompt_ids).encode(), digest_size=8).hexdigest(),
     }
+
+
+def _models(recipe: Recipe, phases: Sequence[ResolvedPhase], given: CausalLM | None) -> dict[str, Any]:
+    """Digests of the files of the model that is trained, and of the teachers of the `phases`, by the number of the phase."""
+    files = {"files": digests_of(recipe.model)} if given is None else {}
+    return files | {"teachers": {str(p.index + 1): digests_of(p.teacher) for p in phases if p.teacher}}
 
 
 def _keep_products(directory: RunDirectory) -> None:

@@ -119,19 +119,15 @@ class RunDirectory:
         """How recipe and circumstances differ from those of the run. Raises `RunError` for a difference that may not be."""
         ours, theirs, held = self.config(), dict(config), self.environment()
         if now is not None and "inputs" in held:
-            ours |= {"inputs": held["inputs"], "machine": {key: held.get(key) for key in MACHINE}}
-            theirs |= {"inputs": now.inputs, "machine": {key: now.environment[key] for key in MACHINE}}
-        found, is_trained = list(differences(ours, theirs)), self._is_trained(len(config.get("phases", ())))
+            before, after = _on_both_sides(held["inputs"], now.inputs)
+            ours |= {"inputs": before, "machine": {key: held.get(key) for key in MACHINE}}
+            theirs |= {"inputs": after, "machine": {key: now.environment[key] for key in MACHINE}}
+        found, is_trained = list(differences(ours, theirs)), self.num_finished() == len(config.get("phases", ()))
         for change in found:
             allowed = freedom(change.key, is_trained=is_trained)
             if allowed == "refused" or (allowed == "acceptable" and not accept_changes):
                 raise RunError(f"{self.path}: {refusal_line(change, self.path, is_acceptable=allowed == 'acceptable')}")
         return found
-
-    def _is_trained(self, num_phases: int) -> bool:
-        with contextlib.suppress(InputError):
-            return len(self.phases()) == num_phases
-        return False
 
     def _set_results_aside(self) -> None:
         places = (self.path / f"replaced-{number}" for number in itertools.count(1))
@@ -169,6 +165,12 @@ class RunDirectory:
         if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
             raise RunError(f"{file}: expected a list of finished phases")
         return found
+
+    def num_finished(self) -> int:
+        """The number of finished phases; 0 where their file is damaged."""
+        with contextlib.suppress(InputError):
+            return len(self.phases())
+        return 0
 
     def write_phases(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write the finished phases, completely or not at all. A phase is over once this is written."""
@@ -226,6 +228,17 @@ class RunDirectory:
             if (number := step_of(rollouts.stem)) is not None and number > step:
                 rollouts.unlink()
         return what
+
+
+def _on_both_sides(held: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inputs that are known both from when the run began and now: earlier versions recorded fewer, and teachers of finished
+    phases are not read again."""
+    before, after = ({key: side[key] for key in held if key in now} for side in (held, now))
+    taught = before.get("teachers", {}).keys() & after.get("teachers", {}).keys()
+    for side in (before, after):
+        if "teachers" in side:
+            side["teachers"] = {phase: side["teachers"][phase] for phase in sorted(taught)}
+    return before, after
 
 
 def _is_step(row: Mapping[str, Any]) -> bool:

@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM
 
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.reading import ModelFiles
 from laconic.errors import InputError, ModelError
 from laconic.models.causal_lm import TOO_MANY_REMEDY, too_many_tokens
-from laconic.models.loading import check_files, quiet
+from laconic.models.loading import check_files
 from laconic.models.lora_targets import check_targets
 from laconic.models.teachers import check_teacher
+from laconic.models.weightless import bare_model
 from laconic.prompts.endings import NO_END, template_end
 from laconic.samplers.local import KNOWN_LAYERS
 
@@ -55,9 +55,7 @@ def _adapted_layers(examined: Examined) -> Iterator[Finding]:
     if lora is None:
         return
     try:
-        with torch.device("meta"), quiet():
-            made = AutoModelForCausalLM.from_config(model.config)
-        check_targets(made, lora.targets, examined.recipe.model)
+        check_targets(bare_model(model.config), lora.targets, examined.recipe.model)
     except ModelError as error:
         where, _, what = str(error).partition(": ")
         yield Finding("error", what, where, "name layers that are there")

@@ -4,7 +4,8 @@ r"""Are the problems sound: their questions, their gold answers, and the separat
 2. Gold answers: none holds a whole solution, or leaves open which answer is meant. A response `\boxed{gold}` must be graded
    correct, and a different answer wrong. A gold answer that the grader cannot read makes every response ungradable or wrong,
    whatever the model does.
-3. Leakage: no question of the train set occurs in the watch or report set, exactly or nearly.
+3. Worked solutions, where a phase learns from them: they fit the model and are graded correct.
+4. Leakage: no question of the train set occurs in the watch or report set, exactly or nearly.
 
 Numbers and words are compared in this process. Gold answers that need algebra are checked by the grader's pool, at most
 `MAX_ALGEBRA` of a set, spread evenly over it; the finding says so.
@@ -17,11 +18,13 @@ from itertools import combinations
 
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
+from laconic.errors import InputError
 from laconic.grading.grader import Grader
 from laconic.grading.numbers import exact_number, quantity
 from laconic.grading.rules import same_answer
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key
+from laconic.training.check.problems import check_weightless
 from laconic.types import Grade, Problem
 
 ERROR_SHARE = 0.1  # share of a set's gold answers; from this share on the finding is an error
@@ -55,6 +58,26 @@ def check_questions(examined: Examined) -> Iterator[Finding]:
 
 def _question_and_choices(problem: Problem) -> tuple[str, ...]:
     return question_key(problem), *sorted(problem.choices)
+
+
+# --- worked solutions ------------------------------------------------------------------------------------------------
+
+
+def check_solutions(examined: Examined) -> Iterator[Finding]:
+    """Where a phase learns from the problems' own solutions, can the model learn from them? Training asks the same."""
+    where = [f"phases.{phase.name}.rollouts" for phase in examined.phases if phase.config.rollouts == "solutions"]
+    if not where:
+        return
+    try:
+        flaws = check_weightless(examined.recipe, examined.phases, examined.trainable)
+    except InputError as error:
+        field, _, what = str(error).partition(": ")
+        yield Finding("error", what, field, "mend the solutions, or leave those problems out")
+        return
+    for flaw in flaws:
+        yield Finding(flaw.level, flaw.what, flaw.where, "mend them, or leave those problems out")
+    if not flaws:
+        yield Finding("fine", "every worked solution teaches", where[0])
 
 
 # --- gold answers ----------------------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def check_context(examined: Examined) -> Iterator[Finding]:
     if limit is None:
         yield Finding("unknown", "not checked: context: the model's config does not state one", "model")
         return
-    for cap in caps_of(examined.recipe, examined.phases):
+    for cap in caps_of(examined.recipe, examined.phases, examined.tokenizer):
         longest = _longest_prompt(examined, cap.instruction)
         what = f"{cap.max_tokens:,} and the prompt of problem {longest.problem.id} ({len(longest.ids):,} tokens)"
         if len(longest.ids) + cap.max_tokens > limit:

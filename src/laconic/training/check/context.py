@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
+from laconic.errors import InputError, RecipeError
 from laconic.rollouts.solver import Solver
+from laconic.rollouts.sources import longest_exit
 from laconic.training.check.phases import ResolvedPhase
 from laconic.types import Problem
 
@@ -18,13 +22,16 @@ class ContextCap:
     instruction: str
 
 
-def caps_of(recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[ContextCap]:
+def caps_of(recipe: Recipe, phases: Sequence[ResolvedPhase], tokenizer: Any) -> list[ContextCap]:
     """Everything that must fit the model's context: responses in training, under each phase's longest budget and as its reference
-    reads them, and those to watched and reported problems."""
+    reads them, the answers that exits force, and responses to watched and reported problems.
+
+    Raises `RecipeError` where the `tokenizer` cannot write what an exit needs.
+    """
     caps = []
     for phase in phases:
         field = f"phases.{phase.name}.sampler.max_tokens"
-        cap, budget = phase.config.sampler.max_tokens, phase.config.budget
+        cap, budget = _cap_of(phase.config, tokenizer), phase.config.budget
         caps.append(ContextCap(field, cap, recipe.prompt.instruction))
         if budget is not None:
             caps.append(ContextCap(field, cap, f"{budget.prompt}:{budget.high}"))
@@ -35,10 +42,21 @@ def caps_of(recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[ContextCap]
     return caps
 
 
+def _cap_of(phase: PhaseConfig, tokenizer: Any) -> int:
+    """The most tokens that the phase puts after a prompt: a whole response, or a cut one with the answer that is forced on it."""
+    cap = phase.sampler.max_tokens
+    if phase.rollouts != "serial":
+        return cap
+    try:
+        return max(cap, longest_exit(tokenizer, cap, phase.group_size - 1))
+    except InputError as error:
+        raise RecipeError(f"phases.{phase.name}.rollouts: {error}") from None
+
+
 def check_caps(recipe: Recipe, phases: Sequence[ResolvedPhase], solver: Solver, problems: Sequence[Problem]) -> None:
     """Raises `ModelError`, naming the key, where the longest prompt and a cap together exceed the model's context."""
     longest: dict[str, tuple[int, str]] = {}
-    for cap in caps_of(recipe, phases):
+    for cap in caps_of(recipe, phases, solver.lm.tokenizer):
         if cap.instruction not in longest:
             prompt = recipe.prompt.model_copy(update={"instruction": cap.instruction})
             longest[cap.instruction] = replace(solver, prompt=prompt).longest_prompt(problems)

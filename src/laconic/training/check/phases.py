@@ -53,6 +53,16 @@ class ResolvedPhase:
         """Whether the phase scores rollouts under a reference."""
         return self.config.algorithm.kl_coef > 0 or self.algorithm.needs_reference
 
+    @property
+    def teacher(self) -> str | None:
+        """The model that the phase loads as its reference, if that is not the policy's own."""
+        return self.config.algorithm.reference_model if self.needs_reference else None
+
+    @property
+    def field_of_teacher(self) -> str:
+        """The recipe's field that names the teacher."""
+        return f"phases.{self.name}.algorithm.reference_model"
+
 
 def resolve_phase(phase: PhaseConfig, policy: PolicyConfig, index: int = 0) -> ResolvedPhase:
     """The phase number `index` of a recipe with this `policy`, resolved. Raises `RecipeError` naming the field."""

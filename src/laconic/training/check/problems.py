@@ -1,12 +1,24 @@
-"""What the problems of a phase lack, for it to train on them."""
+"""What the problems of a phase lack, for it to train on them.
+
+1. `complaints_about_problems` needs the problems alone: how many there are, and whether they have the solutions to learn from.
+2. `complaints_about_solutions` writes those solutions as the model would, with its tokenizer but without its weights, and grades
+   them. Training does it before it makes the run's folder; so do the dry run and doctor.
+"""
 
 from collections.abc import Iterator, Sequence
 
 from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint
 from laconic.errors import ProblemsError
-from laconic.rollouts.worked_solutions import solution_text
+from laconic.grading.grader import Grader
+from laconic.models.causal_lm import CausalLM
+from laconic.models.weightless import load_weightless
+from laconic.rollouts.solver import Solver
+from laconic.rollouts.worked_solutions import grade_solutions, solution_text
+from laconic.samplers.local import LocalSampler
 from laconic.selection.pool import limit_of, most_problems, pool_of
+from laconic.training.check.phases import ResolvedPhase
 from laconic.types import Problem
 
 
@@ -25,3 +37,30 @@ def complaints_about_problems(phase: PhaseConfig, trainable: Sequence[Problem] |
                 solution_text(problem)
         except ProblemsError as error:
             yield Complaint("error", f"phases.{phase.name}.rollouts", str(error))
+
+
+def complaints_about_solutions(
+    phases: Sequence[ResolvedPhase], solver: Solver, lm: CausalLM, trainable: Sequence[Problem]
+) -> Iterator[Complaint]:
+    """What keeps some of the worked solutions from teaching, in the phases that learn from them. `lm` needs no weights.
+
+    Raises the errors of `grade_solutions`, which name the field.
+    """
+    for phase in phases:
+        if phase.config.rollouts == "solutions":
+            where = f"phases.{phase.name}.rollouts"
+            for flaw in grade_solutions(solver, lm, pool_of(phase.config, trainable), where)[2]:
+                yield Complaint("warning", where, flaw)
+
+
+def check_weightless(recipe: Recipe, phases: Sequence[ResolvedPhase], trainable: Sequence[Problem]) -> list[Complaint]:
+    """The complaints about worked solutions where no model is loaded: it is read without its weights.
+
+    Raises the same errors, and `ModelError` where the model cannot be read.
+    """
+    if all(phase.config.rollouts != "solutions" for phase in phases):
+        return []
+    lm = load_weightless(recipe.model, recipe.policy)
+    with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
+        solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt)
+        return list(complaints_about_solutions(phases, solver, lm, trainable))

@@ -1,0 +1,265 @@
+"""What a run is made of beside its recipe: the files of its model and of its teachers, and solutions to learn from.
+
+Whatever of it `train` can find wrong is found before the run's folder is made, and what changed before a run is resumed is named.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from small import save_small_model
+
+from laconic.config.load import parse_recipe
+from laconic.config.recipe import Recipe
+from laconic.doctor.dry_run import print_plan
+from laconic.doctor.examination import examine
+from laconic.doctor.run import find
+from laconic.errors import InputError, RunError
+from laconic.models.held_files import digests_of
+from laconic.system.files import read_json
+from laconic.system.progress import Reporter
+from laconic.training.phase_end import PhaseRecord, Watch
+from laconic.training.run import Trainer, start
+from laconic.training.run_directory import RunDirectory
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A random model, a teacher, and problems with worked solutions; the teacher's own tokenizer is the student's."""
+    save_small_model(tmp_path / "student")
+    save_small_model(tmp_path / "teacher", seed=1)
+    write_problems(tmp_path)
+    return tmp_path
+
+
+def write_problems(folder: Path, **solutions: str) -> None:
+    """Three problems; `solutions` by id replace the plain ones."""
+    lines = [
+        {"id": f"p{i}", "problem": f"Compute {i} + {i}", "answer": str(2 * i), "solution": f"{i}+{i}={2 * i};</think>"}
+        | ({"solution": solutions[f"p{i}"]} if f"p{i}" in solutions else {})
+        for i in range(1, 4)
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def recipe(folder: Path, *phases: dict[str, Any], **changes: Any) -> Recipe:
+    """A recipe over the student whose phases of two steps differ from one another as `phases` says."""
+    plain = {"steps": 2, "problems_per_step": 2, "group_size": 1, "sampler": {"max_tokens": 4}}
+    tree = {
+        "name": "inputs",
+        "model": str(folder / "student"),
+        "threads": 1,
+        "problems": {"train": str(folder / "train.jsonl"), "watch": "tiny:count?count=1&split=watch"},
+        "phases": [plain | {"name": f"p{i}"} | phase for i, phase in enumerate(phases)],
+    }
+    return parse_recipe(tree | changes, "inputs")
+
+
+TAUGHT = {"algorithm": {"name": "distill", "reference_model": "TEACHER", "kl_coef": 0.1}}
+SFT = {"rollouts": "solutions", "algorithm": {"name": "sft", "old_logprobs": "current"}}
+
+
+def taught(folder: Path) -> dict[str, Any]:
+    return {"algorithm": TAUGHT["algorithm"] | {"reference_model": str(folder / "teacher")}}
+
+
+class Telling(Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(is_silent=True)
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def begin(asked: Recipe, out: Path, **options: Any) -> tuple[Trainer, list[str]]:
+    reporter = Telling()
+    trainer = start(asked, out, **{"resume": False, **options}, reporter=reporter)
+    trainer.run.directory.lock.release()
+    return trainer, reporter.said
+
+
+# --- files of models -------------------------------------------------------------------------------------------------
+
+
+def one_weight(folder: Path) -> None:
+    """One number of one weight, which no sample of each weight needs to hit."""
+    tensors = load_file(folder / "model.safetensors")
+    name = max(tensors, key=lambda key: tensors[key].numel())
+    tensors[name].view(-1)[3] += 0.5
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def a_config(file: str, **values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / file).write_text(json.dumps(read_json(folder / file) | values))
+
+    return change
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "model.safetensors": one_weight,
+    "config.json": a_config("config.json", rope_theta=5000.0),
+    "generation_config.json": a_config("generation_config.json", eos_token_id=[1, 2]),
+    "tokenizer_config.json": a_config("tokenizer_config.json", note="another"),
+}
+
+
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+@pytest.mark.parametrize("file", CHANGES)
+def test_a_file_of_a_model_that_changed_is_named(file: str, whose: str, folder: Path) -> None:
+    """It can be put back, or the change accepted, which is recorded once."""
+    asked, out = recipe(folder, taught(folder)), folder / "run"
+    begin(asked, out)
+    shutil.copytree(folder / whose, folder / "as it was")
+    CHANGES[file](folder / whose)
+    with pytest.raises(RunError) as error:
+        begin(asked, out, resume=True)
+    said = str(error.value)
+    is_seen_at_once = whose == "student" and f"{out}: model: not as it was" in said  # by the sample of its weights
+    assert is_seen_at_once or f"{out}: {folder / whose / file}: not as it was when the run began" in said
+    assert "\n" not in said and "--accept-changes" in said
+    _, told = begin(asked, out, resume=True, accept_changes=True)
+    assert any(str(folder / whose / file) in line for line in told)
+    begin(asked, out, resume=True)
+    shutil.rmtree(folder / whose)
+    shutil.copytree(folder / "as it was", folder / whose)
+    with pytest.raises(RunError, match="not as it was"):
+        begin(asked, out, resume=True)
+
+
+def test_what_does_not_belong_to_the_model_may_change(folder: Path) -> None:
+    asked, out = recipe(folder, taught(folder)), folder / "run"
+    begin(asked, out)
+    (folder / "teacher" / "README.md").write_text("a word about it")
+    (folder / "student" / "trainer.json").write_text("{}")
+    begin(asked, out, resume=True)
+
+
+def test_a_run_of_an_earlier_version_recorded_fewer_inputs(folder: Path) -> None:
+    asked, out = recipe(folder, taught(folder)), folder / "run"
+    begin(asked, out)
+    held = read_json(out / "environment.json")
+    held["inputs"] = {key: held["inputs"][key] for key in ("model", "problems", "prompt")}
+    (out / "environment.json").write_text(json.dumps(held))
+    one_weight(folder / "teacher")
+    begin(asked, out, resume=True)
+
+
+def test_the_teacher_of_a_finished_phase_is_needed_no_more(folder: Path) -> None:
+    asked, out = recipe(folder, taught(folder), {}), folder / "run"
+    begin(asked, out)
+    record = PhaseRecord("p0", "distill", 1, 2, 0, "cap", 3, (Watch(0, 0.5, 4.0),))
+    RunDirectory(out).write_phases([record.to_json()])
+    shutil.rmtree(folder / "teacher")
+    trainer, _ = begin(asked, out, resume=True)
+    assert [finished.name for finished in trainer.finished] == ["p0"]
+
+
+def test_a_teacher_with_broken_weights_is_found_before_the_folder_is_made(folder: Path) -> None:
+    """Also that of the second phase, which would be loaded after the first was trained."""
+    tensors = load_file(folder / "teacher" / "model.safetensors")
+    name = next(iter(tensors))
+    save_file(tensors | {name: torch.full_like(tensors[name], torch.nan)}, folder / "teacher" / "model.safetensors")
+    with pytest.raises(InputError, match=r"^phases\.p1\.algorithm\.reference_model: .* holds NaN"):
+        begin(recipe(folder, {}, taught(folder)), folder / "run")
+    assert not (folder / "run").exists()
+
+
+def test_a_model_on_the_hub_is_told_by_its_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("laconic.models.held_files.cached_revision", lambda name: "abc123")
+    assert digests_of("someone/model") == {"someone/model": "abc123"}
+    monkeypatch.setattr("laconic.models.held_files.cached_revision", lambda name: None)
+    assert digests_of("someone/model") == {}
+
+
+# --- worked solutions ------------------------------------------------------------------------------------------------
+
+FAULTS: dict[str, tuple[dict[str, str], str]] = {
+    "none": ({"p2": " "}, "problem p2: has no 'solution'"),
+    "too long": ({"p2": "1+1=2;" * 500 + "</think>"}, r"1 of 3 .* problem p2\) exceed with their prompts the context"),
+    "ended early": ({"p3": "3+3=6;<|end|></think>"}, r"1 of 3 .* problem p3\) hold an end token before their end"),
+    "all wrong": ({f"p{i}": r"</think>\boxed{77}" for i in (1, 2, 3)}, "there is nothing to learn from: .* 3 wrong"),
+    "still thinking": (
+        {f"p{i}": "1+1=2;" for i in (1, 2, 3)},
+        "there is nothing to learn from: .* inside the thinking",
+    ),
+}
+
+
+def said_by_doctor(asked: Recipe) -> list[str]:
+    return [
+        f"{finding.where}: {finding.what}"
+        for finding in find(examine(asked))
+        if finding.level == "error" and "rollouts" in finding.where
+    ]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_solutions_that_cannot_be_learnt_are_found_before_the_folder_is_made(fault: str, folder: Path) -> None:
+    """In the second phase too; training, the dry run and doctor say the same."""
+    solutions, says = FAULTS[fault]
+    write_problems(folder, **solutions)
+    asked = recipe(folder, {}, SFT)
+    with pytest.raises(InputError, match=rf"^phases\.p1\.rollouts: .*{says}") as error:
+        begin(asked, folder / "run")
+    assert not (folder / "run").exists()
+    with pytest.raises(InputError) as planned:
+        print_plan(asked, Console(quiet=True))
+    assert str(planned.value) == str(error.value)
+    assert str(error.value) in said_by_doctor(asked)
+
+
+def test_a_flaw_of_some_solutions_is_a_warning_everywhere(folder: Path) -> None:
+    write_problems(folder, p2=r"</think>\boxed{77}")
+    asked, says = recipe(folder, SFT), "1 of 3 solutions (the first is of problem p2) are not graded correct: 1 wrong"
+    _, said = begin(asked, folder / "run")
+    assert said.count(f"warning: phases.p0.rollouts: {says}") == 1
+    console = Console(record=True, width=300, quiet=False, file=(folder / "plan.txt").open("w"))
+    print_plan(asked, console)
+    assert says in console.export_text()
+    assert says in [finding.what for finding in find(examine(asked)) if finding.level == "warning"]
+
+
+# --- exits, layers ---------------------------------------------------------------------------------------------------
+
+
+def test_a_forced_answer_must_fit_the_context_too(folder: Path) -> None:
+    """A response of 2,000 tokens fits the context of 2,048, and the last of 63 exits from it does not."""
+    phase = {"rollouts": "serial", "group_size": 64, "algorithm": {"name": "rloo"}, "sampler": {"max_tokens": 2000}}
+    fits = recipe(folder, phase | {"group_size": 2})
+    print_plan(fits, Console(quiet=True))
+    asked = recipe(folder, phase)
+    for check in (lambda: print_plan(asked, Console(quiet=True)), lambda: begin(asked, folder / "run")):
+        with pytest.raises(InputError, match=r"phases\.p0\.sampler\.max_tokens: 20[0-9]{2} and .* exceed the context"):
+            check()
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize("targets", ["q_porj", ["q_proj", "gate"], "norm"])
+def test_the_dry_run_finds_targets_that_match_no_layer(targets: Any, folder: Path) -> None:
+    asked = recipe(folder, {}, policy={"lora": {"targets": targets}})
+    with pytest.raises(InputError, match=r"policy\.lora\.targets: .* matches ") as error:
+        print_plan(asked, Console(quiet=True))
+    with pytest.raises(InputError) as trained:
+        begin(asked, folder / "run")
+    assert str(trained.value) == str(error.value)
+    print_plan(recipe(folder, {}, policy={"lora": {"targets": ["q_proj"]}}), Console(quiet=True))
+
+
+def test_the_dry_run_shows_the_alarms_that_are_not_as_usual(folder: Path) -> None:
+    console = Console(record=True, width=200, file=(folder / "plan.txt").open("w"))
+    alarms = {"alarms": {"kl": "rollback", "format": "off", "lengths": "stop"}}
+    print_plan(recipe(folder, {"end": alarms, "steps": 40}, {}), console)
+    shown = " ".join(console.export_text().replace("│", " ").split())
+    assert shown.count("each reads the newest") == 1
+    assert "off: format; warn: truncation, rewards, entropy, repetition, ending; stop: lengths; rollback: kl" in shown
+    assert "each reads the newest 5 steps" in shown

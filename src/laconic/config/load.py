@@ -21,6 +21,7 @@ from laconic.config.node import Node, checked_name
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
 from laconic.errors import InputError, RecipeError
+from laconic.system.files import read_bytes
 from laconic.system.text import brief, check_values, parse_json, parse_toml
 
 
@@ -66,9 +67,9 @@ def dump(recipe: Recipe) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}); expected a recipe in TOML") from None
+        content = read_bytes(path)
+    except InputError as error:
+        raise RecipeError(f"{error}; expected a recipe in TOML") from None
     try:
         tree = (parse_json if path.suffix == ".json" else parse_toml)(content, str(path))
     except InputError as error:

@@ -43,6 +43,7 @@ ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizer
 """The argument of functions that need a model: a folder, a hub name, "tiny", or a model in memory with its tokenizer."""
 
 SHARD_INDEX = "model.safetensors.index.json"
+MOST_LAYERS = 1000  # of a model; the deepest that are known have fewer than 200
 MOST_REASON = 300  # characters of an error's text
 
 LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
@@ -83,6 +84,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     try:
         with quiet():
             hub_config = AutoConfig.from_pretrained(source, **options)
+            check_depth(hub_config)
             stored = getattr(hub_config.get_text_config(), "dtype", None) or torch.float32
             # soft-capped attention (Gemma 2) exists only in the eager implementation
             attention = "eager" if getattr(hub_config, "attn_logit_softcapping", None) else "sdpa"
@@ -131,6 +133,13 @@ def check_files(name: str, folder: Path) -> None:
         raise ModelError(
             f"{name}: {lost[0]} is named in {SHARD_INDEX}, but is not there{others}; fetch the model again"
         )
+
+
+def check_depth(config: Any) -> None:
+    """Raise `ValueError` where a model's config counts so many layers that making them, even without weights, would not end."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise ValueError(f"config.json counts {layers:,} layers; expected at most {MOST_LAYERS:,}")
 
 
 def _read_json(name: str, file: Path) -> dict[str, Any]:

@@ -13,12 +13,21 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from laconic.config.policy import PolicyConfig
 from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
-from laconic.models.loading import check_files, hub_options, load_tokenizer, quiet, resolve_model, unread_reason
+from laconic.models.loading import (
+    check_depth,
+    check_files,
+    hub_options,
+    load_tokenizer,
+    quiet,
+    resolve_model,
+    unread_reason,
+)
 
 
 def bare_model(config: Any, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """The modules that a model's config describes, without weights. Raises what transformers raises for a config that it does not
-    know."""
+    know, and `ValueError` for one of too many layers."""
+    check_depth(config)
     with torch.device("meta"), quiet():
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     return model

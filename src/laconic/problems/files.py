@@ -5,7 +5,7 @@ from pathlib import Path
 from laconic.errors import InputError, MissingExtraError, ProblemsError
 from laconic.problems.address import Address
 from laconic.problems.records import check_problems, to_problem
-from laconic.system.files import read_numbered_jsonl
+from laconic.system.files import check_ends, read_numbered_jsonl
 from laconic.types import Problem
 
 
@@ -58,4 +58,8 @@ def _existing(path: str) -> str:
     if not Path(path).exists():
         place = "" if Path(path).is_absolute() else f" in the working directory, {Path.cwd()}"
         raise ProblemsError(f"{path}: cannot be read (No such file or directory{place})")
+    try:
+        check_ends(Path(path))
+    except InputError as error:
+        raise ProblemsError(str(error)) from None
     return path

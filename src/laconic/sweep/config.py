@@ -166,9 +166,11 @@ def _run(entry: Entry, seed: int, out: Path) -> SweepRun:
 
 def _parse(path: Path) -> SweepConfig:
     try:
-        return SweepConfig.model_validate(parse_toml(path.read_bytes(), str(path)))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a sweep in TOML") from None
+        content = read_bytes(path)
+    except InputError as error:
+        raise InputError(f"{error}; expected a sweep in TOML") from None
+    try:
+        return SweepConfig.model_validate(parse_toml(content, str(path)))
     except ValidationError as error:
         raise InputError(f"{path}: {_first_mistake(error)}") from None
 

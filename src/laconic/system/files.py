@@ -22,6 +22,7 @@ from typing import Any
 from laconic.errors import InputError
 from laconic.system.text import parse_json
 
+FROM_SHELL = Path("/dev/fd")
 Json = dict[str, Any]
 """A JSON object."""
 
@@ -124,6 +125,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def read_numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Like `read_jsonl`, each record with its line number, counted from 1."""
+    check_ends(path)
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -170,10 +172,18 @@ def read_json_value(path: Path) -> Any:
 
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises `InputError` naming the file where it cannot be read."""
+    check_ends(path)
     try:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def check_ends(path: Path) -> None:
+    """Raise `InputError` where `path` is a device or a named pipe, which might never end. What a shell puts in place of a command's
+    output, `/dev/fd/N`, ends with the command."""
+    if path.exists() and not (path.is_file() or path.is_dir() or path.parent == FROM_SHELL):
+        raise InputError(f"{path}: is a device or a pipe, which might never end")
 
 
 def read_json_list(path: Path) -> list[Any]:

@@ -25,7 +25,7 @@ from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RecipeError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.recipes.find import recipe_paths
-from laconic.system.files import read_json, write_json_atomically
+from laconic.system.files import read_bytes, read_json, write_json_atomically
 from laconic.system.text import brief, parse_toml
 
 

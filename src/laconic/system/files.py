@@ -180,8 +180,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def check_ends(path: Path) -> None:
-    """Raise `InputError` where `path` is a device or a named pipe, which might never end. What a shell puts in place of a command's
-    output, `/dev/fd/N`, ends with the command."""
+    """Raise `InputError` where `path` is a device or a named pipe, which might never end.
+
+    What a shell puts in place of a command's output, `/dev/fd/N`, ends with the command.
+    """
     if path.exists() and not (path.is_file() or path.is_dir() or path.parent == FROM_SHELL):
         raise InputError(f"{path}: is a device or a pipe, which might never end")
 

@@ -52,7 +52,7 @@ ROOMS: tuple[Room, ...] = (
     room("statistics", "numpy scipy sacrebleu", light=True, pure=True),
     room("rewards", "numpy scipy", light=True, pure=True),
     room("prompts", light=True, pure=True),
-    room("models", "torch transformers tokenizers peft safetensors"),
+    room("models", "torch transformers tokenizers peft safetensors gguf"),
     room("samplers", "torch transformers numpy httpx2"),
     room("rollouts", "torch"),
     room("tiny", "torch transformers tokenizers numpy rich typer"),

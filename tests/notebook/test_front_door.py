@@ -193,7 +193,7 @@ def test_a_copy_for_training_is_held_as_the_recipe_says_and_leaves_the_original(
     """bfloat16 weights that were frozen learn in float32; tied weights stay tied; rotary frequencies keep their dtype."""
     model = oracles.small_model("qwen2").to(torch.bfloat16).requires_grad_(False)
     lm = laconic.load_model((model, oracles.small_tokenizer()))
-    copied = copy_model(lm, PolicyConfig(device="cpu", dtype="auto"), "memory:one")
+    copied = copy_model(lm, PolicyConfig(device="cpu", dtype="bfloat16"), "memory:one")
     assert {p.dtype for p in copied.model.parameters()} == {torch.float32}
     assert all(p.requires_grad for p in copied.model.parameters())
     assert (copied.stored_dtype, copied.autocast_dtype) == (torch.bfloat16, torch.bfloat16)

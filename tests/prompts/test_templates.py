@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from laconic.errors import ModelError
 from laconic.prompts import templates
 from laconic.prompts.instructions import render
-from laconic.prompts.templates import TemplateError, render_turns
+from laconic.prompts.templates import TemplateError, own_system_text, render_turns
 from laconic.types import Problem
 
 PATIENCE, SHORT = 60.0, 0.5
@@ -130,3 +130,17 @@ def test_a_thousand_prompts_take_no_fork_each(monkeypatch):
     monkeypatch.setattr(templates, "ForeignCode", None)
     for number in range(1000):
         assert f"What is {number}?" in render_turns(tok, [{"role": "user", "content": f"What is {number}?"}])
+
+
+@pytest.mark.parametrize("turn", ["[{}]{}", "<|im_start|>{}\n{}<|im_end|>\n", "{}: {}\n\n"])
+@pytest.mark.parametrize("own", ["You are Nobody, made by nobody.", "Think.\n\nThen answer.", ""])
+def test_a_system_text_of_the_template_s_own_is_found(turn, own):
+    """In templates of several kinds that write one where none is given; where none is written, or system texts are refused,
+    there is none."""
+    opening, closing = turn.format("{{ m['role'] }}", "{{ m['content'] }}"), turn.format("assistant", "")
+    written = turn.format("system", own) if own else ""
+    without = "{% if messages[0]['role'] != 'system' %}" + written + "{% endif %}"
+    rest = "{% for m in messages %}" + opening + "{% endfor %}{% if add_generation_prompt %}" + closing + "{% endif %}"
+    assert own_system_text(tokenizer(without + rest)) == (own or None)
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    assert own_system_text(tokenizer(refusing + written + rest)) is None

@@ -26,6 +26,7 @@ from laconic.cli.options import (
     check_folder,
     check_prompt,
     config_of,
+    say_system,
     solver_of,
     usual_settings,
 )
@@ -140,6 +141,7 @@ def evaluate(
     _check_folders(problems, given)
     sets = {source: load_problems(source, seed=seed) for source in problems}
     with solver_of(model, dtype, system) as solver:
+        say_system(solver, reporter)
         for source, found in sets.items():
             _evaluate_source(solver, source, found, given, reporter)
 

@@ -19,6 +19,7 @@ from laconic.cli.options import (
     check_file,
     check_folder,
     config_of,
+    say_system,
     solver_of,
     usual_settings,
 )
@@ -77,6 +78,7 @@ def probe(
     found, usual = load_problems(problems, seed=seed), usual_settings(problems)
     reporter = Reporter()
     with solver_of(model, dtype, system) as opened:
+        say_system(opened, reporter)
         solver = asking(opened, instruction or usual.prompt)
         cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, field="--max-tokens", say=reporter.say)
         decoding = config_of(SamplerConfig, temperature=temperature, max_tokens=cap, batch_size=batch_size)

@@ -14,19 +14,21 @@ import typer
 
 from laconic.config.defaults import DTYPE, EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
 from laconic.errors import InputError
+from laconic.system.text import brief
 from laconic.system.threads import settle
 
 if TYPE_CHECKING:
     from laconic.config.node import Node
     from laconic.rollouts.solver import Solver
+    from laconic.system.progress import Reporter
 
 _N = TypeVar("_N", bound="Node")
 
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        help="A local folder in Hugging Face format, a hub name, 'tiny' (bundled), or an OpenAI-compatible endpoint: "
-        "http://HOST:PORT/v1#MODEL."
+        help="A local folder in Hugging Face format, a hub name, a .gguf file, 'tiny' (bundled), or an OpenAI-compatible "
+        "endpoint: http://HOST:PORT/v1#MODEL."
     ),
 ]
 ProblemsArgument = Annotated[
@@ -88,6 +90,16 @@ def solver_of(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
     solver = open_solver(model, prompt=INSTRUCTION, system=system, dtype=None if is_remote else dtype)
     with solver.grader:
         yield solver
+
+
+def say_system(solver: "Solver", reporter: "Reporter") -> None:
+    """Say which system's text a local model gets if none is given: its chat template may write one of its own."""
+    from laconic.prompts.templates import own_system_text
+
+    if solver.prompt.system is None and solver.lm.tokenizer is not None:
+        own = own_system_text(solver.lm.tokenizer)
+        if own is not None:
+            reporter.say(f"system: the chat template's own, {brief(own)}; --system replaces it")
 
 
 @dataclass(frozen=True, slots=True)

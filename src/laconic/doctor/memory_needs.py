@@ -23,6 +23,7 @@ from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
 from laconic.errors import InputError, ModelError
+from laconic.models.gguf_file import is_gguf
 from laconic.models.loading import (
     TINY,
     hub_options,
@@ -30,6 +31,7 @@ from laconic.models.loading import (
     load_tokenizer,
     named_device,
     quiet,
+    read_config,
     resolve_model,
     unread_reason,
 )
@@ -82,15 +84,13 @@ class Needs:
 
 def find_shape(recipe: Recipe) -> Shape:
     """The shape of the recipe's model. Raises `ModelError` if it cannot be read."""
-    from transformers import AutoConfig
-
     policy, source = recipe.policy, resolve_model(recipe.model)
-    if policy.shape and not Path(source).is_dir():
+    if policy.shape and not Path(source).exists():
         return Shape(policy.shape, "the recipe's policy.shape")
     options = hub_options(source)
     try:
         with quiet():
-            found = AutoConfig.from_pretrained(source, trust_remote_code=policy.trust_remote_code, **options)
+            found = read_config(source, {"trust_remote_code": policy.trust_remote_code} | options)
     except Exception as error:  # for a broken file, the library raises errors of many kinds
         reason = f"the model's config cannot be read: {unread_reason(error, recipe.model, options)}"
         raise ModelError(f"{recipe.model}: {reason}; give policy.shape to plan without it") from None
@@ -213,8 +213,8 @@ def longest_prompts(recipe: Recipe, sources: Sources) -> dict[str, int]:
     """The length of the longest prompt under each instruction that the run puts after a question, by the instruction's name;
     empty if problems or tokenizer are not at hand. Raises `ModelError` if a prompt cannot be rendered."""
     problems = [problem for found in sources.values() for problem in found or ()]
-    folder = Path(resolve_model(recipe.model))
-    if not problems or not (folder / "tokenizer.json").exists():
+    source = resolve_model(recipe.model)
+    if not problems or not (is_gguf(source) or Path(source, "tokenizer.json").exists()):
         return {}
     tokenizer, longest = load_tokenizer(recipe.model, recipe.policy), longest_questions(problems)
     try:

@@ -14,7 +14,8 @@ from laconic.config.recipe import Recipe
 from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import Shape, find_shape, longest_questions
 from laconic.errors import InputError, MissingExtraError, ModelError
-from laconic.models.loading import hub_options, load_tokenizer, quiet, resolve_model
+from laconic.models.gguf_file import gguf_ends, is_gguf
+from laconic.models.loading import hub_options, load_tokenizer, quiet, read_config, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
 from laconic.prompts.endings import stated_ends
 from laconic.prompts.instructions import render, resolve_instruction
@@ -42,12 +43,13 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model without its weights: its folder (None on the hub), its config, and the end tokens that its configs state.
+    """A model without its weights: its folder or GGUF file (None on the hub), its config, and the end tokens that its configs
+    state.
 
     `is_cached` is true if the hub does not answer and only its cache is read.
     """
 
-    folder: Path | None
+    place: Path | None
     config: Any
     stated_ends: tuple[int, ...]
     is_cached: bool = False
@@ -94,18 +96,16 @@ class Probed:
 
 def read_model(recipe: Recipe) -> ModelFiles | Missing:
     """Config and end tokens of the recipe's model."""
-    from transformers import AutoConfig
-
     try:
         source = resolve_model(recipe.model)
         options = hub_options(source)
-    except ModelError as error:
+    except (ModelError, MissingExtraError) as error:
         return Missing(str(error), "model", level="error")
-    folder, is_cached = (Path(source) if Path(source).is_dir() else None), "local_files_only" in options
+    place, is_cached = (Path(source) if Path(source).exists() else None), "local_files_only" in options
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(source, trust_remote_code=recipe.policy.trust_remote_code, **options)
-        return ModelFiles(folder, config, _stated_ends(source, config, is_cached), is_cached)
+            config = read_config(source, {"trust_remote_code": recipe.policy.trust_remote_code} | options)
+        return ModelFiles(place, config, _stated_ends(source, config, is_cached), is_cached)
     except Exception as error:  # for a broken file, the library raises errors of many kinds
         return _unread(recipe, "config", error, is_cached)
 
@@ -114,6 +114,8 @@ def _stated_ends(source: str, config: Any, is_cached: bool) -> tuple[int, ...]:
     """The end tokens of the generation config, or of the config if there is no generation config."""
     from transformers import GenerationConfig
 
+    if is_gguf(source):
+        return gguf_ends(Path(source))
     try:
         with quiet():
             stated = GenerationConfig.from_pretrained(source, local_files_only=is_cached).eos_token_id

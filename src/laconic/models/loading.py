@@ -1,7 +1,8 @@
 """From a name to a model that is ready: tokenizer, dtype, device.
 
-1. `load_model` takes a local folder, a hub name or "tiny"; weights must be in safetensors. All code that needs a tokenizer gets
-   it from `load_tokenizer`: the one that the model's tokenizer.json describes.
+1. `load_model` takes a local folder, a hub name, a GGUF file (`gguf_file.py`) or "tiny"; a folder's weights must be in
+   safetensors. All code that needs a tokenizer gets it from `load_tokenizer`: the one that the model's tokenizer.json describes.
+   All that needs a config gets it from `read_config`.
 2. `open_model` also takes a model that is in memory; `copy_model` copies one for training, so that the caller's is not changed.
 3. Where the hub does not answer, only its cache is read. A model that cannot be loaded raises a `ModelError` of one line.
 4. `computes_in_bfloat16` decides the dtype of the arithmetic, `pick_device` the device.
@@ -29,10 +30,13 @@ from transformers import (
 )
 
 from laconic.config.policy import PolicyConfig
-from laconic.errors import InputError, ModelError
+from laconic.errors import InputError, LaconicWarning, ModelError
 from laconic.models.causal_lm import CausalLM
+from laconic.models.gguf_file import SUFFIX, check_gguf, gguf_config, gguf_tokenizer, gguf_weights, is_gguf
+from laconic.models.gguf_header import MAGIC
 from laconic.system.files import read_json
 from laconic.system.hub import ask_hub
+from laconic.system.processor import multiplies_bfloat16
 
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "checkpoint"
@@ -40,7 +44,8 @@ MEMORY = "memory:"
 """In recipes and results, the name of a model that was passed in memory begins with this."""
 
 ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizerBase]
-"""The argument of functions that need a model: a folder, a hub name, "tiny", or a model in memory with its tokenizer."""
+"""The argument of functions that need a model: a folder, a hub name, a GGUF file, "tiny", or a model in memory with its
+tokenizer."""
 
 SHARD_INDEX = "model.safetensors.index.json"
 MOST_LAYERS = 1000  # of a model; the deepest that are known have fewer than 200
@@ -49,22 +54,30 @@ MOST_REASON = 300  # characters of an error's text
 LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
 """What the names of a layer's weights have in common."""
 
+SLOW_BFLOAT16 = (
+    "dtype bfloat16: this processor has no instructions for it and computes several times slower than in float32"
+)
 TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n\n\tYes,  12345."
 
 
 def resolve_model(name: str) -> str:
-    """The folder or hub name that `name` means; "tiny" is the embedded reasoner. Raises `ModelError` for a folder that is missing
-    or holds no model."""
+    """The folder, GGUF file or hub name that `name` means; "tiny" is the embedded reasoner.
+
+    Raises `ModelError` for a folder or file that is missing or holds no model.
+    """
     if name == TINY:
         return str(TINY_FOLDER)
     if name.startswith(MEMORY):
         raise ModelError(f"{name}: was handed over in memory and lies in no file; hand the same model over again")
     folder = Path(name)
     looks_local = folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
-    if not looks_local:
+    if is_gguf(name):
+        check_gguf(folder)
+        return name
+    if not looks_local and folder.suffix.lower() != SUFFIX:
         return name
     if not folder.is_dir():
-        raise ModelError(f"{name}: no such folder; expected a local model folder, a hub name, or {TINY!r}{_near(name)}")
+        raise ModelError(f"{name}: {_no_folder(folder)}")
     if not (folder / "config.json").exists():
         raise ModelError(f"{name}: no config.json; expected a folder in Hugging Face format")
     if not any(folder.glob("*.safetensors")):
@@ -72,8 +85,16 @@ def resolve_model(name: str) -> str:
     return name
 
 
+def _no_folder(path: Path) -> str:
+    """What is wrong with a path that is no folder."""
+    if path.is_file() and path.open("rb").read(len(MAGIC)) == MAGIC:
+        return f"is a GGUF file by its first bytes; its name must end in {SUFFIX}"
+    kind = "file" if path.suffix.lower() == SUFFIX else "folder"
+    return f"no such {kind}; expected a local model folder, a GGUF file, a hub name, or {TINY!r}{_near(str(path))}"
+
+
 def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> CausalLM:
-    """The model at `name` (local folder, hub name, or "tiny") with its tokenizer, ready for scoring and sampling.
+    """The model at `name` (local folder, hub name, GGUF file, or "tiny") with its tokenizer, ready for scoring and sampling.
 
     Raises `ModelError` with one line where it cannot be loaded.
     """
@@ -83,20 +104,21 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     tokenizer = _read_tokenizer(name, source, options)
     try:
         with quiet():
-            hub_config = AutoConfig.from_pretrained(source, **options)
+            hub_config = read_config(source, options)
             check_depth(hub_config)
             stored = getattr(hub_config.get_text_config(), "dtype", None) or torch.float32
             # soft-capped attention (Gemma 2) exists only in the eager implementation
             attention = "eager" if getattr(hub_config, "attn_logit_softcapping", None) else "sdpa"
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=_held_dtype(config, stored),
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # they are refused below, in one line
-                attn_implementation=attention,
-                output_loading_info=True,
-                **options,
-            )
+            wishes: dict[str, Any] = {
+                "dtype": _held_dtype(config, stored),
+                "ignore_mismatched_sizes": True,  # they are refused below, in one line
+                "attn_implementation": attention,
+                "output_loading_info": True,
+            }
+            if is_gguf(source):
+                loaded: Any = gguf_weights(Path(source), hub_config, wishes)
+            else:
+                loaded = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **wishes, **options)
     except (Exception, SystemExit) as error:  # broken files raise errors of many kinds, and a model's own code any
         raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
     model, loading = loaded
@@ -113,12 +135,25 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         )
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
-    causal_lm = CausalLM(model.to(device).eval(), tokenizer, name)
+    causal_lm = CausalLM(_learning_everywhere(model.to(device).eval()), tokenizer, name)
+    _warn_if_slow(config)
     causal_lm.settle_dtype(stored, computes_in_bfloat16(config, stored == torch.bfloat16))
     if check:
         causal_lm.check_weights()
         causal_lm.check_head()
     return causal_lm
+
+
+def _learning_everywhere(model: Any) -> Any:
+    """`model`, whose embedding no longer keeps the gradient of its padding token at 0. That token may be the end token, which
+    every prompt holds; padding itself is never read, so that it has no gradient in any case."""
+    model.get_input_embeddings().padding_idx = None
+    return model
+
+
+def _warn_if_slow(config: PolicyConfig) -> None:
+    if config.dtype == "bfloat16" and is_slow_in_bfloat16(config.device):
+        warnings.warn(f"{SLOW_BFLOAT16}; float32 is faster", LaconicWarning, stacklevel=2)
 
 
 def check_files(name: str, folder: Path) -> None:
@@ -198,12 +233,22 @@ def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
     held = _held_dtype(config, lm.stored_dtype)
     for parameter in model.parameters():  # buffers keep their dtype, as they do where a model is loaded
         parameter.data = parameter.data.to(held)
-    copied = CausalLM(model, lm.tokenizer, name)
+    copied = CausalLM(_learning_everywhere(model), lm.tokenizer, name)
     copied.settle_dtype(lm.stored_dtype, computes_in_bfloat16(config, lm.stored_dtype == torch.bfloat16))
     return copied
 
 
 # --- tokenizer, dtype, device ----------------------------------------------------------------------------------------
+
+
+def read_config(source: str, options: Mapping[str, Any]) -> Any:
+    """The config of the model at `source`, as `resolve_model` gives it; `options` are those of transformers' `from_pretrained`.
+
+    For a broken file, the library raises errors of many kinds.
+    """
+    if is_gguf(source):
+        return gguf_config(Path(source))
+    return AutoConfig.from_pretrained(source, **options)
 
 
 def load_tokenizer(name: str, config: PolicyConfig) -> Any:
@@ -215,6 +260,8 @@ def load_tokenizer(name: str, config: PolicyConfig) -> Any:
 def _read_tokenizer(name: str, source: str, options: Mapping[str, Any]) -> Any:
     try:
         with quiet():
+            if is_gguf(source):
+                return gguf_tokenizer(Path(source))
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
         return _as_written(tokenizer, source)
     except (Exception, SystemExit) as error:  # for a broken file, the library raises errors of many kinds
@@ -247,9 +294,10 @@ def unread_reason(error: Exception | SystemExit, name: str, options: Mapping[str
 
 
 def _near(name: str) -> str:
-    """ "; near it: ..." with the bundled model and the model folders beside `name` that it may have meant, or nothing."""
+    """ "; near it: ..." with the bundled model and the models beside `name` that it may have meant, or nothing."""
     folder = Path(name).parent
     beside = [str(path.parent) for path in folder.glob("*/config.json")] if folder.is_dir() else []
+    beside += [str(path) for path in folder.glob(f"*{SUFFIX}")] if folder.is_dir() else []
     matches = difflib.get_close_matches(name, [TINY, *sorted(beside)], n=3)
     return f"; near it: {', '.join(matches)}" if matches else ""
 
@@ -287,8 +335,16 @@ def quiet() -> Iterator[None]:
 
 
 def computes_in_bfloat16(config: PolicyConfig, is_stored_in_bfloat16: bool) -> bool:
-    """Whether arithmetic runs in bfloat16: `config.dtype` says so, or is "auto" and the checkpoint is stored in it."""
-    return config.dtype == "bfloat16" or (config.dtype == "auto" and is_stored_in_bfloat16)
+    """Whether arithmetic runs in bfloat16: `config.dtype` says so, or is "auto" and the checkpoint is stored in it. With "auto"
+    a processor without instructions for it computes in float32, which is several times faster there."""
+    if config.dtype == "auto":
+        return is_stored_in_bfloat16 and not is_slow_in_bfloat16(config.device)
+    return config.dtype == "bfloat16"
+
+
+def is_slow_in_bfloat16(device: str) -> bool:
+    """Whether the device of that name is a processor that would make up products in bfloat16 from other instructions."""
+    return named_device(device).type == "cpu" and not multiplies_bfloat16()
 
 
 def _held_dtype(config: PolicyConfig, stored: torch.dtype) -> torch.dtype:

@@ -38,7 +38,8 @@ Problems = str | Path | Sequence[Problem | Mapping[str, Any]]
 
 
 def load_model(model: "ModelSource", *, device: str | None = None, dtype: str | None = None) -> "CausalLM":
-    """A model with its tokenizer: a local folder, a hub name, "tiny", or a pair (PreTrainedModel, tokenizer) in memory.
+    """A model with its tokenizer: a local folder, a hub name, a GGUF file, "tiny", or a pair (PreTrainedModel, tokenizer)
+    in memory.
 
     `device` is "auto", "cpu", "cuda", "mps" or "xpu". `dtype` is the dtype of the arithmetic: "float32", "bfloat16" or
     "auto" (that of the checkpoint). A model in memory is not copied, and keeps its device and dtype. Raises `ModelError` if the

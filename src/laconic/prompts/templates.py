@@ -7,6 +7,8 @@
 3. Whatever goes wrong is a `TemplateError` of one line, which names the model; so is a text that is longer than what was said in
    the conversation explains, since counting its tokens would take as long as writing it.
 
+4. Some templates add a system text of their own to a conversation that has none; `own_system_text` finds it.
+
 What is left out: tokens. They are counted in this process.
 """
 
@@ -25,6 +27,8 @@ MAX_GROWTH, MAX_TEMPLATE_CHARS = 4, 500_000
 """A template may write every turn so many times, and so many characters of its own."""
 MAX_TEMPLATE_BYTES = 1 << 30
 KEPT_CHILDREN = 4
+GIVEN = "Be of good cheer."
+"""A system's text that no template writes by itself."""
 
 Turns = Sequence[Mapping[str, str]]
 _CHILDREN: dict[object, ForeignCode] = {}
@@ -63,6 +67,23 @@ def render_turns(
     if reply["text"] is None:
         raise TemplateError(name, f"it writes {reply['num_chars']:,} characters for a conversation of {said:,}")
     return str(reply["text"])
+
+
+def own_system_text(tokenizer: Any) -> str | None:
+    """The system's text that the chat template writes where a conversation has none; None where it writes none, or refuses one.
+
+    It is what stands in the place of a text that was given: between the same beginning and the same end.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    user = {"role": "user", "content": "What is 3 + 4?"}
+    try:
+        before, found, after = render_turns(tokenizer, [{"role": "system", "content": GIVEN}, user]).partition(GIVEN)
+        plain = render_turns(tokenizer, [user])
+    except TemplateError:
+        return None
+    is_alike = found and plain.startswith(before) and plain.endswith(after) and len(plain) > len(before) + len(after)
+    return plain[len(before) : len(plain) - len(after)] if is_alike else None
 
 
 def _key(tokenizer: Any) -> tuple[object, ...]:

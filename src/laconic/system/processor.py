@@ -4,6 +4,8 @@ import platform
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
+BFLOAT16_SETS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""The instruction sets that multiply bfloat16 numbers, of processors by Intel, AMD and Arm."""
 
 
 def processor_name() -> str:
@@ -14,6 +16,12 @@ def processor_name() -> str:
 def instruction_sets() -> frozenset[str]:
     """The names of the instruction sets it has, such as avx2; empty where the system does not say."""
     return frozenset((_field("flags") or _field("Features")).split())
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16; where the system does not say, it is taken to."""
+    known = instruction_sets()
+    return not known or bool(known & BFLOAT16_SETS)
 
 
 def _field(name: str) -> str:

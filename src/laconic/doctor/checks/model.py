@@ -20,7 +20,8 @@ from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.reading import ModelFiles
 from laconic.errors import InputError, ModelError
 from laconic.models.causal_lm import TOO_MANY_REMEDY, too_many_tokens
-from laconic.models.loading import check_files
+from laconic.models.gguf_file import embedding_rows, gguf_formats, is_gguf
+from laconic.models.loading import SLOW_BFLOAT16, check_files, is_slow_in_bfloat16, quiet
 from laconic.models.lora_targets import check_targets
 from laconic.models.teachers import check_teacher
 from laconic.models.weightless import bare_model
@@ -69,26 +70,44 @@ def _adapted_layers(examined: Examined) -> Iterator[Finding]:
 def check_weights(examined: Examined) -> Iterator[Finding]:
     """Are all files of weights there, and do their headers agree with the config?"""
     model = _model(examined)
-    if model.folder is None:
+    if model.place is None:
         yield Finding("unknown", "not checked: weights: they are on the hub and were not fetched", "model")
         return
+    if is_gguf(model.place):
+        yield from _quantized(examined, model.place)
+        return
     try:
-        check_files(str(model.folder), model.folder)
+        check_files(str(model.place), model.place)
     except ModelError as error:
         _, _, what = str(error).partition(": ")
         what, _, remedy = what.partition("; ")
-        yield Finding("error", what, str(model.folder), remedy)
+        yield Finding("error", what, str(model.place), remedy)
         return
     try:
-        found = _embedding(model.folder)
+        found = _embedding(model.place)
     except (SafetensorError, OSError) as error:
-        yield Finding("error", f"weights cannot be read: {error}", str(model.folder), "fetch the model again")
+        yield Finding("error", f"weights cannot be read: {error}", str(model.place), "fetch the model again")
         return
     if found is not None and found[0] != model.text.vocab_size:
         what = f"the embedding has {found[0]:,} rows, the config's vocab_size is {model.text.vocab_size:,}"
-        yield Finding("error", what, str(model.folder), "mend vocab_size in config.json")
+        yield Finding("error", what, str(model.place), "mend vocab_size in config.json")
     else:
         yield from _numbers(examined, found[1] if found else "")
+
+
+def _quantized(examined: Examined, file: Path) -> Iterator[Finding]:
+    """A GGUF file, whose header was checked where the model was read: its weights are dequantized before anything is computed."""
+    rows, words, kept = embedding_rows(file), _model(examined).text.vocab_size, _model(examined).config.dtype
+    if rows is not None and rows != words:
+        what = f"the embedding has {rows:,} rows, the file's fields state {words:,} tokens"
+        yield Finding("error", what, str(file), "choose another file of this model")
+        return
+    what = (
+        f"weights are stored as {', '.join(gguf_formats(file))} and dequantized to {str(kept).removeprefix('torch.')}"
+    )
+    yield Finding("fine", f"{what}, in which the trained model is saved", "model")
+    if examined.recipe.policy.dtype == "bfloat16" and is_slow_in_bfloat16(examined.recipe.policy.device):
+        yield Finding("warning", SLOW_BFLOAT16, "policy.dtype", "policy.dtype=float32")
 
 
 def _embedding(folder: Path) -> tuple[int, str] | None:
@@ -113,6 +132,8 @@ def _numbers(examined: Examined, stored: str) -> Iterator[Finding]:
             "policy.dtype",
             "expected a checkpoint in bfloat16 or float32; compare a probe at policy.dtype=float32",
         )
+    elif asked_dtype == "bfloat16" and is_slow_in_bfloat16(device):
+        yield Finding("warning", SLOW_BFLOAT16, "policy.dtype", "policy.dtype=float32")
     elif stored == "BF16" and asked_dtype == "float32" and device != "cpu" and torch.cuda.is_available():
         yield Finding(
             "warning",

@@ -18,7 +18,9 @@ from laconic.grading.thought import find_thought
 from laconic.prompts.endings import template_end
 from laconic.prompts.instructions import resolve_instruction
 from laconic.prompts.refusals import lost_digits
+from laconic.prompts.templates import own_system_text
 from laconic.prompts.thinking import prompt_mark
+from laconic.system.text import brief
 from laconic.training.check.context import caps_of
 from laconic.types import Grade
 
@@ -40,9 +42,11 @@ def check_template(examined: Examined) -> Iterator[Finding]:
 
 
 def check_system(examined: Examined) -> Iterator[Finding]:
-    """Does the system's text reach the model? (A template that refuses the role is found when prompts are rendered.)"""
+    """Does the system's text reach the model, or does the template write one of its own? (A template that refuses the role is
+    found when prompts are rendered.)"""
     prompt = examined.recipe.prompt
     if prompt.system is None:
+        yield from _unasked_system(examined)
         return
     if _renders_alike(examined, prompt.model_copy(update={"system": None})):
         yield Finding(
@@ -53,6 +57,17 @@ def check_system(examined: Examined) -> Iterator[Finding]:
         )
     else:
         yield Finding("fine", "the system's text reaches the prompt", "prompt.system")
+
+
+def _unasked_system(examined: Examined) -> Iterator[Finding]:
+    own = own_system_text(examined.tokenizer)
+    if own is None:
+        return
+    count = len(examined.tokenizer.encode(own, add_special_tokens=False))
+    what = (
+        f"no system's text is given, so the chat template writes its own into every prompt ({counted(count, 'token')})"
+    )
+    yield Finding("fine", f"{what}: {brief(own)}; prompt.system would replace it", "prompt.system")
 
 
 def check_beginning(examined: Examined) -> Iterator[Finding]:

@@ -74,5 +74,5 @@ def _check_models(recipe: Recipe) -> None:
         if name is not None and is_endpoint(name):
             raise RecipeError(
                 f"{field}: {name} is an endpoint, which can be measured (laconic evaluate) but not trained; expected a "
-                f"folder, a hub name or {TINY!r}"
+                f"folder, a hub name, a .gguf file or {TINY!r}"
             )

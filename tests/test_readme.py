@@ -19,12 +19,14 @@ from test_http_sampler import Answer, Endpoint, reply
 from typer.testing import CliRunner
 
 from laconic.cli import app as cli
+from laconic.models.loading import TINY_FOLDER
+from laconic.problems.load import load_problems
 from laconic.tiny import build
 from laconic.tiny.__main__ import app as tiny_app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-WALKS = (("README.md", "docs/quickstart.md"), ("docs/methods.md",), ("docs/tiny.md",))
+WALKS = (("README.md", "docs/quickstart.md"), ("docs/methods.md",), ("docs/tiny.md",), ("docs/real_models.md",))
 LONGEST_README = 150
 ENDPOINT = "http://127.0.0.1:8000/v1"
 BY_OTHERS = {
@@ -32,6 +34,13 @@ BY_OTHERS = {
     "python3 -m venv .venv && source .venv/bin/activate": "the set-up of `make test`",
     "pip install -c constraints.txt -e '.[report,data]'": "the set-up of `make test`, without its tools",
     "pip install -c constraints.txt -e '.[report,data,gym]'": "the set-up of `make test`, without its tools",
+}
+PRETRAINED = "runs a pretrained model for hours; tests of recipes load its recipe, and this page's other runs train"
+BY_OTHERS |= {
+    "laconic train smollm2/cold_start --out runs/smollm2/cold_start": PRETRAINED,
+    "laconic train smollm2/two_phase --out runs/smollm2/two_phase": PRETRAINED,
+    "laconic train smollm2/truncation --out runs/smollm2/truncation": PRETRAINED,
+    "laconic compare runs/smollm2/cold_start runs/smollm2/two_phase runs/smollm2/truncation": PRETRAINED,
 }
 SMALL_RUN = [
     "phases.accuracy.steps=1",
@@ -94,6 +103,23 @@ REDUCED = {
         "problems.watch=tiny:mix?count=8&split=watch",
         "problems.report=tiny:mix?count=8&split=report",
     ],
+    "laconic evaluate my-model": ["--samples", "2", "--max-tokens", "96"],
+    "laconic evaluate runs/shorter/model unseen.jsonl": ["--samples", "2", "--max-tokens", "96"],
+    "laconic probe my-model": ["--samples", "4", "--max-tokens", "96"],
+    "laconic doctor shorter.toml": ["phases.truncation.sampler.max_tokens=64", "report.max_tokens=96"],
+    "laconic train shorter.toml --dry-run": ["phases.truncation.sampler.max_tokens=64", "report.max_tokens=96"],
+    "laconic train shorter.toml --out": [
+        "policy.dtype=float32",
+        "phases.truncation.steps=2",
+        "phases.truncation.problems_per_step=4",
+        "phases.truncation.group_size=4",
+        "phases.truncation.sampler.max_tokens=64",
+        "phases.truncation.optimizer.warmup_steps=0",
+        "report.max_tokens=96",
+        "report.samples=1",
+        "watch.samples=1",
+        "threads=1",
+    ],
     "python -m laconic.tiny measure": ["--problems", "16", "--samples", "2"],
     "python -m laconic.tiny build": ["--steps", "2"],
 }
@@ -110,6 +136,7 @@ LEFT_BEHIND = {
     ),
     "docs/methods.md": ("runs/dler/model",),
     "docs/tiny.md": ("my-reasoner/model.safetensors",),
+    "docs/real_models.md": ("runs/probe.jsonl", "runs/shorter/model/model.safetensors", "runs/shorter.html"),
 }
 """What each page's commands must have written when its walk is done."""
 
@@ -147,6 +174,19 @@ def write_gsm8k(folder):
     (folder / "gsm8k.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def write_a_readers_own(folder):
+    """What docs/real_models.md calls the reader's: a model in a folder, problems in files, and the page's own recipe."""
+    (folder / "my-model").symlink_to(TINY_FOLDER)
+    for name in ("train", "watch", "report", "unseen"):
+        lines = [
+            {"id": problem.id, "problem": problem.question, "answer": problem.answer}
+            for problem in load_problems(f"tiny:mix?count=64&split={name if name != 'unseen' else 'report'}")
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (recipe,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "real_models.md").read_text(encoding="utf-8"), re.S)
+    (folder / "shorter.toml").write_text(recipe, encoding="utf-8")
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("pages", WALKS, ids=" and ".join)
 def test_every_command_of_a_page_runs(pages, monkeypatch, capsys, tmp_path):
@@ -157,6 +197,7 @@ def test_every_command_of_a_page_runs(pages, monkeypatch, capsys, tmp_path):
     for folder in ("recipes", "benchmarks"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     write_gsm8k(tmp_path / "data")
+    write_a_readers_own(tmp_path)
     server = Endpoint()
     server.script = lambda body, number: Answer(reply("so it is \\boxed{4}", tokens=7))
     for page in pages:

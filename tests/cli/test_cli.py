@@ -424,6 +424,18 @@ def test_a_reward_of_ones_own_that_misbehaves_is_found_by_the_dry_run(laconic, m
     assert code == 2 and says in err and "my_rewards.py" in err and "Traceback" not in err
 
 
+def test_what_only_a_dry_run_reads_is_refused_without_it(laconic, model, tmp_path):
+    """A GPU, its price or a probe would change nothing in a run; in a dry run they are read, and a wrong name is one line."""
+    recipe = write_small_recipe(tmp_path / "s.toml", model)
+    for option in (("--gpu", "h200"), ("--price", 2), ("--probe", "probe.jsonl")):
+        code, _, err = laconic("train", recipe, *option)
+        assert code == 2 and f"{option[0]}: only a dry run reads it" in err
+    code, _, err = laconic("train", recipe, "--dry-run", "--gpu", "h300")
+    assert code == 2 and "unknown GPU 'h300'" in err and err.count("\n") == 1
+    code, out, _ = laconic("train", recipe, "--dry-run", "--gpu", "l4", "--price", 0.5)
+    assert code == 0 and "fits: phases." in out and "dollars expected" in out
+
+
 def test_prompts_that_the_model_cannot_tell_apart_are_named(laconic, model):
     """The small model's template leaves every instruction without a number out."""
     options = ("--prompt", "boxed", "--prompt", "be_concise", "--samples", 1, "--max-tokens", 8)

@@ -1,5 +1,6 @@
 """Commands that train, plan and look things up: `demo`, `train`, `sweep`, `doctor`, `list`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -47,20 +48,33 @@ def train(
             "measuring may change without it.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would run, with its tokens, memory and hours, and stop.")
+    ] = False,
+    gpu: Annotated[
+        str | None, typer.Option(help="With --dry-run: the GPU to predict for, such as h200; without it, this machine.")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="With --dry-run: what the machine costs an hour, in dollars.")
+    ] = None,
+    probed: Annotated[
+        Path | None,
+        typer.Option("--probe", help="With --dry-run: a probe of the recipe's problems, to take lengths from."),
+    ] = None,
 ) -> None:
     """Train all phases of a recipe in one run, which can be resumed."""
     from laconic.recipes.find import find_recipe
     from laconic.system.screen import Screen
 
     loaded = find_recipe(recipe, overrides or [], accept_changes=accept_changes)
-    if dry_run:
-        from laconic.doctor.dry_run import print_plan
-
-        print_plan(loaded, Screen())
-        return
-    settle()
     folder = out or Path("runs") / loaded.name
+    if dry_run:
+        from laconic.doctor.dry_run import Outlook, print_plan
+
+        print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder))
+        return
+    _refuse_outside_a_dry_run({"--gpu": gpu, "--price": price, "--probe": probed})
+    settle()
     with heeding_sigterm(lambda: _how_to_go_on(folder)):
         from laconic.system.progress import Reporter
         from laconic.training.measure_run import measure_run
@@ -70,6 +84,13 @@ def train(
         model = trainer.train()
         print_comparisons(measure_run(trainer.run, trainer.finished))
     put(f"result: {model}")
+
+
+def _refuse_outside_a_dry_run(options: Mapping[str, object]) -> None:
+    """Raises `InputError` for an option that only the dry run reads."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name}: only a dry run reads it; add --dry-run, or leave it out")
 
 
 def _how_to_go_on(folder: Path) -> str:

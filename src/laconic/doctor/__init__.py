@@ -4,10 +4,15 @@ Its modules, in reading order:
 
 - `memory_model`: predicts the peak memory of a phase from shapes
 - `memory_needs`: the memory that a recipe needs
-- `dry_run`: what a recipe would do, and where its rewards push length
-- `findings`: the result of a check
 - `reading`: the configuration, tokenizer, problems and probe that checks look at
+- `gpus`: GPUs by name, with the figures of their data sheets
+- `cost_model`: predicts operations and seconds from shapes
+- `workload`: the responses and tokens of every part of a run
+- `machines`: the machine for which time is predicted, a GPU or this one
+- `cost_report`: tokens, operations, hours and cost as a table
+- `findings`: the result of a check
 - `examination`: everything the checks look at, read once
 - `checks`: the checks, with one module for each thing that they look at
+- `dry_run`: what a recipe would do, what it would take, and where its rewards push length
 - `run`: the program, and the table of checks
 """

@@ -5,11 +5,14 @@
    held against the model without its weights.
 2. Each phase is printed: rollouts, updates, and its other settings.
 3. Memory is predicted from the shape (`memory_needs.py`): the largest phase's peak, by purpose, and its other moments.
-4. A forecast (`rewards/length_forecast.py`) says in which direction length is expected to change, over a range of solve rates.
-5. Whatever in the recipe changes nothing is said last, as training and doctor say it.
+4. The work of every phase is predicted: tokens, operations, and hours and cost on a GPU that is named or on this machine
+   (`cost_report.py`).
+5. A forecast (`rewards/length_forecast.py`) says in which direction length is expected to change, over a range of solve rates.
+6. Whatever in the recipe changes nothing is said last, as training and doctor say it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,10 +26,16 @@ from laconic.config.phase import Action, AlarmsConfig, PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
 from laconic.config.sense.complaints import Complaint
+from laconic.doctor.checks.memory import fit_lines
+from laconic.doctor.cost_report import cost_lines, cost_table, predict_costs
+from laconic.doctor.gpus import find_gpu
 from laconic.doctor.memory_needs import (
+    Needs,
     Shape,
     Sources,
     find_shape,
+    lacks_weights,
+    longest_prompt,
     longest_prompts,
     memory_table,
     outside_bytes,
@@ -50,8 +59,25 @@ SOLVE_RATES = (0.1, 0.5, 0.9)
 KL_PLACES = {"centred": "reward, centred in its group"}
 
 
-def print_plan(recipe: Recipe, console: Console) -> None:
-    """Print the dry run. Raises an `InputError` if the recipe or a local file is wrong."""
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the work is predicted for: a GPU by name (None: the recipe's own device) and the dollars that it costs an hour.
+
+    Lengths of responses are read from `probe`, or from the probes of the phases in `run_folder`.
+    """
+
+    gpu: str | None = None
+    price: float | None = None
+    probe: Path | None = None
+    run_folder: Path | None = None
+
+
+def print_plan(recipe: Recipe, console: Console, outlook: Outlook | None = None) -> None:
+    """Print the dry run. Raises an `InputError` if the recipe, a local file, or the GPU or probe of `outlook` is wrong."""
+    outlook = outlook or Outlook()
+    if outlook.gpu is not None:
+        find_gpu(outlook.gpu)
+        recipe = recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"device": "cuda"})})
     phases = check_recipe(recipe)
     sources = read_sources(recipe)
     sets = _sets(sources)
@@ -65,9 +91,46 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     for phase in phases:
         console.print(_phase_table(phase), soft_wrap=True)
         _print_forecasts(phase, console)
-    console.print(memory_table(predict_needs(recipe, phases, shape, sources, outside_bytes(recipe))))
+    _print_work(recipe, phases, shape, sources, outlook, console)
+    if lacks_weights(recipe.model):
+        warnings = [
+            *warnings,
+            Complaint("warning", "model", f"{recipe.model} has no weights: planned from its config alone"),
+        ]
     for warning in warnings:
         console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_work(
+    recipe: Recipe,
+    phases: Sequence[ResolvedPhase],
+    shape: Shape,
+    sources: Sources,
+    outlook: Outlook,
+    console: Console,
+) -> None:
+    """The memory of the largest phase, whether the GPU has it, and the work with its hours."""
+    process_bytes, longest = outside_bytes(recipe), longest_prompt(recipe, sources)
+
+    def needs_of(changed: Recipe, resolved: Sequence[ResolvedPhase]) -> list[Needs]:
+        return predict_needs(changed, resolved, shape, sources, process_bytes, longest)
+
+    console.print(memory_table(needs_of(recipe, phases)))
+    lines = list(fit_lines(recipe, phases, needs_of, outlook.gpu)) if outlook.gpu else []
+    costs = predict_costs(
+        recipe,
+        phases,
+        shape,
+        sources,
+        gpu=outlook.gpu,
+        probe=outlook.probe,
+        run_folder=outlook.run_folder,
+    )
+    for line in lines:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print(cost_table(costs), soft_wrap=True)
+    for line in cost_lines(costs, outlook.price):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _sets(sources: Sources) -> ProblemSets | None:

@@ -91,6 +91,11 @@ def _key_width(shape: ShapeConfig) -> int:
     return shape.hidden // shape.heads * shape.kv_heads
 
 
+def position_numbers(shape: ShapeConfig) -> int:
+    """Numbers that the cache holds for one position: its keys and values in all layers."""
+    return shape.layers * 2 * _key_width(shape)
+
+
 def linear_maps(shape: ShapeConfig) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of one layer's linear maps, by name: gated MLP, grouped-query attention."""
     keys = _key_width(shape)
@@ -210,7 +215,7 @@ class _Setting:
     @property
     def position_bytes(self) -> int:
         """Keys and values of one position in all layers."""
-        return self.shape.layers * 2 * _key_width(self.shape) * self.compute
+        return position_numbers(self.shape) * self.compute
 
     @property
     def table(self) -> int:

@@ -26,6 +26,7 @@ from laconic.errors import InputError, ModelError
 from laconic.models.gguf_file import is_gguf
 from laconic.models.loading import (
     TINY,
+    computes_in_bfloat16,
     hub_options,
     load_model,
     load_tokenizer,
@@ -39,6 +40,7 @@ from laconic.models.policy import Policy
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.templates import TemplateError
 from laconic.selection.pool import needs_probe
+from laconic.system.hub import is_cached
 from laconic.training.check.phases import ResolvedPhase
 from laconic.types import Problem
 
@@ -47,6 +49,7 @@ ASSUMED_PROMPT = (ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not
 LONGEST_TRIED = 16  # how many questions, the longest by characters, have their tokens counted
 CUDA_CONTEXT_BYTES = GIB // 2
 MODELS_CONFIG = "the model's config"
+TOKENIZER = "tokenizer.json"
 STORED_BYTES = 4  # bytes of a weight in the files, if a config does not state its dtype
 
 Sources = Mapping[str, list[Problem] | None]
@@ -84,7 +87,7 @@ class Needs:
 
 def find_shape(recipe: Recipe) -> Shape:
     """The shape of the recipe's model. Raises `ModelError` if it cannot be read."""
-    policy, source = recipe.policy, resolve_model(recipe.model)
+    policy, source = recipe.policy, recipe.model if lacks_weights(recipe.model) else resolve_model(recipe.model)
     if policy.shape and not Path(source).exists():
         return Shape(policy.shape, "the recipe's policy.shape")
     options = hub_options(source)
@@ -100,6 +103,23 @@ def find_shape(recipe: Recipe) -> Shape:
     except (AttributeError, InputError) as error:
         raise ModelError(f"{recipe.model}: the model's config does not describe a decoder: {error}") from None
     return Shape(shape, MODELS_CONFIG, getattr(config, "max_position_embeddings", None))
+
+
+def lacks_weights(model: str) -> bool:
+    """Whether `model` is a folder with a config and without weights, which is enough to plan with and not to train."""
+    if model == TINY or not (Path(model) / "config.json").exists():
+        return False
+    try:
+        resolve_model(model)
+    except ModelError:
+        return True
+    return False
+
+
+def computes_in(policy: PolicyConfig, shape: ShapeConfig) -> torch.dtype:
+    """The dtype of the layers' arithmetic."""
+    is_bfloat16 = computes_in_bfloat16(policy, shape.stored_bytes == torch.bfloat16.itemsize)
+    return torch.bfloat16 if is_bfloat16 else torch.float32
 
 
 def _shape_of(config: Any) -> ShapeConfig:
@@ -133,7 +153,7 @@ def predict_needs(
     needs = []
     for phase in phases:
         work = work_of(recipe, phase.config, sources, prompt_tokens, process_bytes)
-        teacher, remark = _find_teacher(recipe, phase.config)
+        teacher, remark = find_teacher(recipe, phase.config)
         moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
         needs.append(Needs(phase.name, moments, f"{basis}{remark}"))
     return needs
@@ -143,7 +163,7 @@ def _millions(shape: Shape) -> str:
     return f"{count_weights(shape.config, PolicyConfig()).total / 1e6:,.1f}M weights"
 
 
-def _find_teacher(recipe: Recipe, phase: PhaseConfig) -> tuple[ShapeConfig | None, str]:
+def find_teacher(recipe: Recipe, phase: PhaseConfig) -> tuple[ShapeConfig | None, str]:
     """The shape of the phase's teacher, None if it has none or it cannot be read, and words about it."""
     name = phase.algorithm.reference_model
     if name is None:
@@ -213,10 +233,10 @@ def longest_prompts(recipe: Recipe, sources: Sources) -> dict[str, int]:
     """The length of the longest prompt under each instruction that the run puts after a question, by the instruction's name;
     empty if problems or tokenizer are not at hand. Raises `ModelError` if a prompt cannot be rendered."""
     problems = [problem for found in sources.values() for problem in found or ()]
-    source = resolve_model(recipe.model)
-    if not problems or not (is_gguf(source) or Path(source, "tokenizer.json").exists()):
+    tokenizer = tokenizer_at_hand(recipe) if problems else None
+    if tokenizer is None:
         return {}
-    tokenizer, longest = load_tokenizer(recipe.model, recipe.policy), longest_questions(problems)
+    longest = longest_questions(problems)
     try:
         return {
             name: max(
@@ -228,6 +248,16 @@ def longest_prompts(recipe: Recipe, sources: Sources) -> dict[str, int]:
     except Exception as error:  # a chat template may raise any error
         reason = error.reason if isinstance(error, TemplateError) else error
         raise ModelError(f"{recipe.model}: prompts cannot be rendered: {reason}; laconic doctor says more") from None
+
+
+def tokenizer_at_hand(recipe: Recipe) -> Any:
+    """The tokenizer of the recipe's model if it lies on this machine, in a folder or in the hub's cache; otherwise None."""
+    if lacks_weights(recipe.model):
+        return None
+    source = resolve_model(recipe.model)
+    if not (is_gguf(source) or Path(source, TOKENIZER).exists() or is_cached(source, TOKENIZER)):
+        return None
+    return load_tokenizer(recipe.model, recipe.policy)
 
 
 def _instructions(recipe: Recipe) -> set[str]:

@@ -52,6 +52,17 @@ def ask_hub(name: str, kind: RepositoryKind) -> Presence:
     return "there"
 
 
+def is_cached(name: str, file: str) -> bool:
+    """Whether the hub's cache on this machine holds `file` of the model `name`; no request is sent."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, file), str)
+    except HFValidationError:  # no name that a model of the hub can have, such as a path
+        return False
+
+
 def hub_answers() -> bool:
     """Whether the hub can be reached. Behind a proxy a connection of our own would not show it, so the answer is then True."""
     from huggingface_hub import constants

@@ -132,8 +132,7 @@ def gather_experience(
     config, everything = phase.algorithm, range(batch.num_rows)
     pieces = _Pieces(policy, batch, phase)
     old = batch.sampler_logprobs
-    is_priced = config.kl_coef > 0 and config.kl_in != "loss"  # a KL in the reward needs the policy's own scores
-    if config.old_logprobs == "recompute" or (config.old_logprobs == "current" and (needs_logprobs or is_priced)):
+    if scores_policy(config, needs_logprobs=needs_logprobs):
         old = pieces.scored(everything, pieces.old_logprobs)
     ref = None
     if policy.has_reference:
@@ -153,6 +152,13 @@ def gather_experience(
         last_values=zeroed(last_values, is_bootstrapped),
         token_rewards=_token_rewards(batch, None if ref is None else old - ref, config),
     )
+
+
+def scores_policy(config: AlgorithmConfig, *, needs_logprobs: bool) -> bool:
+    """Whether the policy itself scores a step's rollouts before the update: not if the sampler's log-probabilities can be used,
+    or if nothing needs them."""
+    is_priced = config.kl_coef > 0 and config.kl_in != "loss"  # a KL in the reward needs the policy's own scores
+    return config.old_logprobs == "recompute" or (config.old_logprobs == "current" and (needs_logprobs or is_priced))
 
 
 @dataclass(frozen=True, slots=True)

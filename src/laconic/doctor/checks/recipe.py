@@ -140,12 +140,13 @@ def check_disk(examined: Examined) -> Iterator[Finding]:
     assert examined.shape is not None, "the table says that this check needs the shape"
     recipe = examined.recipe
     size = max(_phase_bytes(examined.shape.config, recipe, phase) for phase in examined.phases)
-    number = recipe.checkpoints.keep + len(recipe.phases) + 1  # the newest, every phase's result, the best so far
-    needed, free = number * size + SMALL_FILES, shutil.disk_usage(place).free
+    others = len(recipe.phases) + 1  # beside the newest: every phase's result, the best so far
+    number, free = recipe.checkpoints.keep + others, shutil.disk_usage(place).free
     what = f"up to {number} checkpoints of {size / GIB:.2f} GiB, {free / GIB:.2f} GiB free here"
-    level: Level = "error" if needed > free else "fine"
-    remedy = "checkpoints.keep=1, or another disk with --out" if level == "error" else ""
-    yield Finding(level, what, "checkpoints", remedy)
+    level: Level = "error" if number * size + SMALL_FILES > free else "fine"
+    helps = "checkpoints.keep=1, or " if (1 + others) * size + SMALL_FILES <= free else ""
+    elsewhere = f"{helps}--out on a disk with {(number * size + SMALL_FILES) / GIB:.2f} GiB free"
+    yield Finding(level, what, "checkpoints", elsewhere if level == "error" else "")
 
 
 def _phase_bytes(shape: ShapeConfig, recipe: Recipe, phase: ResolvedPhase) -> int:

@@ -1,0 +1,243 @@
+"""The work of a recipe as a table: tokens, operations, hours and cost of every part, and whether its memory fits a GPU.
+
+1. `predict_costs` makes the parts twice: with the lengths that are expected, and with every response at its cap (`workload.py`).
+   `cost_model.py` turns each into operations and, if the machine is known, into hours.
+2. `cost_table` puts a row for each part into one table, with the sum of each phase and of the run.
+3. `cost_lines` says beneath it what was assumed, in plain sentences.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from laconic.config.phase import PhaseConfig
+from laconic.config.policy import ShapeConfig
+from laconic.config.recipe import Recipe
+from laconic.doctor.cost_model import (
+    BANDWIDTH_SHARE,
+    PRODUCTS_SHARE,
+    STEP_FACTOR,
+    Machine,
+    Roles,
+    sampling_flops,
+    sampling_seconds,
+    scoring_flops,
+    update_flops,
+)
+from laconic.doctor.gpus import GPUS
+from laconic.doctor.machines import CPU_FACTOR, find_machine
+from laconic.doctor.memory_needs import Shape, Sources, computes_in, find_teacher
+from laconic.doctor.workload import Lengths, Part, capped, expected_lengths, left_out, mean_prompts, parts_of
+from laconic.models.scoring import LOGITS_PER_CHUNK
+from laconic.system.progress import duration_words
+from laconic.training.batching import token_budget
+from laconic.training.check.phases import ResolvedPhase
+from laconic.training.experience import scores_policy
+
+HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class PartCost:
+    """A part with its operations, and its seconds on the machine (None if nothing is known of it)."""
+
+    part: Part
+    flops: float
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The parts of a run as expected and at most, in the same order, with the words that say on what they rest."""
+
+    expected: tuple[PartCost, ...]
+    most: tuple[PartCost, ...]
+    machine: Machine | None
+    whence: str
+    prompts: str
+    left_out: tuple[str, ...]
+
+    def hours(self) -> tuple[float, float] | None:
+        """Hours of the whole run, expected and at most; None if nothing is known of the machine."""
+        sums = [_seconds(costs) for costs in (self.expected, self.most)]
+        return None if sums[0] is None or sums[1] is None else (sums[0] / HOUR, sums[1] / HOUR)
+
+
+def _seconds(costs: Sequence[PartCost]) -> float | None:
+    known = [cost.seconds for cost in costs if cost.seconds is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+# --- prediction ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Pricing:
+    """What turns parts into costs."""
+
+    recipe: Recipe
+    shape: ShapeConfig
+    machine: Machine | None
+    roles: dict[str, Roles]
+    device: torch.device
+
+    def cost(self, part: Part) -> PartCost:
+        if part.sampling is not None:
+            return PartCost(part, sampling_flops(self.shape, part.sampling), self._sampling_seconds(part))
+        assert part.training is not None, "a part is either drawn or trained on"
+        roles, policy = self.roles[part.phase], self.recipe.policy
+        phase = next(phase for phase in self.recipe.phases if phase.name == part.phase)
+        passes = 2 if self._is_chunked(phase, part.training.response_tokens) else 1
+        flops = scoring_flops(self.shape, roles, part.training)
+        flops += update_flops(self.shape, policy, roles, part.training, passes)
+        return PartCost(part, flops, flops / self.machine.rate if self.machine else None)
+
+    def _sampling_seconds(self, part: Part) -> float | None:
+        if self.machine is None or part.sampling is None:
+            return None
+        is_bfloat16 = computes_in(self.recipe.policy, self.shape) == torch.bfloat16
+        return sampling_seconds(self.shape, part.sampling, self.machine, is_bfloat16=is_bfloat16)
+
+    def _is_chunked(self, phase: PhaseConfig, response_tokens: float) -> bool:
+        """Whether the logits of a micro-batch are computed in chunks, and again in the backward pass."""
+        budget = max(token_budget(phase.optimizer, self.device), response_tokens)
+        rows = phase.problems_per_step * phase.group_size
+        return min(budget, rows * response_tokens) * self.shape.vocabulary > LOGITS_PER_CHUNK
+
+
+def predict_costs(
+    recipe: Recipe,
+    phases: Sequence[ResolvedPhase],
+    shape: Shape,
+    sources: Sources,
+    *,
+    gpu: str | None = None,
+    probe: Path | None = None,
+    run_folder: Path | None = None,
+) -> Costs:
+    """The work of all phases, as expected and at most, on the GPU of that name or on the recipe's own device.
+
+    Raises an `InputError` for an unknown GPU or a probe that is wrong.
+    """
+    machine = find_machine(recipe, shape, gpu)
+    expected = expected_lengths(recipe, sources, probe, run_folder)
+    prompts, counted = mean_prompts(recipe, sources)
+    roles = {phase.name: _roles(recipe, phase, shape.config) for phase in phases}
+    device = torch.device("cpu" if gpu is None and machine is not None and machine.memory is None else "cuda")
+    pricing = _Pricing(recipe, shape.config, machine, roles, device)
+    heard: list[str] = []
+
+    def listening(phase: ResolvedPhase | None, cap: int) -> Lengths:
+        lengths = expected(phase, cap)
+        heard.append(lengths.whence)
+        return lengths
+
+    parts = parts_of(recipe, phases, sources, prompts, listening)
+    at_most = parts_of(recipe, phases, sources, prompts, capped, most=True)
+    return Costs(
+        expected=tuple(map(pricing.cost, parts)),
+        most=tuple(map(pricing.cost, at_most)),
+        machine=machine,
+        whence="; ".join(dict.fromkeys(heard)),
+        prompts=counted,
+        left_out=tuple(left_out(recipe, sources)),
+    )
+
+
+def _roles(recipe: Recipe, phase: ResolvedPhase, shape: ShapeConfig) -> Roles:
+    teacher, _ = find_teacher(recipe, phase.config) if phase.needs_reference else (None, "")
+    reference = (teacher or shape) if phase.needs_reference else None
+    needs_logprobs = phase.algorithm.needs_logprobs
+    return Roles(phase.critic, reference, scores_policy(phase.config.algorithm, needs_logprobs=needs_logprobs))
+
+
+# --- what is printed -------------------------------------------------------------------------------------------------
+
+
+def cost_table(costs: Costs) -> Table:
+    """A row for each part and one for the whole run; what is expected, and in brackets what it is at most."""
+    headings = ["responses", "prompt tokens", "response tokens (at most)", "operations (at most)"]
+    headings += ["time (at most)"] * (costs.machine is not None)
+    table = Table("work (predicted)", width=118)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    pairs = list(zip(costs.expected, costs.most, strict=True))
+    for number, (expected, most) in enumerate(pairs, start=1):
+        is_last = number == len(pairs) or pairs[number][0].part.phase != expected.part.phase
+        name = f"{expected.part.phase}: {expected.part.name}"
+        table.add_row(name, *_cells([expected], [most]), end_section=is_last)
+    table.add_row("in all", *_cells(costs.expected, costs.most), style="bold")
+    return table
+
+
+def _cells(expected: Sequence[PartCost], most: Sequence[PartCost]) -> list[str]:
+    """Responses, tokens, operations and time of the parts together."""
+    tokens = [_short(sum(cost.part.response_tokens for cost in costs)) for costs in (expected, most)]
+    flops = [_short(sum(cost.flops for cost in costs)) for costs in (expected, most)]
+    cells = [
+        f"{sum(cost.part.responses for cost in expected):,.0f}",
+        _short(sum(cost.part.prompt_tokens for cost in expected)),
+        f"{tokens[0]} ({tokens[1]})",
+        f"{flops[0]} ({flops[1]})",
+    ]
+    seconds = [found for costs in (expected, most) if (found := _seconds(costs)) is not None]
+    return [*cells, f"{duration_words(seconds[0])} ({duration_words(seconds[1])})"] if len(seconds) == 2 else cells
+
+
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
+
+
+def _short(number: float) -> str:
+    """A number with three or four digits and the prefix of its thousands: M are millions, P are 10^15.
+
+    >>> _short(950), _short(19_200), _short(192_000_000), _short(4.3e18)
+    ('950', '19.2k', '192.0M', '4.3E')
+    """
+    power = 0
+    while number >= 1000 and power < len(PREFIXES) - 1:
+        number, power = number / 1000, power + 1
+    return f"{number:,.{min(1, power)}f}{PREFIXES[power]}"
+
+
+def cost_lines(costs: Costs, price: float | None) -> list[str]:
+    """What the table rests on, one sentence a line, then hours and, at `price` dollars an hour, the cost."""
+    lines = [
+        f"lengths of responses: {costs.whence}; taken to stay so throughout (shorter ones take less)",
+        f"lengths of prompts: {costs.prompts}; sampling reads a prompt once for all its responses, training once with each",
+    ]
+    if costs.left_out:
+        lines.append(f"not counted, because a set is on the hub and its size is not known: {', '.join(costs.left_out)}")
+    return [*lines, *_hour_lines(costs, price)]
+
+
+def _hour_lines(costs: Costs, price: float | None) -> list[str]:
+    machine, hours = costs.machine, costs.hours()
+    if machine is None or hours is None:
+        return [f"hours: nothing is known of the recipe's device; name one with --gpu, such as {', '.join(GPUS)}"]
+    lines = [_rates_line(machine)]
+    if price is not None:
+        low, high = (f"{price * each:,.2f}" for each in hours)
+        lines.append(f"cost: {low} dollars expected, at most {high}, at {price:g} dollars an hour")
+    return lines
+
+
+def _rates_line(machine: Machine) -> str:
+    """Which rates the hours rest on, and what is assumed of them."""
+    gpu = GPUS.get(machine.name)
+    if gpu is None:
+        rates = (
+            f"{machine.step_rate / 1e9:.0f} with the rows of a step and {CPU_FACTOR * machine.rate / 1e9:.0f} with more"
+        )
+        return (
+            f"hours: {machine.name}, whose products run at {rates} (GFLOP/s, measured now); assumed: everything takes "
+            f"{CPU_FACTOR:g} times as long as its products"
+        )
+    figures = f"{gpu.memory_gib:g} GB, {gpu.bandwidth_tb:g} TB/s, {gpu.bfloat16_tflops:g} TFLOP/s in bfloat16"
+    return (
+        f"hours: one {machine.name} ({gpu.sheet}: {figures}, {gpu.float32_tflops:g} in float32); assumed: a step of sampling "
+        f"takes {STEP_FACTOR:g} times as long as reading weights and cache at {BANDWIDTH_SHARE:.0%} of the bandwidth, prompts "
+        f"and updates run at {PRODUCTS_SHARE:.0%} of the rate"
+    )

@@ -1,0 +1,72 @@
+"""GPUs by name, with the figures of their makers' data sheets: memory, bandwidth, and the rates of dense products.
+
+A sheet states what a GPU could do at best. What share of it a run reaches is assumed elsewhere (`cost_model.py`). Rates with
+"sparsity" are twice the dense ones and are not used. Float32 is the rate without TF32, which Laconic never turns on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from laconic.doctor.memory_model import GIB
+from laconic.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as its data sheet describes it: memory in GiB, bandwidth in TB/s (10^12 bytes), dense rates in TFLOP/s.
+
+    `chip` is what the driver's name of the device holds, and `sheet` the document with the figures.
+    """
+
+    chip: str
+    memory_gib: float
+    bandwidth_tb: float
+    bfloat16_tflops: float
+    float32_tflops: float
+    sheet: str
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory."""
+        return int(self.memory_gib * GIB)
+
+
+GPUS: Mapping[str, Gpu] = {
+    "h200": Gpu("H200", 141, 4.8, 989, 67, "NVIDIA H200 Tensor Core GPU datasheet, H200 SXM"),
+    "h100-80gb": Gpu("H100 80GB HBM3", 80, 3.35, 989, 67, "NVIDIA H100 Tensor Core GPU datasheet, H100 SXM"),
+    "h100-pcie": Gpu("H100 PCIe", 80, 2.0, 756, 51, "NVIDIA H100 PCIe GPU product brief"),
+    "b200": Gpu("B200", 180, 8.0, 2250, 75, "NVIDIA DGX B200 datasheet, an eighth of its eight GPUs"),
+    "a100-80gb": Gpu("A100-SXM4-80GB", 80, 2.039, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 80GB SXM"),
+    "a100-80gb-pcie": Gpu("A100 80GB PCIe", 80, 1.935, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 80GB PCIe"),
+    "a100-40gb": Gpu("A100-SXM4-40GB", 40, 1.555, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 40GB SXM"),
+    "l40s": Gpu("L40S", 48, 0.864, 362, 91.6, "NVIDIA L40S datasheet"),
+    "l4": Gpu("L4", 24, 0.3, 121, 30.3, "NVIDIA L4 datasheet"),
+    "a10": Gpu("A10", 24, 0.6, 125, 31.2, "NVIDIA A10 datasheet"),
+    "a6000": Gpu("RTX A6000", 48, 0.768, 154.8, 38.7, "NVIDIA RTX A6000 datasheet"),
+    "rtx-3090": Gpu("GeForce RTX 3090", 24, 0.936, 71, 35.6, "NVIDIA Ampere GA102 whitepaper, appendix A"),
+    "rtx-4090": Gpu("GeForce RTX 4090", 24, 1.008, 165.2, 82.6, "NVIDIA Ada GPU architecture whitepaper, appendix A"),
+    "rtx-5090": Gpu("GeForce RTX 5090", 32, 1.792, 209.5, 104.8, "NVIDIA RTX Blackwell architecture whitepaper"),
+}
+"""By the name that `--gpu` takes. Consumer cards: bfloat16 products that are summed in float32."""
+
+
+def find_gpu(name: str) -> Gpu:
+    """The GPU that a user names, in any capitals. Raises `InputError` that lists the known ones.
+
+    >>> find_gpu("A100-80GB").memory_gib
+    80
+    """
+    found = GPUS.get(name.lower())
+    if found is None:
+        raise InputError(f"--gpu: unknown GPU {name!r}; expected one of {', '.join(GPUS)}")
+    return found
+
+
+def name_of_device(device_name: str) -> str | None:
+    """The name in the table of a device that the driver names; None if it is not in the table.
+
+    >>> name_of_device("NVIDIA A100-SXM4-80GB"), name_of_device("NVIDIA A100X"), name_of_device("NVIDIA L40S")
+    ('a100-80gb', None, 'l40s')
+    """
+    words = device_name.removeprefix("NVIDIA ").removesuffix(" Laptop GPU")
+    return next((name for name, gpu in GPUS.items() if gpu.chip == words), None)

@@ -40,11 +40,11 @@ Drawn = list[tuple[Ids, list[Response]]]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is measured. Targets of update and step are for the shape `target`."""
+    """How much is measured: of decoding, the `cells` of (rows, context), the most telling first."""
 
-    target: str
-    shapes: dict[str, ShapeConfig]
-    batches: Ids
+    name: str
+    shape: ShapeConfig
+    cells: tuple[tuple[int, int], ...]
     prompt_tokens: int
     new_tokens: int
     group: int  # problems per step, and responses per problem
@@ -56,10 +56,21 @@ class Scale:
 
 
 QWEN_1B = ShapeConfig(layers=28, hidden=1536, heads=12, kv_heads=2, intermediate=8960, vocabulary=151_936, tied=True)
-QWEN_7B = ShapeConfig(layers=28, hidden=3584, heads=28, kv_heads=4, intermediate=18_944, vocabulary=152_064)
 SMALL = ShapeConfig(layers=2, hidden=64, heads=4, kv_heads=2, intermediate=128, vocabulary=512, tied=True)
-FULL = Scale("1.5B", {"1.5B": QWEN_1B, "7B": QWEN_7B}, (1, 8, 64), 128, 256, 8, 2500, 8192, 16_384, 8192, 4 * GIB)
-TOY = Scale("toy", {"toy": SMALL}, (1, 4), 8, 16, 2, 12, 32, 128, 64, 2**24)
+CELLS = (
+    (64, 256),
+    (64, 4096),
+    (8, 16_384),
+    (1, 256),
+    (8, 256),
+    (256, 256),
+    (8, 4096),
+    (256, 4096),
+    (1, 16_384),
+    (1, 4096),
+)
+FULL = Scale("1.5B", QWEN_1B, (*CELLS, (64, 16_384), (256, 16_384)), 128, 64, 8, 2500, 8192, 16_384, 8192, 4 * GIB)
+TOY = Scale("toy", SMALL, ((1, 8), (4, 8)), 8, 16, 2, 12, 32, 128, 64, 2**24)
 
 
 # --- arithmetic a reader can redo ------------------------------------------------------------------------------------
@@ -172,18 +183,17 @@ def draw(sampler: LocalSampler, shape: ShapeConfig, prompt_tokens: Sequence[int]
     return list(zip(prompts, sampler.sample(requests, SamplerConfig(**decoding), seed=0), strict=True))
 
 
-def make_policy(
-    scale: Scale, shape: ShapeConfig, device: torch.device, role: str, phase: PhaseConfig, *, recomputes: bool
-) -> Policy:
+def make_policy(scale: Scale, device: torch.device, role: str, phase: PhaseConfig, *, recomputes: bool) -> Policy:
     """The phase's roles, held as `load_model` holds them: float32 masters, or a bfloat16 base with adapters; autocast."""
     dtype = torch.bfloat16 if role == "lora" else torch.float32
-    lm = make_lm(shape, device, dtype, scale.mean_tokens)
+    lm = make_lm(scale.shape, device, dtype, scale.mean_tokens)
     lm.autocast_dtype = torch.bfloat16
     lora = LoraConfig() if role == "lora" else None
     config = PolicyConfig(dtype="bfloat16", lora=lora, gradient_checkpointing=recomputes)
     policy = Policy(lm, config, seed=0)
+    resolved = resolve_phase(phase, config)
     policy.begin_phase(
-        critic=resolve_phase(phase, PolicyConfig(lora=lora)).critic, needs_reference=phase.algorithm.kl_coef > 0
+        critic=resolved.critic, needs_reference=resolved.needs_reference, reference_moves=resolved.has_moving_reference
     )
     return policy
 

@@ -230,7 +230,12 @@ def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, ou
     from laconic.training.run_directory import RunDirectory
     from laconic.training.updates import Updater
 
-    policy.begin_phase(critic=resolve_phase(phase, policy.config).critic, needs_reference=phase.algorithm.kl_coef > 0)
+    resolved = resolve_phase(phase, policy.config)
+    policy.begin_phase(
+        critic=resolved.critic,
+        needs_reference=resolved.needs_reference,
+        reference_moves=resolved.has_moving_reference,
+    )
     updater, sampler = Updater(policy, phase, seed=0), LocalSampler(policy.lm)
     prompt = tuple(range(1, num_prompt_tokens + 1))
     requests = [Request(str(index), prompt, phase.group_size) for index in range(phase.problems_per_step)]

@@ -1,12 +1,15 @@
-"""What `benchmarks/gpu.py` claims: its floors and FLOPs are the stated arithmetic, its toy run writes the same table as a GPU's,
-a failed check is an exit code, and what does not fit says so."""
+"""What `benchmarks/gpu.py` claims: its floors and FLOPs are the stated arithmetic, a rehearsal fills the table that a GPU fills,
+a section is cut off at its deadline, and a run that is begun again measures only what is missing."""
 
 import importlib
-import re
+import json
+import math
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,29 +17,23 @@ import torch
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 gpu = importlib.import_module("gpu")
 work = importlib.import_module("gpu_workloads")
-
-
-def tables_of(text: str) -> dict[str, list[dict[str, str]]]:
-    """Rows by column of each section; a short row lacks its last columns."""
-    found = {}
-    for part in text.split("### ")[1:]:
-        name, *lines = [line for line in part.splitlines() if line.strip()]
-        columns, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[0] == "|"]
-        found[name] = [dict(zip(columns, row, strict=False)) for row in rows]
-    return found
+children, correctness, rows, speed, table, updating = (
+    importlib.import_module(f"gpus.{name}")
+    for name in ("children", "correctness", "rows", "speed", "table", "updating")
+)
+CPU = torch.device("cpu")
 
 
 # --- arithmetic ------------------------------------------------------------------------------------------------------
 
 
 def test_weights_are_those_of_the_models() -> None:
-    """Every matrix of the real architectures, without the untied embedding, which is only looked up."""
+    """Every matrix of the real architectures."""
     # 28 (2 * 1536 * 1536 + 2 * 1536 * 256 + 3 * 1536 * 8960) and 151936 * 1536
     assert work.num_weights(work.QWEN_1B) == (1_310_195_712, 233_373_696)
-    for shape in (work.QWEN_1B, work.QWEN_7B, work.SMALL):
+    for shape in (work.QWEN_1B, work.SMALL):
         model = work.make_lm(shape, torch.device("meta"), torch.bfloat16).model
-        matrices = sum(p.numel() for p in model.parameters() if p.ndim == 2)
-        assert sum(work.num_weights(shape)) == matrices - (0 if shape.tied else shape.vocabulary * shape.hidden)
+        assert sum(work.num_weights(shape)) == sum(p.numel() for p in model.parameters() if p.ndim == 2)
 
 
 def test_the_floor_reads_weights_and_live_cache_once() -> None:
@@ -77,91 +74,154 @@ def test_lengths_have_the_stated_mean_and_cap() -> None:
     assert work.natural_lengths(64, 5000, 8192)[-1] == 8192
 
 
-# --- the toy run -----------------------------------------------------------------------------------------------------
+# --- the rehearsal ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The file a toy run writes, with three laps for every figure, whatever time they take."""
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a rehearsal writes, with one lap for every figure."""
 
     def seconds_of(call: Callable[[], object], device: torch.device, seconds: float, inner: int = 1) -> float:
-        return min(work.once(call, device)[1] for _ in range(3))
+        return float(work.once(call, device)[1])
 
     torch.set_num_threads(1)
-    out = tmp_path_factory.mktemp("gpu") / "gpu.md"
+    out = tmp_path_factory.mktemp("gpu")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (gpu, work):
+        for module in (speed, updating, work):
             patch.setattr(module, "seconds_of", seconds_of)
-        assert gpu.main(["--toy", "--seconds", "3600", "--out", str(out)]) == 0
-    return out.read_text(encoding="utf-8")
+        assert gpu.main(["--toy", "--here", "--seconds", "3600", "--out", str(out), "--commit", "abc"]) == 0
+    return out
 
 
-def limits_of(report: str) -> tuple[float, float]:
-    """Bytes a second and FLOP/s as printed."""
-    speeds = re.search(r"limits: (\S+) GB/s read, (\S+) GB/s copied", report)
-    rate = re.search(r"products (\S+) TFLOP/s \(toy\)", report)
-    assert speeds and rate
-    return max(map(float, speeds.groups())) * 1e9, float(rate[1]) * 1e12
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a recipe of one step holds much in vain
+def test_every_section_has_its_rows(rehearsed: Path) -> None:
+    found = table.Table(rehearsed)
+    assert list(found.sections) == list(gpu.SECTIONS)
+    assert all(section.is_sound and section.rows for section in found.sections.values())
+    about = found.sections["decode"].about
+    assert (about["torch"], about["commit"], about["shape"]) == (str(torch.__version__), "abc", "toy")
+    assert {"device", "transformers", "CUDA", "date"} <= about.keys()
+    assert "CUDNN" in found.sections["attention-last"].about["with"]
+    text = (rehearsed / "gpu.md").read_text()
+    assert text.count("\n## ") == len(gpu.SECTIONS)
+    assert "| Llama, float32: sampled, full forward |" in text
 
 
-def test_every_section_has_its_rows(report: str) -> None:
-    tables = tables_of(report)
-    assert {name: len(rows) for name, rows in tables.items()} == {"check": 6, "decode": 2, "update": 4, "step": 2}
-    assert all(list(row) == gpu.COLUMNS[name].split(" | ") for name, rows in tables.items() for row in rows)
-    assert all(row["verdict"] == "pass" for row in tables["check"])
-    assert "`python benchmarks/gpu.py check decode update step --toy --models toy" in report
+def test_ratios_are_measured_over_limit(rehearsed: Path) -> None:
+    """Decode at context 8 for 16 steps: 16.5 positions on average, of 2 * 2 * 2 * 16 = 128 numbers; updates over the rate."""
+    found = table.Table(rehearsed)
+    limits = found.limits()
+    for (num_rows, _), row in zip(work.TOY.cells, found.sections["decode"].rows, strict=True):
+        floor = (73_728 + 32_768 + 128 * 16.5 * num_rows) * 2 / limits[speed.BANDWIDTH]
+        assert row.limit == pytest.approx(floor * 1e3)
+        assert row.ratio == pytest.approx(row.measured / row.limit)
+    rates = [row for row in found.sections["update"].rows if row.unit == "GFLOP/s"]
+    assert len(rates) == 4
+    assert all(row.limit == pytest.approx(limits[speed.MATRIX_RATE] / 1e9) for row in rates)
 
 
-def test_decode_rows_are_measured_over_floor(report: str) -> None:
-    """Prompts of 8, 16 steps: the mean context is 8 + 17/2 = 16.5 positions, 2 * 2 * 2 * 16 = 128 numbers each."""
-    bandwidth, _ = limits_of(report)
-    for row in tables_of(report)["decode"]:
-        batch, step, floor = int(row["batch"]), float(row["a step, ms"]), float(row["floor, ms"])
-        assert floor == pytest.approx((73_728 + 32_768 + 128 * 16.5 * batch) * 2 / bandwidth * 1e3, rel=0.01)
-        assert float(row["ratio"]) == pytest.approx(step / floor, rel=0.01)
-        assert float(row["tokens/s"]) == pytest.approx(batch / step * 1e3, rel=0.01)
+def test_before_and_after_are_rows_of_real_training(rehearsed: Path) -> None:
+    names = [row.what for row in table.Table(rehearsed).sections["real"].rows]
+    assert [name.split(":")[0] for name in names] == [
+        *("sft, base-t0.6", "sft, phase-1-t0.6"),
+        *("two_phase, base-t0.6", "two_phase, phase-1-t0.6", "two_phase, phase-2-t0.6"),
+    ]
 
 
-def test_update_rows_are_flops_over_seconds(report: str) -> None:
-    """Four responses of the stated lengths to prompts of 8."""
-    _, rate = limits_of(report)
-    lengths = [(8, n) for n in work.natural_lengths(4, 12, 32)]
-    for row in tables_of(report)["update"]:
-        is_full = row["weights"] == "full"
-        flops = work.update_flops(work.SMALL, lengths, learns_all=is_full, has_critic=not is_full, recomputes=False)
-        assert int(row["tokens"]) == sum(map(sum, lengths))
-        assert float(row["model TFLOP"]) == pytest.approx(flops / 1e12, rel=0.001)
-        assert float(row["TFLOP/s"]) == pytest.approx(flops / 1e12 / float(row["update, s"]), rel=0.01)
-        share = float(row["of the matrix rate"].rstrip("%")) / 100
-        assert share == pytest.approx(float(row["TFLOP/s"]) * 1e12 / rate, abs=0.001)
-        spends_more = float(row["hardware TFLOP/s"]) > float(row["TFLOP/s"])
-        assert spends_more == (row["checkpointing"] == "on")
+def test_what_is_done_is_not_measured_again(rehearsed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (rehearsed / "gpu.json").read_bytes()
+    assert gpu.main(["--toy", "--here", "--out", str(rehearsed)]) == 0
+    assert (rehearsed / "gpu.json").read_bytes() == before
+    assert capsys.readouterr().out.count(": done before") == len(gpu.SECTIONS)
 
 
-def test_the_step_takes_the_papers_shape_of_rollouts(report: str) -> None:
-    for row in tables_of(report)["step"]:
-        assert (row["cap"], row["responses"], row["fits"]) == ("32", "4", "pass")
-        assert 1 <= float(row["mean tokens"]) <= 32
-        parts = sum(float(row[part]) for part in ("sampling, s", "scoring, s", "update, s"))
-        assert float(row["step, s"]) == pytest.approx(parts, abs=0.02)
+def test_the_checks_can_fail() -> None:
+    """Other weights give other log-probabilities, another seed's responses differ, and half a way apart is a share of a half."""
+    lm, other = (correctness.make_small("Llama", mode, CPU) for mode in ("float32", "LoRA"))
+    drawn = correctness.sampled(lm, graphs=True)
+    assert correctness.forward_error(other, drawn) > 1e-3
+    assert correctness.num_different(drawn, correctness.sampled(other, graphs=True)) > 0
+    before, one, two = ({"w": torch.tensor([x])} for x in (0.0, 2.0, 1.0))
+    assert correctness.stray_share(one, two, before) == 0.5
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_check_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(gpu, "sampler_error", lambda lm, shape: 0.5)
-    assert gpu.main(["check", "--toy", "--seconds", "1"]) == 1
-    assert "| 0.5 | 0.0001 | FAIL |" in capsys.readouterr().out
+def plans(**measures: Callable[[Any], Iterator[Any]]) -> dict[str, Any]:
+    return {name: gpu.Plan(measure, 60, may_lose_graphs=name == "real") for name, measure in measures.items()}
+
+
+@pytest.mark.parametrize("error", [0.5, 1e-6])
+def test_training_goes_without_graphs_where_correctness_does_not_hold(
+    error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table says so, and the command fails."""
+
+    def check(bench: Any) -> Iterator[Any]:
+        yield rows.at_most("sampled, full forward", error, 1e-4)
+
+    def real(bench: Any) -> Iterator[Any]:
+        yield rows.Row("graphs", float(os.environ.get("LACONIC_CUDA_GRAPHS", "1")))
+
+    monkeypatch.setattr(gpu, "SECTIONS", plans(correctness=check, real=real))
+    is_right = error < 1e-4
+    assert gpu.main(["--toy", "--here", "--out", str(tmp_path)]) == int(not is_right)
+    assert "LACONIC_CUDA_GRAPHS" not in os.environ
+    found = table.Table(tmp_path).sections["real"]
+    assert found.rows[0].measured == float(is_right)
+    assert bool(found.remark) != is_right
+    assert ("| FAIL |" in (tmp_path / "gpu.md").read_text()) != is_right
+
+
+def child(tmp_path: Path, code: str, seconds: float) -> tuple[str, list[Any], str]:
+    """How a child ended, what the table would take up of what it printed, and the log."""
+    taken: list[Any] = []
+    log = tmp_path / "gpu.log"
+    end = children.run_child([sys.executable, "-c", code], {"WITH": "7"}, seconds, taken.append, log)
+    return end, taken, log.read_text()
+
+
+def test_a_section_is_killed_at_its_deadline_and_keeps_its_rows(tmp_path: Path) -> None:
+    code = 'import time; print("row: {}", flush=True); time.sleep(600)'
+    began = time.monotonic()
+    assert child(tmp_path, code, 0.8) == ("cut off", [{}], "")
+    assert time.monotonic() - began < 300
+
+
+def test_a_section_that_fails_leaves_its_traceback(tmp_path: Path) -> None:
+    code = 'import os; print("row: " + os.environ["WITH"]); print("words"); raise ValueError("why")'
+    end, taken, log = child(tmp_path, code, 60)
+    assert (end, taken) == ("failed", [7])
+    assert "words" in log and "ValueError: why" in log
+    assert child(tmp_path, "pass", 60)[0] == "done"
+
+
+def test_a_section_that_was_cut_off_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(bench: Any) -> Iterator[Any]:
+        yield rows.Row("a", 1.0)
+
+    held = table.Table(tmp_path)
+    held.sections["correctness"] = table.Section("cut off", 60.0, [rows.Row("a", math.nan, note="x")], {"torch": "1"})
+    held.write()
+    assert json.loads((tmp_path / "gpu.json").read_text())["correctness"]["rows"][0]["measured"] is None
+    assert math.isnan(table.Table(tmp_path).sections["correctness"].rows[0].measured)
+    monkeypatch.setattr(gpu, "SECTIONS", plans(correctness=check))
+    assert gpu.main(["--toy", "--here", "--out", str(tmp_path)]) == 0
+    assert [row.measured for row in table.Table(tmp_path).sections["correctness"].rows] == [1.0]
 
 
 def test_what_does_not_fit_says_so() -> None:
-    def too_large(deadline: float) -> str:
+    def too_large() -> Any:
         raise torch.OutOfMemoryError("no")
 
-    cpu = torch.device("cpu")
-    assert gpu.guarded(too_large, time.monotonic() + 60, cpu) == "out of memory"
-    assert gpu.guarded(too_large, time.monotonic() - 1, cpu) == "not measured: the time was over"
+    notes = []
+    for seconds in (60.0, -1.0):
+        bench = rows.Bench(work.TOY, CPU, time.monotonic() + seconds, {})
+        (row,) = rows.guarded("a step", too_large, bench)
+        notes.append(row.note)
+        assert math.isnan(row.measured) and row.is_met is None
+    assert notes == ["out of memory", "not measured: the time was over"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is at hand")

@@ -394,6 +394,35 @@ def test_the_trainable_state_carries_all_three_roles(config: PolicyConfig, criti
         fresh.load_trainable_state({})
 
 
+@pytest.mark.parametrize("config", [CONFIG, LORA], ids=["full", "lora"])
+def test_a_frozen_reference_is_made_again_instead_of_saved(config: PolicyConfig) -> None:
+    """Its weights are in no state, and the policy that enters a phase gives the same reference a second time."""
+    scores = []
+    for _ in range(2):
+        policy = Policy(oracles.small_lm("llama"), config, seed=0)
+        policy.begin_phase(critic="zero", needs_reference=True, reference_moves=False)
+        assert not any(name.startswith("reference/") for name in policy.trainable_state())
+        assert not policy.has_moving_reference
+        randomize(policy.policy_parameters(), seed=3)
+        scores.append(outputs(policy, ragged())["reference"])
+    assert torch.equal(*scores)
+
+
+def test_a_frozen_reference_in_bfloat16_scores_as_one_in_float32() -> None:
+    """To the bit, with the linear maps of its layers held in half of the bytes, and nothing else."""
+    policy, micro = Policy(oracles.small_lm("qwen2"), CONFIG, seed=0), ragged()
+    policy.lm.settle_dtype(torch.bfloat16, computes_in_bfloat16=True)
+    scores, held = [], []
+    for moves in (True, False):
+        policy.begin_phase(critic="zero", needs_reference=True, reference_moves=moves)
+        scores.append(outputs(policy, micro)["reference"])
+        held.append({name: p.dtype for name, p in policy.reference_parameters().items()})
+    assert torch.equal(*scores)
+    assert set(held[0].values()) == {torch.float32}
+    rounded = {name for name, dtype in held[1].items() if dtype == torch.bfloat16}
+    assert rounded == {name for name in held[1] if "_proj." in name} and rounded
+
+
 def test_recomputed_activations_change_no_gradient(tmp_path):
     """Gradient checkpointing is on inside `learning` and gives the gradients of a plain backward pass."""
     folder = oracles.save_checkpoint("llama", tmp_path)

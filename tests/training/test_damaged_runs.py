@@ -160,6 +160,10 @@ MENDED: dict[str, tuple[Callable[[Path], object], str]] = {
     "bookkeeping": (lambda out: in_checkpoint(3, "trainer.json")(out).write_text("{"), "trainer.json: is damaged"),
     "a file gone": (lambda out: in_checkpoint(3, "tokenizer.json")(out).unlink(), "tokenizer.json: is missing"),
     "the result of a phase": (lose_both, "one is trained again from the checkpoint before it"),
+    "the weights that entered a phase": (
+        lambda out: flip(in_checkpoint(2, "trainer.safetensors")(out)),
+        "one is trained again from the checkpoint before it",
+    ),
     "a copied checkpoint": (copy_checkpoint, "step-000007: holds the state after step 2"),
     "stray folders": (written("checkpoints/step-mine/notes.txt", "mine"), ""),
     "an empty checkpoint": (lambda out: (out / "checkpoints" / "step-000009").mkdir(), "SHA256SUMS: cannot be read"),

@@ -30,8 +30,7 @@ LORA = PolicyConfig(device="cpu", lora=LoraConfig(rank=2))
 def begin(phase: PhaseConfig, config: PolicyConfig = CONFIG) -> tuple[Policy, Updater]:
     """A policy at the beginning of `phase`, its reference moved away from it where there is one."""
     policy = Policy(oracles.small_lm("llama"), config, seed=0)
-    plain = config.model_copy(update={"gradient_checkpointing": False})  # with it a recipe may not have every critic
-    policy.begin_phase(critic=resolve_phase(phase, plain).critic, needs_reference=phase.algorithm.kl_coef > 0)
+    policy.begin_phase(critic=resolve_phase(phase, config).critic, needs_reference=phase.algorithm.kl_coef > 0)
     generator = torch.Generator().manual_seed(1)
     for parameter in policy.reference_parameters().values():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)

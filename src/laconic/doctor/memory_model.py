@@ -168,16 +168,17 @@ class _Roles:
 
 
 def _roles(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
-    """With LoRA the base is stored once, in the compute dtype, and every role is an adapter on it in float32; a teacher is a
-    separate model, in float32."""
+    """With LoRA the base is stored once, in the compute dtype, and every role is an adapter on it in float32. A teacher, or a
+    copy of the policy, is a separate model in float32, but for the linear maps of one that never moves."""
     weights, critic = count_weights(shape, policy), phase.critic
     adapters = F32 * weights.adapters
     dtype_bytes = BF16 if policy.lora and _is_bfloat16(shape, policy) else F32
     separate = weights.body * dtype_bytes + adapters
-    if phase.config.algorithm.reference_model:
-        reference = F32 * count_weights(teacher or shape, PolicyConfig()).total
+    is_teacher = phase.config.algorithm.reference_model is not None
+    if is_teacher or not policy.lora:
+        reference = _model_bytes((teacher if is_teacher else None) or shape, phase, policy)
     else:
-        reference = adapters if policy.lora else F32 * weights.total
+        reference = adapters
     return _Roles(
         policy=weights.total * dtype_bytes + adapters,
         critic={"zero": 0, "lora": adapters, "separate": separate}[critic],
@@ -185,6 +186,13 @@ def _roles(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, teach
         policy_learns=weights.adapters if policy.lora else weights.total,
         critic_learns=0 if critic == "zero" else weights.adapters if policy.lora else weights.body,
     )
+
+
+def _model_bytes(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig) -> int:
+    """Bytes of a reference that is a model of its own."""
+    weights = count_weights(shape, PolicyConfig())
+    is_rounded = _is_bfloat16(shape, policy) and not phase.has_moving_reference
+    return (BF16 if is_rounded else F32) * weights.maps + F32 * (weights.embedding + weights.head)
 
 
 # --- what comes and goes ---------------------------------------------------------------------------------------------

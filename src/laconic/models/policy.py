@@ -67,9 +67,16 @@ class Policy:
 
     # --- roles -------------------------------------------------------------------------------------------------------
 
-    def begin_phase(self, *, critic: str, needs_reference: bool, reference_model: str | None = None) -> None:
+    def begin_phase(
+        self,
+        *,
+        critic: str,
+        needs_reference: bool,
+        reference_model: str | None = None,
+        reference_moves: bool = True,
+    ) -> None:
         """Make a new critic (`separate`, `lora` or `zero`) and, where needed, a reference: `reference_model`, or one that equals
-        the present policy.
+        the present policy, and may follow it if `reference_moves`.
 
         Raises `ModelError` where `critic` is `lora` and the policy has no LoRA, or `reference_model` has another vocabulary.
         """
@@ -81,7 +88,7 @@ class Policy:
             None,
         )  # the old ones are dropped before the new ones are made, since memory holds one of each
         self.critic = self._new_critic(critic)
-        self.reference = self._new_reference(reference_model) if needs_reference else None
+        self.reference = self._new_reference(reference_model, reference_moves) if needs_reference else None
         self.settle()
 
     def _new_critic(self, kind: str) -> Critic | None:
@@ -91,10 +98,12 @@ class Policy:
             return AdapterCritic(self.lm, self.adapters)
         return SeparateCritic(self.lm, self.adapters)
 
-    def _new_reference(self, teacher: str | None) -> Reference:
+    def _new_reference(self, teacher: str | None, moves: bool) -> Reference:
         if teacher:
             return Teacher(self._load_teacher(teacher))
-        return CopyReference(self.lm) if self.adapters is None else AdapterReference(self.lm, self.adapters)
+        if self.adapters is None:
+            return CopyReference(self.lm, moves)
+        return AdapterReference(self.lm, self.adapters, moves)
 
     def _load_teacher(self, name: str) -> CausalLM:
         teacher = load_model(name, self.config.model_copy(update={"lora": None}))
@@ -249,11 +258,12 @@ class Policy:
             generation.save_pretrained(folder)
 
     def trainable_state(self) -> dict[str, Tensor]:
-        """Every weight that a resumed run needs, in full precision, by "role/name"."""
+        """Every weight that a resumed run cannot make again, in full precision, by "role/name". A reference that never moves is
+        made again from the weights that entered the phase."""
         roles = {
             "policy": self.policy_parameters(),
             "critic": self.critic_parameters(),
-            "reference": self.reference_parameters(),
+            "reference": self.reference_parameters() if self.has_moving_reference else {},
         }
         return {f"{role}/{name}": p.detach() for role, named in roles.items() for name, p in named.items()}
 

@@ -4,6 +4,8 @@
    head that begins at zero. Without a critic all values are zero.
 2. A reference is a copy of the policy (`CopyReference`), an adapter that equals the policy's (`AdapterReference`), or another
    model that never changes (`Teacher`). Inside `lm_at_work` it is a model to score with.
+3. One that never moves is what a resumed run can make again, so it is in no checkpoint. Where the arithmetic is bfloat16, its
+   layers' linear maps are held in bfloat16: autocast would round them at every use, so its scores are the same to the bit.
 
 What is left out: when they are made and dropped (`policy.py`).
 """
@@ -54,7 +56,7 @@ class Reference(Protocol):
         ...
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """The weights that a resumed run needs, by name."""
+        """The weights that a resumed run needs where it can move, by name."""
         ...
 
     def lm_at_work(self) -> contextlib.AbstractContextManager[CausalLM]:
@@ -137,12 +139,12 @@ class AdapterCritic:
 class CopyReference:
     """A whole copy of the policy's model as it was when the copy was made."""
 
-    can_move = True
-
-    def __init__(self, lm: CausalLM) -> None:
-        self.policy = lm
+    def __init__(self, lm: CausalLM, can_move: bool) -> None:
+        self.policy, self.can_move = lm, can_move
         self.lm = CausalLM(copy.deepcopy(lm.model).requires_grad_(False).eval(), lm.tokenizer, lm.name)
         self.lm.autocast_dtype = lm.autocast_dtype
+        if not can_move:
+            hold_rounded(self.lm)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """All weights of the copy, by name."""
@@ -160,10 +162,8 @@ class CopyReference:
 class AdapterReference:
     """An adapter on the policy's base weights: a copy of the policy's adapter as it was when the copy was made."""
 
-    can_move = True
-
-    def __init__(self, lm: CausalLM, adapters: Adapters) -> None:
-        self.lm, self.adapters = lm, adapters
+    def __init__(self, lm: CausalLM, adapters: Adapters, can_move: bool) -> None:
+        self.lm, self.adapters, self.can_move = lm, adapters, can_move
         adapters.renew_as_policy(REFERENCE_ADAPTER)
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -188,6 +188,7 @@ class Teacher:
 
     def __init__(self, lm: CausalLM) -> None:
         lm.model.requires_grad_(False)
+        hold_rounded(lm)
         self.lm = lm
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -201,6 +202,17 @@ class Teacher:
     def move(self, decay: float) -> None:
         """Never called: a teacher does not change."""
         raise AssertionError(f"{self.lm.name}: a teacher does not move")
+
+
+def hold_rounded(lm: CausalLM) -> None:
+    """Hold the linear maps of the layers of a model that never changes in the dtype to which autocast rounds them. Embedding,
+    norms and head stay as they are: they compute, or are read, in full precision."""
+    if lm.autocast_dtype is None:
+        return
+    head = lm.model.get_output_embeddings()
+    for module in lm.model.modules():
+        if type(module) is nn.Linear and module is not head:
+            module.to(lm.autocast_dtype)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@
 Legend: `S` slots, `R` live rows, `V` vocabulary.
 """
 
+import os
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -54,8 +55,8 @@ class StepGraphs:
 
 
 def capture_on(device: torch.device) -> Capture | None:
-    """How steps are captured on `device`; None where they are not."""
-    if device.type != "cuda":
+    """How steps are captured on `device`; None where they are not, as with LACONIC_CUDA_GRAPHS=0 in the environment."""
+    if device.type != "cuda" or os.environ.get("LACONIC_CUDA_GRAPHS") == "0":
         return None
     memory = torch.cuda.graph_pool_handle()
 

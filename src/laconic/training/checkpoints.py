@@ -1,8 +1,8 @@
 """Checkpoints of a run's phases: what one holds, which ones are kept, and how weights are restored from them.
 
-1. A checkpoint holds the weights of every role, and a `PhaseState`: the optimisers' moments, the watches so far, what reward
-   terms remember, and the phases that were finished before. Every random number is addressed by name, so there is no generator
-   to save.
+1. A checkpoint holds the weights of every role that changes, and a `PhaseState`: the optimisers' moments, the watches so far, what
+   reward terms remember, and the phases that were finished before. Every random number is addressed by name, so there is no
+   generator to save, and a reference that never moves is made again from the weights that entered the phase.
 2. The newest few are kept, and those that may be needed again: the results of phases and the best watched step.
 3. A damaged checkpoint is set aside, and the run goes on from the sound one before it. A damaged phases.json is written again
    from the newest sound checkpoint.
@@ -23,6 +23,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy, load_policy
 from laconic.rewards.numbers import Memory
 from laconic.system.checksums import file_digest
+from laconic.training.check.phases import ResolvedPhase
 from laconic.training.checkpoint_files import Checkpoint, CheckpointFiles
 from laconic.training.phase_end import PhaseRecord, Watch
 from laconic.training.run_directory import RunDirectory
@@ -57,6 +58,7 @@ class Checkpoints:
     the run began, if it was passed in memory."""
 
     recipe: Recipe
+    phases: Sequence[ResolvedPhase]
     directory: RunDirectory
     policy: Policy
     say: Callable[[str], None]
@@ -119,9 +121,12 @@ class Checkpoints:
         return records
 
     def _needs_result(self, records: Sequence[PhaseRecord], at_work: int | None) -> bool:
-        """Whether the next phase begins from the checkpoint of the last finished one; `at_work` is the phase of the newest."""
-        is_next_to_begin = len(records) < len(self.recipe.phases) and at_work != len(records)
-        return is_next_to_begin and len(records) > 0 and records[-1].result_step > 0
+        """Whether the next phase begins from the checkpoint of the last finished one, or has it as its reference; `at_work` is the
+        phase of the newest."""
+        following = len(records)
+        if following == 0 or following == len(self.phases) or records[-1].result_step == 0:
+            return False
+        return at_work != following or self.phases[following].compares_with_entry
 
     def _recorded(self, newest: int | None) -> list[PhaseRecord]:
         """The phases in phases.json, if they are those that the `newest` checkpoint knows, or go beyond them; else the latter."""

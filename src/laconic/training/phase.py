@@ -106,6 +106,7 @@ class PhaseRun:
             critic=phase.critic,
             needs_reference=phase.needs_reference,
             reference_model=config.algorithm.reference_model,
+            reference_moves=phase.has_moving_reference,
         )
         self.updater = Updater(run.policy, config, seed=seed_of(seed, "updates", index))
         self.files = phase_digests(folder)
@@ -200,8 +201,7 @@ class PhaseRun:
     def move_reference(self) -> None:
         """Let the reference follow the policy, if the recipe asks for a moving reference."""
         config, policy = self.phase.config.algorithm, self.run.policy
-        moves = policy.has_moving_reference and config.reference != "frozen"
-        if moves and self.phase_step % config.reference_every == 0:
+        if policy.has_moving_reference and self.phase_step % config.reference_every == 0:
             policy.update_reference(config.ema_decay if config.reference == "ema" else 0.0)
             self.reference_cache.clear()
 

@@ -79,7 +79,8 @@ class Trainer:
         entry_step = self.finished[-1].result_step if self.finished else 0
         checkpoint = self.run.checkpoints.newest(index)
         lost = [] if checkpoint is None else self._lost_files(index, checkpoint)
-        if entry_step > 0 and (checkpoint is None or lost):
+        needs_entry = checkpoint is None or lost or self.run.phases[index].compares_with_entry
+        if entry_step > 0 and needs_entry:
             self.run.checkpoints.return_to(entry_step)
         work = PhaseRun(self.run, index, self.finished)
         if checkpoint is not None:
@@ -171,7 +172,7 @@ def start(
         if directory is None:
             directory = RunDirectory.create(out, config, {**now.environment, "inputs": now.inputs})
             undo.callback(directory.lock.release)
-        checkpoints = Checkpoints(recipe, directory, policy, reporter.say, given)
+        checkpoints = Checkpoints(recipe, phases, directory, policy, reporter.say, given)
         clock = Clock(plan_of(recipe, sets))
         reporter.on_sampled = clock.sampled
         trainer = Trainer(Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given))

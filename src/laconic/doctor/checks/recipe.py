@@ -150,11 +150,11 @@ def check_disk(examined: Examined) -> Iterator[Finding]:
 
 
 def _phase_bytes(shape: ShapeConfig, recipe: Recipe, phase: ResolvedPhase) -> int:
-    """Bytes of a checkpoint: the stored model, the trainable weights in float32 with Adam's two moments, and a reference if there
-    is one."""
+    """Bytes of a checkpoint: the stored model, the trainable weights in float32 with Adam's two moments, and a reference that
+    moves."""
     weights, has_lora = count_weights(shape, recipe.policy), recipe.policy.lora is not None
     learns = weights.adapters if has_lora else weights.total
     critic = {"zero": 0, "lora": weights.adapters, "separate": weights.adapters if has_lora else weights.body}
-    reference = learns if phase.config.algorithm.kl_coef > 0 else 0
+    reference = learns if phase.has_moving_reference else 0
     moved = 3 * (learns + critic[phase.critic]) + reference
     return weights.total * shape.stored_bytes + FLOAT_BYTES * moved

@@ -49,6 +49,18 @@ class ResolvedPhase:
         return self.config.algorithm.critic if self.algorithm.has_critic else "zero"
 
     @property
+    def has_moving_reference(self) -> bool:
+        """Whether the reference follows the policy."""
+        algorithm = self.config.algorithm
+        return self.needs_reference and algorithm.reference_model is None and algorithm.reference != "frozen"
+
+    @property
+    def compares_with_entry(self) -> bool:
+        """Whether the phase needs the weights that entered it to its end: its reference equals them, and never moves."""
+        is_teacher = self.config.algorithm.reference_model is not None
+        return self.needs_reference and not is_teacher and not self.has_moving_reference
+
+    @property
     def needs_reference(self) -> bool:
         """Whether the phase scores rollouts under a reference."""
         return self.config.algorithm.kl_coef > 0 or self.algorithm.needs_reference
@@ -189,11 +201,6 @@ def _check_critic(phase: ResolvedPhase, policy: PolicyConfig) -> None:
     field = f"phases.{phase.name}.algorithm.critic"
     if policy.lora is None:
         raise RecipeError(f"{field}: 'lora' needs [policy.lora]")
-    if policy.gradient_checkpointing:
-        raise RecipeError(
-            f"{field}: 'lora' shares layers whose activations would be recomputed with the policy's adapter; expected "
-            "policy.gradient_checkpointing = false, or another critic"
-        )
 
 
 # --- prompts, rewards, problems --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from typing import Any
 
 import oracles
 import pytest
+import recorded_step
 import torch
 from torch import Tensor
 
@@ -69,7 +70,7 @@ class Case:
     """A model, the sizes inside the sampler, and calls of one sampler. `sizes` are attributes of modules, by (module, name).
 
     Where `is_captured`, steps go through `StepGraphs` as on CUDA, with looks after several steps and rounded rows; what stands
-    for a captured graph is the step as it was when it was captured.
+    for a captured graph is a `recorded_step`.
     """
 
     number: int
@@ -234,7 +235,8 @@ def disagreements(case: Case) -> Iterator[str]:
             for module in (decoders, slots_module):
                 patch.setattr(module, "can_fuse", lambda lm: False)
         if case.is_captured:
-            patch.setattr(slots_module, "capture_on", lambda device: lambda step: step)
+            patch.setattr(slots_module, "capture_on", lambda device: recorded_step.record)
+            recorded_step.fits_captures(patch)
         sampler = LocalSampler(lm)
         for index, call in enumerate(case.calls):
             if call.nudge:

@@ -1,4 +1,5 @@
-"""The fused decoder of a larger model keeps the model's own weights, and says what the joined weights of a small one say."""
+"""The fused decoder of a larger model keeps the model's own weights, and says what the joined weights of a small one say. Under
+autocast and with LoRA it says what the model's own modules say."""
 
 from typing import Any
 
@@ -6,7 +7,9 @@ import oracles
 import pytest
 import torch
 
+from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.solver import SamplerConfig
+from laconic.models.policy import Policy
 from laconic.samplers import decoders
 from laconic.samplers.decoders import FusedDecoder
 from laconic.samplers.local import LocalSampler
@@ -51,8 +54,94 @@ def test_a_larger_models_matrices_are_not_copied(name: str, monkeypatch: pytest.
 
     def copied() -> list[bool]:
         layer = FusedDecoder(lm, 32).layers[0]
-        return [weight.data_ptr() not in held for weight in (*layer.qkv, *layer.gate_up, layer.out, layer.down)]
+        maps = (*layer.qkv, *layer.gate_up, layer.out, layer.down)
+        return [one.weight.data_ptr() not in held for one in maps]
 
     assert copied() == [True, True, False, False]
     monkeypatch.setattr(decoders, "JOINED_BYTES", 0)
     assert copied() == [False] * 7
+
+
+# --- what the fused decoder copies: bfloat16 weights, and adapters ---------------------------------------------------
+
+
+def full_forward(lm: Any, prompt: tuple[int, ...], response: Response) -> torch.Tensor:
+    """The log-probabilities of a response by the model's own forward pass, adapters and autocast included."""
+    sequence = torch.tensor([[*prompt, *response.token_ids]])
+    with torch.no_grad(), lm.autocast():
+        logits = lm.model(input_ids=sequence, use_cache=False).logits[0].float()
+    log_p = logits.log_softmax(-1)[len(prompt) - 1 : -1]
+    return log_p.gather(-1, torch.tensor(response.token_ids)[:, None])[:, 0]
+
+
+def adapted(name: str, targets: Any, dtype: torch.dtype) -> Any:
+    """A model with a LoRA adapter that is not zero; in bfloat16 as it is loaded: base weights in it, adapters in float32."""
+    lm = with_biases(name)
+    if dtype == torch.bfloat16:
+        lm.model.to(dtype)
+        lm.settle_dtype(dtype, computes_in_bfloat16=True)
+    policy = Policy(lm, PolicyConfig(device="cpu", lora=LoraConfig(rank=2, targets=targets)), seed=0)
+    for parameter in policy.policy_parameters().values():
+        parameter.data = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1
+    return lm
+
+
+@pytest.mark.parametrize("joined_bytes", [0, decoders.JOINED_BYTES])
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "down_proj")])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_merged_adapter_says_what_the_unmerged_one_says(
+    name: str, targets: Any, joined_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Float32, all maps or two of them adapted: log-probabilities to 1e-4 of the model's own forward pass, before and after a
+    change of the adapter; the model's own weights stay as they are."""
+    monkeypatch.setattr(decoders, "JOINED_BYTES", joined_bytes)
+    lm = adapted(name, targets, torch.float32)
+    assert decoders.can_fuse(lm)
+    base = lm.model.model.layers[0].self_attn.q_proj.weight.detach().clone()
+    sampler = LocalSampler(lm)
+    for _ in range(2):
+        requests = (Request("a", (4, 5, 6), 4),)
+        for response in sampler.sample(requests, SamplerConfig(max_tokens=24, batch_size=4), seed=0)[0]:
+            assert list(response.logprobs) == pytest.approx(full_forward(lm, (4, 5, 6), response).tolist(), abs=1e-4)
+        with torch.no_grad():
+            lm.model.model.layers[1].mlp.down_proj.lora_B["default"].weight.mul_(-3.0)
+    assert torch.equal(base, lm.model.model.layers[0].self_attn.q_proj.weight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("is_adapted", [False, True])
+def test_bfloat16_copies_say_what_autocast_says(name: str, is_adapted: bool) -> None:
+    """The fused decoder's log-probabilities are as near to a forward pass in float32 as autocast's own are, up to a factor of 2
+    and 0.02; and an adapter too small for the base weights' bfloat16 still moves them."""
+    lm = adapted(name, "all-linear", torch.bfloat16) if is_adapted else with_biases(name)
+    lm.settle_dtype(torch.bfloat16, computes_in_bfloat16=True)
+    assert decoders.can_fuse(lm)
+    responses = draw(lm)[:4]
+    plain = [full_forward(lm, (4, 5, 6), response) for response in responses]
+    lm.settle_dtype(torch.float32, computes_in_bfloat16=False)
+    lm.model.float()
+    exact = [full_forward(lm, (4, 5, 6), response) for response in responses]
+    ours = torch.cat([torch.tensor(response.logprobs) - row for response, row in zip(responses, exact, strict=True)])
+    theirs = torch.cat([one - row for one, row in zip(plain, exact, strict=True)])
+    assert ours.abs().mean() <= 2 * theirs.abs().mean() + 0.02
+
+
+def test_a_small_adapter_is_not_rounded_away_in_bfloat16() -> None:
+    """What an adapter adds is a thousandth of the weights, below half a unit in their last place: merged, it would be lost."""
+    lm = adapted("llama", "all-linear", torch.bfloat16)
+    layer = FusedDecoder(lm, 32).layers[0]
+    assert layer.down.up is not None
+    assert layer.down.down is not None
+    assert layer.down.weight.data_ptr() == lm.model.model.layers[0].mlp.down_proj.weight.data_ptr()
+
+
+def test_copies_are_counted_and_the_models_own_weights_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Width 32, 4 and 2 heads of 8, 2 layers: joined are (32 + 16 + 16 + 48 + 48) x 32 numbers a layer; the tables of rotations
+    have 64 positions of 8, twice. In bfloat16 all maps and the head of 40 words are copied, in two bytes."""
+    lm = oracles.small_lm("llama")
+    tables = 4 * 2 * 64 * 8
+    assert FusedDecoder(lm, 64).num_bytes == 4 * 2 * (64 + 96) * 32 + tables
+    monkeypatch.setattr(decoders, "JOINED_BYTES", 0)
+    assert FusedDecoder(lm, 64).num_bytes == tables
+    lm.settle_dtype(torch.float32, computes_in_bfloat16=True)
+    assert FusedDecoder(lm, 64).num_bytes == 2 * (2 * (64 + 96 + 32 + 48) * 32 + 40 * 32) + tables

@@ -22,7 +22,7 @@ from laconic.errors import Diverged, ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.samplers import cache as cache_module
-from laconic.samplers import decoders, local, slots
+from laconic.samplers import decoders, local
 from laconic.samplers.cache import PAGE_TOKENS, SlotCache
 from laconic.samplers.drawing import draw_tokens, keep_likely, uniforms
 from laconic.samplers.local import LocalSampler
@@ -499,70 +499,6 @@ def test_slots_are_new_where_the_model_computes_in_another_dtype() -> None:
     assert ids(sampler.sample(REQUESTS, DECODING, seed=0)) == drawn
     assert sampler.slots is not None
     assert sampler.slots.cache.dtype == torch.float64
-
-
-class Captures:
-    """What stands for captured graphs: the steps as they were, counted by captures and replays."""
-
-    def __init__(self) -> None:
-        self.num_captures = self.num_replays = 0
-
-    def __call__(self, step: Any) -> Any:
-        self.num_captures += 1
-
-        def replay() -> None:
-            self.num_replays += 1
-            step()
-
-        return replay
-
-
-def test_a_later_call_replays_the_steps_of_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same call three times captures in the first two at most; other weights at the same place are read by the same steps;
-    a weight that moved and another temperature are captured anew. Always the responses without captures."""
-    lm, captures = oracles.small_lm("qwen3"), Captures()
-    plain = LocalSampler(lm)
-    monkeypatch.setattr(slots, "capture_on", lambda device: captures)
-    sampler = LocalSampler(lm)
-
-    def new_captures(**changes: Any) -> int:
-        before, decoding = captures.num_captures, DECODING.model_copy(update=changes)
-        with monkeypatch.context() as patch:
-            patch.setattr(slots, "capture_on", lambda device: None)
-            expected = ids(plain.sample(REQUESTS, decoding, seed=0))
-        assert ids(sampler.sample(REQUESTS, decoding, seed=0)) == expected
-        return captures.num_captures - before
-
-    assert new_captures() > 0
-    new_captures()
-    decoder = sampler.slots.decoder if sampler.slots else None
-    assert new_captures() == 0
-    with torch.no_grad():
-        for parameter in lm.model.parameters():
-            parameter.mul_(1.1)
-    new_captures()
-    assert sampler.slots is not None
-    assert sampler.slots.decoder is decoder  # it has the new weights, since the responses are right
-    assert new_captures(temperature=0.5) > 0
-    assert sampler.slots.decoder is decoder
-    lm.model.model.norm.weight.data = lm.model.model.norm.weight.data.clone()
-    assert new_captures() > 0
-    assert sampler.slots.decoder is not decoder
-    assert captures.num_replays > captures.num_captures
-
-
-def test_under_autocast_no_captured_step_outlives_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Autocast's copies of weights are freed with its context; a graph that reads them would read what came after."""
-    lm = oracles.small_lm("llama")
-    lm.settle_dtype(torch.float32, computes_in_bfloat16=True)
-    captures = Captures()
-    monkeypatch.setattr(slots, "capture_on", lambda device: captures)
-    sampler = LocalSampler(lm)
-    sampler.sample(REQUESTS, DECODING, seed=0)
-    assert captures.num_captures > 0
-    assert sampler.slots is not None
-    assert sampler.slots.graphs is not None
-    assert sampler.slots.graphs.replays == {}
 
 
 def test_room_is_made_before_the_first_update_and_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

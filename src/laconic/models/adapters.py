@@ -1,6 +1,7 @@
 """LoRA adapters on one set of base weights: one for the policy, and perhaps one for a critic and one for a reference.
 
 `Adapters` adds them to a model, switches between them, copies one into another, and merges the policy's into plain weights.
+`low_rank` says what the active ones add to a linear map.
 """
 
 import contextlib
@@ -131,6 +132,27 @@ def is_of_adapter(key: str, name: str) -> bool:
     (True, False)
     """
     return name in key.split(".")
+
+
+def is_plain_map(module: nn.Module) -> bool:
+    """Whether a module is a linear map, or one with adapters that add a product of two matrices to it and nothing else."""
+    adapted: Any = module
+    if type(module) is nn.Linear or not hasattr(module, "lora_A"):
+        return type(module) is nn.Linear
+    is_plain = not (adapted.lora_variant or adapted.merged or adapted.disable_adapters or adapted.fan_in_fan_out)
+    has_biases = any(down.bias is not None for down in adapted.lora_B.values())
+    return is_plain and not has_biases and type(adapted.base_layer) is nn.Linear
+
+
+def low_rank(module: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """The matrices A [rank, in] and B [out, rank], scaled, that the active adapters of a plain map add to its weight as B A; None
+    where it has none."""
+    adapted: Any = module
+    active = [name for name in getattr(module, "active_adapters", ()) if name in adapted.lora_A]
+    if not active:
+        return None
+    ups = [adapted.lora_B[name].weight * adapted.scaling[name] for name in active]
+    return torch.cat([adapted.lora_A[name].weight for name in active]), torch.cat(ups, dim=1)
 
 
 def _is_adapted(module: nn.Module | None) -> bool:

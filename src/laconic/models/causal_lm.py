@@ -128,7 +128,11 @@ class CausalLM:
         """Logits [..., V] in float32 from hidden states [..., D], with the architecture's scaling and soft cap."""
         embeddings: nn.Module = self.model.get_output_embeddings()
         with fast_products(hidden.device):
-            logits: Tensor = embeddings(hidden).float()
+            logits: Tensor = embeddings(hidden)
+        return self.scaled(logits.float())
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """The products of hidden states and the head's weights, [..., V], with the architecture's scaling and soft cap."""
         if scale := getattr(self.text_config, "logit_scale", None):
             logits = logits * scale
         if scaling := getattr(self.text_config, "logits_scaling", None):

@@ -5,7 +5,8 @@
    for the slots up to the last one that reaches it. So the cost of a step grows with what its live rows hold, not with the room
    that they have.
 3. On a CPU in float32 pages are short, and attention is two batched products per page. Elsewhere a single page holds all
-   positions, and PyTorch's fused attention reads it.
+   positions. On CUDA a kernel reads each row of it to its own end (`kernels.py`), so that all steps of as many rows are alike;
+   where there is no kernel, PyTorch's fused attention reads every row to the longest one.
 
 Hugging Face models call `attend` through the attention function `ATTENTION`, which this module registers. Their masks are never
 built and grouped queries are never repeated; windows and soft caps are applied here.
@@ -27,6 +28,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
 from laconic.errors import ModelError
+from laconic.samplers.kernels import attention_kernel
 
 ATTENTION = "laconic_slots"
 PAGE_TOKENS = 64  # a page is read whole: reading half of one in every row takes longer
@@ -53,6 +55,7 @@ class SlotCache(Cache):
         self.positions = torch.zeros(0, dtype=torch.long, device=device)
         self.slots = torch.arange(num_slots, device=device)
         self.reads: list[tuple[int, int]] = []  # (rows, width) of each page that the step reads
+        self.has_kernels = device.type == "cuda"  # until a layer has none
         self._views: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
         self._places: dict[int, Tensor] = {}
         self._biases: dict[int | None, Tensor] = {}
@@ -117,6 +120,10 @@ class SlotCache(Cache):
             self.reads = reads
             self._views.clear()
 
+    def step_kind(self) -> tuple[tuple[int, int], ...]:
+        """What the planned step's operations depend on beside the number of rows."""
+        return () if self.has_kernels else tuple(self.reads)
+
     def begin_step(self, positions: Tensor) -> None:
         """Begin the planned step, which feeds one token per live row, at `positions` [R]."""
         self.positions = positions.clone()
@@ -140,6 +147,12 @@ class SlotCache(Cache):
         flat[0].index_put_((places,), k.reshape(-1, k.shape[-1]).to(self.dtype))
         flat[1].index_put_((places,), v.reshape(-1, v.shape[-1]).to(self.dtype))
         q = q.to(self.dtype)
+        if not self.is_paged:
+            kernel = attention_kernel(self.device, self.dtype, q.shape[1] // pool.shape[3], pool.shape[5])
+            if kernel is not None:
+                keys, values = pool[:, 0, : len(q)]
+                return kernel(q, keys, values, self.positions, scaling=scaling, window=window, softcap=softcap)
+            self.has_kernels = False
         if not self.is_paged and softcap is None:
             return self._attend_fused(pool, q, scaling, window)
         return self._attend_pages(layer, q if scaling == 1.0 else q * scaling, window, softcap)

@@ -9,15 +9,24 @@ There are two ways to compute the same numbers:
    queries, keys and values, and one for gate and up: the time of a small model's step depends on the number of operations, not
    on arithmetic. That takes a second copy of most weights, so larger models keep the weights and the products that they have.
 
+The fused decoder computes what the model does, in the same precision:
+
+- Under bfloat16 autocast it has bfloat16 copies of the matrices; states, norms and rotations keep the dtype of the weights. So
+  nothing is cast in a step but the inputs of products, and a captured step stays valid when the call ends.
+- LoRA is merged into float32 copies of the matrices that it adapts. In bfloat16, where a merged weight would round away most of
+  what a young adapter adds, its two thin products stay by themselves.
+- `refresh` writes the copies anew, each where it was, when the weights have changed.
+
 `make_decoder` chooses the fused one for models of that family. The sampler checks either one against the model's own forward pass
 before it is first used.
 
 Legend: `R` live rows, `Q`, `H` query and key-value heads, `D` head size, `E` hidden size, `V` vocabulary.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -26,12 +35,17 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from laconic.errors import ModelError
+from laconic.models.adapters import is_plain_map, low_rank
 from laconic.models.causal_lm import CausalLM
 from laconic.models.onednn import linear
 from laconic.samplers.cache import SlotCache
 
 FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})
 JOINED_BYTES = 2**28  # in models with more weights, arithmetic takes most of the time
+LAYER_MAPS = (
+    *(f"self_attn.{name}_proj" for name in "qkvo"),
+    *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
+)
 CHANGING_ROTATIONS = frozenset({"dynamic", "longrope"})  # their angles depend on the length of the sequence
 
 
@@ -52,6 +66,20 @@ class Decoder(Protocol):
 
     def refresh(self) -> None:
         """Take over the model's present weights, each at the address where it was before."""
+        ...
+
+    def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        """The context of all its calls."""
+        ...
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether every weight that a step reads lies where it lies after `arithmetic` has ended too."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """The size in bytes of its copies of weights."""
         ...
 
 
@@ -80,18 +108,42 @@ class TransformersDecoder:
     def refresh(self) -> None:
         """Nothing to do: the model's own weights are read."""
 
+    def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        """That of the model, whose autocast copies weights once and frees the copies at the end."""
+        return self.lm.autocast()
+
+    @property
+    def is_lasting(self) -> bool:
+        """Not under autocast."""
+        return self.lm.autocast_dtype is None
+
+    @property
+    def num_bytes(self) -> int:
+        """None."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """A linear map [out, in] as a step reads it, and the thin matrices [rank, in] and [out, rank] that an adapter adds by
+    themselves, if any."""
+
+    weight: Tensor
+    down: Tensor | None = None
+    up: Tensor | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A layer's weights as a step reads them; `qk_norm` [Q + H, D] where there is one. `qkv` and `gate_up` are one weight each
-    where they are joined, and the model's own weights where not."""
+    """A layer's weights as a step reads them; `qk_norm` [Q + H, D] where there is one. `qkv` and `gate_up` are one map each
+    where they are joined, and the model's own maps where not."""
 
-    qkv: tuple[Tensor, ...]
+    qkv: tuple[_Map, ...]
     qkv_bias: Tensor | None
-    out: Tensor
+    out: _Map
     out_bias: Tensor | None
-    gate_up: tuple[Tensor, ...]
-    down: Tensor
+    gate_up: tuple[_Map, ...]
+    down: _Map
     attention_norm: Tensor
     mlp_norm: Tensor
     qk_norm: Tensor | None
@@ -99,15 +151,16 @@ class _Layer:
 
     def tensors(self) -> list[Tensor]:
         """All of its tensors, in the order of its fields."""
-        values = [getattr(self, field.name) for field in fields(self)]
-        groups = [value if isinstance(value, tuple) else (value,) for value in values]
-        return [value for group in groups for value in group if isinstance(value, Tensor)]
+        maps = [*self.qkv, self.out, *self.gate_up, self.down]
+        values = [value for one in maps for value in (one.weight, one.down, one.up)]
+        values += [self.qkv_bias, self.out_bias, self.attention_norm, self.mlp_norm, self.qk_norm]
+        return [value for value in values if value is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Heads:
     """What all layers share: how many query and key-value heads there are, their size, the norms' epsilon, whether weights are
-    joined, and the scale of the scores that is not yet in the weights."""
+    joined, the scale of the scores that is not yet in the weights, and the dtype of the products."""
 
     queries: int
     keys: int
@@ -115,6 +168,7 @@ class _Heads:
     eps: float
     is_joined: bool
     scaling: float
+    dtype: torch.dtype
 
 
 class FusedDecoder:
@@ -127,12 +181,15 @@ class FusedDecoder:
         attention = body.layers[0].self_attn
         self.lm, size = lm, attention.head_dim
         queries, keys = attention.q_proj.out_features // size, attention.k_proj.out_features // size
-        is_joined = weight_bytes(lm) <= JOINED_BYTES
-        is_scaled = is_joined or hasattr(attention, "q_norm")
+        held = attention.q_proj.weight.dtype
+        dtype = lm.autocast_dtype or held
+        is_joined = _joins(lm, dtype != held)
+        is_scaled = hasattr(attention, "q_norm") or (is_joined and dtype != torch.bfloat16)
         scaling = 1.0 if is_scaled else attention.scaling
-        self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon, is_joined, scaling)
+        self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon, is_joined, scaling, dtype)
         self.embedding, self.final_norm = body.embed_tokens.weight, body.norm.weight
         self.layers = [_fused_layer(layer, self.heads) for layer in body.layers]
+        self.head_weight = self._cast_head()
         positions = torch.arange(num_positions, device=lm.device)
         cos, sin = body.rotary_emb(self.embedding[:1], positions[None])
         half = size // 2
@@ -146,7 +203,7 @@ class FusedDecoder:
         x, held = self.embedding[ids].flatten(0, 1), []
         for layer in self.layers:
             parts = _before_attention(x, layer, self.heads, cos, sin)
-            q, k, v = (part.unflatten(0, ids.shape).transpose(1, 2) for part in parts)
+            q, k, v = (part.to(self.heads.dtype).unflatten(0, ids.shape).transpose(1, 2) for part in parts)
             mask = _windowed(longest, layer.window, ids.device)
             attended = functional.scaled_dot_product_attention(
                 q,
@@ -160,7 +217,7 @@ class FusedDecoder:
             x = _after_attention(x, attended.transpose(1, 2).flatten(0, 1), layer, self.heads)
             held.append((k, v))
         ends = x.unflatten(0, ids.shape)[torch.arange(num_prompts, device=ids.device), last]
-        return self.lm.head(_norm(ends, self.final_norm, self.heads.eps)), held
+        return self._head(ends), held
 
     def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
         """Logits [R, V]."""
@@ -170,15 +227,46 @@ class FusedDecoder:
             q, k, v = self.before_attention(x, layer, self.heads, cos, sin)
             attended = cache.attend(index, q, k, v, scaling=self.heads.scaling, window=layer.window, softcap=None)
             x = self.after_attention(x, attended, layer, self.heads)
-        return self.lm.head(_norm(x, self.final_norm, self.heads.eps))
+        return self._head(x)
+
+    def _head(self, x: Tensor) -> Tensor:
+        """Logits [..., V] from the last layer's states [..., E]."""
+        normed = _norm(x, self.final_norm, self.heads.eps)
+        if self.head_weight is None:
+            return self.lm.head(normed)
+        return self.lm.scaled(functional.linear(normed.to(self.heads.dtype), self.head_weight).float())
+
+    def _cast_head(self) -> Tensor | None:
+        """The head's weight in the dtype of the products, where it is another."""
+        weight: Tensor = self.lm.model.get_output_embeddings().weight
+        return None if weight.dtype == self.heads.dtype else weight.to(self.heads.dtype)
 
     def refresh(self) -> None:
-        """Copy the weights anew, in place."""
+        """Copy the weights anew, in place, layer by layer."""
         body: Any = getattr(self.lm.model, self.lm.model.base_model_prefix)
         for held, layer in zip(self.layers, body.layers, strict=True):
             for old, new in zip(held.tensors(), _fused_layer(layer, self.heads).tensors(), strict=True):
                 if old is not new:
                     old.copy_(new)
+        if self.head_weight is not None:
+            self.head_weight.copy_(self.lm.model.get_output_embeddings().weight)
+
+    def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        """An empty context: what autocast would cast in each step is cast already."""
+        return contextlib.nullcontext()
+
+    @property
+    def is_lasting(self) -> bool:
+        """Always: it has the copies itself."""
+        return True
+
+    @property
+    def num_bytes(self) -> int:
+        """The tensors that are not the model's own."""
+        own = {tensor.data_ptr() for tensor in self.lm.model.parameters()}
+        held = [*(tensor for layer in self.layers for tensor in layer.tensors()), self.cos, self.sin]
+        held += [] if self.head_weight is None else [self.head_weight]
+        return sum(tensor.nbytes for tensor in held if tensor.data_ptr() not in own)
 
 
 def _before_attention(
@@ -187,31 +275,46 @@ def _before_attention(
     """From states [R, E]: rotated queries [R, Q, D], which include attention's scale where the weights do, and rotated keys and
     values [R, H, D]."""
     rotated = heads.queries + heads.keys
-    qkv = _product(_norm(x, layer.attention_norm, heads.eps), layer.qkv, layer.qkv_bias).view(len(x), -1, heads.size)
+    normed = _norm(x, layer.attention_norm, heads.eps).to(heads.dtype)
+    qkv = _products(normed, layer.qkv, layer.qkv_bias).view(len(x), -1, heads.size)
     qk, v = qkv[:, :rotated], qkv[:, rotated:]
     if layer.qk_norm is not None:
         qk = functional.rms_norm(qk, (heads.size,), None, heads.eps) * layer.qk_norm
+    qk = qk.to(cos.dtype)
     qk = torch.addcmul(qk * cos, qk.roll(heads.size // 2, -1), sin)
     return qk[:, : heads.queries], qk[:, heads.queries :], v
 
 
 def _after_attention(x: Tensor, attended: Tensor, layer: _Layer, heads: _Heads) -> Tensor:
     """The layer's output states [R, E], from its input states `x` [R, E] and the result of attention [R, Q, D]."""
-    x = linear(attended.reshape(len(x), -1), layer.out, layer.out_bias).add_(x)
-    normed = _norm(x, layer.mlp_norm, heads.eps)
+    x = _plus(_product(attended.reshape(len(x), -1), layer.out, layer.out_bias), x)
+    normed = _norm(x, layer.mlp_norm, heads.eps).to(heads.dtype)
     if heads.is_joined:
-        gate, up = linear(normed, *layer.gate_up).chunk(2, dim=-1)
+        gate, up = _product(normed, layer.gate_up[0]).chunk(2, dim=-1)
     else:
-        gate, up = (linear(normed, weight) for weight in layer.gate_up)
-    return linear(functional.silu(gate).mul_(up), layer.down).add_(x)
+        gate, up = (_product(normed, one) for one in layer.gate_up)
+    return _plus(_product(functional.silu(gate).mul_(up), layer.down), x)
 
 
-def _product(x: Tensor, weights: tuple[Tensor, ...], bias: Tensor | None) -> Tensor:
-    """`x` [R, E] times the weights, one below the other, plus their bias."""
-    if len(weights) == 1:
-        return linear(x, weights[0], bias)
-    products = torch.cat([linear(x, weight) for weight in weights], dim=-1)
+def _plus(product: Tensor, x: Tensor) -> Tensor:
+    """Their sum in the dtype of the states `x`, in the memory of `product` where that has it too."""
+    return product.add_(x) if product.dtype == x.dtype else product + x
+
+
+def _products(x: Tensor, maps: tuple[_Map, ...], bias: Tensor | None) -> Tensor:
+    """`x` [R, E] through the maps, one below the other, plus their bias."""
+    if len(maps) == 1:
+        return _product(x, maps[0], bias)
+    products = torch.cat([_product(x, one) for one in maps], dim=-1)
     return products if bias is None else products.add_(bias)
+
+
+def _product(x: Tensor, one: _Map, bias: Tensor | None = None) -> Tensor:
+    """`x` [R, in] through a map: [R, out]."""
+    out = linear(x, one.weight, bias)
+    if one.down is None or one.up is None:
+        return out
+    return torch.addmm(out, functional.linear(x, one.down), one.up.t())
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -224,23 +327,34 @@ def _compiled(half: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(half, dynamic=True)
 
 
+def _joins(lm: CausalLM, are_cast: bool) -> bool:
+    """Whether matrices that read the same states are joined: where the model is small, or there are copies of all matrices
+    anyway. Not in bfloat16 with an adapter, whose products stay by themselves."""
+    is_adapted = any(hasattr(module, "lora_A") for module in lm.model.modules())
+    if is_adapted and torch.bfloat16 in (lm.autocast_dtype, lm.model.dtype):
+        return False
+    return are_cast or weight_bytes(lm) <= JOINED_BYTES
+
+
 def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
     has_norms = hasattr(attention, "q_norm")  # norms undo a scale, so it is put into the norms' weights
-    scale = attention.scaling if heads.is_joined and not has_norms else 1.0
+    scale = 1.0 if has_norms or heads.scaling != 1.0 else attention.scaling
     norms = None
     if has_norms:
         q_norm, k_norm = attention.q_norm.weight * attention.scaling, attention.k_norm.weight
         norms = torch.cat([q_norm.expand(heads.queries, -1), k_norm.expand(heads.keys, -1)])
-    qkv, gate_up = [linear.weight for linear in inputs], [mlp.gate_proj.weight, mlp.up_proj.weight]
+    qkv = tuple(_read_map(module, heads.dtype) for module in inputs)
+    gate_up = tuple(_read_map(module, heads.dtype) for module in (mlp.gate_proj, mlp.up_proj))
+    biases = None if inputs[0].bias is None else [module.bias for module in inputs]
     return _Layer(
-        qkv=_joined(qkv, scale) if heads.is_joined else tuple(qkv),
-        qkv_bias=None if inputs[0].bias is None else _joined([linear.bias for linear in inputs], scale)[0],
-        out=attention.o_proj.weight,
-        out_bias=attention.o_proj.bias,
-        gate_up=_joined(gate_up, 1.0) if heads.is_joined else tuple(gate_up),
-        down=mlp.down_proj.weight,
+        qkv=_joined_maps(qkv, scale) if heads.is_joined else qkv,
+        qkv_bias=None if biases is None else _joined(biases, scale).to(heads.dtype),
+        out=_read_map(attention.o_proj, heads.dtype),
+        out_bias=None if attention.o_proj.bias is None else attention.o_proj.bias.to(heads.dtype),
+        gate_up=_joined_maps(gate_up, 1.0) if heads.is_joined else gate_up,
+        down=_read_map(mlp.down_proj, heads.dtype),
         attention_norm=layer.input_layernorm.weight,
         mlp_norm=layer.post_attention_layernorm.weight,
         qk_norm=norms,
@@ -248,9 +362,24 @@ def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
     )
 
 
-def _joined(parts: list[Tensor], scale: float) -> tuple[Tensor]:
+def _read_map(module: Any, dtype: torch.dtype) -> _Map:
+    """The map of a module, in `dtype`; what its adapters add is merged into a copy, in bfloat16 it stays by itself."""
+    added, weight = low_rank(module), module.weight
+    if added is None:
+        return _Map(weight.to(dtype))
+    down, up = added
+    if dtype == torch.bfloat16:
+        return _Map(weight.to(dtype), down.to(dtype), up.to(dtype))
+    return _Map(torch.addmm(weight, up.to(weight.dtype), down.to(weight.dtype)).to(dtype))
+
+
+def _joined_maps(maps: tuple[_Map, ...], scale: float) -> tuple[_Map]:
+    return (_Map(_joined([one.weight for one in maps], scale)),)
+
+
+def _joined(parts: list[Tensor], scale: float) -> Tensor:
     """One tensor with the parts one below the other, the first times `scale`."""
-    return (torch.cat([parts[0] * scale, *parts[1:]]),)
+    return torch.cat([parts[0] * scale, *parts[1:]])
 
 
 def _windowed(length: int, window: int | None, device: torch.device) -> Tensor | None:
@@ -272,20 +401,24 @@ def _window(attention: Any) -> int | None:
 
 
 def can_fuse(lm: CausalLM) -> bool:
-    """Whether `FusedDecoder` serves this model: one of the Llama family with plain float32 weights, and with rotations that
-    depend on the position alone."""
+    """Whether `FusedDecoder` serves this model: one of the Llama family with plain weights, LoRA's included, and with rotations
+    that depend on the position alone."""
     body: Any = getattr(lm.model, lm.model.base_model_prefix)
     layers = getattr(body, "layers", None)
-    if not layers or type(layers[0]).__name__ not in FUSED_LAYERS or lm.autocast_dtype is not None:
+    if not layers or type(layers[0]).__name__ not in FUSED_LAYERS or type(body.embed_tokens) is not nn.Embedding:
         return False
-    if type(body.embed_tokens) is not nn.Embedding:
+    if lm.autocast_dtype is not None and type(lm.model.get_output_embeddings()) is not nn.Linear:
         return False
-    linears = [m for m in layers.modules() if isinstance(m, nn.Linear)]
-    is_plain = all(type(m) is nn.Linear for m in linears) and len(linears) == 7 * len(layers)
-    if not is_plain or layers[0].mlp.gate_proj.bias is not None or lm.text_config.hidden_act != "silu":
+    maps = [layer.get_submodule(path) for layer in layers for path in LAYER_MAPS]
+    if not all(map(is_plain_map, maps)) or maps[4].bias is not None or lm.text_config.hidden_act != "silu":
         return False
+    return not has_changing_rotations(lm)
+
+
+def has_changing_rotations(lm: CausalLM) -> bool:
+    """Whether the angles of a token depend on more than its position: to compute them makes a device's host wait."""
     rotation = (getattr(lm.text_config, "rope_parameters", None) or {}).get("rope_type", "default")
-    return rotation not in CHANGING_ROTATIONS
+    return rotation in CHANGING_ROTATIONS
 
 
 def weight_bytes(lm: CausalLM) -> int:
@@ -301,7 +434,5 @@ def make_decoder(lm: CausalLM, num_positions: int, *, is_compiled: bool = False)
     if can_fuse(lm):
         return FusedDecoder(lm, num_positions, is_compiled=is_compiled)
     if is_compiled:
-        raise ModelError(
-            f"{lm.name}: sampler.compile needs a model that the fused decoder serves: of the Llama family, in float32"
-        )
+        raise ModelError(f"{lm.name}: sampler.compile needs a model that the fused decoder serves: of the Llama family")
     return TransformersDecoder(lm)

@@ -1,15 +1,26 @@
 """From logits to tokens: the inverse of the cumulative distribution turns one uniform number per row and step into a token.
 
-The numbers are a hash of (key, step), so that the numbers of a row depend on its key alone. All functions here are pure functions
-of tensors.
+1. The numbers are a hash of (key, step), so that the numbers of a row depend on its key alone.
+2. A large vocabulary is searched in two steps, first for a block of tokens and then inside it: the running sum over all tokens in
+   double precision is the longest part of a draw otherwise.
+3. Top-p needs no order of the tokens but the probability of the least likely one that it keeps, which on a CPU is among the
+   likeliest few, and elsewhere is found by halving.
+
+All functions here are pure functions of tensors. Off the CPU none of them makes the host wait for the device, so that a graph may
+hold them.
 
 Legend: `S` rows, `V` vocabulary.
 """
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from laconic.config.solver import SamplerConfig
+
+BLOCK_TOKENS = 1024  # of a large vocabulary, searched as a whole
+SUMMED_TOKENS = 64  # of a block, summed in single precision: more of them at once is slower in double
+RANKED_TOKENS = 64  # the likeliest tokens among which the last one that top-p keeps is looked for at first
 
 _GOLDEN, _MIX1, _MIX2 = -7046029254386353131, -4658895280553007687, -7723592293110705685
 
@@ -27,16 +38,76 @@ def uniforms(keys: Tensor, step: Tensor) -> Tensor:
 def keep_likely(probs: Tensor, top_p: float, min_p: float) -> Tensor:
     """`probs` [S, V] without the tokens that top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) drop, renormalised.
 
-    min-p drops tokens below `min_p` times the probability of the likeliest. top-p then keeps the fewest tokens, the likeliest
-    first, whose share of the probability that is left reaches `top_p`.
+    min-p drops tokens below `min_p` times the probability of the likeliest. top-p then keeps a token if those that are likelier
+    hold less than the share `top_p` of the probability that is left: the fewest tokens, the likeliest first, whose share reaches
+    `top_p`, and those that are exactly as likely as the last of them.
     """
     if min_p > 0:
-        probs = torch.where(probs >= min_p * probs.amax(-1, keepdim=True), probs, 0.0)
+        probs = probs.masked_fill(probs < min_p * probs.amax(-1, keepdim=True), 0.0)
     if top_p < 1:
-        ranked, order = probs.sort(dim=-1, descending=True)
-        reached_before = ranked.cumsum(-1) - ranked >= top_p * probs.sum(-1, keepdim=True)
-        probs = torch.zeros_like(probs).scatter(-1, order, torch.where(reached_before, 0.0, ranked))
+        limit = top_p * probs.sum(-1, keepdim=True, dtype=_wide(probs))
+        find = least_by_rank if probs.device.type == "cpu" else least_by_halving
+        probs = probs.masked_fill(probs < find(probs, limit), 0.0)
     return probs / probs.sum(-1, keepdim=True)
+
+
+def least_by_rank(probs: Tensor, limit: Tensor, num_ranked: int = RANKED_TOKENS) -> Tensor:
+    """The smallest probability [S, 1] in `probs` [S, V] above which there is less than `limit` [S, 1]; the `num_ranked` likeliest
+    tokens are looked at first, and 16 times as many in the rows for which they are too few."""
+    num_ranked = min(num_ranked, probs.shape[-1])
+    ranked = probs.topk(num_ranked, -1).values
+    reached = ranked.cumsum(-1, dtype=limit.dtype)
+    least = ranked.gather(-1, (reached[:, :-1] < limit).sum(-1, keepdim=True))
+    is_open = (reached[:, -1:] < limit)[:, 0]
+    if num_ranked < probs.shape[-1] and is_open.any():
+        least[is_open] = least_by_rank(probs[is_open], limit[is_open], 16 * num_ranked)
+    return least
+
+
+def least_by_halving(probs: Tensor, limit: Tensor) -> Tensor:
+    """What `least_by_rank` finds, without an order and without a look at any number: floats that are not negative are ordered as
+    their bits are, so as many halvings as a float has bits find the one that is wanted."""
+    whole = torch.int32 if probs.dtype == torch.float32 else torch.int64
+    bits, two = probs.view(whole), torch.full_like(limit, 2.0, dtype=probs.dtype)
+    low, high = (
+        torch.full_like(two, -1, dtype=whole),
+        two.view(whole),
+    )  # above `low` there is enough, above `high` too little
+    for _ in range(torch.iinfo(whole).bits):
+        middle = (low + high) >> 1
+        is_little = probs.masked_fill(bits <= middle, 0.0).sum(-1, keepdim=True, dtype=limit.dtype) < limit
+        low, high = torch.where(is_little, low, middle), torch.where(is_little, middle, high)
+    return high.view(probs.dtype)
+
+
+def invert_cdf(probs: Tensor, uniform: Tensor) -> Tensor:
+    """The tokens [S] at which the cumulative sum of `probs` [S, V] first exceeds its total times `uniform` [S]; `probs` need not
+    sum to 1, and a token of probability 0 is never drawn. Sums are exact to about 1e-7 of the total."""
+    size, uniform = probs.shape[-1], uniform.to(_wide(probs))[:, None]
+    if size <= BLOCK_TOKENS:
+        cumulative = probs.cumsum(-1, dtype=uniform.dtype)
+        return _first_above(cumulative, uniform * cumulative[:, -1:])[:, 0]
+    blocks = functional.pad(probs, (0, -size % BLOCK_TOKENS)).unflatten(-1, (-1, BLOCK_TOKENS))
+    sums = blocks.unflatten(-1, (-1, SUMMED_TOKENS)).sum(-1).sum(-1, dtype=uniform.dtype)
+    cumulative = sums.cumsum(-1)
+    threshold = uniform * cumulative[:, -1:]
+    block = _first_above(cumulative, threshold)
+    inside = blocks.gather(1, block[:, :, None].expand(-1, 1, BLOCK_TOKENS))[:, 0].cumsum(-1, dtype=uniform.dtype)
+    before = cumulative.gather(-1, block) - sums.gather(-1, block)
+    tokens = block * BLOCK_TOKENS + _first_above(inside, threshold - before)
+    return tokens[:, 0].clamp_(max=size - 1)
+
+
+def _first_above(cumulative: Tensor, threshold: Tensor) -> Tensor:
+    """The first index [S, 1] at which `cumulative` [S, N] exceeds `threshold` [S, 1]; a threshold that rounding has brought up to
+    the last sum or beyond counts as just below it."""
+    below_last = cumulative[:, -1:] * (1 - torch.finfo(cumulative.dtype).eps)
+    found = torch.searchsorted(cumulative, torch.minimum(threshold, below_last), right=True)
+    return found.clamp_(max=cumulative.shape[-1] - 1)  # NaN is never exceeded
+
+
+def _wide(probs: Tensor) -> torch.dtype:
+    return torch.float32 if probs.device.type == "mps" else torch.float64
 
 
 def draw_tokens(logits: Tensor, uniform: Tensor, decoding: SamplerConfig) -> tuple[Tensor, Tensor]:
@@ -47,11 +118,9 @@ def draw_tokens(logits: Tensor, uniform: Tensor, decoding: SamplerConfig) -> tup
     if decoding.temperature == 0:
         tokens = logits.argmax(-1)
         return tokens, logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
-    logprobs = (logits / decoding.temperature).log_softmax(-1)
+    scaled = logits if decoding.temperature == 1 else logits / decoding.temperature
+    probs = scaled.softmax(-1)
     if decoding.top_p < 1 or decoding.min_p > 0:
-        logprobs = keep_likely(logprobs.exp(), decoding.top_p, decoding.min_p).log()
-    wide = torch.float32 if logits.device.type == "mps" else torch.float64
-    cumulative = logprobs.exp().cumsum(-1, dtype=wide)
-    threshold = uniform.to(wide)[:, None] * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=logits.shape[-1] - 1)
-    return tokens[:, 0], logprobs.gather(-1, tokens)[:, 0]
+        probs = keep_likely(probs, decoding.top_p, decoding.min_p)
+    tokens = invert_cdf(probs, uniform)
+    return tokens, probs.gather(-1, tokens[:, None])[:, 0].log()

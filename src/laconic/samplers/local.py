@@ -107,8 +107,8 @@ class LocalSampler:
         self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress
     ) -> list[list[Response]]:
         slots, self.slots = self._slots_for(requests, decoding), None
-        with self.lm.autocast():
-            slots.begin(decoding.compile)
+        decoder = slots.begin(decoding.compile)
+        with decoder.arithmetic():
             responses = _Decoding(slots, requests, decoding, seed, on_progress).run()
             slots.end()
         # masked entries are still multiplied by 0, which keeps a NaN: a cache that may hold one is not used again
@@ -116,7 +116,7 @@ class LocalSampler:
             raise Diverged(
                 f"the log-probabilities of what {self.lm.name} samples are not finite: its weights are too large, or NaN"
             )
-        is_kept = self.lm.device.type == "cuda" or slots.cache.num_bytes <= KEPT_BYTES
+        is_kept = self.lm.device.type == "cuda" or slots.num_bytes <= KEPT_BYTES
         self.slots = slots if is_kept else None
         return responses
 
@@ -139,7 +139,7 @@ class LocalSampler:
         On CUDA that is where the highest use so far, with a margin, would not fit beside the slots; before the first call of this
         method that use is unknown. Off CUDA what is kept is small (`KEPT_BYTES`)."""
         if self.slots is not None and self.lm.device.type == "cuda":
-            if not self.has_made_room or is_short(self.lm.device, self.slots.cache.num_bytes):
+            if not self.has_made_room or is_short(self.lm.device, self.slots.num_bytes):
                 self.release()
             self.has_made_room = True
 

@@ -6,12 +6,16 @@
    live row and draws the next ones. `move` puts rows together, and `close` says that only the first slots are live.
 3. A step reads and writes only tensors that live as long as `Slots`. So on CUDA it is captured as a graph, once for each kind of
    step (`StepGraphs`), and a later call replays the graphs of an earlier one. Graphs hold the addresses of the weights too:
-   `begin` drops them where a weight lies elsewhere than before, and renews the decoder's copies of weights in place. Under
-   autocast graphs live for one call, since the copies of weights that autocast makes die with its context.
+   `begin` drops them where a weight lies elsewhere than before, and renews the decoder's copies of weights in place. Where the
+   model's own modules run under autocast, graphs live for one call, since autocast's copies of weights die with its context.
+4. Nothing in a captured step may make the host wait. So models whose rotations do are not captured, and a capture that fails is
+   reported, once, and given up: the steps then run one operation at a time.
 
 Legend: `S` slots, `R` live rows, `V` vocabulary.
 """
 
+import functools
+import logging
 import os
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -23,11 +27,13 @@ from torch import Tensor
 from laconic.config.solver import SamplerConfig
 from laconic.models.causal_lm import CausalLM
 from laconic.samplers.cache import SlotCache
-from laconic.samplers.decoders import Decoder, can_fuse, make_decoder
+from laconic.samplers.decoders import Decoder, can_fuse, has_changing_rotations, make_decoder
 from laconic.samplers.drawing import draw_tokens, uniforms
 
 UNIFORM_STEPS = 64  # the number of steps whose uniform numbers are hashed at once
 ROUNDED_ROWS = 8  # live rows are rounded up to a multiple of this where steps are captured: there are fewer kinds
+
+_log = logging.getLogger(__name__)
 
 Replay = Callable[[], None]
 Capture = Callable[[Callable[[], None]], Replay]
@@ -36,22 +42,39 @@ Capture = Callable[[Callable[[], None]], Replay]
 
 class StepGraphs:
     """Steps by kind. The first step of a kind runs without a graph, so that whatever must not happen during a capture happens
-    then; the second is captured, and all further ones are replayed."""
+    then; the second is captured, and all further ones are replayed. Once a capture has failed, nothing is captured."""
 
     def __init__(self, capture: Capture) -> None:
-        self.capture = capture
+        self.capture: Capture | None = capture
         self.replays: dict[Hashable, Replay | None] = {}
 
     def run(self, kind: Hashable, step: Callable[[], None]) -> None:
         """One step; steps of one kind differ only in what their tensors hold."""
-        if kind not in self.replays:
+        if self.capture is None or kind not in self.replays:
             self.replays[kind] = None
             step()
             return
         replay = self.replays[kind]
         if replay is None:
-            replay = self.replays[kind] = self.capture(step)
+            replay = self.replays[kind] = self._captured(step)
         replay()
+
+    def _captured(self, step: Callable[[], None]) -> Replay:
+        """What replays the step, or the step itself where it cannot be captured."""
+        assert self.capture is not None
+        try:
+            return self.capture(step)
+        except RuntimeError as error:
+            self.capture = None
+            self.replays.clear()
+            (reason, *_) = str(error).strip().splitlines() or [type(error).__name__]
+            _say_once(f"a sampling step could not be captured as a CUDA graph, so steps run without: {reason}")
+            return step
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    _log.warning(message)
 
 
 def capture_on(device: torch.device) -> Capture | None:
@@ -61,9 +84,13 @@ def capture_on(device: torch.device) -> Capture | None:
     memory = torch.cuda.graph_pool_handle()
 
     def capture(step: Callable[[], None]) -> Replay:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=memory):
-            step()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
+        try:
+            with torch.cuda.graph(graph, pool=memory, capture_error_mode="thread_local"):
+                step()
+        except RuntimeError:
+            torch.cuda.set_stream(stream)  # where a capture fails, its own stream stays the current one
+            raise
         replay: Replay = graph.replay
         return replay
 
@@ -86,11 +113,21 @@ class Slots:
         self.logprobs = torch.zeros(num_slots, max_tokens + 1, device=self.device)
         self.numbers: Tensor | None = None  # uniforms of the coming steps [R, UNIFORM_STEPS]
         self.num_used = 0
-        capture = capture_on(self.device)
-        self.graphs = None if capture is None else StepGraphs(capture)
+        self.graphs = self._new_graphs()
         self.built_for: Hashable = None
         self.stops = torch.empty(0, dtype=torch.long, device=self.device)
         self.decoder: Decoder | None = None
+
+    def _new_graphs(self) -> StepGraphs | None:
+        capture = capture_on(self.device)
+        if capture is None:
+            return None
+        if has_changing_rotations(self.lm):
+            _say_once(
+                f"{self.lm.name}: sampling steps run without CUDA graphs: rotations depend on the sequence's length"
+            )
+            return None
+        return StepGraphs(capture)
 
     def _counters(self) -> Tensor:
         return torch.zeros(self.num_slots, dtype=torch.long, device=self.device)
@@ -101,10 +138,15 @@ class Slots:
         has_room = self.num_slots >= num_slots and self.max_positions >= max_positions
         return is_alike and has_room and self.max_tokens >= max_tokens
 
+    @property
+    def num_bytes(self) -> int:
+        """The size in bytes of what the slots and their decoder hold for the next call."""
+        return self.cache.num_bytes + (0 if self.decoder is None else self.decoder.num_bytes)
+
     # --- a call ------------------------------------------------------------------------------------------------------
 
-    def begin(self, compile_layers: bool) -> None:
-        """Make ready for a call: no row is live, and the weights are those that the model has now."""
+    def begin(self, compile_layers: bool) -> Decoder:
+        """Make ready for a call: no row is live, and the decoder, which is returned, has the weights that the model has now."""
         self.cache.reset()
         for held in (self.lengths, self.produced, self.alive, self.keys, self.current):
             held.zero_()
@@ -112,15 +154,16 @@ class Slots:
         built_for = (_addresses(self.lm), self.lm.stop_ids, can_fuse(self.lm), compile_layers)
         if self.decoder is not None and built_for == self.built_for:
             self.decoder.refresh()
-            return
+            return self.decoder
         self._drop_graphs()
         self.decoder = make_decoder(self.lm, self.max_positions, is_compiled=compile_layers)
         self.stops = torch.tensor(sorted(self.lm.stop_ids), dtype=torch.long, device=self.device)
         self.built_for = built_for
+        return self.decoder
 
     def end(self) -> None:
         """Drop what serves the next call no better than if it were made anew: without lasting graphs, the copies of weights."""
-        if self.graphs is None or self.lm.autocast_dtype is not None:
+        if self.graphs is None or self.decoder is None or not self.decoder.is_lasting:
             self._drop_graphs()
             self.decoder = None
 
@@ -161,7 +204,7 @@ class Slots:
             return
         kind = (
             live,
-            tuple(self.cache.reads),
+            self.cache.step_kind(),
             decoding.temperature,
             decoding.top_p,
             decoding.min_p,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laconic.config.policy import LoraConfig, PolicyConfig
+from laconic.models import prefixes
 from laconic.models.policy import Policy
 from laconic.training.algorithms import estimate_advantages, find_algorithm
 from laconic.training.batching import RolloutBatch, collate, micro_batches, minibatch_rows
@@ -127,6 +128,25 @@ def test_only_the_asked_for_rows_travel() -> None:
     assert cut.mask.shape == (2, 5)
 
 
+def test_rows_that_share_a_prompt_travel_together() -> None:
+    """Two groups of three, prompts of 10, responses of 5: a group is 10 + 3 x 5 tokens, and 2 x 10 that count a quarter: 30."""
+    groups = [
+        oracles.make_group(range(10 * g, 10 * g + 10), [([30 + i] * 5, 1.0, "correct") for i in range(3)])
+        for g in (1, 0)
+    ]
+    batch = collate(groups, truncated="penalise")
+    for budget, wanted in ((30, [[3, 4, 5], [0, 1, 2]]), (60, [[3, 4, 5, 0, 1, 2]]), (29, [[3, 4], [5], [0, 1], [2]])):
+        cuts = micro_batches(batch, range(6), budget, CPU, sharing_width=10_000)
+        assert [cut.rows.tolist() for cut in cuts] == wanted
+    (cut,) = micro_batches(batch, range(6), 60, CPU, sharing_width=10_000)
+    assert cut.tree is not None and len(cut.tree.token_ids) == 2 * (10 + 3 * 5)
+    assert [c.rows.tolist() for c in micro_batches(batch, range(6), 30, CPU, sharing_width=8)] == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+    ]
+
+
 @given(num_rows=st.integers(1, 40), minibatches=st.integers(1, 12), step=st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
 def test_minibatches_are_a_partition_into_nearly_equal_parts(num_rows: int, minibatches: int, step: int) -> None:
@@ -211,6 +231,34 @@ def test_the_cut_does_not_matter_with_adapters_either() -> None:
     torch.nn.init.normal_(policy.critic.value_head.weight, std=0.1)
     experience = stepped(policy, phase)
     agree(*(gradients(policy, phase, experience, budget) for budget in (10_000, 64)))
+
+
+@pytest.mark.parametrize(
+    ("extra", "lora"),
+    [
+        ({"critic": "separate", "kl_coef": 0.1}, None),
+        ({"name": "grpo", "kl_coef": 0.1, "kl_in": "loss", "kl_estimator": "exact", "entropy_coef": 0.1}, None),
+        ({"critic": "lora", "kl_coef": 0.1}, LoraConfig(rank=2)),
+    ],
+    ids=["ppo", "grpo-exact-kl", "lora-critic"],
+)
+def test_sharing_prefixes_changes_no_gradient(extra: Any, lora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A price that no rows pay against one that all pay, for policy, critic and reference, scores before the update included."""
+    phase = oracles.make_phase(algorithm=extra)
+    results = []
+    for price in (10**9, 0):
+        monkeypatch.setattr(prefixes, "COPY_PRICE", price)
+        policy = Policy(oracles.small_lm("llama"), PolicyConfig(device="cpu", lora=lora), seed=0)
+        policy.begin_phase(critic=extra.get("critic", "zero"), needs_reference=True)
+        if policy.critic is not None:
+            torch.manual_seed(0)
+            torch.nn.init.normal_(policy.critic.value_head.weight, std=0.1)
+        micros = micro_batches(
+            collate(oracles.ragged_groups(), truncated="mask"), range(8), 64, CPU, policy.lm.sharing_width
+        )
+        assert all((micro.tree is None) is (price > 0) for micro in micros)
+        results.append(gradients(policy, phase, stepped(policy, phase), 64))
+    agree(*results)
 
 
 def test_padding_of_every_field_may_hold_garbage() -> None:

@@ -1,6 +1,7 @@
 """What `updates` claims: each part of the loss pulls the way it should, and a resumed optimiser goes on bit for bit."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,13 @@ import oracles
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from laconic.config.optimizer import OptimizerConfig
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.errors import Diverged
+from laconic.models import prefixes, scoring
 from laconic.models.policy import Policy
 from laconic.rl.losses import kl
 from laconic.rl.masked import masked_mean
@@ -318,6 +321,54 @@ def test_recomputed_activations_change_no_gradient_of_a_lora_critic() -> None:
         assert plain.keys() == recomputed.keys() and len(plain) > 1
         for name, gradient in plain.items():
             assert torch.allclose(gradient, recomputed[name], rtol=1e-4, atol=1e-6), name
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------------
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what makes the host wait for a device: reading a number, and asking how many entries of a mask are true."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"), name
+        if name.startswith("index"):
+            indices = [x for x in (args[1] if isinstance(args[1], list) else []) if x is not None]
+            assert not any(x.dtype == torch.bool for x in indices), f"{name} by a mask"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("per_chunk", [2**25, 120], ids=["whole", "chunks"])
+def test_no_micro_batch_makes_the_host_wait(per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policy's and critic's losses, backward passes included, of a model that shares prefixes; transformers itself asks once a
+    pass where rows are whole."""
+    monkeypatch.setattr(prefixes, "COPY_PRICE", 0)
+    monkeypatch.setattr(scoring, "LOGITS_PER_CHUNK", per_chunk)
+    phase = oracles.make_phase(
+        algorithm={"critic": "separate", "kl_coef": 0.1, "kl_in": "loss", "entropy_coef": 0.01},
+        optimizer={"micro_batch_tokens": 24},
+    )
+    policy, updater = begin(phase)
+    watched: list[str] = []
+
+    def watching(name: str) -> Callable[..., Any]:
+        own = getattr(updater, name)
+
+        def losses(*arguments: Any) -> Any:
+            watched.append(name)
+            with NoWaiting():
+                return own(*arguments)
+
+        return losses
+
+    for name in ("_policy_losses", "_value_losses"):
+        monkeypatch.setattr(updater, name, watching(name))
+    train(policy, updater, phase, range(1))
+    assert watched.count("_policy_losses") == watched.count("_value_losses") > 1
+    with NoWaiting(), pytest.raises(AssertionError, match="_local_scalar_dense"):
+        float(torch.ones(1).sum())
+    with NoWaiting(), pytest.raises(AssertionError, match="by a mask"):
+        torch.ones(3)[torch.tensor([True, False, True])]
 
 
 # --- numbers that are none -------------------------------------------------------------------------------------------

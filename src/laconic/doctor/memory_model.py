@@ -24,11 +24,12 @@ import torch
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.models.loading import computes_in_bfloat16
-from laconic.models.scoring import LOGITS_PER_CHUNK
+from laconic.models.prefixes import is_worth_sharing
+from laconic.models.scoring import KEPT_CHUNKS, logits_per_chunk
 from laconic.samplers.cache import FUSED_WIDTH
 from laconic.samplers.decoders import JOINED_BYTES
 from laconic.samplers.local import PREFILL_TOKENS
-from laconic.training.batching import token_budget
+from laconic.training.batching import ATTENDED, token_budget
 from laconic.training.check.phases import ResolvedPhase
 
 GIB = 2**30
@@ -234,25 +235,36 @@ class _Setting:
         """Responses in one of `parts` cuts of the step."""
         return -(-self.phase.problems_per_step * self.phase.group_size // parts)
 
+    def tokens_of(self, rows: int) -> int:
+        """Tokens of `rows` responses with their prompts. Where prompts are computed once, their repeats count `ATTENDED`."""
+        whole = rows * self.row_tokens
+        prompts = min(rows, self.phase.problems_per_step)  # as many as there may be, since minibatches are shuffled
+        distinct = rows * self.phase.sampler.max_tokens + prompts * self.work.prompt_tokens
+        may_share = not self.policy.gradient_checkpointing and not (self.policy.lora and self.policy.lora.dropout)
+        if may_share and is_worth_sharing(distinct, whole, self.shape.hidden):
+            return distinct + round(ATTENDED * (whole - distinct))
+        return whole
+
     def micro_tokens(self, rows: int) -> int:
         """Tokens of the largest micro-batch that `rows` responses are cut into: a budget, but at least one row."""
         budget = token_budget(self.phase.optimizer, torch.device(self.work.device))
-        return max(self.row_tokens, min(budget, rows * self.row_tokens))
+        return max(self.row_tokens, min(budget, self.tokens_of(rows)))
 
-    def response_share(self, tokens: int) -> int:
-        """How many of a micro-batch's tokens are response tokens."""
-        return tokens * self.phase.sampler.max_tokens // self.row_tokens
+    def response_share(self, rows: int) -> int:
+        """How many of the tokens of that micro-batch are response tokens."""
+        return self.micro_tokens(rows) * rows * self.phase.sampler.max_tokens // self.tokens_of(rows)
 
     def num_micro_batches(self, rows: int) -> int:
-        return -(-rows * self.row_tokens // self.micro_tokens(rows))
+        return -(-self.tokens_of(rows) // self.micro_tokens(rows))
 
-    def chunk_bytes(self, tokens: int) -> int:
-        """Float32 logits of one chunk of a micro-batch with this many tokens."""
-        a_chunk = max(LOGITS_PER_CHUNK, self.shape.vocabulary)
-        return F32 * min(a_chunk, self.response_share(tokens) * self.shape.vocabulary)
+    def chunk_bytes(self, rows: int) -> int:
+        """Float32 logits of one chunk of that micro-batch."""
+        a_chunk = max(logits_per_chunk(self.work.device), self.shape.vocabulary)
+        return min(F32 * a_chunk, self.logits_bytes(rows))
 
-    def num_chunks(self, tokens: int) -> int:
-        return -(-self.response_share(tokens) * self.shape.vocabulary // LOGITS_PER_CHUNK)
+    def logits_bytes(self, rows: int) -> int:
+        """Float32 logits of all response tokens of that micro-batch."""
+        return F32 * self.response_share(rows) * self.shape.vocabulary
 
     def cast_bytes(self) -> int:
         """Autocast keeps a bfloat16 copy of every float32 map that learns, as long as its region lasts."""
@@ -368,11 +380,11 @@ def _fused_bytes(setting: _Setting) -> int:
 
 
 def _scoring(setting: _Setting) -> dict[str, int]:
-    tokens = setting.micro_tokens(setting.rows_of(1))
+    rows = setting.rows_of(1)
     return {
         "bfloat16 copies of the weights": setting.cast_bytes(),
-        "activations of one micro-batch": tokens * _passing_bytes(setting, num_wide=3),
-        "logits of one chunk": LOGITS_FORWARD * setting.chunk_bytes(tokens),
+        "activations of one micro-batch": setting.micro_tokens(rows) * _passing_bytes(setting, num_wide=3),
+        "logits of one chunk": LOGITS_FORWARD * setting.chunk_bytes(rows),
     }
 
 
@@ -384,7 +396,7 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
     rows = setting.rows_of(setting.phase.optimizer.minibatches)
     tokens, accumulates = setting.micro_tokens(rows), setting.num_micro_batches(rows) > 1
     policy, critic = F32 * roles.policy_learns, F32 * roles.critic_learns
-    saved = _saved_bytes(setting, tokens, setting.response_share(tokens))
+    saved = _saved_bytes(setting, tokens, setting.response_share(rows))
     passing = tokens * _passing_bytes(setting, num_wide=2)
     table = 0 if setting.policy.lora else F32 * setting.table
     casts = setting.cast_bytes()
@@ -394,7 +406,7 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
             "gradients": accumulates * policy,
             "bfloat16 copies of the weights": casts,
             "activations of one micro-batch": saved,
-            "logits": max(_logits_backward(setting, tokens, table), passing),
+            "logits": max(_logits_backward(setting, rows, table), passing),
         },
     )
     doubled = table * (setting.shape.tied + accumulates)
@@ -411,15 +423,17 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
         yield "critic update, backward ends", {"gradients": critic + accumulates * table}
 
 
-def _logits_backward(setting: _Setting, tokens: int, table: int) -> int:
-    """Logits with their gradients, and the output map's gradient of `table` bytes; with several chunks, the sum of the gradients
-    so far is in memory beside the new one.
+def _logits_backward(setting: _Setting, rows: int, table: int) -> int:
+    """Logits with their gradients, and the output map's gradient of `table` bytes.
 
-    The most memory is used either inside a chunk's loss, or when a chunk's gradient is multiplied with the output map, which
-    needs the gradient and a copy in another order.
+    With one chunk, the most memory is used either inside its loss, or when its gradient is multiplied with the output map, which
+    needs the gradient and a copy in another order. With several, of which some are kept, half a chunk is computed beside them and
+    copied, or its gradient is multiplied, beside the sum of the gradients so far.
     """
-    chunk, several = setting.chunk_bytes(tokens), setting.num_chunks(tokens) > 1
-    return max(LOGITS_BACKWARD * chunk + several * table, 2 * chunk + (1 + several) * table)
+    chunk, whole = setting.chunk_bytes(rows), setting.logits_bytes(rows)
+    if chunk == whole:
+        return max(LOGITS_BACKWARD * chunk, 2 * chunk + table)
+    return min(whole, KEPT_CHUNKS * chunk) + max(chunk, chunk // 2 + 2 * table)
 
 
 def _optimizer_step(setting: _Setting, roles: _Roles) -> dict[str, int]:

@@ -6,12 +6,14 @@ Its modules, in reading order:
 - `onednn`: float32 matrix products on a CPU through oneDNN
 - `environment`: what a process works with: versions, device, threads
 - `waiting`: how threads wait for one another: spinning on idle cores, asleep on busy ones
+- `prefixes`: rows that begin alike, computed once
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
 - `gguf_header`: what a GGUF file states, read without its weights
 - `gguf_file`: a GGUF file as a model: config, tokenizer, dequantized weights
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device
 - `weightless`: a model without its weights, for what can be checked before they are read
 - `held_files`: what a model's folder holds, as digests
+- `vocabulary`: scores of tokens under a plain output map, with few passes over the logits
 - `scoring`: log-probabilities, entropies and KL of response tokens
 - `lora_targets`: which layers LoRA adapts, held against the model
 - `adapters`: LoRA adapters on one set of base weights

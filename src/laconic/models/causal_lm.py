@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from laconic.errors import ModelError
 from laconic.models.onednn import fast_products
+from laconic.models.prefixes import PrefixTree, hidden_states, shares_correctly
 from laconic.models.waiting import look_at_load
 from laconic.prompts.endings import NO_END, closing_token, stated_ends, stop_ids
 from laconic.prompts.thinking import decode_response
@@ -45,6 +46,7 @@ class CausalLM:
         self.text_config = model.config.get_text_config()
         self.stored_dtype: torch.dtype = torch.float32
         self.autocast_dtype: torch.dtype | None = None
+        self._shares: bool | None = None  # whether it may share prefixes; unknown until first asked
 
     def settle_dtype(self, stored: torch.dtype, computes_in_bfloat16: bool) -> None:
         """Set the dtype in which the weights are saved, and whether the arithmetic runs under bfloat16 autocast."""
@@ -122,7 +124,26 @@ class CausalLM:
         """
         look_at_load()
         with fast_products(self.device):
-            return getattr(self.model, self.model.base_model_prefix)(input_ids=input_ids, **kwargs)
+            return self._body(input_ids=input_ids, **kwargs)
+
+    @property
+    def sharing_width(self) -> int | None:
+        """The hidden size, by which it is decided whether rows share their prefixes; None where this model may not, as it is."""
+        if self.model.training:
+            return None
+        if self._shares is None:
+            self._shares = shares_correctly(self._body, self.device)
+        return int(self.text_config.hidden_size) if self._shares else None
+
+    @property
+    def _body(self) -> Any:
+        return getattr(self.model, self.model.base_model_prefix)
+
+    def node_states(self, tree: PrefixTree) -> Tensor:
+        """The hidden states [N, D] of the nodes of `tree`."""
+        look_at_load()
+        with fast_products(self.device):
+            return hidden_states(self._body, tree)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] in float32 from hidden states [..., D], with the architecture's scaling and soft cap."""
@@ -140,6 +161,14 @@ class CausalLM:
         if cap := getattr(self.text_config, "final_logit_softcapping", None):
             logits = cap * torch.tanh(logits / cap)
         return logits
+
+    @property
+    def plain_head(self) -> nn.Parameter | None:
+        """The output map's weight [V, D] where logits are its product with the states and nothing else; None elsewhere."""
+        head: nn.Module = self.model.get_output_embeddings()
+        settings = ("logit_scale", "logits_scaling", "final_logit_softcapping")
+        is_plain = type(head) is nn.Linear and head.bias is None
+        return head.weight if is_plain and not any(getattr(self.text_config, name, None) for name in settings) else None
 
     @torch.no_grad()
     def check_weights(self) -> None:

@@ -37,6 +37,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _product(x, weight, bias)
 
 
+@torch.no_grad()
+def add_product(total: Tensor, x: Tensor, y: Tensor) -> None:
+    """Add `x` [N, out] transposed times `y` [N, in] to `total` [out, in], in the dtype of `total`."""
+    if _is_served(x.t(), y.t()):
+        total.add_(_product(x.t(), y.t()))
+    elif x.dtype == total.dtype:
+        total.addmm_(x.t(), y)
+    else:
+        total.add_(x.t() @ y)
+
+
 def _is_served(x: Tensor, weight: Tensor) -> bool:
     return (
         x.numel() >= MIN_ROWS * x.shape[-1]

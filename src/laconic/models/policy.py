@@ -27,6 +27,7 @@ from laconic.models.adapters import POLICY_ADAPTER, Adapters
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import copy_model, load_model, quiet
 from laconic.models.onednn import fast_products
+from laconic.models.prefixes import PrefixTree
 from laconic.models.roles import (
     AdapterCritic,
     AdapterReference,
@@ -194,29 +195,51 @@ class Policy:
         *,
         temperature: float,
         entropy: EntropyKind = "none",
+        tree: PrefixTree | None = None,
+        counted: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies (nats) of the response tokens under the policy, [B, T]; see `response_logprobs`."""
-        return response_logprobs(
-            self.lm, input_ids, predictors, response_ids, mask, temperature=temperature, entropy=entropy
-        )
+        inputs = (input_ids, predictors, response_ids, mask)
+        options: dict[str, Any] = {"temperature": temperature, "entropy": entropy, "tree": tree, "counted": counted}
+        return response_logprobs(self.lm, *inputs, **options)
 
     @torch.no_grad()
     def ref_logprobs(
-        self, input_ids: Tensor, predictors: Tensor, response_ids: Tensor, mask: Tensor, *, temperature: float
+        self,
+        input_ids: Tensor,
+        predictors: Tensor,
+        response_ids: Tensor,
+        mask: Tensor,
+        *,
+        temperature: float,
+        tree: PrefixTree | None = None,
+        counted: Tensor | None = None,
     ) -> Tensor:
         """The log-probabilities (nats) of the response tokens under the reference, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
         with self.reference.lm_at_work() as lm:
-            return response_logprobs(lm, input_ids, predictors, response_ids, mask, temperature=temperature)[0]
+            inputs = (input_ids, predictors, response_ids, mask)
+            return response_logprobs(lm, *inputs, temperature=temperature, tree=tree, counted=counted)[0]
 
-    def exact_kl(self, input_ids: Tensor, predictors: Tensor, mask: Tensor, *, temperature: float) -> Tensor:
+    def exact_kl(
+        self,
+        input_ids: Tensor,
+        predictors: Tensor,
+        mask: Tensor,
+        *,
+        temperature: float,
+        tree: PrefixTree | None = None,
+        counted: Tensor | None = None,
+    ) -> Tensor:
         """KL (nats) to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
         with torch.no_grad(), self._settled(), self.reference.lm_at_work() as reference, reference.autocast():
-            ref_states = response_states(reference, input_ids, predictors)
+            ref_tree = tree if reference.sharing_width else None
+            ref_states = response_states(reference, input_ids, predictors, ref_tree)
         with self.lm.autocast():
-            states = response_states(self.lm, input_ids, predictors)
-            return exact_kl(self.lm, self._reference_head, states, ref_states, mask, temperature=temperature)
+            states = response_states(self.lm, input_ids, predictors, tree)
+            heads = (self.lm, self._reference_head)
+            return exact_kl(*heads, states, ref_states, mask, temperature=temperature, counted=counted)
 
     def _reference_head(self, hidden: Tensor) -> Tensor:
         """The reference's logits. Its adapter is made active where one changes the head; elsewhere all adapters share it."""
@@ -230,11 +253,11 @@ class Policy:
         """The context of the critic's forward pass and its backward pass together."""
         return contextlib.nullcontext() if self.critic is None else self.critic.at_work()
 
-    def values(self, input_ids: Tensor, positions: Tensor) -> Tensor:
-        """The critic's values [B, T] of the states after `positions` [B, T]; zeros for the zero critic."""
+    def values(self, input_ids: Tensor, positions: Tensor, tree: PrefixTree | None = None) -> Tensor:
+        """The critic's values [B, T] of the states after `positions` [B, T]; zeros for the zero critic. `tree` as elsewhere."""
         if self.critic is None:
             return torch.zeros(positions.shape, device=positions.device)
-        return self.critic.values(input_ids, positions)
+        return self.critic.values(input_ids, positions, tree)
 
     # --- saving ------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from laconic.models.adapters import CRITIC_ADAPTER, POLICY_ADAPTER, REFERENCE_ADAPTER, Adapters, is_of_adapter
 from laconic.models.causal_lm import CausalLM
 from laconic.models.onednn import fast_products
+from laconic.models.prefixes import PrefixTree, hidden_states
 from laconic.models.scoring import gather_states, response_states
 
 
@@ -40,8 +41,8 @@ class Critic(Protocol):
         """The context for a forward and its backward pass together."""
         ...
 
-    def values(self, input_ids: Tensor, positions: Tensor) -> Tensor:
-        """Values [B, T] of the states after `positions` [B, T] of `input_ids` [B, L]."""
+    def values(self, input_ids: Tensor, positions: Tensor, tree: PrefixTree | None = None) -> Tensor:
+        """Values [B, T] of the states after `positions` [B, T] of `input_ids` [B, L]; `tree` as in `response_states`."""
         ...
 
 
@@ -101,11 +102,15 @@ class SeparateCritic:
         """An empty context: the critic shares no weights, so nothing has to be switched."""
         return contextlib.nullcontext()
 
-    def values(self, input_ids: Tensor, positions: Tensor) -> Tensor:
+    def values(self, input_ids: Tensor, positions: Tensor, tree: PrefixTree | None = None) -> Tensor:
         """Values [B, T] in float32."""
         with self.lm.autocast(), fast_products(self.lm.device):
-            hidden = self.body(input_ids=input_ids, use_cache=False).last_hidden_state
-        values: Tensor = self.value_head(gather_states(hidden, positions).float())[..., 0]
+            if tree is not None:
+                states = hidden_states(self.body, tree)[tree.nodes.gather(1, positions)]
+            else:
+                hidden = self.body(input_ids=input_ids, use_cache=False).last_hidden_state
+                states = gather_states(hidden, positions)
+        values: Tensor = self.value_head(states.float())[..., 0]
         return values
 
 
@@ -125,10 +130,10 @@ class AdapterCritic:
         """The context in which the critic's adapter is active; recomputing activations in the backward pass needs it too."""
         return self.adapters.at_work(CRITIC_ADAPTER)
 
-    def values(self, input_ids: Tensor, positions: Tensor) -> Tensor:
+    def values(self, input_ids: Tensor, positions: Tensor, tree: PrefixTree | None = None) -> Tensor:
         """Values [B, T] in float32."""
         with self.lm.autocast(), self.at_work():
-            states = response_states(self.lm, input_ids, positions)
+            states = response_states(self.lm, input_ids, positions, tree)
         values: Tensor = self.value_head(states.float())[..., 0]
         return values
 

@@ -7,17 +7,26 @@ Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens, `D` hi
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from laconic.models.causal_lm import CausalLM
+from laconic.models.prefixes import PrefixTree
+from laconic.models.vocabulary import EntropyKind, vocabulary_scores
 from laconic.rl.losses import entropy as entropy_of
 
-EntropyKind = Literal["none", "measured", "learned"]
 LOGITS_PER_CHUNK = 2**25  # float32 logits held at once while scoring: 128 MiB
+DEVICE_CHUNKS = 4  # such chunks are one on a device other than a CPU, where small products waste its time
+KEPT_CHUNKS = (
+    4  # chunks kept for the backward pass of a plain head; half a chunk is computed beside them, and copied once
+)
+
+
+def logits_per_chunk(device_type: str) -> int:
+    """How many logits are computed at once on a device ("cpu", "cuda")."""
+    return LOGITS_PER_CHUNK * (1 if device_type == "cpu" else DEVICE_CHUNKS)
 
 
 def gather_states(hidden: Tensor, positions: Tensor) -> Tensor:
@@ -25,8 +34,13 @@ def gather_states(hidden: Tensor, positions: Tensor) -> Tensor:
     return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
-def response_states(lm: CausalLM, input_ids: Tensor, predictors: Tensor) -> Tensor:
-    """The hidden states [B, T, D] at the positions `predictors` [B, T] of right-padded rows `input_ids` [B, L]."""
+def response_states(lm: CausalLM, input_ids: Tensor, predictors: Tensor, tree: PrefixTree | None = None) -> Tensor:
+    """The hidden states [B, T, D] at the positions `predictors` [B, T] of right-padded rows `input_ids` [B, L].
+
+    `tree` holds the prefixes of the rows, if they are computed once where rows share them.
+    """
+    if tree is not None:
+        return lm.node_states(tree)[tree.nodes.gather(1, predictors)]
     return gather_states(lm.backbone(input_ids, use_cache=False).last_hidden_state, predictors)
 
 
@@ -39,28 +53,68 @@ def response_logprobs(
     *,
     temperature: float,
     entropy: EntropyKind = "none",
+    tree: PrefixTree | None = None,
+    counted: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of the response tokens under `lm`, both [B, T].
 
     `input_ids` [B, L] are padded on the right; `predictors` [B, T] is the position whose hidden state predicts each response
-    token; `response_ids` and `mask` are [B, T]. `mask`, `temperature` and `entropy` as in `score_tokens`.
+    token; `response_ids` and `mask` are [B, T]. `mask`, `temperature`, `entropy` and `counted` as in `score_tokens`, `tree`
+    as in `response_states`.
     """
     with lm.autocast():
-        states = response_states(lm, input_ids, predictors)
-        return score_tokens(lm, states, response_ids, mask, temperature=temperature, entropy=entropy)
+        states = response_states(lm, input_ids, predictors, tree)
+        return score_tokens(lm, states, response_ids, mask, temperature=temperature, entropy=entropy, counted=counted)
 
 
 def score_tokens(
-    lm: CausalLM, hidden: Tensor, token_ids: Tensor, mask: Tensor, *, temperature: float, entropy: EntropyKind
+    lm: CausalLM,
+    hidden: Tensor,
+    token_ids: Tensor,
+    mask: Tensor,
+    *,
+    temperature: float,
+    entropy: EntropyKind,
+    counted: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of `token_ids` [B, T] given the hidden states [B, T, D] that predict them.
 
     Both are [B, T] in float32, and 0 outside `mask` [B, T]; logits are divided by `temperature` first. `entropy` says whether
-    entropies are left out (zeros), measured without a gradient, or have one. Logits are computed for counted tokens only,
-    `LOGITS_PER_CHUNK` at a time, and computed again in the backward pass where there is more than one chunk.
+    entropies are left out (zeros), measured without a gradient, or have one. Logits are computed for counted tokens only, in
+    chunks (`logits_per_chunk`). Where there is more than one chunk, they are computed again in the backward pass, except for what
+    `vocabulary.py` keeps of a plain head. `counted` [N] are the places of the counted tokens in the flattened mask; without them
+    the host asks the device.
     """
-    flat, ids = hidden[mask], token_ids[mask]
-    rows = max(1, LOGITS_PER_CHUNK // lm.text_config.vocab_size)
+    places = _places(mask) if counted is None else counted
+    flat, ids = hidden.flatten(0, 1)[places], token_ids.flatten()[places]
+    logprobs, entropies = _scored(lm, flat, ids, temperature, entropy)
+    return _spread(logprobs, places, mask), _spread(entropies, places, mask)
+
+
+def _places(mask: Tensor) -> Tensor:
+    return mask.flatten().nonzero()[:, 0]
+
+
+def _spread(values: Tensor, places: Tensor, mask: Tensor) -> Tensor:
+    """`values` [N] at `places` of the flattened shape of `mask` [B, T], 0 elsewhere."""
+    return torch.zeros(mask.numel(), device=values.device).index_copy(0, places, values).view(mask.shape)
+
+
+def _scored(lm: CausalLM, flat: Tensor, ids: Tensor, temperature: float, entropy: EntropyKind) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies [N] of `ids` [N] after the states `flat` [N, D]."""
+    rows = max(1, logits_per_chunk(flat.device.type) // lm.text_config.vocab_size)
+    weight = lm.plain_head
+    if weight is not None and len(flat) > rows and torch.is_grad_enabled():
+        return vocabulary_scores(
+            flat,
+            weight,
+            ids,
+            temperature=temperature,
+            rows_per_chunk=max(1, rows // 2),
+            num_kept=KEPT_CHUNKS * rows,
+            dtype=lm.autocast_dtype or flat.dtype,
+            entropy=entropy,
+        )
 
     def score(h: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
         logits = lm.head(h) / temperature
@@ -72,10 +126,8 @@ def score_tokens(
     chunks = list(zip(flat.split(rows), ids.split(rows), strict=True))
     recompute = len(chunks) > 1 and torch.is_grad_enabled()
     scored = [checkpoint(score, h, i, use_reentrant=False) if recompute else score(h, i) for h, i in chunks]
-    out = [torch.zeros(mask.shape, device=flat.device) for _ in range(2)]
-    for target, pieces in zip(out, zip(*scored, strict=True), strict=True):
-        target[mask] = torch.cat(pieces)
-    return out[0], out[1]
+    logprobs, entropies = zip(*scored, strict=True)
+    return torch.cat(logprobs), torch.cat(entropies)
 
 
 def exact_kl(
@@ -86,14 +138,16 @@ def exact_kl(
     mask: Tensor,
     *,
     temperature: float,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """KL(pi || pi_ref) in nats over the whole vocabulary, at each token: [B, T] in float32, 0 outside `mask` [B, T].
 
     The distributions are those that the states `hidden` [B, T, D] predict by the head of `lm`, and `ref_hidden` [B, T, D'] by
-    `ref_head`. Logits are computed in chunks, and again in the backward pass, as in `score_tokens`.
+    `ref_head`. Logits are computed in chunks, and again in the backward pass. `counted` as in `score_tokens`.
     """
-    flat, ref_flat = hidden[mask], ref_hidden[mask]
-    rows = max(1, LOGITS_PER_CHUNK // (2 * lm.text_config.vocab_size))
+    places = _places(mask) if counted is None else counted
+    flat, ref_flat = hidden.flatten(0, 1)[places], ref_hidden.flatten(0, 1)[places]
+    rows = max(1, logits_per_chunk(flat.device.type) // (2 * lm.text_config.vocab_size))
 
     def divergence(h: Tensor, r: Tensor) -> Tensor:
         logprobs = (lm.head(h) / temperature).log_softmax(dim=-1)
@@ -105,6 +159,4 @@ def exact_kl(
     divergences = [
         checkpoint(divergence, h, r, use_reentrant=False) if recompute else divergence(h, r) for h, r in chunks
     ]
-    out = torch.zeros(mask.shape, device=flat.device)
-    out[mask] = torch.cat(divergences)
-    return out
+    return _spread(torch.cat(divergences), places, mask)

@@ -1,7 +1,9 @@
 """Turns groups into tensors, and tensors into micro-batches. Padding is added here and nowhere else.
 
 1. `collate` flattens the rollouts of a step that can train into one `RolloutBatch`, responses padded on the right.
-2. `micro_batches` sorts rows by length and cuts them by a budget of tokens, so that little of a micro-batch is padding.
+2. `micro_batches` sorts rows by length and cuts them by a budget of tokens, so that little of a micro-batch is padding. Rows that
+   begin alike, as those of a group do, it may keep together instead; the model then computes what they share once
+   (`models/prefixes.py`).
 3. `minibatch_rows` cuts the step's rows into the updates of an epoch, shuffled by a named stream.
 
 Ungradable rollouts are left out here, because they train nothing. `loss_rows` says which of the others count in the loss.
@@ -9,8 +11,9 @@ Ungradable rollouts are left out here, because they train nothing. `loss_rows` s
 Legend: `B` responses of the step, `T` response tokens (padded), `L` prompt and response tokens (padded).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -18,11 +21,15 @@ from torch import Tensor
 
 from laconic.config.defaults import CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
 from laconic.config.optimizer import OptimizerConfig
+from laconic.models.prefixes import PrefixTree, common_length, is_worth_sharing, prefix_tree
 from laconic.rng import stream
 from laconic.types import Grade, Group
 
 FILLER = 0  # its value is never used: padding is outside every mask and to the right of every token
 MIN_FILL = 0.9  # so under a tenth of any row is padding, and about a twentieth of all
+ATTENDED = (
+    0.25  # of the memory of a token that goes through the layers, what it takes at most to attend to a shared one
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,8 @@ class RolloutBatch:
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
     """Rows that go through the model together. `predictors` [b, t] are the positions from which the response tokens are
-    predicted; `final` [b] are the positions of the states after the last response tokens."""
+    predicted; `final` [b] are the positions of the states after the last response tokens; `counted` [n] are the places of the
+    response tokens in the flattened `mask`, known on the host without a look at the device."""
 
     rows: Tensor  # [b] int64, into the RolloutBatch
     input_ids: Tensor  # [b, L]
@@ -68,6 +76,8 @@ class MicroBatch:
     response_ids: Tensor  # [b, t]
     mask: Tensor  # [b, t] bool
     final: Tensor  # [b]
+    counted: Tensor  # [n] int64
+    tree: PrefixTree | None = None  # the prefixes of the rows, where those that several rows share are computed once
 
 
 def collate(groups: Sequence[Group], *, truncated: Literal["penalise", "bootstrap", "mask"]) -> RolloutBatch:
@@ -111,14 +121,24 @@ def token_budget(config: OptimizerConfig, device: torch.device) -> int:
 
 
 def micro_batches(
-    batch: RolloutBatch, rows: Sequence[int], token_budget: int, device: torch.device
+    batch: RolloutBatch,
+    rows: Sequence[int],
+    token_budget: int,
+    device: torch.device,
+    sharing_width: int | None = None,
 ) -> list[MicroBatch]:
     """`rows` of `batch`, longest first, in micro-batches of at most `token_budget` tokens, padding included.
 
     The shortest row of a micro-batch is at least `MIN_FILL` of its longest. A row longer than the budget makes a micro-batch of
-    its own.
+    its own. With `sharing_width`, the hidden size of a model that can compute shared prefixes once, micro-batches are cut for
+    that (`_shared_cuts`) where it is worth it.
     """
     lengths = batch.lengths.tolist()
+    if sharing_width is not None:
+        sequences = {row: (*batch.prompts[row], *batch.response_ids[row, : lengths[row]].tolist()) for row in rows}
+        num_nodes, num_tokens = _num_nodes(sequences), sum(map(len, sequences.values()))
+        if is_worth_sharing(num_nodes, num_tokens, sharing_width):
+            return [_micro_batch(batch, cut, device, shares=True) for cut in _shared_cuts(sequences, token_budget)]
     sizes = {row: len(batch.prompts[row]) + lengths[row] for row in rows}
     ordered = sorted(rows, key=lambda row: (-sizes[row], row))
     cuts: list[list[int]] = []
@@ -130,7 +150,34 @@ def micro_batches(
     return [_micro_batch(batch, cut, device) for cut in cuts]
 
 
-def _micro_batch(batch: RolloutBatch, rows: list[int], device: torch.device) -> MicroBatch:
+def _ordered(sequences: Mapping[int, Sequence[int]]) -> list[tuple[int, int]]:
+    """Rows in an order in which each has most in common with the one before it, and how many tokens that is."""
+    order = sorted(sequences, key=lambda row: (sequences[row], row))
+    common = [common_length(sequences[a], sequences[b]) for a, b in pairwise(order)]
+    return list(zip(order, [0, *common], strict=True))
+
+
+def _num_nodes(sequences: Mapping[int, Sequence[int]]) -> int:
+    return sum(len(sequences[row]) - common for row, common in _ordered(sequences))
+
+
+def _shared_cuts(sequences: Mapping[int, Sequence[int]], token_budget: int) -> list[list[int]]:
+    """Rows in cuts, those with the same prompt together, of at most `token_budget` tokens. A token that is shared with the row
+    before counts `ATTENDED`, every other token counts 1. A row longer than the budget makes a cut of its own."""
+    cuts: list[list[int]] = []
+    size = 0.0
+    for row, common in _ordered(sequences):
+        length = len(sequences[row])
+        added = length - common + ATTENDED * common
+        if not cuts or size + added > token_budget:
+            cuts.append([])
+            size, added = 0.0, length
+        cuts[-1].append(row)
+        size += added
+    return cuts
+
+
+def _micro_batch(batch: RolloutBatch, rows: list[int], device: torch.device, *, shares: bool = False) -> MicroBatch:
     index = torch.tensor(rows)
     lengths = batch.lengths[index]
     longest = int(lengths.max())
@@ -146,6 +193,8 @@ def _micro_batch(batch: RolloutBatch, rows: list[int], device: torch.device) -> 
         response_ids=responses.to(device),
         mask=mask.to(device),
         final=last.to(device),
+        counted=mask.flatten().nonzero()[:, 0].to(device),
+        tree=prefix_tree(sequences).to(device) if shares else None,
     )
 
 

@@ -130,26 +130,29 @@ def gather_experience(
     scores are in `cache`. The policy's own scores are left out if the sampler's can be used, or if nothing needs them."""
     policy.settle()
     config, everything = phase.algorithm, range(batch.num_rows)
-    pieces = _Pieces(policy, batch, phase)
+    pieces, width = _Pieces(policy, batch, phase), policy.lm.sharing_width
     old = batch.sampler_logprobs
     if scores_policy(config, needs_logprobs=needs_logprobs):
-        old = pieces.scored(everything, pieces.old_logprobs)
+        old = pieces.scored(everything, pieces.old_logprobs, width)
     ref = None
-    if policy.has_reference:
+    if policy.reference is not None:
         cache = cache or ReferenceCache()
         seen = replace(batch, prompts=batch.ref_prompts)
         unknown = cache.unknown_rows(seen)
         reading = _Pieces(policy, seen, phase)
-        ref = cache.complete(seen, reading.scored(unknown, reading.ref_logprobs), unknown)
-    last_values = torch.zeros(batch.num_rows)
-    values = pieces.scored(everything, lambda micro: pieces.values(micro, last_values)) if pieces.has_critic else None
+        ref_width = policy.reference.lm.sharing_width
+        ref = cache.complete(seen, reading.scored(unknown, reading.ref_logprobs, ref_width), unknown)
+    last_values = torch.zeros(batch.num_rows, device=policy.lm.device)
+    values = None
+    if pieces.has_critic:
+        values = pieces.scored(everything, lambda micro: pieces.values(micro, last_values), width)
     is_bootstrapped = batch.is_truncated & (config.truncated == "bootstrap")
     return Experience(
         batch=batch,
         old_logprobs=old,
         ref_logprobs=ref,
         values=torch.zeros(batch.response_mask.shape) if values is None else values,
-        last_values=zeroed(last_values, is_bootstrapped),
+        last_values=zeroed(last_values.cpu(), is_bootstrapped),
         token_rewards=_token_rewards(batch, None if ref is None else old - ref, config),
     )
 
@@ -173,33 +176,39 @@ class _Pieces:
     def has_critic(self) -> bool:
         return bool(self.policy.critic_parameters())
 
-    def scored(self, rows: Sequence[int], score: Callable[[MicroBatch], Tensor]) -> Tensor:
-        """The results of `score` [b, t] for the micro-batches of `rows`, put together as [B, T]; 0 elsewhere."""
-        out = torch.zeros(self.batch.response_mask.shape)
+    def scored(self, rows: Sequence[int], score: Callable[[MicroBatch], Tensor], sharing_width: int | None) -> Tensor:
+        """The results of `score` [b, t] for the micro-batches of `rows`, put together as [B, T]; 0 elsewhere. `sharing_width` is
+        that of the model that scores."""
         device = self.policy.lm.device
-        for micro in micro_batches(self.batch, rows, token_budget(self.phase.optimizer, device), device):
-            out[micro.rows.cpu(), : micro.mask.shape[1]] = zeroed(score(micro), micro.mask).cpu()
-        return out
+        out = torch.zeros(
+            self.batch.response_mask.shape, device=device
+        )  # fetched once, so that the host never waits in between
+        budget = token_budget(self.phase.optimizer, device)
+        for micro in micro_batches(self.batch, rows, budget, device, sharing_width):
+            out[micro.rows, : micro.mask.shape[1]] = zeroed(score(micro), micro.mask)
+        return out.cpu()
 
     def old_logprobs(self, micro: MicroBatch) -> Tensor:
         inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
-        return self.policy.logprobs(*inputs, temperature=self.phase.sampler.temperature)[0]
+        temperature = self.phase.sampler.temperature
+        return self.policy.logprobs(*inputs, temperature=temperature, tree=micro.tree, counted=micro.counted)[0]
 
     def ref_logprobs(self, micro: MicroBatch) -> Tensor:
         inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
-        return self.policy.ref_logprobs(*inputs, temperature=self.phase.sampler.temperature)
+        temperature = self.phase.sampler.temperature
+        return self.policy.ref_logprobs(*inputs, temperature=temperature, tree=micro.tree, counted=micro.counted)
 
     def values(self, micro: MicroBatch, last_values: Tensor) -> Tensor:
         """Values at the predicting states; those after the last tokens go into `last_values` [B]."""
         values, last = _micro_values(self.policy, micro)
-        last_values[micro.rows.cpu()] = last.cpu()
+        last_values[micro.rows] = last
         return values
 
 
 def _micro_values(policy: Policy, micro: MicroBatch) -> tuple[Tensor, Tensor]:
     """Values at the predicting states [b, t] and after the last token [b]."""
     positions = torch.cat([micro.predictors, micro.final[:, None]], dim=1)
-    values = policy.values(micro.input_ids, positions)
+    values = policy.values(micro.input_ids, positions, micro.tree)
     return values[:, :-1], values[:, -1]
 
 

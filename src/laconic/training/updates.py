@@ -7,7 +7,9 @@
    gradient.
 3. The critic learns its targets with the clipped value loss, averaged over the update's tokens.
 4. Gradients are clipped by their global norm. The policy and the critic each have an AdamW optimiser.
-5. Where a loss, a gradient or a weight is no longer finite, the update ends with `Diverged`. A statistic that does not exist, or
+5. What an update reads of a step is moved to the model's device before its micro-batches, and figures are added up there, so that
+   no micro-batch makes the host wait for the device.
+6. Where a loss, a gradient or a weight is no longer finite, the update ends with `Diverged`. A statistic that does not exist, or
    that overflows while the loss does not, is None.
 
 The optimisers' state can be read and restored as plain tensors (`state`, `load_state`), so nothing is pickled.
@@ -122,13 +124,14 @@ class Updater:
         torch.manual_seed(
             seed_of(self.seed, "dropout", step)
         )  # LoRA's dropout is the only random draw that torch makes by itself
+        tensors = _on_device(experience, advantages, self.policy.lm.device)
         sums: defaultdict[str, float] = defaultdict(float)
         num_updates = 0
         for epoch in range(config.epochs):
             order = minibatch_rows(len(learning), config.minibatches, seed=self.seed, step=step, epoch=epoch)
             for part in order:
                 rows = [learning[i] for i in part]
-                for name, value in self._one_update(experience, advantages, rows, factor, phase_step).items():
+                for name, value in self._one_update(experience.batch, tensors, rows, factor, phase_step).items():
                     sums[name] += value
                 num_updates += 1
         for optimizer in filter(None, (self.actor, self.critic)):
@@ -142,9 +145,9 @@ class Updater:
         return finite | _critic_fit(experience, advantages)
 
     def _one_update(
-        self, experience: Experience, advantages: Advantages, rows: list[int], factor: float, phase_step: int
+        self, batch: RolloutBatch, tensors: "_StepTensors", rows: list[int], factor: float, phase_step: int
     ) -> dict[str, float]:
-        batch, config, device = experience.batch, self.phase.optimizer, self.policy.lm.device
+        config, device = self.phase.optimizer, self.policy.lm.device
         learns = phase_step >= config.critic_warmup_steps
         counts = _counts(batch, rows)
         sums: dict[
@@ -152,26 +155,25 @@ class Updater:
         ] = {}  # kept on the device until the update is done, so that the device never waits for a number to be copied
         metrics: dict[str, float] = {}
         with self.policy.learning():
-            micros = micro_batches(batch, rows, token_budget(config, device), device)
+            budget = token_budget(config, device)
+            micros = micro_batches(batch, rows, budget, device, self.policy.lm.sharing_width)
             if learns:
                 for micro in micros:
-                    _add(sums, self._policy_losses(experience, advantages, micro, counts))
+                    _add(sums, self._policy_losses(tensors, micro, counts))
                 metrics["policy_grad_norm"] = self.actor.step(factor)
             if self.critic is not None:  # after the policy's step, so that both never hold gradients at the same time
                 for micro in micros:
-                    _add(sums, self._value_losses(experience, advantages, micro, counts))
+                    _add(sums, self._value_losses(tensors, micro, counts))
                 metrics["critic_grad_norm"] = self.critic.step(factor)
-        figures = {name: float(value) for name, value in sums.items()} | metrics
+        figures = _fetched(sums) | metrics
         for name in LEARNT_FROM:
             if not math.isfinite(figures.get(name, 0.0)):
                 raise Diverged(f"update/{name} is {figures[name]}")
         return figures
 
-    def _policy_losses(
-        self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
-    ) -> dict[str, Tensor]:
+    def _policy_losses(self, tensors: "_StepTensors", micro: MicroBatch, counts: "_Counts") -> dict[str, Tensor]:
         """Backward pass of the policy's loss on one micro-batch; returns the parts of the loss, detached."""
-        config, device = self.phase.algorithm, self.policy.lm.device
+        config = self.phase.algorithm
         logprobs, entropies = self.policy.logprobs(
             micro.input_ids,
             micro.predictors,
@@ -179,13 +181,15 @@ class Updater:
             micro.mask,
             temperature=self.phase.sampler.temperature,
             entropy="learned" if self.entropy_coef > 0 else "measured",
+            tree=micro.tree,
+            counted=micro.counted,
         )
-        mask = _take(experience.batch.loss_mask, micro)
+        mask = _take(tensors.loss_mask, micro)
         is_current = config.old_logprobs == "current"
-        log_ratio = logprobs - (logprobs.detach() if is_current else _take(experience.old_logprobs, micro))
+        log_ratio = logprobs - (logprobs.detach() if is_current else _take(tensors.old_logprobs, micro))
         if config.ratio == "sequence":
             log_ratio = sequence_log_ratio(log_ratio, mask)
-        advantage = _take(advantages.advantages, micro)
+        advantage = _take(tensors.advantages, micro)
         losses = clipped_surrogate(log_ratio, advantage, config.clip_low, config.clip_high)
         weights = token_weights(
             mask,
@@ -193,14 +197,14 @@ class Updater:
             num_responses=counts.responses,
             num_tokens=counts.tokens,
             max_tokens=self.phase.sampler.max_tokens,
-        ).to(device)
+        )
         surrogate = masked_sum(losses * weights, mask)
         total = surrogate
         parts = {"policy_loss": surrogate.detach()}
-        if experience.ref_logprobs is not None:
-            ref_ratio = logprobs - _take(experience.ref_logprobs, micro)
+        if tensors.ref_logprobs is not None:
+            ref_ratio = logprobs - _take(tensors.ref_logprobs, micro)
             if config.kl_in == "loss" and config.kl_coef > 0:
-                price = self._kl_price(ref_ratio, micro, mask)
+                price = self._kl_price(ref_ratio, micro)
                 total = total + config.kl_coef * masked_sum(price * weights, mask)
             parts["ref_kl_nats"] = masked_sum(kl(ref_ratio.detach(), "k3"), mask) / counts.tokens
         if self.entropy_coef > 0:
@@ -213,22 +217,21 @@ class Updater:
         parts["step_kl_nats"] = masked_sum(kl(-log_ratio.detach(), "k3"), mask) / counts.tokens
         return parts
 
-    def _kl_price(self, ref_ratio: Tensor, micro: MicroBatch, mask: Tensor) -> Tensor:
+    def _kl_price(self, ref_ratio: Tensor, micro: MicroBatch) -> Tensor:
         """The KL to the reference at each token [b, t], as the recipe estimates it."""
         estimator = self.phase.algorithm.kl_estimator
         if estimator != "exact":
             return kl(ref_ratio, estimator)
         temperature = self.phase.sampler.temperature
-        return self.policy.exact_kl(micro.input_ids, micro.predictors, mask, temperature=temperature)
+        inputs = (micro.input_ids, micro.predictors, micro.mask)
+        return self.policy.exact_kl(*inputs, temperature=temperature, tree=micro.tree, counted=micro.counted)
 
-    def _value_losses(
-        self, experience: Experience, advantages: Advantages, micro: MicroBatch, counts: "_Counts"
-    ) -> dict[str, Tensor]:
+    def _value_losses(self, tensors: "_StepTensors", micro: MicroBatch, counts: "_Counts") -> dict[str, Tensor]:
         """Backward pass of the critic's loss on one micro-batch, averaged over the update's tokens."""
-        assert advantages.returns is not None
-        targets, old_values = _take(advantages.returns, micro), _take(experience.values, micro)
+        assert tensors.returns is not None
+        targets, old_values = _take(tensors.returns, micro), _take(tensors.values, micro)
         with self.policy.critic_at_work():
-            values = self.policy.values(micro.input_ids, micro.predictors)
+            values = self.policy.values(micro.input_ids, micro.predictors, micro.tree)
             losses = value_loss(values, old_values, targets, self.phase.algorithm.value_clip)
             loss = masked_sum(losses, micro.mask) / counts.all_tokens
             torch.autograd.backward(loss)
@@ -268,6 +271,35 @@ class Updater:
 
 
 @dataclass(frozen=True, slots=True)
+class _StepTensors:
+    """What an update reads of a step, [B, T] each, on the model's device."""
+
+    loss_mask: Tensor
+    old_logprobs: Tensor
+    ref_logprobs: Tensor | None
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor | None
+
+
+def _on_device(experience: Experience, advantages: Advantages, device: torch.device) -> _StepTensors:
+    ref, returns = experience.ref_logprobs, advantages.returns
+    return _StepTensors(
+        loss_mask=experience.batch.loss_mask.to(device),
+        old_logprobs=experience.old_logprobs.to(device),
+        ref_logprobs=None if ref is None else ref.to(device),
+        values=experience.values.to(device),
+        advantages=advantages.advantages.to(device),
+        returns=None if returns is None else returns.to(device),
+    )
+
+
+def _fetched(sums: dict[str, Tensor]) -> dict[str, float]:
+    """The sums as numbers, all fetched from the device at once."""
+    return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True)) if sums else {}
+
+
+@dataclass(frozen=True, slots=True)
 class _Counts:
     """The counts by which one update divides: responses and tokens in the loss, and all response tokens."""
 
@@ -298,9 +330,9 @@ def _counts(batch: RolloutBatch, rows: list[int]) -> _Counts:
 
 
 def _take(x: Tensor, micro: MicroBatch) -> Tensor:
-    """The micro-batch's part [b, t] of a step's tensor [B, T], on the micro-batch's device. It is 0 in the padding, because
-    other values could reach the gradient as 0 * nan."""
-    return zeroed(x[micro.rows.to(x.device), : micro.mask.shape[1]].to(micro.mask.device), micro.mask)
+    """The micro-batch's part [b, t] of a step's tensor [B, T], both on one device. It is 0 in the padding, because other values
+    could reach the gradient as 0 * nan."""
+    return zeroed(x[micro.rows, : micro.mask.shape[1]], micro.mask)
 
 
 def _critic_fit(experience: Experience, advantages: Advantages) -> dict[str, float | None]:

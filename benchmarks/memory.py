@@ -238,7 +238,9 @@ def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, ou
     )
     updater, sampler = Updater(policy, phase, seed=0), LocalSampler(policy.lm)
     requests = [
-        Request(str(first), tuple(range(first, first + num_prompt_tokens)), phase.group_size)  # no two prompts begin alike
+        Request(
+            str(first), tuple(range(first, first + num_prompt_tokens)), phase.group_size
+        )  # no two prompts begin alike
         for first in range(1, phase.problems_per_step + 1)
     ]
     learn_from(sampler.sample(requests, SamplerConfig(max_tokens=2), seed=1), requests, policy, updater, peaks)

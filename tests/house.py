@@ -56,6 +56,7 @@ ROOMS: tuple[Room, ...] = (
     room("samplers", "torch transformers numpy httpx2 triton"),
     room("rollouts", "torch"),
     room("tiny", "torch transformers tokenizers numpy rich typer"),
+    room("traces", light=True, pure=True),
     room("problems", "reasoning_gym pyarrow datasets", light=True),
     room("evaluation", "numpy", light=True),
     room("selection", light=True, pure=True),

@@ -19,8 +19,9 @@ from laconic.doctor.examination import examine
 from laconic.doctor.memory_model import count_weights
 from laconic.doctor.memory_needs import find_shape, longest_prompts
 from laconic.errors import InputError, ModelError, RunError
-from laconic.models import gguf_file, loading
-from laconic.models.gguf_header import read_header
+from laconic.models import loading
+from laconic.models.gguf import model_file
+from laconic.models.gguf.header import read_header
 from laconic.models.loading import load_model, load_tokenizer, resolve_model
 from laconic.models.policy import Policy
 from laconic.problems.load import load_problems
@@ -109,7 +110,7 @@ def test_the_end_of_a_turn_ends_a_response(tmp_path):
 
 def test_doctor_knows_the_file_without_its_weights(written, monkeypatch):
     """Shape, weights, prompts and dtype are read from the header; nothing is dequantized."""
-    monkeypatch.setattr(gguf_file, "gguf_weights", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr(model_file, "gguf_weights", lambda *_: pytest.fail("weights were read"))
     recipe = small_recipe(written)
     examined = examine(recipe)
     assert not {"model", "tokenizer", "prompts", "shape"} & set(examined.missing)
@@ -227,7 +228,7 @@ def test_a_file_of_another_name(written, tmp_path):
 
 def test_without_the_package_the_extra_is_named(written, monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(gguf_file, "find_spec", lambda name: None if name == "gguf" else found(name))
+    monkeypatch.setattr(model_file, "find_spec", lambda name: None if name == "gguf" else found(name))
     with pytest.raises(InputError, match=r"pip install 'laconic\[gguf\]'"):
         load_model(str(written), CONFIG)
     assert "laconic[gguf]" in examine(small_recipe(written)).missing["model"].why

@@ -117,10 +117,10 @@ def test_the_first_problems_are_the_same_for_everyone(offline, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("gsm8k?seed=3", ["unknown argument 'seed'", "expected count"]),
+        ("gsm8k?seed=3", ["unknown argument 'seed'", "one of count, solutions"]),
         ("gsm8k?count=", ["'count='", "arg=value"]),
         ("gsm8k?count=0", ["count must be a whole number of at least 1, got 0"]),
-        ("gsm8k?count=2&seed=1", ["unknown argument 'seed'", "expected count"]),
+        ("gsm8k?count=2&seed=1", ["unknown argument 'seed'", "one of count, solutions"]),
         ("gsm8k?", ["arg=value"]),
         ("gsm8k?count=9", ["9 problems asked for, but it holds 3"]),
         ("gsm8", ["no such source", "near it: gsm8k"]),

@@ -92,6 +92,7 @@ def three_of_every_kind(folder, monkeypatch) -> list[str]:
     return [
         "gym:chain_sum",
         "tiny:mix",
+        "words:mix",
         f"hf:{folder / 'set'}:train",
         f"{folder}/p.jsonl",
         f"{folder}/p.parquet",

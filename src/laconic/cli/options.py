@@ -34,7 +34,7 @@ ModelArgument = Annotated[
 ProblemsArgument = Annotated[
     str,
     typer.Argument(
-        help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, tiny:FAMILY?arg=value."
+        help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, tiny: or words:FAMILY?arg=value."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers of the command.", min=0)]

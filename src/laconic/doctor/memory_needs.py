@@ -23,7 +23,7 @@ from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
 from laconic.errors import InputError, ModelError
-from laconic.models.gguf_file import is_gguf
+from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import (
     TINY,
     computes_in_bfloat16,

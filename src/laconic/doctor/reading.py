@@ -14,7 +14,7 @@ from laconic.config.recipe import Recipe
 from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import Shape, find_shape, longest_questions
 from laconic.errors import InputError, MissingExtraError, ModelError
-from laconic.models.gguf_file import gguf_ends, is_gguf
+from laconic.models.gguf.model_file import gguf_ends, is_gguf
 from laconic.models.loading import hub_options, load_tokenizer, quiet, read_config, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
 from laconic.prompts.endings import stated_ends

@@ -8,8 +8,7 @@ Its modules, in reading order:
 - `waiting`: how threads wait for one another: spinning on idle cores, asleep on busy ones
 - `prefixes`: rows that begin alike, computed once
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
-- `gguf_header`: what a GGUF file states, read without its weights
-- `gguf_file`: a GGUF file as a model: config, tokenizer, dequantized weights
+- `gguf`: a GGUF file as a model
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device
 - `weightless`: a model without its weights, for what can be checked before they are read
 - `held_files`: what a model's folder holds, as digests

@@ -1,6 +1,6 @@
 """From a name to a model that is ready: tokenizer, dtype, device.
 
-1. `load_model` takes a local folder, a hub name, a GGUF file (`gguf_file.py`) or "tiny"; a folder's weights must be in
+1. `load_model` takes a local folder, a hub name, a GGUF file (`gguf/`) or "tiny"; a folder's weights must be in
    safetensors. All code that needs a tokenizer gets it from `load_tokenizer`: the one that the model's tokenizer.json describes.
    All that needs a config gets it from `read_config`.
 2. `open_model` also takes a model that is in memory; `copy_model` copies one for training, so that the caller's is not changed.
@@ -32,8 +32,8 @@ from transformers import (
 from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, LaconicWarning, ModelError
 from laconic.models.causal_lm import CausalLM
-from laconic.models.gguf_file import SUFFIX, check_gguf, gguf_config, gguf_tokenizer, gguf_weights, is_gguf
-from laconic.models.gguf_header import MAGIC
+from laconic.models.gguf.header import MAGIC
+from laconic.models.gguf.model_file import SUFFIX, check_gguf, gguf_config, gguf_tokenizer, gguf_weights, is_gguf
 from laconic.system.files import read_json
 from laconic.system.hub import ask_hub
 from laconic.system.processor import multiplies_bfloat16

@@ -4,8 +4,9 @@ Its modules, in reading order:
 
 - `address`: reads an address, which consists of a name, a count and other arguments
 - `records`: one record of a file, checked and turned into a problem, and back
+- `thoughts`: published solutions as responses of a model that thinks
 - `files`: JSON lines and parquet
-- `generated`: reasoning-gym tasks and the embedded reasoner's families
+- `generated`: reasoning-gym tasks, the embedded reasoner's families, and those in plain English
 - `hub`: datasets of the Hugging Face hub
 - `columns`: how a row of a published dataset becomes a problem
 - `benchmarks`: public benchmarks by name

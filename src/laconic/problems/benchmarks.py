@@ -27,6 +27,7 @@ from laconic.errors import ProblemsError
 from laconic.problems import columns as read
 from laconic.problems.address import Address, name_of, read_address
 from laconic.problems.files import load_jsonl
+from laconic.problems.thoughts import think_solutions
 from laconic.rng import seed_of
 from laconic.types import Problem
 
@@ -268,17 +269,18 @@ def local_file(benchmark: Benchmark) -> Path | None:
 def load_benchmark(address: Address, _seed: int) -> list[Problem]:
     """The problems of a benchmark in their fixed order; only the first `count` if the address states a count.
 
-    Raises `ProblemsError` for an argument other than count, a count larger than the benchmark, a file or dataset that cannot be
-    read, and an invalid row; `MissingExtraError` if the hub is needed and `datasets` is not installed.
+    Raises `ProblemsError` for an argument other than count and solutions, a count larger than the benchmark, a file or dataset
+    that cannot be read, and an invalid row; `MissingExtraError` if the hub is needed and `datasets` is not installed.
     """
-    address.refuse_unknown()
+    address.refuse_unknown("solutions")
     benchmark = BENCHMARKS[address.name]
     path = local_file(benchmark)
     problems = _from_hub(benchmark) if path is None else load_jsonl(read_address(str(path)), 0, may_repeat_choices=True)
     if address.count is not None and address.count > len(problems):
         raise ProblemsError(f"{address.source}: {address.count} problems asked for, but it holds {len(problems)}")
     ordered = sorted(problems, key=lambda problem: seed_of(0, "benchmark", _text(problem)))
-    return [replace(problem, source=benchmark.name) for problem in ordered[: address.count]]
+    named = [replace(problem, source=benchmark.name) for problem in ordered[: address.count]]
+    return think_solutions(address, named)
 
 
 def _text(problem: Problem) -> str:

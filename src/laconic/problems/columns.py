@@ -9,7 +9,6 @@ r"""From the columns of a published dataset to problems. The table of benchmarks
 What is left out: pinned revisions, and skipping broken rows: a broken row is an error that names it.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import ascii_uppercase
@@ -18,6 +17,7 @@ from typing import Any
 from laconic.errors import ProblemsError
 from laconic.problems.hub import fetch_rows
 from laconic.problems.records import check_problems, to_problem
+from laconic.problems.thoughts import parted
 from laconic.types import Problem
 
 Row = Mapping[str, Any]
@@ -70,15 +70,12 @@ def number(name: str) -> Callable[[Row], str]:
 
 def after_hashes(row: Row) -> str:
     """GSM8K's answer, which follows `####` at the end of the worked solution, without thousands separators."""
-    _, hashes, answer = str(row["answer"]).rpartition("####")
-    if not hashes:
-        raise ValueError("no '####' in its answer")
-    return answer.strip().replace(",", "")
+    return parted(str(row["answer"]))[1]
 
 
 def before_hashes(row: Row) -> str:
-    """GSM8K's worked solution, without the calculator's notes `<<48/2=24>>`."""
-    return re.sub(r"<<[^>]*>>", "", str(row["answer"]).rpartition("####")[0]).strip()
+    """GSM8K's worked solution, without the calculator's notes."""
+    return parted(str(row["answer"]))[0]
 
 
 def letter(row: Row) -> str:

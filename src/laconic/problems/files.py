@@ -5,6 +5,7 @@ from pathlib import Path
 from laconic.errors import InputError, MissingExtraError, ProblemsError
 from laconic.problems.address import Address
 from laconic.problems.records import check_problems, to_problem
+from laconic.problems.thoughts import think_solutions
 from laconic.system.files import check_ends, read_numbered_jsonl
 from laconic.types import Problem
 
@@ -15,7 +16,7 @@ def load_jsonl(address: Address, _seed: int, *, may_repeat_choices: bool = False
     With `may_repeat_choices` two choices of a problem may be the same. Raises a `ProblemsError` that names file and line if the
     file cannot be read or a line is not a problem.
     """
-    address.refuse_unknown()
+    address.refuse_unknown("solutions")
     path = _existing(address.name)
     try:
         numbered = list(read_numbered_jsonl(Path(path)))
@@ -26,7 +27,7 @@ def load_jsonl(address: Address, _seed: int, *, may_repeat_choices: bool = False
         to_problem(record, where, may_repeat_choices=may_repeat_choices)
         for (_, record), where in zip(numbered, wheres, strict=True)
     ]
-    return check_problems(problems, wheres, path, address.count)
+    return think_solutions(address, check_problems(problems, wheres, path, address.count))
 
 
 def load_parquet(address: Address, _seed: int) -> list[Problem]:
@@ -34,7 +35,7 @@ def load_parquet(address: Address, _seed: int) -> list[Problem]:
 
     A row without an id is named by its number, counted from 1. Raises a `ProblemsError` that names file and row.
     """
-    address.refuse_unknown()
+    address.refuse_unknown("solutions")
     try:
         import pyarrow
         import pyarrow.parquet
@@ -50,7 +51,7 @@ def load_parquet(address: Address, _seed: int) -> list[Problem]:
     problems = [
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)
     ]
-    return check_problems(problems, wheres, path, address.count)
+    return think_solutions(address, check_problems(problems, wheres, path, address.count))
 
 
 def _existing(path: str) -> str:

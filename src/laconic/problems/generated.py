@@ -1,11 +1,11 @@
-"""Problems that are generated: reasoning-gym tasks and the families of the embedded reasoner.
+"""Problems that are generated: reasoning-gym tasks, the families of the embedded reasoner, and those in plain English.
 
 1. `query` reads an address; `count`, `seed` and `split` mean the same for every generator.
 2. `load_gym` draws from reasoning-gym until enough distinct questions of the split are found. The library seeds item i
    with `seed + i`, so that neighbouring seeds would share almost all items. We therefore pass it a hash of our seed, the task and
    the split.
 3. A question belongs to the split that its text hashes to (`laconic.splits`), so splits share no question, under any seed.
-4. `load_tiny` passes seed and split to the family's own generator.
+4. `load_tiny` and `load_words` pass seed and split to the family's own generator.
 """
 
 import dataclasses
@@ -17,10 +17,13 @@ from typing import Any
 
 from laconic.errors import MissingExtraError, ProblemsError
 from laconic.problems.address import Address, Value
-from laconic.rng import seed_of
+from laconic.rng import seed_of, stream
 from laconic.splits import SPLITS, split_of
 from laconic.tiny.tasks import Chain, make_problems
 from laconic.tiny.traces import SOLUTION_STYLES, write_solution
+from laconic.traces.gym_tasks import GYM_REASONINGS, reason_about
+from laconic.traces.make import make_word_problems, with_trace
+from laconic.traces.writing import VERBOSITIES
 from laconic.types import Problem
 
 DEFAULT_COUNT = 100
@@ -30,6 +33,9 @@ MOST_MISSES = 10_000  # items in a row that are no new problem; a task that make
 MOST_GENERATED = 100_000  # problems of one source: what a dry run generates, and holds in memory, has a bound
 RESERVED = ("seed", "split")
 """Arguments that every generator understands, in addition to those of every source."""
+WRITTEN = ("solutions", "lengths")
+"""Arguments of the generators that write traces."""
+STYLES = (*VERBOSITIES, "mixed")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +74,8 @@ def query(address: Address, seed: int) -> Query:
 
 
 def load_gym(address: Address, seed: int) -> list[Problem]:
-    """Distinct problems of one reasoning-gym task, named by a hash of their question.
+    """Distinct problems of one reasoning-gym task, named by a hash of their question. `solutions` and `lengths` are those of
+    `load_words`.
 
     Raises `ProblemsError` for an unknown task or argument, arguments the task refuses, and a task with too few distinct
     questions; `MissingExtraError` if reasoning-gym is not installed.
@@ -82,14 +89,16 @@ def load_gym(address: Address, seed: int) -> list[Problem]:
     if request.name not in DATASETS:
         near = ", ".join(difflib.get_close_matches(request.name, DATASETS, n=3)) or f"one of {len(DATASETS)} tasks"
         raise ProblemsError(f"{source}: reasoning-gym has no task {request.name!r}; near it: {near}")
-    address.refuse_unknown(*RESERVED, *_task_arguments(DATASETS[request.name][1]))
+    address.refuse_unknown(*RESERVED, *WRITTEN, *_task_arguments(DATASETS[request.name][1]))
+    write = _gym_writer(source, request)
+    options = {key: value for key, value in request.arguments.items() if key not in WRITTEN}
     tries = max(MIN_TRIES, MAX_TRIES_PER_PROBLEM * request.count)
     gym_seed = seed_of(request.seed, "gym", request.name, request.split or "any") % 2**32
     try:
-        dataset = reasoning_gym.create_dataset(request.name, seed=gym_seed, size=tries, **request.arguments)
+        dataset = reasoning_gym.create_dataset(request.name, seed=gym_seed, size=tries, **options)
     except (AssertionError, ValueError, TypeError) as error:
         raise ProblemsError(f"{source}: reasoning-gym refuses the arguments ({error})") from error
-    problems = _distinct(_entries(dataset, tries, source), request)
+    problems = _distinct(_entries(dataset, tries, source), request, write)
     if len(problems) < request.count:
         raise ProblemsError(f"{source} has fewer than {request.count} distinct problems (found {len(problems)})")
     return problems
@@ -109,15 +118,19 @@ def _entries(dataset: Any, tries: int, source: str) -> Iterator[Mapping[str, Any
             raise ProblemsError(f"{source}: reasoning-gym fails to make item {index} ({error})") from error
 
 
-def _distinct(entries: Iterator[Mapping[str, Any]], request: Query) -> list[Problem]:
+def _distinct(
+    entries: Iterator[Mapping[str, Any]], request: Query, write: Callable[[Problem, Mapping[str, Any]], Problem | None]
+) -> list[Problem]:
     problems: dict[str, Problem] = {}
     misses = 0
     for entry in entries:
         question, answer, misses = str(entry["question"]), entry["answer"], misses + 1
         is_ours = request.split is None or split_of(question) == request.split
         if is_ours and question not in problems and answer is not None and str(answer).strip():
-            problems[question] = _gym_problem(request.name, question, str(answer), entry.get("metadata", {}))
-            misses = 0
+            metadata = entry.get("metadata", {})
+            written = write(_gym_problem(request.name, question, str(answer), metadata), metadata)
+            if written is not None:
+                problems[question], misses = written, 0
         if len(problems) == request.count or misses == MOST_MISSES:
             break
     return list(problems.values())
@@ -163,3 +176,56 @@ def _levels(source: str, value: Value) -> tuple[int, int]:
     if not low.isdigit() or not (high or low).isdigit():
         raise ProblemsError(f"{source}: levels must be one level or a range like 1-5, got {value}")
     return int(low), int(high or low)
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def load_words(address: Address, seed: int) -> list[Problem]:
+    """Problems in plain English; `levels` bounds their difficulty, `solutions=terse`, `plain`, `verbose` or `mixed` gives each a
+    trace, and a share `lengths` of the questions asks for a length.
+
+    Raises `ProblemsError` for an unknown family, argument, style or level, and a family with too few distinct problems.
+    """
+    address.refuse_unknown(*RESERVED, "levels", *WRITTEN)
+    request, source = query(address, seed), address.source
+    levels = _levels(source, request.arguments["levels"]) if "levels" in request.arguments else None
+    style, share = _written(source, request)
+    try:
+        return make_word_problems(
+            request.name,
+            count=request.count,
+            seed=request.seed,
+            split=request.split,
+            levels=levels,
+            style=style,
+            lengths=share,
+        )
+    except ValueError as error:
+        raise ProblemsError(f"{source}: {error}") from error
+
+
+def _written(source: str, request: Query) -> tuple[str | None, float]:
+    """The style of the traces, None for no traces, and the share of questions that ask for a length."""
+    style, share = request.arguments.get("solutions"), request.arguments.get("lengths", 0.0)
+    if style is not None and style not in STYLES:
+        raise ProblemsError(f"{source}: solutions must be one of {', '.join(STYLES)}, got {style}")
+    if isinstance(share, str | bool) or not 0 <= share <= 1:
+        raise ProblemsError(f"{source}: lengths must be a share from 0 to 1, got {share}")
+    return (None if style is None else str(style)), share
+
+
+def _gym_writer(source: str, request: Query) -> Callable[[Problem, Mapping[str, Any]], Problem | None]:
+    """What adds a trace to a problem of the task, None where none reaches its answer; without traces, what leaves it as it is."""
+    style, share = _written(source, request)
+    if style is None and not share:
+        return lambda problem, metadata: problem
+    if request.name not in GYM_REASONINGS:
+        raise ProblemsError(f"{source}: solutions are written for {', '.join(GYM_REASONINGS)}, not for {request.name}")
+
+    def write(problem: Problem, metadata: Mapping[str, Any]) -> Problem | None:
+        rng = stream(request.seed, "gym trace", problem.question)
+        task = reason_about(rng, request.name, problem.question, problem.answer, metadata)
+        return None if task is None else with_trace(problem, task, seed=request.seed, style=style, lengths=share)
+
+    return write

@@ -12,6 +12,7 @@ from typing import Any
 from laconic.errors import MissingExtraError, ProblemsError
 from laconic.problems.address import Address
 from laconic.problems.records import check_problems, to_problem
+from laconic.problems.thoughts import think_solutions
 from laconic.system.hub import Presence, ask_hub, cache_only
 from laconic.types import Problem
 
@@ -47,7 +48,7 @@ def load_hub(address: Address, _seed: int) -> list[Problem]:
 
     Raises `ProblemsError` if the address has another form, the dataset cannot be loaded, or a row is not a problem.
     """
-    address.refuse_unknown()
+    address.refuse_unknown("solutions")
     source = address.name
     name, config, split = _names(source)
     rows = fetch_rows(name, config, split, needed_for=source)
@@ -55,7 +56,7 @@ def load_hub(address: Address, _seed: int) -> list[Problem]:
     problems = [
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)
     ]
-    return check_problems(problems, wheres, source, address.count)
+    return think_solutions(address, check_problems(problems, wheres, source, address.count))
 
 
 def _names(source: str) -> tuple[str, str | None, str]:

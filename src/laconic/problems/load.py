@@ -29,11 +29,12 @@ from laconic.problems.benchmarks import (
     near_names,
 )
 from laconic.problems.files import load_parquet
-from laconic.problems.generated import load_gym, load_tiny
+from laconic.problems.generated import load_gym, load_tiny, load_words
 from laconic.problems.hub import load_hub
 from laconic.problems.records import to_record
 from laconic.system.files import write_text_atomically
 from laconic.tiny.tasks import FAMILIES
+from laconic.traces.families import WORD_GROUPS
 from laconic.types import Problem
 
 __all__ = ["BENCHMARKS", "KINDS", "Benchmark", "Kind", "benchmark_of", "is_on_hub", "load_problems", "write_problems"]
@@ -66,26 +67,33 @@ KINDS: tuple[Kind, ...] = (
         load_tiny,
     ),
     Kind(
-        "hf:NAME[:CONFIG]:SPLIT[?count=N]",
-        "a Hugging Face dataset (extra: data)",
+        "words:FAMILY[?arg=value]",
+        f"problems in plain English: count, seed, split, levels, solutions, lengths; families {', '.join(WORD_GROUPS)}, "
+        + ", ".join(WORD_GROUPS["all"]),
+        lambda name: name.startswith("words:"),
+        load_words,
+    ),
+    Kind(
+        "hf:NAME[:CONFIG]:SPLIT[?arg=value]",
+        "a Hugging Face dataset: count, solutions=thought (extra: data)",
         lambda name: name.startswith("hf:"),
         load_hub,
     ),
     Kind(
-        "PATH.jsonl[?count=N]",
-        "a file with lines of id, problem, answer",
+        "PATH.jsonl[?arg=value]",
+        "a file with lines of id, problem, answer, perhaps solution: count, solutions=thought",
         lambda name: name.endswith(".jsonl"),
         load_file,
     ),
     Kind(
-        "PATH.parquet[?count=N]",
-        "a file with columns problem, answer (extra: data)",
+        "PATH.parquet[?arg=value]",
+        "a file with columns problem, answer: count, solutions=thought (extra: data)",
         lambda name: name.endswith(".parquet"),
         load_parquet,
     ),
     Kind(
-        "BENCHMARK[?count=N]",
-        "a public benchmark by name: laconic list benchmarks",
+        "BENCHMARK[?arg=value]",
+        "a public benchmark by name: count, solutions=thought; laconic list benchmarks",
         lambda name: name in BENCHMARKS,
         load_benchmark,
     ),

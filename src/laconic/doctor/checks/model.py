@@ -20,7 +20,7 @@ from laconic.doctor.findings import Finding, Level, counted
 from laconic.doctor.reading import ModelFiles
 from laconic.errors import InputError, ModelError
 from laconic.models.causal_lm import TOO_MANY_REMEDY, too_many_tokens
-from laconic.models.gguf_file import embedding_rows, gguf_formats, is_gguf
+from laconic.models.gguf.model_file import embedding_rows, gguf_formats, is_gguf
 from laconic.models.loading import SLOW_BFLOAT16, check_files, is_slow_in_bfloat16
 from laconic.models.lora_targets import check_targets
 from laconic.models.teachers import check_teacher

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from laconic.errors import MissingExtraError, ModelError
-from laconic.models.gguf_header import FETCH_AGAIN, GgufHeader, read_header
+from laconic.models.gguf.header import FETCH_AGAIN, GgufHeader, read_header
 
 SUFFIX = ".gguf"
 PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")

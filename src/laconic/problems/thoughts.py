@@ -1,0 +1,61 @@
+r"""Published worked solutions as responses of a model that thinks: `train.jsonl?solutions=thought`.
+
+1. Everything that holds solutions takes the argument: files, benchmarks, datasets of the hub.
+2. The solution goes between `<think>` marks, and the gold answer follows in a box: what a cold start learns from.
+3. GSM8K's habits are undone on the way: the calculator's notes `<<48/2=24>>` are taken out, and where the gold answer is the
+   whole solution with its result after `####`, as the dataset publishes it, the two are parted.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from laconic.errors import ProblemsError
+from laconic.problems.address import Address
+from laconic.types import END_THINK, THINK, Problem
+
+THOUGHT = "thought"
+"""The value of the argument `solutions` that asks for this."""
+
+
+def parted(answer: str) -> tuple[str, str]:
+    """Solution and result of an answer that GSM8K publishes: without the calculator's notes, and without separators of thousands.
+
+    Raises `ValueError` where there is no `####`.
+
+    >>> parted("He has 2*600=<<2*600=1200>>1200.\\n#### 1,200")
+    ('He has 2*600=1200.', '1200')
+    """
+    solution, hashes, result = answer.rpartition("####")
+    if not hashes:
+        raise ValueError("no '####' in its answer")
+    return without_notes(solution), result.strip().replace(",", "")
+
+
+def without_notes(solution: str) -> str:
+    """A solution without the calculator's notes."""
+    return re.sub(r"<<[^>]*>>", "", solution).strip()
+
+
+def think_solutions(address: Address, problems: Sequence[Problem]) -> list[Problem]:
+    """The problems, their solutions rewritten if the address asks for it.
+
+    Raises `ProblemsError` for another value of `solutions`, and for a problem without a solution.
+    """
+    wanted = address.arguments.get("solutions")
+    if wanted is None:
+        return list(problems)
+    if wanted != THOUGHT:
+        raise ProblemsError(f"{address.source}: solutions must be {THOUGHT}, got {wanted}")
+    return [_thinking(problem, address.source) for problem in problems]
+
+
+def _thinking(problem: Problem, source: str) -> Problem:
+    solution, answer = problem.meta.get("solution"), problem.answer
+    if "####" in answer:
+        solution, answer = parted(answer)
+    if not isinstance(solution, str) or not solution.strip() or not answer:
+        raise ProblemsError(f"{source}: solutions={THOUGHT}: problem {problem.id} has no 'solution'")
+    if THINK not in solution:
+        solution = f"{THINK}\n{without_notes(solution)}\n{END_THINK}\nThe answer is \\boxed{{{answer}}}."
+    return replace(problem, answer=answer, meta={**problem.meta, "solution": solution})

@@ -1,0 +1,35 @@
+"""How tokens are counted without a tokenizer, and questions that ask for a length which their trace keeps.
+
+1. `count_text` counts words, digits, marks and line breaks, one each, and a space before a digit. So do vocabularies that keep
+   digits apart (SmolLM2's, for one), except that they cut rare words in two: it is a rule, not a tokenizer.
+2. A request is written after the trace is known: "about N" rounds the trace's count to fives, "at most N" rounds it up, and
+   "be brief" is asked only of terse traces.
+"""
+
+import re
+from random import Random
+
+_UNIT = re.compile(r"[A-Za-z]+|\d| (?=\d)|\n|[^\sA-Za-z\d]")
+_ABOUT = ("Think for about {n} tokens.", "Use about {n} tokens.", "Think for {n} tokens.")
+_AT_MOST = ("Answer in at most {n} tokens.", "Use less than {n} tokens.")
+_BRIEF = ("Be brief.", "Be concise.", "Keep it short.", "Think as little as you can.")
+_LONG = ("Think it through carefully.", "Check your work.", "Take your time.")
+
+
+def count_text(text: str) -> int:
+    """Tokens of a text, by the rule.
+
+    >>> count_text("So 7 + 15 = 22.")
+    10
+    """
+    return len(_UNIT.findall(text))
+
+
+def request(rng: Random, trace: str, verbosity: str) -> str:
+    """An instruction about length that the trace obeys."""
+    if rng.random() < 0.4 and verbosity != "plain":
+        return rng.choice(_BRIEF if verbosity == "terse" else _LONG)
+    count = count_text(trace)
+    if rng.random() < 0.3:
+        return rng.choice(_AT_MOST).format(n=5 * (count // 5 + 1))
+    return rng.choice(_ABOUT).format(n=max(5, 5 * round(count / 5)))

@@ -1,0 +1,252 @@
+"""Written-out reasoning: every trace is right, says nothing false that it does not take back, and keeps the length it is asked for.
+
+The oracle reads a trace as text: it finds every statement of arithmetic and every comparison, and works it out anew.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from fractions import Fraction
+from random import Random
+from statistics import mean
+
+import pytest
+
+from laconic.errors import ProblemsError
+from laconic.grading.rules import grade_response
+from laconic.grading.thought import find_thought
+from laconic.problems.load import load_problems
+from laconic.splits import SPLITS
+from laconic.traces.expressions import expression_steps
+from laconic.traces.families import TRAINED, UNSEEN, WORD_GROUPS, WORD_LEVELS
+from laconic.traces.gym_tasks import GYM_REASONINGS
+from laconic.traces.lengths import count_text
+from laconic.traces.linear import equation_steps
+from laconic.traces.writing import MIXTURE, VERBOSITIES
+from laconic.types import Grade
+
+NUMBER = r"-?\d+"
+EQUATION = re.compile(rf"(?<![\w*+/.-])(?<![-+*/] )({NUMBER}(?: [-+*/] {NUMBER})+) = ({NUMBER})")
+SPOKEN = {
+    re.compile(rf"({NUMBER}) plus ({NUMBER}) is ({NUMBER})"): lambda a, b: a + b,
+    re.compile(rf"({NUMBER}) minus ({NUMBER}) is ({NUMBER})"): lambda a, b: a - b,
+    re.compile(rf"({NUMBER}) times ({NUMBER}) is ({NUMBER})"): lambda a, b: a * b,
+    re.compile(rf"({NUMBER}) divided by ({NUMBER}) is ({NUMBER})"): lambda a, b: Fraction(a, b),
+    re.compile(rf"adding ({NUMBER}) to ({NUMBER}) gives ({NUMBER})"): lambda a, b: b + a,
+    re.compile(rf"taking ({NUMBER}) from ({NUMBER}) leaves ({NUMBER})"): lambda a, b: b - a,
+}
+COMPARISONS = re.compile(r"(\d+) (<|>|is larger than|is smaller than) (\d+)")
+TAKEN_BACK = re.compile(r"(?:[^.]*)\. (?:Wait,|No, wait\.|Hold on,) [^.]*\.")
+
+
+def worked_out(expression: str) -> Fraction:
+    """The value of an expression of numbers and + - * /, as fractions."""
+
+    def value(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.Constant):
+            return Fraction(node.value)
+        if isinstance(node, ast.UnaryOp):
+            return -value(node.operand)
+        a, b = value(node.left), value(node.right)
+        return {ast.Add: a + b, ast.Sub: a - b, ast.Mult: a * b}.get(type(node.op)) or (a / b if b else Fraction(0))
+
+    return value(ast.parse(expression, mode="eval").body)
+
+
+def statements(text: str) -> list[tuple[str, bool]]:
+    """Every statement of arithmetic in a text, and whether it is true."""
+    found = [(m[0], worked_out(m[1]) == int(m[2])) for m in EQUATION.finditer(text)]
+    for pattern, rule in SPOKEN.items():
+        found += [(m[0], rule(int(m[1]), int(m[2])) == int(m[3])) for m in pattern.finditer(text)]
+    for m in COMPARISONS.finditer(text):
+        a, b = int(m[1]), int(m[3])
+        found.append((m[0], a < b if m[2] in ("<", "is smaller than") else a > b))
+    return found
+
+
+def problems_of(name: str, style: str, count: int = 60, more: str = "") -> list:
+    return load_problems(f"words:{name}?solutions={style}&count={count}{more}", seed=3)
+
+
+@pytest.mark.parametrize("style", VERBOSITIES)
+@pytest.mark.parametrize("name", WORD_GROUPS["all"])
+def test_every_trace_thinks_and_then_boxes_the_right_answer(name, style):
+    """By the grader's own rules, without algebra: thought closed, answer correct."""
+    for problem in problems_of(name, style):
+        trace = problem.meta["solution"]
+        graded = grade_response(trace, problem.answer, is_truncated=False)
+        assert graded.grade is Grade.CORRECT, trace
+        assert trace.startswith("<think>\n") and not find_thought(trace).is_open
+        assert problem.meta["verbosity"] == style
+
+
+@pytest.mark.parametrize("name", WORD_GROUPS["all"])
+def test_every_statement_is_true_unless_it_is_taken_back_at_once(name):
+    """A trace without its slips is true throughout, and states something; only what is followed by "Wait" is false."""
+    for style in VERBOSITIES:
+        for problem in problems_of(name, style):
+            trace = problem.meta["solution"]
+            kept = TAKEN_BACK.sub("", trace)
+            false = [text for text, is_true in statements(kept) if not is_true]
+            assert not false, trace
+            if name != "counting" and style != "verbose":
+                assert statements(kept), trace
+
+
+def test_verbose_writers_slip_now_and_then_and_always_notice():
+    """Some of the traces hold a false statement, few of them, and each is mended in the sentence that follows."""
+    slipped = [p.meta["solution"] for p in problems_of("all", "verbose", 400) if TAKEN_BACK.search(p.meta["solution"])]
+    assert 20 < len(slipped) < 120
+    for trace in slipped:
+        for place in TAKEN_BACK.finditer(trace):
+            said, mended = re.split(r"\. (?:Wait,|No, wait\.|Hold on,) ", place[0], maxsplit=1)
+            assert any(not is_true for _, is_true in statements(said)), trace
+            truth = re.sub(rf"({NUMBER}) is ({NUMBER}), not {NUMBER}\.", r"\1 = \2", mended)
+            assert statements(truth) and all(is_true for _, is_true in statements(truth)), trace
+
+
+def test_the_oracle_finds_what_is_false():
+    """Of these statements the second, fourth and sixth are false."""
+    text = "2 + 3 * 4 = 14. 7 - 9 = 2. 12 / 4 = 3, 3 times 3 is 8, 5 < 7, 5 is larger than 7. 6x + 4 = 58"
+    assert [is_true for _, is_true in statements(text)] == [True, False, True, False, True, False]
+
+
+def test_more_words_take_more_tokens():
+    """In every family a terse trace is shorter than a plain one, and a verbose one is twice as long as a terse one or more."""
+    for name in WORD_GROUPS["all"]:
+        terse, plain, verbose = (
+            mean(count_text(p.meta["solution"]) for p in problems_of(name, style)) for style in VERBOSITIES
+        )
+        assert terse < plain < verbose and verbose > 2 * terse, name
+
+
+def test_the_mixture_is_the_one_that_is_stated():
+    """Of 1,000 traces, within 4 points; most of what is written is waste."""
+    drawn = [problem.meta["verbosity"] for problem in problems_of("all", "mixed", 1000)]
+    for verbosity, share in MIXTURE.items():
+        assert drawn.count(verbosity) / 1000 == pytest.approx(share, abs=0.04)
+    assert sum(MIXTURE.values()) == pytest.approx(1.0)
+
+
+ASKED = re.compile(r"(about|for|at most|less than) (\d+) tokens\.$")
+
+
+def test_a_trace_has_the_length_that_its_question_asks_for():
+    """Within 20% of "about N", not above "at most N"; "be brief" is asked of terse traces, and questions that ask nothing remain."""
+    asked = problems_of("all", "mixed", 600, "&lengths=0.5")
+    plain = {p.question for p in problems_of("all", "mixed", 600)}
+    kinds = defaultdict(int)
+    for problem in asked:
+        found, count = ASKED.search(problem.question), count_text(problem.meta["solution"])
+        if problem.question in plain:
+            kinds["nothing"] += 1
+        elif found and found[1] in ("about", "for"):
+            kinds["about"] += 1
+            assert abs(count - int(found[2])) <= 0.2 * int(found[2]), problem
+        elif found:
+            kinds["at most"] += 1
+            assert count <= int(found[2]), problem
+        elif re.search(r"(brief|concise|short|little as you can)\.$", problem.question):
+            kinds["brief"] += 1
+            assert problem.meta["verbosity"] == "terse"
+        else:
+            kinds["long"] += 1
+            assert problem.meta["verbosity"] == "verbose"
+    assert min(kinds.values()) >= 10 and len(kinds) == 5, kinds
+
+
+def test_questions_and_traces_are_drawn_by_name():
+    """The same address gives the same problems, more of them begin with the same, and another seed gives others."""
+    ten, twenty = problems_of("mix", "mixed", 10), problems_of("mix", "mixed", 20)
+    assert twenty[:10] == ten
+    other = {p.question for p in load_problems("words:mix?count=20", seed=4)}
+    assert len(other & {p.question for p in twenty}) < 6
+    assert all("solution" not in p.meta for p in load_problems("words:mix?count=4"))
+
+
+def test_splits_and_groups_share_no_question():
+    """Whatever length is asked for: the words about length do not decide where a question belongs."""
+    bare = re.compile(r" (?:[A-Z][a-z]+ (?:for|about|in|less|brief|concise|it|as|your)\b.*|Be \w+\.)$")
+    sets = [
+        {bare.sub("", p.question) for p in load_problems(f"words:mix?split={split}&count=150&lengths=0.5", seed=seed)}
+        for seed, split in enumerate(SPLITS)
+    ]
+    assert not sets[0] & sets[1] and not sets[0] & sets[2] and not sets[1] & sets[2]
+    assert not set(TRAINED) & set(UNSEEN)
+    families = {p.meta["family"] for p in load_problems("words:unseen?count=50")}
+    assert families == set(UNSEEN)
+
+
+def test_levels_bound_the_difficulty():
+    """Sums of level 1 have one digit only; every family has every level."""
+    easy = load_problems("words:sums?levels=1&count=50")
+    assert all(len(number) == 1 for p in easy for number in re.findall(r"\d+", p.question))
+    for name in WORD_GROUPS["all"]:
+        assert {p.meta["level"] for p in load_problems(f"words:{name}?count=40")} == set(WORD_LEVELS)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("words:sum", "unknown family 'sum': expected one of mix, unseen, all, sums"),
+        ("words:mix?levels=0-2", "levels 0-2: expected a range inside 1-3"),
+        ("words:mix?solutions=long", "solutions must be one of terse, plain, verbose, mixed, got long"),
+        ("words:mix?lengths=2", "lengths must be a share from 0 to 1, got 2"),
+        ("words:mix?lengths=true", "lengths must be a share from 0 to 1, got True"),
+        ("words:counting?levels=1&count=90000", "fewer than 90000 distinct problems"),
+        ("words:mix?colour=red", "unknown argument 'colour'"),
+    ],
+)
+def test_a_wrong_address_is_one_line(address, said):
+    """That says what was expected."""
+    with pytest.raises(ProblemsError) as caught:
+        load_problems(address)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+# --- reasoning-gym ---------------------------------------------------------------------------------------------------
+
+SMALL = {
+    "chain_sum": "max_terms=4&max_digits=2",
+    "products": "max_terms=3&max_digits=2",
+    "basic_arithmetic": "max_terms=5&max_digits=2",
+    "simple_equations": "max_value=30",
+    "gcd": "max_numbers=3&max_value=200",
+    "lcm": "max_value=60",
+    "leg_counting": "max_animals=4",
+    "letter_counting": "max_words=8",
+}
+
+
+@pytest.mark.parametrize("task", GYM_REASONINGS)
+def test_a_task_of_reasoning_gym_gets_traces_that_reach_its_answer(task):
+    """Right by the grader and true throughout; the questions are its own."""
+    pytest.importorskip("reasoning_gym")
+    problems = load_problems(f"gym:{task}?{SMALL[task]}&count=25&solutions=mixed", seed=1)
+    untouched = {" ".join(p.question.split()) for p in load_problems(f"gym:{task}?{SMALL[task]}&count=60", seed=1)}
+    for problem in problems:
+        trace = problem.meta["solution"]
+        assert grade_response(trace, problem.answer, is_truncated=False).grade is Grade.CORRECT, trace
+        assert all(is_true for _, is_true in statements(TAKEN_BACK.sub("", trace))), trace
+    assert sum(" ".join(p.question.split()) in untouched for p in problems) > 15
+
+
+def test_a_task_without_traces_says_which_have_some():
+    """One line."""
+    pytest.importorskip("reasoning_gym")
+    with pytest.raises(ProblemsError, match=r"solutions are written for chain_sum, .*, not for dice"):
+        load_problems("gym:dice?solutions=mixed")
+
+
+@pytest.mark.parametrize("text", ["7", "7 / 2", "7 / 0", "x + 1", "2 ** 9", "1.5 + 1", "True + 1", "(", "f(3) + 1"])
+def test_what_is_no_arithmetic_of_whole_numbers_is_refused(text):
+    """So is a division that leaves a remainder, and a number that needs no step."""
+    with pytest.raises(ValueError):
+        expression_steps(Random(0), text)
+
+
+@pytest.mark.parametrize("text", ["3*x = 7", "0 = 4", "x*x = 4", "x + x = 4", "3*y = 6", "x ** 2 = 4"])
+def test_what_is_no_equation_with_one_whole_solution_is_refused(text):
+    """An unknown that occurs twice or not at all, another unknown, a fraction."""
+    with pytest.raises(ValueError):
+        equation_steps(Random(0), text, "x")

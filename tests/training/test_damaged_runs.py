@@ -207,6 +207,26 @@ def test_a_damaged_line_of_the_metrics_costs_no_other(halted: Path, whole: Path,
     assert is_same_result(whole, halted)
 
 
+def change_a_figure(file: Path) -> None:
+    file.write_text(file.read_text().replace('"rollouts/mean_tokens": ', '"rollouts/mean_tokens": 1', 1))
+
+
+def lose_a_line(file: Path) -> None:
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+
+
+@pytest.mark.parametrize("damage", [change_a_figure, lose_a_line, Path.unlink])
+def test_a_log_that_is_not_as_it_was_logged_is_told(
+    damage: Callable[[Path], None], halted: Path, whole: Path, model: Path
+) -> None:
+    """Every line that is left can be read, but they are not those that the checkpoint knows. The weights do not depend on it."""
+    damage(halted / "metrics.jsonl")
+    trainer, said = begin(recipe(model), halted, resume=True)
+    trainer.train()
+    assert sum("metrics.jsonl: lines up to step 3 are missing or were changed" in line for line in said) == 1
+    assert is_same_result(whole, halted)
+
+
 def one_line(error: pytest.ExceptionInfo[LaconicError]) -> str:
     assert "\n" not in str(error.value)
     return str(error.value)

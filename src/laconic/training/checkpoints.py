@@ -77,11 +77,16 @@ class Checkpoints:
             "watches": [[watch.step, watch.accuracy, watch.mean_tokens] for watch in state.watches],
             "memory": state.memory.to_json(),
             "files": dict(state.files),
+            "log": self.directory.log_digest(state.step),
             "finished": [record.to_json() for record in state.finished],
         }
         tensors = self.policy.trainable_state() | _under(UPDATER, state.updater) | _under(CACHE, state.cache)
         self.files.save(Checkpoint(state.step, bookkeeping, tensors), self.policy.save)
         self.files.prune(self.recipe.checkpoints.keep, always)
+
+    def log_digest(self, step: int) -> str | None:
+        """The digest of the metrics as they were when the checkpoint of `step` was taken, None if there is none."""
+        return self.files.bookkeeping(step).get("log") if step in self.files.steps() else None
 
     # --- where to go on ----------------------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ class Trainer:
         work = PhaseRun(self.run, index, self.finished)
         if checkpoint is not None:
             work.restore(checkpoint)
-        if damage := self.run.directory.forget_after(work.step):
+        if damage := self.run.directory.forget_after(work.step, self.run.checkpoints.log_digest(work.step)):
             self.run.reporter.say(damage)
         self._hand_on(work, work.train())
 

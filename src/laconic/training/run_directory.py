@@ -14,6 +14,7 @@
 """
 
 import contextlib
+import hashlib
 import itertools
 import json
 import shutil
@@ -212,16 +213,24 @@ class RunDirectory:
         with self.checkpoints.writing(file):
             write_text_atomically(file, to_jsonl(row.to_json() for group in groups for row in paid_rows_of(group)))
 
-    def forget_after(self, step: int) -> str | None:
+    def log_digest(self, step: int) -> str:
+        """A digest of the metrics that were logged up to `step`."""
+        lines = to_jsonl(row for row in self.metrics() if row["step"] <= step)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def forget_after(self, step: int, log_digest: str | None = None) -> str | None:
         """Drop metrics and rollouts of later steps: the resumed run makes them again.
 
-        Damaged lines of the metrics are left out, and the file as it was is kept; returns which, in words, or None.
+        Damaged lines of the metrics are left out. Returns what is wrong with the log, in words, or None; `log_digest` is what
+        `log_digest` gave when the run was after `step`, None if it is not known.
         """
-        file, what = self.path / "metrics.jsonl", None
+        file = self.path / "metrics.jsonl"
         steps, damaged = sound_lines(file, _is_step)
+        what = None
         if damaged:
-            kept = Path(shutil.copy(file, file.with_name("metrics.jsonl.damaged")))
-            what = f"{file}, line {damaged[0]}: is damaged ({len(damaged)} lines left out; as it was: {kept})"
+            what = f"{file}, line {damaged[0]}: is damaged ({len(damaged)} lines left out{_set_aside(file)})"
+        elif log_digest not in (None, self.log_digest(step)):
+            what = f"{file}: lines up to step {step} are missing or were changed since they were logged{_set_aside(file)}"
         with self.checkpoints.writing(file):
             write_text_atomically(file, to_jsonl(row for row in steps if row["step"] <= step))
         for rollouts in (self.path / "rollouts").glob("step-*.jsonl"):
@@ -239,6 +248,13 @@ def _on_both_sides(held: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dic
         if "teachers" in side:
             side["teachers"] = {phase: side["teachers"][phase] for phase in sorted(taught)}
     return before, after
+
+
+def _set_aside(file: Path) -> str:
+    """Keep a copy of a damaged log, and say in words where."""
+    if not file.exists():
+        return ""
+    return f"; as it was: {shutil.copy(file, file.with_name(f'{file.name}.damaged'))}"
 
 
 def _is_step(row: Mapping[str, Any]) -> bool:

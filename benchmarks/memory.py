@@ -237,12 +237,9 @@ def take_steps(policy: Any, phase: Any, num_prompt_tokens: int, peaks: Peaks, ou
         reference_moves=resolved.has_moving_reference,
     )
     updater, sampler = Updater(policy, phase, seed=0), LocalSampler(policy.lm)
-    requests = [
-        Request(
-            str(first), tuple(range(first, first + num_prompt_tokens)), phase.group_size
-        )  # no two prompts begin alike
-        for first in range(1, phase.problems_per_step + 1)
-    ]
+    starts = range(1, phase.problems_per_step + 1)  # no two prompts begin alike
+    prompts = [tuple(range(first, first + num_prompt_tokens)) for first in starts]
+    requests = [Request(str(index), prompt, phase.group_size) for index, prompt in enumerate(prompts)]
     learn_from(sampler.sample(requests, SamplerConfig(max_tokens=2), seed=1), requests, policy, updater, peaks)
     peaks.bytes.clear()
     responses = peaks.watched("sampling", sampler.sample)(requests, phase.sampler, seed=0)

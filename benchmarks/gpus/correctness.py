@@ -46,7 +46,7 @@ STRAY_SHARE = 0.02  # Adam turns gradients that are zero but for rounding into s
 
 def correctness(bench: Bench) -> Iterator[Row]:
     """Every row, the sampler's first."""
-    pairs = zip(KINDS, MODES, strict=True) if bench.scale is TOY else itertools.product(KINDS, MODES)
+    pairs = itertools.product(KINDS, MODES) if bench.has_targets else zip(KINDS, MODES, strict=True)
     for kind, mode in pairs:  # in a rehearsal each kind once and each mode once
         yield from sampler_rows(kind, mode, bench.device)
     yield memory_row(bench.device)
@@ -160,9 +160,9 @@ def memory_row(device: torch.device) -> Row:
 
 def update_rows(device: torch.device) -> Iterator[Row]:
     """Two updates of policy and critic against a CPU's, and against those between which everything was saved and restored."""
-    here, before = learnt(device, _through_nothing)
-    there, _ = learnt(torch.device("cpu"), _through_nothing)
-    again, _ = learnt(device, _through_a_checkpoint)
+    here, before = learnt(device, through_nothing)
+    there, _ = learnt(torch.device("cpu"), through_nothing)
+    again, _ = learnt(device, through_a_checkpoint)
     for name, other in (("of a CPU", there), ("resumed between the two", again)):
         share = stray_share(here, other, before)
         yield at_most(f"two updates and those {name}: differing share of the change", share, STRAY_SHARE)
@@ -194,13 +194,14 @@ def learnt(device: torch.device, between: Between) -> tuple[dict[str, Tensor], d
     return on_cpu(policy.trainable_state()), before
 
 
-def _through_nothing(
+def through_nothing(
     policy: Policy, updater: Updater, begin: Callable[[], tuple[Policy, Updater]]
 ) -> tuple[Policy, Updater]:
+    """The same objects."""
     return policy, updater
 
 
-def _through_a_checkpoint(
+def through_a_checkpoint(
     policy: Policy, updater: Updater, begin: Callable[[], tuple[Policy, Updater]]
 ) -> tuple[Policy, Updater]:
     """Fresh objects that were handed what a checkpoint holds of the old ones."""

@@ -47,7 +47,7 @@ SMALL = {"sampler.max_tokens": 64, "problems_per_step": 2, "group_size": 2, "sel
 
 def course_for(bench: Bench) -> Course:
     """SmolLM2's at full size, the embedded reasoner's in a rehearsal."""
-    return TINY if bench.scale.name == "toy" else REAL
+    return REAL if bench.has_targets else TINY
 
 
 def real(bench: Bench) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
-from gpu_workloads import Scale, forget
+from gpu_workloads import TOY, Scale, forget
 
 LIMITS = "limits"
 """The section whose figures later ones are held against."""
@@ -65,6 +65,11 @@ class Bench:
     device: torch.device
     until: float
     limits: Mapping[str, float]
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether speed is held against targets, as it is not in a rehearsal."""
+        return self.scale is not TOY
 
     @property
     def seconds_left(self) -> float:

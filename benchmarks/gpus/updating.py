@@ -29,7 +29,7 @@ from laconic.rollouts.paying import pay_groups
 from laconic.samplers.local import LocalSampler
 from laconic.training.algorithms import estimate_advantages, find_algorithm
 from laconic.training.batching import collate
-from laconic.training.check import resolve_phase
+from laconic.training.check.phases import resolve_phase
 from laconic.training.experience import gather_experience
 from laconic.training.updates import Updater
 
@@ -68,7 +68,7 @@ def _time_update(bench: Bench, role: str, recomputes: bool, what: str, peaks: li
     rate, spent = (flops(recomputes=again) / seconds / 1e9 for again in (False, recomputes))
     matrix = bench.limits.get(MATRIX_RATE)
     peak = matrix and matrix / 1e9
-    is_met = rate / peak >= MATRIX_SHARE if peak and is_full and not recomputes else None
+    is_met = rate / peak >= MATRIX_SHARE if peak and is_full and not recomputes and bench.has_targets else None
     note = f"{seconds:.3g} s for {sum(map(sum, lengths))} tokens, with what is recomputed {spent:.4g}; scoring {scoring:.3g} s"
     return Row(what, rate, "GFLOP/s", peak, is_met, note)
 

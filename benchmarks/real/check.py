@@ -65,9 +65,8 @@ from vllm import LLM, SamplingParams
 engine = LLM(model=asked["model"], dtype="float32", max_model_len=512, enforce_eager=True, seed=0)
 decoding = SamplingParams(temperature=0.0, max_tokens=asked["tokens"], skip_special_tokens=False)
 prompts = [{"prompt_token_ids": prompt} for prompt in asked["prompts"]]
-print(json.dumps([engine.tokenizer.decode(row.outputs[0].token_ids) if hasattr(engine, "tokenizer")
-                  else engine.get_tokenizer().decode(row.outputs[0].token_ids)
-                  for row in engine.generate(prompts, decoding, use_tqdm=False)]))
+rows = engine.generate(prompts, decoding, use_tqdm=False)
+print(json.dumps([engine.get_tokenizer().decode(row.outputs[0].token_ids) for row in rows]))
 """
 
 

@@ -51,7 +51,9 @@ def _resumed(folder: Path, command: list[str], expected: dict[str, str]) -> str:
         return ""
     found = result_of(folder / "run")
     different = [name for name in expected if found[name] != expected[name]]
-    if different == ["log"] and "metrics.jsonl" in outcome.out + outcome.err:  # the log is no source: what was lost of it is told
+    if (
+        different == ["log"] and "metrics.jsonl" in outcome.out + outcome.err
+    ):  # the log is no source: what was lost of it is told
         return ""
     return f"resumed to another {different[0]}, without a word" if different else ""
 

@@ -162,7 +162,7 @@ def bad_inputs(tmp_path, model):
         "a cap beyond the context": ((*evaluate, "--max-tokens", 5000), "exceed the context"),
         "a prompt that the cap does not fit": ((*train, "defaults.sampler.max_tokens=2040"), "exceed the context"),
         "an empty selection": (
-            (*train, "phases.first.select.how=hard"),
+            (*train, "phases.first.select.how=hard", "phases.first.select.options={ceiling=0.8}"),
             "phases.first.select: none of 8 probed problems qualifies",
         ),
         "a group of one under rloo": ((*train, "phases.second.group_size=1"), "phases.second.group_size: rloo"),
@@ -295,6 +295,7 @@ FLOATS = {
     ("probe", "temperature"): ("tiny", "tiny:mix?count=2"),
     ("select", "hard"): ("none.jsonl",),
     ("select", "confidence"): ("none.jsonl", "--band", "0:1"),
+    ("train", "price"): ("demo", "--dry-run"),
     ("evaluate", "temperature"): ("tiny", "tiny:mix?count=2"),
     ("evaluate", "top_p"): ("tiny", "tiny:mix?count=2"),
     ("evaluate", "min_p"): ("tiny", "tiny:mix?count=2"),
@@ -412,8 +413,8 @@ def test_nothing_is_drawn_before_all_prompts_and_temperatures_are_read(laconic, 
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("return np.ones(1)", "expected 6 finite numbers"),
-        ("return np.full(len(numbers.grades), np.nan)", "expected 6 finite numbers"),
+        ("return np.ones(1)", "expected 4 finite numbers"),
+        ("return np.full(len(numbers.grades), np.nan)", "expected 4 finite numbers"),
         ("raise KeyError('oops')", "line 5: mine fails on a group: KeyError"),
     ],
 )

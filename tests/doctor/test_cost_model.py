@@ -154,6 +154,15 @@ def test_more_weights_take_longer_and_a_faster_gpu_less():
     assert seconds == sorted(seconds) and len(set(seconds)) == len(names)
 
 
+def test_a_step_costs_its_products_whatever_rows_are_left():
+    """2,000 steps of 64 rows, half of them gone on average: 4 times the products of 64 rows, and the prompts at full rate."""
+    machine = Machine("a processor", float("inf"), step_rate=1e11, rate=5e10, step_factor=4.0)
+    drawn = forward(R1, count_weights(R1, PolicyConfig()), DRAWN.drawn).total / 64_000
+    read = forward(R1, count_weights(R1, PolicyConfig()), DRAWN.read).total
+    expected = 2000 * 4 * 64 * drawn / 1e11 + read / 5e10
+    assert sampling_seconds(R1, DRAWN, machine, is_bfloat16=False) == pytest.approx(expected)
+
+
 # --- GPUs ------------------------------------------------------------------------------------------------------------
 
 

@@ -207,13 +207,15 @@ def test_a_prompt_that_asks_for_no_box_is_a_warning(ward):
 
 
 def test_what_the_probe_shows_outranks_what_the_prompt_asks_for(ward):
-    """6 of 8 finished responses with an answer are 75%, below 80%; none at all is an error; cut-off ones do not count."""
+    """12 of 16 finished responses with an answer are 75%, below 80%; none at all is an error; cut-off ones do not count, and
+    few responses show neither."""
     assert levels(check_answer_form, ward.examine(probe=ward.probe([C, W, T, T]))) == ["fine"]
-    few = said(check_answer_form, ward.examine(probe=ward.probe([C, C, C, N], [W, W, W, N, T])))
+    few = said(check_answer_form, ward.examine(probe=ward.probe([*[C] * 6, N, N], [*[W] * 6, N, N, T])))
     assert few[0].startswith("warning: prompt.instruction: 75% of the probe's finished responses hold an answer")
     assert levels(check_answer_form, ward.examine(probe=ward.probe([*[N] * 16, T]))) == ["error"]
-    one = said(check_answer_form, ward.examine(probe=ward.probe([N, T])))[0]
-    assert one.startswith("unknown: ") and "but 1 response show too little, expected at least 16" in one
+    for grades, finished in (([N, T], "1 response"), ([C, N, T, T], "2 responses")):
+        one = said(check_answer_form, ward.examine(probe=ward.probe(grades)))[0]
+        assert one.startswith("unknown: ") and f"but {finished} show too little, expected at least 16" in one
     assert levels(check_answer_form, ward.examine(probe=ward.probe([T, T]))) == ["unknown"]
 
 

@@ -37,9 +37,9 @@ def plan_of(recipe):
 
 @cache
 def shipped_plan(name):
-    """The plan of a recipe that comes with the package; a student that is yet to be built is `tiny`."""
+    """The plan of a recipe that comes with the package; a model that another run has yet to make is `tiny`."""
     recipe = load_recipe(recipe_paths()[name])
-    return plan_of(recipe.model_copy(update={"model": "tiny"}) if recipe.model == "runs/student" else recipe)
+    return plan_of(recipe.model_copy(update={"model": "tiny"}) if recipe.model.startswith("runs/") else recipe)
 
 
 def changed(recipe, *overrides):
@@ -191,12 +191,12 @@ def test_the_longest_prompt_is_counted_where_it_can_be_and_said_to_be_assumed_wh
 
 
 def test_the_watched_set_may_fill_the_sampler_where_the_rollouts_do_not(r1):
-    """Slots for 64 rows: 4 rollouts leave them empty, 10 watched problems x 4 samples take 40, an unknown number all."""
+    """Slots for 256 rows: 4 rollouts leave them empty, 10 watched problems x 4 samples take 40, an unknown number all."""
     select = r1.phases[0].select.model_copy(update={"how": "everything"})
     phase = r1.phases[0].model_copy(update={"problems_per_step": 1, "group_size": 4, "select": select})
     sources = read_sources(r1)
     assert work_of(r1, phase, sources, 100, 0).rows == 40
-    assert work_of(r1, phase, sources | {"watch": None}, 100, 0).rows == 64
+    assert work_of(r1, phase, sources | {"watch": None}, 100, 0).rows == 256
 
 
 def test_each_phase_has_its_own_needs(two_phase):

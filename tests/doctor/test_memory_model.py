@@ -169,7 +169,7 @@ def measured(tmp_path_factory):
     """Predicted and measured bytes of small cases, one after the other in a fresh process. The first only compiles kernels, which
     the others then find in the process's own share."""
     shape = bench.DEEP | {"layers": 6, "hidden": 384, "heads": 6, "intermediate": 1024, "vocabulary": 8192}
-    size = {"groups": 1, "group_size": 4, "prompt_tokens": 116, "response_tokens": 12, "micro_batch_tokens": 256}
+    size = {"groups": 1, "group_size": 4, "prompt_tokens": 180, "response_tokens": 12, "micro_batch_tokens": 384}
     cases = [
         bench.Case("first", shape, policy=bench.LORA, **size),
         bench.Case("alone", shape, policy=bench.LORA, **size),

@@ -29,10 +29,10 @@ def lm_of(architecture: str) -> CausalLM:
         torch.manual_seed(0)
         shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
         if architecture == "gpt2":
-            config: Any = transformers.GPT2Config(**shape, **TOKENS)
+            config: Any = transformers.AutoConfig.for_model("gpt2", **shape, **TOKENS)
         else:
-            config = transformers.GPTNeoXConfig(
-                hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, **TOKENS
+            config = transformers.AutoConfig.for_model(
+                "gpt_neox", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, **TOKENS
             )
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
         lm = CausalLM(model.eval(), oracles.small_tokenizer(), architecture)
@@ -72,9 +72,10 @@ def loss_and_gradients(lm: CausalLM, micros: list[MicroBatch], batch: RolloutBat
     lm.model.zero_grad(set_to_none=True)
     total = torch.zeros((), dtype=torch.float64)
     for micro in micros:
-        states = response_states(lm, spoilt(micro), micro.predictors, micro.tree)
-        logprobs = lm.model.get_output_embeddings()(states).log_softmax(dim=-1).gather(2, micro.response_ids[..., None])
-        loss = (weights[micro.rows, : micro.mask.shape[1]] * logprobs[..., 0])[micro.mask].sum()
+        states = response_states(lm, spoilt(micro), micro.predictors, micro.counted, micro.tree)
+        ids = micro.response_ids.flatten()[micro.counted, None]
+        logprobs = lm.model.get_output_embeddings()(states).log_softmax(dim=-1).gather(1, ids)[:, 0]
+        loss = (weights[micro.rows, : micro.mask.shape[1]].flatten()[micro.counted] * logprobs).sum()
         torch.autograd.backward(loss)
         total += loss.detach()
     return {"loss": total} | {name: p.grad.clone() for name, p in lm.model.named_parameters() if p.grad is not None}
@@ -120,9 +121,9 @@ def test_a_tree_has_one_node_for_each_distinct_prefix(rows: list[list[int]]) -> 
 def test_a_model_that_reads_other_tokens_in_another_way_does_not_share(kind: str) -> None:
     """Bloom adds a bias by distance, Mamba carries a state: neither asks transformers' attention functions."""
     if kind == "bloom":
-        config: Any = transformers.BloomConfig(hidden_size=32, n_layer=1, n_head=4, **TOKENS)
+        config: Any = transformers.AutoConfig.for_model("bloom", hidden_size=32, n_layer=1, n_head=4, **TOKENS)
     else:
-        config = transformers.MambaConfig(hidden_size=32, num_hidden_layers=1, state_size=4, **TOKENS)
+        config = transformers.AutoConfig.for_model("mamba", hidden_size=32, num_hidden_layers=1, state_size=4, **TOKENS)
     model = transformers.AutoModel.from_config(config).eval()
     assert not shares_correctly(model, CPU)
 

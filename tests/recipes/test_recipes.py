@@ -21,6 +21,7 @@ COLLAPSES = {name for name in recipe_paths() if name.startswith("collapse/")}
 """They are no recipes to copy; benchmarks/collapse.py trains them as they are."""
 NAMES = sorted(set(recipe_paths()) - NEEDS_WEIGHTS - COLLAPSES)
 CAP = 40
+STUDENT = "runs/student"
 
 
 @pytest.fixture(scope="session")
@@ -30,15 +31,16 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reduced(name: str, student: Path) -> Recipe:
-    """The recipe with small numbers; a selection keeps whatever was graded, and a teacher that does not exist yet is the base."""
+    """The recipe with small numbers; a selection keeps whatever was graded, and a model that is not at hand is the base."""
     tree: dict[str, Any] = dump(load_recipe(recipe_paths()[name]))
-    tree["model"] = tree["model"] if tree["model"] == TINY else str(student)
+    tree["model"] = str(student) if tree["model"] == STUDENT else TINY
     tree |= {"threads": 1, "watch": {"every": 2, "samples": 1}, "checkpoints": {"every": 1, "keep": 2}}
     tree["report"] |= {"max_tokens": CAP, "samples": 2}
     for key, count in (("train", 6), ("watch", 2), ("report", 2)):
         source, _, query = tree["problems"][key].partition("?")
+        source = source if "solutions=" in query else source.replace("words:", "tiny:")  # the base reads no English
         kept = [piece for piece in query.split("&") if not piece.startswith(("count=", "levels="))]
-        easy = ["levels=1"] if source.startswith("tiny:") else []
+        easy = ["levels=1"] if source.startswith(("tiny:", "words:")) else []
         tree["problems"][key] = f"{source}?{'&'.join([*kept, *easy, f'count={count}'])}"
     for phase in tree["phases"]:
         phase |= {"steps": 2, "problems_per_step": 3, "group_size": min(4, phase["group_size"])}

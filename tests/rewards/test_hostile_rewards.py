@@ -106,7 +106,7 @@ def said_of(folder: Path, source: str, seconds: float) -> str:
     """The one line that a recipe with this reward ends in, before anything of it is run."""
     (folder / "mine.py").write_text(source, encoding="utf-8")
     with pytest.raises(ValueError, match=r"mine\.py") as caught:
-        try_terms([("mine.py:f", 1.0, {})], folder, max_tokens=9, timeout_seconds=seconds)
+        try_terms([("mine.py:f", 1.0, {})], folder, group_size=6, max_tokens=9, timeout_seconds=seconds)
     line = str(caught.value)
     assert line.isprintable() and len(line) < 600, line
     return line
@@ -249,3 +249,22 @@ def test_without_fork_the_code_runs_here(tmp_path, monkeypatch):
     )
     (tmp_path / "mine.py").write_text("def f(numbers): return numbers.lengths\n", encoding="utf-8")
     assert np.array_equal(load_own("mine.py:f", tmp_path)(group([5, 6], "CC")), [5.0, 6.0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_a_reward_is_tried_on_groups_of_the_size_that_it_will_get(tmp_path, size):
+    """A reward made for it passes; so does every grade, one after the other where groups are small."""
+    (tmp_path / "mine.py").write_text(
+        f"def f(numbers):\n    assert len(numbers.grades) == {size}\n    return [0.0] * {size}\n"
+        "def g(numbers):\n    assert 'truncated' not in numbers.grades\n    return [0.0] * len(numbers.grades)\n"
+    )
+    try_terms([("mine.py:f", 1.0, {})], tmp_path, group_size=size, max_tokens=9)
+    for name, other in (("f", size + 1), ("g", size)):
+        with pytest.raises(ValueError, match=rf"{name} fails on a group: AssertionError"):
+            try_terms([(f"mine.py:{name}", 1.0, {})], tmp_path, group_size=other, max_tokens=9)
+
+
+def test_a_function_written_with_async_is_refused_before_it_is_called(tmp_path):
+    (tmp_path / "mine.py").write_text("async def f(numbers):\n    return [0.0]\n")
+    with pytest.raises(ValueError, match=r"mine\.py: f is written with async"):
+        try_terms([("mine.py:f", 1.0, {})], tmp_path, group_size=1, max_tokens=9)

@@ -112,7 +112,7 @@ def test_a_merged_adapter_says_what_the_unmerged_one_says(
 @pytest.mark.parametrize("is_adapted", [False, True])
 def test_bfloat16_copies_say_what_autocast_says(name: str, is_adapted: bool) -> None:
     """The fused decoder's log-probabilities are as near to a forward pass in float32 as autocast's own are, up to a factor of 2
-    and 0.02; and an adapter too small for the base weights' bfloat16 still moves them."""
+    and 0.02."""
     lm = adapted(name, "all-linear", torch.bfloat16) if is_adapted else with_biases(name)
     lm.settle_dtype(torch.bfloat16, computes_in_bfloat16=True)
     assert decoders.can_fuse(lm)
@@ -126,8 +126,8 @@ def test_bfloat16_copies_say_what_autocast_says(name: str, is_adapted: bool) -> 
     assert ours.abs().mean() <= 2 * theirs.abs().mean() + 0.02
 
 
-def test_a_small_adapter_is_not_rounded_away_in_bfloat16() -> None:
-    """What an adapter adds is a thousandth of the weights, below half a unit in their last place: merged, it would be lost."""
+def test_in_bfloat16_an_adapter_stays_beside_the_weight() -> None:
+    """Merged, what is less than half a unit in the last place of the base weight would be rounded away."""
     lm = adapted("llama", "all-linear", torch.bfloat16)
     layer = FusedDecoder(lm, 32).layers[0]
     assert layer.down.up is not None

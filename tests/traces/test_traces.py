@@ -1,4 +1,4 @@
-"""Written-out reasoning: every trace is right, says nothing false that it does not take back, and keeps the length it is asked for.
+"""Written-out reasoning: every trace is right, takes back what it says that is false, and keeps the length it is asked for.
 
 The oracle reads a trace as text: it finds every statement of arithmetic and every comparison, and works it out anew.
 """
@@ -7,6 +7,7 @@ import ast
 import re
 from collections import defaultdict
 from fractions import Fraction
+from itertools import pairwise
 from random import Random
 from statistics import mean
 
@@ -31,10 +32,11 @@ SPOKEN = {
     re.compile(rf"({NUMBER}) plus ({NUMBER}) is ({NUMBER})"): lambda a, b: a + b,
     re.compile(rf"({NUMBER}) minus ({NUMBER}) is ({NUMBER})"): lambda a, b: a - b,
     re.compile(rf"({NUMBER}) times ({NUMBER}) is ({NUMBER})"): lambda a, b: a * b,
-    re.compile(rf"({NUMBER}) divided by ({NUMBER}) is ({NUMBER})"): lambda a, b: Fraction(a, b),
+    re.compile(rf"({NUMBER}) divided by ({NUMBER}) is ({NUMBER})"): Fraction,
     re.compile(rf"adding ({NUMBER}) to ({NUMBER}) gives ({NUMBER})"): lambda a, b: b + a,
     re.compile(rf"taking ({NUMBER}) from ({NUMBER}) leaves ({NUMBER})"): lambda a, b: b - a,
 }
+CHOICES = re.compile(r"of (\d+) and (\d+), (\d+) is (larger|smaller)")
 COMPARISONS = re.compile(r"(\d+) (<|>|is larger than|is smaller than) (\d+)")
 TAKEN_BACK = re.compile(r"(?:[^.]*)\. (?:Wait,|No, wait\.|Hold on,) [^.]*\.")
 
@@ -48,7 +50,9 @@ def worked_out(expression: str) -> Fraction:
         if isinstance(node, ast.UnaryOp):
             return -value(node.operand)
         a, b = value(node.left), value(node.right)
-        return {ast.Add: a + b, ast.Sub: a - b, ast.Mult: a * b}.get(type(node.op)) or (a / b if b else Fraction(0))
+        return (
+            a / b if isinstance(node.op, ast.Div) else {ast.Add: a + b, ast.Sub: a - b, ast.Mult: a * b}[type(node.op)]
+        )
 
     return value(ast.parse(expression, mode="eval").body)
 
@@ -58,6 +62,9 @@ def statements(text: str) -> list[tuple[str, bool]]:
     found = [(m[0], worked_out(m[1]) == int(m[2])) for m in EQUATION.finditer(text)]
     for pattern, rule in SPOKEN.items():
         found += [(m[0], rule(int(m[1]), int(m[2])) == int(m[3])) for m in pattern.finditer(text)]
+    found += [
+        (m[0], int(m[3]) == (max if m[4] == "larger" else min)(int(m[1]), int(m[2]))) for m in CHOICES.finditer(text)
+    ]
     for m in COMPARISONS.finditer(text):
         a, b = int(m[1]), int(m[3])
         found.append((m[0], a < b if m[2] in ("<", "is smaller than") else a > b))
@@ -66,6 +73,84 @@ def statements(text: str) -> list[tuple[str, bool]]:
 
 def problems_of(name: str, style: str, count: int = 60, more: str = "") -> list:
     return load_problems(f"words:{name}?solutions={style}&count={count}{more}", seed=3)
+
+
+def numbers(text: str) -> list[int]:
+    """The whole numbers in a text, in order."""
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
+def of_story(question: str) -> int:
+    """The result of a story in which someone gets and gives away things: every number after the first is added or taken."""
+    got = r"gets|finds|is given|buys"
+    changes = re.findall(rf"(?:({got})|gives away|loses|sells|gives) (\d+)", question)
+    return numbers(question)[0] + sum(int(n) if is_got else -int(n) for is_got, n in changes)
+
+
+def of_shopping(question: str) -> int:
+    """Number times price, what else costs, and the change if there is a note."""
+    n, price, *others = numbers(question)
+    paid = n * price + (others[0] if others else 0)
+    return others[1] - paid if len(others) == 2 else paid
+
+
+def of_row(question: str) -> int:
+    """The next number of a row of equal steps."""
+    row = numbers(question)
+    assert len({b - a for a, b in pairwise(row)}) == 1
+    return 2 * row[-1] - row[-2]
+
+
+def of_ages(question: str) -> int:
+    """Age, less or more the gap, and the years that pass."""
+    age, gap, *years = numbers(question)
+    return age + (-gap if "younger" in question else gap) + sum(years)
+
+
+def of_sharing(question: str) -> int:
+    """What is left, divided by the number of children."""
+    whole, *gone, children = numbers(question)
+    assert (whole - sum(gone)) % children == 0
+    return (whole - sum(gone)) // children
+
+
+def of_journey(question: str) -> int:
+    """Speed times hours, after the way that is gone already."""
+    speed, *begun, hours = numbers(question)
+    return speed * hours + sum(begun)
+
+
+def of_count(question: str) -> int:
+    """How often the word that is named first occurs in the list."""
+    target, row = re.search(r"(?:does|is|Count) (\w+) .*?((?:\w+, )+\w+)", question).groups()
+    return row.split(", ").count(target)
+
+
+GOLDS = {
+    "sums": lambda q: worked_out(re.search(r"\d[\d +-]*\d|\d", q)[0]),
+    "products": lambda q: worked_out(re.search(r"\d[\d +*-]*\d", q)[0]),
+    "things": of_story,
+    "shopping": of_shopping,
+    "sequences": of_row,
+    "counting": of_count,
+    "largest": lambda q: max(numbers(q)),
+    "ages": of_ages,
+    "journeys": of_journey,
+    "sharing": of_sharing,
+    "smallest": lambda q: min(numbers(q)),
+    "gaps": lambda q: abs(numbers(q)[1] - numbers(q)[0]),
+}
+
+
+@pytest.mark.parametrize("name", WORD_GROUPS["all"])
+def test_the_gold_answer_follows_from_the_question(name):
+    """Read from the question alone; an equation holds with the answer put in."""
+    for problem in load_problems(f"words:{name}?count=80"):
+        if name == "equations":
+            factor, rest, right = re.search(r"(\d*)x((?: [+-] \d+)?) = (\d+)", problem.question).groups()
+            assert worked_out(f"{factor or 1} * {problem.answer}{rest}") == int(right), problem
+        else:
+            assert GOLDS[name](problem.question) == int(problem.answer), problem
 
 
 @pytest.mark.parametrize("style", VERBOSITIES)
@@ -132,12 +217,14 @@ ASKED = re.compile(r"(about|for|at most|less than) (\d+) tokens\.$")
 
 
 def test_a_trace_has_the_length_that_its_question_asks_for():
-    """Within 20% of "about N", not above "at most N"; "be brief" is asked of terse traces, and questions that ask nothing remain."""
+    """Within 20% of "about N", not above "at most N"; "be brief" is asked of terse traces, and some ask nothing."""
     asked = problems_of("all", "mixed", 600, "&lengths=0.5")
     plain = {p.question for p in problems_of("all", "mixed", 600)}
     kinds = defaultdict(int)
     for problem in asked:
         found, count = ASKED.search(problem.question), count_text(problem.meta["solution"])
+        requested = problem.meta.get("requested_tokens", 0)
+        assert requested == (0 if problem.question in plain else int(found[2]) if found else None)
         if problem.question in plain:
             kinds["nothing"] += 1
         elif found and found[1] in ("about", "for"):
@@ -193,7 +280,7 @@ def test_levels_bound_the_difficulty():
         ("words:mix?solutions=long", "solutions must be one of terse, plain, verbose, mixed, got long"),
         ("words:mix?lengths=2", "lengths must be a share from 0 to 1, got 2"),
         ("words:mix?lengths=true", "lengths must be a share from 0 to 1, got True"),
-        ("words:counting?levels=1&count=90000", "fewer than 90000 distinct problems"),
+        ("words:products?levels=1&count=1000", "fewer than 1000 distinct problems"),
         ("words:mix?colour=red", "unknown argument 'colour'"),
     ],
 )

@@ -138,6 +138,7 @@ def test_rows_that_share_a_prompt_travel_together() -> None:
     for budget, wanted in ((30, [[3, 4, 5], [0, 1, 2]]), (60, [[3, 4, 5, 0, 1, 2]]), (29, [[3, 4], [5], [0, 1], [2]])):
         cuts = micro_batches(batch, range(6), budget, CPU, sharing_width=10_000)
         assert [cut.rows.tolist() for cut in cuts] == wanted
+    assert micro_batches(batch, [], 60, CPU, sharing_width=10_000) == []
     (cut,) = micro_batches(batch, range(6), 60, CPU, sharing_width=10_000)
     assert cut.tree is not None and len(cut.tree.token_ids) == 2 * (10 + 3 * 5)
     assert [c.rows.tolist() for c in micro_batches(batch, range(6), 30, CPU, sharing_width=8)] == [

@@ -4,6 +4,7 @@ Whatever of it `train` can find wrong is found before the run's folder is made, 
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,16 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from small import save_small_model
 
-from laconic.config.load import parse_recipe
+from laconic.config.load import load_recipe, parse_recipe
 from laconic.config.recipe import Recipe
 from laconic.doctor.dry_run import print_plan
 from laconic.doctor.examination import examine
 from laconic.doctor.run import find
 from laconic.errors import InputError, RunError
 from laconic.models.held_files import digests_of
-from laconic.system.files import read_json
+from laconic.problems.load import load_problems
+from laconic.sweep.config import load_sweep
+from laconic.system.files import read_json, read_jsonl
 from laconic.system.progress import Reporter
 from laconic.training.phase_end import PhaseRecord, Watch
 from laconic.training.run import Trainer, start
@@ -154,6 +157,26 @@ def test_a_run_of_an_earlier_version_recorded_fewer_inputs(folder: Path) -> None
     begin(asked, out, resume=True)
 
 
+@pytest.mark.parametrize("damage", [5, {"files": 5}, {"teachers": [7]}, {"teachers": {"1": None}}, {"problems": {}}])
+def test_a_record_of_inputs_that_is_none_is_one_line(damage: Any, folder: Path) -> None:
+    asked, out = recipe(folder, taught(folder)), folder / "run"
+    begin(asked, out)
+    held = read_json(out / "environment.json")
+    held["inputs"] = held["inputs"] | damage if isinstance(damage, dict) else damage
+    (out / "environment.json").write_text(json.dumps(held))
+    with pytest.raises(RunError, match=r"not as it was when the run began|was started with another") as error:
+        begin(asked, out, resume=True)
+    assert "\n" not in str(error.value)
+
+
+def test_changes_that_are_no_list_are_one_line(folder: Path) -> None:
+    out = folder / "run"
+    begin(recipe(folder, {}), out)
+    (out / "environment.json").write_text(json.dumps(read_json(out / "environment.json") | {"changes": 5}))
+    with pytest.raises(RunError, match=r"environment\.json: changes: expected a list"):
+        begin(recipe(folder, {}, report={"margin": 0.2}), out, resume=True)
+
+
 def test_the_teacher_of_a_finished_phase_is_needed_no_more(folder: Path) -> None:
     asked, out = recipe(folder, taught(folder), {}), folder / "run"
     begin(asked, out)
@@ -233,8 +256,8 @@ def test_a_flaw_of_some_solutions_is_a_warning_everywhere(folder: Path) -> None:
 
 
 def test_a_forced_answer_must_fit_the_context_too(folder: Path) -> None:
-    """A response of 2,000 tokens fits the context of 2,048, and the last of 63 exits from it does not."""
-    phase = {"rollouts": "serial", "group_size": 64, "algorithm": {"name": "rloo"}, "sampler": {"max_tokens": 2000}}
+    """A response of 2,030 tokens fits the context of 2,048, and the last of 63 exits from it does not."""
+    phase = {"rollouts": "serial", "group_size": 64, "algorithm": {"name": "rloo"}, "sampler": {"max_tokens": 2030}}
     fits = recipe(folder, phase | {"group_size": 2})
     print_plan(fits, Console(quiet=True))
     asked = recipe(folder, phase)
@@ -263,3 +286,49 @@ def test_the_dry_run_shows_the_alarms_that_are_not_as_usual(folder: Path) -> Non
     assert shown.count("each reads the newest") == 1
     assert "off: format; warn: truncation, rewards, entropy, repetition, ending; stop: lengths; rollback: kl" in shown
     assert "each reads the newest 5 steps" in shown
+
+
+# --- what might never end --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_might_never_end_is_not_read(kind: str, folder: Path) -> None:
+    """A named pipe that nobody writes to, and a device: as a recipe, a sweep, or problems of either kind of file."""
+    pipes = {suffix: folder / f"pipe{suffix}" for suffix in (".toml", ".json", ".jsonl", ".parquet")}
+    for pipe in pipes.values():
+        os.mkfifo(pipe) if kind == "pipe" else pipe.symlink_to("/dev/zero")
+    readers: list[Callable[[], object]] = [
+        lambda: load_recipe(pipes[".toml"]),
+        lambda: load_recipe(pipes[".json"]),
+        lambda: load_sweep(pipes[".toml"]),
+        lambda: load_problems(str(pipes[".jsonl"]), seed=0),
+        lambda: load_problems(str(pipes[".parquet"]), seed=0),
+    ]
+    for read in readers:
+        with pytest.raises(InputError, match=r"pipe\.\w+: is a device or a pipe, which might never end"):
+            read()
+
+
+def test_the_output_of_a_command_is_read(folder: Path) -> None:
+    """As in `laconic train <(make-recipe)`, for which a shell writes /dev/fd/N."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as file:
+        file.write((folder / "train.jsonl").read_bytes())
+    assert len(list(read_jsonl(Path(f"/dev/fd/{reader}")))) == 3
+    os.close(reader)
+
+
+def test_a_million_layers_are_not_made(folder: Path) -> None:
+    a_config("config.json", num_hidden_layers=10**6)(folder / "student")
+    says = r"student: cannot be (read|loaded): config\.json counts 1,000,000 layers; expected at most 1,000"
+    asked = recipe(folder, SFT, policy={"lora": {}})
+    for check in (lambda: print_plan(asked, Console(quiet=True)), lambda: begin(asked, folder / "run")):
+        with pytest.raises(InputError, match=says):
+            check()
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_the_model_is_loaded(folder: Path) -> None:
+    """Here there is no such model, and the folder is complained about."""
+    asked = recipe(folder, {}, model=str(folder / "none"))
+    with pytest.raises(RunError, match=r"train\.jsonl/run: .*train\.jsonl is a file; expected a folder"):
+        begin(asked, folder / "train.jsonl" / "run")

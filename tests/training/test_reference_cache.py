@@ -1,5 +1,7 @@
 """What the cache claims: the same numbers, each response scored once, nothing kept past a move of the reference."""
 
+from typing import Any
+
 import oracles
 import pytest
 import torch
@@ -24,9 +26,9 @@ def count_scored(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     scored: list[int] = []
     plain = policy.ref_logprobs
 
-    def counting(*inputs: torch.Tensor, temperature: float) -> torch.Tensor:
+    def counting(*inputs: torch.Tensor, **options: Any) -> torch.Tensor:
         scored.append(len(inputs[0]))
-        return plain(*inputs, temperature=temperature)
+        return plain(*inputs, **options)
 
     monkeypatch.setattr(policy, "ref_logprobs", counting)
     return scored

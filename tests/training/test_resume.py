@@ -82,7 +82,8 @@ def graded_by_hash(self: Grader, items: Any) -> list[Graded]:
 
 def recipe(folder: Path, source: str, policy: str, algorithm: str) -> Any:
     """Two steps of two problems with two rollouts and everything that has a state: a reference that moves (where activations are
-    recomputed, one that is frozen, and in no checkpoint), an entropy bonus that adapts, an average with the weights that entered, and, where the source allows them, a reward that remembers and budgets."""
+    recomputed, one that is frozen, and in no checkpoint), an entropy bonus that adapts, an average with the weights that entered,
+    and, where the source allows them, a reward that remembers and budgets."""
     row = ALGORITHMS[algorithm]
     reference = "frozen" if policy == "recomputing" else "ema"
     levers = {"name": algorithm, "kl_coef": 0.05, "reference": reference, "entropy_coef": 0.01, "entropy_target": 1.0}

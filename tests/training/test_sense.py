@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from small import save_small_model, write_small_recipe
 
+from laconic.collapse.alarms import ALARMS
 from laconic.config.load import load_recipe, parse_recipe
 from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint
@@ -111,6 +112,7 @@ UNREAD_CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"optimizer": {"schedule": "linear", "min_lr_frac": 1.0}}, {}, "optimizer.schedule"),
     ({"optimizer": {"min_lr_frac": 0.1}}, {}, "optimizer.min_lr_frac"),
     ({"end": {"patience": 2}}, {}, "end.patience"),
+    ({"end": {"alarms": {"steps": 9} | dict.fromkeys(ALARMS, "off")}}, {}, "end.alarms.steps"),
     ({"end": {"goal": "tokens", "guard_drop": 1.0}}, {}, "end.goal"),
     ({}, {"report": {"samples": 2, "margin": 0.1}}, "report.samples report.margin"),
     ({}, {"report": {"temperatures": [0.0], "samples": 2}, "problems": REPORTED}, "report.samples"),
@@ -135,6 +137,8 @@ SENSELESS_CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"budget": {"low": 1, "high": 65}, "sampler": {"max_tokens": 64}}, "error", "budget.high"),
     ({"rewards": {"wrong": 1.0}}, "warning", "rewards.wrong"),
     ({"rewards": {"terms": [{"name": "overlong", "weight": 0.0}]}}, "warning", "rewards.terms"),
+    ({"optimizer": {"lr": 1e-12}}, "warning", "optimizer.lr"),
+    (algorithm(kl_coef=0.1, reference="ema", ema_decay=0.0), "warning", "algorithm.ema_decay"),
     ({"optimizer": {"warmup_steps": 10}}, "warning", "optimizer.warmup_steps"),
     ({"optimizer": {"minibatches": 65}}, "warning", "optimizer.minibatches"),
     (algorithm(kl_coef=0.1, reference="reset", reference_every=10), "warning", "algorithm.reference_every"),
@@ -151,6 +155,15 @@ def test_a_key_that_changes_nothing_is_a_warning_that_names_it(
     wheres = [key if key.startswith("report") else f"phases.p.{key}" for key in keys.split()]
     assert [(complaint.level, complaint.where) for complaint in found] == [("warning", where) for where in wheres]
     assert all("changes nothing: " in complaint.what for complaint in found)
+
+
+@pytest.mark.parametrize("band", [{"low": 0.26, "high": 0.3}, {"low": 0.51, "high": 0.99}])
+def test_a_band_that_no_probe_can_hit_is_refused(band: dict[str, float]) -> None:
+    """Of two samples 0, 1 or 2 are correct; with four, three are 0.75."""
+    select = {"how": "band", "samples": 2, "options": band}
+    with pytest.raises(RecipeError, match=r"phases\.p: select: keeps no problem, however many of its 2 samples are"):
+        check_recipe(recipe({"select": select}))
+    check_recipe(recipe({"select": select | {"samples": 4, "options": {"low": 0.26, "high": 0.8}}}))
 
 
 @pytest.mark.parametrize(("phase", "level", "key"), SENSELESS_CASES)

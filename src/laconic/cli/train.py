@@ -1,6 +1,7 @@
 """Commands that train, plan and look things up: `demo`, `train`, `sweep`, `doctor`, `list`."""
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,7 @@ def train(
         str | None, typer.Option(help="With --dry-run: the GPU to predict for, such as h200; without it, this machine.")
     ] = None,
     price: Annotated[
-        float | None, typer.Option(min=0, help="With --dry-run: what the machine costs an hour, in dollars.")
+        float | None, typer.Option(help="With --dry-run: what the machine costs an hour, in dollars.")
     ] = None,
     probed: Annotated[
         Path | None,
@@ -66,6 +67,8 @@ def train(
     from laconic.recipes.find import find_recipe
     from laconic.system.screen import Screen
 
+    if price is not None and not 0 <= price < inf:  # no comparison with nan is true
+        raise InputError(f"--price: expected dollars an hour, at least 0, got {price:g}")
     loaded = find_recipe(recipe, overrides or [], accept_changes=accept_changes)
     folder = out or Path("runs") / loaded.name
     if dry_run:

@@ -20,6 +20,7 @@ _N = TypeVar("_N", bound="Node")
 _V = TypeVar("_V")
 
 LARGEST = 10**9
+LEAST_SECONDS = 0.01
 MOST_REPEATS = 2**16
 MOST_PROCESSES = 1024
 MOST_CHARACTERS = 80  # of a name; file systems allow 255 bytes
@@ -53,6 +54,8 @@ SeedNumber = Annotated[int, Field(strict=True, ge=0), at_most(2**63 - 1)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), at_most(LARGEST)]
 NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0), at_most(LARGEST)]
 PositiveFloat = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0), at_most(LARGEST)]
+Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=LEAST_SECONDS), at_most(LARGEST)]
+"""A limit of time for another process, which takes a part of it to answer at all."""
 Fraction = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1.0)]
 PartOfOne = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, lt=1.0)]
 """A fraction that leaves something over."""
@@ -63,7 +66,7 @@ Flag = Annotated[bool, Field(strict=True)]
 def _sampling_temperature(value: float) -> float:
     if value and not 0.01 <= value <= 10.0:
         raise ValueError("expected 0 (greedy decoding) or 0.01 to 10")
-    return value
+    return value + 0.0  # -0.0 is 0.0
 
 
 Temperature = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0), AfterValidator(_sampling_temperature)]

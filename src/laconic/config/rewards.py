@@ -1,7 +1,7 @@
 """What each response earns: a level by its grade, and further terms."""
 
 from laconic.config.defaults import CORRECT, NO_ANSWER, REWARD_TIMEOUT_SECONDS, TRUNCATED, WRONG
-from laconic.config.node import Flag, Node, Number, OneLine, OptionValue, PositiveFloat
+from laconic.config.node import Flag, Node, Number, OneLine, OptionValue, Seconds
 
 
 class RewardTermConfig(Node):
@@ -33,5 +33,5 @@ class RewardsConfig(Node):
     no_answer: Number = NO_ANSWER
     truncated: Number = TRUNCATED
     standardize: Flag = False
-    timeout_seconds: PositiveFloat = REWARD_TIMEOUT_SECONDS
+    timeout_seconds: Seconds = REWARD_TIMEOUT_SECONDS
     terms: tuple[RewardTermConfig, ...] = ()

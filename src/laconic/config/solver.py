@@ -14,7 +14,7 @@ from laconic.config.defaults import (
     TEMPERATURE,
     TOP_P,
 )
-from laconic.config.node import Flag, Node, PartOfOne, Positive, PositiveFloat, Processes, Temperature, Text
+from laconic.config.node import Flag, Node, PartOfOne, Positive, Processes, Seconds, Temperature, Text
 
 
 class PromptConfig(Node):
@@ -43,4 +43,4 @@ class GraderConfig(Node):
     """The pool that grades: `workers` processes compare answers by algebra, each within `timeout_seconds`."""
 
     workers: Processes = GRADER_WORKERS
-    timeout_seconds: PositiveFloat = GRADER_TIMEOUT_SECONDS
+    timeout_seconds: Seconds = GRADER_TIMEOUT_SECONDS

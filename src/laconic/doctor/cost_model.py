@@ -8,8 +8,9 @@
    all weights is the well-known 6 N per token, and one of adapters about 4 N.
 3. `sampling_flops`, `scoring_flops` and `update_flops` put these together for the roles of a phase.
 4. A `Machine` turns them into seconds. While responses are drawn, a step reads all weights and the keys and values of its rows:
-   that is the floor (`step_floor_seconds`), and a step is assumed to take `step_factor` times as long, or as long as its
-   products take, whichever is more. Prompts, scoring and updates run at the machine's rate of large products.
+   that is the floor (`step_floor_seconds`). Its products take as long for one row as for twenty, so they are counted for all rows
+   with which a call begins. A step is assumed to take `step_factor` times as long as the longer of the two. Prompts, scoring and
+   updates run at the machine's rate of large products.
 
 Norms, softmax, rotations, drawing, AdamW, grading and waiting are not counted as operations. They are the reason why a step takes
 longer than its floor and an update does not reach the rate of products.
@@ -244,10 +245,10 @@ def sampling_seconds(shape: ShapeConfig, sampling: Sampling, machine: Machine, *
     """How long drawing the responses takes."""
     weights = count_weights(shape, PolicyConfig())
     steps, drawn = sampling.steps, sampling.drawn
-    if not steps:
-        return 0.0
-    rows = drawn.tokens / steps
-    floor = step_floor_seconds(shape, rows, drawn.pairs / max(1.0, drawn.tokens), machine, is_bfloat16=is_bfloat16)
-    products = forward(shape, weights, drawn).total / steps / machine.step_rate
     reading = forward(shape, weights, sampling.read).total / machine.rate
+    if not steps or not drawn.tokens:
+        return reading
+    context = drawn.pairs / drawn.tokens
+    floor = step_floor_seconds(shape, drawn.tokens / steps, context, machine, is_bfloat16=is_bfloat16)
+    products = forward(shape, weights, drawn).total / drawn.tokens * sampling.rows / machine.step_rate
     return steps * machine.step_factor * max(floor, products) + reading

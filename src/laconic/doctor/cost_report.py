@@ -28,7 +28,7 @@ from laconic.doctor.cost_model import (
     update_flops,
 )
 from laconic.doctor.gpus import GPUS
-from laconic.doctor.machines import CPU_FACTOR, find_machine
+from laconic.doctor.machines import CPU_FACTOR, CPU_STEP_FACTOR, find_machine
 from laconic.doctor.memory_needs import Shape, Sources, computes_in, find_teacher
 from laconic.doctor.workload import Lengths, Part, capped, expected_lengths, left_out, mean_prompts, parts_of
 from laconic.models.scoring import LOGITS_PER_CHUNK
@@ -232,8 +232,8 @@ def _rates_line(machine: Machine) -> str:
             f"{machine.step_rate / 1e9:.0f} with the rows of a step and {CPU_FACTOR * machine.rate / 1e9:.0f} with more"
         )
         return (
-            f"hours: {machine.name}, whose products run at {rates} (GFLOP/s, measured now); assumed: everything takes "
-            f"{CPU_FACTOR:g} times as long as its products"
+            f"hours: {machine.name}, whose products run at {rates} (GFLOP/s, measured now); assumed: a step of sampling "
+            f"takes {CPU_STEP_FACTOR:g} times as long as its products, prompts and updates {CPU_FACTOR:g} times"
         )
     figures = f"{gpu.memory_gib:g} GB, {gpu.bandwidth_tb:g} TB/s, {gpu.bfloat16_tflops:g} TFLOP/s in bfloat16"
     return (

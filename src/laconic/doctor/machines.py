@@ -22,8 +22,9 @@ from laconic.models.loading import named_device
 from laconic.models.onednn import linear
 from laconic.system.processor import processor_name
 
-CPU_FACTOR = 2.0
-"""What is assumed of a CPU: how many times as long as its products a step of sampling takes, and so for prompts and updates."""
+CPU_STEP_FACTOR, CPU_FACTOR = 4.0, 2.0
+"""What is assumed of a CPU: how many times as long as its products a step of sampling takes, and prompts, scoring and updates.
+docs/real_models.md has the measurements by which they were chosen."""
 UPDATE_ROWS = 512
 MOST_WEIGHTS = 2**24  # of the map that is measured: products with a larger one are as fast
 REPEATS = 5
@@ -51,7 +52,7 @@ def measured_machine(shape: ShapeConfig, rows: int, threads: int, dtype: torch.d
     """This processor, with its rates of products for a model of this shape. What its memory reads is part of them."""
     step, update = (threads * _rate(shape, max(1, n // threads), dtype) for n in (rows, UPDATE_ROWS * threads))
     return Machine(
-        f"this machine ({processor_name()}, {threads} threads)", math.inf, step, update / CPU_FACTOR, CPU_FACTOR
+        f"this machine ({processor_name()}, {threads} threads)", math.inf, step, update / CPU_FACTOR, CPU_STEP_FACTOR
     )
 
 

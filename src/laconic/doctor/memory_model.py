@@ -33,14 +33,16 @@ from laconic.training.batching import ATTENDED, token_budget
 from laconic.training.check.phases import ResolvedPhase
 
 GIB = 2**30
-F32, BF16, F64 = 4, 2, 8
+F32, BF16 = 4, 2
 LOGITS_FORWARD = 2  # float32 copies of a chunk's logits while scoring: the logits, and a scaled or exponentiated copy
 LOGITS_BACKWARD = 5  # in the update: the saved logits and probabilities, and three gradients in the backward pass
 KERNEL_BYTES = {
     False: 40 * 2**20,
     True: 96 * 2**20,
 }  # what oneDNN compiled for the shapes at hand, by "is bfloat16": measured
-DRAWN_BYTES = 3 * F32 + F64  # a logit while a token is drawn: logit, log-probability, probability, cumulative sum
+DRAWN_BYTES = (
+    4 * F32
+)  # a logit while a token is drawn: itself, over the temperature, its probability, what top-p leaves of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,12 +371,16 @@ def _sampling(setting: _Setting) -> dict[str, int]:
 
 
 def _fused_bytes(setting: _Setting) -> int:
-    """The fused decoder of small float32 models holds a second copy of the maps into a layer."""
-    weights = count_weights(setting.shape, setting.policy)
-    if setting.policy.lora or setting.is_bfloat16 or F32 * weights.total > JOINED_BYTES:
+    """In float32 the fused decoder holds a second copy of the maps into a layer where the model is small, and of those into which
+    it merges an adapter. (In bfloat16 it has the copies that autocast would make.)"""
+    if setting.is_bfloat16:
         return 0
+    is_joined = F32 * count_weights(setting.shape, setting.policy).total <= JOINED_BYTES
+    adapted = _adapted(setting.shape, setting.policy)
     copied = [
-        a * b for name, (a, b) in linear_maps(setting.shape).items() if not name.endswith(("o_proj", "down_proj"))
+        a * b
+        for name, (a, b) in linear_maps(setting.shape).items()
+        if name in adapted or (is_joined and not name.endswith(("o_proj", "down_proj")))
     ]
     return F32 * setting.shape.layers * sum(copied)
 

@@ -165,7 +165,7 @@ class CausalLM:
     @property
     def plain_head(self) -> nn.Parameter | None:
         """The output map's weight [V, D] where logits are its product with the states and nothing else; None elsewhere."""
-        head: nn.Module = self.model.get_output_embeddings()
+        head: Any = self.model.get_output_embeddings()
         settings = ("logit_scale", "logits_scaling", "final_logit_softcapping")
         is_plain = type(head) is nn.Linear and head.bias is None
         return head.weight if is_plain and not any(getattr(self.text_config, name, None) for name in settings) else None

@@ -87,10 +87,15 @@ def resolve_model(name: str) -> str:
 
 def _no_folder(path: Path) -> str:
     """What is wrong with a path that is no folder."""
-    if path.is_file() and path.open("rb").read(len(MAGIC)) == MAGIC:
+    if path.is_file() and _begins_with(path, MAGIC):
         return f"is a GGUF file by its first bytes; its name must end in {SUFFIX}"
     kind = "file" if path.suffix.lower() == SUFFIX else "folder"
     return f"no such {kind}; expected a local model folder, a GGUF file, a hub name, or {TINY!r}{_near(str(path))}"
+
+
+def _begins_with(path: Path, beginning: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(beginning)) == beginning
 
 
 def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> CausalLM:

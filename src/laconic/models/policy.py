@@ -37,8 +37,9 @@ from laconic.models.roles import (
     SeparateCritic,
     Teacher,
 )
-from laconic.models.scoring import EntropyKind, exact_kl, response_logprobs, response_states
+from laconic.models.scoring import counted_places, exact_kl, response_logprobs, response_states
 from laconic.models.teachers import check_vocabulary
+from laconic.models.vocabulary import EntropyKind
 from laconic.prompts.endings import stated_ends
 from laconic.rng import seed_of
 
@@ -233,13 +234,14 @@ class Policy:
     ) -> Tensor:
         """KL (nats) to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
+        places = counted_places(mask) if counted is None else counted
         with torch.no_grad(), self._settled(), self.reference.lm_at_work() as reference, reference.autocast():
             ref_tree = tree if reference.sharing_width else None
-            ref_states = response_states(reference, input_ids, predictors, ref_tree)
+            ref_states = response_states(reference, input_ids, predictors, places, ref_tree)
         with self.lm.autocast():
-            states = response_states(self.lm, input_ids, predictors, tree)
+            states = response_states(self.lm, input_ids, predictors, places, tree)
             heads = (self.lm, self._reference_head)
-            return exact_kl(*heads, states, ref_states, mask, temperature=temperature, counted=counted)
+            return exact_kl(*heads, states, ref_states, places, mask, temperature=temperature)
 
     def _reference_head(self, hidden: Tensor) -> Tensor:
         """The reference's logits. Its adapter is made active where one changes the head; elsewhere all adapters share it."""

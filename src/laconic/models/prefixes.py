@@ -21,17 +21,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-ATTENTION = "laconic_prefixes"
+SHARED_ATTENTION = "laconic_prefixes"
 COPY_PRICE = 64  # numbers of a token's hidden state that pay for copying one token into its row
 PROBE = ((5, 6, 7, 8, 9, 10, 11), (5, 6, 7, 8, 12, 13, 14))  # tokens of two rows that begin alike
-TOLERANCE = 1e-4  # of the largest number in float32; 100 times that in bfloat16
+PROBE_TOLERANCE = (
+    1e-3  # of the largest number in float32, 100 times that in bfloat16; wrong states differ by about all of it
+)
 BLOCK_FILL = 0.9  # the shortest row of a block is at least this share of the longest
 
 
@@ -75,26 +77,32 @@ def common_length(one: Sequence[int], other: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
+def in_order(rows: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """The rows' numbers, in an order in which each has most in common with the one before it, and how many tokens that is.
+
+    >>> in_order([[5, 6, 8], [4, 9], [5, 6, 7]])
+    [(1, 0), (2, 0), (0, 2)]
+    """
+    order = sorted(range(len(rows)), key=lambda row: tuple(rows[row]))
+    common = [common_length(rows[a], rows[b]) for a, b in pairwise(order)]
+    return list(zip(order, [0, *common], strict=False))  # of no rows there is no first one either
+
+
 def prefix_tree(rows: Sequence[Sequence[int]]) -> PrefixTree:
     """The tree of `rows`, each a list of at least one token id."""
-    longest = max(map(len, rows))
-    nodes = torch.zeros(len(rows), longest, dtype=torch.long)
-    starts, num_nodes = {}, 0
-    ordered = sorted(range(len(rows)), key=lambda i: rows[i])  # so a row shares most with the one before it
-    for before, i in zip([None, *ordered], ordered, strict=False):
-        shared = 0 if before is None else common_length(rows[before], rows[i])
-        if before is not None:
-            nodes[i, :shared] = nodes[before, :shared]
-        nodes[i, shared : len(rows[i])] = torch.arange(num_nodes, num_nodes + len(rows[i]) - shared)
-        starts[i] = (shared, num_nodes)
-        num_nodes += len(rows[i]) - shared
-    token_ids, depths = (torch.zeros(num_nodes, dtype=torch.long) for _ in range(2))
-    for i, (shared, start) in starts.items():
-        end = start + len(rows[i]) - shared
-        token_ids[start:end] = torch.tensor(rows[i][shared:], dtype=torch.long)
-        depths[start:end] = torch.arange(shared, len(rows[i]))
-    blocks = _blocks([len(row) for row in rows])
-    return PrefixTree(token_ids, depths, nodes, *_places(nodes, [len(row) for row in rows], blocks, num_nodes))
+    lengths = [len(row) for row in rows]
+    nodes = torch.zeros(len(rows), max(lengths), dtype=torch.long)
+    token_ids: list[int] = []
+    depths: list[int] = []
+    before = 0
+    for row, shared in in_order(rows):
+        nodes[row, :shared] = nodes[before, :shared]
+        nodes[row, shared : lengths[row]] = torch.arange(lengths[row] - shared) + len(token_ids)
+        token_ids += rows[row][shared:]
+        depths += range(shared, lengths[row])
+        before = row
+    places = _places(nodes, lengths, len(token_ids))
+    return PrefixTree(torch.tensor(token_ids), torch.tensor(depths), nodes, *places)
 
 
 def _blocks(lengths: list[int]) -> list[list[int]]:
@@ -108,8 +116,10 @@ def _blocks(lengths: list[int]) -> list[list[int]]:
 
 
 def _places(
-    nodes: Tensor, lengths: list[int], blocks: list[list[int]], num_nodes: int
+    nodes: Tensor, lengths: list[int], num_nodes: int
 ) -> tuple[tuple[tuple[int, int], ...], Tensor, Tensor, Tensor, Tensor]:
+    """The shapes of the blocks and all places of their rows: see `PrefixTree`."""
+    blocks = _blocks(lengths)
     shapes = tuple((len(block), lengths[block[0]]) for block in blocks)
     by_block = [nodes[block, :width] for block, (_, width) in zip(blocks, shapes, strict=True)]
     real = [
@@ -173,7 +183,7 @@ def _attached(config: Any, tree: PrefixTree) -> Iterator[None]:
     """Inside, a Hugging Face model with this config attends over the rows of `tree`."""
     before = config._attn_implementation
     token = _active.set(_Attending(tree, before))
-    config._attn_implementation = ATTENTION
+    config._attn_implementation = SHARED_ATTENTION
     try:
         yield
     finally:
@@ -199,7 +209,7 @@ def _attention(
     """Attention of the nodes, [1, heads, N, D] each, over the rows of the tree: [1, N, heads, D]."""
     attending = _active.get()
     tree = attending.tree
-    own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    own: Any = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     attend = AttentionInterface().get_interface(attending.implementation, own)
     sizes = [rows * tokens for rows, tokens in tree.blocks]
     blocks = zip(
@@ -221,12 +231,11 @@ def _rows_of(x: Tensor, tree: PrefixTree) -> Tensor:
     return rows.view(-1, *by_node.shape[1:])
 
 
-def _masks(
-    *, mask_function: Any, dtype: torch.dtype, device: torch.device, **options: Any
-) -> tuple[Tensor | None, ...]:
+def _masks(*, mask_function: Any, dtype: torch.dtype, **options: Any) -> tuple[Tensor | None, ...]:
     """What a token may look at, [1, 1, L, L] for each block, of which the model says by `mask_function` whether one position may
     look at another. None where that is every earlier position, which fused attention knows by itself."""
     attending, window = _active.get(), options.get("local_size")
+    device = attending.tree.token_ids.device
     is_eager = attending.implementation == "eager"
     may_skip = not is_eager and options.get("allow_is_causal_skip", True)
     masks: list[Tensor | None] = []
@@ -257,9 +266,9 @@ def shares_correctly(body: nn.Module, device: torch.device) -> bool:
     except Exception:  # a model's own code may take none of what it is given here, and raises errors of many kinds
         return False
     whole = body(input_ids=ids, use_cache=False).last_hidden_state
-    tolerance = TOLERANCE * whole.abs().max() * (1 if whole.dtype.itemsize >= 4 else 100)
+    tolerance = PROBE_TOLERANCE * whole.abs().max() * (1 if whole.dtype.itemsize >= 4 else 100)
     return bool((shared - whole).abs().max() <= tolerance)
 
 
-AttentionInterface.register(ATTENTION, _attention)
-AttentionMaskInterface.register(ATTENTION, _masks)
+AttentionInterface.register(SHARED_ATTENTION, _attention)
+AttentionMaskInterface.register(SHARED_ATTENTION, _masks)

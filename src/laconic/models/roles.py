@@ -22,7 +22,7 @@ from laconic.models.adapters import CRITIC_ADAPTER, POLICY_ADAPTER, REFERENCE_AD
 from laconic.models.causal_lm import CausalLM
 from laconic.models.onednn import fast_products
 from laconic.models.prefixes import PrefixTree, hidden_states
-from laconic.models.scoring import gather_states, response_states
+from laconic.models.scoring import gather_states
 
 
 class Critic(Protocol):
@@ -106,12 +106,9 @@ class SeparateCritic:
         """Values [B, T] in float32."""
         with self.lm.autocast(), fast_products(self.lm.device):
             if tree is not None:
-                states = hidden_states(self.body, tree)[tree.nodes.gather(1, positions)]
-            else:
-                hidden = self.body(input_ids=input_ids, use_cache=False).last_hidden_state
-                states = gather_states(hidden, positions)
-        values: Tensor = self.value_head(states.float())[..., 0]
-        return values
+                return _node_values(self.value_head, hidden_states(self.body, tree), positions, tree)
+            hidden = self.body(input_ids=input_ids, use_cache=False).last_hidden_state
+        return _values(self.value_head, hidden, positions)
 
 
 class AdapterCritic:
@@ -133,9 +130,23 @@ class AdapterCritic:
     def values(self, input_ids: Tensor, positions: Tensor, tree: PrefixTree | None = None) -> Tensor:
         """Values [B, T] in float32."""
         with self.lm.autocast(), self.at_work():
-            states = response_states(self.lm, input_ids, positions, tree)
-        values: Tensor = self.value_head(states.float())[..., 0]
-        return values
+            if tree is not None:
+                return _node_values(self.value_head, self.lm.node_states(tree), positions, tree)
+            hidden = self.lm.backbone(input_ids, use_cache=False).last_hidden_state
+        return _values(self.value_head, hidden, positions)
+
+
+def _values(head: nn.Linear, hidden: Tensor, positions: Tensor) -> Tensor:
+    """The head's values [B, T] of the states `hidden` [B, L, D] at `positions` [B, T]."""
+    values: Tensor = head(gather_states(hidden, positions).float())[..., 0]
+    return values
+
+
+def _node_values(head: nn.Linear, states: Tensor, positions: Tensor, tree: PrefixTree) -> Tensor:
+    """The head's values [B, T] of the nodes' `states` [N, D] at `positions` [B, T] of the rows."""
+    with torch.autocast(states.device.type, enabled=False):
+        values: Tensor = head(states.float())[:, 0]
+    return values[tree.nodes.gather(1, positions)]
 
 
 # --- references ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Log-probabilities, entropies and KL of response tokens, without holding the logits of all tokens in memory.
 
-1. `score_tokens` and `exact_kl` compute them from hidden states, for the counted tokens, with one chunk of logits at a time.
+1. `score_tokens` and `exact_kl` compute them from hidden states, for the counted tokens, in chunks of logits.
 2. `response_states` and `response_logprobs` take token ids and run a model first.
 
 Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens, `D` hidden size, `V` vocabulary.
@@ -34,14 +34,19 @@ def gather_states(hidden: Tensor, positions: Tensor) -> Tensor:
     return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
-def response_states(lm: CausalLM, input_ids: Tensor, predictors: Tensor, tree: PrefixTree | None = None) -> Tensor:
-    """The hidden states [B, T, D] at the positions `predictors` [B, T] of right-padded rows `input_ids` [B, L].
+def response_states(
+    lm: CausalLM, input_ids: Tensor, predictors: Tensor, places: Tensor, tree: PrefixTree | None = None
+) -> Tensor:
+    """The hidden states [N, D] at the positions `predictors` [B, T] of right-padded rows `input_ids` [B, L], of which those at
+    `places` [N] of the flattened [B, T] count.
 
     `tree` holds the prefixes of the rows, if they are computed once where rows share them.
     """
     if tree is not None:
-        return lm.node_states(tree)[tree.nodes.gather(1, predictors)]
-    return gather_states(lm.backbone(input_ids, use_cache=False).last_hidden_state, predictors)
+        return lm.node_states(tree).index_select(0, tree.nodes.gather(1, predictors).flatten()[places])
+    hidden: Tensor = lm.backbone(input_ids, use_cache=False).last_hidden_state
+    first = torch.arange(0, input_ids.numel(), input_ids.shape[1], device=hidden.device)
+    return hidden.flatten(0, 1).index_select(0, (predictors + first[:, None]).flatten()[places])
 
 
 def response_logprobs(
@@ -59,39 +64,35 @@ def response_logprobs(
     """Log-probabilities and entropies (nats) of the response tokens under `lm`, both [B, T].
 
     `input_ids` [B, L] are padded on the right; `predictors` [B, T] is the position whose hidden state predicts each response
-    token; `response_ids` and `mask` are [B, T]. `mask`, `temperature`, `entropy` and `counted` as in `score_tokens`, `tree`
-    as in `response_states`.
+    token; `response_ids` and `mask` are [B, T]. `mask`, `temperature` and `entropy` as in `score_tokens`, `tree` as in
+    `response_states`. `counted` [N] are the places of the counted tokens in the flattened mask; without them the host asks the
+    device.
     """
+    places = counted_places(mask) if counted is None else counted
     with lm.autocast():
-        states = response_states(lm, input_ids, predictors, tree)
-        return score_tokens(lm, states, response_ids, mask, temperature=temperature, entropy=entropy, counted=counted)
+        states = response_states(lm, input_ids, predictors, places, tree)
+        logprobs, entropies = _scored(lm, states, response_ids.flatten()[places], temperature, entropy)
+    return _spread(logprobs, places, mask), _spread(entropies, places, mask)
 
 
 def score_tokens(
-    lm: CausalLM,
-    hidden: Tensor,
-    token_ids: Tensor,
-    mask: Tensor,
-    *,
-    temperature: float,
-    entropy: EntropyKind,
-    counted: Tensor | None = None,
+    lm: CausalLM, hidden: Tensor, token_ids: Tensor, mask: Tensor, *, temperature: float, entropy: EntropyKind
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (nats) of `token_ids` [B, T] given the hidden states [B, T, D] that predict them.
 
     Both are [B, T] in float32, and 0 outside `mask` [B, T]; logits are divided by `temperature` first. `entropy` says whether
     entropies are left out (zeros), measured without a gradient, or have one. Logits are computed for counted tokens only, in
     chunks (`logits_per_chunk`). Where there is more than one chunk, they are computed again in the backward pass, except for what
-    `vocabulary.py` keeps of a plain head. `counted` [N] are the places of the counted tokens in the flattened mask; without them
-    the host asks the device.
+    `vocabulary.py` keeps of a plain head.
     """
-    places = _places(mask) if counted is None else counted
+    places = counted_places(mask)
     flat, ids = hidden.flatten(0, 1)[places], token_ids.flatten()[places]
     logprobs, entropies = _scored(lm, flat, ids, temperature, entropy)
     return _spread(logprobs, places, mask), _spread(entropies, places, mask)
 
 
-def _places(mask: Tensor) -> Tensor:
+def counted_places(mask: Tensor) -> Tensor:
+    """The places [N] of the true entries of a flattened mask. The host waits for a device that has to tell how many they are."""
     return mask.flatten().nonzero()[:, 0]
 
 
@@ -135,26 +136,24 @@ def exact_kl(
     ref_head: Callable[[Tensor], Tensor],
     hidden: Tensor,
     ref_hidden: Tensor,
+    places: Tensor,
     mask: Tensor,
     *,
     temperature: float,
-    counted: Tensor | None = None,
 ) -> Tensor:
     """KL(pi || pi_ref) in nats over the whole vocabulary, at each token: [B, T] in float32, 0 outside `mask` [B, T].
 
-    The distributions are those that the states `hidden` [B, T, D] predict by the head of `lm`, and `ref_hidden` [B, T, D'] by
-    `ref_head`. Logits are computed in chunks, and again in the backward pass. `counted` as in `score_tokens`.
+    The distributions are those that the states `hidden` [N, D] predict by the head of `lm`, and `ref_hidden` [N, D'] by
+    `ref_head`; `places` [N] are theirs in the flattened mask. Logits are computed in chunks, and again in the backward pass.
     """
-    places = _places(mask) if counted is None else counted
-    flat, ref_flat = hidden.flatten(0, 1)[places], ref_hidden.flatten(0, 1)[places]
-    rows = max(1, logits_per_chunk(flat.device.type) // (2 * lm.text_config.vocab_size))
+    rows = max(1, logits_per_chunk(hidden.device.type) // (2 * lm.text_config.vocab_size))
 
     def divergence(h: Tensor, r: Tensor) -> Tensor:
         logprobs = (lm.head(h) / temperature).log_softmax(dim=-1)
         ref_logprobs = (ref_head(r) / temperature).log_softmax(dim=-1)
         return (logprobs.exp() * (logprobs - ref_logprobs)).sum(dim=-1)
 
-    chunks = list(zip(flat.split(rows), ref_flat.split(rows), strict=True))
+    chunks = list(zip(hidden.split(rows), ref_hidden.split(rows), strict=True))
     recompute = len(chunks) > 1 and torch.is_grad_enabled()
     divergences = [
         checkpoint(divergence, h, r, use_reentrant=False) if recompute else divergence(h, r) for h, r in chunks

@@ -72,8 +72,7 @@ class _Scores(torch.autograd.Function):
         kept, ctx.kept = ctx.kept, None
         assert kept is not None, "the backward pass may be made once"
         narrow, narrow_weight = hidden.to(dtype), weight.to(dtype)
-        dx = torch.empty_like(hidden)
-        dw = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        dx, dw = torch.empty_like(hidden), torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for chunk in ctx.chunks:
             logs = kept[chunk] if chunk.start < num_kept else _logs(narrow[chunk], narrow_weight, temperature, None)
             of_logprobs, of_entropies = (grad[chunk, None] for grad in grads)

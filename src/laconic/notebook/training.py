@@ -14,7 +14,6 @@ from laconic.notebook.solvers import load_model
 from laconic.recipes.find import find_recipe
 from laconic.system.progress import Reporter
 from laconic.system.termination import EXIT_CODE, heeding_sigterm
-from laconic.training.check.recipe import warnings_about
 from laconic.training.measure_run import measure_run
 from laconic.training.run import start
 
@@ -51,7 +50,7 @@ def train(
                 changed, folder, resume=resume, reporter=reporter, given=handed, accept_changes=accept_changes
             )
             if not show_progress:  # else the reporter has said them
-                for found in warnings_about(changed, trainer.run.phases, trainer.run.sets.train):
+                for found in trainer.warnings:
                     warnings.warn(str(found), stacklevel=2)
             trained = trainer.train()
             comparisons = measure_run(trainer.run, trainer.finished)

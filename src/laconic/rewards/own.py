@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import Parameter, Signature, getdoc, signature
+from inspect import Parameter, Signature, getdoc, iscoroutinefunction, signature
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,10 @@ def _prepare(path: Path, function: str) -> tuple[Answer, Mapping[str, Any]]:
         known = ", ".join(_functions(module)) or "none"
         return answer, {"mistake": f"{path}: expected a function {function!r}; it has: {known}"}
     parameters = list(signature(reward).parameters.values())
+    if iscoroutinefunction(reward):
+        return answer, {
+            "mistake": f"{path}: {function} is written with async; expected a function that returns numbers"
+        }
     mistake = _mistake(function, parameters)
     if mistake:
         return answer, {"mistake": f"{path}: {function} {mistake}"}

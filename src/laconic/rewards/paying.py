@@ -25,6 +25,15 @@ from laconic.types import Grade
 Option = float | bool
 MAX_REWARD = 1e9
 """Beyond this size the square of a reward, which a standard deviation needs, leaves the precision of training behind."""
+TRIED = (
+    (Grade.CORRECT, 3),
+    (Grade.CORRECT, 7),
+    (Grade.WRONG, 5),
+    (Grade.NO_ANSWER, 4),
+    (Grade.TRUNCATED, 9),
+    (Grade.UNGRADABLE, 6),
+)
+"""Grades and lengths of the responses on which terms are tried; small groups take turns at them."""
 Terms = Sequence[tuple[str, float, Mapping[str, Option]]]
 """(name, weight, options) of each term."""
 
@@ -93,31 +102,19 @@ def try_terms(
     terms: Terms,
     folder: Path,
     *,
+    group_size: int,
     max_tokens: int,
     budget_tokens: int | None = None,
     has_reference: bool = False,
     timeout_seconds: float = REWARD_TIMEOUT_SECONDS,
 ) -> None:
-    """Pay a made-up group by these terms, so that an option out of range, a missing field that a term needs, or a mistake in a
+    """Pay made-up groups by these terms, so that an option out of range, a missing field that a term needs, or a mistake in a
     user's own reward is found before a run begins.
 
-    `max_tokens` is the cap, `budget_tokens` the number of tokens that prompts ask for, `has_reference` whether a probe measures
-    the reference, `timeout_seconds` how long a user's own reward may take. Raises `ValueError` as `pay` does, and the errors of
-    the terms.
+    `group_size` is the number of responses to a problem, `max_tokens` the cap, `budget_tokens` the number of tokens that prompts
+    ask for, `has_reference` whether a probe measures the reference, `timeout_seconds` how long a user's own reward may take.
+    Raises `ValueError` as `pay` does, and the errors of the terms.
     """
-    grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED, Grade.UNGRADABLE)
-    lengths = np.minimum([3, 7, 5, 4, 9, 6], max_tokens)
-    group = GroupNumbers(
-        lengths,
-        grades,
-        6.0 if has_reference else None,
-        0.5 if has_reference else None,
-        max_tokens=max_tokens,
-        budget_tokens=budget_tokens,
-        thinking_tokens=lengths - 1,
-        texts=("so \\boxed{1}",) * len(grades),
-        token_ids=tuple(tuple(range(n)) for n in lengths.tolist()),
-    )
     own = own_rewards([name for name, _, _ in terms], folder, timeout_seconds)
     table = {**REWARDS, **own}
     check_terms(terms, table)
@@ -126,8 +123,27 @@ def try_terms(
             check_options(options, table[name].defaults)
         except ValueError as error:
             raise ValueError(f"reward {name!r}: option {error}") from None
-    pay(group, terms, table)
-    remember(Memory(), terms, {"p": group})
+    for first in range(0, len(TRIED), group_size):
+        group = _made_up(first, group_size, max_tokens, budget_tokens, has_reference)
+        pay(group, terms, table)
+        remember(Memory(), terms, {"p": group})
+
+
+def _made_up(first: int, size: int, max_tokens: int, budget_tokens: int | None, has_reference: bool) -> GroupNumbers:
+    """A group of `size` responses, those of `TRIED` from number `first` on, over and over."""
+    tried = [TRIED[(first + i) % len(TRIED)] for i in range(size)]
+    lengths = np.array([min(length, max_tokens) for _, length in tried])
+    return GroupNumbers(
+        lengths,
+        tuple(grade for grade, _ in tried),
+        6.0 if has_reference else None,
+        0.5 if has_reference else None,
+        max_tokens=max_tokens,
+        budget_tokens=budget_tokens,
+        thinking_tokens=lengths - 1,
+        texts=("so \\boxed{1}",) * size,
+        token_ids=tuple(tuple(range(n)) for n in lengths.tolist()),
+    )
 
 
 def _with_own(table: Mapping[str, Reward], terms: Terms, folder: Path | None) -> Mapping[str, Reward]:

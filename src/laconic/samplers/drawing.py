@@ -87,7 +87,8 @@ def invert_cdf(probs: Tensor, uniform: Tensor) -> Tensor:
     if size <= BLOCK_TOKENS:
         cumulative = probs.cumsum(-1, dtype=uniform.dtype)
         return _first_above(cumulative, uniform * cumulative[:, -1:])[:, 0]
-    blocks = functional.pad(probs, (0, -size % BLOCK_TOKENS)).unflatten(-1, (-1, BLOCK_TOKENS))
+    missing = -size % BLOCK_TOKENS
+    blocks = (functional.pad(probs, (0, missing)) if missing else probs).unflatten(-1, (-1, BLOCK_TOKENS))
     sums = blocks.unflatten(-1, (-1, SUMMED_TOKENS)).sum(-1).sum(-1, dtype=uniform.dtype)
     cumulative = sums.cumsum(-1)
     threshold = uniform * cumulative[:, -1:]

@@ -150,6 +150,7 @@ def kernel_attention(
         BLOCK=BLOCK_POSITIONS if width <= 128 else BLOCK_POSITIONS // 2,
         HAS_CAP=softcap is not None,
         HAS_WINDOW=window is not None,
+        num_stages=2,  # with three, blocks of the widest heads do not fit beside one another
     )
     joined[(rows * num_queries,)](
         parts, weights, out, num_parts, SIZE=size, WIDTH=width, PARTS=_power_of_two(num_parts), STEP=PARTS_AT_ONCE

@@ -50,26 +50,21 @@ class StepGraphs:
 
     def run(self, kind: Hashable, step: Callable[[], None]) -> None:
         """One step; steps of one kind differ only in what their tensors hold."""
-        if self.capture is None or kind not in self.replays:
-            self.replays[kind] = None
-            step()
-            return
-        replay = self.replays[kind]
-        if replay is None:
-            replay = self.replays[kind] = self._captured(step)
-        replay()
+        if self.capture is not None and self.replays.get(kind, step) is None:
+            self.replays[kind] = self._captured(self.capture, step)
+        replay = self.replays.setdefault(kind, None)
+        (replay or step)()
 
-    def _captured(self, step: Callable[[], None]) -> Replay:
-        """What replays the step, or the step itself where it cannot be captured."""
-        assert self.capture is not None
+    def _captured(self, capture: Capture, step: Callable[[], None]) -> Replay | None:
+        """What replays the step; None where it cannot be captured."""
         try:
-            return self.capture(step)
+            return capture(step)
         except RuntimeError as error:
             self.capture = None
             self.replays.clear()
             (reason, *_) = str(error).strip().splitlines() or [type(error).__name__]
             _say_once(f"a sampling step could not be captured as a CUDA graph, so steps run without: {reason}")
-            return step
+            return None
 
 
 @functools.cache

@@ -17,9 +17,10 @@ from laconic.config.phase import PhaseConfig
 from laconic.rng import seed_of
 from laconic.selection.decisions import Choice
 from laconic.selection.rules import select
-from laconic.statistics.solve_rate import ProblemStats
-from laconic.types import Problem
+from laconic.statistics.solve_rate import ProblemStats, problem_stats
+from laconic.types import Grade, Problem
 
+MOST_SAMPLES = 64  # of a probe, up to which every outcome is tried
 NO_SELECTION = "everything"
 """The `select.how` of a phase that trains on all problems it looks at, without a probe."""
 
@@ -40,9 +41,17 @@ def needs_probe(phase: PhaseConfig) -> bool:
 
 
 def check_rule(phase: PhaseConfig) -> None:
-    """Raises `ValueError` if the phase's selection, or an option of it, is unknown or out of range."""
-    if needs_probe(phase):
-        decide(phase, [], phase.select.count, seed=0, index=0)
+    """Raises `ValueError` if the phase's selection, or an option of it, is unknown or out of range, or keeps no problem whatever
+    a probe measures: of two samples, no share lies in a band from 0.26 to 0.3."""
+    if not needs_probe(phase):
+        return
+    samples = phase.select.samples
+    right = range(samples + 1) if samples <= MOST_SAMPLES else ()
+    grades = {c: [Grade.CORRECT] * c + [Grade.WRONG] * (samples - c) for c in right}
+    outcomes = [problem_stats(str(c), found, [1] * samples) for c, found in grades.items()]
+    choices = decide(phase, outcomes, phase.select.count, seed=0, index=0)
+    if outcomes and not any(choice.is_kept for choice in choices):
+        raise ValueError(f"select: keeps no problem, however many of its {samples} samples are correct")
 
 
 def pool_of(phase: PhaseConfig, trainable: Sequence[Problem]) -> Sequence[Problem]:

@@ -13,7 +13,7 @@ from laconic.traces.expressions import expression_steps
 from laconic.traces.linear import equation_steps
 from laconic.traces.steps import Reasoning, Step, arithmetic
 
-Item = Mapping[str, Any]
+GymItem = Mapping[str, Any]
 Steps = tuple[str, list[Step], str, str]
 """Aim, steps, answer, proof."""
 
@@ -33,13 +33,13 @@ LEGS = {
 }
 
 
-def _expression(rng: Random, item: Item) -> Steps:
+def _expression(rng: Random, item: GymItem) -> Steps:
     text = " ".join(str(item["expression"]).split())
     steps, result = expression_steps(rng, text)
     return f"work out {text}", steps, str(result), ""
 
 
-def _equation(rng: Random, item: Item) -> Steps:
+def _equation(rng: Random, item: GymItem) -> Steps:
     equation, unknown = str(item["equation"]), str(item["variable"])
     steps, value, proof = equation_steps(rng, equation, unknown)
     return f"find {unknown} in {equation}", steps, str(value), proof
@@ -59,7 +59,7 @@ def _divisor_steps(rng: Random, a: int, b: int) -> tuple[list[Step], int]:
     return steps, a
 
 
-def _divisor(rng: Random, item: Item) -> Steps:
+def _divisor(rng: Random, item: GymItem) -> Steps:
     first, *others = item["numbers"]
     steps: list[Step] = []
     for other in others:
@@ -68,7 +68,7 @@ def _divisor(rng: Random, item: Item) -> Steps:
     return f"find the greatest common divisor of {_listed(item['numbers'])}", steps, str(first), ""
 
 
-def _multiple(rng: Random, item: Item) -> Steps:
+def _multiple(rng: Random, item: GymItem) -> Steps:
     multiple, *others = item["numbers"]
     steps: list[Step] = []
     for other in others:
@@ -79,7 +79,7 @@ def _multiple(rng: Random, item: Item) -> Steps:
     return f"find the least common multiple of {_listed(item['numbers'])}", steps, str(multiple), ""
 
 
-def _legs(rng: Random, item: Item) -> Steps:
+def _legs(rng: Random, item: GymItem) -> Steps:
     """The legs of each kind, then their running sum."""
     steps, total = [], 0
     for animal, count in item["animals"].items():
@@ -91,7 +91,7 @@ def _legs(rng: Random, item: Item) -> Steps:
     return "count the legs", steps, str(total), ""
 
 
-def _letters(_rng: Random, item: Item) -> Steps:
+def _letters(_rng: Random, item: GymItem) -> Steps:
     """Word by word, spelled, with the running count."""
     letter, words = str(item["target_letter"]), [str(word) for word in item["span"]]
     if sum(map(len, words)) > MOST_LETTERS:
@@ -109,7 +109,7 @@ def _listed(numbers: list[int]) -> str:
     return " and ".join(map(str, numbers))
 
 
-GYM_REASONINGS: Mapping[str, Callable[[Random, Item], Steps]] = {
+GYM_REASONINGS: Mapping[str, Callable[[Random, GymItem], Steps]] = {
     "chain_sum": _expression,
     "products": _expression,
     "basic_arithmetic": _expression,
@@ -121,7 +121,7 @@ GYM_REASONINGS: Mapping[str, Callable[[Random, Item], Steps]] = {
 }
 
 
-def reason_about(rng: Random, task: str, question: str, answer: str, item: Item) -> Reasoning | None:
+def reason_about(rng: Random, task: str, question: str, answer: str, item: GymItem) -> Reasoning | None:
     """The reasoning for an item of a task of `GYM_REASONINGS`; `item` is its metadata. None where it does not reach `answer`."""
     try:
         aim, steps, reached, proof = GYM_REASONINGS[task](rng, item)

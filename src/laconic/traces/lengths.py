@@ -25,11 +25,13 @@ def count_text(text: str) -> int:
     return len(_UNIT.findall(text))
 
 
-def request(rng: Random, trace: str, verbosity: str) -> str:
-    """An instruction about length that the trace obeys."""
+def request(rng: Random, trace: str, verbosity: str) -> tuple[str, int | None]:
+    """An instruction about length that the trace obeys, and the number of tokens in it (None where it names no number)."""
     if rng.random() < 0.4 and verbosity != "plain":
-        return rng.choice(_BRIEF if verbosity == "terse" else _LONG)
+        return rng.choice(_BRIEF if verbosity == "terse" else _LONG), None
     count = count_text(trace)
     if rng.random() < 0.3:
-        return rng.choice(_AT_MOST).format(n=5 * (count // 5 + 1))
-    return rng.choice(_ABOUT).format(n=max(5, 5 * round(count / 5)))
+        wording, n = rng.choice(_AT_MOST), 5 * (count // 5 + 1)
+    else:
+        wording, n = rng.choice(_ABOUT), max(5, 5 * round(count / 5))
+    return wording.format(n=n), n

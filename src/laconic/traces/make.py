@@ -12,7 +12,7 @@ from laconic.traces.steps import Reasoning
 from laconic.traces.writing import verbosity_of, write
 from laconic.types import Problem
 
-MOST_REPEATS = 5000  # draws in a row without a new problem: the family is taken to be exhausted
+MOST_MISSED = 5000  # draws in a row without a new problem: the family is taken to be exhausted
 
 
 def make_word_problems(
@@ -23,7 +23,7 @@ def make_word_problems(
     split: str | None = None,
     levels: tuple[int, int] | None = None,
     style: str | None = None,
-    lengths: float = 0.0,
+    lengths: float,
 ) -> list[Problem]:
     """`count` distinct problems of a family or group of families (which take turns), all from `split` if one is named.
 
@@ -37,7 +37,7 @@ def make_word_problems(
     rng = stream(seed, "words", name, split or "any", low, high)
     problems: dict[str, Problem] = {}
     misses = 0
-    while len(problems) < count and misses < MOST_REPEATS:
+    while len(problems) < count and misses < MOST_MISSED:
         task, misses = draws[len(problems) % len(draws)](rng, rng.randint(low, high)), misses + 1
         if task.question in problems or (split is not None and split_of(task.question) != split):
             continue
@@ -52,14 +52,18 @@ def make_word_problems(
 def with_trace(problem: Problem, task: Reasoning, *, seed: int, style: str | None, lengths: float) -> Problem:
     """The problem with a trace of its reasoning in `meta["solution"]`, and perhaps with words about length in its question.
 
-    Without a style no trace is kept; the words are those of the trace that would have been written in the mixture.
+    Without a style no trace is kept; the words are those of the trace that would have been written in the mixture. Where they
+    name a number of tokens, it is in `meta["requested_tokens"]`; where they name none, None.
     """
     rng = stream(seed, "trace", style or "mixed", task.question)
     verbosity = verbosity_of(rng, style or "mixed")
     trace = write(rng, task, verbosity)
-    asked = f" {request(rng, trace, verbosity)}" if rng.random() < lengths else ""
-    written = {"verbosity": verbosity, "solution": trace} if style else {}
-    return replace(problem, question=task.question.rstrip() + asked, meta={**problem.meta, **written})
+    meta = {**problem.meta, **({"verbosity": verbosity, "solution": trace} if style else {})}
+    question = task.question.rstrip()
+    if rng.random() < lengths:
+        asked, tokens = request(rng, trace, verbosity)
+        question, meta = f"{question} {asked}", {**meta, "requested_tokens": tokens}
+    return replace(problem, question=question, meta=meta)
 
 
 def _as_problem(task: Reasoning, name: str) -> Problem:

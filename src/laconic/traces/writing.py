@@ -17,7 +17,7 @@ from laconic.types import END_THINK, THINK
 
 VERBOSITIES = ("terse", "plain", "verbose")
 MIXTURE = {"terse": 0.15, "plain": 0.25, "verbose": 0.6}
-SLIP, CHECK, DETOUR, PROOF, AGAIN = 0.06, 0.4, 0.3, 0.5, 0.45
+SLIP_RATE, CHECK_RATE, DETOUR_RATE, PROOF_RATE, AGAIN_RATE = 0.06, 0.4, 0.3, 0.5, 0.45
 """How likely a verbose writer slips, checks and takes a second way at a step; and proves the answer and goes over it again."""
 
 _OPENINGS = (
@@ -65,21 +65,21 @@ def _verbose(rng: Random, task: Reasoning) -> str:
     order = rng.choice(_ORDER)
     for i, step in enumerate(task.steps):
         out += _worked(rng, step, _word(order, i))
-    if task.proof and rng.random() < PROOF:
+    if task.proof and rng.random() < PROOF_RATE:
         out.append(rng.choice(_CHECKS).format(task.proof))
-    if rng.random() < AGAIN:
+    if rng.random() < AGAIN_RATE:
         out.append(rng.choice(_AGAIN).format(", ".join(step.bare for step in task.steps), task.answer))
     return " ".join([*out, f"So {task.closing}."])
 
 
 def _worked(rng: Random, step: Step, word: str) -> list[str]:
     lead = f"{word} {step.lead}: " if step.lead else f"{word} "
-    if step.slip and rng.random() < SLIP:
+    if step.slip and rng.random() < SLIP_RATE:
         return [f"{lead}{step.slip}.", rng.choice(_NOTICED).format(step.mended)]
     out = [f"{lead}{rng.choice(step.wordings)}."]
-    if step.check and rng.random() < CHECK:
+    if step.check and rng.random() < CHECK_RATE:
         out.append(rng.choice(_CHECKS).format(step.check))
-    elif step.detour and rng.random() < DETOUR:
+    elif step.detour and rng.random() < DETOUR_RATE:
         out.append(rng.choice(_DETOURS).format(step.detour))
     return out
 

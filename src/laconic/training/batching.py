@@ -11,9 +11,8 @@ Ungradable rollouts are left out here, because they train nothing. `loss_rows` s
 Legend: `B` responses of the step, `T` response tokens (padded), `L` prompt and response tokens (padded).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from laconic.config.defaults import CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
 from laconic.config.optimizer import OptimizerConfig
-from laconic.models.prefixes import PrefixTree, common_length, is_worth_sharing, prefix_tree
+from laconic.models.prefixes import PrefixTree, in_order, is_worth_sharing, prefix_tree
 from laconic.rng import stream
 from laconic.types import Grade, Group
 
@@ -135,10 +134,11 @@ def micro_batches(
     """
     lengths = batch.lengths.tolist()
     if sharing_width is not None:
-        sequences = {row: (*batch.prompts[row], *batch.response_ids[row, : lengths[row]].tolist()) for row in rows}
-        num_nodes, num_tokens = _num_nodes(sequences), sum(map(len, sequences.values()))
+        sequences = [(*batch.prompts[row], *batch.response_ids[row, : lengths[row]].tolist()) for row in rows]
+        shared = [(rows[place], len(sequences[place]), common) for place, common in in_order(sequences)]
+        num_tokens, num_nodes = sum(map(len, sequences)), sum(length - common for _, length, common in shared)
         if is_worth_sharing(num_nodes, num_tokens, sharing_width):
-            return [_micro_batch(batch, cut, device, shares=True) for cut in _shared_cuts(sequences, token_budget)]
+            return [_micro_batch(batch, cut, device, shares=True) for cut in _shared_cuts(shared, token_budget)]
     sizes = {row: len(batch.prompts[row]) + lengths[row] for row in rows}
     ordered = sorted(rows, key=lambda row: (-sizes[row], row))
     cuts: list[list[int]] = []
@@ -150,24 +150,13 @@ def micro_batches(
     return [_micro_batch(batch, cut, device) for cut in cuts]
 
 
-def _ordered(sequences: Mapping[int, Sequence[int]]) -> list[tuple[int, int]]:
-    """Rows in an order in which each has most in common with the one before it, and how many tokens that is."""
-    order = sorted(sequences, key=lambda row: (sequences[row], row))
-    common = [common_length(sequences[a], sequences[b]) for a, b in pairwise(order)]
-    return list(zip(order, [0, *common], strict=True))
-
-
-def _num_nodes(sequences: Mapping[int, Sequence[int]]) -> int:
-    return sum(len(sequences[row]) - common for row, common in _ordered(sequences))
-
-
-def _shared_cuts(sequences: Mapping[int, Sequence[int]], token_budget: int) -> list[list[int]]:
-    """Rows in cuts, those with the same prompt together, of at most `token_budget` tokens. A token that is shared with the row
-    before counts `ATTENDED`, every other token counts 1. A row longer than the budget makes a cut of its own."""
+def _shared_cuts(ordered: Sequence[tuple[int, int, int]], token_budget: int) -> list[list[int]]:
+    """Rows in cuts of at most `token_budget` tokens. `ordered` holds rows, their lengths, and how many tokens each has in common
+    with the one before, which count `ATTENDED`; every other token counts 1. A row longer than the budget makes a cut of its own.
+    """
     cuts: list[list[int]] = []
     size = 0.0
-    for row, common in _ordered(sequences):
-        length = len(sequences[row])
+    for row, length, common in ordered:
         added = length - common + ATTENDED * common
         if not cuts or size + added > token_budget:
             cuts.append([])

@@ -1,7 +1,7 @@
 """Checkpoints of a run's phases: what one holds, which ones are kept, and how weights are restored from them.
 
-1. A checkpoint holds the weights of every role that changes, and a `PhaseState`: the optimisers' moments, the watches so far, what
-   reward terms remember, and the phases that were finished before. Every random number is addressed by name, so there is no
+1. A checkpoint holds the weights of every role that changes, and a `PhaseState`: the optimisers' moments, the watches so far,
+   what reward terms remember, and the phases that were finished before. Every random number is addressed by name, so there is no
    generator to save, and a reference that never moves is made again from the weights that entered the phase.
 2. The newest few are kept, and those that may be needed again: the results of phases and the best watched step.
 3. A damaged checkpoint is set aside, and the run goes on from the sound one before it. A damaged phases.json is written again
@@ -126,8 +126,8 @@ class Checkpoints:
         return records
 
     def _needs_result(self, records: Sequence[PhaseRecord], at_work: int | None) -> bool:
-        """Whether the next phase begins from the checkpoint of the last finished one, or has it as its reference; `at_work` is the
-        phase of the newest."""
+        """Whether the next phase begins from the checkpoint of the last finished one, or has it as its reference; `at_work` is
+        the phase of the newest."""
         following = len(records)
         if following == 0 or following == len(self.phases) or records[-1].result_step == 0:
             return False

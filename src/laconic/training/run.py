@@ -22,6 +22,7 @@ import torch
 
 from laconic.config.load import dump
 from laconic.config.recipe import Recipe
+from laconic.config.sense.complaints import Complaint
 from laconic.errors import InputError, RunError
 from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
@@ -48,10 +49,11 @@ from laconic.training.time_left import Clock, plan_of
 
 
 class Trainer:
-    """One run of a recipe in one directory. `train` starts it, or resumes it where it stopped."""
+    """One run of a recipe in one directory. `train` starts it, or resumes it where it stopped. `warnings` are what its recipe and
+    problems say in vain."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, warnings: Sequence[Complaint]) -> None:
+        self.run, self.warnings = run, tuple(warnings)
         self.finished = run.checkpoints.finished()
 
     @property
@@ -160,10 +162,9 @@ def start(
         )
         unfinished = phases[directory.num_finished() if directory else 0 :]
         _check_prompts(recipe, unfinished, solver, sets)
-        for warning in (
-            *warnings_about(recipe, phases, sets.train),
-            *complaints_about_solutions(unfinished, solver, policy.lm, sets.train),
-        ):
+        warnings = warnings_about(recipe, phases, sets.train)
+        warnings += complaints_about_solutions(unfinished, solver, policy.lm, sets.train)
+        for warning in warnings:
             reporter.say(f"warning: {warning}")
         if sets.dropped_line:
             reporter.say(sets.dropped_line)
@@ -175,7 +176,8 @@ def start(
         checkpoints = Checkpoints(recipe, phases, directory, policy, reporter.say, given)
         clock = Clock(plan_of(recipe, sets))
         reporter.on_sampled = clock.sampled
-        trainer = Trainer(Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given))
+        run = Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given)
+        trainer = Trainer(run, warnings)
         if resume:
             step = trainer.step
             for change in directory.take_up(step, config, now, accept_changes=accept_changes):

@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,10 @@ class RunDirectory:
         if found:
             held, new = self.environment(), [{"step": step} | change.to_json() for change in found]
             recorded = held.get("changes", [])
+            if not isinstance(recorded, list):
+                raise RunError(
+                    f"{self.path / 'environment.json'}: changes: expected a list; put back a copy of the file"
+                )
             here = {key: now.environment[key] for key in MACHINE} | ({"inputs": now.inputs} if "inputs" in held else {})
             changes = [*recorded, *(change for change in new if change not in recorded)]
             write_json_atomically(self.path / "environment.json", held | here | {"changes": changes})
@@ -230,7 +235,9 @@ class RunDirectory:
         if damaged:
             what = f"{file}, line {damaged[0]}: is damaged ({len(damaged)} lines left out{_set_aside(file)})"
         elif log_digest not in (None, self.log_digest(step)):
-            what = f"{file}: lines up to step {step} are missing or were changed since they were logged{_set_aside(file)}"
+            what = (
+                f"{file}: lines up to step {step} are missing or were changed since they were logged{_set_aside(file)}"
+            )
         with self.checkpoints.writing(file):
             write_text_atomically(file, to_jsonl(row for row in steps if row["step"] <= step))
         for rollouts in (self.path / "rollouts").glob("step-*.jsonl"):
@@ -239,14 +246,16 @@ class RunDirectory:
         return what
 
 
-def _on_both_sides(held: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _on_both_sides(held: Any, now: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """The inputs that are known both from when the run began and now: earlier versions recorded fewer, and teachers of finished
-    phases are not read again."""
+    phases are not read again. What was recorded and is no table differs as a whole."""
+    if not isinstance(held, dict):
+        return held, now
     before, after = ({key: side[key] for key in held if key in now} for side in (held, now))
-    taught = before.get("teachers", {}).keys() & after.get("teachers", {}).keys()
-    for side in (before, after):
-        if "teachers" in side:
-            side["teachers"] = {phase: side["teachers"][phase] for phase in sorted(taught)}
+    if all(isinstance(side.get("teachers"), dict) for side in (before, after)):
+        taught = sorted(before["teachers"].keys() & after["teachers"].keys())
+        for side in (before, after):
+            side["teachers"] = {phase: side["teachers"][phase] for phase in taught}
     return before, after
 
 
@@ -277,8 +286,14 @@ def model_label(number: int) -> str:
 
 
 def check_is_new(path: Path) -> None:
-    """Raises `RunError` if a new run cannot use the folder `path`, because it is a file or not empty."""
+    """Raises `RunError` if a new run cannot use the folder `path`: it is a file, lies under one or in a folder that cannot be
+    written to, or is not empty."""
     _check_is_folder(path)
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise RunError(f"{path}: {nearest} is a file; expected a folder")
+    if not os.access(nearest, os.W_OK):
+        raise RunError(f"{path}: {nearest} cannot be written to")
     if path.exists() and not all(_is_of_a_beginning(held) for held in path.iterdir()):
         raise RunError(f"{path}: is not empty; expected a new folder, or --resume to go on with the run in it")
 

@@ -11,6 +11,7 @@ from typing import Literal
 from laconic.config.phase import PhaseConfig
 from laconic.config.sense.reading import Reading
 
+LEAST_RATE = 1e-9  # a weight of 0.01 in float32 differs from the next by 9e-10
 ALIKE = 0.5  # a distance from 1 above which clip_low is more likely meant as a bound of the ratio itself
 
 
@@ -123,6 +124,12 @@ SENSELESS: tuple[Senseless, ...] = (
     ),
     Senseless(
         "warning",
+        "optimizer.lr",
+        lambda r: r.phase.optimizer.lr < LEAST_RATE,
+        "a step moves a weight by about so much, which is lost in a number of 32 bits: next to nothing is learnt",
+    ),
+    Senseless(
+        "warning",
         "optimizer.warmup_steps",
         lambda r: r.phase.optimizer.warmup_steps >= r.phase.steps,
         "the phase is over, after {phase.steps} steps, before the learning rate has risen to lr",
@@ -148,6 +155,17 @@ SENSELESS: tuple[Senseless, ...] = (
         "algorithm.ema_decay",
         lambda r: r.has_own_reference and r.phase.algorithm.reference == "ema" and r.phase.algorithm.ema_decay == 1,
         "1 never moves the reference",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.ema_decay",
+        lambda r: (
+            r.has_own_reference
+            and r.phase.algorithm.reference == "ema"
+            and r.phase.algorithm.ema_decay == 0
+            and r.phase.algorithm.reference_every == 1
+        ),
+        "0 makes the reference the policy itself after every step, so that it holds nothing back",
     ),
     Senseless(
         "warning",

@@ -4,7 +4,7 @@ names it."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from laconic.config.phase import PhaseConfig
+from laconic.config.phase import AlarmsConfig, PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.sense.reading import Reading
 
@@ -134,6 +134,13 @@ UNREAD: tuple[Unread, ...] = (
     ),
     Unread(("optimizer.schedule",), lambda r: r.phase.optimizer.min_lr_frac < 1, "min_lr_frac = 1 keeps the rate"),
     Unread(("optimizer.min_lr_frac",), lambda r: r.phase.optimizer.schedule != "constant", "the schedule is constant"),
+    Unread(
+        ("end.alarms.steps",),
+        lambda r: any(
+            getattr(r.phase.end.alarms, name) != "off" for name in AlarmsConfig.model_fields if name != "steps"
+        ),
+        "every alarm is off",
+    ),
     Unread(
         ("end.patience",),
         lambda r: (r.phase.end.patience or 0) < r.num_watches,

@@ -24,7 +24,7 @@ from laconic.grading.numbers import exact_number, quantity
 from laconic.grading.rules import same_answer
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key
-from laconic.training.check.problems import check_weightless
+from laconic.training.check.problems import check_weightless, complaints_about_problems
 from laconic.types import Grade, Problem
 
 ERROR_SHARE = 0.1  # share of a set's gold answers; from this share on the finding is an error
@@ -65,8 +65,9 @@ def _question_and_choices(problem: Problem) -> tuple[str, ...]:
 
 def check_solutions(examined: Examined) -> Iterator[Finding]:
     """Where a phase learns from the problems' own solutions, can the model learn from them? Training asks the same."""
-    where = [f"phases.{phase.name}.rollouts" for phase in examined.phases if phase.config.rollouts == "solutions"]
-    if not where:
+    learning = [phase for phase in examined.phases if phase.config.rollouts == "solutions"]
+    lacking = [c for phase in learning for c in complaints_about_problems(phase.config, examined.trainable)]
+    if not learning or any(complaint.level == "error" for complaint in lacking):  # which another check says
         return
     try:
         flaws = check_weightless(examined.recipe, examined.phases, examined.trainable)
@@ -77,7 +78,7 @@ def check_solutions(examined: Examined) -> Iterator[Finding]:
     for flaw in flaws:
         yield Finding(flaw.level, flaw.what, flaw.where, "mend them, or leave those problems out")
     if not flaws:
-        yield Finding("fine", "every worked solution teaches", where[0])
+        yield Finding("fine", "every worked solution teaches", f"phases.{learning[0].name}.rollouts")
 
 
 # --- gold answers ----------------------------------------------------------------------------------------------------

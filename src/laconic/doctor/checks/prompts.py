@@ -148,12 +148,15 @@ def _answers_seen(examined: Examined) -> Iterator[Finding]:
         yield Finding("unknown", "not checked: answer form: the probe holds no finished response", where)
     elif share >= FEW_ANSWERS:
         yield Finding("fine", what, where)
-    elif share < NO_ANSWERS and num_finished < FEWEST_RESPONSES:
+    elif num_finished < FEWEST_RESPONSES:
         few = f"{counted(num_finished, 'response')} show too little, expected at least {FEWEST_RESPONSES}"
         yield Finding("unknown", f"{what}; but {few}", where, examined.probe_command)
     else:
         level: Level = "error" if share < NO_ANSWERS else "warning"
-        look = "read a few responses: is this the prompt that the model was trained with?"
+        look = (
+            "read a few responses: is this the prompt that the model was trained with? A model that seldom closes with an "
+            'answer learns it in a first phase with rollouts = "solutions"'
+        )
         yield Finding(
             level, what, where, look if _asks_for_box(examined) else "prompt.instruction=boxed, and probe again"
         )

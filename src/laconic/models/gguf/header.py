@@ -52,6 +52,12 @@ class GgufHeader:
     data_start: int
 
 
+def field_number(fields: Mapping[str, Any], name: str, missing: int) -> int:
+    """The whole number in a field; `missing` if there is no such field or it holds something else."""
+    value = fields.get(name, missing)
+    return value if isinstance(value, int) else missing
+
+
 def read_header(path: Path) -> GgufHeader:
     """The header of the file at `path`. Raises `ModelError` if it cannot be read."""
     try:
@@ -74,7 +80,7 @@ def _read(path: Path, _changed: int, size: int) -> GgufHeader:
             tensors = tuple(reader.tensor() for _ in range(num_tensors))
         except (EOFError, UnicodeDecodeError):
             raise ModelError(f"{path}: is cut off or damaged in its header; {FETCH_AGAIN}") from None
-        alignment = fields.get("general.alignment", ALIGNMENT)
+        alignment = field_number(fields, "general.alignment", ALIGNMENT) or ALIGNMENT
         return GgufHeader(fields, tensors, -(-file.tell() // alignment) * alignment)
 
 
@@ -99,9 +105,12 @@ class _Reader:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
 
-    def bytes(self, count: int) -> bytes:
+    def check(self, count: int) -> None:
         if count > self.size - self.file.tell():
             raise EOFError
+
+    def bytes(self, count: int) -> bytes:
+        self.check(count)
         return self.file.read(count)
 
     def number(self, code: str) -> Any:
@@ -120,15 +129,18 @@ class _Reader:
         return self.passed_list()
 
     def passed_list(self) -> int:
-        """The length of a list, which is passed over."""
-        kind, count = self.number("I"), self.number("Q")
+        """The length of a list of numbers or texts, which is passed over."""
+        kind, count = self.number("I"), int(self.number("Q"))
         if kind in NUMBERS:
-            self.file.seek(count * struct.calcsize(f"<{NUMBERS[kind]}"), os.SEEK_CUR)
-            self.bytes(0)
-        else:
+            size = count * struct.calcsize(f"<{NUMBERS[kind]}")
+            self.check(size)
+            self.file.seek(size, os.SEEK_CUR)
+        elif kind == TEXT_KIND:
             for _ in range(count):
-                self.value(kind)
-        return int(count)
+                self.text()
+        else:
+            raise EOFError
+        return count
 
     def tensor(self) -> StoredTensor:
         name, num_dimensions = self.text(), self.number("I")

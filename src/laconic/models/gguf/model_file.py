@@ -8,10 +8,11 @@
 """
 
 import contextlib
+import functools
 import io
 import re
 import tempfile
-from functools import lru_cache
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from laconic.errors import MissingExtraError, ModelError
-from laconic.models.gguf.header import FETCH_AGAIN, GgufHeader, read_header
+from laconic.models.gguf.header import FETCH_AGAIN, GgufHeader, field_number, read_header
 
 SUFFIX = ".gguf"
 PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
@@ -58,7 +59,7 @@ def check_gguf(path: Path) -> None:
 
 
 def _check_kind(path: Path, header: GgufHeader) -> None:
-    part, count = header.fields.get("split.no", 0) + 1, header.fields.get("split.count", 1)
+    part, count = field_number(header.fields, "split.no", 0) + 1, field_number(header.fields, "split.count", 1)
     if named := PART.search(path.name):
         part, count = int(named[1]), int(named[2])
     if count > 1:
@@ -99,7 +100,7 @@ def gguf_config(path: Path) -> Any:
     return _config(path, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=2)
 def _config(path: Path, _changed: int) -> Any:
     config = AutoConfig.from_pretrained(str(path), gguf_file=path.name)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
@@ -116,7 +117,7 @@ def _stored_dtype(header: GgufHeader) -> torch.dtype:
 def gguf_ends(path: Path) -> tuple[int, ...]:
     """The ids of the end tokens that the file names."""
     fields = read_header(path).fields
-    return tuple(dict.fromkeys(fields[name] for name in ENDS if name in fields))
+    return tuple(dict.fromkeys(end for end in (field_number(fields, name, -1) for name in ENDS) if end >= 0))
 
 
 def gguf_tokenizer(path: Path) -> Any:
@@ -152,7 +153,7 @@ def gguf_weights(path: Path, config: Any, options: dict[str, Any]) -> tuple[Any,
     from transformers import GgufConfig
 
     # the folder is empty, so that no adapter or config that lies beside the file is read; the bars are tqdm's own
-    with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stderr(io.StringIO()):
+    with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stderr(io.StringIO()), _one_table_of_names():
         model, loading = AutoModelForCausalLM.from_pretrained(
             empty,
             config=config,
@@ -169,3 +170,16 @@ def gguf_weights(path: Path, config: Any, options: dict[str, Any]) -> tuple[Any,
     if len(ends := gguf_ends(path)) > 1:
         model.generation_config.eos_token_id = list(ends)
     return model, loading
+
+
+@contextlib.contextmanager
+def _one_table_of_names() -> Iterator[None]:
+    """transformers asks `gguf` for the same table of names again for every module of the model; inside, it is made once."""
+    import gguf
+
+    made = gguf.get_tensor_name_map
+    gguf.get_tensor_name_map = functools.cache(made)
+    try:
+        yield
+    finally:
+        gguf.get_tensor_name_map = made

@@ -221,12 +221,13 @@ def _check_prompts(phase: PhaseConfig) -> None:
 
 
 def _check_rewards(phase: PhaseConfig) -> Mapping[str, Reward]:
-    """Every reward term by name. The terms of the phase are tried on a made-up group first."""
+    """Every reward term by name. The terms of the phase are tried on made-up groups first."""
     try:
         rewards = reward_table(phase.rewards)
         try_terms(
             reward_terms(phase.rewards),
             Path(),
+            group_size=1 if phase.rollouts == "solutions" else phase.group_size,
             max_tokens=phase.sampler.max_tokens,
             budget_tokens=phase.budget.high if phase.budget else None,
             has_reference=phase.rollouts == "offline" or needs_probe(phase),

@@ -47,9 +47,9 @@ def complaints_about_solutions(
     Raises the errors of `grade_solutions`, which name the field.
     """
     for phase in phases:
-        if phase.config.rollouts == "solutions":
-            where = f"phases.{phase.name}.rollouts"
-            for flaw in grade_solutions(solver, lm, pool_of(phase.config, trainable), where)[2]:
+        pool, where = pool_of(phase.config, trainable), f"phases.{phase.name}.rollouts"
+        if phase.config.rollouts == "solutions" and pool:
+            for flaw in grade_solutions(solver, lm, pool, where)[2]:
                 yield Complaint("warning", where, flaw)
 
 

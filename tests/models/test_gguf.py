@@ -25,6 +25,7 @@ from laconic.models.gguf import model_file
 from laconic.models.gguf.header import read_header
 from laconic.models.loading import load_model, load_tokenizer, resolve_model
 from laconic.models.policy import Policy
+from laconic.models.weightless import load_weightless
 from laconic.problems.load import load_problems
 from laconic.system.checksums import file_digest
 from laconic.system.progress import Reporter
@@ -107,6 +108,7 @@ def test_the_end_of_a_turn_ends_a_response(tmp_path):
     assert lm.stop_ids == {END, 0}
     Policy(lm, CONFIG, seed=0).save(tmp_path / "saved")
     assert load_model(str(tmp_path / "saved"), CONFIG).stop_ids == {END, 0}
+    assert load_weightless(str(file), CONFIG).stop_ids == {END, 0}
 
 
 def test_doctor_knows_the_file_without_its_weights(written, monkeypatch):

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from laconic.config.policy import PolicyConfig
 from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
+from laconic.models.gguf.model_file import is_gguf, keep_ends
 from laconic.models.loading import (
     check_depth,
     check_files,
     hub_options,
     load_tokenizer,
     quiet,
+    read_config,
     resolve_model,
     unread_reason,
 )
@@ -39,7 +41,7 @@ def read_bare_model(name: str, config: PolicyConfig) -> PreTrainedModel:
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code} | hub_options(source)
     try:
         with quiet():
-            found = AutoConfig.from_pretrained(source, **options)
+            found = read_config(source, options)
         return bare_model(found, trust_remote_code=config.trust_remote_code)
     except (Exception, SystemExit) as error:  # broken files raise errors of many kinds, and a model's own code any
         raise ModelError(f"{name}: cannot be read: {unread_reason(error, name, options)}") from None
@@ -53,6 +55,9 @@ def load_weightless(name: str, config: PolicyConfig) -> CausalLM:
     source = resolve_model(name)
     check_files(name, Path(source))
     tokenizer, model = load_tokenizer(name, config), read_bare_model(name, config)
+    if is_gguf(source):
+        keep_ends(model, Path(source))
+        return CausalLM(model, tokenizer, name)
     with quiet(), contextlib.suppress(OSError):  # where there is none, that of the config stands
         model.generation_config = GenerationConfig.from_pretrained(source, **hub_options(source))
     return CausalLM(model, tokenizer, name)

@@ -167,9 +167,14 @@ def gguf_weights(path: Path, config: Any, options: dict[str, Any]) -> tuple[Any,
             f"the file holds {held:,} weights, of which transformers reads {read:,}; use its folder instead"
         )
     model.config.name_or_path = str(path)
+    keep_ends(model, path)
+    return model, loading
+
+
+def keep_ends(model: Any, path: Path) -> None:
+    """Give the model's generation config every end token that the file names; transformers takes the first."""
     if len(ends := gguf_ends(path)) > 1:
         model.generation_config.eos_token_id = list(ends)
-    return model, loading
 
 
 @contextlib.contextmanager

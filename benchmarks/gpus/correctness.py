@@ -39,7 +39,7 @@ KINDS: Mapping[str, Any] = {
 MODES: Mapping[str, float] = {"float32": 1e-4, "bfloat16": 0.1, "autocast": 0.1, "LoRA": 0.1}
 """How a model may compute, and by how much its log-probabilities may differ (nats)."""
 
-PROMPTS, SAMPLES, MOST_TOKENS, NUM_SLOTS = (7, 40, 1, 19), 3, 24, 4
+PROMPTS, SAMPLES, MOST_TOKENS, NUM_SLOTS = (7, 40, 1, 19), 2, 16, 4
 KEPT_BYTES = 2**21  # what libraries may keep after a call
 STRAY_SHARE = 0.02  # Adam turns gradients that are zero but for rounding into steps of full size, in random directions
 
@@ -149,7 +149,7 @@ def memory_row(device: torch.device) -> Row:
     before = held()
     lm = make_small("Llama", "float32", device)
     sampler = LocalSampler(lm)
-    draw(sampler, TOY.shape, PROMPTS, SAMPLES, max_tokens=256, batch_size=64)
+    draw(sampler, TOY.shape, PROMPTS, SAMPLES, max_tokens=64, batch_size=8)
     sampler.release()
     del lm, sampler
     return at_most("memory held after a call", held() - before, KEPT_BYTES, "bytes")

@@ -14,8 +14,9 @@ from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
-from laconic.samplers import kernels, local, slots
+from laconic.samplers import local, slots
 from laconic.samplers.drawing import least_by_halving, least_by_rank
+from laconic.samplers.kernels import attention as kernels
 from laconic.samplers.local import LocalSampler
 from laconic.samplers.protocol import Request
 from laconic.types import Response
@@ -155,7 +156,7 @@ def test_memory_comes_back() -> None:
 def test_the_kernel_serves(dtype: torch.dtype, size: int) -> None:
     """It compiles and says what plain attention says, for groups of 1 to 7 queries a head."""
     for group in (1, 3, 7):
-        assert kernels.largest_error(torch.device("cuda"), dtype, group, size) <= kernels.TOLERANCE[dtype]
+        assert kernels.largest_error(torch.device("cuda"), dtype, group, size) <= kernels.KERNEL_TOLERANCE[dtype]
         assert kernels.attention_kernel(torch.device("cuda"), dtype, group, size) is kernels.kernel_attention
 
 

@@ -4,8 +4,7 @@ Its modules, in reading order:
 
 - `protocol`: a request, and the interface of every engine
 - `drawing`: from logits to tokens, by one uniform number per row and step
-- `kernel_sources`: attention over rows of different length, as two Triton kernels
-- `kernels`: when those kernels serve, and their launch
+- `kernels`: attention over rows of different length on CUDA
 - `cache`: keys and values of rows of different length, in pages
 - `decoders`: one step of decoding, by the model's own modules or by fused ones
 - `slots`: the slots in which rows are written, and one step of all live rows

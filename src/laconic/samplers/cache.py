@@ -5,7 +5,7 @@
    for the slots up to the last one that reaches it. So the cost of a step grows with what its live rows hold, not with the room
    that they have.
 3. On a CPU in float32 pages are short, and attention is two batched products per page. Elsewhere a single page holds all
-   positions. On CUDA a kernel reads each row of it to its own end (`kernels.py`), so that all steps of as many rows are alike;
+   positions. On CUDA a kernel reads each row of it to its own end (`kernels/`), so that all steps of as many rows are alike;
    where there is no kernel, PyTorch's fused attention reads every row to the longest one.
 
 Hugging Face models call `attend` through the attention function `ATTENTION`, which this module registers. Their masks are never
@@ -28,7 +28,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
 from laconic.errors import ModelError
-from laconic.samplers.kernels import attention_kernel
+from laconic.samplers.kernels.attention import attention_kernel
 
 ATTENTION = "laconic_slots"
 PAGE_TOKENS = 64  # a page is read whole: reading half of one in every row takes longer

@@ -1,4 +1,4 @@
-"""The sources of the two Triton kernels of `kernels.py`, which compiles them and says what they are for.
+"""The sources of the two Triton kernels; `attention.py` compiles them and says what they are for.
 
 Triton gives these names their meaning and reads the source, so nothing here is typed. Arguments in capitals are known when the
 kernel is compiled. Tensors are pointers to their first number, and every place is computed from strides, in numbers.
@@ -7,10 +7,11 @@ kernel is compiled. Tensors are pointers to their first number, and every place 
 # mypy: ignore-errors
 # ruff: noqa: N803, ANN001, ANN201
 
-import contextlib
-
-with contextlib.suppress(ImportError):  # without Triton this module can be read, not run
+try:
     import triton.language as tl
+    from triton.language import constexpr
+except ImportError:  # without Triton this module can be imported, not run
+    constexpr = int
 
 
 def part(
@@ -30,15 +31,15 @@ def part(
     softcap,
     window,
     num_parts,
-    HEADS: "tl.constexpr",
-    GROUP: "tl.constexpr",
-    GROUP_BLOCK: "tl.constexpr",
-    SIZE: "tl.constexpr",
-    WIDTH: "tl.constexpr",
-    PART: "tl.constexpr",
-    BLOCK: "tl.constexpr",
-    HAS_CAP: "tl.constexpr",
-    HAS_WINDOW: "tl.constexpr",
+    HEADS: constexpr,
+    GROUP: constexpr,
+    GROUP_BLOCK: constexpr,
+    SIZE: constexpr,
+    WIDTH: constexpr,
+    PART: constexpr,
+    BLOCK: constexpr,
+    HAS_CAP: constexpr,
+    HAS_WINDOW: constexpr,
 ):
     """One part of one row's positions for the queries of one key-value head: their attention over it [GROUP, SIZE], to `parts`,
     and the logarithm of its sum of weights [GROUP], to `weights`; -inf where the row sees nothing of the part."""
@@ -86,10 +87,10 @@ def joined(
     weights,
     out,
     num_parts,
-    SIZE: "tl.constexpr",
-    WIDTH: "tl.constexpr",
-    PARTS: "tl.constexpr",
-    STEP: "tl.constexpr",
+    SIZE: constexpr,
+    WIDTH: constexpr,
+    PARTS: constexpr,
+    STEP: constexpr,
 ):
     """The attention of one query [SIZE] over all parts, to `out`: the mean of the parts' by the exponentials of `weights`."""
     query, columns = tl.program_id(0).to(tl.int64), tl.arange(0, WIDTH)

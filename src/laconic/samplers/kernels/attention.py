@@ -22,14 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from laconic.samplers import kernel_sources
-
 PART_POSITIONS = 256  # a part, so that few long rows keep as many programs at work as many short ones
 BLOCK_POSITIONS = 64  # read at once
 PARTS_AT_ONCE = 16  # of those that are added
 MIN_SIDE = 16  # the smallest side of a product of two blocks
 LARGEST_HEAD = 256
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+KERNEL_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 
 _log = logging.getLogger(__name__)
 
@@ -52,14 +50,14 @@ def _objection(device: torch.device, dtype: torch.dtype, group: int, size: int) 
     """Why the kernel does not serve, in words."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    if size > LARGEST_HEAD or dtype not in TOLERANCE:
+    if size > LARGEST_HEAD or dtype not in KERNEL_TOLERANCE:
         return f"heads of {size} numbers in {dtype}"
     try:
         error = largest_error(device, dtype, group, size)
     except Exception as failure:  # whatever a compiler of a machine that nobody has seen may raise
         (line, *_) = str(failure).strip().splitlines() or [""]
         return f"{type(failure).__name__}: {line}"
-    return None if error <= TOLERANCE[dtype] else f"it is off by {error:.2g}"
+    return None if error <= KERNEL_TOLERANCE[dtype] else f"it is off by {error:.2g}"
 
 
 def largest_error(device: torch.device, dtype: torch.dtype, group: int, size: int) -> float:
@@ -168,4 +166,6 @@ def _compiled_kernels() -> tuple[Any, Any]:
     """The two kernels. Triton is imported here, since it is there only where PyTorch is built for CUDA."""
     import triton
 
-    return triton.jit(kernel_sources.part), triton.jit(kernel_sources.joined)
+    from laconic.samplers.kernels import sources
+
+    return triton.jit(sources.part), triton.jit(sources.joined)

@@ -11,7 +11,7 @@
     └── RunFailed             the work itself failed while running: exit code 1
         └── Diverged          a number that the work stands on is NaN or infinite
 
-`Terminated` stands beside the tree, as KeyboardInterrupt does: the program was asked to end, exit code 143. A `LaconicWarning` is
+`Terminated` stands beside the tree, as KeyboardInterrupt does: the program was asked to end by a signal. A `LaconicWarning` is
 said, and ends nothing.
 
 A pure function that gets a wrong argument raises `ValueError`, which names the argument. An `assert` states what our own code
@@ -63,7 +63,12 @@ class Diverged(RunFailed):
 
 
 class Terminated(BaseException):
-    """SIGTERM asked the program to end; exit code 143. What expects an `Exception` lets it pass, as it does Ctrl-C."""
+    """A signal asked the program to end; `exit_code` is what a shell shows of a process that the signal has ended: 128 and its
+    number, so 143 for SIGTERM and 130 for Ctrl-C. What expects an `Exception` lets it pass."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 class LaconicWarning(UserWarning):

@@ -10,6 +10,7 @@ import copy
 import json
 import math
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -215,6 +216,17 @@ def test_phases_that_differ_in_capitals_are_one_folder() -> None:
         (("phases", 0, "optimizer"), "betas", [0.9, 1.0], "less than 1"),
         (("phases", 0, "sampler"), "temperature", 1e-30, r"0 \(greedy decoding\) or 0.01 to 10"),
         (("phases", 0, "sampler"), "temperature", 1000.0, "or 0.01 to 10"),
+        (("phases", 0, "optimizer"), "lr", 1e-320, r"greater than or equal to 0\.000000000001,"),
+        (("phases", 0, "optimizer"), "critic_lr", 1e-320, r"greater than or equal to 0\.000000000001,"),
+        (("phases", 0, "optimizer"), "max_grad_norm", 1e-300, r"greater than or equal to 0\.000000001,"),
+        (("phases", 0, "optimizer"), "eps", 1e9, "less than or equal to 1"),
+        (("phases", 0, "algorithm"), "clip_low", 1e-300, r"greater than or equal to 0\.000001,"),
+        (("phases", 0, "algorithm"), "kl_coef", 1e9, "less than or equal to 1000"),
+        (("phases", 0, "algorithm"), "entropy_coef", 1e-300, "expected 0, or 1e-09 to 1000"),
+        (("phases", 0, "algorithm"), "entropy_target", 1e9, "less than or equal to 20"),
+        (("phases", 0, "sampler"), "top_p", 1e-300, r"greater than or equal to 0\.01"),
+        (("policy", "lora"), "alpha", 1e-300, r"greater than or equal to 0\.001"),
+        (("grader",), "timeout_seconds", 1e-9, r"greater than or equal to 0\.01"),
         ((), "threads", 10**9, "expected at most 1,024"),
         (("grader",), "workers", 10**9, "expected at most 1,024"),
         ((), "phases", [], "phases"),
@@ -223,6 +235,35 @@ def test_phases_that_differ_in_capitals_are_one_folder() -> None:
 def test_a_value_without_sense_is_refused(place: tuple[str | int, ...], key: str, value: Any, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         parse_recipe(with_value(place, key, value), "r.toml")
+
+
+def test_every_documented_form_of_a_value_is_written_as_data_without_a_warning() -> None:
+    """Where a key may hold values of several kinds. A recipe in JSON gives the same recipe back."""
+    forms: list[tuple[tuple[str | int, ...], str, Any]] = [
+        *((("policy", "lora"), "targets", form) for form in ("all-linear", ".*_proj", ["q_proj", "v_proj"])),
+        *((("report",), "temperatures", form) for form in ([1.0], [0, 1])),
+        *((("phases", 0, "select"), "options", {"x": form}) for form in (1, 0.5, True)),
+        *((("phases", 0, "algorithm"), "options", {"x": form}) for form in (1, 0.5, True, "text")),
+        (
+            ("phases", 0, "rewards"),
+            "terms",
+            [{"name": "linear_length", "options": {"per_tokens": 9, "only_correct": True}}],
+        ),
+        (("phases", 0, "optimizer"), "betas", [0, 0.5]),
+    ]
+    several = {
+        name
+        for table in tables().values()
+        for name, field in table.model_fields.items()
+        if get_origin(kind := field.annotation) in (tuple, dict)
+        or (get_origin(kind) in (Union, types.UnionType) and type(None) not in get_args(kind))
+    }
+    assert several <= {key for _, key, _ in forms} | {"phases"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for place, key, form in forms:
+            made = parse_recipe(with_value(place, key, form), "r.toml")
+            assert parse_recipe(json.loads(json.dumps(dump(made))), "r.json") == made
 
 
 # --- files and overrides ---------------------------------------------------------------------------------------------

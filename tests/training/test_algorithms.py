@@ -21,7 +21,7 @@ from laconic.models.roles import CopyReference
 from laconic.rl.masked import masked_mean, masked_sum
 from laconic.training.algorithms import ALGORITHMS, estimate_advantages, find_algorithm
 from laconic.training.batching import collate
-from laconic.training.check.phases import resolve_phase
+from laconic.training.check.phases import OPTION_RANGES, resolve_phase
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
 from laconic.training.preferences import PAIRS, Candidate, all_pairs, pair_weights
@@ -304,10 +304,10 @@ def test_a_kl_in_the_reward_is_the_policys_own() -> None:
         ({"name": "distill"}, "reference_model: distill learns from a teacher"),
         ({"name": "sft", "old_logprobs": "current", "whitening": "batch"}, "whitening: sft needs 'none', got 'batch'"),
         ({"name": "o1_pruner", "ratio": "sequence", "aggregation": "token"}, "aggregation: o1_pruner needs 'response'"),
-        ({"name": "gfpo", "options": {"keep": 0}}, "options.keep: expected a share above 0 and at most 1, got 0"),
+        ({"name": "gfpo", "options": {"keep": 0}}, r"options\.keep: expected 0\.001 to 1, got 0"),
         (
             {"name": "sft", "old_logprobs": "current", "options": {"shortest": 0.5}},
-            "options.shortest: expected a whole number, 0 for all, got 0.5",
+            r"options\.shortest: expected a whole number of 0 to 1e\+06, got 0\.5",
         ),
         (
             {"name": "logit_distill", "kl_estimator": "exact", "reference_model": "tiny"},
@@ -415,3 +415,17 @@ def test_a_smaller_student_comes_to_speak_as_its_teacher() -> None:
         seen.append(divergence.sum().item())
         updater.update(experience, advantages, step, step)
     assert all(later < earlier for earlier, later in pairwise(seen)), seen
+
+
+def test_every_option_of_an_algorithm_that_is_a_number_has_a_range() -> None:
+    """In which its default lies, and outside of which it is refused."""
+    options = {key: value for row in ALGORITHMS.values() for key, value in row.options.items()}
+    numbers = {
+        key: value for key, value in options.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    assert set(numbers) == set(OPTION_RANGES)
+    for key, value in numbers.items():
+        OPTION_RANGES[key].check(key, value)
+        for outside in (-1.0, 1e9, 1e-300 if OPTION_RANGES[key].low else 1e300):
+            with pytest.raises(ValueError, match=f"{key}: expected "):
+                OPTION_RANGES[key].check(key, outside)

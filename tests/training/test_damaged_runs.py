@@ -20,7 +20,7 @@ from laconic.errors import InputError, LaconicError, ModelError, RunError, RunFa
 from laconic.samplers.local import LocalSampler
 from laconic.system.files import read_json, read_jsonl, write_json_atomically
 from laconic.system.progress import Reporter
-from laconic.system.termination import heeding_sigterm
+from laconic.system.termination import heeding_signals
 from laconic.training import run_directory
 from laconic.training.checkpoint_files import Checkpoint
 from laconic.training.measure_run import measure_run
@@ -367,7 +367,7 @@ def test_sigterm_saves_the_last_whole_step(
     monkeypatch.setattr(RunDirectory, "log_rollouts", asking)
     for step in (1, 2):
         trainer, _ = begin(asked, tmp_path / "run", resume=step > 1)
-        with pytest.raises(Terminated, match="ended by SIGTERM; go on"), heeding_sigterm(lambda: "go on"):
+        with pytest.raises(Terminated, match="ended by SIGTERM; go on"), heeding_signals(lambda: "go on"):
             trainer.train()
         assert trainer.run.directory.checkpoints.steps()[0] == step
     monkeypatch.undo()
@@ -390,7 +390,7 @@ def test_sigterm_breaks_off_rollouts(model: Path, tmp_path: Path, monkeypatch: p
 
     trainer, _ = begin(recipe(model, checkpoints={"every": 5, "keep": 2}), tmp_path / "run")
     monkeypatch.setattr(LocalSampler, "sample", asking)
-    with pytest.raises(Terminated), heeding_sigterm(lambda: "go on"):
+    with pytest.raises(Terminated), heeding_signals(lambda: "go on"):
         trainer.train()
     assert trainer.run.directory.checkpoints.steps() == [1]
     assert [row["step"] for row in trainer.run.directory.metrics()] == [1]
@@ -405,7 +405,7 @@ def test_a_diverged_run_goes_on_at_a_lower_rate(model: Path, tmp_path: Path) -> 
     hot = {**RECIPE["defaults"], "optimizer": {"lr": 1e9}}
     rarely = {"checkpoints": {"every": 9, "keep": 9}, "watch": {"every": 9, "samples": 1}}
     trainer, _ = begin(recipe(model, defaults=hot, **rarely), out)
-    says = "one: training diverged in step 2: .* is (nan|inf); there is no checkpoint yet. .*lr=1e.08 .*--accept-ch"
+    says = "one: training diverged in step 2: .* is (nan|inf); there is no checkpoint yet. .*lr=0.0001 .*--accept-ch"
     with pytest.raises(RunFailed, match=says) as error:
         trainer.train()
     one_line(error)

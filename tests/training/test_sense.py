@@ -18,6 +18,7 @@ from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint
 from laconic.config.sense.contradictions import SENSELESS
 from laconic.config.sense.unread import LEVERS, UNREAD, UNREAD_OF_RUN
+from laconic.config.sense.unusual import LEVERS_THAT_DIVERGE, unusual_levers
 from laconic.doctor.checks.recipe import check_sense
 from laconic.doctor.dry_run import print_plan
 from laconic.doctor.examination import examine
@@ -26,8 +27,10 @@ from laconic.models.loading import TINY_FOLDER
 from laconic.problems.load import load_problems
 from laconic.recipes.find import recipe_paths
 from laconic.sweep.config import load_sweep, runs_of
+from laconic.system.files import read_json
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import ALGORITHMS
+from laconic.training.check.model import NAMES
 from laconic.training.check.recipe import check_recipe, complaints_about, warnings_about
 from laconic.training.run import start
 from laconic.types import Problem
@@ -111,6 +114,8 @@ UNREAD_CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"steps": 1, "optimizer": {"schedule": "linear"}}, {}, "optimizer.schedule"),
     ({"optimizer": {"schedule": "linear", "min_lr_frac": 1.0}}, {}, "optimizer.schedule"),
     ({"optimizer": {"min_lr_frac": 0.1}}, {}, "optimizer.min_lr_frac"),
+    ({"rewards": {"timeout_seconds": 5.0}}, {}, "rewards.timeout_seconds"),
+    ({"end": {"alarms": dict.fromkeys(ALARMS, "off") | {"steps": 2}}}, {}, "end.alarms.steps"),
     ({"end": {"patience": 2}}, {}, "end.patience"),
     ({"end": {"alarms": {"steps": 9} | dict.fromkeys(ALARMS, "off")}}, {}, "end.alarms.steps"),
     ({"end": {"goal": "tokens", "guard_drop": 1.0}}, {}, "end.goal"),
@@ -139,6 +144,19 @@ SENSELESS_CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"rewards": {"terms": [{"name": "overlong", "weight": 0.0}]}}, "warning", "rewards.terms"),
     ({"optimizer": {"lr": 1e-12}}, "warning", "optimizer.lr"),
     (algorithm(kl_coef=0.1, reference="ema", ema_decay=0.0), "warning", "algorithm.ema_decay"),
+    ({"rewards": {"terms": [{"name": "overlong", "weight": 1e-300}]}}, "warning", "rewards.terms"),
+    ({"rewards": {"terms": [{"name": "truncation"}]}}, "warning", "rewards.terms"),
+    ({"rewards": {"terms": [{"name": "repetition"}]}, "sampler": {"max_tokens": 12}}, "warning", "rewards.terms"),
+    ({"budget": {"low": 8, "high": 9}}, "warning", "budget"),
+    ({"select": {"how": "hard", "options": {"ceiling": 0.0}}}, "error", "select.options"),
+    ({"select": {"how": "easy_to_hard", "options": {"high": 1e-300}}}, "error", "select.options"),
+    ({"select": {"how": "band", "options": {"low": 0.0, "high": 0.0}}}, "warning", "select.options"),
+    ({"entry_share": 0.999999}, "warning", "entry_share"),
+    ({"sampler": {"top_p": 0.01}}, "warning", "sampler.top_p"),
+    ({"sampler": {"min_p": 0.99}}, "warning", "sampler.min_p"),
+    ({"end": {"alarms": {"steps": 20}}}, "warning", "end.alarms.steps"),
+    ({"sampler": {"compile": True}}, "warning", "sampler.compile"),
+    (algorithm(entropy_coef=0.1, entropy_target=19.0), "error", "algorithm.entropy_target"),
     ({"optimizer": {"warmup_steps": 10}}, "warning", "optimizer.warmup_steps"),
     ({"optimizer": {"minibatches": 65}}, "warning", "optimizer.minibatches"),
     (algorithm(kl_coef=0.1, reference="reset", reference_every=10), "warning", "algorithm.reference_every"),
@@ -178,7 +196,9 @@ def test_every_row_of_the_tables_has_its_case() -> None:
     for row in (*UNREAD, *UNREAD_OF_RUN):
         words = row.why.rpartition("}")[2]
         assert any(key in row.keys and words in what for key, what in spoken), row.why
-    assert {(rule.level, rule.key) for rule in SENSELESS} == {(level, key) for _, level, key in SENSELESS_CASES}
+    of_model = {("warning", "sampler.compile"), ("error", "algorithm.entropy_target")}
+    cases = {(level, key) for _, level, key in SENSELESS_CASES}
+    assert {(rule.level, rule.key) for rule in SENSELESS} == cases - of_model
     assert set(LEVERS) == set().union(*(row.levers for row in ALGORITHMS.values()))
 
 
@@ -333,9 +353,40 @@ def test_a_dry_run_is_bounded_whatever_the_recipe_says(tmp_path: Path) -> None:
             print_plan(load_recipe(recipe_paths()["demo"], [change]), Console(file=io.StringIO()))
 
 
-def test_a_shape_beside_a_model_that_has_one_changes_nothing() -> None:
-    shape = {"layers": 2, "hidden": 8, "heads": 2, "kv_heads": 1, "intermediate": 16, "vocabulary": 100}
+def test_a_shape_beside_a_model_that_has_one_is_a_warning_where_they_differ() -> None:
+    """It names what differs. A recipe that states the shape of a hub model may be run on a folder with that model."""
+    stated = read_json(TINY_FOLDER / "config.json")
+    shape = {key: stated[name] for key, name in NAMES.items()}
     for model in ("tiny", str(TINY_FOLDER)):
-        (found,) = said({}, model=model, policy={"shape": shape})
+        assert said({}, model=model, policy={"shape": shape}) == []
+        (found,) = said({}, model=model, policy={"shape": shape | {"vocabulary": 999}})
         assert found.where == "policy.shape" and found.level == "warning"
-    assert said({}, model="some/model", policy={"shape": shape}) == []
+        assert found.what.endswith(f": vocabulary 999 (vocab_size {shape['vocabulary']})")
+    assert said({}, model="some/model", policy={"shape": shape | {"vocabulary": 999}}) == []
+
+
+def test_trust_in_code_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    for model in ("tiny", str(TINY_FOLDER)):
+        (found,) = said({}, model=model, policy={"trust_remote_code": True})
+        assert found.where == "policy.trust_remote_code" and found.level == "warning"
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoConfig": "x--y.Z"}}')
+    for model in ("some/model", str(tmp_path)):
+        assert said({}, model=model, policy={"trust_remote_code": True}) == []
+
+
+def test_the_levers_that_are_to_blame_for_a_divergence_are_far_above_the_usual() -> None:
+    """None of a shipped recipe, and what the advice proposes is none either."""
+    plain = recipe({})
+    assert unusual_levers(plain, plain.phases[0]) == {}
+    for name in recipe_paths():
+        shipped = load_recipe(recipe_paths()[name])
+        assert not any(unusual_levers(shipped, phase) for phase in shipped.phases)
+    made = recipe({"optimizer": {"lr": 1e9}}, policy={"lora": {"alpha": 1e5}})
+    found = unusual_levers(made, made.phases[0])
+    assert found == {"phases.p.optimizer.lr": (1e9, 1e-4), "policy.lora.alpha": (1e5, 32)}
+    assert all(lever.usual < lever.most for lever in LEVERS_THAT_DIVERGE)
+
+
+def test_a_hash_belongs_to_a_reward_of_a_file() -> None:
+    with pytest.raises(RecipeError, match="'overlong' is a reward of the package, not of a file; leave out its sha256"):
+        recipe({"rewards": {"terms": [{"name": "overlong", "sha256": "x"}]}})

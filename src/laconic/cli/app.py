@@ -18,10 +18,9 @@ import typer
 from laconic import __version__
 from laconic.cli import evaluate, measure, train
 from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
-from laconic.system.termination import EXIT_CODE
+from laconic.system.termination import INTERRUPTED
 from laconic.system.text import brief, in_two_lines, well_formed
 
-INTERRUPTED = 130  # the exit code that typer gives for Ctrl-C
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # no mistake in the input
 
 app = typer.Typer(
@@ -69,8 +68,8 @@ _add(train.list_names, "list")
 
 
 def main() -> None:
-    """Entry point. The exit code is 0 if the command is done, 1 if it failed while running, 2 if the input is wrong, and 143 if
-    SIGTERM ended it."""
+    """Entry point. The exit code is 0 if the command is done, 1 if it failed while running, 2 if the input is wrong, and 128
+    and the number of the signal if one ended it: 130 for Ctrl-C, 143 for SIGTERM."""
     _make_outputs_bear_any_text()
     warnings.showwarning = _show_warning
     try:
@@ -86,7 +85,7 @@ def main() -> None:
         sys.exit(1)
     except Terminated as error:
         _complain(error)
-        sys.exit(EXIT_CODE)
+        sys.exit(error.exit_code)
     except OSError as error:
         _complain(f"{error.filename or 'file'}: cannot be read or written ({error.strerror})")
         sys.exit(1 if error.errno in DISK_ERRORS else 2)
@@ -95,7 +94,7 @@ def main() -> None:
             raise
         _complain(f"{error.format_message()} (laconic --help, laconic COMMAND --help)")
         sys.exit(2)
-    if code == INTERRUPTED:
+    if code == INTERRUPTED:  # typer turns KeyboardInterrupt into this number
         _complain("interrupted; run it again to go on (training: with --resume)")
     sys.exit(code or 0)
 

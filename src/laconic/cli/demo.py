@@ -34,7 +34,7 @@ from laconic.statistics.intervals import Interval
 from laconic.system.files import read_json
 from laconic.system.progress import Reporter, duration_words
 from laconic.system.screen import Screen
-from laconic.system.termination import heeding_sigterm
+from laconic.system.termination import heeding_signals
 from laconic.types import Grade
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_demo(out: Path, seed: int) -> Path:
     recipe = load_recipe(recipe_paths()[RECIPE], [f"seed={seed}"])
     console = Screen(width=WIDTH)
     base = BaseShown(out, console)
-    with heeding_sigterm(lambda: "the same command goes on with the demo"):
+    with heeding_signals(lambda: "the same command goes on with the demo"):
         trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=Reporter())
         say_what_comes(recipe, len(trainer.run.sets.report), console)
         measure_base(trainer.run, base.show)

@@ -12,7 +12,7 @@ from laconic.cli.show import print_comparisons
 from laconic.config.defaults import SEED
 from laconic.config.resumption import resume_command
 from laconic.errors import InputError, RecipeError
-from laconic.system.termination import heeding_sigterm
+from laconic.system.termination import heeding_signals
 from laconic.system.text import put
 from laconic.system.threads import settle
 
@@ -78,7 +78,7 @@ def train(
         return
     _refuse_outside_a_dry_run({"--gpu": gpu, "--price": price, "--probe": probed})
     settle()
-    with heeding_sigterm(lambda: _how_to_go_on(folder)):
+    with heeding_signals(lambda: _how_to_go_on(folder)):
         from laconic.system.progress import Reporter
         from laconic.training.measure_run import measure_run
         from laconic.training.run import start

@@ -15,17 +15,6 @@ from laconic.collapse.alarms import ALARMS, Applicability
 from laconic.collapse.signals import Signals
 from laconic.config.phase import Action, AlarmsConfig
 
-SHORT_PHASE_PARTS, LEAST_STEPS = 8, 2
-
-
-def patience_of(config: AlarmsConfig, num_steps: int) -> int:
-    """The steps that an alarm reads in a phase of `num_steps`: as configured, or in a short phase an eighth of it.
-
-    >>> [patience_of(AlarmsConfig(), num_steps) for num_steps in (4, 16, 24, 40, 400)]
-    [2, 2, 3, 5, 5]
-    """
-    return min(config.steps, max(LEAST_STEPS, num_steps // SHORT_PHASE_PARTS))
-
 
 @dataclass(frozen=True, slots=True)
 class RaisedAlarm:
@@ -65,7 +54,7 @@ class Vigil:
     @property
     def patience(self) -> int:
         """The steps that an alarm reads."""
-        return patience_of(self.config, self.num_steps)
+        return self.config.patience(self.num_steps)
 
     def see(self, line: Mapping[str, Any]) -> list[RaisedAlarm]:
         """The alarms that one more line of metrics.jsonl raises."""

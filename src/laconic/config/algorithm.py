@@ -5,7 +5,19 @@ from typing import Literal
 from pydantic import model_validator
 
 from laconic.config.defaults import CLIP_HIGH, CLIP_LOW, GAE_LAMBDA, VALUE_CLIP
-from laconic.config.node import Flag, Fraction, Node, NonNegative, OneLine, Positive, PositiveFloat, Text, TextOption
+from laconic.config.node import (
+    ClipDistance,
+    Coefficient,
+    Flag,
+    Fraction,
+    Nats,
+    Node,
+    OneLine,
+    Positive,
+    Rate,
+    Text,
+    TextOption,
+)
 
 
 class AlgorithmConfig(Node):
@@ -27,12 +39,12 @@ class AlgorithmConfig(Node):
     critic: Literal["separate", "lora", "zero"] = "separate"
     whitening: Literal["none", "batch"] = "none"
     scale_by_std: Flag = True
-    clip_low: PositiveFloat = CLIP_LOW
-    clip_high: PositiveFloat = CLIP_HIGH
-    value_clip: PositiveFloat | None = VALUE_CLIP
+    clip_low: ClipDistance = CLIP_LOW
+    clip_high: ClipDistance = CLIP_HIGH
+    value_clip: ClipDistance | None = VALUE_CLIP
     aggregation: Literal["response", "token", "constant", "sum"] = "response"
     ratio: Literal["token", "sequence"] = "token"
-    kl_coef: NonNegative = 0.0
+    kl_coef: Coefficient = 0.0
     kl_in: Literal["reward", "centred", "loss"] = "loss"
     kl_estimator: Literal["k1", "k2", "k3", "exact"] = "k3"
     reference: Literal["frozen", "ema", "reset"] = "frozen"
@@ -40,9 +52,9 @@ class AlgorithmConfig(Node):
     reference_every: Positive = 1
     reference_model: OneLine | None = None
     reference_instruction: Text | None = None
-    entropy_coef: NonNegative = 0.0
-    entropy_target: NonNegative | None = None
-    entropy_coef_step: PositiveFloat = 1e-4
+    entropy_coef: Coefficient = 0.0
+    entropy_target: Nats | None = None
+    entropy_coef_step: Rate = 1e-4
     truncated: Literal["penalise", "bootstrap", "mask"] = "penalise"
     uniform_groups: Literal["keep", "drop", "resample"] = "keep"
     max_draws: Positive = 3

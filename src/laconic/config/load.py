@@ -192,6 +192,10 @@ def _with_own_rewards(recipe: Recipe, folder: Path) -> Recipe:
 
 def _pinned(term: RewardTermConfig, folder: Path, phase: str) -> RewardTermConfig:
     file, is_own, function = term.name.partition(".py:")
+    if not is_own and term.sha256 is not None:
+        raise RecipeError(
+            f"phases.{phase}.rewards.terms: {brief(term.name)} is a reward of the package, not of a file; leave out its sha256"
+        )
     if not is_own:
         return term
     path = (folder / f"{file}.py").resolve()

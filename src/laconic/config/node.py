@@ -20,7 +20,6 @@ _N = TypeVar("_N", bound="Node")
 _V = TypeVar("_V")
 
 LARGEST = 10**9
-LEAST_SECONDS = 0.01
 MOST_REPEATS = 2**16
 MOST_PROCESSES = 1024
 MOST_CHARACTERS = 80  # of a name; file systems allow 255 bytes
@@ -53,14 +52,39 @@ SeedNumber = Annotated[int, Field(strict=True, ge=0), at_most(2**63 - 1)]
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), at_most(LARGEST)]
 NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0), at_most(LARGEST)]
-PositiveFloat = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0), at_most(LARGEST)]
-Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=LEAST_SECONDS), at_most(LARGEST)]
-"""A limit of time for another process, which takes a part of it to answer at all."""
 Fraction = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1.0)]
 PartOfOne = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, lt=1.0)]
 """A fraction that leaves something over."""
 
 Flag = Annotated[bool, Field(strict=True)]
+
+
+# Outside the following ranges lies nothing that a float32 weight, a logit or a clock could show.
+Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1e-12), at_most(LARGEST)]
+"""A learning rate. AdamW moves a weight by about the rate; less than 1e-12 is below the resolution of float32 at any weight."""
+GradNorm = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1e-9), at_most(LARGEST)]
+AdamEpsilon = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1e-20, le=1.0)]
+"""Added to the root of the mean square of a gradient: 0 in float32 below this range, and above it larger than any gradient."""
+ClipDistance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1e-6), at_most(LARGEST)]
+"""A distance from 1 of a ratio, which float32 resolves to 1e-7."""
+Nats = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=20.0)]
+"""An entropy of one token: 20 is above the logarithm of every vocabulary."""
+AdapterAlpha = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1e-3, le=1e5)]
+TopP = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.01, le=1.0)]
+Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.01), at_most(LARGEST)]
+"""The time limit of something that takes milliseconds at the least."""
+
+
+def _zero_or_felt(value: float) -> float:
+    if 0 < value < 1e-9:
+        raise ValueError("expected 0, or 1e-09 to 1000")
+    return value
+
+
+Coefficient = Annotated[
+    float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1000.0), AfterValidator(_zero_or_felt)
+]
+"""The weight of a second loss or reward, beside one of about 1."""
 
 
 def _sampling_temperature(value: float) -> float:

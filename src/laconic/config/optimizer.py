@@ -2,7 +2,17 @@
 
 from typing import Literal
 
-from laconic.config.node import Count, Fraction, Node, NonNegative, PartOfOne, Positive, PositiveFloat
+from laconic.config.node import (
+    AdamEpsilon,
+    Count,
+    Fraction,
+    GradNorm,
+    Node,
+    NonNegative,
+    PartOfOne,
+    Positive,
+    Rate,
+)
 
 
 class OptimizerConfig(Node):
@@ -13,12 +23,12 @@ class OptimizerConfig(Node):
     model at once, padding included (by default 4,096 on a CPU, 16,384 elsewhere).
     """
 
-    lr: PositiveFloat = 1e-6
-    critic_lr: PositiveFloat = 1e-5
+    lr: Rate = 1e-6
+    critic_lr: Rate = 1e-5
     betas: tuple[PartOfOne, PartOfOne] = (0.9, 0.95)
-    eps: PositiveFloat = 1e-8
+    eps: AdamEpsilon = 1e-8
     weight_decay: NonNegative = 0.0
-    max_grad_norm: PositiveFloat = 1.0
+    max_grad_norm: GradNorm = 1.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: Count = 0
     min_lr_frac: Fraction = 0.0

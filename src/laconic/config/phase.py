@@ -15,6 +15,9 @@ Action = Literal["off", "warn", "stop", "rollback"]
 """Say nothing; say it; say it and end the phase where it is; say it and end the phase at a step from before the collapse."""
 
 
+SHORT_PHASE_PARTS, LEAST_STEPS = 8, 2
+
+
 class AlarmsConfig(Node):
     """The action of each alarm, a row of `collapse.alarms.ALARMS`.
 
@@ -32,6 +35,14 @@ class AlarmsConfig(Node):
     ending: Action = "warn"
     kl: Action = "warn"
     format: Action = "warn"
+
+    def patience(self, num_steps: int) -> int:
+        """The steps that an alarm reads in a phase of `num_steps`: as configured, or in a short phase an eighth of it.
+
+        >>> [AlarmsConfig().patience(num_steps) for num_steps in (4, 16, 24, 40, 400)]
+        [2, 2, 3, 5, 5]
+        """
+        return min(self.steps, max(LEAST_STEPS, num_steps // SHORT_PHASE_PARTS))
 
 
 class EndConfig(Node):

@@ -3,16 +3,16 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from laconic.config.defaults import DTYPE
 from laconic.config.node import (
+    AdapterAlpha,
     Flag,
     Node,
     OneLine,
     PartOfOne,
     Positive,
-    PositiveFloat,
     at_most,
     first_repeated,
     single_line,
@@ -42,13 +42,22 @@ def _module_names(targets: object) -> str | tuple[str, ...]:
     return names
 
 
+def _as_data(targets: str | tuple[str, ...]) -> str | list[str]:
+    """As JSON has it. Pydantic's own serialiser expects the first kind of a union, and warns of every other."""
+    return targets if isinstance(targets, str) else list(targets)
+
+
+Targets = Annotated[str | tuple[str, ...], PlainValidator(_module_names), PlainSerializer(_as_data)]
+"""`"all-linear"`, a pattern, or a list of names of modules."""
+
+
 class LoraConfig(Node):
     """Low-rank adapters instead of full fine-tuning (Hu et al. 2021). `targets` names the adapted modules as peft does."""
 
     rank: Annotated[int, Field(strict=True, gt=0), at_most(MOST_RANK)] = 16
-    alpha: PositiveFloat = 32.0
+    alpha: AdapterAlpha = 32.0
     dropout: PartOfOne = 0.0
-    targets: Annotated[str | tuple[str, ...], PlainValidator(_module_names)] = "all-linear"
+    targets: Targets = "all-linear"
 
 
 class ShapeConfig(Node):

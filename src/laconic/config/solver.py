@@ -1,9 +1,5 @@
 """How problems become graded attempts: the prompt around a question, how responses are drawn, and how they are graded."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from laconic.config.defaults import (
     BATCH_SIZE,
     GRADER_TIMEOUT_SECONDS,
@@ -14,7 +10,7 @@ from laconic.config.defaults import (
     TEMPERATURE,
     TOP_P,
 )
-from laconic.config.node import Flag, Node, PartOfOne, Positive, Processes, Seconds, Temperature, Text
+from laconic.config.node import Flag, Node, PartOfOne, Positive, Processes, Seconds, Temperature, Text, TopP
 
 
 class PromptConfig(Node):
@@ -32,7 +28,7 @@ class SamplerConfig(Node):
     """
 
     temperature: Temperature = TEMPERATURE
-    top_p: Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=1.0)] = TOP_P
+    top_p: TopP = TOP_P
     min_p: PartOfOne = MIN_P
     max_tokens: Positive = MAX_TOKENS
     batch_size: Positive = BATCH_SIZE

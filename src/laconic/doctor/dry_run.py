@@ -21,7 +21,6 @@ from rich.table import Table
 from rich.text import Text
 
 from laconic.collapse.alarms import ALARMS
-from laconic.collapse.vigil import patience_of
 from laconic.config.phase import Action, AlarmsConfig, PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
@@ -208,7 +207,7 @@ def _alarms_row(phase: PhaseConfig) -> dict[str, str]:
     actions = {name: getattr(alarms, name) for name in ALARMS}
     chosen = [(action, [name for name, taken in actions.items() if taken == action]) for action in get_args(Action)]
     words = "; ".join(f"{action}: {', '.join(names)}" for action, names in chosen if names)
-    return {"alarms": f"{words}; each reads the newest {patience_of(alarms, phase.steps)} steps"}
+    return {"alarms": f"{words}; each reads the newest {alarms.patience(phase.steps)} steps"}
 
 
 def _rollouts_line(phase: PhaseConfig) -> str:

@@ -13,7 +13,7 @@ from laconic.notebook.results import ComparisonResult, TrainingResult, evaluatio
 from laconic.notebook.solvers import load_model
 from laconic.recipes.find import find_recipe
 from laconic.system.progress import Reporter
-from laconic.system.termination import EXIT_CODE, heeding_sigterm
+from laconic.system.termination import INTERRUPTED, heeding_signals
 from laconic.training.measure_run import measure_run
 from laconic.training.run import start
 
@@ -34,7 +34,10 @@ def train(
     the run. `out` is the run's folder (`runs/<name>` by default); with `resume` the run in it is continued, and with
     `accept_changes` too although rates, rewards or inputs have changed, which its environment.json then records. What the recipe
     says in vain is a warning. Raises an `InputError` if an argument is wrong, before anything is written, and `RunFailed` if the
-    work fails. SIGTERM ends the program with exit code 143, and the last whole step is saved.
+    work fails.
+
+    SIGTERM ends the program with exit code 143. Ctrl-C, or a notebook's stop button, raises `KeyboardInterrupt` at the end of the
+    step, and a second one at once. The last whole step is saved.
     """
     changed = _recipe_of(recipe, changes, accept_changes)
     handed: CausalLM | None = None
@@ -45,7 +48,7 @@ def train(
     folder = Path(out) if out is not None else Path("runs") / changed.name
     reporter = Reporter(is_silent=not show_progress)
     try:
-        with heeding_sigterm(lambda: "go on with resume=True"):
+        with heeding_signals(lambda: "go on with resume=True"):
             trainer = start(
                 changed, folder, resume=resume, reporter=reporter, given=handed, accept_changes=accept_changes
             )
@@ -56,7 +59,9 @@ def train(
             comparisons = measure_run(trainer.run, trainer.finished)
     except Terminated as error:
         print(f"laconic: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODE)
+        if error.exit_code == INTERRUPTED:
+            raise KeyboardInterrupt from None
+        sys.exit(error.exit_code)
     return TrainingResult(
         folder=folder,
         model=trained,

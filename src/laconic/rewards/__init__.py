@@ -11,6 +11,7 @@ Its modules, in reading order:
 - `laser`: LASER, LASER-D and LASER-DE
 - `lead`: LEAD
 - `remembering`: rewards that remember earlier steps
+- `ranges`: the range of every option
 - `own`: a user's own reward, in a Python file
 - `table`: the table of all rewards, one row per reward
 - `paying`: computing the rewards of a group from several terms, and remembering a step

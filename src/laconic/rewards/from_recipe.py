@@ -2,7 +2,8 @@
 
 1. `reward_terms` are the phase's terms in the form that `pay` takes, the levels of the grades first.
 2. `reward_table` is the table in which they are looked up; it includes the user's own rewards.
-3. `pricing_terms`, `own_terms`, `remembering_terms` and `outcome_levels` are facts that are known before there is a response.
+3. `pricing_terms`, `own_terms`, `remembering_terms` `whole_terms`, `may_read_budget`, `options_above` and
+   `outcome_levels` are facts that are known before there is a response.
 """
 
 from collections.abc import Mapping
@@ -56,6 +57,39 @@ def remembering_terms(rewards: RewardsConfig) -> list[str]:
     ['hapo']
     """
     return [term.name for term in rewards.terms if term.name in REWARDS and REWARDS[term.name].remember]
+
+
+def whole_terms(rewards: RewardsConfig) -> tuple[str, ...]:
+    """The terms with a weight that are the whole reward of a paper, which is used alone.
+
+    >>> whole_terms(RewardsConfig(terms=[{"name": "hapo"}, {"name": "overlong"}]))
+    ('hapo',)
+    """
+    return tuple(t.name for t in rewards.terms if t.weight and t.name in REWARDS and REWARDS[t.name].kind == "whole")
+
+
+def may_read_budget(rewards: RewardsConfig) -> bool:
+    """Whether a term reads the number of tokens that the prompt asks for; one of the user's own may.
+
+    >>> may_read_budget(RewardsConfig(terms=[{"name": "hapo"}])), may_read_budget(RewardsConfig(terms=[{"name": "l1_max"}]))
+    (False, True)
+    """
+    return any(t.name not in REWARDS or "budget_tokens" in REWARDS[t.name].needs for t in rewards.terms)
+
+
+def options_above(rewards: RewardsConfig, max_tokens: int) -> tuple[str, ...]:
+    """The options that nobody set and whose default is more tokens than the cap `max_tokens`, in words.
+
+    >>> options_above(RewardsConfig(terms=[{"name": "repetition"}]), 12)
+    ('ngram_tokens of repetition, 40,',)
+    """
+    rows = [(term, REWARDS[term.name]) for term in rewards.terms if term.name in REWARDS]
+    return tuple(
+        f"{option} of {term.name}, {row.defaults[option]:g},"
+        for term, row in rows
+        for option, allowed in row.ranges.items()
+        if allowed.within_cap and option not in term.options and (row.defaults[option] or 0) > max_tokens
+    )
 
 
 def outcome_levels(rewards: RewardsConfig) -> dict[str, float]:

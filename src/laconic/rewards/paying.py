@@ -81,8 +81,11 @@ def remember(memory: Memory, terms: Terms, groups: Mapping[str, GroupNumbers]) -
     return memory
 
 
-def check_terms(terms: Terms, table: Mapping[str, Reward] = REWARDS, folder: Path | None = None) -> None:
-    """Raise `ValueError` where `pay` would for the names, weights or options of these terms; no response is needed."""
+def check_terms(
+    terms: Terms, table: Mapping[str, Reward] = REWARDS, folder: Path | None = None, max_tokens: int | None = None
+) -> None:
+    """Raise `ValueError` where `pay` would for the names, weights or options of these terms; no response is needed. With the cap
+    `max_tokens`, options that are tokens of one response are held against it."""
     table = _with_own(table, terms, folder)
     names = [name for name, _, _ in terms]
     for name, weight, options in terms:
@@ -96,6 +99,23 @@ def check_terms(terms: Terms, table: Mapping[str, Reward] = REWARDS, folder: Pat
         for option in options:
             if option not in known:
                 raise ValueError(f"reward {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
+        check_ranges(name, options, table[name], max_tokens)
+
+
+def check_ranges(name: str, options: Mapping[str, Option], row: Reward, max_tokens: int | None = None) -> None:
+    """Raise `ValueError`, naming the option and its range, where an option of the reward `name` is of the wrong kind or outside
+    its range, or above the cap `max_tokens` although it is a number of tokens of one response."""
+    try:
+        check_options(options, row.defaults)
+        for option, value in options.items():
+            if option in row.ranges:
+                row.ranges[option].check(option, value, max_tokens)
+        values = {**row.defaults, **options}
+        for low, high in row.in_order:
+            if values[high] is not None and values[low] > values[high]:
+                raise ValueError(f"{low}: expected at most {high} = {values[high]:g}, got {values[low]:g}")
+    except ValueError as error:
+        raise ValueError(f"reward {name!r}: option {error}") from None
 
 
 def try_terms(
@@ -117,12 +137,7 @@ def try_terms(
     """
     own = own_rewards([name for name, _, _ in terms], folder, timeout_seconds)
     table = {**REWARDS, **own}
-    check_terms(terms, table)
-    for name, _, options in terms:
-        try:
-            check_options(options, table[name].defaults)
-        except ValueError as error:
-            raise ValueError(f"reward {name!r}: option {error}") from None
+    check_terms(terms, table, max_tokens=max_tokens)
     for first in range(0, len(TRIED), group_size):
         group = _made_up(first, group_size, max_tokens, budget_tokens, has_reference)
         pay(group, terms, table)

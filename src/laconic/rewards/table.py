@@ -4,7 +4,8 @@
    response, [K].
 2. Its row, a `Reward`, says how it remembers, which fields it needs, whether its pay depends on length, and whether it is a part,
    which is added to other terms (the levels, a length price, a penalty), or the whole reward of a paper, which is used alone.
-3. A name like "my_rewards.py:short_and_right" is a user's own function in a Python file (`own.py`); `own_rewards` makes rows
+3. The row also gives each option its range (`ranges.py`). Values outside are refused before a run begins.
+4. A name like "my_rewards.py:short_and_right" is a user's own function in a Python file (`own.py`); `own_rewards` makes rows
    for such names.
 
 A new reward is a function in one of the modules above this one, and a row here; docs/rewards.md lists them all. A weight that a
@@ -12,7 +13,7 @@ paper publishes (alpha, lambda) is an option of the term; one that it does not p
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from inspect import getdoc, signature
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,22 @@ from laconic.rewards.numbers import FloatArray, Memory
 from laconic.rewards.own import is_own, load_own
 from laconic.rewards.parts import kimi_length, levels, linear_length, soft_overlong
 from laconic.rewards.penalties import garbled, overlong, repetition
+from laconic.rewards.ranges import (
+    BONUS,
+    COUNT,
+    DECAY,
+    DISTANCE,
+    DIVISOR,
+    FACTOR,
+    FRACTION,
+    LEVEL,
+    LIMIT,
+    NGRAM,
+    PRICE,
+    SHARE,
+    TOKENS,
+    Range,
+)
 from laconic.rewards.relative import (
     alp,
     arora_zanette,
@@ -55,6 +72,8 @@ class Reward:
     remember      the rule by which the term remembers earlier steps, if it does; its options are options of the term too
     reads_length  whether the pay depends on length
     is_two_sided  whether the term pulls length to a target from both sides, so that a shorter correct answer may earn less
+    ranges        the range of every option that is a number; the options of a user's own reward have none
+    in_order      pairs of options of which the first must not be above the second
     """
 
     pay: RewardTerm
@@ -63,6 +82,8 @@ class Reward:
     remember: Remember | None = None
     reads_length: bool = True
     is_two_sided: bool = False
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    in_order: tuple[tuple[str, str], ...] = ()
 
     @property
     def summary(self) -> str:
@@ -96,35 +117,106 @@ class Reward:
         return {p.name: p.default for p in parameters if p.name in self.options}
 
 
+_TARGET = {"target_tokens": TOKENS, "bonus": BONUS}
+
 REWARDS: Mapping[str, Reward] = {
-    "levels": Reward(levels, "part", reads_length=False),
-    "linear_length": Reward(linear_length, "part"),
-    "soft_overlong": Reward(soft_overlong, "part"),
+    "levels": Reward(
+        levels,
+        "part",
+        reads_length=False,
+        ranges={"correct": LEVEL, "wrong": LEVEL, "no_answer": LEVEL, "truncated": LEVEL},
+    ),
+    "linear_length": Reward(linear_length, "part", ranges={"per_tokens": DIVISOR}),
+    "soft_overlong": Reward(soft_overlong, "part", ranges={"buffer_frac": FACTOR}),
     "kimi_length": Reward(kimi_length, "part"),
-    "truncation": Reward(truncation),
-    "cosine": Reward(cosine),
-    "l1_exact": Reward(l1_exact, needs=("budget_tokens",), is_two_sided=True),
-    "l1_max": Reward(l1_max, needs=("budget_tokens",)),
-    "arora_zanette": Reward(arora_zanette),
-    "length_harmonizing": Reward(length_harmonizing, needs=("ref_mean_tokens", "ref_solve_rate")),
-    "shorterbetter": Reward(shorterbetter),
-    "laser": Reward(laser, "part"),
-    "laser_d": Reward(laser_d, "part", remember=remember_laser_d),
-    "laser_de": Reward(laser_de, "part", needs=("token_ids",), remember=remember_laser_de),
+    "truncation": Reward(truncation, ranges={"budget_tokens": TOKENS}),
+    "cosine": Reward(
+        cosine,
+        ranges={
+            "correct_start": LEVEL,
+            "correct_end": LEVEL,
+            "wrong_start": LEVEL,
+            "wrong_end": LEVEL,
+            "exceed": LEVEL,
+        },
+    ),
+    "l1_exact": Reward(l1_exact, needs=("budget_tokens",), is_two_sided=True, ranges={"per_token": PRICE}),
+    "l1_max": Reward(l1_max, needs=("budget_tokens",), ranges={"per_token": PRICE, "offset": FRACTION}),
+    "arora_zanette": Reward(arora_zanette, ranges={"alpha": SHARE}),
+    "length_harmonizing": Reward(
+        length_harmonizing, needs=("ref_mean_tokens", "ref_solve_rate"), ranges={"accuracy_coef": BONUS}
+    ),
+    "shorterbetter": Reward(shorterbetter, ranges={"correct": BONUS, "per_token": PRICE}),
+    "laser": Reward(laser, "part", ranges=_TARGET),
+    "laser_d": Reward(laser_d, "part", remember=remember_laser_d, ranges={**_TARGET, "every": COUNT}),
+    "laser_de": Reward(
+        laser_de,
+        "part",
+        needs=("token_ids",),
+        remember=remember_laser_de,
+        ranges={**_TARGET, "ngram_tokens": replace(NGRAM, low=0), "every": COUNT},
+    ),
     "dast": Reward(dast),
-    "hapo": Reward(hapo, remember=remember_hapo),
-    "alp": Reward(alp),
+    "hapo": Reward(hapo, remember=remember_hapo, ranges={"weight": BONUS, "floor": Range(-1, 0)}),
+    "alp": Reward(alp, ranges={"beta": PRICE, "normalizer_tokens": DIVISOR}),
     "smartthinker": Reward(smartthinker),
-    "lead": Reward(lead, remember=remember_lead, is_two_sided=True),
-    "gr3": Reward(gr3),
-    "acoer": Reward(acoer, remember=remember_acoer),
-    "discounted": Reward(discounted, needs=("thinking_tokens",)),
-    "serial_exits": Reward(serial_exits),
-    "grpo_lambda": Reward(grpo_lambda),
-    "short_rl": Reward(short_rl, "part", remember=remember_short_rl),
-    "repetition": Reward(repetition, "part", needs=("token_ids",), reads_length=False),
-    "overlong": Reward(overlong, "part", reads_length=False),
-    "garbled": Reward(garbled, "part", needs=("texts",), reads_length=False),
+    "lead": Reward(
+        lead,
+        remember=remember_lead,
+        is_two_sided=True,
+        ranges={
+            "min_target_tokens": TOKENS,
+            "max_target_tokens": TOKENS,
+            "min_correct_weight": FRACTION,
+            "ema_decay": DECAY,
+            "potential_power": Range(0, 10),
+        },
+        in_order=(("min_target_tokens", "max_target_tokens"),),
+    ),
+    "gr3": Reward(gr3, ranges={"alpha": BONUS}),
+    "acoer": Reward(
+        acoer,
+        remember=remember_acoer,
+        ranges={
+            "first_weight": BONUS,
+            "log_scale": Range(0.001, 1e6),
+            "min_weight": BONUS,
+            "max_weight": BONUS,
+            "raise_by": Range(1, 10),
+            "lower_by": FACTOR,
+            "ema_span": Range(1, 1e6),
+            "window": COUNT,
+            "warmup": LIMIT,
+            "max_drop": FRACTION,
+            "budget_ratio": Range(0.01, 10),
+            "min_budget_tokens": TOKENS,
+        },
+        in_order=(("min_weight", "max_weight"),),
+    ),
+    "discounted": Reward(discounted, needs=("thinking_tokens",), ranges={"gamma": FACTOR}),
+    "serial_exits": Reward(serial_exits, ranges={"decay": FACTOR}),
+    "grpo_lambda": Reward(grpo_lambda, ranges={"alpha": SHARE, "min_accuracy_frac": FRACTION}),
+    "short_rl": Reward(
+        short_rl,
+        "part",
+        remember=remember_short_rl,
+        ranges={"accuracy_tolerance": FRACTION, "length_tolerance": DISTANCE, "ema_decay": DECAY},
+    ),
+    "repetition": Reward(
+        repetition,
+        "part",
+        needs=("token_ids",),
+        reads_length=False,
+        ranges={"ngram_tokens": NGRAM, "per_token": PRICE, "max_penalty": BONUS},
+    ),
+    "overlong": Reward(overlong, "part", reads_length=False, ranges={"penalty": BONUS}),
+    "garbled": Reward(
+        garbled,
+        "part",
+        needs=("texts",),
+        reads_length=False,
+        ranges={"penalty": BONUS, "max_broken": LIMIT, "max_mixed": LIMIT, "foreign_frac": FRACTION},
+    ),
 }
 
 

@@ -6,7 +6,7 @@ Its modules, in reading order:
 - `files`: text files written whole or not at all, and JSON lines read with their line numbers
 - `checksums`: checksums of a folder's files, so that damage is noticed
 - `locks`: a folder in which one process works at a time
-- `termination`: SIGTERM, which ends a program at the next point at which nothing is lost
+- `termination`: signals, which end a program at the next point at which nothing is lost
 - `fields`: a JSON object read key by key, with a one-line error for each mistake
 - `processor`: the processor's name and instruction sets
 - `threads`: how many threads compute, and how busy other processes keep the cores

@@ -7,8 +7,9 @@
 
 The `Curriculum` decides which problems a step takes and which of their groups train, and `Checkpoints` decides what is saved and
 how long it is kept. A phase's whole state is its weights and a `PhaseState`, so a phase that is restored from a checkpoint
-continues exactly as it would have without the interruption. On SIGTERM the phase is left during the rollouts of a step, and its
-last whole step is saved. Where training diverges, the phase ends with an error that says how to go on from the last checkpoint.
+continues exactly as it would have without the interruption. On a signal that asks the run to end, such as Ctrl-C, the phase is
+left during the rollouts of a step, and its last whole step is saved. Where training diverges, the phase ends with an error that
+says how to go on from the last checkpoint.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ from laconic.collapse.alarms import Applicability
 from laconic.collapse.idle import why_nothing_learnt
 from laconic.collapse.vigil import RaisedAlarm, Vigil
 from laconic.config.recipe import Recipe
-from laconic.config.resumption import resume_command
+from laconic.config.resumption import freedom, resume_command
+from laconic.config.sense.unusual import unusual_levers
 from laconic.errors import Diverged, RunError, RunFailed, Terminated
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
@@ -178,7 +180,7 @@ class PhaseRun:
         self.checkpoint_now_and_then()
 
     def roll_out(self, problems: Sequence[Problem]) -> list[Group]:
-        """Paid groups of the step's problems, then of those that the curriculum draws to fill the step. SIGTERM breaks it off."""
+        """Paid groups of the step's problems, then of those that the curriculum draws to fill the step. A signal ends it."""
         with let_through():
             groups, draw = self.source.groups(problems, self.step), 1
             while more := self.curriculum.draw_more(groups, self.step, draw):
@@ -318,12 +320,25 @@ class PhaseRun:
     def _divergence(self, error: Diverged) -> str:
         """What diverged and when, and how to go on."""
         rate = "critic_lr" if "critic" in str(error) or "value" in str(error) else "lr"
-        slower = f"phases.{self.phase.name}.optimizer.{rate}={getattr(self.phase.config.optimizer, rate) / 10:g}"
+        field = f"phases.{self.phase.name}.optimizer.{rate}"
         newest = self.run.directory.checkpoints.newest_words()
-        return (
-            f"{self.phase.name}: training diverged in step {self.step}: {error}; {newest}. "
-            f"Lower the rate and go on:  {resume_command(self.run.directory.path, slower)}"
+        return f"{self.phase.name}: training diverged in step {self.step}: {error}; {newest}. " + self._remedy(
+            field, getattr(self.phase.config.optimizer, rate)
         )
+
+    def _remedy(self, field: str, rate: float) -> str:
+        """The levers that are unusually large, and what to do: lower these, or else the rate `field`."""
+        unusual = unusual_levers(self.run.recipe, self.phase.config)
+        named = ", ".join(f"{key}={value:g}" for key, (value, _) in unusual.items())
+        blame = f"Unusually large: {named}. " if named else ""
+        changes = {key: usual for key, (_, usual) in unusual.items()} or {field: rate / 10}
+        fixed = [key for key in changes if freedom(key, is_trained=False) == "refused"]
+        if fixed:
+            return (
+                f"{blame}A run keeps {fixed[0]} to its end: begin a new one with, say, {fixed[0]}={changes[fixed[0]]:g}"
+            )
+        words = [f"{key}={value:g}" for key, value in changes.items()]
+        return f"{blame}Lower {'it' if named else 'the rate'} and go on:  {resume_command(self.run.directory.path, *words)}"
 
     def _say_where_it_starts(self) -> None:
         first = self.watches[0]

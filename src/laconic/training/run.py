@@ -65,7 +65,7 @@ class Trainer:
     def train(self) -> Path:
         """Train every phase that is not finished; returns the folder of the run's result.
 
-        Raises `RunFailed` where training diverges or the disk refuses, and `Terminated` on SIGTERM, where the caller heeds it.
+        Raises `RunFailed` where training diverges or the disk refuses, and `Terminated` on a signal, where the caller heeds it.
         The run can be resumed after any of them.
         """
         with self.run.directory.lock, self.run.solver.grader:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from laconic.config.phase import PhaseConfig
-from laconic.config.sense.reading import Reading
+from laconic.config.phase import AlarmsConfig, PhaseConfig
+from laconic.config.sense.reading import NOTHING, Reading
 
 LEAST_RATE = 1e-9  # a weight of 0.01 in float32 differs from the next by 9e-10
+MOST_SHARE = 0.9  # of the old weights in the average that a phase hands on
+FEW_TOKENS = 0.1  # a share of the probability that is mostly that of the likeliest token alone
 ALIKE = 0.5  # a distance from 1 above which clip_low is more likely meant as a bound of the ratio itself
 
 
@@ -47,7 +49,7 @@ SENSELESS: tuple[Senseless, ...] = (
     Senseless(
         "error",
         "rewards",
-        lambda r: r.reads_rewards and not r.has_effective_terms and _has_equal_levels(r.phase),
+        lambda r: r.reads_rewards and not r.has_effective_terms and r.has_equal_levels,
         "every response earns the same, so that there is nothing to learn; expected other levels, or terms",
     ),
     Senseless(
@@ -111,7 +113,7 @@ SENSELESS: tuple[Senseless, ...] = (
         lambda r: (
             r.reads_rewards
             and not r.has_effective_terms
-            and not _has_equal_levels(r.phase)
+            and not r.has_equal_levels
             and r.phase.rewards.correct == r.phase.rewards.wrong
         ),
         "a wrong answer earns as much as a correct one",
@@ -119,7 +121,7 @@ SENSELESS: tuple[Senseless, ...] = (
     Senseless(
         "warning",
         "rewards.terms",
-        lambda r: any(term.weight == 0 for term in r.phase.rewards.terms),
+        lambda r: any(abs(term.weight) <= NOTHING for term in r.phase.rewards.terms),
         "a term of weight 0 pays nothing",
     ),
     Senseless(
@@ -127,6 +129,62 @@ SENSELESS: tuple[Senseless, ...] = (
         "optimizer.lr",
         lambda r: r.phase.optimizer.lr < LEAST_RATE,
         "a step moves a weight by about so much, which is lost in a number of 32 bits: next to nothing is learnt",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: r.reads_rewards and bool(r.whole_terms) and not r.has_zero_levels,
+        "{reading.whole_terms[0]} is a whole reward, and the levels are paid beside it; set correct, wrong, no_answer and "
+        "truncated to 0",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: r.reads_rewards and bool(r.long_options),
+        "{reading.long_options[0]} is by default more than sampler.max_tokens = {phase.sampler.max_tokens}; set it",
+    ),
+    Senseless(
+        "warning",
+        "budget",
+        lambda r: r.phase.budget is not None and r.reads_rewards and not r.reads_budget,
+        "prompts ask for a number of tokens, and no reward reads it; l1_exact and l1_max do",
+    ),
+    Senseless(
+        "error",
+        "select.options",
+        lambda r: r.keeps_only_unsolved and not _takes_unsolved(r.phase),
+        "{phase.select.how} leaves out problems that are never solved, and keeps none above {reading.top_solve_rate:g}: with "
+        "{phase.select.samples} samples each, none is left",
+    ),
+    Senseless(
+        "warning",
+        "select.options",
+        lambda r: r.keeps_only_unsolved and _takes_unsolved(r.phase),
+        "{phase.select.how} keeps only problems that are never solved, from which little or nothing is learnt",
+    ),
+    Senseless(
+        "warning",
+        "entry_share",
+        lambda r: r.phase.entry_share > MOST_SHARE,
+        "the phase hands on {phase.entry_share:g} of the weights that it began with, so that little is left of what it learns",
+    ),
+    Senseless(
+        "warning",
+        "sampler.top_p",
+        lambda r: r.phase.sampler.top_p < FEW_TOKENS and r.phase.rollouts != "solutions",
+        "leaves hardly a token to choose from, so that the responses to a problem are alike and little is learnt",
+    ),
+    Senseless(
+        "warning",
+        "sampler.min_p",
+        lambda r: r.phase.sampler.min_p > 1 - FEW_TOKENS and r.phase.rollouts != "solutions",
+        "leaves hardly a token to choose from, so that the responses to a problem are alike and little is learnt",
+    ),
+    Senseless(
+        "warning",
+        "end.alarms.steps",
+        lambda r: r.phase.end.alarms.steps > max(r.alarm_steps, AlarmsConfig().steps),
+        "an alarm reads at most an eighth of a phase: {reading.alarm_steps} of {phase.steps} steps",
     ),
     Senseless(
         "warning",
@@ -181,9 +239,8 @@ def _most_for_failing(phase: PhaseConfig) -> float:
     return max(phase.rewards.wrong, phase.rewards.no_answer, phase.rewards.truncated)
 
 
-def _has_equal_levels(phase: PhaseConfig) -> bool:
-    rewards = phase.rewards
-    return len({rewards.correct, rewards.wrong, rewards.no_answer, rewards.truncated}) == 1
+def _takes_unsolved(phase: PhaseConfig) -> bool:
+    return phase.select.how == "band" or bool(phase.select.options.get("allow_unsolved", False))
 
 
 def _prices_rewards(phase: PhaseConfig) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 
+NOTHING = 1e-9  # a difference of rewards that float32 loses beside a reward of 1
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -17,6 +19,9 @@ class Reading:
     min_group_size   the responses to a problem that the algorithm compares
     has_critic       whether there is a critic that learns
     has_reference    whether rollouts are scored under a reference
+    whole_terms      the terms with a weight that are the whole reward of a paper, which is used alone
+    reads_budget     whether a reward may read the number of tokens that the prompt asks for
+    long_options     the options of terms that nobody set, and whose defaults are more tokens than the cap lets a response have
     makes_advantages_of_rewards, reads_rewards   whether rewards become advantages; whether they matter at all
     """
 
@@ -28,6 +33,9 @@ class Reading:
     has_reference: bool
     makes_advantages_of_rewards: bool
     reads_rewards: bool
+    whole_terms: tuple[str, ...] = ()
+    reads_budget: bool = True
+    long_options: tuple[str, ...] = ()
 
     @property
     def responses(self) -> int:
@@ -55,7 +63,36 @@ class Reading:
     @property
     def has_effective_terms(self) -> bool:
         """Whether a reward beside the levels is paid."""
-        return any(term.weight != 0 for term in self.phase.rewards.terms)
+        return any(abs(term.weight) > NOTHING for term in self.phase.rewards.terms)
+
+    @property
+    def has_equal_levels(self) -> bool:
+        """Whether every grade earns the same."""
+        rewards = self.phase.rewards
+        levels = (rewards.correct, rewards.wrong, rewards.no_answer, rewards.truncated)
+        return max(levels) - min(levels) <= NOTHING
+
+    @property
+    def has_zero_levels(self) -> bool:
+        """Whether the levels pay nothing."""
+        return self.has_equal_levels and abs(self.phase.rewards.correct) <= NOTHING
+
+    @property
+    def alarm_steps(self) -> int:
+        """The steps that an alarm reads in the phase."""
+        return self.phase.end.alarms.patience(self.phase.steps)
+
+    @property
+    def top_solve_rate(self) -> float:
+        """The highest solve rate that the selection keeps, as far as its options say."""
+        ends = {"band": "high", "easy_to_hard": "high", "hard": "ceiling"}
+        end = self.phase.select.options.get(ends.get(self.phase.select.how, ""), 1.0)
+        return float(end)
+
+    @property
+    def keeps_only_unsolved(self) -> bool:
+        """Whether no problem that was solved once in its samples is kept."""
+        return self.top_solve_rate < 1 / self.phase.select.samples
 
     @property
     def num_watches(self) -> int:

@@ -4,7 +4,7 @@ names it."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from laconic.config.phase import AlarmsConfig, PhaseConfig
+from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.sense.reading import Reading
 
@@ -135,10 +135,13 @@ UNREAD: tuple[Unread, ...] = (
     Unread(("optimizer.schedule",), lambda r: r.phase.optimizer.min_lr_frac < 1, "min_lr_frac = 1 keeps the rate"),
     Unread(("optimizer.min_lr_frac",), lambda r: r.phase.optimizer.schedule != "constant", "the schedule is constant"),
     Unread(
+        ("rewards.timeout_seconds",),
+        lambda r: any(".py:" in term.name for term in r.phase.rewards.terms),
+        "there is no reward of one's own",
+    ),
+    Unread(
         ("end.alarms.steps",),
-        lambda r: any(
-            getattr(r.phase.end.alarms, name) != "off" for name in AlarmsConfig.model_fields if name != "steps"
-        ),
+        lambda r: _has_alarm(r.phase),
         "every alarm is off",
     ),
     Unread(
@@ -183,6 +186,10 @@ def _is_below(one: int | None, other: int | None, *, or_equal: bool = False) -> 
     if one is None or other is None:
         return one is not None or or_equal
     return one <= other if or_equal else one < other
+
+
+def _has_alarm(phase: PhaseConfig) -> bool:
+    return any(action != "off" for name, action in phase.end.alarms if name != "steps")
 
 
 def _has_guard(phase: PhaseConfig) -> bool:

@@ -4,6 +4,7 @@ Training, the dry run and doctor ask the same functions. Left out is the shape o
 order:
 
 - `phases`: a phase checked, and resolved: with the objects that its names refer to
+- `model`: what the model makes senseless
 - `recipe`: a recipe checked, and what in it is senseless and does no harm
 - `problems`: what the problems of a phase lack, for it to train on them
 - `context`: what must fit the model's context

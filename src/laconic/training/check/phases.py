@@ -17,6 +17,7 @@ from laconic.errors import InputError, RecipeError
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rewards.from_recipe import remembering_terms, reward_table, reward_terms
 from laconic.rewards.paying import try_terms
+from laconic.rewards.ranges import DIVISOR, LIMIT, Range
 from laconic.rewards.table import Reward
 from laconic.rollouts.sources import KEPT, SOURCES, Source, SourceSetting
 from laconic.selection.pool import check_rule, needs_probe
@@ -156,16 +157,16 @@ def _check_algorithm(phase: PhaseConfig, algorithm: Algorithm) -> None:
         raise RecipeError(f"{field}.algorithm.truncated: 'bootstrap' needs a critic; expected 'penalise' or 'mask'")
 
 
-OPTION_BOUNDS: Mapping[str, tuple[Callable[[float], bool], str]] = {
-    "keep": (lambda value: 0 < value <= 1, "a share above 0 and at most 1"),
-    "shortest": (lambda value: value >= 0 and value == int(value), "a whole number, 0 for all"),
-    "length_tokens": (lambda value: value > 0, "a number above 0"),
-    "tau": (lambda value: value > 0, "a number above 0"),
-    "beta": (lambda value: value > 0, "a number above 0"),
-    "ratio": (lambda value: value >= 1, "a number of at least 1"),
-    "margin": (lambda value: value >= 0, "a number of at least 0"),
+OPTION_RANGES: Mapping[str, Range] = {
+    "keep": Range(0.001, 1),
+    "shortest": LIMIT,
+    "length_tokens": DIVISOR,
+    "tau": Range(0.001, 1000),
+    "beta": Range(0.001, 1000),
+    "ratio": Range(1, 1000),
+    "margin": Range(0, 1000),
 }
-"""For each option of an algorithm, by name: a test of its value, and the allowed values in words."""
+"""The range of each option of an algorithm that is a number, by name."""
 
 
 def _check_options(algorithm: Algorithm, config: AlgorithmConfig, field: str) -> None:
@@ -180,11 +181,12 @@ def _check_options(algorithm: Algorithm, config: AlgorithmConfig, field: str) ->
     rule = config.options.get("pairs")
     if rule is not None and rule not in PAIRS:
         raise RecipeError(f"{field}.pairs: unknown rule {rule!r}; expected {', '.join(PAIRS)}")
-    for option, (may_be, expected) in OPTION_BOUNDS.items():
-        value = config.options.get(option)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (is_number and may_be(float(value))):
-            raise RecipeError(f"{field}.{option}: expected {expected}, got {value!r}")
+    for option, value in config.options.items():
+        if option in OPTION_RANGES:
+            try:
+                OPTION_RANGES[option].check(option, value)
+            except ValueError as error:
+                raise RecipeError(f"{field}.{error}") from None
 
 
 def _check_average(phase: PhaseConfig) -> None:

@@ -1,7 +1,6 @@
 """A recipe checked, its phases resolved, and what in it is senseless and does no harm."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint, complaints_about_phases, complaints_about_run
@@ -9,7 +8,9 @@ from laconic.config.sense.reading import Reading
 from laconic.errors import RecipeError
 from laconic.models.loading import TINY
 from laconic.prompts.instructions import resolve_instruction
+from laconic.rewards.from_recipe import may_read_budget, options_above, whole_terms
 from laconic.samplers.endpoints import is_endpoint
+from laconic.training.check.model import complaints_about_model
 from laconic.training.check.phases import ResolvedPhase, resolve_phase
 from laconic.training.check.problems import complaints_about_problems
 from laconic.types import Problem
@@ -35,11 +36,8 @@ def warnings_about(
 
 def complaints_about(recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[Complaint]:
     """Everything senseless in a recipe, whatever its problems are."""
-    complaints = list(complaints_about_run(recipe))
-    if recipe.policy.shape is not None and (recipe.model == TINY or Path(recipe.model).is_dir()):
-        what = f"changes nothing: {recipe.model} has a config of its own, which is read"
-        complaints.append(Complaint("warning", "policy.shape", what))
-    return [*complaints, *complaints_about_phases([_reading(recipe, phase) for phase in phases])]
+    about_phases = complaints_about_phases([_reading(recipe, phase) for phase in phases])
+    return [*complaints_about_run(recipe), *complaints_about_model(recipe), *about_phases]
 
 
 def _reading(recipe: Recipe, phase: ResolvedPhase) -> Reading:
@@ -54,6 +52,9 @@ def _reading(recipe: Recipe, phase: ResolvedPhase) -> Reading:
         has_reference=phase.needs_reference,
         makes_advantages_of_rewards=row.reads_rewards,
         reads_rewards=row.reads_rewards or chooses_by_rewards,
+        whole_terms=whole_terms(phase.config.rewards),
+        reads_budget=may_read_budget(phase.config.rewards),
+        long_options=options_above(phase.config.rewards, phase.config.sampler.max_tokens),
     )
 
 

@@ -30,7 +30,7 @@ from laconic.sweep.config import load_sweep, runs_of
 from laconic.system.files import read_json
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import ALGORITHMS
-from laconic.training.check.model import NAMES
+from laconic.training.check.model import CONFIG_NAMES
 from laconic.training.check.recipe import check_recipe, complaints_about, warnings_about
 from laconic.training.run import start
 from laconic.types import Problem
@@ -356,7 +356,7 @@ def test_a_dry_run_is_bounded_whatever_the_recipe_says(tmp_path: Path) -> None:
 def test_a_shape_beside_a_model_that_has_one_is_a_warning_where_they_differ() -> None:
     """It names what differs. A recipe that states the shape of a hub model may be run on a folder with that model."""
     stated = read_json(TINY_FOLDER / "config.json")
-    shape = {key: stated[name] for key, name in NAMES.items()}
+    shape = {key: stated[name] for key, name in CONFIG_NAMES.items()}
     for model in ("tiny", str(TINY_FOLDER)):
         assert said({}, model=model, policy={"shape": shape}) == []
         (found,) = said({}, model=model, policy={"shape": shape | {"vocabulary": 999}})

@@ -99,10 +99,10 @@ def check_terms(
         for option in options:
             if option not in known:
                 raise ValueError(f"reward {name!r} has no option {option!r}; it has: {', '.join(known) or 'none'}")
-        check_ranges(name, options, table[name], max_tokens)
+        check_option_ranges(name, options, table[name], max_tokens)
 
 
-def check_ranges(name: str, options: Mapping[str, Option], row: Reward, max_tokens: int | None = None) -> None:
+def check_option_ranges(name: str, options: Mapping[str, Option], row: Reward, max_tokens: int | None = None) -> None:
     """Raise `ValueError`, naming the option and its range, where an option of the reward `name` is of the wrong kind or outside
     its range, or above the cap `max_tokens` although it is a number of tokens of one response."""
     try:

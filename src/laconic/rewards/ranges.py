@@ -39,7 +39,7 @@ class Range:
         raise ValueError(f"{name}: expected {kind}{ends}, got {got}")
 
 
-LEVEL: Final = Range(-1e6, 1e6)
+GRADE_LEVEL: Final = Range(-1e6, 1e6)
 PRICE: Final = Range(1e-9, 1000)  # per token, or of a whole answer
 BONUS: Final = Range(1e-6, 1000)
 SHARE: Final = Range(1e-6, 1)  # of what a correct answer earns
@@ -49,6 +49,6 @@ DECAY: Final = Range(0, 0.9999)  # of a moving average, which 1 would never move
 DIVISOR: Final = Range(0.01, 1e6)
 COUNT: Final = Range(1, 1e6, is_whole=True)
 LIMIT: Final = Range(0, 1e6, is_whole=True)
-TOKENS: Final = Range(1, 1e9, within_cap=True)
+TOKEN_COUNT: Final = Range(1, 1e9, within_cap=True)
 DISTANCE: Final = Range(0, 1e9, within_cap=True)
 NGRAM: Final = Range(1, 1e6, is_whole=True, within_cap=True)

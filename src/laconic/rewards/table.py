@@ -34,12 +34,12 @@ from laconic.rewards.ranges import (
     DIVISOR,
     FACTOR,
     FRACTION,
-    LEVEL,
+    GRADE_LEVEL,
     LIMIT,
     NGRAM,
     PRICE,
     SHARE,
-    TOKENS,
+    TOKEN_COUNT,
     Range,
 )
 from laconic.rewards.relative import (
@@ -117,27 +117,27 @@ class Reward:
         return {p.name: p.default for p in parameters if p.name in self.options}
 
 
-_TARGET = {"target_tokens": TOKENS, "bonus": BONUS}
+_TARGET = {"target_tokens": TOKEN_COUNT, "bonus": BONUS}
 
 REWARDS: Mapping[str, Reward] = {
     "levels": Reward(
         levels,
         "part",
         reads_length=False,
-        ranges={"correct": LEVEL, "wrong": LEVEL, "no_answer": LEVEL, "truncated": LEVEL},
+        ranges={"correct": GRADE_LEVEL, "wrong": GRADE_LEVEL, "no_answer": GRADE_LEVEL, "truncated": GRADE_LEVEL},
     ),
     "linear_length": Reward(linear_length, "part", ranges={"per_tokens": DIVISOR}),
     "soft_overlong": Reward(soft_overlong, "part", ranges={"buffer_frac": FACTOR}),
     "kimi_length": Reward(kimi_length, "part"),
-    "truncation": Reward(truncation, ranges={"budget_tokens": TOKENS}),
+    "truncation": Reward(truncation, ranges={"budget_tokens": TOKEN_COUNT}),
     "cosine": Reward(
         cosine,
         ranges={
-            "correct_start": LEVEL,
-            "correct_end": LEVEL,
-            "wrong_start": LEVEL,
-            "wrong_end": LEVEL,
-            "exceed": LEVEL,
+            "correct_start": GRADE_LEVEL,
+            "correct_end": GRADE_LEVEL,
+            "wrong_start": GRADE_LEVEL,
+            "wrong_end": GRADE_LEVEL,
+            "exceed": GRADE_LEVEL,
         },
     ),
     "l1_exact": Reward(l1_exact, needs=("budget_tokens",), is_two_sided=True, ranges={"per_token": PRICE}),
@@ -165,8 +165,8 @@ REWARDS: Mapping[str, Reward] = {
         remember=remember_lead,
         is_two_sided=True,
         ranges={
-            "min_target_tokens": TOKENS,
-            "max_target_tokens": TOKENS,
+            "min_target_tokens": TOKEN_COUNT,
+            "max_target_tokens": TOKEN_COUNT,
             "min_correct_weight": FRACTION,
             "ema_decay": DECAY,
             "potential_power": Range(0, 10),
@@ -189,7 +189,7 @@ REWARDS: Mapping[str, Reward] = {
             "warmup": LIMIT,
             "max_drop": FRACTION,
             "budget_ratio": Range(0.01, 10),
-            "min_budget_tokens": TOKENS,
+            "min_budget_tokens": TOKEN_COUNT,
         },
         in_order=(("min_weight", "max_weight"),),
     ),

@@ -15,7 +15,7 @@ from laconic.errors import InputError
 from laconic.models.loading import TINY, TINY_FOLDER, named_device
 from laconic.system.files import read_json
 
-NAMES = {
+CONFIG_NAMES = {
     "layers": "num_hidden_layers",
     "hidden": "hidden_size",
     "heads": "num_attention_heads",
@@ -59,9 +59,9 @@ def _config_of(model: str) -> dict[str, Any]:
 
 def _differences(shape: ShapeConfig, config: dict[str, Any]) -> list[str]:
     """Where the model's config states another number than the shape, in words."""
-    stated = {key: config[name] for key, name in NAMES.items() if config.get(name) is not None}
+    stated = {key: config[name] for key, name in CONFIG_NAMES.items() if config.get(name) is not None}
     return [
-        f"{key} {getattr(shape, key)} ({NAMES[key]} {value})"
+        f"{key} {getattr(shape, key)} ({CONFIG_NAMES[key]} {value})"
         for key, value in stated.items()
         if getattr(shape, key) != value
     ]

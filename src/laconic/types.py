@@ -37,10 +37,17 @@ GRADES: tuple[Grade, ...] = tuple(Grade)
 
 
 class FinishReason(StrEnum):
-    """Why sampling stopped: an end token was drawn (`STOP`), or the cap was reached (`LENGTH`)."""
+    """Why sampling stopped: an end token was drawn (`STOP`), or the cap was reached (`LENGTH`). An endpoint may also have withheld
+    the response (`CONTENT_FILTER`), or taken it for a call of a tool that nobody offered (`TOOL_CALLS`)."""
 
     STOP = "stop"
     LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    TOOL_CALLS = "tool_calls"
+
+
+WITHHELD = frozenset({FinishReason.CONTENT_FILTER, FinishReason.TOOL_CALLS})
+"""Reasons for which an endpoint ended a response. It is counted, and whatever its text says is no answer."""
 
 
 class LengthSource(StrEnum):
@@ -97,6 +104,11 @@ class Response:
     def num_tokens(self) -> int:
         """Generated tokens, end token included."""
         return len(self.token_ids) if self.reported_tokens is None else self.reported_tokens
+
+    @property
+    def is_withheld(self) -> bool:
+        """True where the endpoint ended the response, so that no text that came is a finished answer."""
+        return self.finish_reason in WITHHELD
 
     @property
     def is_truncated(self) -> bool:

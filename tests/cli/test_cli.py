@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from inspect import signature
+from pathlib import Path
 
 import pytest
 from small import save_small_model, write_small_recipe
@@ -447,3 +448,25 @@ def test_prompts_that_the_model_cannot_tell_apart_are_named(laconic, model):
 def test_a_budget_curve_is_printed(laconic, model):
     _, out, _ = laconic("evaluate", model, "tiny:mix?count=2", "--samples", 1, "--max-tokens", 8, "--budgets", "2,4")
     assert "thinking cut at 2: accuracy" in out and "thinking cut at 4: accuracy" in out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_a_full_standard_output_is_called_so(monkeypatch):
+    """And what could not be written is not tried again at the end."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        print("x")
+        assert cli.unnamed_file() == "standard output"
+        assert cli.unnamed_file() == "a file"
+
+
+def test_a_closed_pipe_is_quiet(monkeypatch, capsys):
+    """The exit code is that of programs which the signal of a closed pipe ends."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    monkeypatch.setattr(sys, "argv", ["laconic", "list", "rewards"])
+    with os.fdopen(theirs, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert ended.value.code == 141 and capsys.readouterr().err == ""

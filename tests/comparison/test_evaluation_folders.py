@@ -164,6 +164,8 @@ def test_a_malformed_summary_is_named(tmp_path, summary, says):
         ({"temperature": "hot"}, "temperature is 'hot', expected a number"),
         ({"top_p": True}, "top_p is True, expected a number"),
         ({"max_tokens": None}, "max_tokens is missing"),
+        ({"accuracy": None}, "accuracy is None, expected a mean with its interval; remove the file"),
+        ({"tokens": None}, "tokens is None, expected a mean"),
     ],
 )
 def test_a_decoding_that_is_no_number_is_named(tmp_path, summary, says):

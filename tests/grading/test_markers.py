@@ -37,6 +37,7 @@ END_TOKENS = [
     "<extra_id_0>",
     "<0x0A>",
 ]
+NO_ENDS = {"<s>", "<pad>", "<unk>", "<|tool_call_end|>", "[/INST]", "<extra_id_0>", "<0x0A>"}
 SPELLINGS = ["The answer is 70.", "The answer is 70", "Answer: 70", "#### 70", r"\boxed{70}", "70", "So it is 70."]
 
 
@@ -47,6 +48,26 @@ def test_end_tokens_end_the_answer(token):
         for tail in (token, f" {token}", f"\n{token}", token * 3):
             assert extract_answer(text + tail) == "70", text + tail
     assert extract_answer(f"The answer is 4{token}2") != "42"
+
+
+@pytest.mark.parametrize("token", [
+    *(token for token in END_TOKENS if token not in NO_ENDS), "<|im_end|>\n<|im_start|>user\n", "<|im_start|>user\n",
+    "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n", "<end_of_turn>\n<start_of_turn>user\n",
+    "<|start_of_role|>user<|end_of_role|>",
+    "<|user|>", "<|im_start|>assistant\n", "[INST]",
+])  # fmt: skip
+def test_nothing_after_the_first_end_is_read(token):
+    """Whatever it says: the next turns are the model's own invention, a thought in them included."""
+    for text in SPELLINGS[:5]:
+        for tail in ("The answer is 71", r"\boxed{71}", "<think>no</think> <answer>71</answer>", "<think>and"):
+            assert extract_answer(text + token + tail) == "70", text + token + tail
+    assert extract_answer(f"<think>such as {token}</think>The answer is 70") == "70"
+    is_own = token.endswith("assistant\n") or token == "[INST]"
+    assert extract_answer(f"{token}The answer is 71") == ("71" if is_own else None)
+
+
+def test_an_end_alone_is_no_answer():
+    token = "</s>"
     assert extract_answer(f"The answer is{token}") is None
 
 
@@ -68,6 +89,22 @@ def test_what_only_looks_like_a_token_stays():
         ("<final_answer>70</final_answer>", "70"),
         ("<final answer>70</final answer>", "70"),
         ("< answer >70< / answer >", "70"),
+        ("\\boxed{70</s>}", "70"),
+        ("\\boxed{70<|im_end|>\n}", "70"),
+        ('<answer type="int">70</answer>', "70"),
+        ("[ANSWER]70[/ANSWER]", "70"),
+        ("[answer] 70 [/ans] Done.", "70"),
+        ("<answer>70</ans>", "70"),
+        ("<answer>The answer is 70, not 71.</answer>", "70"),
+        ("The answer is 70 (not 71).", "70"),
+        ("The answer is not 70, not 71.", "not 70"),
+        ("So \\boxed7", "7"),
+        ("So \\boxed70.", "70."),
+        ("Ответ: 70", "70"),
+        ("< think >\\boxed{7}", None),
+        ("<think >\\boxed{7}< / think >\\boxed{70}", "70"),
+        ("<unused94>thought \\boxed{3}", None),
+        ("<unused94>thought \\boxed{3}<unused95>70", "70"),
         ("<answer>Answer: 70</answer>", "70"),
         ("<answer>\n**Final Answer**\n70\n</answer>", "70"),
         ("<answer>70", "70"),
@@ -135,6 +172,11 @@ def test_reasons_are_cut_off(text, answer):
         ("A", "A bird", False),
         ("B", "B is correct", True),
         ("B", "B but C fits too", False),
+        ("7", r"7\ldots", False),
+        ("7", r"7 \dots", False),
+        ("0.5", r"0.5\ldots", True),
+        (r"7\ldots", r"7\ldots", True),
+        (r"1, 2, \ldots", r"1, 2, \ldots", True),
     ],
 )
 def test_words_before_a_reason_are_compared(gold, answer, is_right):

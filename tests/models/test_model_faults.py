@@ -1,6 +1,9 @@
 """Whatever is wrong with a model's folder is one line that names it: damaged weights, configs and tokenizers, one fault each."""
 
 import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +17,11 @@ from laconic.doctor.checks.model import check_vocabulary_size, check_weights
 from laconic.doctor.checks.prompts import check_unknown_tokens
 from laconic.errors import ModelError
 from laconic.grading.grader import Grader
-from laconic.models.loading import load_model
+from laconic.models.loading import TINY_FOLDER, check_sums, load_model
 from laconic.problems.load import load_problems
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
+from laconic.system.checksums import write_checksums
 
 CONFIG = PolicyConfig(device="cpu")
 PROBLEMS = load_problems("tiny:mix?count=2&split=train")
@@ -161,3 +165,19 @@ def test_a_model_without_template_and_padding_is_fine(ward):
     (ward.model / "chat_template.jinja").unlink()
     ward.change("tokenizer_config.json", pad_token=None)
     check(ward)
+
+
+def test_a_folder_that_is_not_as_its_checksums_say_is_not_loaded(tmp_path: Path) -> None:
+    """Two lines with the remedy; looked at once while the sums stay, and sums of other programs are nobody's promise."""
+    folder = shutil.copytree(TINY_FOLDER, tmp_path / "model")
+    write_checksums(folder)
+    check_sums(str(folder))
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-5] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    check_sums(str(folder))
+    os.utime(folder / "SHA256SUMS", ns=(1, 1))
+    with pytest.raises(ModelError, match=r"model\.safetensors: is damaged .*\n.* remove SHA256SUMS"):
+        load_model(str(folder), PolicyConfig())
+    (folder / "SHA256SUMS").write_text("0  model.safetensors\n")
+    check_sums(str(folder))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from laconic.errors import ProblemsError
+from laconic.errors import LaconicWarning, ProblemsError
 from laconic.problems.load import load_problems, write_problems
 from laconic.problems.records import to_problem
 
@@ -50,6 +50,16 @@ REFUSED = [
     ({"tolerance": "1/0"}, "'tolerance' must be a number from 0 up, or a list of some"),
     ({"tolerance": True}, "'tolerance' must be a number from 0 up, or a list of some"),
     ({"tolerance": [0.1, 0.2]}, "'tolerance' holds 2 numbers, but 'answer' has 1 parts"),
+    ({"answer": "inf"}, "'answer' is 'inf', which is how a table spells what is out of range; write"),
+    ({"answer": "-Inf"}, "out of range"),
+    ({"problem": "\u200b"}, "'problem' is '\\u200b', which says nothing"),
+    ({"id": "\u2060 "}, "which says nothing"),
+    ({"choices": ["x"], "answer": "A"}, "'choices' holds only 'x', expected at least 2, or none"),
+    ({"choices": ["x", "\u200b"], "answer": "A"}, "'choices' must be a list of strings"),
+    ({"tolerance": 1e300}, "'tolerance' 1e+300 would accept any answer; expected at most 2000"),
+    ({"tolerance": 0.1, "answer": "cat"}, "'tolerance' is for numbers, and 'answer' is one of words, 'cat'"),
+    ({"tolerance": 0.1, "choices": ["x", "y"], "answer": "A"}, "is one of letters of choices"),
+    ({"solution": 5}, "'solution' must be a string, found int"),
     ({"level": inf}, "'level' is inf, expected a finite number"),
     ({"tags": {"deep": [1, -inf]}}, "'tags' is -inf, expected a finite number"),
 ]
@@ -78,11 +88,27 @@ def test_a_record_that_nobody_can_answer_is_refused(change: dict[str, Any], says
         ({"answer": "1,2", "tolerance": [0.1, 0.2]}, "1,2"),
         ({"answer": "1,2", "tolerance": "0"}, "1,2"),
         ({"tolerance": None}, "2"),
+        ({"tolerance": 0.1, "answer": r"\pi"}, r"\pi"),
+        ({"question": "1+1?", "solution": nan}, "2"),
         ({"choices": [], "answer": "2"}, "2"),
     ],
 )
 def test_answers_that_say_something_are_kept(change: dict[str, Any], answer: str) -> None:
     assert to_problem(GOOD | change, "here").answer == answer
+
+
+def test_the_same_question_with_another_answer_is_a_warning(tmp_path: Path) -> None:
+    rows = [GOOD, GOOD | {"id": "b", "answer": "2.0"}, GOOD | {"id": "c", "problem": "1+1? ", "answer": "3"}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.warns(LaconicWarning, match=r"line 3: the question of line 1 again, with another answer: '2' and '3'"):
+        load_problems(str(tmp_path / "p.jsonl"))
+
+
+def test_a_question_under_both_keys_is_a_warning(tmp_path: Path) -> None:
+    rows = [GOOD | {"question": GOOD["problem"]}, GOOD | {"id": "b", "question": "2+2?"}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.warns(LaconicWarning, match=r"line 2: holds 'problem' and 'question', .*; 'problem' is asked$"):
+        assert load_problems(str(tmp_path / "p.jsonl"))[1].question == GOOD["problem"]
 
 
 def test_meta_can_be_written_again(tmp_path: Path) -> None:

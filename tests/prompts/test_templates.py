@@ -1,15 +1,18 @@
 """Chat templates that do what no template should: each is one line that names the model, in time and in little memory."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from laconic.config.solver import PromptConfig
 from laconic.errors import ModelError
 from laconic.prompts import templates
 from laconic.prompts.instructions import render
 from laconic.prompts.templates import TemplateError, own_system_text, render_turns
+from laconic.rollouts.solver import Solver
 from laconic.types import Problem
 
 PATIENCE, SHORT = 60.0, 0.5
@@ -52,6 +55,7 @@ def tokenizer(template):
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE({token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}, []))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
     made = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", name_or_path="some/model")
     made.chat_template = template
     return made
@@ -144,3 +148,26 @@ def test_a_system_text_of_the_template_s_own_is_found(turn, own):
     assert own_system_text(tokenizer(without + rest)) == (own or None)
     refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
     assert own_system_text(tokenizer(refusing + written + rest)) is None
+
+
+UNFIT = {
+    "fixed prompt": "renders problem a and another question to the same prompt",
+    "{{ messages[0].content[:4] }}": "renders problem b and a to the same prompt",
+    "{{ [1, 2, 3, 4, 5, 6, 7, 8, 9] | random }}{{ messages[0].content }}": "renders problem a to another prompt each time",
+    "{{ strftime_now('%H:%M:%S') }}{{ messages[0].content }}": "writes the time of day into every prompt",
+}
+
+
+@pytest.mark.parametrize("template", UNFIT)
+def test_a_template_that_drops_the_question_or_draws_the_prompt_is_refused(template):
+    problems = [Problem("a", "What is 1 + 1?", "2"), Problem("b", "What is 2 + 2?", "4")]
+    lm = SimpleNamespace(name="some/model", tokenizer=tokenizer(template), check_ids=lambda ids, whose: None)
+    with pytest.raises(ModelError, match=f"some/model: the chat template {UNFIT[template]}; mend"):
+        Solver(lm, None, None, PromptConfig()).longest_prompt(problems)
+
+
+@pytest.mark.parametrize("template", [SIMPLE, "{{ strftime_now('%d %b %Y') }}{{ messages[0].content }}"])
+def test_a_question_may_stand_twice_and_a_template_may_write_the_date(template):
+    problems = [Problem(name, "What is 1 + 1?", "2") for name in "ab"]
+    lm = SimpleNamespace(name="some/model", tokenizer=tokenizer(template), check_ids=lambda ids, whose: None)
+    assert Solver(lm, None, None, PromptConfig()).longest_prompt(problems)[1] == "a"

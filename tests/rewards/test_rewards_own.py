@@ -1,5 +1,7 @@
 """A person's own reward in a file of theirs: found, checked, and paid like any other."""
 
+import re
+
 import numpy as np
 import pytest
 from rewarded import group
@@ -120,3 +122,41 @@ def test_a_file_is_loaded_anew_each_time_and_may_lie_in_a_subfolder(tmp_path):
     for level in (1, 2):
         path.write_text(f"{head}def f(numbers):\n    return numbers.lengths * 0 + {level}\n")
         assert np.unique(load_own("sub/mine.py:f", tmp_path)(group([5, 6], "CW"))).tolist() == [level]
+
+
+KINDS = {
+    "async def f(x):\n    return x.lengths * 1.0": "f is an async function: expected one that returns the rewards",
+    "async def f(x):\n    yield 1.0": "f is an async function",
+    "def f(x):\n    yield 1.0": "f is a generator: expected a function that returns the rewards",
+    "class F:\n    async def __call__(self, x): return 1.0\nf = F()": "f is an async function",
+    "def f(x, a): return x.lengths * a": "has option 'a' without a default: expected one, such as a=1.0",
+    "def f(x, a='b'): return x.lengths * 1.0": "has option 'a' with the default 'b': expected a number or a truth",
+    "def f(x, a=None): return x.lengths * 1.0": "has option 'a' with the default None: expected a number",
+}
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_a_function_of_another_kind_is_one_line(tmp_path, code, capsys):
+    """Before it is called, and without a warning of Python's."""
+    (tmp_path / "r.py").write_text(code + "\n")
+    with pytest.raises(ValueError, match=re.escape(KINDS[code])):
+        load_own("r.py:f", tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("returned", ["np.ma.masked_equal([1.0, 2.0], 2.0)", "later()"])
+def test_what_is_masked_or_comes_later_is_no_number(tmp_path, returned, capsys):
+    code = f"import numpy as np\nasync def later(): return 1.0\ndef f(x): return {returned}\n"
+    (tmp_path / "r.py").write_text(code)
+    with pytest.raises(ValueError, match="expected 2 finite numbers"):
+        load_own("r.py:f", tmp_path)(group([5, 6], "CW"))
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_reward_prints_is_printable_and_short(tmp_path, capsys):
+    (tmp_path / "r.py").write_text("def f(x):\n    print('\\x1b[2J' + 'x' * 70000)\n    return x.lengths * 1.0\n")
+    reward = load_own("r.py:f", tmp_path)
+    for _ in range(2):
+        reward(group([5, 6], "CW"))
+    said = capsys.readouterr().err
+    assert "\\x1b[2J" in said and "\x1b" not in said and len(said) < 3000

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from laconic.errors import InputError
 from laconic.rollouts.rows import ForcedAnswer, GroupRow, ResponseRow, paid_rows_of, read_group_rows, read_rows, rows_of
 from laconic.system.files import to_jsonl
-from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
+from laconic.types import WITHHELD, FinishReason, Grade, Group, Problem, Response, Rollout
 
 SRC = Path(__file__).parents[2] / "src" / "laconic"
 
@@ -108,7 +108,10 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def agrees(row: ResponseRow) -> bool:
-    """Whether its values may stand together: no more thinking than tokens, cut off where its grade says so."""
+    """Whether its values may stand together: no more thinking than tokens, cut off where its grade says so, and not right where
+    the endpoint withheld it."""
+    if row.finish_reason in WITHHELD and row.grade is Grade.CORRECT:
+        return False
     is_cut = row.finish_reason and row.finish_reason is FinishReason.LENGTH
     return (row.thinking_tokens or 0) <= row.num_tokens and is_cut in (None, row.grade is Grade.TRUNCATED)
 

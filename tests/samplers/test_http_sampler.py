@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from email.utils import formatdate
 from importlib.util import find_spec
@@ -25,9 +26,12 @@ from typing import Any
 import pytest
 from fake_endpoint import Answer, Endpoint, error, in_turn, reply
 
-from laconic.config.solver import SamplerConfig
-from laconic.errors import InputError, ModelError, RunFailed
+from laconic.config.solver import PromptConfig, SamplerConfig
+from laconic.errors import InputError, LaconicWarning, ModelError, RunFailed
+from laconic.grading.grader import Grader
 from laconic.rng import seed_of
+from laconic.rollouts.rows import ResponseRow, rows_of
+from laconic.rollouts.solver import Solver
 from laconic.samplers import http, pacing
 from laconic.samplers.endpoints import APIS, KEY_VARIABLES, RemoteModel, parse_endpoint
 from laconic.samplers.fetching import ReplyLimits
@@ -36,7 +40,7 @@ from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
 from laconic.samplers.protocol import Request
 from laconic.samplers.refusals import refusal
 from laconic.samplers.wire import SEED_MASK, WIRES, read_reply
-from laconic.types import FinishReason
+from laconic.types import FinishReason, Grade, Problem
 
 DECODING = SamplerConfig(max_tokens=64, batch_size=4)
 PATIENCE = 60.0  # seconds after which the server stops waiting for an event; only a test that fails waits for them
@@ -256,8 +260,11 @@ def test_thinking_tokens_are_none_where_the_server_did_not_count_them(
     ("said", "kind", "message"),
     [
         (reply() | {"usage": None}, ModelError, "no usage.completion_tokens"),
-        (reply(reason="content_filter"), RunFailed, "finish_reason 'content_filter'"),
-        (reply(reason="tool_calls"), RunFailed, "finish_reason 'tool_calls'"),
+        (reply(reason="abort"), ModelError, 'finish_reason is \'abort\', expected "stop" or "length"'),
+        (reply([{"type": "image_url"}]), ModelError, "a part of content is 'image_url', expected text"),
+        ({"choices": reply()["choices"] * 2}, ModelError, "'2 choices' came, expected one choice"),
+        ({"choices": [reply()["choices"][0] | {"index": 5}]}, ModelError, "the choice's index is 5, expected 0"),
+        (reply() | {"error": {"message": "broke off", "code": 400}}, ModelError, "in a reply of status 200: broke off"),
         ({"choices": []}, ModelError, "the reply is none of the chat API"),
         ("hello", ModelError, "the reply is none of the chat API"),
         (b"<html>", ModelError, "the reply is not JSON"),
@@ -270,6 +277,65 @@ def test_a_reply_that_cannot_be_counted_or_read_ends_the_work_in_one_line(
     with pytest.raises(kind, match=message) as caught:
         endpoint.sampler().sample([ask("a", 6)], DECODING, seed=0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "It is "}, {"type": "text", "text": "4."}], "It is 4."),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "2+2"}]}, {"type": "text", "text": "4"}], "<think>2+2</think>4"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_a_text_may_come_in_parts(content: Any, text: str) -> None:
+    assert read_reply(parse_endpoint("http://h/v1#m"), reply(content), cap=64).text == text
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [("content_filter",) * 2, ("tool_calls",) * 2, ("function_call", "tool_calls")]
+)
+def test_a_response_that_was_withheld_is_one_without_an_answer(endpoint: Endpoint, said: str, kept: str) -> None:
+    """Whatever its text says: `7` may be the beginning of 70. The warning says how many there were."""
+    withheld = reply("The answer is 7", reason=said)
+    empty = reply(None, reason=said) | {"usage": None}  # type: ignore[arg-type]
+    endpoint.script = in_turn(Answer(reply()), Answer(withheld), Answer(empty))
+    sampler = endpoint.sampler()
+    solver = Solver(RemoteModel("m"), sampler, Grader(1, 3.0), PromptConfig())
+    with pytest.warns(LaconicWarning, match=f"2 of 4 responses ended with finish_reason {kept}"):
+        (group,) = solver.attempt(
+            [Problem("a", "3 + 4?", "7")], 4, DECODING.model_copy(update={"batch_size": 1}), seed=0
+        )
+    rows = list(rows_of(group))
+    assert [row.finish_reason for row in rows] == ["stop", kept, kept, "stop"]
+    assert [row.grade for row in rows[1:3]] == [Grade.NO_ANSWER] * 2 and sampler.doubts == {kept: 2}
+    assert rows[1].text and ResponseRow.from_json(rows[1].to_json(), "row").read_text == ""
+    with pytest.raises(InputError, match="expected no_answer"):
+        ResponseRow.from_json(rows[1].to_json() | {"grade": "correct"}, "row")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("page", [b"<html>maintenance</html>", b" " * (1 << 12)])
+def test_a_page_in_place_of_a_reply_is_asked_again(endpoint: Endpoint, number: int, page: bytes) -> None:
+    """Also as the first reply, since other replies may be on their way, and answers may have come before a resume."""
+    endpoint.script = in_turn(*[Answer(reply())] * number, Answer(page, headers={"content-type": "text/html"}))
+    sampler = endpoint.sampler(limits=ReplyLimits(num_bytes=1 << 10))
+    assert [response.text for response in sampler.sample([ask("a", 3)], DECODING, seed=0)[0]] == ["fine"] * 3
+    assert sampler.retries == {"reply": 1}
+
+
+@pytest.mark.parametrize(
+    ("charset", "text", "is_lost"), [("", "4 \ufffd", True), ("; charset=latin-1", "4 é", False), ("; charset=rot13", "4 \ufffd", True)]
+)  # fmt: skip
+def test_a_reply_that_is_not_utf_8_is_read_as_it_says_or_with_a_warning(
+    endpoint: Endpoint, charset: str, text: str, is_lost: bool
+) -> None:
+    content = json.dumps(reply("4 é"), ensure_ascii=False).encode("latin-1")
+    endpoint.script = lambda body, number: Answer(content, headers={"content-type": f"application/json{charset}"})
+    sampler = endpoint.sampler()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert sampler.sample([ask("a")], DECODING, seed=0)[0][0].text == text
+    assert len(caught) == is_lost and sampler.doubts == ({"characters": 1} if is_lost else {})
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from laconic.system.checksums import CHECKSUMS_FILE, damage_in, write_checksums
+from laconic.system.checksums import CHECKSUMS_FILE, damage_in, has_checksums, write_checksums
 
 
 @pytest.fixture
@@ -67,3 +67,12 @@ def test_the_file_is_one_that_sha256sum_reads(folder: Path) -> None:
     except FileNotFoundError:
         pytest.skip("no sha256sum here")
     assert (done.returncode, done.stdout.splitlines()) == (0, ["a: OK", "deep/b: OK"]), done.stderr
+
+
+def test_sums_of_another_program_are_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    assert not has_checksums(tmp_path)
+    (tmp_path / CHECKSUMS_FILE).write_text("6b86  a\n")
+    assert not has_checksums(tmp_path)
+    write_checksums(tmp_path)
+    assert has_checksums(tmp_path)

@@ -1,5 +1,6 @@
 """A folder in which one process works at a time."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 def test_a_second_process_is_refused_until_the_first_has_died(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     """The message tells which process it is. A killed one leaves the file behind, but no lock."""
     with pytest.raises(
-        RunError, match=rf"process {holder.pid} on .* is at work in it; wait until it is done, or end it"
+        RunError, match=rf"process {holder.pid} on .* is at work on it; wait until it is done, or end it"
     ):
         FolderLock(tmp_path).take()
     holder.kill()
@@ -77,16 +78,30 @@ def test_nothing_is_written_where_another_process_is_at_work(tmp_path: Path, mon
     write_json_atomically(tmp_path / "run" / "config.json", {})
     monkeypatch.setattr(locks, "_lock", lambda file: False)
     nothing: Any = None
-    for work in (
-        lambda: RunDirectory.create(tmp_path / "new", {}, {}),
-        lambda: RunDirectory.resume(tmp_path / "run", {}),
-        lambda: evaluate(nothing, nothing, tmp_path / "evaluation"),
-        lambda: probe_to_file(nothing, [], 1, nothing, tmp_path / "probe.jsonl", seed=0),
-    ):
-        with pytest.raises(RunError, match=r"is at work in it; wait until it is done, or end it"):
+    for name, work in {
+        "new": lambda: RunDirectory.create(tmp_path / "new", {}, {}),
+        "run": lambda: RunDirectory.resume(tmp_path / "run", {}),
+        "evaluation": lambda: evaluate(nothing, nothing, tmp_path / "evaluation"),
+        "probe.jsonl": lambda: probe_to_file(nothing, [], 1, nothing, tmp_path / "probe.jsonl", seed=0),
+    }.items():
+        with pytest.raises(RunError, match=rf"/{name}: .* is at work on it; wait until it is done, or end it"):
             work()
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
         LOCK_FILE,
         "config.json",
         ".probe.jsonl.lock",
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["/usr/bin/laconic", "--x", "probe", "tiny"], r"process \d+ \(laconic probe\)$"),
+        (["/usr/bin/laconic"], r"process \d+$"),
+        (["pytest", "probe"], r"process \d+$"),
+        ([], r"process \d+$"),
+    ],
+)
+def test_a_process_of_ours_says_what_it_does(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", words)
+    assert re.match(said, locks._purpose())

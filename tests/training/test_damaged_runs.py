@@ -173,6 +173,14 @@ MENDED: dict[str, tuple[Callable[[Path], object], str]] = {
     "phases that are no JSON": (written("phases.json", "[{"), "phases.json: not JSON"),
     "phases of another kind": (written("phases.json", "{}"), "phases.json: expected a list"),
     "a phase without its step": (written("phases.json", '[{"name": "one"}]'), "phases.json: algorithm is missing"),
+    "a phase twice": (
+        lambda out: write_json_atomically(out / "phases.json", read_phases(out) * 2),
+        "phases.json: lacks phases, or holds others than the run's; it is written again with the 1 that are known",
+    ),
+    "a phase of another name": (
+        lambda out: write_json_atomically(out / "phases.json", [read_phases(out)[0] | {"name": "nope"}]),
+        "phases.json: lacks phases, or holds others",
+    ),
     "offline rollouts": (
         lambda out: flip(out / "phases" / "2-two" / "offline.jsonl"),
         "offline.jsonl: is damaged or mis",

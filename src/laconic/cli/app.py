@@ -5,9 +5,11 @@ Every command reads as: check the input, do the work, print where the result is 
 Nothing heavy is imported before a command needs it, so `laconic --help` answers at once.
 """
 
+import contextlib
 import errno
 import inspect
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
 from laconic.system.termination import INTERRUPTED
 from laconic.system.text import brief, in_two_lines, well_formed
 
+BROKEN_PIPE = 141  # as of a program that SIGPIPE ends
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # no mistake in the input
 
 app = typer.Typer(
@@ -75,19 +78,26 @@ def main() -> None:
     try:
         _check_arguments(sys.argv[1:])
         code = app(prog_name="laconic", standalone_mode=len(sys.argv) < 2)  # without arguments the help is shown
+        sys.stdout.flush()
     except InputError as error:
         _complain(error)
         sys.exit(2)
     except LaconicError as error:
         _complain(error)
         sys.exit(1)
-    except BrokenPipeError:  # the program that read our output has ended
-        sys.exit(1)
+    except BrokenPipeError:  # the program that read our output has ended, and needs no more of it
+        _leave_standard_output()
+        sys.exit(BROKEN_PIPE)
+    except SystemExit as ended:
+        if type(sys.stdout).__name__ != "PacifyFlushWrapper":  # which typer puts there when it meets a closed pipe
+            raise
+        _leave_standard_output()
+        sys.exit(BROKEN_PIPE if ended.code == 1 else ended.code)
     except Terminated as error:
         _complain(error)
         sys.exit(error.exit_code)
     except OSError as error:
-        _complain(f"{error.filename or 'file'}: cannot be read or written ({error.strerror})")
+        _complain(f"{error.filename or unnamed_file()}: cannot be read or written ({error.strerror})")
         sys.exit(1 if error.errno in DISK_ERRORS else 2)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors about options and arguments have this attribute
@@ -97,6 +107,22 @@ def main() -> None:
     if code == INTERRUPTED:  # typer turns KeyboardInterrupt into this number
         _complain("interrupted; run it again to go on (training: with --resume)")
     sys.exit(code or 0)
+
+
+def unnamed_file() -> str:
+    """What an error without a file's name is about: standard output, where that takes nothing, or some file."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _leave_standard_output()
+        return "standard output"
+    return "a file"
+
+
+def _leave_standard_output() -> None:
+    """Send the rest of the output nowhere, so that the end of this process says nothing of it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: object) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 RECIPE = "demo"
 NUM_SHOWN = 3
-WIDTH = 80
+WIDTH, MOST_WIDTH = 80, 120
 
 _T = TypeVar("_T")
 
@@ -53,7 +53,7 @@ def run_demo(out: Path, seed: int) -> Path:
     from laconic.training.run import start
 
     recipe = load_recipe(recipe_paths()[RECIPE], [f"seed={seed}"])
-    console = Screen(width=WIDTH)
+    console = _screen()
     base = BaseShown(out, console)
     with heeding_signals(lambda: "the same command goes on with the demo"):
         trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=Reporter())
@@ -145,6 +145,12 @@ def say_how_much_comes(plan: "RunPlan", summary: Summary, out: Path, console: Co
 # --- after training --------------------------------------------------------------------------------------------------
 
 
+def _screen() -> Screen:
+    """The terminal, of which wide ones are used up to `MOST_WIDTH` columns; a file gets `WIDTH` of them."""
+    screen = Screen()
+    return Screen(width=min(screen.width, MOST_WIDTH) if screen.is_terminal else WIDTH)
+
+
 def show_responses(out: Path, after: str, console: Console) -> None:
     """Print a few greedy responses of the base and of the result side by side, those with median and larger savings."""
     pairs = [
@@ -153,7 +159,7 @@ def show_responses(out: Path, after: str, console: Console) -> None:
         if one.grade is two.grade is Grade.CORRECT
     ]
     pairs.sort(key=lambda pair: pair[0].num_tokens - pair[1].num_tokens)
-    table = Table(title="the same problems, greedy", show_lines=True, width=WIDTH, title_justify="left")
+    table = Table(title="the same problems, greedy", show_lines=True, width=console.width, title_justify="left")
     for name, share in (("problem", 2), ("before", 4), ("after", 3)):
         table.add_column(name, overflow="fold", ratio=share)
     for one, two in spread(pairs):
@@ -168,11 +174,12 @@ def show_result(recipe: Recipe, comparisons: Mapping[str, Comparison], console: 
         sampling_words(temperature, None, None): comparisons[temperature_tag(temperature)].candidates[-1]
         for temperature in recipe.report.temperatures
     }
+    is_one_line = not console.is_terminal  # a sentence in a file is found again; on a terminal it is read
     for words, last in results.items():
         for caveat in last.caveats:
-            console.print(f"caveat ({words}): {caveat}", markup=False, soft_wrap=True)
+            console.print(f"caveat ({words}): {caveat}", markup=False, soft_wrap=is_one_line)
     for words, last in results.items():
-        console.print(f"{words[0].upper()}{words[1:]}: {last.figures.verdict}", markup=False, soft_wrap=True)
+        console.print(f"{words[0].upper()}{words[1:]}: {last.figures.verdict}", markup=False, soft_wrap=is_one_line)
 
 
 def result_table(recipe: Recipe, comparisons: Mapping[str, Comparison]) -> Table:

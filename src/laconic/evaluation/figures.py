@@ -199,8 +199,12 @@ class Summary:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str) -> Self:
-        """The record of summary.json; `where` names the file. Raises `InputError` for a value of another type."""
+        """The record of summary.json; `where` names the file. Raises `InputError` for a value of another type, and for accuracy
+        or tokens of null: every evaluation has them, though an older file may lack the keys."""
         fields = Fields(record, where)
+        for key in ("accuracy", "tokens"):
+            if key in fields and record[key] is None:
+                raise fields.wrong(key, "a mean with its interval; remove the file, and it is computed again")
         planning = fields.object("planning").record
         return cls(Setup.from_fields(fields), Figures.from_fields(fields), planning)
 

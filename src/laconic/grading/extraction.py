@@ -8,7 +8,8 @@ r"""The final answer in the text of a response.
    it is nothing but an answer, its end where that is in brackets or bold, its last formula, or the number with which a
    conclusion ends or the only one in it.
 
-The end tokens of tokenizers, which a model may write out, end a sentence and belong to no answer.
+The tokens of tokenizers, which a model may write out, end a sentence and belong to no answer; nothing after the first that ends
+a text or a turn is read.
 
 What is left out: guessing. A number that merely comes last is no answer, nor is a box that was cut off.
 """
@@ -24,7 +25,7 @@ MAX_STATEMENT_CHARS = 1000
 MAX_SIGN_OFF_CHARS = 200
 MAX_MARKERS = 16
 _BOX_TOKENS = re.compile(  # every run of backslashes is one token, so that a long one is read once
-    r"\\++(?:boxed|fbox)\s*+\{|\\++(?:boxed|fbox)\s++([A-Za-z0-9.+-]+)"
+    r"\\++(?:boxed|fbox)\s*+\{|\\++(?:boxed|fbox)(?:\s++|(?=\d))([A-Za-z0-9.+-]+)"
     r"|(?:\\\\)*+\\(?!boxed|fbox).|(?:\\\\)++|[{}]",
     re.DOTALL,
 )
@@ -34,19 +35,26 @@ _CONNECTOR = re.compile(
 )
 _JOINER = re.compile(r"[,;]|\band\b|\bor\b")
 _MARKER = re.compile(
-    r"<\s*(?:final[ _-]?)?answer\s*>|####\s*:?|answers?\**\s*(?:is|are|[=:：])\**\s*[:：]?|答案\s*[是为:：]"
+    r"<\s*(?:final[ _-]?)?answer(?:\s[^<>\n]{0,80})?>|\[\s*(?:final[ _-]?)?answer\s*\]"
+    r"|####\s*:?|answers?\**\s*(?:is|are|[=:：])\**\s*[:：]?|答案\s*[是为:：]"
     r"|answer\s*(?=\\\[|\$\$|(?:\\\(|\$)(?!\s*\n))|final\s+answer\**\s*\n"
-    r"|\bcorrect\s+(?:option|choice)\s+is",
+    r"|\bcorrect\s+(?:option|choice)\s+is"
+    r"|\b(?:ответ|відповідь|antwort|respuesta|réponse|resposta|risposta)\**\s*[:：]",
     re.IGNORECASE,
 )
-_TAG_END = re.compile(r"<\s*/\s*(?:final[ _-]?)?answer\s*>", re.IGNORECASE)
+_TAG_END = re.compile(
+    r"<\s*/\s*(?:final[ _-]?)?ans(?:wer)?\s*>|\[\s*/\s*(?:final[ _-]?)?ans(?:wer)?\s*\]", re.IGNORECASE
+)
 _REMARK = re.compile(
     r"(?:clear|correct|right|confirmed|verified|reasonable|plausible|obvious|helpful|above|below"
     r"|(?:as|given|shown|stated|boxed) (?:follows|above|below))\b[^\d$\\]*",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"\.(?=\s|\*|$)(?!\s*\d)|。|\n\s*\n|\n")
-_BECAUSE = re.compile(r"(?<=[\s,;:(\[–—-])(?:because|since|as|which|where|so that|hence)\s.*", re.DOTALL)
+_BECAUSE = re.compile(
+    r"(?<=[\s,;:(\[–—-])(?:because|since|as|which|where|so that|hence)\s.*|(?<=[\w)}$])\s*[,;(–—]\s*(?:and |but )?not\s.*",
+    re.DOTALL,
+)
 _LEAD_IN = re.compile(r"[A-Za-z*].*?\b(?:is|are|equals)\b[:\s]*", re.DOTALL)
 
 # What tokenizers put at the ends of texts and turns: <|im_end|>, <｜end▁of▁sentence｜>, </s>, <end_of_turn>, [EOS].
@@ -143,7 +151,7 @@ def _after(text: str, marker: re.Match[str]) -> str | None:
     if text.find("\\boxed", marker.end()) >= 0:
         return None
     tail = _TAG_END.split(text[marker.end() : marker.end() + MAX_TAIL_CHARS], maxsplit=1)[0].strip(" \t:*").lstrip()
-    if marker[0].startswith("<"):
+    if marker[0].startswith(("<", "[")):
         answer = tail
     else:
         end = _SENTENCE_END.search(_without_math(tail))

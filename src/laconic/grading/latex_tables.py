@@ -37,6 +37,9 @@ _THOUSAND = r"(?<=\d)(?<!\d{4})(?<!(?<!\d)0)"
 """Before a thousands separator: one to three digits, which are not a 0 alone."""
 
 # Applied in order; each row is the pattern of a spelling, and its replacement.
+UNFINISHED = "\N{HORIZONTAL ELLIPSIS}"
+"""What stands for dots after a digit: the number goes on."""
+
 REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -91,6 +94,7 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\lbrace(?![a-z])", r"\\{"),
         (r"\\rbrace(?![a-z])", r"\\}"),
         (r"\\[lr]?vert(?![a-z])", "|"),
+        (r"(?<=\d)\s*\\(?:[lc]?dots)(?![a-z])", UNFINISHED),
         (r"\\(?:[lc]?dots)(?![a-z])", "..."),
         (r"\\log_\{?e\}?", r"\\ln "),
         (r"\\begin\{[bB]matrix\}", r"\\begin{pmatrix}"),

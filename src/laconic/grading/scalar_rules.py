@@ -13,11 +13,13 @@ from enum import Enum
 from fractions import Fraction
 from math import gcd
 
+from laconic.grading.latex_tables import UNFINISHED
 from laconic.grading.normal_form import MAX_POWER, compact, is_dangerous
 from laconic.grading.numbers import exact_number, is_double_precision, quantity
 from laconic.grading.polynomials import read_polynomial
 
 DOUBLE_DIGITS = 18
+_UNFINISHED = re.compile(rf"[+-]?[\d,]+{UNFINISHED}")
 
 
 class Open(Enum):
@@ -34,7 +36,11 @@ Rule = Callable[[str, str, Equal], Verdict | None]
 
 
 def by_number(gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """Two numbers, with percent signs and units, are compared as fractions; a number never equals plain words."""
+    """Two numbers, with percent signs and units, are compared as fractions; a number never equals plain words, nor a whole number
+    one of which only the first digits are written."""
+    if _UNFINISHED.fullmatch(answer) and not gold.endswith(UNFINISHED):
+        return False
+    gold, answer = gold.rstrip(UNFINISHED), answer.rstrip(UNFINISHED)
     gold_quantity, answer_quantity = quantity(_unbracketed(gold, r"0\d\d")), quantity(_unbracketed(answer, r"\d{3}"))
     value = _value(gold_quantity.body)
     if value is None:

@@ -11,6 +11,7 @@
 import contextlib
 import copy
 import difflib
+import functools
 import logging
 import re
 import warnings
@@ -34,6 +35,7 @@ from laconic.errors import InputError, LaconicWarning, ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.gguf.header import MAGIC
 from laconic.models.gguf.model_file import SUFFIX, check_gguf, gguf_config, gguf_tokenizer, gguf_weights, is_gguf
+from laconic.system.checksums import CHECKSUMS_FILE, damage_in, has_checksums
 from laconic.system.files import read_json
 from laconic.system.hub import ask_hub
 from laconic.system.processor import multiplies_bfloat16
@@ -48,6 +50,7 @@ ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizer
 tokenizer."""
 
 SHARD_INDEX = "model.safetensors.index.json"
+TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
 MOST_LAYERS = 1000  # of a model; the deepest that are known have fewer than 200
 MOST_REASON = 300  # characters of an error's text
 
@@ -105,6 +108,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     """
     source, device = resolve_model(name), pick_device(config.device)
     check_files(name, Path(source))
+    check_sums(source)
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code} | hub_options(source)
     tokenizer = _read_tokenizer(name, source, options)
     try:
@@ -173,6 +177,21 @@ def check_files(name: str, folder: Path) -> None:
         raise ModelError(
             f"{name}: {lost[0]} is named in {SHARD_INDEX}, but is not there{others}; fetch the model again"
         )
+
+
+def check_sums(source: str) -> None:
+    """Raise `ModelError` where a model's folder has checksums of ours, and its files are not as they were written. A folder is
+    read once in a process, while its checksums stay as they are."""
+    sums = Path(source) / CHECKSUMS_FILE
+    if sums.is_file():
+        _check_sums(sums, sums.stat().st_mtime_ns)
+
+
+@functools.lru_cache
+def _check_sums(sums: Path, _written_at: int) -> None:
+    if has_checksums(sums.parent) and (damage := damage_in(sums.parent)):
+        remedy = f"put back a copy of it, or train again; where you changed it yourself, remove {CHECKSUMS_FILE}"
+        raise ModelError(f"{damage}\n{remedy}")
 
 
 def check_depth(config: Any) -> None:
@@ -268,7 +287,9 @@ def _read_tokenizer(name: str, source: str, options: Mapping[str, Any]) -> Any:
             if is_gguf(source):
                 return gguf_tokenizer(Path(source))
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        return _as_written(tokenizer, source)
+        tokenizer = _as_written(tokenizer, source)
+        tokenizer.deprecation_warnings[TOO_LONG] = True  # whether a prompt fits is said by `Solver.check_length`
+        return tokenizer
     except (Exception, SystemExit) as error:  # for a broken file, the library raises errors of many kinds
         raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
 

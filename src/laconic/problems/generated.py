@@ -87,8 +87,9 @@ def load_gym(address: Address, seed: int) -> list[Problem]:
     except ImportError as error:
         raise MissingExtraError(source, "gym") from error
     if request.name not in DATASETS:
-        near = ", ".join(difflib.get_close_matches(request.name, DATASETS, n=3)) or f"one of {len(DATASETS)} tasks"
-        raise ProblemsError(f"{source}: reasoning-gym has no task {request.name!r}; near it: {near}")
+        near = ", ".join(difflib.get_close_matches(request.name, DATASETS, n=3))
+        known = f"near it: {near}" if near else f"it has {len(DATASETS)}, such as {', '.join(sorted(DATASETS)[:3])}"
+        raise ProblemsError(f"{source}: reasoning-gym has no task {request.name!r}; {known}")
     address.refuse_unknown(*RESERVED, *WRITTEN, *_task_arguments(DATASETS[request.name][1]))
     write = _gym_writer(source, request)
     options = {key: value for key, value in request.arguments.items() if key not in WRITTEN}

@@ -1,26 +1,33 @@
 """One record of a file, checked and turned into a `Problem`, and back.
 
 1. `id`, `problem` (or `question`), `answer` and `choices` have a meaning of their own; every other key is kept in `meta`.
-2. A problem that nobody can answer is refused. If there are choices, they differ, and the answer is the letter of one of them:
-   with any other answer, every response would be wrong. The gold answer says something. Tables spell a missing number as NaN, and
-   a gold answer "nan" would make every response wrong as well. A tolerance is a number, or as many as the answer has parts.
+2. A problem that nobody can answer is refused. If there are choices, they are two or more, they differ, and the answer is the
+   letter of one of them: with any other answer, every response would be wrong. The gold answer says something. Tables spell a
+   missing number as NaN, and a gold answer "nan" would make every response wrong as well. A tolerance is a number, or as many
+   as the answer has parts, and small enough to refuse something.
 3. `meta` is made of what JSON can spell, so that a problem can be written to a file again: a missing number becomes null, and
    values of other kinds (dates, decimals) become their text.
 """
 
+import re
+import warnings
 from collections.abc import Mapping
 from decimal import Decimal
+from fractions import Fraction
 from math import isfinite, isnan
 from string import ascii_uppercase
 from typing import Any
 
-from laconic.errors import ProblemsError
+from laconic.errors import LaconicWarning, ProblemsError
 from laconic.grading.grader import tolerances
 from laconic.grading.normal_form import clean, parts
+from laconic.grading.numbers import exact_number
 from laconic.grading.scalar_rules import choice_letter
 from laconic.types import Problem
 
 QUESTION_KEYS = ("problem", "question")
+MOST_TOLERANCE = 1000
+"""A tolerance of so many times the gold answer, or the number 1, grants nearly anything."""
 MOST_CHOICES = 10
 """The letters that the grader reads end with J."""
 
@@ -56,7 +63,13 @@ def to_problem(
         },
     )
     _check_tolerance(problem, where)
+    _check_solution(record, where)
     return problem
+
+
+def _says_something(text: str) -> bool:
+    """Whether a reader sees any of it: neither white space nor marks without a width are seen."""
+    return any(char.isprintable() and not char.isspace() for char in text)
 
 
 def _present(value: object) -> object:
@@ -75,8 +88,9 @@ def _text(record: Mapping[str, Any], key: str, where: str, has_numbers: bool = T
     if not isinstance(value, str):
         expected = "a string or a number" if has_numbers else "a string"
         raise ProblemsError(f"{where}: {key!r} must be {expected}, found {type(value).__name__}")
-    if not value.strip():
-        raise ProblemsError(f"{where}: {key!r} is empty")
+    if not _says_something(value):
+        what = "is empty" if not value.strip() else f"is {ascii(value)[:40]}, which says nothing"
+        raise ProblemsError(f"{where}: {key!r} {what}")
     return value
 
 
@@ -85,6 +99,10 @@ def _gold(record: Mapping[str, Any], where: str) -> str:
     answer = _text(record, "answer", where)
     if answer.strip().lower() in _MISSING:
         raise ProblemsError(f"{where}: 'answer' is {answer!r}, which is how a table spells a missing one")
+    if answer.strip().lower().lstrip("+-") == "inf":
+        raise ProblemsError(
+            f"{where}: 'answer' is {answer!r}, which is how a table spells what is out of range; write \\infty"
+        )
     if not any(char.isalnum() for char in answer.partition("\\")[0]) and not clean(answer):
         raise ProblemsError(f"{where}: 'answer' is {answer!r:.80}, which says nothing")
     return answer
@@ -95,6 +113,8 @@ def _choices(value: object, where: str, *, may_repeat: bool) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list | tuple) or not all(map(_is_choice, value)):
         raise ProblemsError(f"{where}: 'choices' must be a list of strings, found {value!r:.200}")
+    if len(value) == 1:
+        raise ProblemsError(f"{where}: 'choices' holds only {value[0]!r:.80}, expected at least 2, or none")
     if len(value) > MOST_CHOICES:
         raise ProblemsError(f"{where}: 'choices' holds {len(value)}, expected at most {MOST_CHOICES}, A to J")
     choices = tuple(str(choice) for choice in value)
@@ -109,7 +129,7 @@ def _choices(value: object, where: str, *, may_repeat: bool) -> tuple[str, ...]:
 def _is_choice(choice: object) -> bool:
     """A text that says something, or a finite number."""
     if isinstance(choice, str):
-        return bool(choice.strip())
+        return _says_something(choice)
     return isinstance(choice, int | float) and not isinstance(choice, bool) and _is_finite(choice)
 
 
@@ -133,9 +153,26 @@ def _check_tolerance(problem: Problem, where: str) -> None:
         raise ProblemsError(
             f"{where}: 'tolerance' must be a number from 0 up, or a list of some, found {stated!r:.80}"
         ) from error
+    if limits and (problem.choices or _is_words(problem.answer)):
+        what = "letters of choices" if problem.choices else f"words, {problem.answer!r:.80}"
+        raise ProblemsError(f"{where}: 'tolerance' is for numbers, and 'answer' is one of {what}")
+    sizes = (abs(exact_number(part) or Fraction(0)) for part in parts(clean(problem.answer)).items)
+    largest = MOST_TOLERANCE * max([Fraction(1), *sizes])
+    if any(limit > largest for limit in limits):
+        raise ProblemsError(f"{where}: 'tolerance' {stated!r:.80} would accept any answer; expected at most {largest}")
     num_parts = len(parts(clean(problem.answer)).items) if len(limits) > 1 else len(limits)
     if num_parts != len(limits):
         raise ProblemsError(f"{where}: 'tolerance' holds {len(limits)} numbers, but 'answer' has {num_parts} parts")
+
+
+def _is_words(answer: str) -> bool:
+    return re.fullmatch(r"[A-Za-z]{2,}(?: [A-Za-z]+)*", clean(answer)) is not None
+
+
+def _check_solution(record: Mapping[str, Any], where: str) -> None:
+    solution = _present(record.get("solution"))
+    if solution is not None and not isinstance(solution, str):
+        raise ProblemsError(f"{where}: 'solution' must be a string, found {type(solution).__name__}")
 
 
 def _plain(value: object, where: str) -> Any:
@@ -173,4 +210,45 @@ def check_problems(problems: list[Problem], wheres: list[str], source: str, coun
         first[problem.id] = where.removeprefix(f"{source}, ")
     if count is not None and count > len(problems):
         raise ProblemsError(f"{source}: {count} problems asked for, but it holds {len(problems)}")
+    _warn_of_contradictions(problems[:count], wheres, source)
+    _warn_of_second_questions(problems[:count], wheres)
     return problems[:count]
+
+
+def _warn_of_second_questions(problems: list[Problem], wheres: list[str]) -> None:
+    """Say where a record has a question under both keys, of which only one is asked."""
+    held = [
+        number
+        for number, problem in enumerate(problems)
+        if problem.meta.get("question") not in (None, problem.question)
+    ]
+    if held:
+        more = f" ({len(held)} such records)" if len(held) > 1 else ""
+        said = f"{wheres[held[0]]}: holds 'problem' and 'question', and they differ; 'problem' is asked{more}"
+        warnings.warn(said, LaconicWarning, stacklevel=2)
+
+
+def _gold_value(problem: Problem) -> Fraction | str:
+    """The gold answer as it is compared: a number, or its text in one spelling."""
+    answer = clean(problem.answer)
+    if problem.choices:
+        return choice_letter(answer, True) or answer
+    number = exact_number(answer)
+    return answer if number is None else number
+
+
+def _warn_of_contradictions(problems: list[Problem], wheres: list[str], source: str) -> None:
+    """Say where the same question stands with two gold answers, of which one is wrong."""
+    first: dict[tuple[str, tuple[str, ...]], int] = {}
+    twice = []
+    for number, problem in enumerate(problems):
+        other = first.setdefault((" ".join(problem.question.split()), problem.choices), number)
+        if _gold_value(problems[other]) != _gold_value(problem):
+            twice.append((other, number))
+    if twice:
+        other, number = twice[0]
+        golds = f"{problems[other].answer!r:.40} and {problems[number].answer!r:.40}"
+        place = wheres[other].removeprefix(f"{source}, ")
+        more = f" ({len(twice)} such questions)" if len(twice) > 1 else ""
+        said = f"{wheres[number]}: the question of {place} again, with another answer: {golds}{more}"
+        warnings.warn(said, LaconicWarning, stacklevel=2)

@@ -80,7 +80,9 @@ def read_report(dirs: Sequence[Path]) -> Report:
     for source, (path, name) in enumerate(zip(dirs, names, strict=True)):
         if source not in measured and name not in trained and not selections[source]:
             raise RunError(
-                f"{path}: nothing to show; expected metrics.jsonl, problems.jsonl, "
+                f"{path}: no such folder"
+                if not path.exists()
+                else f"{path}: nothing to show; expected metrics.jsonl, problems.jsonl, "
                 "or summary.json of an evaluation in it, in its folders or in eval/"
             )
     changes, notes = read_changes(dirs, evaluations)

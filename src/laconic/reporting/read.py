@@ -168,11 +168,16 @@ def read_phases(path: Path) -> tuple[Record, ...]:
     file = path / "phases.json"
     stored = Fields({"phases": read_json_list(file) if file.exists() else []}, str(file))
     phases = list(stored.objects("phases"))
+    names, ended = set[str](), 0
     for phase in phases:
-        phase.text("name")
-        first, last = phase.whole("first_step"), phase.whole("last_step")
+        name, first, last = phase.text("name"), phase.whole("first_step"), phase.whole("last_step")
+        if name in names:
+            raise phase.wrong("name", "the name of another phase")
+        if first <= ended:
+            raise phase.wrong("first_step", f"a step after the phase before it, from {ended + 1} on")
         if last < first:
             raise phase.wrong("last_step", f"a step from {first} on")
+        names, ended = names | {name}, last
         phase.maybe("result_step", phase.whole)
     return tuple(phase.record for phase in phases)
 

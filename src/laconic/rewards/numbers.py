@@ -191,7 +191,7 @@ class Memory:
 
 
 def as_floats(values: object) -> FloatArray | None:
-    """`values` as float64; None where they are not numbers or do not form an array.
+    """`values` as float64; None where they are not numbers, do not form an array, or are masked: what is hidden is no number.
 
     >>> as_floats([True, 2]), as_floats(["a"]), as_floats([[1], [2, 3]])
     (array([1., 2.]), None, None)
@@ -200,7 +200,8 @@ def as_floats(values: object) -> FloatArray | None:
         array = np.asarray(values)
     except ValueError:
         return None
-    return array.astype(np.float64) if array.dtype.kind in "biuf" else None
+    is_masked = np.ma.is_masked(values)
+    return array.astype(np.float64) if array.dtype.kind in "biuf" and not is_masked else None
 
 
 def whole(name: str, value: float, minimum: int = 1) -> int:

@@ -20,7 +20,17 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import Parameter, Signature, getdoc, iscoroutinefunction, signature
+from inspect import (
+    Parameter,
+    Signature,
+    getdoc,
+    isasyncgenfunction,
+    iscoroutine,
+    iscoroutinefunction,
+    isfunction,
+    isgeneratorfunction,
+    signature,
+)
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +125,7 @@ def _prepare(path: Path, function: str) -> tuple[Answer, Mapping[str, Any]]:
         known = ", ".join(_functions(module)) or "none"
         return answer, {"mistake": f"{path}: expected a function {function!r}; it has: {known}"}
     parameters = list(signature(reward).parameters.values())
-    if iscoroutinefunction(reward):
-        return answer, {
-            "mistake": f"{path}: {function} is written with async; expected a function that returns numbers"
-        }
-    mistake = _mistake(function, parameters)
+    mistake = _kind_of(reward) or _mistake(function, parameters)
     if mistake:
         return answer, {"mistake": f"{path}: {function} {mistake}"}
     return answer, {"options": [option.name for option in parameters[1:]], "doc": getdoc(reward)}
@@ -128,6 +134,8 @@ def _prepare(path: Path, function: str) -> tuple[Answer, Mapping[str, Any]]:
 def _pay(reward: Any, question: tuple[GroupNumbers, Mapping[str, Any]]) -> dict[str, Any]:
     numbers, options = question
     values = reward(numbers, **options)
+    if iscoroutine(values):
+        values.close()
     paid = as_floats(values)
     if paid is None or paid.shape != (len(numbers.grades),):
         return {"instead": _SHORT.repr(values)}
@@ -155,6 +163,14 @@ def _functions(module: Any) -> list[str]:
     )
 
 
+def _kind_of(reward: Any) -> str | None:
+    """What is wrong with a function that returns no numbers when it is called, or None."""
+    called = reward if isfunction(reward) else getattr(reward, "__call__", reward)  # noqa: B004  (its own code is looked at)
+    if iscoroutinefunction(called) or isasyncgenfunction(called):
+        return "is an async function: expected one that returns the rewards when it is called (def, without async)"
+    return "is a generator: expected a function that returns the rewards" if isgeneratorfunction(called) else None
+
+
 def _mistake(function: str, parameters: list[Parameter]) -> str | None:
     """What is wrong with the function's parameters, or None."""
     positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -164,5 +180,7 @@ def _mistake(function: str, parameters: list[Parameter]) -> str | None:
         if option.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD, Parameter.POSITIONAL_ONLY):
             return f"has {option}: expected options by name, each with a default"
         if option.default is Parameter.empty:
-            return f"has option {option.name!r} without a default: expected one each"
+            return f"has option {option.name!r} without a default: expected one, such as {option.name}=1.0"
+        if not isinstance(option.default, int | float):
+            return f"has option {option.name!r} with the default {_SHORT.repr(option.default)}: expected a number or a truth"
     return None

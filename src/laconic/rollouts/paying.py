@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.rewards import RewardsConfig
-from laconic.errors import RecipeError
+from laconic.errors import RunFailed
 from laconic.rewards import paying
 from laconic.rewards.from_recipe import reward_terms
 from laconic.rewards.numbers import FloatArray, Memory, numbers_of
@@ -30,12 +30,14 @@ class Payer:
         self.memory = Memory()
 
     def pay(self, groups: Sequence[Group]) -> list[Group]:
-        """The groups with their rewards, as the terms pay now. Raises `RecipeError` if a term cannot pay them."""
+        """The groups with their rewards, as the terms pay now. Raises `RunFailed` if a term that could pay when it was checked
+        cannot pay them."""
         phase = self.phase
         try:
             return pay_groups(groups, phase.rewards, self.references, phase.sampler.max_tokens, self.memory, self.table)
         except ValueError as error:
-            raise RecipeError(f"phases.{phase.name}.rewards: {error}") from None
+            remedy = "once it is mended, go on with --resume (and --accept-changes, where its file has changed)"
+            raise RunFailed(f"phases.{phase.name}.rewards: {error}\n{remedy}") from None
 
     def remember(self, groups: Sequence[Group]) -> None:
         """Let the terms remember a step's paid groups."""

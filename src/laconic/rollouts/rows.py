@@ -26,7 +26,7 @@ from laconic.grading.extraction import extract_answer
 from laconic.system.fields import Fields
 from laconic.system.files import read_numbered_jsonl
 from laconic.system.text import brief
-from laconic.types import THINK, FinishReason, Grade, Group, LengthSource, Problem, Response, Rollout
+from laconic.types import THINK, WITHHELD, FinishReason, Grade, Group, LengthSource, Problem, Response, Rollout
 
 MOST_DIGITS = 18  # of a budget
 _NEEDED = ("problem_id", "sample", "grade", "num_tokens")
@@ -78,10 +78,13 @@ class ResponseRow:
 
     @property
     def read_text(self) -> str:
-        """The text as a grader reads it: where all of it is thinking, a mark that opens the thinking goes before it.
+        """The text as a grader reads it: none where the endpoint withheld the response, and where all of it is thinking, a mark
+        that opens the thinking goes before it.
 
         The prompt may have opened it, and a row does not hold the prompt.
         """
+        if self.finish_reason in WITHHELD:
+            return ""
         return THINK + self.text if 0 < self.num_tokens == self.thinking_tokens else self.text
 
     def to_json(self) -> dict[str, Any]:
@@ -218,6 +221,8 @@ def _check_row(row: ResponseRow, fields: Fields) -> None:
     is_cut = row.grade is Grade.TRUNCATED
     if row.finish_reason is not None and is_cut != (row.finish_reason is FinishReason.LENGTH):
         raise fields.wrong("finish_reason", f"{'length' if is_cut else 'stop'}, for grade is {row.grade.value!r}")
+    if row.finish_reason in WITHHELD and row.grade is Grade.CORRECT:
+        raise fields.wrong("grade", f"no_answer, for finish_reason is {row.finish_reason.value!r}")
 
 
 def _forced(fields: Fields) -> dict[int, ForcedAnswer]:

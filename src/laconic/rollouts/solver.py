@@ -8,6 +8,7 @@ The grader gets the text of the response and never the prompt. Only where the pr
 go before the text, since the response goes on inside the thought.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -60,6 +61,11 @@ class Assignment:
     instruction: str | None = None
 
 
+RENDERED_AGAIN = 3
+OTHER_QUESTION = "Which is the third planet from the sun?"
+CLOCK = re.compile(r"strftime_now\([^)]*%-?[HIMSfpcXTRrs]")
+
+
 @dataclass(frozen=True, slots=True)
 class Solver:
     """Everything that turns problems into graded attempts."""
@@ -99,7 +105,11 @@ class Solver:
         rows = list(zip(assignments, requests, marks, responses, strict=True))
         graded = iter(
             self.grader.grade_many(
-                [(mark + r.text, entry.problem, r.is_truncated) for entry, _, mark, row in rows for r in row]
+                [
+                    ("" if r.is_withheld else mark + r.text, entry.problem, r.is_truncated)
+                    for entry, _, mark, row in rows
+                    for r in row
+                ]
             )
         )
         return [
@@ -140,12 +150,36 @@ class Solver:
     def longest_prompt(self, problems: Sequence[Problem]) -> tuple[int, str]:
         """Length in tokens of the longest prompt, and the id of its problem; 0 if the endpoint renders the prompts.
 
-        Raises `ModelError` where the tokenizer cannot write numbers, or a prompt cannot be rendered.
+        Raises `ModelError` where the tokenizer cannot write numbers, a prompt cannot be rendered, or the chat template drops the
+        question or draws the prompt at random.
         """
         if self.lm.tokenizer is not None and (fault := lost_digits(self.lm.tokenizer)):
             raise ModelError(f"{self.lm.name}: {fault}, so that no answer could be right")
-        lengths = [(len(self.request(Assignment(problem, 1)).prompt_ids), problem.id) for problem in problems]
-        return max(lengths, key=lambda length: length[0])
+        prompts = [self.request(Assignment(problem, 1)).prompt_ids for problem in problems]
+        if getattr(self.lm.tokenizer, "chat_template", None):
+            self._check_template(problems, prompts)
+        return max(
+            zip(map(len, prompts), (problem.id for problem in problems), strict=True), key=lambda length: length[0]
+        )
+
+    def _check_template(self, problems: Sequence[Problem], prompts: Sequence[tuple[int, ...]]) -> None:
+        """Raise `ModelError` where the chat template writes one prompt for two questions, or two for one."""
+        remedy = "mend the model's chat template, or take another model"
+        if CLOCK.search(str(self.lm.tokenizer.chat_template)):
+            raise ModelError(f"{self.lm.name}: the chat template writes the time of day into every prompt; {remedy}")
+        for _ in range(RENDERED_AGAIN):
+            if self.request(Assignment(problems[0], 1)).prompt_ids != prompts[0]:
+                raise ModelError(
+                    f"{self.lm.name}: the chat template renders problem {problems[0].id} to another prompt each time; {remedy}"
+                )
+        other = replace(problems[0], id="another question", question=OTHER_QUESTION)
+        first: dict[tuple[int, ...], Problem] = {self.request(Assignment(other, 1)).prompt_ids: other}
+        for problem, prompt in zip(problems, prompts, strict=True):
+            held = first.setdefault(prompt, problem)
+            if _words(held.question) != _words(problem.question):
+                raise ModelError(
+                    f"{self.lm.name}: the chat template renders problem {problem.id} and {held.id} to the same prompt; {remedy}"
+                )
 
     def check_prompts(self, problems: Sequence[Problem], max_tokens: int, field: str) -> None:
         """Raises `ModelError` if the longest prompt and the cap `max_tokens` together exceed the model's context."""
@@ -159,6 +193,11 @@ class Solver:
                 f"{field}: {max_tokens} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
                 f"of {self.lm.name}, {limit} tokens"
             )
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text as a tokenizer may see them: some drop white space and case."""
+    return text.casefold().split()
 
 
 def with_thinking(response: Response, tokenizer: Any, mark: str) -> Response:

@@ -21,7 +21,7 @@ MOST_TOKEN_BYTES = 256
 TextCounter = Callable[[str], int]
 """The number of tokens of a text."""
 
-THINKING = "thinking"
+THINKING, LOST_CHARACTERS = "thinking", "characters"
 DOUBTS: Mapping[str, str] = {
     kind: f"its token counts cannot be true for some responses (0 beside a text, more than the cap, too much thinking): {taken}"
     for kind, taken in (
@@ -33,8 +33,11 @@ DOUBTS: Mapping[str, str] = {
         ),
         (THINKING, "their thinking tokens are unknown (null), or counted in the text where a tokenizer is known"),
     )
+} | {
+    LOST_CHARACTERS: "some replies are neither UTF-8 nor what they say: what could not be read is \ufffd in their texts",
 }
-"""The warning at the first impossible count of each kind: a length, by what is taken instead, or the tokens of thinking."""
+"""The warning at the first doubtful response of each kind: an impossible length, by what is taken instead, or count of thinking;
+or a text that could not be read whole."""
 
 
 def text_counter(tokenizer: Any) -> TextCounter:

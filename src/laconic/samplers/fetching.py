@@ -10,11 +10,14 @@ Headers are bounded by the HTTP library. What is left out: what a reply means (`
 """
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 import httpx2
 
 from laconic.config.defaults import ARRIVAL_SECONDS, REPLY_BYTES, REPLY_SECONDS
+
+ENCODINGS = frozenset({"latin-1", "latin1", "iso-8859-1", "iso-8859-15", "windows-1252", "cp1252"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,22 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The content as UTF-8, whatever encoding the server names; replacement characters stand for what is none."""
-        return self.content.decode("utf-8", "replace")
+        """The content as UTF-8, else in the encoding that the server names; replacement characters stand for what is in neither."""
+        try:
+            return self.content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return self.content.decode(self._named_encoding, "replace")
+
+    @property
+    def has_lost_characters(self) -> bool:
+        """Whether a part of the content could not be decoded."""
+        return "\ufffd" in self.text and b"\xef\xbf\xbd" not in self.content
+
+    @property
+    def _named_encoding(self) -> str:
+        """One of `ENCODINGS`, which give every byte its character, where the server names it; else UTF-8."""
+        named = re.search(r"charset=[\"']?([\w-]+)", self.headers.get("content-type", ""))
+        return named[1].lower() if named and named[1].lower() in ENCODINGS else "utf-8"
 
 
 class UnfitReplyError(Exception):

@@ -37,7 +37,7 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.errors import LaconicError, LaconicWarning, ModelError, RunFailed
 from laconic.rng import stream
-from laconic.samplers.counting import DOUBTS, THINKING, TextCounter, text_counter
+from laconic.samplers.counting import DOUBTS, LOST_CHARACTERS, THINKING, TextCounter, text_counter
 from laconic.samplers.endpoints import CAP_FIELDS, KEY_VARIABLES, Endpoint, RemoteModel, api_key, parse_endpoint
 from laconic.samplers.fetching import Reply, ReplyLimits, UnfitReplyError, fetch
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
@@ -66,7 +66,8 @@ class HttpSampler:
     """Draws responses from an endpoint, as the head of this module describes.
 
     `retries` counts the failures after which a request was sent again: by status, or as `connection`, `timeout` or `reply`.
-    `doubts` counts the responses whose counts cannot be true, by the keys of `counting.DOUBTS`.
+    `doubts` counts the responses whose counts cannot be true or whose texts could not be read whole, by the keys of
+    `counting.DOUBTS`, and those that were withheld, by their finish reasons.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class HttpSampler:
         return text.replace(self._key, "[key]") if self._key else text
 
     def doubt(self, kind: str) -> None:
-        """Note a response whose count cannot be true, by a key of `DOUBTS`; the first of a kind is a warning."""
+        """Note a response by a key of `DOUBTS`; the first of a kind is a warning."""
         if not self.doubts[kind]:
             warnings.warn(in_two_lines(f"{self.name}: {DOUBTS[kind]}"), LaconicWarning, stacklevel=2)
         self.doubts[kind] += 1
@@ -254,7 +255,15 @@ class _Call:
         except ExceptionGroup as failures:
             raise self.sampler.cleaned(_first(failures)) from None
         self.sampler.in_flight = self.window.size
-        return [[answer for answer in answers if answer is not None] for answers in self.answers]
+        responses = [[answer for answer in answers if answer is not None] for answers in self.answers]
+        self._warn_of_withheld([response for row in responses for response in row])
+        return responses
+
+    def _warn_of_withheld(self, responses: Sequence[Response]) -> None:
+        """Say how many of the responses the endpoint withheld, by reason."""
+        for reason, number in Counter(r.finish_reason for r in responses if r.is_withheld).items():
+            said = f"{number} of {len(responses)} responses ended with finish_reason {reason}, and count as without an answer"
+            warnings.warn(in_two_lines(f"{self.sampler.name}: {said}"), LaconicWarning, stacklevel=2)
 
     async def _work(self, client: httpx2.AsyncClient, jobs: Iterator[tuple[int, int]]) -> None:
         for row, place in jobs:
@@ -294,14 +303,13 @@ class _Call:
             return outcome
 
     async def _fetch(self, client: httpx2.AsyncClient, body: bytes) -> Reply | _Setback:
-        """The whole reply, or the setback that came in its place. Raises `ModelError` for an address that none can use, and for a
-        reply that is too large."""
+        """The whole reply, or the setback that came in its place. Raises `ModelError` for an address that none can use."""
         try:
             return await fetch(client, "POST", self.url, self.sampler.limits, body)
         except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL, UnicodeError) as error:
             raise ModelError(f"{self.url}: {_error_text(error)}") from None
         except UnfitReplyError as error:
-            raise ModelError(f"{self.url}: {error}") from None
+            return self._unread(f"{self.url}: {error}")
         except (httpx2.RequestError, OSError) as error:
             kind = "timeout" if isinstance(error, httpx2.ReadTimeout) else "connection"
             self.sampler.retries[kind] += 1
@@ -318,15 +326,21 @@ class _Call:
                 return self._refused(why, reply, request, cap_field)
             response = read_reply(sampler.endpoint, body, self.decoding.max_tokens, sampler.count)
         except UnreadReplyError as error:
-            if sampler.num_answers == 0:
-                raise
-            sampler.retries["reply"] += 1
-            return _Setback("reply", str(error))
+            return self._unread(str(error))
         if response.length_source is not LengthSource.ENGINE:
             sampler.doubt(response.length_source)
         if has_too_much_thinking(body, response):
             sampler.doubt(THINKING)
+        if reply.has_lost_characters:
+            sampler.doubt(LOST_CHARACTERS)
+        if response.is_withheld:
+            sampler.doubts[response.finish_reason] += 1
         return response
+
+    def _unread(self, reason: str) -> _Setback:
+        """A reply that could not be read: a page of a proxy, one that is too large, or no API at all."""
+        self.sampler.retries["reply"] += 1
+        return _Setback("reply", reason)
 
     def _refused(self, why: Refusal, reply: Reply, request: Request, cap_field: str) -> _Setback:
         """The setback that a refusal means. Raises the error that ends the work where it will not pass."""
@@ -354,11 +368,12 @@ class _Call:
     def _check_limit(self, outcome: _Setback, num_failures: int, request: Request, sample: int) -> None:
         """Raise the error that ends the work where there is no use in trying again."""
         attempts = self.sampler.attempts
-        is_unreached = outcome.kind in ("connection", "timeout") and self.sampler.num_answers == 0
+        is_unreached = outcome.kind in ("connection", "timeout", "reply") and self.sampler.num_answers == 0
         if is_unreached or outcome.kind == "timeout":
             attempts = min(REACH_ATTEMPTS, attempts)
         if is_unreached and num_failures >= attempts:
-            raise ModelError(f"{self.url}: cannot be reached ({outcome.reason})")
+            reason = outcome.reason
+            raise ModelError(reason if outcome.kind == "reply" else f"{self.url}: cannot be reached ({reason})")
         if (outcome.wait_seconds or 0.0) > MOST_WAIT_SECONDS:
             raise RunFailed(f"{self.url}: asks to wait {outcome.wait_seconds:.0f} seconds: {outcome.reason}")
         if num_failures >= attempts:

@@ -9,7 +9,7 @@ The quoted text is one line of at most `MOST_MESSAGE` characters. What is left o
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from laconic.errors import InputError, ModelError
@@ -24,14 +24,17 @@ NO_CREDIT = "insufficient_quota"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A server's error: its status, its message in one line, and its code where it has one."""
+    """A server's error: its status, its message in one line, and its code where it has one. `is_inside` is true where it came in a
+    reply of status 200; without a number in it, it counts as a 502, which may pass."""
 
     status: int
     message: str
     code: str = ""
+    is_inside: bool = False
 
     def __str__(self) -> str:
-        return f"{self.status} {self.message}".rstrip()
+        status = "an error in a reply of status 200:" if self.is_inside else self.status
+        return f"{status} {self.message}".rstrip()
 
     @property
     def is_about_context(self) -> bool:
@@ -86,12 +89,19 @@ def refusal_of(reply: Reply, text: str) -> Refusal:
 
 
 def refusal_in(body: Any, text: str) -> Refusal | None:
-    """The refusal in the JSON of a reply of status 200, with the code inside it, or None; `text` is what may be quoted of it."""
-    error = body.get("error") if isinstance(body, dict) and not body.get("choices") else None
-    if not error:
+    """The refusal in the JSON of a reply of status 200, with the code inside it, or None; `text` is what may be quoted of it.
+
+    Routers put it beside the choices, or into one, where a response broke off: the text that came is then not whole.
+    """
+    choices = body.get("choices") if isinstance(body, dict) else None
+    places = [body, *(choices if isinstance(choices, list) else [])]
+    error = next((place["error"] for place in places if isinstance(place, dict) and place.get("error")), None)
+    if error is None:
         return None
     code = error.get("code") if isinstance(error, dict) else None
-    return refusal(code if isinstance(code, int) and 400 <= code < 600 else 502, text)
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    said = refusal(status, text if not choices else json.dumps({"error": error}))
+    return replace(said, is_inside=True)
 
 
 # --- replies that say nothing ----------------------------------------------------------------------------------------
@@ -104,7 +114,7 @@ class UnreadReplyError(ModelError):
 def json_in(reply: Reply, name: str) -> Any:
     """The JSON of a reply to a request at the endpoint `name`. Raises `UnreadReplyError` where it holds none."""
     try:
-        return parse_json(reply.content, "the reply", is_reply=True)
+        return parse_json(reply.text.encode(), "the reply", is_reply=True)
     except InputError:
         kind = reply.headers.get("content-type", "no content type")
         came = f"the reply is not JSON ({kind}): {brief(reply.text)}" if reply.content.strip() else "the reply is empty"

@@ -4,7 +4,9 @@
    defaults of their own (vLLM takes them from the model's `generation_config`). `min_p` is not part of the standard and is sent
    where it is above 0.
 2. `read_reply` makes a `Response` of the reply, whatever the server sent, or raises an error of one line. Its length is the
-   server's count where that can be true (`counting.py`).
+   server's count where that can be true (`counting.py`). A text may come in parts (`text_of`).
+3. A response that the server withheld (a content filter) or took for a call of a tool is a response without an answer, and keeps
+   its reason. One that ended in another way, and a reply with several choices, or another than was asked for, is not read.
 
 `WIRES` is the table of wire formats. What is left out: streaming, tool calls, images, several choices per request (their token
 counts are added up, and each response needs its own), and log-probabilities.
@@ -15,17 +17,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from laconic.config.solver import SamplerConfig
-from laconic.errors import ModelError, RunFailed
+from laconic.errors import ModelError
 from laconic.rng import seed_of
 from laconic.samplers.counting import TextCounter, length_of, thinking_of
 from laconic.samplers.endpoints import NEUTRAL, Endpoint
 from laconic.samplers.protocol import Request
 from laconic.samplers.refusals import UnreadReplyError
 from laconic.system.text import brief, well_formed
-from laconic.types import END_THINK, THINK, FinishReason, Response
+from laconic.types import END_THINK, THINK, WITHHELD, FinishReason, Response
 
 SEED_MASK = 2**31 - 1  # servers read a seed as a signed 32-bit number
-FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+FINISH = {reason.value: reason for reason in FinishReason} | {"function_call": FinishReason.TOOL_CALLS}
+PART_TEXTS = ("text", "thinking", "refusal")  # the kinds of parts that hold text, under the key that is called so
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
@@ -95,16 +98,45 @@ def chat_text(choice: Mapping[str, Any]) -> str:
 def completion_text(choice: Mapping[str, Any]) -> str:
     """The text that the model wrote after the prompt."""
     if not isinstance(choice["text"], str):
-        raise TypeError(f"text expected, not {type(choice['text']).__name__}")
+        raise _unread("text", choice["text"], "text")
     return well_formed(choice["text"])
+
+
+def text_of(value: Any, name: str) -> str:
+    """The text that a field of a message holds: itself, nothing, or a list of parts. `name` is the field's.
+
+    >>> text_of([{"type": "text", "text": "It is "}, {"type": "text", "text": "4."}], "content"), text_of(None, "content")
+    ('It is 4.', '')
+
+    Raises `_UnfitError` for anything else, such as a picture.
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    if not isinstance(value, list):
+        raise _unread(name, value, "text")
+    return "".join(_part_text(part, name) for part in value)
+
+
+def _part_text(part: Any, name: str) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str) or kind not in PART_TEXTS:
+        raise _unread(f"a part of {name}", part if kind is None else kind, "text")
+    text = text_of(part.get(kind), name)
+    return f"{THINK}{text}{END_THINK}" if kind == "thinking" else text
 
 
 def _first_text(message: Mapping[str, Any], keys: Sequence[str]) -> str:
     """The first of these fields that is neither null nor empty; empty where there is none."""
-    texts = ["" if message.get(key) is None else message[key] for key in keys]
-    if wrong := [text for text in texts if not isinstance(text, str)]:
-        raise TypeError(f"text expected, not {type(wrong[0]).__name__}")
+    texts = [text_of(message.get(key), key) for key in keys]
     return well_formed(next((text for text in texts if text), ""))
+
+
+class _UnfitError(Exception):
+    """A value of a reply that is not what the API says; the text names both."""
+
+
+def _unread(name: str, value: Any, expected: str) -> _UnfitError:
+    return _UnfitError(f"{name} is {brief(value)}, expected {expected}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +158,14 @@ def read_reply(endpoint: Endpoint, reply: Any, cap: int, count: TextCounter | No
     """The response in a server's reply of status 200, asked for with at most `cap` tokens; `count` counts the tokens of a text
     where the model's tokenizer is known.
 
-    Raises `UnreadReplyError` where the reply does not have the form of this API or does not count its tokens, `RunFailed` where
-    the response was ended neither by the model nor by the cap.
+    Raises `UnreadReplyError` where the reply does not have the form of this API, does not count its tokens, or says that the
+    response ended in a way that is none of `FINISH`.
     """
     reason, text = _reason_and_text(endpoint, reply)
-    if reason not in FINISH:
-        expected = 'expected "stop" or "length"'
-        raise RunFailed(f"{endpoint.name}: a response ended with finish_reason {brief(reason)}; {expected}")
     usage = _mapping(reply.get("usage"))
-    is_ended, counted = FINISH[reason] is FinishReason.STOP, _count(usage.get("completion_tokens"))
+    is_ended, counted = reason is not FinishReason.LENGTH, _count(usage.get("completion_tokens"))
+    if counted is None and reason in WITHHELD and not text:
+        counted = 0  # nothing was generated
     num_tokens, source = length_of(counted, text, cap, is_ended=is_ended, count=count)
     if num_tokens is None:
         raise UnreadReplyError(
@@ -142,22 +173,37 @@ def read_reply(endpoint: Endpoint, reply: Any, cap: int, count: TextCounter | No
             "tokenizer=NAME in the address counts the text instead"
         )
     thinking = thinking_of(_thinking_count(reply), text, num_tokens, count)
-    return Response(
-        (), (), text, FINISH[reason], reported_tokens=num_tokens, thinking_tokens=thinking, length_source=source
-    )
+    return Response((), (), text, reason, reported_tokens=num_tokens, thinking_tokens=thinking, length_source=source)
 
 
-def _reason_and_text(endpoint: Endpoint, reply: Any) -> tuple[str | None, str]:
+def _reason_and_text(endpoint: Endpoint, reply: Any) -> tuple[FinishReason, str]:
     try:
-        choice = reply["choices"][0]
-        reason, text = choice["finish_reason"], WIRES[endpoint.api].text(choice)
-        if not isinstance(reason, str | None):
-            raise TypeError(f"finish_reason is {brief(reason)}")
-        return reason, text
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise UnreadReplyError(
-            f"{endpoint.name}: the reply is none of the {endpoint.api} API ({type(error).__name__}: {error})"
-        ) from None
+        choice = _only_choice(reply)
+        reason = choice.get("finish_reason")
+        if not isinstance(reason, str) or reason not in FINISH:
+            raise _unread("finish_reason", reason, '"stop" or "length"')
+        return FINISH[reason], WIRES[endpoint.api].text(choice)
+    except KeyError as error:
+        what = f"{error.args[0]} is missing"
+    except _UnfitError as error:
+        what = str(error)
+    raise UnreadReplyError(f"{endpoint.name}: the reply is none of the {endpoint.api} API ({what})")
+
+
+def _only_choice(reply: Any) -> Mapping[str, Any]:
+    """The choice of a reply to a request for one: with more, the token counts would be those of all together."""
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    if not isinstance(choices, list) or len(choices) != 1:
+        came = reply if choices is None else f"{len(choices)} choices" if isinstance(choices, list) else choices
+        raise _UnfitError(f"{brief(came)} came, expected one choice")
+    choice = choices[0]
+    if not isinstance(choice, dict):
+        raise _unread("the choice", choice, "an object")
+    if choice.get("index", 0) not in (0, None):
+        raise _unread("the choice's index", choice["index"], "0")
+    if not isinstance(choice.get("message", {}), dict):
+        raise _unread("message", choice["message"], "an object")
+    return choice
 
 
 def has_too_much_thinking(reply: Any, response: Response) -> bool:

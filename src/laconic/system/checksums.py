@@ -33,6 +33,14 @@ def damage_in(folder: Path) -> str | None:
     return next(filter(None, (_damage(folder, line) for line in lines)), None)
 
 
+def has_checksums(folder: Path) -> bool:
+    """Whether the folder's SHA256SUMS is one that `write_checksums` wrote; other programs write files of that name too."""
+    try:
+        return (folder / CHECKSUMS_FILE).read_bytes().startswith(b"# SHA-256 of ")
+    except OSError:
+        return False
+
+
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:

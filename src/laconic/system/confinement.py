@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 from laconic.system.child_processes import go_first
 from laconic.system.text import printable
 
-MAX_PRINTED_CHARS = 20_000
+MAX_PRINTED_CHARS = 2_000
 MAX_REPLY_BYTES = 256 << 20
 MAX_WORDS_CHARS = 300
 

@@ -6,7 +6,8 @@
 3. Whatever else happens is a `ForeignCodeError` of one line: an exception, `sys.exit`, `os._exit`, a crash in C, no answer within
    `seconds`, or more memory than `max_bytes` beyond what this process had. A child without an answer is killed, with all
    processes that it started.
-4. What the code prints is shown here, up to `MAX_PRINTED_CHARS`. It reads an empty input, and has no file or socket of ours.
+4. What the code prints is shown here, printable, up to `MAX_PRINTED_CHARS` in all. It reads an empty input, and has no file or
+   socket of ours.
 
 Why a child: a thread cannot be stopped, an alarm reaches only the main thread and no loop in C, and nothing inside a process
 survives `os._exit` or the end of its memory. Why a fork and no new interpreter: closures and objects in memory can be called,
@@ -35,6 +36,7 @@ from typing import Any
 from laconic.errors import RunFailed
 from laconic.system.child_processes import MAX_SECONDS, ending_words
 from laconic.system.confinement import Answer, Serving, kill_group, line_of, receive, send, words_of
+from laconic.system.text import printable
 
 CAN_FORK = sys.platform == "linux"
 
@@ -140,7 +142,7 @@ class _Child:
             self.end()
             raise self._end
         if reply["printed"]:
-            print(reply["printed"], end="", file=sys.stderr, flush=True)
+            print(printable(reply["printed"]), end="", file=sys.stderr, flush=True)
         if "error" in reply:
             raise ForeignCodeError(*reply["error"])
         return reply["answer"]

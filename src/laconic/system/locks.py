@@ -11,11 +11,13 @@ import contextlib
 import errno
 import os
 import platform
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from laconic.errors import RunError
+from laconic.system.text import printable
 
 LOCK_FILE = ".lock"
 _IS_LOCKED = (errno.EACCES, errno.EAGAIN)
@@ -52,21 +54,30 @@ class FolderLock:
 
 
 def _locked(path: Path) -> IO[str]:
-    """The file, opened and locked. One that its last holder removed before we had it locks nobody out, so we try again."""
+    """The file, opened and locked. One that its last holder removed before we had it locks nobody out, so we try again. Errors
+    name what it stands for: the folder, or the file X of `.X.lock`."""
+    stands_for = path.parent if path.name == LOCK_FILE else path.with_name(path.name[1 : -len(LOCK_FILE)])
     while True:
         file = path.open("a+", encoding="utf-8")
         if not _lock(file):
             file.seek(0)
             holder = file.read(200).strip() or "another process"
             file.close()
-            raise RunError(f"{path.parent}: {holder} is at work in it; wait until it is done, or end it")
+            raise RunError(f"{stands_for}: {holder} is at work on it; wait until it is done, or end it")
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
             with contextlib.suppress(OSError):  # on a full disk the lock holds, and tells nobody by whom
                 file.truncate(0)
-                file.write(f"process {os.getpid()} on {platform.node()}\n")
+                file.write(f"{_purpose()} on {platform.node()}\n")
                 file.flush()
             return file
         file.close()
+
+
+def _purpose() -> str:
+    """This process in words: its number, and the command where it is one of ours."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "") if "laconic" in program else ""
+    return f"process {os.getpid()}" + (f" (laconic {printable(command)})" if command else "")
 
 
 def _lock(file: IO[str]) -> bool:

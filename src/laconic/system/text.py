@@ -51,7 +51,7 @@ def parse_json(content: bytes, where: str, *, is_reply: bool = False) -> Any:
     except RecursionError:
         raise InputError(f"{where}: {_TOO_DEEP}") from None
     except ValueError as error:
-        raise InputError(f"{where}: not JSON ({error})") from error
+        raise InputError(f"{where}: not JSON ({_long_number(error) or error})") from error
     has_halves = not is_reply and ("\\ud" in text or "\\uD" in text)
     if has_halves or text.count("[") + text.count("{") > MOST_DEPTH:
         check_values(value, where, is_checked_inside=not is_reply)
@@ -66,9 +66,14 @@ def parse_toml(content: bytes, where: str) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"{where}: {_TOO_DEEP}") from None
     except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{where}: {_long_number(error) or error}") from None
     check_values(table, where)
     return table
+
+
+def _long_number(error: ValueError) -> str:
+    """What is wrong where Python refuses to read a number for its length, and advises a programmer; else nothing."""
+    return "a number of thousands of digits" if "set_int_max_str_digits" in str(error) else ""
 
 
 def check_values(tree: Any, where: str, *, is_checked_inside: bool = True, refused: str = "") -> None:

@@ -134,23 +134,37 @@ class Checkpoints:
         return at_work != following or self.phases[following].compares_with_entry
 
     def _recorded(self, newest: int | None) -> list[PhaseRecord]:
-        """The phases in phases.json, if they are those that the `newest` checkpoint knows, or go beyond them; else the latter."""
+        """The phases in phases.json, if they are the first of the recipe's, and those that the `newest` checkpoint knows or go
+        beyond them; else those of them that are, or the latter."""
         file = self.directory.path / "phases.json"
         held = [] if newest is None else self._phases_before(newest)
         try:
             written = [PhaseRecord.from_json(record, str(file)) for record in self.directory.phases()]
-            if written[: len(held)] == held:
+            sound = self._in_order(written)
+            if sound == written and written[: len(held)] == held:
                 return written
             reason = f"{file}: lacks phases, or holds others than the run's"
+            if sound[: len(held)] == held:
+                held = sound
         except InputError as error:
             if newest is None:
                 raise RunError(
                     f"{error}; there is no checkpoint to write it from: train anew with another --out"
                 ) from None
             reason = str(error)
-        self.say(f"{reason}; it is written again from the newest checkpoint")
+        self.say(f"{reason}; it is written again with the {len(held)} that are known to be finished")
         self.directory.write_phases([record.to_json() for record in held])
         return held
+
+    def _in_order(self, written: Sequence[PhaseRecord]) -> list[PhaseRecord]:
+        """The first of the records, up to one that is not the recipe's phase in its place, or begins before the last ended."""
+        sound: list[PhaseRecord] = []
+        for record, phase in zip(written, self.phases, strict=False):
+            last_step = sound[-1].last_step if sound else 0
+            if record.name != phase.config.name or not last_step < record.first_step <= record.last_step:
+                break
+            sound.append(record)
+        return sound
 
     def _phases_before(self, step: int) -> list[PhaseRecord]:
         origin = str(self.files.place(step) / "trainer.json")

@@ -37,8 +37,11 @@ GRADES: tuple[Grade, ...] = tuple(Grade)
 
 
 class FinishReason(StrEnum):
-    """Why sampling stopped: an end token was drawn (`STOP`), or the cap was reached (`LENGTH`). An endpoint may also have withheld
-    the response (`CONTENT_FILTER`), or taken it for a call of a tool that nobody offered (`TOOL_CALLS`)."""
+    """Why sampling stopped: an end token was drawn (`STOP`), or the cap was reached (`LENGTH`).
+
+    An endpoint may also have withheld the response (`CONTENT_FILTER`), or taken it for a call of a tool that nobody offered
+    (`TOOL_CALLS`).
+    """
 
     STOP = "stop"
     LENGTH = "length"

@@ -262,9 +262,3 @@ def test_a_reward_is_tried_on_groups_of_the_size_that_it_will_get(tmp_path, size
     for name, other in (("f", size + 1), ("g", size)):
         with pytest.raises(ValueError, match=rf"{name} fails on a group: AssertionError"):
             try_terms([(f"mine.py:{name}", 1.0, {})], tmp_path, group_size=other, max_tokens=9)
-
-
-def test_a_function_written_with_async_is_refused_before_it_is_called(tmp_path):
-    (tmp_path / "mine.py").write_text("async def f(numbers):\n    return [0.0]\n")
-    with pytest.raises(ValueError, match=r"mine\.py: f is written with async"):
-        try_terms([("mine.py:f", 1.0, {})], tmp_path, group_size=1, max_tokens=9)

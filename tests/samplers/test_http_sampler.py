@@ -283,10 +283,13 @@ def test_a_reply_that_cannot_be_counted_or_read_ends_the_work_in_one_line(
     ("content", "text"),
     [
         ([{"type": "text", "text": "It is "}, {"type": "text", "text": "4."}], "It is 4."),
-        ([{"type": "thinking", "thinking": [{"type": "text", "text": "2+2"}]}, {"type": "text", "text": "4"}], "<think>2+2</think>4"),
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "2+2"}]}, {"type": "text", "text": "4"}],
+            "<think>2+2</think>4",
+        ),
         ([], ""),
     ],
-)  # fmt: skip
+)
 def test_a_text_may_come_in_parts(content: Any, text: str) -> None:
     assert read_reply(parse_endpoint("http://h/v1#m"), reply(content), cap=64).text == text
 
@@ -324,8 +327,9 @@ def test_a_page_in_place_of_a_reply_is_asked_again(endpoint: Endpoint, number: i
 
 
 @pytest.mark.parametrize(
-    ("charset", "text", "is_lost"), [("", "4 \ufffd", True), ("; charset=latin-1", "4 é", False), ("; charset=rot13", "4 \ufffd", True)]
-)  # fmt: skip
+    ("charset", "text", "is_lost"),
+    [("", "4 \ufffd", True), ("; charset=latin-1", "4 é", False), ("; charset=rot13", "4 \ufffd", True)],
+)
 def test_a_reply_that_is_not_utf_8_is_read_as_it_says_or_with_a_warning(
     endpoint: Endpoint, charset: str, text: str, is_lost: bool
 ) -> None:

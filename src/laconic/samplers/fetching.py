@@ -44,7 +44,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The content as UTF-8, else in the encoding that the server names; replacement characters stand for what is in neither."""
+        """The content as UTF-8, else in the encoding that the server names; what is in neither becomes U+FFFD."""
         try:
             return self.content.decode("utf-8-sig")
         except UnicodeDecodeError:

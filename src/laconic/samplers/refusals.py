@@ -24,8 +24,10 @@ NO_CREDIT = "insufficient_quota"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A server's error: its status, its message in one line, and its code where it has one. `is_inside` is true where it came in a
-    reply of status 200; without a number in it, it counts as a 502, which may pass."""
+    """A server's error: its status, its message in one line, and its code where it has one.
+
+    `is_inside` is true where it came in a reply of status 200; without a number in it, it counts as a 502, which may pass.
+    """
 
     status: int
     message: str

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from laconic.config.policy import LoraConfig, PolicyConfig
-from laconic.models import onednn as products
 from laconic.models.policy import Policy
-from laconic.models.product_path import _SETTLED
+from laconic.models.products import onednn as products
+from laconic.models.products.product_path import _SETTLED
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 

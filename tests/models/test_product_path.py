@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from laconic.errors import ModelError
-from laconic.models import onednn, product_path
-from laconic.models.product_path import (
+from laconic.models.products import onednn, product_path
+from laconic.models.products.product_path import (
     CLEAR_GAIN,
     STEP_SIZES,
     UPDATE_SIZES,

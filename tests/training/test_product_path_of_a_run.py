@@ -7,8 +7,8 @@ import pytest
 import torch
 from small import save_small_model, small_recipe
 
-from laconic.models import product_path
-from laconic.models.product_path import cache_file, machine_key
+from laconic.models.products import product_path
+from laconic.models.products.product_path import cache_file, machine_key
 from laconic.system.progress import Reporter
 from laconic.training.run import start
 

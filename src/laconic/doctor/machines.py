@@ -2,7 +2,7 @@
 
 1. A GPU that is named, or that this machine has and the table knows, has the figures of its data sheet.
 2. A CPU is measured, in a fraction of a second: products with a map of the model's own size, with as many rows as a step of
-   sampling has and as many as a micro-batch, on one thread and in that thread's processor time, as `models/product_path.py` does
+   sampling has and as many as a micro-batch, on one thread and in its processor time, as `models/products/product_path.py` does
    it. Threads share the rows, so the rate is multiplied by their number. The fastest round counts, so that other work does not
    decide.
 """
@@ -19,7 +19,7 @@ from laconic.doctor.cost_model import Machine, machine_of
 from laconic.doctor.gpus import GPUS, find_gpu, name_of_device
 from laconic.doctor.memory_needs import Shape, computes_in
 from laconic.models.loading import named_device
-from laconic.models.onednn import linear
+from laconic.models.products.onednn import linear
 from laconic.system.processor import processor_name
 
 CPU_STEP_FACTOR, CPU_FACTOR = 4.0, 2.0

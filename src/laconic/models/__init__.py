@@ -2,8 +2,7 @@
 
 Its modules, in reading order:
 
-- `product_path`: by which library float32 matrix products run on this machine
-- `onednn`: float32 matrix products on a CPU through oneDNN
+- `products`: float32 matrix products on a CPU
 - `environment`: what a process works with: versions, device, threads
 - `waiting`: how threads wait for one another: spinning on idle cores, asleep on busy ones
 - `prefixes`: rows that begin alike, computed once

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from laconic.errors import ModelError
-from laconic.models.onednn import fast_products
 from laconic.models.prefixes import PrefixTree, hidden_states, shares_correctly
+from laconic.models.products.onednn import fast_products
 from laconic.models.waiting import look_at_load
 from laconic.prompts.endings import NO_END, closing_token, stated_ends, stop_ids
 from laconic.prompts.thinking import decode_response

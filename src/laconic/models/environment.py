@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from laconic.models.product_path import product_path
+from laconic.models.products.product_path import product_path
 from laconic.system.processor import processor_name
 
 MACHINE = ("python", "platform", "packages", "device", "threads")

@@ -26,8 +26,8 @@ from laconic.errors import ModelError
 from laconic.models.adapters import POLICY_ADAPTER, Adapters
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import copy_model, load_model, quiet
-from laconic.models.onednn import fast_products
 from laconic.models.prefixes import PrefixTree
+from laconic.models.products.onednn import fast_products
 from laconic.models.roles import (
     AdapterCritic,
     AdapterReference,

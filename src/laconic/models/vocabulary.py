@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from laconic.models.onednn import add_product, linear
+from laconic.models.products.onednn import add_product, linear
 
 EntropyKind = Literal["none", "measured", "learned"]
 

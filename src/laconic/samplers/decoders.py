@@ -37,7 +37,7 @@ from transformers import DynamicCache
 from laconic.errors import ModelError
 from laconic.models.adapters import is_plain_map, low_rank
 from laconic.models.causal_lm import CausalLM
-from laconic.models.onednn import linear
+from laconic.models.products.onednn import linear
 from laconic.samplers.cache import SlotCache
 
 FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})

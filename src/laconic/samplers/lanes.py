@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from laconic.errors import RunFailed
-from laconic.models.product_path import product_path
+from laconic.models.products.product_path import product_path
 from laconic.samplers.protocol import Request
 from laconic.system.foreign_code import quiet_fork
 from laconic.types import Progress, Response

@@ -30,7 +30,7 @@ from laconic.models.environment import describe_environment
 from laconic.models.held_files import digests_of
 from laconic.models.loading import MEMORY, memory_name
 from laconic.models.policy import load_policy
-from laconic.models.product_path import keep_product_path
+from laconic.models.products.product_path import keep_product_path
 from laconic.models.teachers import check_teacher, try_teacher
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.rollouts.solver import Assignment, Solver

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from laconic.models.product_path import product_path
+from laconic.models.products.product_path import product_path
 
 MIN_ROWS = 32  # with fewer rows, starting a product takes longer than its arithmetic
 

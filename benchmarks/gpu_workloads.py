@@ -242,9 +242,9 @@ def seconds_of(call: Callable[[], object], device: torch.device, seconds: float,
 
 
 def forget(device: torch.device) -> None:
-    """Free what no one holds, and start the peak anew."""
-    gc.collect()
+    """On CUDA free what no one holds, and start the peak anew."""
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 

@@ -88,8 +88,8 @@ def _adapted(lm: RandomLM) -> CausalLM:
 def sampler_rows(kind: str, mode: str, device: torch.device) -> Iterator[Row]:
     """One model in one mode."""
     lm, bound = make_small(kind, mode, device), MODES[mode]
-    drawn, again = sampled(lm, graphs=True), sampled(lm, graphs=True)
-    plain = sampled(lm, graphs=False)
+    drawn, again = sampled(lm, graphs=True, times=2)
+    (plain,) = sampled(lm, graphs=False, times=1)
     name = f"{kind}, {mode}"
     yield at_most(f"{name}: sampled, full forward", forward_error(lm, drawn), bound, "nats")
     yield at_most(f"{name}: captured, eager", difference(drawn, plain), bound, "nats")
@@ -98,10 +98,11 @@ def sampler_rows(kind: str, mode: str, device: torch.device) -> Iterator[Row]:
     forget(device)
 
 
-def sampled(lm: CausalLM, *, graphs: bool) -> Drawn:
-    """Responses of several lengths, with more rows than slots."""
+def sampled(lm: CausalLM, *, graphs: bool, times: int) -> list[Drawn]:
+    """What a sampler draws so many times with one seed: responses of several lengths, with more rows than slots."""
     with mock.patch.dict(os.environ, {} if graphs else {"LACONIC_CUDA_GRAPHS": "0"}):
-        return draw(LocalSampler(lm), TOY.shape, PROMPTS, SAMPLES, max_tokens=MOST_TOKENS, batch_size=NUM_SLOTS)
+        sampler, options = LocalSampler(lm), {"max_tokens": MOST_TOKENS, "batch_size": NUM_SLOTS}
+        return [draw(sampler, TOY.shape, PROMPTS, SAMPLES, **options) for _ in range(times)]
 
 
 @torch.no_grad()
@@ -174,6 +175,7 @@ Between = Callable[[Policy, Updater, Callable[[], tuple[Policy, Updater]]], tupl
 def learnt(device: torch.device, between: Between) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The weights of policy and critic on the CPU after two updates of a made-up step, and before them."""
     phase = paper_phase(TOY, "full")
+    phase = phase.model_copy(update={"optimizer": phase.optimizer.model_copy(update={"minibatches": 1})})
 
     def begin() -> tuple[Policy, Updater]:
         lm = make_small("Qwen2", "float32", torch.device("cpu"))

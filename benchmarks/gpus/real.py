@@ -38,10 +38,10 @@ REAL = Course(
 )
 TINY_PROBLEMS = tuple(
     f"problems.{name}=tiny:count?count={count}&split={name}"
-    for name, count in {"train": 8, "watch": 2, "report": 2}.items()
+    for name, count in {"train": 4, "watch": 2, "report": 2}.items()
 )
-TINY = Course(("sft", "two_phase"), (1, 1), "tiny", (*REPORT, *TINY_PROBLEMS))
-SMALL = {"sampler.max_tokens": 64, "problems_per_step": 2, "group_size": 2, "select.count": 2}
+TINY = Course(("sft", "two_phase"), (1, 1), "tiny", (*REPORT, *TINY_PROBLEMS, "report.max_tokens=8"))
+SMALL = {"sampler.max_tokens": 64, "problems_per_step": 2, "group_size": 2, "select.count": 2, "select.samples": 4}
 """What else is smaller in a rehearsal, in every phase."""
 
 

@@ -88,8 +88,9 @@ def _peak_row(bench: Bench, what: str, role: str, phase: PhaseConfig, recomputes
 
 
 def step(bench: Bench) -> Iterator[Row]:
-    """A PPO step of the paper's recipe: policy, critic and reference as three models, and as adapters of one."""
-    for role in ROLES:
+    """A PPO step of the paper's recipe: policy, critic and reference as three models, and as adapters of one (not in a
+    rehearsal)."""
+    for role in ROLES if bench.has_targets else ROLES[:1]:
         ways = "three models" if role == "full" else "adapters of one"
         yield from guarded(f"a step, {ways}", functools.partial(_time_step, bench, role, f"a step, {ways}"), bench)
 

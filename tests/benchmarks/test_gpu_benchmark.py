@@ -86,11 +86,12 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return float(work.once(call, device)[1])
 
     torch.set_num_threads(1)
-    names = [name for name in gpu.SECTIONS if name != "attention-reuse"]  # two runs of it show what three would
+    names = [name for name in gpu.SECTIONS if not name.startswith("attention-")]  # the same with other variables
     out = tmp_path_factory.mktemp("gpu")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (speed, updating, work):
+        for module in (speed, work):
             patch.setattr(module, "seconds_of", seconds_of)
+        patch.setattr(updating, "seconds_of", lambda call, device, seconds: work.once(call, device)[1])
         assert gpu.main([*names, "--toy", "--here", "--seconds", "3600", "--out", str(out), "--commit", "abc"]) == 0
     return out
 
@@ -98,12 +99,11 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.filterwarnings("ignore::UserWarning")  # a recipe of one step holds much in vain
 def test_every_section_has_its_rows(rehearsed: Path) -> None:
     found = table.Table(rehearsed)
-    assert list(found.sections) == [name for name in gpu.SECTIONS if name != "attention-reuse"]
+    assert list(found.sections) == [name for name in gpu.SECTIONS if not name.startswith("attention-")]
     assert all(section.is_sound and section.rows for section in found.sections.values())
     about = found.sections["decode"].about
     assert (about["torch"], about["commit"], about["shape"]) == (str(torch.__version__), "abc", "toy")
     assert {"device", "transformers", "CUDA", "date"} <= about.keys()
-    assert "CUDNN" in found.sections["attention-last"].about["with"]
     text = (rehearsed / "gpu.md").read_text()
     assert text.count("\n## ") == len(found.sections)
     assert "| Llama, float32: sampled, full forward |" in text
@@ -141,9 +141,9 @@ def test_what_is_done_is_not_measured_again(rehearsed: Path, capsys: pytest.Capt
 def test_the_checks_can_fail() -> None:
     """Other weights give other log-probabilities, another seed's responses differ, and half a way apart is a share of a half."""
     lm, other = (correctness.make_small("Llama", mode, CPU) for mode in ("float32", "LoRA"))
-    drawn = correctness.sampled(lm, graphs=True)
+    (drawn,), (others,) = (correctness.sampled(model, graphs=True, times=1) for model in (lm, other))
     assert correctness.forward_error(other, drawn) > 1e-3
-    assert correctness.num_different(drawn, correctness.sampled(other, graphs=True)) > 0
+    assert correctness.num_different(drawn, others) > 0
     before, one, two = ({"w": torch.tensor([x])} for x in (0.0, 2.0, 1.0))
     assert correctness.stray_share(one, two, before) == 0.5
 
@@ -167,12 +167,14 @@ def test_training_goes_without_graphs_where_correctness_does_not_hold(
     def real(bench: Any) -> Iterator[Any]:
         yield rows.Row("graphs", float(os.environ.get("LACONIC_CUDA_GRAPHS", "1")))
 
-    monkeypatch.setattr(gpu, "SECTIONS", plans(correctness=check, real=real))
+    other = gpu.Plan(real, 60, (("LACONIC_CUDA_GRAPHS", "7"),))  # a section with a variable of its own
+    monkeypatch.setattr(gpu, "SECTIONS", plans(correctness=check, real=real) | {"other": other})
     is_right = error < 1e-4
     assert gpu.main(["--toy", "--here", "--out", str(tmp_path)]) == int(not is_right)
     assert "LACONIC_CUDA_GRAPHS" not in os.environ
-    found = table.Table(tmp_path).sections["real"]
+    found, other = (table.Table(tmp_path).sections[name] for name in ("real", "other"))
     assert found.rows[0].measured == float(is_right)
+    assert (other.rows[0].measured, other.about["with"]) == (7.0, "LACONIC_CUDA_GRAPHS=7")
     assert bool(found.remark) != is_right
     assert ("| FAIL |" in (tmp_path / "gpu.md").read_text()) != is_right
 

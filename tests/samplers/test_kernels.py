@@ -40,9 +40,10 @@ def interpreted() -> None:
 
 
 @pytest.mark.parametrize("size", [64, 80, 96, 128, 256])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_the_kernel_says_what_plain_attention_says(interpreted: None, size: int, dtype: torch.dtype) -> None:
-    """Three queries a head, rows of 1, 70, 257 and 600 positions, with and without a window and a soft cap."""
+    """Three queries a head, rows of 1, 70, 257 and 600 positions, with and without a window and a soft cap. (The interpreter
+    multiplies bfloat16 numbers as if they were integers: float16 stands for both.)"""
     error = kernels.largest_error(torch.device("cpu"), dtype, 3, size)
     assert error <= (1e-5 if dtype == torch.float32 else kernels.KERNEL_TOLERANCE[dtype])
 

@@ -14,6 +14,8 @@ from tortures.kills import result_of
 from tortures.outcome import run, trouble
 from tortures.runs import KINDS, recipe_of, save_model, write_recipe
 
+SHARES = (0.6, 0.75, 0.9, 1.5)  # of a run's time, after which it is killed: the first of which leaves a checkpoint
+
 Damage = Callable[[Path, random.Random], None]
 
 
@@ -26,9 +28,7 @@ def cases(place: Path, seed: int, count: int) -> Iterator[Case]:
         yield Case("the run that is to be damaged", problem)
         return
     expected = result_of(place / "run")
-    half_done = place / "half-done"
-    half_done.mkdir()
-    run(command, half_done, kill_after=0.6 * whole.seconds)
+    half_done = _half_done(place / "half-done", command, whole.seconds)
     for number in range(count):
         rng = random.Random(f"{seed} folders {number}")
         folder = place / f"folder-{number}"
@@ -41,6 +41,17 @@ def cases(place: Path, seed: int, count: int) -> Iterator[Case]:
         yield Case(f"{where} {name}, seed {seed}, number {number}", problem)
         if not problem:
             shutil.rmtree(folder)
+
+
+def _half_done(folder: Path, command: list[str], seconds: float) -> Path:
+    """A folder with a run that was killed after its first checkpoint; `seconds` is how long it takes when nobody kills it."""
+    for share in SHARES:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        run(command, folder, kill_after=share * seconds)
+        if any((folder / "run" / "checkpoints").glob("step-*")):
+            break
+    return folder
 
 
 def _resumed(folder: Path, command: list[str], expected: dict[str, str]) -> str:

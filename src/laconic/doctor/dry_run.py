@@ -39,10 +39,11 @@ from laconic.doctor.memory_needs import (
     memory_table,
     outside_bytes,
     predict_needs,
+    tokenizer_at_hand,
 )
 from laconic.doctor.reading import read_sources
 from laconic.errors import ModelError
-from laconic.models.loading import load_tokenizer, resolve_model
+from laconic.models.loading import load_tokenizer
 from laconic.models.lora_targets import check_targets
 from laconic.models.weightless import read_bare_model
 from laconic.problems.sets import ProblemSets, make_sets
@@ -155,9 +156,11 @@ def _check_model(
     recipe: Recipe, phases: Sequence[ResolvedPhase], shape: Shape, sets: ProblemSets | None
 ) -> list[Complaint]:
     """What training would say of the model's layers and, in its tokens, of worked solutions; where its files are at hand."""
+    if lacks_weights(recipe.model):
+        return []
     if recipe.policy.lora is not None and shape.is_of_model:
         check_targets(read_bare_model(recipe.model, recipe.policy), recipe.policy.lora.targets, recipe.model)
-    if sets is None or not (Path(resolve_model(recipe.model)) / "tokenizer.json").exists():
+    if sets is None or tokenizer_at_hand(recipe) is None:
         return []
     return check_weightless(recipe, phases, sets.train)
 

@@ -20,7 +20,7 @@ def count_text(text: str) -> int:
     """Tokens of a text, by the rule.
 
     >>> count_text("So 7 + 15 = 22.")
-    10
+    12
     """
     return len(_UNIT.findall(text))
 

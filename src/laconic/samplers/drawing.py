@@ -86,25 +86,28 @@ def invert_cdf(probs: Tensor, uniform: Tensor) -> Tensor:
     size, uniform = probs.shape[-1], uniform.to(_wide(probs))[:, None]
     if size <= BLOCK_TOKENS:
         cumulative = probs.cumsum(-1, dtype=uniform.dtype)
-        return _first_above(cumulative, uniform * cumulative[:, -1:])[:, 0]
+        return _first_above(cumulative, uniform * _below_last(cumulative))[:, 0]
     missing = -size % BLOCK_TOKENS
     blocks = (functional.pad(probs, (0, missing)) if missing else probs).unflatten(-1, (-1, BLOCK_TOKENS))
     sums = blocks.unflatten(-1, (-1, SUMMED_TOKENS)).sum(-1).sum(-1, dtype=uniform.dtype)
     cumulative = sums.cumsum(-1)
-    threshold = uniform * cumulative[:, -1:]
+    threshold = uniform * _below_last(cumulative)
     block = _first_above(cumulative, threshold)
     inside = blocks.gather(1, block[:, :, None].expand(-1, 1, BLOCK_TOKENS))[:, 0].cumsum(-1, dtype=uniform.dtype)
     before = cumulative.gather(-1, block) - sums.gather(-1, block)
-    tokens = block * BLOCK_TOKENS + _first_above(inside, threshold - before)
+    tokens = block * BLOCK_TOKENS + _first_above(inside, torch.minimum(threshold - before, _below_last(inside)))
     return tokens[:, 0].clamp_(max=size - 1)
 
 
 def _first_above(cumulative: Tensor, threshold: Tensor) -> Tensor:
-    """The first index [S, 1] at which `cumulative` [S, N] exceeds `threshold` [S, 1]; a threshold that rounding has brought up to
-    the last sum or beyond counts as just below it."""
-    below_last = cumulative[:, -1:] * (1 - torch.finfo(cumulative.dtype).eps)
-    found = torch.searchsorted(cumulative, torch.minimum(threshold, below_last), right=True)
+    """The first index [S, 1] at which `cumulative` [S, N] exceeds `threshold` [S, 1]."""
+    found = torch.searchsorted(cumulative, threshold, right=True)
     return found.clamp_(max=cumulative.shape[-1] - 1)  # NaN is never exceeded
+
+
+def _below_last(cumulative: Tensor) -> Tensor:
+    """The number [S, 1] just below the last sum: a threshold that rounding has brought up to that sum would be above them all."""
+    return cumulative[:, -1:] * (1 - torch.finfo(cumulative.dtype).eps)
 
 
 def _wide(probs: Tensor) -> torch.dtype:

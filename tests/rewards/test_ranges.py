@@ -23,7 +23,7 @@ def try_one(name: str, **options: float) -> None:
     """As a recipe's check does, with every numpy warning an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        try_terms([(name, 1.0, options)], Path(), max_tokens=CAP, budget_tokens=100, has_reference=True)
+        try_terms([(name, 1.0, options)], Path(), group_size=6, max_tokens=CAP, budget_tokens=100, has_reference=True)
 
 
 @pytest.mark.parametrize("name", REWARDS)

@@ -273,7 +273,7 @@ def test_thinking_tokens_are_none_where_the_server_did_not_count_them(
 def test_a_reply_that_cannot_be_counted_or_read_ends_the_work_in_one_line(
     endpoint: Endpoint, said: Any, kind: type[Exception], message: str
 ) -> None:
-    endpoint.script = in_turn(*[Answer(said)] * 9)
+    endpoint.script = lambda body, number: Answer(said)
     with pytest.raises(kind, match=message) as caught:
         endpoint.sampler().sample([ask("a", 6)], DECODING, seed=0)
     assert "\n" not in str(caught.value)

@@ -148,8 +148,6 @@ SENSELESS_CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"rewards": {"terms": [{"name": "truncation"}]}}, "warning", "rewards.terms"),
     ({"rewards": {"terms": [{"name": "repetition"}]}, "sampler": {"max_tokens": 12}}, "warning", "rewards.terms"),
     ({"budget": {"low": 8, "high": 9}}, "warning", "budget"),
-    ({"select": {"how": "hard", "options": {"ceiling": 0.0}}}, "error", "select.options"),
-    ({"select": {"how": "easy_to_hard", "options": {"high": 1e-300}}}, "error", "select.options"),
     ({"select": {"how": "band", "options": {"low": 0.0, "high": 0.0}}}, "warning", "select.options"),
     ({"entry_share": 0.999999}, "warning", "entry_share"),
     ({"sampler": {"top_p": 0.01}}, "warning", "sampler.top_p"),

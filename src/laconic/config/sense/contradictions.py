@@ -150,13 +150,6 @@ SENSELESS: tuple[Senseless, ...] = (
         "prompts ask for a number of tokens, and no reward reads it; l1_exact and l1_max do",
     ),
     Senseless(
-        "error",
-        "select.options",
-        lambda r: r.keeps_only_unsolved and not _takes_unsolved(r.phase),
-        "{phase.select.how} leaves out problems that are never solved, and keeps none above {reading.top_solve_rate:g}: with "
-        "{phase.select.samples} samples each, none is left",
-    ),
-    Senseless(
         "warning",
         "select.options",
         lambda r: r.keeps_only_unsolved and _takes_unsolved(r.phase),
@@ -183,7 +176,7 @@ SENSELESS: tuple[Senseless, ...] = (
     Senseless(
         "warning",
         "end.alarms.steps",
-        lambda r: r.phase.end.alarms.steps > max(r.alarm_steps, AlarmsConfig().steps),
+        lambda r: r.has_alarm and r.phase.end.alarms.steps > max(r.alarm_steps, AlarmsConfig().steps),
         "an alarm reads at most an eighth of a phase: {reading.alarm_steps} of {phase.steps} steps",
     ),
     Senseless(

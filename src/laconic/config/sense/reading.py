@@ -78,6 +78,11 @@ class Reading:
         return self.has_equal_levels and abs(self.phase.rewards.correct) <= NOTHING
 
     @property
+    def has_alarm(self) -> bool:
+        """Whether any alarm of the phase is on."""
+        return any(action != "off" for name, action in self.phase.end.alarms if name != "steps")
+
+    @property
     def alarm_steps(self) -> int:
         """The steps that an alarm reads in the phase."""
         return self.phase.end.alarms.patience(self.phase.steps)

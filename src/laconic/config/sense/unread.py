@@ -141,7 +141,7 @@ UNREAD: tuple[Unread, ...] = (
     ),
     Unread(
         ("end.alarms.steps",),
-        lambda r: _has_alarm(r.phase),
+        lambda r: r.has_alarm,
         "every alarm is off",
     ),
     Unread(
@@ -186,10 +186,6 @@ def _is_below(one: int | None, other: int | None, *, or_equal: bool = False) -> 
     if one is None or other is None:
         return one is not None or or_equal
     return one <= other if or_equal else one < other
-
-
-def _has_alarm(phase: PhaseConfig) -> bool:
-    return any(action != "off" for name, action in phase.end.alarms if name != "steps")
 
 
 def _has_guard(phase: PhaseConfig) -> bool:

@@ -136,19 +136,20 @@ def test_no_step_makes_the_host_wait(device: None, architecture: str, kind: str)
 
 
 @pytest.mark.parametrize(
-    "waits",
+    ("waits", "error"),
     [
-        lambda x: x.__setitem__((torch.arange(2, device="meta"), 0), 1.0),
-        lambda x: x + torch.tensor([1.0, 2.0], device="meta"),
-        lambda x: x.cpu(),
-        lambda x: x.max().item(),
-        lambda x: x[x > 0],
+        (lambda x: x.__setitem__((torch.arange(2, device="meta"), 0), 1.0), HostWaitedError),
+        (lambda x: x + torch.tensor([1.0, 2.0], device="meta"), HostWaitedError),
+        (lambda x: x.cpu(), (HostWaitedError, NotImplementedError)),
+        (lambda x: x.max().item(), (HostWaitedError, RuntimeError)),
+        (lambda x: x[x > 0], (HostWaitedError, NotImplementedError)),
     ],
 )
-def test_what_makes_the_host_wait_is_noticed(device: None, waits: Callable[[Tensor], Any]) -> None:
-    """The mode itself: a number put through an index, or copied; a copy to the host; a number read there."""
+def test_what_makes_the_host_wait_is_noticed(device: None, waits: Callable[[Tensor], Any], error: Any) -> None:
+    """A number put through an index, or copied, is noticed by the modes alone; what reads numbers on the host, a device without
+    numbers may refuse by itself."""
     x = torch.zeros(2, 2, device="meta")
-    with pytest.raises((HostWaitedError, RuntimeError, NotImplementedError)), _NoWaiting(), _NoCopies():
+    with pytest.raises(error), _NoWaiting(), _NoCopies():
         waits(x)
 
 

@@ -1,5 +1,7 @@
 """GPUs by name, with the figures of their makers' data sheets: memory, bandwidth, and the rates of dense products.
 
+The figures name their sheets; they were compared with other pages in part, and not with every sheet itself.
+
 A sheet states what a GPU could do at best. What share of it a run reaches is assumed elsewhere (`cost_model.py`). Rates with
 "sparsity" are twice the dense ones and are not used. Float32 is the rate without TF32, which Laconic never turns on.
 """

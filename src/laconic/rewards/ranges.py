@@ -30,11 +30,11 @@ class Range:
         """
         is_capped = self.within_cap and max_tokens is not None and max_tokens < self.high
         high = float(max_tokens) if is_capped and max_tokens is not None else self.high
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and self.low <= value <= high and (not self.is_whole or value == int(value)):  # type: ignore[operator, call-overload]
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if number is not None and self.low <= number <= high and (not self.is_whole or number.is_integer()):
             return
         kind = "a whole number of " if self.is_whole else ""
-        got = f"{value:g}" if is_number else repr(value)
+        got = repr(value) if number is None else f"{number:g}"
         ends = f"{self.low:g} to {high:g}{' (sampler.max_tokens)' if is_capped else ''}"
         raise ValueError(f"{name}: expected {kind}{ends}, got {got}")
 

@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from sides.contest import (
     step_seconds,
     tokens_per_second,
 )
-from sides.pipe import BENCHMARKS
+from sides.pipe import BENCHMARKS, CHECKOUT
 from sides.table import Bound, Figure, Row, at_least, at_most, markdown
 
 MEMORY_REPEATS = 3
@@ -188,6 +188,44 @@ def peak(bench: Bench, side: str, request: dict[str, Any]) -> list[Figure]:
     return figures
 
 
+def change(bench: Bench) -> list[Row]:
+    """This checkout beside the commit that `--since` names: whole steps and sampling, in one run."""
+    options, rows = bench.options, []
+    batch = max(options.batches)
+    sample = {"task": "sample", "batch": batch, "cap": options.cap}
+    whole = {"task": "step", "cap": options.cap, "is_fixed": False, "num_problems": options.problems}
+    asked = (
+        (f"sampling, natural lengths, batch {batch}", "laconic", sample | {"is_fixed": False}),
+        (
+            f"sampling, {options.fixed} tokens each, batch {batch}",
+            "laconic",
+            sample | {"is_fixed": True, "cap": options.fixed},
+        ),
+        ("GRPO step, natural lengths", "laconic grpo", whole),
+        ("PPO step, natural lengths", "laconic ppo", whole),
+    )
+    with checkout_of(options.since, bench.folder) as old:
+        for what, side, request in asked:
+            before = [replace(variant, name=f"{side} at {options.since}", checkout=old) for variant in SIDES[side]]
+            now, then = bench.contender(side), bench.contender(side, before)
+            bench.take_turns([now, then], request)
+            rows.append(speeds(what, now, then))
+        bench.close()
+    return rows
+
+
+@contextmanager
+def checkout_of(commit: str, folder: Path) -> Iterator[Path]:
+    """A work tree of `commit` in `folder`, as long as the block runs."""
+    tree = folder / "since"
+    git = ["git", "-C", str(CHECKOUT), "worktree"]
+    subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
+    try:
+        yield tree
+    finally:
+        subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
 def startup(bench: Bench) -> list[Row]:
     """Seconds of commands that need no model, beside an interpreter that does nothing."""
     commands = {"laconic --help": ["--help"], "laconic list recipes": ["list", "recipes"]}
@@ -250,7 +288,7 @@ def caps(bench: Bench) -> list[Row]:
 
 
 SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {
-    section.__name__: section for section in (sampling, updating, step, busy, memory, startup, grading, linear)
+    section.__name__: section for section in (sampling, updating, step, busy, memory, change, startup, grading, linear)
 }
 
 
@@ -373,16 +411,21 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path]:
     """Sections, options and the folder of speed.json and speed.md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = Options()
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; all without one")
+    parser.add_argument(
+        "sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; all but change without one"
+    )
     parser.add_argument("--model", default=default.model, help='a model folder, or "tiny"')
     for name in ("repeats", "threads", "problems", "cap", "long-cap", "fixed", "graded"):
         parser.add_argument(f"--{name}", type=int, default=getattr(default, name.replace("-", "_")))
     parser.add_argument("--batches", type=int, nargs="+", default=default.batches)
+    parser.add_argument("--since", default=default.since, metavar="COMMIT", help="measure `change` against this commit")
     parser.add_argument("--out", type=Path, default=BENCHMARKS, help="folder of speed.json and speed.md")
     given = vars(parser.parse_args(arguments))
-    sections, out = given.pop("sections") or list(SECTIONS), given.pop("out")
+    sections, out = given.pop("sections") or [name for name in SECTIONS if name != "change"], given.pop("out")
     if unknown := [name for name in sections if name not in SECTIONS]:
         parser.error(f"unknown section {unknown[0]!r}; expected {', '.join(SECTIONS)}")
+    if ("change" in sections) != bool(given["since"]):
+        parser.error("the section change and the option --since need each other")
     return sections, Options(**given | {"batches": tuple(given["batches"])}), out
 
 

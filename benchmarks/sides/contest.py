@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sides.pipe import BENCHMARKS, Answer, SideFailed, Worker
+from sides.pipe import BENCHMARKS, CHECKOUT, Answer, SideFailed, Worker
 from sides.table import Figure
 
 PEERS = BENCHMARKS / ".peers"
@@ -33,7 +33,8 @@ GROUP_SIZE = 8
 class Options:
     """What the command line may change. `problems` is how many a step draws; `cap` and `fixed` are response lengths.
 
-    `model` is "tiny" or a folder. The bundled reasoner has targets of its own, and it alone meets continuous batching.
+    `model` is "tiny" or a folder. The bundled reasoner has targets of its own, and it alone meets continuous batching. `since` is
+    the commit that the section `change` measures this checkout against.
     """
 
     model: str = "tiny"
@@ -45,6 +46,7 @@ class Options:
     long_cap: int = 1024
     fixed: int = 128
     graded: int = 20_000
+    since: str = ""
 
     @property
     def is_tiny(self) -> bool:
@@ -59,18 +61,19 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to run a side: a process (`module`, `python`, `settings`) and what every request to it says besides."""
+    """One way to run a side: a process (`module`, `python`, `settings`, `checkout`) and what every request to it says besides."""
 
     name: str
     module: str
     python: Path = OWN
     settings: tuple[tuple[str, Any], ...] = ()
     arguments: tuple[tuple[str, Any], ...] = ()
+    checkout: Path = CHECKOUT
 
     @property
     def process(self) -> tuple[Any, ...]:
         """Variants that agree in this share one process."""
-        return self.module, self.python, self.settings
+        return self.module, self.python, self.settings, self.checkout
 
 
 def _laconic(name: str, **arguments: Any) -> tuple[Variant]:
@@ -252,7 +255,8 @@ class Bench:
             **dict(variant.settings),
         }
         log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"
-        return Worker(variant.python, variant.module, settings, environment(variant, options.threads), log)
+        own = environment(variant, options.threads)
+        return Worker(variant.python, variant.module, settings, own, log, variant.checkout)
 
     def contender(self, side: str, variants: Sequence[Variant] | None = None) -> Contender:
         """The side with a running process for each variant that can run."""
@@ -281,12 +285,16 @@ class Bench:
     def compete(self, sides: Sequence[str], **request: Any) -> dict[str, Contender]:
         """Ask `sides` the same thing in turn, as often as the options say."""
         contenders = {side: self.contender(side) for side in sides}
-        for contender in contenders.values():
+        self.take_turns(list(contenders.values()), request)
+        return contenders
+
+    def take_turns(self, contenders: Sequence[Contender], request: dict[str, Any]) -> None:
+        """Warm the contenders up, then ask them the same thing in turn, as often as the options say."""
+        for contender in contenders:
             contender.settle(request)
         for repeat in range(self.options.repeats):
-            for contender in contenders.values():
+            for contender in contenders:
                 contender.measure(request | {"seed": repeat + 2})
-        return contenders
 
     def close(self) -> None:
         """End every process."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
-SOURCES = BENCHMARKS.parent / "src"
+CHECKOUT = BENCHMARKS.parent
 LOG_LINES = 3
 
 Answer = dict[str, Any]
@@ -32,17 +32,25 @@ class SideFailed(Exception):  # noqa: N818
 
 
 class Worker:
-    """The harness's end. Starts the side and blocks until it is ready; `versions` are those it reported."""
+    """The harness's end. Starts the side, of this checkout or another, and blocks until it is ready; `versions` are those it
+    reported."""
 
     def __init__(
-        self, python: Path, module: str, settings: Mapping[str, Any], environment: Mapping[str, str], log: Path
+        self,
+        python: Path,
+        module: str,
+        settings: Mapping[str, Any],
+        environment: Mapping[str, str],
+        log: Path,
+        checkout: Path = CHECKOUT,
     ) -> None:
         self._log = log
+        benchmarks, sources = checkout / "benchmarks", checkout / "src"
         with log.open("w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
                 [str(python), "-m", module, json.dumps(settings)],
-                cwd=BENCHMARKS,
-                env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(map(str, (BENCHMARKS, SOURCES)))},
+                cwd=benchmarks,
+                env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(map(str, (benchmarks, sources)))},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

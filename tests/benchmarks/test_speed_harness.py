@@ -104,9 +104,11 @@ def test_a_larger_model_has_sections_of_its_own(tmp_path: Path) -> None:
 def test_the_command_line_names_sections_and_sizes(tmp_path: Path) -> None:
     sections, options, out = speed.parse(["step", "--repeats", "3", "--batches", "8", "64", "--out", str(tmp_path)])
     assert (sections, options, out) == (["step"], Options(repeats=3, batches=(8, 64)), tmp_path)
-    assert speed.parse([])[:2] == (list(speed.SECTIONS), Options())
-    with pytest.raises(SystemExit):
-        speed.parse(["speed"])
+    assert speed.parse([])[:2] == ([name for name in speed.SECTIONS if name != "change"], Options())
+    assert speed.parse(["change", "--since", "HEAD"])[1] == Options(since="HEAD")
+    for wrong in (["speed"], ["change"], ["step", "--since", "HEAD"]):
+        with pytest.raises(SystemExit):
+            speed.parse(wrong)
 
 
 def test_the_linear_range_is_sixteen_fold() -> None:

@@ -117,6 +117,10 @@ def _config(**changes: object) -> Callable[[Path], None]:
     return lambda folder: _edit(folder / "config.json", changes)
 
 
+def _ends(stated: object) -> Callable[[Path], None]:
+    return lambda folder: _edit(folder / "generation_config.json", {"eos_token_id": stated})
+
+
 def _edit(file: Path, changes: Mapping[str, object]) -> None:
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | dict(changes)), encoding="utf-8")
 
@@ -147,6 +151,9 @@ MODELS: Mapping[str, Callable[[Path], None]] = {
     "an empty config": _replaced("config.json", b"{}"),
     "an unknown architecture": _config(model_type="nope", architectures=["Nope"]),
     "less than no layers": _config(num_hidden_layers=-1),
+    "no positions": _config(max_position_embeddings=0),
+    "an epsilon below 0": _config(rms_norm_eps=-1.0),
+    "a rotary base of 0": _config(rope_parameters={"rope_type": "default", "rope_theta": 0.0}),
     "another width": _config(hidden_size=64),
     "heads that do not divide": _config(num_attention_heads=5),
     "a width that is text": _config(hidden_size="wide"),
@@ -165,6 +172,8 @@ MODELS: Mapping[str, Callable[[Path], None]] = {
     "a template of a gigabyte": _template("{{ 'a' * 10**9 }}"),
     "a template that says nothing": _template("{# nothing #}"),
     "settings of generation that are no JSON": _replaced("generation_config.json", b"{"),
+    "an end token that is text": _ends("<|end|>"),
+    "an end token below 0": _ends([1, -1]),
 }
 
 
@@ -200,6 +209,11 @@ OPTIONS: tuple[tuple[tuple[str, ...], bool], ...] = (
     (("--seed", "one"), False),
     (("--dtype", "int3"), False),
     (("--prompt", ""), True),
+    (("--prompt", "tale:" + "9" * 40), False),
+    (("--prompt", "token_limit:" + "9" * 5000), False),
+    (("--seed", "9" * 40), False),
+    (("--seed", "1", "--seed", "2"), True),
+    (("--top-p", "0.5", "--temperature", "0"), True),
     (("--out", "good.jsonl"), False),
     (("--nope",), False),
 )

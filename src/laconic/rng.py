@@ -17,6 +17,9 @@ import random
 
 AddressPart = str | int
 
+LARGEST_SEED = 2**63 - 1
+"""Of the seeds that a person gives; what is stored and sent to servers has room for it."""
+
 
 def seed_of(seed: int, *address: AddressPart) -> int:
     """A 63-bit non-negative integer that depends on `seed` and on every part of the address, types included.

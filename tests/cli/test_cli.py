@@ -13,6 +13,8 @@ import pytest
 from small import save_small_model, write_small_recipe
 
 from laconic.cli import app as cli
+from laconic.cli.options import check_file
+from laconic.errors import InputError
 from laconic.training.run_directory import RunDirectory
 
 
@@ -404,11 +406,57 @@ def test_a_reward_of_ones_own_that_is_not_there_is_one_line(laconic, model, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("kind", ["probe", "selection of problems", "comparison", "page"])
+def test_a_file_of_another_kind_is_not_overwritten(kind, tmp_path):
+    """Responses of an evaluation least of all; what the command wrote before is written anew."""
+    file = tmp_path / "file"
+    for content in ('{"problem_id": "a", "sample": 0, "grade": "wrong"}\n', "print(1)\n"):
+        file.write_text(content)
+        with pytest.raises(InputError, match=f"exists and is no {kind}"):
+            check_file(file, kind)
+    for content in ("", WRITTEN[kind]):
+        file.write_text(content)
+        assert check_file(file, kind) == file
+    assert check_file(tmp_path / "new", kind) == tmp_path / "new"
+
+
+WRITTEN = {
+    "probe": '{"problem_id": "a", "attempts": 2, "correct": 1}\n',
+    "selection of problems": '{"id": "a", "problem": "1 + 1?", "answer": "2", "selection": "kept"}\n',
+    "comparison": '{\n  "base": {"name": "a"}}\n',
+    "page": "\n<!doctype html>\n<html>",
+}
+
+
 def test_nothing_is_drawn_before_all_prompts_and_temperatures_are_read(laconic, model, tmp_path):
     """A mistake in the second would otherwise cost what the first took."""
-    for options in (("--prompt", "boxed", "--prompt", "be_concis"), ("--temperature", "1", "--temperature", "-1")):
+    for options in (
+        ("--prompt", "boxed", "--prompt", "be_concis"),
+        ("--temperature", "1", "--temperature", "-1"),
+        ("--samples", "65537"),
+        ("--budgets", ""),
+    ):
         assert laconic("evaluate", model, "tiny:mix?count=2", *options, "--out", "never")[0] == 2
     assert not (tmp_path / "never").exists()
+
+
+def test_what_greedy_decoding_does_not_read_and_what_is_given_twice_is_said(laconic, model, tmp_path):
+    """One sample is drawn, not five equal ones; the last of two seeds counts."""
+    asked = ("tiny:mix?count=2", "--max-tokens", "4", "--temperature", "0", "--samples", "5")
+    code, out, err = laconic("probe", model, *asked, "--band", "0.2:0.8", "--seed", "1", "--seed", "2")
+    assert code == 0 and "2 problems, 1 attempts each" in out
+    assert len((tmp_path / "probe.samples.jsonl").read_text().splitlines()) == 2
+    assert json.loads((tmp_path / "probe.settings.json").read_text())["seed"] == 2
+    for said in (
+        "--seed: given 2 times; the last counts",
+        "--samples 5 changes nothing",
+        "--band 0.2:0.8 changes nothing",
+    ):
+        assert said in err, err
+    code, _, err = laconic("evaluate", model, *asked, "--top-p", "0.5", "--prompt", "boxed", "--prompt", "be_concise")
+    assert code == 0 and err.count("changes nothing") == 2 and "--top-p 0.5 changes nothing" in err, err
+    code, _, err = laconic("evaluate", model, *asked, "--temperature", "1", "--out", "both")
+    assert code == 0 and "changes nothing" not in err and "given" not in err, err
 
 
 @pytest.mark.parametrize(
@@ -434,6 +482,9 @@ def test_what_only_a_dry_run_reads_is_refused_without_it(laconic, model, tmp_pat
         assert code == 2 and f"{option[0]}: only a dry run reads it" in err
     code, _, err = laconic("train", recipe, "--dry-run", "--gpu", "h300")
     assert code == 2 and "unknown GPU 'h300'" in err and err.count("\n") == 1
+    for option, says in ((("--price", "1e7"), "from 0 to 1,000,000"), (("--accept-changes",), "it goes with --resume")):
+        code, _, err = laconic("train", recipe, "--dry-run", *option)
+        assert code == 2 and says in err and err.count("\n") == 1
     code, out, _ = laconic("train", recipe, "--dry-run", "--gpu", "l4", "--price", 0.5)
     assert code == 0 and "fits: phases." in out and "dollars expected" in out
 

@@ -8,7 +8,7 @@ from folders import BASE, SHORT, Run
 
 from laconic.comparison.folders import Decoding, read_evaluation
 from laconic.comparison.places import find_evaluations
-from laconic.errors import InputError
+from laconic.errors import InputError, LaconicWarning
 from laconic.types import Grade
 
 
@@ -60,6 +60,20 @@ def test_older_and_newer_samples_read_alike(tmp_path):
     assert first.identities == second.identities
     assert first.problems.mean_tokens.tolist() == second.problems.mean_tokens.tolist()
     assert (first.grader, second.grader) == (None, "math-verify 0.8")
+
+
+def test_what_nobody_reads_of_an_evaluation_is_said_once_for_each_file(tmp_path):
+    """A mistyped figure would otherwise be missing without a word; one that this version writes is not complained of."""
+    ours = {"grader": "math-verify 0.8", "oracle_tokens": 3.5, "bleu": None, "prompt": {"name": "x", "system": None}}
+    folder = Run(BASE, {**ours, "acuracy": {"mean": 0.5}}).write(tmp_path)
+    lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(line | {"logprob": -1.0}) + "\n" for line in lines))
+    with pytest.warns(LaconicWarning) as caught:
+        read_evaluation(folder)
+    assert [str(warning.message) for warning in caught] == [
+        f"{folder / 'summary.json'}: nothing reads 'acuracy'; mistyped, or written by another version",
+        f"{folder / 'samples.jsonl'}, line 1: nothing reads 'logprob'; mistyped, or written by another version",
+    ]
 
 
 def test_greedy_decoding_looks_at_neither_top_p_nor_min_p(tmp_path):

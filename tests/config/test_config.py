@@ -89,6 +89,28 @@ def test_mistakes_name_the_field(recipe, override, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "lost", "later"),
+    [
+        (["seed=1", "seed=2"], "seed=1", "seed=2"),
+        (["seed=1", " seed =1"], "seed=1", " seed =1"),
+        (["phases.0.steps=5", "name=x", "phases.accuracy.steps=6"], "phases.0.steps=5", "phases.accuracy.steps=6"),
+        (
+            ["phases.brevity.optimizer.lr=1e-4", "phases.brevity.optimizer={epochs=2}"],
+            "phases.brevity.optimizer.lr=1e-4",
+            "phases.brevity.optimizer={epochs=2}",
+        ),
+    ],
+)
+def test_an_override_that_a_later_one_replaces_is_refused(recipe, overrides, lost, later):
+    """By whatever name a phase is addressed. A table whose parts are set afterwards is not replaced."""
+    with pytest.raises(RecipeError) as error:
+        load_recipe(recipe, overrides)
+    assert str(error.value) == f"override {lost!r}: changes nothing, since {later!r} follows; leave one out"
+    parts_of_a_table = ["phases.brevity.optimizer={epochs=2}", "phases.brevity.optimizer.lr=1e-4"]
+    assert load_recipe(recipe, parts_of_a_table).phases[1].optimizer.lr == 1e-4
+
+
 def test_a_missing_field_a_missing_file_and_bad_toml_are_said(tmp_path):
     """What is required, what cannot be read and what cannot be parsed."""
     with pytest.raises(RecipeError, match="problems: missing, but required"):

@@ -220,7 +220,7 @@ def test_hours_and_cost_on_a_named_gpu_and_on_this_machine(small):
     costs = predict_costs(small, check_recipe(small), find_shape(small), read_sources(small), gpu="h200")
     expected, most = costs.hours()
     assert 0 < expected < most
-    text = shown(small, gpu="h200", price=1e6)
+    text = shown(small, gpu="H200", price=1e6)
     assert f"cost: {1e6 * expected:,.2f} dollars expected, at most {1e6 * most:,.2f}" in text
     assert "fits: phases.p needs" in text and "one h200 has 141.00 GiB" in text and "device context" in text
     assert "this machine (a processor" in shown(small) and "cost:" not in shown(small)

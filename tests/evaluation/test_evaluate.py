@@ -214,7 +214,7 @@ def elastic(key, sample, turn):
     """Takes 40 tokens unasked, and what it is asked for down to 10; below that it gets long and wrong. Guesses 25; p0 none."""
     number = int(key[1:])
     if "Guess" in turn:
-        return ("many" if number == 0 else "25"), 5
+        return ("²⁵" if number == 0 else "25"), 5
     if "less than" not in turn:
         return str(2 * number), 40
     budget = int(turn.split("less than ")[1].split()[0])

@@ -151,6 +151,17 @@ def test_what_may_be_one_of_two_things_equals_neither_but_itself(answer):
     assert outcome_of(answer, "2x") == "gold"
 
 
+@pytest.mark.parametrize("gold", ["1234", "1,234", "(1234)"])
+def test_one_number_in_round_brackets_is_that_number_where_the_gold_answer_is_one(gold):
+    """The gold answer says which it is. A gold `(1,234)` is a pair, but where a group begins with 0 it can only be a number."""
+    for answer in ("(1,234)", r"\left(1,234\right)", r"(1{,}234)", "((1,234))"):
+        assert same_answer(gold, answer) is True, answer
+    for answer in ("[1,234]", r"\{1,234\}", "(1, 234)", "(1,235)", "(1,234,567)", "(12,34)", "(1,234]"):
+        assert same_answer(gold, answer) is False, answer
+    assert same_answer("(1,234)", "1,234") is False and same_answer("(1,234)", "1234") is False
+    assert same_answer("(1,000)", "1000") is True and same_answer("(1,000)", "(1,0)") is False
+
+
 def test_reading_twice_changes_nothing():
     for text in [text for pair in SAME + OTHER for text in pair]:
         assert clean(clean(text)) == clean(text)

@@ -10,14 +10,17 @@ import torch
 from examined import PASSES_ALL, Ward, said
 from safetensors.torch import load_file, save_file
 
+from laconic.config.load import load_recipe
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import PromptConfig
 from laconic.doctor import examination
 from laconic.doctor.checks.model import check_vocabulary_size, check_weights
 from laconic.doctor.checks.prompts import check_unknown_tokens
-from laconic.errors import ModelError
+from laconic.errors import LaconicWarning, ModelError
 from laconic.grading.grader import Grader
 from laconic.models.loading import TINY_FOLDER, check_sums, load_model
+from laconic.models.policy import load_policy
+from laconic.models.weightless import load_weightless
 from laconic.problems.load import load_problems
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
@@ -36,6 +39,12 @@ def ward(tmp_path, monkeypatch):
 def resized(ward):
     weights = load_file(ward.model / "model.safetensors")
     weights["model.layers.0.mlp.up_proj.weight"] = torch.zeros(3, 5)
+    save_file(weights, ward.model / "model.safetensors", metadata={"format": "pt"})
+
+
+def overfull(ward):
+    weights = load_file(ward.model / "model.safetensors")
+    weights["model.layers.7.mlp.up_proj.weight"] = torch.zeros(96, 32)
     save_file(weights, ward.model / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -76,8 +85,7 @@ ROPE = {"rope_type": "spiral", "factor": 2.0, "rope_theta": 10_000.0}
         (change("config.json", hidden_act="nope"), "cannot be loaded: .*nope"),
         (change("config.json", vocab_size=40), "weights have another shape"),
         (change("config.json", num_hidden_layers=2), "9 weights are missing"),
-        (change("config.json", num_hidden_layers=0), "9 weights are of no layer that config.json counts"),
-        (change("config.json", num_hidden_layers=-1), "9 weights are of no layer that config.json counts"),
+        (overfull, "1 weights are of no layer that config.json counts, the first is model.layers.7.mlp.up_proj.weight"),
     ],
 )  # fmt: skip
 def test_a_damaged_folder_is_one_line(ward, spoil, says):
@@ -181,3 +189,63 @@ def test_a_folder_that_is_not_as_its_checksums_say_is_not_loaded(tmp_path: Path)
         load_model(str(folder), PolicyConfig())
     (folder / "SHA256SUMS").write_text("0  model.safetensors\n")
     check_sums(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "says"),
+    [
+        ("generation_config.json", {"eos_token_id": "x"}, "eos_token_id is 'x', expected the id of a token, a list"),
+        ("generation_config.json", {"eos_token_id": -1}, "eos_token_id is -1"),
+        ("generation_config.json", {"eos_token_id": [1, -1]}, "eos_token_id is .1, -1."),
+        ("generation_config.json", {"eos_token_id": 1.5}, "eos_token_id is 1.5"),
+        ("generation_config.json", {"eos_token_id": True}, "eos_token_id is True"),
+        ("generation_config.json", {"eos_token_id": 10**30}, "eos_token_id is 1000"),
+        ("generation_config.json", {"temperature": float("nan")}, "generation_config.json cannot be read: not JSON"),
+        ("config.json", {"max_position_embeddings": 0}, "max_position_embeddings is 0, expected a number from 1"),
+        ("config.json", {"max_position_embeddings": 10**30}, "max_position_embeddings is 1,000"),
+        ("config.json", {"vocab_size": -1}, "vocab_size is -1"),
+        ("config.json", {"num_hidden_layers": 0}, "num_hidden_layers is 0, expected a number from 1 to 1,000"),
+        ("config.json", {"num_key_value_heads": -4}, "num_key_value_heads is -4"),
+        ("config.json", {"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
+        ("config.json", {"rms_norm_eps": -1e-6}, "rms_norm_eps is -1e-06, expected a number from 0 to 1"),
+        (
+            "config.json",
+            {"rope_parameters": {"rope_type": "default", "rope_theta": 0.0}},
+            "rope_parameters.rope_theta is 0.0, expected a number above 0",
+        ),
+        (
+            "config.json",
+            {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": float("inf")}},
+            "rope_parameters.factor is inf",
+        ),
+    ],
+)
+def test_a_number_that_no_model_has_is_one_line_with_weights_and_without(ward, file, values, says):
+    """In a command as in the checks that read no weights."""
+    ward.change(file, **values)
+    for load in (load_model, load_weightless):
+        with pytest.raises(ModelError, match=says) as caught:
+            load(str(ward.model), CONFIG)
+        assert str(ward.model) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ends", [None, 81, [99, 100]])
+def test_a_model_whose_responses_cannot_end_is_a_warning(ward, ends):
+    """No end token, or none that the embedding has a row for."""
+    ward.change("tokenizer_config.json", eos_token=None)
+    for file in ("config.json", "generation_config.json"):
+        ward.change(file, eos_token_id=ends)
+    with pytest.warns(LaconicWarning, match="no end token is stated: every response runs to its cap"):
+        load_model(str(ward.model), CONFIG)
+
+
+@pytest.mark.parametrize("ends", [{}, {"eos_token_id": 3}])
+def test_a_model_with_settings_of_generation_that_transformers_finds_fault_with_is_saved(ward, tmp_path, ends):
+    """Greedy decoding with a temperature, a sampling setting in config.json: both are common in folders on the hub. Without the
+    tokenizer's end token among those of the generation config, it is added there."""
+    ward.change("generation_config.json", do_sample=False, temperature=0.6, top_p=0.9, **ends)
+    ward.change("config.json", max_length=50, repetition_penalty=1.1)
+    load_policy(load_recipe(ward.recipe), load_model(str(ward.model), CONFIG)).save(tmp_path / "saved")
+    saved = load_model(str(tmp_path / "saved"), CONFIG)
+    assert saved.stop_ids == {1, *ends.values()}
+    assert saved.model.generation_config.temperature == 0.6

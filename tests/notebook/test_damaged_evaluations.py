@@ -34,6 +34,11 @@ READERS: dict[str, Callable[[Path, Path], Any]] = {
 }
 
 
+MEAN = {"mean": 0.5, "ci95": [0.4, 0.6]}
+CURVE = "budget_curve.json"
+POINT = {"budget": 8, "accuracy": MEAN, "tokens": MEAN, "cut_frac": 0.5}
+
+
 def write_sound(folder: Path) -> Path:
     """An evaluation as `laconic evaluate` leaves it, with every file that it may have."""
     Run(PROBLEMS).write(folder)
@@ -43,8 +48,7 @@ def write_sound(folder: Path) -> Path:
         "problems_digest": problems_digest((name, f"{name}?", "7", ()) for name in PROBLEMS),
     }
     summary |= summarise(read_rows(folder / "samples.jsonl"), seed=0).to_json()
-    point = {"mean": 0.5, "ci95": [0.4, 0.6]}
-    curve = {"points": [{"budget": 8, "accuracy": point, "tokens": point, "cut_frac": 0.5}]}
+    curve = {"points": [POINT]}
     timing = {"wall_seconds": 1.5, "num_tokens": 184, "tokens_per_second": 122.7, "device": "cpu"}
     for name, content in (
         ("summary.json", summary),
@@ -236,6 +240,32 @@ DAMAGES = [
     value("summary.json: accuracy.mean is 0.75, but its samples have 0.25", accuracy={"mean": 0.75}),
     value("summary.json: accuracy.mean is null, but its samples have 0.25", accuracy={"mean": None}),
     value("summary.json: accuracy.ci95 is [0.1], expected two numbers", accuracy={"mean": 0.25, "ci95": [0.1]}),
+    value(
+        "summary.json: accuracy.ci95 is [0.9, 0.1], expected the lower end", accuracy={"mean": 0.25, "ci95": [0.9, 0.1]}
+    ),
+    value("summary.json: accuracy.ci95, its upper end, is 1.5, expected", accuracy={"mean": 0.25, "ci95": [0.1, 1.5]}),
+    value("summary.json: tokens.p95 is -1, expected at least 0", tokens={"mean": 46, "p95": -1}),
+    value("summary.json: tokens.p95 is 99, but its samples have 63.4", tokens={"mean": 46, "p95": 99}),
+    value("its upper end, is 45, expected at least 46", tokens={"mean": 46, "ci95": [40, 45]}),
+    value("summary.json: thinking_tokens.mean is 47, expected a number from 0 to 46", thinking_tokens={"mean": 47}),
+    value("summary.json: grader is empty, expected a name", grader=""),
+    value(
+        "budget_curve.json: points.0: cut_frac is -1, expected a number",
+        file="budget_curve.json",
+        points=[POINT | {"cut_frac": -1}],
+    ),
+    value(
+        "budget_curve.json: points.0: budget is 0, expected at least 1",
+        file="budget_curve.json",
+        points=[POINT | {"budget": 0}],
+    ),
+    value("budget_curve.json: points is [{", file=CURVE, points=[POINT, POINT]),
+    value("timing.json: wall_seconds is -5, expected at least 0", file="timing.json", wall_seconds=-5),
+    value("timing.json: num_tokens is 'x', expected a number", file="timing.json", num_tokens="x"),
+    value("summary.json: bleu is 101, expected a number from 0 to 100", bleu=101),
+    value("summary.json: length_difference.num_problems is 3, expected", length_difference={"num_problems": 3}),
+    value("summary.json: token_complexity.kendall_tau is 2, expected a number", token_complexity={"kendall_tau": 2}),
+    value("summary.json: length_sources.text is 5, expected a number from 0 to 4", length_sources={"text": 5}),
     value("summary.json: tokens.mean is -3, expected at least 0", tokens={"mean": -3}),
     value("summary.json: tokens.mean is 9, but its samples have 46", tokens={"mean": 9}),
     value("summary.json: tokens.median is 9, but its samples have 50", tokens={"mean": 46, "median": 9}),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from laconic.errors import MissingExtraError, ProblemsError
+from laconic.problems import generated
 from laconic.problems.load import KINDS, load_problems, write_problems
 from laconic.splits import SPLITS, split_of
 from laconic.types import Problem
@@ -238,6 +239,19 @@ def test_gym_problems_are_distinct_named_by_their_question_and_repeatable(gym):
     assert all(p.id.startswith("gym:chain_sum/") and len(p.id) == len("gym:chain_sum/") + 12 for p in problems)
 
 
+def test_a_task_that_does_not_end_is_one_line(gym, monkeypatch):
+    """Counting the primes up to 10^12 takes a list of terabytes, and factoring a number of 40 digits takes ages."""
+    monkeypatch.setattr(generated, "GYM_SECONDS", 0.5)
+    monkeypatch.setattr(generated, "GYM_BYTES", 256 << 20)
+    number = f"min_value={10**40}&max_value={10**41}"
+    for arguments, says in (
+        ("count_primes?count=1&max_n=1000000000000", "MemoryError: it may take 256 MiB"),
+        (f"prime_factorization?count=1&{number}", "no end within 0.6 seconds"),
+    ):
+        with pytest.raises(ProblemsError, match=f"makes no problems of these arguments: {says}"):
+            load_problems(f"gym:{arguments}")
+
+
 def test_neighbouring_gym_seeds_share_nothing(gym):
     """reasoning-gym seeds item i with seed + i: its seeds 0 and 1 would share 199 of 200 problems."""
     zero, one = ({p.question for p in load_problems(gym, seed=seed, count=200)} for seed in (0, 1))
@@ -277,6 +291,13 @@ def test_splits_never_meet_under_any_seed(source):
         ("tiny:nothing", ["nothing", "mix"]),
         ("tiny:chain_sum?levels=hard", ["levels", "hard"]),
         ("tiny:chain_sum?levels=1-9", ["1-9"]),
+        ("tiny:chain_sum?levels=²", ["levels", "²"]),
+        ("words:mix?levels=1-²", ["levels", "²"]),
+        ("words:mix?levels=" + "9" * 40, ["levels"]),
+        ("words:mix?lengths=nan", ["lengths", "nan"]),
+        ("tiny:mix?seed=" + "9" * 40, ["seed", "9223372036854775807"]),
+        ("tiny:mix?count=" + "9" * 40, ["count", "9223372036854775807"]),
+        ("tiny:mix?count=" + "9" * 5000, ["count", "at least 1"]),
         ("tiny:chain_sum?size=3", ["'size'", "levels"]),
     ],
 )

@@ -18,6 +18,7 @@ from laconic.prompts.instructions import (
     INSTRUCTIONS,
     LETTER,
     R1_INSTRUCTION,
+    asked_tokens,
     messages,
     plain_text,
     render,
@@ -97,8 +98,13 @@ def test_an_instruction_is_a_name_or_a_text_with_spaces():
         ("word_limit", ["needs a number", "word_limit:100"]),
         ("word_limit:", ["whole number"]),
         ("word_limit:many", ["'word_limit:many'", "whole number"]),
-        ("word_limit:0", ["at least 1"]),
-        ("word_limit:-5", ["at least 1"]),
+        ("word_limit:0", ["from 1 to 999,999,999"]),
+        ("word_limit:-5", ["from 1 to 999,999,999"]),
+        ("tale:" + "9" * 40, ["from 1 to 999,999,999"]),
+        ("tale:" + "9" * 5000, ["from 1 to 999,999,999"]),
+        ("token_limit:1000000000", ["from 1 to 999,999,999"]),
+        ("token_limit:1_000", ["from 1 to 999,999,999"]),
+        ("x" * 3000, ["no such name"]),
         ("word_limit:5:5", ["whole number"]),
         ("boxed:5", ["'boxed:5'", "takes no number"]),
         ("chain_of_draft:5", ["takes no number"]),
@@ -109,6 +115,14 @@ def test_a_mistyped_name_is_one_line_that_says_what_would_be_right(name, said):
     with pytest.raises(InputError) as caught:
         resolve_instruction(name)
     assert all(piece in str(caught.value) for piece in said) and "\n" not in str(caught.value), str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_the_tokens_that_an_instruction_asks_for_are_known():
+    """Of names alone, and of those that count tokens; words, letters and steps are no tokens."""
+    counting = [name for name in INSTRUCTIONS if asked_tokens(f"{name}:007") == 7]
+    assert counting == ["token_limit", "tale", "l1_exact", "l1_max"]
+    assert all(asked_tokens(name) is None for name in (*INSTRUCTIONS, "Use less than 9 tokens.", "tale:", "tale:x"))
 
 
 def test_every_named_instruction_asks_for_one_box_but_none():

@@ -151,6 +151,8 @@ def test_an_address_can_add_fields_and_omit_those_a_server_refuses(endpoint: End
         ("http://host/v1#m?top_k=3", "no option top_k=3"),
         ("http://host/v1#m?body.temperature=0.2", r"no option body\.temperature"),
         ("http://host/v1#m?omit=max_tokens", "no option omit=max_tokens"),
+        ("http://host/v1#m?seconds=5&seconds=6", "'seconds' is given twice"),
+        ("http://host/v1#m?body.top_k=3&body.top_k=4", r"'body\.top_k' is given twice"),
     ],
 )
 def test_an_address_that_is_none_says_what_was_expected(address: str, said: str) -> None:

@@ -73,6 +73,7 @@ def write_sweep(folder: Path, text: str = SWEEP) -> Path:
 
 
 def test_runs_go_seed_by_seed_and_later_overrides_win(tmp_path: Path) -> None:
+    """`threads=1` is what every run gets, but for the entry that sets it again."""
     text = SWEEP.replace("phases.first.algorithm.whitening=none", "threads=3")
     config, entries = load_sweep(write_sweep(tmp_path, text))
     runs = runs_of(config, entries, tmp_path / "out")
@@ -109,7 +110,9 @@ def test_a_recipe_may_be_named_as_the_list_of_recipes_names_it(tmp_path: Path) -
         (("phases.first.algorithm.whitening=none", "phases.first.algorithm.name=sarsa"), "unknown algorithm 'sarsa'"),
         (("[0, 1]", "[0, -1]"), "seeds.1: input should be greater than or equal to 0"),
         (("phases.first.algorithm.whitening=none", "problems.report="), "problems.report: expected a text"),
-        (("token_limit:5", "be_terse"), "prompt 'be_terse': no such name"),
+        (("phases.first.algorithm.whitening=none", "threads=1"), "label 'No whitening!': runs what 'small' runs"),
+        (('"threads=1"', '"threads=1", "threads=2"'), "small: override 'threads=1': changes nothing, since 'threads=2'"),
+        (("token_limit:5", "be_terse"), "asked for 5 tokens: prompt 'be_terse': no such name"),
         (("token_limit:5", "token_limit"), "prompt 'token_limit': needs a number"),
         (("seeds = [0, 1]", "seeds = [0, 1"), "sweep.toml: "),
     ],
@@ -172,6 +175,24 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path: Path, change: tuple[str,
     with pytest.raises(RunError) as found:
         begin_with(tmp_path, SWEEP.replace(*change))
     assert said in str(found.value)
+
+
+def test_a_damaged_list_of_runs_is_one_line_from_the_sweep_and_from_its_results(tmp_path: Path) -> None:
+    begin_with(tmp_path, SWEEP)
+    file = tmp_path / "out" / "sweep.json"
+    sound = read_json(file)
+    entry = sound["entries"][0]
+    for damage, says in (
+        ({"a": [1, None]}, "name is missing"),
+        (sound | {"seeds": "01"}, "seeds is '01', expected a list"),
+        (sound | {"entries": [entry | {"label": 5}]}, "entries.0.label is 5, expected text"),
+        (sound | {"entries": [entry | {"config": {}}]}, "entries.0.config.problems.report is missing"),
+        (sound | {"entries": [{k: v for k, v in entry.items() if k != "prompt"}]}, "entries.0.prompt is missing"),
+    ):
+        write_json_atomically(file, damage)
+        for read in (lambda: begin_with(tmp_path, SWEEP), ResultsReader(tmp_path / "out").read):
+            with pytest.raises(InputError, match=f"sweep.json: {says}"):
+                read()
 
 
 def test_an_entry_may_change_while_none_of_its_runs_was_begun(tmp_path: Path) -> None:

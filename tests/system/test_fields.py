@@ -5,8 +5,8 @@ from math import isnan
 
 import pytest
 
-from laconic.errors import InputError
-from laconic.system.fields import Fields
+from laconic.errors import InputError, LaconicWarning
+from laconic.system.fields import Fields, warn_of_unread
 
 WHERE = "samples.jsonl, line 3"
 RECORD = {
@@ -50,6 +50,24 @@ def test_a_complaint_names_origin_place_and_what_was_expected(read: Callable[[Fi
     with pytest.raises(InputError) as error:
         read(Fields(RECORD, WHERE))
     assert str(error.value) == f"{WHERE}: {says}"
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ({"acuracy": 1, "tokens": {"mean": 2.0}}, "'acuracy'"),
+        ({"tokens": {"mean": 2.0, "ci96": [0, 1]}}, "'tokens.ci96'"),
+        ({"points": [{"n": 1}, {"n": 2, "m": 0}], "tokens": {"x": 1}}, "'points.1.m' and 1 others"),
+        ({"tokens": {"mean": 2.0, "later": None}, "points": [], "planning": {}}, None),
+    ],
+)
+def test_what_nobody_reads_is_a_warning_that_names_it(
+    record: dict[str, object], says: str | None, recwarn: pytest.WarningsRecorder
+) -> None:
+    """What is lost when a record is read and written again, however deep it stands; a key without a value says nothing."""
+    warn_of_unread(record, {"tokens": {"mean": 2}, "points": [{"n": 1}, {"n": 2}]}, WHERE)
+    said = [str(warning.message) for warning in recwarn if warning.category is LaconicWarning]
+    assert said == ([] if says is None else [f"{WHERE}: nothing reads {says}; mistyped, or written by another version"])
 
 
 def test_null_among_figures_is_nan() -> None:

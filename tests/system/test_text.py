@@ -6,6 +6,7 @@ import json
 
 import pytest
 from broken_text import ANSI, BROKEN_JSON, BROKEN_TOML
+from rich.console import Group
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
@@ -113,6 +114,24 @@ def shown_by(work) -> str:
     screen = Screen(file=io.StringIO(), width=60, force_terminal=True, color_system="truecolor")
     work(screen)
     return screen.file.getvalue()
+
+
+def test_a_table_loses_no_text_however_narrow_the_screen_is(monkeypatch):
+    """Words that are wider than their column go on in the next line; what is no terminal has 120 columns."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path, number = "/a/path/" + "x" * 200, "123,456,789"
+
+    def printed(**settings):
+        screen, rows = Screen(file=io.StringIO(), **settings), Table("what", "where")
+        rows.add_row(number, path)
+        screen.print(Group(rows))
+        return screen.file.getvalue()
+
+    for settings in ({"width": 30}, {"width": 80}, {}):
+        text = printed(**settings)
+        cells = [line[1:-1].split("│") for line in text.splitlines() if line.startswith("│")]
+        assert ["".join(cell.strip() for cell in column) for column in zip(*cells, strict=True)] == [number, path]
+        assert "…" not in text and max(map(len, text.splitlines())) == settings.get("width", 120)
 
 
 def test_a_screen_shows_text_from_outside_as_it_is():

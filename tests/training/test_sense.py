@@ -217,6 +217,15 @@ def test_a_plain_recipe_makes_sense() -> None:
     assert said({}, report={"samples": 2}, problems=REPORTED) == []
 
 
+def test_a_prompt_that_asks_for_more_tokens_than_any_response_may_have_is_a_warning() -> None:
+    phase = {"sampler": {"max_tokens": 64}}
+    assert (
+        said(phase, prompt={"instruction": "l1_max:64"}) == [] == said(phase, prompt={"instruction": "word_limit:99"})
+    )
+    (found,) = said(phase, prompt={"instruction": "l1_max:65"})
+    assert str(found) == "prompt.instruction: asks for up to 65 tokens, but no phase lets a response have more than 64"
+
+
 @pytest.mark.parametrize("name", sorted(recipe_paths()))
 def test_the_shipped_recipes_make_sense(name: str) -> None:
     """Not a word about any of them."""

@@ -12,10 +12,12 @@ import io
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from laconic import __version__
 from laconic.cli import evaluate, measure, train
@@ -49,9 +51,22 @@ def _options(
     """Options that come before a command."""
 
 
+class _Command(TyperCommand):
+    """A command that warns of an option which was given twice: the last counts, as everywhere, but the first is seldom meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What is left of the arguments, as typer says."""
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for option, times in Counter(given).items():
+            takes_one = isinstance(option, TyperOption) and not option.multiple and not option.is_flag
+            if times > 1 and takes_one and not ctx.resilient_parsing:
+                warnings.warn(f"{option.opts[0]}: given {times} times; the last counts", LaconicWarning, stacklevel=2)
+        return super().parse_args(ctx, args)
+
+
 def _add(command: Callable[..., None], name: str | None = None) -> None:
     """A command under its function's name or another; the list of commands shows all of its description."""
-    app.command(name, short_help=" ".join((inspect.getdoc(command) or "").split()))(command)
+    app.command(name, cls=_Command, short_help=" ".join((inspect.getdoc(command) or "").split()))(command)
 
 
 for function in (

@@ -31,6 +31,7 @@ from laconic.reporting.build import write_page
 from laconic.reporting.data import sampling_words
 from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.intervals import Interval
+from laconic.system.fields import Fields
 from laconic.system.files import read_json
 from laconic.system.progress import Reporter, duration_words
 from laconic.system.screen import Screen
@@ -131,7 +132,8 @@ def say_how_much_comes(plan: "RunPlan", summary: Summary, out: Path, console: Co
     from laconic.training.time_left import Position, work_left
 
     label, temperature = "base", _temperature(summary)
-    speed = read_json(_folder(out, label, temperature) / "timing.json")["tokens_per_second"]
+    timing = _folder(out, label, temperature) / "timing.json"
+    speed = max(1e-9, Fields(read_json(timing), str(timing)).number("tokens_per_second"))
     lengths = [row.num_tokens for row in _rows(out, label, temperature)]
     start = Position(0, 0, [fmean(lengths)], lengths, unmeasured=range(1, len(plan.phases) + 1))
     seconds = work_left(plan, start).sampled_tokens / speed

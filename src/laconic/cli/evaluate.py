@@ -26,7 +26,9 @@ from laconic.cli.options import (
     check_folder,
     check_prompt,
     config_of,
+    say_beyond_cap,
     say_system,
+    say_unread_when_greedy,
     solver_of,
     usual_settings,
 )
@@ -56,9 +58,12 @@ class _Given:
     out: Path
 
     def check(self) -> None:
-        """Raises `InputError` for an invalid temperature, prompt or budget."""
+        """Raises `InputError` for an invalid number of samples, temperature, prompt or budget."""
+        from laconic.config.evaluation import ReportConfig
         from laconic.config.solver import SamplerConfig
 
+        if self.samples is not None:
+            config_of(ReportConfig, samples=self.samples)
         for temperature in self.temperatures:
             config_of(SamplerConfig, temperature=temperature, **self.decoding)
         for prompt in self.prompts or ():
@@ -135,8 +140,8 @@ def evaluate(
     )
     given.check()
     reporter = Reporter()
-    if samples is not None and samples > 1 and not any(given.temperatures):
-        reporter.say(f"warning: --samples {samples} changes nothing: greedy decoding takes one sample")
+    if not any(given.temperatures):
+        say_unread_when_greedy(reporter, samples=samples, top_p=top_p, min_p=min_p)
     config_of(PolicyConfig, dtype=dtype)
     _check_folders(problems, given)
     sets = {source: load_problems(source, seed=seed) for source in problems}
@@ -187,6 +192,7 @@ def _evaluate_source(
             say=reporter.say,
         )
         given.check_budgets(cap)
+        say_beyond_cap(reporter, prompt, cap)
         for temperature, folders in done.items():
             name = evaluation_folder(source_name(source), prompt, temperature, prompts, given.temperatures)
             folders.append(given.out / "eval" / name)
@@ -243,7 +249,7 @@ def _reads_alike(one: "Solver", other: "Solver", problems: "Sequence[Problem]") 
 
 
 def _whole_numbers(text: str | None) -> tuple[int, ...]:
-    pieces = text.split(",") if text else []
+    pieces = [] if text is None else text.split(",")
     if not all(re.fullmatch(r"\s*0*[1-9][0-9]{0,8}\s*", piece) for piece in pieces):
         raise InputError(f"--budgets {text:.80}: expected numbers of tokens, for example 16,32,64")
     return tuple(sorted({int(piece) for piece in pieces}))

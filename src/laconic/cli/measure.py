@@ -19,7 +19,9 @@ from laconic.cli.options import (
     check_file,
     check_folder,
     config_of,
+    say_beyond_cap,
     say_system,
+    say_unread_when_greedy,
     solver_of,
     usual_settings,
 )
@@ -69,7 +71,7 @@ def probe(
     from laconic.selection.stopping import num_saved
     from laconic.system.progress import Reporter
 
-    check_file(out)
+    check_file(out, "probe")
     if band is None and confidence != BAND_CONFIDENCE:
         raise InputError("--confidence: is read only with --band LO:HI")
     wanted = None if band is None else Band(*_low_high(band), confidence=confidence)
@@ -77,10 +79,14 @@ def probe(
     config_of(SelectConfig, samples=samples)
     found, usual = load_problems(problems, seed=seed), usual_settings(problems)
     reporter = Reporter()
+    if temperature == 0:
+        say_unread_when_greedy(reporter, samples=samples, band=band)
+        samples = 1
     with solver_of(model, dtype, system) as opened:
         say_system(opened, reporter)
         solver = asking(opened, instruction or usual.prompt)
         cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, field="--max-tokens", say=reporter.say)
+        say_beyond_cap(reporter, solver.prompt.instruction, cap)
         decoding = config_of(SamplerConfig, temperature=temperature, max_tokens=cap, batch_size=batch_size)
         with reporter.bar("probe", len(found) * samples) as progress:
             stats = probe_to_file(solver, found, samples, decoding, out, seed=seed, band=wanted, on_progress=progress)
@@ -120,8 +126,9 @@ def select(
     from laconic.selection.probe import read_probe
     from laconic.selection.program import choose_problems, leaking
 
-    if check_file(out).resolve() == probed.resolve():
+    if out.resolve() == probed.resolve():
         raise InputError(f"--out {out}: is the probe itself; expected another file")
+    check_file(out, "selection of problems")
     name, options = _selection(band, hard, how, option, confidence)
     problems, stats = read_probe(probed)
     leaks = leaking(problems, [load_problems(source, seed=seed) for source in against or []])
@@ -172,7 +179,7 @@ def compare(
     from laconic.comparison.compare import compare_evaluations
     from laconic.system.files import write_json_atomically
 
-    check_file(out)
+    check_file(out, "comparison")
     comparison = compare_evaluations(base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed)
     write_json_atomically(out, comparison.to_json())
     print_comparisons({"": comparison})
@@ -193,7 +200,7 @@ def report(
     from laconic.reporting.build import write_report
 
     place = out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))
-    put(write_report(dirs, check_file(place) if dirs[0].exists() else place))
+    put(write_report(dirs, check_file(place, "page") if dirs[0].exists() else place))
 
 
 # --- reading options -------------------------------------------------------------------------------------------------

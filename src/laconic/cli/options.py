@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from laconic.config.defaults import DTYPE, EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS
+from laconic.config.defaults import DTYPE, EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS, MIN_P, TOP_P
 from laconic.errors import InputError
+from laconic.rng import LARGEST_SEED
 from laconic.system.text import brief
 from laconic.system.threads import settle
 
@@ -37,7 +39,7 @@ ProblemsArgument = Annotated[
         help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, tiny: or words:FAMILY?arg=value."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers of the command.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers of the command.", min=0, max=LARGEST_SEED)]
 Cap = Annotated[
     int | None,
     typer.Option(help="Cap on the tokens of a response; if not given, the benchmark's usual one.", min=1),
@@ -58,10 +60,25 @@ def check_folder(out: Path) -> Path:
     return out
 
 
-def check_file(out: Path) -> Path:
-    """`out`, if a file can be written there. Otherwise raises `InputError`."""
+_BEGINNINGS = {
+    "probe": rb'{"problem_id": .*"attempts": ',
+    "selection of problems": rb'{"id": ',
+    "comparison": rb'{\s*"base": ',
+    "page": rb"\s*<!doctype html",
+}
+"""How a file begins that a command has written, by what it holds."""
+
+
+def check_file(out: Path, kind: str) -> Path:
+    """`out`, if a file of the `kind`, a key of `_BEGINNINGS`, can be written there. Otherwise raises `InputError`: a file of
+    another kind is not overwritten."""
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; expected a file's name")
+    if out.is_file():
+        with out.open("rb") as file:
+            beginning = file.read(1 << 16)
+        if beginning and not re.match(_BEGINNINGS[kind], beginning, re.IGNORECASE):
+            raise InputError(f"--out {out}: exists and is no {kind}; choose another name, or remove the file")
     check_folder(out.parent)
     return out
 
@@ -100,6 +117,31 @@ def say_system(solver: "Solver", reporter: "Reporter") -> None:
         own = own_system_text(solver.lm.tokenizer)
         if own is not None:
             reporter.say(f"system: the chat template's own, {brief(own)}; --system replaces it")
+
+
+def say_beyond_cap(reporter: "Reporter", instruction: str, cap: int) -> None:
+    """Warn of an instruction that asks for more tokens than the cap lets a response have."""
+    from laconic.prompts.instructions import asked_tokens
+
+    asked = asked_tokens(instruction)
+    if asked is not None and asked > cap:
+        reporter.say(f"warning: --prompt {instruction}: asks for more tokens than the {cap} that a response may have")
+
+
+def say_unread_when_greedy(
+    reporter: "Reporter", *, samples: int | None, top_p: float = TOP_P, min_p: float = MIN_P, band: str | None = None
+) -> None:
+    """Warn of every option that greedy decoding does not read, if it says anything else than greedy decoding does."""
+    one, likeliest = "greedy decoding takes one sample", "greedy decoding takes the likeliest token"
+    unread = (
+        ("--samples", samples, samples is None or samples == 1, one),
+        ("--band", band, band is None, one),
+        ("--top-p", top_p, top_p == TOP_P, likeliest),
+        ("--min-p", min_p, min_p == MIN_P, likeliest),
+    )
+    for option, value, is_said_anyway, why in unread:
+        if not is_said_anyway:
+            reporter.say(f"warning: {option} {value} changes nothing: {why}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Results as the commands print them: one line for an evaluation, a table and a sentence for a comparison."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,7 @@ def print_comparisons(comparisons: "Mapping[str, Comparison]") -> None:
     from laconic.comparison.tables import comparison_lines, print_comparison
     from laconic.system.screen import Screen
 
-    console = Screen(width=None if sys.stdout.isatty() else 120)
+    console = Screen()
     for tag, comparison in comparisons.items():
         if tag:
             console.print(f"\n{tag}", style="bold")

@@ -1,7 +1,6 @@
 """Commands that train, plan and look things up: `demo`, `train`, `sweep`, `doctor`, `list`."""
 
 from collections.abc import Mapping
-from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from laconic.cli.options import Seed
 from laconic.cli.show import print_comparisons
 from laconic.config.defaults import SEED
-from laconic.config.resumption import resume_command
+from laconic.config.resumption import check_acceptance, resume_command
 from laconic.errors import InputError, RecipeError
 from laconic.system.termination import heeding_signals
 from laconic.system.text import put
@@ -22,6 +21,8 @@ RecipePath = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, such as seed=1.")
 ]
+
+MOST_DOLLARS = 10**6
 
 
 def demo(
@@ -67,8 +68,9 @@ def train(
     from laconic.recipes.find import find_recipe
     from laconic.system.screen import Screen
 
-    if price is not None and not 0 <= price < inf:  # no comparison with nan is true
-        raise InputError(f"--price: expected dollars an hour, at least 0, got {price:g}")
+    if price is not None and not 0 <= price <= MOST_DOLLARS:  # no comparison with nan is true
+        raise InputError(f"--price: expected dollars an hour, from 0 to {MOST_DOLLARS:,}, got {price:g}")
+    check_acceptance(resume=resume, accept_changes=accept_changes)
     loaded = find_recipe(recipe, overrides or [], accept_changes=accept_changes)
     folder = out or Path("runs") / loaded.name
     if dry_run:

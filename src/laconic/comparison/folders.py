@@ -20,20 +20,20 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
+from math import inf, nan
 from pathlib import Path
 
 import numpy as np
 
 from laconic.comparison.places import BUDGETS, SAMPLES, SETTINGS, SUMMARY, TIMING, find_evaluations, is_finished, stands
-from laconic.comparison.stored_figures import check_figures, check_ranges
+from laconic.comparison.stored_figures import bounds, check_figures, check_ranges, refuse_beyond
 from laconic.errors import InputError
 from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.folder_names import problems_digest
 from laconic.rollouts.rows import ResponseRow, read_numbered_rows
 from laconic.statistics.claims import PerProblem, per_problem
 from laconic.statistics.intervals import Interval
-from laconic.system.fields import Fields
+from laconic.system.fields import Fields, warn_of_unread
 from laconic.system.files import Json, read_json
 from laconic.types import Grade
 
@@ -258,12 +258,29 @@ def read_budget_curve(folder: Path) -> Json:
     if not stands(file):
         return {}
     fields = Fields(read_json(file), str(file))
-    for point in fields.objects("points"):
-        point.whole("budget")
-        for name in ("accuracy", "tokens"):
-            Interval.from_fields(point.object(name), "mean")
-        point.number("cut_frac")
-    return dict(fields.record)
+    points = [_curve_point(point) for point in fields.objects("points")]
+    budgets = [point["budget"] for point in points]
+    if budgets != sorted(set(budgets)):
+        raise fields.wrong("points", "each budget once, in their order")
+    told = {key: fields.record[key] for key in ("force_text", "answer_max_tokens") if key in fields}
+    curve = told | {"points": points}
+    warn_of_unread(fields.record, curve, str(file))
+    return curve
+
+
+def _curve_point(fields: Fields) -> Json:
+    means = {name: Interval.from_fields(fields.object(name), "mean") for name in ("accuracy", "tokens")}
+    budget, cut = fields.whole("budget"), fields.number("cut_frac")
+    refuse_beyond(
+        [
+            ("budget", budget, 1, inf),
+            *bounds("accuracy", means["accuracy"], 1),
+            *bounds("tokens", means["tokens"], inf),
+            ("cut_frac", cut, 0, 1),
+        ],
+        fields.where,
+    )
+    return {"budget": budget} | {name: mean.to_json("mean") for name, mean in means.items()} | {"cut_frac": cut}
 
 
 def _checked(columns: _Columns, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
@@ -281,7 +298,9 @@ def _check_beside(folder: Path, summary: Summary) -> None:
             if value is not None and asked[key] not in (None, value):
                 raise InputError(f"{folder / SUMMARY}: {key} is {value!r:.80}, but {SETTINGS} says {asked[key]!r:.80}")
     if stands(folder / TIMING):
-        read_json(folder / TIMING)
+        timing = Fields(read_json(folder / TIMING), str(folder / TIMING))
+        for key in ("wall_seconds", "num_tokens", "tokens_per_second"):
+            refuse_beyond([(key, timing.maybe(key, timing.number), 0, inf)], timing.where)
     read_budget_curve(folder)
 
 

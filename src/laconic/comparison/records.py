@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from laconic.comparison.figures import ChangeFigures, LengthDifference, Means, Sides
 from laconic.comparison.folders import Decoding
 from laconic.statistics.intervals import or_null
-from laconic.system.fields import Fields
+from laconic.system.fields import Fields, warn_of_unread
 from laconic.system.files import Json, read_json
 
 _T = TypeVar("_T")
@@ -205,9 +205,9 @@ class Comparison:
     @classmethod
     def from_json(cls, content: Mapping[str, Any], file: str = "comparison") -> "Comparison":
         """The record of comparison.json's content. Raises a one-line `InputError` that names `file` and the place of a value
-        of the wrong type."""
+        of the wrong type. A key that nothing reads is a warning."""
         fields = Fields(content, file)
-        return cls(
+        comparison = cls(
             base=Who.from_fields(fields.object("base")),
             margin=fields.figure("margin"),
             tokens_margin=fields.figure("tokens_margin"),
@@ -217,6 +217,8 @@ class Comparison:
             frontier=tuple(map(FrontierPoint.from_fields, fields.maybe("frontier", fields.objects) or ())),
             left_out=fields.texts("left_out"),
         )
+        warn_of_unread(content, comparison.to_json(), file)
+        return comparison
 
 
 def read_comparison(path: Path) -> Comparison:

@@ -4,11 +4,11 @@
 2. `check_figures` computes the means again from the samples. They differ where one of the two files is damaged, belongs to
    another evaluation, or was edited.
 
-A figure that the file lacks is not checked, since older files have fewer of them. What is left out: intervals and majorities,
-which an older version may have computed in another way.
+A figure that the file lacks is not checked, since older files have fewer of them. What is left out: the
+ends of intervals and majorities, which an older version may have computed in another way.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf, isclose, isnan, nan
 
 import numpy as np
@@ -19,31 +19,51 @@ from laconic.statistics.claims import PerProblem, mean_pass_at_k
 from laconic.statistics.intervals import Interval
 from laconic.types import Grade
 
+COMPLEXITY_BOUNDS = (
+    ("median", 0, inf),
+    ("solvable_frac", 0, 1),
+    ("oracle_accuracy", 0, 1),
+    ("oracle_tokens", 0, inf),
+    ("constant_accuracy", 0, 1),
+    ("kendall_tau", -1, 1),
+)
+Bounded = tuple[str, float | None, float, float]
+"""A key, its number, and the least and the most that the number can be."""
+
 _CLOSE = 1e-6
 """How far a stored figure may be from the computed one, absolutely and relatively: means of floating-point numbers."""
 
 
 def check_ranges(summary: Summary, where: str) -> None:
     """Raise an `InputError` that begins with `where` and names the first number that no evaluation has."""
-    for key, value, low, high in _bounded(summary):
-        if value is not None and not isnan(value) and not low <= value <= high:
-            expected = f"at least {low:g}" if high == inf else f"a number from {low:g} to {high:g}"
-            raise InputError(f"{where}: {key} is {value:g}, expected {expected}")
-    for key, name in (("benchmark", summary.setup.benchmark), ("model", summary.setup.model)):
+    refuse_beyond(_bounded(summary), where)
+    setup = summary.setup
+    names = {"benchmark": setup.benchmark, "model": setup.model, "grader": setup.grader}
+    for key, name in (names | ({"prompt.name": setup.prompt.name} if setup.prompt else {})).items():
         if name is not None and not name.strip():
             raise InputError(f"{where}: {key} is empty, expected a name")
 
 
-def _bounded(summary: Summary) -> Iterator[tuple[str, float | None, float, float]]:
-    """(key, number, least, most) of every number of the summary that has bounds."""
+def _bounded(summary: Summary) -> Iterator[Bounded]:
+    """Every number of the summary that has bounds."""
     setup, figures = summary.setup, summary.figures
     for name in ("num_problems", "num_samples", "max_tokens"):
         yield name, getattr(setup, name), 1, inf
     yield "temperature", setup.temperature, 0, inf
     yield from (("top_p", setup.top_p, 0, 1), ("min_p", setup.min_p, 0, 1))
-    yield "accuracy.mean", _mean(figures.accuracy), 0, 1
-    for name in ("tokens", "thinking_tokens", "answer_tokens"):
-        yield f"{name}.mean", _mean(getattr(figures, name)), 0, inf
+    yield from bounds("accuracy", figures.accuracy, 1)
+    yield from bounds("tokens", figures.tokens, inf)
+    whole = inf if figures.tokens is None or isnan(figures.tokens.estimate) else figures.tokens.estimate
+    for name, part in (("thinking_tokens", figures.thinking_tokens), ("answer_tokens", figures.answer_tokens)):
+        yield from bounds(name, part, inf)
+        yield f"{name}.mean", part and part.estimate, 0, whole * (1 + _CLOSE)
+    yield from (("tokens.median", figures.median_tokens, 0, inf), ("tokens.p95", figures.p95_tokens, 0, inf))
+    yield from (("oracle_tokens", figures.oracle_tokens, 0, inf), ("bleu", figures.bleu, 0, 100))
+    yield "length_difference.num_problems", figures.num_mixed, 0, setup.num_problems or inf
+    for source, count in figures.length_sources.items():
+        yield f"length_sources.{source}", count, 0, (setup.num_problems or inf) * (setup.num_samples or inf)
+    for name, least, most in COMPLEXITY_BOUNDS if figures.token_complexity else ():
+        yield f"token_complexity.{name}", getattr(figures.token_complexity, name), least, most
     yield from ((f"tokens_by_grade.{grade}", tokens, 0, inf) for grade, tokens in figures.tokens_by_grade.items())
     yield from ((f"grade_frac.{grade}", share, 0, 1) for grade, share in figures.grade_frac.items())
     for name, shares in (("pass_at_k", figures.pass_at_k), ("maj_at_k", figures.maj_at_k or {})):
@@ -75,6 +95,8 @@ def _computed(
         yield "tokens.mean", figures.tokens.estimate, float(problems.mean_tokens.mean())
     if figures.median_tokens is not None:
         yield "tokens.median", figures.median_tokens, float(np.median(tokens))
+    if figures.p95_tokens is not None:
+        yield "tokens.p95", figures.p95_tokens, float(np.quantile(tokens, 0.95))
     lengths, given = np.array(tokens, dtype=np.float64), np.array([grade.value for grade in grades])
     for grade, share in figures.grade_frac.items():
         yield f"grade_frac.{grade}", share, float(np.mean(given == grade.value))
@@ -85,5 +107,19 @@ def _computed(
         yield f"pass_at_k.{k}", nan if passed is None else passed, mean_pass_at_k(problems, k)
 
 
-def _mean(found: Interval | None) -> float | None:
-    return None if found is None else found.estimate
+def bounds(name: str, found: Interval | None, most: float) -> Iterator[Bounded]:
+    """The mean of figures from 0 to `most`, and the ends of its interval, which lie around it."""
+    if found is None:
+        return
+    yield f"{name}.mean", found.estimate, 0, most
+    middle, slack = found.estimate, _CLOSE * max(1.0, abs(found.estimate))
+    yield f"{name}.ci95, its lower end,", found.low, 0, most if isnan(middle) else middle + slack
+    yield f"{name}.ci95, its upper end,", found.high, 0 if isnan(middle) else middle - slack, most
+
+
+def refuse_beyond(bounded: Iterable[Bounded], where: str) -> None:
+    """Raise an `InputError` that begins with `where` and names the first number that lies outside its bounds."""
+    for key, value, low, high in bounded:
+        if value is not None and not isnan(value) and not low <= value <= high:
+            expected = f"at least {low:g}" if high == inf else f"a number from {low:g} to {high:g}"
+            raise InputError(f"{where}: {key} is {value:g}, expected {expected}")

@@ -1,7 +1,8 @@
 """Loading a recipe.
 
 1. `load_recipe` reads a recipe in TOML, or the resolved `config.json` of a run.
-2. `key=value` overrides are applied to the raw tree: `seed=1`, `phases.brevity.steps=40`, `defaults.optimizer.lr=1e-5`.
+2. `key=value` overrides are applied to the raw tree: `seed=1`, `phases.brevity.steps=40`, `defaults.optimizer.lr=1e-5`. One whose
+   value a later one replaces is refused.
 3. The table `[defaults]` is merged into every phase (a phase's own keys win), then dropped. A default changes nothing where every
    phase has its own value: as an override it is refused; those in the file are remembered, so that they are warned of.
 4. The tree is validated; every mistake is a `RecipeError` that names the dotted field.
@@ -24,6 +25,11 @@ from laconic.errors import InputError, RecipeError
 from laconic.system.files import read_bytes
 from laconic.system.text import brief, check_values, parse_json, parse_toml
 
+_Place = tuple[str | int, ...]
+"""Where a value stands in a raw tree: keys of tables and indices of lists."""
+
+MOST_INDEX_DIGITS = 9
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bool = False) -> Recipe:
     """The recipe at `path` (`.toml`, or a run's `config.json`) with `key=value` overrides applied.
@@ -33,8 +39,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bo
     """
     tree = _without_hashes(_read(path)) if accept_changes else _read(path)
     hidden = _hidden_defaults(tree)
-    for override in overrides:
-        _apply(tree, override)
+    places = [_apply(tree, override) for override in overrides]
+    _refuse_replaced(overrides, places)
     still_hidden = _hidden_defaults(tree)
     for override in overrides:
         key = override.partition("=")[0].strip()
@@ -94,19 +100,32 @@ def _check_texts(tree: dict[str, Any], where: str) -> None:
         raise RecipeError(str(error)) from None
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    """Set one dotted key of the raw tree in place; phases are addressed by name or index."""
+def _refuse_replaced(overrides: Sequence[str], places: Sequence[_Place]) -> None:
+    """Raise `RecipeError` where an override sets what a later one sets again, or a part of it."""
+    for number, (override, place) in enumerate(zip(overrides, places, strict=True), start=1):
+        for later, other in zip(overrides[number:], places[number:], strict=True):
+            if place[: len(other)] == other:
+                raise RecipeError(
+                    f"override {brief(override)}: changes nothing, since {brief(later)} follows; leave one out"
+                )
+
+
+def _apply(tree: dict[str, Any], override: str) -> _Place:
+    """Set one dotted key of the raw tree in place; phases are addressed by name or index. Returns where the value stands."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"override {override!r}: expected key=value, for example seed=1")
     node: Any = tree
+    place: _Place = ()
     *parents, last = key.strip().split(".")
     while parents:
         taken = _parts_of_name(node, parents)
-        node, parents = _child(node, ".".join(parents[:taken]), key), parents[taken:]
+        part, parents = _part(node, ".".join(parents[:taken]), key), parents[taken:]
+        node, place = _child(node, part, key), (*place, part)
     if isinstance(node, list):
         raise RecipeError(f"override {key!r}: expected a field after {key.strip().rpartition('.')[0]!r}")
     node[last] = _value(text)
+    return *place, last
 
 
 def _parts_of_name(node: Any, parts: Sequence[str]) -> int:
@@ -115,14 +134,22 @@ def _parts_of_name(node: Any, parts: Sequence[str]) -> int:
     return max((n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in names), default=1)
 
 
-def _child(node: Any, part: str, key: str) -> Any:
-    if isinstance(node, list):
-        names = [item.get("name") if isinstance(item, dict) else None for item in node]
-        found = names.index(part) if part in names else int(part) if part.isascii() and part.isdecimal() else len(node)
-        if found < len(node) and isinstance(node[found], dict | list):
-            return node[found]
-        known = ", ".join(str(number if name is None else name) for number, name in enumerate(names)) or "nothing"
-        raise RecipeError(f"override {key!r}: nothing is named {part!r} there; expected {known}")
+def _part(node: Any, part: str, key: str) -> str | int:
+    """`part` as it addresses a child of `node`: the index of an item of a list, the key of a table."""
+    if not isinstance(node, list):
+        return part
+    names = [item.get("name") if isinstance(item, dict) else None for item in node]
+    is_index = part.isascii() and part.isdecimal() and len(part) <= MOST_INDEX_DIGITS
+    found = names.index(part) if part in names else int(part) if is_index else len(node)
+    if found < len(node) and isinstance(node[found], dict | list):
+        return found
+    known = ", ".join(str(number if name is None else name) for number, name in enumerate(names)) or "nothing"
+    raise RecipeError(f"override {brief(key)}: nothing is named {brief(part)} there; expected {known}")
+
+
+def _child(node: Any, part: str | int, key: str) -> Any:
+    if isinstance(part, int):
+        return node[part]
     child = node.setdefault(part, {})
     if not isinstance(child, dict | list):
         raise RecipeError(f"override {key!r}: {part!r} is a value, not a table")

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from laconic.errors import InputError
+from laconic.rng import LARGEST_SEED
 
 _N = TypeVar("_N", bound="Node")
 _V = TypeVar("_V")
@@ -48,7 +49,7 @@ Positive = Annotated[int, Field(strict=True, gt=0), at_most(LARGEST)]
 Repeats = Annotated[int, Field(strict=True, gt=0), at_most(MOST_REPEATS)]
 """How often something is done for one problem at a time."""
 Processes = Annotated[int, Field(strict=True, gt=0), at_most(MOST_PROCESSES)]
-SeedNumber = Annotated[int, Field(strict=True, ge=0), at_most(2**63 - 1)]
+SeedNumber = Annotated[int, Field(strict=True, ge=0), at_most(LARGEST_SEED)]
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), at_most(LARGEST)]
 NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0), at_most(LARGEST)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from laconic.config.difference import Difference
+from laconic.errors import InputError
 
 Freedom = Literal["free", "acceptable", "refused"]
 
@@ -44,6 +45,12 @@ MEASURED_WITH = (
 
 INPUTS = r"inputs\.(files\.|teachers\.[0-9]+\.)?"
 """What stands before an input's name in a key: files are named by their paths, a teacher's after the number of its phase."""
+
+
+def check_acceptance(*, resume: bool, accept_changes: bool) -> None:
+    """Raise `InputError` where changes are to be accepted that a new run cannot have."""
+    if accept_changes and not resume:
+        raise InputError("--accept-changes: a new run has nothing that could have changed; it goes with --resume")
 
 
 def freedom(key: str, *, is_trained: bool) -> Freedom:

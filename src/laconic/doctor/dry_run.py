@@ -12,7 +12,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,7 +27,7 @@ from laconic.config.rewards import RewardTermConfig
 from laconic.config.sense.complaints import Complaint
 from laconic.doctor.checks.memory import fit_lines
 from laconic.doctor.cost_report import cost_lines, cost_table, predict_costs
-from laconic.doctor.gpus import find_gpu
+from laconic.doctor.gpus import known_gpu
 from laconic.doctor.memory_needs import (
     Needs,
     Shape,
@@ -76,7 +76,7 @@ def print_plan(recipe: Recipe, console: Console, outlook: Outlook | None = None)
     """Print the dry run. Raises an `InputError` if the recipe, a local file, or the GPU or probe of `outlook` is wrong."""
     outlook = outlook or Outlook()
     if outlook.gpu is not None:
-        find_gpu(outlook.gpu)
+        outlook = replace(outlook, gpu=known_gpu(outlook.gpu))
         recipe = recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"device": "cuda"})})
     phases = check_recipe(recipe)
     sources = read_sources(recipe)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from laconic.doctor.memory_model import GIB
 from laconic.errors import InputError
+from laconic.system.text import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,24 @@ GPUS: Mapping[str, Gpu] = {
 """By the name that `--gpu` takes. Consumer cards: bfloat16 products that are summed in float32."""
 
 
+def known_gpu(name: str) -> str:
+    """The name in the table of the GPU that a user names, in any capitals. Raises `InputError` that lists the known ones.
+
+    >>> known_gpu("A100-80GB")
+    'a100-80gb'
+    """
+    if name.lower() not in GPUS:
+        raise InputError(f"--gpu: unknown GPU {brief(name)}; expected one of {', '.join(GPUS)}")
+    return name.lower()
+
+
 def find_gpu(name: str) -> Gpu:
-    """The GPU that a user names, in any capitals. Raises `InputError` that lists the known ones.
+    """The GPU that a user names. Raises the errors of `known_gpu`.
 
     >>> find_gpu("A100-80GB").memory_gib
     80
     """
-    found = GPUS.get(name.lower())
-    if found is None:
-        raise InputError(f"--gpu: unknown GPU {name!r}; expected one of {', '.join(GPUS)}")
-    return found
+    return GPUS[known_gpu(name)]
 
 
 def name_of_device(device_name: str) -> str | None:

@@ -24,6 +24,7 @@ from laconic.prompts.templates import TemplateError
 from laconic.rollouts.rows import read_rows
 from laconic.selection.probe import beside, read_probe
 from laconic.statistics.solve_rate import ProblemStats
+from laconic.system.fields import Fields
 from laconic.system.files import read_json
 from laconic.system.hub import hub_answers
 from laconic.types import Grade, Problem
@@ -194,6 +195,8 @@ def read_probed(path: Path) -> Probed:
     _, stats = read_probe(path)
     settings, samples = beside(path, "settings.json"), beside(path, "samples.jsonl")
     known = read_json(settings) if settings.exists() else {}
+    told = Fields(known, str(settings))
+    told.maybe("max_tokens", told.whole)
     rows = read_rows(samples) if samples.exists() else ()
     lengths = tuple((row.num_tokens, row.grade is Grade.TRUNCATED) for row in rows) or None
     return Probed(str(path), tuple(stats), known, lengths)

@@ -12,7 +12,7 @@ from math import nan
 from typing import Any, Self, TypeVar
 
 from laconic.statistics.intervals import Interval, or_null
-from laconic.system.fields import Fields
+from laconic.system.fields import Fields, warn_of_unread
 from laconic.types import Grade, LengthSource
 
 _K = TypeVar("_K")
@@ -199,14 +199,19 @@ class Summary:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str) -> Self:
-        """The record of summary.json; `where` names the file. Raises `InputError` for a value of another type, and for accuracy
-        or tokens of null: every evaluation has them, though an older file may lack the keys."""
+        """The record of summary.json; `where` names the file. A key that nothing reads is a warning.
+
+        Raises `InputError` for a value of another type, and for accuracy or tokens of null: every evaluation has them, though an
+        older file may lack the keys.
+        """
         fields = Fields(record, where)
         for key in ("accuracy", "tokens"):
             if key in fields and record[key] is None:
                 raise fields.wrong(key, "a mean with its interval; remove the file, and it is computed again")
         planning = fields.object("planning").record
-        return cls(Setup.from_fields(fields), Figures.from_fields(fields), planning)
+        summary = cls(Setup.from_fields(fields), Figures.from_fields(fields), planning)
+        warn_of_unread(record, summary.to_json(), where)
+        return summary
 
 
 def _mean_json(interval: Interval | None) -> dict[str, Any] | None:

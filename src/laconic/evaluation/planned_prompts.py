@@ -108,7 +108,7 @@ class _Rounds:
 
 def _whole(answer: str | None) -> int | None:
     digits = (answer or "").strip().replace(",", "")
-    return int(digits) if digits.isdigit() and 0 < len(digits) <= 6 and int(digits) > 0 else None
+    return int(digits) if digits.isdecimal() and 0 < len(digits) <= 6 and int(digits) > 0 else None
 
 
 def _plan(

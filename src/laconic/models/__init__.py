@@ -7,6 +7,7 @@ Its modules, in reading order:
 - `waiting`: how threads wait for one another: spinning on idle cores, asleep on busy ones
 - `prefixes`: rows that begin alike, computed once
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
+- `config_numbers`: whether the numbers in a model's config can be meant
 - `gguf`: a GGUF file as a model
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device
 - `weightless`: a model without its weights, for what can be checked before they are read

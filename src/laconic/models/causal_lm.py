@@ -39,7 +39,10 @@ def too_many_tokens(num_tokens: int, num_rows: int) -> str:
 
 
 class CausalLM:
-    """A Hugging Face causal LM, split into backbone and head, with its tokenizer. `name` is what errors and results call it."""
+    """A Hugging Face causal LM, split into backbone and head, with its tokenizer. `name` is what errors and results call it.
+
+    Raises `ModelError` where its end tokens are none.
+    """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
@@ -47,6 +50,7 @@ class CausalLM:
         self.stored_dtype: torch.dtype = torch.float32
         self.autocast_dtype: torch.dtype | None = None
         self._shares: bool | None = None  # whether it may share prefixes; unknown until first asked
+        self.check_ends()
 
     def settle_dtype(self, stored: torch.dtype, computes_in_bfloat16: bool) -> None:
         """Set the dtype in which the weights are saved, and whether the arithmetic runs under bfloat16 autocast."""
@@ -67,6 +71,15 @@ class CausalLM:
     def stop_ids(self) -> frozenset[int]:
         """The ids of the end tokens: those of the generation config and of the tokenizer."""
         return stop_ids(self._stated_ends, self.tokenizer)
+
+    def check_ends(self) -> None:
+        """Raise `ModelError` where the configs state something else than tokens at which responses end."""
+        try:
+            _ = self._stated_ends
+        except ValueError as error:
+            raise ModelError(
+                f"{self.name}: {error}; mend generation_config.json, or config.json if there is none"
+            ) from None
 
     @property
     def _stated_ends(self) -> tuple[int, ...]:

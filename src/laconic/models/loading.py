@@ -33,8 +33,10 @@ from transformers import (
 from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, LaconicWarning, ModelError
 from laconic.models.causal_lm import CausalLM
+from laconic.models.config_numbers import check_numbers
 from laconic.models.gguf.header import MAGIC
 from laconic.models.gguf.model_file import SUFFIX, check_gguf, gguf_config, gguf_tokenizer, gguf_weights, is_gguf
+from laconic.prompts.endings import NO_END
 from laconic.system.checksums import CHECKSUMS_FILE, damage_in, has_checksums
 from laconic.system.files import read_json
 from laconic.system.hub import ask_hub
@@ -50,8 +52,8 @@ ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizer
 tokenizer."""
 
 SHARD_INDEX = "model.safetensors.index.json"
+ENDS_FILE = "generation_config.json"
 TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
-MOST_LAYERS = 1000  # of a model; the deepest that are known have fewer than 200
 MOST_REASON = 300  # characters of an error's text
 
 LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
@@ -114,7 +116,6 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     try:
         with quiet():
             hub_config = read_config(source, options)
-            check_depth(hub_config)
             stored = getattr(hub_config.get_text_config(), "dtype", None) or torch.float32
             # soft-capped attention (Gemma 2) exists only in the eager implementation
             attention = "eager" if getattr(hub_config, "attn_logit_softcapping", None) else "sdpa"
@@ -144,8 +145,9 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         )
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
-    causal_lm = CausalLM(_learning_everywhere(model.to(device).eval()), tokenizer, name)
+    causal_lm = CausalLM(_trainable(model.to(device).eval()), tokenizer, name)
     _warn_if_slow(config)
+    _warn_if_endless(causal_lm)
     causal_lm.settle_dtype(stored, computes_in_bfloat16(config, stored == torch.bfloat16))
     if check:
         causal_lm.check_weights()
@@ -153,10 +155,19 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     return causal_lm
 
 
-def _learning_everywhere(model: Any) -> Any:
-    """`model`, whose embedding no longer keeps the gradient of its padding token at 0. That token may be the end token, which
-    every prompt holds; padding itself is never read, so that it has no gradient in any case."""
+def _trainable(model: Any) -> Any:
+    """`model`, changed in two ways.
+
+    1. Its embedding no longer keeps the gradient of its padding token at 0. That token may be the end token, which every prompt
+       holds; padding itself is never read, so that it has no gradient in any case.
+    2. Its config no longer has settings of generation, as older folders have them there: transformers would not save them. Where
+       there is no generation config, it has made one of them.
+    """
     model.get_input_embeddings().padding_idx = None
+    # this decides what `save_pretrained` refuses
+    misplaced: dict[str, Any] = getattr(model.config, "_get_generation_parameters", dict)()
+    for key in misplaced:
+        delattr(model.config, key)
     return model
 
 
@@ -165,12 +176,17 @@ def _warn_if_slow(config: PolicyConfig) -> None:
         warnings.warn(f"{SLOW_BFLOAT16}; float32 is faster", LaconicWarning, stacklevel=2)
 
 
+def _warn_if_endless(lm: CausalLM) -> None:
+    if not any(end < lm.vocabulary_size for end in lm.stop_ids):
+        warnings.warn(f"{lm.name}: {NO_END}; set eos_token_id in {ENDS_FILE}", LaconicWarning, stacklevel=3)
+
+
 def check_files(name: str, folder: Path) -> None:
     """Raise `ModelError` where files of a model's folder cannot be read, or its weights' index names some that are not there.
 
     transformers takes a generation config that it cannot read for one that is not there.
     """
-    _read_json(name, folder / "generation_config.json")
+    _read_json(name, folder / ENDS_FILE)
     files = _read_json(name, folder / SHARD_INDEX).get("weight_map", {})
     if lost := sorted(file for file in {str(file) for file in files.values()} if not (folder / file).exists()):
         others = f" (nor are {len(lost) - 1} others)" if len(lost) > 1 else ""
@@ -192,13 +208,6 @@ def _check_sums(sums: Path, _written_at: int) -> None:
     if has_checksums(sums.parent) and (damage := damage_in(sums.parent)):
         remedy = f"put back a copy of it, or train again; where you changed it yourself, remove {CHECKSUMS_FILE}"
         raise ModelError(f"{damage}\n{remedy}")
-
-
-def check_depth(config: Any) -> None:
-    """Raise `ValueError` where a model's config counts so many layers that making them, even without weights, would not end."""
-    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
-    if isinstance(layers, int) and layers > MOST_LAYERS:
-        raise ValueError(f"config.json counts {layers:,} layers; expected at most {MOST_LAYERS:,}")
 
 
 def _read_json(name: str, file: Path) -> dict[str, Any]:
@@ -257,7 +266,7 @@ def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
     held = _held_dtype(config, lm.stored_dtype)
     for parameter in model.parameters():  # buffers keep their dtype, as they do where a model is loaded
         parameter.data = parameter.data.to(held)
-    copied = CausalLM(_learning_everywhere(model), lm.tokenizer, name)
+    copied = CausalLM(_trainable(model), lm.tokenizer, name)
     copied.settle_dtype(lm.stored_dtype, computes_in_bfloat16(config, lm.stored_dtype == torch.bfloat16))
     return copied
 
@@ -268,11 +277,11 @@ def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
 def read_config(source: str, options: Mapping[str, Any]) -> Any:
     """The config of the model at `source`, as `resolve_model` gives it; `options` are those of transformers' `from_pretrained`.
 
-    For a broken file, the library raises errors of many kinds.
+    For a broken file, the library raises errors of many kinds; `ValueError` for a number that no model has.
     """
-    if is_gguf(source):
-        return gguf_config(Path(source))
-    return AutoConfig.from_pretrained(source, **options)
+    found = gguf_config(Path(source)) if is_gguf(source) else AutoConfig.from_pretrained(source, **options)
+    check_numbers(found)
+    return found
 
 
 def load_tokenizer(name: str, config: PolicyConfig) -> Any:

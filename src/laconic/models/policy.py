@@ -11,7 +11,6 @@ Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens.
 """
 
 import contextlib
-import copy
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +41,7 @@ from laconic.models.teachers import check_vocabulary
 from laconic.models.vocabulary import EntropyKind
 from laconic.prompts.endings import stated_ends
 from laconic.rng import seed_of
+from laconic.system.files import read_json, write_json_atomically
 
 
 class Policy:
@@ -276,11 +276,10 @@ class Policy:
 
     def _save_ends(self, folder: Path) -> None:
         """Let the saved generation config state every token at which responses ended here, so that they end there elsewhere."""
-        generation = copy.deepcopy(self.lm.model.generation_config)
-        stated = stated_ends(generation.eos_token_id)
+        stated = stated_ends(self.lm.model.generation_config.eos_token_id)
         if missing := sorted(self.lm.stop_ids - set(stated)):
-            generation.eos_token_id = [*stated, *missing]
-            generation.save_pretrained(folder)
+            file = folder / "generation_config.json"  # transformers saves no changed one that it finds fault with
+            write_json_atomically(file, read_json(file) | {"eos_token_id": [*stated, *missing]})
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Every weight that a resumed run cannot make again, in full precision, by "role/name". A reference that never moves is

@@ -15,7 +15,6 @@ from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.gguf.model_file import is_gguf, keep_ends
 from laconic.models.loading import (
-    check_depth,
     check_files,
     hub_options,
     load_tokenizer,
@@ -28,8 +27,7 @@ from laconic.models.loading import (
 
 def bare_model(config: Any, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """The modules that a model's config describes, without weights. Raises what transformers raises for a config that it does not
-    know, and `ValueError` for one of too many layers."""
-    check_depth(config)
+    know."""
     with torch.device("meta"), quiet():
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     return model

@@ -38,11 +38,13 @@ def probe(
     """Measure the solve rate and mean length of each problem from `samples` graded attempts (16 if not given).
 
     With `band` (low, high) a problem is attempted only until it is clear whether its solve rate is inside or outside the band,
-    and at most `samples` times. With `out`, the name of a file, the probe is stored there, and an interrupted one is resumed.
+    and at most `samples` times. At temperature 0 a problem is attempted once. With `out`, the name of a file, the probe is stored
+    there, and an interrupted one is resumed.
     """
     found, place = problems_for(problems, seed), place_for(Path(out).parent if out else None)
     file = Path(out) if out else place.path / "probe.jsonl"
     number = SelectConfig().samples if samples is None else checked_samples(samples)
+    number = 1 if temperature == 0 else number
     with solver_for(solver) as asked, Reporter(is_silent=not show_progress).bar("probe", len(found) * number) as seen:
         decoding = decoding_for(asked, problems, found, max_tokens, temperature=temperature, batch_size=batch_size)
         adaptive = Band(*band) if band else None

@@ -11,6 +11,8 @@ from math import isfinite
 from pathlib import Path
 
 from laconic.errors import ProblemsError
+from laconic.rng import LARGEST_SEED
+from laconic.system.text import brief
 
 COMMON_ARGUMENTS = ("count",)
 """Arguments that every kind of source understands."""
@@ -36,10 +38,12 @@ class Address:
                 raise ProblemsError(f"{self.source}: unknown argument {key!r}; expected {one_of}{expected}")
 
     def whole_number(self, key: str, default: int, least: int) -> int:
-        """The argument `key`. Raises `ProblemsError` where it is not a whole number of at least `least`."""
+        """The argument `key`. Raises `ProblemsError` where it is not a whole number from `least` to `LARGEST_SEED`."""
         value = self.arguments.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ProblemsError(f"{self.source}: {key} must be a whole number of at least {least}, got {value}")
+            raise ProblemsError(f"{self.source}: {key} must be a whole number of at least {least}, got {brief(value)}")
+        if value > LARGEST_SEED:
+            raise ProblemsError(f"{self.source}: {key} must be a whole number up to {LARGEST_SEED}, got {brief(value)}")
         return value
 
 
@@ -76,9 +80,16 @@ def name_of(source: str) -> str:
 def _halves(source: str) -> tuple[str, str | None]:
     """The name, and the text after its last question mark; `None` if there is none, or if a file has the whole text as name."""
     name, question_mark, text = source.rpartition("?")
-    if not question_mark or Path(source).exists():
+    if not question_mark or _is_path(source):
         return source, None
     return name, text
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # it is too long for a name
+        return False
 
 
 def _arguments(source: str, text: str) -> dict[str, Value]:

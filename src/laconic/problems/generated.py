@@ -3,7 +3,8 @@
 1. `query` reads an address; `count`, `seed` and `split` mean the same for every generator.
 2. `load_gym` draws from reasoning-gym until enough distinct questions of the split are found. The library seeds item i
    with `seed + i`, so that neighbouring seeds would share almost all items. We therefore pass it a hash of our seed, the task and
-   the split.
+   the split. Some arguments that a task accepts keep it busy for years or fill the memory, so the items are made in a process of
+   their own, within limits of both.
 3. A question belongs to the split that its text hashes to (`laconic.splits`), so splits share no question, under any seed.
 4. `load_tiny` and `load_words` pass seed and split to the family's own generator.
 """
@@ -12,6 +13,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +21,7 @@ from laconic.errors import MissingExtraError, ProblemsError
 from laconic.problems.address import Address, Value
 from laconic.rng import seed_of, stream
 from laconic.splits import SPLITS, split_of
+from laconic.system.foreign_code import ForeignCode, ForeignCodeError
 from laconic.tiny.tasks import Chain, make_problems
 from laconic.tiny.traces import SOLUTION_STYLES, write_solution
 from laconic.traces.gym_tasks import GYM_REASONINGS, reason_about
@@ -31,10 +34,13 @@ MAX_TRIES_PER_PROBLEM = 60
 MIN_TRIES = 2000
 MOST_MISSES = 10_000  # items in a row that are no new problem; a task that makes so many has no more of them
 MOST_GENERATED = 100_000  # problems of one source: what a dry run generates, and holds in memory, has a bound
+GYM_SECONDS, SECONDS_PER_PROBLEM = 60.0, 0.1  # a task whose items take longer would not end
+GYM_BYTES = 4 << 30  # of memory for making them
 RESERVED = ("seed", "split")
 """Arguments that every generator understands, in addition to those of every source."""
 WRITTEN = ("solutions", "lengths")
 """Arguments of the generators that write traces."""
+_LEVELS = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?")
 STYLES = (*VERBOSITIES, "mixed")
 
 
@@ -95,14 +101,38 @@ def load_gym(address: Address, seed: int) -> list[Problem]:
     options = {key: value for key, value in request.arguments.items() if key not in WRITTEN}
     tries = max(MIN_TRIES, MAX_TRIES_PER_PROBLEM * request.count)
     gym_seed = seed_of(request.seed, "gym", request.name, request.split or "any") % 2**32
-    try:
-        dataset = reasoning_gym.create_dataset(request.name, seed=gym_seed, size=tries, **options)
-    except (AssertionError, ValueError, TypeError) as error:
-        raise ProblemsError(f"{source}: reasoning-gym refuses the arguments ({error})") from error
-    problems = _distinct(_entries(dataset, tries, source), request, write)
+
+    def make() -> list[Problem]:
+        try:
+            dataset = reasoning_gym.create_dataset(request.name, seed=gym_seed, size=tries, **options)
+        except (AssertionError, ValueError, TypeError) as error:
+            raise ProblemsError(f"{source}: reasoning-gym refuses the arguments ({error})") from error
+        return _distinct(_entries(dataset, tries, source), request, write)
+
+    problems = _made_apart(make, source, GYM_SECONDS + SECONDS_PER_PROBLEM * request.count)
     if len(problems) < request.count:
         raise ProblemsError(f"{source} has fewer than {request.count} distinct problems (found {len(problems)})")
     return problems
+
+
+def _made_apart(make: Callable[[], list[Problem]], source: str, seconds: float) -> list[Problem]:
+    """What `make` returns, from a process of its own. Raises `ProblemsError` where `make` does, or its process has no end within
+    the limits."""
+
+    def prepare() -> tuple[Callable[[Any], Any], Any]:
+        try:
+            return (lambda _: None), {"problems": [dataclasses.asdict(problem) for problem in make()]}
+        except ProblemsError as error:
+            return (lambda _: None), {"refused": str(error)}
+
+    try:
+        child = ForeignCode(prepare, seconds, GYM_BYTES)
+    except ForeignCodeError as error:
+        raise ProblemsError(f"{source}: reasoning-gym makes no problems of these arguments: {error}") from None
+    child.close()
+    if "refused" in child.facts:
+        raise ProblemsError(child.facts["refused"])
+    return [Problem(**record | {"choices": tuple(record["choices"])}) for record in child.facts["problems"]]
 
 
 def _task_arguments(config: Any) -> list[str]:
@@ -174,7 +204,7 @@ def _solver(source: str, request: Query) -> Callable[[Chain], str]:
 
 def _levels(source: str, value: Value) -> tuple[int, int]:
     low, _, high = str(value).partition("-")
-    if not low.isdigit() or not (high or low).isdigit():
+    if not _LEVELS.fullmatch(str(value)):
         raise ProblemsError(f"{source}: levels must be one level or a range like 1-5, got {value}")
     return int(low), int(high or low)
 

@@ -10,19 +10,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from laconic.prompts.templates import TemplateError, render_turns
+from laconic.system.text import brief
 
 SAID = "Seven."  # the assistant's turn in the conversation that shows how a turn is closed
+LARGEST_ID = 2**31 - 1  # of a token: larger ones have no room in a tensor of 32 bits
 NO_END = "no end token is stated: every response runs to its cap"
 
 
 def stated_ends(stated: object) -> tuple[int, ...]:
     """The end tokens in the `eos_token_id` of a config: a number, a list of them, or nothing.
 
+    Raises `ValueError` for anything else.
+
     >>> stated_ends(1), stated_ends([1, 9]), stated_ends(None)
     ((1,), (1, 9), ())
     """
-    listed = stated if isinstance(stated, list | tuple) else [stated]
-    return tuple(int(end) for end in listed if isinstance(end, int) and not isinstance(end, bool) and end >= 0)
+    listed = stated if isinstance(stated, list | tuple) else [] if stated is None else [stated]
+    if not all(isinstance(end, int) and not isinstance(end, bool) and 0 <= end <= LARGEST_ID for end in listed):
+        raise ValueError(f"eos_token_id is {brief(stated)}, expected the id of a token, a list of them, or null")
+    return tuple(map(int, listed))
 
 
 def stop_ids(stated: Sequence[int], tokenizer: Any) -> frozenset[int]:

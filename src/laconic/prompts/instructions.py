@@ -22,6 +22,7 @@ from typing import Any
 
 from laconic.errors import InputError
 from laconic.prompts.templates import render_turns
+from laconic.system.text import brief
 from laconic.types import Problem
 
 BOX = r"Put your final answer within \boxed{}."
@@ -140,7 +141,11 @@ COMPRESSION_PROMPTS: tuple[str, ...] = (
 )
 """The 31 prompts over which arXiv 2503.01141 estimates token complexity."""
 
+MOST_ASKED = 10**9 - 1
+"""The largest number in a prompt's name; no response is that long."""
+
 _NAME_LIKE = re.compile(r"[A-Za-z0-9_.:+-]+")
+_LIMIT = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
 def resolve_instruction(name_or_text: str) -> str:
@@ -159,7 +164,7 @@ def resolve_instruction(name_or_text: str) -> str:
     if wording is None:
         near = difflib.get_close_matches(name.lower(), INSTRUCTIONS, n=3)
         hint = f"near it: {', '.join(near)}" if near else "laconic list prompts names them"
-        raise InputError(f"prompt {name_or_text!r}: no such name, and a text has spaces; {hint}")
+        raise InputError(f"prompt {brief(name_or_text)}: no such name, and a text has spaces; {hint}")
     return _with_number(name, wording, number) if colon else _without_number(name, wording)
 
 
@@ -171,10 +176,24 @@ def _without_number(name: str, wording: Wording) -> Instruction:
 
 def _with_number(name: str, wording: Wording, number: str) -> Instruction:
     if wording.with_number is None:
-        raise InputError(f"prompt '{name}:{number}': {name} takes no number")
-    if not (number.isascii() and number.isdecimal() and int(number) > 0):
-        raise InputError(f"prompt '{name}:{number}': expected a whole number of at least 1 after the colon")
+        raise InputError(f"prompt {brief(f'{name}:{number}')}: {name} takes no number")
+    if not _LIMIT.fullmatch(number):
+        raise InputError(
+            f"prompt {brief(f'{name}:{number}')}: expected a whole number from 1 to {MOST_ASKED:,} after the colon"
+        )
     return Instruction(wording.with_number.replace("{n}", str(int(number))))
+
+
+def asked_tokens(name_or_text: str) -> int | None:
+    """The most tokens that a named instruction asks for; None for a text, and for a name that says nothing of tokens.
+
+    >>> asked_tokens("token_limit:100"), asked_tokens("word_limit:100"), asked_tokens("boxed")
+    (100, None, None)
+    """
+    name, _, number = name_or_text.partition(":")
+    wording = INSTRUCTIONS.get(name)
+    asks = wording is not None and wording.with_number is not None and "{n} tokens" in wording.with_number
+    return int(number) if asks and _LIMIT.fullmatch(number) else None
 
 
 def user_text(problem: Problem, instruction: str = BOXED_INSTRUCTION) -> str:

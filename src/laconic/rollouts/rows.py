@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from laconic.errors import InputError
 from laconic.grading.extraction import extract_answer
-from laconic.system.fields import Fields
+from laconic.system.fields import Fields, warn_of_unknown
 from laconic.system.files import read_numbered_jsonl
 from laconic.system.text import brief
 from laconic.types import THINK, WITHHELD, FinishReason, Grade, Group, LengthSource, Problem, Response, Rollout
@@ -115,7 +115,7 @@ class ResponseRow:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str, needs: Sequence[str] = ()) -> Self:
-        """The row that a line holds; unknown keys are ignored.
+        """The row that a line holds; keys that are not of `ROW_KEYS` are ignored.
 
         `where` names file and line. `needs` are the keys that this reader requires besides problem, sample, grade and length.
         Raises `InputError` with a message of one line for a key that is missing or has an unsuitable value, and for values that
@@ -144,6 +144,10 @@ class ResponseRow:
         )
         _check_row(row, fields)
         return row
+
+
+ROW_KEYS = frozenset(ResponseRow.__dataclass_fields__) - {"absent"}
+"""Every key that a line may have."""
 
 
 # --- from groups -----------------------------------------------------------------------------------------------------
@@ -209,8 +213,12 @@ def read_rows(file: Path, needs: Sequence[str] = ()) -> Iterator[ResponseRow]:
 
 
 def read_numbered_rows(file: Path, needs: Sequence[str] = ()) -> Iterator[tuple[int, ResponseRow]]:
-    """Like `read_rows`, each row with its line number, counted from 1."""
+    """Like `read_rows`, each row with its line number, counted from 1. A key that nothing reads is a warning, once for a file."""
+    is_warned = False
     for number, record in read_numbered_jsonl(file):
+        if not (is_warned or record.keys() <= ROW_KEYS):
+            warn_of_unknown(record.keys() - ROW_KEYS, f"{file}, line {number}")
+            is_warned = True
         yield number, ResponseRow.from_json(record, f"{file}, line {number}", needs)
 
 

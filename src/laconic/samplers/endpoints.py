@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from laconic.config.defaults import REPLY_SECONDS
 from laconic.errors import InputError, ModelError
-from laconic.system.text import parse_json
+from laconic.system.text import brief, parse_json
 
 APIS = ("chat", "completions")
 KEY_VARIABLES = ("LACONIC_API_KEY", "OPENAI_API_KEY")
@@ -85,7 +85,10 @@ def parse_endpoint(address: str) -> Endpoint:
         raise ModelError(form)
     kept = "&".join(option for option in options.split("&") if not option.startswith("seconds="))
     endpoint = Endpoint(url.rstrip("/"), model, options=kept)
-    for key, value in parse_qsl(options, keep_blank_values=True):
+    given = parse_qsl(options, keep_blank_values=True)
+    for number, (key, value) in enumerate(given):
+        if key != "omit" and key in dict(given[:number]):
+            raise ModelError(f"{shown}: {brief(key)} is given twice")
         endpoint = _with_option(endpoint, key, value)
     return endpoint
 

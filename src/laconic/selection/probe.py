@@ -1,7 +1,7 @@
 """The program `probe`: which problems can the model solve, and how long does it think about them?
 
-1. Every problem is attempted `samples` times. With a band of solve rates, a problem is attempted only until it is clear on which
-   side of the band it lies (`stopping.py`), and at most `samples` times.
+1. Every problem is attempted `samples` times (once if decoding is greedy). With a band of solve rates, a problem is attempted
+   only until it is clear on which side of the band it lies (`stopping.py`), and at most `samples` times.
 2. Attempts go to `<probe>.samples.jsonl` as they are drawn, so a killed probe resumes where it stopped.
 3. probe.jsonl gets one line per problem: attempts, correct ones, grades, mean length and shortest correct length (the problem's
    token complexity).
@@ -23,7 +23,7 @@ from laconic.rollouts.rows import ResponseRow
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.selection.stopping import first_round, next_samples
 from laconic.statistics.solve_rate import ProblemStats, problem_stats
-from laconic.system.fields import Fields
+from laconic.system.fields import Fields, warn_of_unknown
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
 from laconic.system.locks import FolderLock
 from laconic.types import Group, Problem, Progress
@@ -59,22 +59,23 @@ def probe_to_file(
     band: Band | None = None,
     on_progress: Progress | None = None,
 ) -> list[ProblemStats]:
-    """Attempt the problems and write `out`, with the attempts beside it, or resume a probe that was begun there.
+    """Attempt the problems and write `out`, with the attempts beside it, or resume a probe that was begun there. At temperature 0
+    every problem gets one sample.
 
     Raises `RunError` if the attempts of `out` were begun with other settings, or another process is at work on it.
     """
     request = EvaluationRequest("probe", problems, samples, decoding, seed)
     with FolderLock(out.parent, f".{out.name}.lock"):
-        return _probe_to_file(solver, request, samples, out, band, on_progress)
+        return _probe_to_file(solver, request, out, band, on_progress)
 
 
 def _probe_to_file(
-    solver: Solver, request: EvaluationRequest, samples: int, out: Path, band: Band | None, on_progress: Progress | None
+    solver: Solver, request: EvaluationRequest, out: Path, band: Band | None, on_progress: Progress | None
 ) -> list[ProblemStats]:
-    problems, decoding = request.problems, request.decoding
+    problems, decoding, samples = request.problems, request.decoding, request.num_samples
     adaptive = None if band is None else [band.low, band.high, band.confidence, band.round_size]
     settings, rows_file = beside(out, "settings.json"), beside(out, "samples.jsonl")
-    begin(settings, describe(solver, request) | {"num_samples": samples, "band": adaptive}, rows_file)
+    begin(settings, describe(solver, request) | {"band": adaptive}, rows_file)
     log = AttemptLog(solver, decoding, rows_file, beside(out, "timing.json"), seed=request.seed)
     rows_by_id: dict[str, list[ResponseRow]] = {problem.id: [] for problem in problems}
     num_more = {p.id: first_round(samples, band.round_size) if band else samples for p in problems}
@@ -139,12 +140,19 @@ def write_probe(path: Path, problems: Sequence[Problem], stats: Sequence[Problem
     )
 
 
+LINE_KEYS = frozenset(ProblemStats.__dataclass_fields__) | {"problem", "answer", "choices", "source", "meta"}
+"""Every key that a line of probe.jsonl may have."""
+
+
 def read_probe(path: Path) -> tuple[list[Problem], list[ProblemStats]]:
-    """The problems and statistics that `write_probe` wrote. Raises a `ProblemsError` that names file and line."""
+    """The problems and statistics that `write_probe` wrote. Raises a `ProblemsError` that names file and line; keys that nothing
+    reads are a warning."""
     problems, stats = [], []
     seen: dict[str, int] = {}
+    unknown: set[str] = set()
     for number, record in read_numbered_jsonl(path):
         where = f"{path}, line {number}"
+        unknown |= record.keys() - LINE_KEYS
         try:
             stats.append(ProblemStats.from_json(record))
         except ValueError as error:
@@ -154,6 +162,7 @@ def read_probe(path: Path) -> tuple[list[Problem], list[ProblemStats]]:
             raise ProblemsError(f"{where}: problem {problems[-1].id!r} stands already in line {other}")
     if not stats:
         raise InputError(f"{path}: holds no problem; expected the output of laconic probe")
+    warn_of_unknown(unknown, str(path))
     return problems, stats
 
 

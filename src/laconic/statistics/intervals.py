@@ -62,6 +62,8 @@ class Interval:
         ends = fields.figures("ci95") or (nan, nan)
         if len(ends) != 2:
             raise fields.wrong("ci95", "two numbers")
+        if ends[0] > ends[1]:
+            raise fields.wrong("ci95", "the lower end first")
         return cls(fields.figure(key), *ends)
 
 

@@ -25,6 +25,7 @@ from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RecipeError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.recipes.find import recipe_paths
+from laconic.system.fields import Fields
 from laconic.system.files import read_bytes, read_json, write_json_atomically
 from laconic.system.text import brief, parse_toml
 
@@ -51,7 +52,8 @@ class AskedConfig(_Node):
 
 
 class SweepConfig(_Node):
-    """A sweep file as it is written. `overrides` go to every run, `parallel` is the number of processes at a time."""
+    """A sweep file as it is written. `overrides` go to every run that has none of its own for the same key; `parallel` is the
+    number of processes at a time."""
 
     name: Name
     seeds: Annotated[tuple[SeedNumber, ...], Field(min_length=1)]
@@ -72,6 +74,11 @@ class Entry:
     path: Path
     overrides: tuple[str, ...] = ()
     prompt: str | None = None
+
+    def runs_as(self, other: "Entry") -> bool:
+        """Whether the other entry would have the same results, though their labels differ."""
+        is_same = (self.path, self.prompt) == (other.path, other.prompt) and set(self.overrides) == set(other.overrides)
+        return is_same and self.slug != other.slug
 
     @property
     def recipe_name(self) -> str:
@@ -139,6 +146,11 @@ def load_sweep(path: Path) -> tuple[SweepConfig, list[Entry]]:
             checked_name(entry.slug)
         except ValueError as error:
             raise InputError(f"{path}: label {brief(entry.label)}: {error}") from None
+    for number, entry in enumerate(entries):
+        if twin := next((other for other in entries[:number] if other.runs_as(entry)), None):
+            raise InputError(
+                f"{path}: label {entry.label!r}: runs what {twin.label!r} runs; expected another recipe, or overrides"
+            )
     for what, values in (("seed", map(str, config.seeds)), ("label", (entry.slug for entry in entries))):
         twice = [value for value, times in Counter(values).items() if times > 1]
         if twice:
@@ -198,7 +210,14 @@ def _entries(config: SweepConfig, path: Path) -> Iterator[Entry]:
             _check_override(override, f"{path}: {field}.overrides.{number}")
         found = _find(node.recipe, path, f"{field}.recipe")
         prompt = node.prompt if isinstance(node, AskedConfig) else None
-        yield Entry(node.label, node.recipe, found, config.overrides + node.overrides, prompt)
+        overrides = _not_replaced(config.overrides, node.overrides) + node.overrides
+        yield Entry(node.label, node.recipe, found, overrides, prompt)
+
+
+def _not_replaced(shared: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    """The `shared` overrides of which no key, nor a table around it, is set by one of an entry's `own`."""
+    keys = [f"{override.partition('=')[0].strip()}." for override in own]
+    return tuple(o for o in shared if not any(f"{o.partition('=')[0].strip()}.".startswith(key) for key in keys))
 
 
 def _listed(config: SweepConfig) -> Iterator[tuple[str, VariantConfig | AskedConfig]]:
@@ -238,8 +257,26 @@ def begin_sweep(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> Non
         raise RunError(f"{out}: is not empty and holds no sweep.json; expected a new folder or that of this sweep")
     content = sweep_content(config, runs)
     if file.exists():
-        _refuse_others(out, read_json(file), content)
+        _refuse_others(out, stored_sweep(out), content)
     write_json_atomically(file, content)
+
+
+def stored_sweep(out: Path) -> dict[str, Any]:
+    """The content of sweep.json. Raises an `InputError` that names file and key where it is not as `sweep_content` makes it."""
+    file = out / "sweep.json"
+    fields = Fields(read_json(file), str(file))
+    fields.text("name")
+    fields.integers("seeds")
+    for entry in fields.objects("entries"):
+        entry.need(("overrides", "prompt"))
+        for key in ("label", "folder", "recipe"):
+            entry.text(key)
+        entry.texts("overrides")
+        entry.maybe("prompt", entry.text)
+        entry.maybe("variant_of", entry.text)
+        entry.object("config").object("problems").text("report")
+        entry.object("config").object("report").numbers("temperatures")
+    return dict(fields.record)
 
 
 def sweep_content(config: SweepConfig, runs: Sequence[SweepRun]) -> dict[str, Any]:

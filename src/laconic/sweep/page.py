@@ -21,6 +21,7 @@ from laconic.sweep.figures import ROW_KINDS, draw_fields, standalone
 from laconic.sweep.results import Results
 from laconic.sweep.rows import Against, Field, SeedMean, SweepRow
 from laconic.sweep.tables import ROLLED_BACK, field_scope, heading, markdown, place, rolled_back, rollouts, to_json
+from laconic.system.fields import Fields
 from laconic.system.files import Json, read_json, write_json_atomically, write_text_atomically
 
 MAX_TOLD = 4  # the number of rows on a frontier whose figures are in the head of the page
@@ -217,9 +218,8 @@ def machine(results: Results) -> str:
     found: Sequence[Path] = sorted(results.out.glob("*/seed-*/environment.json"))
     if not found:
         return ""
-    environment = read_json(found[0])
-    packages = environment.get("packages", {})
-    versions = ", ".join(
-        f"{name} {packages[name]}" for name in ("laconic", "torch", "transformers") if packages.get(name)
-    )
-    return f"{environment.get('device', 'unknown device')}; {versions}"
+    environment = Fields(read_json(found[0]), str(found[0]))
+    packages = environment.object("packages")
+    named = {name: packages.maybe(name, packages.text) for name in ("laconic", "torch", "transformers")}
+    versions = ", ".join(f"{name} {version}" for name, version in named.items() if version)
+    return f"{environment.text('device', 'unknown device')}; {versions}"

@@ -23,9 +23,10 @@ from laconic.errors import InputError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.reporting.read import read_phases
 from laconic.statistics.intervals import Interval
+from laconic.sweep.config import stored_sweep
 from laconic.sweep.rows import Field, Point, SweepRow, TrainingCost, dominates
 from laconic.system.fields import Fields
-from laconic.system.files import Json, read_json, read_numbered_jsonl
+from laconic.system.files import Json, read_numbered_jsonl
 from laconic.training.phase_end import GUARD
 
 BASE = "base"
@@ -53,7 +54,7 @@ class ResultsReader:
 
     def read(self) -> Results:
         """All results that are finished now. Raises an `InputError` that names a malformed file."""
-        content = read_json(self.out / "sweep.json")
+        content = stored_sweep(self.out)
         seeds = tuple(content["seeds"])
         found: dict[tuple[str, int], tuple[Point, ...]] = {}
         for entry in content["entries"]:

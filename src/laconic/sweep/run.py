@@ -144,7 +144,10 @@ def _check_prompts(runs: Sequence[SweepRun]) -> None:
         from laconic.sweep.prompts import check_entry_prompt
 
         for run in asked:
-            check_entry_prompt(run)
+            try:
+                check_entry_prompt(run)
+            except InputError as error:
+                raise InputError(f"{run.entry.label}: {error}") from None
 
 
 # --- running ---------------------------------------------------------------------------------------------------------

@@ -6,16 +6,20 @@
    None, `figure` gives `nan`, `claim` false, `texts` and `figures` nothing, `object` an object without keys. For these null is
    as good as missing.
 
+3. A key that nobody reads is a warning (`warn_of_unknown`, `warn_of_unread`): a newer version may have written it, but where a
+   name was mistyped, the value that was meant would be missing without a word.
+
 A value is never converted. What is left out: reading files (`files.py`), and what the values mean.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import nan
 from typing import Any, TypeGuard, TypeVar
 
-from laconic.errors import InputError
+from laconic.errors import InputError, LaconicWarning
 from laconic.system.text import brief
 
 MAX_INTEGER = 2**64
@@ -160,6 +164,31 @@ class Fields:
 
     def _dotted(self, *keys: str | int) -> str:
         return ".".join(str(part) for part in (self.place, *keys) if part != "")
+
+
+def warn_of_unknown(keys: Iterable[str], where: str) -> None:
+    """Warn of keys that this version does not know, if there are any; `where` names the file, and the line where it has lines."""
+    if found := sorted(keys):
+        named, others = brief(found[0]), f" and {len(found) - 1} others" if len(found) > 1 else ""
+        what = f"{where}: nothing reads {named}{others}; mistyped, or written by another version"
+        warnings.warn(what, LaconicWarning, stacklevel=3)
+
+
+def warn_of_unread(record: Mapping[str, Any], again: Mapping[str, Any], where: str) -> None:
+    """Warn of what a record says that is lost `again` when it is read and written. A key without a value says nothing."""
+    warn_of_unknown(_lost(record, again, ()), where)
+
+
+def _lost(record: Any, again: Any, place: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(record, Mapping) and isinstance(again, Mapping):
+        for key, value in record.items():
+            if key in again:
+                yield from _lost(value, again[key], (*place, key))
+            elif value not in (None, {}, []):
+                yield ".".join((*place, key))
+    elif isinstance(record, list) and isinstance(again, list):
+        for index, (value, other) in enumerate(zip(record, again, strict=False)):
+            yield from _lost(value, other, (*place, str(index)))
 
 
 def _is_integer(value: Any) -> TypeGuard[int]:

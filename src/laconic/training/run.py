@@ -22,8 +22,9 @@ import torch
 
 from laconic.config.load import dump
 from laconic.config.recipe import Recipe
+from laconic.config.resumption import check_acceptance
 from laconic.config.sense.complaints import Complaint
-from laconic.errors import InputError, RunError
+from laconic.errors import RunError
 from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.models.environment import describe_environment
@@ -135,8 +136,7 @@ def start(
     then holds its name and a hash of its weights, and the run can only be resumed with the same model. With `accept_changes` a
     run is resumed in spite of changes to rates, rewards and inputs, which are recorded in its environment.json.
     """
-    if accept_changes and not resume:
-        raise InputError("--accept-changes: a new run has nothing that could have changed; it goes with --resume")
+    check_acceptance(resume=resume, accept_changes=accept_changes)
     if given is not None:
         recipe = recipe.model_copy(update={"model": memory_name(given)})
     config = dump(recipe)

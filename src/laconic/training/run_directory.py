@@ -267,7 +267,7 @@ def _set_aside(file: Path) -> str:
 
 
 def _is_step(row: Mapping[str, Any]) -> bool:
-    return isinstance(row.get("step"), int)
+    return isinstance(row.get("step"), int) and isinstance(row.get("phase"), str)
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def complaints_about_model(recipe: Recipe) -> Iterator[Complaint]:
     vocabulary = config.get("vocab_size")
     for phase in recipe.phases:
         target, place = phase.algorithm.entropy_target, f"phases.{phase.name}"
-        if isinstance(vocabulary, int) and target is not None and target > math.log(vocabulary):
+        if isinstance(vocabulary, int) and vocabulary > 0 and target is not None and target > math.log(vocabulary):
             most = f"the logarithm of the {vocabulary} tokens of its vocabulary, {math.log(vocabulary):.2f}"
             yield Complaint("error", f"{place}.algorithm.entropy_target", f"is above what the model can have, {most}")
         if phase.sampler.compile and named_device(recipe.policy.device).type == "cpu":

@@ -1,13 +1,13 @@
 """A recipe checked, its phases resolved, and what in it is senseless and does no harm."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint, complaints_about_phases, complaints_about_run
 from laconic.config.sense.reading import Reading
 from laconic.errors import RecipeError
 from laconic.models.loading import TINY
-from laconic.prompts.instructions import resolve_instruction
+from laconic.prompts.instructions import asked_tokens, resolve_instruction
 from laconic.rewards.from_recipe import may_read_budget, options_above, whole_terms
 from laconic.samplers.endpoints import is_endpoint
 from laconic.training.check.model import complaints_about_model
@@ -37,7 +37,20 @@ def warnings_about(
 def complaints_about(recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[Complaint]:
     """Everything senseless in a recipe, whatever its problems are."""
     about_phases = complaints_about_phases([_reading(recipe, phase) for phase in phases])
-    return [*complaints_about_run(recipe), *complaints_about_model(recipe), *about_phases]
+    return [
+        *complaints_about_run(recipe),
+        *_complaints_about_prompt(recipe),
+        *complaints_about_model(recipe),
+        *about_phases,
+    ]
+
+
+def _complaints_about_prompt(recipe: Recipe) -> Iterator[Complaint]:
+    asked = asked_tokens(recipe.prompt.instruction)
+    cap = max(phase.sampler.max_tokens for phase in recipe.phases)
+    if asked is not None and asked > cap:
+        what = f"asks for up to {asked:,} tokens, but no phase lets a response have more than {cap:,}"
+        yield Complaint("warning", "prompt.instruction", what)
 
 
 def _reading(recipe: Recipe, phase: ResolvedPhase) -> Reading:

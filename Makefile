@@ -8,10 +8,10 @@ SOURCES := $(wildcard src tests benchmarks examples docs/hooks)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench torture clean
+.PHONY: help demo test lint docs bench vllm-loop torture clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.report ## train the embedded reasoner in two phases on this machine, then write its report
 	@echo "demo: both phases on the embedded reasoner, then the report, all under runs/demo"
@@ -37,6 +37,9 @@ bench: .venv/.dev ## speed and memory, side by side with what one would pick ins
 	@test -f benchmarks/run.py || { echo "bench: benchmarks/run.py does not exist"; exit 1; }
 	@echo "bench: measuring speed and memory (keep the machine idle meanwhile)"
 	@$(BIN)/python benchmarks/run.py
+
+vllm-loop: .venv/.dev ## two phases drawn by a vLLM server beside the local sampler, three seeds (benchmarks/peers.sh vllm first)
+	@$(BIN)/python benchmarks/vllm_loop.py
 
 torture: .venv/.dev ## kills, mistakes and damage by the hundred (under an hour); fails where one of them finds a fault
 	@echo "torture: trying to break it; the table goes to benchmarks/torture.md"

@@ -53,7 +53,7 @@ ROOMS: tuple[Room, ...] = (
     room("rewards", "numpy scipy", light=True, pure=True),
     room("prompts", light=True, pure=True),
     room("models", "torch transformers tokenizers peft safetensors gguf"),
-    room("samplers", "torch transformers numpy httpx2 triton"),
+    room("samplers", "torch transformers safetensors numpy httpx2 triton vllm"),
     room("rollouts", "torch"),
     room("tiny", "torch transformers tokenizers numpy rich typer"),
     room("traces", light=True, pure=True),

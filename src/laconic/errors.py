@@ -9,7 +9,8 @@
     │   ├── RunError          a run directory that cannot be created, resumed or read
     │   └── MissingExtraError an optional dependency that is not installed (names the extra)
     └── RunFailed             the work itself failed while running: exit code 1
-        └── Diverged          a number that the work stands on is NaN or infinite
+        ├── Diverged          a number that the work stands on is NaN or infinite
+        └── EngineLost        the server that draws responses does not come back
 
 `Terminated` stands beside the tree, as KeyboardInterrupt does: the program was asked to end by a signal. A `LaconicWarning` is
 said, and ends nothing.
@@ -60,6 +61,10 @@ class RunFailed(LaconicError):  # noqa: N818  (the name tells a person what happ
 
 class Diverged(RunFailed):
     """A number on which the work stands is no longer finite; the text says which."""
+
+
+class EngineLost(RunFailed):
+    """The server that draws a run's responses is gone, and did not come back in time."""
 
 
 class Terminated(BaseException):

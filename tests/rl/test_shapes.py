@@ -46,6 +46,7 @@ CALLS: dict[str, Call] = {
     "group_standardized": (advantages.group_standardized, GROUPED),
     "clipped_surrogate": per_token(losses.clipped_surrogate, "log_ratio advantages"),
     "sequence_log_ratio": per_token(losses.sequence_log_ratio, "log_ratio mask"),
+    "truncated_importance": per_token(losses.truncated_importance, "logprobs sampler_logprobs", cap=2.0),
     "is_clipped": per_token(losses.is_clipped, "log_ratio advantages"),
     "value_loss": per_token(losses.value_loss, "values old_values returns"),
     "pair_weights": (partial(pair_weights, pairs=[(0, 1)], beta=2.0), {"scores": ROWS}),

@@ -130,6 +130,28 @@ def test_the_completions_api_takes_token_ids_or_the_text_of_the_turns(endpoint: 
     assert [(row[0].text, row[0].num_tokens) for row in rows] == [("4</think>4", 5)] * 2
 
 
+def test_the_ids_api_gives_token_ids_and_log_probabilities_as_the_local_sampler_does(endpoint: Endpoint) -> None:
+    """The tokenizer of the address renders the prompt and reads the response: "4" and the end token."""
+    address = f"{endpoint.url}#m?api=ids&tokenizer=tiny"
+    model, sampler = http.open_endpoint(address)
+    four = [*model.tokenizer.encode("4", add_special_tokens=False), model.tokenizer.eos_token_id]
+    choice: dict[str, Any] = {"text": "4", "finish_reason": "stop", "token_ids": four}
+    logprobs = {"token_logprobs": [-0.5] * len(four)}
+    endpoint.script = lambda body, number: Answer({"choices": [choice | {"logprobs": logprobs}]})
+    with Grader() as grader:
+        group = Solver(model, sampler, grader, PromptConfig()).attempt([Problem("p", "2+2?", "4")], 1, DECODING, seed=0)
+    response = group[0].rollouts[0].response
+    assert endpoint.seen[0].path == "/v1/completions"
+    body = endpoint.seen[0].body
+    assert tuple(body["prompt"]) == group[0].prompt_ids and body["return_token_ids"] and body["top_k"] == 0
+    assert (response.token_ids, response.text, set(response.logprobs)) == (tuple(four), "4", {-0.5})
+    endpoint.script = lambda body, number: Answer({"choices": [choice]})
+    with pytest.raises(ModelError, match=r"expected 1 to 64 token_ids with as many log-prob.*api=ids needs vLLM"):
+        sampler.sample([Request("p", (1, 2), 1)], DECODING, seed=0)
+    with pytest.raises(ModelError, match="api=ids renders prompts here; expected tokenizer=NAME"):
+        parse_endpoint(f"{endpoint.url}#m?api=ids")
+
+
 def test_an_address_can_add_fields_and_omit_those_a_server_refuses(endpoint: Endpoint) -> None:
     sampler = endpoint.sampler("?omit=seed,top_p&body.top_k=-1&body.reasoning_effort=low")
     sampler.sample([ask("a")], DECODING, seed=0)

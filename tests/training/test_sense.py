@@ -84,6 +84,12 @@ UNREAD_CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {},
         "algorithm.ratio algorithm.clip_low algorithm.clip_high algorithm.old_logprobs",
     ),
+    (
+        algorithm(name="logit_distill", reference_model="tiny", kl_estimator="exact", kl_coef=1.0, importance_cap=2.0),
+        {},
+        "algorithm.importance_cap",
+    ),
+    ({"sampler": {"server": "http://127.0.0.1:8000"}}, {}, "sampler.server"),
     (algorithm(**GRPO, clip_high=0.28), {}, "algorithm.clip_high"),
     (algorithm(**SFT, clip_low=0.1), {}, "algorithm.clip_low"),
     (algorithm(value_gae_lambda=1.0, critic="zero"), {}, "algorithm.value_gae_lambda"),

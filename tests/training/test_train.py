@@ -229,6 +229,7 @@ def test_metrics_are_all_documented(whole):
     """Every key the loop emits has its row in docs/metrics.md, and every row is emitted by some step."""
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     documented = {row.split("`")[1] for row in page.splitlines() if row.startswith("| `")}
+    documented = {key for key in documented if not key.startswith("sampler/")}  # of other engines: test_vllm_run.py
     emitted = {key for row in whole.run.directory.metrics() for key in row} - {"step", "phase", "phase_step"}
     assert emitted <= documented, emitted - documented
     assert documented <= emitted, documented - emitted

@@ -270,6 +270,21 @@ def test_the_critic_moves_towards_its_targets() -> None:
     assert explained[-1] > explained[0]
 
 
+@pytest.mark.parametrize(("gap", "weight"), [(math.log(0.5), 0.5), (math.log(8.0), 2.0)])
+def test_importance_weighs_the_gradient_up_to_its_cap(gap: float, weight: float) -> None:
+    """Every token was drawn by an engine that made it e^-gap times as likely as the trainer does: the gradient is `weight` times
+    that without importance, 0.5, or 2 where 8 is cut at 2. Nothing else counts."""
+    norms = []
+    for cap in (None, 2.0):
+        phase = oracles.make_phase(algorithm={"name": "grpo", "importance_cap": cap})
+        policy, updater = begin(phase)
+        experience, _ = experienced(policy, phase)
+        batch = replace(experience.batch, sampler_logprobs=experience.old_logprobs - gap)
+        metrics = updater.update(replace(experience, batch=batch), constant(experience, 1.0), step=0, phase_step=0)
+        norms.append(metrics["update/policy_grad_norm"])
+    assert norms[1] == pytest.approx(weight * norms[0], rel=1e-5)
+
+
 def test_a_first_update_clips_nothing_and_a_second_epoch_measures_its_drift() -> None:
     """The policy that scored the step is the one that is updated: ratio 1. After an update it is not."""
     phase = oracles.make_phase(algorithm={"critic": "zero"})

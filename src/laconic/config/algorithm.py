@@ -10,6 +10,7 @@ from laconic.config.node import (
     Coefficient,
     Flag,
     Fraction,
+    ImportanceCap,
     Nats,
     Node,
     OneLine,
@@ -28,7 +29,8 @@ class AlgorithmConfig(Node):
     response, the exponential of its mean token log-ratio (O1-Pruner's code; GSPO). With `kl_in = "centred"` the KL of a response,
     less the mean KL of the other responses of its group, is subtracted from its reward (T1). `kl_estimator = "exact"` sums over
     the whole vocabulary. The reference is the policy at the start of the phase, or `reference_model`; it reads problems under
-    `reference_instruction` where there is one.
+    `reference_instruction` where there is one. With `importance_cap` the surrogate of a token is weighted by how much
+    likelier the trainer makes it than the engine that drew it, at most by this (TIS).
     """
 
     name: OneLine = "ppo"
@@ -59,6 +61,7 @@ class AlgorithmConfig(Node):
     uniform_groups: Literal["keep", "drop", "resample"] = "keep"
     max_draws: Positive = 3
     old_logprobs: Literal["sampler", "recompute", "current"] = "recompute"
+    importance_cap: ImportanceCap | None = None
 
     @model_validator(mode="after")
     def _an_adaptive_entropy_bonus_starts_somewhere(self) -> "AlgorithmConfig":

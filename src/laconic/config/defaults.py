@@ -20,6 +20,9 @@ BATCH_SIZE = 256
 REPLY_SECONDS, ARRIVAL_SECONDS = 3600.0, 60.0
 REPLY_BYTES = 16 << 20
 
+# vLLM as the engine of rollouts: the program that starts a server, and how long a server may be away.
+VLLM_SERVER, SERVER_SECONDS = "vllm", 600.0
+
 # Grading: the number of worker processes, and how long one answer may take; a second grader gets more time.
 GRADER_WORKERS, GRADER_TIMEOUT_SECONDS = 1, 3.0
 AUDIT_TIMEOUT_SECONDS = 5.0

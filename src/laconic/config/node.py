@@ -68,6 +68,8 @@ AdamEpsilon = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1e-20,
 """Added to the root of the mean square of a gradient: 0 in float32 below this range, and above it larger than any gradient."""
 ClipDistance = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1e-6), at_most(LARGEST)]
 """A distance from 1 of a ratio, which float32 resolves to 1e-7."""
+ImportanceCap = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1.0, le=1000.0)]
+"""The largest ratio of two probabilities of one token that counts whole; below 1 every token would be cut."""
 Nats = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=20.0)]
 """An entropy of one token: 20 is above the logarithm of every vocabulary."""
 AdapterAlpha = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=1e-3, le=1e5)]

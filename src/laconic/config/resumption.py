@@ -22,7 +22,7 @@ Freedom = Literal["free", "acceptable", "refused"]
 FREE = (
     r"report\.(temperatures|samples|margin)(\..+)?",
     r"(inputs\.)?problems\.report",  # where it shares a problem with the train set, inputs.problems.train changes too
-    r"(name|grader\.workers|checkpoints\.keep|policy\.shape(\..+)?)",
+    r"(name|grader\.workers|checkpoints\.keep|policy\.shape(\..+)?|phases\..+\.sampler\.server(_seconds)?)",
     r"machine\..+",
 )
 FREE_ONCE_TRAINED = r"report\.max_tokens|inputs\.teachers\..+"
@@ -30,10 +30,10 @@ FREE_ONCE_TRAINED = r"report\.max_tokens|inputs\.teachers\..+"
 
 ACCEPTABLE = (
     r"phases\..+\.(optimizer|end|select|alarms)(\..+)?",
-    r"phases\..+\.algorithm\.(kl_coef|clip_low|clip_high|entropy_target|entropy_coef_step)",
+    r"phases\..+\.algorithm\.(kl_coef|clip_low|clip_high|importance_cap|entropy_target|entropy_coef_step)",
     r"phases\..+\.rewards\.(correct|wrong|no_answer|truncated|timeout_seconds)",
     r"phases\..+\.rewards\.terms\..+\.(name|sha256|weight|options(\..+)?)",
-    r"phases\..+\.sampler\.(temperature|batch_size|compile)",
+    r"phases\..+\.sampler\.(temperature|batch_size|compile|engine)",
     r"(threads|policy\.device|checkpoints\.every|grader\.timeout_seconds|report\.max_tokens)",
     r"inputs\..+",
 )

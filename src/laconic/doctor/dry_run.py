@@ -184,7 +184,7 @@ def _phase_table(resolved: ResolvedPhase) -> Table:
         "problems": _selection_line(phase),
         "rollouts": _rollouts_line(phase),
         "sampling": f"T={sampler.temperature:g}, top-p {sampler.top_p:g}, min-p {sampler.min_p:g}, "
-        f"at most {sampler.max_tokens} tokens",
+        f"at most {sampler.max_tokens} tokens{f', by vLLM: {sampler.server}' if sampler.engine == 'vllm' else ''}",
         "rewards": _rewards_line(resolved),
         "algorithm": f"{algorithm.name}, gamma {algorithm.gamma:g}, {_credit(resolved)}whitening {algorithm.whitening}, "
         f"loss per {algorithm.aggregation}, clip {algorithm.clip_low:g}/{algorithm.clip_high:g}{_details(phase)}",

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.recipe import Recipe
@@ -265,14 +266,18 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write weights, config, generation config and tokenizer to `folder` in Hugging Face format, in the loaded dtype."""
-        model = self.lm.model if self.adapters is None else self.adapters.merged()
-        state = _converted(model.state_dict(), self.lm.stored_dtype)
+        model, state = self.plain(self.lm.stored_dtype)
         with quiet():
             model.save_pretrained(folder, state_dict=state)
             model.config.dtype = self.lm.stored_dtype  # save_pretrained states the dtype of the live weights instead
             model.config.save_pretrained(folder)
             self.lm.tokenizer.save_pretrained(folder)
             self._save_ends(folder)
+
+    def plain(self, dtype: torch.dtype) -> tuple[PreTrainedModel, dict[str, Tensor]]:
+        """A plain model of the policy's weights, LoRA merged, and its state in `dtype`, in which tied weights share memory."""
+        model = self.lm.model if self.adapters is None else self.adapters.merged()
+        return model, _converted(model.state_dict(), dtype)
 
     def _save_ends(self, folder: Path) -> None:
         """Let the saved generation config state every token at which responses ended here, so that they end there elsewhere."""

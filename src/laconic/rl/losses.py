@@ -46,6 +46,20 @@ def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
     return means[:, None].expand_as(log_ratio)
 
 
+def truncated_importance(logprobs: Tensor, sampler_logprobs: Tensor, cap: float) -> Tensor:
+    """min(exp(log pi - log mu), cap) of each token: how much likelier the policy's own arithmetic makes it than the engine mu
+    that drew it, truncated at `cap`, 1 or more.
+
+    The surrogate's terms are multiplied by it, so that their mean over the engine's samples estimates that over the policy's
+    (TIS: Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training").
+
+    >>> truncated_importance(torch.tensor([-1.0, -1.0]), torch.tensor([-1.0, -4.0]), 2.0)
+    tensor([1., 2.])
+    """
+    check_shapes("truncated_importance", logprobs=(logprobs, "..."), sampler_logprobs=(sampler_logprobs, "..."))
+    return (logprobs - sampler_logprobs).exp().clamp(max=cap)
+
+
 def is_clipped(
     log_ratio: Tensor, advantages: Tensor, clip_low: float = CLIP_LOW, clip_high: float = CLIP_HIGH
 ) -> Tensor:

@@ -17,4 +17,5 @@ Its modules, in reading order:
 - `wire`: the requests to an OpenAI-compatible endpoint, and its replies
 - `pacing`: when to send the next request to a server that others use too
 - `http`: the sampler that sends requests to an endpoint
+- `vllm`: a vLLM server that draws a run's rollouts, with the policy's weights
 """

@@ -4,6 +4,7 @@ An address names the endpoint, the model and, optionally, how requests are made 
 
     http://127.0.0.1:8000/v1#Qwen/Qwen3-8B
     http://127.0.0.1:8000/v1#base-model?api=completions       plain text in, plain text out: no chat template is needed
+    http://127.0.0.1:8000/v1#model?api=ids&tokenizer=DIR      token ids in, token ids out (vLLM): prompts are rendered here
     https://host/v1#model?body.reasoning_effort=low           a field of the server's own, JSON or plain text
     https://host/v1#model?omit=seed,top_p                     fields that this server refuses
     https://host/v1#model?tokenizer=Qwen/Qwen3-8B         the model's tokenizer, where the server's counts cannot be believed
@@ -25,7 +26,7 @@ from laconic.config.defaults import REPLY_SECONDS
 from laconic.errors import InputError, ModelError
 from laconic.system.text import brief, parse_json
 
-APIS = ("chat", "completions")
+APIS = ("chat", "completions", "ids")
 KEY_VARIABLES = ("LACONIC_API_KEY", "OPENAI_API_KEY")
 NEUTRAL: dict[str, Any] = {"seed": None, "temperature": 1.0, "top_p": 1.0}
 """The fields that an address may omit, each with the value that the run must then have, so that recorded settings are true."""
@@ -90,6 +91,8 @@ def parse_endpoint(address: str) -> Endpoint:
         if key != "omit" and key in dict(given[:number]):
             raise ModelError(f"{shown}: {brief(key)} is given twice")
         endpoint = _with_option(endpoint, key, value)
+    if endpoint.api == "ids" and not endpoint.tokenizer:
+        raise ModelError(f"{shown}: api=ids renders prompts here; expected tokenizer=NAME beside it")
     return endpoint
 
 
@@ -119,11 +122,11 @@ def _json_or_text(value: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """A model behind an endpoint, of which only the address is known here. The endpoint renders the prompts, so whether prompt
-    and cap fit the model's context is known only when a request is sent."""
+    """A model behind an endpoint, of which only the address is known here, and its tokenizer where prompts are rendered here.
+    Whether prompt and cap fit the model's context is known only when a request is sent."""
 
     name: str
-    tokenizer: None = None
+    tokenizer: Any = None
     context_length: None = None
 
     def fingerprint(self) -> str:
@@ -131,7 +134,7 @@ class RemoteModel:
         return self.name
 
     def check_ids(self, token_ids: Sequence[int], whose: str) -> None:
-        """Nothing: the endpoint renders the prompts, so there are no token ids to check."""
+        """Nothing: how many tokens the model knows is not known here."""
 
 
 def api_key() -> str | None:

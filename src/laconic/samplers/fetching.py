@@ -11,11 +11,16 @@ Headers are bounded by the HTTP library. What is left out: what a reply means (`
 
 import asyncio
 import re
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import httpx2
 
 from laconic.config.defaults import ARRIVAL_SECONDS, REPLY_BYTES, REPLY_SECONDS
+
+_R = TypeVar("_R")
 
 ENCODINGS = frozenset({"latin-1", "latin1", "iso-8859-1", "iso-8859-15", "windows-1252", "cp1252"})
 
@@ -108,3 +113,13 @@ async def _read(reply: httpx2.Response, limits: ReplyLimits, deadline: asyncio.T
             deadline.reschedule(min(deadline.when() or 0.0, clock() + limits.arrival_seconds))
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def in_own_loop(work: Coroutine[Any, Any, _R]) -> _R:
+    """Run `work` in a new event loop; in a thread where the caller already runs a loop, as notebooks do."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

@@ -25,21 +25,22 @@ import json
 import time
 import warnings
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from http.cookiejar import CookieJar
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.errors import LaconicError, LaconicWarning, ModelError, RunFailed
+from laconic.prompts.thinking import decode_response
 from laconic.rng import stream
-from laconic.samplers.counting import DOUBTS, LOST_CHARACTERS, THINKING, TextCounter, text_counter
+from laconic.samplers.counting import DOUBTS, LOST_CHARACTERS, THINKING, text_counter
 from laconic.samplers.endpoints import CAP_FIELDS, KEY_VARIABLES, Endpoint, RemoteModel, api_key, parse_endpoint
-from laconic.samplers.fetching import Reply, ReplyLimits, UnfitReplyError, fetch
+from laconic.samplers.fetching import Reply, ReplyLimits, UnfitReplyError, fetch, in_own_loop
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
 from laconic.samplers.protocol import Request
 from laconic.samplers.refusals import Refusal, UnreadReplyError, json_in, refusal_in, refusal_of
@@ -53,13 +54,11 @@ CONNECT_SECONDS = 10.0
 MOST_WAIT_SECONDS = 600.0  # where a server asks for a longer wait, its quota is used up, and the work ends
 SHOWN_MODELS = 8
 
-_R = TypeVar("_R")
-
 
 def open_endpoint(address: str) -> tuple[RemoteModel, "HttpSampler"]:
     """The model behind an address and its sampler, as a solver takes them. Raises as `HttpSampler.connect` does."""
     sampler = HttpSampler.connect(address)
-    return RemoteModel(sampler.name), sampler
+    return RemoteModel(sampler.name, sampler.tokenizer if sampler.endpoint.api == "ids" else None), sampler
 
 
 class HttpSampler:
@@ -76,12 +75,14 @@ class HttpSampler:
         *,
         attempts: int = ATTEMPTS,
         limits: ReplyLimits | None = None,
-        count: TextCounter | None = None,
+        tokenizer: Any = None,
     ) -> None:
         self.endpoint = endpoint
         self.attempts = attempts
         self.limits = limits or ReplyLimits(endpoint.seconds)
-        self.count = count
+        self.tokenizer = tokenizer
+        self.count = None if tokenizer is None else text_counter(tokenizer)
+        self.decode = partial(decode_response, tokenizer) if endpoint.api == "ids" else None
         self.retries: Counter[str] = Counter()
         self.doubts: Counter[str] = Counter()
         self.cap_field = CAP_FIELDS[0]
@@ -96,7 +97,7 @@ class HttpSampler:
         Raises `ModelError` where the address is malformed, cannot be reached, serves several models, or names no tokenizer.
         """
         endpoint = parse_endpoint(address)
-        sampler = cls(endpoint, limits=limits, count=_counter_of(endpoint))
+        sampler = cls(endpoint, limits=limits, tokenizer=_tokenizer_of(endpoint))
         if not endpoint.model:
             sampler.endpoint = replace(endpoint, model=sampler._only_model())
         return sampler
@@ -115,7 +116,7 @@ class HttpSampler:
         """
         check_omitted(self.endpoint, decoding)
         call = _Call(self, requests, decoding, seed, on_progress)
-        return _run(call.run())
+        return in_own_loop(call.run())
 
     def client_settings(self) -> dict[str, Any]:
         """Arguments that every client of this endpoint is made with. How long a reply may take is bounded as a whole."""
@@ -170,7 +171,7 @@ class HttpSampler:
             async with httpx2.AsyncClient(**self.client_settings()) as client:
                 return await fetch(client, "GET", url, limits)
 
-        reply = _run(ask())
+        reply = in_own_loop(ask())
         if not reply.is_success:
             raise self.cleaned(self.refused(refusal_of(reply, self.without_key(reply.text))))
         try:
@@ -187,28 +188,18 @@ class _NoCookies(CookieJar):
         """Keep none."""
 
 
-def _counter_of(endpoint: Endpoint) -> TextCounter | None:
-    """What counts the tokens of a text, where the address names the model's tokenizer."""
+def _tokenizer_of(endpoint: Endpoint) -> Any:
+    """The model's tokenizer, where the address names it."""
     if not endpoint.tokenizer:
         return None
     from laconic.models.loading import load_tokenizer
 
-    return text_counter(load_tokenizer(endpoint.tokenizer, PolicyConfig()))
+    return load_tokenizer(endpoint.tokenizer, PolicyConfig())
 
 
 def _error_text(error: Exception) -> str:
     """Kind and text of a transport error in one line; some errors have no text."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-
-
-def _run(work: Coroutine[Any, Any, _R]) -> _R:
-    """Run `work` in a new event loop; in a thread where the caller already runs a loop, as notebooks do."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +315,7 @@ class _Call:
             body = json_in(reply, sampler.name)
             if why := refusal_in(body, sampler.without_key(reply.text)):
                 return self._refused(why, reply, request, cap_field)
-            response = read_reply(sampler.endpoint, body, self.decoding.max_tokens, sampler.count)
+            response = read_reply(sampler.endpoint, body, self.decoding.max_tokens, sampler.count, sampler.decode)
         except UnreadReplyError as error:
             return self._unread(str(error))
         if response.length_source is not LengthSource.ENGINE:

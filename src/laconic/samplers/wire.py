@@ -8,8 +8,9 @@
 3. A response that the server withheld (a content filter) or took for a call of a tool is a response without an answer, and keeps
    its reason. One that ended in another way, and a reply with several choices, or another than was asked for, is not read.
 
-`WIRES` is the table of wire formats. What is left out: streaming, tool calls, images, several choices per request (their token
-counts are added up, and each response needs its own), and log-probabilities.
+`WIRES` is the table of wire formats. With `ids` a response has its token ids and log-probabilities, as from the local sampler.
+What is left out: streaming, tool calls, images, and several choices per request (their token counts are added up, and each
+response needs its own).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,11 @@ from laconic.samplers.refusals import UnreadReplyError
 from laconic.system.text import brief, well_formed
 from laconic.types import END_THINK, THINK, WITHHELD, FinishReason, Response
 
+IdsReader = Callable[[Sequence[int]], str]
+"""The text of token ids."""
+
+NEUTRAL_SETTINGS = {"top_k": 0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+"""What vLLM would otherwise read from the model's generation config; the local sampler knows none of it."""
 SEED_MASK = 2**31 - 1  # servers read a seed as a signed 32-bit number
 FINISH = {reason.value: reason for reason in FinishReason} | {"function_call": FinishReason.TOOL_CALLS}
 PART_TEXTS = ("text", "thinking", "refusal")  # the kinds of parts that hold text, under the key that is called so
@@ -72,6 +78,13 @@ def completion_prompt(request: Request) -> dict[str, Any]:
     if not request.messages:
         raise ValueError(f"Request {request.key}: neither prompt_ids nor messages")
     return {"prompt": "\n".join(turn["content"] for turn in request.messages) + "\n"}
+
+
+def ids_prompt(request: Request) -> dict[str, Any]:
+    """Token ids, with the wish for those of the response (vLLM's `return_token_ids`), drawn by no other settings than ours."""
+    if not request.prompt_ids:
+        raise ValueError(f"Request {request.key}: the ids API takes prompt_ids, and there are none")
+    return {"prompt": list(request.prompt_ids), "return_token_ids": True, "logprobs": 0, **NEUTRAL_SETTINGS}
 
 
 # --- replies ---------------------------------------------------------------------------------------------------------
@@ -151,17 +164,22 @@ class Wire:
 WIRES: dict[str, Wire] = {
     "chat": Wire("/chat/completions", chat_prompt, chat_text),
     "completions": Wire("/completions", completion_prompt, completion_text),
+    "ids": Wire("/completions", ids_prompt, completion_text),
 }
 
 
-def read_reply(endpoint: Endpoint, reply: Any, cap: int, count: TextCounter | None = None) -> Response:
-    """The response in a server's reply of status 200, asked for with at most `cap` tokens; `count` counts the tokens of a text
-    where the model's tokenizer is known.
+def read_reply(
+    endpoint: Endpoint, reply: Any, cap: int, count: TextCounter | None = None, decode: IdsReader | None = None
+) -> Response:
+    """The response in a server's reply of status 200, asked for with at most `cap` tokens. `count` counts the tokens of a text
+    where the model's tokenizer is known, and `decode` makes the text of token ids where the reply has them.
 
     Raises `UnreadReplyError` where the reply does not have the form of this API, does not count its tokens, or says that the
     response ended in a way that is none of `FINISH`.
     """
     reason, text = _reason_and_text(endpoint, reply)
+    if decode is not None and reason not in WITHHELD:
+        return _with_ids(endpoint, reply, reason, cap, decode)
     usage = _mapping(reply.get("usage"))
     is_ended, counted = reason is not FinishReason.LENGTH, _count(usage.get("completion_tokens"))
     if counted is None and reason in WITHHELD and not text:
@@ -174,6 +192,22 @@ def read_reply(endpoint: Endpoint, reply: Any, cap: int, count: TextCounter | No
         )
     thinking = thinking_of(_thinking_count(reply), text, num_tokens, count)
     return Response((), (), text, reason, reported_tokens=num_tokens, thinking_tokens=thinking, length_source=source)
+
+
+def _with_ids(endpoint: Endpoint, reply: Any, reason: FinishReason, cap: int, decode: IdsReader) -> Response:
+    choice = reply["choices"][0]
+    ids, logprobs = choice.get("token_ids"), _mapping(choice.get("logprobs")).get("token_logprobs")
+    if not isinstance(ids, list) or not isinstance(logprobs, list) or not _go_together(ids, logprobs, cap):
+        raise UnreadReplyError(
+            f"{endpoint.name}: expected 1 to {cap} token_ids with as many log-probabilities, got {brief(choice)}; "
+            "api=ids needs vLLM"
+        )
+    return Response(tuple(ids), tuple(map(float, logprobs)), decode(ids), reason)
+
+
+def _go_together(ids: Sequence[Any], logprobs: Sequence[Any], cap: int) -> bool:
+    are_numbers = None not in map(_count, ids) and all(isinstance(logprob, float | int) for logprob in logprobs)
+    return are_numbers and 0 < len(ids) == len(logprobs) <= cap
 
 
 def _reason_and_text(endpoint: Endpoint, reply: Any) -> tuple[FinishReason, str]:

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-_SURROGATE = frozenset({"whitening", "ratio", "clip_low", "clip_high", "old_logprobs"})
+_SURROGATE = frozenset({"whitening", "ratio", "clip_low", "clip_high", "old_logprobs", "importance_cap"})
 
 
 @dataclass(frozen=True, slots=True)

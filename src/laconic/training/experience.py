@@ -12,6 +12,7 @@
 Legend: `B` responses, `T` response tokens.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -112,6 +113,27 @@ class ReferenceCache:
 def _keys(batch: RolloutBatch) -> list[Key]:
     ids, lengths = batch.response_ids.tolist(), batch.lengths.tolist()
     return [(prompt, tuple(row[:n])) for prompt, row, n in zip(batch.prompts, ids, lengths, strict=True)]
+
+
+# --- the engine's log-probabilities beside the trainer's --------------------------------------------------------------
+
+
+def engine_figures(experience: Experience, phase: PhaseConfig) -> dict[str, float]:
+    """The step's `sampler/*` metrics about log-probabilities: how far those of the engine that drew are from the trainer's own,
+    over the tokens that were drawn. Empty where the trainer itself drew and nothing weighs its importance, and where the trainer
+    did not score the rollouts before the update."""
+    config, batch = phase.algorithm, experience.batch
+    is_weighed = config.importance_cap is not None
+    if not (is_weighed or phase.sampler.engine != "local") or experience.old_logprobs is batch.sampler_logprobs:
+        return {}
+    gap = (experience.old_logprobs - batch.sampler_logprobs)[batch.is_drawn]
+    figures = {
+        "sampler/logprob_gap_nats": float(gap.abs().mean()),
+        "sampler/largest_gap_nats": float(gap.abs().max()),
+    }
+    if config.importance_cap is not None:
+        figures["sampler/capped_frac"] = float((gap > math.log(config.importance_cap)).float().mean())
+    return figures
 
 
 # --- scoring ----------------------------------------------------------------------------------------------------------

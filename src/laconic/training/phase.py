@@ -24,7 +24,7 @@ from laconic.collapse.vigil import RaisedAlarm, Vigil
 from laconic.config.recipe import Recipe
 from laconic.config.resumption import freedom, resume_command
 from laconic.config.sense.unusual import unusual_levers
-from laconic.errors import Diverged, RunError, RunFailed, Terminated
+from laconic.errors import Diverged, EngineLost, RunError, RunFailed, Terminated
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.problems.sets import ProblemSets
@@ -33,7 +33,7 @@ from laconic.rollouts.metrics import rollout_metrics
 from laconic.rollouts.paying import Payer
 from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import KEPT, Source, SourceSetting
-from laconic.samplers.local import LocalSampler
+from laconic.samplers.vllm.engines import Engines
 from laconic.system.progress import Reporter
 from laconic.system.termination import held_back, let_through
 from laconic.training.algorithms import estimate_advantages
@@ -42,7 +42,7 @@ from laconic.training.check.phases import ResolvedPhase
 from laconic.training.checkpoint_files import Checkpoint
 from laconic.training.checkpoints import Checkpoints, PhaseState, lost_files, phase_digests
 from laconic.training.curriculum import Curriculum, choose_for_phase
-from laconic.training.experience import Experience, ReferenceCache, gather_experience
+from laconic.training.experience import Experience, ReferenceCache, engine_figures, gather_experience
 from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_before, judge
 from laconic.training.run_directory import RunDirectory, model_label
 from laconic.training.time_left import Clock
@@ -60,6 +60,7 @@ class Run:
     checkpoints: Checkpoints
     policy: Policy
     solver: Solver
+    sampler: Engines
     sets: ProblemSets
     reporter: Reporter
     clock: Clock
@@ -160,13 +161,19 @@ class PhaseRun:
         self.step += 1
         self.run.clock.begin_step()
         problems = self.curriculum.draw(self.phase_step)
-        groups = self.roll_out(problems)
+        try:
+            groups = self.roll_out(problems)
+        except EngineLost:
+            self.step -= 1
+            self.save_out_of_turn()
+            raise
         admitted = self.curriculum.admit(groups)
         self.payer.remember(groups)
         self.run.clock.lap()
         metrics = rollout_metrics(groups) | {"rollouts/admitted_frac": len(admitted) / len(groups)}
         if admitted:
             experience = self.gather(admitted)
+            metrics |= engine_figures(experience, self.phase.config)
             advantages = estimate_advantages(self.phase.algorithm, experience, self.phase.config.algorithm)
             metrics |= self.updater.update(experience, advantages, self.step, self.phase_step - 1)
             self.move_reference()
@@ -175,7 +182,7 @@ class PhaseRun:
         self.run.directory.log_rollouts(self.step, groups)
         metrics |= {"update/nothing_learnt": why_nothing_learnt(metrics)}
         metrics |= {"alarms/raised": [alarm.line for alarm in self.look(self.line(metrics))]}
-        metrics |= self.watch_now_and_then()
+        metrics |= self.watch_now_and_then() | self.run.sampler.figures()
         self.log(metrics | self.run.clock.end_step([length for group in groups for length in group.lengths]))
         self.checkpoint_now_and_then()
 
@@ -189,9 +196,8 @@ class PhaseRun:
 
     def gather(self, admitted: Sequence[Group]) -> Experience:
         """The groups with everything that the update needs, scored under the current roles."""
-        config, sampler = self.phase.config, self.run.solver.sampler
-        if isinstance(sampler, LocalSampler):
-            sampler.make_room()
+        config = self.phase.config
+        self.run.sampler.make_room()
         return gather_experience(
             self.run.policy,
             collate(admitted, truncated=config.algorithm.truncated),

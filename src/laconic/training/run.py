@@ -14,7 +14,7 @@ Left out: measuring the result on the report set, which chooses nothing (`measur
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from laconic.models.products.product_path import keep_product_path
 from laconic.models.teachers import check_teacher, try_teacher
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.rollouts.solver import Assignment, Solver
-from laconic.samplers.local import LocalSampler
+from laconic.samplers.vllm.engines import Engines
 from laconic.system.progress import Reporter
 from laconic.training.check.context import check_caps
 from laconic.training.check.phases import ResolvedPhase
@@ -69,7 +69,7 @@ class Trainer:
         Raises `RunFailed` where training diverges or the disk refuses, and `Terminated` on a signal, where the caller heeds it.
         The run can be resumed after any of them.
         """
-        with self.run.directory.lock, self.run.solver.grader:
+        with self.run.directory.lock, self.run.solver.grader, closing(self.run.sampler):
             unfinished = range(len(self.finished), len(self.run.phases))
             for index in unfinished:
                 self.run_phase(index)
@@ -154,14 +154,16 @@ def start(
             check_is_new(out)
         sets = load_problem_sets(recipe)
         policy = load_policy(recipe, given)
+        sampler = Engines(policy, out)
         solver = Solver(
             policy.lm,
-            LocalSampler(policy.lm),
+            sampler,
             Grader(recipe.grader.workers, recipe.grader.timeout_seconds),
             recipe.prompt,
         )
         unfinished = phases[directory.num_finished() if directory else 0 :]
         _check_prompts(recipe, unfinished, solver, sets)
+        sampler.connect([phase.config.sampler for phase in unfinished])
         warnings = warnings_about(recipe, phases, sets.train)
         warnings += complaints_about_solutions(unfinished, solver, policy.lm, sets.train)
         for warning in warnings:
@@ -176,7 +178,7 @@ def start(
         checkpoints = Checkpoints(recipe, phases, directory, policy, reporter.say, given)
         clock = Clock(plan_of(recipe, sets))
         reporter.on_sampled = clock.sampled
-        run = Run(recipe, phases, directory, checkpoints, policy, solver, sets, reporter, clock, given)
+        run = Run(recipe, phases, directory, checkpoints, policy, solver, sampler, sets, reporter, clock, given)
         trainer = Trainer(run, warnings)
         if resume:
             step = trainer.step

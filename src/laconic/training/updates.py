@@ -2,9 +2,9 @@
 
 1. The step's rows are cut into `minibatches` updates, `epochs` times over; each update is cut into micro-batches by a token
    budget.
-2. The loss of a token is the clipped surrogate, plus kl_coef times the KL estimate, minus entropy_coef times the entropy. It is
-   weighted by `token_weights`, which divide by the counts of the whole update, so the cut into micro-batches does not change the
-   gradient.
+2. The loss of a token is the clipped surrogate (with `importance_cap` times its truncated importance), plus kl_coef times the KL
+   estimate, minus entropy_coef times the entropy. It is weighted by `token_weights`, which divide by the counts of the whole
+   update, so the cut into micro-batches does not change the gradient.
 3. The critic learns its targets with the clipped value loss, averaged over the update's tokens.
 4. Gradients are clipped by their global norm. The policy and the critic each have an AdamW optimiser.
 5. What an update reads of a step is moved to the model's device before its micro-batches, and figures are added up there, so that
@@ -29,7 +29,7 @@ from laconic.config.optimizer import OptimizerConfig
 from laconic.config.phase import PhaseConfig
 from laconic.errors import Diverged
 from laconic.models.policy import Policy
-from laconic.rl.losses import clipped_surrogate, is_clipped, kl, sequence_log_ratio, value_loss
+from laconic.rl.losses import clipped_surrogate, is_clipped, kl, sequence_log_ratio, truncated_importance, value_loss
 from laconic.rl.masked import masked_sum, token_weights, zeroed
 from laconic.rng import seed_of
 from laconic.training.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows, token_budget
@@ -124,7 +124,7 @@ class Updater:
         torch.manual_seed(
             seed_of(self.seed, "dropout", step)
         )  # LoRA's dropout is the only random draw that torch makes by itself
-        tensors = _on_device(experience, advantages, self.policy.lm.device)
+        tensors = _on_device(experience, advantages, self.phase.algorithm.importance_cap, self.policy.lm.device)
         sums: defaultdict[str, float] = defaultdict(float)
         num_updates = 0
         for epoch in range(config.epochs):
@@ -198,6 +198,8 @@ class Updater:
             num_tokens=counts.tokens,
             max_tokens=self.phase.sampler.max_tokens,
         )
+        if tensors.importance is not None:
+            losses = losses * _take(tensors.importance, micro)
         surrogate = masked_sum(losses * weights, mask)
         total = surrogate
         parts = {"policy_loss": surrogate.detach()}
@@ -280,10 +282,13 @@ class _StepTensors:
     values: Tensor
     advantages: Tensor
     returns: Tensor | None
+    importance: Tensor | None
 
 
-def _on_device(experience: Experience, advantages: Advantages, device: torch.device) -> _StepTensors:
+def _on_device(experience: Experience, advantages: Advantages, cap: float | None, device: torch.device) -> _StepTensors:
     ref, returns = experience.ref_logprobs, advantages.returns
+    old, drawn_with = experience.old_logprobs, experience.batch.sampler_logprobs
+    importance = None if cap is None else truncated_importance(old, drawn_with, cap)
     return _StepTensors(
         loss_mask=experience.batch.loss_mask.to(device),
         old_logprobs=experience.old_logprobs.to(device),
@@ -291,6 +296,7 @@ def _on_device(experience: Experience, advantages: Advantages, device: torch.dev
         values=experience.values.to(device),
         advantages=advantages.advantages.to(device),
         returns=None if returns is None else returns.to(device),
+        importance=None if importance is None else importance.to(device),
     )
 
 

@@ -28,6 +28,7 @@ LEVERS = (
     "clip_low",
     "clip_high",
     "old_logprobs",
+    "importance_cap",
 )
 """The keys of `algorithm` that make a difference to some algorithms only; a row of the table of algorithms says to which."""
 
@@ -38,6 +39,11 @@ def _reads(lever: str) -> Callable[[Reading], bool]:
 
 UNREAD: tuple[Unread, ...] = (
     *(Unread((f"algorithm.{key}",), _reads(key), "{phase.algorithm.name} has no use for it") for key in LEVERS),
+    Unread(
+        ("sampler.server", "sampler.server_seconds"),
+        lambda r: r.phase.sampler.engine == "vllm",
+        "the local sampler draws, without a server; set sampler.engine = 'vllm' to use one",
+    ),
     Unread(
         ("algorithm.clip_low", "algorithm.clip_high"),
         lambda r: r.can_clip or "clip_low" not in r.levers,

@@ -151,6 +151,13 @@ def _check_algorithm(phase: PhaseConfig, algorithm: Algorithm) -> None:
             f"{field}.algorithm.old_logprobs: 'sampler' needs rollouts that a model drew with top_p = 1 and min_p = 0; expected "
             "'recompute'"
         )
+    if config.importance_cap is not None and (
+        config.old_logprobs != "recompute" or is_truncating or phase.rollouts != "on_policy"
+    ):
+        raise RecipeError(
+            f"{field}.algorithm.importance_cap: compares the trainer with the engine that drew; expected old_logprobs = "
+            "'recompute', top_p = 1, min_p = 0 and rollouts = 'on_policy'"
+        )
     if phase.sampler.temperature == 0:
         raise RecipeError(f"{field}.sampler.temperature: training explores and needs a temperature above 0, got 0")
     if config.truncated == "bootstrap" and not (algorithm.has_critic and config.critic != "zero"):

@@ -64,6 +64,7 @@ ROOMS: tuple[Room, ...] = (
     room("collapse", light=True, pure=True),
     room("training", "torch safetensors"),
     room("doctor", "torch transformers safetensors numpy rich"),
+    room("tracking", "tensorboard wandb mlflow trackio", light=True),
     room("reporting", "jinja2 markupsafe", light=True),
     room("sweep", "torch numpy scipy pydantic rich markupsafe"),
     room("integrations"),

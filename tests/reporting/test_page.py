@@ -29,6 +29,7 @@ from laconic.reporting.training import phases_of
 from laconic.reporting.words import headline, lede, verdicts
 from laconic.rollouts.rows import ResponseRow
 from laconic.system.fields import Fields
+from laconic.tracking.tracked_runs import TrackedRun, write_tracked_runs
 from laconic.types import Grade
 
 pytest.importorskip("jinja2")
@@ -195,6 +196,20 @@ def test_without_jinja_the_extra_is_named(run_dir: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"laconic\[report\]"):
         page_of(run_dir)
+
+
+def test_trackers_are_linked_and_only_pages_are_links(run_dir: Path) -> None:
+    """A page on the web is a link; what lies on this machine has the command that shows it; no other address is followed."""
+    tracked = {
+        "wandb": TrackedRun("abc1", 3, "https://wandb.example/r?a=1&b=2", "", True),
+        "mlflow": TrackedRun("abc2", 3, "", "mlflow ui --backend <x>", False),
+        "trackio": TrackedRun("abc3", 3, "javascript:alert(1)", "", False),
+    }
+    write_tracked_runs(run_dir, tracked)
+    page = page_of(run_dir)
+    assert 'Metrics in wandb: <a href="https://wandb.example/r?a=1&amp;b=2" rel="noreferrer">abc1</a>' in page
+    assert "Metrics in mlflow: abc2, shown by <code>mlflow ui --backend &lt;x&gt;</code>" in page
+    assert "Metrics in trackio: abc3</p>" in page and "javascript:" not in page
 
 
 def test_the_same_files_make_the_same_page(run_dir: Path) -> None:

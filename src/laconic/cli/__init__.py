@@ -8,6 +8,6 @@ Its modules, in reading order:
 - `measure`: `probe`, `select`, `audit`, `compare`, `report`
 - `catalogue`: the lists that `list` prints
 - `demo`: the program behind `demo`, which runs both phases on the embedded reasoner
-- `train`: `demo`, `train`, `sweep`, `doctor`, `list`
+- `train`: `demo`, `train`, `track`, `sweep`, `doctor`, `list`
 - `app`: the `laconic` command
 """

@@ -1,4 +1,4 @@
-"""The command line: `laconic demo | probe | select | train | sweep | evaluate | audit | compare | report | doctor | list`.
+"""The command line: `laconic demo`, `probe`, `select`, `train`, `track`, `sweep`, `evaluate`, `audit`, `compare` and others.
 
 Every command reads as: check the input, do the work, print where the result is (`evaluate.py`, `measure.py`,
 `train.py`). Bad input is one line on standard error and exit code 2; a failure while running is one line and exit code 1.
@@ -74,6 +74,7 @@ for function in (
     measure.probe,
     measure.select,
     train.train,
+    train.track,
     train.sweep,
     evaluate.evaluate,
     measure.audit,

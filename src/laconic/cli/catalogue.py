@@ -1,4 +1,4 @@
-"""The lists of `laconic list recipes|rewards|algorithms|selections|problems|benchmarks|prompts`.
+"""The lists of `laconic list recipes|rewards|algorithms|selections|problems|benchmarks|prompts|trackers`.
 
 Every list is read from the table that the programs themselves use, so nothing is written twice.
 """
@@ -64,6 +64,12 @@ def _prompts() -> dict[str, str]:
     return plain | {f"{name}:N": text.replace("{n}", "N") for name, text in numbered.items()} | planned
 
 
+def _trackers() -> dict[str, str]:
+    from laconic.tracking.trackers import TRACKERS
+
+    return {name: row.summary for name, row in TRACKERS.items()}
+
+
 def _first_line(documented: object) -> str:
     return (inspect.getdoc(documented) or "").partition("\n")[0]
 
@@ -76,4 +82,5 @@ CATALOGUE: dict[str, Callable[[], dict[str, str]]] = {
     "problems": _problems,
     "benchmarks": _benchmarks,
     "prompts": _prompts,
+    "trackers": _trackers,
 }

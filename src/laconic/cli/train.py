@@ -50,14 +50,25 @@ def train(
             "measuring may change without it.",
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Show the metrics in a tracker of `laconic list trackers` too; with --resume, without it, in the one before.",
+            metavar="TRACKER",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would run, with its tokens, memory and hours, and stop.")
     ] = False,
     gpu: Annotated[
         str | None, typer.Option(help="With --dry-run: the GPU to predict for, such as h200; without it, this machine.")
     ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(help="With --gpu: how many of them to spread the run over; eight are one machine.", min=1),
+    ] = None,
     price: Annotated[
-        float | None, typer.Option(help="With --dry-run: what the machine costs an hour, in dollars.")
+        float | None, typer.Option(help="With --dry-run: what one GPU, or this machine, costs an hour, in dollars.")
     ] = None,
     probed: Annotated[
         Path | None,
@@ -70,15 +81,20 @@ def train(
 
     if price is not None and not 0 <= price <= MOST_DOLLARS:  # no comparison with nan is true
         raise InputError(f"--price: expected dollars an hour, from 0 to {MOST_DOLLARS:,}, got {price:g}")
+    if gpus is not None and dry_run and gpu is None:
+        raise InputError("--gpus: needs --gpu, the name of the GPU, such as h100-80gb")
     check_acceptance(resume=resume, accept_changes=accept_changes)
     loaded = find_recipe(recipe, overrides or [], accept_changes=accept_changes)
     folder = out or Path("runs") / loaded.name
     if dry_run:
         from laconic.doctor.dry_run import Outlook, print_plan
 
-        print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder))
+        print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder, gpus or 1))
         return
-    _refuse_outside_a_dry_run({"--gpu": gpu, "--price": price, "--probe": probed})
+    _refuse_outside_a_dry_run({"--gpu": gpu, "--gpus": gpus, "--price": price, "--probe": probed})
+    from laconic.tracking.following import following, tracker_to_follow
+
+    tracker = tracker_to_follow(track, folder, resume=resume)
     settle()
     with heeding_signals(lambda: _how_to_go_on(folder)):
         from laconic.system.progress import Reporter
@@ -86,9 +102,24 @@ def train(
         from laconic.training.run import start
 
         trainer = start(loaded, folder, resume=resume, reporter=Reporter(), accept_changes=accept_changes)
-        model = trainer.train()
-        print_comparisons(measure_run(trainer.run, trainer.finished))
+        with following(folder, tracker, trainer.run.reporter.say):
+            model = trainer.train()
+            print_comparisons(measure_run(trainer.run, trainer.finished))
     put(f"result: {model}")
+
+
+def track(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, from laconic train.")],
+    to: Annotated[str, typer.Option(metavar="TRACKER", help="A tracker of `laconic list trackers`.")],
+    anew: Annotated[
+        bool, typer.Option("--anew", help="As a new run with every step, not only with those it lacks.")
+    ] = False,
+) -> None:
+    """Show a run that is there in a tracker: send it the steps that it lacks, and the results."""
+    from laconic.tracking.sending import send_run
+
+    tracked = send_run(run, to, is_anew=anew)
+    put(f"{to}: {tracked.step} steps of {tracked.run_id}; {tracked.link or tracked.shown_by}")
 
 
 def _refuse_outside_a_dry_run(options: Mapping[str, object]) -> None:

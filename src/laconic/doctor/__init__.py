@@ -2,11 +2,13 @@
 
 Its modules, in reading order:
 
+- `spread`: over how many GPUs a run is spread
 - `memory_model`: predicts the peak memory of a phase from shapes
 - `memory_needs`: the memory that a recipe needs
 - `reading`: the configuration, tokenizer, problems and probe that checks look at
 - `gpus`: GPUs by name, with the figures of their data sheets
 - `cost_model`: predicts operations and seconds from shapes
+- `traffic`: predicts what GPUs send each other
 - `workload`: the responses and tokens of every part of a run
 - `machines`: the machine for which time is predicted, a GPU or this one
 - `cost_report`: tokens, operations, hours and cost as a table

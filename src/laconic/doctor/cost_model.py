@@ -18,11 +18,12 @@ longer than its floor and an update does not reach the rate of products.
 Legend: `E` hidden size (width of all queries), `n` responses.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.gpus import Gpu
 from laconic.doctor.memory_model import BF16, F32, Weights, count_weights, position_numbers
+from laconic.doctor.spread import Spread
 
 ATTENTION_BACKWARD = 2.5
 """The backward pass of fused attention over its forward pass, because it computes the scores again: FlashAttention-2
@@ -114,6 +115,17 @@ class Sampling:
     prompt_tokens: float
     response_tokens: float
     longest: float
+
+    def shared(self, spread: Spread) -> "Sampling":
+        """What the busiest engine of the `spread` draws: one GPU, or several that hold one copy of the weights together. All
+        responses to a prompt are drawn by the same.
+
+        >>> Sampling(1, 64, 8, 4, 100, 1000, 2000).shared(Spread(8, 2))  # 4 engines with 2 prompts each
+        Sampling(calls=1, responses=16.0, prompts=2.0, slots=8, prompt_tokens=100, response_tokens=1000, longest=2000)
+        """
+        share = spread.busiest_share(self.prompts, spread.gpus // spread.engine)
+        slots = self.slots * spread.engine
+        return replace(self, responses=self.responses * share, prompts=self.prompts * share, slots=slots)
 
     @property
     def rows(self) -> float:
@@ -223,6 +235,11 @@ class Machine:
     rate: float
     step_factor: float
     memory: int | None = None
+
+    def together(self, count: int) -> "Machine":
+        """So many of them, which share the work evenly."""
+        rates = {name: count * getattr(self, name) for name in ("bandwidth", "step_rate", "rate")}
+        return replace(self, **rates)
 
 
 def machine_of(name: str, gpu: Gpu, *, is_bfloat16: bool) -> Machine:

@@ -3,10 +3,10 @@
 1. `predict_costs` makes the parts twice: with the lengths that are expected, and with every response at its cap (`workload.py`).
    `cost_model.py` turns each into operations and, if the machine is known, into hours.
 2. `cost_table` puts a row for each part into one table, with the sum of each phase and of the run.
-3. `cost_lines` says beneath it what was assumed, in plain sentences.
+3. `cost_lines` says beneath it what was assumed, in plain sentences, and over several GPUs what they send each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from laconic.doctor.cost_model import (
     STEP_FACTOR,
     Machine,
     Roles,
+    Training,
     sampling_flops,
     sampling_seconds,
     scoring_flops,
@@ -30,6 +31,8 @@ from laconic.doctor.cost_model import (
 from laconic.doctor.gpus import GPUS
 from laconic.doctor.machines import CPU_FACTOR, CPU_STEP_FACTOR, find_machine
 from laconic.doctor.memory_needs import Shape, Sources, computes_in, find_teacher
+from laconic.doctor.spread import ALONE, Spread
+from laconic.doctor.traffic import LINK_SHARE, NONE, Traffic, link_bandwidth, num_passes, step_traffic
 from laconic.doctor.workload import Lengths, Part, capped, expected_lengths, left_out, mean_prompts, parts_of
 from laconic.models.scoring import LOGITS_PER_CHUNK
 from laconic.system.progress import duration_words
@@ -38,15 +41,18 @@ from laconic.training.check.phases import ResolvedPhase
 from laconic.training.experience import scores_policy
 
 HOUR = 3600
+BUSY_ENOUGH = 0.95  # of the GPUs' time: less is said
 
 
 @dataclass(frozen=True, slots=True)
 class PartCost:
-    """A part with its operations, and its seconds on the machine (None if nothing is known of it)."""
+    """A part with its operations, its seconds on the machine (None if nothing is known of it), and what one GPU receives in each
+    of its steps."""
 
     part: Part
     flops: float
     seconds: float | None
+    traffic: Traffic = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,8 @@ class Costs:
     whence: str
     prompts: str
     left_out: tuple[str, ...]
+    spread: Spread = ALONE
+    idle: tuple[str, ...] = ()
 
     def hours(self) -> tuple[float, float] | None:
         """Hours of the whole run, expected and at most; None if nothing is known of the machine."""
@@ -83,6 +91,11 @@ class _Pricing:
     machine: Machine | None
     roles: dict[str, Roles]
     device: torch.device
+    spread: Spread
+
+    @property
+    def is_bfloat16(self) -> bool:
+        return computes_in(self.recipe.policy, self.shape) == torch.bfloat16
 
     def cost(self, part: Part) -> PartCost:
         if part.sampling is not None:
@@ -93,13 +106,38 @@ class _Pricing:
         passes = 2 if self._is_chunked(phase, part.training.response_tokens) else 1
         flops = scoring_flops(self.shape, roles, part.training)
         flops += update_flops(self.shape, policy, roles, part.training, passes)
-        return PartCost(part, flops, flops / self.machine.rate if self.machine else None)
+        if self.machine is None:
+            return PartCost(part, flops, None)
+        share = self.spread.busiest_share(phase.problems_per_step)
+        traffic = self._traffic(phase, roles, part.training, share)
+        return PartCost(part, flops, self._training_seconds(share * flops, traffic, part.training.calls), traffic)
+
+    def _traffic(self, phase: PhaseConfig, roles: Roles, training: Training, share: float) -> Traffic:
+        budget, minibatches = token_budget(phase.optimizer, self.device), phase.optimizer.minibatches
+        return step_traffic(
+            self.shape,
+            self.recipe.policy,
+            roles,
+            self.spread,
+            scoring_passes=num_passes(training, share, budget),
+            update_passes=training.epochs * num_passes(training, share, budget, minibatches),
+            is_bfloat16=self.is_bfloat16,
+        )
+
+    def _training_seconds(self, flops: float, traffic: Traffic, steps: int) -> float:
+        """The longer of one GPU's computing, of `flops` operations, and fetching; and the hand-over after it."""
+        assert self.machine is not None, "called where the machine is known"
+        computing = flops / self.machine.rate
+        if not traffic.total:
+            return computing
+        bandwidth = link_bandwidth(GPUS[self.machine.name].links, self.spread)
+        return max(computing, steps * traffic.update / bandwidth) + steps * traffic.handed_over / bandwidth
 
     def _sampling_seconds(self, part: Part) -> float | None:
         if self.machine is None or part.sampling is None:
             return None
-        is_bfloat16 = computes_in(self.recipe.policy, self.shape) == torch.bfloat16
-        return sampling_seconds(self.shape, part.sampling, self.machine, is_bfloat16=is_bfloat16)
+        engine, drawn = self.machine.together(self.spread.engine), part.sampling.shared(self.spread)
+        return sampling_seconds(self.shape, drawn, engine, is_bfloat16=self.is_bfloat16)
 
     def _is_chunked(self, phase: PhaseConfig, response_tokens: float) -> bool:
         """Whether the logits of a micro-batch are computed in chunks, and again in the backward pass."""
@@ -117,8 +155,9 @@ def predict_costs(
     gpu: str | None = None,
     probe: Path | None = None,
     run_folder: Path | None = None,
+    spread: Spread = ALONE,
 ) -> Costs:
-    """The work of all phases, as expected and at most, on the GPU of that name or on the recipe's own device.
+    """The work of all phases, as expected and at most, on GPUs of that name or on the recipe's own device.
 
     Raises an `InputError` for an unknown GPU or a probe that is wrong.
     """
@@ -127,7 +166,7 @@ def predict_costs(
     prompts, counted = mean_prompts(recipe, sources)
     roles = {phase.name: _roles(recipe, phase, shape.config) for phase in phases}
     device = torch.device("cpu" if gpu is None and machine is not None and machine.memory is None else "cuda")
-    pricing = _Pricing(recipe, shape.config, machine, roles, device)
+    pricing = _Pricing(recipe, shape.config, machine, roles, device, spread)
     heard: list[str] = []
 
     def listening(phase: ResolvedPhase | None, cap: int) -> Lengths:
@@ -144,7 +183,20 @@ def predict_costs(
         whence="; ".join(dict.fromkeys(heard)),
         prompts=counted,
         left_out=tuple(left_out(recipe, sources)),
+        spread=spread,
+        idle=tuple(_idle_lines(recipe, spread)),
     )
+
+
+def _idle_lines(recipe: Recipe, spread: Spread) -> Iterator[str]:
+    """Phases whose problems do not come out even on the GPUs, so that some wait for the others."""
+    for phase in recipe.phases:
+        busy = 1 / (spread.busiest_share(phase.problems_per_step) * spread.gpus)
+        if busy < BUSY_ENOUGH:
+            yield (
+                f"idle: phases.{phase.name}.problems_per_step={phase.problems_per_step} leaves {1 - busy:.0%} of the GPUs' time "
+                f"unused, since whole groups are shared out; a multiple of {spread.gpus} leaves none"
+            )
 
 
 def _roles(recipe: Recipe, phase: ResolvedPhase, shape: ShapeConfig) -> Roles:
@@ -217,14 +269,39 @@ def _hour_lines(costs: Costs, price: float | None) -> list[str]:
     machine, hours = costs.machine, costs.hours()
     if machine is None or hours is None:
         return [f"hours: nothing is known of the recipe's device; name one with --gpu, such as {', '.join(GPUS)}"]
-    lines = [_rates_line(machine)]
+    gpus = costs.spread.gpus
+    lines = [_rates_line(machine, gpus), *_traffic_lines(costs)]
     if price is not None:
-        low, high = (f"{price * each:,.2f}" for each in hours)
-        lines.append(f"cost: {low} dollars expected, at most {high}, at {price:g} dollars an hour")
+        low, high = (f"{gpus * price * each:,.2f}" for each in hours)
+        each = f" for each of {gpus}" if gpus > 1 else ""
+        lines.append(f"cost: {low} dollars expected, at most {high}, at {price:g} dollars an hour{each}")
     return lines
 
 
-def _rates_line(machine: Machine) -> str:
+def _traffic_lines(costs: Costs) -> Iterator[str]:
+    """What one GPU receives in a step of each phase, and how long that takes."""
+    if costs.machine is None or not costs.spread.is_sharded:
+        return
+    links, spread = GPUS[costs.machine.name].links, costs.spread
+    bandwidth = link_bandwidth(links, spread)
+    for cost in costs.expected:
+        if traffic := cost.traffic.total:
+            yield (
+                f"traffic: in a step of {cost.part.phase} each GPU receives {_short(traffic)}B (weights of layers "
+                f"{_short(cost.traffic.gathered)}B, gradients {_short(cost.traffic.reduced)}B, new weights for sampling "
+                f"{_short(cost.traffic.handed_over)}B): {duration_words(traffic / bandwidth)}"
+            )
+    yield from costs.idle
+    where = (
+        f"inside one machine, {links.between_gb:g} between machines" if spread.machines > 1 else "inside one machine"
+    )
+    yield (
+        f"links: {links.inside_gb:g} GB/s one way {where} ({links.sheet}); assumed: {LINK_SHARE:.0%} of the slower, and what "
+        "layers need is fetched while others are computed"
+    )
+
+
+def _rates_line(machine: Machine, gpus: int) -> str:
     """Which rates the hours rest on, and what is assumed of them."""
     gpu = GPUS.get(machine.name)
     if gpu is None:
@@ -236,8 +313,9 @@ def _rates_line(machine: Machine) -> str:
             f"takes {CPU_STEP_FACTOR:g} times as long as its products, prompts and updates {CPU_FACTOR:g} times"
         )
     figures = f"{gpu.memory_gib:g} GB, {gpu.bandwidth_tb:g} TB/s, {gpu.bfloat16_tflops:g} TFLOP/s in bfloat16"
+    count = "one" if gpus == 1 else str(gpus)
     return (
-        f"hours: one {machine.name} ({gpu.sheet}: {figures}, {gpu.float32_tflops:g} in float32); assumed: a step of sampling "
+        f"hours: {count} {machine.name} ({gpu.sheet}: {figures}, {gpu.float32_tflops:g} in float32); assumed: a step of sampling "
         f"takes {STEP_FACTOR:g} times as long as reading weights and cache at {BANDWIDTH_SHARE:.0%} of the bandwidth, prompts "
         f"and updates run at {PRODUCTS_SHARE:.0%} of the rate"
     )

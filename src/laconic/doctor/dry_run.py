@@ -11,8 +11,9 @@
 6. Whatever in the recipe changes nothing is said last, as training and doctor say it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +26,7 @@ from laconic.config.phase import Action, AlarmsConfig, PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
 from laconic.config.sense.complaints import Complaint
-from laconic.doctor.checks.memory import fit_lines
+from laconic.doctor.checks.memory import fit_lines, smallest_engine
 from laconic.doctor.cost_report import cost_lines, cost_table, predict_costs
 from laconic.doctor.gpus import known_gpu
 from laconic.doctor.memory_needs import (
@@ -42,6 +43,7 @@ from laconic.doctor.memory_needs import (
     tokenizer_at_hand,
 )
 from laconic.doctor.reading import read_sources
+from laconic.doctor.spread import ALONE, Spread, spread_sentence
 from laconic.errors import ModelError
 from laconic.models.loading import load_tokenizer
 from laconic.models.lora_targets import check_targets
@@ -61,7 +63,8 @@ KL_PLACES = {"centred": "reward, centred in its group"}
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What the work is predicted for: a GPU by name (None: the recipe's own device) and the dollars that it costs an hour.
+    """What the work is predicted for: a GPU by name (None: the recipe's own device), the dollars that it costs an hour, and how
+    many there are.
 
     Lengths of responses are read from `probe`, or from the probes of the phases in `run_folder`.
     """
@@ -70,6 +73,7 @@ class Outlook:
     price: float | None = None
     probe: Path | None = None
     run_folder: Path | None = None
+    gpus: int = 1
 
 
 def print_plan(recipe: Recipe, console: Console, outlook: Outlook | None = None) -> None:
@@ -112,11 +116,15 @@ def _print_work(
     """The memory of the largest phase, whether the GPU has it, and the work with its hours."""
     process_bytes, longest = outside_bytes(recipe), longest_prompt(recipe, sources)
 
-    def needs_of(changed: Recipe, resolved: Sequence[ResolvedPhase]) -> list[Needs]:
-        return predict_needs(changed, resolved, shape, sources, process_bytes, longest)
+    def needs_on(spread: Spread, changed: Recipe, resolved: Sequence[ResolvedPhase]) -> list[Needs]:
+        return predict_needs(changed, resolved, shape, sources, process_bytes, longest, spread)
 
+    spread = _spread_of(outlook, lambda spread: needs_on(spread, recipe, phases))
+    needs_of = partial(needs_on, spread)
     console.print(memory_table(needs_of(recipe, phases)))
-    lines = list(fit_lines(recipe, phases, needs_of, outlook.gpu)) if outlook.gpu else []
+    lines = list(fit_lines(recipe, phases, needs_of, outlook.gpu, spread)) if outlook.gpu else []
+    if spread.is_sharded:
+        lines.append(spread_sentence(spread))
     costs = predict_costs(
         recipe,
         phases,
@@ -125,12 +133,20 @@ def _print_work(
         gpu=outlook.gpu,
         probe=outlook.probe,
         run_folder=outlook.run_folder,
+        spread=spread,
     )
     for line in lines:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(cost_table(costs), soft_wrap=True)
     for line in cost_lines(costs, outlook.price):
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _spread_of(outlook: Outlook, needs_on: Callable[[Spread], list[Needs]]) -> Spread:
+    """Over how many GPUs the run is spread, with copies for sampling on as few of them as have the room."""
+    if outlook.gpu is None or outlook.gpus == 1:
+        return ALONE
+    return smallest_engine(outlook.gpus, find_gpu(outlook.gpu).memory, needs_on)
 
 
 def _sets(sources: Sources) -> ProblemSets | None:

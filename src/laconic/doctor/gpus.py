@@ -15,10 +15,29 @@ from laconic.system.text import brief
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """How GPUs reach each other, in GB/s (10^9 bytes) one way: `inside_gb` is that of one GPU to the others of its machine,
+    `between_gb` that of a whole machine of eight to other machines. `sheet` says where the figures are from."""
+
+    inside_gb: float
+    between_gb: float
+    sheet: str
+
+
+HOPPER = Links(
+    450, 400, "H100 and H200 datasheets: NVLink, 900 GB/s both ways; DGX H100 datasheet: 8 ConnectX-7 at 400 Gb/s"
+)
+BLACKWELL = Links(900, 400, "DGX B200 datasheet: NVLink, 14.4 TB/s for eight both ways; 8 ConnectX-7 at 400 Gb/s")
+AMPERE = Links(300, 200, "A100 datasheet: NVLink, 600 GB/s both ways; DGX A100 datasheet: 8 ConnectX-6 at 200 Gb/s")
+PCIE_4 = Links(32, 25, "PCIe 4.0 x16: 64 GB/s both ways; one network card at 200 Gb/s is assumed")
+PCIE_5 = Links(64, 50, "PCIe 5.0 x16: 128 GB/s both ways; one network card at 400 Gb/s is assumed")
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """A GPU as its data sheet describes it: memory in GiB, bandwidth in TB/s (10^12 bytes), dense rates in TFLOP/s.
 
-    `chip` is what the driver's name of the device holds, and `sheet` the document with the figures.
+    `chip` is what the driver's name of the device holds, `sheet` the document with the figures, and `links` lead to other GPUs.
     """
 
     chip: str
@@ -27,6 +46,7 @@ class Gpu:
     bfloat16_tflops: float
     float32_tflops: float
     sheet: str
+    links: Links
 
     @property
     def memory(self) -> int:
@@ -35,20 +55,26 @@ class Gpu:
 
 
 GPUS: Mapping[str, Gpu] = {
-    "h200": Gpu("H200", 141, 4.8, 989, 67, "NVIDIA H200 Tensor Core GPU datasheet, H200 SXM"),
-    "h100-80gb": Gpu("H100 80GB HBM3", 80, 3.35, 989, 67, "NVIDIA H100 Tensor Core GPU datasheet, H100 SXM"),
-    "h100-pcie": Gpu("H100 PCIe", 80, 2.0, 756, 51, "NVIDIA H100 PCIe GPU product brief"),
-    "b200": Gpu("B200", 180, 8.0, 2250, 75, "NVIDIA DGX B200 datasheet, an eighth of its eight GPUs"),
-    "a100-80gb": Gpu("A100-SXM4-80GB", 80, 2.039, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 80GB SXM"),
-    "a100-80gb-pcie": Gpu("A100 80GB PCIe", 80, 1.935, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 80GB PCIe"),
-    "a100-40gb": Gpu("A100-SXM4-40GB", 40, 1.555, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 40GB SXM"),
-    "l40s": Gpu("L40S", 48, 0.864, 362, 91.6, "NVIDIA L40S datasheet"),
-    "l4": Gpu("L4", 24, 0.3, 121, 30.3, "NVIDIA L4 datasheet"),
-    "a10": Gpu("A10", 24, 0.6, 125, 31.2, "NVIDIA A10 datasheet"),
-    "a6000": Gpu("RTX A6000", 48, 0.768, 154.8, 38.7, "NVIDIA RTX A6000 datasheet"),
-    "rtx-3090": Gpu("GeForce RTX 3090", 24, 0.936, 71, 35.6, "NVIDIA Ampere GA102 whitepaper, appendix A"),
-    "rtx-4090": Gpu("GeForce RTX 4090", 24, 1.008, 165.2, 82.6, "NVIDIA Ada GPU architecture whitepaper, appendix A"),
-    "rtx-5090": Gpu("GeForce RTX 5090", 32, 1.792, 209.5, 104.8, "NVIDIA RTX Blackwell architecture whitepaper"),
+    "h200": Gpu("H200", 141, 4.8, 989, 67, "NVIDIA H200 Tensor Core GPU datasheet, H200 SXM", HOPPER),
+    "h100-80gb": Gpu("H100 80GB HBM3", 80, 3.35, 989, 67, "NVIDIA H100 Tensor Core GPU datasheet, H100 SXM", HOPPER),
+    "h100-pcie": Gpu("H100 PCIe", 80, 2.0, 756, 51, "NVIDIA H100 PCIe GPU product brief", PCIE_5),
+    "b200": Gpu("B200", 180, 8.0, 2250, 75, "NVIDIA DGX B200 datasheet, an eighth of its eight GPUs", BLACKWELL),
+    "a100-80gb": Gpu("A100-SXM4-80GB", 80, 2.039, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 80GB SXM", AMPERE),
+    "a100-80gb-pcie": Gpu(
+        "A100 80GB PCIe", 80, 1.935, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 80GB PCIe", PCIE_4
+    ),
+    "a100-40gb": Gpu("A100-SXM4-40GB", 40, 1.555, 312, 19.5, "NVIDIA A100 datasheet (1758950-r4), 40GB SXM", AMPERE),
+    "l40s": Gpu("L40S", 48, 0.864, 362, 91.6, "NVIDIA L40S datasheet", PCIE_4),
+    "l4": Gpu("L4", 24, 0.3, 121, 30.3, "NVIDIA L4 datasheet", PCIE_4),
+    "a10": Gpu("A10", 24, 0.6, 125, 31.2, "NVIDIA A10 datasheet", PCIE_4),
+    "a6000": Gpu("RTX A6000", 48, 0.768, 154.8, 38.7, "NVIDIA RTX A6000 datasheet", PCIE_4),
+    "rtx-3090": Gpu("GeForce RTX 3090", 24, 0.936, 71, 35.6, "NVIDIA Ampere GA102 whitepaper, appendix A", PCIE_4),
+    "rtx-4090": Gpu(
+        "GeForce RTX 4090", 24, 1.008, 165.2, 82.6, "NVIDIA Ada GPU architecture whitepaper, appendix A", PCIE_4
+    ),
+    "rtx-5090": Gpu(
+        "GeForce RTX 5090", 32, 1.792, 209.5, 104.8, "NVIDIA RTX Blackwell architecture whitepaper", PCIE_5
+    ),
 }
 """By the name that `--gpu` takes. Consumer cards: bfloat16 products that are summed in float32."""
 

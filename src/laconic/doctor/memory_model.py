@@ -5,6 +5,9 @@
 2. A step passes through moments: sampling, scoring, the updates, the optimizer's step, saving. Each moment adds memory of its
    own, derived from what the code and autograd keep (`layer_bytes` lists the tensors that are saved of a layer).
 3. The peak is the largest moment, not the sum of all: the memory of sampling is free again when the update begins.
+4. Over several GPUs (`Spread`) each holds its part of weights, gradients and moments, and gathers the weights of the layer that
+   it computes; rows are shared out. To draw responses a GPU needs all weights, or a group of GPUs has them together. This is
+   stage 3 of ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 5.3), as FSDP2 does it.
 
 Lengths are the worst case: every response runs to its cap, and micro-batches are full. The memory of the process (interpreter and
 libraries) is counted separately on a CPU, that of the context on CUDA.
@@ -23,6 +26,7 @@ import torch
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig, ShapeConfig
+from laconic.doctor.spread import ALONE, Spread
 from laconic.models.loading import computes_in_bfloat16
 from laconic.models.prefixes import is_worth_sharing
 from laconic.models.scoring import KEPT_CHUNKS, logits_per_chunk
@@ -34,6 +38,8 @@ from laconic.training.check.phases import ResolvedPhase
 
 GIB = 2**30
 F32, BF16 = 4, 2
+DRAWING = ("prefilling", "sampling")
+"""The moments in which responses are drawn."""
 LOGITS_FORWARD = 2  # float32 copies of a chunk's logits while scoring: the logits, and a scaled or exponentiated copy
 LOGITS_BACKWARD = 5  # in the update: the saved logits and probabilities, and three gradients in the backward pass
 KERNEL_BYTES = {
@@ -61,13 +67,15 @@ class Moment:
 @dataclass(frozen=True, slots=True)
 class Work:
     """The size of the largest step: rows decoded at once, distinct prompts among them, the longest prompt, and the device on
-    which it runs ("cpu", "cuda"). `process_bytes` is the memory of the device that is used by anything but tensors."""
+    which it runs ("cpu", "cuda"). `process_bytes` is the memory of the device that is used by anything but tensors. Rows and
+    prompts are those of one GPU of the `spread`."""
 
     rows: int
     prompts: int
     prompt_tokens: int
     device: str
     process_bytes: int
+    spread: Spread = ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +169,14 @@ class _Roles:
     def learns(self) -> int:
         return self.policy_learns + self.critic_learns
 
-    def parts(self) -> dict[str, int]:
-        return {
+    def parts(self, spread: Spread) -> dict[str, int]:
+        whole = {
             "policy weights": self.policy,
             "critic weights": self.critic,
             "reference weights": self.reference,
             "optimizer moments": 2 * F32 * self.learns,
         }
+        return {name: spread.part(size) for name, size in whole.items()}
 
 
 def _roles(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
@@ -233,14 +242,19 @@ class _Setting:
         """Weights of the embedding, and of the output map."""
         return self.shape.vocabulary * self.shape.hidden
 
+    @property
+    def problems(self) -> int:
+        """Problems of the step whose groups one GPU has."""
+        return self.work.spread.part(self.phase.problems_per_step)
+
     def rows_of(self, parts: int) -> int:
         """Responses in one of `parts` cuts of the step."""
-        return -(-self.phase.problems_per_step * self.phase.group_size // parts)
+        return -(-self.problems * self.phase.group_size // parts)
 
     def tokens_of(self, rows: int) -> int:
         """Tokens of `rows` responses with their prompts. Where prompts are computed once, their repeats count `ATTENDED`."""
         whole = rows * self.row_tokens
-        prompts = min(rows, self.phase.problems_per_step)  # as many as there may be, since minibatches are shuffled
+        prompts = min(rows, self.problems)  # as many as there may be, since minibatches are shuffled
         distinct = rows * self.phase.sampler.max_tokens + prompts * self.work.prompt_tokens
         may_share = not self.policy.gradient_checkpointing and not (self.policy.lora and self.policy.lora.dropout)
         if may_share and is_worth_sharing(distinct, whole, self.shape.hidden):
@@ -270,9 +284,34 @@ class _Setting:
 
     def cast_bytes(self) -> int:
         """Autocast keeps a bfloat16 copy of every float32 map that learns, as long as its region lasts."""
-        if self.policy.lora or not self.is_bfloat16:
+        if self.policy.lora or not self.is_bfloat16 or self.work.spread.is_sharded:
             return 0
         return BF16 * (count_weights(self.shape, self.policy).maps + self.table)
+
+    def whole_weights(self) -> dict[str, int]:
+        """What is whole on a GPU that otherwise holds a part of the weights: the layer that is computed and the next one, which
+        is fetched meanwhile, and what belongs to no layer, which FSDP2 keeps as long as a pass lasts."""
+        if not self.work.spread.is_sharded:
+            return {}
+        weights = count_weights(self.shape, self.policy)
+        return {"weights of two layers": self.compute * (2 * self.layer_maps + weights.embedding + weights.head)}
+
+    def whole_gradients(self) -> dict[str, int]:
+        """Gradients of the layer whose backward pass is done and of the one before, in float32, before they are divided."""
+        if not self.work.spread.is_sharded or self.policy.lora:
+            return {}
+        return {"gradients of two layers": F32 * 2 * self.layer_maps}
+
+    @property
+    def layer_maps(self) -> int:
+        return count_weights(self.shape, self.policy).maps // self.shape.layers
+
+    def engine_weights(self) -> dict[str, int]:
+        """The copy of the weights with which responses are drawn, or this GPU's part of it."""
+        spread = self.work.spread
+        if not spread.is_sharded:
+            return {}
+        return {"weights for sampling": self.compute * count_weights(self.shape, self.policy).total // spread.engine}
 
 
 def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
@@ -320,10 +359,9 @@ def predict_moments(
     setting, roles = _Setting(shape, phase.config, policy, work), _roles(shape, phase, policy, teacher)
     outside = "process" if work.device == "cpu" else "device context"
     kernels = KERNEL_BYTES[setting.is_bfloat16] if work.device == "cpu" else 0
-    stays = {outside: work.process_bytes, "compiled kernels": kernels} | roles.parts()
+    stays = {outside: work.process_bytes, "compiled kernels": kernels} | roles.parts(work.spread)
     own_parts = [
-        ("prefilling", _prefilling(setting)),
-        ("sampling", _sampling(setting)),
+        *zip(DRAWING, (_prefilling(setting), _sampling(setting)), strict=True),
         ("scoring", _scoring(setting)),
         *_updates(setting, roles),
         ("optimizer step", _optimizer_step(setting, roles)),
@@ -345,7 +383,7 @@ def _prefilling(setting: _Setting) -> dict[str, int]:
     tokens = setting.work.prompts * setting.work.prompt_tokens
     budget = PREFILL_TOKENS.get(setting.work.device, PREFILL_TOKENS["cuda"])
     at_once = min(tokens, max(budget, setting.work.prompt_tokens))
-    return {
+    return setting.engine_weights() | {
         "bfloat16 copies of the weights": setting.cast_bytes(),
         "fused copy of the layers": _fused_bytes(setting),
         "key-value cache": tokens * setting.position_bytes,
@@ -361,7 +399,7 @@ def _sampling(setting: _Setting) -> dict[str, int]:
     reserved = -(-setting.row_tokens // FUSED_WIDTH) * FUSED_WIDTH
     positions = setting.row_tokens if is_paged else reserved
     prompts = setting.work.prompts * setting.work.prompt_tokens
-    return {
+    return setting.engine_weights() | {
         "bfloat16 copies of the weights": setting.cast_bytes(),
         "fused copy of the layers": _fused_bytes(setting),
         "key-value cache": (rows * positions + prompts) * setting.position_bytes,
@@ -387,7 +425,7 @@ def _fused_bytes(setting: _Setting) -> int:
 
 def _scoring(setting: _Setting) -> dict[str, int]:
     rows = setting.rows_of(1)
-    return {
+    return setting.whole_weights() | {
         "bfloat16 copies of the weights": setting.cast_bytes(),
         "activations of one micro-batch": setting.micro_tokens(rows) * _passing_bytes(setting, num_wide=3),
         "logits of one chunk": LOGITS_FORWARD * setting.chunk_bytes(rows),
@@ -401,14 +439,16 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
     """
     rows = setting.rows_of(setting.phase.optimizer.minibatches)
     tokens, accumulates = setting.micro_tokens(rows), setting.num_micro_batches(rows) > 1
-    policy, critic = F32 * roles.policy_learns, F32 * roles.critic_learns
+    policy, critic = (setting.work.spread.part(F32 * learns) for learns in (roles.policy_learns, roles.critic_learns))
+    whole = setting.whole_weights() | setting.whole_gradients()
     saved = _saved_bytes(setting, tokens, setting.response_share(rows))
     passing = tokens * _passing_bytes(setting, num_wide=2)
     table = 0 if setting.policy.lora else F32 * setting.table
     casts = setting.cast_bytes()
     yield (
         "policy update, backward begins",
-        {
+        whole
+        | {
             "gradients": accumulates * policy,
             "bfloat16 copies of the weights": casts,
             "activations of one micro-batch": saved,
@@ -416,17 +456,18 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
         },
     )
     doubled = table * (setting.shape.tied + accumulates)
-    yield "policy update, backward ends", {"gradients": policy + doubled}
+    yield "policy update, backward ends", whole | {"gradients": policy + doubled}
     if critic:
         yield (
             "critic update, backward begins",
-            {
+            whole
+            | {
                 "gradients": accumulates * critic,
                 "bfloat16 copies of the weights": casts,
                 "activations of one micro-batch": saved + passing,
             },
         )
-        yield "critic update, backward ends", {"gradients": critic + accumulates * table}
+        yield "critic update, backward ends", whole | {"gradients": critic + accumulates * table}
 
 
 def _logits_backward(setting: _Setting, rows: int, table: int) -> int:
@@ -447,12 +488,16 @@ def _optimizer_step(setting: _Setting, roles: _Roles) -> dict[str, int]:
     copies."""
     largest = 0 if setting.policy.lora else F32 * setting.table
     roots = 2 * largest if setting.work.device == "cpu" else 0
-    return {"gradients": F32 * max(roles.policy_learns, roles.critic_learns), "optimizer's temporaries": roots}
+    gradients = setting.work.spread.part(F32 * max(roles.policy_learns, roles.critic_learns))
+    return {"gradients": gradients, "optimizer's temporaries": roots}
 
 
 def _saving(setting: _Setting) -> dict[str, int]:
-    """The model in the dtype of its files, if that differs from the dtype in memory, with LoRA's maps merged."""
+    """The model in the dtype of its files, if that differs from the dtype in memory, with LoRA's maps merged. Over several GPUs
+    one weight at a time is put together and handed to the host."""
     weights = count_weights(setting.shape, setting.policy)
+    if setting.work.spread.is_sharded:
+        return {"the largest weight, whole": F32 * setting.table}
     dtype_bytes = BF16 if setting.policy.lora and setting.is_bfloat16 else F32
     merged = dtype_bytes * weights.maps if setting.policy.lora else 0
     stored = setting.shape.stored_bytes * weights.total if setting.shape.stored_bytes != dtype_bytes else 0

@@ -22,6 +22,7 @@ from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
+from laconic.doctor.spread import ALONE, Spread
 from laconic.errors import InputError, ModelError
 from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import (
@@ -143,16 +144,18 @@ def predict_needs(
     sources: Sources,
     process_bytes: int,
     longest: tuple[int, str] | None = None,
+    spread: Spread = ALONE,
 ) -> list[Needs]:
     """The memory of each of the recipe's `phases` on its device, which uses `process_bytes` before the model is loaded.
 
     `longest` is the length of the longest prompt in tokens and words that say how it is known; if None, it is counted here.
+    Over several GPUs it is the memory of one of them.
     """
     prompt_tokens, whence = longest or longest_prompt(recipe, sources)
     basis = f"{_millions(shape)} from {shape.origin}, prompts of up to {prompt_tokens} tokens ({whence})"
     needs = []
     for phase in phases:
-        work = work_of(recipe, phase.config, sources, prompt_tokens, process_bytes)
+        work = work_of(recipe, phase.config, sources, prompt_tokens, process_bytes, spread)
         teacher, remark = find_teacher(recipe, phase.config)
         moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
         needs.append(Needs(phase.name, moments, f"{basis}{remark}"))
@@ -176,16 +179,24 @@ def find_teacher(recipe: Recipe, phase: PhaseConfig) -> tuple[ShapeConfig | None
     return found.config, f"; its teacher {name}: {_millions(found)}"
 
 
-def work_of(recipe: Recipe, phase: PhaseConfig, sources: Sources, prompt_tokens: int, process_bytes: int) -> Work:
-    """The size of the largest step of `phase`. The watch set or a probe may need more of the sampler than rollouts do."""
+def work_of(
+    recipe: Recipe,
+    phase: PhaseConfig,
+    sources: Sources,
+    prompt_tokens: int,
+    process_bytes: int,
+    spread: Spread = ALONE,
+) -> Work:
+    """The size of the largest step of `phase`. The watch set or a probe may need more of the sampler than rollouts do. Each GPU
+    has a sampler of its own, with `batch_size` rows at most, and its share of the problems."""
     capacity, watched = phase.sampler.batch_size, sources["watch"]
     responses = [phase.problems_per_step * phase.group_size]
     responses.append(capacity if watched is None else len(watched) * recipe.watch.samples)
     if needs_probe(phase):
         responses.append(phase.select.samples * (phase.select.pool or capacity))
-    rows = min(capacity, max(responses))
+    rows = min(capacity, spread.part(max(responses)))
     prompts = -(-rows // min(phase.group_size, recipe.watch.samples))
-    return Work(rows, prompts, prompt_tokens, named_device(recipe.policy.device).type, process_bytes)
+    return Work(rows, prompts, prompt_tokens, named_device(recipe.policy.device).type, process_bytes, spread)
 
 
 def outside_bytes(recipe: Recipe) -> int:

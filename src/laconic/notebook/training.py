@@ -6,7 +6,7 @@ from pathlib import Path
 
 from laconic.config.load import dump, parse_recipe
 from laconic.config.recipe import Recipe
-from laconic.errors import InputError, Terminated
+from laconic.errors import InputError, LaconicWarning, Terminated
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import ModelSource
 from laconic.notebook.results import ComparisonResult, TrainingResult, evaluation_in
@@ -14,6 +14,7 @@ from laconic.notebook.solvers import load_model
 from laconic.recipes.find import find_recipe
 from laconic.system.progress import Reporter
 from laconic.system.termination import INTERRUPTED, heeding_signals
+from laconic.tracking.following import following, tracker_to_follow
 from laconic.training.measure_run import measure_run
 from laconic.training.run import start
 
@@ -26,13 +27,15 @@ def train(
     resume: bool = False,
     accept_changes: bool = False,
     show_progress: bool = False,
+    track: str | None = None,
 ) -> TrainingResult:
     """Train the recipe's phases and evaluate their results.
 
     `recipe` is a TOML file, a shipped recipe's name or a `Recipe`. `changes` are written as in the command, such as "seed=1".
     `model` replaces the recipe's model. A model in memory is copied and stays unchanged; the same model must be passed to resume
     the run. `out` is the run's folder (`runs/<name>` by default); with `resume` the run in it is continued, and with
-    `accept_changes` too although rates, rewards or inputs have changed, which its environment.json then records. What the recipe
+    `accept_changes` too although rates, rewards or inputs have changed, which its environment.json then records. `track` names
+    a tracker that is sent the metrics, such as "tensorboard"; a run that is resumed goes on in its own. What the recipe
     says in vain is a warning. Raises an `InputError` if an argument is wrong, before anything is written, and `RunFailed` if the
     work fails.
 
@@ -46,6 +49,7 @@ def train(
     elif model is not None:
         handed = load_model(model)
     folder = Path(out) if out is not None else Path("runs") / changed.name
+    tracker = tracker_to_follow(track, folder, resume=resume)
     reporter = Reporter(is_silent=not show_progress)
     try:
         with heeding_signals(lambda: "go on with resume=True"):
@@ -55,8 +59,9 @@ def train(
             if not show_progress:  # else the reporter has said them
                 for found in trainer.warnings:
                     warnings.warn(str(found), stacklevel=2)
-            trained = trainer.train()
-            comparisons = measure_run(trainer.run, trainer.finished)
+            with following(folder, tracker, lambda line: warnings.warn(line, LaconicWarning, stacklevel=2)):
+                trained = trainer.train()
+                comparisons = measure_run(trainer.run, trainer.finished)
     except Terminated as error:
         print(f"laconic: {error}", file=sys.stderr)
         if error.exit_code == INTERRUPTED:

@@ -125,6 +125,7 @@ def page_text(report: Report) -> str:
         settings=[(title, list(flatten(tree))) for title, tree in report.settings],
         measured=[(title, list(flatten(tree))) for title, tree in settings_of(report.evaluations)],
         commands=commands(report),
+        trackers=tracker_rows(report),
         grades=[str(grade) for grade in GRADES],
         colours=COLOURS,
         style=Markup(
@@ -204,6 +205,20 @@ def commands(report: Report) -> list[str]:
     """The commands that the files environment.json have stored."""
     recorded = [tree.get("command") for _, tree in report.settings]
     return list(dict.fromkeys(str(command) for command in recorded if command))
+
+
+def tracker_rows(report: Report) -> list[dict[str, str]]:
+    """Where trackers show the runs: the tracker, the run's name there, and a link or else the command that shows it."""
+    return [
+        {
+            "tracker": tracker,
+            "run": tracked.run_id,
+            "link": tracked.link if tracked.link.startswith(("https://", "http://")) else "",
+            "shown_by": tracked.shown_by,
+        }
+        for run in report.trainings
+        for tracker, tracked in run.trackers.items()
+    ]
 
 
 def policy(script: str, browser: Browser | None) -> str:

@@ -18,6 +18,7 @@ from laconic.comparison.figures import ChangeFigures
 from laconic.comparison.records import CandidateComparison
 from laconic.evaluation.figures import Summary
 from laconic.reporting.shelf import Shelf
+from laconic.tracking.tracked_runs import TrackedRun
 
 Record = Mapping[str, Any]
 Setting = tuple[str, str]  # benchmark and decoding, which two evaluations must share to be compared
@@ -89,11 +90,12 @@ class SelectedProblems:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """The files of one training run, without its evaluations."""
+    """The files of one training run, without its evaluations; `trackers` show it too, by their names."""
 
     name: str
     metrics: tuple[Record, ...] = ()
     phases: tuple[Record, ...] = ()
+    trackers: Mapping[str, TrackedRun] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

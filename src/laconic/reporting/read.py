@@ -34,6 +34,7 @@ from laconic.reporting.data import (
 from laconic.reporting.shelf import ShelfBuilder, every_nth
 from laconic.system.fields import Fields
 from laconic.system.files import read_json, read_json_list, read_jsonl, read_numbered_jsonl
+from laconic.tracking.tracked_runs import read_tracked_runs
 
 MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")
 PLAIN_PROMPT = "boxed"  # the prompt that is the base of the others, as in a comparison
@@ -151,7 +152,7 @@ def _samples(folder: Path, builder: ShelfBuilder) -> Iterator[Sample]:
 
 def read_training(path: Path, name: str) -> TrainingRun:
     """Steps and phases of a run. Raises an `InputError` that names file, line and key."""
-    return TrainingRun(name, read_metrics(path), read_phases(path))
+    return TrainingRun(name, read_metrics(path), read_phases(path), read_tracked_runs(path))
 
 
 def read_metrics(path: Path) -> tuple[Record, ...]:

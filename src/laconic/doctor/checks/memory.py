@@ -20,8 +20,9 @@ from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding
 from laconic.doctor.gpus import find_gpu
-from laconic.doctor.memory_model import GIB
+from laconic.doctor.memory_model import DRAWING, GIB
 from laconic.doctor.memory_needs import Needs
+from laconic.doctor.spread import ALONE, ENGINES, Spread
 from laconic.errors import RecipeError
 from laconic.models.loading import named_device
 from laconic.training.batching import token_budget
@@ -44,10 +45,25 @@ def check_memory(examined: Examined) -> Iterator[Finding]:
         yield replace(finding, remedy=elsewhere) if finding.level == "error" else finding
 
 
-def fit_lines(recipe: Recipe, phases: Sequence[ResolvedPhase], needs_of: NeedsOf, gpu: str) -> Iterator[str]:
-    """Whether each phase fits the GPU of that name, one line each, and what would make it fit."""
-    for finding in _fits(recipe, phases, needs_of, find_gpu(gpu).memory, f"one {gpu}"):
+def fit_lines(
+    recipe: Recipe, phases: Sequence[ResolvedPhase], needs_of: NeedsOf, gpu: str, spread: Spread = ALONE
+) -> Iterator[str]:
+    """Whether each phase fits the GPU of that name, or each of several, one line each, and what would make it fit."""
+    device = f"each of {spread.gpus} {gpu}" if spread.is_sharded else f"one {gpu}"
+    for finding in _fits(recipe, phases, needs_of, find_gpu(gpu).memory, device):
         yield f"{_VERDICTS[finding.level]}: {finding.where} {finding.what}{finding.remedy and f'; {finding.remedy}'}"
+
+
+def smallest_engine(gpus: int, room: int, needs_on: Callable[[Spread], list[Needs]]) -> Spread:
+    """The run over so many GPUs, with the fewest of them to a copy for sampling under which drawing responses fits `room`; if
+    none fits, the most."""
+    spreads = [Spread(gpus, engine) for engine in ENGINES if engine <= gpus and gpus % engine == 0]
+    return next((spread for spread in spreads if _draws_within(room, needs_on(spread))), spreads[-1])
+
+
+def _draws_within(room: int, needs: Sequence[Needs]) -> bool:
+    drawing = [moment for need in needs for moment in need.moments if moment.name in DRAWING]
+    return all(moment.total * (1 + TOLERANCE) <= room for moment in drawing)
 
 
 _VERDICTS = {"fine": "fits", "warning": "may not fit", "error": "does not fit"}

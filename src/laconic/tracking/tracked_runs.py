@@ -1,0 +1,57 @@
+"""`tracking.json` in a run's folder: what each tracker calls the run, where it shows it, and what it has been sent."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from laconic.system.fields import Fields
+from laconic.system.files import read_json, write_json_atomically
+
+TRACKING_FILE = "tracking.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedRun:
+    """A run in a tracker. `link` is the address of its page, empty if it has none; `shown_by` is the command that shows it here.
+
+    `step` is the last step that was sent, and `results` those of the report set. `is_followed` is true if the run sends its steps
+    while it trains.
+    """
+
+    run_id: str
+    step: int
+    link: str
+    shown_by: str
+    is_followed: bool
+    results: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_tracked_runs(run: Path) -> dict[str, TrackedRun]:
+    """The run in every tracker to which it was sent, by the tracker's name. Raises an `InputError` if the file is damaged."""
+    file = run / TRACKING_FILE
+    if not file.exists():
+        return {}
+    stored = Fields(read_json(file), str(file))
+    return {name: _tracked(stored.object(name)) for name in stored.record}
+
+
+def _tracked(stored: Fields) -> TrackedRun:
+    results = stored.object("results")
+    return TrackedRun(
+        run_id=stored.text("run_id"),
+        step=stored.whole("step"),
+        link=stored.text("link"),
+        shown_by=stored.text("shown_by"),
+        is_followed=stored.truth("is_followed"),
+        results={key: results.number(key) for key in results.record},
+    )
+
+
+def write_tracked_runs(run: Path, tracked: Mapping[str, TrackedRun]) -> None:
+    """Write the file, completely or not at all."""
+    write_json_atomically(run / TRACKING_FILE, {name: asdict(found) for name, found in tracked.items()})
+
+
+def followed_tracker(run: Path) -> str | None:
+    """The tracker that follows the run in the folder whenever it trains; None if there is none."""
+    return next((name for name, found in read_tracked_runs(run).items() if found.is_followed), None)

@@ -1,0 +1,228 @@
+"""What a tracker gets of a run: every step once and whole, whatever happened to the run, and its results."""
+
+import json
+
+import pytest
+from folders import BASE, SHORT, Run
+
+from laconic.errors import InputError, RunError, RunFailed
+from laconic.tracking import trackers
+from laconic.tracking.content import numbers_of_step, results_of, settings_by_key
+from laconic.tracking.following import tracker_to_follow
+from laconic.tracking.sending import Sending, lock_of, send_run
+from laconic.tracking.tracked_runs import TrackedRun, followed_tracker, read_tracked_runs, write_tracked_runs
+from laconic.tracking.trackers import TrackerRow
+
+CONFIG = {
+    "name": "mine",
+    "seed": 3,
+    "threads": None,
+    "phases": [{"name": "short", "steps": 8, "sampler": {"top_p": 1.0}}],
+}
+
+
+class Book:
+    """A tracker that writes down what it is sent: (run, step, numbers). Opening it again goes on in the same book."""
+
+    link, shown_by = "https://book/run", "read the book"
+
+    def __init__(self):
+        self.rows, self.results, self.opened, self.closed, self.error = [], [], [], 0, None
+
+    def open(self, run):
+        self.opened.append(run)
+        self.run_id = run.run_id or f"{run.name}-{len(self.opened)}"
+        return self
+
+    def send(self, step, numbers):
+        if self.error:
+            raise self.error
+        self.rows.append((self.run_id, step, dict(numbers)))
+
+    def conclude(self, step, results):
+        self.results.append(dict(results))
+
+    def close(self):
+        self.closed += 1
+
+    @property
+    def steps(self):
+        return [step for _, step, _ in self.rows]
+
+
+@pytest.fixture
+def book(monkeypatch):
+    """The book, which stands in the table of trackers under its name, and as `wipe` as one that is written anew."""
+    book = Book()
+    rows = {
+        "book": TrackerRow("json", book.open, "a book"),
+        "wipe": TrackerRow("json", book.open, "", is_rewritten=True),
+    }
+    monkeypatch.setattr(trackers, "TRACKERS", {**rows, "absent": TrackerRow("no_such_package", book.open, "")})
+    return book
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run's folder with three steps."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    log(folder, 1, 2, 3)
+    return folder
+
+
+def log(folder, *steps, loss=0.5):
+    """The log of these steps, which replaces what was logged before."""
+    lines = [{"step": step, "phase": "short", "update/policy_loss": loss * step} for step in steps]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def sending(run, name="book", **options):
+    return Sending(run, name, trackers.TRACKERS[name], **{"is_followed": True, **options})
+
+
+# --- content ---------------------------------------------------------------------------------------------------------
+
+
+def test_words_and_missing_statistics_are_no_numbers():
+    """None, text and infinity are left out; a list counts its items; the step is the axis and not a number of its own."""
+    row = {"step": 2, "phase": "p", "a": None, "b": "x", "c": float("inf"), "d": 1, "alarms/raised": ["e: f", "g: h"]}
+    assert numbers_of_step(row) == {"d": 1.0, "alarms/raised": 2.0}
+
+
+def test_settings_are_named_as_overrides_name_them():
+    found = settings_by_key(CONFIG)
+    assert found == {"name": "mine", "seed": 3} | {
+        f"phases.short.{key}": value for key, value in (("name", "short"), ("steps", 8), ("sampler.top_p", 1.0))
+    }
+    assert settings_by_key({"report": {"temperatures": [0.6, 0.0]}}) == {"report.temperatures": "[0.6, 0.0]"}
+
+
+def test_results_are_those_of_finished_evaluations(run):
+    """Base: half of a's and none of b's; tokens 30 and 70. An evaluation under way has no summary."""
+    figures = {"accuracy": {"mean": 0.25, "ci95": [0, 1]}, "tokens": {"mean": 50.0, "ci95": [0, 90]}}
+    Run(BASE, figures).write(run / "eval" / "base-t0.6")
+    (Run(SHORT).write(run / "eval" / "phase-1-t0.6") / "summary.json").unlink()
+    assert results_of(run) == {"report/base-t0.6/accuracy_frac": 0.25, "report/base-t0.6/mean_tokens": 50.0}
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_step_is_sent_once_as_it_comes(run, book):
+    """Three steps, none, then a fourth beside half a line that is still being written."""
+    sent = sending(run)
+    sent.catch_up()
+    sent.catch_up()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "update/policy_loss": 2.0}\n{"step": 5, "upd')
+    sent.catch_up()
+    assert book.rows == [("mine-1", step, {"update/policy_loss": 0.5 * step}) for step in (1, 2, 3, 4)]
+    assert read_tracked_runs(run)["book"] == TrackedRun("mine-1", 4, "https://book/run", "read the book", True)
+
+
+def test_a_resumed_run_goes_on_in_the_same_tracked_run(run, book):
+    """After step 3 the run was killed and went on from step 2: steps 3 and 4 are trained, and only 4 is sent."""
+    sending(run).catch_up()
+    log(run, 1, 2, 3, 4, loss=7.0)
+    again = sending(run)
+    again.catch_up()
+    assert book.steps == [1, 2, 3, 4] and {name for name, _, _ in book.rows} == {"mine-1"}
+    assert book.opened[1].run_id == "mine-1" and book.opened[0].settings["seed"] == 3
+
+
+def test_a_tracker_that_is_written_anew_holds_the_log_as_it_is(run, book):
+    """While it follows, the run is rolled back to step 1, and its steps 2 and 3 come out otherwise; then it is opened again."""
+    sent = sending(run, "wipe")
+    sent.catch_up()
+    log(run, 1)
+    sent.catch_up()
+    log(run, 1, 2, 3, loss=7.0)
+    sent.catch_up()
+    assert book.steps == [1, 2, 3, 1, 1, 2, 3][: len(book.rows)] and book.rows[-1][2] == {"update/policy_loss": 21.0}
+    before = len(book.rows)
+    sending(run, "wipe").catch_up()
+    assert book.steps[before:] == [1, 2, 3]
+
+
+def test_a_run_that_is_there_is_sent_with_its_results_and_only_what_is_lacking(run, book):
+    Run(BASE, {"accuracy": {"mean": 0.25, "ci95": [0, 1]}}).write(run / "eval" / "base-t0.6")
+    assert send_run(run, "book").step == 3 and book.closed == 1
+    assert book.results == [{"report/base-t0.6/accuracy_frac": 0.25}]
+    log(run, 1, 2, 3, 4)
+    send_run(run, "book")
+    assert book.steps == [1, 2, 3, 4] and len(book.results) == 1, "the same results were sent twice"
+    send_run(run, "book", is_anew=True)
+    assert book.steps == [1, 2, 3, 4] * 2 and book.rows[-1][0] == "mine-3"
+
+
+def test_what_a_tracker_raises_is_one_line_and_nothing_counts_as_sent(run, book):
+    book.error = TimeoutError("no answer")
+    with pytest.raises(RunFailed, match=r"mine: book did not take the run \(TimeoutError: no answer\)") as caught:
+        send_run(run, "book")
+    assert "\n" not in str(caught.value) and read_tracked_runs(run)["book"].step == 0
+    book.error = None
+    assert send_run(run, "book").step == 3 and book.steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("paper", "--to: unknown tracker 'paper'; expected one of book, wipe, absent"),
+        ("absent", "--to absent: needs a package that is not installed: pip install no_such_package"),
+    ],
+)
+def test_an_unknown_tracker_and_a_missing_package_are_one_line(run, book, name, says):
+    with pytest.raises(InputError) as caught:
+        send_run(run, name)
+    assert str(caught.value) == says and not book.opened
+
+
+def test_no_run_is_one_line_and_leaves_nothing(tmp_path, book):
+    with pytest.raises(RunError, match=r"no run here \(no config.json\)"):
+        send_run(tmp_path / "nothing", "book")
+    assert not (tmp_path / "nothing").exists()
+
+
+# --- which tracker follows a run -------------------------------------------------------------------------------------
+
+
+def test_a_resumed_run_is_followed_by_the_tracker_before_unless_another_is_named(run, book):
+    """`--track` decides; without it a resumed run keeps its tracker, and `none` is none. Sending a run later follows nothing."""
+    assert tracker_to_follow(None, run, resume=True) is None
+    sending(run, "wipe", is_followed=False)
+    assert followed_tracker(run) is None
+    sending(run)
+    assert [tracker_to_follow(asked, run, resume=True) for asked in (None, "wipe", "none")] == ["book", "wipe", None]
+    assert tracker_to_follow(None, run, resume=False) is None
+    sending(run, "wipe")
+    assert tracker_to_follow(None, run, resume=True) == "wipe"
+    with pytest.raises(InputError, match="--track: unknown tracker 'paper'"):
+        tracker_to_follow("paper", run, resume=False)
+
+
+def test_of_several_processes_the_first_alone_has_a_tracker(run, book, monkeypatch):
+    """torchrun gives each process its rank."""
+    found = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        found.append(tracker_to_follow("book", run, resume=False))
+    assert found == ["book", None]
+
+
+def test_the_file_is_read_as_it_was_written_and_a_damaged_one_is_named(run):
+    tracked = {"book": TrackedRun("a", 3, "", "look", False)}
+    write_tracked_runs(run, tracked)
+    assert read_tracked_runs(run) == tracked
+    (run / "tracking.json").write_text('{"book": {"run_id": "a", "step": "3"}}')
+    with pytest.raises(InputError, match=r"tracking.json: book.step is '3', expected a whole number"):
+        read_tracked_runs(run)
+
+
+def test_two_never_send_a_run_to_one_tracker_at_a_time(run, book):
+    """Within a process a second lock of the same file stands for another process that holds it."""
+    with lock_of(run, "book"), pytest.raises(RunError, match=r"mine/book: .* is at work on it"), lock_of(run, "book"):
+        pass
+    with lock_of(run, "book"):
+        pass

@@ -67,7 +67,7 @@ ROOMS: tuple[Room, ...] = (
     room("tracking", "tensorboard wandb mlflow trackio", light=True),
     room("reporting", "jinja2 markupsafe", light=True),
     room("sweep", "torch numpy scipy pydantic rich markupsafe"),
-    room("integrations"),
+    room("integrations", "torch transformers datasets accelerate"),
     room("notebook", "pydantic"),
     room("cli", "rich typer pydantic", light=True),
 )

@@ -28,7 +28,7 @@ from laconic.config.rewards import RewardTermConfig
 from laconic.config.sense.complaints import Complaint
 from laconic.doctor.checks.memory import fit_lines, smallest_engine
 from laconic.doctor.cost_report import cost_lines, cost_table, predict_costs
-from laconic.doctor.gpus import known_gpu
+from laconic.doctor.gpus import find_gpu, known_gpu
 from laconic.doctor.memory_needs import (
     Needs,
     Shape,

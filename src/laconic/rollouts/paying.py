@@ -41,9 +41,7 @@ class Payer:
 
     def remember(self, groups: Sequence[Group]) -> None:
         """Let the terms remember a step's paid groups."""
-        cap = self.phase.sampler.max_tokens
-        numbers = {group.problem.id: numbers_of(group, cap, self.memory) for group in groups}
-        self.memory = paying.remember(self.memory, reward_terms(self.phase.rewards), numbers)
+        self.memory = memory_after(self.memory, groups, self.phase.rewards, self.phase.sampler.max_tokens)
 
 
 def pay_groups(
@@ -63,6 +61,12 @@ def pay_groups(
     terms = reward_terms(rewards)
     paid = [_paid(group, paying.pay(numbers_of(group, max_tokens, memory), terms, table)) for group in known]
     return standardized(paid) if rewards.standardize else paid
+
+
+def memory_after(memory: Memory, groups: Sequence[Group], rewards: RewardsConfig, max_tokens: int) -> Memory:
+    """What the terms remember after a step with these paid groups, given what they remembered before it."""
+    numbers = {group.problem.id: numbers_of(group, max_tokens, memory) for group in groups}
+    return paying.remember(memory, reward_terms(rewards), numbers)
 
 
 def standardized(groups: Sequence[Group]) -> list[Group]:

@@ -3,6 +3,7 @@
 1. `Solver.attempt` renders each problem, draws responses and grades them. If the number of responses or the instruction differs
    from problem to problem, an `Assignment` per problem says which.
 2. Probes, watches and evaluations need no more than this. Training also pays the groups their rewards (`paying.py`).
+3. `grade_drawn` is the grading alone, for responses that another program drew (`integrations/`).
 
 The grader gets the text of the response and never the prompt. Only where the prompt ends with a mark of thinking does that mark
 go before the text, since the response goes on inside the thought.
@@ -61,6 +62,16 @@ class Assignment:
     instruction: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The responses to the prompt of a problem, whatever drew them. Samples are numbered from `first_sample`."""
+
+    problem: Problem
+    prompt_ids: tuple[int, ...]
+    responses: tuple[Response, ...]
+    first_sample: int = 0
+
+
 RENDERED_AGAIN = 3
 OTHER_QUESTION = "Which is the third planet from the sun?"
 CLOCK = re.compile(r"strftime_now\([^)]*%-?[HIMSfpcXTRrs]")
@@ -100,29 +111,11 @@ class Solver:
         """One group of graded attempts for each assignment, in order; rewards still 0."""
         requests = [self.request(entry) for entry in assignments]
         responses = self.sampler.sample(requests, decoding, seed=seed, on_progress=on_progress)
-        tokenizer = self.lm.tokenizer
-        marks = [prompt_mark(request.prompt_ids, tokenizer) for request in requests]
-        rows = list(zip(assignments, requests, marks, responses, strict=True))
-        graded = iter(
-            self.grader.grade_many(
-                [
-                    ("" if r.is_withheld else mark + r.text, entry.problem, r.is_truncated)
-                    for entry, _, mark, row in rows
-                    for r in row
-                ]
-            )
-        )
-        return [
-            Group(
-                entry.problem,
-                request.prompt_ids,
-                tuple(
-                    graded_rollout(with_thinking(r, tokenizer, mark), next(graded), entry.first_sample + i)
-                    for i, r in enumerate(row)
-                ),
-            )
-            for entry, request, mark, row in rows
+        drawn = [
+            Drawn(entry.problem, request.prompt_ids, tuple(row), entry.first_sample)
+            for entry, request, row in zip(assignments, requests, responses, strict=True)
         ]
+        return grade_drawn(drawn, self.lm.tokenizer, self.grader)
 
     def request(self, assignment: Assignment) -> Request:
         """The request to the sampler: token ids if there is a tokenizer, otherwise the turns of the conversation.
@@ -193,6 +186,32 @@ class Solver:
                 f"{field}: {max_tokens} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
                 f"of {self.lm.name}, {limit} tokens"
             )
+
+
+def grade_drawn(drawn: Sequence[Drawn], tokenizer: Any, grader: Grader) -> list[Group]:
+    """The groups of graded attempts, in order; rewards still 0. `tokenizer` is that of the model, None behind an endpoint."""
+    marks = [prompt_mark(entry.prompt_ids, tokenizer) for entry in drawn]
+    rows = list(zip(drawn, marks, strict=True))
+    graded = iter(
+        grader.grade_many(
+            [
+                ("" if r.is_withheld else mark + r.text, entry.problem, r.is_truncated)
+                for entry, mark in rows
+                for r in entry.responses
+            ]
+        )
+    )
+    return [
+        Group(
+            entry.problem,
+            entry.prompt_ids,
+            tuple(
+                graded_rollout(with_thinking(r, tokenizer, mark), next(graded), entry.first_sample + i)
+                for i, r in enumerate(entry.responses)
+            ),
+        )
+        for entry, mark in rows
+    ]
 
 
 def _words(text: str) -> list[str]:

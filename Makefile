@@ -8,7 +8,7 @@ SOURCES := $(wildcard src tests benchmarks examples docs/hooks)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench vllm-loop torture clean
+.PHONY: help demo test lint docs bench vllm-loop torture exports clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,14 @@ vllm-loop: .venv/.dev ## two phases drawn by a vLLM server beside the local samp
 torture: .venv/.dev ## kills, mistakes and damage by the hundred (under an hour); fails where one of them finds a fault
 	@echo "torture: trying to break it; the table goes to benchmarks/torture.md"
 	@$(BIN)/python benchmarks/torture.py --table benchmarks/torture.md
+
+exports: ## hold exports against verl, lm-eval and inspect_ai, each in the environment that benchmarks/peers.sh makes
+	@benchmarks/peers.sh verl lm_eval inspect
+	@echo "exports: verl's config, data set, rewards, advantages and losses"
+	@PYTHONPATH=src benchmarks/.peers/verl/bin/python benchmarks/verl_check.py
+	@echo "exports: lm-eval and inspect_ai"
+	@PYTHONPATH=src benchmarks/.peers/lm_eval/bin/python -m pytest -q -p no:cacheprovider tests/integrations/test_lm_eval_task.py
+	@PYTHONPATH=src benchmarks/.peers/inspect/bin/python -m pytest -q -p no:cacheprovider tests/integrations/test_inspect_logs.py
 
 clean: ## remove caches and build output; runs/ and .venv/ stay
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist site src/*.egg-info

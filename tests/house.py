@@ -67,7 +67,7 @@ ROOMS: tuple[Room, ...] = (
     room("tracking", "tensorboard wandb mlflow trackio", light=True),
     room("reporting", "jinja2 markupsafe", light=True),
     room("sweep", "torch numpy scipy pydantic rich markupsafe"),
-    room("integrations", "torch transformers datasets accelerate"),
+    room("integrations", "torch transformers datasets accelerate verl pyarrow lm_eval inspect_ai"),
     room("notebook", "pydantic"),
     room("cli", "rich typer pydantic", light=True),
 )

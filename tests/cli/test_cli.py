@@ -63,7 +63,7 @@ def test_the_command_line_imports_nothing_heavy_before_a_command_runs():
     check = """
 import sys
 from laconic.cli import app
-for arguments in (["--version"], ["--help"], *([name, "--help"] for name in sys.argv[1:])):
+for arguments in (["--version"], ["--help"], *([*name.split(), "--help"] for name in sys.argv[1:])):
     sys.argv = ["laconic", *arguments]
     try:
         app.main()
@@ -74,8 +74,9 @@ for arguments in (["--version"], ["--help"], *([name, "--help"] for name in sys.
 print("checked")
 """
     commands = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
-    assert len(commands) == 11
-    assert start("-c", check, *commands)[1].endswith("checked\n")
+    exports = [f"export {command.name}" for command in cli.exports.registered_commands]
+    assert len(commands) == 11 and len(exports) == 3
+    assert start("-c", check, *commands, "export", *exports)[1].endswith("checked\n")
 
 
 def test_help_shows_each_commands_whole_description(laconic):

@@ -9,5 +9,6 @@ Its modules, in reading order:
 - `catalogue`: the lists that `list` prints
 - `demo`: the program behind `demo`, which runs both phases on the embedded reasoner
 - `train`: `demo`, `train`, `track`, `sweep`, `doctor`, `list`
+- `export`: `export verl`, `export lm-eval`, `export inspect`
 - `app`: the `laconic` command
 """

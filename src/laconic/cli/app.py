@@ -1,7 +1,9 @@
-"""The command line: `laconic demo`, `probe`, `select`, `train`, `track`, `sweep`, `evaluate`, `audit`, `compare` and others.
+"""The command line: `laconic demo`, `probe`, `select`, `train`, `track`, `sweep`, `evaluate`, `audit`, `compare`, `export` and
+others.
 
 Every command reads as: check the input, do the work, print where the result is (`evaluate.py`, `measure.py`,
-`train.py`). Bad input is one line on standard error and exit code 2; a failure while running is one line and exit code 1.
+`train.py`, `export.py`). Bad input is one line on standard error and exit code 2; a failure while running is one line and exit
+code 1.
 Nothing heavy is imported before a command needs it, so `laconic --help` answers at once.
 """
 
@@ -20,7 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from laconic import __version__
-from laconic.cli import evaluate, measure, train
+from laconic.cli import evaluate, export, measure, train
 from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
 from laconic.system.termination import INTERRUPTED
 from laconic.system.text import brief, in_two_lines, well_formed
@@ -33,6 +35,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: loading rich would take most of the time of `--help`
+)
+
+exports = typer.Typer(
+    help="Hand a recipe, problems or an evaluation over to other people's systems.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -64,9 +72,9 @@ class _Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def _add(command: Callable[..., None], name: str | None = None) -> None:
+def _add(command: Callable[..., None], name: str | None = None, group: typer.Typer = app) -> None:
     """A command under its function's name or another; the list of commands shows all of its description."""
-    app.command(name, cls=_Command, short_help=" ".join((inspect.getdoc(command) or "").split()))(command)
+    group.command(name, cls=_Command, short_help=" ".join((inspect.getdoc(command) or "").split()))(command)
 
 
 for function in (
@@ -83,6 +91,9 @@ for function in (
     train.doctor,
 ):
     _add(function)
+for name, command in export.EXPORTS.items():
+    _add(command, name, exports)
+app.add_typer(exports, name="export")
 _add(train.list_names, "list")
 
 

@@ -72,6 +72,7 @@ class Reward:
     remember      the rule by which the term remembers earlier steps, if it does; its options are options of the term too
     reads_length  whether the pay depends on length
     is_two_sided  whether the term pulls length to a target from both sides, so that a shorter correct answer may earn less
+    sees_group    whether the pay depends on the other responses to the problem; a user's own reward may look at them
     ranges        the range of every option that is a number; the options of a user's own reward have none
     in_order      pairs of options of which the first must not be above the second
     """
@@ -82,6 +83,7 @@ class Reward:
     remember: Remember | None = None
     reads_length: bool = True
     is_two_sided: bool = False
+    sees_group: bool = True
     ranges: Mapping[str, Range] = field(default_factory=dict)
     in_order: tuple[tuple[str, str], ...] = ()
 
@@ -124,14 +126,16 @@ REWARDS: Mapping[str, Reward] = {
         levels,
         "part",
         reads_length=False,
+        sees_group=False,
         ranges={"correct": GRADE_LEVEL, "wrong": GRADE_LEVEL, "no_answer": GRADE_LEVEL, "truncated": GRADE_LEVEL},
     ),
-    "linear_length": Reward(linear_length, "part", ranges={"per_tokens": DIVISOR}),
-    "soft_overlong": Reward(soft_overlong, "part", ranges={"buffer_frac": FACTOR}),
+    "linear_length": Reward(linear_length, "part", sees_group=False, ranges={"per_tokens": DIVISOR}),
+    "soft_overlong": Reward(soft_overlong, "part", sees_group=False, ranges={"buffer_frac": FACTOR}),
     "kimi_length": Reward(kimi_length, "part"),
-    "truncation": Reward(truncation, ranges={"budget_tokens": TOKEN_COUNT}),
+    "truncation": Reward(truncation, sees_group=False, ranges={"budget_tokens": TOKEN_COUNT}),
     "cosine": Reward(
         cosine,
+        sees_group=False,
         ranges={
             "correct_start": GRADE_LEVEL,
             "correct_end": GRADE_LEVEL,
@@ -140,14 +144,21 @@ REWARDS: Mapping[str, Reward] = {
             "exceed": GRADE_LEVEL,
         },
     ),
-    "l1_exact": Reward(l1_exact, needs=("budget_tokens",), is_two_sided=True, ranges={"per_token": PRICE}),
-    "l1_max": Reward(l1_max, needs=("budget_tokens",), ranges={"per_token": PRICE, "offset": FRACTION}),
+    "l1_exact": Reward(
+        l1_exact, sees_group=False, needs=("budget_tokens",), is_two_sided=True, ranges={"per_token": PRICE}
+    ),
+    "l1_max": Reward(
+        l1_max, sees_group=False, needs=("budget_tokens",), ranges={"per_token": PRICE, "offset": FRACTION}
+    ),
     "arora_zanette": Reward(arora_zanette, ranges={"alpha": SHARE}),
     "length_harmonizing": Reward(
-        length_harmonizing, needs=("ref_mean_tokens", "ref_solve_rate"), ranges={"accuracy_coef": BONUS}
+        length_harmonizing,
+        needs=("ref_mean_tokens", "ref_solve_rate"),
+        sees_group=False,
+        ranges={"accuracy_coef": BONUS},
     ),
     "shorterbetter": Reward(shorterbetter, ranges={"correct": BONUS, "per_token": PRICE}),
-    "laser": Reward(laser, "part", ranges=_TARGET),
+    "laser": Reward(laser, "part", sees_group=False, ranges=_TARGET),
     "laser_d": Reward(laser_d, "part", remember=remember_laser_d, ranges={**_TARGET, "every": COUNT}),
     "laser_de": Reward(
         laser_de,
@@ -157,7 +168,7 @@ REWARDS: Mapping[str, Reward] = {
         ranges={**_TARGET, "ngram_tokens": replace(NGRAM, low=0), "every": COUNT},
     ),
     "dast": Reward(dast),
-    "hapo": Reward(hapo, remember=remember_hapo, ranges={"weight": BONUS, "floor": Range(-1, 0)}),
+    "hapo": Reward(hapo, sees_group=False, remember=remember_hapo, ranges={"weight": BONUS, "floor": Range(-1, 0)}),
     "alp": Reward(alp, ranges={"beta": PRICE, "normalizer_tokens": DIVISOR}),
     "smartthinker": Reward(smartthinker),
     "lead": Reward(
@@ -177,6 +188,7 @@ REWARDS: Mapping[str, Reward] = {
     "acoer": Reward(
         acoer,
         remember=remember_acoer,
+        sees_group=False,
         ranges={
             "first_weight": BONUS,
             "log_scale": Range(0.001, 1e6),
@@ -193,7 +205,7 @@ REWARDS: Mapping[str, Reward] = {
         },
         in_order=(("min_weight", "max_weight"),),
     ),
-    "discounted": Reward(discounted, needs=("thinking_tokens",), ranges={"gamma": FACTOR}),
+    "discounted": Reward(discounted, sees_group=False, needs=("thinking_tokens",), ranges={"gamma": FACTOR}),
     "serial_exits": Reward(serial_exits, ranges={"decay": FACTOR}),
     "grpo_lambda": Reward(grpo_lambda, ranges={"alpha": SHARE, "min_accuracy_frac": FRACTION}),
     "short_rl": Reward(
@@ -207,14 +219,16 @@ REWARDS: Mapping[str, Reward] = {
         "part",
         needs=("token_ids",),
         reads_length=False,
+        sees_group=False,
         ranges={"ngram_tokens": NGRAM, "per_token": PRICE, "max_penalty": BONUS},
     ),
-    "overlong": Reward(overlong, "part", reads_length=False, ranges={"penalty": BONUS}),
+    "overlong": Reward(overlong, "part", sees_group=False, reads_length=False, ranges={"penalty": BONUS}),
     "garbled": Reward(
         garbled,
         "part",
         needs=("texts",),
         reads_length=False,
+        sees_group=False,
         ranges={"penalty": BONUS, "max_broken": LIMIT, "max_mixed": LIMIT, "foreign_frac": FRACTION},
     ),
 }

@@ -69,12 +69,12 @@ _BEGINNINGS = {
 """How a file begins that a command has written, by what it holds."""
 
 
-def check_file(out: Path, kind: str) -> Path:
-    """`out`, if a file of the `kind`, a key of `_BEGINNINGS`, can be written there. Otherwise raises `InputError`: a file of
-    another kind is not overwritten."""
+def check_file(out: Path, kind: str | None = None) -> Path:
+    """`out`, if a file can be written there. Otherwise raises `InputError`: a file of another `kind`, a key of `_BEGINNINGS`, is
+    not overwritten."""
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; expected a file's name")
-    if out.is_file():
+    if out.is_file() and kind is not None:
         with out.open("rb") as file:
             beginning = file.read(1 << 16)
         if beginning and not re.match(_BEGINNINGS[kind], beginning, re.IGNORECASE):

@@ -1,15 +1,21 @@
-"""Whether the numbers in a model's config can be meant.
+"""Whether the numbers in a model's configs can be meant.
 
-transformers checks of which kind a value is, and builds what the numbers say. A size of 0 or of 10^12, a rotary base that is NaN
-or an epsilon below 0 would end in an error far from its cause, or in responses of noise.
+transformers checks of which kind a value of config.json is, and builds what the numbers say. A size of 0 or of 10^12, a rotary
+base that is NaN or an epsilon below 0 would end in an error far from its cause, or in responses of noise. The settings of
+generation_config.json are not read here, but copied beside the trained model, for whoever serves that.
 """
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
+import torch
+
+from laconic.system.text import brief
+
 MOST_LAYERS = 1000  # of a model; the deepest that are known have fewer than 200
 LARGEST_SIZE = 10**9
+LARGEST = 10**18  # of other numbers; rotary bases of models with long contexts go up to 10^10
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -18,15 +24,17 @@ SIZES = (
     "num_key_value_heads",
     "head_dim",
     "max_position_embeddings",
+    "sliding_window",
 )
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
 ABOVE_0 = ("rope_theta", "factor", "original_max_position_embeddings")
 """Of the numbers of rotary embeddings, those by which positions are divided."""
+GENERATION = ("temperature", "top_p", "min_p", "top_k", "repetition_penalty", "max_length", "max_new_tokens")
 
 
 def check_numbers(config: Any) -> None:
-    """Raise `ValueError`, naming the key, where a model's config states a number that no model has. A key that is missing, or
-    holds something else than a number, is left to whoever builds the model."""
+    """Raise `ValueError`, naming the key, where a model's config states a number that no model has. A key that is missing is
+    left to whoever builds the model."""
     text = config.get_text_config()
     stated = {name: getattr(text, name, None) for name in (*SIZES, *EPSILONS)}
     for name in SIZES:
@@ -34,13 +42,27 @@ def check_numbers(config: Any) -> None:
     _check("num_hidden_layers", getattr(text, "num_hidden_layers", None), 1, MOST_LAYERS)
     for name in EPSILONS:
         _check(name, stated[name], 0, 1)
+    dtype = getattr(text, "dtype", None)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype is {brief(dtype)}, expected one of floating-point numbers, such as bfloat16")
     for name, value in _numbers(getattr(text, "rope_parameters", None)):
-        _check(f"rope_parameters.{name}", value, 0, LARGEST_SIZE, is_above=name.rpartition(".")[2] in ABOVE_0)
+        _check(f"rope_parameters.{name}", value, 0, LARGEST, is_above=name.rpartition(".")[2] in ABOVE_0)
+
+
+def check_generation(stated: Mapping[str, Any]) -> None:
+    """Raise `ValueError`, naming the key, where a generation config states something else than a number that can be meant."""
+    for name in GENERATION:
+        _check(name, stated.get(name), -1 if name == "top_k" else 0, LARGEST)  # some engines write -1 for none
+    pad = stated.get("pad_token_id")
+    if pad is not None and (isinstance(pad, bool) or not isinstance(pad, int) or not -1 <= pad <= LARGEST_SIZE):
+        raise ValueError(f"pad_token_id is {brief(pad)}, expected the id of a token, or null")
 
 
 def _check(name: str, value: Any, least: float, most: float, *, is_above: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if value is None or isinstance(value, list | tuple):  # some models have one number for each layer
         return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} is {brief(value)}, expected a number")
     if not (isfinite(value) and least <= value <= most) or (is_above and value == least):
         beginning = f"above {least:,}" if is_above else f"from {least:,}"
         raise ValueError(f"{name} is {value:,}, expected a number {beginning} to {most:,}")

@@ -33,7 +33,7 @@ from transformers import (
 from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, LaconicWarning, ModelError
 from laconic.models.causal_lm import CausalLM
-from laconic.models.config_numbers import check_numbers
+from laconic.models.config_numbers import check_generation, check_numbers
 from laconic.models.gguf.header import MAGIC
 from laconic.models.gguf.model_file import SUFFIX, check_gguf, gguf_config, gguf_tokenizer, gguf_weights, is_gguf
 from laconic.prompts.endings import NO_END
@@ -186,7 +186,10 @@ def check_files(name: str, folder: Path) -> None:
 
     transformers takes a generation config that it cannot read for one that is not there.
     """
-    _read_json(name, folder / ENDS_FILE)
+    try:
+        check_generation(_read_json(name, folder / ENDS_FILE))
+    except ValueError as error:
+        raise ModelError(f"{name}: {ENDS_FILE}: {error}") from None
     files = _read_json(name, folder / SHARD_INDEX).get("weight_map", {})
     if lost := sorted(file for file in {str(file) for file in files.values()} if not (folder / file).exists()):
         others = f" (nor are {len(lost) - 1} others)" if len(lost) > 1 else ""
@@ -279,7 +282,17 @@ def read_config(source: str, options: Mapping[str, Any]) -> Any:
 
     For a broken file, the library raises errors of many kinds; `ValueError` for a number that no model has.
     """
-    found = gguf_config(Path(source)) if is_gguf(source) else AutoConfig.from_pretrained(source, **options)
+    if is_gguf(source):
+        found = gguf_config(Path(source))
+    else:
+        try:
+            found = AutoConfig.from_pretrained(source, **options)
+        except (
+            TypeError,
+            AttributeError,
+            LookupError,
+        ) as error:  # a value of another kind than the library reckons with
+            raise ValueError(f"config.json: {type(error).__name__}: {error}") from None
     check_numbers(found)
     return found
 
@@ -323,9 +336,11 @@ def unread_reason(error: Exception | SystemExit, name: str, options: Mapping[str
         return f"no local folder, not in the hub's cache, and the hub does not answer from here{_near(name)}"
     if isinstance(error, SystemExit):
         return f"its code calls sys.exit({error.code!r})"
-    line = next(iter(str(error).strip().splitlines()), "").rstrip(".:")
+    first, *others = [text.strip() for text in str(error).strip().splitlines()] or [""]
+    line = (f"{first} {others[0]}" if others and first.endswith(":") else first).rstrip(".:")
     kind = type(error).__name__
-    return f"{kind}: {line}"[:MOST_REASON] if not line or isinstance(error, LookupError) else line[:MOST_REASON]
+    says_little = not line or isinstance(error, LookupError | TypeError | AttributeError)
+    return f"{kind}: {line}"[:MOST_REASON] if says_little else line[:MOST_REASON]
 
 
 def _near(name: str) -> str:

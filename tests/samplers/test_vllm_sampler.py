@@ -4,7 +4,6 @@ draws, and every way in which a server can be the wrong one is one line.
 A small server in this process plays vLLM and draws for real (`fake_vllm.py`). The real one is asked by `benchmarks/vllm_loop.py`.
 """
 
-import json
 import shutil
 import sys
 import warnings
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from fake_vllm import FakeVllm
+from safetensors.torch import load_file
 from small import save_small_model
 
 from laconic.config.policy import LoraConfig, PolicyConfig
@@ -28,7 +28,7 @@ from laconic.samplers.local import LocalSampler
 from laconic.samplers.protocol import Request
 from laconic.samplers.vllm import sampler as sampler_module
 from laconic.samplers.vllm.engines import Engines
-from laconic.samplers.vllm.handover import NcclTransfer, untie, weights_digest
+from laconic.samplers.vllm.handover import NcclTransfer, weights_digest
 from laconic.samplers.vllm.sampler import VllmSampler
 from laconic.samplers.vllm.server import VllmServer
 from laconic.samplers.vllm.starting import OwnServer, executable_of, serve_command
@@ -342,17 +342,14 @@ def test_the_digest_sees_the_last_bit_of_any_weight() -> None:
         assert weights_digest(changed) != before
 
 
-def test_a_tied_head_is_untied_for_a_server_on_a_cpu(folder: Path, tmp_path: Path) -> None:
-    """vLLM there packs the head and keeps the old one of a tied model. The untied model has the same weights and says so."""
-    policy = policy_of(folder)
-    assert policy.lm.text_config.tie_word_embeddings
-    policy.save(tmp_path)
-    untie(tmp_path, policy.plain(torch.float32)[1])
-    assert json.loads((tmp_path / "config.json").read_text())["tie_word_embeddings"] is False
-    model = load_model(str(tmp_path), PolicyConfig(device="cpu")).model
-    head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
-    assert head.data_ptr() != embedding.data_ptr() and torch.equal(head, embedding)
-    assert torch.equal(head, policy.lm.model.get_output_embeddings().weight)
+def test_a_tied_head_goes_along_in_a_file_of_its_own(vllm: FakeVllm, tmp_path: Path) -> None:
+    """vLLM on a CPU packs the head, and keeps the old one where a reload brings none."""
+    policy = policy_of(vllm.folder)
+    far = opened(vllm, tmp_path, policy)
+    far.sample(REQUESTS, DECODING, seed=0)
+    twins = load_file(Path(vllm.reloads[-1]) / "model-twins.safetensors")
+    assert list(twins) == ["lm_head.weight"]
+    assert torch.equal(twins["lm_head.weight"], policy.lm.model.get_input_embeddings().weight)
 
 
 def test_weights_go_from_gpu_to_gpu_by_the_engine_of_vllm(

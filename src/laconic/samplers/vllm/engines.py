@@ -101,7 +101,6 @@ class Engines:
 
     def _started(self, decoding: SamplerConfig) -> "tuple[OwnServer, VllmServer]":
         """A server of the policy as it is now."""
-        from laconic.samplers.vllm.handover import untie
         from laconic.samplers.vllm.server import VllmServer
         from laconic.samplers.vllm.starting import OwnServer, executable_of, free_port, serve_command
 
@@ -109,8 +108,6 @@ class Engines:
         model = self.out / HANDOVER_FOLDER / "model"
         shutil.rmtree(model, ignore_errors=True)
         self.policy.save(model)
-        if self.policy.lm.device.type == "cpu":
-            untie(model, self.policy.plain(self.policy.lm.stored_dtype)[1])
         context = self.policy.lm.context_length or SHORT_CONTEXT + decoding.max_tokens
         lm = self.policy.lm
         dtype = "float32" if lm.autocast_dtype is None and str(lm.model.dtype) == "torch.float32" else "bfloat16"

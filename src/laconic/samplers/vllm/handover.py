@@ -5,8 +5,8 @@
    weights there.
 3. `FolderTransfer` writes them as safetensors to a new folder and lets the server read it (`reload_weights`): reloading from the
    folder of before has given stale weights (vllm#32718, vllm#48312). The folder of before is removed once the new one is read.
-   A model with tied embeddings has its head in a file of its own: on a CPU vLLM 0.32 keeps the old head of a tied model, which it
-   has packed, so there a server must hold the head as a weight of its own (`untie`).
+   A tied head goes along in a file of its own: while it reloads, vLLM 0.32 takes the head for a weight of its own, and where it
+   finds none it keeps the old one if that was packed, as on a CPU.
 4. `NcclTransfer` sends them from GPU to GPU by vLLM's own weight transfer, without a file. It needs vLLM in this environment and
    a server with `--weight-transfer-config '{"backend": "nccl"}'`. It was written after the source of vLLM 0.32 and not yet run.
 5. The cache of prefixes is dropped, since the old weights made it. Then the server's SHA-256 of a weight must have changed if and
@@ -35,8 +35,6 @@ from laconic.models.loading import quiet
 from laconic.models.policy import Policy
 from laconic.samplers.vllm.server import ServerFacts, VllmServer
 from laconic.samplers.vllm.starting import free_port
-from laconic.system.files import write_json_atomically
-from laconic.system.text import parse_json
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 NCCL, TWINS_FILE = "nccl", "model-twins.safetensors"
@@ -60,28 +58,15 @@ def weights_digest(weights: Iterable[Tensor]) -> str:
     return hashlib.blake2b(repr(numbers).encode(), digest_size=8).hexdigest()
 
 
-def write_twins(folder: Path, state: Mapping[str, Tensor]) -> bool:
-    """Write the weights that share memory with one before them, such as a tied head, to a file of their own in `folder`, where
-    `save_pretrained` leaves them out. Returns whether there are any."""
+def write_twins(folder: Path, state: Mapping[str, Tensor]) -> None:
+    """Write the weights that share memory with one before them, such as a tied head, to a file of their own in `folder`, since
+    `save_pretrained` leaves them out."""
     first: dict[int, str] = {}
     for name, tensor in state.items():
         first.setdefault(tensor.data_ptr(), name)
     twins = {name: tensor.clone() for name, tensor in state.items() if first[tensor.data_ptr()] != name}
     if twins:
         save_file(twins, folder / TWINS_FILE, metadata={"format": "pt"})
-    return bool(twins)
-
-
-def untie(folder: Path, state: Mapping[str, Tensor]) -> None:
-    """Make the saved model in `folder` one whose head is a weight of its own, with the same values."""
-    if not write_twins(folder, state):
-        return
-    path = folder / "config.json"
-    config = parse_json(path.read_bytes(), str(path))
-    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
-        if "tie_word_embeddings" in part or part is config:
-            part["tie_word_embeddings"] = False
-    write_json_atomically(path, config)
 
 
 class Transfer(Protocol):
@@ -114,7 +99,7 @@ class FolderTransfer:
         new = self.folder / f"{self.num_sent:06d}-{digest}"
         shutil.rmtree(new, ignore_errors=True)
         with quiet():
-            model.save_pretrained(new, state_dict=state)
+            model.save_pretrained(new, state_dict=dict(state))  # which takes the twins out
         write_twins(new, state)
         self.server.reload(str(new))
         if self.newest is not None and self.newest != new:

@@ -28,8 +28,6 @@ PROMPTS, RESPONSE_TOKENS = 4, 64
 FINE_NATS, COARSE_NATS = 1e-3, 0.2  # where both compute in float32, and where one of them computes in 16 bits
 SAME_SCORES = 0.1  # of what counts as near, by which new and old scores must differ to be told apart
 
-KEEPS_HEAD = " (on a CPU vLLM keeps the old head of a model with tied embeddings: let the run start the server)"
-
 DrawRows = Callable[[Sequence[Request], SamplerConfig, int, Progress | None], list[list[Response]]]
 
 
@@ -49,11 +47,6 @@ class Proof:
         lm = self.policy.lm
         is_fine = lm.autocast_dtype is None and {lm.model.dtype, self.facts.dtype} == {torch.float32}
         return FINE_NATS if is_fine else COARSE_NATS
-
-    @property
-    def _may_keep_head(self) -> bool:
-        lm = self.policy.lm
-        return lm.device.type == "cpu" and bool(getattr(lm.text_config, "tie_word_embeddings", False))
 
     # --- greedy decoding ---------------------------------------------------------------------------------------------
 
@@ -95,7 +88,7 @@ class Proof:
         if gap > self.near_nats:
             raise ModelError(
                 f"{self.server.url}: its scores are {gap:.3g} nats per token from the trainer's: it did not take the weights, or "
-                f"computes otherwise{KEEPS_HEAD if self._may_keep_head else ''}"
+                "computes otherwise"
             )
         before, self.scores = self.scores, ours
         if (

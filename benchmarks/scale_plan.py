@@ -93,9 +93,7 @@ class Choice:
         return ", ".join([*keys, f"`micro_batch_tokens={self.micro_tokens}`", f"`batch_size={self.rows}`"])
 
 
-CANDIDATES = [
-    Choice(*values) for values in product((False, True), (False, True), (32768, 16384, 8192), (256, 128, 64, 32, 16))
-]
+CANDIDATES = [Choice(*values) for values in product((False, True), (False, True), (32768, 8192), (256, 64, 16))]
 
 
 def recipe_of(shape: ShapeConfig, choice: Choice, step: StepSize) -> Recipe:
@@ -296,10 +294,17 @@ def least_table() -> Iterator[str]:
 
 
 def words_of(seconds: float) -> str:
-    """Seconds, minutes or hours with two digits or three."""
+    """Seconds, minutes or hours with two digits or three.
+
+    >>> [words_of(seconds) for seconds in (1.44, 88, 130, 2040, 9000)]
+    ['1.4 s', '88 s', '2.2 min', '34 min', '2.5 h']
+    """
     if seconds < 100:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 100:
+        return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min"
+    return f"{seconds / HOUR:.1f} h"
 
 
 def tables(gpu: str) -> dict[str, str]:
@@ -316,8 +321,8 @@ def tables(gpu: str) -> dict[str, str]:
 def with_tables(page: str, made: dict[str, str]) -> str:
     """The page with each table at its place: between `<!-- NAME -->` and `<!-- end -->`."""
     for name, table in made.items():
-        place = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
-        page, count = re.subn(place, lambda found, table=table: found[1] + table + found[2], page, flags=re.DOTALL)
+        place = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        page, count = re.subn(place, lambda found, table=table: f"{found[1]}{table}\n{found[2]}", page, flags=re.DOTALL)
         assert count == 1, f"the page has {count} places for {name}"
     return page
 

@@ -124,9 +124,8 @@ class Side:
 
 def check(case: Case, folder: Path) -> str:
     """Export the case and compare; returns one line."""
-    changes = [
-        f"phases.{case.phase}.{change}" for change in (*case.changes, f"steps={STEPS}", "sampler.max_tokens=160")
-    ]
+    small = f"steps={STEPS}", "problems_per_step=6", "sampler.max_tokens=160"
+    changes = [f"phases.{case.phase}.{change}" for change in (*case.changes, *small)]
     export_verl(find_recipe(case.recipe, changes), folder, case.phase)
     exported, config = read_exported_phase(folder), composed(folder)
     tokenizer = AutoTokenizer.from_pretrained(config.actor_rollout_ref.model.path)

@@ -220,9 +220,17 @@ def test_the_file_is_read_as_it_was_written_and_a_damaged_one_is_named(run):
         read_tracked_runs(run)
 
 
-def test_two_never_send_a_run_to_one_tracker_at_a_time(run, book):
-    """Within a process a second lock of the same file stands for another process that holds it."""
-    with lock_of(run, "book"), pytest.raises(RunError, match=r"mine/book: .* is at work on it"), lock_of(run, "book"):
+def test_a_successor_waits_for_who_still_sends_and_then_gives_up(run, monkeypatch):
+    """The lock of another process, which is given back after two tries."""
+    refusals = [RunError("mine/book: laconic is at work on it")] * 2
+
+    def take(lock):
+        if refusals:
+            raise refusals.pop()
+
+    monkeypatch.setattr("laconic.tracking.sending.FolderLock.take", take)
+    monkeypatch.setattr("laconic.tracking.sending.LOCK_POLL_SECONDS", 0.0)
+    with pytest.raises(RunError, match="mine/book: laconic is at work on it"), lock_of(run, "book"):
         pass
-    with lock_of(run, "book"):
-        pass
+    with lock_of(run, "book", patience_seconds=60.0):
+        assert not refusals

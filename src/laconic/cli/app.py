@@ -37,11 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: loading rich would take most of the time of `--help`
 )
 
-exports = typer.Typer(
-    help="Hand a recipe, problems or an evaluation over to other people's systems.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+EXPORT = "Hand a recipe, problems or an evaluation over to other people's systems."
+exports = typer.Typer(help=EXPORT, no_args_is_help=True, rich_markup_mode=None)
 
 
 def _version(value: bool) -> None:
@@ -93,7 +90,7 @@ for function in (
     _add(function)
 for name, command in export.EXPORTS.items():
     _add(command, name, exports)
-app.add_typer(exports, name="export")
+app.add_typer(exports, name="export", short_help=EXPORT)
 _add(train.list_names, "list")
 
 

@@ -89,7 +89,7 @@ def train(
     if dry_run:
         from laconic.doctor.dry_run import Outlook, print_plan
 
-        print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder, gpus or 1))
+        print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder, gpus))
         return
     _refuse_outside_a_dry_run({"--gpu": gpu, "--gpus": gpus, "--price": price, "--probe": probed})
     from laconic.tracking.following import following, tracker_to_follow

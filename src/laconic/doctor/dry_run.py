@@ -64,7 +64,7 @@ KL_PLACES = {"centred": "reward, centred in its group"}
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What the work is predicted for: a GPU by name (None: the recipe's own device), the dollars that it costs an hour, and how
-    many there are.
+    many there are (None: one).
 
     Lengths of responses are read from `probe`, or from the probes of the phases in `run_folder`.
     """
@@ -73,7 +73,7 @@ class Outlook:
     price: float | None = None
     probe: Path | None = None
     run_folder: Path | None = None
-    gpus: int = 1
+    gpus: int | None = None
 
 
 def print_plan(recipe: Recipe, console: Console, outlook: Outlook | None = None) -> None:
@@ -144,9 +144,10 @@ def _print_work(
 
 def _spread_of(outlook: Outlook, needs_on: Callable[[Spread], list[Needs]]) -> Spread:
     """Over how many GPUs the run is spread, with copies for sampling on as few of them as have the room."""
-    if outlook.gpu is None or outlook.gpus == 1:
+    gpus = outlook.gpus or 1
+    if outlook.gpu is None or gpus == 1:
         return ALONE
-    return smallest_engine(outlook.gpus, find_gpu(outlook.gpu).memory, needs_on)
+    return smallest_engine(gpus, find_gpu(outlook.gpu).memory, needs_on)
 
 
 def _sets(sources: Sources) -> ProblemSets | None:

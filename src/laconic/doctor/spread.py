@@ -14,7 +14,7 @@ class Spread:
     """Over how many GPUs a run is spread. `engine` of them hold one copy of the weights together while responses are drawn, each
     a part of every map (tensor parallelism); if it is 1, each has a whole copy."""
 
-    gpus: int = 1
+    gpus: int
     engine: int = 1
 
     @property
@@ -44,7 +44,7 @@ class Spread:
         return -(-self.gpus // GPUS_PER_MACHINE)
 
 
-ALONE = Spread()
+ALONE = Spread(1)
 
 
 def spread_sentence(spread: Spread) -> str:

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from laconic.system.child_processes import go_first
-from laconic.system.text import brief
+from laconic.system.text import printable
 from laconic.tracking.sending import Sending, lock_of
 from laconic.tracking.trackers import find_tracker
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 1.0
 LOCK_SECONDS = 60.0
 """How long a follower of a run that was killed may take to send the rest, before its successor gives up."""
 LEAST_PRIORITY = 19
-MARK = "laconic: "
+MARK, MOST_SAID = "laconic: ", 300
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     try:
         follow(folder, name, is_over)
     except BaseException as error:  # a tracker may raise anything, and its threads may keep a process from ending
-        print(f"{MARK}{brief(f'{type(error).__name__}: {error}', 300)}", flush=True)
+        print(f"{MARK}{printable(' '.join(f'{type(error).__name__}: {error}'.split()))[:MOST_SAID]}", flush=True)
         os._exit(1)
 
 

@@ -48,6 +48,7 @@ ROOMS: tuple[Room, ...] = (
     room("config", "pydantic", light=True, pure=True),
     room("recipes", light=True, pure=True),
     room("rl", "torch", pure=True),
+    room("parallel", "torch"),
     room("grading", "math_verify rich", light=True, pure=True),
     room("statistics", "numpy scipy sacrebleu", light=True, pure=True),
     room("rewards", "numpy scipy", light=True, pure=True),

@@ -3,6 +3,7 @@
 Its modules, in reading order:
 
 - `options`: option types, checks and openings that commands share
+- `processes`: commands that several processes run together
 - `show`: results as the commands print them
 - `evaluate`: `evaluate`
 - `measure`: `probe`, `select`, `audit`, `compare`, `report`

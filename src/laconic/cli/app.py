@@ -23,7 +23,9 @@ from typer.core import TyperCommand, TyperOption
 
 from laconic import __version__
 from laconic.cli import evaluate, export, measure, train
+from laconic.cli.processes import check_shares_out
 from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
+from laconic.parallel.place import speaks_for_machine
 from laconic.system.termination import INTERRUPTED
 from laconic.system.text import brief, in_two_lines, well_formed
 
@@ -101,6 +103,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     try:
         _check_arguments(sys.argv[1:])
+        check_shares_out(sys.argv[1:])
         code = app(prog_name="laconic", standalone_mode=len(sys.argv) < 2)  # without arguments the help is shown
         sys.stdout.flush()
     except InputError as error:
@@ -150,7 +153,9 @@ def _leave_standard_output() -> None:
 
 
 def _complain(error: object) -> None:
-    print(in_two_lines(f"laconic: {error}"), file=sys.stderr)
+    """Say it in two lines at most; of several processes of one machine the first says it."""
+    if speaks_for_machine():
+        print(in_two_lines(f"laconic: {error}"), file=sys.stderr)
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from laconic.config.load import load_recipe
 from laconic.config.recipe import Recipe
 from laconic.evaluation.figures import Summary
 from laconic.evaluation.folder_names import temperature_tag
+from laconic.parallel.team import ALONE, Team
 from laconic.recipes.find import recipe_paths
 from laconic.reporting.build import write_page
 from laconic.reporting.data import sampling_words
@@ -48,8 +49,9 @@ WIDTH, MOST_WIDTH = 80, 120
 _T = TypeVar("_T")
 
 
-def run_demo(out: Path, seed: int) -> Path:
-    """Run or resume the demo in `out`; prints the result and returns the path of the page."""
+def run_demo(out: Path, seed: int, team: Team = ALONE) -> Path:
+    """Run or resume the demo in `out`; prints the result and returns the path of the page. Of a `team` the first process prints
+    and writes."""
     from laconic.training.measure_run import measure_base, measure_run
     from laconic.training.run import start
 
@@ -57,18 +59,27 @@ def run_demo(out: Path, seed: int) -> Path:
     console = _screen()
     base = BaseShown(out, console)
     with heeding_signals(lambda: "the same command goes on with the demo"):
-        trainer = start(recipe, out, resume=(out / "config.json").exists(), reporter=Reporter())
+        resume = team.by_first((out / "config.json").exists)
+        trainer = start(recipe, out, resume=resume, reporter=Reporter(), team=team)
         say_what_comes(recipe, len(trainer.run.sets.report), console)
         measure_base(trainer.run, base.show)
         if not (out / "metrics.jsonl").exists():
             say_how_much_comes(trainer.run.clock.plan, base.summaries[-1], out, console)
         model = trainer.train()
         comparisons = measure_run(trainer.run, trainer.finished)
-    page = write_page(out, out / "report.html")
+    page = team.by_first(lambda: write_page(out, out / "report.html"))
+    if team.is_first:
+        show_end(recipe, out, comparisons, model, page, console)
+    return page
+
+
+def show_end(
+    recipe: Recipe, out: Path, comparisons: Mapping[str, Comparison], model: Path, page: Path, console: Console
+) -> None:
+    """Print a few responses, the result, and where everything is."""
     show_responses(out, f"phase-{len(recipe.phases)}", console)
     show_result(recipe, comparisons, console)
     console.print(f"\nthe shorter model: {model}\nthe page:          {page}", markup=False, soft_wrap=True)
-    return page
 
 
 def say_what_comes(recipe: Recipe, num_reported: int, console: Console) -> None:

@@ -7,6 +7,7 @@
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from laconic.cli.options import (
     solver_of,
     usual_settings,
 )
+from laconic.cli.processes import NumProcesses, again, start_processes, together
 from laconic.cli.show import curve_lines, summary_line
 from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
@@ -120,6 +122,7 @@ def evaluate(
     seed: Seed = SEED,
     dtype: Dtype = DTYPE,
     out: Annotated[Path, typer.Option(help="Results go to OUT/eval/<benchmark>/.")] = Path("evaluation"),
+    processes: NumProcesses = None,
 ) -> None:
     """How accurate is a model, and how long are its responses? Makes one evaluation per source, prompt and temperature, and
     resumes one that was killed."""
@@ -145,7 +148,10 @@ def evaluate(
     config_of(PolicyConfig, dtype=dtype)
     _check_folders(problems, given)
     sets = {source: load_problems(source, seed=seed) for source in problems}
-    with solver_of(model, dtype, system) as solver:
+    place = start_processes(processes, again, model)
+    with together(place, again, {"arguments": sys.argv[1:]}) as team, solver_of(model, dtype, system, team) as solver:
+        if samples is not None and samples > 1 and not any(given.temperatures):
+            reporter.say(f"warning: --samples {samples} changes nothing: greedy decoding takes one sample")
         say_system(solver, reporter)
         for source, found in sets.items():
             _evaluate_source(solver, source, found, given, reporter)
@@ -197,7 +203,7 @@ def _evaluate_source(
             name = evaluation_folder(source_name(source), prompt, temperature, prompts, given.temperatures)
             folders.append(given.out / "eval" / name)
             _evaluate_one(solver, source, problems, temperature, cap, given, folders[-1], reporter)
-    for temperature, folders in done.items() if len(prompts) > 1 else ():
+    for temperature, folders in done.items() if len(prompts) > 1 and opened.team.is_first else ():
         _write_complexity(source, temperature, folders, given)
 
 
@@ -222,9 +228,10 @@ def _evaluate_one(
     request = EvaluationRequest(name, problems, samples, decoding, given.seed, given.budgets, given.with_bleu)
     with reporter.bar(folder.name, request.num_responses) as progress:
         summary = run_evaluation(solver, request, folder, on_progress=progress)
-    put(summary_line(summary, folder))
-    for line in curve_lines(folder):
-        put(line)
+    if solver.team.is_first:
+        put(summary_line(summary, folder))
+        for line in curve_lines(folder):
+            put(line)
 
 
 def _write_complexity(source: str, temperature: float, folders: Sequence[Path], given: _Given) -> None:

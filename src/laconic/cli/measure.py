@@ -1,5 +1,6 @@
 """Commands that measure, choose and compare: `probe`, `select`, `audit`, `compare`, `report`."""
 
+import sys
 from math import isfinite, nan
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ from laconic.cli.options import (
     solver_of,
     usual_settings,
 )
+from laconic.cli.processes import NumProcesses, again, start_processes, together
 from laconic.cli.show import print_comparisons
 from laconic.config.defaults import (
     BAND_CONFIDENCE,
@@ -61,6 +63,7 @@ def probe(
     out: Annotated[Path, typer.Option(help="The file to write; every attempt is stored beside it.")] = Path(
         "probe.jsonl"
     ),
+    processes: NumProcesses = None,
 ) -> None:
     """What can the model solve? Writes one line per problem, with its grades and lengths, and resumes a killed probe."""
     from laconic.config.problems import SelectConfig
@@ -82,7 +85,8 @@ def probe(
     if temperature == 0:
         say_unread_when_greedy(reporter, samples=samples, band=band)
         samples = 1
-    with solver_of(model, dtype, system) as opened:
+    place = start_processes(processes, again, model)
+    with together(place, again, {"arguments": sys.argv[1:]}) as team, solver_of(model, dtype, system, team) as opened:
         say_system(opened, reporter)
         solver = asking(opened, instruction or usual.prompt)
         cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, field="--max-tokens", say=reporter.say)

@@ -15,6 +15,7 @@ import typer
 
 from laconic.config.defaults import DTYPE, EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS, MIN_P, TOP_P
 from laconic.errors import InputError
+from laconic.parallel.team import Team
 from laconic.rng import LARGEST_SEED
 from laconic.system.text import brief
 from laconic.system.threads import settle
@@ -91,8 +92,9 @@ def config_of(kind: "type[_N]", **values: object) -> "_N":
 
 
 @contextlib.contextmanager
-def solver_of(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
-    """A solver for `model`, local or behind an endpoint, with the box instruction; it is closed when the command is done."""
+def solver_of(model: str, dtype: str, system: str | None, team: Team) -> "Iterator[Solver]":
+    """A solver for `model`, local or behind an endpoint, with the box instruction, which shares out problems among the `team`;
+    it is closed when the command is done."""
     from laconic.config.policy import PolicyConfig
     from laconic.samplers.endpoints import is_endpoint
 
@@ -106,7 +108,7 @@ def solver_of(model: str, dtype: str, system: str | None) -> "Iterator[Solver]":
 
     solver = open_solver(model, prompt=INSTRUCTION, system=system, dtype=None if is_remote else dtype)
     with solver.grader:
-        yield solver
+        yield replace(solver, team=team)
 
 
 def say_system(solver: "Solver", reporter: "Reporter") -> None:

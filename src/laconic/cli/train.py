@@ -1,16 +1,21 @@
 """Commands that train, plan and look things up: `demo`, `train`, `sweep`, `doctor`, `list`."""
 
+import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from laconic.cli.options import Seed
+from laconic.cli.processes import NumProcesses, again, refuse_processes, start_processes, together
 from laconic.cli.show import print_comparisons
 from laconic.config.defaults import SEED
 from laconic.config.resumption import check_acceptance, resume_command
 from laconic.errors import InputError, RecipeError
+from laconic.parallel.place import read_place
+from laconic.parallel.shared_folder import check_shared
 from laconic.system.termination import heeding_signals
 from laconic.system.text import put
 from laconic.system.threads import settle
@@ -28,12 +33,15 @@ MOST_DOLLARS = 10**6
 def demo(
     out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo"),
     seed: Seed = SEED,
+    processes: NumProcesses = None,
 ) -> None:
     """Train both phases on the embedded reasoner, then show the comparison and write a page."""
+    place = start_processes(processes, again)
     settle()
     from laconic.cli.demo import run_demo
 
-    run_demo(out, seed)
+    with together(place, again, {"arguments": sys.argv[1:]}) as team:
+        run_demo(out, seed, team)
 
 
 def train(
@@ -74,8 +82,10 @@ def train(
         Path | None,
         typer.Option("--probe", help="With --dry-run: a probe of the recipe's problems, to take lengths from."),
     ] = None,
+    processes: NumProcesses = None,
 ) -> None:
     """Train all phases of a recipe in one run, which can be resumed."""
+    from laconic.config.load import dump
     from laconic.recipes.find import find_recipe
     from laconic.system.screen import Screen
 
@@ -87,6 +97,7 @@ def train(
     loaded = find_recipe(recipe, overrides or [], accept_changes=accept_changes)
     folder = out or Path("runs") / loaded.name
     if dry_run:
+        refuse_processes("--dry-run", processes)
         from laconic.doctor.dry_run import Outlook, print_plan
 
         print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder, gpus))
@@ -95,17 +106,22 @@ def train(
     from laconic.tracking.following import following, tracker_to_follow
 
     tracker = tracker_to_follow(track, folder, resume=resume)
+    how_to_go_on = partial(_how_to_go_on, folder, processes)
+    place = start_processes(processes, how_to_go_on)
     settle()
-    with heeding_signals(lambda: _how_to_go_on(folder)):
+    said = {"out": str(folder), "resume": resume, "recipe": dump(loaded)}
+    with together(place, how_to_go_on, said, loaded.policy.device) as team, heeding_signals(how_to_go_on):
         from laconic.system.progress import Reporter
         from laconic.training.measure_run import measure_run
         from laconic.training.run import start
 
-        trainer = start(loaded, folder, resume=resume, reporter=Reporter(), accept_changes=accept_changes)
+        if place is not None and place.size > place.local_size:
+            check_shared(team, folder)
+        trainer = start(loaded, folder, resume=resume, reporter=Reporter(), accept_changes=accept_changes, team=team)
         with following(folder, tracker, trainer.run.reporter.say):
             model = trainer.train()
             print_comparisons(measure_run(trainer.run, trainer.finished))
-    put(f"result: {model}")
+        put(f"result: {model}")
 
 
 def track(
@@ -129,9 +145,13 @@ def _refuse_outside_a_dry_run(options: Mapping[str, object]) -> None:
             raise InputError(f"{name}: only a dry run reads it; add --dry-run, or leave it out")
 
 
-def _how_to_go_on(folder: Path) -> str:
-    has_begun = (folder / "config.json").exists()
-    return f"go on with  {resume_command(folder)}" if has_begun else "no run was begun, so run it again"
+def _how_to_go_on(folder: Path, processes: int | None) -> str:
+    if not (folder / "config.json").exists():
+        return "no run was begun, so run it again"
+    command, place = resume_command(folder), read_place()
+    if place is not None:
+        return f"go on with  {place.again(command)}"
+    return f"go on with  {command}{'' if processes is None else f' --processes {processes}'}"
 
 
 def sweep(

@@ -51,12 +51,18 @@ def force_answers(
         for _, group, rollout, budget in cuts
     ]
     answering = decoding.model_copy(update={"temperature": 0.0, "max_tokens": ANSWER_TOKENS})
-    answers = [row[0] for row in solver.sampler.sample(requests, answering, seed=seed)] if requests else []
+    drawn = (
+        solver.team.share_out(requests, lambda own: solver.sampler.sample(own, answering, seed=seed))
+        if requests
+        else []
+    )
+    answers = [row[0] for row in drawn]
     items = [(text + a.text, group.problem, False) for a, (_, group, _, _) in zip(answers, cuts, strict=True)]
     forced: list[dict[int, ForcedAnswer]] = [
         {budget: _as_it_is(rollout) for budget in budgets} for group in groups for rollout in group.rollouts
     ]
-    for (index, _, _, budget), answer, graded in zip(cuts, answers, solver.grader.grade_many(items), strict=True):
+    grades = solver.team.share_out(items, solver.grader.grade_many)
+    for (index, _, _, budget), answer, graded in zip(cuts, answers, grades, strict=True):
         forced[index][budget] = ForcedAnswer(graded.grade, budget + answer.num_tokens, is_cut=True)
     return forced
 

@@ -6,6 +6,8 @@
 3. summary.json holds the figures, computed from the rows alone (`summary.py`), so that running it twice gives the same bytes.
    Durations are in timing.json. The budget curve, if requested, is in budget_curve.json.
 
+Where the solver has a team of several processes, each attempts a share of every chunk, and the first writes all files.
+
 Accuracy is the mean over problems of correct / gradable samples; intervals resample problems, never single samples.
 Ungradable samples enter no accuracy and are counted in `grade_frac`.
 """
@@ -71,26 +73,34 @@ def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progre
     Raises `RunError` if `out` holds an evaluation with other settings, or samples or a summary that are not of this one, or if
     another process is at work on it.
     """
-    with FolderLock(out):
+    lock = FolderLock(out)
+    solver.team.by_first(lock.take)
+    try:
         return _evaluate(solver, request, out, on_progress)
+    finally:
+        lock.release()
 
 
 def _evaluate(solver: Solver, request: EvaluationRequest, out: Path, on_progress: Progress | None) -> Summary:
-    settings = describe(solver, request)
-    begin(out / "settings.json", settings, out / "samples.jsonl")
+    settings, team = describe(solver, request), solver.team
+    team.by_first(lambda: begin(out / "settings.json", settings, out / "samples.jsonl"))
     setup = Setup.from_fields(Fields(settings, str(out / "settings.json")))
-    if finished := _finished(out, setup, request.num_responses):
+    if finished := team.by_first(lambda: _finished(out, setup, request.num_responses)):
         return finished
     references = _references(request) if request.with_bleu else None
     plan = make_plan(solver, request, out)
     rows = _attempt(solver, request, plan, out, on_progress)
     figures = summarise(rows, seed=request.seed, oracle=_known(request, "oracle_tokens"), references=references)
     summary = Summary(setup, figures, plan.cost)
+    team.by_first(lambda: _write(summary, solver, request, out))
+    return summary
+
+
+def _write(summary: Summary, solver: Solver, request: EvaluationRequest, out: Path) -> None:
     if request.budgets:
         curve = budget_curve(read_rows(out / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=request.seed)
         write_json_atomically(out / "budget_curve.json", curve)
     write_json_atomically(out / "summary.json", summary.to_json())
-    return summary
 
 
 def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:

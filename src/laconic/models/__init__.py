@@ -19,4 +19,5 @@ Its modules, in reading order:
 - `roles`: critics and references
 - `teachers`: whether a phase's teacher can teach the model that is trained
 - `policy`: the trained model with its critic and its reference
+- `sharded_policy`: a policy whose weights are spread over several processes
 """

@@ -40,6 +40,7 @@ from laconic.models.roles import (
 from laconic.models.scoring import counted_places, exact_kl, response_logprobs, response_states
 from laconic.models.teachers import check_vocabulary
 from laconic.models.vocabulary import EntropyKind
+from laconic.parallel.team import ALONE, Team
 from laconic.prompts.endings import stated_ends
 from laconic.rng import seed_of
 from laconic.system.files import read_json, write_json_atomically
@@ -48,8 +49,10 @@ from laconic.system.files import read_json, write_json_atomically
 class Policy:
     """The trained model with its reference and critic. A run makes one; `begin_phase` makes the roles that a phase needs.
 
-    Where `critic` is None, all values are zero.
+    Where `critic` is None, all values are zero. `team` holds the processes over which its weights are spread.
     """
+
+    team: Team = ALONE
 
     def __init__(self, lm: CausalLM, config: PolicyConfig, *, seed: int) -> None:
         self.lm, self.config, self.seed = lm, config, seed
@@ -133,7 +136,7 @@ class Policy:
         `trainable_state` (Kimi k1.5's model merging, arXiv 2501.12599, section 2.4)."""
         with torch.no_grad():
             for name, parameter in self.policy_parameters().items():
-                other = state[f"policy/{name}"].to(parameter.device, parameter.dtype)
+                other = self.placed(state[f"policy/{name}"], parameter).to(parameter.dtype)
                 parameter.mul_(1.0 - share).add_(other, alpha=share)
 
     # --- parameters --------------------------------------------------------------------------------------------------
@@ -153,6 +156,13 @@ class Policy:
     def reference_parameters(self) -> dict[str, nn.Parameter]:
         """The reference's weights, by name; empty where there is no reference, or it is a teacher."""
         return {} if self.reference is None else self.reference.parameters()
+
+    def placed(self, value: Tensor, like: Tensor) -> Tensor:
+        """`value`, which is whole, where the weight `like` is."""
+        return value.to(like.device)
+
+    def hand_over(self) -> None:
+        """Give the trained weights to the model that samples and is saved: nothing to do where they are one model."""
 
     @contextlib.contextmanager
     def learning(self) -> Iterator[None]:
@@ -303,7 +313,7 @@ class Policy:
         with torch.no_grad():
             for name, parameter in self.trainable_state().items():
                 if name.partition("/")[0] in roles:
-                    parameter.copy_(state[name].to(parameter.device))
+                    parameter.copy_(self.placed(state[name], parameter))
 
 
 def load_policy(recipe: Recipe, given: CausalLM | None = None) -> Policy:

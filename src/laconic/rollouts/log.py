@@ -7,7 +7,8 @@
 3. `begin` writes the settings with which the rows are drawn to a file beside them. It refuses a folder that was begun with other
    settings, so that no file mixes rows of two settings.
 
-So a job that was killed and resumed leaves the same bytes as one that was not. Only `timing.json` differs.
+So a job that was killed and resumed leaves the same bytes as one that was not. Only `timing.json` differs. Of several processes
+that share out the attempts, the first reads and writes the files.
 """
 
 import json
@@ -64,7 +65,9 @@ class AttemptLog:
 
     def __init__(self, solver: Solver, decoding: SamplerConfig, path: Path, timing: Path, *, seed: int) -> None:
         self.solver, self.decoding, self.path, self.seed = solver, decoding, path, seed
-        self._held, self._offset = _whole_rows(path), 0
+        self._held: list[tuple[int, ResponseRow]] = []
+        self._offset = 0
+        solver.team.by_first(self._read)
         self._clock = _Clock(timing, str(getattr(solver.lm, "device", "endpoint")))
 
     def attempt(
@@ -75,7 +78,7 @@ class AttemptLog:
         Raises `RunError` if the file holds other attempts in their place.
         """
         keys = [(entry.problem.id, entry.first_sample + i) for entry in assignments for i in range(entry.num_samples)]
-        rows = self._take(keys)
+        rows = self.solver.team.by_first(lambda: self._take(keys))
         if rows is not None:
             if on_progress:
                 on_progress(len(rows), 0)
@@ -85,9 +88,11 @@ class AttemptLog:
         rows = [row for group in groups for row in rows_of(group)]
         if force:
             rows = [replace(row, forced=forced) for row, forced in zip(rows, force(groups), strict=True)]
-        self._add(rows)
-        self._clock.add(time.monotonic() - began, sum(row.num_tokens for row in rows))
+        self.solver.team.by_first(lambda: self._add(rows, time.monotonic() - began))
         return rows
+
+    def _read(self) -> None:
+        self._held = _whole_rows(self.path)
 
     def _take(self, keys: Sequence[tuple[str, int]]) -> list[ResponseRow] | None:
         stored = self._held[: len(keys)]
@@ -100,8 +105,9 @@ class AttemptLog:
         self._held = self._held[len(keys) :]
         return [row for _, row in stored]
 
-    def _add(self, rows: Sequence[ResponseRow]) -> None:
-        """Append the rows after those that were read; an incomplete chunk that a kill left behind is overwritten."""
+    def _add(self, rows: Sequence[ResponseRow], seconds: float) -> None:
+        """Append the rows, which took so many seconds, after those that were read; an incomplete chunk that a kill left behind is
+        overwritten."""
         self._held = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with naming_file(self.path), self.path.open("r+b" if self.path.exists() else "wb") as file:
@@ -110,6 +116,7 @@ class AttemptLog:
             self._offset += file.write(to_jsonl(row.to_json() for row in rows).encode(errors="backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
+        self._clock.add(seconds, sum(row.num_tokens for row in rows))
 
 
 class _Clock:

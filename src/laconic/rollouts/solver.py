@@ -4,6 +4,7 @@
    from problem to problem, an `Assignment` per problem says which.
 2. Probes, watches and evaluations need no more than this. Training also pays the groups their rewards (`paying.py`).
 3. `grade_drawn` is the grading alone, for responses that another program drew (`integrations/`).
+4. Where several processes work together, each attempts its share of the problems, and all get all groups.
 
 The grader gets the text of the response and never the prompt. Only where the prompt ends with a mark of thinking does that mark
 go before the text, since the response goes on inside the thought.
@@ -18,6 +19,7 @@ from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.grading.grader import Grader
 from laconic.grading.rules import Graded
+from laconic.parallel.team import ALONE, Team
 from laconic.prompts.instructions import messages, render, resolve_instruction
 from laconic.prompts.refusals import lost_digits, why_unrendered
 from laconic.prompts.thinking import prompt_mark, thinking_tokens
@@ -79,12 +81,13 @@ CLOCK = re.compile(r"strftime_now\([^)]*%-?[HIMSfpcXTRrs]")
 
 @dataclass(frozen=True, slots=True)
 class Solver:
-    """Everything that turns problems into graded attempts."""
+    """Everything that turns problems into graded attempts. `team` holds the processes among which problems are shared out."""
 
     lm: Model
     sampler: Sampler
     grader: Grader
     prompt: PromptConfig
+    team: Team = ALONE
 
     def attempt(
         self,
@@ -109,6 +112,15 @@ class Solver:
         on_progress: Progress | None = None,
     ) -> list[Group]:
         """One group of graded attempts for each assignment, in order; rewards still 0."""
+        groups = self.team.share_out(assignments, lambda own: self._attempt(own, decoding, seed, on_progress))
+        if on_progress is not None and self.team.size > 1:
+            _count_others(groups, self.team.share(groups), on_progress)
+        return groups
+
+    def _attempt(
+        self, assignments: Sequence[Assignment], decoding: SamplerConfig, seed: int, on_progress: Progress | None
+    ) -> list[Group]:
+        """The groups of this process's assignments."""
         requests = [self.request(entry) for entry in assignments]
         responses = self.sampler.sample(requests, decoding, seed=seed, on_progress=on_progress)
         drawn = [
@@ -212,6 +224,15 @@ def grade_drawn(drawn: Sequence[Drawn], tokenizer: Any, grader: Grader) -> list[
         )
         for entry, mark in rows
     ]
+
+
+def _count_others(groups: Sequence[Group], own: Sequence[Group], on_progress: Progress) -> None:
+    """Tell the progress of what other processes have drawn, as soon as it is known."""
+    responses, tokens = [
+        sum(map(of, groups)) - sum(map(of, own)) for of in (lambda g: len(g.rollouts), lambda g: sum(g.lengths))
+    ]
+    if responses:
+        on_progress(responses, tokens)
 
 
 def _words(text: str) -> list[str]:

@@ -123,8 +123,8 @@ class Kept:
 
 def offline(setting: SourceSetting) -> Kept:
     """Groups drawn from the model that enters the phase, or read back if they were drawn before."""
-    path, phase = setting.folder / "offline.jsonl", setting.phase
-    if not path.exists():
+    path, phase, team = setting.folder / "offline.jsonl", setting.phase, setting.solver.team
+    if not team.by_first(path.exists):
         with setting.progress("offline rollouts", len(setting.problems) * phase.group_size) as progress:
             groups = setting.solver.attempt(
                 setting.problems,
@@ -133,9 +133,10 @@ def offline(setting: SourceSetting) -> Kept:
                 seed=seed_of(setting.seed, "offline"),
                 on_progress=progress,
             )
-        write_text_atomically(path, to_jsonl(GroupRow.of(group).to_json() for group in groups))
+        text = to_jsonl(GroupRow.of(group).to_json() for group in groups)
+        team.by_first(lambda: write_text_atomically(path, text))
     by_id = {problem.id: problem for problem in setting.problems}
-    drawn = [row.group(by_id[row.problem_id]) for row in read_group_rows(path)]
+    drawn = team.by_first(lambda: [row.group(by_id[row.problem_id]) for row in read_group_rows(path)])
     return Kept([_measured(_group_with_thinking(group, setting.lm.tokenizer)) for group in drawn], setting)
 
 
@@ -155,7 +156,8 @@ def _group_with_thinking(group: Group, tokenizer: Any) -> Group:
 def solutions(setting: SourceSetting) -> Kept:
     """The problems' own solutions as responses, graded as usual. Raises the errors of `grade_solutions`."""
     field, lm = f"phases.{setting.phase.name}.rollouts", setting.lm
-    written, graded, _ = grade_solutions(setting.solver, lm, setting.problems, field)
+    team = setting.solver.team
+    written, graded, _ = team.by_first(lambda: grade_solutions(setting.solver, lm, setting.problems, field))
     rollouts = [graded_rollout(one.response, result, 0) for one, result in zip(written, graded, strict=True)]
     groups = [Group(one.problem, one.prompt_ids, (r,)) for one, r in zip(written, rollouts, strict=True)]
     return Kept(groups, setting)
@@ -180,9 +182,12 @@ class Serial:
             for t, cut in exits
         ]
         answering = phase.sampler.model_copy(update={"max_tokens": FORCED_ANSWER_TOKENS})
-        answers = [row[0] for row in setting.solver.sampler.sample(requests, answering, seed=seed_of(seed, "exits"))]
+        solver, place = setting.solver, seed_of(seed, "exits")
+        drawn = solver.team.share_out(requests, lambda own: solver.sampler.sample(own, answering, seed=place))
+        answers = [row[0] for row in drawn]
         joined = [_exit(setting.lm, t, cut, written, a) for (t, cut), a in zip(exits, answers, strict=True)]
-        graded = _grade(setting.solver.grader, [t for t, _ in exits], joined, setting.lm.tokenizer)
+        pairs = list(zip((t for t, _ in exits), joined, strict=True))
+        graded = solver.team.share_out(pairs, lambda own: _grade(solver.grader, own, setting.lm.tokenizer))
         by_id: dict[str, list[Rollout]] = {}
         for (trace, _), rollout in zip(exits, graded, strict=True):
             by_id.setdefault(trace.problem.id, []).append(rollout)
@@ -213,11 +218,12 @@ def _exit(lm: CausalLM, whole: Group, cut: int, written: tuple[int, ...], answer
     return with_thinking(response, lm.tokenizer, prompt_mark(whole.prompt_ids, lm.tokenizer))
 
 
-def _grade(grader: Grader, traces: Sequence[Group], responses: Sequence[Response], tokenizer: Any) -> list[Rollout]:
-    marks = [prompt_mark(trace.prompt_ids, tokenizer) for trace in traces]
-    items = [(m + r.text, t.problem, r.is_truncated) for m, t, r in zip(marks, traces, responses, strict=True)]
+def _grade(grader: Grader, exits: Sequence[tuple[Group, Response]], tokenizer: Any) -> list[Rollout]:
+    """Rollouts of responses that were made from traces."""
+    marks = [prompt_mark(trace.prompt_ids, tokenizer) for trace, _ in exits]
+    items = [(m + r.text, t.problem, r.is_truncated) for m, (t, r) in zip(marks, exits, strict=True)]
     grades = grader.grade_many(items)
-    return [graded_rollout(response, graded, 0) for response, graded in zip(responses, grades, strict=True)]
+    return [graded_rollout(response, graded, 0) for (_, response), graded in zip(exits, grades, strict=True)]
 
 
 def _numbered(group: Group) -> Group:

@@ -65,8 +65,12 @@ def probe_to_file(
     Raises `RunError` if the attempts of `out` were begun with other settings, or another process is at work on it.
     """
     request = EvaluationRequest("probe", problems, samples, decoding, seed)
-    with FolderLock(out.parent, f".{out.name}.lock"):
+    lock = FolderLock(out.parent, f".{out.name}.lock")
+    solver.team.by_first(lock.take)
+    try:
         return _probe_to_file(solver, request, out, band, on_progress)
+    finally:
+        lock.release()
 
 
 def _probe_to_file(
@@ -75,7 +79,8 @@ def _probe_to_file(
     problems, decoding, samples = request.problems, request.decoding, request.num_samples
     adaptive = None if band is None else [band.low, band.high, band.confidence, band.round_size]
     settings, rows_file = beside(out, "settings.json"), beside(out, "samples.jsonl")
-    begin(settings, describe(solver, request) | {"band": adaptive}, rows_file)
+    held = describe(solver, request) | {"band": adaptive}
+    solver.team.by_first(lambda: begin(settings, held, rows_file))
     log = AttemptLog(solver, decoding, rows_file, beside(out, "timing.json"), seed=request.seed)
     rows_by_id: dict[str, list[ResponseRow]] = {problem.id: [] for problem in problems}
     num_more = {p.id: first_round(samples, band.round_size) if band else samples for p in problems}
@@ -87,7 +92,7 @@ def _probe_to_file(
                 rows_by_id[row.problem_id].append(row)
         stats = [_stats(name, rows) for name, rows in rows_by_id.items()]
         num_more = _undecided(stats, samples, band) if band else {}
-    write_probe(out, problems, stats)
+    solver.team.by_first(lambda: write_probe(out, problems, stats))
     return stats
 
 

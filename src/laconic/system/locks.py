@@ -25,15 +25,15 @@ _IS_LOCKED = (errno.EACCES, errno.EAGAIN)
 
 class FolderLock:
     """The lock of `folder`, or of what a file of another name in it stands for: held inside `with`, or between `take` and
-    `release`."""
+    `release`. One that is not `needed`, because another process holds it for this one too, is never taken."""
 
-    def __init__(self, folder: Path, name: str = LOCK_FILE) -> None:
-        self.file = folder / name
+    def __init__(self, folder: Path, name: str = LOCK_FILE, *, needed: bool = True) -> None:
+        self.file, self.needed = folder / name, needed
         self._held: IO[str] | None = None
 
     def take(self) -> None:
         """Take the lock, making the folder where it is missing. Raises `RunError` where another process holds it."""
-        if self._held is None:
+        if self._held is None and self.needed:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._held = _locked(self.file)
 

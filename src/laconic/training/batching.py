@@ -4,7 +4,8 @@
 2. `micro_batches` sorts rows by length and cuts them by a budget of tokens, so that little of a micro-batch is padding. Rows that
    begin alike, as those of a group do, it may keep together instead; the model then computes what they share once
    (`models/prefixes.py`).
-3. `minibatch_rows` cuts the step's rows into the updates of an epoch, shuffled by a named stream.
+3. `shared_micro_batches` gives each process of a team its share of a step's rows, and everyone as many micro-batches.
+4. `minibatch_rows` cuts the step's rows into the updates of an epoch, shuffled by a named stream.
 
 Ungradable rollouts are left out here, because they train nothing. `loss_rows` says which of the others count in the loss.
 
@@ -12,7 +13,7 @@ Legend: `B` responses of the step, `T` response tokens (padded), `L` prompt and 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from laconic.config.defaults import CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS
 from laconic.config.optimizer import OptimizerConfig
 from laconic.models.prefixes import PrefixTree, in_order, is_worth_sharing, prefix_tree
+from laconic.parallel.team import Team
 from laconic.rng import stream
 from laconic.types import Grade, Group
 
@@ -77,6 +79,11 @@ class MicroBatch:
     final: Tensor  # [b]
     counted: Tensor  # [n] int64
     tree: PrefixTree | None = None  # the prefixes of the rows, where those that several rows share are computed once
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none of its tokens counts: it goes through the model for company."""
+        return self.counted.shape[0] == 0
 
 
 def collate(groups: Sequence[Group], *, truncated: Literal["penalise", "bootstrap", "mask"]) -> RolloutBatch:
@@ -185,6 +192,32 @@ def _micro_batch(batch: RolloutBatch, rows: list[int], device: torch.device, *, 
         counted=mask.flatten().nonzero()[:, 0].to(device),
         tree=prefix_tree(sequences).to(device) if shares else None,
     )
+
+
+def shared_micro_batches(
+    batch: RolloutBatch,
+    rows: Sequence[int],
+    token_budget: int,
+    device: torch.device,
+    sharing_width: int | None,
+    team: Team,
+) -> list[MicroBatch]:
+    """The `micro_batches` of those of the `rows` that this process of the team computes. Every process gets as many, since spread
+    weights come together only if all take part: one that has fewer gets idle ones.
+
+    A process takes a stretch of the rows, in the order of their groups, with about as many tokens as everyone's.
+    """
+    if team.size == 1:
+        return micro_batches(batch, rows, token_budget, device, sharing_width)
+    ordered, lengths = sorted(rows), batch.lengths.tolist()
+    part = team.part([len(batch.prompts[row]) + lengths[row] for row in ordered])
+    micros = micro_batches(batch, [ordered[place] for place in part], token_budget, device, sharing_width)
+    num_idle = team.most(len(micros)) - len(micros)
+    return micros + [_idle(_micro_batch(batch, ordered[:1], device)) for _ in range(num_idle)]
+
+
+def _idle(micro: MicroBatch) -> MicroBatch:
+    return replace(micro, mask=torch.zeros_like(micro.mask), counted=micro.counted[:0])
 
 
 def minibatch_rows(num_rows: int, minibatches: int, *, seed: int, step: int, epoch: int) -> list[list[int]]:

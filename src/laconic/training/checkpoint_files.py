@@ -4,6 +4,8 @@
    has checksums.
 2. Nothing is unpickled: weights and optimiser state are safetensors, the rest is JSON.
 3. `writing` turns an error of the disk, wherever in a run's folder, into a `RunFailed` that says how the run goes on.
+4. Where several processes train together, each writes its share of the tensors, into a folder `trainer/` in place of the file
+   trainer.safetensors (`parallel/shards.py`). Either is read by any number of processes, tensor by tensor from a folder.
 
 What is left out: what a checkpoint holds, and which ones are kept (`checkpoints.py`).
 """
@@ -11,7 +13,8 @@ What is left out: what a checkpoint holds, and which ones are kept (`checkpoints
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +25,12 @@ from torch import Tensor
 
 from laconic.config.resumption import resume_command
 from laconic.errors import RunError, RunFailed
+from laconic.parallel.team import ALONE, Result, Team
 from laconic.system.checksums import CHECKSUMS_FILE, damage_in, write_checksums
 from laconic.system.files import read_json, whole_folder, write_json_atomically
 
 STEP_DIGITS = 6
+TENSORS_FILE, TENSORS_FOLDER = "trainer.safetensors", "trainer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +39,18 @@ class Checkpoint:
 
     step: int
     state: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
 
 
 class CheckpointFiles:
     """The checkpoints in the folder of a run.
 
-    `is_older` says whether the run was begun before there were checksums; then a folder without them is taken as it is.
+    `is_older` says whether the run was begun before there were checksums; then a folder without them is taken as it is. `team`
+    holds the processes that write and read them together: all call `save`, `load`, `prune` and `write`, and any one the rest.
     """
 
-    def __init__(self, run: Path, is_older: Callable[[], bool]) -> None:
-        self.run, self.folder, self._is_older = run, run / "checkpoints", is_older
+    def __init__(self, run: Path, is_older: Callable[[], bool], team: Team = ALONE) -> None:
+        self.run, self.folder, self.team, self._is_older = run, run / "checkpoints", team, is_older
         self._sound: set[int] = set()
 
     def place(self, step: int) -> Path:
@@ -62,15 +68,38 @@ class CheckpointFiles:
         Raises `RunFailed`, which names the file, where the disk refuses; older checkpoints are then unchanged.
         """
         place = self.place(checkpoint.step)
-        with self.writing(place), whole_folder(place) as folder:
-            with self.writing(place / "model.safetensors"):
-                save_model(folder)
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-            with self.writing(place / "trainer.safetensors"):
-                save_file(tensors, folder / "trainer.safetensors")
-            write_json_atomically(folder / "trainer.json", {"step": checkpoint.step} | checkpoint.state)
-            write_checksums(folder)
+        with ExitStack() as undo:
+            folder = self.write(place, lambda: undo.enter_context(whole_folder(place)))
+            self.write(place / "model.safetensors", lambda: save_model(folder))
+            self._save_tensors(checkpoint.tensors, place, folder)
+            self.write(place, lambda: self._close(checkpoint, folder, undo))
         return place
+
+    def _save_tensors(self, tensors: Mapping[str, Tensor], place: Path, folder: Path) -> None:
+        if self.team.size > 1:
+            from laconic.parallel.shards import save_shares
+
+            with self.writing(place / TENSORS_FOLDER):
+                save_shares(tensors, folder / TENSORS_FOLDER)
+            return
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        with self.writing(place / TENSORS_FILE):
+            save_file(whole, folder / TENSORS_FILE)
+
+    def _close(self, checkpoint: Checkpoint, folder: Path, undo: ExitStack) -> None:
+        """Write what is small, and let the folder take its place."""
+        write_json_atomically(folder / "trainer.json", {"step": checkpoint.step} | checkpoint.state)
+        write_checksums(folder)
+        undo.close()
+
+    def write(self, path: Path, work: Callable[[], Result]) -> Result:
+        """What `work` returns, which writes `path`: the first process alone does it. Raises `RunFailed` as `writing` does."""
+
+        def guarded() -> Result:
+            with self.writing(path):
+                return work()
+
+        return self.team.by_first(guarded)
 
     def bookkeeping(self, step: int) -> dict[str, Any]:
         """The bookkeeping of the checkpoint taken after `step`. Raises `RunError` naming the file if it is damaged."""
@@ -80,7 +109,12 @@ class CheckpointFiles:
 
     def load(self, step: int) -> Checkpoint:
         """The checkpoint taken after `step`. Raises `RunError` as `bookkeeping` does."""
-        return Checkpoint(step, self.bookkeeping(step), load_file(self.place(step) / "trainer.safetensors"))
+        state, place = self.team.by_first(lambda: self.bookkeeping(step)), self.place(step)
+        if (place / TENSORS_FILE).exists():
+            return Checkpoint(step, state, load_file(place / TENSORS_FILE))
+        from laconic.parallel.shards import Shares
+
+        return Checkpoint(step, state, Shares(place / TENSORS_FOLDER))
 
     def damage_of(self, step: int) -> str | None:
         """What is wrong with the checkpoint taken after `step`, in words that begin with a path; None if it is sound."""
@@ -109,6 +143,9 @@ class CheckpointFiles:
 
     def prune(self, keep: int, always: set[int]) -> None:
         """Delete all but the newest `keep` checkpoints and those of the steps in `always`."""
+        self.team.by_first(lambda: self._prune(keep, always))
+
+    def _prune(self, keep: int, always: set[int]) -> None:
         for step in self.steps()[keep:]:
             if step not in always:
                 shutil.rmtree(self.place(step))

@@ -11,9 +11,10 @@
 What is left out: how a checkpoint is written and checked (`checkpoint_files.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -21,8 +22,10 @@ from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RunError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy, load_policy
+from laconic.parallel.team import Team
 from laconic.rewards.numbers import Memory
 from laconic.system.checksums import file_digest
+from laconic.system.files import write_json_atomically
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.checkpoint_files import Checkpoint, CheckpointFiles
 from laconic.training.phase_end import PhaseRecord, Watch
@@ -86,7 +89,15 @@ class Checkpoints:
 
     def log_digest(self, step: int) -> str | None:
         """The digest of the metrics as they were when the checkpoint of `step` was taken, None if there is none."""
-        return self.files.bookkeeping(step).get("log") if step in self.files.steps() else None
+
+        def read() -> str | None:
+            return self.files.bookkeeping(step).get("log") if step in self.files.steps() else None
+
+        return self._team.by_first(read)
+
+    @property
+    def _team(self) -> Team:
+        return self.directory.team
 
     # --- where to go on ----------------------------------------------------------------------------------------------
 
@@ -97,8 +108,12 @@ class Checkpoints:
 
     def newest_step(self, index: int) -> int | None:
         """The step of `newest`."""
-        step = self._newest_sound()
-        return step if step is not None and self.files.bookkeeping(step)["phase"] == index else None
+
+        def find() -> int | None:
+            step = self._newest_sound()
+            return step if step is not None and self.files.bookkeeping(step)["phase"] == index else None
+
+        return self._team.by_first(find)
 
     def _newest_sound(self) -> int | None:
         """The step of the newest sound checkpoint; those after it are set aside."""
@@ -114,6 +129,9 @@ class Checkpoints:
 
         Raises `RunError` if phases.json is damaged and there is no checkpoint.
         """
+        return self._team.by_first(self._finished)
+
+    def _finished(self) -> list[PhaseRecord]:
         newest = self._newest_sound()
         at_work = None if newest is None else self.files.bookkeeping(newest)["phase"]
         records = self._recorded(newest)
@@ -137,7 +155,7 @@ class Checkpoints:
         """The phases in phases.json, if they are the first of the recipe's, and those that the `newest` checkpoint knows or go
         beyond them; else those of them that are, or the latter."""
         file = self.directory.path / "phases.json"
-        held = [] if newest is None else self._phases_before(newest)
+        held = [] if newest is None else self._phases_before(newest, self.files.bookkeeping(newest))
         try:
             written = [PhaseRecord.from_json(record, str(file)) for record in self.directory.phases()]
             sound = self._in_order(written)
@@ -153,7 +171,8 @@ class Checkpoints:
                 ) from None
             reason = str(error)
         self.say(f"{reason}; it is written again with the {len(held)} that are known to be finished")
-        self.directory.write_phases([record.to_json() for record in held])
+        with self.files.writing(file):
+            write_json_atomically(file, [record.to_json() for record in held])
         return held
 
     def _in_order(self, written: Sequence[PhaseRecord]) -> list[PhaseRecord]:
@@ -166,9 +185,9 @@ class Checkpoints:
             sound.append(record)
         return sound
 
-    def _phases_before(self, step: int) -> list[PhaseRecord]:
+    def _phases_before(self, step: int, bookkeeping: Mapping[str, Any]) -> list[PhaseRecord]:
         origin = str(self.files.place(step) / "trainer.json")
-        return [PhaseRecord.from_json(record, origin) for record in self.files.bookkeeping(step).get("finished", [])]
+        return [PhaseRecord.from_json(record, origin) for record in bookkeeping.get("finished", [])]
 
     # --- restoring ---------------------------------------------------------------------------------------------------
 
@@ -181,10 +200,10 @@ class Checkpoints:
             step=checkpoint.step,
             watches=tuple(Watch(int(step), accuracy, tokens) for step, accuracy, tokens in saved["watches"]),
             memory=Memory.from_json(saved["memory"]),
-            updater=_below(UPDATER, checkpoint.tensors),
-            cache=_below(CACHE, checkpoint.tensors),
+            updater=_Below(UPDATER, checkpoint.tensors),
+            cache=_Below(CACHE, checkpoint.tensors),
             files=saved.get("files", {}),
-            finished=tuple(self._phases_before(checkpoint.step)),
+            finished=tuple(self._phases_before(checkpoint.step, saved)),
         )
 
     def weights_after(self, step: int) -> Mapping[str, Tensor]:
@@ -195,7 +214,7 @@ class Checkpoints:
 
     def return_to(self, step: int) -> None:
         """Restore the policy's weights as they were after `step`."""
-        self._load_weights(Checkpoint(step, {}, dict(self.weights_after(step))), ("policy",))
+        self._load_weights(Checkpoint(step, {}, self.weights_after(step)), ("policy",))
 
     def _load_weights(self, checkpoint: Checkpoint, roles: tuple[str, ...]) -> None:
         for name, weight in self.policy.trainable_state().items():
@@ -224,5 +243,18 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + name: value for name, value in tensors.items()}
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+@dataclass(frozen=True, slots=True)
+class _Below(Mapping[str, Tensor]):
+    """Those of the tensors whose names begin with `prefix`, without it; each is looked up when it is asked for."""
+
+    prefix: str
+    tensors: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[self.prefix + name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removeprefix(self.prefix) for name in self.tensors if name.startswith(self.prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

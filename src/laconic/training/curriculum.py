@@ -44,11 +44,12 @@ def choose_for_phase(
     pool = pool_of(config, trainable)
     if not needs_probe(config):
         return TrainingProblems(tuple(pool))
-    file = folder / "probe.jsonl"
-    if not file.exists():
+    file, team = folder / "probe.jsonl", solver.team
+    if not team.by_first(file.exists):
         _probe_to_file(phase, pool, solver, file, reporter, seed=seed)
-    training = choose_from_probe(config, *read_probe(file), seed=seed, index=phase.index)
-    write_text_atomically(folder / "selection.jsonl", to_jsonl(choice.to_json() for choice in training.choices))
+    training = choose_from_probe(config, *team.by_first(lambda: read_probe(file)), seed=seed, index=phase.index)
+    choices = to_jsonl(choice.to_json() for choice in training.choices)
+    team.by_first(lambda: write_text_atomically(folder / "selection.jsonl", choices))
     if not training.problems:
         raise SelectionError(
             f"phases.{phase.name}.select: none of {len(training.choices)} probed problems qualifies; the first: "
@@ -69,7 +70,7 @@ def _probe_to_file(
     place = seed_of(seed, "probe", phase.index)
     with reporter.bar(f"{phase.name}: probe", len(pool) * samples) as progress:
         stats = probe(solver, pool, samples, phase.config.sampler, seed=place, on_progress=progress)
-    write_probe(file, pool, stats)
+    solver.team.by_first(lambda: write_probe(file, pool, stats))
 
 
 # --- step by step ----------------------------------------------------------------------------------------------------

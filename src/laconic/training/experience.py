@@ -25,7 +25,7 @@ from laconic.models.policy import Policy
 from laconic.rl.advantages import leave_one_out
 from laconic.rl.losses import kl
 from laconic.rl.masked import zeroed
-from laconic.training.batching import MicroBatch, RolloutBatch, micro_batches, token_budget
+from laconic.training.batching import MicroBatch, RolloutBatch, shared_micro_batches, token_budget
 
 MAX_CACHED_TOKENS = 2**24  # 64 MiB of float32
 
@@ -174,7 +174,7 @@ def gather_experience(
         old_logprobs=old,
         ref_logprobs=ref,
         values=torch.zeros(batch.response_mask.shape) if values is None else values,
-        last_values=zeroed(last_values.cpu(), is_bootstrapped),
+        last_values=zeroed(policy.team.sums(last_values).cpu(), is_bootstrapped),
         token_rewards=_token_rewards(batch, None if ref is None else old - ref, config),
     )
 
@@ -200,15 +200,17 @@ class _Pieces:
 
     def scored(self, rows: Sequence[int], score: Callable[[MicroBatch], Tensor], sharing_width: int | None) -> Tensor:
         """The results of `score` [b, t] for the micro-batches of `rows`, put together as [B, T]; 0 elsewhere. `sharing_width` is
-        that of the model that scores."""
-        device = self.policy.lm.device
+        that of the model that scores. Each process of a team scores its share of the rows, and all get all scores."""
+        device, team = self.policy.lm.device, self.policy.team
         out = torch.zeros(
             self.batch.response_mask.shape, device=device
         )  # fetched once, so that the host never waits in between
         budget = token_budget(self.phase.optimizer, device)
-        for micro in micro_batches(self.batch, rows, budget, device, sharing_width):
-            out[micro.rows, : micro.mask.shape[1]] = zeroed(score(micro), micro.mask)
-        return out.cpu()
+        for micro in shared_micro_batches(self.batch, rows, budget, device, sharing_width, team):
+            scores = zeroed(score(micro), micro.mask)
+            if not micro.is_idle:
+                out[micro.rows, : micro.mask.shape[1]] = scores
+        return team.sums(out).cpu()
 
     def old_logprobs(self, micro: MicroBatch) -> Tensor:
         inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
@@ -223,7 +225,8 @@ class _Pieces:
     def values(self, micro: MicroBatch, last_values: Tensor) -> Tensor:
         """Values at the predicting states; those after the last tokens go into `last_values` [B]."""
         values, last = _micro_values(self.policy, micro)
-        last_values[micro.rows] = last
+        if not micro.is_idle:
+            last_values[micro.rows] = last
         return values
 
 

@@ -8,6 +8,7 @@ A finished evaluation is kept, and an interrupted one resumes where it stopped.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from laconic.comparison.compare import compare_evaluations
@@ -49,32 +50,40 @@ def measure_run(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparis
     """
     if not run.sets.report:
         return {}
-    with run.directory.lock:
-        return _measure(run, finished)
+    lock = run.directory.lock
+    with run.team.holding_together():
+        run.team.by_first(lock.take)
+        try:
+            return _measure(run, finished)
+        finally:
+            lock.release()
 
 
 def _measure(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparison]:
-    recipe, path = run.recipe, run.directory.path
+    recipe, path, team = run.recipe, run.directory.path, run.team
+    temperatures = recipe.report.temperatures
     steps = [0, *(record.result_step for record in finished)]
     labels = [model_label(number) for number in range(len(steps))]
     with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
         for label, step in zip(labels, steps, strict=True):
-            if not run.directory.is_measured(label, recipe.report.temperatures):
+            if not team.by_first(partial(run.directory.is_measured, label, temperatures)):
                 _evaluate_model(run, grader, label, _model_after(run, step))
-    comparisons = {}
-    for temperature in recipe.report.temperatures:
-        tag = temperature_tag(temperature)
-        folders = [path / "eval" / f"{label}-{tag}" for label in labels]
-        comparisons[tag] = compare_evaluations(folders[0], folders[1:], margin=recipe.report.margin, seed=recipe.seed)
-        write_json_atomically(path / f"comparison-{tag}.json", comparisons[tag].to_json())
-    return comparisons
+    tags = [temperature_tag(temperature) for temperature in temperatures]
+    return team.by_first(lambda: {tag: _compare(recipe, path, labels, tag) for tag in tags})
+
+
+def _compare(recipe: Recipe, path: Path, labels: Sequence[str], tag: str) -> Comparison:
+    folders = [path / "eval" / f"{label}-{tag}" for label in labels]
+    comparison = compare_evaluations(folders[0], folders[1:], margin=recipe.report.margin, seed=recipe.seed)
+    write_json_atomically(path / f"comparison-{tag}.json", comparison.to_json())
+    return comparison
 
 
 def _model_after(run: Run, step: int) -> str:
     """The name of the model after `step`: the folder of its checkpoint, or that of the base."""
     if step == 0:
         return run.recipe.model
-    run.directory.checkpoints.bookkeeping(step)  # raises if the checkpoint is damaged
+    run.team.by_first(lambda: run.directory.checkpoints.bookkeeping(step))  # raises if the checkpoint is damaged
     return str(run.directory.checkpoints.place(step))
 
 
@@ -82,7 +91,7 @@ def _evaluate_model(run: Run, grader: Grader, label: str, model: str, on_summary
     recipe = run.recipe
     plain = recipe.policy.model_copy(update={"lora": None})
     lm = load_entry(recipe, plain, run.given) if model == recipe.model else load_model(model, plain)
-    solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt)
+    solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt, run.team)
     evaluate_reported(solver, recipe, run.sets.report, run.directory.path, label, run.reporter, on_summary)
 
 

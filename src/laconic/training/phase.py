@@ -27,6 +27,7 @@ from laconic.config.sense.unusual import unusual_levers
 from laconic.errors import Diverged, EngineLost, RunError, RunFailed, Terminated
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
+from laconic.parallel.team import Team
 from laconic.problems.sets import ProblemSets
 from laconic.rng import seed_of
 from laconic.rollouts.metrics import rollout_metrics
@@ -35,7 +36,6 @@ from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import KEPT, Source, SourceSetting
 from laconic.samplers.vllm.engines import Engines
 from laconic.system.progress import Reporter
-from laconic.system.termination import held_back, let_through
 from laconic.training.algorithms import estimate_advantages
 from laconic.training.batching import collate
 from laconic.training.check.phases import ResolvedPhase
@@ -52,7 +52,8 @@ from laconic.types import Group, Problem, Progress
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What all phases of a run share. `given` is the model from which the run began, if it was passed in memory."""
+    """What all phases of a run share. `policy` is what is trained; in a team its weights are spread, and the model of `solver`,
+    which draws responses, is another. `given` is the model from which the run began, if it was passed in memory."""
 
     recipe: Recipe
     phases: tuple[ResolvedPhase, ...]
@@ -65,6 +66,11 @@ class Run:
     reporter: Reporter
     clock: Clock
     given: CausalLM | None = None
+
+    @property
+    def team(self) -> Team:
+        """The processes that train together."""
+        return self.directory.team
 
     def phase_folder(self, index: int) -> Path:
         """The folder of the files of phase `index`."""
@@ -112,7 +118,7 @@ class PhaseRun:
             reference_moves=phase.has_moving_reference,
         )
         self.updater = Updater(run.policy, config, seed=seed_of(seed, "updates", index))
-        self.files = phase_digests(folder)
+        self.files = run.team.by_first(lambda: phase_digests(folder))
         self.reference_cache = ReferenceCache()
         self.watches: list[Watch] = []
         self.vigil = Vigil(phase.name, config.end.alarms, config.steps, applicability(phase))
@@ -130,14 +136,14 @@ class PhaseRun:
     def train(self) -> Ending:
         """Take steps until the phase is over. Alarms first read what the run has logged of it before it was resumed. Raises
         `RunFailed` where training diverges, and `Terminated`, with the last whole step saved."""
-        for line in self.run.directory.metrics():
+        for line in self.run.team.by_first(self.run.directory.metrics):
             if line["phase"] == self.phase.name:
                 self.look(line)
         if not self.watches:
             self.watches.append(self.watch(self.entry_step))
             self._say_where_it_starts()
         self.run.clock.begin_phase(self.phase.index, self.watches[0].mean_tokens)
-        with held_back():
+        with self.run.team.holding_back():
             while (ending := self.ending()) is None:
                 try:
                     self.take_step()
@@ -178,6 +184,7 @@ class PhaseRun:
             metrics |= self.updater.update(experience, advantages, self.step, self.phase_step - 1)
             self.move_reference()
         self.average_with_entry()
+        self.run.policy.hand_over()
         self.run.clock.lap()
         self.run.directory.log_rollouts(self.step, groups)
         metrics |= {"update/nothing_learnt": why_nothing_learnt(metrics)}
@@ -188,7 +195,7 @@ class PhaseRun:
 
     def roll_out(self, problems: Sequence[Problem]) -> list[Group]:
         """Paid groups of the step's problems, then of those that the curriculum draws to fill the step. A signal ends it."""
-        with let_through():
+        with self.run.team.letting_through():
             groups, draw = self.source.groups(problems, self.step), 1
             while more := self.curriculum.draw_more(groups, self.step, draw):
                 groups, draw = groups + self.source.groups(more, self.step, draw), draw + 1
@@ -274,7 +281,7 @@ class PhaseRun:
 
     def save_out_of_turn(self) -> None:
         """Save the last whole step, if there is one in this phase that is not saved yet."""
-        if self.phase_step > 0 and self.step not in self.run.directory.checkpoints.steps():
+        if self.phase_step > 0 and self.step not in self.run.team.by_first(self.run.directory.checkpoints.steps):
             self.save()
 
     def save(self) -> None:
@@ -301,7 +308,8 @@ class PhaseRun:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint of this phase. Raises `RunError` where the phase has other files than it began with."""
         state = self.run.checkpoints.restore(checkpoint)
-        if lost := lost_files(self.run.phase_folder(self.phase.index), state.files):
+        folder = self.run.phase_folder(self.phase.index)
+        if lost := self.run.team.by_first(lambda: lost_files(folder, state.files)):
             raise RunError(
                 f"{lost[0]}: was damaged, and what was made again differs from it; put back a copy, "
                 "or train anew with another --out"

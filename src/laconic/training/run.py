@@ -30,9 +30,10 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.environment import describe_environment
 from laconic.models.held_files import digests_of
 from laconic.models.loading import MEMORY, memory_name
-from laconic.models.policy import load_policy
+from laconic.models.policy import Policy, load_policy
 from laconic.models.products.product_path import keep_product_path
 from laconic.models.teachers import check_teacher, try_teacher
+from laconic.parallel.team import ALONE, Team
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.vllm.engines import Engines
@@ -69,7 +70,8 @@ class Trainer:
         Raises `RunFailed` where training diverges or the disk refuses, and `Terminated` on a signal, where the caller heeds it.
         The run can be resumed after any of them.
         """
-        with self.run.directory.lock, self.run.solver.grader, closing(self.run.sampler):
+        run = self.run
+        with run.directory.lock, run.solver.grader, closing(run.sampler), run.team.holding_together():
             unfinished = range(len(self.finished), len(self.run.phases))
             for index in unfinished:
                 self.run_phase(index)
@@ -81,7 +83,8 @@ class Trainer:
         """Train phase `index` from its newest checkpoint, or from the weights that the phase before handed on, and record it."""
         entry_step = self.finished[-1].result_step if self.finished else 0
         checkpoint = self.run.checkpoints.newest(index)
-        lost = [] if checkpoint is None else self._lost_files(index, checkpoint)
+        team = self.run.team
+        lost = [] if checkpoint is None else team.by_first(lambda: self._lost_files(index, checkpoint))
         needs_entry = checkpoint is None or lost or self.run.phases[index].compares_with_entry
         if entry_step > 0 and needs_entry:
             self.run.checkpoints.return_to(entry_step)
@@ -115,7 +118,7 @@ class Trainer:
     def _mend_result(self) -> None:
         """Write the model of a finished run again if it is damaged."""
         run = self.run
-        if damage := run.directory.damage_of_result():
+        if damage := run.team.by_first(run.directory.damage_of_result):
             run.reporter.say(f"{damage}; the model is written again")
             run.checkpoints.return_to(self.finished[-1].result_step)
             run.directory.save_result(run.policy.save)
@@ -129,12 +132,14 @@ def start(
     reporter: Reporter,
     given: CausalLM | None = None,
     accept_changes: bool = False,
+    team: Team = ALONE,
 ) -> Trainer:
     """A trainer over `out`, new or resumed. All input is checked before the directory is touched, but for its lock.
 
     `given` is a model in memory that is trained in place of the recipe's. It is copied and stays unchanged. The run's config.json
     then holds its name and a hash of its weights, and the run can only be resumed with the same model. With `accept_changes` a
-    run is resumed in spite of changes to rates, rewards and inputs, which are recorded in its environment.json.
+    run is resumed in spite of changes to rates, rewards and inputs, which are recorded in its environment.json. Every process of
+    a `team` calls this with the same arguments.
     """
     check_acceptance(resume=resume, accept_changes=accept_changes)
     if given is not None:
@@ -144,37 +149,39 @@ def start(
         directory = None
         if resume:
             _check_same_model(out, recipe.model)
-            directory = RunDirectory.resume(out, config, accept_changes=accept_changes)
+            directory = RunDirectory.resume(out, config, accept_changes=accept_changes, team=team)
             undo.callback(directory.lock.release)
             _keep_products(directory)
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         phases = check_recipe(recipe)
         if directory is None:
-            check_is_new(out)
+            team.by_first(lambda: check_is_new(out))
         sets = load_problem_sets(recipe)
-        policy = load_policy(recipe, given)
-        sampler = Engines(policy, out)
+        whole = load_policy(recipe, given)
+        sampler = Engines(whole, out)
         solver = Solver(
-            policy.lm,
+            whole.lm,
             sampler,
             Grader(recipe.grader.workers, recipe.grader.timeout_seconds),
             recipe.prompt,
+            team,
         )
         unfinished = phases[directory.num_finished() if directory else 0 :]
         _check_prompts(recipe, unfinished, solver, sets)
         sampler.connect([phase.config.sampler for phase in unfinished])
         warnings = warnings_about(recipe, phases, sets.train)
-        warnings += complaints_about_solutions(unfinished, solver, policy.lm, sets.train)
+        warnings += complaints_about_solutions(unfinished, solver, whole.lm, sets.train)
         for warning in warnings:
             reporter.say(f"warning: {warning}")
         if sets.dropped_line:
             reporter.say(sets.dropped_line)
-        inputs = _inputs(solver, sets) | _models(recipe, unfinished, given)
-        now = Circumstances(inputs, describe_environment(policy.lm.device))
+        inputs = team.by_first(lambda: _inputs(solver, sets) | _models(recipe, unfinished, given))
+        now = Circumstances(inputs, describe_environment(whole.lm.device))
         if directory is None:
-            directory = RunDirectory.create(out, config, {**now.environment, "inputs": now.inputs})
+            directory = RunDirectory.create(out, config, {**now.environment, "inputs": now.inputs}, team)
             undo.callback(directory.lock.release)
+        policy = _spread_over(team, whole)
         checkpoints = Checkpoints(recipe, phases, directory, policy, reporter.say, given)
         clock = Clock(plan_of(recipe, sets))
         reporter.on_sampled = clock.sampled
@@ -186,6 +193,15 @@ def start(
                 reporter.say(f"from step {step} on, as environment.json records: {change}")
         undo.pop_all()
         return trainer
+
+
+def _spread_over(team: Team, whole: Policy) -> Policy:
+    """The policy that is trained: in one process the whole one, which draws responses too."""
+    if team.size == 1:
+        return whole
+    from laconic.models.sharded_policy import ShardedPolicy
+
+    return ShardedPolicy(whole, team)
 
 
 def _check_prompts(recipe: Recipe, phases: Sequence[ResolvedPhase], solver: Solver, sets: ProblemSets) -> None:

@@ -11,6 +11,8 @@
    result have checksums (`checkpoint_files.py`).
 3. Resuming takes the newest sound checkpoint and removes what was logged after it, so a repeated step is logged only once. What
    has changed since the run began is refused or recorded, as `config/resumption.py` says.
+4. Where several processes train together, the first of them alone holds the lock and writes; the others wait until it has
+   written, and learn of its errors.
 """
 
 import contextlib
@@ -29,6 +31,7 @@ from laconic.config.resumption import changes_measuring, freedom, refusal_line
 from laconic.errors import InputError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.models.environment import MACHINE
+from laconic.parallel.team import ALONE, Team
 from laconic.rollouts.rows import paid_rows_of
 from laconic.system.checksums import write_checksums
 from laconic.system.files import (
@@ -54,36 +57,47 @@ class Circumstances:
 
 
 class RunDirectory:
-    """The folder of one run, made with `create` and opened again with `resume`. Both lock it, until `lock` is released."""
+    """The folder of one run, made with `create` and opened again with `resume`. Both lock it, until `lock` is released. `team`
+    holds the processes that work in it together."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.lock = path, FolderLock(path)
-        self.checkpoints = CheckpointFiles(path, lambda: "inputs" not in self.environment())
+    def __init__(self, path: Path, team: Team = ALONE) -> None:
+        self.path, self.team, self.lock = path, team, FolderLock(path, needed=team.is_first)
+        self.checkpoints = CheckpointFiles(path, lambda: "inputs" not in self.environment(), team)
 
     # --- beginning ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: Path, config: Mapping[str, Any], environment: Mapping[str, Any]) -> "RunDirectory":
+    def create(
+        cls, path: Path, config: Mapping[str, Any], environment: Mapping[str, Any], team: Team = ALONE
+    ) -> "RunDirectory":
         """A new run. Raises `RunError` if `path` is not empty; what a beginning that failed has left there does not count."""
-        check_is_new(path)
-        directory = cls(path)
-        with directory._locked():
-            check_is_new(path)
-            write_json_atomically(path / "environment.json", environment)
-            write_json_atomically(path / "config.json", config)
+        directory = cls(path, team)
+        team.by_first(lambda: directory._begin(config, environment))
         return directory
 
+    def _begin(self, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        check_is_new(self.path)
+        with self._locked():
+            check_is_new(self.path)
+            write_json_atomically(self.path / "environment.json", environment)
+            write_json_atomically(self.path / "config.json", config)
+
     @classmethod
-    def resume(cls, path: Path, config: Mapping[str, Any], *, accept_changes: bool = False) -> "RunDirectory":
+    def resume(
+        cls, path: Path, config: Mapping[str, Any], *, accept_changes: bool = False, team: Team = ALONE
+    ) -> "RunDirectory":
         """The run at `path`. Raises `RunError` if there is none, another process works in it, or `config` differs from the run's
         where it may not."""
-        _check_is_folder(path)
-        if not (path / "config.json").exists():
-            raise RunError(f"{path}: no run to resume (no config.json); to begin one leave out --resume")
-        directory = cls(path)
-        with directory._locked():
-            directory._changes(config, None, accept_changes)
+        directory = cls(path, team)
+        team.by_first(lambda: directory._reopen(config, accept_changes))
         return directory
+
+    def _reopen(self, config: Mapping[str, Any], accept_changes: bool) -> None:
+        _check_is_folder(self.path)
+        if not (self.path / "config.json").exists():
+            raise RunError(f"{self.path}: no run to resume (no config.json); to begin one leave out --resume")
+        with self._locked():
+            self._changes(config, None, accept_changes)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -103,6 +117,9 @@ class RunDirectory:
         Returns the changes in words. Raises `RunError` for a change that may not be. Results that would now be measured otherwise
         are moved to a folder `replaced-N`.
         """
+        return self.team.by_first(lambda: self._take_up(step, config, now, accept_changes))
+
+    def _take_up(self, step: int, config: Mapping[str, Any], now: Circumstances, accept_changes: bool) -> list[str]:
         found = self._changes(config, now, accept_changes)
         if any(changes_measuring(change.key) for change in found):
             self._set_results_aside()
@@ -180,17 +197,21 @@ class RunDirectory:
 
     def write_phases(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write the finished phases, completely or not at all. A phase is over once this is written."""
-        with self.checkpoints.writing(self.path / "phases.json"):
-            write_json_atomically(self.path / "phases.json", list(records))
+        file = self.path / "phases.json"
+        self.checkpoints.write(file, lambda: write_json_atomically(file, list(records)))
 
     # --- results -----------------------------------------------------------------------------------------------------
 
     def save_result(self, save_model: Callable[[Path], object]) -> None:
         """Write the run's `model/`, completely or not at all."""
         place = self.path / "model"
-        with self.checkpoints.writing(place), whole_folder(place) as folder:
-            save_model(folder)
-            write_checksums(folder)
+
+        def write() -> None:
+            with whole_folder(place) as folder:
+                save_model(folder)
+                write_checksums(folder)
+
+        self.checkpoints.write(place, write)
 
     def damage_of_result(self) -> str | None:
         """What is wrong with the run's `model/`, in words that begin with a path; None if it is sound."""
@@ -205,8 +226,8 @@ class RunDirectory:
 
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Append one step's metrics."""
-        with self.checkpoints.writing(self.path / "metrics.jsonl"):
-            append_jsonl(self.path / "metrics.jsonl", metrics)
+        file = self.path / "metrics.jsonl"
+        self.checkpoints.write(file, lambda: append_jsonl(file, metrics))
 
     def metrics(self) -> list[dict[str, Any]]:
         """All logged steps; damaged lines are passed over."""
@@ -215,8 +236,11 @@ class RunDirectory:
     def log_rollouts(self, step: int, groups: Sequence[Group]) -> None:
         """Store a step's rollouts, one line each."""
         file = self.path / "rollouts" / f"{step_name(step)}.jsonl"
-        with self.checkpoints.writing(file):
+
+        def write() -> None:
             write_text_atomically(file, to_jsonl(row.to_json() for group in groups for row in paid_rows_of(group)))
+
+        self.checkpoints.write(file, write)
 
     def log_digest(self, step: int) -> str:
         """A digest of the metrics that were logged up to `step`."""
@@ -229,6 +253,9 @@ class RunDirectory:
         Damaged lines of the metrics are left out. Returns what is wrong with the log, in words, or None; `log_digest` is what
         `log_digest` gave when the run was after `step`, None if it is not known.
         """
+        return self.team.by_first(lambda: self._forget_after(step, log_digest))
+
+    def _forget_after(self, step: int, log_digest: str | None) -> str | None:
         file = self.path / "metrics.jsonl"
         steps, damaged = sound_lines(file, _is_step)
         what = None

@@ -29,10 +29,11 @@ from laconic.config.optimizer import OptimizerConfig
 from laconic.config.phase import PhaseConfig
 from laconic.errors import Diverged
 from laconic.models.policy import Policy
+from laconic.parallel.team import Team
 from laconic.rl.losses import clipped_surrogate, is_clipped, kl, sequence_log_ratio, truncated_importance, value_loss
 from laconic.rl.masked import masked_sum, token_weights, zeroed
 from laconic.rng import seed_of
-from laconic.training.batching import MicroBatch, RolloutBatch, micro_batches, minibatch_rows, token_budget
+from laconic.training.batching import MicroBatch, RolloutBatch, minibatch_rows, shared_micro_batches, token_budget
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience
 
@@ -76,10 +77,12 @@ class _Optimizer:
                 raise
             raise Diverged(f"a step of the {self.name} at the rate {self.lr * factor:g} overflows float32") from error
         self.adam.zero_grad(set_to_none=True)
-        return float(norm)
+        return _number(norm)
 
 
-def _make_optimizer(name: str, parameters: dict[str, nn.Parameter], lr: float, config: OptimizerConfig) -> _Optimizer:
+def _make_optimizer(
+    name: str, parameters: dict[str, nn.Parameter], lr: float, config: OptimizerConfig, team: Team
+) -> _Optimizer:
     is_on_cpu = all(parameter.device.type == "cpu" for parameter in parameters.values())
     adam = torch.optim.AdamW(
         parameters.values(),
@@ -87,15 +90,23 @@ def _make_optimizer(name: str, parameters: dict[str, nn.Parameter], lr: float, c
         betas=config.betas,
         eps=config.eps,
         weight_decay=config.weight_decay,
-        fused=not is_on_cpu,  # on an accelerator: one kernel, without temporary copies of the size of the weights
+        # on an accelerator: one kernel, without temporary copies of the size of the weights; over spread weights: one operation,
+        # where each takes longer than its arithmetic
+        fused=not is_on_cpu or team.size > 1,
     )
     return _Optimizer(name, parameters, adam, lr, config.max_grad_norm)
+
+
+def _number(norm: Tensor) -> float:
+    """The norm of some tensors as a number. Where these are spread over processes, what each knows of it is put together."""
+    put_together = getattr(norm, "full_tensor", None)
+    return float(norm if put_together is None else put_together())
 
 
 @torch.no_grad()
 def _check_weights(optimizer: _Optimizer) -> None:
     """Raises `Diverged` if a weight is not finite."""
-    norm = float(torch.nn.utils.get_total_norm(optimizer.parameters.values()))
+    norm = _number(torch.nn.utils.get_total_norm(optimizer.parameters.values()))
     if not math.isfinite(norm):
         raise Diverged(f"the norm of the {optimizer.name}'s weights is {norm}")
 
@@ -107,9 +118,9 @@ class Updater:
         self.policy, self.phase, self.seed = policy, phase, seed
         self.entropy_coef = phase.algorithm.entropy_coef
         config = phase.optimizer
-        self.actor = _make_optimizer("policy", policy.policy_parameters(), config.lr, config)
+        self.actor = _make_optimizer("policy", policy.policy_parameters(), config.lr, config, policy.team)
         critic = policy.critic_parameters()
-        self.critic = _make_optimizer("critic", critic, config.critic_lr, config) if critic else None
+        self.critic = _make_optimizer("critic", critic, config.critic_lr, config, policy.team) if critic else None
 
     def update(
         self, experience: Experience, advantages: Advantages, step: int, phase_step: int
@@ -121,9 +132,10 @@ class Updater:
         if not learning:
             return {}  # the algorithm found nothing to learn from, for instance no pair
         factor = learning_rate_factor(phase_step, self.phase.steps, config)
+        rank = self.policy.team.rank
         torch.manual_seed(
-            seed_of(self.seed, "dropout", step)
-        )  # LoRA's dropout is the only random draw that torch makes by itself
+            seed_of(self.seed, "dropout", step, *([rank] if rank else []))
+        )  # LoRA's dropout is the only random draw that torch makes by itself; each process draws for rows of its own
         tensors = _on_device(experience, advantages, self.phase.algorithm.importance_cap, self.policy.lm.device)
         sums: defaultdict[str, float] = defaultdict(float)
         num_updates = 0
@@ -156,7 +168,8 @@ class Updater:
         metrics: dict[str, float] = {}
         with self.policy.learning():
             budget = token_budget(config, device)
-            micros = micro_batches(batch, rows, budget, device, self.policy.lm.sharing_width)
+            width = self.policy.lm.sharing_width
+            micros = shared_micro_batches(batch, rows, budget, device, width, self.policy.team)
             if learns:
                 for micro in micros:
                     _add(sums, self._policy_losses(tensors, micro, counts))
@@ -165,7 +178,7 @@ class Updater:
                 for micro in micros:
                     _add(sums, self._value_losses(tensors, micro, counts))
                 metrics["critic_grad_norm"] = self.critic.step(factor)
-        figures = _fetched(sums) | metrics
+        figures = _fetched(sums, self.policy.team) | metrics
         for name in LEARNT_FROM:
             if not math.isfinite(figures.get(name, 0.0)):
                 raise Diverged(f"update/{name} is {figures[name]}")
@@ -266,9 +279,10 @@ class Updater:
                 if keys:
                     moments = {key: state[f"{optimizer.name}/{key}/{name}"].clone() for key in keys}
                     is_fused = optimizer.adam.defaults["fused"]
+                    step = moments.pop("step")
                     optimizer.adam.state[parameter] = {
-                        key: value if key == "step" and not is_fused else value.to(parameter.device)
-                        for key, value in moments.items()
+                        "step": step.to(parameter.device) if is_fused else step,
+                        **{key: self.policy.placed(value, parameter) for key, value in moments.items()},
                     }
 
 
@@ -300,9 +314,9 @@ def _on_device(experience: Experience, advantages: Advantages, cap: float | None
     )
 
 
-def _fetched(sums: dict[str, Tensor]) -> dict[str, float]:
-    """The sums as numbers, all fetched from the device at once."""
-    return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True)) if sums else {}
+def _fetched(sums: dict[str, Tensor], team: Team) -> dict[str, float]:
+    """The sums over all processes as numbers, all fetched from the device at once."""
+    return dict(zip(sums, team.sums(torch.stack(list(sums.values()))).tolist(), strict=True)) if sums else {}
 
 
 @dataclass(frozen=True, slots=True)

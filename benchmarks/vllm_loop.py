@@ -107,8 +107,9 @@ def table(found: dict[tuple[str, int], Outcome]) -> str:
     ]
     for (engine, seed), run_ in sorted(found.items(), key=lambda item: (item[0][0], item[0][1])):
         cells = [f"{run_.accuracy[tag]:.1%} | {run_.tokens[tag]:.1f}" for tag in ("t1", "greedy")]
-        rest = f"{run_.speed:,.0f} | {run_.first_seconds:.1f} | {run_.handover_frac:.1%} | {run_.gap_nats:.1e} | {run_.largest_gap_nats:.1e}"
-        rows.append(f"| {engine} | {seed} | {' | '.join(cells)} | {rest} |")
+        handovers = f"{run_.first_seconds:.1f} | {run_.handover_frac:.1%}"
+        gaps = f"{run_.gap_nats:.1e} | {run_.largest_gap_nats:.1e}"
+        rows.append(f"| {engine} | {seed} | {' | '.join(cells)} | {run_.speed:,.0f} | {handovers} | {gaps} |")
     return "\n".join(
         [*rows, "", *[spread(found, what, tag) for tag in ("t1", "greedy") for what in ("accuracy", "tokens")]]
     )

@@ -1,11 +1,12 @@
 """Recipes: loading, defaults for phases, overrides, and mistakes that name their field."""
 
 import json
+import warnings
 
 import pytest
 
 from laconic.config.load import dump, load_recipe, parse_recipe
-from laconic.errors import RecipeError
+from laconic.errors import LaconicWarning, RecipeError
 
 RECIPE = """
 name = "r"
@@ -93,7 +94,7 @@ def test_mistakes_name_the_field(recipe, override, message):
     ("overrides", "lost", "later"),
     [
         (["seed=1", "seed=2"], "seed=1", "seed=2"),
-        (["seed=1", " seed =1"], "seed=1", " seed =1"),
+        (["seed=1", " seed =3"], "seed=1", " seed =3"),
         (["phases.0.steps=5", "name=x", "phases.accuracy.steps=6"], "phases.0.steps=5", "phases.accuracy.steps=6"),
         (
             ["phases.brevity.optimizer.lr=1e-4", "phases.brevity.optimizer={epochs=2}"],
@@ -102,13 +103,18 @@ def test_mistakes_name_the_field(recipe, override, message):
         ),
     ],
 )
-def test_an_override_that_a_later_one_replaces_is_refused(recipe, overrides, lost, later):
-    """By whatever name a phase is addressed. A table whose parts are set afterwards is not replaced."""
-    with pytest.raises(RecipeError) as error:
-        load_recipe(recipe, overrides)
-    assert str(error.value) == f"override {lost!r}: changes nothing, since {later!r} follows; leave one out"
-    parts_of_a_table = ["phases.brevity.optimizer={epochs=2}", "phases.brevity.optimizer.lr=1e-4"]
-    assert load_recipe(recipe, parts_of_a_table).phases[1].optimizer.lr == 1e-4
+def test_an_override_that_a_later_one_replaces_is_a_warning(recipe, overrides, lost, later):
+    """By whatever name a phase is addressed; the last one counts. A table whose parts are set afterwards is not replaced."""
+    with pytest.warns(LaconicWarning) as caught:
+        loaded = load_recipe(recipe, overrides)
+    (warning,) = caught
+    assert str(warning.message) == f"override {lost!r}: changes nothing, since {later!r} follows"
+    kept = [override for override in overrides if override != lost]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert loaded == load_recipe(recipe, kept)
+        parts_of_a_table = ["phases.brevity.optimizer={epochs=2}", "phases.brevity.optimizer.lr=1e-4"]
+        assert load_recipe(recipe, parts_of_a_table).phases[1].optimizer.lr == 1e-4
 
 
 def test_a_missing_field_a_missing_file_and_bad_toml_are_said(tmp_path):

@@ -175,19 +175,14 @@ def test_a_data_set_without_answers_is_refused_before_anything_is_drawn(lm: Any,
 
 def test_two_processes_pay_as_one(lm: Any, tmp_path: Path) -> None:
     """Each process has half of every group: 2 processes, groups of 4, 2 rows for each."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        "0",
-        str(SCRIPT),
-    ]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     paths = os.pathsep.join([str(SCRIPT.parent), str(SCRIPT.parents[1]), *filter(None, sys.path)])
     done = subprocess.run(
-        [*command, str(tmp_path)], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False
+        [*launcher, str(SCRIPT), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]

@@ -111,10 +111,6 @@ def test_a_recipe_may_be_named_as_the_list_of_recipes_names_it(tmp_path: Path) -
         (("[0, 1]", "[0, -1]"), "seeds.1: input should be greater than or equal to 0"),
         (("phases.first.algorithm.whitening=none", "problems.report="), "problems.report: expected a text"),
         (("phases.first.algorithm.whitening=none", "threads=1"), "label 'No whitening!': runs what 'small' runs"),
-        (
-            ('"threads=1"', '"threads=1", "threads=2"'),
-            "small: override 'threads=1': changes nothing, since 'threads=2'",
-        ),
         (("token_limit:5", "be_terse"), "asked for 5 tokens: prompt 'be_terse': no such name"),
         (("token_limit:5", "token_limit"), "prompt 'token_limit': needs a number"),
         (("seeds = [0, 1]", "seeds = [0, 1"), "sweep.toml: "),

@@ -107,6 +107,17 @@ def test_a_tracker_that_fails_is_one_line_and_never_the_runs_fault(run, stand_in
     assert read_tracked_runs(run)["wandb"].step == 0
 
 
+def test_a_run_that_is_killed_has_its_steps_sent_all_the_same(run, stand_in):
+    """Nobody reads what the process prints, and its input closes; it sends the rest and ends well."""
+    noted = stand_in()
+    process = following._start(run, "wandb")
+    process.stdout.close()
+    log(run, 1, 2)
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    assert [row["step"] for row in noted() if "step" in row] == [1, 2] and "finished" in noted()[-1]
+
+
 def test_an_error_of_the_run_passes_and_a_process_that_cannot_start_is_one_line(run, stand_in, monkeypatch):
     said = []
     stand_in()

@@ -124,7 +124,7 @@ def main() -> None:
         _complain(error)
         sys.exit(error.exit_code)
     except OSError as error:
-        _complain(f"{error.filename or unnamed_file()}: cannot be read or written ({error.strerror})")
+        _complain(f"{error.filename or unnamed_file()}: cannot be read or written ({error.strerror or error})")
         sys.exit(1 if error.errno in DISK_ERRORS else 2)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own errors about options and arguments have this attribute

@@ -2,7 +2,7 @@
 
 1. `load_recipe` reads a recipe in TOML, or the resolved `config.json` of a run.
 2. `key=value` overrides are applied to the raw tree: `seed=1`, `phases.brevity.steps=40`, `defaults.optimizer.lr=1e-5`. One whose
-   value a later one replaces is refused.
+   value a later one replaces is warned of.
 3. The table `[defaults]` is merged into every phase (a phase's own keys win), then dropped. A default changes nothing where every
    phase has its own value: as an override it is refused; those in the file are remembered, so that they are warned of.
 4. The tree is validated; every mistake is a `RecipeError` that names the dotted field.
@@ -12,6 +12,7 @@
 import difflib
 import hashlib
 import tomllib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 from laconic.config.node import Node, checked_name
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
-from laconic.errors import InputError, RecipeError
+from laconic.errors import InputError, LaconicWarning, RecipeError
 from laconic.system.files import read_bytes
 from laconic.system.text import brief, check_values, parse_json, parse_toml
 
@@ -40,7 +41,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bo
     tree = _without_hashes(_read(path)) if accept_changes else _read(path)
     hidden = _hidden_defaults(tree)
     places = [_apply(tree, override) for override in overrides]
-    _refuse_replaced(overrides, places)
+    _warn_of_replaced(overrides, places)
     still_hidden = _hidden_defaults(tree)
     for override in overrides:
         key = override.partition("=")[0].strip()
@@ -100,14 +101,14 @@ def _check_texts(tree: dict[str, Any], where: str) -> None:
         raise RecipeError(str(error)) from None
 
 
-def _refuse_replaced(overrides: Sequence[str], places: Sequence[_Place]) -> None:
-    """Raise `RecipeError` where an override sets what a later one sets again, or a part of it."""
+def _warn_of_replaced(overrides: Sequence[str], places: Sequence[_Place]) -> None:
+    """Warn of an override that sets what a later one sets again, or a part of it. It is no error: scripts append overrides."""
     for number, (override, place) in enumerate(zip(overrides, places, strict=True), start=1):
         for later, other in zip(overrides[number:], places[number:], strict=True):
             if place[: len(other)] == other:
-                raise RecipeError(
-                    f"override {brief(override)}: changes nothing, since {brief(later)} follows; leave one out"
-                )
+                what = f"override {brief(override)}: changes nothing, since {brief(later)} follows"
+                warnings.warn(what, LaconicWarning, stacklevel=3)
+                break
 
 
 def _apply(tree: dict[str, Any], override: str) -> _Place:

@@ -5,6 +5,7 @@ priority, and reads nothing but the run's files. It ends when its input closes, 
 and then sends the rest. Where something goes wrong, it prints one line and ends with code 1.
 """
 
+import contextlib
 import os
 import sys
 import threading
@@ -25,14 +26,25 @@ MARK, MOST_SAID = "laconic: ", 300
 def main() -> None:
     """Follow the run in the folder `sys.argv[1]` for the tracker `sys.argv[2]`, until the input closes."""
     folder, name = Path(sys.argv[1]), sys.argv[2]
-    is_over = threading.Event()
+    is_over, listener = threading.Event(), _silence()
     threading.Thread(target=_wait_for_the_end, args=(is_over,), daemon=True).start()
     _step_back()
     try:
         follow(folder, name, is_over)
     except BaseException as error:  # a tracker may raise anything, and its threads may keep a process from ending
-        print(f"{MARK}{printable(' '.join(f'{type(error).__name__}: {error}'.split()))[:MOST_SAID]}", flush=True)
+        line = printable(" ".join(f"{type(error).__name__}: {error}".split()))[:MOST_SAID]
+        with contextlib.suppress(OSError):  # nobody listens where the run was killed
+            os.write(listener, f"{MARK}{line}\n".encode())
         os._exit(1)
+
+
+def _silence() -> int:
+    """Whatever the tracker prints goes nowhere, so that printing neither waits nor fails; returns the file on which we speak."""
+    listener = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    return listener
 
 
 def follow(folder: Path, name: str, is_over: threading.Event) -> None:

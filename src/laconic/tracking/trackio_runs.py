@@ -1,11 +1,13 @@
 """Trackio: a run of the project `laconic` in Trackio's own database on this machine, or in the Space that TRACKIO_SPACE_ID names.
 
-TRACKIO_DIR and TRACKIO_PROJECT are obeyed.
+TRACKIO_DIR and TRACKIO_PROJECT are obeyed. A run is found again by its name alone, so a new one gets letters of its own after the
+name of the folder.
 """
 
 import os
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 from laconic.tracking.tracker import PROJECT, RunToTrack, Tracker
 
@@ -43,11 +45,12 @@ def open_trackio(run: RunToTrack) -> Tracker:
     project = os.environ.get("TRACKIO_PROJECT") or PROJECT
     opened = trackio.init(
         project=project,
-        name=run.run_id or run.name,
+        name=run.run_id or f"{run.name}-{uuid4().hex[:6]}",
         space_id=os.environ.get("TRACKIO_SPACE_ID") or None,
         config=dict(run.settings),
         resume="allow" if run.run_id else "never",
         embed=False,
         auto_log_gpu=False,
+        auto_log_cpu=False,
     )
     return TrackioRun(opened, project)

@@ -135,7 +135,7 @@ class RunDirectory:
             write_json_atomically(self.path / "environment.json", held | here | {"changes": changes})
             write_json_atomically(self.path / "config.json", config)
         for leftover in self.path.rglob("*.partial"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
         return [change.sentence for change in found]
 
     def _changes(self, config: Mapping[str, Any], now: Circumstances | None, accept_changes: bool) -> list[Difference]:

@@ -23,7 +23,7 @@ from laconic.samplers.vllm.server import OWN_MODE
 ENVIRONMENT = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "4"}  # GiB; without it vLLM takes most of the machine's memory
 SERVED_AS = "policy"
-PREFILL_TOKENS = 8192
+CPU_PREFILL_TOKENS = 8192
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"  # as `vllm serve`, which vllm-cpu 0.32 cannot start
 GRACE_SECONDS = 20.0
 ENDING_WITH_PARENT = """
@@ -69,7 +69,7 @@ def serve_command(
         "--generation-config": "vllm",
     }
     if is_on_cpu:
-        own["--max-num-batched-tokens"] = str(max(context, PREFILL_TOKENS))
+        own["--max-num-batched-tokens"] = str(max(context, CPU_PREFILL_TOKENS))
     whole = ["--no-enable-chunked-prefill"] if is_on_cpu else []
     is_python = Path(words[0]).name.startswith("python")
     program = [words[0], "-m", SERVER_MODULE, "--model"] if is_python else [words[0], "serve"]

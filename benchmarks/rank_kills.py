@@ -102,9 +102,11 @@ class Campaign:
         return done
 
     def _await_moment(self, process: "subprocess.Popen[str]", out: Path, rng: random.Random) -> None:
-        """Wait until some seconds have passed, or some steps were logged and a moment more."""
+        """Wait until there are processes and some seconds have passed, or some steps were logged and a moment more."""
+        while len(ranks_of(process.pid)) < 2 and process.poll() is None:
+            time.sleep(0.02)
         if rng.random() < EARLY_SHARE:
-            time.sleep(rng.uniform(0.5, EARLY_SECONDS))
+            time.sleep(rng.uniform(0.0, EARLY_SECONDS))
             return
         num_steps, more = rng.randrange(self.num_steps - 5), rng.uniform(0.0, 0.3)
         while len(steps_of(out)) < num_steps and process.poll() is None:
@@ -166,7 +168,8 @@ def steps_of(out: Path) -> list[int]:
 
 def ranks_of(launcher: int) -> list[int]:
     """The processes of the ranks, in their order."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text(encoding="utf-8").split()
+    listed = Path(f"/proc/{launcher}/task/{launcher}/children")
+    children = listed.read_text(encoding="utf-8").split() if listed.exists() else []
     found = {}
     for child in children:
         variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")

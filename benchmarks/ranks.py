@@ -1,7 +1,7 @@
 """One process against two: `python benchmarks/ranks.py [--speed] [PART OF A CASE'S NAME...]`.
 
-1. Every case trains the embedded reasoner for three steps from one seed, in one process and in two; all but one in float32.
-   What should be the same is compared: rollouts and rewards of every step, losses and gradient norms, the weights in the end.
+1. Every case trains the embedded reasoner for three steps from one seed, in one process and in two, in float32. What
+   should be the same is compared: rollouts and rewards of every step, losses and gradient norms, the weights in the end.
 2. The run of two is set back to its first checkpoint and resumed by one process and by three; so is the run of one by three.
 3. With `--speed`, two processes of one thread are timed against one process of two threads, on two cores, idle and with one of
    them busy: sampling, update and whole steps, for the embedded reasoner and for a random model of 26M weights.
@@ -29,15 +29,14 @@ STEPS = 3
 LORA = {"policy": {"lora": {"rank": 8}}}
 HASTE = {"lr": 3e-4, "critic_lr": 3e-4, "minibatches": 2}
 REMEMBERING = ("laser_d", "laser_de", "hapo", "lead", "acoer", "short_rl")
+OPTIONS = {"lead": {"min_target_tokens": 1}}
+"""What a reward needs where responses are short."""
 
 
 def case_of(name: str, *, source: str = "on_policy", terms: Sequence[str] = (), **levers: Any) -> dict[str, Any]:
     """The changes to a recipe by which a case differs."""
-    return {
-        "rollouts": source,
-        "algorithm": {"name": name, **levers},
-        "rewards": {"terms": [{"name": t} for t in terms]},
-    }
+    options = [{"name": term, "options": OPTIONS.get(term, {})} for term in terms]
+    return {"rollouts": source, "algorithm": {"name": name, **levers}, "rewards": {"terms": options}}
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -47,7 +46,6 @@ CASES: dict[str, dict[str, Any]] = {
     "PPO, LoRA, separate critic": LORA | case_of("ppo", kl_coef=0.01, reference="ema"),
     "GRPO": case_of("grpo", kl_coef=0.01),
     "GRPO, activations recomputed": {"policy": {"gradient_checkpointing": True}} | case_of("grpo"),
-    "GRPO, bfloat16": {"policy": {"dtype": "bfloat16"}} | case_of("grpo", kl_coef=0.01),
     "RLOO, exact KL": case_of("rloo", kl_coef=0.01, kl_estimator="exact"),
     "REINFORCE++, whitening": case_of("reinforce_pp_baseline", aggregation="token"),
     "DPO": case_of("dpo", source="offline", old_logprobs="current", whitening="none", aggregation="sum"),
@@ -91,15 +89,17 @@ def recipe_of(case: Mapping[str, Any], folder: Path, **phase: Any) -> dict[str, 
     }
 
 
-def train(tree: Mapping[str, Any], out: Path, *, resume: bool) -> None:
-    """Train in this process, or in the team that its environment names."""
+def train(jobs: Sequence[tuple[Mapping[str, Any], str, bool]]) -> None:
+    """Do the jobs in this process, or in the team that its environment names, which it joins once."""
     from laconic.config.load import parse_recipe
     from laconic.parallel.joining import join_team
     from laconic.system.progress import Reporter
     from laconic.training.run import start
 
+    quiet = Reporter(is_silent=True)
     with join_team("cpu") as team:
-        start(parse_recipe(tree, "ranks"), out, resume=resume, reporter=Reporter(is_silent=True), team=team).train()
+        for tree, out, resume in jobs:
+            start(parse_recipe(tree, "ranks"), Path(out), resume=resume, reporter=quiet, team=team).train()
 
 
 def in_processes(size: int, jobs: Sequence[tuple[Mapping[str, Any], Path, bool]]) -> None:
@@ -253,8 +253,7 @@ def main() -> None:
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        for tree, out, resume in json.loads(options.work):
-            train(tree, Path(out), resume=resume)
+        train(json.loads(options.work))
         return
     names = [name for name in CASES if not options.parts or any(part in name for part in options.parts)]
     with tempfile.TemporaryDirectory() as held:

@@ -13,7 +13,7 @@ from laconic.errors import Diverged, InputError, RecipeError, Terminated  # noqa
 from laconic.parallel import shared_folder  # noqa: E402
 from laconic.parallel.endings import breaks_off, ending_of, is_unforeseen  # noqa: E402
 from laconic.parallel.membership import Membership  # noqa: E402
-from laconic.parallel.place import Place  # noqa: E402
+from laconic.parallel.place import RankPlace  # noqa: E402
 from laconic.parallel.shared_folder import check_shared  # noqa: E402
 
 NO_MEMORY = (
@@ -57,7 +57,7 @@ def test_a_broken_connection_is_known_from_a_mistake(error):
 def member(rank, *members, local_size=1):
     """A member that has met these."""
     found = Membership.__new__(Membership)
-    found.place, found.members = Place(rank, len(members), 0, local_size, "a", 1), list(members)
+    found.place, found.members = RankPlace(rank, len(members), 0, local_size, "a", 1), list(members)
     return found
 
 

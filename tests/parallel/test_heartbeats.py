@@ -9,7 +9,7 @@ from torch.distributed import HashStore  # noqa: E402
 
 from laconic.parallel import heartbeats  # noqa: E402
 from laconic.parallel.heartbeats import Failure, Heartbeats, beat_of  # noqa: E402
-from laconic.parallel.place import Place  # noqa: E402
+from laconic.parallel.place import RankPlace  # noqa: E402
 
 
 class Told(Exception):  # noqa: N818
@@ -28,7 +28,7 @@ def team(monkeypatch):
     store, hosts, said = HashStore(), ["a", "a", "b"], {0: [], 1: [], 2: []}
     for rank in range(3):
         store.set(beat_of(rank), "0")
-    places = [Place(0, 3, 0, 2, "a", 1), Place(1, 3, 1, 2, "a", 1), Place(2, 3, 0, 1, "a", 1)]
+    places = [RankPlace(0, 3, 0, 2, "a", 1), RankPlace(1, 3, 1, 2, "a", 1), RankPlace(2, 3, 0, 1, "a", 1)]
 
     def says(rank):
         return lambda text, details: said[rank].append(details + text)

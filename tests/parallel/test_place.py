@@ -3,7 +3,7 @@
 import pytest
 
 from laconic.errors import InputError
-from laconic.parallel.place import Place, read_place, speaks_for_machine
+from laconic.parallel.place import RankPlace, read_place, speaks_for_machine
 
 TORCHRUN = {
     "WORLD_SIZE": "4",
@@ -19,7 +19,7 @@ TORCHRUN = {
 
 def test_what_torchrun_sets_is_a_place():
     place = read_place(TORCHRUN)
-    assert place == Place(3, 4, 1, 2, "node-a", 29500, is_elastic=True, has_agent_store=True)
+    assert place == RankPlace(3, 4, 1, 2, "node-a", 29500, is_elastic=True, has_agent_store=True)
     assert place.again("laconic train x") == "torchrun ... --nproc-per-node 2 -m laconic train x"
 
 

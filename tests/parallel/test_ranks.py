@@ -173,9 +173,9 @@ def test_losses_and_gradients_of_two_are_those_of_one(case: str, runs: Path) -> 
 
 @pytest.mark.parametrize("case", CASES)
 def test_weights_of_two_are_those_of_one(case: str, runs: Path) -> None:
-    """They have moved by ten times as much, so the comparison could fail."""
+    """They have moved by three times as much, so the comparison could fail."""
     assert furthest(runs / "two" / case / "model", runs / "one" / case / "model") < 1e-4
-    assert furthest(runs / "one" / case / "model", runs / "model") > 1e-3
+    assert furthest(runs / "one" / case / "model", runs / "model") > 3e-4
 
 
 @pytest.mark.parametrize("resumed", ["two by one", "two by two", "one by three", "two by three"])

@@ -149,7 +149,10 @@ def evaluate(
     _check_folders(problems, given)
     sets = {source: load_problems(source, seed=seed) for source in problems}
     place = start_processes(processes, again, model)
-    with together(place, again, {"arguments": sys.argv[1:]}) as team, solver_of(model, dtype, system, team) as solver:
+    with (
+        together(place, again, {"arguments": sys.argv[1:]}, "auto") as team,
+        solver_of(model, dtype, system, team) as solver,
+    ):
         if samples is not None and samples > 1 and not any(given.temperatures):
             reporter.say(f"warning: --samples {samples} changes nothing: greedy decoding takes one sample")
         say_system(solver, reporter)

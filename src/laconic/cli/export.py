@@ -1,5 +1,6 @@
 """Commands that hand over to other people's systems: `export verl`, `export lm-eval`, `export inspect`."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -83,5 +84,9 @@ def export_to_inspect(
     put(f"{log}: {num_samples} samples; look at them with  inspect view --log-dir {log.parent}")
 
 
-EXPORTS = {"verl": export_to_verl, "lm-eval": export_to_lm_eval, "inspect": export_to_inspect}
+EXPORTS: Mapping[str, Callable[..., None]] = {
+    "verl": export_to_verl,
+    "lm-eval": export_to_lm_eval,
+    "inspect": export_to_inspect,
+}
 """The commands of `laconic export`."""

@@ -86,7 +86,10 @@ def probe(
         say_unread_when_greedy(reporter, samples=samples, band=band)
         samples = 1
     place = start_processes(processes, again, model)
-    with together(place, again, {"arguments": sys.argv[1:]}) as team, solver_of(model, dtype, system, team) as opened:
+    with (
+        together(place, again, {"arguments": sys.argv[1:]}, "auto") as team,
+        solver_of(model, dtype, system, team) as opened,
+    ):
         say_system(opened, reporter)
         solver = asking(opened, instruction or usual.prompt)
         cap = cap_tokens(solver, found, max_tokens, usual.max_tokens, field="--max-tokens", say=reporter.say)

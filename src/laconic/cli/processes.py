@@ -16,7 +16,7 @@ import typer
 from laconic import __version__
 from laconic.errors import InputError
 from laconic.parallel.joining import join_team
-from laconic.parallel.place import Place, read_place
+from laconic.parallel.place import RankPlace, read_place
 from laconic.parallel.team import ALONE, Team
 from laconic.system.threads import available_cores, settle
 
@@ -33,7 +33,7 @@ def again() -> str:
     return "the same command goes on with it"
 
 
-def start_processes(processes: int | None, how_to_go_on: Callable[[], str], model: str = "") -> Place | None:
+def start_processes(processes: int | None, how_to_go_on: Callable[[], str], model: str = "") -> RankPlace | None:
     """The place of this process; None where it is alone. Where --processes asks for others, they run this command, and this
     process ends with their exit code. Raises `InputError` where there is nothing to share out: `model` is an endpoint."""
     from laconic.samplers.endpoints import is_endpoint
@@ -58,7 +58,7 @@ def start_processes(processes: int | None, how_to_go_on: Callable[[], str], mode
 
 @contextlib.contextmanager
 def together(
-    place: Place | None, how_to_go_on: Callable[[], str], said: Mapping[str, Any], device: str = "auto"
+    place: RankPlace | None, how_to_go_on: Callable[[], str], said: Mapping[str, Any], device: str
 ) -> Iterator[Team]:
     """The team of this process. All must have been started with the same `said`, on the same versions."""
     if place is None:

@@ -40,7 +40,7 @@ def demo(
     settle()
     from laconic.cli.demo import run_demo
 
-    with together(place, again, {"arguments": sys.argv[1:]}) as team:
+    with together(place, again, {"arguments": sys.argv[1:]}, "auto") as team:
         run_demo(out, seed, team)
 
 
@@ -110,7 +110,10 @@ def train(
     place = start_processes(processes, how_to_go_on)
     settle()
     said = {"out": str(folder), "resume": resume, "recipe": dump(loaded)}
-    with together(place, how_to_go_on, said, loaded.policy.device) as team, heeding_signals(how_to_go_on):
+    with (
+        together(place, how_to_go_on, said, loaded.policy.device) as team,
+        heeding_signals(how_to_go_on, is_silent=not team.is_first),
+    ):
         from laconic.system.progress import Reporter
         from laconic.training.measure_run import measure_run
         from laconic.training.run import start

@@ -19,9 +19,9 @@ BREAKING = ("gloo", "nccl", "connection closed by peer", "connection reset by pe
 
 def ending_of(error: BaseException) -> tuple[str, int]:
     """What is said of a process that ended with this error, and its exit code."""
-    text, code = f"{type(error).__name__}: {first_line(error)}", 1
+    text, code = f"{type(error).__name__}: {beginning_of(error)}", 1
     if runs_out_of_memory(error):
-        text = f"ran out of memory: {first_line(error)}"
+        text = f"ran out of memory: {beginning_of(error)}"
     elif isinstance(error, LaconicError):
         text, code = str(error), 2 if isinstance(error, InputError) else 1
     elif isinstance(error, Terminated):
@@ -55,7 +55,7 @@ def is_unforeseen(error: BaseException) -> bool:
     return not (isinstance(error, foreseen) or breaks_off(error) or runs_out_of_memory(error))
 
 
-def first_line(error: BaseException) -> str:
+def beginning_of(error: BaseException) -> str:
     """The beginning of an error's text, which in torch goes on with places in its own source."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:MOST_CHARS]

@@ -24,12 +24,12 @@ from typing import NoReturn
 
 from torch.distributed import Store
 
-from laconic.parallel.endings import first_line
-from laconic.parallel.place import Place
+from laconic.parallel.endings import beginning_of
+from laconic.parallel.place import RankPlace
 
 BEAT_SECONDS = 1.0
 SILENT_BEATS, HASTY_BEATS = 30, 5
-GRACE_BEATS = 8
+GRACE_BEATS = 3
 """How long the main thread may take to end by itself, once it is known that a process has failed."""
 SAME_SECONDS = 3.0
 """How long it is waited whether all processes end for the same reason."""
@@ -58,7 +58,12 @@ class Heartbeats:
     names of all processes' machines; `say` prints a line for a person, and before it what is beyond one line."""
 
     def __init__(
-        self, store: Store, place: Place, hosts: Sequence[str], hint: Callable[[], str], say: Callable[[str, str], None]
+        self,
+        store: Store,
+        place: RankPlace,
+        hosts: Sequence[str],
+        hint: Callable[[], str],
+        say: Callable[[str, str], None],
     ) -> None:
         self.store, self.place, self.hosts, self.hint, self.say = store, place, hosts, hint, say
         self.lock, self.is_settled = threading.Lock(), False
@@ -90,7 +95,7 @@ class Heartbeats:
                 self._look()
             except RuntimeError as error:  # the store is gone
                 self._settle_alone(
-                    f"all meet there, and nobody answers ({first_line(error)}); all others end", is_hanging=False
+                    f"all meet there, and nobody answers ({beginning_of(error)}); all others end", is_hanging=False
                 )
 
     def _look(self) -> None:
@@ -128,7 +133,7 @@ class Heartbeats:
                 text = f"all meet there, and nobody answers for {SILENT_BEATS} seconds; all others end"
                 self._settle_alone(text, is_hanging=True)
             known += self.failure is not None
-            if self.failure is not None and known > (4 if self.is_ending else 1) * GRACE_BEATS:
+            if self.failure is not None and known > (8 if self.is_ending else 1) * GRACE_BEATS:
                 leave_at_once(self.failure.exit_code)
 
     # --- the end -----------------------------------------------------------------------------------------------------
@@ -183,8 +188,9 @@ class Heartbeats:
 
     def linger(self) -> None:
         """Give the others a moment to learn of the failure, before the process is gone where all meet."""
-        if self.place.holds_store:
-            with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError):
+            self.store.set(_seen_by(self.place.rank), "")
+            if self.place.holds_store:
                 self._waits_for([_seen_by(rank) for rank in range(1, self.place.size)], SAME_SECONDS)
 
     def _waits_for(self, keys: Sequence[str], seconds: float) -> bool:

@@ -34,7 +34,7 @@ ADDRESS = "127.0.0.1"
 PORTS = range(20_000, 32_000)
 """Below those that systems give to connections, so that no connection takes it before the first rank does."""
 LOOK_SECONDS = 0.1
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 5.0
 """How long the other ranks may take to end, once one has ended with an error."""
 
 

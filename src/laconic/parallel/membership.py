@@ -27,9 +27,9 @@ from torch.distributed import PrefixStore, TCPStore
 
 from laconic.config.difference import differences
 from laconic.errors import InputError, RunFailed, Terminated
-from laconic.parallel.endings import breaks_off, ending_of, first_line, is_unforeseen
+from laconic.parallel.endings import beginning_of, breaks_off, ending_of, is_unforeseen
 from laconic.parallel.heartbeats import HASTY_BEATS, SILENT_BEATS, Failure, Heartbeats, beat_of, leave_at_once
-from laconic.parallel.place import Place, host_name
+from laconic.parallel.place import RankPlace, host_name
 from laconic.system.termination import HEEDED
 from laconic.system.text import in_two_lines
 
@@ -42,7 +42,7 @@ ANSWER = timedelta(seconds=60)
 class Membership:
     """This process among those of its team, from when it has met them on."""
 
-    def __init__(self, place: Place, hint: Callable[[], str], said: Mapping[str, Any]) -> None:
+    def __init__(self, place: RankPlace, hint: Callable[[], str], said: Mapping[str, Any]) -> None:
         self.place, self.hint, self.said = place, hint, dict(said)
         self.error_output = _silence(place.rank > 0)
         store = _open_store(place)
@@ -123,7 +123,7 @@ class Membership:
 
 
 @contextlib.contextmanager
-def membership(place: Place, hint: Callable[[], str], said: Mapping[str, Any]) -> Iterator[None]:
+def membership(place: RankPlace, hint: Callable[[], str], said: Mapping[str, Any]) -> Iterator[None]:
     """Inside, this process is one of a team. `hint` says how to go on after a failure; `said` is what every process must
     have been started with. An error that leaves the context ends the process, and the team."""
     member = Membership(place, hint, said)
@@ -141,7 +141,7 @@ def membership(place: Place, hint: Callable[[], str], said: Mapping[str, Any]) -
 # --- meeting ---------------------------------------------------------------------------------------------------------
 
 
-def _open_store(place: Place) -> TCPStore:
+def _open_store(place: RankPlace) -> TCPStore:
     """The store where all meet. Raises `RunFailed` where there is none."""
     if not place.holds_store:
         _await_port(place)
@@ -155,10 +155,10 @@ def _open_store(place: Place) -> TCPStore:
             multi_tenant=True,  # torch's own group of processes meets there too
         )
     except RuntimeError as error:
-        raise RunFailed(f"the processes cannot meet at {place.address}:{place.port}: {first_line(error)}") from None
+        raise RunFailed(f"the processes cannot meet at {place.address}:{place.port}: {beginning_of(error)}") from None
 
 
-def _await_port(place: Place) -> None:
+def _await_port(place: RankPlace) -> None:
     """Wait until somebody listens where all are to meet; torch itself would print a warning for each attempt."""
     deadline = time.monotonic() + MEETING_SECONDS
     while True:

@@ -16,7 +16,7 @@ NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankPlace:
     """Process `rank` of `size`, and `local_rank` of the `local_size` on its machine; all are counted from 0.
 
     The processes meet at `address` and `port`: in the store of rank 0, or in that of torchrun (`has_agent_store`). `launcher` is
@@ -47,9 +47,9 @@ class Place:
     def again(self, command: str) -> str:
         """How a command, `laconic ...`, is started again by as many processes.
 
-        >>> Place(0, 2, 0, 2, "127.0.0.1", 29500, launcher=1).again("laconic train demo")
+        >>> RankPlace(0, 2, 0, 2, "127.0.0.1", 29500, launcher=1).again("laconic train demo")
         'laconic train demo --processes 2'
-        >>> Place(0, 2, 0, 2, "127.0.0.1", 29500, is_elastic=True).again("laconic train demo")
+        >>> RankPlace(0, 2, 0, 2, "127.0.0.1", 29500, is_elastic=True).again("laconic train demo")
         'torchrun --nproc-per-node 2 -m laconic train demo'
         """
         if self.launcher is not None:
@@ -58,7 +58,7 @@ class Place:
         return f"torchrun {nodes}--nproc-per-node {self.local_size} -m {command}" if self.is_elastic else command
 
 
-def read_place(environment: Mapping[str, str] = os.environ) -> Place | None:
+def read_place(environment: Mapping[str, str] = os.environ) -> RankPlace | None:
     """The place of this process; None where it is alone. Raises `InputError` where the variables contradict one another."""
     if not environment.get("WORLD_SIZE"):
         return None
@@ -72,7 +72,7 @@ def read_place(environment: Mapping[str, str] = os.environ) -> Place | None:
                 "--processes, or unset WORLD_SIZE to run in one"
             )
     local = "LOCAL_RANK" in environment
-    place = Place(
+    place = RankPlace(
         rank=_whole(environment, "RANK", 0, size - 1),
         size=size,
         local_rank=_whole(environment, "LOCAL_RANK", 0, size - 1) if local else 0,

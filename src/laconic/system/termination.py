@@ -32,11 +32,13 @@ HEEDED: Final = {
 
 @dataclass(slots=True)
 class _Heeded:
-    """The signal that has come, whether it waits, what to tell the person, and which of the outputs are terminals."""
+    """The signal that has come, whether it waits, what to tell the person, whether another process tells it, and which of the
+    outputs are terminals."""
 
     has_come: signal.Signals | None = None
     is_held_back: bool = False
     hint: Callable[[], str] = str
+    is_silent: bool = False
     terminals: tuple[int, ...] = ()
 
 
@@ -44,12 +46,13 @@ _HEEDED: Final = _Heeded()
 
 
 @contextmanager
-def heeding_signals(hint: Callable[[], str]) -> Iterator[None]:
-    """Inside, the signals raise `Terminated`, whose text ends with what `hint` gives then: how to go on."""
+def heeding_signals(hint: Callable[[], str], *, is_silent: bool = False) -> Iterator[None]:
+    """Inside, the signals raise `Terminated`, whose text ends with what `hint` gives then: how to go on. Of several processes all
+    but one are to be silent."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _HEEDED.has_come, _HEEDED.hint = None, hint
+    _HEEDED.has_come, _HEEDED.hint, _HEEDED.is_silent = None, hint, is_silent
     _HEEDED.terminals = tuple(file for file in (1, 2) if os.isatty(file))
     before = {number: signal.getsignal(number) for number in HEEDED}
     for number, handler in before.items():
@@ -100,7 +103,8 @@ def _receive(number: int, frame: FrameType | None) -> None:
 
 def _say(text: str) -> None:
     """Print a line from within a handler, where the stream may be in the middle of another line."""
-    os.write(2, f"\nlaconic: {text}\n".encode())
+    if not _HEEDED.is_silent:
+        os.write(2, f"\nlaconic: {text}\n".encode())
 
 
 def _leave_terminals() -> None:

@@ -415,7 +415,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path]:
         "sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; all but change without one"
     )
     parser.add_argument("--model", default=default.model, help='a model folder, or "tiny"')
-    for name in ("repeats", "threads", "problems", "cap", "long-cap", "fixed", "graded"):
+    for name in ("repeats", "threads", "problems", "cap", "long-cap", "fixed", "warm-up", "graded"):
         parser.add_argument(f"--{name}", type=int, default=getattr(default, name.replace("-", "_")))
     parser.add_argument("--batches", type=int, nargs="+", default=default.batches)
     parser.add_argument("--since", default=default.since, metavar="COMMIT", help="measure `change` against this commit")

@@ -31,7 +31,8 @@ GROUP_SIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line may change. `problems` is how many a step draws; `cap` and `fixed` are response lengths.
+    """What the command line may change. `problems` is how many a step draws; `cap` and `fixed` are response lengths,
+    and so is `warm_up`: the largest of responses that are sampled to warm a side up, 0 for those that are then measured.
 
     `model` is "tiny" or a folder. The bundled reasoner has targets of its own, and it alone meets continuous batching. `since` is
     the commit that the section `change` measures this checkout against.
@@ -45,6 +46,7 @@ class Options:
     cap: int = 320
     long_cap: int = 1024
     fixed: int = 128
+    warm_up: int = 0
     graded: int = 20_000
     since: str = ""
 
@@ -125,7 +127,7 @@ def environment(variant: Variant, threads: int) -> dict[str, str]:
 class Contender:
     """A side in one comparison: its variants (after `settle` only the one that was kept), its answers, and what went wrong.
 
-    `first` is the very first answer of the variant that was kept.
+    `first` is the very first answer of the variant that was kept. `warm_up` is that of the options.
     """
 
     side: str
@@ -133,6 +135,7 @@ class Contender:
     trouble: str = ""
     first: Answer = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
+    warm_up: int = 0
 
     def drop(self, variant: Variant, failure: SideFailed) -> None:
         """Remember why a variant left."""
@@ -141,6 +144,8 @@ class Contender:
     def settle(self, request: dict[str, Any]) -> None:
         """Warm every variant up and keep the fastest; a variant that fails is dropped."""
         timed = []
+        if self.warm_up and request["task"] == "sample":
+            request = request | {"cap": min(request["cap"], self.warm_up)}
         for variant, worker in self.variants:
             try:
                 first = last = ask(variant, worker, request | {"seed": 0})
@@ -260,7 +265,7 @@ class Bench:
 
     def contender(self, side: str, variants: Sequence[Variant] | None = None) -> Contender:
         """The side with a running process for each variant that can run."""
-        contender = Contender(side, [])
+        contender = Contender(side, [], warm_up=self.options.warm_up)
         for variant in variants or SIDES[side]:
             try:
                 if variant.process not in self.workers:

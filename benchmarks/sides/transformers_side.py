@@ -73,8 +73,9 @@ class TransformersSide:
             output_logits=True,
         )
         new = out.sequences[:, longest:]
-        logprobs = torch.stack(out.logits, dim=1).log_softmax(-1).gather(-1, new[..., None])[..., 0]
-        assert logprobs.shape == new.shape
+        steps = zip(out.logits, new.T, strict=True)  # one by one: the logits of all steps twice take too much memory
+        logprobs = [logits.log_softmax(-1).gather(-1, drawn[:, None]) for logits, drawn in steps]
+        assert torch.cat(logprobs, dim=1).shape == new.shape
         return num_drawn(new, decoding.eos_token_id)
 
     def continuous(self, model: Any, prompts: list[Prompt], decoding: GenerationConfig, seed: int) -> int:

@@ -182,6 +182,19 @@ def test_a_slow_side_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("restless")
+def test_a_warm_up_may_be_shorter_than_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    caps: list[int] = []
+    monkeypatch.setattr(FakeWorker, "ask", lambda self, cap, **_: caps.append(cap) or {"tokens": 1, "seconds": 1.0})
+    contender = fake([], a=1)
+    contender.warm_up = 8
+    for cap in (64, 4):
+        contender.settle({"task": "sample", "cap": cap})
+        contender.measure({"task": "sample", "cap": cap})
+    contender.settle({"task": "update", "cap": 64})
+    assert caps == [8, 64, 4, 4, 64]
+
+
+@pytest.mark.usefixtures("restless")
 def test_an_error_and_a_short_count_both_disqualify() -> None:
     failing: Any = FakeWorker([], "failing", 1, error="RuntimeError: no")
     broken, short = Contender("broken", [(Variant("failing", "none"), failing)]), fake([], short=7)

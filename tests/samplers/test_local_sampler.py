@@ -25,7 +25,7 @@ from laconic.samplers import cache as cache_module
 from laconic.samplers import decoders, local
 from laconic.samplers.cache import PAGE_TOKENS, SlotCache
 from laconic.samplers.drawing import draw_tokens, keep_likely, uniforms
-from laconic.samplers.local import LocalSampler
+from laconic.samplers.local import LocalSampler, moves_into_order
 from laconic.samplers.protocol import Request
 from laconic.types import FinishReason, Response
 
@@ -376,6 +376,35 @@ def test_a_step_reads_what_its_rows_hold_and_not_what_they_may_come_to_hold(llam
     for cache in caches:
         cache.plan_step(np.array([3, 70, 10]))
         assert cache.reads == [(3, PAGE_TOKENS), (2, PAGE_TOKENS)]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=16))
+@settings(max_examples=50, deadline=None)
+def test_rows_move_into_order_by_the_fewest_moves(held: list[tuple[bool, int]]) -> None:
+    """Slots that hold a row of some size or none: every row is kept, larger ones come first, and of the rows of one size as many
+    as can have stayed."""
+    rows = {slot: size for slot, (is_held, size) in enumerate(held) if is_held}
+    targets, sources = moves_into_order(np.array([*rows], dtype=int), np.array([*rows.values()], dtype=int))
+    moved = {int(target): rows[source] for target, source in zip(targets, sources, strict=True)}
+    stayed = {slot: size for slot, size in rows.items() if slot not in sources}
+    wanted = dict(enumerate(sorted(rows.values(), reverse=True)))
+    assert stayed | moved == wanted and not stayed.keys() & moved.keys()
+    assert stayed == {slot: size for slot, size in wanted.items() if rows.get(slot) == size}
+
+
+def test_long_rows_stay_in_front(llama: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of 4 positions, ten rows of all ages in four slots: where rows have moved, none is behind one of fewer pages."""
+    plain, live = local._Decoding._close_ranks, []
+
+    def close_ranks(self: Any, is_alive: list[bool]) -> None:
+        plain(self, is_alive)
+        live.append(self.reached[: len(self.rows)] // 4)
+
+    monkeypatch.setattr(cache_module, "PAGE_TOKENS", 4)
+    monkeypatch.setattr(local._Decoding, "_close_ranks", close_ranks)
+    draw(llama, batch_size=4)
+    assert max(map(len, live)) == 3
+    assert all(np.all(np.diff(pages) <= 0) for pages in live)
 
 
 def test_rows_of_many_pages_get_the_logprobs_of_a_full_forward(monkeypatch: pytest.MonkeyPatch) -> None:

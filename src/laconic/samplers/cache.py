@@ -4,9 +4,10 @@
 2. A step writes one position per row, at the end of the row, and attends over the positions of the row: page `j` is read only
    for the slots up to the last one that reaches it. So the cost of a step grows with what its live rows hold, not with the room
    that they have.
-3. On a CPU in float32 pages are short, and attention is two batched products per page. Elsewhere a single page holds all
-   positions. On CUDA a kernel reads each row of it to its own end (`kernels/`), so that all steps of as many rows are alike;
-   where there is no kernel, PyTorch's fused attention reads every row to the longest one.
+3. On a CPU in float32 pages are short, and attention is two batched products per page. The keys of a page are transposed, as
+   the product with a few queries reads them fastest. Elsewhere a single page holds all positions. On CUDA a kernel reads each
+   row of it to its own end (`kernels/`), so that all steps of as many rows are alike; where there is no kernel, PyTorch's fused
+   attention reads every row to the longest one.
 
 Hugging Face models call `attend` through the attention function `ATTENTION`, which this module registers. Their masks are never
 built and grouped queries are never repeated; windows and soft caps are applied here.
@@ -48,16 +49,17 @@ class SlotCache(Cache):
         self.width_step = PAGE_TOKENS if self.is_paged else FUSED_WIDTH
         self.page_tokens = PAGE_TOKENS if self.is_paged else _rounded_up(max_positions, self.width_step)
         self.num_pages = -(-max_positions // self.page_tokens)
-        self.pools: list[Tensor] = []  # a layer's [2 (keys, values), pages, S, H, P, D]
+        self.pools: list[Tensor] = []  # a layer's [2 (keys, values), pages, S, H, P, D], transposed keys as [..., D, P]
         places = self.num_pages * self.page_tokens
         self.bias = torch.full((num_slots, places), MASKED, device=device)  # 0 where a row may look, -inf elsewhere
         self.scores: dict[int, Tensor] = {}  # by number of query heads: scratch [S, Q, places], always finite
+        self.by_position: list[tuple[Tensor, Tensor]] = []  # a layer's keys and values as [pages * S, P, H, D]
         self.positions = torch.zeros(0, dtype=torch.long, device=device)
+        self.places = self.positions, self.positions  # the page of a slot, and the position in it, that each row writes
         self.slots = torch.arange(num_slots, device=device)
         self.reads: list[tuple[int, int]] = []  # (rows, width) of each page that the step reads
         self.has_kernels = device.type == "cuda"  # until a layer has none
         self._views: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
-        self._places: dict[int, Tensor] = {}
         self._biases: dict[int | None, Tensor] = {}
 
     # --- room --------------------------------------------------------------------------------------------------------
@@ -66,6 +68,10 @@ class SlotCache(Cache):
         """Allocate the room that rows may later need; `shapes` is (H, D) per layer. On a CPU memory is assigned when written."""
         self.pools = [
             self._zeros(2, self.num_pages, self.num_slots, heads, self.page_tokens, size) for heads, size in shapes
+        ]
+        held = [(self._keys(pool), pool[1]) for pool in self.pools]
+        self.by_position = [
+            (keys.flatten(0, 1).transpose(1, 2), values.flatten(0, 1).transpose(1, 2)) for keys, values in held
         ]
 
     def _zeros(self, *shape: int) -> Tensor:
@@ -96,17 +102,24 @@ class SlotCache(Cache):
             self._allocate([(keys.shape[1], keys.shape[3]) for keys, _ in layers])
         for pool, states in zip(self.pools, layers, strict=True):
             for kind, source in enumerate(states):
+                held = self._keys(pool) if kind == 0 else pool[1]
                 for page, start in enumerate(range(0, longest, self.page_tokens)):
                     piece = source[:, :, start : start + self.page_tokens]
-                    pool[kind, page, slots, :, : piece.shape[2]] = piece[rows].to(self.dtype)
+                    held[page, slots, :, : piece.shape[2]] = piece[rows].to(self.dtype)
         columns = torch.arange(self.bias.shape[1], device=self.device)
         self.bias[slots] = torch.zeros_like(self.bias[slots]).masked_fill_(columns >= lengths[:, None], MASKED)
+
+    def _keys(self, pool: Tensor) -> Tensor:
+        """A layer's keys as [pages, S, H, P, D], whether they are transposed or not."""
+        keys = pool[0]
+        return keys.view(*keys.shape[:3], keys.shape[4], keys.shape[3]).transpose(3, 4) if self.is_paged else keys
 
     def move(self, target: Tensor, source: Tensor, positions: int) -> None:
         """Copy the first `positions` positions of slots `source` to slots `target`."""
         pages = -(-positions // self.page_tokens)
         for pool in self.pools:
-            pool[:, :pages, target] = pool[:, :pages, source]
+            for page in pool[:, :pages].unbind(1):  # one by one: a copy of all that moves would take memory
+                page[:, target] = page[:, source]
         self.bias[target] = self.bias[source]
 
     # --- a step ------------------------------------------------------------------------------------------------------
@@ -128,7 +141,8 @@ class SlotCache(Cache):
         """Begin the planned step, which feeds one token per live row, at `positions` [R]."""
         self.positions = positions.clone()
         self.bias[: len(positions)].scatter_(1, positions[:, None], 0.0)  # an indexed assignment makes CUDA's host wait
-        self._places.clear()
+        page, offset = positions // self.page_tokens, positions % self.page_tokens
+        self.places = page * self.num_slots + self.slots[: len(positions)], offset
         self._biases.clear()
 
     def _plan_reads(self, lengths: "np.ndarray[Any, Any]", longest: int) -> Iterator[tuple[int, int]]:
@@ -143,9 +157,8 @@ class SlotCache(Cache):
         """Write keys and values [R, H, D] at the rows' positions. Returns the attention [R, Q, D] of the queries [R, Q, D] over
         the positions that the rows then hold."""
         pool = self.pools[layer]
-        flat, places = pool.view(2, -1, pool.shape[-1]), self._place(pool)
-        flat[0].index_put_((places,), k.reshape(-1, k.shape[-1]).to(self.dtype))
-        flat[1].index_put_((places,), v.reshape(-1, v.shape[-1]).to(self.dtype))
+        for held, states in zip(self.by_position[layer], (k, v), strict=True):
+            held.index_put_(self.places, states.to(self.dtype))
         q = q.to(self.dtype)
         if not self.is_paged:
             kernel = attention_kernel(self.device, self.dtype, q.shape[1] // pool.shape[3], pool.shape[5])
@@ -190,7 +203,7 @@ class SlotCache(Cache):
         key = (layer, page, rows)
         if key not in self._views:
             pool = self.pools[layer]
-            keys, values = (pool[kind, page, :rows].view(-1, self.page_tokens, pool.shape[5]) for kind in (0, 1))
+            keys, values = self._keys(pool)[page, :rows].flatten(0, 1), pool[1, page, :rows].flatten(0, 1)
             self._views[key] = keys[:, :width].transpose(1, 2), values[:, :width]
         return self._views[key]
 
@@ -205,16 +218,6 @@ class SlotCache(Cache):
             shape = (self.num_slots, num_queries, self.bias.shape[1])
             self.scores[num_queries] = self._zeros(*shape)
         return self.scores[num_queries]
-
-    def _place(self, pool: Tensor) -> Tensor:
-        """The indices [R * H] of the step's positions in [pages * S * H * P, D]; the same for all layers of one shape."""
-        heads = pool.shape[3]
-        if heads not in self._places:
-            page, offset = self.positions // self.page_tokens, self.positions % self.page_tokens
-            first = (page * self.num_slots + self.slots[: len(self.positions)]) * heads
-            by_head = (first[:, None] + torch.arange(heads, device=self.device)) * self.page_tokens + offset[:, None]
-            self._places[heads] = by_head.flatten()
-        return self._places[heads]
 
     def _bias(self, window: int | None, width: int) -> Tensor:
         """The bias [R, C] added to the scores: -inf outside a row's tokens and, with a window, before its last `window`."""

@@ -7,8 +7,8 @@
    reach (`cache.py`), and draws the next token of each (`drawing.py`). The draw gives the log-probability, without a second
    forward pass.
 4. A row that draws an end token or reaches the cap has ended and no longer changes. When enough rows have ended, live rows move
-   together and waiting rows take the slots behind them. So older rows come first, and the cache's later pages are read for a few
-   rows only.
+   together, long ones before short ones, and waiting rows take the slots behind them. A page of the cache is read up to the last
+   row that reaches it, so in this order hardly more is read than the rows hold.
 
 A row of `p` prompt tokens with a cap of `c` is never fed at position `p + c` or beyond: one that has ended, whether the host
 knows it yet or not, is fed at its last position again and again. So `p + c` positions are room enough, however many steps lie
@@ -31,6 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from laconic.config.solver import SamplerConfig
@@ -243,6 +244,7 @@ class _Decoding:
         entering = [self.waiting.popleft() for _ in range(min(self.num_slots - first, len(self.waiting)))]
         if not entering:
             return
+        entering.sort(key=lambda row: -len(self.requests[row.request].prompt_ids))
         self.rows += entering
         self._prefill_new({row.request for row in entering})
         self._write_prefixes(first, entering)
@@ -333,19 +335,35 @@ class _Decoding:
             self.on_progress(1, length)
 
     def _close_ranks(self, is_alive: list[bool]) -> None:
-        """Move live rows from the back into the slots of the rows that left."""
-        live = sum(is_alive)
-        free = [slot for slot in range(live) if not is_alive[slot]]
-        moved = [slot for slot in range(live, len(is_alive)) if is_alive[slot]]
-        if free:
-            target, source = torch.tensor(free, device=self.device), torch.tensor(moved, device=self.device)
+        """Move live rows into the first slots, those that reach more pages of the cache first."""
+        alive = np.flatnonzero(is_alive)
+        free, moved = moves_into_order(alive, self.reached[alive] // self.slots.cache.page_tokens)
+        if len(free):
+            target, source = (torch.from_numpy(slots).to(self.device) for slots in (free, moved))
             self.slots.move(target, source, int(self.reached[moved].max()))
             self.reached[free], self.most[free] = self.reached[moved], self.most[moved]
-            for to, origin in zip(free, moved, strict=True):
-                self.rows[to] = self.rows[origin]
+            for to, row in zip(free, [self.rows[origin] for origin in moved], strict=True):
+                self.rows[to] = row
+        live = len(alive)
         self.rows = self.rows[:live]
         self.reached[live:] = 0
         self.slots.close(live)
+
+
+def moves_into_order(slots: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The fewest moves that bring rows into the first slots, larger ones first: their targets and their sources. The rows are in
+    `slots` [N], in ascending order, and have `sizes` [N].
+
+    >>> [list(map(int, moved)) for moved in moves_into_order(np.array([0, 1, 3, 4]), np.array([2, 1, 2, 1]))]
+    [[1, 2], [3, 1]]
+    """
+    sizes_in_order = np.sort(sizes)[::-1]
+    stays = np.zeros(len(slots), dtype=bool)
+    inside = slots < len(slots)
+    stays[inside] = sizes[inside] == sizes_in_order[slots[inside]]
+    moving = np.flatnonzero(~stays)
+    moving = moving[np.argsort(-sizes[moving], kind="stable")]
+    return np.setdiff1d(np.arange(len(slots)), slots[stays]), slots[moving]
 
 
 def is_short(device: torch.device, num_bytes: int) -> bool:

@@ -40,7 +40,7 @@ from laconic.doctor.cost_report import HOUR, PartCost, predict_costs
 from laconic.doctor.gpus import GPUS, find_gpu
 from laconic.doctor.memory_model import GIB
 from laconic.doctor.memory_needs import ASSUMED_PROMPT, CUDA_CONTEXT_BYTES, Needs, Shape, predict_needs
-from laconic.doctor.spread import Spread
+from laconic.doctor.spread import GpuSpread
 from laconic.doctor.traffic import link_bandwidth, num_passes, step_traffic
 from laconic.training.check.recipe import check_recipe
 
@@ -124,7 +124,7 @@ class Plan:
     """A step on so many GPUs: its settings, the memory of one GPU, and its parts."""
 
     choice: Choice
-    spread: Spread
+    spread: GpuSpread
     needs: Needs
     rollouts: PartCost
     update: PartCost
@@ -144,7 +144,7 @@ def plan_of(shape: ShapeConfig, choice: Choice, gpu: str, gpus: int, step: StepS
     recipe, found = recipe_of(shape, choice, step), Shape(shape, "a table")
     phases = check_recipe(recipe)
 
-    def needs_on(spread: Spread) -> list[Needs]:
+    def needs_on(spread: GpuSpread) -> list[Needs]:
         return predict_needs(recipe, phases, found, SOURCES, CUDA_CONTEXT_BYTES, ASSUMED_PROMPT, spread)
 
     spread = smallest_engine(gpus, find_gpu(gpu).memory, needs_on)
@@ -200,7 +200,7 @@ PROMPT_TOKENS, ROWS, CAP = 150, 256, 4096
 
 def predicted_step(row: ReportedStep, gpu: str) -> float:
     """The same step in seconds."""
-    shape, spread, policy = SHAPES[row.size], Spread(row.gpus, row.engine), PolicyConfig(dtype="bfloat16")
+    shape, spread, policy = SHAPES[row.size], GpuSpread(row.gpus, row.engine), PolicyConfig(dtype="bfloat16")
     machine, roles = machine_of(gpu, find_gpu(gpu), is_bfloat16=True), Roles("zero", shape, scores_policy=True)
     length = row.tokens - PROMPT_TOKENS
     drawn = Sampling(1, row.responses, row.responses / 16, ROWS, PROMPT_TOKENS, length, CAP).shared(spread)

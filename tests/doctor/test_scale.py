@@ -13,7 +13,7 @@ from laconic.doctor.cost_model import Roles, Sampling, Training, machine_of
 from laconic.doctor.dry_run import Outlook, print_plan
 from laconic.doctor.gpus import GPUS, Links
 from laconic.doctor.memory_model import Work, count_weights, predict_moments
-from laconic.doctor.spread import Spread, spread_sentence
+from laconic.doctor.spread import GpuSpread, spread_sentence
 from laconic.doctor.traffic import link_bandwidth, num_passes, step_traffic
 from laconic.errors import InputError
 from laconic.recipes.find import recipe_paths
@@ -45,7 +45,7 @@ def traffic(spread, policy=BF16, roles=FREE, scoring=1, update=1):
 def test_each_gpu_holds_its_part_of_sixteen_bytes_per_weight():
     """ZeRO's figure 1: stage 3 divides all 16 bytes by N, so that 7.5e9 weights on 64 GPUs take 1.9 GB each."""
     num_weights = count_weights(R1, BF16).total
-    step = moments_of(Spread(64))["optimizer step"]
+    step = moments_of(GpuSpread(64))["optimizer step"]
     held = step["policy weights"] + step["optimizer moments"] + step["gradients"]
     assert held == pytest.approx(16 * num_weights / 64)
     assert round(16 * 7.5e9 / 64 / 1e9, 1) == 1.9
@@ -54,30 +54,30 @@ def test_each_gpu_holds_its_part_of_sixteen_bytes_per_weight():
 def test_a_layer_is_whole_while_it_is_computed_and_the_weights_while_responses_are_drawn():
     """Two layers with embedding and head in bfloat16, gradients of two layers in float32; 2 bytes per weight to sample with, or
     half of it where two GPUs hold one copy."""
-    weights, parts = count_weights(R1, BF16), moments_of(Spread(8))
+    weights, parts = count_weights(R1, BF16), moments_of(GpuSpread(8))
     whole = 2 * (2 * weights.maps // 28 + weights.embedding + weights.head)
     assert parts["scoring"]["weights of two layers"] == pytest.approx(whole, rel=1e-6)
     update = parts["policy update, backward begins"]
     assert update["gradients of two layers"] == pytest.approx(8 * weights.maps / 28, rel=1e-6)
     assert "bfloat16 copies of the weights" not in update
     assert parts["sampling"]["weights for sampling"] == 2 * weights.total
-    assert moments_of(Spread(8, 2))["sampling"]["weights for sampling"] == weights.total
+    assert moments_of(GpuSpread(8, 2))["sampling"]["weights for sampling"] == weights.total
 
 
 def test_one_gpu_is_what_it_was():
     """Nothing is divided, nothing is gathered, and no copy is made."""
-    names = {name for parts in moments_of(Spread(1)).values() for name in parts}
+    names = {name for parts in moments_of(GpuSpread(1)).values() for name in parts}
     assert not names & {"weights of two layers", "gradients of two layers", "weights for sampling"}
-    assert moments_of(Spread(1))["sampling"]["policy weights"] == 4 * count_weights(R1, BF16).total
-    assert traffic(Spread(1)).total == 0
+    assert moments_of(GpuSpread(1))["sampling"]["policy weights"] == 4 * count_weights(R1, BF16).total
+    assert traffic(GpuSpread(1)).total == 0
 
 
 def test_every_role_is_divided_and_adapters_are_too():
     """Critic and reference as the policy; adapters leave the base in bfloat16 and no gradients of layers."""
-    one, eight = (moments_of(Spread(n), critic="separate", kl_coef=0.1, name="ppo")["sampling"] for n in (1, 8))
+    one, eight = (moments_of(GpuSpread(n), critic="separate", kl_coef=0.1, name="ppo")["sampling"] for n in (1, 8))
     for role in ("policy weights", "critic weights", "reference weights", "optimizer moments"):
         assert eight[role] == pytest.approx(one[role] / 8, abs=1)
-    lora = moments_of(Spread(8), BF16.model_copy(update={"lora": LoraConfig()}))
+    lora = moments_of(GpuSpread(8), BF16.model_copy(update={"lora": LoraConfig()}))
     assert "gradients of two layers" not in lora["policy update, backward begins"]
 
 
@@ -87,21 +87,21 @@ def test_every_role_is_divided_and_adapters_are_too():
 def test_an_update_brings_the_weights_twice_and_the_gradients_once():
     """ZeRO, section 7.2: three times the weights, here twice 2 bytes and once 4, of which 7/8 come from the others."""
     num_weights = count_weights(R1, BF16).total
-    found = traffic(Spread(8))
+    found = traffic(GpuSpread(8))
     assert found.gathered == found.reduced == pytest.approx(7 / 8 * 4 * num_weights)
     assert found.handed_over == pytest.approx(7 / 8 * 2 * num_weights)
-    assert traffic(Spread(8, 4)).handed_over == found.handed_over / 4
+    assert traffic(GpuSpread(8, 4)).handed_over == found.handed_over / 4
 
 
 def test_micro_batches_and_roles_bring_them_again():
     """Three micro-batches are three times as much; a score is a gathering, a critic one and two without the head."""
-    once, weights = traffic(Spread(8)), count_weights(R1, BF16)
-    assert traffic(Spread(8), update=3).update == 3 * once.update
-    scored = traffic(Spread(8), roles=replace(FREE, scores_policy=True, reference=R1), scoring=2)
+    once, weights = traffic(GpuSpread(8)), count_weights(R1, BF16)
+    assert traffic(GpuSpread(8), update=3).update == 3 * once.update
+    scored = traffic(GpuSpread(8), roles=replace(FREE, scores_policy=True, reference=R1), scoring=2)
     assert scored.gathered - once.gathered == pytest.approx(4 * 7 / 8 * 2 * weights.total)
-    critic = traffic(Spread(8), roles=replace(FREE, critic="separate"))
+    critic = traffic(GpuSpread(8), roles=replace(FREE, critic="separate"))
     assert critic.gathered - once.gathered == pytest.approx(3 * 7 / 8 * 2 * weights.body)
-    adapters = traffic(Spread(8), PolicyConfig(dtype="bfloat16", lora=LoraConfig()))
+    adapters = traffic(GpuSpread(8), PolicyConfig(dtype="bfloat16", lora=LoraConfig()))
     assert adapters.reduced < once.reduced / 50
 
 
@@ -114,13 +114,13 @@ def test_micro_batches_are_those_of_one_gpus_responses():
 
 def test_the_slower_link_counts_between_machines_only():
     links = Links(450, 400, "")
-    assert link_bandwidth(links, Spread(8)) == 0.5 * 450e9 and link_bandwidth(links, Spread(16)) == 0.5 * 400e9
+    assert link_bandwidth(links, GpuSpread(8)) == 0.5 * 450e9 and link_bandwidth(links, GpuSpread(16)) == 0.5 * 400e9
     assert all(gpu.links.sheet and gpu.links.between_gb <= gpu.links.inside_gb for gpu in GPUS.values())
 
 
 def test_engines_share_out_responses_and_their_gpus_add_up():
     """64 responses on 8 GPUs, two to a copy: 4 engines draw 16 each, with the bandwidth of two."""
-    drawn = Sampling(1, 64, 8, 4, 100, 1000, 2000).shared(Spread(8, 2))
+    drawn = Sampling(1, 64, 8, 4, 100, 1000, 2000).shared(GpuSpread(8, 2))
     assert (drawn.responses, drawn.prompts, drawn.slots) == (16, 2, 8)
     one = machine_of("h200", GPUS["h200"], is_bfloat16=True)
     assert one.together(2).bandwidth == 2 * one.bandwidth and one.together(2).step_factor == one.step_factor

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from laconic.parallel.launching import GRACE_SECONDS, free_port, launch, shared_out
+from laconic.parallel.launching import FOLLOWING_SECONDS, free_port, launch, shared_out
 
 RANK = "import os, signal, sys, time; rank = int(os.environ['RANK']); "
 """The beginning of what each process runs; none of it needs torch."""
@@ -44,7 +44,7 @@ def test_threads_are_shared_out_unless_a_person_has_set_them(monkeypatch):
 
 def test_the_code_of_a_process_that_fails_is_that_of_all(run, monkeypatch):
     """It has said why itself; the other, which does not end by itself, is ended with what it started."""
-    monkeypatch.setattr("laconic.parallel.launching.GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("laconic.parallel.launching.FOLLOWING_SECONDS", 0.3)
     program = "rank and sys.exit('why'); import subprocess; subprocess.Popen(['sleep', '77.25']); time.sleep(60)"
     code, _, err = run(program)
     assert (code, err) == (1, "why\n")
@@ -88,7 +88,7 @@ def test_nothing_outlives_a_process_that_was_told_to_end(tmp_path):
 
 def test_ports_are_free_and_below_those_of_connections():
     assert 20_000 <= free_port() < 32_000
-    assert GRACE_SECONDS < 60, "the others end within a minute"
+    assert FOLLOWING_SECONDS < 60, "the others end within a minute"
 
 
 def start_launcher(program):

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.gpus import Gpu
 from laconic.doctor.memory_model import BF16, F32, Weights, count_weights, position_numbers
-from laconic.doctor.spread import Spread
+from laconic.doctor.spread import GpuSpread
 
 ATTENTION_BACKWARD = 2.5
 """The backward pass of fused attention over its forward pass, because it computes the scores again: FlashAttention-2
@@ -116,11 +116,11 @@ class Sampling:
     response_tokens: float
     longest: float
 
-    def shared(self, spread: Spread) -> "Sampling":
+    def shared(self, spread: GpuSpread) -> "Sampling":
         """What the busiest engine of the `spread` draws: one GPU, or several that hold one copy of the weights together. All
         responses to a prompt are drawn by the same.
 
-        >>> Sampling(1, 64, 8, 4, 100, 1000, 2000).shared(Spread(8, 2))  # 4 engines with 2 prompts each
+        >>> Sampling(1, 64, 8, 4, 100, 1000, 2000).shared(GpuSpread(8, 2))  # 4 engines with 2 prompts each
         Sampling(calls=1, responses=16.0, prompts=2.0, slots=8, prompt_tokens=100, response_tokens=1000, longest=2000)
         """
         share = spread.busiest_share(self.prompts, spread.gpus // spread.engine)

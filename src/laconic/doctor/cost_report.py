@@ -31,7 +31,7 @@ from laconic.doctor.cost_model import (
 from laconic.doctor.gpus import GPUS
 from laconic.doctor.machines import CPU_FACTOR, CPU_STEP_FACTOR, find_machine
 from laconic.doctor.memory_needs import Shape, Sources, computes_in, find_teacher
-from laconic.doctor.spread import ALONE, Spread
+from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.doctor.traffic import LINK_SHARE, NONE, Traffic, link_bandwidth, num_passes, step_traffic
 from laconic.doctor.workload import Lengths, Part, capped, expected_lengths, left_out, mean_prompts, parts_of
 from laconic.models.scoring import LOGITS_PER_CHUNK
@@ -65,7 +65,7 @@ class Costs:
     whence: str
     prompts: str
     left_out: tuple[str, ...]
-    spread: Spread = ALONE
+    spread: GpuSpread = ONE_GPU
     idle: tuple[str, ...] = ()
 
     def hours(self) -> tuple[float, float] | None:
@@ -91,7 +91,7 @@ class _Pricing:
     machine: Machine | None
     roles: dict[str, Roles]
     device: torch.device
-    spread: Spread
+    spread: GpuSpread
 
     @property
     def is_bfloat16(self) -> bool:
@@ -155,7 +155,7 @@ def predict_costs(
     gpu: str | None = None,
     probe: Path | None = None,
     run_folder: Path | None = None,
-    spread: Spread = ALONE,
+    spread: GpuSpread = ONE_GPU,
 ) -> Costs:
     """The work of all phases, as expected and at most, on GPUs of that name or on the recipe's own device.
 
@@ -188,7 +188,7 @@ def predict_costs(
     )
 
 
-def _idle_lines(recipe: Recipe, spread: Spread) -> Iterator[str]:
+def _idle_lines(recipe: Recipe, spread: GpuSpread) -> Iterator[str]:
     """Phases whose problems do not come out even on the GPUs, so that some wait for the others."""
     for phase in recipe.phases:
         busy = 1 / (spread.busiest_share(phase.problems_per_step) * spread.gpus)

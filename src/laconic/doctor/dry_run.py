@@ -43,10 +43,10 @@ from laconic.doctor.memory_needs import (
     tokenizer_at_hand,
 )
 from laconic.doctor.reading import read_sources
-from laconic.doctor.spread import ALONE, Spread, spread_sentence
+from laconic.doctor.spread import ONE_GPU, GpuSpread, spread_sentence
 from laconic.errors import ModelError
 from laconic.models.loading import load_tokenizer
-from laconic.models.lora_targets import check_targets
+from laconic.models.lora.targets import check_targets
 from laconic.models.weightless import read_bare_model
 from laconic.problems.sets import ProblemSets, make_sets
 from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
@@ -116,7 +116,7 @@ def _print_work(
     """The memory of the largest phase, whether the GPU has it, and the work with its hours."""
     process_bytes, longest = outside_bytes(recipe), longest_prompt(recipe, sources)
 
-    def needs_on(spread: Spread, changed: Recipe, resolved: Sequence[ResolvedPhase]) -> list[Needs]:
+    def needs_on(spread: GpuSpread, changed: Recipe, resolved: Sequence[ResolvedPhase]) -> list[Needs]:
         return predict_needs(changed, resolved, shape, sources, process_bytes, longest, spread)
 
     spread = _spread_of(outlook, lambda spread: needs_on(spread, recipe, phases))
@@ -142,11 +142,11 @@ def _print_work(
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _spread_of(outlook: Outlook, needs_on: Callable[[Spread], list[Needs]]) -> Spread:
+def _spread_of(outlook: Outlook, needs_on: Callable[[GpuSpread], list[Needs]]) -> GpuSpread:
     """Over how many GPUs the run is spread, with copies for sampling on as few of them as have the room."""
     gpus = outlook.gpus or 1
     if outlook.gpu is None or gpus == 1:
-        return ALONE
+        return ONE_GPU
     return smallest_engine(gpus, find_gpu(outlook.gpu).memory, needs_on)
 
 

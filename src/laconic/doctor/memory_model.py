@@ -5,8 +5,8 @@
 2. A step passes through moments: sampling, scoring, the updates, the optimizer's step, saving. Each moment adds memory of its
    own, derived from what the code and autograd keep (`layer_bytes` lists the tensors that are saved of a layer).
 3. The peak is the largest moment, not the sum of all: the memory of sampling is free again when the update begins.
-4. Over several GPUs (`Spread`) each holds its part of weights, gradients and moments, and gathers the weights of the layer that
-   it computes; rows are shared out. To draw responses a GPU needs all weights, or a group of GPUs has them together. This is
+4. Over several GPUs (`GpuSpread`) each holds its part of weights, gradients and moments, and gathers the weights of the layer
+   that it computes; rows are shared out. To draw responses a GPU needs all weights, or a group of GPUs has them together. This is
    stage 3 of ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 5.3), as FSDP2 does it.
 
 Lengths are the worst case: every response runs to its cap, and micro-batches are full. The memory of the process (interpreter and
@@ -26,7 +26,7 @@ import torch
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig, ShapeConfig
-from laconic.doctor.spread import ALONE, Spread
+from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.models.loading import computes_in_bfloat16
 from laconic.models.prefixes import is_worth_sharing
 from laconic.models.scoring import KEPT_CHUNKS, logits_per_chunk
@@ -75,7 +75,7 @@ class Work:
     prompt_tokens: int
     device: str
     process_bytes: int
-    spread: Spread = ALONE
+    spread: GpuSpread = ONE_GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class _Roles:
     def learns(self) -> int:
         return self.policy_learns + self.critic_learns
 
-    def parts(self, spread: Spread) -> dict[str, int]:
+    def parts(self, spread: GpuSpread) -> dict[str, int]:
         whole = {
             "policy weights": self.policy,
             "critic weights": self.critic,

@@ -22,7 +22,7 @@ from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
-from laconic.doctor.spread import ALONE, Spread
+from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.errors import InputError, ModelError
 from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import (
@@ -144,7 +144,7 @@ def predict_needs(
     sources: Sources,
     process_bytes: int,
     longest: tuple[int, str] | None = None,
-    spread: Spread = ALONE,
+    spread: GpuSpread = ONE_GPU,
 ) -> list[Needs]:
     """The memory of each of the recipe's `phases` on its device, which uses `process_bytes` before the model is loaded.
 
@@ -185,7 +185,7 @@ def work_of(
     sources: Sources,
     prompt_tokens: int,
     process_bytes: int,
-    spread: Spread = ALONE,
+    spread: GpuSpread = ONE_GPU,
 ) -> Work:
     """The size of the largest step of `phase`. The watch set or a probe may need more of the sampler than rollouts do. Each GPU
     has a sampler of its own, with `batch_size` rows at most, and its share of the problems."""

@@ -10,7 +10,7 @@ ENGINES = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class GpuSpread:
     """Over how many GPUs a run is spread. `engine` of them hold one copy of the weights together while responses are drawn, each
     a part of every map (tensor parallelism); if it is 1, each has a whole copy."""
 
@@ -25,7 +25,7 @@ class Spread:
     def part(self, whole: int) -> int:
         """What one GPU has of something that is divided among all, rounded up.
 
-        >>> Spread(8).part(100)
+        >>> GpuSpread(8).part(100)
         13
         """
         return -(-whole // self.gpus)
@@ -33,7 +33,7 @@ class Spread:
     def busiest_share(self, groups: float, sharers: int | None = None) -> float:
         """The share of the work that the busiest of the GPUs has, or of so many `sharers`, where whole groups are shared out.
 
-        >>> Spread(8).busiest_share(16), Spread(8).busiest_share(4), Spread(8).busiest_share(9)
+        >>> GpuSpread(8).busiest_share(16), GpuSpread(8).busiest_share(4), GpuSpread(8).busiest_share(9)
         (0.125, 0.25, 0.2222222222222222)
         """
         return ceil(groups / (sharers or self.gpus)) / groups if groups and self.is_sharded else 1.0
@@ -44,10 +44,10 @@ class Spread:
         return -(-self.gpus // GPUS_PER_MACHINE)
 
 
-ALONE = Spread(1)
+ONE_GPU = GpuSpread(1)
 
 
-def spread_sentence(spread: Spread) -> str:
+def spread_sentence(spread: GpuSpread) -> str:
     """How the run lies on its GPUs, in words."""
     if spread.engine == 1:
         copies = "to draw responses each has a whole copy"

@@ -20,7 +20,7 @@ from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.cost_model import Roles, Training
 from laconic.doctor.gpus import Links
 from laconic.doctor.memory_model import BF16, F32, count_weights
-from laconic.doctor.spread import Spread
+from laconic.doctor.spread import GpuSpread
 
 LINK_SHARE = 0.5
 """What is assumed of a link: the share of its bandwidth that is reached. 200 of 400 GB/s were reported for gathering over 32
@@ -65,7 +65,7 @@ def step_traffic(
     shape: ShapeConfig,
     policy: PolicyConfig,
     roles: Roles,
-    spread: Spread,
+    spread: GpuSpread,
     *,
     scoring_passes: int,
     update_passes: int,
@@ -89,7 +89,7 @@ def step_traffic(
     return Traffic(share * gathered, share * reduced, share * whole / spread.engine)
 
 
-def link_bandwidth(links: Links, spread: Spread) -> float:
+def link_bandwidth(links: Links, spread: GpuSpread) -> float:
     """Bytes per second that reach every GPU when all gather the same weights: inside one machine those of its own links, over
     several machines at most those of a whole machine, because it passes on inside what it has received once."""
     between = links.between_gb if spread.machines > 1 else links.inside_gb

@@ -14,8 +14,7 @@ Its modules, in reading order:
 - `held_files`: what a model's folder holds, as digests
 - `vocabulary`: scores of tokens under a plain output map, with few passes over the logits
 - `scoring`: log-probabilities, entropies and KL of response tokens
-- `lora_targets`: which layers LoRA adapts, held against the model
-- `adapters`: LoRA adapters on one set of base weights
+- `lora`: which layers LoRA adapts, and its adapters on one set of base weights
 - `roles`: critics and references
 - `teachers`: whether a phase's teacher can teach the model that is trained
 - `policy`: the trained model with its critic and its reference

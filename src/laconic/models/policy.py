@@ -23,9 +23,9 @@ from transformers import PreTrainedModel
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.recipe import Recipe
 from laconic.errors import ModelError
-from laconic.models.adapters import POLICY_ADAPTER, Adapters
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import copy_model, load_model, quiet
+from laconic.models.lora.adapters import POLICY_ADAPTER, Adapters
 from laconic.models.prefixes import PrefixTree
 from laconic.models.products.onednn import fast_products
 from laconic.models.roles import (

@@ -18,8 +18,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from laconic.models.adapters import CRITIC_ADAPTER, POLICY_ADAPTER, REFERENCE_ADAPTER, Adapters, is_of_adapter
 from laconic.models.causal_lm import CausalLM
+from laconic.models.lora.adapters import CRITIC_ADAPTER, POLICY_ADAPTER, REFERENCE_ADAPTER, Adapters, is_of_adapter
 from laconic.models.prefixes import PrefixTree, hidden_states
 from laconic.models.products.onednn import fast_products
 from laconic.models.scoring import gather_states

@@ -33,8 +33,8 @@ from laconic.system.threads import available_cores
 ADDRESS = "127.0.0.1"
 PORTS = range(20_000, 32_000)
 """Below those that systems give to connections, so that no connection takes it before the first rank does."""
-LOOK_SECONDS = 0.1
-GRACE_SECONDS = 5.0
+GLANCE_SECONDS = 0.1
+FOLLOWING_SECONDS = 5.0
 """How long the other ranks may take to end, once one has ended with an error."""
 
 
@@ -108,10 +108,10 @@ class Ranks:
         while None in [rank.look() for rank in self.all]:
             code = code or self._first_failure()
             if code and deadline is None:
-                deadline = time.monotonic() + GRACE_SECONDS
+                deadline = time.monotonic() + FOLLOWING_SECONDS
             if deadline is not None and time.monotonic() > deadline:
                 self.kill()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(GLANCE_SECONDS)
         return code or self._first_failure()
 
     def _first_failure(self) -> int:

@@ -35,8 +35,8 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from laconic.errors import ModelError
-from laconic.models.adapters import is_plain_map, low_rank
 from laconic.models.causal_lm import CausalLM
+from laconic.models.lora.adapters import is_plain_map, low_rank
 from laconic.models.products.onednn import linear
 from laconic.samplers.cache import SlotCache
 

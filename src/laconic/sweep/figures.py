@@ -19,7 +19,7 @@ from laconic.reporting.svg import Drawing, Panel, legend
 from laconic.sweep.rows import Field, SeedMean, SweepRow
 
 Box = tuple[float, float, float, float]
-Place = tuple[float, float]
+Spot = tuple[float, float]
 
 ROW_KINDS: Mapping[str, tuple[str, str]] = {
     "base": ("base, untrained", "var(--base)"),
@@ -93,7 +93,7 @@ def _all(rows: Sequence[SweepRow], key: str) -> list[float]:
     return seeds + [m.mean + sign * m.se for m in means for sign in (-1, 1) if m.num_seeds > 1]
 
 
-def _range(values: Sequence[float], top: float | None = None) -> Place:
+def _range(values: Sequence[float], top: float | None = None) -> Spot:
     low, high = min(values), max(values)
     room = 0.08 * ((high - low) or abs(high) or 1.0)
     return low - room, high + room if top is None else min(high + room, top + 0.02)
@@ -113,7 +113,7 @@ def _mark(panel: Panel, row: SweepRow, tokens: SeedMean, accuracy: SeedMean) -> 
     panel.dot(at, colour, 3.5 if is_stage else 6, label, hollow=is_stage or bool(row.dominated_by))
 
 
-def _join_stages(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Place]) -> None:
+def _join_stages(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Spot]) -> None:
     """A thin line from a run's earlier phases to its result."""
     for result, end in zip(rows, at, strict=True):
         mine = [(r, p) for r, p in zip(rows, at, strict=True) if r.kind == "stage" and r.parent == result.label]
@@ -122,7 +122,7 @@ def _join_stages(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Place]) ->
             panel.polyline([*(point for _, point in in_order), end], "var(--axis)", stroke_width=1)
 
 
-def _stairs(steps: Sequence[Place]) -> list[Place]:
+def _stairs(steps: Sequence[Spot]) -> list[Spot]:
     """The corners of a staircase that goes right, then up; a point below and to the right of it is dominated."""
     corners = [(after[0], before[1]) for before, after in pairwise(steps)]
     return [point for pair in zip(steps, [*corners, steps[-1]], strict=True) for point in pair] if steps else []
@@ -137,7 +137,7 @@ class Named:
 
     text: str
     box: Box
-    dot: Place
+    dot: Spot
 
     @property
     def is_far(self) -> bool:
@@ -148,7 +148,7 @@ class Named:
         return across > _GAP + 2 or down > _GAP + 2
 
 
-def _name(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Place], *, has_names: bool) -> None:
+def _name(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Spot], *, has_names: bool) -> None:
     """Draw names, or numbers if names are not requested or have no room. A stage is named by the run's name at its result."""
     wanted = [(i, point) for i, point in enumerate(at) if rows[i].kind != "stage"]
     dots = [(panel.x(x), panel.y(y)) for x, y in at]
@@ -176,8 +176,8 @@ def _bars(panel: Panel, row: SweepRow) -> list[Box]:
 
 def place_names(
     options: Sequence[Sequence[str]],
-    centres: Sequence[Place],
-    dots: Sequence[Place],
+    centres: Sequence[Spot],
+    dots: Sequence[Spot],
     bounds: Box,
     bars: Sequence[Box] = (),
 ) -> list[Named]:
@@ -200,7 +200,7 @@ def place_names(
     return found
 
 
-def _boxes(wide: float, centre: Place) -> Iterator[Box]:
+def _boxes(wide: float, centre: Spot) -> Iterator[Box]:
     """Rectangles around a dot, the nearest first: right, left, above, below, and the corners between."""
     x, y = centre
     for reach in _REACH:

@@ -22,7 +22,7 @@ from laconic.doctor.findings import Finding
 from laconic.doctor.gpus import find_gpu
 from laconic.doctor.memory_model import DRAWING, GIB
 from laconic.doctor.memory_needs import Needs
-from laconic.doctor.spread import ALONE, ENGINES, Spread
+from laconic.doctor.spread import ENGINES, ONE_GPU, GpuSpread
 from laconic.errors import RecipeError
 from laconic.models.loading import named_device
 from laconic.training.batching import token_budget
@@ -46,7 +46,7 @@ def check_memory(examined: Examined) -> Iterator[Finding]:
 
 
 def fit_lines(
-    recipe: Recipe, phases: Sequence[ResolvedPhase], needs_of: NeedsOf, gpu: str, spread: Spread = ALONE
+    recipe: Recipe, phases: Sequence[ResolvedPhase], needs_of: NeedsOf, gpu: str, spread: GpuSpread = ONE_GPU
 ) -> Iterator[str]:
     """Whether each phase fits the GPU of that name, or each of several, one line each, and what would make it fit."""
     device = f"each of {spread.gpus} {gpu}" if spread.is_sharded else f"one {gpu}"
@@ -54,10 +54,10 @@ def fit_lines(
         yield f"{_VERDICTS[finding.level]}: {finding.where} {finding.what}{finding.remedy and f'; {finding.remedy}'}"
 
 
-def smallest_engine(gpus: int, room: int, needs_on: Callable[[Spread], list[Needs]]) -> Spread:
+def smallest_engine(gpus: int, room: int, needs_on: Callable[[GpuSpread], list[Needs]]) -> GpuSpread:
     """The run over so many GPUs, with the fewest of them to a copy for sampling under which drawing responses fits `room`; if
     none fits, the most."""
-    spreads = [Spread(gpus, engine) for engine in ENGINES if engine <= gpus and gpus % engine == 0]
+    spreads = [GpuSpread(gpus, engine) for engine in ENGINES if engine <= gpus and gpus % engine == 0]
     return next((spread for spread in spreads if _draws_within(room, needs_on(spread))), spreads[-1])
 
 

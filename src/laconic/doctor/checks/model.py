@@ -22,7 +22,7 @@ from laconic.errors import InputError, ModelError
 from laconic.models.causal_lm import TOO_MANY_REMEDY, too_many_tokens
 from laconic.models.gguf.model_file import embedding_rows, gguf_formats, is_gguf
 from laconic.models.loading import SLOW_BFLOAT16, check_files, is_slow_in_bfloat16
-from laconic.models.lora_targets import check_targets
+from laconic.models.lora.targets import check_targets
 from laconic.models.teachers import check_teacher
 from laconic.models.weightless import bare_model
 from laconic.prompts.endings import NO_END, template_end

@@ -101,8 +101,9 @@ class Engines:
 
     def _started(self, decoding: SamplerConfig) -> "tuple[OwnServer, VllmServer]":
         """A server of the policy as it is now."""
+        from laconic.parallel.launching import free_port
         from laconic.samplers.vllm.server import VllmServer
-        from laconic.samplers.vllm.starting import OwnServer, executable_of, free_port, serve_command
+        from laconic.samplers.vllm.starting import OwnServer, executable_of, serve_command
 
         words, port = executable_of(decoding.server), free_port()
         model = self.out / HANDOVER_FOLDER / "model"

@@ -33,8 +33,8 @@ from transformers import PreTrainedModel
 from laconic.errors import ModelError
 from laconic.models.loading import quiet
 from laconic.models.policy import Policy
+from laconic.parallel.launching import free_port
 from laconic.samplers.vllm.server import ServerFacts, VllmServer
-from laconic.samplers.vllm.starting import free_port
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 NCCL, TWINS_FILE = "nccl", "model-twins.safetensors"

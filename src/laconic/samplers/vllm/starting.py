@@ -11,7 +11,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -74,13 +73,6 @@ def serve_command(
     is_python = Path(words[0]).name.startswith("python")
     program = [words[0], "-m", SERVER_MODULE, "--model"] if is_python else [words[0], "serve"]
     return [*program, str(model), *[word for pair in own.items() for word in pair], *whole, *words[1:]]
-
-
-def free_port() -> int:
-    """A port of this machine at which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class OwnServer:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from laconic.config.policy import LoraConfig
 from laconic.models.loading import quiet
-from laconic.models.lora_targets import check_targets
+from laconic.models.lora.targets import check_targets
 
 POLICY_ADAPTER, CRITIC_ADAPTER, REFERENCE_ADAPTER = "default", "critic", "reference"
 

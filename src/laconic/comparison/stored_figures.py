@@ -56,7 +56,7 @@ def _bounded(summary: Summary) -> Iterator[Bounded]:
     whole = inf if figures.tokens is None or isnan(figures.tokens.estimate) else figures.tokens.estimate
     for name, part in (("thinking_tokens", figures.thinking_tokens), ("answer_tokens", figures.answer_tokens)):
         yield from bounds(name, part, inf)
-        yield f"{name}.mean", part and part.estimate, 0, whole * (1 + _CLOSE)
+        yield f"{name}.mean", None if part is None else part.estimate, 0, whole * (1 + _CLOSE)
     yield from (("tokens.median", figures.median_tokens, 0, inf), ("tokens.p95", figures.p95_tokens, 0, inf))
     yield from (("oracle_tokens", figures.oracle_tokens, 0, inf), ("bleu", figures.bleu, 0, 100))
     yield "length_difference.num_problems", figures.num_mixed, 0, setup.num_problems or inf

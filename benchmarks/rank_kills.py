@@ -172,7 +172,10 @@ def ranks_of(launcher: int) -> list[int]:
     children = listed.read_text(encoding="utf-8").split() if listed.exists() else []
     found = {}
     for child in children:
-        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        try:
+            variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        except OSError:  # it has just ended
+            continue
         rank = next((value[5:] for value in variables if value.startswith(b"RANK=")), None)
         if rank is not None:
             found[int(rank)] = int(child)

@@ -355,7 +355,7 @@ def moves_into_order(slots: NDArray[np.int64], sizes: NDArray[np.int64]) -> tupl
     `slots` [N], in ascending order, and have `sizes` [N].
 
     >>> [list(map(int, moved)) for moved in moves_into_order(np.array([0, 1, 3, 4]), np.array([2, 1, 2, 1]))]
-    [[1, 2], [3, 1]]
+    [[1, 2, 3], [3, 1, 4]]
     """
     sizes_in_order = np.sort(sizes)[::-1]
     stays = np.zeros(len(slots), dtype=bool)

@@ -75,7 +75,7 @@ print("checked")
 """
     commands = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
     exports = [f"export {command.name}" for command in cli.exports.registered_commands]
-    assert len(commands) == 11 and len(exports) == 3
+    assert len(commands) == 12 and len(exports) == 3
     assert start("-c", check, *commands, "export", *exports)[1].endswith("checked\n")
 
 

@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said_before_anything_is_started(laconic, command, says
 
 def test_no_process_at_all_is_refused(laconic):
     code, _, err, started = laconic("demo", "--processes", 0)
-    assert code == 2 and "0 is not in the range" in err and not started
+    assert code == 2 and "--processes" in err and "greater than or equal to 1" in err and not started
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from laconic.parallel.processes import device_of
 from laconic.parallel.team import ALONE
 
 FOR_SEVERAL = ("laconic.parallel.processes", "laconic.parallel.spreading", "laconic.parallel.shards")
+FOR_SEVERAL += ("laconic.parallel.endings", "laconic.parallel.heartbeats", "laconic.parallel.membership")
 FOR_SEVERAL += ("laconic.models.sharded_policy", "torch.distributed")
-LOADED_LATE = ("parallel.processes", "parallel.spreading", "parallel.shards", "models.sharded_policy")
+LOADED_LATE = tuple(name.removeprefix("laconic.") for name in FOR_SEVERAL[:-1])
 
 
 def belongs_to_several(name: str) -> bool:

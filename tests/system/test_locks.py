@@ -5,12 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from laconic.errors import RunError
 from laconic.evaluation.evaluate import evaluate
+from laconic.parallel.team import ALONE
 from laconic.selection.probe import probe_to_file
 from laconic.system import locks
 from laconic.system.files import write_json_atomically
@@ -78,11 +80,12 @@ def test_nothing_is_written_where_another_process_is_at_work(tmp_path: Path, mon
     write_json_atomically(tmp_path / "run" / "config.json", {})
     monkeypatch.setattr(locks, "_lock", lambda file: False)
     nothing: Any = None
+    alone: Any = SimpleNamespace(team=ALONE)
     for name, work in {
         "new": lambda: RunDirectory.create(tmp_path / "new", {}, {}),
         "run": lambda: RunDirectory.resume(tmp_path / "run", {}),
-        "evaluation": lambda: evaluate(nothing, nothing, tmp_path / "evaluation"),
-        "probe.jsonl": lambda: probe_to_file(nothing, [], 1, nothing, tmp_path / "probe.jsonl", seed=0),
+        "evaluation": lambda: evaluate(alone, nothing, tmp_path / "evaluation"),
+        "probe.jsonl": lambda: probe_to_file(alone, [], 1, nothing, tmp_path / "probe.jsonl", seed=0),
     }.items():
         with pytest.raises(RunError, match=rf"/{name}: .* is at work on it; wait until it is done, or end it"):
             work()

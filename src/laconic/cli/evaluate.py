@@ -153,8 +153,6 @@ def evaluate(
         together(place, again, {"arguments": sys.argv[1:]}, "auto") as team,
         solver_of(model, dtype, system, team) as solver,
     ):
-        if samples is not None and samples > 1 and not any(given.temperatures):
-            reporter.say(f"warning: --samples {samples} changes nothing: greedy decoding takes one sample")
         say_system(solver, reporter)
         for source, found in sets.items():
             _evaluate_source(solver, source, found, given, reporter)

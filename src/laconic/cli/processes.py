@@ -8,14 +8,12 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
 from laconic import __version__
 from laconic.errors import InputError
-from laconic.parallel.joining import join_team
 from laconic.parallel.place import RankPlace, read_place
 from laconic.parallel.team import ALONE, Team
 from laconic.system.threads import available_cores, settle
@@ -66,6 +64,9 @@ def together(
         return
     settle()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what it warns of is said here, in one line
+    from importlib.metadata import version
+
+    from laconic.parallel.joining import join_team
     from laconic.parallel.membership import membership
 
     versions = {"laconic": __version__, "torch": version("torch"), "python": platform.python_version()}

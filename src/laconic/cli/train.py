@@ -15,7 +15,6 @@ from laconic.config.defaults import SEED
 from laconic.config.resumption import check_acceptance, resume_command
 from laconic.errors import InputError, RecipeError
 from laconic.parallel.place import read_place
-from laconic.parallel.shared_folder import check_shared
 from laconic.system.termination import heeding_signals
 from laconic.system.text import put
 from laconic.system.threads import settle
@@ -114,6 +113,7 @@ def train(
         together(place, how_to_go_on, said, loaded.policy.device) as team,
         heeding_signals(how_to_go_on, is_silent=not team.is_first),
     ):
+        from laconic.parallel.shared_folder import check_shared
         from laconic.system.progress import Reporter
         from laconic.training.measure_run import measure_run
         from laconic.training.run import start

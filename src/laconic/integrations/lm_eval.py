@@ -110,7 +110,7 @@ def grade_results(doc: Mapping[str, Any], results: Sequence[str | Sequence[str]]
     """The metrics of one problem: `doc` is its line of the problems file, and `results` hold the texts of its responses.
 
     >>> grade_results({"id": "a", "record": '{"id": "a", "problem": "2+2?", "answer": "4"}'}, [["\\\\boxed{4}", "5?"]])
-    {'accuracy': 0.5, 'no_answer': 0.0, 'ungradable': 0.0}
+    {'accuracy': 0.5, 'no_answer': 0.5, 'ungradable': 0.0}
     """
     texts = [text for held in results for text in ([held] if isinstance(held, str) else held)]
     problem = to_problem(json.loads(doc["record"]), f"problem {doc['id']}")

@@ -15,7 +15,7 @@ from laconic.system.text import brief
 
 MOST_LAYERS = 1000  # of a model; the deepest that are known have fewer than 200
 LARGEST_SIZE = 10**9
-LARGEST = 10**18  # of other numbers; rotary bases of models with long contexts go up to 10^10
+LARGEST_NUMBER = 10**18  # of other numbers; rotary bases of models with long contexts go up to 10^10
 SIZES = (
     "vocab_size",
     "hidden_size",
@@ -46,13 +46,13 @@ def check_numbers(config: Any) -> None:
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype is {brief(dtype)}, expected one of floating-point numbers, such as bfloat16")
     for name, value in _numbers(getattr(text, "rope_parameters", None)):
-        _check(f"rope_parameters.{name}", value, 0, LARGEST, is_above=name.rpartition(".")[2] in ABOVE_0)
+        _check(f"rope_parameters.{name}", value, 0, LARGEST_NUMBER, is_above=name.rpartition(".")[2] in ABOVE_0)
 
 
 def check_generation(stated: Mapping[str, Any]) -> None:
     """Raise `ValueError`, naming the key, where a generation config states something else than a number that can be meant."""
     for name in GENERATION:
-        _check(name, stated.get(name), -1 if name == "top_k" else 0, LARGEST)  # some engines write -1 for none
+        _check(name, stated.get(name), -1 if name == "top_k" else 0, LARGEST_NUMBER)  # some engines write -1 for none
     pad = stated.get("pad_token_id")
     if pad is not None and (isinstance(pad, bool) or not isinstance(pad, int) or not -1 <= pad <= LARGEST_SIZE):
         raise ValueError(f"pad_token_id is {brief(pad)}, expected the id of a token, or null")

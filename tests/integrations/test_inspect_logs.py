@@ -66,4 +66,5 @@ def test_inspect_lists_and_dumps_the_log(folder, tmp_path):
     (listed,) = log_module.list_eval_logs(str(out.parent))
     assert listed.name.endswith("run.eval")
     dumped = json.loads(log_module.read_eval_log(listed).model_dump_json())
-    assert [sample["id"] for sample in dumped["samples"]] == ["a", "a", "b", "b", "c", "c"]
+    found = sorted((sample["id"], sample["epoch"]) for sample in dumped["samples"])
+    assert found == [(name, epoch) for name in "abc" for epoch in (1, 2)]

@@ -100,7 +100,7 @@ def value(says: str, file: str = "summary.json", without: str = "", **change: An
         record.pop(without, None)
         (folder / file).write_text(json.dumps(record))
 
-    return Damage(f"{file}: {change or without}"[:140], do, says)
+    return Damage(f"{file}: {change or without}"[:250], do, says)
 
 
 def content(file: str, data: bytes, says: str) -> Damage:

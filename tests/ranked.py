@@ -38,7 +38,14 @@ def _fork(rank: int, size: int, port: int, work: Callable[[Team], T], file: Path
         return pid
     code = 1
     try:
-        named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        named = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": size,
+            "LOCAL_WORLD_SIZE": size,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
         os.environ.update({name: str(value) for name, value in named.items()})
         with join_team("cpu") as team:
             file.write_bytes(pickle.dumps(work(team)))

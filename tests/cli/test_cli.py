@@ -23,21 +23,6 @@ def model(tmp_path_factory):
     return save_small_model(tmp_path_factory.mktemp("models") / "small")
 
 
-@pytest.fixture
-def laconic(monkeypatch, capsys, tmp_path):
-    """Run a command in an empty folder; gives back exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["laconic", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return call
-
-
 MOST_BARE_STARTS = 12
 """How many times the processor time of a bare interpreter's start `laconic --help` may take. Importing typer alone takes six."""
 

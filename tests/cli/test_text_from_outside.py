@@ -2,7 +2,6 @@
 record that can be stored. Nothing else is raised, and nothing reaches the terminal that could change it."""
 
 import json
-import sys
 
 import pytest
 from broken_text import ANSI, BROKEN_JSON, BROKEN_TOML, DEEP, VALUES
@@ -21,17 +20,13 @@ from laconic.types import FinishReason, Grade, LengthSource, Response, Rollout
 
 
 @pytest.fixture
-def laconic(monkeypatch, capsys, tmp_path):
+def laconic(laconic):
     """Run a command in an empty folder; gives back its exit code and standard error, which are checked."""
-    monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["laconic", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr().err
+        code, _, shown = laconic(*arguments)
         assert shown == printable(shown) and len(shown.splitlines()) <= 2 and len(shown) <= 2002, shown
-        return ended.value.code or 0, shown
+        return code, shown
 
     return call
 

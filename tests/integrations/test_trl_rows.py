@@ -91,7 +91,7 @@ def test_what_is_no_problem_is_refused(tokenizer: Any, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match="prompt 'be_concize': no such name"):
         dataset(ADDRESS, tokenizer, prompt="be_concize")
     with pytest.raises(InputError, match="problems: expected an address, or a list of at least one Problem"):
-        dataset([{"id": "a"}], tokenizer)  # type: ignore[list-item]
+        dataset([{"id": "a"}], tokenizer)  # type: ignore[list-item]  # the mistake
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"laconic\[trl\]"):
         dataset(ADDRESS, tokenizer)

@@ -6,7 +6,7 @@ from house import imported_names, modules_on_disk, path_of
 from test_house import eager_names
 
 from laconic.errors import InputError
-from laconic.parallel.joining import is_in_team, join_team
+from laconic.parallel.joining import join_team
 from laconic.parallel.processes import device_of
 from laconic.parallel.team import ALONE
 
@@ -45,17 +45,21 @@ def test_one_process_does_everything_itself() -> None:
     assert ALONE.share("abc") == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(("size", "expected"), [(None, False), ("1", False), ("2", True)])
-def test_the_environment_says_whether_there_are_others(
-    size: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("size", [None, "1"])
+def test_the_environment_says_whether_there_are_others(size: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     if size is not None:
         monkeypatch.setenv("WORLD_SIZE", size)
-    assert is_in_team() is expected
-    if not expected:
-        with join_team("cpu") as team:
-            assert team is ALONE
+    with join_team("cpu") as team:
+        assert team is ALONE
+
+
+@pytest.mark.parametrize("size", ["2", "two"])
+def test_an_environment_that_names_others_and_no_place_is_refused(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(InputError, match=f"WORLD_SIZE is '?{size}"):
+        join_team("cpu")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from laconic.samplers.local import LocalSampler
 from laconic.samplers.protocol import Request
 from laconic.samplers.vllm import sampler as sampler_module
 from laconic.samplers.vllm.engines import Engines
-from laconic.samplers.vllm.handover import NcclTransfer, weights_digest
+from laconic.samplers.vllm.handover import FolderTransfer, NcclTransfer, weights_digest
 from laconic.samplers.vllm.sampler import VllmSampler
 from laconic.samplers.vllm.server import VllmServer
 from laconic.samplers.vllm.starting import OwnServer, executable_of, serve_command
@@ -98,7 +98,8 @@ def test_the_server_draws_what_the_local_sampler_draws_after_every_update(
         move(policy)
     assert sum(done for done, _ in seen) == 3 * 4
     assert len(set(vllm.reloads)) == 2, "a folder is used once"
-    assert [path.name for path in far.handover.transfer.folder.iterdir()] == [Path(vllm.reloads[-1]).name]  # type: ignore[attr-defined]
+    assert isinstance(far.handover.transfer, FolderTransfer)
+    assert [path.name for path in far.handover.transfer.folder.iterdir()] == [Path(vllm.reloads[-1]).name]
     far.close()
     assert not (tmp_path / "handover").exists()
 
@@ -451,6 +452,7 @@ def test_a_server_that_dies_at_its_start_is_quoted_and_one_that_lives_is_ended(t
 def test_several_processes_of_a_trainer_are_refused(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(ModelError, match="'vllm' serves a run of one process"):
         Engines(policy_of(folder), tmp_path).connect([DECODING.model_copy(update={"engine": "vllm"})])

@@ -205,6 +205,8 @@ def test_a_resumed_run_is_followed_by_the_tracker_before_unless_another_is_named
 def test_of_several_processes_the_first_alone_has_a_tracker(run, book, monkeypatch):
     """torchrun gives each process its rank."""
     found = []
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         found.append(tracker_to_follow("book", run, resume=False))

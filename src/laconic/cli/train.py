@@ -1,10 +1,10 @@
-"""Commands that train, plan and look things up: `demo`, `train`, `sweep`, `doctor`, `list`."""
+"""Commands that train, plan and look things up: `demo`, `train`, `track`, `sweep`, `doctor`, `list`."""
 
 import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from laconic.parallel.place import read_place
 from laconic.system.termination import heeding_signals
 from laconic.system.text import put
 from laconic.system.threads import settle
+
+if TYPE_CHECKING:
+    from laconic.config.recipe import Recipe
 
 RecipePath = Annotated[
     Path, typer.Argument(help="A recipe in TOML, or the name of one that laconic list recipes shows.")
@@ -84,7 +87,6 @@ def train(
     processes: NumProcesses = None,
 ) -> None:
     """Train all phases of a recipe in one run, which can be resumed."""
-    from laconic.config.load import dump
     from laconic.recipes.find import find_recipe
     from laconic.system.screen import Screen
 
@@ -102,6 +104,14 @@ def train(
         print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder, gpus))
         return
     _refuse_outside_a_dry_run({"--gpu": gpu, "--gpus": gpus, "--price": price, "--probe": probed})
+    _train(loaded, folder, track, processes, resume=resume, accept_changes=accept_changes)
+
+
+def _train(
+    loaded: "Recipe", folder: Path, track: str | None, processes: int | None, *, resume: bool, accept_changes: bool
+) -> None:
+    """Train in this process, or in those that it starts, and print the comparison."""
+    from laconic.config.load import dump
     from laconic.tracking.following import following, tracker_to_follow
 
     tracker = tracker_to_follow(track, folder, resume=resume)

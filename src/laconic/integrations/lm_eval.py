@@ -22,7 +22,7 @@ from laconic.errors import InputError
 from laconic.grading.grader import Grader
 from laconic.problems.records import to_problem, to_record
 from laconic.prompts.instructions import messages, resolve_instruction
-from laconic.system.files import to_jsonl, whole_folder, write_text_atomically
+from laconic.system.files import check_new_folder, to_jsonl, whole_folder, write_text_atomically
 from laconic.types import Grade, Problem, count_grades
 
 PROBLEMS_FILE = "problems.jsonl"
@@ -45,8 +45,7 @@ def export_lm_eval(problems: Sequence[Problem], source: str, request: TaskReques
 
     Raises `InputError` where `out` is not new or empty, or the instruction shows examples, which are turns of their own.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: stands already; expected a new folder")
+    check_new_folder(out, "--out")
     place, name = out.resolve(), task_name(source)
     documents = [_document(problem, request.instruction) for problem in problems]
     with whole_folder(place) as folder:

@@ -1,7 +1,7 @@
 """The trained model with its critic and its reference.
 
 1. `Policy` holds the model that is trained and the roles beside it; `begin_phase` makes those that a phase needs (`roles.py`).
-2. With LoRA all roles may share one set of base weights (`adapters.py`).
+2. With LoRA all roles may share one set of base weights (`lora/adapters.py`).
 3. It computes log-probabilities, KL and values with its roles (`scoring.py`).
 4. Saving writes the format that was loaded, tokenizer and generation config included, with LoRA merged into the weights.
 
@@ -12,9 +12,9 @@ Legend: `B` rows, `L` tokens of prompt and response, `T` response tokens.
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,9 @@ from laconic.parallel.team import ALONE, Team
 from laconic.prompts.endings import stated_ends
 from laconic.rng import seed_of
 from laconic.system.files import read_json, write_json_atomically
+
+Role = Literal["policy", "critic", "reference"]
+Scored = TypeVar("Scored")
 
 
 class Policy:
@@ -213,7 +216,7 @@ class Policy:
         """Log-probabilities and entropies (nats) of the response tokens under the policy, [B, T]; see `response_logprobs`."""
         inputs = (input_ids, predictors, response_ids, mask)
         options: dict[str, Any] = {"temperature": temperature, "entropy": entropy, "tree": tree, "counted": counted}
-        return response_logprobs(self.lm, *inputs, **options)
+        return self._computed(lambda: response_logprobs(self.lm, *inputs, **options), "policy")
 
     @torch.no_grad()
     def ref_logprobs(
@@ -229,9 +232,13 @@ class Policy:
     ) -> Tensor:
         """The log-probabilities (nats) of the response tokens under the reference, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
-        with self.reference.lm_at_work() as lm:
-            inputs = (input_ids, predictors, response_ids, mask)
-            return response_logprobs(lm, *inputs, temperature=temperature, tree=tree, counted=counted)[0]
+        reference, inputs = self.reference, (input_ids, predictors, response_ids, mask)
+
+        def score() -> Tensor:
+            with reference.lm_at_work() as lm:
+                return response_logprobs(lm, *inputs, temperature=temperature, tree=tree, counted=counted)[0]
+
+        return self._computed(score, "reference")
 
     def exact_kl(
         self,
@@ -245,14 +252,18 @@ class Policy:
     ) -> Tensor:
         """KL (nats) to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
-        places = counted_places(mask) if counted is None else counted
-        with torch.no_grad(), self._settled(), self.reference.lm_at_work() as reference, reference.autocast():
-            ref_tree = tree if reference.sharing_width else None
-            ref_states = response_states(reference, input_ids, predictors, places, ref_tree)
-        with self.lm.autocast():
-            states = response_states(self.lm, input_ids, predictors, places, tree)
-            heads = (self.lm, self._reference_head)
-            return exact_kl(*heads, states, ref_states, places, mask, temperature=temperature)
+        held, places = self.reference, counted_places(mask) if counted is None else counted
+
+        def score() -> Tensor:
+            with torch.no_grad(), self._settled(), held.lm_at_work() as reference, reference.autocast():
+                ref_tree = tree if reference.sharing_width else None
+                ref_states = response_states(reference, input_ids, predictors, places, ref_tree)
+            with self.lm.autocast():
+                states = response_states(self.lm, input_ids, predictors, places, tree)
+                heads = (self.lm, self._reference_head)
+                return exact_kl(*heads, states, ref_states, places, mask, temperature=temperature)
+
+        return self._computed(score, "reference", "policy")  # the reference's head is used in the backward pass too
 
     def _reference_head(self, hidden: Tensor) -> Tensor:
         """The reference's logits. Its adapter is made active where one changes the head; elsewhere all adapters share it."""
@@ -270,7 +281,12 @@ class Policy:
         """The critic's values [B, T] of the states after `positions` [B, T]; zeros for the zero critic. `tree` as elsewhere."""
         if self.critic is None:
             return torch.zeros(positions.shape, device=positions.device)
-        return self.critic.values(input_ids, positions, tree)
+        critic = self.critic
+        return self._computed(lambda: critic.values(input_ids, positions, tree), "critic")
+
+    def _computed(self, compute: Callable[[], Scored], *roles: Role) -> Scored:
+        """What `compute` returns, for which the weights of `roles` are needed whole, as they are in one process."""
+        return compute()
 
     # --- saving ------------------------------------------------------------------------------------------------------
 

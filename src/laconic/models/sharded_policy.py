@@ -16,11 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from laconic.models.policy import Policy
-from laconic.models.prefixes import PrefixTree
+from laconic.models.policy import Policy, Role, Scored
 from laconic.models.roles import AdapterReference, Critic, Reference, SeparateCritic
-from laconic.models.vocabulary import EntropyKind
-from laconic.parallel.spreading import Computed, Spread, mesh_of, put_together, share_of, spread_over
+from laconic.parallel.spreading import Spread, mesh_of, put_together, share_of, spread_over
 from laconic.parallel.team import Team
 
 
@@ -141,67 +139,14 @@ class ShardedPolicy(Policy):
 
     # --- scoring -----------------------------------------------------------------------------------------------------
 
-    def logprobs(
-        self,
-        input_ids: Tensor,
-        predictors: Tensor,
-        response_ids: Tensor,
-        mask: Tensor,
-        *,
-        temperature: float,
-        entropy: EntropyKind = "none",
-        tree: PrefixTree | None = None,
-        counted: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """As in `Policy`."""
-        inputs = (input_ids, predictors, response_ids, mask)
-        score = functools.partial(super().logprobs, *inputs, temperature=temperature, entropy=entropy)
-        return self._at_work(self.policy_parts, functools.partial(score, tree=tree, counted=counted))
-
-    def ref_logprobs(
-        self,
-        input_ids: Tensor,
-        predictors: Tensor,
-        response_ids: Tensor,
-        mask: Tensor,
-        *,
-        temperature: float,
-        tree: PrefixTree | None = None,
-        counted: Tensor | None = None,
-    ) -> Tensor:
-        """As in `Policy`."""
-        inputs = (input_ids, predictors, response_ids, mask)
-        score = functools.partial(super().ref_logprobs, *inputs, temperature=temperature, tree=tree, counted=counted)
-        return self._at_work(self.reference_parts or self.policy_parts, score)
-
-    def exact_kl(
-        self,
-        input_ids: Tensor,
-        predictors: Tensor,
-        mask: Tensor,
-        *,
-        temperature: float,
-        tree: PrefixTree | None = None,
-        counted: Tensor | None = None,
-    ) -> Tensor:
-        """As in `Policy`. The reference's output map is used in the backward pass too, so its computation holds the policy's."""
-        inputs = (input_ids, predictors, mask)
-        score = functools.partial(super().exact_kl, *inputs, temperature=temperature, tree=tree, counted=counted)
-        return self._at_work(self.reference_parts, lambda: self._at_work(self.policy_parts, score))
-
-    def values(self, input_ids: Tensor, positions: Tensor, tree: PrefixTree | None = None) -> Tensor:
-        """As in `Policy`."""
-        parts = self.critic_parts or self.policy_parts
-        return self._at_work(
-            parts if self.critic else None, functools.partial(super().values, input_ids, positions, tree)
-        )
-
-    def _at_work(self, parts: Spread | None, compute: Callable[[], Computed]) -> Computed:
-        """What `compute` returns, computed with the weights of `parts` whole; without parts, simply what it returns."""
-        if parts is None:
-            return compute()
-        computed: Computed = parts(compute)
-        return computed
+    def _computed(self, compute: Callable[[], Scored], *roles: Role) -> Scored:
+        """As in `Policy`: the weights of `roles` are whole while `compute` runs, and in its backward pass. A role without parts
+        of its own is a part of the policy, as adapters and the heads of a shared body are."""
+        own = {"policy": self.policy_parts, "critic": self.critic_parts, "reference": self.reference_parts}
+        needed = dict.fromkeys(own[role] or self.policy_parts for role in roles)
+        for parts in reversed(needed):
+            compute = functools.partial(parts, compute) if parts is not None else compute
+        return compute()
 
     # --- saving ------------------------------------------------------------------------------------------------------
 

@@ -89,6 +89,12 @@ def whole_folder(place: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def check_new_folder(place: Path, option: str) -> None:
+    """Raise `InputError`, which begins with `option`, where `place` is there and is no empty folder."""
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise InputError(f"{option} {place}: stands already; expected a new folder")
+
+
 def sync_files(folder: Path) -> None:
     """Wait until the disk holds every file in `folder`."""
     for file in folder.rglob("*"):

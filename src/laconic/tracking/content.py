@@ -25,11 +25,9 @@ def numbers_of_step(step: Mapping[str, Any]) -> Numbers:
     {'update/lr': 1e-06, 'alarms/raised': 1.0}
     """
     counted = {key: len(value) if isinstance(value, list) else value for key, value in step.items() if key != "step"}
-    return {key: float(value) for key, value in counted.items() if isinstance(value, int | float) and _exists(value)}
-
-
-def _exists(value: float) -> bool:
-    return math.isfinite(value)
+    return {
+        key: float(value) for key, value in counted.items() if isinstance(value, int | float) and math.isfinite(value)
+    }
 
 
 def settings_by_key(config: Mapping[str, Any]) -> dict[str, SettingValue]:
@@ -65,4 +63,4 @@ def results_of(run: Path) -> Numbers:
         figures = read_summary(folder).figures
         found = {"accuracy_frac": figures.accuracy, "mean_tokens": figures.tokens}
         results |= {f"report/{folder.name}/{name}": value.estimate for name, value in found.items() if value}
-    return {key: value for key, value in results.items() if _exists(value)}
+    return {key: value for key, value in results.items() if math.isfinite(value)}

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from laconic.parallel.place import read_place
 from laconic.system.child_processes import ending_words
 from laconic.tracking.follower import MARK
 from laconic.tracking.tracked_runs import followed_tracker
@@ -35,7 +36,8 @@ def tracker_to_follow(asked: str | None, run: Path, *, resume: bool) -> str | No
     Raises an `InputError` for one that is unknown or whose package is missing.
     """
     name = asked if asked is not None or not resume else followed_tracker(run)
-    if name in (None, NO_TRACKER) or os.environ.get("RANK", "0") != "0":
+    place = read_place()
+    if name in (None, NO_TRACKER) or (place is not None and place.rank > 0):
         return None
     find_tracker(name, "--track")
     return name

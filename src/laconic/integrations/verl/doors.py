@@ -60,7 +60,7 @@ def payer_of(folder: str) -> StepPayer:
     return open_step_payer(read_exported_phase(Path(folder)))
 
 
-@register_adv_est("laconic")  # type: ignore[untyped-decorator]
+@register_adv_est("laconic")  # type: ignore[untyped-decorator]  # nor its types
 def laconic_advantages(
     token_level_rewards: Tensor, response_mask: Tensor, config: Any, index: Sequence[str], **_: Any
 ) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ def laconic_advantages(
     return found, found
 
 
-class MemoryKeeper(CheckpointCallback):  # type: ignore[misc]
+class MemoryKeeper(CheckpointCallback):  # type: ignore[misc]  # as above
     """Writes what the rewards remember into every checkpoint, and reads it back where verl resumes from one."""
 
     def __init__(self, config: Any = None) -> None:

@@ -29,7 +29,7 @@ from laconic.prompts.instructions import render
 from laconic.selection.pool import TrainingProblems, choose_from_probe, needs_probe, pool_of, problems_per_step
 from laconic.selection.probe import read_probe
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.system.files import whole_folder, write_text_atomically
+from laconic.system.files import check_new_folder, whole_folder, write_text_atomically
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.recipe import check_recipe
 
@@ -75,8 +75,7 @@ def export_verl(recipe: Recipe, out: Path, phase_name: str | None = None, probe:
 
     Raises an `InputError` where the recipe is wrong, verl cannot train the phase as it is, or a prompt would differ.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: stands already; expected a new folder")
+    check_new_folder(out, "--out")
     phase = find_phase(check_recipe(recipe), phase_name)
     check_exportable(phase, recipe)
     model = _model_of(recipe)

@@ -12,9 +12,9 @@ from laconic.grading.grader import Grader
 from laconic.integrations.verl.channel import grade_number, reward_number
 from laconic.integrations.verl.exported_phase import ExportedPhase
 from laconic.integrations.verl.problem_rows import ProblemRow
-from laconic.prompts.thinking import decode_response, prompt_mark
+from laconic.prompts.thinking import decode_response
 from laconic.rollouts.paying import pay_groups
-from laconic.rollouts.solver import graded_rollout, with_thinking
+from laconic.rollouts.solver import Drawn, grade_drawn
 from laconic.types import GRADES, FinishReason, Grade, Group, Response, Rollout
 
 
@@ -46,12 +46,13 @@ class ResponseScorer:
 
     def graded(self, prompt_ids: Sequence[int], response_ids: Sequence[int], row: ProblemRow) -> Rollout:
         """The response as a graded rollout, not yet paid."""
-        ids, mark = tuple(map(int, response_ids)), prompt_mark(prompt_ids, self.tokenizer)
+        ids = tuple(map(int, response_ids))
         is_whole = bool(ids) and ids[-1] in self.exported.stop_ids
         reason = FinishReason.STOP if is_whole else FinishReason.LENGTH
         response = Response(ids, (0.0,) * len(ids), decode_response(self.tokenizer, ids), reason)
-        (graded,) = self.grader.grade_many([(mark + response.text, row.problem, response.is_truncated)])
-        return graded_rollout(with_thinking(response, self.tokenizer, mark), graded, 0)
+        drawn = Drawn(row.problem, tuple(prompt_ids), (response,))
+        (group,) = grade_drawn([drawn], self.tokenizer, self.grader)
+        return group.rollouts[0]
 
     @property
     def _term_names(self) -> list[str]:

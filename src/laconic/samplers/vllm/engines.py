@@ -5,7 +5,6 @@ run. One that the run starts gets its model from that folder, and is started whe
 none of the modules beside this one.
 """
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from laconic.config.resumption import resume_command
 from laconic.config.solver import SamplerConfig
 from laconic.errors import ModelError
 from laconic.models.policy import Policy
+from laconic.parallel.place import read_place
 from laconic.samplers.endpoints import is_endpoint
 from laconic.samplers.local import LocalSampler
 from laconic.samplers.protocol import Request
@@ -50,7 +50,7 @@ class Engines:
         for decoding in decodings:
             if decoding.engine != "vllm":
                 continue
-            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            if read_place() is not None:
                 raise ModelError("sampler.engine: 'vllm' serves a run of one process; expected 'local'")
             if is_endpoint(decoding.server):
                 self.vllm(decoding)

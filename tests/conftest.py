@@ -9,7 +9,7 @@ import itertools
 import os
 import platform
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from importlib import import_module
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from house import ROOMS
 
+from laconic.cli import app
 from laconic.system.threads import available_cores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,3 +115,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("shared/data is absent")
     return folder
+
+
+@pytest.fixture
+def laconic(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in an empty folder; gives back exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["laconic", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return call

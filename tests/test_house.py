@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -113,6 +114,12 @@ def test_every_package_lists_its_modules(package) -> None:
     modules = {path.stem for path in package.glob("*.py")} - set(DOORS)
     packages = {path.parent.name for path in package.glob("*/__init__.py")}
     assert sorted(listed(docstring)) == sorted(modules | packages)
+
+
+def test_every_module_of_the_tests_has_a_name_of_its_own() -> None:
+    """pytest imports each by its bare name, `conftest` too, so that of two with one name the second cannot be collected."""
+    names = Counter(path.name for path in (PACKAGE.parents[1] / "tests").rglob("*.py"))
+    assert not [name for name, times in names.items() if times > 1]
 
 
 # --- sizes, weights, coverage ----------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import sys
 import pytest
 from small import save_small_model
 
-from laconic.cli import app as cli
 from laconic.parallel import launching
 
 TWO = {
@@ -22,10 +21,9 @@ PROBLEMS = "tiny:count?count=4&split=report"
 
 
 @pytest.fixture
-def laconic(monkeypatch, capsys, tmp_path):
+def laconic(laconic, monkeypatch):
     """Run a command in an empty folder, with more environment; gives back exit code, standard output and standard error, and
     how many processes it would have started."""
-    monkeypatch.chdir(tmp_path)
     started = []
 
     def launch(num_processes, how_to_go_on):
@@ -36,13 +34,9 @@ def laconic(monkeypatch, capsys, tmp_path):
 
     def call(*arguments, **environment):
         started.clear()
-        monkeypatch.setattr(sys, "argv", ["laconic", *map(str, arguments)])
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err, list(started)
+        return (*laconic(*arguments), list(started))
 
     return call
 

@@ -111,7 +111,7 @@ def in_processes(size: int, jobs: Sequence[tuple[Mapping[str, Any], Path, bool]]
     shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": threads}
     work = json.dumps([(tree, str(out), resume) for tree, out, resume in jobs])
     command = [sys.executable, __file__, "--work", work]
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size)} for rank in range(size)]
     children = [subprocess.Popen(command, env=os.environ | shared | rank) for rank in ranks]
     if any(child.wait() for child in children):
         sys.exit("a process failed")

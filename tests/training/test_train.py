@@ -1,5 +1,6 @@
 """Training runs: they resume bit for bit after any kill, keep their sets apart, roll back, and leave a whole directory."""
 
+import copy
 import json
 import shutil
 import signal
@@ -28,7 +29,7 @@ from laconic.training.measure_run import measure_base, measure_run
 from laconic.training.phase import PhaseRun
 from laconic.training.phase_end import Watch
 from laconic.training.run import start
-from laconic.training.run_directory import RunDirectory
+from laconic.training.run_directory import Circumstances, RunDirectory
 from laconic.types import FinishReason, Grade, Group, Problem, Response, Rollout
 
 KILL_SCRIPT = """
@@ -181,6 +182,25 @@ def test_resuming_with_another_recipe_names_the_difference(whole, model):
     """The run's config.json decides."""
     with pytest.raises(RunError, match=r"seed was 0 and is now 7"):
         run(small_recipe(model, seed=7), whole.run.directory.path, resume=True)
+
+
+def test_a_run_of_an_older_version_resumes_although_recipes_have_new_keys(whole, tmp_path):
+    """A key that it did not know takes its default and is recorded; any other value is a change like others."""
+    config = whole.run.directory.config()
+    older = copy.deepcopy(config)
+    for phase in older["phases"]:
+        del phase["sampler"]["engine"], phase["end"]["alarms"]["kl"]
+    directory = RunDirectory.create(tmp_path / "run", older, whole.run.directory.environment())
+    directory.lock.release()
+    resumed = RunDirectory.resume(directory.path, config)
+    now = Circumstances({}, whole.run.directory.environment())
+    assert resumed.take_up(0, config, now)[0] == 'phases.first.sampler.engine was absent and is now "local"'
+    resumed.lock.release()
+    assert resumed.config() == config
+    RunDirectory.create(tmp_path / "other", older, whole.run.directory.environment()).lock.release()
+    config["phases"][0]["sampler"]["engine"] = "vllm"
+    with pytest.raises(RunError, match=r"engine was absent and is now \"vllm\""):
+        RunDirectory.resume(tmp_path / "other", config)
 
 
 def test_a_difference_is_named_as_the_recipe_names_it():

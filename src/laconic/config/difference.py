@@ -21,6 +21,11 @@ class Difference:
     theirs: Any
     owner: Any = None
 
+    @property
+    def is_addition(self) -> bool:
+        """Whether the first tree lacks the key."""
+        return self.ours is _ABSENT
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object: the key, and its value before and after; null where one tree lacks it."""
         before, after = (None if value is _ABSENT else value for value in (self.ours, self.theirs))

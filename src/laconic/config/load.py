@@ -72,6 +72,15 @@ def dump(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
+def with_defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """A resolved tree that an older version may have written, with the keys that are new since then at their defaults; the tree
+    itself where it is no recipe of today."""
+    try:
+        return dump(Recipe.model_validate(tree))
+    except ValidationError:
+        return tree
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = read_bytes(path)

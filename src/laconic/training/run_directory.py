@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.config.difference import Difference, differences
+from laconic.config.load import with_defaults
 from laconic.config.resumption import changes_measuring, freedom, refusal_line
 from laconic.errors import InputError, RunError
 from laconic.evaluation.folder_names import temperature_tag
@@ -139,15 +140,18 @@ class RunDirectory:
         return [change.sentence for change in found]
 
     def _changes(self, config: Mapping[str, Any], now: Circumstances | None, accept_changes: bool) -> list[Difference]:
-        """How recipe and circumstances differ from those of the run. Raises `RunError` for a difference that may not be."""
+        """How recipe and circumstances differ from those of the run. Raises `RunError` for a difference that may not be. A key
+        that the recipes of an older version did not have may be new, with its default."""
         ours, theirs, held = self.config(), dict(config), self.environment()
+        known = {change.key for change in differences(with_defaults(ours), theirs)}
         if now is not None and "inputs" in held:
             before, after = _on_both_sides(held["inputs"], now.inputs)
             ours |= {"inputs": before, "machine": {key: held.get(key) for key in MACHINE}}
             theirs |= {"inputs": after, "machine": {key: now.environment[key] for key in MACHINE}}
         found, is_trained = list(differences(ours, theirs)), self.num_finished() == len(config.get("phases", ()))
         for change in found:
-            allowed = freedom(change.key, is_trained=is_trained)
+            is_new = change.is_addition and change.key not in known
+            allowed = "free" if is_new else freedom(change.key, is_trained=is_trained)
             if allowed == "refused" or (allowed == "acceptable" and not accept_changes):
                 raise RunError(f"{self.path}: {refusal_line(change, self.path, is_acceptable=allowed == 'acceptable')}")
         return found

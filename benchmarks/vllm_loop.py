@@ -4,6 +4,7 @@
    the run starts, for each seed. What is finished is not run again.
 2. Accuracy and tokens of the results on the report set, which the local sampler draws for both; how fast either engine drew; the
    share of a step that hand-overs took; and how far vLLM's log-probabilities were from the trainer's.
+3. Whether the engines differ by more than seeds do: the difference of their means beside its standard error.
 
 The table goes to `benchmarks/vllm_loop.md`, with machine and date.
 """
@@ -14,10 +15,13 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from laconic.system.processor import processor_name
 
 HERE = Path(__file__).parent
 VLLM = HERE / ".peers" / "vllm" / "bin" / "python"
@@ -59,14 +63,16 @@ def run(engine: str, seed: int, out: Path, vllm: Path) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: accuracy and mean tokens by decoding, tokens drawn per second, the seconds of the first step's hand-over, which is
-    proved by greedy decoding too, the share of the others' hand-overs in their steps, and the gap."""
+    """One run: accuracy and mean tokens by decoding, tokens drawn per second from the second step on, hand-overs included, the
+    seconds of the first step's hand-over, which is proved by greedy decoding too, the share of the others' hand-overs in their
+    steps, the mean seconds of a step, and the gap."""
 
     accuracy: dict[str, float]
     tokens: dict[str, float]
     speed: float
     first_seconds: float
     handover_frac: float
+    step_seconds: float
     gap_nats: float
     largest_gap_nats: float
 
@@ -75,13 +81,15 @@ def outcome(out: Path) -> Outcome:
     """What a finished run's folder says."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     summaries = {tag: summary(out / "eval" / f"phase-2-{tag}") for tag in ("t1", "greedy")}
-    drawn = sum(line["rollouts/mean_tokens"] * 32 * 8 for line in lines)
+    later = lines[1:]
+    drawn = sum(line["rollouts/mean_tokens"] * 32 * 8 for line in later)
     return Outcome(
         accuracy={tag: found["accuracy"]["mean"] for tag, found in summaries.items()},
         tokens={tag: found["tokens"]["mean"] for tag, found in summaries.items()},
-        speed=drawn / total(lines, "time/sample_seconds"),
+        speed=drawn / total(later, "time/sample_seconds"),
         first_seconds=lines[0].get("sampler/handover_seconds", 0.0),
-        handover_frac=total(lines[1:], "sampler/handover_seconds") / total(lines[1:], "time/step_seconds"),
+        handover_frac=total(later, "sampler/handover_seconds") / total(later, "time/step_seconds"),
+        step_seconds=total(later, "time/step_seconds") / len(later),
         gap_nats=statistics.mean(line["sampler/logprob_gap_nats"] for line in lines),
         largest_gap_nats=max(line["sampler/largest_gap_nats"] for line in lines),
     )
@@ -102,28 +110,33 @@ def table(found: dict[tuple[str, int], Outcome]) -> str:
     """One row per engine and seed, and the differences of the means beside the spread of the local engine's seeds."""
     rows = [
         "| engine | seed | accuracy, T=1 | tokens, T=1 | accuracy, greedy | tokens, greedy | tokens/s while sampling | "
-        "first hand-over, s | later hand-overs, share of a step | gap, nats per token | largest gap |",
-        "|---" * 11 + "|",
+        "seconds of a step | first hand-over, s | later hand-overs, share of a step | gap, nats per token | largest gap |",
+        "|---" * 12 + "|",
     ]
     for (engine, seed), run_ in sorted(found.items(), key=lambda item: (item[0][0], item[0][1])):
         cells = [f"{run_.accuracy[tag]:.1%} | {run_.tokens[tag]:.1f}" for tag in ("t1", "greedy")]
         handovers = f"{run_.first_seconds:.1f} | {run_.handover_frac:.1%}"
         gaps = f"{run_.gap_nats:.1e} | {run_.largest_gap_nats:.1e}"
-        rows.append(f"| {engine} | {seed} | {' | '.join(cells)} | {run_.speed:,.0f} | {handovers} | {gaps} |")
+        rows.append(
+            f"| {engine} | {seed} | {' | '.join(cells)} | {run_.speed:,.0f} | {run_.step_seconds:.1f} | {handovers} | {gaps} |"
+        )
     return "\n".join(
         [*rows, "", *[spread(found, what, tag) for tag in ("t1", "greedy") for what in ("accuracy", "tokens")]]
     )
 
 
 def spread(found: dict[tuple[str, int], Outcome], what: str, tag: str) -> str:
-    """The difference of the engines' means, and the standard deviation of the local engine over seeds."""
+    """The difference of the engines' means with its standard error, by the spread of either engine over seeds."""
     values = {e: [getattr(run_, what)[tag] for (engine, _), run_ in found.items() if engine == e] for e in ENGINES}
     means = {engine: statistics.mean(numbers) for engine, numbers in values.items()}
-    noise = statistics.stdev(values["local"]) if len(values["local"]) > 1 else float("nan")
+    count = len(values["local"])
+    noise = {e: statistics.stdev(numbers) if count > 1 else float("nan") for e, numbers in values.items()}
+    error = ((noise["local"] ** 2 + noise["vllm"] ** 2) / count) ** 0.5
     unit = 100 if what == "accuracy" else 1
     return (
         f"- {what} at {tag}: vllm {means['vllm'] * unit:.1f}, local {means['local'] * unit:.1f}, difference "
-        f"{(means['vllm'] - means['local']) * unit:+.2f}; standard deviation of local over seeds {noise * unit:.2f}"
+        f"{(means['vllm'] - means['local']) * unit:+.2f} with standard error {error * unit:.2f}; standard deviation over "
+        f"seeds {noise['vllm'] * unit:.2f} and {noise['local'] * unit:.2f}"
     )
 
 
@@ -132,7 +145,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--engines", nargs="*", default=list(ENGINES), choices=ENGINES)
     parser.add_argument("--out", type=Path, default=Path("runs/vllm_loop"))
-    parser.add_argument("--vllm", type=Path, default=VLLM)
+    parser.add_argument("--vllm", type=Path, default=VLLM, help="the Python of an environment with vLLM")
     asked = parser.parse_args()
     out = asked.out.absolute()
     for seed in asked.seeds:
@@ -143,8 +156,9 @@ def main() -> None:
         text = table({(engine, seed): outcome(place) for engine, seed, place in places})
         cores = len(os.sched_getaffinity(0))
         seeds = " ".join(map(str, asked.seeds))
-        machine = f"`python benchmarks/vllm_loop.py --seeds {seeds}`, {cores} cores, one thread for each engine"
-        (HERE / "vllm_loop.md").write_text(f"# vLLM in the loop\n\n{machine}.\n\n{text}\n")
+        machine = f"{processor_name()}, {cores} cores, one thread for each engine, {time.strftime('%Y-%m-%d')}"
+        command = f"`python benchmarks/vllm_loop.py --seeds {seeds}`"
+        (HERE / "vllm_loop.md").write_text(f"# vLLM in the loop\n\n{command}; {machine}.\n\n{text}\n")
         print(text)
 
 

@@ -4,8 +4,9 @@ draws, and every way in which a server can be the wrong one is one line.
 A small server in this process plays vLLM and draws for real (`fake_vllm.py`). The real one is asked by `benchmarks/vllm_loop.py`.
 """
 
-import shutil
+import re
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from laconic.rng import seed_of
 from laconic.samplers.local import LocalSampler
 from laconic.samplers.protocol import Request
 from laconic.samplers.vllm import sampler as sampler_module
+from laconic.samplers.vllm import server as server_module
 from laconic.samplers.vllm.engines import Engines
 from laconic.samplers.vllm.handover import FolderTransfer, NcclTransfer, weights_digest
 from laconic.samplers.vllm.sampler import VllmSampler
@@ -190,6 +192,76 @@ def test_a_connection_that_breaks_voids_the_call(vllm: FakeVllm, tmp_path: Path,
     assert sum(tokens for _, tokens in seen) == sum(response.num_tokens for row in rows for response in row)
 
 
+@pytest.mark.parametrize("door", ["/v1/completions", "/weight_info"])
+def test_a_server_that_hangs_is_noticed(
+    vllm: FakeVllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    """It breaks no connection, and says nothing more until it goes on."""
+    far = opened(vllm, tmp_path, seconds=30.0)
+    expected = far.sample(REQUESTS, DECODING, seed=0)
+    monkeypatch.setattr(server_module, "WATCH_SECONDS", 0.2)
+    hangs_until = 0.0
+
+    def hang(path: str, body: Any) -> None:
+        nonlocal hangs_until
+        if path == door and not hangs_until:
+            hangs_until = time.monotonic() + 1.0
+        if path in (door, "/health"):
+            time.sleep(max(0.0, hangs_until - time.monotonic()))
+
+    vllm.fault = hang
+    with pytest.warns(LaconicWarning, match=r"/health: ReadTimeout .*; waiting for the server"):
+        rows = far.sample(REQUESTS, DECODING, seed=0)
+    assert ids(rows) == ids(expected)
+
+
+def test_what_a_server_drew_before_it_lost_the_weights_is_not_counted_twice(vllm: FakeVllm, tmp_path: Path) -> None:
+    """All three responses had come when it was found that they are of other weights."""
+    far = opened(vllm, tmp_path)
+    far.sample(REQUESTS, DECODING, seed=0)
+    number, seen = 0, []
+
+    def restart(path: str, body: Any) -> None:
+        nonlocal number
+        number += path == "/weight_info"
+        if number == 2:
+            number += 1
+            vllm.begin_again()
+
+    vllm.fault = restart
+    with pytest.warns(LaconicWarning, match="was started again"):
+        rows = far.sample(REQUESTS, DECODING, seed=0, on_progress=lambda *done: seen.append(done))
+    assert sum(done for done, _ in seen) == 3 and min(done for done, _ in seen) == -3
+    assert sum(tokens for _, tokens in seen) == sum(response.num_tokens for row in rows for response in row)
+
+
+@pytest.mark.parametrize("when", ["between calls", "in a call"])
+def test_a_server_that_is_started_again_otherwise_is_refused(vllm: FakeVllm, tmp_path: Path, when: str) -> None:
+    """Its log-probabilities would be of another kind from then on, and nobody would see it."""
+    far = opened(vllm, tmp_path)
+    far.sample(REQUESTS, DECODING, seed=0)
+    vllm.model_config = {"logprobs_mode": "raw_logprobs"}
+    if when == "between calls":
+        vllm.begin_again()
+    else:
+        breaks = iter([(0, None)])
+        vllm.fault = lambda path, body: next(breaks, None) if path == "/v1/completions" else None
+    with warnings.catch_warnings(), pytest.raises(ModelError, match="reports raw_logprobs; start the server with"):
+        warnings.simplefilter("ignore", LaconicWarning)
+        far.sample(REQUESTS, DECODING, seed=0)
+
+
+def test_a_server_that_comes_back_in_another_precision_is_given_it(vllm: FakeVllm, tmp_path: Path) -> None:
+    """Weights that did not move have other checksums then, and none is taken for a fault."""
+    far = opened(vllm, tmp_path)
+    far.sample(REQUESTS, DECODING, seed=0)
+    vllm.model_config = {"dtype": "torch.bfloat16"}
+    vllm.begin_again()
+    far.sample(REQUESTS, DECODING, seed=0)
+    newest = load_file(Path(vllm.reloads[-1]) / "model.safetensors")
+    assert {weight.dtype for weight in newest.values()} == {torch.bfloat16} and len(vllm.reloads) == 2
+
+
 def test_a_signal_ends_a_call_as_the_signal_that_it_is(vllm: FakeVllm, tmp_path: Path) -> None:
     """It may come while a reply is read, inside a group of tasks, and is no failure of the server."""
 
@@ -273,10 +345,67 @@ def test_another_server_is_one_line(
 
 def test_no_server_at_all_is_one_line(tmp_path: Path, folder: Path) -> None:
     """Port 9 of this machine answers nobody."""
-    with pytest.raises(
-        EngineLost, match=r"^http://127\.0\.0\.1:9: no vLLM server; it did not answer for 0\.01 s\. Go on\.$"
+    with (
+        pytest.warns(LaconicWarning, match=r"127\.0\.0\.1:9: no vLLM server yet; waiting for it up to 0\.01 s"),
+        pytest.raises(
+            EngineLost, match=r"^http://127\.0\.0\.1:9: no vLLM server; it did not answer for 0\.01 s\. Go on\.$"
+        ),
     ):
         VllmSampler(policy_of(folder), VllmServer("http://127.0.0.1:9"), tmp_path, seconds=0.01, remedy="Go on.")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/tokenize", "expected the tokens of a text, got {}"),
+        ("/weight_checker", "expected the checksums of weights, got {}"),
+        ("/weight_info", "expected a weight_version, got {}"),
+    ],
+)
+def test_a_door_that_says_something_else_is_one_line(vllm: FakeVllm, tmp_path: Path, path: str, said: str) -> None:
+    vllm.fault = lambda asked, body: (200, {}) if asked == path else None
+    with pytest.raises(ModelError, match=said):
+        opened(vllm, tmp_path).sample(REQUESTS, DECODING, seed=0)
+
+
+def test_what_is_no_vllm_server_is_not_waited_for(vllm: FakeVllm, tmp_path: Path) -> None:
+    """It answers, and would answer the same for ten minutes."""
+    vllm.fault = lambda asked, body: (404, {"detail": "Not Found"})
+    with pytest.raises(
+        ModelError, match=r"/health: 404 Not Found; the server must be started as  VLLM_SERVER_DEV_MODE=1"
+    ):
+        opened(vllm, tmp_path, seconds=600.0)
+
+
+def test_a_server_that_fails_while_it_is_asked_what_it_is(vllm: FakeVllm, tmp_path: Path) -> None:
+    vllm.fault = lambda asked, body: (500, {"error": "boom"}) if asked.startswith("/server_info") else None
+    with pytest.raises(EngineLost, match=r"server_info.*: 500 boom\. Go on\."):
+        opened(vllm, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:1/v1#small", r"expected the address of the server alone, http://127\.0\.0\.1:1/v1$"),
+        ("http://user:secret@h:1", "an address goes into reports"),
+        ("http://", "expected an endpoint"),
+    ],
+)
+def test_an_address_that_is_none_is_named(url: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        VllmServer(url)
+
+
+def test_a_prompt_that_fills_the_context_with_its_response_is_scored_too(vllm: FakeVllm, tmp_path: Path) -> None:
+    """A server that scores draws one token more, for which there must be room."""
+    policy = policy_of(vllm.folder)
+    (found,) = LocalSampler(policy.lm).sample(REQUESTS[:1], DECODING.model_copy(update={"temperature": 0.0}), seed=0)
+    vllm.model_config = {"max_model_len": 3 + DECODING.max_tokens}
+    far = opened(vllm, tmp_path, policy)
+    far.sample(REQUESTS, DECODING, seed=0)
+    scored = [body for path, body in vllm.asked if path == "/v1/completions" and "prompt_logprobs" in body]
+    whole = 3 + found[0].num_tokens
+    assert [len(body["prompt"]) for body in scored] == [min(whole, 3 + DECODING.max_tokens - 1)]
 
 
 @pytest.mark.parametrize(
@@ -353,6 +482,30 @@ def test_a_tied_head_goes_along_in_a_file_of_its_own(vllm: FakeVllm, tmp_path: P
     assert torch.equal(twins["lm_head.weight"], policy.lm.model.get_input_embeddings().weight)
 
 
+def test_a_server_that_cannot_read_the_weights_says_where_they_are(vllm: FakeVllm, tmp_path: Path) -> None:
+    """As one on another machine, without the run's folder. Nothing is left of the try."""
+    vllm.fault = lambda path, body: (400, {"error": "no such folder"}) if path == "/collective_rpc" else None
+    far = opened(vllm, tmp_path)
+    with pytest.raises(
+        ModelError, match=r"no such folder \(it was told to read .*/000001-\w+, which it must see too\)"
+    ):
+        far.sample(REQUESTS, DECODING, seed=0)
+    assert list((tmp_path / "handover").iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(vllm: FakeVllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = policy_of(vllm.folder)
+
+    def full(folder: Path, **_: Any) -> None:
+        folder.mkdir(parents=True)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(policy.lm.model, "save_pretrained", full)
+    with pytest.raises(RunFailed, match=r"the weights for the server cannot be written \(No space left on device\)"):
+        opened(vllm, tmp_path, policy).sample(REQUESTS, DECODING, seed=0)
+    assert list((tmp_path / "handover").iterdir()) == []
+
+
 def test_weights_go_from_gpu_to_gpu_by_the_engine_of_vllm(
     vllm: FakeVllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,7 +568,8 @@ def test_the_command_of_a_server_says_what_the_trainer_needs_and_what_a_person_a
         ["vllm", "--enforce-eager"], Path("m"), 81, context=99, rows=7, dtype="float32", is_on_cpu=False
     )
     assert words[:3] == ["vllm", "serve", "m"] and words[-1] == "--enforce-eager"
-    pairs = dict(zip(words[3:-1:2], words[4:-1:2], strict=True))
+    assert words[-2] == "--disable-uvicorn-access-log", "a line for every response would fill the disk"
+    pairs = dict(zip(words[3:-2:2], words[4:-2:2], strict=True))
     assert (pairs["--max-model-len"], pairs["--max-num-seqs"], pairs["--port"]) == ("99", "7", "81")
     by_python = serve_command(
         ["/venv/bin/python3", "-x"], Path("m"), 81, context=99, rows=7, dtype="float32", is_on_cpu=False
@@ -426,8 +580,12 @@ def test_the_command_of_a_server_says_what_the_trainer_needs_and_what_a_person_a
 
 def test_a_program_that_is_not_there_is_named() -> None:
     assert executable_of("sh -x")[1:] == ["-x"]
-    for command in ("no-such-vllm --x", " "):
-        with pytest.raises(ModelError, match="there is no program"):
+    for command, said in (
+        ("no-such-vllm --x", "there is no program"),
+        (" ", "no program"),
+        ("vllm 'x", "is no command"),
+    ):
+        with pytest.raises(ModelError, match=said):
             executable_of(command)
 
 
@@ -441,18 +599,78 @@ def test_a_server_that_dies_at_its_start_is_quoted_and_one_that_lives_is_ended(t
     engines.connect([decoding])
     with pytest.raises(ModelError, match=r"vLLM ended with code 3 \(.*vllm\.log: no memory\)"):
         engines.sample(REQUESTS, decoding, seed=0)
-    own = OwnServer([shutil.which("sleep") or "", "60"], tmp_path / "log", is_on_cpu=True)
-    own.begin()
-    assert own.exit_code is None
-    process = own.process
-    own.end()
-    assert process is not None and process.poll() is not None
+    engines.close()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["vllm.log"], "no weights are left"
 
 
-def test_several_processes_of_a_trainer_are_refused(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_server_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    """Also where it has died and left a process behind, before another takes its place."""
+    log = tmp_path / "log"
+    own = OwnServer(["/bin/sh", "-c", "sleep 60 & echo $!; wait"], log, is_on_cpu=True)
+    for ends in (own.begin, own.end):
+        own.begin()
+        while not (said := log.read_text()[own.log_start :].strip()):
+            time.sleep(0.01)
+        if ends == own.begin:
+            assert own.process is not None
+            own.process.kill()
+            own.process.wait()
+        ends()
+        while is_running(int(said)):
+            time.sleep(0.01)
+        own.end()
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_last_words_are_the_error_of_this_start(tmp_path: Path) -> None:
+    """What came after it, such as warnings at the end of Python, and errors of a server before it, say nothing."""
+    own = OwnServer(["vllm"], tmp_path / "log", is_on_cpu=True)
+    assert own.last_words() == "no output"
+    own.log.write_text("ValueError: of before\n")
+    own.log_start = own.log.stat().st_size
+    with own.log.open("a") as log:
+        log.write("(EngineCore pid=7) ERROR 11-29 [core.py:9] OSError: no config\n")
+        log.write(
+            "RuntimeError: Engine core initialization failed. See root cause above.\n  warnings.warn('leaked')\n\n"
+        )
+    assert own.last_words() == "OSError: no config"
+    own.log_start = own.log.stat().st_size - len("  warnings.warn('leaked')\n\n")
+    assert own.last_words() == "warnings.warn('leaked')"
+
+
+def test_a_server_does_not_take_itself_for_a_process_of_the_trainer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ModelError, match="'vllm' serves a run of one process"):
-        Engines(policy_of(folder), tmp_path).connect([DECODING.model_copy(update={"engine": "vllm"})])
+    """torch reads these, and would wait for the others."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE", "LACONIC_LAUNCHER"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("RANKING", "1")
+    held = OwnServer(["vllm"], tmp_path / "log", is_on_cpu=True).environment
+    assert not {name for name in held if re.search("RANK$|WORLD_SIZE|MASTER|ELASTIC|LACONIC_LAUNCHER", name)}
+    assert held["RANKING"] == "1" and held["VLLM_SERVER_DEV_MODE"] == "1"
+
+
+def test_one_server_of_the_runs_own_at_a_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two phases that name different commands: the first server is ended before the second begins, since it may hold a GPU."""
+    said: list[str] = []
+
+    class Opened:
+        own = object()
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+            said.append(f"begins {name}")
+
+        def close(self) -> None:
+            said.append(f"ends {self.name}")
+
+    engines = Engines(policy_of(folder), tmp_path)
+    monkeypatch.setattr(engines, "_open", lambda decoding: Opened(decoding.server))
+    for name in ("a", "a", "b"):
+        engines.vllm(DECODING.model_copy(update={"server": name}))
+    assert said == ["begins a", "ends a", "begins b"]

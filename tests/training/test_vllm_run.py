@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 from fake_vllm import FakeVllm
+from ranked import in_team
 from safetensors.torch import load_file
 from small import save_small_model, small_recipe
 
 from laconic.config.load import dump, parse_recipe
 from laconic.config.recipe import Recipe
 from laconic.errors import EngineLost, ModelError, RecipeError
+from laconic.parallel.team import Team
 from laconic.samplers.vllm import sampler as sampler_module
 from laconic.system.progress import Reporter
 from laconic.training.check.recipe import check_recipe
@@ -110,6 +112,27 @@ def test_a_run_on_a_server_is_the_run_on_the_local_sampler_and_outlives_the_serv
     assert again.step > 0
     again.train()
     assert drawn(tmp_path / "killed") == drawn(tmp_path / "far")
+
+
+def test_a_team_draws_from_one_server_what_one_process_draws(vllm: FakeVllm, model: Path, tmp_path: Path) -> None:
+    """The first process asks for all, and it alone; both learn from the same responses, and the weights differ by the order of
+    sums."""
+    recipe = recipe_of(model, vllm.url)
+    begin(recipe, tmp_path / "one").train()
+    num_asked = len(vllm.asked)
+
+    def train(team: Team) -> bool:
+        trainer = start(recipe, tmp_path / "two", resume=False, reporter=Reporter(is_silent=True), team=team)
+        trainer.train()
+        return bool(trainer.run.sampler.num_opened)
+
+    assert in_team(2, train, tmp_path / "told") == [True, False]
+    assert len(vllm.asked) == 2 * num_asked
+    assert drawn(tmp_path / "two") == drawn(tmp_path / "one")
+    for name, weight in weights(tmp_path / "one").items():
+        assert torch.allclose(weight, weights(tmp_path / "two")[name], atol=2e-4)
+    assert all(line["sampler/handover_seconds"] > 0 for line in steps(tmp_path / "two"))
+    assert not (tmp_path / "two" / "handover").exists()
 
 
 def test_a_wrong_server_leaves_no_run(vllm: FakeVllm, model: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def force_answers(
     ]
     answering = decoding.model_copy(update={"temperature": 0.0, "max_tokens": ANSWER_TOKENS})
     drawn = (
-        solver.team.share_out(requests, lambda own: solver.sampler.sample(own, answering, seed=seed))
+        solver.share_out(requests, answering, lambda own: solver.sampler.sample(own, answering, seed=seed))
         if requests
         else []
     )

@@ -11,7 +11,7 @@ go before the text, since the response goes on inside the thought.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import ModelError
 from laconic.grading.grader import Grader
 from laconic.grading.rules import Graded
-from laconic.parallel.team import ALONE, Team
+from laconic.parallel.team import ALONE, Dealt, Result, Team
 from laconic.prompts.instructions import messages, render, resolve_instruction
 from laconic.prompts.refusals import lost_digits, why_unrendered
 from laconic.prompts.thinking import prompt_mark, thinking_tokens
@@ -112,10 +112,27 @@ class Solver:
         on_progress: Progress | None = None,
     ) -> list[Group]:
         """One group of graded attempts for each assignment, in order; rewards still 0."""
-        groups = self.team.share_out(assignments, lambda own: self._attempt(own, decoding, seed, on_progress))
+
+        own: list[Group] = []
+
+        def attempt(assigned: Sequence[Assignment]) -> list[Group]:
+            own.extend(self._attempt(assigned, decoding, seed, on_progress))
+            return own
+
+        groups = self.share_out(assignments, decoding, attempt)
         if on_progress is not None and self.team.size > 1:
-            _count_others(groups, self.team.share(groups), on_progress)
+            _count_others(groups, own, on_progress)
         return groups
+
+    def share_out(
+        self, items: Sequence[Dealt], decoding: SamplerConfig, draw: Callable[[Sequence[Dealt]], Sequence[Result]]
+    ) -> list[Result]:
+        """What `draw` makes of all `items`, which the team shares out. Where a server draws, the first process does it all: that
+        one has handed the weights over, and the server is no faster for several that ask."""
+        if decoding.engine != "vllm":
+            return self.team.share_out(items, draw)
+        (drawn,) = self.team.share_out([items], lambda own: [draw(everything) for everything in own])
+        return list(drawn)
 
     def _attempt(
         self, assignments: Sequence[Assignment], decoding: SamplerConfig, seed: int, on_progress: Progress | None

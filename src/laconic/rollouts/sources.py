@@ -183,7 +183,7 @@ class Serial:
         ]
         answering = phase.sampler.model_copy(update={"max_tokens": FORCED_ANSWER_TOKENS})
         solver, place = setting.solver, seed_of(seed, "exits")
-        drawn = solver.team.share_out(requests, lambda own: solver.sampler.sample(own, answering, seed=place))
+        drawn = solver.share_out(requests, answering, lambda own: solver.sampler.sample(own, answering, seed=place))
         answers = [row[0] for row in drawn]
         joined = [_exit(setting.lm, t, cut, written, a) for (t, cut), a in zip(exits, answers, strict=True)]
         pairs = list(zip((t for t, _ in exits), joined, strict=True))

@@ -169,7 +169,7 @@ def start(
         )
         unfinished = phases[directory.num_finished() if directory else 0 :]
         _check_prompts(recipe, unfinished, solver, sets)
-        sampler.connect([phase.config.sampler for phase in unfinished])
+        _connect(sampler, unfinished, team)
         warnings = warnings_about(recipe, phases, sets.train)
         warnings += complaints_about_solutions(unfinished, solver, whole.lm, sets.train)
         for warning in warnings:
@@ -193,6 +193,17 @@ def start(
                 reporter.say(f"from step {step} on, as environment.json records: {change}")
         undo.pop_all()
         return trainer
+
+
+def _connect(sampler: Engines, phases: Sequence[ResolvedPhase], team: Team) -> None:
+    """Ask the servers that the phases name, by the first process alone; a signal may end the wait for one."""
+
+    def connect(own: Sequence[Sequence[ResolvedPhase]]) -> list[None]:
+        for whole in own:
+            sampler.connect([phase.config.sampler for phase in whole])
+        return [None for _ in own]
+
+    team.share_out([phases], connect)
 
 
 def _spread_over(team: Team, whole: Policy) -> Policy:

@@ -14,11 +14,12 @@
    sum: what they compute is compared instead (`proof.py`).
 """
 
+import contextlib
 import hashlib
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,15 +27,16 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from laconic.errors import ModelError
+from laconic.errors import ModelError, RunFailed
 from laconic.models.loading import quiet
 from laconic.models.policy import Policy
 from laconic.parallel.launching import free_port
-from laconic.samplers.vllm.server import ServerFacts, VllmServer
+from laconic.samplers.vllm.server import ServerFacts, ServerGone, VllmServer
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 NCCL, TWINS_FILE = "nccl", "model-twins.safetensors"
@@ -69,6 +71,19 @@ def write_twins(folder: Path, state: Mapping[str, Tensor]) -> None:
         save_file(twins, folder / TWINS_FILE, metadata={"format": "pt"})
 
 
+@contextlib.contextmanager
+def written_whole(folder: Path) -> Iterator[None]:
+    """The context in which weights are written to a new `folder`. Where the disk refuses, nothing is left, and `RunFailed` says
+    why."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise RunFailed(f"{folder}: the weights for the server cannot be written ({reason})") from error
+
+
 class Transfer(Protocol):
     """A way for weights to reach a server."""
 
@@ -94,15 +109,19 @@ class FolderTransfer:
         self.newest: Path | None = None
 
     def send(self, model: PreTrainedModel, state: dict[str, Tensor], digest: str) -> None:
-        """Write, let the server read, and remove what it read before."""
+        """Write, let the server read, and remove what it read before. Raises `RunFailed` where the disk is full."""
         self.num_sent += 1
         new = self.folder / f"{self.num_sent:06d}-{digest}"
-        shutil.rmtree(new, ignore_errors=True)
-        with quiet():
-            model.save_pretrained(new, state_dict=dict(state))  # which takes the twins out
-        write_twins(new, state)
-        self.server.reload(str(new))
-        if self.newest is not None and self.newest != new:
+        with written_whole(new):
+            with quiet():
+                model.save_pretrained(new, state_dict=dict(state))  # which takes the twins out
+            write_twins(new, state)
+        try:
+            self.server.reload(str(new))
+        except (ServerGone, ModelError) as error:
+            shutil.rmtree(new, ignore_errors=True)
+            raise type(error)(f"{error} (it was told to read {new}, which it must see too)") from None
+        if self.newest is not None:
             shutil.rmtree(self.newest, ignore_errors=True)
         self.newest = new
 

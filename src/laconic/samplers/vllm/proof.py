@@ -28,7 +28,7 @@ PROMPTS, RESPONSE_TOKENS = 4, 64
 FINE_NATS, COARSE_NATS = 1e-3, 0.2  # where both compute in float32, and where one of them computes in 16 bits
 SAME_SCORES = 0.1  # of what counts as near, by which new and old scores must differ to be told apart
 
-DrawRows = Callable[[Sequence[Request], SamplerConfig, int, Progress | None], list[list[Response]]]
+DrawRows = Callable[[Sequence[Request], SamplerConfig, int, Progress], list[list[Response]]]
 
 
 class Proof:
@@ -58,11 +58,12 @@ class Proof:
         asked = [replace(request, num_samples=1) for request in requests[:PROMPTS]]
         cap = min(RESPONSE_TOKENS, decoding.max_tokens)
         greedy = SamplerConfig(temperature=0.0, max_tokens=cap, batch_size=PROMPTS)
-        theirs, ours = draw(asked, greedy, 0, None), self.local.sample(asked, greedy, seed=0)
+        theirs, ours = draw(asked, greedy, 0, lambda *_: None), self.local.sample(asked, greedy, seed=0)
         self.local.release()
         for request, (their,), (our,) in zip(asked, theirs, ours, strict=True):
             self.check_choices(request, our.token_ids, their.token_ids)
-        self.text = asked[0].prompt_ids + ours[0][0].token_ids
+        whole = asked[0].prompt_ids + ours[0][0].token_ids
+        self.text = whole[: self.facts.context - 1]  # a server that scores draws one token more
 
     def check_choices(self, request: Request, ours: Sequence[int], theirs: Sequence[int]) -> None:
         """Raise `ModelError` where the first token that differs is no tie."""

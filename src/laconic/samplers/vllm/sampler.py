@@ -8,14 +8,16 @@
    that was started again has others, and then nothing of the call is kept. Random numbers are addressed by problem and sample, so
    that the call is drawn again with the same ones.
 2. Every hand-over is proved (`handover.py`, `proof.py`).
-3. How long a server may be away is bounded. Then `EngineLost` says how to go on.
+3. How long a server may be away is bounded. Then `EngineLost` says how to go on. One that returns is checked as at the beginning:
+   a person may have started it otherwise.
 
-What is left out: training by several processes, each of which would have to hand over the whole weights.
+Of several processes that train together the first alone has this sampler, and draws for all (`rollouts/solver.py`).
 """
 
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from laconic.samplers.vllm.proof import Proof
 from laconic.samplers.vllm.server import (
     INITIAL_VERSION,
     OWN_MODE,
+    ServerFacts,
     ServerGone,
     VllmServer,
     wait_until_healthy,
@@ -56,15 +59,19 @@ class VllmSampler:
         own: OwnServer | None = None,
     ) -> None:
         self.policy, self.server, self.seconds, self.remedy, self.own = policy, server, seconds, remedy, own
+        self.folder, self.num_redrawn, self.was_away = folder, 0, False
+        if own is None and not server.is_healthy():
+            say(f"{server.url}: no vLLM server yet; waiting for it up to {seconds:g} s")
         self._await(self._first_reason)
         if own is not None:
             own.has_worked = True
-        self.facts = server.facts()
-        self._check_server()
+        try:
+            self.facts = self._checked_facts()
+        except ServerGone as error:
+            raise EngineLost(f"{error}. {remedy}") from None
         transfer = transfer_to(server, self.facts, folder, policy.lm.device)
         self.handover = Handover(policy, server, transfer, self.facts.dtype)
         self.proof = Proof(policy, server, self.facts)
-        self.num_redrawn = 0
 
     def sample(
         self, requests: Sequence[Request], decoding: SamplerConfig, *, seed: int, on_progress: Progress | None = None
@@ -74,19 +81,25 @@ class VllmSampler:
         Raises `ModelError` where the server is not what the trainer needs, `EngineLost` where it stays away, and `Diverged` where
         log-probabilities are not finite.
         """
+        if not requests:
+            return []
         self._check_fit(requests, decoding.max_tokens)
         reason = ""
         for _ in range(MOST_DRAWS):
+            count = Tally(on_progress)
             try:
                 self._hand_over(requests, decoding)
-                rows = self._draw(requests, decoding, seed, on_progress)
+                rows = self._draw(requests, decoding, seed, count)
                 if self._still_has_weights():
                     return rows
                 reason = f"{self.server.url}: was started again while it was asked"
             except ServerGone as error:
                 reason = str(error)
+            self.was_away = True
             self.num_redrawn += 1
-            self._recover(reason)
+            count.take_back()
+            say(f"{reason}; waiting for the server, then drawing again")
+            self._await(partial(str, reason))
         raise EngineLost(f"{reason}; {MOST_DRAWS} tries in a row failed. {self.remedy}")
 
     def close(self) -> None:
@@ -99,8 +112,8 @@ class VllmSampler:
 
     def _hand_over(self, requests: Sequence[Request], decoding: SamplerConfig) -> None:
         """Where the policy moved or the server lost the weights; then the proofs that they arrived."""
-        if self.handover.version and not self._still_has_weights():
-            self.handover.forget()
+        if self.was_away or (self.handover.version and not self._still_has_weights()):
+            self._meet_again()
         if self.handover.update():
             began = time.monotonic()
             if self.proof.text is None:
@@ -118,11 +131,17 @@ class VllmSampler:
             )
         return version == self.handover.version
 
-    def _recover(self, reason: str) -> None:
-        """Wait until the server is there again, and start it if it is ours and has died."""
-        warnings.warn(f"{reason}; waiting for the server, then drawing again", LaconicWarning, stacklevel=2)
-        self._await(lambda: reason)
-        self.handover.forget()
+    def _meet_again(self) -> None:
+        """Check a server that was away as one that is new: it has lost the weights, and may have been started otherwise."""
+        facts, handover = self._checked_facts(), self.handover
+        handover.forget()
+        if facts.dtype != self.facts.dtype:
+            handover.dtype, handover.digests, handover.checksums = facts.dtype, {}, {}
+        if facts.transfer != self.facts.transfer:
+            handover.transfer.close()
+            handover.transfer = transfer_to(self.server, facts, self.folder, self.policy.lm.device)
+        self.facts = self.proof.facts = facts
+        self.was_away = False
 
     def _await(self, reason: Callable[[], str]) -> None:
         if not wait_until_healthy(self.server, self.seconds, LOOK_SECONDS, self._look_after_own):
@@ -144,7 +163,7 @@ class VllmSampler:
     # --- drawing -----------------------------------------------------------------------------------------------------
 
     def _draw(
-        self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress | None
+        self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, count: Progress
     ) -> list[list[Response]]:
         places = [(row, sample) for row, request in enumerate(requests) for sample in range(request.num_samples)]
         stops, lm = self.policy.lm.stop_ids, self.policy.lm
@@ -156,15 +175,9 @@ class VllmSampler:
 
         def note(place: int, reply: Any) -> None:
             drawn[place] = drawn_response(self.server.url, reply, decoding.max_tokens, stops, lm.decode)
-            if on_progress is not None:
-                on_progress(1, drawn[place].num_tokens)
+            count(1, drawn[place].num_tokens)
 
-        try:
-            self.server.draw(bodies, decoding.batch_size, note)
-        except ServerGone:
-            if on_progress is not None:  # what came is drawn again
-                on_progress(-len(drawn), -sum(response.num_tokens for response in drawn.values()))
-            raise
+        self.server.draw(bodies, decoding.batch_size, note)
         answers = iter([drawn[place] for place in range(len(places))])
         return [[next(answers) for _ in range(request.num_samples)] for request in requests]
 
@@ -181,9 +194,10 @@ class VllmSampler:
 
     # --- is it the right server? -------------------------------------------------------------------------------------
 
-    def _check_server(self) -> None:
-        """Raises `ModelError` where the server's settings or its tokenizer are not what the trainer needs."""
-        url, facts = self.server.url, self.facts
+    def _checked_facts(self) -> ServerFacts:
+        """What the server says of itself. Raises `ModelError` where its settings or its tokenizer are not what the trainer needs,
+        and `ServerGone`."""
+        url, facts = self.server.url, self.server.facts()
         if facts.logprobs_mode != OWN_MODE:
             raise ModelError(f"{url}: reports {facts.logprobs_mode}; start the server with --logprobs-mode {OWN_MODE}")
         if facts.quantization:
@@ -197,3 +211,27 @@ class VllmSampler:
                 f"{url}: serves {facts.loaded_from}, whose tokenizer is not that of {self.policy.lm.name}: it makes "
                 f"{theirs[:8]} of {TRIED_TEXT.strip()!r}, not {ours[:8]}; expected a server of the same model"
             )
+        return facts
+
+
+class Tally:
+    """What was drawn in one try, told to `on_progress`, if there is one, until it is taken back."""
+
+    def __init__(self, on_progress: Progress | None) -> None:
+        self.on_progress = on_progress
+        self.responses = self.tokens = 0
+
+    def __call__(self, responses: int, tokens: int) -> None:
+        """Count so many responses and tokens more."""
+        self.responses, self.tokens = self.responses + responses, self.tokens + tokens
+        if self.on_progress is not None:
+            self.on_progress(responses, tokens)
+
+    def take_back(self) -> None:
+        """Uncount all of them, since they are drawn again."""
+        self(-self.responses, -self.tokens)
+
+
+def say(what: str) -> None:
+    """Tell the person who waits."""
+    warnings.warn(what, LaconicWarning, stacklevel=3)

@@ -2,7 +2,8 @@
 
 1. `facts` asks which model it serves, how, and by which rules it reports log-probabilities. Most doors stand open only where the
    server was started with VLLM_SERVER_DEV_MODE=1; where they are closed, the error says so.
-2. `draw` sends many requests for responses at once, over kept connections, and looks now and then whether the server still lives.
+2. `draw` sends many requests for responses at once, over kept connections. While anything is asked it is looked now and then
+   whether the server still lives: one that hangs answers nothing, and breaks no connection.
 3. A connection that fails and a reply of status 500 or above raise `ServerGone`: the server has died, or is about to. Any other
    refusal raises `ModelError` and quotes the server, since it would be the same again.
 
@@ -13,26 +14,28 @@ again, so a version that is still there says that the weights are too.
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import torch
 
 from laconic.config.defaults import REPLY_SECONDS
 from laconic.errors import ModelError
-from laconic.samplers.endpoints import api_key
+from laconic.samplers.endpoints import api_key, parse_endpoint
 from laconic.samplers.fetching import ReplyLimits, UnfitReplyError, fetch, in_own_loop
 from laconic.samplers.refusals import json_in, refusal_of
 from laconic.system.text import brief
 
 HEALTH_SECONDS = 5.0
-WATCH_SECONDS = 60.0  # while responses are drawn; a machine that is gone breaks no connection
+WATCH_SECONDS = 60.0  # between two looks at whether the server lives, and how long it may take to say so
 MOST_RESETS, RESET_PAUSE_SECONDS = 60, 0.5
 OWN_MODE = "processed_logprobs"
 HOW_TO_START = f"VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode {OWN_MODE} --max-model-len N"
 INITIAL_VERSION = "default"
+
+Taken = TypeVar("Taken")
 
 
 class ServerGone(Exception):  # noqa: N818  (the name says what happened)
@@ -55,10 +58,14 @@ class ServerFacts:
 
 
 class VllmServer:
-    """The server at `url`, an address without /v1. One request takes at most `seconds`."""
+    """The server at `url`, with or without /v1. One request takes at most `seconds`. Raises `ModelError` where `url` is not the
+    address of a server and of nothing else."""
 
     def __init__(self, url: str, seconds: float = REPLY_SECONDS) -> None:
-        self.url = url.rstrip("/").removesuffix("/v1")
+        endpoint = parse_endpoint(url)
+        if endpoint.model or endpoint.options:
+            raise ModelError(f"sampler.server: {url}: expected the address of the server alone, {endpoint.url}")
+        self.url = endpoint.url.removesuffix("/v1")
         self.limits = ReplyLimits(seconds)
         self._key = api_key()
 
@@ -88,23 +95,25 @@ class VllmServer:
     def token_ids(self, model: str, text: str) -> list[int]:
         """The ids that the server's tokenizer makes of a text, special tokens left out."""
         body = {"model": model, "prompt": text, "add_special_tokens": False}
-        return [int(token) for token in self.ask("POST", "/tokenize", body)["tokens"]]
+        reply = self.ask("POST", "/tokenize", body)
+        return self._read(reply, "the tokens of a text", lambda held: [int(token) for token in held["tokens"]])
 
     def scores(self, model: str, ids: Sequence[int]) -> list[float]:
         """The log-probability of every one of the `ids` but the first, given those before it."""
         body = {"model": model, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
         reply = self.ask("POST", "/v1/completions", body)
-        try:
+
+        def scores_in(reply: Any) -> list[float]:
             listed = reply["choices"][0]["prompt_logprobs"][1:]
             return [float(entry[str(token)]["logprob"]) for token, entry in zip(ids[1:], listed, strict=True)]
-        except (KeyError, TypeError, ValueError, IndexError):
-            raise ModelError(f"{self.url}: expected prompt_logprobs of {len(ids)} tokens, got {brief(reply)}") from None
+
+        return self._read(reply, f"prompt_logprobs of {len(ids)} tokens", scores_in)
 
     def is_healthy(self) -> bool:
-        """Whether the server answers and its engine lives."""
+        """Whether the server answers and its engine lives. Raises `ModelError` where something else answers there."""
         try:
             self.ask("GET", "/health", limits=ReplyLimits(HEALTH_SECONDS))
-        except (ServerGone, ModelError):
+        except ServerGone:
             return False
         return True
 
@@ -112,7 +121,7 @@ class VllmServer:
 
     def version(self) -> str:
         """The version of the weights that the server has."""
-        return str(self.ask("GET", "/weight_info").get("weight_version"))
+        return self._read(self.ask("GET", "/weight_info"), "a weight_version", lambda held: str(held["weight_version"]))
 
     def set_version(self, version: str) -> None:
         """Name the weights that the server has."""
@@ -120,7 +129,8 @@ class VllmServer:
 
     def checksums(self) -> dict[str, str]:
         """The SHA-256 of every weight as the server holds it, by worker and name."""
-        return dict(self.ask("POST", "/weight_checker", {"action": "checksum"})["checksums"])
+        reply = self.ask("POST", "/weight_checker", {"action": "checksum"})
+        return self._read(reply, "the checksums of weights", lambda held: dict(held["checksums"]))
 
     def reload(self, folder: str) -> None:
         """Let every worker read its weights anew from `folder`."""
@@ -130,7 +140,8 @@ class VllmServer:
         """Drop the cached keys and values of prompts, which other weights made. Requests that were broken off may still hold some
         for a moment."""
         for _ in range(MOST_RESETS):
-            if self.ask("POST", "/reset_prefix_cache", {}).get("success") is not False:
+            reply = self.ask("POST", "/reset_prefix_cache", {})
+            if self._read(reply, "whether the cache is empty", lambda held: held.get("success")) is not False:
                 return
             time.sleep(RESET_PAUSE_SECONDS)
         raise ServerGone(
@@ -146,27 +157,40 @@ class VllmServer:
             async with httpx2.AsyncClient(**self._client_settings()) as client:
                 return await self._fetched(client, method, path, body, limits or self.limits)
 
-        return in_own_loop(once())
+        return in_own_loop(self._watched(once()))
+
+    def _read(self, reply: Any, what: str, how: Callable[[Any], Taken]) -> Taken:
+        """What `how` finds in a reply. Raises `ModelError` where it has another form."""
+        try:
+            return how(reply)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            raise ModelError(f"{self.url}: expected {what}, got {brief(reply)}") from None
 
     def draw(self, bodies: Sequence[dict[str, Any]], most: int, on_reply: Callable[[int, Any], None]) -> None:
         """Ask for completions, at most `most` at once; `on_reply` gets the place of each request and its reply's JSON, in any
         order. The first failure ends the work and is raised."""
-        in_own_loop(self._draw(bodies, most, on_reply))
+        in_own_loop(self._watched(self._draw(bodies, most, on_reply)))
 
     async def _draw(self, bodies: Sequence[dict[str, Any]], most: int, on_reply: Callable[[int, Any], None]) -> None:
         jobs = iter(enumerate(bodies))
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=most)
+        async with (
+            httpx2.AsyncClient(limits=limits, **self._client_settings()) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for _ in range(min(most, len(bodies))):
+                tasks.create_task(self._work(client, jobs, on_reply))
+
+    async def _watched(self, work: Coroutine[Any, Any, Taken]) -> Taken:
+        """What `work` returns. It ends where the server hangs; the first failure that will not pass is raised, else the first."""
         try:
-            async with (
-                httpx2.AsyncClient(limits=limits, **self._client_settings()) as client,
-                asyncio.TaskGroup() as tasks,
-            ):
+            async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch())
-                workers = [tasks.create_task(self._work(client, jobs, on_reply)) for _ in range(min(most, len(bodies)))]
-                await asyncio.gather(*workers)
+                done = await work
                 watch.cancel()
         except BaseExceptionGroup as failures:  # a signal may be among them
             raise _first(failures) from None
+        return done
 
     async def _work(
         self,
@@ -178,7 +202,7 @@ class VllmServer:
             on_reply(place, await self._fetched(client, "POST", "/v1/completions", body, self.limits))
 
     async def _watch(self) -> None:
-        """Raise `ServerGone` where the server stops to answer while responses are drawn."""
+        """Raise `ServerGone` where the server no longer answers."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             async with httpx2.AsyncClient(**self._client_settings()) as client:

@@ -2,12 +2,17 @@
 
 1. The command is `vllm` of this environment or of another, or a Python that has it, with what a person adds:
    `/venv/bin/vllm --enforce-eager`. What the trainer needs of the server is added by `serve_command`.
-2. It listens at a free port of this machine only. Its output goes to a file, the end of which is quoted where it dies.
-3. It is ended with the trainer's process, with every process that it started; on Linux even where the trainer is killed.
+2. It listens at a free port of this machine only. Its output goes to a file, which is quoted where it dies.
+3. It is ended with the trainer's process, with every process that it started; on Linux even where the trainer is killed. What a
+   server that died has left behind is ended before another takes its place.
+4. Of the environment it gets neither this one's packages nor the place of the trainer among several processes, by which vLLM and
+   torch would take it for one of them.
 """
 
 import atexit
+import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -18,6 +23,7 @@ from pathlib import Path
 
 from laconic.errors import ModelError
 from laconic.samplers.vllm.server import OWN_MODE
+from laconic.system.confinement import kill_group
 
 ENVIRONMENT = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "4"}  # GiB; without it vLLM takes most of the machine's memory
@@ -25,6 +31,13 @@ SERVED_AS = "policy"
 CPU_PREFILL_TOKENS = 8192
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"  # as `vllm serve`, which vllm-cpu 0.32 cannot start
 GRACE_SECONDS = 20.0
+KEPT_BACK = re.compile(
+    r"PYTHONPATH|((LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_.*|LACONIC_LAUNCHER)"
+)
+CAUSE = re.compile(r"\w*(Error|Exception): (?!Engine core initialization failed)")
+"""In a line of output that says why a process ended. The one left out points at another line."""
+LAST_BYTES = 100_000
+"""Of the output, in which the cause is looked for."""
 ENDING_WITH_PARENT = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -39,13 +52,16 @@ def executable_of(command: str) -> list[str]:
 
     Raises `ModelError` where there is none.
     """
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise ModelError(f"sampler.server: {command!r} is no command: {error}") from None
     beside = Path(sys.executable).parent
     found = shutil.which(words[0]) or shutil.which(words[0], path=str(beside)) if words else None
     if found is None:
         raise ModelError(
-            f"sampler.server: there is no program {command!r} to start vLLM with; expected the address of a server, or the path "
-            "of `vllm` in the environment in which it is installed"
+            f"sampler.server: there is no program {command!r} to start vLLM with; expected the address of a server, "
+            "http://HOST:PORT, or the path of `vllm` in the environment in which it is installed"
         )
     return [found, *words[1:]]
 
@@ -69,10 +85,10 @@ def serve_command(
     }
     if is_on_cpu:
         own["--max-num-batched-tokens"] = str(max(context, CPU_PREFILL_TOKENS))
-    whole = ["--no-enable-chunked-prefill"] if is_on_cpu else []
+    flags = ["--disable-uvicorn-access-log", *(["--no-enable-chunked-prefill"] if is_on_cpu else [])]
     is_python = Path(words[0]).name.startswith("python")
     program = [words[0], "-m", SERVER_MODULE, "--model"] if is_python else [words[0], "serve"]
-    return [*program, str(model), *[word for pair in own.items() for word in pair], *whole, *words[1:]]
+    return [*program, str(model), *[word for pair in own.items() for word in pair], *flags, *words[1:]]
 
 
 class OwnServer:
@@ -83,16 +99,20 @@ class OwnServer:
         is_linux = sys.platform == "linux"
         self.command = [*([sys.executable, "-I", "-S", "-c", ENDING_WITH_PARENT] if is_linux else []), *command]
         self.name, self.log = command[0], log
-        self.environment = {**(CPU_ENVIRONMENT if is_on_cpu else {}), **os.environ, **ENVIRONMENT}
-        self.environment.pop("PYTHONPATH", None)  # of this environment, while the server may have its own
+        inherited = {name: value for name, value in os.environ.items() if not KEPT_BACK.fullmatch(name)}
+        self.environment = {**(CPU_ENVIRONMENT if is_on_cpu else {}), **inherited, **ENVIRONMENT}
         self.process: subprocess.Popen[bytes] | None = None
+        self.log_start = 0  # of this process's output
         self.has_worked = False
         atexit.register(self.end)
 
     def begin(self) -> None:
-        """Start the process, or start it again where it has died."""
+        """Start the process, or start it again where it has died; what that one had started is ended first."""
+        if self.process is not None:
+            kill_group(self.process.pid)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
+            self.log_start = output.tell()
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -108,22 +128,22 @@ class OwnServer:
         return None if self.process is None else self.process.poll()
 
     def last_words(self) -> str:
-        """The last line of its output that is not blank."""
-        lines = self.log.read_text("utf-8", "replace").splitlines() if self.log.exists() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        """The last line of its output that names an error, else the last that is not blank."""
+        if not self.log.exists():
+            return "no output"
+        with self.log.open("rb") as output:
+            output.seek(max(self.log_start, self.log.stat().st_size - LAST_BYTES))
+            lines = [line.strip() for line in output.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        causes = [line[found.start() :] for line in lines if (found := CAUSE.search(line))]
+        return (causes or lines or ["no output"])[-1]
 
     def end(self) -> None:
         """End the process and those that it started."""
         process, self.process = self.process, None
         if process is None:
             return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
-                process.wait(GRACE_SECONDS)
-                return
-            except subprocess.TimeoutExpired:
-                continue
-            except ProcessLookupError:
-                process.wait()
-                return
+        with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(GRACE_SECONDS)
+        kill_group(process.pid)  # with what it had started and left behind
+        process.wait()

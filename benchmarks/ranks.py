@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,11 @@ def in_processes(size: int, jobs: Sequence[tuple[Mapping[str, Any], Path, bool]]
     command = [sys.executable, __file__, "--work", work]
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size)} for rank in range(size)]
     children = [subprocess.Popen(command, env=os.environ | shared | rank) for rank in ranks]
-    if any(child.wait() for child in children):
+    while None in (codes := [child.poll() for child in children]) and not any(codes):
+        time.sleep(0.1)
+    if any(codes):
+        for child in children:
+            child.kill()
         sys.exit("a process failed")
 
 

@@ -8,14 +8,16 @@
 2. For each model and number of GPUs every setting of `CANDIDATES` is predicted, as `laconic train --dry-run --gpu --gpus` does.
    Of those that fit, with the margin that `laconic doctor` keeps, the fastest that trains all weights is taken, and if none fits,
    the fastest with adapters.
-3. `PUBLISHED` are step times and least numbers of GPUs that others have reported, each beside the prediction for the same step.
+3. The same is predicted for trainers that have an engine beside them, of whose GPUs several hold one copy of the weights.
+4. `REPORTED_STEPS` and `LEAST_GPUS` are step times and least numbers of GPUs that others have reported with such engines, each
+   beside the prediction for the same step.
 
 Nothing is run: the numbers follow from shapes and data sheets.
 """
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -26,7 +28,7 @@ from laconic.config.defaults import MICRO_BATCH_TOKENS
 from laconic.config.load import parse_recipe
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
-from laconic.doctor.checks.memory import TOLERANCE, smallest_engine
+from laconic.doctor.checks.memory import TOLERANCE
 from laconic.doctor.cost_model import (
     Roles,
     Sampling,
@@ -38,7 +40,7 @@ from laconic.doctor.cost_model import (
 )
 from laconic.doctor.cost_report import HOUR, PartCost, predict_costs
 from laconic.doctor.gpus import GPUS, find_gpu
-from laconic.doctor.memory_model import GIB
+from laconic.doctor.memory_model import DRAWING, GIB
 from laconic.doctor.memory_needs import ASSUMED_PROMPT, CUDA_CONTEXT_BYTES, Needs, Shape, predict_needs
 from laconic.doctor.spread import GpuSpread
 from laconic.doctor.traffic import link_bandwidth, num_passes, step_traffic
@@ -46,6 +48,10 @@ from laconic.training.check.recipe import check_recipe
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 GPU, COUNTS = "h100-80gb", (1, 8, 64)
+LARGER = ("h200", "b200")
+"""GPUs with more memory, the smallest first."""
+ENGINES = (1, 2, 4, 8)
+"""How many GPUs, all of one machine, may hold one copy of the weights together."""
 SOURCES = {"train": None, "watch": None, "report": None}
 SHAPES = {
     "1.5B": ShapeConfig(layers=28, hidden=1536, heads=12, kv_heads=2, intermediate=8960, vocabulary=151936),
@@ -139,25 +145,40 @@ class Plan:
         return self.needs.peak.total * (1 + TOLERANCE) <= room
 
 
-def plan_of(shape: ShapeConfig, choice: Choice, gpu: str, gpus: int, step: StepSize) -> Plan:
-    """The step under these settings."""
+def plan_of(
+    shape: ShapeConfig, choice: Choice, gpu: str, gpus: int, step: StepSize, *, has_engine: bool = False
+) -> Plan:
+    """The step under these settings, in processes of `laconic train`, or in a trainer that has an engine beside it."""
     recipe, found = recipe_of(shape, choice, step), Shape(shape, "a table")
     phases = check_recipe(recipe)
 
     def needs_on(spread: GpuSpread) -> list[Needs]:
         return predict_needs(recipe, phases, found, SOURCES, CUDA_CONTEXT_BYTES, ASSUMED_PROMPT, spread)
 
-    spread = smallest_engine(gpus, find_gpu(gpu).memory, needs_on)
+    spread = smallest_engine(gpus, find_gpu(gpu).memory, needs_on) if has_engine else GpuSpread(gpus)
     costs = predict_costs(recipe, phases, found, SOURCES, gpu=gpu, spread=spread)
     parts = {cost.part.name: cost for cost in costs.expected}
     return Plan(choice, spread, needs_on(spread)[0], parts["rollouts"], parts["update"])
 
 
+def smallest_engine(gpus: int, room: int, needs_on: Callable[[GpuSpread], list[Needs]]) -> GpuSpread:
+    """The run over so many GPUs, with the fewest of them to a copy for sampling under which drawing responses fits `room`; if
+    none fits, the most."""
+    spreads = [GpuSpread(gpus, engine) for engine in ENGINES if engine <= gpus and gpus % engine == 0]
+    return next((spread for spread in spreads if _draws_within(room, needs_on(spread))), spreads[-1])
+
+
+def _draws_within(room: int, needs: Sequence[Needs]) -> bool:
+    drawing = [moment for need in needs for moment in need.moments if moment.name in DRAWING]
+    return all(moment.total * (1 + TOLERANCE) <= room for moment in drawing)
+
+
 @cache
-def best_plan(size: str, gpu: str, gpus: int, step: StepSize = STEP) -> Plan | None:
+def best_plan(size: str, gpu: str, gpus: int, step: StepSize = STEP, *, has_engine: bool = False) -> Plan | None:
     """The fastest that fits, with all weights if any does; None if nothing fits."""
     for lora in (False, True):
-        plans = [plan_of(SHAPES[size], choice, gpu, gpus, step) for choice in CANDIDATES if choice.lora == lora]
+        choices = [choice for choice in CANDIDATES if choice.lora == lora]
+        plans = [plan_of(SHAPES[size], choice, gpu, gpus, step, has_engine=has_engine) for choice in choices]
         fitting = [plan for plan in plans if plan.fits(find_gpu(gpu).memory)]
         if fitting:
             return min(fitting, key=lambda plan: plan.seconds)
@@ -218,7 +239,7 @@ def least_gpus(size: str, gpu: str) -> int:
     """The least number of GPUs, doubled until it suffices, on which training all weights is predicted to fit."""
     gpus = 1
     while True:
-        plan = best_plan(size, gpu, gpus)
+        plan = best_plan(size, gpu, gpus, has_engine=True)
         if plan is not None and not plan.choice.lora:
             return gpus
         gpus *= 2
@@ -228,26 +249,47 @@ def least_gpus(size: str, gpu: str) -> int:
 
 
 def plan_table(gpu: str) -> Iterator[str]:
-    """A row for each model and number of GPUs."""
-    yield "| weights | GPUs | trains | start from | copy for sampling | memory of one GPU | sampling | update | step |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    """A row for each model and number of GPUs, in processes of `laconic train`."""
+    yield "| weights | GPUs | trains | start from | memory of one GPU | sampling | update | step |"
+    yield "|---|---|---|---|---|---|---|---|"
     for size in MODELS:
         for gpus in COUNTS:
-            yield f"| {size} | {gpus} | {' | '.join(plan_cells(best_plan(size, gpu, gpus)))} |"
+            plan = best_plan(size, gpu, gpus)
+            cells = plan_cells(plan) if plan else [f"nothing fits{_elsewhere(size, gpus)}", *["–"] * 5]
+            yield f"| {size} | {gpus} | {' | '.join(cells)} |"
 
 
-def plan_cells(plan: Plan | None) -> list[str]:
+def _elsewhere(size: str, gpus: int) -> str:
+    """On which larger GPUs something fits."""
+    for gpu in LARGER:
+        plan = best_plan(size, gpu, gpus)
+        if plan is not None:
+            return f"; on `{gpu}` {_trained(plan)}"
+    return ""
+
+
+def engine_table(gpu: str) -> Iterator[str]:
+    """The same with an engine beside the trainer, for models that need several GPUs."""
+    yield "| weights | GPUs | trains | a copy for sampling on | memory of one GPU | sampling | update | step |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for size in MODELS:
+        for gpus in COUNTS[1:]:
+            plan = best_plan(size, gpu, gpus, has_engine=True)
+            if plan is not None:
+                trained, _, *cells = plan_cells(plan)
+                yield f"| {size} | {gpus} | {trained} | {plan.spread.drawing_together} | {' | '.join(cells)} |"
+
+
+def _trained(plan: Plan) -> str:
+    return "adapters" if plan.choice.lora else "all weights"
+
+
+def plan_cells(plan: Plan) -> list[str]:
     """What is said of one plan."""
-    if plan is None:
-        return ["nothing fits", *["–"] * 6]
-    peak, spread = plan.needs.peak, plan.spread
-    copies = (
-        "the weights themselves" if spread.gpus == 1 else "on each GPU" if spread.engine == 1 else f"on {spread.engine}"
-    )
+    peak = plan.needs.peak
     return [
-        "adapters" if plan.choice.lora else "all weights",
+        _trained(plan),
         plan.choice.words,
-        copies,
         f"{peak.total / GIB:.0f} GiB ({peak.name})",
         *[words_of(cost.seconds or 0) for cost in (plan.rollouts, plan.update)],
         words_of(plan.seconds),
@@ -255,7 +297,7 @@ def plan_cells(plan: Plan | None) -> list[str]:
 
 
 def traffic_table(gpu: str) -> Iterator[str]:
-    """What one GPU receives in a step, for the plans of more than one GPU."""
+    """What one GPU receives in a step of `laconic train`, for the plans of more than one GPU."""
     yield "| weights | GPUs | weights of layers | gradients | new weights for sampling | time on the links | time of computing |"
     yield "|---|---|---|---|---|---|---|"
     for size in MODELS:
@@ -311,6 +353,7 @@ def tables(gpu: str) -> dict[str, str]:
     """The tables of docs/scale.md by the names of their places."""
     made = {
         "plan": plan_table(gpu),
+        "engine": engine_table(gpu),
         "traffic": traffic_table(gpu),
         "steps": reported_table(gpu),
         "least": least_table(),

@@ -13,7 +13,7 @@ from laconic.doctor.cost_model import Roles, Sampling, Training, machine_of
 from laconic.doctor.dry_run import Outlook, print_plan
 from laconic.doctor.gpus import GPUS, Links
 from laconic.doctor.memory_model import Work, count_weights, predict_moments
-from laconic.doctor.spread import GpuSpread, spread_sentence
+from laconic.doctor.spread import GpuSpread
 from laconic.doctor.traffic import link_bandwidth, num_passes, step_traffic
 from laconic.errors import InputError
 from laconic.recipes.find import recipe_paths
@@ -51,10 +51,28 @@ def test_each_gpu_holds_its_part_of_sixteen_bytes_per_weight():
     assert round(16 * 7.5e9 / 64 / 1e9, 1) == 1.9
 
 
-def test_a_layer_is_whole_while_it_is_computed_and_the_weights_while_responses_are_drawn():
+def test_a_process_holds_the_whole_policy_in_float32_at_every_moment():
+    """4 bytes per weight beside its part, and 2 for what autocast keeps; layers are gathered in float32 too. When a phase begins
+    there is a second whole copy, and a third where there is a critic."""
+    weights, parts = count_weights(R1, BF16), moments_of(GpuSpread(8))
+    assert {moment["whole policy, which draws"] for moment in parts.values()} == {4 * weights.total}
+    twice = ("whole policy, which draws", "policy weights, not spread yet")
+    assert parts["a phase begins"] == dict.fromkeys(twice, 4 * weights.total)
+    whole = 4 * (2 * weights.maps // 28 + weights.embedding + weights.head)
+    assert parts["scoring"]["weights of two layers"] == pytest.approx(whole, rel=1e-6)
+    update = parts["policy update, backward begins"]
+    assert update["bfloat16 copies of the weights"] == 2 * (weights.maps + weights.embedding)
+    assert parts["saving a checkpoint"]["copies to be written"] == 2 * weights.total
+    critic = moments_of(GpuSpread(8), critic="separate", name="ppo")["a phase begins"]
+    assert critic["another role, not spread yet"] == 4 * weights.body
+    adapters = moments_of(GpuSpread(8), BF16.model_copy(update={"lora": LoraConfig()}))["scoring"]
+    assert adapters["whole policy, which draws"] == pytest.approx(2 * weights.total, rel=0.1)
+
+
+def test_an_engine_holds_a_copy_in_the_dtype_of_the_arithmetic_while_responses_are_drawn():
     """Two layers with embedding and head in bfloat16, gradients of two layers in float32; 2 bytes per weight to sample with, or
     half of it where two GPUs hold one copy."""
-    weights, parts = count_weights(R1, BF16), moments_of(GpuSpread(8))
+    weights, parts = count_weights(R1, BF16), moments_of(GpuSpread(8, 1))
     whole = 2 * (2 * weights.maps // 28 + weights.embedding + weights.head)
     assert parts["scoring"]["weights of two layers"] == pytest.approx(whole, rel=1e-6)
     update = parts["policy update, backward begins"]
@@ -68,6 +86,7 @@ def test_one_gpu_is_what_it_was():
     """Nothing is divided, nothing is gathered, and no copy is made."""
     names = {name for parts in moments_of(GpuSpread(1)).values() for name in parts}
     assert not names & {"weights of two layers", "gradients of two layers", "weights for sampling"}
+    assert not names & {"whole policy, which draws", "policy weights, not spread yet"}
     assert moments_of(GpuSpread(1))["sampling"]["policy weights"] == 4 * count_weights(R1, BF16).total
     assert traffic(GpuSpread(1)).total == 0
 
@@ -85,12 +104,17 @@ def test_every_role_is_divided_and_adapters_are_too():
 
 
 def test_an_update_brings_the_weights_twice_and_the_gradients_once():
-    """ZeRO, section 7.2: three times the weights, here twice 2 bytes and once 4, of which 7/8 come from the others."""
-    num_weights = count_weights(R1, BF16).total
+    """ZeRO, section 7.2: three times the weights, of 4 bytes each, or twice 2 bytes and once 4, of which 7/8 come from others.
+    Handed over are all weights in float32, with adapters these alone, or the part of an engine."""
+    weights = count_weights(R1, BF16)
     found = traffic(GpuSpread(8))
-    assert found.gathered == found.reduced == pytest.approx(7 / 8 * 4 * num_weights)
-    assert found.handed_over == pytest.approx(7 / 8 * 2 * num_weights)
-    assert traffic(GpuSpread(8, 4)).handed_over == found.handed_over / 4
+    assert found.gathered == 2 * found.reduced == pytest.approx(7 / 8 * 8 * weights.total)
+    assert found.handed_over == pytest.approx(7 / 8 * 4 * weights.total)
+    other = traffic(GpuSpread(8, 4))
+    assert other.gathered == other.reduced == pytest.approx(7 / 8 * 4 * weights.total)
+    assert other.handed_over == pytest.approx(7 / 8 * 2 * weights.total / 4)
+    adapted = PolicyConfig(dtype="bfloat16", lora=LoraConfig())
+    assert traffic(GpuSpread(8), adapted).handed_over == 7 / 8 * 4 * count_weights(R1, adapted).adapters
 
 
 def test_micro_batches_and_roles_bring_them_again():
@@ -98,9 +122,11 @@ def test_micro_batches_and_roles_bring_them_again():
     once, weights = traffic(GpuSpread(8)), count_weights(R1, BF16)
     assert traffic(GpuSpread(8), update=3).update == 3 * once.update
     scored = traffic(GpuSpread(8), roles=replace(FREE, scores_policy=True, reference=R1), scoring=2)
-    assert scored.gathered - once.gathered == pytest.approx(4 * 7 / 8 * 2 * weights.total)
+    tables = weights.embedding + weights.head  # which are in float32 in a reference too
+    reference = 2 * weights.maps + 4 * tables
+    assert scored.gathered - once.gathered == pytest.approx(2 * 7 / 8 * (4 * weights.total + reference))
     critic = traffic(GpuSpread(8), roles=replace(FREE, critic="separate"))
-    assert critic.gathered - once.gathered == pytest.approx(3 * 7 / 8 * 2 * weights.body)
+    assert critic.gathered - once.gathered == pytest.approx(3 * 7 / 8 * 4 * weights.body)
     adapters = traffic(GpuSpread(8), PolicyConfig(dtype="bfloat16", lora=LoraConfig()))
     assert adapters.reduced < once.reduced / 50
 
@@ -141,7 +167,7 @@ def test_the_dry_run_says_what_eight_gpus_take():
     assert "does not fit: phases.brevity" in one and "traffic" not in one
     assert "fits: phases.brevity needs" in eight and "each of 8 h100-80gb has 80.00 GiB" in eight
     assert (
-        "spread: over 8 GPUs; each holds 1/8 of weights, gradients and moments; to draw responses each has a whole copy"
+        "spread: over 8 GPUs; each holds 1/8 of weights, gradients and moments, and beside them the whole policy, from which"
         in eight
     )
     assert (
@@ -156,7 +182,9 @@ def test_the_dry_run_says_what_eight_gpus_take():
 
 
 def test_a_copy_that_fits_no_gpu_is_spread_over_as_few_as_possible():
-    assert spread_sentence(scale_plan.best_plan("70B", "h100-80gb", 64).spread).endswith("tensor_parallel_size=4")
+    """By an engine; a process of ours, which holds it whole, has no room for it."""
+    assert scale_plan.best_plan("70B", "h100-80gb", 64, has_engine=True).spread == GpuSpread(64, 4)
+    assert scale_plan.best_plan("70B", "h100-80gb", 64) is None
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -168,12 +196,14 @@ def test_the_tables_of_the_page_are_those_of_the_command():
 
 
 def test_what_a_plan_names_is_faster_than_what_else_fits():
-    """The settings are the fastest of those that train all weights; on one GPU a 7B has adapters, on eight all weights."""
-    one, eight = (scale_plan.best_plan("7B", scale_plan.GPU, gpus) for gpus in (1, 8))
-    assert one.choice.lora and not eight.choice.lora and eight.seconds < one.seconds
+    """The settings are the fastest of those that train all weights; on one GPU a 7B has adapters, on eight with an engine all
+    weights, for which a whole policy beside them leaves no room."""
+    eight = scale_plan.best_plan("7B", scale_plan.GPU, 8, has_engine=True)
+    one, ours = (scale_plan.best_plan("7B", scale_plan.GPU, gpus) for gpus in (1, 8))
+    assert one.choice.lora and ours.choice.lora and not eight.choice.lora and eight.seconds < one.seconds
     assert scale_plan.best_plan("70B", scale_plan.GPU, 1) is None
     for choice in scale_plan.CANDIDATES[::5]:
-        other = scale_plan.plan_of(scale_plan.SHAPES["7B"], choice, scale_plan.GPU, 8, scale_plan.STEP)
+        other = scale_plan.plan_of(scale_plan.SHAPES["7B"], choice, scale_plan.GPU, 8, scale_plan.STEP, has_engine=True)
         assert choice.lora or not other.fits(GPUS[scale_plan.GPU].memory) or other.seconds >= eight.seconds
 
 

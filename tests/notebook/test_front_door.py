@@ -243,3 +243,15 @@ def test_problems_may_be_written_as_the_lines_of_a_file(tiny: Any) -> None:
 def test_no_samples_are_refused(tiny: Any, function: Any) -> None:
     with pytest.raises(InputError, match="samples: expected at least 1, got 0"):
         function(tiny, PROBLEMS, samples=0)
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "probe"])
+def test_one_process_of_several_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchrun starts a script: each process would do the same work, and write the same files."""
+    place = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for variable, value in place.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(
+        InputError, match=f"laconic.{name}: .* rank 1 of 2; share it out with  torchrun -m laconic {name} "
+    ):
+        getattr(laconic, name)("tiny", "tiny:mix?count=1")

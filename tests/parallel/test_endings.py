@@ -23,7 +23,7 @@ ENDINGS = [
     (RecipeError("seed: expected a number"), "seed: expected a number", 2, False),
     (Diverged("the loss is nan"), "the loss is nan", 1, False),
     (Terminated("ended by SIGTERM; go on", 143), "ended by SIGTERM; go on", 143, False),
-    (KeyboardInterrupt(), "interrupted", 130, False),
+    (KeyboardInterrupt(), "left at once", 130, False),
     (SystemExit(3), "exit code 3", 3, False),
     (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "ran out of memory: CUDA out of memory.", 1, False),
     (RuntimeError(NO_MEMORY), f"ran out of memory: {NO_MEMORY}", 1, False),

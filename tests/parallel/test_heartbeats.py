@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 from torch.distributed import HashStore  # noqa: E402
 
 from laconic.parallel import heartbeats  # noqa: E402
+from laconic.parallel.endings import ending_of  # noqa: E402
 from laconic.parallel.heartbeats import Failure, Heartbeats, beat_of  # noqa: E402
 from laconic.parallel.place import RankPlace  # noqa: E402
 
@@ -98,6 +99,15 @@ def test_what_happens_everywhere_is_said_without_a_rank(team):
     ends = [m.settle(Failure(m.place.rank, "x", "the recipe is wrong", 2, "", m.place.rank)) for m in reversed(members)]
     assert {end.exit_code for end in ends} == {2} and ends[0].claimed_by == 2
     assert said == {0: ["the recipe is wrong"], 1: [], 2: ["the recipe is wrong"]}
+
+
+def test_a_person_who_leaves_at_once_waits_for_nobody(team, monkeypatch):
+    """One process has come to know of it; the others wait in a collective operation and say nothing."""
+    members, said = team
+    monkeypatch.setattr(heartbeats, "SAME_SECONDS", 1e9)
+    text, code = ending_of(KeyboardInterrupt())
+    assert members[0].settle(Failure(0, "a", text, code, "go on", 0)).exit_code == 130
+    assert said[0] == ["left at once; go on"] and said[1] == []
 
 
 def test_the_first_claim_counts(team):

@@ -50,6 +50,14 @@ def test_a_second_ctrl_c_leaves_at_once(capfd: pytest.CaptureFixture[str]) -> No
     assert "laconic: left at once; go on so\n" in capfd.readouterr().err
 
 
+def test_processes_that_leave_together_say_so_where_they_end(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), heeding_signals(str, leaves_together=True), held_back():
+        ask(signal.SIGINT)
+        assert "stops after this step" in capfd.readouterr().err
+        ask(signal.SIGINT)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_signal_that_is_ignored_stays_so() -> None:
     """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

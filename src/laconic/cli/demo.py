@@ -58,7 +58,8 @@ def run_demo(out: Path, seed: int, team: Team = ALONE) -> Path:
     recipe = load_recipe(recipe_paths()[RECIPE], [f"seed={seed}"])
     console = _screen()
     base = BaseShown(out, console)
-    with heeding_signals(lambda: "the same command goes on with the demo", is_silent=not team.is_first):
+    hint = "the same command goes on with the demo"
+    with heeding_signals(lambda: hint, is_silent=not team.is_first, leaves_together=team.size > 1):
         resume = team.by_first((out / "config.json").exists)
         trainer = start(recipe, out, resume=resume, reporter=Reporter(), team=team)
         say_what_comes(recipe, len(trainer.run.sets.report), console)

@@ -14,7 +14,7 @@ import typer
 
 from laconic import __version__
 from laconic.errors import InputError
-from laconic.parallel.place import RankPlace, read_place
+from laconic.parallel.place import RankPlace, check_alone, read_place
 from laconic.parallel.team import ALONE, Team
 from laconic.system.threads import available_cores, settle
 
@@ -78,8 +78,7 @@ def refuse_processes(what: str, processes: int | None = None) -> None:
     """Raises `InputError` where several processes were started, or are asked for, for `what` cannot be shared out."""
     if processes is not None and processes > 1:
         raise InputError(f"{what}: runs in one process; leave out --processes")
-    if read_place() is not None:
-        raise InputError(f"{what}: runs in one process; start it without torchrun, or unset WORLD_SIZE")
+    check_alone(what, "start it without torchrun, or unset WORLD_SIZE")
 
 
 def check_shares_out(arguments: Sequence[str]) -> None:

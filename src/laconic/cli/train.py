@@ -121,7 +121,7 @@ def _train(
     said = {"out": str(folder), "resume": resume, "recipe": dump(loaded)}
     with (
         together(place, how_to_go_on, said, loaded.policy.device) as team,
-        heeding_signals(how_to_go_on, is_silent=not team.is_first),
+        heeding_signals(how_to_go_on, is_silent=not team.is_first, leaves_together=team.size > 1),
     ):
         from laconic.parallel.shared_folder import check_shared
         from laconic.system.progress import Reporter

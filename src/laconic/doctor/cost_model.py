@@ -123,8 +123,8 @@ class Sampling:
         >>> Sampling(1, 64, 8, 4, 100, 1000, 2000).shared(GpuSpread(8, 2))  # 4 engines with 2 prompts each
         Sampling(calls=1, responses=16.0, prompts=2.0, slots=8, prompt_tokens=100, response_tokens=1000, longest=2000)
         """
-        share = spread.busiest_share(self.prompts, spread.gpus // spread.engine)
-        slots = self.slots * spread.engine
+        share = spread.busiest_share(self.prompts, spread.gpus // spread.drawing_together)
+        slots = self.slots * spread.drawing_together
         return replace(self, responses=self.responses * share, prompts=self.prompts * share, slots=slots)
 
     @property

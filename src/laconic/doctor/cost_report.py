@@ -136,7 +136,7 @@ class _Pricing:
     def _sampling_seconds(self, part: Part) -> float | None:
         if self.machine is None or part.sampling is None:
             return None
-        engine, drawn = self.machine.together(self.spread.engine), part.sampling.shared(self.spread)
+        engine, drawn = self.machine.together(self.spread.drawing_together), part.sampling.shared(self.spread)
         return sampling_seconds(self.shape, drawn, engine, is_bfloat16=self.is_bfloat16)
 
     def _is_chunked(self, phase: PhaseConfig, response_tokens: float) -> bool:

@@ -11,9 +11,8 @@
 6. Whatever in the recipe changes nothing is said last, as training and doctor say it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,9 +25,9 @@ from laconic.config.phase import Action, AlarmsConfig, PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
 from laconic.config.sense.complaints import Complaint
-from laconic.doctor.checks.memory import fit_lines, smallest_engine
+from laconic.doctor.checks.memory import fit_lines
 from laconic.doctor.cost_report import cost_lines, cost_table, predict_costs
-from laconic.doctor.gpus import find_gpu, known_gpu
+from laconic.doctor.gpus import known_gpu
 from laconic.doctor.memory_needs import (
     Needs,
     Shape,
@@ -116,11 +115,11 @@ def _print_work(
     """The memory of the largest phase, whether the GPU has it, and the work with its hours."""
     process_bytes, longest = outside_bytes(recipe), longest_prompt(recipe, sources)
 
-    def needs_on(spread: GpuSpread, changed: Recipe, resolved: Sequence[ResolvedPhase]) -> list[Needs]:
+    spread = GpuSpread(outlook.gpus or 1) if outlook.gpu else ONE_GPU
+
+    def needs_of(changed: Recipe, resolved: Sequence[ResolvedPhase]) -> list[Needs]:
         return predict_needs(changed, resolved, shape, sources, process_bytes, longest, spread)
 
-    spread = _spread_of(outlook, lambda spread: needs_on(spread, recipe, phases))
-    needs_of = partial(needs_on, spread)
     console.print(memory_table(needs_of(recipe, phases)))
     lines = list(fit_lines(recipe, phases, needs_of, outlook.gpu, spread)) if outlook.gpu else []
     if spread.is_sharded:
@@ -140,14 +139,6 @@ def _print_work(
     console.print(cost_table(costs), soft_wrap=True)
     for line in cost_lines(costs, outlook.price):
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _spread_of(outlook: Outlook, needs_on: Callable[[GpuSpread], list[Needs]]) -> GpuSpread:
-    """Over how many GPUs the run is spread, with copies for sampling on as few of them as have the room."""
-    gpus = outlook.gpus or 1
-    if outlook.gpu is None or gpus == 1:
-        return ONE_GPU
-    return smallest_engine(gpus, find_gpu(outlook.gpu).memory, needs_on)
 
 
 def _sets(sources: Sources) -> ProblemSets | None:

@@ -6,8 +6,10 @@
    own, derived from what the code and autograd keep (`layer_bytes` lists the tensors that are saved of a layer).
 3. The peak is the largest moment, not the sum of all: the memory of sampling is free again when the update begins.
 4. Over several GPUs (`GpuSpread`) each holds its part of weights, gradients and moments, and gathers the weights of the layer
-   that it computes; rows are shared out. To draw responses a GPU needs all weights, or a group of GPUs has them together. This is
-   stage 3 of ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 5.3), as FSDP2 does it.
+   that it computes; rows are shared out. This is stage 3 of ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 5.3), as
+   FSDP2 does it. Beside that each holds the policy whole, as one process would, to draw responses from; that of rank 0 is saved
+   too. When a phase begins, it holds one whole copy of each role until it is spread. (An engine of another trainer may have its
+   copies on several GPUs together.)
 
 Lengths are the worst case: every response runs to its cap, and micro-batches are full. The memory of the process (interpreter and
 libraries) is counted separately on a CPU, that of the context on CUDA.
@@ -170,13 +172,24 @@ class _Roles:
         return self.policy_learns + self.critic_learns
 
     def parts(self, spread: GpuSpread) -> dict[str, int]:
+        """What stays during the whole phase on one GPU."""
+        drawing = {"whole policy, which draws": self.policy} if spread.holds_whole_policy else {}
         whole = {
             "policy weights": self.policy,
             "critic weights": self.critic,
             "reference weights": self.reference,
             "optimizer moments": 2 * F32 * self.learns,
         }
-        return {name: spread.part(size) for name, size in whole.items()}
+        return drawing | {name: spread.part(size) for name, size in whole.items()}
+
+    def beginning(self, spread: GpuSpread) -> dict[str, int]:
+        """What is there when a phase begins: a whole copy of each role is made of the whole policy, and then spread, critic and
+        reference one after the other, the policy last."""
+        return {
+            "whole policy, which draws": self.policy,
+            "policy weights, not spread yet": self.policy,
+            "another role, not spread yet": max(self.critic, self.reference + spread.part(self.critic)),
+        }
 
 
 def _roles(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
@@ -283,8 +296,9 @@ class _Setting:
         return F32 * self.response_share(rows) * self.shape.vocabulary
 
     def cast_bytes(self) -> int:
-        """Autocast keeps a bfloat16 copy of every float32 map that learns, as long as its region lasts."""
-        if self.policy.lora or not self.is_bfloat16 or self.work.spread.is_sharded:
+        """Autocast keeps a bfloat16 copy of every float32 map that learns, as long as its region lasts. (Trainers with an engine
+        gather the weights in bfloat16 instead.)"""
+        if self.policy.lora or not self.is_bfloat16 or self.work.spread.engine:
             return 0
         return BF16 * (count_weights(self.shape, self.policy).maps + self.table)
 
@@ -294,7 +308,8 @@ class _Setting:
         if not self.work.spread.is_sharded:
             return {}
         weights = count_weights(self.shape, self.policy)
-        return {"weights of two layers": self.compute * (2 * self.layer_maps + weights.embedding + weights.head)}
+        whole = 2 * self.layer_maps + weights.embedding + weights.head
+        return {"weights of two layers": gathered_bytes(self.policy, self.work.spread, self.compute) * whole}
 
     def whole_gradients(self) -> dict[str, int]:
         """Gradients of the layer whose backward pass is done and of the one before, in float32, before they are divided."""
@@ -307,11 +322,17 @@ class _Setting:
         return count_weights(self.shape, self.policy).maps // self.shape.layers
 
     def engine_weights(self) -> dict[str, int]:
-        """The copy of the weights with which responses are drawn, or this GPU's part of it."""
-        spread = self.work.spread
-        if not spread.is_sharded:
+        """The engine's copy of the weights with which responses are drawn, or this GPU's part of it."""
+        engine = self.work.spread.engine
+        if engine is None:
             return {}
-        return {"weights for sampling": self.compute * count_weights(self.shape, self.policy).total // spread.engine}
+        return {"weights for sampling": self.compute * count_weights(self.shape, self.policy).total // engine}
+
+
+def gathered_bytes(policy: PolicyConfig, spread: GpuSpread, compute: int) -> int:
+    """Bytes of a policy's weight that GPUs gather, where a number of the arithmetic has `compute`: processes of `laconic train`
+    gather weights in the dtype in which they hold them."""
+    return F32 if spread.holds_whole_policy and policy.lora is None else compute
 
 
 def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
@@ -354,12 +375,14 @@ def _saved_bytes(setting: _Setting, tokens: int, response_tokens: int) -> int:
 def predict_moments(
     shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, work: Work, teacher: ShapeConfig | None = None
 ) -> tuple[Moment, ...]:
-    """Every moment of a step of `phase` and its memory, in the order in which they come. `teacher` is the shape of the phase's
-    `reference_model`; if it is None, the teacher is taken to be as large as the model."""
+    """Every moment of a step of `phase` and its memory, in the order in which they come, and before them the phase's beginning on
+    one of several GPUs. `teacher` is the shape of the phase's `reference_model`; if it is None, the teacher is taken to be as
+    large as the model."""
     setting, roles = _Setting(shape, phase.config, policy, work), _roles(shape, phase, policy, teacher)
     outside = "process" if work.device == "cpu" else "device context"
     kernels = KERNEL_BYTES[setting.is_bfloat16] if work.device == "cpu" else 0
-    stays = {outside: work.process_bytes, "compiled kernels": kernels} | roles.parts(work.spread)
+    process = {outside: work.process_bytes, "compiled kernels": kernels}
+    stays = process | roles.parts(work.spread)
     own_parts = [
         *zip(DRAWING, (_prefilling(setting), _sampling(setting)), strict=True),
         ("scoring", _scoring(setting)),
@@ -367,9 +390,9 @@ def predict_moments(
         ("optimizer step", _optimizer_step(setting, roles)),
         ("saving a checkpoint", _saving(setting)),
     ]
-    return tuple(
-        Moment(name, {key: size for key, size in (stays | parts).items() if size}) for name, parts in own_parts
-    )
+    begins = [("a phase begins", process | roles.beginning(work.spread))] if work.spread.holds_whole_policy else []
+    moments = [*begins, *((name, stays | parts) for name, parts in own_parts)]
+    return tuple(Moment(name, {key: size for key, size in parts.items() if size}) for name, parts in moments)
 
 
 def peak(moments: tuple[Moment, ...]) -> Moment:
@@ -493,10 +516,10 @@ def _optimizer_step(setting: _Setting, roles: _Roles) -> dict[str, int]:
 
 
 def _saving(setting: _Setting) -> dict[str, int]:
-    """The model in the dtype of its files, if that differs from the dtype in memory, with LoRA's maps merged. Over several GPUs
-    one weight at a time is put together and handed to the host."""
+    """The model in the dtype of its files, if that differs from the dtype in memory, with LoRA's maps merged; of several
+    processes the first does this. Where there is an engine, one weight at a time is put together and handed to the host."""
     weights = count_weights(setting.shape, setting.policy)
-    if setting.work.spread.is_sharded:
+    if setting.work.spread.engine:
         return {"the largest weight, whole": F32 * setting.table}
     dtype_bytes = BF16 if setting.policy.lora and setting.is_bfloat16 else F32
     merged = dtype_bytes * weights.maps if setting.policy.lora else 0

@@ -1,26 +1,38 @@
-"""Over how many GPUs a run is spread, and how the copies for sampling lie on them."""
+"""Over how many GPUs a run is spread, and where the weights lie with which its responses are drawn."""
 
 from dataclasses import dataclass
 from math import ceil
 
 GPUS_PER_MACHINE = 8
 """How many GPUs one machine is taken to have, as the makers' own do."""
-ENGINES = (1, 2, 4, 8)
-"""How many GPUs, all of one machine, may hold one copy of the weights together."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuSpread:
-    """Over how many GPUs a run is spread. `engine` of them hold one copy of the weights together while responses are drawn, each
-    a part of every map (tensor parallelism); if it is 1, each has a whole copy."""
+    """Over how many GPUs a run is spread, one process each.
+
+    In a run of `laconic train` each process draws responses from a whole policy of its own (`models/sharded_policy.py`). Other
+    trainers have an engine beside the weights that are trained, `engine` of whose GPUs hold one copy together, each a part of
+    every map (tensor parallelism), in the dtype of the arithmetic. It is None where there is no such engine.
+    """
 
     gpus: int
-    engine: int = 1
+    engine: int | None = None
 
     @property
     def is_sharded(self) -> bool:
         """Whether a GPU holds only its part of the weights."""
         return self.gpus > 1
+
+    @property
+    def holds_whole_policy(self) -> bool:
+        """Whether a GPU holds the policy whole beside its part of it."""
+        return self.is_sharded and self.engine is None
+
+    @property
+    def drawing_together(self) -> int:
+        """How many GPUs draw a response together."""
+        return self.engine or 1
 
     def part(self, whole: int) -> int:
         """What one GPU has of something that is divided among all, rounded up.
@@ -48,10 +60,8 @@ ONE_GPU = GpuSpread(1)
 
 
 def spread_sentence(spread: GpuSpread) -> str:
-    """How the run lies on its GPUs, in words."""
-    if spread.engine == 1:
-        copies = "to draw responses each has a whole copy"
-    else:
-        words = f"hold one copy together, as vLLM does with tensor_parallel_size={spread.engine}"
-        copies = f"to draw responses {spread.engine} {words}"
-    return f"spread: over {spread.gpus} GPUs; each holds 1/{spread.gpus} of weights, gradients and moments; {copies}"
+    """How a run of `laconic train` lies on its GPUs, in words."""
+    return (
+        f"spread: over {spread.gpus} GPUs; each holds 1/{spread.gpus} of weights, gradients and moments, and beside them the "
+        "whole policy, from which it draws responses"
+    )

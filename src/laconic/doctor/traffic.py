@@ -5,7 +5,8 @@
    of the bytes to every GPU: the ring algorithm, and section 7.2 of ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054), which
    counts 3 times the weights in a step, as this does where a step is one micro-batch.
 2. This is repeated for each micro-batch, since no GPU has room for all weights or gradients in between.
-3. Once in a step the new weights are handed over to whoever draws the responses.
+3. Once in a step the new weights are handed over to whoever draws the responses: of processes of `laconic train`, to each one's
+   whole policy, and with adapters only these.
 4. The time is that of the slowest link on the way. While a layer is computed FSDP2 fetches the next one, so an update takes as
    long as the longer of the two, and only the hand-over is added.
 
@@ -19,7 +20,7 @@ from math import ceil
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.cost_model import Roles, Training
 from laconic.doctor.gpus import Links
-from laconic.doctor.memory_model import BF16, F32, count_weights
+from laconic.doctor.memory_model import BF16, F32, count_weights, gathered_bytes
 from laconic.doctor.spread import GpuSpread
 
 LINK_SHARE = 0.5
@@ -77,16 +78,19 @@ def step_traffic(
         return NONE
     share, compute = (spread.gpus - 1) / spread.gpus, BF16 if is_bfloat16 else F32
     weights = count_weights(shape, policy)
-    whole, body = compute * weights.total, compute * weights.body
+    held = gathered_bytes(policy, spread, compute)
+    whole, body = held * weights.total, held * weights.body
     learnt = [weights.adapters if policy.lora else weights.total]
     gathered = 2 * update_passes * whole + scoring_passes * whole * roles.scores_policy
     if roles.critic != "zero":
         gathered += (2 * update_passes + scoring_passes) * body
         learnt.append(weights.adapters if policy.lora else weights.body)
     if roles.reference is not None:
-        gathered += scoring_passes * compute * count_weights(roles.reference, PolicyConfig()).total
+        reference = count_weights(roles.reference, PolicyConfig())
+        gathered += scoring_passes * (compute * reference.maps + held * (reference.embedding + reference.head))
     reduced = update_passes * F32 * sum(learnt)
-    return Traffic(share * gathered, share * reduced, share * whole / spread.engine)
+    handed_over = whole / spread.engine if spread.engine else F32 * learnt[0]
+    return Traffic(share * gathered, share * reduced, share * handed_over)
 
 
 def link_bandwidth(links: Links, spread: GpuSpread) -> float:

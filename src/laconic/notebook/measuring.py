@@ -12,6 +12,7 @@ from laconic.evaluation.evaluate import evaluate as evaluate_into
 from laconic.evaluation.folder_names import source_name
 from laconic.notebook.results import EvaluationResult, ProbeResult, place_for
 from laconic.notebook.solvers import Problems, checked_samples, decoding_for, problems_for, solver_for
+from laconic.parallel.place import check_alone
 from laconic.problems.benchmarks import benchmark_of
 from laconic.rollouts.solver import Solver
 from laconic.selection.probe import Band, probe_to_file
@@ -20,6 +21,8 @@ from laconic.types import Problem
 
 if TYPE_CHECKING:
     from laconic.models.loading import ModelSource
+
+_REMEDY = "share it out with  torchrun -m laconic {} , or unset WORLD_SIZE to work in this one"
 
 
 def probe(
@@ -39,8 +42,9 @@ def probe(
 
     With `band` (low, high) a problem is attempted only until it is clear whether its solve rate is inside or outside the band,
     and at most `samples` times. At temperature 0 a problem is attempted once. With `out`, the name of a file, the probe is stored
-    there, and an interrupted one is resumed.
+    there, and an interrupted one is resumed. It is refused in one process of several, as `evaluate` is.
     """
+    check_alone("laconic.probe", _REMEDY.format("probe"))
     found, place = problems_for(problems, seed), place_for(Path(out).parent if out else None)
     file = Path(out) if out else place.path / "probe.jsonl"
     number = SelectConfig().samples if samples is None else checked_samples(samples)
@@ -73,7 +77,11 @@ def evaluate(
     Without `samples` it is a benchmark's usual number, otherwise 4; at temperature 0 it is always one. `budgets` asks for a
     budget curve, which cuts the thinking at these numbers of tokens. `name` is the name of the set of problems. With `out` the
     evaluation is stored in that folder, and an interrupted one is resumed; without `out` it is in a temporary folder.
+
+    It works in one process. In one of several, each of which would do the same and write the same files, it raises `InputError`;
+    `torchrun -m laconic evaluate` shares the work out.
     """
+    check_alone("laconic.evaluate", _REMEDY.format("evaluate"))
     found, place = problems_for(problems, seed), place_for(out)
     benchmark = benchmark_of(problems) if isinstance(problems, str) else None
     usual = benchmark.samples if benchmark else ReportConfig().samples

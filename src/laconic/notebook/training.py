@@ -11,6 +11,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import ModelSource
 from laconic.notebook.results import ComparisonResult, TrainingResult, evaluation_in
 from laconic.notebook.solvers import load_model
+from laconic.parallel.place import check_alone
 from laconic.recipes.find import find_recipe
 from laconic.system.progress import Reporter
 from laconic.system.termination import INTERRUPTED, heeding_signals
@@ -37,11 +38,12 @@ def train(
     `accept_changes` too although rates, rewards or inputs have changed, which its environment.json then records. `track` names
     a tracker that is sent the metrics, such as "tensorboard"; a run that is resumed goes on in its own. What the recipe
     says in vain is a warning. Raises an `InputError` if an argument is wrong, before anything is written, and `RunFailed` if the
-    work fails.
+    work fails. It trains in one process, and is refused in one of several, which `torchrun -m laconic train` starts.
 
     SIGTERM ends the program with exit code 143. Ctrl-C, or a notebook's stop button, raises `KeyboardInterrupt` at the end of the
     step, and a second one at once. The last whole step is saved.
     """
+    check_alone("laconic.train", "share it out with  torchrun -m laconic train , or unset WORLD_SIZE")
     changed = _recipe_of(recipe, changes, accept_changes)
     handed: CausalLM | None = None
     if isinstance(model, str | Path):

@@ -14,6 +14,8 @@ from laconic.system.termination import INTERRUPTED
 
 DISK_IS_AT_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 MOST_CHARS = 160
+INTERRUPTION = "left at once"
+"""What is said where a person pressed Ctrl-C once more, which goes to every process."""
 BREAKING = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
 
 
@@ -27,7 +29,7 @@ def ending_of(error: BaseException) -> tuple[str, int]:
     elif isinstance(error, Terminated):
         text, code = str(error), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
-        text, code = "interrupted", INTERRUPTED
+        text, code = INTERRUPTION, INTERRUPTED
     elif isinstance(error, SystemExit):
         text, code = f"exit code {error.code}", error.code if isinstance(error.code, int) else 1
     elif isinstance(error, OSError) and not breaks_off(error):

@@ -24,7 +24,7 @@ from typing import NoReturn
 
 from torch.distributed import Store
 
-from laconic.parallel.endings import beginning_of
+from laconic.parallel.endings import INTERRUPTION, beginning_of
 from laconic.parallel.place import RankPlace
 
 BEAT_SECONDS = 1.0
@@ -167,7 +167,10 @@ class Heartbeats:
         return self.hosts[failure.claimed_by] != self.hosts[self.place.rank] and self.place.local_rank == 0
 
     def _is_everyones(self, text: str) -> bool:
-        """Whether every process ends with the same text; those that have not ended yet are given a moment."""
+        """Whether every process ends with the same text; those that have not ended yet are given a moment, but where a person
+        does not want to wait."""
+        if text == INTERRUPTION:
+            return True
         keys = [f"end/{rank}" for rank in range(self.place.size)]
         return self._waits_for(keys, SAME_SECONDS) and {end.decode() for end in self.store.multi_get(keys)} == {text}
 

@@ -91,6 +91,13 @@ def read_place(environment: Mapping[str, str] = os.environ) -> RankPlace | None:
     return place
 
 
+def check_alone(what: str, remedy: str) -> None:
+    """Raises `InputError` where this process is one of several and `what` is not shared out; `remedy` says what to do."""
+    place = read_place()
+    if place is not None:
+        raise InputError(f"{what}: runs in one process, and this is rank {place.rank} of {place.size}; {remedy}")
+
+
 def speaks_for_machine(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is the one that says what all processes of its machine would say, such as that an option is wrong."""
     is_one_of_many = environment.get("WORLD_SIZE", "1") != "1"

@@ -32,13 +32,14 @@ HEEDED: Final = {
 
 @dataclass(slots=True)
 class _Heeded:
-    """The signal that has come, whether it waits, what to tell the person, whether another process tells it, and which of the
-    outputs are terminals."""
+    """The signal that has come, whether it waits, what to tell the person, whether another process tells it, whether all of
+    several processes together tell that they leave, and which of the outputs are terminals."""
 
     has_come: signal.Signals | None = None
     is_held_back: bool = False
     hint: Callable[[], str] = str
     is_silent: bool = False
+    leaves_together: bool = False
     terminals: tuple[int, ...] = ()
 
 
@@ -46,13 +47,16 @@ _HEEDED: Final = _Heeded()
 
 
 @contextmanager
-def heeding_signals(hint: Callable[[], str], *, is_silent: bool = False) -> Iterator[None]:
-    """Inside, the signals raise `Terminated`, whose text ends with what `hint` gives then: how to go on. Of several processes all
-    but one are to be silent."""
+def heeding_signals(
+    hint: Callable[[], str], *, is_silent: bool = False, leaves_together: bool = False
+) -> Iterator[None]:
+    """Inside, the signals raise `Terminated`, whose text ends with what `hint` gives then: how to go on. Of several processes,
+    which leave together, all but one are to be silent; that they leave at once is said where they end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _HEEDED.has_come, _HEEDED.hint, _HEEDED.is_silent = None, hint, is_silent
+    _HEEDED.has_come, _HEEDED.hint = None, hint
+    _HEEDED.is_silent, _HEEDED.leaves_together = is_silent, leaves_together
     _HEEDED.terminals = tuple(file for file in (1, 2) if os.isatty(file))
     before = {number: signal.getsignal(number) for number in HEEDED}
     for number, handler in before.items():
@@ -93,7 +97,8 @@ def _receive(number: int, frame: FrameType | None) -> None:
         _leave_terminals()
     if number == signal.SIGINT:
         if _HEEDED.has_come is not None:
-            _say(f"left at once; {_HEEDED.hint()}")
+            if not _HEEDED.leaves_together:
+                _say(f"left at once; {_HEEDED.hint()}")
             raise KeyboardInterrupt
         if _HEEDED.is_held_back:
             _say("stops after this step; Ctrl-C again leaves at once")

@@ -20,9 +20,9 @@ from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding
 from laconic.doctor.gpus import find_gpu
-from laconic.doctor.memory_model import DRAWING, GIB
+from laconic.doctor.memory_model import GIB
 from laconic.doctor.memory_needs import Needs
-from laconic.doctor.spread import ENGINES, ONE_GPU, GpuSpread
+from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.errors import RecipeError
 from laconic.models.loading import named_device
 from laconic.training.batching import token_budget
@@ -52,18 +52,6 @@ def fit_lines(
     device = f"each of {spread.gpus} {gpu}" if spread.is_sharded else f"one {gpu}"
     for finding in _fits(recipe, phases, needs_of, find_gpu(gpu).memory, device):
         yield f"{_VERDICTS[finding.level]}: {finding.where} {finding.what}{finding.remedy and f'; {finding.remedy}'}"
-
-
-def smallest_engine(gpus: int, room: int, needs_on: Callable[[GpuSpread], list[Needs]]) -> GpuSpread:
-    """The run over so many GPUs, with the fewest of them to a copy for sampling under which drawing responses fits `room`; if
-    none fits, the most."""
-    spreads = [GpuSpread(gpus, engine) for engine in ENGINES if engine <= gpus and gpus % engine == 0]
-    return next((spread for spread in spreads if _draws_within(room, needs_on(spread))), spreads[-1])
-
-
-def _draws_within(room: int, needs: Sequence[Needs]) -> bool:
-    drawing = [moment for need in needs for moment in need.moments if moment.name in DRAWING]
-    return all(moment.total * (1 + TOLERANCE) <= room for moment in drawing)
 
 
 _VERDICTS = {"fine": "fits", "warning": "may not fit", "error": "does not fit"}

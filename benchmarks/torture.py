@@ -4,7 +4,7 @@ Every part tries to break the program in many ways that a seed draws, and counts
 
     kills       runs that are killed at random moments and resumed: the result has the same bits
     recipes     recipes with random mistakes: refused in two lines at most, or planned
-    inputs      broken files of problems, model folders and options
+    inputs      broken files of problems, model folders and options; what no generator, export or tracker can do
     endpoints   servers that answer nonsense, late, or not at all
     folders     runs and evaluations whose files were damaged: repaired, refused, or resumed to the same bits
 
@@ -32,7 +32,7 @@ Part = Callable[[Path, int, int], Iterator[Case]]
 PARTS: dict[str, tuple[Part, int]] = {
     "kills": (kills.cases, 104),
     "recipes": (recipes.cases, 300),
-    "inputs": (inputs.cases, 150),
+    "inputs": (inputs.cases, 190),
     "endpoints": (endpoints.cases, 100),
     "folders": (folders.cases, 60),
 }

@@ -27,6 +27,8 @@ def cases(place: Path, seed: int, count: int) -> Iterator[Case]:
         *((f"problems: {name}", _problems(name)) for name in (*LINES, *FILES)),
         *((f"model: {name}", _model(name)) for name in MODELS),
         *((f"option: {' '.join(options)}", _option(options, usable)) for options, usable in OPTIONS),
+        *((f"address: {address}", _address(address, usable)) for address, usable in ADDRESSES.items()),
+        *((f"hand-over: {' '.join(words)}", _handed_over(words, usable)) for words, usable in HAND_OVERS),
     ]
     order: list[int] = []
     for number in range(count):
@@ -223,5 +225,64 @@ def _option(options: tuple[str, ...], is_usable: bool) -> Callable[[Path, Path, 
     def make(folder: Path, model: Path, _rng: random.Random) -> tuple[list[str], bool]:
         shutil.copy(folder.parent / "good.jsonl", folder)
         return ["evaluate", str(model), "good.jsonl", *CHEAP, *options], is_usable
+
+    return make
+
+
+# --- generators, exports, processes, trackers ------------------------------------------------------------------------
+
+ADDRESSES: Mapping[str, bool] = {
+    "words:": False,
+    "words:mix,ages": False,
+    "words:sums?count=0": False,
+    "words:sums?count=1000000000": False,
+    "words:sums?count=2&count=3": False,
+    "words:sums?lengths=2": False,
+    "words:sums?solutions=loud": False,
+    "words:sums?levels=3-1": False,
+    "words:sums?split=dev": False,
+    "words:sums?seed=1.5": False,
+    "words:largest?levels=1&count=90000": False,
+    "words:mix?count=2&lengths=1&split=report": True,
+    "tiny:mix?count=2&nope=1": False,
+}
+"""An address of a generator, and whether it can be used."""
+
+HAND_OVERS: tuple[tuple[tuple[str, ...], bool], ...] = (
+    (("export", "verl", "nope"), False),
+    (("export", "verl", "dler", "--phase", "nope"), False),
+    (("export", "verl", "two_phase"), False),
+    (("export", "verl", "dler", "--out", "good.jsonl"), False),
+    (("export", "lm-eval", "good.jsonl", "--temperature", "nan"), False),
+    (("export", "lm-eval", "good.jsonl", "--samples", "1000000000000"), False),
+    (("export", "lm-eval", "good.jsonl", "--prompt", "chain_of_draft"), False),
+    (("export", "lm-eval", "good.jsonl", "--prompt", "nope"), False),
+    (("export", "lm-eval", "good.jsonl", "--temperature", "0", "--samples", "8"), True),
+    (("export", "inspect", "nowhere"), False),
+    (("export", "inspect", "nowhere", "--out", "good.jsonl"), False),
+    (("track", "nowhere", "--to", "tensorboard"), False),
+    (("track", ".", "--to", "nope"), False),
+    (("train", "two_phase", "--dry-run", "--track", "nope"), False),
+    (("train", "two_phase", "--dry-run", "--processes", "2"), False),
+    (("train", "two_phase", "--dry-run", "--gpu", "nope"), False),
+    (("train", "two_phase", "--dry-run", "--gpus", "2"), False),
+    (("train", "two_phase", "--dry-run", "--gpu", "h200", "--gpus", "1000000"), False),
+    (("evaluate", "tiny", "good.jsonl", "--processes", "0"), False),
+    (("evaluate", "tiny", "good.jsonl", "--processes", "1000000000"), False),
+    (("sweep", "good.jsonl", "--processes", "2"), False),
+)
+"""A command that hands something over to other programs or to more processes, and whether it can be done."""
+
+
+def _address(address: str, is_usable: bool) -> Callable[[Path, Path, random.Random], tuple[list[str], bool]]:
+    return lambda folder, model, rng: (["evaluate", str(model), address, *CHEAP], is_usable)
+
+
+def _handed_over(
+    words: tuple[str, ...], is_usable: bool
+) -> Callable[[Path, Path, random.Random], tuple[list[str], bool]]:
+    def make(folder: Path, _model: Path, _rng: random.Random) -> tuple[list[str], bool]:
+        shutil.copy(folder.parent / "good.jsonl", folder)
+        return list(words), is_usable
 
     return make

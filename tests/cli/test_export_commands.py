@@ -1,5 +1,7 @@
 """`laconic export`: the commands, and the mistakes of those who call them."""
 
+import shlex
+
 import pytest
 from folders import BASE, Run
 
@@ -34,6 +36,12 @@ def test_problems_become_a_task_for_lm_eval(laconic, tmp_path):
         (("lm-eval", "tiny:mix?count=3", "--out", "taken"), "--out taken: stands already; expected a new folder"),
         (("lm-eval", "aime99"), "aime99: no such source"),
         (("lm-eval", "tiny:mix?count=3", "--prompt", "be_concis"), "prompt 'be_concis': no such name"),
+        (("lm-eval", "tiny:mix?count=3", "--temperature", "nan"), "--temperature: "),
+        (("lm-eval", "tiny:mix?count=3", "--temperature", 1e9), "--temperature: expected 0 (greedy decoding) or 0.01"),
+        (("lm-eval", "tiny:mix?count=3", "--samples", 10**12), "--samples: expected at most 65,536"),
+        (("lm-eval", "tiny:mix?count=3", "--max-tokens", 10**18), "--max-tokens: expected at most 1,000,000,000"),
+        (("verl", "dler", "--out", "a${b}"), "verl's settings take '${' for a reference"),
+        (("inspect", "run", "--out", "run/summary.json"), "exists and is no log of inspect_ai; choose another name"),
         (("inspect", "nowhere"), "nowhere: no evaluation here"),
         (("inspect", "run", "--out", "log.txt"), "--out log.txt: expected a name that ends in .eval or .json"),
     ],
@@ -44,3 +52,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, complaint, laconic, tm
     Run(BASE).write(tmp_path / "run")
     code, out, err = laconic("export", *arguments)
     assert (code, out) == (2, "") and complaint in err and len(err.splitlines()) <= 2, err
+
+
+def test_the_command_for_verl_holds_a_folder_of_any_name(laconic, tmp_path):
+    """In a shell `$(...)` would be run, and a quote would end the name."""
+    name = 'a "b" $(c)'
+    code, _, err = laconic("export", "verl", "thinkprune", "phases.limit_96.optimizer.schedule=cosine",
+        "phases.limit_96.steps=2", "--phase", "limit_96", "--out", name)  # fmt: skip
+    command = (tmp_path / name / "run.sh").read_text("utf-8").splitlines()[-1]
+    assert (code, err) == (0, "") and str(tmp_path / name) in shlex.split(command)

@@ -7,7 +7,9 @@ import sys
 import pytest
 from small import save_small_model
 
+from laconic.cli.processes import MOST_PER_CORE
 from laconic.parallel import launching
+from laconic.system.threads import available_cores
 
 TWO = {
     "WORLD_SIZE": "2",
@@ -53,8 +55,17 @@ def test_a_command_that_is_shared_out_starts_its_processes(laconic, command):
 
 
 def test_more_processes_than_cores_are_warned_of(laconic):
-    _, _, err, started = laconic("probe", "tiny", PROBLEMS, "--processes", 300)
-    assert started == [300] and "warning: 300 processes on" in err
+    many = MOST_PER_CORE * available_cores()
+    _, _, err, started = laconic("probe", "tiny", PROBLEMS, "--processes", many)
+    assert started == [many] and f"warning: {many} processes on" in err
+
+
+@pytest.mark.parametrize("more", [1, 10**9])
+def test_processes_that_no_machine_could_hold_are_refused(more, laconic):
+    """Each would load a model: the machine would be lost before the first had read it."""
+    most = MOST_PER_CORE * available_cores()
+    code, _, err, started = laconic("probe", "tiny", PROBLEMS, "--processes", most + more)
+    assert code == 2 and f"expected at most {most}" in err and not started
 
 
 @pytest.mark.parametrize(

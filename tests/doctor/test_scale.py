@@ -215,3 +215,5 @@ def test_the_number_of_gpus_needs_a_name(monkeypatch, capsys):
         train("accuracy_only", dry_run=True, gpus=8)
     with pytest.raises(InputError, match="--gpus: only a dry run reads it"):
         train("accuracy_only", gpus=8)
+    with pytest.raises(InputError, match="--gpus: expected at most 1,024, got 1,000,000"):
+        train("accuracy_only", dry_run=True, gpu="h100-80gb", gpus=10**6)

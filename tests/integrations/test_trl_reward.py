@@ -20,10 +20,12 @@ from laconic.integrations.in_trl import calls
 from laconic.integrations.in_trl.calls import RewardCall, graded_rows
 from laconic.integrations.in_trl.settings import read_trainer
 from laconic.integrations.trl import callback, dataset, reward
+from laconic.problems.load import load_problems
 from laconic.prompts.instructions import BOXED_INSTRUCTION
 from laconic.rewards.table import REWARDS, own_rewards
 from laconic.rollouts.metrics import rollout_metrics
 from laconic.rollouts.paying import Payer
+from laconic.statistics.solve_rate import problem_stats
 from laconic.types import Grade, Group
 
 CAP, STEPS = 96, 3
@@ -242,7 +244,11 @@ def test_every_process_fails_where_one_does(lm: Any, steps: list[list[Group]], m
         (lambda: reward("levels", right=1.0), "levels: right"),
         (lambda: reward(terms=[{"name": "laser_d", "wait": 1}]), "terms.0.wait"),
         (lambda: reward("nowhere.py:f"), "nowhere.py: no such file"),
+        (lambda: reward(5), "reward: expected the name of a term, got 5"),
         (lambda: dataset([], None), "problems: expected"),
+        (lambda: dataset(load_problems("tiny:mix?count=2"), None, count=0), "count: expected 1 to 2"),
+        (lambda: dataset(load_problems("tiny:mix?count=2"), None, count=-1), "count: expected 1 to 2"),
+        (lambda: dataset("tiny:mix?count=2", "tiny", probe=[problem_stats("x", [], [])]), "probe: measures none of"),
         (lambda: dataset("tiny:mix?count=2", None, budget={"low": 3}), "budget.high"),
     ],
 )

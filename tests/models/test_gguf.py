@@ -247,6 +247,15 @@ def test_a_file_of_another_name(written, tmp_path):
             resolve_model(str(file))
 
 
+def test_a_folder_of_files_is_not_one_of_them(tmp_path):
+    """The folder alone does not say which; a name with spaces and marks is a name."""
+    for name in ("a b.gguf", "c#d.gguf"):
+        write_gguf(tmp_path / name, small_llama())
+        assert load_model(str(tmp_path / name), CONFIG).name == str(tmp_path / name)
+    with pytest.raises(ModelError, match=r"no config.json; .*a GGUF file is named itself: \S*a b.gguf or \S*c#d.gguf"):
+        resolve_model(str(tmp_path))
+
+
 def test_without_the_package_the_extra_is_named(written, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(model_file, "find_spec", lambda name: None if name == "gguf" else found(name))

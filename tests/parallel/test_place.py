@@ -63,3 +63,9 @@ def test_of_the_processes_of_a_machine_one_speaks():
         and speaks_for_machine({"RANK": "1"})
         and speaks_for_machine({"WORLD_SIZE": "1", "RANK": "1"})
     )
+
+
+@pytest.mark.parametrize("change", [{"RANK": "4"}, {"MASTER_PORT": ""}, {"WORLD_SIZE": "x"}, {"LOCAL_RANK": "2"}])
+def test_where_the_variables_contradict_one_another_every_process_speaks(change):
+    """The one that would speak for all may not be there: an exit code of 2 without a word would be the rest."""
+    assert speaks_for_machine(TORCHRUN | change)

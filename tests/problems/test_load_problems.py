@@ -9,6 +9,7 @@ import pytest
 from laconic.errors import MissingExtraError, ProblemsError
 from laconic.problems import generated
 from laconic.problems.load import KINDS, load_problems, write_problems
+from laconic.problems.sets import disjoint_sets
 from laconic.splits import SPLITS, split_of
 from laconic.types import Problem
 
@@ -288,6 +289,10 @@ def test_splits_never_meet_under_any_seed(source):
         ("gym:chain_sum?seed=-1", ["seed", "-1"]),
         ("gym:chain_sum?min_terms=9&max_terms=2", ["refuses", "max_terms"]),
         ("gym:chain_sum?size=3", ["'size'"]),
+        ("gym:chain_sum?min_terms=true", ["min_terms must be a whole number", "True"]),
+        ("gym:chain_sum?min_terms=2.5", ["min_terms must be a whole number", "2.5"]),
+        ("gym:chain_sum?allow_negation=2", ["allow_negation must be true or false"]),
+        ("gym:basic_arithmetic?operators=plus", ["operators is a list, which an address cannot give"]),
         ("tiny:nothing", ["nothing", "mix"]),
         ("tiny:chain_sum?levels=hard", ["levels", "hard"]),
         ("tiny:chain_sum?levels=1-9", ["1-9"]),
@@ -330,3 +335,10 @@ def test_tiny_levels_bound_the_difficulty():
     """One level, or a range with both ends."""
     assert {p.meta["level"] for p in load_problems("tiny:mix?levels=3", count=20)} == {3}
     assert {p.meta["level"] for p in load_problems("tiny:mix?levels=1-2", count=60)} == {1, 2}
+
+
+def test_a_question_that_only_asks_for_another_length_is_the_same_question():
+    """Trained on with words about its length and reported without them, it would be reported as never seen."""
+    plain, asked = (load_problems(f"words:mix?count=30{share}") for share in ("", "&lengths=1"))
+    assert not {problem.question for problem in plain} & {problem.question for problem in asked}
+    assert disjoint_sets(train=asked, report=plain).train == ()

@@ -162,6 +162,7 @@ def test_whatever_is_written_is_read_back(row: ResponseRow, absent: set[str]) ->
         ({"question": None}, "question is None, expected text"),
         ({"gold": 7}, "gold is 7, expected text"),
         ({"choices": ["a", 1]}, "choices.1 is 1, expected text"),
+        ({"choices": ["a"] * 27}, "choices is ['a', 'a', 'a', 'a', 'a', 'a', ...], expected at most 26, one for each"),
         ({"answer": 7}, "answer is 7, expected text"),
         ({"text": ["7"]}, "text is ['7'], expected text"),
         ({"forced": 8}, "forced is 8, expected an object"),

@@ -587,6 +587,8 @@ def test_a_program_that_is_not_there_is_named() -> None:
     ):
         with pytest.raises(ModelError, match=said):
             executable_of(command)
+    with pytest.raises(ModelError, match="is no command: No closing quotation"):
+        executable_of("vllm --x 'y")
 
 
 def test_a_server_that_dies_at_its_start_is_quoted_and_one_that_lives_is_ended(tmp_path: Path, folder: Path) -> None:

@@ -236,3 +236,22 @@ def test_a_successor_waits_for_who_still_sends_and_then_gives_up(run, monkeypatc
         pass
     with lock_of(run, "book", patience_seconds=60.0):
         assert not refusals
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"book": {"run_id": 5}}', "tracking.json: book.run_id is 5, expected text"),
+        ("[1]", "tracking.json: expected a JSON object"),
+        ('{"paper": FOLLOWED}', "tracking.json: unknown tracker 'paper'"),
+        ('{"absent": FOLLOWED}', "tracking.json absent: needs a package that is not installed"),
+    ],
+)
+def test_a_run_whose_tracker_is_lost_can_go_on_without_it(content, says, run, book):
+    """What a tracker is called is no part of a run: nobody said `--track`, and `--track none` resumes it."""
+    followed = {"run_id": "a", "step": 3, "link": "", "shown_by": "", "is_followed": True}
+    (run / "tracking.json").write_text(content.replace("FOLLOWED", json.dumps(followed)))
+    with pytest.raises(InputError) as refused:
+        tracker_to_follow(None, run, resume=True)
+    assert says in str(refused.value) and str(refused.value).endswith("go on without a tracker:  --track none")
+    assert tracker_to_follow("none", run, resume=True) is None

@@ -164,6 +164,10 @@ MENDED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda out: flip(in_checkpoint(2, "trainer.safetensors")(out)),
         "one is trained again from the checkpoint before it",
     ),
+    "a share of another checkpoint": (
+        written("checkpoints/step-000003/trainer/shard-00003.safetensors", "another's"),
+        "shard-00003.safetensors: does not belong to this checkpoint, and would be read with it",
+    ),
     "a copied checkpoint": (copy_checkpoint, "step-000007: holds the state after step 2"),
     "stray folders": (written("checkpoints/step-mine/notes.txt", "mine"), ""),
     "an empty checkpoint": (lambda out: (out / "checkpoints" / "step-000009").mkdir(), "SHA256SUMS: cannot be read"),

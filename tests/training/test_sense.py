@@ -89,7 +89,9 @@ UNREAD_CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {},
         "algorithm.importance_cap",
     ),
+    (algorithm(**GRPO, importance_cap=2.0), {}, "algorithm.importance_cap"),
     ({"sampler": {"server": "http://127.0.0.1:8000"}}, {}, "sampler.server"),
+    ({"sampler": {"engine": "vllm", "compile": True}}, {}, "sampler.compile"),
     (algorithm(**GRPO, clip_high=0.28), {}, "algorithm.clip_high"),
     (algorithm(**SFT, clip_low=0.1), {}, "algorithm.clip_low"),
     (algorithm(value_gae_lambda=1.0, critic="zero"), {}, "algorithm.value_gae_lambda"),
@@ -216,6 +218,19 @@ def test_a_key_that_another_phase_reads_is_no_waste() -> None:
     phases[1] = phases[1] | {"optimizer": {"critic_lr": 1e-2}}
     made = parse_recipe(tree, "a test")
     assert [found.where for found in complaints_about(made, check_recipe(made))] == ["phases.two.optimizer.critic_lr"]
+
+
+def test_adapters_that_are_larger_than_the_maps_are_a_warning() -> None:
+    """The bundled reasoner's maps have as many rows as it is wide."""
+    width = read_json(TINY_FOLDER / "config.json")["hidden_size"]
+    assert said({}, policy={"lora": {"rank": width}}) == []
+    (found,) = said({}, policy={"lora": {"rank": width + 1}})
+    assert str(found).startswith(f"policy.lora.rank: {width + 1} is more than the {width} rows of the model's maps")
+
+
+def test_a_cap_on_weights_is_read_where_engine_or_arithmetic_may_differ() -> None:
+    capped = algorithm(**GRPO, importance_cap=2.0)
+    assert said(capped, policy={"dtype": "bfloat16"}) == [] == said(capped | {"sampler": {"engine": "vllm"}})
 
 
 def test_a_plain_recipe_makes_sense() -> None:

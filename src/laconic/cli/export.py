@@ -14,6 +14,8 @@ from laconic.cli.options import (
     check_file,
     check_folder,
     check_prompt,
+    config_of,
+    say_unread_when_greedy,
     usual_settings,
 )
 from laconic.cli.train import Overrides, RecipePath
@@ -57,15 +59,23 @@ def export_to_lm_eval(
 ) -> None:
     """Problems as a task of lm-evaluation-harness, graded by our grader."""
     check_folder(out)
+    from laconic.config.evaluation import ReportConfig
+    from laconic.config.solver import SamplerConfig
     from laconic.integrations.lm_eval import TaskRequest, export_lm_eval
     from laconic.problems.load import load_problems
+    from laconic.system.progress import Reporter
 
     usual = usual_settings(problems)
     if instruction is not None:
         check_prompt(instruction)
     request = TaskRequest(
-        instruction or usual.prompt, samples or usual.samples, temperature, max_tokens or usual.max_tokens
+        instruction or usual.prompt,
+        config_of(ReportConfig, samples=samples or usual.samples).samples,
+        config_of(SamplerConfig, temperature=temperature).temperature,
+        config_of(SamplerConfig, max_tokens=max_tokens or usual.max_tokens).max_tokens,
     )
+    if temperature == 0:
+        say_unread_when_greedy(Reporter(), samples=samples)
     name = export_lm_eval(load_problems(problems, seed=seed), problems, request, out)
     put(f"{out}: measure with  lm_eval --include_path {out} --tasks {name} --apply_chat_template --model ...")
 
@@ -77,7 +87,7 @@ def export_to_inspect(
     ] = None,
 ) -> None:
     """An evaluation as a log of inspect_ai, which inspect view shows."""
-    log = check_file(out or Path("logs") / f"{folder.resolve().name}.eval")
+    log = check_file(out or Path("logs") / f"{folder.resolve().name}.eval", "log of inspect_ai")
     from laconic.integrations.inspect_logs import write_inspect_log
 
     num_samples = write_inspect_log(folder, log)

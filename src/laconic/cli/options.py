@@ -66,6 +66,7 @@ _BEGINNINGS = {
     "selection of problems": rb'{"id": ',
     "comparison": rb'{\s*"base": ',
     "page": rb"\s*<!doctype html",
+    "log of inspect_ai": rb'PK|\s*\{\s*"version": [0-9]+,\s*"status": ',
 }
 """How a file begins that a command has written, by what it holds."""
 

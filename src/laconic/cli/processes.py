@@ -24,6 +24,8 @@ NumProcesses = Annotated[
 ]
 SHARING = ("demo", "train", "evaluate", "probe")
 """The commands whose work can be shared out."""
+MOST_PER_CORE = 8
+"""Processes on one core of a machine; each holds a model, and a machine with GPUs has more than one core for eight of them."""
 
 
 def again() -> str:
@@ -47,8 +49,12 @@ def start_processes(processes: int | None, how_to_go_on: Callable[[], str], mode
     if place is None and num_processes > 1:
         from laconic.parallel.launching import launch
 
-        if num_processes > available_cores():
-            words = f"{num_processes} processes on {available_cores()} cores take turns, unless each has a GPU"
+        cores = available_cores()
+        if num_processes > MOST_PER_CORE * cores:
+            most = f"{MOST_PER_CORE * cores}, {MOST_PER_CORE} for each of {cores} cores"
+            raise InputError(f"--processes {num_processes}: expected at most {most}")
+        if num_processes > cores:
+            words = f"{num_processes} processes on {cores} cores take turns, unless each has a GPU"
             print(f"laconic: warning: {words}", file=sys.stderr)
         sys.exit(launch(num_processes, how_to_go_on))
     return place

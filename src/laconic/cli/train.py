@@ -30,6 +30,8 @@ Overrides = Annotated[
 ]
 
 MOST_DOLLARS = 10**6
+MOST_GPUS = 1024
+"""Over so many GPUs a run is spread at most."""
 
 
 def demo(
@@ -92,6 +94,8 @@ def train(
 
     if price is not None and not 0 <= price <= MOST_DOLLARS:  # no comparison with nan is true
         raise InputError(f"--price: expected dollars an hour, from 0 to {MOST_DOLLARS:,}, got {price:g}")
+    if gpus is not None and gpus > MOST_GPUS:
+        raise InputError(f"--gpus: expected at most {MOST_GPUS:,}, got {gpus:,}")
     if gpus is not None and dry_run and gpu is None:
         raise InputError("--gpus: needs --gpu, the name of the GPU, such as h100-80gb")
     check_acceptance(resume=resume, accept_changes=accept_changes)
@@ -100,7 +104,9 @@ def train(
     if dry_run:
         refuse_processes("--dry-run", processes)
         from laconic.doctor.dry_run import Outlook, print_plan
+        from laconic.tracking.following import tracker_to_follow
 
+        tracker_to_follow(track, folder, resume=resume)  # refuses here what training would refuse
         print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder, gpus))
         return
     _refuse_outside_a_dry_run({"--gpu": gpu, "--gpus": gpus, "--price": price, "--probe": probed})

@@ -17,8 +17,10 @@ from laconic.config.defaults import INSTRUCTION, SEED
 from laconic.config.node import make_node
 from laconic.config.phase import BudgetConfig
 from laconic.config.rewards import RewardsConfig, RewardTermConfig
+from laconic.errors import InputError
 from laconic.integrations.in_trl.reward_function import RewardFunction
 from laconic.statistics.solve_rate import ProblemStats
+from laconic.system.text import brief
 from laconic.types import Problem
 
 if TYPE_CHECKING:
@@ -38,12 +40,18 @@ def reward(term: str | None = None, /, **settings: Any) -> RewardFunction:
     """
     if term is None:
         return RewardFunction("laconic", make_node(RewardsConfig, **settings), Path.cwd())
+    _check_name(term)
     name = term.rpartition(":")[2]
     nothing = {"correct": 0.0, "wrong": 0.0, "no_answer": 0.0, "truncated": 0.0}
     if term == LEVELS_ALONE:
         return RewardFunction(name, make_node(RewardsConfig, f"{LEVELS_ALONE}: {{}}".format, **settings), Path.cwd())
     alone = make_node(RewardTermConfig, f"{term}: {{}}".format, name=term, options=settings)
     return RewardFunction(name, make_node(RewardsConfig, **nothing, terms=(alone,)), Path.cwd())
+
+
+def _check_name(term: object) -> None:
+    if not isinstance(term, str):
+        raise InputError(f"reward: expected the name of a term, got {brief(term)}; settings are given by their names")
 
 
 def dataset(

@@ -55,6 +55,7 @@ SHARD_INDEX = "model.safetensors.index.json"
 ENDS_FILE = "generation_config.json"
 TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
 MOST_REASON = 300  # characters of an error's text
+MOST_NAMED = 3  # of GGUF files that an error names
 
 LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
 """What the names of a layer's weights have in common."""
@@ -84,10 +85,16 @@ def resolve_model(name: str) -> str:
     if not folder.is_dir():
         raise ModelError(f"{name}: {_no_folder(folder)}")
     if not (folder / "config.json").exists():
-        raise ModelError(f"{name}: no config.json; expected a folder in Hugging Face format")
+        raise ModelError(f"{name}: no config.json; expected a folder in Hugging Face format{_gguf_inside(folder)}")
     if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{name}: no *.safetensors; expected weights in safetensors format")
+        raise ModelError(f"{name}: no *.safetensors; expected weights in safetensors format{_gguf_inside(folder)}")
     return name
+
+
+def _gguf_inside(folder: Path) -> str:
+    """Which GGUF files of a folder may have been meant, if there are any: a file is named itself, not its folder."""
+    found = [str(path) for path in sorted(folder.glob(f"*{SUFFIX}"))[:MOST_NAMED]]
+    return f"; a GGUF file is named itself: {' or '.join(found)}" if found else ""
 
 
 def _no_folder(path: Path) -> str:

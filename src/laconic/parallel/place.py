@@ -99,9 +99,15 @@ def check_alone(what: str, remedy: str) -> None:
 
 
 def speaks_for_machine(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is the one that says what all processes of its machine would say, such as that an option is wrong."""
-    is_one_of_many = environment.get("WORLD_SIZE", "1") != "1"
-    return not is_one_of_many or environment.get("LOCAL_RANK", environment.get("RANK", "0")) == "0"
+    """Whether this process is the one that says what all processes of its machine would say, such as that an option is wrong.
+
+    Where the variables contradict one another, nobody knows whether there is another process that would say it.
+    """
+    try:
+        place = read_place(environment)
+    except InputError:
+        return True
+    return place is None or (place.local_rank if "LOCAL_RANK" in environment else place.rank) == 0
 
 
 def _whole(environment: Mapping[str, str], name: str, least: int, most: int | None = None) -> int:

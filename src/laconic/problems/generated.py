@@ -22,6 +22,7 @@ from laconic.problems.address import Address, Value
 from laconic.rng import seed_of, stream
 from laconic.splits import SPLITS, split_of
 from laconic.system.foreign_code import ForeignCode, ForeignCodeError
+from laconic.system.text import brief
 from laconic.tiny.tasks import Chain, make_problems
 from laconic.tiny.traces import SOLUTION_STYLES, write_solution
 from laconic.traces.gym_tasks import GYM_REASONINGS, reason_about
@@ -36,6 +37,14 @@ MOST_MISSES = 10_000  # items in a row that are no new problem; a task that make
 MOST_GENERATED = 100_000  # problems of one source: what a dry run generates, and holds in memory, has a bound
 GYM_SECONDS, SECONDS_PER_PROBLEM = 60.0, 0.1  # a task whose items take longer would not end
 GYM_BYTES = 4 << 30  # of memory for making them
+KIND_WORDS: Mapping[Any, str] = {
+    bool: "must be true or false",
+    int: "must be a whole number",
+    int | float: "must be a number",
+    str: "must be a text",
+    list: "is a list, which an address cannot give; leave it out",
+}
+"""What an argument must be whose default is of the kind."""
 RESERVED = ("seed", "split")
 """Arguments that every generator understands, in addition to those of every source."""
 WRITTEN = ("solutions", "lengths")
@@ -99,6 +108,7 @@ def load_gym(address: Address, seed: int) -> list[Problem]:
     address.refuse_unknown(*RESERVED, *WRITTEN, *_task_arguments(DATASETS[request.name][1]))
     write = _gym_writer(source, request)
     options = {key: value for key, value in request.arguments.items() if key not in WRITTEN}
+    _check_kinds(source, DATASETS[request.name][1], options)
     tries = max(MIN_TRIES, MAX_TRIES_PER_PROBLEM * request.count)
     gym_seed = seed_of(request.seed, "gym", request.name, request.split or "any") % 2**32
 
@@ -138,6 +148,24 @@ def _made_apart(make: Callable[[], list[Problem]], source: str, seconds: float) 
 def _task_arguments(config: Any) -> list[str]:
     """The arguments of a task's configuration, except seed and size, which our own arguments set."""
     return [field.name for field in dataclasses.fields(config) if field.name not in ("seed", "size")]
+
+
+def _check_kinds(source: str, config: Any, options: Mapping[str, Value]) -> None:
+    """Raises `ProblemsError` for an argument of another kind than the task's default: reasoning-gym takes true for a number, and
+    a text for a list of its letters."""
+    for field in dataclasses.fields(config):
+        value, default = options.get(field.name), _default_of(field)
+        kind = next((kind for kind in KIND_WORDS if isinstance(default, kind)), None)
+        if value is None or kind is None:
+            continue
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ProblemsError(f"{source}: {field.name} {KIND_WORDS[kind]}, got {brief(value)}")
+
+
+def _default_of(field: "dataclasses.Field[Any]") -> Any:
+    """The default of a field of a configuration, as a list if it is a collection; None if it has none."""
+    found = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    return list(found) if isinstance(found, list | tuple | dict | set) else found
 
 
 def _entries(dataset: Any, tries: int, source: str) -> Iterator[Mapping[str, Any]]:

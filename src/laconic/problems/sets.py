@@ -2,7 +2,7 @@
 
 The train set teaches; the watch set may end a phase or choose a checkpoint; the report set chooses nothing. A question of the
 report set is dropped from the other two sets, and a question of the watch set is dropped from the train set. Questions that
-differ only in white space are the same.
+differ only in white space are the same, and so are those that only ask for another length (`lengths` of the generators).
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from laconic.config.recipe import Recipe
 from laconic.errors import ProblemsError
 from laconic.problems.load import load_problems
+from laconic.traces.lengths import without_request
 from laconic.types import Problem
 
 
@@ -66,8 +67,8 @@ def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Pro
 
 
 def question_key(problem: Problem) -> str:
-    """The question without its white space; two problems with the same key count as the same problem."""
-    return " ".join(problem.question.split())
+    """The question without its white space and its words about length; two problems with the same key count as the same."""
+    return " ".join(without_request(problem.question).split())
 
 
 def statements_digest(problems: Sequence[Problem]) -> str:

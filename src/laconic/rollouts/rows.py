@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, Self
 
 from laconic.errors import InputError
@@ -224,6 +225,8 @@ def read_numbered_rows(file: Path, needs: Sequence[str] = ()) -> Iterator[tuple[
 
 def _check_row(row: ResponseRow, fields: Fields) -> None:
     """Raise `InputError` for values that no response has together."""
+    if len(row.choices) > len(ascii_uppercase):
+        raise fields.wrong("choices", f"at most {len(ascii_uppercase)}, one for each letter")
     if row.thinking_tokens is not None and row.thinking_tokens > row.num_tokens:
         raise fields.wrong("thinking_tokens", f"at most num_tokens, {row.num_tokens}")
     is_cut = row.grade is Grade.TRUNCATED

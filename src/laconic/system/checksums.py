@@ -5,6 +5,7 @@ it. Its first line counts the files, so that a list that was cut off is noticed.
 """
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from laconic.system.files import write_text_atomically
@@ -31,6 +32,13 @@ def damage_in(folder: Path) -> str | None:
     if first != _count_line(len(lines)):
         return f"{sums}: is damaged (it does not list all files)"
     return next(filter(None, (_damage(folder, line) for line in lines)), None)
+
+
+def unlisted(folder: Path, files: Iterable[Path]) -> Path | None:
+    """The first of the `files` in `folder` that its SHA256SUMS does not list; None if it lists them all."""
+    lines = (folder / CHECKSUMS_FILE).read_text(encoding="utf-8").splitlines()
+    names = {line.partition("  ")[2] for line in lines}
+    return next((file for file in files if file.relative_to(folder).as_posix() not in names), None)
 
 
 def has_checksums(folder: Path) -> bool:

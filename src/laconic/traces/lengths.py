@@ -14,6 +14,20 @@ _ABOUT = ("Think for about {n} tokens.", "Use about {n} tokens.", "Think for {n}
 _AT_MOST = ("Answer in at most {n} tokens.", "Use less than {n} tokens.")
 _BRIEF = ("Be brief.", "Be concise.", "Keep it short.", "Think as little as you can.")
 _LONG = ("Think it through carefully.", "Check your work.", "Take your time.")
+_REQUEST = re.compile(
+    " (?:"
+    + "|".join(re.escape(text).replace(r"\{n\}", r"\d+") for text in (*_ABOUT, *_AT_MOST, *_BRIEF, *_LONG))
+    + ")$"
+)
+
+
+def without_request(question: str) -> str:
+    """The question without the words about length with which it ends, if it ends with any.
+
+    >>> without_request("What is 2 + 3? Think for 25 tokens."), without_request("What is 2 + 3?")
+    ('What is 2 + 3?', 'What is 2 + 3?')
+    """
+    return _REQUEST.sub("", question)
 
 
 def count_text(text: str) -> int:

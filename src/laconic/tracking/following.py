@@ -18,10 +18,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from laconic.errors import InputError
 from laconic.parallel.place import read_place
 from laconic.system.child_processes import ending_words
 from laconic.tracking.follower import MARK
-from laconic.tracking.tracked_runs import followed_tracker
+from laconic.tracking.tracked_runs import TRACKING_FILE, followed_tracker
 from laconic.tracking.trackers import find_tracker
 
 NO_TRACKER = "none"
@@ -35,11 +36,24 @@ def tracker_to_follow(asked: str | None, run: Path, *, resume: bool) -> str | No
 
     Raises an `InputError` for one that is unknown or whose package is missing.
     """
-    name = asked if asked is not None or not resume else followed_tracker(run)
     place = read_place()
-    if name in (None, NO_TRACKER) or (place is not None and place.rank > 0):
+    if place is not None and place.rank > 0:
         return None
-    find_tracker(name, "--track")
+    if asked is None:
+        return _tracker_before(run) if resume else None
+    if asked != NO_TRACKER:
+        find_tracker(asked, "--track")
+    return None if asked == NO_TRACKER else asked
+
+
+def _tracker_before(run: Path) -> str | None:
+    """The tracker that followed the run in the folder before. An `InputError` says how to go on without it."""
+    try:
+        name = followed_tracker(run)
+        if name is not None:
+            find_tracker(name, f"{run / TRACKING_FILE}")
+    except InputError as error:
+        raise InputError(f"{error}; or go on without a tracker:  --track {NO_TRACKER}") from None
     return name
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from laconic.config.resumption import resume_command
 from laconic.errors import RunError, RunFailed
 from laconic.parallel.team import ALONE, Result, Team
-from laconic.system.checksums import CHECKSUMS_FILE, damage_in, write_checksums
+from laconic.system.checksums import CHECKSUMS_FILE, damage_in, unlisted, write_checksums
 from laconic.system.files import read_json, whole_folder, write_json_atomically
 
 STEP_DIGITS = 6
@@ -132,7 +132,9 @@ class CheckpointFiles:
         """What is wrong with a folder of the run that has checksums, in words that begin with a path; None if it is sound."""
         if not place.is_dir():
             return f"{place}: is missing"
-        return None if not (place / CHECKSUMS_FILE).exists() and self._is_older() else damage_in(place)
+        if not (place / CHECKSUMS_FILE).exists() and self._is_older():
+            return None
+        return damage_in(place) or _stranger_in(place)
 
     def set_aside(self, step: int) -> None:
         """Rename a damaged checkpoint, so that it is not taken for one again."""
@@ -167,6 +169,12 @@ class CheckpointFiles:
         """Which checkpoint is the newest, in words."""
         steps = self.steps()
         return f"the last good checkpoint is that of step {steps[0]}" if steps else "there is no checkpoint yet"
+
+
+def _stranger_in(place: Path) -> str | None:
+    """A file of tensors that was not written with the checkpoint in `place`, in words; all that lie there are read together."""
+    found = unlisted(place, [*place.glob(TENSORS_FILE), *sorted(place.glob(f"{TENSORS_FOLDER}/*"))])
+    return None if found is None else f"{found}: does not belong to this checkpoint, and would be read with it"
 
 
 def step_name(step: int) -> str:

@@ -45,6 +45,16 @@ UNREAD: tuple[Unread, ...] = (
         "the local sampler draws, without a server; set sampler.engine = 'vllm' to use one",
     ),
     Unread(
+        ("sampler.compile",),
+        lambda r: r.phase.sampler.engine == "local",
+        "a vLLM server draws, which compiles by itself",
+    ),
+    Unread(
+        ("algorithm.importance_cap",),
+        lambda r: r.phase.sampler.engine == "vllm" or r.recipe.policy.dtype != "float32",
+        "the local sampler draws by the trainer's own arithmetic, so that every weight is 1",
+    ),
+    Unread(
         ("algorithm.clip_low", "algorithm.clip_high"),
         lambda r: r.can_clip or "clip_low" not in r.levers,
         "old_logprobs and a single update per step leave the ratio at 1",

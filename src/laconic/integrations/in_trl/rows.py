@@ -19,6 +19,7 @@ from laconic.prompts.instructions import messages, plain_text, render, resolve_i
 from laconic.rollouts.sources import draw_budget
 from laconic.selection.probe import read_probe
 from laconic.statistics.solve_rate import ProblemStats
+from laconic.system.text import brief
 from laconic.types import Problem
 
 TrlPrompt = str | list[dict[str, str]]
@@ -45,6 +46,8 @@ def make_rows(
     if isinstance(tokenizer, str | Path):
         tokenizer = load_tokenizer(str(tokenizer), PolicyConfig())
     stats = {stat.problem_id: stat for stat in _stats(probe)}
+    if probe is not None and not any(problem.id in stats for problem in problems):
+        raise InputError(f"probe: measures none of these problems, the first of which is {brief(problems[0].id)}")
     budgets = {p.id: draw_budget(budget, seed, 0, p.id) for p in problems if budget}
     texts = {p.id: f"{budget.prompt}:{budgets[p.id]}" if budget else instruction for p in problems}
     rows = [
@@ -61,8 +64,10 @@ def make_rows(
 def _problems(source: str | Path | Sequence[Problem], count: int | None, seed: int) -> list[Problem]:
     if isinstance(source, str | Path):
         return load_problems(str(source), seed=seed, count=count)
-    if not source or not all(isinstance(problem, Problem) for problem in source):
+    if not isinstance(source, Sequence) or not source or not all(isinstance(problem, Problem) for problem in source):
         raise InputError("problems: expected an address, or a list of at least one Problem")
+    if count is not None and not 1 <= count <= len(source):
+        raise InputError(f"count: expected 1 to {len(source)}, the number of problems in the list, got {count}")
     return list(source[:count])
 
 

@@ -8,6 +8,7 @@
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +34,13 @@ from laconic.system.files import check_new_folder, whole_folder, write_text_atom
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.recipe import check_recipe
 
+REFERENCE = "${"
+"""What a reference to another setting begins with in verl's settings (OmegaConf)."""
 COMMAND = """\
 #!/bin/sh
 # Trains phase {phase} of recipe {recipe} with verl. Run it where verl and laconic are installed, and add what the machine has,
 # such as:  sh run.sh trainer.n_gpus_per_node=8 actor_rollout_ref.rollout.tensor_model_parallel_size=2
-exec python -m verl.trainer.main_ppo --config-dir "{folder}" --config-name laconic "$@"
+exec python -m verl.trainer.main_ppo --config-dir {quoted_folder} --config-name laconic "$@"
 """
 README = """\
 # Phase {phase} of recipe {recipe}, for verl
@@ -76,6 +79,9 @@ def export_verl(recipe: Recipe, out: Path, phase_name: str | None = None, probe:
     Raises an `InputError` where the recipe is wrong, verl cannot train the phase as it is, or a prompt would differ.
     """
     check_new_folder(out, "--out")
+    if REFERENCE in str(out.resolve()):
+        what = f"verl's settings take {REFERENCE!r} for a reference to another"
+        raise InputError(f"--out {out}: {what}; expected a name without it")
     phase = find_phase(check_recipe(recipe), phase_name)
     check_exportable(phase, recipe)
     model = _model_of(recipe)
@@ -206,8 +212,9 @@ def _write_texts(
     recipe, config = exported.recipe, phase.config
     defaults = {"defaults": ["ppo_trainer", "_self_"], "hydra": {"searchpath": ["pkg://verl.trainer.config"]}}
     write_text_atomically(folder / "laconic.yaml", json.dumps(defaults | settings, indent=2) + "\n")  # JSON is YAML
-    place = {"phase": phase.name, "recipe": recipe.name, "folder": exported.folder}
-    write_text_atomically(folder / "run.sh", COMMAND.format(**place))
+    place = {"phase": phase.name, "recipe": recipe.name}
+    command = COMMAND.format(**place, quoted_folder=shlex.quote(str(exported.folder)))
+    write_text_atomically(folder / "run.sh", command)
     words = README.format(
         **place,
         steps=config.steps,

@@ -21,6 +21,7 @@ MAGIC = b"GGUF"
 LFS_POINTER = b"version https://git-lfs"
 VERSIONS = (2, 3)
 ALIGNMENT = 32  # bytes, if no field states it
+MOST_DIMENSIONS = 8  # of a tensor; llama.cpp has 4
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 TEXT_KIND, LIST_KIND = 8, 9
 """The kinds of a field's value: numbers by their code in `struct`, texts, and lists of one of them."""
@@ -144,5 +145,7 @@ class _Reader:
 
     def tensor(self) -> StoredTensor:
         name, num_dimensions = self.text(), self.number("I")
+        if num_dimensions > MOST_DIMENSIONS:
+            raise EOFError
         shape = tuple(self.number("Q") for _ in range(num_dimensions))
         return StoredTensor(name, shape[::-1], self.number("I"), self.number("Q"))

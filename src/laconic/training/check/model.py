@@ -36,13 +36,20 @@ def complaints_about_model(recipe: Recipe) -> Iterator[Complaint]:
     if recipe.policy.trust_remote_code and not any(map(_may_have_code, _models(recipe))):
         what = f"true changes nothing: {recipe.model} comes without code"
         yield Complaint("warning", "policy.trust_remote_code", what)
+    hidden, lora = config.get("hidden_size"), recipe.policy.lora
+    if isinstance(hidden, int) and lora is not None and lora.rank > hidden > 0:
+        what = (
+            f"{lora.rank} is more than the {hidden} rows of the model's maps: its adapters have more weights than these"
+        )
+        yield Complaint("warning", "policy.lora.rank", what)
     vocabulary = config.get("vocab_size")
     for phase in recipe.phases:
         target, place = phase.algorithm.entropy_target, f"phases.{phase.name}"
         if isinstance(vocabulary, int) and vocabulary > 0 and target is not None and target > math.log(vocabulary):
             most = f"the logarithm of the {vocabulary} tokens of its vocabulary, {math.log(vocabulary):.2f}"
             yield Complaint("error", f"{place}.algorithm.entropy_target", f"is above what the model can have, {most}")
-        if phase.sampler.compile and named_device(recipe.policy.device).type == "cpu":
+        is_local = phase.sampler.engine == "local"
+        if is_local and phase.sampler.compile and named_device(recipe.policy.device).type == "cpu":
             what = "gains nothing on a CPU, where compiled layers were slower in every case that was measured"
             yield Complaint("warning", f"{place}.sampler.compile", what)
 

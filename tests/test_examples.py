@@ -2,12 +2,15 @@
 
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fake_endpoint import Answer, Endpoint, reply
 
+import laconic
+from laconic.comparison.audit import audit as run_audit
+from laconic.rollouts.rows import read_rows
 from laconic.samplers.endpoints import KEY_VARIABLES
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -62,26 +65,55 @@ def test_a_reward_of_ones_own_trains(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
-def test_a_solver_over_an_endpoint(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The server always answers 12: right for one of two problems; asked to be brief it counts 20 tokens, not 40."""
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     for variable in KEY_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
+    served = Endpoint()
+    yield served
+    served.close()
+
+
+def test_a_solver_over_an_endpoint(run: Run, endpoint: Endpoint, tmp_path: Path) -> None:
+    """The server always answers 12: right for one of two problems; asked to be brief it counts 20 tokens, not 40."""
     questions = tmp_path / "sums.jsonl"
     questions.write_text(
         '{"id": "1", "problem": "7 + 5?", "answer": "12"}\n{"id": "2", "problem": "7 + 6?", "answer": "13"}\n'
     )
-    endpoint = Endpoint()
     endpoint.script = lambda body, number: Answer(
         reply(r"\boxed{12}", tokens=20 if "concise" in body["messages"][-1]["content"] else 40)
     )
-    try:
-        lines = run("endpoint.py", f"{endpoint.url}#m", str(questions), "--samples", "2", "--max-tokens", "64")
-    finally:
-        endpoint.close()
+    lines = run("endpoint.py", f"{endpoint.url}#m", str(questions), "--samples", "2", "--max-tokens", "64")
     assert len(endpoint.seen) == 2 * 2 * 2
     assert lines[0].startswith("boxed: sums: accuracy 50.0%") and "tokens 40.0" in lines[0]
     assert lines[1].startswith("be_concise: sums: accuracy 50.0%") and "tokens 20.0" in lines[1]
     assert "50% fewer tokens" in lines[2]
+
+
+def test_support_tickets_are_graded_by_a_function_and_by_a_judge(endpoint: Endpoint, tmp_path: Path) -> None:
+    """The model answers the first ticket rightly, promises too much in the second, and names no queue in the others."""
+    folder, solved = EXAMPLES / "support_tickets", "Billing pays the refund within 14 days."
+    replies = {
+        "Lumo lamp nine days": solved,
+        "charged my card twice": "Billing has a duplicate charge for order 5512. I guarantee it.",
+    }
+    endpoint.script = lambda body, number: Answer(
+        reply(next((said for part, said in replies.items() if part in body["messages"][-1]["content"]), "We will see."))
+    )
+    address, tickets = f"{endpoint.url}#m", str(folder / "tickets.jsonl")
+    solver = laconic.open_solver(address, prompt="none", grader=f"{folder}/grader.py:grade")
+    with solver.grader as grader:
+        result = laconic.evaluate(solver, tickets, samples=1, max_tokens=64, out=tmp_path / "own")
+    rows = list(read_rows(tmp_path / "own" / "samples.jsonl"))
+    assert [row.grade.value for row in rows[:3]] == ["correct", "wrong", "no_answer"] and rows[0].answer == "billing"
+    assert result.accuracy == pytest.approx(1 / 12) and result.summary.setup.grader == grader.name
+    rubric = tmp_path / "rubric.toml"
+    rubric.write_text((folder / "rubric.toml").read_text().replace("http://127.0.0.1:8000/v1#judge", address))
+    endpoint.script = lambda body, number: Answer(
+        reply("GRADE: correct" if solved in body["messages"][-1]["content"] else "GRADE: wrong")
+    )
+    audit = run_audit(tmp_path / "own", str(rubric))
+    assert audit.table == {("correct", "correct"): 1, ("wrong", "wrong"): 1, ("no_answer", "wrong"): 10}
 
 
 def test_an_endpoint_without_a_server_ends_in_one_line(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ print("checked")
 """
     commands = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
     exports = [f"export {command.name}" for command in cli.exports.registered_commands]
-    assert len(commands) == 12 and len(exports) == 3
+    assert len(commands) == 13 and len(exports) == 3
     assert start("-c", check, *commands, "export", *exports)[1].endswith("checked\n")
 
 
@@ -288,6 +288,8 @@ FLOATS = {
     ("evaluate", "temperature"): ("tiny", "tiny:mix?count=2"),
     ("evaluate", "top_p"): ("tiny", "tiny:mix?count=2"),
     ("evaluate", "min_p"): ("tiny", "tiny:mix?count=2"),
+    ("evaluate", "penalty"): ("tiny", "tiny:mix?count=2"),
+    ("batch", "temperature"): ("tiny", "none.jsonl"),
     ("compare", "margin"): ("one", "two"),
     ("compare", "tokens_margin"): ("one", "two"),
 }

@@ -12,8 +12,11 @@ from rich.console import Console
 from laconic.comparison.compare import compare_evaluations
 from laconic.comparison.figures import Means, Sides
 from laconic.comparison.folders import Decoding
+from laconic.comparison.records import Comparison
 from laconic.comparison.tables import comparison_lines, print_comparison
 from laconic.errors import InputError
+from laconic.rollouts.seconds import append_seconds
+from laconic.system.files import write_json_atomically
 from laconic.types import Grade
 
 FEW = 200  # resamples: estimates do not depend on them
@@ -456,3 +459,20 @@ def test_a_difference_that_the_model_never_saw_is_owned(tmp_path):
     file.write_text(file.read_text().replace("\\u2026", "other", 1))
     assert "every response is the same" not in caveats()
     assert "same factor" in caveats()
+
+
+def test_seconds_are_paired_where_both_sides_recorded_them(tmp_path):
+    """Base: 10 s for 60 and 140 tokens, so 3 and 7 s for two samples each; then 1 s and 3 s. Mean 2.5 to 1: -60%."""
+    paths = [Run(problems).write(tmp_path / name) for name, problems in (("base", BASE), ("x", SHORT))]
+    append_seconds(paths[0] / "timing.json", 0, 4, 10.0)
+    write_json_atomically(paths[0] / "timing.json", {"wall_seconds": 10.0, "num_tokens": 200, "device": "cpu"})
+    (alone,) = compare_evaluations(paths[0], paths[1:], resamples=FEW).candidates
+    assert alone.benchmarks["report"].seconds is None
+    append_seconds(paths[1] / "timing.json", 0, 2, 1.0)
+    append_seconds(paths[1] / "timing.json", 2, 2, 3.0)
+    comparison = compare_evaluations(paths[0], paths[1:], resamples=FEW)
+    seconds = comparison.candidates[0].benchmarks["report"].seconds
+    assert seconds.means == Sides(2.5, 1.0) and seconds.change.estimate == pytest.approx(-0.6)
+    assert seconds.devices == Sides("cpu", None)
+    assert "  report: seconds a response 2.50 to 1.00, 60% less" in "\n".join(comparison_lines(comparison))
+    assert Comparison.from_json(json.loads(json.dumps(comparison.to_json()))).to_json() == comparison.to_json()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from rewarded import group
 
-from laconic.rewards.own import is_own, load_own
+from laconic.rewards.own import load_own
 from laconic.rewards.paying import check_terms, pay
 from laconic.rewards.table import REWARDS, own_rewards
+from laconic.system.own_files import is_own
 
 NAME = "my_rewards.py:short_and_right"
 SOURCE = """

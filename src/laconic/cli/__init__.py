@@ -6,6 +6,7 @@ Its modules, in reading order:
 - `processes`: commands that several processes run together
 - `show`: results as the commands print them
 - `evaluate`: `evaluate`
+- `batch`: `batch`
 - `measure`: `probe`, `select`, `audit`, `compare`, `report`
 - `catalogue`: the lists that `list` prints
 - `demo`: the program behind `demo`, which runs both phases on the embedded reasoner

@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from laconic import __version__
-from laconic.cli import evaluate, export, measure, train
+from laconic.cli import batch, evaluate, export, measure, train
 from laconic.cli.processes import check_shares_out
 from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
 from laconic.parallel.place import speaks_for_machine
@@ -84,6 +84,7 @@ for function in (
     train.track,
     train.sweep,
     evaluate.evaluate,
+    batch.batch,
     measure.audit,
     measure.compare,
     measure.report,

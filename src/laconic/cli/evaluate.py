@@ -20,6 +20,7 @@ from laconic.cli.options import (
     BatchSize,
     Cap,
     Dtype,
+    GraderName,
     ModelArgument,
     Seed,
     System,
@@ -35,11 +36,12 @@ from laconic.cli.options import (
 )
 from laconic.cli.processes import NumProcesses, again, start_processes, together
 from laconic.cli.show import curve_lines, summary_line
-from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
+from laconic.config.defaults import BATCH_SIZE, DTYPE, HESITATIONS, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
 from laconic.system.text import put
 
 if TYPE_CHECKING:
+    from laconic.config.solver import SamplerConfig
     from laconic.rollouts.solver import Solver
     from laconic.system.progress import Reporter
     from laconic.types import Problem
@@ -58,20 +60,47 @@ class _Given:
     with_bleu: bool
     seed: int
     out: Path
+    penalty: float | None = None
+    words: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises `InputError` for an invalid number of samples, temperature, prompt or budget."""
         from laconic.config.evaluation import ReportConfig
-        from laconic.config.solver import SamplerConfig
+        from laconic.config.solver import PenalizedSampler, SamplerConfig
 
         if self.samples is not None:
             config_of(ReportConfig, samples=self.samples)
         for temperature in self.temperatures:
             config_of(SamplerConfig, temperature=temperature, **self.decoding)
+        if self.penalty is not None:
+            config_of(PenalizedSampler, penalty=self.penalty, words=self.words, tokens=())
         for prompt in self.prompts or ():
             check_prompt(prompt)
         if self.max_tokens is not None:
             self.check_budgets(self.max_tokens)
+
+    def decoding_of(self, solver: "Solver", temperature: float, cap: int) -> "SamplerConfig":
+        """How responses are drawn. Raises `InputError` where nothing says which tokens the penalised words are."""
+        from laconic.config.solver import PenalizedSampler, SamplerConfig
+        from laconic.prompts.hesitations import hesitation_tokens
+
+        if self.penalty is None:
+            return config_of(SamplerConfig, temperature=temperature, max_tokens=cap, **self.decoding)
+        tokenizer = solver.lm.tokenizer or getattr(solver.sampler, "tokenizer", None)
+        if tokenizer is None:
+            raise InputError(
+                f"--penalty: which tokens a word is, only the model's tokenizer knows; expected {solver.lm.name}?tokenizer=NAME"
+            )
+        tokens = hesitation_tokens(tokenizer, self.words)
+        return config_of(
+            PenalizedSampler,
+            temperature=temperature,
+            max_tokens=cap,
+            penalty=self.penalty,
+            words=self.words,
+            tokens=tokens,
+            **self.decoding,
+        )
 
     def check_budgets(self, cap: int) -> None:
         """Raises `InputError` for a budget that no response exceeds."""
@@ -118,6 +147,17 @@ def evaluate(
         bool, typer.Option("--bleu", help="Also compute BLEU against the problems' worked solutions.")
     ] = False,
     system: System = None,
+    penalty: Annotated[
+        float | None,
+        typer.Option(help="Lower the logits of hesitating words by this at every step: a baseline without training."),
+    ] = None,
+    penalize: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORD", help="With --penalty: such a word; may be repeated; wait and alternatively if not given."
+        ),
+    ] = None,
+    grader: GraderName = None,
     batch_size: BatchSize = BATCH_SIZE,
     seed: Seed = SEED,
     dtype: Dtype = DTYPE,
@@ -140,8 +180,12 @@ def evaluate(
         with_bleu=bleu,
         seed=seed,
         out=check_folder(out),
+        penalty=penalty,
+        words=tuple(dict.fromkeys(penalize or HESITATIONS)),
     )
     given.check()
+    if penalize and penalty is None:
+        raise InputError(f"--penalize {penalize[0]}: is read only with --penalty NUMBER")
     reporter = Reporter()
     if not any(given.temperatures):
         say_unread_when_greedy(reporter, samples=samples, top_p=top_p, min_p=min_p)
@@ -151,7 +195,7 @@ def evaluate(
     place = start_processes(processes, again, model)
     with (
         together(place, again, {"arguments": sys.argv[1:]}, "auto") as team,
-        solver_of(model, dtype, system, team) as solver,
+        solver_of(model, dtype, system, team, grader) as solver,
     ):
         say_system(solver, reporter)
         for source, found in sets.items():
@@ -218,12 +262,11 @@ def _evaluate_one(
     folder: Path,
     reporter: "Reporter",
 ) -> None:
-    from laconic.config.solver import SamplerConfig
     from laconic.evaluation.evaluate import EvaluationRequest
     from laconic.evaluation.evaluate import evaluate as run_evaluation
     from laconic.evaluation.folder_names import source_name
 
-    decoding = config_of(SamplerConfig, temperature=temperature, max_tokens=cap, **given.decoding)
+    decoding = given.decoding_of(solver, temperature, cap)
     samples = given.samples or usual_settings(source).samples
     name = source_name(source)
     request = EvaluationRequest(name, problems, samples, decoding, given.seed, given.budgets, given.with_bleu)

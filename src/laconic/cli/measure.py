@@ -12,6 +12,7 @@ from laconic.cli.options import (
     BatchSize,
     Cap,
     Dtype,
+    GraderName,
     ModelArgument,
     ProblemsArgument,
     Seed,
@@ -59,6 +60,7 @@ def probe(
     seed: Seed = SEED,
     instruction: Annotated[str | None, typer.Option("--prompt", help=f"{PROMPT_HELP}.")] = None,
     system: System = None,
+    grader: GraderName = None,
     dtype: Dtype = DTYPE,
     out: Annotated[Path, typer.Option(help="The file to write; every attempt is stored beside it.")] = Path(
         "probe.jsonl"
@@ -88,7 +90,7 @@ def probe(
     place = start_processes(processes, again, model)
     with (
         together(place, again, {"arguments": sys.argv[1:]}, "auto") as team,
-        solver_of(model, dtype, system, team) as opened,
+        solver_of(model, dtype, system, team, grader) as opened,
     ):
         say_system(opened, reporter)
         solver = asking(opened, instruction or usual.prompt)
@@ -153,7 +155,10 @@ def audit(
     run: Annotated[Path, typer.Argument(help="A run's folder, a folder of evaluations, or one evaluation.")],
     grader: Annotated[
         str,
-        typer.Option(help="The second grader: math_verify (alone), exact (no algebra), or laconic (as it grades now)."),
+        typer.Option(
+            help="The second grader: math_verify (alone), exact (no algebra), laconic (as it grades now), or one of your own: "
+            "FILE.py:FUNCTION, or a rubric's FILE.toml."
+        ),
     ] = SECOND_GRADER,
     out: Annotated[Path | None, typer.Option(help="The folder to write to; RUN if not given.")] = None,
 ) -> None:
@@ -179,6 +184,13 @@ def compare(
     tokens_margin: Annotated[
         float, typer.Option(help="A growth in tokens up to this counts as none (0.05 is 5%).")
     ] = TOKENS_MARGIN,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare on slices too: by prompt_length or any key of the problems' meta; may be repeated. If not given: "
+            "subject, level and prompt_length, where they are known."
+        ),
+    ] = None,
     seed: Seed = SEED,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("comparison.json"),
 ) -> None:
@@ -187,7 +199,9 @@ def compare(
     from laconic.system.files import write_json_atomically
 
     check_file(out, "comparison")
-    comparison = compare_evaluations(base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed)
+    comparison = compare_evaluations(
+        base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed, by=by or None
+    )
     write_json_atomically(out, comparison.to_json())
     print_comparisons({"": comparison})
     put(f"written to {out}")

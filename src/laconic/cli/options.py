@@ -47,6 +47,12 @@ Cap = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help="Responses drawn at once.", min=1)]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or auto (as the checkpoint was stored).")]
+GraderName = Annotated[
+    str | None,
+    typer.Option(
+        "--grader", help="A grader of your own: FILE.py:FUNCTION, or FILE.toml of a rubric by which a model judges."
+    ),
+]
 System = Annotated[str | None, typer.Option(help="A system prompt.")]
 PROMPT_HELP = "Instruction after the question: a name of `laconic list prompts`, or a text"
 
@@ -64,6 +70,7 @@ def check_folder(out: Path) -> Path:
 _BEGINNINGS = {
     "probe": rb'{"problem_id": .*"attempts": ',
     "selection of problems": rb'{"id": ',
+    "batch of responses": rb'{"id": .*"sample": ',
     "comparison": rb'{\s*"base": ',
     "page": rb"\s*<!doctype html",
     "log of inspect_ai": rb'PK|\s*\{\s*"version": [0-9]+,\s*"status": ',
@@ -93,9 +100,9 @@ def config_of(kind: "type[_N]", **values: object) -> "_N":
 
 
 @contextlib.contextmanager
-def solver_of(model: str, dtype: str, system: str | None, team: Team) -> "Iterator[Solver]":
-    """A solver for `model`, local or behind an endpoint, with the box instruction, which shares out problems among the `team`;
-    it is closed when the command is done."""
+def solver_of(model: str, dtype: str, system: str | None, team: Team, grader: str | None = None) -> "Iterator[Solver]":
+    """A solver for `model`, local or behind an endpoint, with the box instruction, which shares out problems among the `team`,
+    graded by the package's grader or the one named; it is closed when the command is done."""
     from laconic.config.policy import PolicyConfig
     from laconic.samplers.endpoints import is_endpoint
 
@@ -107,7 +114,7 @@ def solver_of(model: str, dtype: str, system: str | None, team: Team) -> "Iterat
         settle()
     from laconic.notebook.solvers import open_solver
 
-    solver = open_solver(model, prompt=INSTRUCTION, system=system, dtype=None if is_remote else dtype)
+    solver = open_solver(model, prompt=INSTRUCTION, system=system, dtype=None if is_remote else dtype, grader=grader)
     with solver.grader:
         yield replace(solver, team=team)
 

@@ -22,7 +22,7 @@ NumProcesses = Annotated[
     int | None,
     typer.Option("--processes", help="Share out the work to so many processes on this machine.", min=1),
 ]
-SHARING = ("demo", "train", "evaluate", "probe")
+SHARING = ("demo", "train", "evaluate", "probe", "batch")
 """The commands whose work can be shared out."""
 MOST_PER_CORE = 8
 """Processes on one core of a machine; each holds a model, and a machine with GPUs has more than one core for eight of them."""

@@ -9,6 +9,7 @@ Its modules, in reading order:
 - `matching`: which evaluations are compared with each other, and what is refused
 - `across_prompts`: token complexity over several prompts
 - `figures`: records of what changed from a base to a candidate
+- `slices`: the changes on parts of a benchmark, corrected for their number
 - `sentences`: the verdict and the caveats of a comparison in words
 - `records`: the record of a whole comparison, written to comparison.json and read back
 - `tables`: the tables of a comparison for the terminal

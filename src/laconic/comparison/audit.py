@@ -3,7 +3,8 @@ r"""Grade stored responses again with a second grader, and list where the two di
 1. `find_responses` looks for stored responses below a folder: `samples.jsonl` of evaluations, `rollouts/*.jsonl` of training.
    An evaluation must be valid as a whole (`folders.py`), so nothing is graded before all of them were read once.
 2. Each row is graded again by a second grader (`grading/second_graders.py`): Math-Verify alone, our rules without algebra, or
-   today's grader, which shows how a new version would grade an old run.
+   today's grader, which shows how a new version would grade an old run; or a grader of one's own or a rubric
+   (`rollouts/graders.py`).
 3. `kind_of` names what a pair of verdicts means. A pair of correct and wrong is a disagreement. Counted separately are an answer
    that only the second grader found, one that only the first found, a response that the second grader could not decide, and one
    that it could not grade.
@@ -14,7 +15,7 @@ with a hard limit, never in this process. What is left out: which grader is righ
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,12 +27,18 @@ from rich.table import Table
 from laconic.comparison.folders import check_evaluation
 from laconic.comparison.places import SAMPLES, evaluation_folders
 from laconic.config.defaults import AUDIT_TIMEOUT_SECONDS, GRADER_WORKERS
+from laconic.config.solver import GraderConfig
 from laconic.errors import InputError, RunError
+from laconic.evaluation.problem_meta import MetaValue, read_meta
 from laconic.grading.extraction import extract_answer
-from laconic.grading.second_graders import GOLD, SECOND_GRADERS, UNDECIDED, VERDICTS, Item
+from laconic.grading.grader import Item
+from laconic.grading.own import UNSURE
+from laconic.grading.second_graders import GOLD, SECOND_GRADERS, UNDECIDED, VERDICTS, Regrader, SecondGrader
+from laconic.rollouts.graders import FORMS, RUBRIC, open_grader
 from laconic.rollouts.rows import ResponseRow, read_numbered_rows
 from laconic.system.child_processes import CRASH, TIMEOUT
 from laconic.system.files import append_jsonl, write_json_atomically
+from laconic.system.own_files import is_own
 from laconic.types import GRADES, FinishReason, Grade, Problem
 
 CHUNK_ROWS = 256
@@ -40,7 +47,7 @@ MAX_SHOWN = 20
 _ROW_KEYS = ("gold", "text")
 
 _ANSWERED = {Grade.CORRECT.value, Grade.WRONG.value}
-_UNGRADED = {Grade.UNGRADABLE.value, TIMEOUT, CRASH, GOLD}
+_UNGRADED = {Grade.UNGRADABLE.value, TIMEOUT, CRASH, GOLD, UNSURE}
 
 SAME, DISAGREEMENT, FOUND, LOST, UNGRADABLE = "same", "disagreement", "answer_found", "answer_lost", "ungradable"
 MEANINGS = {
@@ -49,24 +56,26 @@ MEANINGS = {
     FOUND: "an answer was found where none was",
     LOST: "no answer was found where one was",
     UNDECIDED: "the second grader would need algebra",
-    UNGRADABLE: "one of them could not grade: a timeout, a crash, or an unreadable gold answer",
+    UNGRADABLE: "one of them could not grade: a timeout, a crash, an unreadable gold answer, no judgement",
 }
 _LISTED = (DISAGREEMENT, FOUND, LOST, UNGRADABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored response and its place: the file, relative to the audited folder, and the line."""
+    """A stored response and its place: the file, relative to the audited folder, and the line; `meta` is what the evaluation has
+    kept of its problem's."""
 
     file: str
     line: int
     row: ResponseRow
+    meta: Mapping[str, MetaValue] = field(default_factory=dict)
 
     @property
     def item(self) -> Item:
         """The item to grade. In a row without a finish reason, the grade tells whether the cap ended the response."""
         row = self.row
-        problem = Problem(row.problem_id, row.question, row.gold, choices=row.choices)
+        problem = Problem(row.problem_id, row.question, row.gold, choices=row.choices, meta=self.meta)
         cut = row.grade is Grade.TRUNCATED if row.finish_reason is None else row.finish_reason is FinishReason.LENGTH
         return row.read_text, problem, cut
 
@@ -133,8 +142,7 @@ def audit(
     folder or beside that file. Raises `InputError` for an unknown grader, a broken row or an evaluation that is not valid, and
     `RunError` if no responses are stored.
     """
-    if second not in SECOND_GRADERS:
-        raise InputError(f"grader {second!r}: not known; expected one of {', '.join(SECOND_GRADERS)}")
+    open_second = _opener(second)
     files = find_responses(run)
     folder = run if run.is_dir() else run.parent
     out = out or folder
@@ -144,7 +152,7 @@ def audit(
     partial.unlink(missing_ok=True)
     try:
         append_jsonl(partial)
-        for rows, verdicts in _regraded(files, folder, second, workers, timeout_seconds):
+        for rows, verdicts in _regraded(files, folder, lambda: open_second(workers, timeout_seconds)):
             pairs = list(zip(rows, verdicts, strict=True))
             table.update((stored.row.grade.value, verdict) for stored, verdict in pairs)
             listed = [_listed(stored, v) for stored, v in pairs if kind_of(stored.row.grade.value, v) in _LISTED]
@@ -156,6 +164,17 @@ def audit(
     found = Audit(second, len(files), dict(table), tuple(shown), listing)
     write_json_atomically(out / "audit.json", found.to_json())
     return found
+
+
+def _opener(second: str) -> Callable[[int, float], SecondGrader]:
+    """How the grader named `second` is opened, with workers and a time limit. Raises `InputError` for one that is not known."""
+    if second in SECOND_GRADERS:
+        return SECOND_GRADERS[second]
+    if is_own(second) or second.endswith(RUBRIC):
+        return lambda workers, timeout_seconds: Regrader(
+            open_grader(GraderConfig(name=second, workers=workers, timeout_seconds=timeout_seconds))
+        )
+    raise InputError(f"grader {second!r}: not known; expected one of {', '.join(SECOND_GRADERS)}, or {FORMS}")
 
 
 def find_responses(run: Path) -> list[Path]:
@@ -218,10 +237,10 @@ def _listed(stored: Stored, verdict: str) -> dict[str, Any]:
 
 
 def _regraded(
-    files: Sequence[Path], folder: Path, second: str, workers: int, timeout_seconds: float
+    files: Sequence[Path], folder: Path, open_second: Callable[[], SecondGrader]
 ) -> Iterator[tuple[list[Stored], list[str]]]:
     """Chunks of rows with the second grader's verdicts."""
-    grader = SECOND_GRADERS[second](workers, timeout_seconds)
+    grader = open_second()
     try:
         rows = (row for file in files for row in _rows(file, folder))
         while chunk := list(islice(rows, CHUNK_ROWS)):
@@ -232,7 +251,9 @@ def _regraded(
 
 def _rows(file: Path, folder: Path) -> Iterator[Stored]:
     name = str(file.relative_to(folder))
-    return (Stored(name, line, row) for line, row in read_numbered_rows(file, needs=_ROW_KEYS))
+    meta = read_meta(file.parent)
+    rows = read_numbered_rows(file, needs=_ROW_KEYS)
+    return (Stored(name, line, row, meta.get(row.problem_id, {})) for line, row in rows)
 
 
 # --- printing --------------------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@
 2. Match by benchmark and decoding, never by a folder's name, and refuse what cannot be compared (`matching.py`). There is
    one comparison for each candidate and decoding; decodings are never averaged.
 3. Compare on paired problems: each benchmark, and the macro-average over them (`macro_average.py`, `intervals.py`).
-4. Mark on the frontier of each decoding which contenders are dominated, and by which others.
-5. Put the result into a sentence (`sentences.py`) and tables (`tables.py`).
+4. Compare on slices of each benchmark as well, and correct for their number (`slices.py`).
+5. Mark on the frontier of each decoding which contenders are dominated, and by which others.
+6. Put the result into a sentence (`sentences.py`) and tables (`tables.py`).
 
 A problem enters by the mean of its samples. What is left out: the noise of training seeds. No interval here includes it, because
 it shows only between several trained models (docs/comparing.md).
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from laconic.comparison.contenders import Contender, contenders_of
-from laconic.comparison.figures import Aes, ChangeFigures, LengthDifference, Means, Sides
+from laconic.comparison.figures import Aes, ChangeFigures, LengthDifference, Means, SecondsChange, Sides, SliceFigures
 from laconic.comparison.folders import Decoding, Evaluation
 from laconic.comparison.matching import Match, decodings_of, matches_of, unmatched
 from laconic.comparison.records import BenchmarkComparison, CandidateComparison, Comparison, FrontierPoint, Who
@@ -32,11 +33,12 @@ from laconic.comparison.sentences import (
     tokens_caveats,
     verdict,
 )
+from laconic.comparison.slices import compare_slices
 from laconic.comparison.tables import comparison_lines, print_comparison
 from laconic.config.defaults import MARGIN, RESAMPLES, SEED, TOKENS_MARGIN
 from laconic.errors import InputError
 from laconic.statistics.claims import aes, length_difference, non_inferior, num_mixed
-from laconic.statistics.intervals import FloatArray, Interval
+from laconic.statistics.intervals import FloatArray, Interval, paired_relative_change
 from laconic.statistics.macro_average import macro_difference, macro_mean, macro_relative_change
 from laconic.types import Grade
 
@@ -50,12 +52,14 @@ AES_CONSTANTS: Mapping[str, float] = {"alpha": 1.0, "beta": 3.0, "gamma": 5.0}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to compare: margins of accuracy (absolute) and of tokens (relative), and the bootstrap's seed and resamples."""
+    """How to compare: margins of accuracy (absolute) and of tokens (relative), the bootstrap's seed and resamples, and the keys
+    of slices, None for the usual ones."""
 
     margin: float
     tokens_margin: float
     seed: int
     resamples: int
+    by: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,17 +86,19 @@ def compare_evaluations(
     tokens_margin: float = TOKENS_MARGIN,
     seed: int = SEED,
     resamples: int = RESAMPLES,
+    by: Sequence[str] | None = None,
 ) -> Comparison:
     """Every candidate against `base`, with 95% intervals that resample problems; `to_json` of it is comparison.json.
 
     Paths are runs or evaluation folders. Other evaluations that a run holds of the same benchmark and decoding (other prompts,
     other checkpoints) are candidates of their own, so a run can be compared without a second one. `margin` is the absolute loss
     of accuracy that still counts as none (0.01: one point), `tokens_margin` the relative growth in tokens that still counts as
-    none. `seed` and `resamples` are the bootstrap's. Raises a one-line `InputError` if folders or files are missing, unfinished
-    or malformed, or if runs are not comparable.
+    none. `seed` and `resamples` are the bootstrap's. `by` names the keys of slices: without it subject, level and length of the
+    question, as far as the problems have them. Raises a one-line `InputError` if folders or files are missing, unfinished or
+    malformed, if runs are not comparable, or if no problem has a key of `by`.
     """
     _check_arguments(base, candidates, margin, tokens_margin)
-    settings = Settings(margin, tokens_margin, seed, resamples)
+    settings = Settings(margin, tokens_margin, seed, resamples, by)
     first, *others = contenders_of([base, *candidates])
     groups = decodings_of(first)
     matches = matches_of(first, others, groups)
@@ -130,7 +136,11 @@ def _compare(match: Match, within: Differences, settings: Settings) -> Candidate
     pairs = {name: _pair(*sides) for name, sides in match.sides.items()}
     figures = {name: _figures([pair], settings) for name, pair in pairs.items()}
     only = next(iter(figures.values())) if len(figures) == 1 else None
-    benchmarks = {name: _benchmark(*sides, pairs[name], figures[name], within) for name, sides in match.sides.items()}
+    slices = compare_slices(match.sides, settings.by, seed=settings.seed, resamples=settings.resamples)
+    benchmarks = {
+        name: _benchmark(*sides, pairs[name], figures[name], slices[name], within, settings)
+        for name, sides in match.sides.items()
+    }
     return CandidateComparison(
         who=_who(match.contender),
         decoding=match.decoding,
@@ -143,7 +153,13 @@ def _compare(match: Match, within: Differences, settings: Settings) -> Candidate
 
 
 def _benchmark(
-    base: Evaluation, candidate: Evaluation, pair: PairedProblems, figures: ChangeFigures, within: Differences
+    base: Evaluation,
+    candidate: Evaluation,
+    pair: PairedProblems,
+    figures: ChangeFigures,
+    slices: tuple[SliceFigures, ...],
+    within: Differences,
+    settings: Settings,
 ) -> BenchmarkComparison:
     """The comparison on one benchmark: its figures, lengths of correct and wrong answers, and the folders that were read."""
     sides = Sides(base, candidate)
@@ -161,6 +177,20 @@ def _benchmark(
             *sides_caveats(base, candidate),
             *length_caveats(lengths),
         ),
+        slices=slices,
+        seconds=_seconds(base, candidate, settings),
+    )
+
+
+def _seconds(base: Evaluation, candidate: Evaluation, settings: Settings) -> SecondsChange | None:
+    if base.seconds is None or candidate.seconds is None:
+        return None
+    row = {name: index for index, name in enumerate(candidate.problems.problem_ids)}
+    paired = candidate.seconds[[row[name] for name in base.problems.problem_ids]]
+    return SecondsChange(
+        means=Sides(float(base.seconds.mean()), float(paired.mean())),
+        change=paired_relative_change(base.seconds, paired, seed=settings.seed, resamples=settings.resamples),
+        devices=Sides(base.device, candidate.device),
     )
 
 

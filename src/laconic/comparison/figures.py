@@ -1,8 +1,9 @@
 """What changed from a base to a candidate: frozen records, as comparison.json holds them.
 
-`ChangeFigures` hold the changes on one benchmark or on several together. `LengthDifference` compares correct with wrong answers
-on one side. `Sides` holds a value for the base and one for the candidate. A statistic that does not exist is `nan` here and null
-in the file. Tokens are means per response, accuracies are shares from 0 to 1.
+`ChangeFigures` hold the changes on one benchmark or on several together, `SliceFigures` those on a part of the problems of one.
+`LengthDifference` compares correct with wrong answers on one side. `Sides` holds a value for the base and one for the candidate.
+A statistic that does not exist is `nan` here and null in the file. Tokens are means per response, accuracies are shares from 0 to
+1.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,12 @@ from typing import Generic, TypeVar
 from laconic.statistics.intervals import Interval, or_null
 from laconic.system.fields import Fields
 from laconic.system.files import Json
+
+FEW_PROBLEMS = 20
+"""With fewer problems intervals are rough, and a slice is not decided."""
+
+SHOWN_LEVEL = 0.05
+"""A change of a slice is shown where its corrected p-value is below this."""
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -131,6 +138,104 @@ class ChangeFigures:
             aes=Aes.from_fields(fields.object("aes")),
             means=Sides.of(lambda side: Means.from_fields(fields.object(side))),
             verdict=fields.maybe("verdict", fields.text) or "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SliceFigures:
+    """The changes on a slice of one benchmark: its problems whose `key` has this `value`. Changes as in `ChangeFigures`.
+
+    The p-values are two-sided, of no change, and corrected for the number of slices of the candidate (`slices.py`). A slice of
+    fewer than `FEW_PROBLEMS` problems has neither intervals nor p-values: it is not decided.
+    """
+
+    key: str
+    value: str
+    num_problems: int
+    means: Sides[Means]
+    tokens_change: Interval
+    tokens_p: float
+    accuracy_change: Interval
+    accuracy_p: float
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it has enough problems for a claim."""
+        return self.num_problems >= FEW_PROBLEMS
+
+    @property
+    def is_less_accurate(self) -> bool:
+        """Whether a loss of accuracy is shown, all slices of the candidate considered."""
+        return self.accuracy_p < SHOWN_LEVEL and self.accuracy_change.estimate < 0
+
+    @property
+    def is_longer(self) -> bool:
+        """Whether a growth in tokens is shown, all slices of the candidate considered."""
+        return self.tokens_p < SHOWN_LEVEL and self.tokens_change.estimate > 0
+
+    @property
+    def shown_words(self) -> str:
+        """What is shown against the candidate here, empty where nothing is."""
+        if not self.is_decided:
+            return "not decided"
+        claims = {"less accurate": self.is_less_accurate, "longer": self.is_longer}
+        return ", ".join(words for words, is_shown in claims.items() if is_shown)
+
+    def to_json(self) -> Json:
+        """An entry of a benchmark's `slices`."""
+        return {
+            "key": self.key,
+            "value": self.value,
+            "num_problems": self.num_problems,
+            **self.means.map(Means.to_json).to_json(),
+            "tokens_change": self.tokens_change.to_json() | {"p": or_null(self.tokens_p)},
+            "accuracy_change": self.accuracy_change.to_json() | {"p": or_null(self.accuracy_p)},
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> "SliceFigures":
+        """The record of such an entry."""
+        tokens, accuracy = fields.object("tokens_change"), fields.object("accuracy_change")
+        return cls(
+            key=fields.text("key"),
+            value=fields.text("value"),
+            num_problems=fields.whole("num_problems"),
+            means=Sides.of(lambda side: Means.from_fields(fields.object(side))),
+            tokens_change=Interval.from_fields(tokens),
+            tokens_p=tokens.figure("p"),
+            accuracy_change=Interval.from_fields(accuracy),
+            accuracy_p=accuracy.figure("p"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SecondsChange:
+    """Mean seconds of a response on one benchmark, and their relative change, paired over problems (-0.4: 40% less).
+
+    A response has the share of its chunk's seconds that its tokens have of the chunk's (`rollouts/seconds.py`); `devices` are
+    those on which the two sides were drawn, None where unknown.
+    """
+
+    means: Sides[float]
+    change: Interval
+    devices: Sides[str | None]
+
+    def to_json(self) -> Json:
+        """A benchmark's `seconds`."""
+        return {
+            **self.means.map(or_null).to_json(),
+            "change": self.change.to_json(),
+            "devices": self.devices.to_json(),
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> "SecondsChange":
+        """The record of such an object."""
+        devices = fields.object("devices")
+        return cls(
+            means=Sides.of(fields.figure),
+            change=Interval.from_fields(fields.object("change")),
+            devices=Sides.of(lambda side: devices.maybe(side, devices.text)),
         )
 
 

@@ -31,8 +31,9 @@ from laconic.errors import InputError
 from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.folder_names import problems_digest
 from laconic.rollouts.rows import ResponseRow, read_numbered_rows
+from laconic.rollouts.seconds import seconds_file, seconds_of_rows
 from laconic.statistics.claims import PerProblem, per_problem
-from laconic.statistics.intervals import Interval
+from laconic.statistics.intervals import FloatArray, Interval
 from laconic.system.fields import Fields, warn_of_unread
 from laconic.system.files import Json, read_json
 from laconic.types import Grade
@@ -76,7 +77,8 @@ class Evaluation:
 
     `tokens_by_grade` has the mean length of all samples of a grade, pooled over problems, `nan` if there is none. `digest` is the
     same for two evaluations whose responses have the same text and length for every problem and sample, whatever the order of
-    their lines; `None` if a text is missing.
+    their lines; `None` if a text is missing. `seconds` [P] are the mean seconds of a response to each problem, drawn on `device`;
+    `None` if they were not recorded.
     """
 
     path: Path
@@ -89,6 +91,8 @@ class Evaluation:
     problems: PerProblem
     tokens_by_grade: Mapping[Grade, float]
     digest: int | None
+    seconds: FloatArray | None = None
+    device: str | None = None
 
     @property
     def prompt(self) -> str | None:
@@ -215,6 +219,8 @@ def read_evaluation(path: Path) -> Evaluation:
         problems=columns.per_problem(),
         tokens_by_grade=_tokens_by_grade(columns),
         digest=columns.digest.total,
+        seconds=_seconds(columns),
+        device=_device(path),
     )
 
 
@@ -316,6 +322,23 @@ def _decoding(setup: Setup) -> Decoding:
         return Decoding(0.0, 1.0, 0.0, setup.max_tokens)
     top_p, min_p = (None if value is None else float(value) for value in (setup.top_p, setup.min_p))
     return Decoding(float(setup.temperature), top_p, min_p, setup.max_tokens)
+
+
+def _seconds(columns: _Columns) -> FloatArray | None:
+    """Mean seconds of a response to each problem, in the order of `per_problem`."""
+    spent = seconds_of_rows(seconds_file(columns.folder / TIMING), columns.tokens)
+    if spent is None:
+        return None
+    by_problem: dict[str, list[float]] = {}
+    for problem_id, seconds in zip(columns.ids, spent, strict=True):
+        by_problem.setdefault(problem_id, []).append(seconds)
+    return np.array([np.mean(seconds) for seconds in by_problem.values()])
+
+
+def _device(folder: Path) -> str | None:
+    file = folder / TIMING
+    timing = Fields(read_json(file) if stands(file) else {}, str(file))
+    return timing.maybe("device", timing.text)
 
 
 def _tokens_by_grade(columns: _Columns) -> dict[Grade, float]:

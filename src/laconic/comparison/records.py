@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from laconic.comparison.figures import ChangeFigures, LengthDifference, Means, Sides
+from laconic.comparison.figures import ChangeFigures, LengthDifference, Means, SecondsChange, Sides, SliceFigures
 from laconic.comparison.folders import Decoding
 from laconic.statistics.intervals import or_null
 from laconic.system.fields import Fields, warn_of_unread
@@ -50,7 +50,8 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkComparison:
-    """Base and candidate on one benchmark: the folders of both, how they were sampled, their figures and the caveats."""
+    """Base and candidate on one benchmark: the folders of both, how they were sampled, their figures and the caveats; `slices`
+    are parts of its problems, `seconds` is None where they were not recorded on both sides."""
 
     figures: ChangeFigures
     lengths: Sides[LengthDifference]
@@ -59,6 +60,8 @@ class BenchmarkComparison:
     max_tokens: int | None
     paths: Sides[str | None]
     caveats: tuple[str, ...]
+    slices: tuple[SliceFigures, ...] = ()
+    seconds: SecondsChange | None = None
 
     def to_json(self) -> Json:
         """An entry of a candidate's `benchmarks`."""
@@ -71,6 +74,8 @@ class BenchmarkComparison:
             "max_tokens": self.max_tokens,
             "paths": self.paths.to_json(),
             "caveats": list(self.caveats),
+            **({"seconds": self.seconds.to_json()} if self.seconds else {}),
+            **({"slices": [part.to_json() for part in self.slices]} if self.slices else {}),
         }
 
     @classmethod
@@ -84,6 +89,8 @@ class BenchmarkComparison:
             max_tokens=fields.maybe("max_tokens", fields.whole),
             paths=_sides(fields.object("paths"), Fields.text),
             caveats=fields.texts("caveats"),
+            seconds=fields.maybe("seconds", lambda key: SecondsChange.from_fields(fields.object(key))),
+            slices=tuple(map(SliceFigures.from_fields, fields.maybe("slices", fields.objects) or ())),
         )
 
 
@@ -107,6 +114,11 @@ class CandidateComparison:
     def name(self) -> str:
         """The contender's name."""
         return self.who.name
+
+    @property
+    def slices(self) -> list[SliceFigures]:
+        """The slices of all benchmarks."""
+        return [part for benchmark in self.benchmarks.values() for part in benchmark.slices]
 
     def to_json(self) -> Json:
         """An entry of `candidates`."""

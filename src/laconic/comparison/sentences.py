@@ -4,18 +4,17 @@
 2. Caveats warn of what the numbers alone do not show: few problems, an interval without width, sides that were measured
    differently, sides whose responses are all the same, and lengths of correct and wrong answers that differ in one direction
    within a problem and in the other when pooled over problems.
+3. `slices_line` says of the slices of a candidate which is the worst, and what is shown of it.
 
 What is left out: the tables (`tables.py`).
 """
 
 from math import isnan
 
-from laconic.comparison.figures import LengthDifference, Sides
+from laconic.comparison.figures import FEW_PROBLEMS, LengthDifference, SecondsChange, Sides, SliceFigures
 from laconic.comparison.folders import Evaluation
 from laconic.statistics.claims import non_inferior
 from laconic.statistics.intervals import Interval
-
-FEW_PROBLEMS = 20
 
 
 def verdict(tokens_change: Interval, accuracy_change: Interval, margin: float) -> str:
@@ -79,6 +78,8 @@ def sides_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
             f"the {known} was graded by {base.grader or candidate.grader!r}; nothing says what graded the {unknown}"
         )
     for side, evaluation in (("base", base), ("candidate", candidate)):
+        if penalty := evaluation.summary.setup.penalty:
+            caveats.append(f"{side}: logits were lowered by {penalty}")
         if num_replaced := sum(evaluation.summary.figures.length_sources.values()):
             caveats.append(f"{side}: the lengths of {plural(num_replaced, 'response')} were not counted by the server")
     return caveats
@@ -117,6 +118,39 @@ def length_caveats(lengths: Sides[LengthDifference]) -> list[str]:
         for side, length in lengths.items()
         if length.note and length.within.estimate * length.pooled < 0
     ]
+
+
+def seconds_line(seconds: SecondsChange) -> str:
+    """One sentence on the seconds of a response.
+
+    >>> seconds_line(SecondsChange(Sides(4.0, 2.0), Interval(-0.5, -0.6, -0.4), Sides("cuda:0", "cuda:0")))
+    'seconds a response 4.00 to 2.00, 50% less (95% interval 40 to 60% less), on cuda:0'
+    >>> seconds_line(SecondsChange(Sides(4.0, 2.0), Interval(-0.5, -0.6, -0.4), Sides("cuda:0", "cpu"))).partition(", on ")[2]
+    'cuda:0 and cpu: other machines compute at other speeds'
+    """
+    base, candidate = (device or "an unknown device" for _, device in seconds.devices.items())
+    change = _tokens_words(seconds.change).replace(" tokens", "").replace("fewer", "less")
+    where = base if base == candidate else f"{base} and {candidate}: other machines compute at other speeds"
+    return f"seconds a response {seconds.means.base:.2f} to {seconds.means.candidate:.2f}, {change}, on {where}"
+
+
+# --- slices ----------------------------------------------------------------------------------------------------------
+
+
+def slices_line(worst: SliceFigures | None, num_decided: int) -> str:
+    """One sentence on the worst of the slices; `worst` is None where none was decided.
+
+    >>> slices_line(None, 0)
+    'slices: none has the 20 problems that a decision needs'
+    """
+    if worst is None:
+        return f"slices: none has the {FEW_PROBLEMS} problems that a decision needs"
+    changes = f"accuracy {_points_words(worst.accuracy_change)}, {_tokens_words(worst.tokens_change)}"
+    claim = "less accurate there" if worst.is_less_accurate else "not shown to be less accurate there"
+    of = f"p = {worst.accuracy_p:.2g}, corrected for {plural(num_decided, 'slice')}"
+    return (
+        f"worst slice: {worst.key} {worst.value} ({plural(worst.num_problems, 'problem')}): {changes}: {claim} ({of})"
+    )
 
 
 # --- numbers in words ------------------------------------------------------------------------------------------------

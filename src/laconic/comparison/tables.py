@@ -3,12 +3,13 @@
 1. The changes: each candidate, decoding and benchmark, before and after with the paired change below.
 2. Tokens of correct minus wrong answers, within a problem and pooled beside it.
 3. The frontier of each decoding, fewest tokens first, with dominated points marked.
+4. The decided slices of each benchmark; those that are too small are named in a line each key.
 
 Long names are wrapped and never cut, because two names may differ anywhere. A column that would be the same in every row is
 moved into the title. What is left out: anything that a `Comparison` does not hold.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 
@@ -17,10 +18,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from laconic.comparison.figures import ChangeFigures, LengthDifference
+from laconic.comparison.figures import FEW_PROBLEMS, SHOWN_LEVEL, ChangeFigures, LengthDifference, SliceFigures
 from laconic.comparison.folders import Decoding
-from laconic.comparison.records import Comparison, FrontierPoint
-from laconic.comparison.sentences import percent_size, plural
+from laconic.comparison.records import CandidateComparison, Comparison, FrontierPoint
+from laconic.comparison.sentences import percent_size, plural, seconds_line, slices_line
+from laconic.comparison.slices import num_decided, worst_slice
 from laconic.statistics.intervals import Interval
 
 NAMES = ("who", "benchmark", "decoding")
@@ -38,18 +40,25 @@ def comparison_lines(comparison: Comparison) -> list[str]:
         caveats = [f"  caveat ({label}): {text}" for text in candidate.caveats]
         lines.append(f"{candidate.name}, {label}: {candidate.figures.verdict}")
         lines += [line for line in caveats if ": base: " not in line or line not in lines]
+        for benchmark, entry in candidate.benchmarks.items():
+            if entry.seconds is not None:
+                lines.append(f"  {benchmark}: {seconds_line(entry.seconds)}")
+        if candidate.slices:
+            lines += [f"  {text}" for text in _slice_lines(candidate)]
         if candidate.left_out:
             lines.append(f"  left out: {', '.join(candidate.left_out)}, which only one of the two has")
     return [*lines, *(f"left out: {text}" for text in comparison.left_out)]
 
 
 def print_comparison(comparison: Comparison) -> RenderableType:
-    """Tables to print: the changes, the lengths of correct and wrong answers if they are known, and the frontier."""
+    """Tables to print: the changes, the lengths of correct and wrong answers if they are known, the frontier, and slices."""
     tables = [_changes(comparison)]
     if rows := _length_rows(comparison):
         tables.append(_lengths(rows, comparison))
     if comparison.frontier:
         tables.append(_frontier(comparison))
+    if any(part.is_decided for candidate in comparison.candidates for part in candidate.slices):
+        tables.append(_slices(comparison))
     spaced = [part for table in tables for part in (table, "")]
     return Group(*spaced[:-1])
 
@@ -157,6 +166,51 @@ def _dominated_by(point: FrontierPoint) -> Text:
 
 def _benchmarks_words(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"mean of {len(names)}"
+
+
+def _slices(comparison: Comparison) -> Table:
+    """A row for each decided slice. What is shown is corrected for their number, so a row may say less than its interval."""
+    columns = _varying(comparison)
+    caption = f"shown: p below {SHOWN_LEVEL:g}, corrected for the number of slices of the model and decoding"
+    table = _table("slices, 95% intervals over problems", comparison, columns, caption=caption)
+    table.add_column("slice", overflow="fold")
+    for column in ("problems", "tokens", "accuracy", "shown"):
+        table.add_column(column, justify="left" if column == "shown" else "right", no_wrap=column != "shown")
+    for candidate in comparison.candidates:
+        label = _label(candidate.decoding, comparison)
+        for benchmark, entry in candidate.benchmarks.items():
+            for part in filter(lambda part: part.is_decided, entry.slices):
+                names = _names((candidate.name, benchmark, label), columns)
+                table.add_row(*names, Text(f"{part.key} {part.value}"), *_slice_cells(part))
+    return table
+
+
+def _slice_cells(part: SliceFigures) -> Sequence[str]:
+    return [
+        str(part.num_problems),
+        _shown_interval(part.tokens_change, 100.0, "+.0f", "%"),
+        _shown_interval(part.accuracy_change, 100.0, "+.1f", ""),
+        part.shown_words or "-",
+    ]
+
+
+def _slice_lines(candidate: CandidateComparison) -> Iterator[str]:
+    """The worst slice in a sentence, and for each key of a benchmark the slices that are too small."""
+    yield slices_line(worst_slice(candidate.slices), num_decided(candidate.slices))
+    for benchmark, entry in candidate.benchmarks.items():
+        for key in dict.fromkeys(part.key for part in entry.slices):
+            small = [part for part in entry.slices if part.key == key and not part.is_decided]
+            if small:
+                named = [f"{part.value} ({part.num_problems})" for part in small]
+                yield (
+                    f"not decided ({benchmark}): {plural(len(small), 'slice')} by {key} of fewer than {FEW_PROBLEMS} problems: "
+                    f"{_listed(named)}"
+                )
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 # --- names and numbers in cells --------------------------------------------------------------------------------------

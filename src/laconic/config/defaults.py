@@ -16,6 +16,12 @@ TOP_P, MIN_P = 1.0, 0.0
 MAX_TOKENS = 1024
 BATCH_SIZE = 256
 
+# Batches: responses per prompt, which is asked as it is.
+BATCH_SAMPLES, BATCH_INSTRUCTION = 1, "none"
+
+# Words whose tokens a penalty on hesitation lowers.
+HESITATIONS = ("wait", "alternatively")
+
 # Endpoints: how long one reply may take in all, how long once it has begun to arrive, and how large it may be.
 REPLY_SECONDS, ARRIVAL_SECONDS = 3600.0, 60.0
 REPLY_BYTES = 16 << 20
@@ -23,8 +29,11 @@ REPLY_BYTES = 16 << 20
 # vLLM as the engine of rollouts: the program that starts a server, and how long a server may be away.
 VLLM_SERVER, SERVER_SECONDS = "vllm", 600.0
 
-# Grading: the number of worker processes, and how long one answer may take; a second grader gets more time.
+# Grading: the number of worker processes, and how long one answer may take; a second grader gets more time, and the file of a
+# grader of one's own at its start. A judge writes up to so many tokens, for so many responses at once.
 GRADER_WORKERS, GRADER_TIMEOUT_SECONDS = 1, 3.0
+GRADER_START_SECONDS = 60.0
+JUDGE_TOKENS, JUDGE_IN_FLIGHT = 512, 16
 AUDIT_TIMEOUT_SECONDS = 5.0
 SECOND_GRADER = "math_verify"
 

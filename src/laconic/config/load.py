@@ -10,7 +10,6 @@
 """
 
 import difflib
-import hashlib
 import tomllib
 import warnings
 from collections.abc import Sequence
@@ -22,7 +21,9 @@ from pydantic import ValidationError
 from laconic.config.node import Node, checked_name
 from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
+from laconic.config.solver import GraderConfig
 from laconic.errors import InputError, LaconicWarning, RecipeError
+from laconic.system.checksums import file_digest
 from laconic.system.files import read_bytes
 from laconic.system.text import brief, check_values, parse_json, parse_toml
 
@@ -35,8 +36,8 @@ MOST_INDEX_DIGITS = 9
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bool = False) -> Recipe:
     """The recipe at `path` (`.toml`, or a run's `config.json`) with `key=value` overrides applied.
 
-    With `accept_changes` the file of a user's own reward may be another than the one whose hash a `config.json` holds. Raises
-    `RecipeError` with one line: which file, which field, what was expected.
+    With `accept_changes` the file of a user's own reward or grader may be another than the one whose hash a `config.json` holds.
+    Raises `RecipeError` with one line: which file, which field, what was expected.
     """
     tree = _without_hashes(_read(path)) if accept_changes else _read(path)
     hidden = _hidden_defaults(tree)
@@ -53,7 +54,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, accept_changes: bo
 
 
 def parse_recipe(tree: dict[str, Any], where: str, folder: Path = Path()) -> Recipe:
-    """The recipe that a raw tree describes. Errors begin with `where`; a user's own reward files are looked up from `folder`.
+    """The recipe that a raw tree describes. Errors begin with `where`; a user's own files are looked up from `folder`.
     Raises `RecipeError`."""
     merged = dict(tree)
     defaults = merged.pop("defaults", {})
@@ -62,7 +63,7 @@ def parse_recipe(tree: dict[str, Any], where: str, folder: Path = Path()) -> Rec
         raise RecipeError(f"{where}: expected a table [defaults] and an array of tables [[phases]]")
     merged["phases"] = [_merge(defaults, phase) for phase in phases]
     try:
-        return _with_own_rewards(Recipe.model_validate(merged), folder)
+        return _with_own_files(Recipe.model_validate(merged), folder)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first_mistake(error, merged['phases'])}") from None
 
@@ -96,7 +97,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _without_hashes(tree: Any) -> Any:
-    """A tree without the hashes of the reward files that a run began with."""
+    """A tree without the hashes of the files that a run began with."""
     if isinstance(tree, dict):
         return {key: _without_hashes(value) for key, value in tree.items() if key != "sha256"}
     return [_without_hashes(item) for item in tree] if isinstance(tree, list) else tree
@@ -212,8 +213,8 @@ def _has_own(phase: Any, path: Sequence[str]) -> bool:
     return True
 
 
-def _with_own_rewards(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with a user's own rewards named by their whole path, and with the hash of each file beside the name."""
+def _with_own_files(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with a user's own rewards and grader named by their whole path, the hash of each file beside the name."""
     phases = tuple(
         phase.model_copy(
             update={
@@ -224,7 +225,22 @@ def _with_own_rewards(recipe: Recipe, folder: Path) -> Recipe:
         )
         for phase in recipe.phases
     )
-    return recipe.model_copy(update={"phases": phases})
+    return recipe.model_copy(update={"phases": phases, "grader": _pinned_grader(recipe.grader, folder)})
+
+
+def _pinned_grader(grader: GraderConfig, folder: Path) -> GraderConfig:
+    if grader.name is None:
+        if grader.sha256 is not None:
+            raise RecipeError("grader.sha256: goes with the name of a grader's file; leave it out")
+        return grader
+    file, is_python, function = grader.name.partition(".py:")
+    if not is_python and not file.endswith(".toml"):
+        raise RecipeError(
+            f"grader: {brief(grader.name)} is no grader; expected FILE.py:FUNCTION, or a rubric's FILE.toml"
+        )
+    path = (folder / f"{file}{'.py' * bool(is_python)}").resolve()
+    digest = _digest(path, grader.sha256, "grader", "a grader's file")
+    return grader.model_copy(update={"name": f"{path}:{function}" if is_python else f"{path}", "sha256": digest})
 
 
 def _pinned(term: RewardTermConfig, folder: Path, phase: str) -> RewardTermConfig:
@@ -236,20 +252,25 @@ def _pinned(term: RewardTermConfig, folder: Path, phase: str) -> RewardTermConfi
     if not is_own:
         return term
     path = (folder / f"{file}.py").resolve()
-    field = f"phases.{phase}.rewards.terms"
+    digest = _digest(path, term.sha256, f"phases.{phase}.rewards.terms", "a reward's file")
+    return term.model_copy(update={"name": f"{path}:{function}", "sha256": digest})
+
+
+def _digest(path: Path, begun: str | None, field: str, what: str) -> str:
+    """The hash of a user's own file. Raises `RecipeError` where it cannot be read, or is not the one that the run began with."""
     if path.exists() and not path.is_file():  # reading a pipe or a device might never end
-        raise RecipeError(f"{field}: {path}: is no file; expected a reward's file")
+        raise RecipeError(f"{field}: {path}: is no file; expected {what}")
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_digest(path)
     except OSError as error:
-        place = "a reward's file is looked up from the recipe's folder"
+        place = f"{what} is looked up from the recipe's folder"
         raise RecipeError(f"{field}: {path}: cannot be read ({error.strerror}); {place}") from None
-    if term.sha256 not in (None, digest):
+    if begun not in (None, digest):
         raise RecipeError(
-            f"{field}: {path}: is not the file that the run began with; expected sha256 {term.sha256} "
+            f"{field}: {path}: is not the file that the run began with; expected sha256 {begun} "
             "(--resume --accept-changes goes on with the new one)"
         )
-    return term.model_copy(update={"name": f"{path}:{function}", "sha256": digest})
+    return digest
 
 
 def _first_mistake(error: ValidationError, phases: list[dict[str, Any]]) -> str:

@@ -53,6 +53,8 @@ SeedNumber = Annotated[int, Field(strict=True, ge=0), at_most(LARGEST_SEED)]
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), at_most(LARGEST)]
 NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0), at_most(LARGEST)]
+PenaltySize = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=100.0)]
+"""Endpoints take a bias of a logit from -100 to 100."""
 Fraction = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1.0)]
 PartOfOne = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, lt=1.0)]
 """A fraction that leaves something over."""

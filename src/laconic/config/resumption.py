@@ -34,11 +34,12 @@ ACCEPTABLE = (
     r"phases\..+\.rewards\.(correct|wrong|no_answer|truncated|timeout_seconds)",
     r"phases\..+\.rewards\.terms\..+\.(name|sha256|weight|options(\..+)?)",
     r"phases\..+\.sampler\.(temperature|batch_size|compile|engine)",
-    r"(threads|policy\.device|checkpoints\.every|grader\.timeout_seconds|report\.max_tokens)",
+    r"(threads|policy\.device|checkpoints\.every|grader\.(timeout_seconds|name|sha256)|report\.max_tokens)",
     r"inputs\..+",
 )
 MEASURED_WITH = (
-    r"report\.(samples|max_tokens)|inputs\.(model|prompt|problems\.report|files\..+)|phases\..+\.sampler\.batch_size"
+    r"grader\.(name|sha256)|report\.(samples|max_tokens)|inputs\.(model|prompt|problems\.report|files\..+)"
+    r"|phases\..+\.sampler\.batch_size"
 )
 """Keys on which the responses to the report set depend."""
 
@@ -83,7 +84,7 @@ def refusal_line(difference: Difference, run: Path, *, is_acceptable: bool) -> s
     """Why the run in the folder `run` is not resumed in spite of the difference, and how it can be; one line."""
     accept = "accept the change from here on with --accept-changes"
     if difference.key.endswith(".sha256"):
-        file = difference.owner["name"].rpartition(":")[0]
+        file = re.sub(r"\.py:\w+$", ".py", difference.owner["name"])
         return (
             f"{file} has changed since the run began (its sha256 differs); put the file back as it was, {accept}, "
             "or start a new run with another --out"

@@ -21,8 +21,9 @@ from laconic.prompts.endings import stated_ends
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.refusals import why_unrendered
 from laconic.prompts.templates import TemplateError
+from laconic.rollouts.log import beside
 from laconic.rollouts.rows import read_rows
-from laconic.selection.probe import beside, read_probe
+from laconic.selection.probe import read_probe
 from laconic.statistics.solve_rate import ProblemStats
 from laconic.system.fields import Fields
 from laconic.system.files import read_json

@@ -4,7 +4,8 @@
 2. Every problem is attempted `samples` times (once if decoding is greedy, because all samples would be the same). Each response
    goes to samples.jsonl with its grade and lengths as its chunk is drawn, so a killed evaluation resumes where it stopped.
 3. summary.json holds the figures, computed from the rows alone (`summary.py`), so that running it twice gives the same bytes.
-   Durations are in timing.json. The budget curve, if requested, is in budget_curve.json.
+   Durations are in timing.json. The budget curve, if requested, is in budget_curve.json. problem_meta.jsonl holds what the source
+   says of each problem (`problem_meta.py`).
 
 Where the solver has a team of several processes, each attempts a share of every chunk, and the first writes all files.
 
@@ -14,18 +15,17 @@ Ungradable samples enter no accuracy and are counted in `grade_frac`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from laconic.config.solver import SamplerConfig
+from laconic.config.solver import PenalizedSampler, SamplerConfig
 from laconic.errors import InputError, RunError
 from laconic.evaluation.budget_curve import budget_curve, force_answers
 from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.folder_names import problems_digest
 from laconic.evaluation.planned_prompts import PLANNERS, Plan
+from laconic.evaluation.problem_meta import write_meta
 from laconic.evaluation.summary import summarise
-from laconic.grading.rules import RULES_VERSION
 from laconic.prompts.forced_answers import force_text
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rng import seed_of
@@ -84,6 +84,7 @@ def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progre
 def _evaluate(solver: Solver, request: EvaluationRequest, out: Path, on_progress: Progress | None) -> Summary:
     settings, team = describe(solver, request), solver.team
     team.by_first(lambda: begin(out / "settings.json", settings, out / "samples.jsonl"))
+    team.by_first(lambda: write_meta(request.problems, out))
     setup = Setup.from_fields(Fields(settings, str(out / "settings.json")))
     if finished := team.by_first(lambda: _finished(out, setup, request.num_responses)):
         return finished
@@ -124,9 +125,15 @@ def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
             "instruction": None if prompt.instruction in PLANNERS else resolve_instruction(prompt.instruction),
             "system": prompt.system,
         },
-        "grader": f"laconic rules {RULES_VERSION}, math-verify {version('math-verify')}",
+        "grader": solver.grader.name,
         "budgets": list(request.budgets),
+        **(_penalty(decoding) if isinstance(decoding, PenalizedSampler) else {}),
     }
+
+
+def _penalty(decoding: PenalizedSampler) -> dict[str, Any]:
+    words = f"{decoding.penalty:g} on {', '.join(decoding.words)}"
+    return {"penalty": words, "penalized_tokens": list(decoding.tokens)}
 
 
 def _finished(out: Path, setup: Setup, num_responses: int) -> Summary | None:

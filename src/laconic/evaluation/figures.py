@@ -34,7 +34,8 @@ class SetupPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What was measured and how: the part of settings.json that summary.json repeats. A field is None if the file lacks it."""
+    """What was measured and how: the part of settings.json that summary.json repeats. A field is None if the file lacks it.
+    `penalty` says by how much the logits of which words were lowered."""
 
     benchmark: str | None = None
     model: str | None = None
@@ -47,6 +48,7 @@ class Setup:
     seed: int | None = None
     prompt: SetupPrompt | None = None
     grader: str | None = None
+    penalty: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The first keys of summary.json."""
@@ -62,6 +64,7 @@ class Setup:
             "seed": self.seed,
             "prompt": None if self.prompt is None else self.prompt.to_json(),
             "grader": self.grader,
+            **({} if self.penalty is None else {"penalty": self.penalty}),
         }
 
     @classmethod
@@ -81,6 +84,7 @@ class Setup:
             seed=fields.maybe("seed", fields.integer),
             prompt=_prompt(prompt) if has_name else None,
             grader=fields.maybe("grader", fields.text),
+            penalty=fields.maybe("penalty", fields.text),
         )
 
 

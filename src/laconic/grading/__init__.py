@@ -15,5 +15,6 @@ Its modules, in reading order:
 - `composite_rules`: rules that compare answers made of parts
 - `rules`: from text to grade, where strings and exact numbers suffice
 - `grader`: grading with algebra in child processes, under a hard time limit
+- `own`: a user's own grader, a function in a file, under the same limits
 - `second_graders`: other graders, for grading stored responses a second time
 """

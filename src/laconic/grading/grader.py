@@ -14,14 +14,15 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache, partial
+from importlib.metadata import version
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 from laconic.config.defaults import GRADER_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import ProblemsError
 from laconic.grading.normal_form import clean
 from laconic.grading.numbers import exact_number, is_double_precision
-from laconic.grading.rules import Graded, Undecided, grade_response, same_answer_with
+from laconic.grading.rules import RULES_VERSION, Graded, Undecided, grade_response, same_answer_with
 from laconic.grading.unicode_maths import has_unread
 from laconic.system.child_processes import CRASH, Children, answer_lines
 from laconic.system.confinement import plainly
@@ -34,6 +35,33 @@ FLOAT_DIGITS = 12
 
 AnswerPair = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 """Gold answer, extracted answer, choices, tolerances."""
+
+Item = tuple[str, Problem, bool]
+"""The text of a response, its problem, and whether the cap cut it off; the text must not contain the prompt."""
+
+
+class AnyGrader(Protocol):
+    """What grades responses: the pool below, a user's own function (`own.py`), a model that judges (`rollouts/rubric.py`)."""
+
+    @property
+    def name(self) -> str:
+        """What evaluations record of it; two that may grade a response differently have two names."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def close(self) -> None:
+        """End what it started."""
+        ...
+
+    def grade_many(self, items: Sequence[Item]) -> list[Graded]:
+        """The grade, answer and reason of each response, in order."""
+        ...
+
 
 SERVE = "laconic.grading.grader:serve"
 _GRADES = {"right": Grade.CORRECT, "wrong": Grade.WRONG}
@@ -63,6 +91,11 @@ class Grader:
         self.close()
 
     @property
+    def name(self) -> str:
+        """The versions of the rules and of Math-Verify, by which evaluations recognise it."""
+        return f"laconic rules {RULES_VERSION}, math-verify {version('math-verify')}"
+
+    @property
     def num_deaths(self) -> int:
         """How many children have died by themselves. A question whose child died was asked once more."""
         return self._children.num_deaths
@@ -71,9 +104,8 @@ class Grader:
         """End every child and wait for it; a later `grade_many` starts new ones."""
         self._children.close()
 
-    def grade_many(self, items: Sequence[tuple[str, Problem, bool]]) -> list[Graded]:
-        """The grade, answer and reason for each (response text, problem, is_truncated), in order. The text must not contain the
-        prompt."""
+    def grade_many(self, items: Sequence[Item]) -> list[Graded]:
+        """The grade, answer and reason for each response, in order."""
         results = [
             grade_response(
                 text,

@@ -2,7 +2,7 @@
 
 1. `exact` is our extraction and rules alone. An answer that only algebra can decide is `undecided`.
 2. `math_verify` is Math-Verify alone on the whole text, in child processes with a hard time limit.
-3. `laconic` is our grader in its present version, with algebra and truncation.
+3. `laconic` is our grader in its present version, with algebra and truncation. `Regrader` makes a second one of any grader.
 
 A verdict is one word of `VERDICTS`: a grade, `undecided`, or the reason why there is none. What is left out: reading files, and
 deciding which of two graders is right.
@@ -10,7 +10,8 @@ deciding which of two graders is right.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from laconic.grading.grader import Grader
+from laconic.grading.grader import AnyGrader, Grader, Item
+from laconic.grading.own import UNSURE
 from laconic.grading.rules import Undecided, grade_response
 from laconic.system.child_processes import CRASH, TIMEOUT, Children, answer_lines
 from laconic.types import GRADES, Grade, Problem
@@ -18,12 +19,16 @@ from laconic.types import GRADES, Grade, Problem
 MATH_VERIFY = "laconic.grading.second_graders:serve_math_verify"
 UNDECIDED = "undecided"
 GOLD = "gold"
-VERDICTS = (*(grade.value for grade in GRADES if grade is not Grade.UNGRADABLE), UNDECIDED, TIMEOUT, CRASH, GOLD)
-"""The verdicts of a second grader. `undecided`: only algebra can decide; `gold`: the grader cannot read the gold answer."""
-
-
-Item = tuple[str, Problem, bool]
-"""The text of a response, its problem, and whether the cap cut it off; the text must not contain the prompt."""
+VERDICTS = (
+    *(grade.value for grade in GRADES if grade is not Grade.UNGRADABLE),
+    UNDECIDED,
+    TIMEOUT,
+    CRASH,
+    GOLD,
+    UNSURE,
+)
+"""The verdicts of a second grader. `undecided`: only algebra can decide; `gold`: the grader cannot read the gold answer;
+`unsure`: it read the response and would not judge."""
 
 
 class _Exact:
@@ -41,16 +46,18 @@ class _Exact:
     def close(self) -> None: ...
 
 
-class _Laconic:
-    """Our grader in its present version. It grades a truncated response as truncated."""
+class Regrader:
+    """A grader that grades responses, as a second one. It grades a truncated response as truncated."""
 
-    def __init__(self, workers: int, timeout_seconds: float) -> None:
-        self._grader = Grader(workers, timeout_seconds)
+    def __init__(self, grader: AnyGrader) -> None:
+        self._grader = grader
 
     def verdicts(self, items: Sequence[Item]) -> list[str]:
+        """The grade of each response, or why there is none."""
         return [graded.reason or graded.grade.value for graded in self._grader.grade_many(items)]
 
     def close(self) -> None:
+        """End what the grader started."""
         self._grader.close()
 
 
@@ -67,11 +74,11 @@ class _MathVerify:
         self._children.close()
 
 
-SecondGrader = _Exact | _Laconic | _MathVerify
+SecondGrader = _Exact | Regrader | _MathVerify
 SECOND_GRADERS: Mapping[str, Callable[[int, float], SecondGrader]] = {
     "exact": _Exact,
     "math_verify": _MathVerify,
-    "laconic": _Laconic,
+    "laconic": lambda workers, timeout_seconds: Regrader(Grader(workers, timeout_seconds)),
 }
 
 

@@ -1,5 +1,6 @@
 """The functions `compare` and `report`: is the candidate shorter, and as accurate? Neither needs torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from laconic.comparison.compare import compare_evaluations
@@ -13,17 +14,23 @@ Folder = str | Path | EvaluationResult
 
 
 def compare(
-    base: Folder, *candidates: Folder, margin: float = MARGIN, tokens_margin: float = TOKENS_MARGIN, seed: int = SEED
+    base: Folder,
+    *candidates: Folder,
+    margin: float = MARGIN,
+    tokens_margin: float = TOKENS_MARGIN,
+    seed: int = SEED,
+    by: Sequence[str] | None = None,
 ) -> ComparisonResult:
     """Every candidate against `base`, paired over problems, with 95% intervals. Without candidates, the other evaluations in
     `base` (other prompts, other checkpoints) are the candidates.
 
     `margin` is the loss of accuracy that still counts as none (0.01: one point), `tokens_margin` the relative growth in tokens
-    that still counts as none. Raises `InputError` if folders cannot be read or compared.
+    that still counts as none. `by` names keys of the problems' meta: the candidates are compared on the slices of each as well
+    (subject, level and length of the question if it is None). Raises `InputError` if folders cannot be read or compared.
     """
     paths = [_path_of(candidate) for candidate in candidates]
     return ComparisonResult(
-        compare_evaluations(_path_of(base), paths, margin=margin, tokens_margin=tokens_margin, seed=seed)
+        compare_evaluations(_path_of(base), paths, margin=margin, tokens_margin=tokens_margin, seed=seed, by=by)
     )
 
 

@@ -19,11 +19,11 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.problems import SelectConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
-from laconic.grading.grader import Grader
 from laconic.problems.benchmarks import benchmark_of
 from laconic.problems.load import load_problems
 from laconic.problems.records import to_problem
 from laconic.prompts.instructions import resolve_instruction
+from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Solver
 from laconic.samplers.endpoints import is_endpoint
 from laconic.types import Problem
@@ -61,28 +61,29 @@ def open_solver(
     device: str | None = None,
     dtype: str | None = None,
     grader_workers: int | None = None,
+    grader: str | None = None,
 ) -> Solver:
     """A solver: it renders problems, samples responses of `model`, and grades them.
 
     `model` is as for `load_model`, or the address of an OpenAI-compatible endpoint, "http://HOST:PORT/v1#MODEL". `prompt` is a
-    name of `laconic list prompts` or a text. `grader_workers` processes do the algebra of grading; they start when they are first
-    needed and end with this process, or earlier with `solver.grader.close()`. Raises the same errors as `load_model`.
+    name of `laconic list prompts` or a text. `grader` is a grader of one's own, FILE.py:FUNCTION, or a rubric's FILE.toml, looked
+    up from the working directory (docs/own_grader.md). `grader_workers` processes grade; they start when they are first needed
+    and end with this process, or earlier with `solver.grader.close()`. Raises the same errors as `load_model`.
     """
     asked = make_node(PromptConfig, **given(instruction=prompt, system=system))
     resolve_instruction(asked.instruction)
-    pool = make_node(GraderConfig, **given(workers=grader_workers))
-    grader = Grader(pool.workers, pool.timeout_seconds)
+    grading = open_grader(make_node(GraderConfig, **given(name=grader, workers=grader_workers)))
     if isinstance(model, str) and is_endpoint(model):
         if given(device=device, dtype=dtype):
             raise InputError(f"device, dtype: {model} runs elsewhere; expected neither")
         from laconic.samplers.http import open_endpoint
 
         remote, http = open_endpoint(model)
-        return Solver(remote, http, grader, asked)
+        return Solver(remote, http, grading, asked)
     from laconic.samplers.local import LocalSampler
 
     lm = load_model(model, device=device, dtype=dtype)
-    return Solver(lm, LocalSampler(lm), grader, asked)
+    return Solver(lm, LocalSampler(lm), grading, asked)
 
 
 @contextlib.contextmanager

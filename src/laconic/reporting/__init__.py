@@ -7,6 +7,7 @@ Its modules, in reading order:
 - `changes`: what comparisons say of the models of a report
 - `read`: reads the files of runs and evaluations
 - `words`: puts results into words and table cells
+- `slices`: the changes on parts of a benchmark, as a table
 - `svg`: a small drawing board
 - `figures`: the figures that summarise
 - `distributions`: the figures drawn from single responses

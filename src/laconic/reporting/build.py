@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic import __version__
+from laconic.comparison.figures import FEW_PROBLEMS, SHOWN_LEVEL
 from laconic.errors import RunError
 from laconic.reporting.browser import Browser, build_browser, tell_pairs
 from laconic.reporting.changes import read_changes
@@ -45,6 +46,7 @@ from laconic.reporting.read import (
     settings_of,
     unfinished_notes,
 )
+from laconic.reporting.slices import slice_tables
 from laconic.reporting.training import MAX_STEPS, alarms_of, draw_training
 from laconic.reporting.words import details, headline, is_compared, lede, results, scope, verdicts
 from laconic.system.files import write_text_atomically
@@ -114,6 +116,9 @@ def page_text(report: Report) -> str:
         main=report.main,
         tables=results(report),
         is_compared=is_compared(report),
+        slices=slice_tables(report),
+        shown_level=SHOWN_LEVEL,
+        few_problems=FEW_PROBLEMS,
         details=details(report),
         scope=scope(report),
         report=report,

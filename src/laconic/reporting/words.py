@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from laconic.comparison.figures import Aes, ChangeFigures, Means, Sides
+from laconic.comparison.sentences import seconds_line
 from laconic.evaluation.figures import Figures
 from laconic.reporting.data import Change, Measurement, Report
 from laconic.reporting.numbers import (
@@ -113,10 +114,16 @@ def verdicts(report: Report) -> list[dict[str, Any]]:
             else _opening(change.decoding),
             "sentence": change.figures.verdict or _sentence(change.figures),
             "aes": _aes_words(change.figures.aes),
-            "caveats": [_opening(caveat) for caveat in change.candidate.caveats],
+            "caveats": [_opening(caveat) for caveat in (*change.candidate.caveats, *_seconds(change))],
         }
         for change in changes
     ]
+
+
+def _seconds(change: Change) -> list[str]:
+    """The seconds of a response, on each benchmark for which both sides recorded them."""
+    known = {name: entry.seconds for name, entry in change.candidate.benchmarks.items() if entry.seconds is not None}
+    return [f"{name}: {seconds_line(seconds)}" for name, seconds in known.items()]
 
 
 def scope(report: Report) -> str:
@@ -187,9 +194,9 @@ def _row(report: Report, evaluation: Measurement) -> dict[str, Any]:
     by_grade, fractions = figures.tokens_by_grade, figures.grade_frac
     cells = [
         _level(figures.accuracy, percent),
-        _change(changes.accuracy_change if changes else NOT_COMPARED, points),
+        change_cell(changes.accuracy_change if changes else NOT_COMPARED, points),
         _level(figures.tokens, count),
-        _change(changes.tokens_change if changes else NOT_COMPARED, percent),
+        change_cell(changes.tokens_change if changes else NOT_COMPARED, percent),
         *({"value": shown(by_grade.get(grade), count), "ci": ""} for grade in ANSWERABLE),
         {"value": shown(fractions.get(Grade.TRUNCATED), percent), "ci": ""},
     ]
@@ -208,13 +215,14 @@ def _level(found: Interval | None, show: Show) -> dict[str, str]:
     return {"value": shown(found.estimate, show), "ci": ends_shown(found, show)}
 
 
-def _change(found: Interval, show: Show) -> dict[str, str]:
+def change_cell(found: Interval, show: Show) -> dict[str, str]:
+    """A change and its interval."""
     return {"value": signed(found.estimate, show), "ci": ends_shown(found, show, is_change=True)}
 
 
 def _sentence(figures: ChangeFigures) -> str:
-    tokens = "{value} {ci}".format(**_change(figures.tokens_change, percent)).strip()
-    accuracy = "{value} {ci}".format(**_change(figures.accuracy_change, points)).strip()
+    tokens = "{value} {ci}".format(**change_cell(figures.tokens_change, percent)).strip()
+    accuracy = "{value} {ci}".format(**change_cell(figures.accuracy_change, points)).strip()
     return f"tokens {tokens}, accuracy {accuracy}: {_tokens_claim(figures).lower()}, {_accuracy_claim(figures)}."
 
 
@@ -240,7 +248,7 @@ def _movement(name: str, before: float, after: float, show: Show) -> str:
 
 
 def _estimate(found: Interval, show: Show) -> str:
-    cell = _change(found, show)
+    cell = change_cell(found, show)
     return f" {cell['value']} {cell['ci']}".rstrip().replace(", ", ",\u00a0")
 
 

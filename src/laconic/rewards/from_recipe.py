@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from laconic.config.rewards import RewardsConfig
-from laconic.rewards.own import is_own
 from laconic.rewards.paying import Terms
 from laconic.rewards.table import REWARDS, Reward, own_rewards
+from laconic.system.own_files import is_own
 
 
 def reward_terms(rewards: RewardsConfig) -> Terms:

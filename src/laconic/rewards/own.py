@@ -1,6 +1,6 @@
 """A user's own reward: a function in a Python file, named as in `reward = "my_rewards.py:short_and_right"`.
 
-1. `is_own` distinguishes such a name from one of the table.
+1. `is_own` (`system/own_files.py`) distinguishes such a name from one of the table.
 2. `load_own` runs the file, looked up from the recipe's folder, and checks the function: it takes numbers first, then options
    that each have a default.
 3. The file runs, and the function is called, in a child process that belongs to what `load_own` returns
@@ -14,23 +14,10 @@ What is left out: memory that survives the run, as the table's terms have it. Th
 noticed where the recipe is loaded (`config/load.py`).
 """
 
-import hashlib
 import reprlib
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.util import module_from_spec, spec_from_file_location
-from inspect import (
-    Parameter,
-    Signature,
-    getdoc,
-    isasyncgenfunction,
-    iscoroutine,
-    iscoroutinefunction,
-    isfunction,
-    isgeneratorfunction,
-    signature,
-)
+from inspect import Parameter, Signature, getdoc, iscoroutine, signature
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +27,12 @@ from laconic.config.defaults import REWARD_TIMEOUT_SECONDS
 from laconic.rewards.numbers import FloatArray, GroupNumbers, as_floats
 from laconic.system.confinement import Answer, plainly
 from laconic.system.foreign_code import ForeignCode, ForeignCodeError
+from laconic.system.own_files import function_in, own_parts, run_file
 
 MAX_REWARD_BYTES = 4 << 30
 _SHORT = reprlib.Repr()
 _SHORT.maxlist = _SHORT.maxtuple = 16
 _SHORT.maxother = _SHORT.maxstring = 200
-
-
-def is_own(name: str) -> bool:
-    """True where `name` points into a file: "FILE.py:FUNCTION".
-
-    >>> is_own("my_rewards.py:short_and_right"), is_own("hapo")
-    (True, False)
-    """
-    return ".py:" in name
 
 
 def load_own(name: str, folder: Path, timeout_seconds: float = REWARD_TIMEOUT_SECONDS) -> Callable[..., FloatArray]:
@@ -63,7 +42,7 @@ def load_own(name: str, folder: Path, timeout_seconds: float = REWARD_TIMEOUT_SE
     Raises `ValueError`, with one line that names the file, where there is no such file or function, the file fails when it is
     run, the function does not take numbers first, or an option has no default. What is returned raises it for a failed call.
     """
-    path, function = _parts(name, folder)
+    path, function = own_parts(name, folder, "reward", "the recipe's folder")
     try:
         code = ForeignCode(partial(_prepare, path, function), timeout_seconds, MAX_REWARD_BYTES, path)
     except ForeignCodeError as error:
@@ -103,31 +82,18 @@ def _words(error: ForeignCodeError) -> str:
     return f"{error} (rewards.timeout_seconds)" if error.is_late else f"{error}"
 
 
-def _parts(name: str, folder: Path) -> tuple[Path, str]:
-    file, _, function = name.rpartition(":")
-    path = folder / file
-    if not file.endswith(".py") or not function.isidentifier():
-        raise ValueError(f"reward {name!r}: expected FILE.py:FUNCTION")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; reward {name!r} is looked up from the recipe's folder")
-    return path, function
-
-
 # --- in the child ----------------------------------------------------------------------------------------------------
 
 
 def _prepare(path: Path, function: str) -> tuple[Answer, Mapping[str, Any]]:
     """Run the file and look at the function: how it answers, and the names of its options, or what is wrong with it."""
-    module = _run(path)
-    reward = getattr(module, function, None)
+    reward, mistake = function_in(run_file(path), path, function, "the rewards")
     answer = partial(_pay, reward)
-    if reward is None or not callable(reward):
-        known = ", ".join(_functions(module)) or "none"
-        return answer, {"mistake": f"{path}: expected a function {function!r}; it has: {known}"}
+    if mistake is not None:
+        return answer, {"mistake": mistake}
     parameters = list(signature(reward).parameters.values())
-    mistake = _kind_of(reward) or _mistake(function, parameters)
-    if mistake:
-        return answer, {"mistake": f"{path}: {function} {mistake}"}
+    if wrong := _mistake(function, parameters):
+        return answer, {"mistake": f"{path}: {function} {wrong}"}
     return answer, {"options": [option.name for option in parameters[1:]], "doc": getdoc(reward)}
 
 
@@ -140,35 +106,6 @@ def _pay(reward: Any, question: tuple[GroupNumbers, Mapping[str, Any]]) -> dict[
     if paid is None or paid.shape != (len(numbers.grades),):
         return {"instead": _SHORT.repr(values)}
     return {"paid": paid.tolist()}
-
-
-def _run(path: Path) -> Any:
-    """The file as a module under a private name in `sys.modules`, where dataclasses and pickle look for it."""
-    name = f"_laconic_own_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = spec_from_file_location(name, path)
-    assert spec is not None
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    # compiled here, since Python keeps bytecode by second and size, and would run what stood there before a quick change
-    exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
-    return module
-
-
-def _functions(module: Any) -> list[str]:
-    """The names of the public functions that the file itself defines."""
-    return sorted(
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__ and callable(value)
-    )
-
-
-def _kind_of(reward: Any) -> str | None:
-    """What is wrong with a function that returns no numbers when it is called, or None."""
-    called = reward if isfunction(reward) else getattr(reward, "__call__", reward)  # noqa: B004  (its own code is looked at)
-    if iscoroutinefunction(called) or isasyncgenfunction(called):
-        return "is an async function: expected one that returns the rewards when it is called (def, without async)"
-    return "is a generator: expected a function that returns the rewards" if isgeneratorfunction(called) else None
 
 
 def _mistake(function: str, parameters: list[Parameter]) -> str | None:

@@ -18,8 +18,8 @@ import numpy as np
 from laconic.config.defaults import REWARD_TIMEOUT_SECONDS
 from laconic.config.node import check_options
 from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory, as_floats
-from laconic.rewards.own import is_own
 from laconic.rewards.table import REWARDS, Reward, own_rewards
+from laconic.system.own_files import is_own
 from laconic.types import Grade
 
 Option = float | bool

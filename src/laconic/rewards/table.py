@@ -23,7 +23,7 @@ from laconic.rewards.budgets import cosine, dast, discounted, l1_exact, l1_max, 
 from laconic.rewards.laser import laser, laser_d, laser_de, remember_laser_d, remember_laser_de
 from laconic.rewards.lead import lead, remember_lead
 from laconic.rewards.numbers import FloatArray, Memory
-from laconic.rewards.own import is_own, load_own
+from laconic.rewards.own import load_own
 from laconic.rewards.parts import kimi_length, levels, linear_length, soft_overlong
 from laconic.rewards.penalties import garbled, overlong, repetition
 from laconic.rewards.ranges import (
@@ -53,6 +53,7 @@ from laconic.rewards.relative import (
     smartthinker,
 )
 from laconic.rewards.remembering import acoer, hapo, remember_acoer, remember_hapo, remember_short_rl, short_rl
+from laconic.system.own_files import is_own
 
 RewardTerm = Callable[..., FloatArray]
 """`term(numbers, **options) -> [K]` float64; options are keywords, each with a default."""

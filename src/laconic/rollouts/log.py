@@ -7,8 +7,10 @@
 3. `begin` writes the settings with which the rows are drawn to a file beside them. It refuses a folder that was begun with other
    settings, so that no file mixes rows of two settings.
 
-So a job that was killed and resumed leaves the same bytes as one that was not. Only `timing.json` differs. Of several processes
-that share out the attempts, the first reads and writes the files.
+4. The seconds of every chunk go to a file beside the timing (`timing.jsonl`), which says which rows they were spent on.
+
+So a job that was killed and resumed leaves the same bytes as one that was not. Only `timing.json` and `timing.jsonl` differ. Of
+several processes that share out the attempts, the first reads and writes the files.
 """
 
 import json
@@ -22,9 +24,16 @@ from typing import Any
 from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, RunError
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, rows_of
+from laconic.rollouts.seconds import append_seconds
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.fields import Fields
-from laconic.system.files import naming_file, parse_object, read_json, to_jsonl, write_json_atomically
+from laconic.system.files import (
+    naming_file,
+    parse_object,
+    read_json,
+    to_jsonl,
+    write_json_atomically,
+)
 from laconic.types import Group, Problem, Progress
 
 CHUNK_BATCHES = (
@@ -60,13 +69,18 @@ def chunks(problems: Sequence[Problem], num_samples: int, decoding: SamplerConfi
     return (problems[start : start + size] for start in range(0, len(problems), size))
 
 
+def beside(result: Path, name: str) -> Path:
+    """The path of a file that belongs to the result of a job, such as `probe.samples.jsonl` beside `probe.jsonl`."""
+    return result.with_name(f"{result.stem}.{name}")
+
+
 class AttemptLog:
     """The attempts of one job, kept in the file `path`; the time they took is kept in the file `timing`."""
 
     def __init__(self, solver: Solver, decoding: SamplerConfig, path: Path, timing: Path, *, seed: int) -> None:
         self.solver, self.decoding, self.path, self.seed = solver, decoding, path, seed
         self._held: list[tuple[int, ResponseRow]] = []
-        self._offset = 0
+        self._offset = self._num_rows = 0
         solver.team.by_first(self._read)
         self._clock = _Clock(timing, str(getattr(solver.lm, "device", "endpoint")))
 
@@ -85,10 +99,11 @@ class AttemptLog:
             return rows
         began = time.monotonic()
         groups = self.solver.attempt_each(assignments, self.decoding, seed=self.seed, on_progress=on_progress)
+        drawn_seconds = time.monotonic() - began
         rows = [row for group in groups for row in rows_of(group)]
         if force:
             rows = [replace(row, forced=forced) for row, forced in zip(rows, force(groups), strict=True)]
-        self.solver.team.by_first(lambda: self._add(rows, time.monotonic() - began))
+        self.solver.team.by_first(lambda: self._add(rows, time.monotonic() - began, drawn_seconds))
         return rows
 
     def _read(self) -> None:
@@ -102,12 +117,13 @@ class AttemptLog:
         if len(stored) < len(keys):
             return None
         self._offset += sum(num_bytes for num_bytes, _ in stored)
+        self._num_rows += len(stored)
         self._held = self._held[len(keys) :]
         return [row for _, row in stored]
 
-    def _add(self, rows: Sequence[ResponseRow], seconds: float) -> None:
-        """Append the rows, which took so many seconds, after those that were read; an incomplete chunk that a kill left behind is
-        overwritten."""
+    def _add(self, rows: Sequence[ResponseRow], seconds: float, drawn_seconds: float) -> None:
+        """Append the rows, which took so many seconds, forced answers included, after those that were read; an incomplete chunk
+        that a kill left behind is overwritten."""
         self._held = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with naming_file(self.path), self.path.open("r+b" if self.path.exists() else "wb") as file:
@@ -117,6 +133,8 @@ class AttemptLog:
             file.flush()
             os.fsync(file.fileno())
         self._clock.add(seconds, sum(row.num_tokens for row in rows))
+        append_seconds(self._clock.path, self._num_rows, len(rows), drawn_seconds)
+        self._num_rows += len(rows)
 
 
 class _Clock:

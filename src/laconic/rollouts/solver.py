@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import ModelError
-from laconic.grading.grader import Grader
+from laconic.grading.grader import AnyGrader
 from laconic.grading.rules import Graded
 from laconic.parallel.team import ALONE, Dealt, Result, Team
 from laconic.prompts.instructions import messages, render, resolve_instruction
@@ -85,7 +85,7 @@ class Solver:
 
     lm: Model
     sampler: Sampler
-    grader: Grader
+    grader: AnyGrader
     prompt: PromptConfig
     team: Team = ALONE
 
@@ -217,7 +217,7 @@ class Solver:
             )
 
 
-def grade_drawn(drawn: Sequence[Drawn], tokenizer: Any, grader: Grader) -> list[Group]:
+def grade_drawn(drawn: Sequence[Drawn], tokenizer: Any, grader: AnyGrader) -> list[Group]:
     """The groups of graded attempts, in order; rewards still 0. `tokenizer` is that of the model, None behind an endpoint."""
     marks = [prompt_mark(entry.prompt_ids, tokenizer) for entry in drawn]
     rows = list(zip(drawn, marks, strict=True))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from laconic.config.phase import BudgetConfig, PhaseConfig
-from laconic.grading.grader import Grader
+from laconic.grading.grader import AnyGrader
 from laconic.models.causal_lm import CausalLM
 from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render
@@ -218,7 +218,7 @@ def _exit(lm: CausalLM, whole: Group, cut: int, written: tuple[int, ...], answer
     return with_thinking(response, lm.tokenizer, prompt_mark(whole.prompt_ids, lm.tokenizer))
 
 
-def _grade(grader: Grader, exits: Sequence[tuple[Group, Response]], tokenizer: Any) -> list[Rollout]:
+def _grade(grader: AnyGrader, exits: Sequence[tuple[Group, Response]], tokenizer: Any) -> list[Rollout]:
     """Rollouts of responses that were made from traces."""
     marks = [prompt_mark(trace.prompt_ids, tokenizer) for trace, _ in exits]
     items = [(m + r.text, t.problem, r.is_truncated) for m, (t, r) in zip(marks, exits, strict=True)]

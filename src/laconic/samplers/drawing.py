@@ -12,11 +12,13 @@ hold them.
 Legend: `S` rows, `V` vocabulary.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from laconic.config.solver import SamplerConfig
+from laconic.config.solver import PenalizedSampler, SamplerConfig
 
 BLOCK_TOKENS = 1024  # of a large vocabulary, searched as a whole
 SUMMED_TOKENS = 64  # of a block, summed in single precision: more of them at once is slower in double
@@ -114,11 +116,26 @@ def _wide(probs: Tensor) -> torch.dtype:
     return torch.float32 if probs.device.type == "mps" else torch.float64
 
 
+def penalized(logits: Tensor, decoding: PenalizedSampler) -> Tensor:
+    """`logits` [S, V] less the penalty at the penalised tokens: z_v - penalty."""
+    ids = penalized_ids(decoding.tokens, logits.device)
+    return logits.index_add(-1, ids, logits.new_full((logits.shape[0], len(ids)), -decoding.penalty))
+
+
+@lru_cache(maxsize=8)
+def penalized_ids(tokens: tuple[int, ...], device: torch.device) -> Tensor:
+    """The penalised tokens [N] on the device, copied there once: a graph that is being recorded may copy nothing."""
+    return torch.tensor(tokens, dtype=torch.long, device=device)
+
+
 def draw_tokens(logits: Tensor, uniform: Tensor, decoding: SamplerConfig) -> tuple[Tensor, Tensor]:
     """Token ids [S] and the log-probabilities [S] (nats) with which they were drawn, from logits [S, V] and uniforms [S].
 
     At temperature 0 it is the likeliest token, with its log-probability at temperature 1 (at temperature 0 it would always be 0).
+    With a penalty on some tokens, both are those of the lowered logits.
     """
+    if isinstance(decoding, PenalizedSampler):
+        logits = penalized(logits, decoding)
     if decoding.temperature == 0:
         tokens = logits.argmax(-1)
         return tokens, logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]

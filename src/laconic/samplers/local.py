@@ -34,12 +34,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from laconic.config.solver import SamplerConfig
+from laconic.config.solver import PenalizedSampler, SamplerConfig
 from laconic.errors import Diverged, ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.waiting import look_at_load
 from laconic.rng import seed_of
 from laconic.samplers.decoders import weight_bytes
+from laconic.samplers.drawing import penalized_ids
 from laconic.samplers.lanes import decode_in_lanes, num_lanes
 from laconic.samplers.protocol import Request
 from laconic.samplers.slots import Slots
@@ -78,6 +79,8 @@ class LocalSampler:
         are not finite.
         """
         self._check_fit(requests, decoding.max_tokens)
+        if isinstance(decoding, PenalizedSampler):
+            penalized_ids(decoding.tokens, self.lm.device)
         was_training = self.lm.model.training
         self.lm.model.eval()
         try:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from laconic.config.solver import SamplerConfig
+from laconic.config.solver import PenalizedSampler, SamplerConfig
 from laconic.models.causal_lm import CausalLM
 from laconic.samplers.cache import SlotCache
 from laconic.samplers.decoders import Decoder, can_fuse, has_changing_rotations, make_decoder
@@ -204,6 +204,7 @@ class Slots:
             decoding.top_p,
             decoding.min_p,
             decoding.max_tokens,
+            (decoding.penalty, decoding.tokens) if isinstance(decoding, PenalizedSampler) else None,
         )
         self.graphs.run(kind, lambda: self._step(live, decoding))
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laconic.config.solver import SamplerConfig
+from laconic.config.solver import PenalizedSampler, SamplerConfig
 from laconic.errors import ModelError
 from laconic.rng import seed_of
 from laconic.samplers.counting import TextCounter, length_of, thinking_of
@@ -51,9 +51,14 @@ def body_of(
         cap_field: decoding.max_tokens,
         "seed": seed_of(seed, request.key, sample) & SEED_MASK,
         **({"min_p": decoding.min_p} if decoding.min_p > 0 else {}),
+        **(_logit_bias(decoding) if isinstance(decoding, PenalizedSampler) else {}),
     }
     kept = {key: value for key, value in settings.items() if key not in endpoint.omit}
     return {"model": endpoint.model, **WIRES[endpoint.api].prompt(request), **kept, **endpoint.body}
+
+
+def _logit_bias(decoding: PenalizedSampler) -> dict[str, Any]:
+    return {"logit_bias": {str(token): -decoding.penalty for token in decoding.tokens}}
 
 
 def check_omitted(endpoint: Endpoint, decoding: SamplerConfig) -> None:

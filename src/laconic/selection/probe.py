@@ -18,7 +18,7 @@ from laconic.config.defaults import BAND_CONFIDENCE, BAND_ROUND_SIZE
 from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, ProblemsError
 from laconic.evaluation.evaluate import EvaluationRequest, describe
-from laconic.rollouts.log import AttemptLog, begin, chunks
+from laconic.rollouts.log import AttemptLog, begin, beside, chunks
 from laconic.rollouts.rows import ResponseRow
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.selection.stopping import first_round, next_samples
@@ -98,11 +98,6 @@ def _probe_to_file(
 
 def _undecided(stats: Sequence[ProblemStats], samples: int, band: Band) -> dict[str, int]:
     return next_samples(stats, band.low, band.high, band.confidence, samples, band.round_size)
-
-
-def beside(probe: Path, name: str) -> Path:
-    """The path of a file that belongs to a probe, such as `probe.samples.jsonl` beside `probe.jsonl`."""
-    return probe.with_name(f"{probe.stem}.{name}")
 
 
 def _stats(problem_id: str, rows: Sequence[ResponseRow]) -> ProblemStats:

@@ -3,6 +3,7 @@
 Its modules, in reading order:
 
 - `intervals`: estimates with 95% intervals over problems
+- `several`: p-values of several claims, corrected for their number
 - `claims`: what an evaluation or a comparison may claim: pass@k, paired differences, non-inferiority
 - `solve_rate`: what a probe measured on a problem, and the interval of its solve rate
 - `majority`: maj@k, how often the most frequent of k answers is right

@@ -18,10 +18,10 @@ from laconic.comparison.compare import compare_evaluations
 from laconic.config.recipe import Recipe
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.evaluation.planned_prompts import PLANNERS
-from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems
 from laconic.prompts.instructions import resolve_instruction
+from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
 from laconic.sweep.config import SweepRun
@@ -47,7 +47,7 @@ def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter
     take_base(run, others)
     problems = load_problems(recipe.problems.report, seed=recipe.seed)
     prompts = {"base": recipe.prompt, PROMPTED: recipe.prompt.model_copy(update={"instruction": instruction})}
-    with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
+    with open_grader(recipe.grader) as grader:
         lm = load_model(recipe.model, recipe.policy.model_copy(update={"lora": None}))
         for name, prompt in prompts.items():
             solver = Solver(lm, LocalSampler(lm), grader, prompt)
@@ -82,5 +82,5 @@ def base_key(recipe: Recipe) -> tuple[object, ...]:
     """Everything that the base's evaluations depend on; recipes with the same key have the same base."""
     decoding = [max(getattr(p.sampler, key) for p in recipe.phases) for key in ("max_tokens", "batch_size")]
     held = recipe.policy.model_copy(update={"lora": None, "gradient_checkpointing": False})
-    report = (recipe.report.temperatures, recipe.report.samples)
+    report = (recipe.report.temperatures, recipe.report.samples, recipe.grader.name, recipe.grader.sha256)
     return recipe.model, recipe.seed, recipe.threads, recipe.problems.report, report, recipe.prompt, held, *decoding

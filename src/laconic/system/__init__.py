@@ -15,5 +15,6 @@ Its modules, in reading order:
 - `child_processes`: child processes that answer questions within a hard time limit
 - `confinement`: the life of a child process that runs other people's code
 - `foreign_code`: other people's code in a child process that cannot take this one with it
+- `own_files`: a user's own function in a Python file, for a reward or a grader
 - `hub`: whether the hub answers, and whether it has a model or dataset of a name
 """

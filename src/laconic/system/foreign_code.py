@@ -53,7 +53,8 @@ class ForeignCodeError(Exception):
 
 
 class ForeignCode:
-    """Code that answers questions in a child of its own, from any thread: the preparation and each answer within `seconds`.
+    """Code that answers questions in a child of its own, from any thread: the preparation and each answer within `seconds`,
+    or the preparation within `start_seconds`.
 
     The code may take `max_bytes` more memory than this process has. `file` is the code's file, for the lines of errors. Raises
     `ForeignCodeError` where the code cannot be prepared, and `RunFailed` where no child can be started. After an answer that did
@@ -66,14 +67,17 @@ class ForeignCode:
         seconds: float,
         max_bytes: int,
         file: Path | None = None,
+        *,
+        start_seconds: float | None = None,
     ) -> None:
         self._seconds, self._file = min(seconds, MAX_SECONDS), file
+        start = self._seconds if start_seconds is None else min(start_seconds, MAX_SECONDS)
         self._lock = threading.Lock()
         self._here: Answer | None = None
         self._child: _Child | None = None
         if CAN_FORK:
-            self._child = _Child(Serving(prepare, self._seconds, max_bytes, file))
-            self.facts = self._child.begin(self._seconds)
+            self._child = _Child(Serving(prepare, max(start, self._seconds), max_bytes, file))
+            self.facts = self._child.begin(start)
         else:
             self._here, self.facts = _attempt(prepare, file)
 

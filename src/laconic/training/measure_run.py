@@ -18,10 +18,11 @@ from laconic.config.solver import SamplerConfig
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.figures import Summary
 from laconic.evaluation.folder_names import temperature_tag
-from laconic.grading.grader import Grader
+from laconic.grading.grader import AnyGrader
 from laconic.models.loading import load_model
 from laconic.models.policy import load_entry
 from laconic.rng import seed_of
+from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
 from laconic.system.files import write_json_atomically
@@ -37,7 +38,7 @@ OnSummary = Callable[[Summary], None]
 
 def measure_base(run: Run, on_summary: OnSummary) -> None:
     """Evaluate the base on the report set as `measure_run` does, which then finds it done; the lowest temperature comes first."""
-    with Grader(run.recipe.grader.workers, run.recipe.grader.timeout_seconds) as grader:
+    with open_grader(run.recipe.grader) as grader:
         _evaluate_model(run, grader, model_label(0), run.recipe.model, on_summary)
 
 
@@ -64,7 +65,7 @@ def _measure(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparison]
     temperatures = recipe.report.temperatures
     steps = [0, *(record.result_step for record in finished)]
     labels = [model_label(number) for number in range(len(steps))]
-    with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
+    with open_grader(recipe.grader) as grader:
         for label, step in zip(labels, steps, strict=True):
             if not team.by_first(partial(run.directory.is_measured, label, temperatures)):
                 _evaluate_model(run, grader, label, _model_after(run, step))
@@ -87,7 +88,7 @@ def _model_after(run: Run, step: int) -> str:
     return str(run.directory.checkpoints.place(step))
 
 
-def _evaluate_model(run: Run, grader: Grader, label: str, model: str, on_summary: OnSummary | None = None) -> None:
+def _evaluate_model(run: Run, grader: AnyGrader, label: str, model: str, on_summary: OnSummary | None = None) -> None:
     recipe = run.recipe
     plain = recipe.policy.model_copy(update={"lora": None})
     lm = load_entry(recipe, plain, run.given) if model == recipe.model else load_model(model, plain)

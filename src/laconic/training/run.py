@@ -25,7 +25,6 @@ from laconic.config.recipe import Recipe
 from laconic.config.resumption import check_acceptance
 from laconic.config.sense.complaints import Complaint
 from laconic.errors import RunError
-from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.models.environment import describe_environment
 from laconic.models.held_files import digests_of
@@ -35,6 +34,7 @@ from laconic.models.products.product_path import keep_product_path
 from laconic.models.teachers import check_teacher, try_teacher
 from laconic.parallel.team import ALONE, Team
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
+from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.vllm.engines import Engines
 from laconic.system.progress import Reporter
@@ -163,7 +163,7 @@ def start(
         solver = Solver(
             whole.lm,
             sampler,
-            Grader(recipe.grader.workers, recipe.grader.timeout_seconds),
+            open_grader(recipe.grader),
             recipe.prompt,
             team,
         )

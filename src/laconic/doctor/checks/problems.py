@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from laconic.config.solver import GraderConfig
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, counted
 from laconic.errors import InputError
@@ -24,6 +25,7 @@ from laconic.grading.numbers import exact_number, quantity
 from laconic.grading.rules import same_answer
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key
+from laconic.rollouts.graders import is_rule_based, open_grader
 from laconic.training.check.problems import check_weightless, complaints_about_problems
 from laconic.types import Grade, Problem
 
@@ -86,9 +88,21 @@ def check_solutions(examined: Examined) -> Iterator[Finding]:
 
 def check_golds(examined: Examined) -> Iterator[Finding]:
     """Can the grader tell a right answer from a wrong one, for every problem?"""
+    if not is_rule_based(examined.recipe.grader):
+        yield _own_grader(examined.recipe.grader)
+        return
     with Grader(examined.recipe.grader.workers, examined.recipe.grader.timeout_seconds) as grader:
         for name, problems in examined.sets.items():
             yield from _judge_golds(f"problems.{name}", problems, grader)
+
+
+def _own_grader(config: GraderConfig) -> Finding:
+    try:
+        with open_grader(config) as grader:
+            what = f"{grader.name} can be opened; what it takes for right, only it knows"
+            return Finding("fine", what, "grader")
+    except InputError as error:
+        return Finding("error", str(error), "grader", "mend the file")
 
 
 def _judge_golds(where: str, problems: Sequence[Problem], grader: Grader) -> Iterator[Finding]:

@@ -8,8 +8,8 @@ that reads texts by the workers.
 from collections.abc import Iterator
 
 from laconic.config.phase import PhaseConfig
-from laconic.rewards.own import is_own
 from laconic.rewards.table import REWARDS, Reward
+from laconic.system.own_files import is_own
 from laconic.training.algorithms import ALGORITHMS
 
 READ_BY_WORKERS = ("token_ids", "texts", "thinking_tokens")

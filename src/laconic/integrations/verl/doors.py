@@ -20,13 +20,13 @@ from verl.trainer.ppo.core_algos import register_adv_est
 from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 
 from laconic.errors import RunError
-from laconic.grading.grader import Grader
 from laconic.integrations.verl.exported_phase import read_exported_phase
 from laconic.integrations.verl.problem_rows import ProblemRow
 from laconic.integrations.verl.scoring import ResponseScorer
 from laconic.integrations.verl.step_advantages import StepPayer, open_step_payer, step_advantages
 from laconic.rewards.from_recipe import remembering_terms
 from laconic.rewards.numbers import Memory
+from laconic.rollouts.graders import open_grader
 from laconic.system.files import read_json, write_json_atomically
 
 MEMORY_FILE = "laconic_memory.json"
@@ -39,8 +39,7 @@ class LaconicRewards(RewardManagerBase):  # type: ignore[misc]  # verl is not th
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any, **_: Any) -> None:
         super().__init__(config, tokenizer, compute_score)
         exported = read_exported_phase(Path(config.algorithm.laconic))
-        grader = exported.recipe.grader
-        self.scorer = ResponseScorer(exported, tokenizer, Grader(grader.workers, grader.timeout_seconds))
+        self.scorer = ResponseScorer(exported, tokenizer, open_grader(exported.recipe.grader))
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """The score of one response, and what verl logs of it."""

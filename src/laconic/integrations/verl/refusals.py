@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from laconic.config.recipe import Recipe
 from laconic.errors import RecipeError
 from laconic.integrations.verl.demands import terms_of_a_step, terms_of_a_worker, why_grades
-from laconic.rewards.own import is_own
+from laconic.system.own_files import is_own
 from laconic.training.check.phases import ResolvedPhase
 
 VerlRefusal = tuple[str, str]

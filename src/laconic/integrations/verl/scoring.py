@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laconic.grading.grader import Grader
+from laconic.grading.grader import AnyGrader
 from laconic.integrations.verl.channel import grade_number, reward_number
 from laconic.integrations.verl.exported_phase import ExportedPhase
 from laconic.integrations.verl.problem_rows import ProblemRow
@@ -24,7 +24,7 @@ class ResponseScorer:
 
     exported: ExportedPhase
     tokenizer: Any
-    grader: Grader
+    grader: AnyGrader
 
     def score(
         self, prompt_ids: Sequence[int], response_ids: Sequence[int], row: ProblemRow

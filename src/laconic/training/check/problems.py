@@ -11,9 +11,9 @@ from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint
 from laconic.errors import ProblemsError
-from laconic.grading.grader import Grader
 from laconic.models.causal_lm import CausalLM
 from laconic.models.weightless import load_weightless
+from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Solver
 from laconic.rollouts.worked_solutions import grade_solutions, solution_text
 from laconic.samplers.local import LocalSampler
@@ -61,6 +61,6 @@ def check_weightless(recipe: Recipe, phases: Sequence[ResolvedPhase], trainable:
     if all(phase.config.rollouts != "solutions" for phase in phases):
         return []
     lm = load_weightless(recipe.model, recipe.policy)
-    with Grader(recipe.grader.workers, recipe.grader.timeout_seconds) as grader:
+    with open_grader(recipe.grader) as grader:
         solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt)
         return list(complaints_about_solutions(phases, solver, lm, trainable))

@@ -1,0 +1,46 @@
+"""problem_meta.jsonl: what the source of the problems says of each, such as its subject and level, for comparisons by slice.
+
+1. `write_meta` keeps of each problem's `meta` the values by which problems can be sorted: numbers, truths and short texts.
+   Objects are flattened (`difficulty.terms`); lists, and texts that are long, such as a worked solution, are left out.
+2. `read_meta` reads the file back. An older evaluation has none; evaluating again with the same settings adds it, and draws
+   nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from laconic.system.fields import Fields
+from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
+from laconic.types import Problem
+
+META = "problem_meta.jsonl"
+MOST_TEXT = 80
+
+MetaValue = str | int | float | bool
+Meta = Mapping[str, Mapping[str, MetaValue]]
+"""The values of each problem, by the problem's id."""
+
+
+def write_meta(problems: Sequence[Problem], folder: Path) -> None:
+    """Write the file, unless no problem has a value that can be kept."""
+    rows = [{"problem_id": problem.id, "meta": dict(_kept(problem.meta))} for problem in problems]
+    if any(row["meta"] for row in rows):
+        write_text_atomically(folder / META, to_jsonl(rows))
+
+
+def read_meta(folder: Path) -> Meta:
+    """What the file holds; empty where there is none. Raises an `InputError` that names file and line if it is malformed."""
+    file = folder / META
+    if not file.exists():
+        return {}
+    rows = [Fields(record, f"{file}, line {number}") for number, record in read_numbered_jsonl(file)]
+    return {row.text("problem_id"): dict(_kept(row.object("meta").record)) for row in rows}
+
+
+def _kept(meta: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, MetaValue]]:
+    for key, value in meta.items():
+        if isinstance(value, Mapping):
+            yield from _kept(value, f"{above}{key}.")
+        elif isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) <= MOST_TEXT):
+            yield f"{above}{key}", value

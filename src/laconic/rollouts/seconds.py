@@ -1,0 +1,42 @@
+"""How long the responses of a job took: the seconds of each chunk, and the share of them that a response has.
+
+`log.py` writes a line for each chunk that it draws, and comparisons read them. This module needs no torch.
+"""
+
+from collections.abc import Sequence
+from math import isnan, nan
+from pathlib import Path
+
+from laconic.errors import InputError
+from laconic.system.fields import Fields
+from laconic.system.files import append_jsonl, read_numbered_jsonl
+
+
+def seconds_file(timing: Path) -> Path:
+    """The file of the chunks' seconds that belongs to a timing.json: `timing.jsonl`, `probe.timing.jsonl`."""
+    return timing.with_suffix(".jsonl")
+
+
+def append_seconds(timing: Path, first: int, rows: int, seconds: float) -> None:
+    """Record that drawing and grading the chunk of so many rows, from row `first` on, took so many seconds."""
+    append_jsonl(seconds_file(timing), {"first": first, "rows": rows, "seconds": seconds})
+
+
+def seconds_of_rows(file: Path, tokens: Sequence[int]) -> list[float] | None:
+    """The seconds of each row, of which `tokens` are the lengths in the order of the file; None where they are not all known.
+
+    The responses of a chunk are drawn together, and graded, so only the chunk's seconds are measured: a row has the share of them
+    that its tokens have of the chunk's. A chunk that a kill made be drawn twice counts with the last time.
+    Raises an `InputError` that names file and line where one is malformed.
+    """
+    if not file.exists():
+        return None
+    seconds: list[float] = [nan] * len(tokens)
+    for number, record in read_numbered_jsonl(file):
+        fields = Fields(record, f"{file}, line {number}")
+        first, count, spent = fields.whole("first"), fields.whole("rows"), fields.number("seconds")
+        if spent < 0 or first + count > len(tokens):
+            raise InputError(f"{file}, line {number}: expected seconds from 0 up, of rows below {len(tokens)}")
+        total = max(1, sum(tokens[first : first + count]))
+        seconds[first : first + count] = [spent * n / total for n in tokens[first : first + count]]
+    return None if any(map(isnan, seconds)) else seconds

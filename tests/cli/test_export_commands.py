@@ -36,7 +36,7 @@ def test_problems_become_a_task_for_lm_eval(laconic, tmp_path):
         (("lm-eval", "tiny:mix?count=3", "--out", "taken"), "--out taken: stands already; expected a new folder"),
         (("lm-eval", "aime99"), "aime99: no such source"),
         (("lm-eval", "tiny:mix?count=3", "--prompt", "be_concis"), "prompt 'be_concis': no such name"),
-        (("lm-eval", "tiny:mix?count=3", "--temperature", "nan"), "--temperature: "),
+        (("lm-eval", "tiny:mix?count=3", "--temperature", "nan"), "'--temperature': Input should be"),
         (("lm-eval", "tiny:mix?count=3", "--temperature", 1e9), "--temperature: expected 0 (greedy decoding) or 0.01"),
         (("lm-eval", "tiny:mix?count=3", "--samples", 10**12), "--samples: expected at most 65,536"),
         (("lm-eval", "tiny:mix?count=3", "--max-tokens", 10**18), "--max-tokens: expected at most 1,000,000,000"),

@@ -248,7 +248,10 @@ def test_every_process_fails_where_one_does(lm: Any, steps: list[list[Group]], m
         (lambda: dataset([], None), "problems: expected"),
         (lambda: dataset(load_problems("tiny:mix?count=2"), None, count=0), "count: expected 1 to 2"),
         (lambda: dataset(load_problems("tiny:mix?count=2"), None, count=-1), "count: expected 1 to 2"),
-        (lambda: dataset("tiny:mix?count=2", "tiny", probe=[problem_stats("x", [], [])]), "probe: measures none of"),
+        (
+            lambda: dataset("tiny:mix?count=2", "tiny", probe=[problem_stats("x", [Grade.WRONG], [9])]),
+            "probe: measures none of",
+        ),
         (lambda: dataset("tiny:mix?count=2", None, budget={"low": 3}), "budget.high"),
     ],
 )

@@ -64,11 +64,13 @@ def make_rows(
 def _problems(source: str | Path | Sequence[Problem], count: int | None, seed: int) -> list[Problem]:
     if isinstance(source, str | Path):
         return load_problems(str(source), seed=seed, count=count)
-    if not isinstance(source, Sequence) or not source or not all(isinstance(problem, Problem) for problem in source):
+    given = source if isinstance(source, Sequence) else []
+    problems = [problem for problem in given if isinstance(problem, Problem)]
+    if not problems or len(problems) < len(given):
         raise InputError("problems: expected an address, or a list of at least one Problem")
-    if count is not None and not 1 <= count <= len(source):
-        raise InputError(f"count: expected 1 to {len(source)}, the number of problems in the list, got {count}")
-    return list(source[:count])
+    if count is not None and not 1 <= count <= len(problems):
+        raise InputError(f"count: expected 1 to {len(problems)}, the number of problems in the list, got {count}")
+    return problems[:count]
 
 
 def _stats(probe: str | Path | Sequence[ProblemStats] | None) -> Sequence[ProblemStats]:

@@ -24,7 +24,7 @@ from laconic.samplers.protocol import Request
 from laconic.samplers.vllm.server import ServerFacts, VllmServer
 from laconic.types import Progress, Response
 
-PROMPTS, RESPONSE_TOKENS = 4, 64
+PROVED_PROMPTS, RESPONSE_TOKENS = 4, 64
 FINE_NATS, COARSE_NATS = 1e-3, 0.2  # where both compute in float32, and where one of them computes in 16 bits
 SAME_SCORES = 0.1  # of what counts as near, by which new and old scores must differ to be told apart
 
@@ -55,9 +55,9 @@ class Proof:
 
         Raises `ModelError` where they choose differently elsewhere.
         """
-        asked = [replace(request, num_samples=1) for request in requests[:PROMPTS]]
+        asked = [replace(request, num_samples=1) for request in requests[:PROVED_PROMPTS]]
         cap = min(RESPONSE_TOKENS, decoding.max_tokens)
-        greedy = SamplerConfig(temperature=0.0, max_tokens=cap, batch_size=PROMPTS)
+        greedy = SamplerConfig(temperature=0.0, max_tokens=cap, batch_size=PROVED_PROMPTS)
         theirs, ours = draw(asked, greedy, 0, lambda *_: None), self.local.sample(asked, greedy, seed=0)
         self.local.release()
         for request, (their,), (our,) in zip(asked, theirs, ours, strict=True):

@@ -57,7 +57,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, complaint, laconic, tm
 def test_the_command_for_verl_holds_a_folder_of_any_name(laconic, tmp_path):
     """In a shell `$(...)` would be run, and a quote would end the name."""
     name = 'a "b" $(c)'
-    code, _, err = laconic("export", "verl", "thinkprune", "phases.limit_96.optimizer.schedule=cosine",
+    code, out, err = laconic("export", "verl", "thinkprune", "phases.limit_96.optimizer.schedule=cosine",
         "phases.limit_96.steps=2", "--phase", "limit_96", "--out", name)  # fmt: skip
     command = (tmp_path / name / "run.sh").read_text("utf-8").splitlines()[-1]
     assert (code, err) == (0, "") and str(tmp_path / name) in shlex.split(command)
+    assert shlex.split(out.rpartition("train with")[2]) == ["sh", f"{name}/run.sh"]

@@ -1,5 +1,6 @@
 """Commands that hand over to other people's systems: `export verl`, `export lm-eval`, `export inspect`."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +42,7 @@ def export_to_verl(
     written = export_verl(find_recipe(recipe, overrides or []), out, phase, probed)
     for sentence in written.differences:
         put(f"note: {sentence}")
-    put(f"{out}: {written.num_rows} rows of problems; train with  sh {out / 'run.sh'}")
+    put(f"{out}: {written.num_rows} rows of problems; train with  {shlex.join(['sh', str(out / 'run.sh')])}")
 
 
 def export_to_lm_eval(
@@ -77,7 +78,9 @@ def export_to_lm_eval(
     if temperature == 0:
         say_unread_when_greedy(Reporter(), samples=samples)
     name = export_lm_eval(load_problems(problems, seed=seed), problems, request, out)
-    put(f"{out}: measure with  lm_eval --include_path {out} --tasks {name} --apply_chat_template --model ...")
+    put(
+        f"{out}: measure with  lm_eval --include_path {shlex.quote(str(out))} --tasks {name} --apply_chat_template --model ..."
+    )
 
 
 def export_to_inspect(
@@ -91,7 +94,7 @@ def export_to_inspect(
     from laconic.integrations.inspect_logs import write_inspect_log
 
     num_samples = write_inspect_log(folder, log)
-    put(f"{log}: {num_samples} samples; look at them with  inspect view --log-dir {log.parent}")
+    put(f"{log}: {num_samples} samples; look at them with  inspect view --log-dir {shlex.quote(str(log.parent))}")
 
 
 EXPORTS: Mapping[str, Callable[..., None]] = {

@@ -64,7 +64,7 @@ def make_rows(
 def _problems(source: str | Path | Sequence[Problem], count: int | None, seed: int) -> list[Problem]:
     if isinstance(source, str | Path):
         return load_problems(str(source), seed=seed, count=count)
-    given = source if isinstance(source, Sequence) else []
+    given = source if hasattr(source, "__len__") else []
     problems = [problem for problem in given if isinstance(problem, Problem)]
     if not problems or len(problems) < len(given):
         raise InputError("problems: expected an address, or a list of at least one Problem")

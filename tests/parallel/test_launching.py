@@ -58,6 +58,14 @@ def test_a_process_that_is_killed_is_named(run):
     assert err.strip().endswith("go on with  this") and err.count("\n") == 1
 
 
+def test_a_process_that_is_stopped_before_it_meets_the_others_is_given_up(run, monkeypatch):
+    """Nobody but the process that started it can notice."""
+    monkeypatch.setattr("laconic.parallel.launching.STOPPED_GLANCES", 5)
+    code, _, err = run("rank and os.kill(os.getpid(), signal.SIGSTOP); time.sleep(60)")
+    assert code == 1 and err.count("\n") == 1
+    assert "rank 1 of 2 (process" in err and "was stopped for" in err and err.strip().endswith("go on with  this")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 7), (signal.SIGTERM, 7)])
 def test_a_signal_reaches_every_process_once(number, code, tmp_path):
     """Each counts them, and ends with a code of its own choice a moment later."""

@@ -4,7 +4,8 @@
    Every rank leads a process group of its own, so that what it starts ends with it.
 2. Signals that ask this process to end are passed on to every rank, once. Ctrl-Z stops all of them, and `fg` goes on.
 3. A rank that a signal killed can say nothing, so it is said here, and the others are ended at once. One that ends with an error
-   has said so itself; the others get a few seconds to end by themselves.
+   has said so itself; the others get a few seconds to end by themselves. One that somebody has stopped is given up after a while:
+   the others notice it too (`heartbeats.py`), but only once they have met it.
 4. If this process is killed, the ranks notice and end (`heartbeats.py`).
 
 Nothing here needs torch. torchrun does the same on several machines.
@@ -36,6 +37,8 @@ PORTS = range(20_000, 32_000)
 GLANCE_SECONDS = 0.1
 FOLLOWING_SECONDS = 5.0
 """How long the other ranks may take to end, once one has ended with an error."""
+STOPPED_GLANCES = 400
+"""At how many glances in a row a rank may be stopped. The others, where they have met it, say so before."""
 
 
 def launch(num_processes: int, how_to_go_on: Callable[[], str], arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +63,13 @@ class _Rank:
     number: int
     process: "subprocess.Popen[bytes]"
     is_over: bool = False
+    num_stopped: int = 0  # glances in a row at which it was stopped
+
+    def is_stuck(self) -> bool:
+        """Whether somebody has stopped the process (SIGSTOP) and let it lie; to be asked once a glance."""
+        is_stopped = not self.is_over and _is_stopped(self.process.pid)
+        self.num_stopped = self.num_stopped + 1 if is_stopped else 0
+        return self.num_stopped >= STOPPED_GLANCES
 
     def look(self) -> int | None:
         """The exit code, None while the process runs."""
@@ -106,7 +116,7 @@ class Ranks:
         """Wait until every rank has ended."""
         deadline, code = None, 0
         while None in [rank.look() for rank in self.all]:
-            code = code or self._first_failure()
+            code = code or self._first_failure() or self._first_stuck()
             if code and deadline is None:
                 deadline = time.monotonic() + FOLLOWING_SECONDS
             if deadline is not None and time.monotonic() > deadline:
@@ -126,10 +136,23 @@ class Ranks:
     def _say_killed(self, rank: _Rank, number: int) -> int:
         """Say that a signal killed the rank; returns the exit code of this process."""
         if number in self.passed_on:
-            what, code = HEEDED[signal.Signals(number)], 128 + number
-        else:
-            place = f"rank {rank.number} of {len(self.all)} (process {rank.process.pid} on {host_name()})"
-            what, code = f"{place} was ended by {ending_words(-number)}; all others were ended too", 1
+            return self._say(HEEDED[signal.Signals(number)], 128 + number)
+        return self._say(f"{self._place(rank)} was ended by {ending_words(-number)}; all others were ended too", 1)
+
+    def _first_stuck(self) -> int:
+        """1 if a rank is stopped and was given up, with all others, which is said; else 0."""
+        stuck = [rank for rank in self.all if rank.is_stuck()]
+        if not stuck:
+            return 0
+        self.kill()
+        seconds = STOPPED_GLANCES * GLANCE_SECONDS
+        return self._say(f"{self._place(stuck[0])} was stopped for {seconds:.0f} seconds; all were ended", 1)
+
+    def _place(self, rank: _Rank) -> str:
+        return f"rank {rank.number} of {len(self.all)} (process {rank.process.pid} on {host_name()})"
+
+    def _say(self, what: str, code: int) -> int:
+        """Say why all ended, and how to go on; returns the exit code."""
         print(in_two_lines(f"laconic: {what}; {self.how_to_go_on()}"), file=sys.stderr)
         return code
 
@@ -170,6 +193,16 @@ class Ranks:
     def _send(self, number: signal.Signals) -> None:
         for rank in self.all:
             rank.send(number)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a child is stopped. On systems that do not say (macOS), False."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def place_variables(rank: int, size: int, port: int) -> dict[str, str]:

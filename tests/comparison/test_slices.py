@@ -74,13 +74,12 @@ def test_nothing_is_claimed_where_nothing_was_lost(tmp_path: Path) -> None:
 
 
 def test_keys_are_those_that_are_asked_for(tmp_path: Path) -> None:
-    """`index` has 105 different numbers: four quarters of 27 and 26. An unknown key is one line with those that exist."""
+    """`index` has 105 different numbers: three parts of 35. An unknown key is one line with those that exist."""
     slices = folders(tmp_path, by=["index"]).candidates[0].slices
     assert [(part.value, part.num_problems) for part in slices] == [
-        ("0 to 26", 27),
-        ("27 to 52", 26),
-        ("53 to 78", 26),
-        ("79 to 104", 26),
+        ("0 to 34", 35),
+        ("35 to 69", 35),
+        ("70 to 104", 35),
     ]
     with pytest.raises(InputError, match=r"--by topic: .* have index, prompt_length, subject$"):
         folders(tmp_path, by=["topic"])
@@ -106,7 +105,7 @@ def test_without_meta_only_the_length_of_the_question_is_known(tmp_path: Path) -
 
 def test_values_of_several_kinds_have_names() -> None:
     assert values_of([True, "a\nb", " ", None, 2, 2.5]) == ["true", "a b", "not stated", "not stated", "2", "2.5"]
-    assert values_of([*range(11), "x"])[:2] == ["0", "1"]  # not only numbers: no quarters
+    assert values_of([*range(11), "x"])[:2] == ["0", "1"]  # not only numbers: no parts
 
 
 def test_meta_is_kept_as_far_as_problems_can_be_sorted_by_it(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
    either side, whose problems are the same), and `prompt_length`, the words of the question, which every evaluation has.
 2. `chosen_keys` are the keys by which problems are sorted: those that were asked for, or `DEFAULT_KEYS`, as far as they are
    known.
-3. `values_of` sorts the problems. A key of many different numbers is cut into four parts at its quartiles; a problem of which
+3. `values_of` sorts the problems. A key of many different numbers is cut into parts of equal size; a problem of which
    nothing is stated is in a slice of its own, so that the slices of a key have all problems.
 4. `slices_of` compares base and candidate in each, paired as everywhere (`statistics/intervals.py`). A slice of fewer than
    `FEW_PROBLEMS` problems is reported and not decided: it has no interval.
@@ -32,7 +32,9 @@ PROMPT_LENGTH = "prompt_length"
 DEFAULT_KEYS = ("subject", "level", PROMPT_LENGTH)
 NOT_STATED = "not stated"
 MOST_NUMBERS = 10
-"""A key of more different numbers than this is cut at its quartiles."""
+"""A key of more different numbers than this is cut into parts."""
+MOST_PARTS, PART_PROBLEMS = 4, 30
+"""Two to four parts, of at least so many problems if there are enough: equal numbers make parts uneven, and few decide nothing."""
 
 Facts = Mapping[str, Sequence[MetaValue | None]]
 """For each key its value of every problem, in the order of the base's problems; None where nothing is stated."""
@@ -95,26 +97,27 @@ def values_of(values: Sequence[MetaValue | None]) -> list[str]:
 
     >>> values_of(["Algebra", None, True, 3])
     ['Algebra', 'not stated', 'true', '3']
-    >>> values_of(list(range(20)))[::6]
-    ['0 to 4', '5 to 9', '10 to 14', '15 to 19']
+    >>> values_of(list(range(64)))[::40]
+    ['0 to 31', '32 to 63']
     """
     numbers = {value for value in values if isinstance(value, int | float) and not isinstance(value, bool)}
     is_cut = len(numbers) > MOST_NUMBERS and all(value is None or value in numbers for value in values)
-    names = _quartiles([float(value) for value in values if value is not None]) if is_cut else {}
+    names = _equal_parts([float(value) for value in values if value is not None]) if is_cut else {}
     return [_name(value, names) for value in values]
 
 
-def _quartiles(numbers: Sequence[float]) -> dict[float, str]:
-    """The name of each number's quarter: its least and greatest number. Equal numbers are in one quarter."""
-    edges = np.quantile(numbers, [0.25, 0.5, 0.75])
-    quarters: dict[int, list[float]] = {}
+def _equal_parts(numbers: Sequence[float]) -> dict[float, str]:
+    """The name of each number's part: its least and greatest number. Equal numbers are in one part."""
+    num_parts = min(MOST_PARTS, max(2, len(numbers) // PART_PROBLEMS))
+    edges = np.quantile(numbers, np.arange(1, num_parts) / num_parts)
+    parts: dict[int, list[float]] = {}
     for number in sorted(set(numbers)):
-        quarters.setdefault(int(np.searchsorted(edges, number)), []).append(number)
-    return {number: _span(quarter) for quarter in quarters.values() for number in quarter}
+        parts.setdefault(int(np.searchsorted(edges, number)), []).append(number)
+    return {number: _span(part) for part in parts.values() for number in part}
 
 
-def _span(quarter: Sequence[float]) -> str:
-    return f"{quarter[0]:g}" if len(quarter) == 1 else f"{quarter[0]:g} to {quarter[-1]:g}"
+def _span(part: Sequence[float]) -> str:
+    return f"{part[0]:g}" if len(part) == 1 else f"{part[0]:g} to {part[-1]:g}"
 
 
 def _name(value: MetaValue | None, names: Mapping[float, str]) -> str:

@@ -34,7 +34,7 @@ NOT_STATED = "not stated"
 MOST_NUMBERS = 10
 """A key of more different numbers than this is cut into parts."""
 MOST_PARTS, PART_PROBLEMS = 4, 30
-"""Two to four parts, of at least so many problems if there are enough: equal numbers make parts uneven, and few decide nothing."""
+"""Two to four parts, of at least so many problems if there are enough: equal numbers make parts uneven."""
 
 Facts = Mapping[str, Sequence[MetaValue | None]]
 """For each key its value of every problem, in the order of the base's problems; None where nothing is stated."""

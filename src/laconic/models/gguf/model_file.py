@@ -32,7 +32,10 @@ PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 FULL_KIND, HALF_KIND = 0, 30  # float32, bfloat16
 ENDS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
 """The fields that name end tokens: of a text, a turn, a message."""
+READ_IDS = (*ENDS, *(f"tokenizer.ggml.{name}_token_id" for name in ("bos", "unknown", "padding")))
+"""The fields that name tokens which somebody looks up."""
 
+TOKENS = "tokenizer.ggml.tokens"
 EMBEDDING = "token_embd.weight"
 ROPE_FACTORS = "rope_freqs.weight"
 
@@ -53,6 +56,7 @@ def check_gguf(path: Path) -> None:
     """Raise `ModelError` if the file at `path` is not a whole language model, `MissingExtraError` if the extra is missing."""
     header = read_header(path)
     _check_kind(path, header)
+    _check_numbers(path, header)
     if find_spec("gguf") is None:
         raise MissingExtraError(str(path), "gguf")
     _check_size(path, header)
@@ -70,13 +74,30 @@ def _check_kind(path: Path, header: GgufHeader) -> None:
         raise ModelError(f"{path}: states no general.architecture; expected a language model")
     if not header.tensors:
         raise ModelError(f"{path}: holds no weights; expected a language model")
-    if "tokenizer.ggml.tokens" not in header.fields:
+    if TOKENS not in header.fields:
         raise ModelError(f"{path}: holds no tokenizer; expected a language model")
     if any(tensor.name == ROPE_FACTORS for tensor in header.tensors):
         raise ModelError(
             f"{path}: scales its rotary frequencies ({ROPE_FACTORS}), which transformers does not read from GGUF; "
             "use the model's ordinary folder"
         )
+
+
+def _check_numbers(path: Path, header: GgufHeader) -> None:
+    """Hold the heads against one another, and the ids of tokens against their number: transformers would fail at them later,
+    in words that do not name them."""
+    prefix = f"{header.fields['general.architecture']}.attention"
+    heads = field_number(header.fields, f"{prefix}.head_count", 1)
+    groups = field_number(header.fields, f"{prefix}.head_count_kv", heads)
+    if not 1 <= groups <= heads or heads % groups:
+        raise ModelError(
+            f"{path}: states {heads} attention heads (head_count) and {groups} of keys and values (head_count_kv); "
+            "expected a multiple of the latter"
+        )
+    count = field_number(header.fields, TOKENS, 0)
+    for name in READ_IDS:
+        if not 0 <= (value := field_number(header.fields, name, 0)) < count:
+            raise ModelError(f"{path}: {name} is {value}, of {count:,} tokens; expected the id of one")
 
 
 def _check_size(path: Path, header: GgufHeader) -> None:

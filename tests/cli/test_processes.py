@@ -124,7 +124,5 @@ def test_two_processes_evaluate_as_one_does(model, tmp_path):
 
 
 def files_of(folder):
-    names = sorted(
-        path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != "timing.json"
-    )
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.stem != "timing")
     return {str(name): (folder / name).read_bytes() for name in names}

@@ -42,7 +42,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("tiny/__main__.py", "*"): "measuring the embedded model, which is bundled",
     ("sweep/config.py", "parallel"): "a table of a sweep's file, which is no recipe",
     ("doctor/memory_needs.py", "STORED_BYTES"): "of a weight of a model whose own config does not state its dtype",
-    ("doctor/spread.py", "engine"): "a copy on each GPU: a layout that is predicted, which no recipe sets",
     ("comparison/audit.py", "count"): "how many disagreements a table shows",
     ("reporting/*", "*"): "a drawing's sizes and counts of marks",
     ("problems/generated.py", "DEFAULT_COUNT"): "an argument of an address of problems, which no recipe's table has",

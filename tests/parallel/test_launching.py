@@ -101,7 +101,8 @@ def test_ports_are_free_and_below_those_of_connections():
 
 def start_launcher(program):
     """A launcher in a process of its own."""
-    command = "import sys; from laconic.parallel.launching import launch; "
+    command = "import signal, sys; from laconic.parallel.launching import launch; "
+    command += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored in a background job
     command += f"sys.exit(launch(2, lambda: 'go on with  this', ['-c', {RANK + program!r}]))"
     return subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.PIPE)
 

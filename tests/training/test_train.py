@@ -299,7 +299,9 @@ def test_a_run_is_measured_on_the_reported_set(whole):
     assert set(comparisons) == {"t1", "greedy"}
     path = whole.run.directory.path
     files = {f: f.read_bytes() for f in sorted((path / "eval").rglob("*.json*"))}
-    assert len(files) == 24  # samples, summary, settings and timing of three models at two temperatures
+    assert (
+        len(files) == 36
+    )  # samples, summary, settings, facts of problems and two of time; three models, two temperatures
     summary = json.loads((path / "eval" / "base-t1" / "summary.json").read_text())
     assert (summary["num_problems"], summary["num_samples"], summary["max_tokens"]) == (4, 2, 12)
     assert summary["oracle_tokens"] > 0

@@ -143,15 +143,14 @@ class RunDirectory:
         """How recipe and circumstances differ from those of the run. Raises `RunError` for a difference that may not be. A key
         that the recipes of an older version did not have may be new, with its default."""
         ours, theirs, held = self.config(), dict(config), self.environment()
-        known = {change.key for change in differences(with_defaults(ours), theirs)}
+        new = _new_keys(ours, theirs)
         if now is not None and "inputs" in held:
             before, after = _on_both_sides(held["inputs"], now.inputs)
             ours |= {"inputs": before, "machine": {key: held.get(key) for key in MACHINE}}
             theirs |= {"inputs": after, "machine": {key: now.environment[key] for key in MACHINE}}
         found, is_trained = list(differences(ours, theirs)), self.num_finished() == len(config.get("phases", ()))
         for change in found:
-            is_new = change.is_addition and change.key not in known
-            allowed = "free" if is_new else freedom(change.key, is_trained=is_trained)
+            allowed = "free" if change.key in new else freedom(change.key, is_trained=is_trained)
             if allowed == "refused" or (allowed == "acceptable" and not accept_changes):
                 raise RunError(f"{self.path}: {refusal_line(change, self.path, is_acceptable=allowed == 'acceptable')}")
         return found
@@ -275,6 +274,12 @@ class RunDirectory:
             if (number := step_of(rollouts.stem)) is not None and number > step:
                 rollouts.unlink()
         return what
+
+
+def _new_keys(ours: dict[str, Any], theirs: Mapping[str, Any]) -> set[str]:
+    """The keys that an older version's recipe `ours` lacks, and that have their defaults in the recipe `theirs` of today."""
+    added = {change.key for change in differences(ours, theirs) if change.is_addition}
+    return added - {change.key for change in differences(with_defaults(ours), theirs)}
 
 
 def _on_both_sides(held: Any, now: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:

@@ -35,7 +35,7 @@ ENDS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom")
 READ_IDS = (*ENDS, *(f"tokenizer.ggml.{name}_token_id" for name in ("bos", "unknown", "padding")))
 """The fields that name tokens which somebody looks up."""
 
-TOKENS = "tokenizer.ggml.tokens"
+TOKEN_LIST = "tokenizer.ggml.tokens"
 EMBEDDING = "token_embd.weight"
 ROPE_FACTORS = "rope_freqs.weight"
 
@@ -74,7 +74,7 @@ def _check_kind(path: Path, header: GgufHeader) -> None:
         raise ModelError(f"{path}: states no general.architecture; expected a language model")
     if not header.tensors:
         raise ModelError(f"{path}: holds no weights; expected a language model")
-    if TOKENS not in header.fields:
+    if TOKEN_LIST not in header.fields:
         raise ModelError(f"{path}: holds no tokenizer; expected a language model")
     if any(tensor.name == ROPE_FACTORS for tensor in header.tensors):
         raise ModelError(
@@ -94,7 +94,7 @@ def _check_numbers(path: Path, header: GgufHeader) -> None:
             f"{path}: states {heads} attention heads (head_count) and {groups} of keys and values (head_count_kv); "
             "expected a multiple of the latter"
         )
-    count = field_number(header.fields, TOKENS, 0)
+    count = field_number(header.fields, TOKEN_LIST, 0)
     for name in READ_IDS:
         if not 0 <= (value := field_number(header.fields, name, 0)) < count:
             raise ModelError(f"{path}: {name} is {value}, of {count:,} tokens; expected the id of one")

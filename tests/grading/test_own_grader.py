@@ -87,9 +87,14 @@ def test_a_call_that_fails_is_ungradable_and_said_once(opened: Open, line: str, 
 def test_a_function_that_always_fails_ends_the_work(opened: Open) -> None:
     with (
         pytest.warns(LaconicWarning),
-        pytest.raises(RunFailed, match=r"line 4: .*KeyError: 'x'; as on the 19 before it"),
+        pytest.raises(RunFailed, match=r"line 5: .*KeyError: 'x'; as on the 19 before it"),
     ):
-        graded(opened("return attempt.meta['x']"), *map(str, range(30)))
+        graded(opened("if attempt.reply == 'a': return True", "return attempt.meta['x']"), "a", *map(str, range(30)))
+
+
+def test_a_function_that_fails_from_the_start_ends_a_small_trial(opened: Open) -> None:
+    with pytest.warns(LaconicWarning), pytest.raises(RunFailed, match=r"KeyError: 'x'; as on the 4 before it"):
+        graded(opened("return attempt.meta['x']"), *map(str, range(6)))
 
 
 @pytest.mark.parametrize("value", ["0.7", "'truncated'", "'right'", "(True, 3)", "[True]"])

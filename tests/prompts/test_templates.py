@@ -1,6 +1,8 @@
 """Chat templates that do what no template should: each is one line that names the model, in time and in little memory."""
 
+import os
 import re
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -115,6 +117,15 @@ def test_a_template_that_fails_at_some_text_fails_there_alone():
     with pytest.raises(TemplateError, match=r"no end within 0\.5 seconds"):
         rendered("bomb")
     assert rendered("tea") == "[user] tea [go]"
+
+
+def test_a_child_that_was_killed_is_replaced():
+    """As where memory runs out: that is not the template's doing."""
+    chatty = tokenizer(SIMPLE)
+    expected = render_turns(chatty, TURNS)
+    (child,) = templates._CHILDREN.values()
+    os.kill(child._child._pid, signal.SIGKILL)
+    assert render_turns(chatty, TURNS) == expected
 
 
 def test_tokenizers_of_one_template_share_a_child_and_few_are_kept():

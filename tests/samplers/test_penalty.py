@@ -5,7 +5,7 @@ import torch
 from fake_endpoint import Endpoint
 
 from laconic.config.solver import PenalizedSampler, SamplerConfig
-from laconic.errors import InputError
+from laconic.errors import InputError, LaconicWarning
 from laconic.notebook.solvers import load_model
 from laconic.prompts.hesitations import hesitation_tokens
 from laconic.samplers.drawing import draw_tokens, uniforms
@@ -45,6 +45,10 @@ def test_a_word_is_all_tokens_that_are_it() -> None:
     assert hesitation_tokens(Tokenizer(), ["Wait", "but"]) == (0, 1, 3, 5)
     with pytest.raises(InputError, match="--penalize hmm: is no token of this model's tokenizer"):
         hesitation_tokens(Tokenizer(), ["wait", "hmm"])
+    with pytest.warns(LaconicWarning, match="--penalty: hmm is no token"):
+        assert hesitation_tokens(Tokenizer(), ["wait", "hmm"], are_asked_for=False) == (0, 1, 3)
+    with pytest.raises(InputError, match="--penalty: none of hmm, perhaps is one token of this model; name words"):
+        hesitation_tokens(Tokenizer(), ["hmm", "perhaps"], are_asked_for=False)
 
 
 def test_the_bundled_model_hesitates_no_more() -> None:
@@ -86,7 +90,8 @@ def test_the_command_records_the_penalty_and_refuses_what_it_cannot_do(laconic, 
     assert (
         laconic(*run, "--penalize", "wait")[2].strip() == "laconic: --penalize wait: is read only with --penalty NUMBER"
     )
-    assert "--penalize alternatively: is no token" in laconic(*run, "--penalty", 3)[2]
+    code, _, err = laconic(*run[:-1], "both", "--penalty", 3)
+    assert code == 0 and "--penalty: alternatively is no token of this model's tokenizer, and is left alone" in err
     assert laconic(*run, "--penalty", 0)[0] == 2
     endpoint = Endpoint()
     try:

@@ -91,7 +91,7 @@ class _Given:
             raise InputError(
                 f"--penalty: which tokens a word is, only the model's tokenizer knows; expected {solver.lm.name}?tokenizer=NAME"
             )
-        tokens = hesitation_tokens(tokenizer, self.words)
+        tokens = hesitation_tokens(tokenizer, self.words, are_asked_for=self.words != HESITATIONS)
         return config_of(
             PenalizedSampler,
             temperature=temperature,

@@ -8,8 +8,8 @@
    is empty, has no answer: the function is not asked.
 3. The function runs in child processes of its own (`system/foreign_code.py`). Where a call exceeds the limit its child is killed
    and replaced, and the response is ungradable ("timeout"). Where a call raises, or ends its child and the next one too, it is
-   ungradable as well ("crash"), and a warning names the line once. `MAX_LOST_IN_A_ROW` such calls in a row end the work, since
-   then the function is broken, and not the responses.
+   ungradable as well ("crash"), and a warning names the line once. `MAX_LOST_IN_A_ROW` such calls in a row end the work, or
+   the first `MAX_LOST_AT_FIRST`, since then the function is broken, and not the responses.
 4. A value that is no grade is a mistake in the function, and ends the work at once.
 
 An evaluation records the function with the hash of its file, so a folder is only continued, and only compared, with the same
@@ -42,6 +42,8 @@ from laconic.types import Grade, Problem
 
 MAX_GRADER_BYTES = 4 << 30
 SHOWN_DIGITS = 12
+MAX_LOST_AT_FIRST = 5
+"""The calls in a row that may fail before any was answered: a small trial should say that the function is broken."""
 UNSURE = "unsure"
 """Why a response is ungradable that a grader read, and would not judge."""
 RETURNED = tuple(grade.value for grade in Grade if grade is not Grade.TRUNCATED)
@@ -94,7 +96,7 @@ class OwnGrader:
         self._workers = workers
         self._idle: queue.LifoQueue[ForeignCode | None] = queue.LifoQueue()
         self._lock, self._starting = threading.Lock(), threading.Lock()
-        self._lost_in_a_row, self._has_warned = 0, False
+        self._lost_in_a_row, self._has_warned, self._has_answered = 0, False, False
         for _ in range(workers - 1):
             self._idle.put(None)
         self._idle.put(self._started())
@@ -163,7 +165,7 @@ class OwnGrader:
             self._idle.put(code)
 
     def _read(self, reply: Mapping[str, Any], attempt: Attempt) -> Graded:
-        self._lost_in_a_row = 0
+        self._lost_in_a_row, self._has_answered = 0, True
         if "instead" in reply:
             raise InputError(
                 f"{self._path}: {self._function} returned {plainly(reply['instead'])} for problem {attempt.problem_id}; expected "
@@ -180,8 +182,8 @@ class OwnGrader:
         with self._lock:
             self._lost_in_a_row += 1
             is_first, self._has_warned = not self._has_warned, True
-        if self._lost_in_a_row >= MAX_LOST_IN_A_ROW:
-            raise RunFailed(f"{what}; as on the {MAX_LOST_IN_A_ROW - 1} before it")
+        if self._lost_in_a_row >= (most := MAX_LOST_IN_A_ROW if self._has_answered else MAX_LOST_AT_FIRST):
+            raise RunFailed(f"{what}; as on the {most - 1} before it")
         if is_first:
             warnings.warn(f"{what}; such responses are ungradable", LaconicWarning, stacklevel=2)
         return Graded(Grade.UNGRADABLE, None, TIMEOUT if error.is_late else CRASH)

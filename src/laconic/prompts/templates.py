@@ -58,15 +58,27 @@ def render_turns(
     name, said = str(getattr(tokenizer, "name_or_path", "")), sum(len(text) for turn in turns for text in turn.values())
     most = MAX_GROWTH * said + MAX_TEMPLATE_CHARS
     with _LOCK:
-        key = (*_key(tokenizer), timeout_seconds)
         try:
-            reply = _child(key, tokenizer, timeout_seconds).ask((list(turns), add_generation_prompt, most))
+            reply = _asked(tokenizer, (list(turns), add_generation_prompt, most), timeout_seconds)
         except ForeignCodeError as error:
-            _drop(key)
             raise TemplateError(name, str(error).removeprefix("TemplateError: ")) from None
     if reply["text"] is None:
         raise TemplateError(name, f"it writes {reply['num_chars']:,} characters for a conversation of {said:,}")
     return str(reply["text"])
+
+
+def _asked(tokenizer: Any, question: tuple[list[Mapping[str, str]], bool, int], seconds: float) -> Mapping[str, Any]:
+    """What the child replies. One that has ended, perhaps killed where memory ran out, is replaced and asked once more."""
+    key = (*_key(tokenizer), seconds)
+    for is_last in (False, True):
+        try:
+            reply: Mapping[str, Any] = _child(key, tokenizer, seconds).ask(question)
+            return reply
+        except ForeignCodeError as error:
+            _drop(key)
+            if is_last or not error.has_ended:
+                raise
+    raise AssertionError("the second try returns or raises")
 
 
 def own_system_text(tokenizer: Any) -> str | None:

@@ -54,7 +54,7 @@ def begin(path: Path, settings: Mapping[str, Any], rows: Path) -> None:
             if stored.get(key) != settings.get(key):
                 raise RunError(
                     f"{path}: was begun with {key} {_shown(stored.get(key))}, not {_shown(settings.get(key))}; "
-                    "choose another --out, or remove the folder"
+                    "choose another --out, or remove what was begun"
                 )
     write_json_atomically(path, dict(settings))
 

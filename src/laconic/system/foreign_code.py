@@ -44,12 +44,13 @@ CAN_FORK = sys.platform == "linux"
 class ForeignCodeError(Exception):
     """What other people's code did instead of answering, as words such as "ValueError: no luck" or "no end within 20 seconds".
 
-    `line` is the last line of the code's `file` that was reached, where an exception says so. `is_late` is true at the limit.
+    `line` is the last line of the code's `file` that was reached, where an exception says so. `is_late` is true at the limit, and
+    `has_ended` where the process was gone, which may not be the code's own doing.
     """
 
-    def __init__(self, what: str, line: int | None = None, *, is_late: bool = False) -> None:
+    def __init__(self, what: str, line: int | None = None, *, is_late: bool = False, has_ended: bool = False) -> None:
         super().__init__(what)
-        self.line, self.is_late = line, is_late
+        self.line, self.is_late, self.has_ended = line, is_late, has_ended
 
 
 class ForeignCode:
@@ -138,7 +139,7 @@ class _Child:
         except TimeoutError:
             self._end = ForeignCodeError(f"no end within {seconds:g} seconds", is_late=True)
         except (OSError, EOFError, ValueError):
-            self._end = ForeignCodeError(f"the end of its process ({self._stopped()})")
+            self._end = ForeignCodeError(f"the end of its process ({self._stopped()})", has_ended=True)
         except BaseException:  # interrupted: the answer to this question must not become that to the next
             self.end()
             raise

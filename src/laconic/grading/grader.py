@@ -63,11 +63,26 @@ class AnyGrader(Protocol):
         ...
 
 
+class Closing:
+    """A context at whose end it is closed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing, unless something was started."""
+
+
 SERVE = "laconic.grading.grader:serve"
 _GRADES = {"right": Grade.CORRECT, "wrong": Grade.WRONG}
 
 
-class Grader:
+class Grader(Closing):
     """Grades responses. At most `workers` answers are compared by algebra at once, each for at most `timeout_seconds`.
 
     Use it as a context manager, from any thread. `reasons` counts why responses were ungradable: `timeout`, `crash`, `gold`.
@@ -81,14 +96,6 @@ class Grader:
         self._lock = threading.Lock()
         self._known: dict[AnswerPair, str] = {}
         self._children = Children(SERVE, workers, timeout_seconds)
-
-    def __enter__(self) -> "Grader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def name(self) -> str:

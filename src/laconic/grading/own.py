@@ -25,12 +25,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from laconic.config.defaults import GRADER_START_SECONDS, GRADER_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import InputError, LaconicWarning, RunFailed
-from laconic.grading.grader import Item
+from laconic.grading.grader import Closing, Item
 from laconic.grading.rules import Graded
 from laconic.grading.thought import after_thought
 from laconic.system.checksums import file_digest
@@ -71,7 +70,7 @@ def attempt_of(text: str, problem: Problem) -> Attempt | None:
     return Attempt(problem.id, problem.question, problem.answer, text, reply, problem.choices, dict(problem.meta))
 
 
-class OwnGrader:
+class OwnGrader(Closing):
     """Grades responses by the function that `name`, FILE.py:FUNCTION, points to, FILE relative to `folder`.
 
     `reasons` counts why responses were ungradable: `timeout`, `crash`, `unsure` where the function said so. Raises `InputError`
@@ -100,14 +99,6 @@ class OwnGrader:
         for _ in range(workers - 1):
             self._idle.put(None)
         self._idle.put(self._started())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End every child; a later `grade_many` starts new ones."""

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from laconic.config.solver import GraderConfig
 from laconic.errors import InputError
-from laconic.grading.grader import AnyGrader, Grader, Item
+from laconic.grading.grader import AnyGrader, Closing, Grader, Item
 from laconic.grading.own import OwnGrader
 from laconic.grading.rules import Graded
 from laconic.system.own_files import is_own
@@ -33,21 +31,10 @@ def open_grader(config: GraderConfig, folder: Path = Path()) -> AnyGrader:
     raise InputError(f"grader {config.name!r}: is no grader; expected {FORMS}")
 
 
-class NoGrader:
+class NoGrader(Closing):
     """Grades nothing: every response is ungradable, for there is no gold answer."""
 
     name = "none"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing was started."""
 
     def grade_many(self, items: Sequence[Item]) -> list[Graded]:
         """The same for each response; one that the cap ended is truncated, which is a fact."""

@@ -19,14 +19,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from laconic.config.defaults import JUDGE_IN_FLIGHT, JUDGE_TOKENS
 from laconic.config.node import make_node
 from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError
-from laconic.grading.grader import Item
+from laconic.grading.grader import Closing, Item
 from laconic.grading.own import SHOWN_DIGITS, UNSURE, Attempt, attempt_of
 from laconic.grading.rules import Graded
 from laconic.grading.thought import after_thought
@@ -104,7 +102,7 @@ def open_rubric(file: Path) -> "RubricGrader":
     return RubricGrader(rubric, sampler)
 
 
-class RubricGrader:
+class RubricGrader(Closing):
     """Grades responses by the judgements of a model, as the head of this module describes.
 
     `reasons` counts why responses were ungradable: `unsure`.
@@ -114,17 +112,6 @@ class RubricGrader:
         self.rubric, self.judge = rubric, judge
         self.name = rubric.name
         self.reasons: Counter[str] = Counter()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing: the judge runs elsewhere."""
 
     def grade_many(self, items: Sequence[Item]) -> list[Graded]:
         """The grade and reason for each response, in order. Raises `ModelError` and `RunFailed` as samplers of endpoints do."""

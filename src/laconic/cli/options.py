@@ -15,13 +15,13 @@ import typer
 
 from laconic.config.defaults import DTYPE, EVALUATION_SAMPLES, INSTRUCTION, MAX_TOKENS, MIN_P, TOP_P
 from laconic.errors import InputError
-from laconic.parallel.team import Team
 from laconic.rng import LARGEST_SEED
 from laconic.system.text import brief
 from laconic.system.threads import settle
 
 if TYPE_CHECKING:
     from laconic.config.node import Node
+    from laconic.parallel.team import Team
     from laconic.rollouts.solver import Solver
     from laconic.system.progress import Reporter
 
@@ -100,7 +100,9 @@ def config_of(kind: "type[_N]", **values: object) -> "_N":
 
 
 @contextlib.contextmanager
-def solver_of(model: str, dtype: str, system: str | None, team: Team, grader: str | None = None) -> "Iterator[Solver]":
+def solver_of(
+    model: str, dtype: str, system: str | None, team: "Team", grader: str | None = None
+) -> "Iterator[Solver]":
     """A solver for `model`, local or behind an endpoint, with the box instruction, which shares out problems among the `team`,
     graded by the package's grader or the one named; it is closed when the command is done."""
     from laconic.config.policy import PolicyConfig

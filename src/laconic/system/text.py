@@ -15,7 +15,6 @@ What is left out: what the values mean (`fields.py`), and which file they are in
 import json
 import re
 import reprlib
-import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from math import isfinite
@@ -61,6 +60,8 @@ def parse_json(content: bytes, where: str, *, is_reply: bool = False) -> Any:
 def parse_toml(content: bytes, where: str) -> dict[str, Any]:
     """The table that `content` spells in TOML. Raises `InputError` beginning with `where` as `parse_json` does, but for
     its numbers: TOML has infinities, and whether one is meant is for the field's owner to say."""
+    import tomllib  # late: the command line imports this module for every command
+
     try:
         table = tomllib.loads(content.decode("utf-8-sig"))
     except RecursionError:

@@ -7,7 +7,7 @@ from fake_endpoint import Endpoint
 from laconic.config.solver import PenalizedSampler, SamplerConfig
 from laconic.errors import InputError, LaconicWarning
 from laconic.notebook.solvers import load_model
-from laconic.prompts.hesitations import hesitation_tokens
+from laconic.prompts.hesitations import hesitation_tokens, tokens_asked_for, usual_tokens
 from laconic.samplers.drawing import draw_tokens, uniforms
 from laconic.samplers.endpoints import parse_endpoint
 from laconic.samplers.local import LocalSampler
@@ -42,19 +42,24 @@ def test_a_word_is_all_tokens_that_are_it() -> None:
         def batch_decode(self, ids: list[list[int]], **_: bool) -> list[str]:
             return [self.texts[token] for (token,) in ids]
 
-    assert hesitation_tokens(Tokenizer(), ["Wait", "but"]) == (0, 1, 3, 5)
+    found = {"wait": (0, 1, 3), "but": (5,), "hmm": ()}
+    assert hesitation_tokens(Tokenizer(), ["wait", "but", "hmm"]) == found
+    assert tokens_asked_for(Tokenizer(), ["Wait"]) == {"Wait": (0, 1, 3)}
     with pytest.raises(InputError, match="--penalize hmm: is no token of this model's tokenizer"):
-        hesitation_tokens(Tokenizer(), ["wait", "hmm"])
-    with pytest.warns(LaconicWarning, match="--penalty: hmm is no token"):
-        assert hesitation_tokens(Tokenizer(), ["wait", "hmm"], are_asked_for=False) == (0, 1, 3)
-    with pytest.raises(InputError, match="--penalty: none of hmm, perhaps is one token of this model; name words"):
-        hesitation_tokens(Tokenizer(), ["hmm", "perhaps"], are_asked_for=False)
+        tokens_asked_for(Tokenizer(), ["wait", "hmm"])
+    with pytest.warns(LaconicWarning, match="--penalty: alternatively is no token"):
+        assert usual_tokens(Tokenizer()) == {"wait": (0, 1, 3)}
+    Tokenizer.texts = ("but",)
+    with pytest.raises(
+        InputError, match="--penalty: none of wait, alternatively is one token of this model; name words"
+    ):
+        usual_tokens(Tokenizer())
 
 
 def test_the_bundled_model_hesitates_no_more() -> None:
     """A penalty of 100 leaves no "wait" in any response, and its log-probabilities are those of what it was drawn from."""
     lm = load_model("tiny")
-    (wait,) = hesitation_tokens(lm.tokenizer, ["wait"])
+    ((wait,),) = hesitation_tokens(lm.tokenizer, ["wait"]).values()
     prompt = tuple(
         lm.tokenizer("<|user|> Compute 3 + 4 * 2 <|assistant|> <think>", add_special_tokens=False)["input_ids"]
     )
@@ -92,6 +97,7 @@ def test_the_command_records_the_penalty_and_refuses_what_it_cannot_do(laconic, 
     )
     code, _, err = laconic(*run[:-1], "both", "--penalty", 3)
     assert code == 0 and "--penalty: alternatively is no token of this model's tokenizer, and is left alone" in err
+    assert '"penalty": "3 on wait"' in (tmp_path / "both" / "eval" / "tiny-mix" / "summary.json").read_text()
     assert laconic(*run, "--penalty", 0)[0] == 2
     endpoint = Endpoint()
     try:

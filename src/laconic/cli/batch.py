@@ -48,6 +48,7 @@ def batch(
     from laconic.evaluation.evaluate import EvaluationRequest
     from laconic.notebook.solvers import cap_tokens
     from laconic.system.progress import Reporter
+    from laconic.types import Grade
 
     check_file(out, "batch of responses")
     config_of(SamplerConfig, temperature=temperature, batch_size=batch_size)
@@ -64,7 +65,7 @@ def batch(
         request = EvaluationRequest("batch", found, samples, decoding, seed)
         with reporter.bar("batch", request.num_responses) as progress:
             rows = batch_to_file(solver, request, out, on_progress=progress)
-    cut = sum(row.grade.value == "truncated" for row in rows)
+    cut = sum(row.grade is Grade.TRUNCATED for row in rows)
     put(
         f"{out}: {len(rows)} responses to {len(found)} prompts, {mean_response_tokens(rows):.1f} tokens a response, {cut} cut off"
     )

@@ -36,7 +36,7 @@ from laconic.cli.options import (
 )
 from laconic.cli.processes import NumProcesses, again, start_processes, together
 from laconic.cli.show import curve_lines, summary_line
-from laconic.config.defaults import BATCH_SIZE, DTYPE, HESITATIONS, MIN_P, SEED, TEMPERATURE, TOP_P
+from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
 from laconic.system.text import put
 
@@ -82,7 +82,7 @@ class _Given:
     def decoding_of(self, solver: "Solver", temperature: float, cap: int) -> "SamplerConfig":
         """How responses are drawn. Raises `InputError` where nothing says which tokens the penalised words are."""
         from laconic.config.solver import PenalizedSampler, SamplerConfig
-        from laconic.prompts.hesitations import hesitation_tokens
+        from laconic.prompts.hesitations import tokens_asked_for, usual_tokens
 
         if self.penalty is None:
             return config_of(SamplerConfig, temperature=temperature, max_tokens=cap, **self.decoding)
@@ -91,14 +91,14 @@ class _Given:
             raise InputError(
                 f"--penalty: which tokens a word is, only the model's tokenizer knows; expected {solver.lm.name}?tokenizer=NAME"
             )
-        tokens = hesitation_tokens(tokenizer, self.words, are_asked_for=self.words != HESITATIONS)
+        found = tokens_asked_for(tokenizer, self.words) if self.words else usual_tokens(tokenizer)
         return config_of(
             PenalizedSampler,
             temperature=temperature,
             max_tokens=cap,
             penalty=self.penalty,
-            words=self.words,
-            tokens=tokens,
+            words=tuple(found),
+            tokens=tuple(sorted({token for tokens in found.values() for token in tokens})),
             **self.decoding,
         )
 
@@ -181,7 +181,7 @@ def evaluate(
         seed=seed,
         out=check_folder(out),
         penalty=penalty,
-        words=tuple(dict.fromkeys(penalize or HESITATIONS)),
+        words=tuple(dict.fromkeys(penalize or ())),
     )
     given.check()
     if penalize and penalty is None:

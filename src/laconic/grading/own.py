@@ -134,7 +134,7 @@ class OwnGrader(Closing):
             try:
                 return self._read(self._reply(attempt), attempt)
             except ForeignCodeError as error:
-                if is_last or error.is_late or error.line is not None:
+                if is_last or not error.has_ended:
                     return self._lost(error)
         raise AssertionError("the second try returns")
 
@@ -148,7 +148,7 @@ class OwnGrader(Closing):
             reply: Mapping[str, Any] = code.ask(attempt)
             return reply
         except ForeignCodeError as error:
-            if error.line is None and code is not None:
+            if code is not None and (error.is_late or error.has_ended):
                 code.close()
                 code = None
             raise

@@ -11,31 +11,40 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from laconic.config.defaults import HESITATIONS
 from laconic.errors import InputError, LaconicWarning
 
 
-def hesitation_tokens(tokenizer: Any, words: Sequence[str], *, are_asked_for: bool = True) -> tuple[int, ...]:
-    """The ids of all tokens that are one of the words, whatever their capitals and the spaces and signs around them.
-
-    Raises an `InputError` that names a word for which the tokenizer has no token of its own. Of words that nobody has asked for
-    some may have none, but not all.
-    """
+def hesitation_tokens(tokenizer: Any, words: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """For each word the ids of all tokens that are it, whatever their capitals and the spaces and signs around them; none for a
+    word that is no token."""
     ids = range(len(tokenizer))
     texts = tokenizer.batch_decode([[token] for token in ids], clean_up_tokenization_spaces=False)
     found: dict[str, list[int]] = {word.casefold(): [] for word in words}
     for token, text in zip(ids, texts, strict=True):
         found.get(re.sub(r"^[\W_]+|[\W_]+$", "", text).casefold(), []).append(token)
-    missing = [word for word in words if not found[word.casefold()]]
-    if not are_asked_for and len(missing) == len(words):
-        raise InputError(
-            f"--penalty: none of {', '.join(words)} is one token of this model; name words with --penalize"
-        )
-    for word in missing:
-        if are_asked_for:
+    return {word: tuple(found[word.casefold()]) for word in words}
+
+
+def tokens_asked_for(tokenizer: Any, words: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The tokens of words that a person has named. Raises an `InputError` that names a word that is no token."""
+    found = hesitation_tokens(tokenizer, words)
+    for word, tokens in found.items():
+        if not tokens:
             raise InputError(
                 f"--penalize {word}: is no token of this model's tokenizer; expected a word that is one token"
             )
+    return found
+
+
+def usual_tokens(tokenizer: Any) -> dict[str, tuple[int, ...]]:
+    """The tokens of the usual words, without those that are no token, of which a warning is given. Raises an `InputError` where
+    none is one."""
+    found = hesitation_tokens(tokenizer, HESITATIONS)
+    missing = ", ".join(word for word, tokens in found.items() if not tokens)
+    if not any(found.values()):
+        raise InputError(f"--penalty: none of {missing} is one token of this model; name words with --penalize")
     if missing:
-        text = f"--penalty: {', '.join(missing)} is no token of this model's tokenizer, and is left alone"
+        text = f"--penalty: {missing} is no token of this model's tokenizer, and is left alone"
         warnings.warn(text, LaconicWarning, stacklevel=2)
-    return tuple(sorted({token for tokens in found.values() for token in tokens}))
+    return {word: tokens for word, tokens in found.items() if tokens}

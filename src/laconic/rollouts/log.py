@@ -27,13 +27,7 @@ from laconic.rollouts.rows import ForcedAnswer, ResponseRow, rows_of
 from laconic.rollouts.seconds import append_seconds
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.fields import Fields
-from laconic.system.files import (
-    naming_file,
-    parse_object,
-    read_json,
-    to_jsonl,
-    write_json_atomically,
-)
+from laconic.system.files import naming_file, parse_object, read_json, to_jsonl, write_json_atomically
 from laconic.types import Group, Problem, Progress
 
 CHUNK_BATCHES = (

@@ -112,7 +112,6 @@ class Solver:
         on_progress: Progress | None = None,
     ) -> list[Group]:
         """One group of graded attempts for each assignment, in order; rewards still 0."""
-
         own: list[Group] = []
 
         def attempt(assigned: Sequence[Assignment]) -> list[Group]:

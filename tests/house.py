@@ -70,6 +70,12 @@ ROOMS: tuple[Room, ...] = (
     room("sweep", "torch numpy scipy pydantic rich markupsafe"),
     room("integrations", "torch transformers datasets accelerate verl pyarrow lm_eval inspect_ai"),
     room("notebook", "pydantic"),
+    room("traffic", "sqlalchemy alembic", light=True),
+    room("serving", "starlette uvicorn httpx2 prometheus_client anyio"),
+    room("monitoring", "sqlalchemy numpy scipy jinja2 markupsafe", light=True),
+    room("harvest", "sqlalchemy numpy", light=True),
+    room("quantization", "torch transformers safetensors torchao llmcompressor compressed_tensors"),
+    room("publishing", "huggingface_hub jinja2 markupsafe", light=True),
     room("cli", "rich typer pydantic", light=True),
 )
 

@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from laconic import __version__
-from laconic.cli import batch, evaluate, export, measure, train
+from laconic.cli import batch, evaluate, export, measure, traffic, train
 from laconic.cli.processes import check_shares_out
 from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
 from laconic.parallel.place import speaks_for_machine
@@ -41,6 +41,8 @@ app = typer.Typer(
 
 EXPORT = "Hand a recipe, problems or an evaluation over to other people's systems."
 exports = typer.Typer(help=EXPORT, no_args_is_help=True, rich_markup_mode=None)
+ABOUT_TRAFFIC = "What serving leaves behind: what is stored and why, and forgetting a user."
+records = typer.Typer(help=ABOUT_TRAFFIC, no_args_is_help=True, rich_markup_mode=None)
 
 
 def _version(value: bool) -> None:
@@ -94,6 +96,9 @@ for function in (
 for name, command in export.EXPORTS.items():
     _add(command, name, exports)
 app.add_typer(exports, name="export", short_help=EXPORT)
+for name, command in traffic.TRAFFIC.items():
+    _add(command, name, records)
+app.add_typer(records, name="traffic", short_help=ABOUT_TRAFFIC)
 _add(train.list_names, "list")
 
 

@@ -54,3 +54,9 @@ CORRECT, WRONG, NO_ANSWER, TRUNCATED = 1.0, -0.5, -1.0, -1.0
 GAE_LAMBDA = 0.95
 CLIP_LOW, CLIP_HIGH, VALUE_CLIP = 0.2, 0.2, 0.2
 CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 4096, 16_384  # on a CPU and elsewhere, where a recipe does not say
+
+
+# What serving leaves behind: where it is stored, and for how many days texts and figures are kept.
+TRAFFIC_FOLDER = "traffic"
+TEXT_DAYS, FIGURE_DAYS = 30, 365
+HOOK_TIMEOUT_SECONDS = 2.0

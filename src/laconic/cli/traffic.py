@@ -1,0 +1,65 @@
+"""Commands about what serving leaves behind: `traffic what`, `traffic forget`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laconic.config.defaults import FIGURE_DAYS, TEXT_DAYS, TRAFFIC_FOLDER
+from laconic.errors import MissingExtraError
+from laconic.system.text import put
+
+StoreAddress = Annotated[
+    str,
+    typer.Option(
+        "--store", help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME; the driver must be installed."
+    ),
+]
+SaltFile = Annotated[Path, typer.Option(help="The file with the salt of users' pseudonyms.")]
+STORE_ADDRESS, SALT_FILE = f"sqlite:///{TRAFFIC_FOLDER}/traffic.db", Path(TRAFFIC_FOLDER) / "salt"
+
+
+def say_what_is_stored() -> None:
+    """What is stored of a request, why, and for how long."""
+    _need_extra()
+    from laconic.traffic.tables import PURPOSES
+
+    for table, columns in PURPOSES.items():
+        put(table)
+        for column, purpose in columns.items():
+            put(f"  {column}: {purpose}")
+    put(
+        f"Texts stay for {TEXT_DAYS} days and figures for {FIGURE_DAYS}. Who was "
+        "forgotten is remembered as a salted hash. Texts are stored only where the route allows it and the request consents."
+    )
+
+
+def forget_user(
+    user: Annotated[str, typer.Option(help="The user's name, as requests give it; '' for requests that name none.")],
+    key: Annotated[str, typer.Option(help="The name of the API key with which the user's requests came.")] = "",
+    store: StoreAddress = STORE_ADDRESS,
+    salt: SaltFile = SALT_FILE,
+) -> None:
+    """Delete everything that is stored of a user, and remember which records are gone."""
+    _need_extra()
+    from laconic.traffic.pseudonyms import pseudonym, read_salt
+    from laconic.traffic.store import open_store
+
+    name = pseudonym(read_salt(salt), key, user)
+    opened = open_store(store, must_exist=True)
+    try:
+        put(f"forgotten: {opened.forget(name)} requests with their texts and feedback")
+    finally:
+        opened.close()
+
+
+def _need_extra() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("sqlalchemy") is None or find_spec("alembic") is None:
+        raise MissingExtraError("laconic traffic", "serve")
+
+
+TRAFFIC: Mapping[str, Callable[..., None]] = {"what": say_what_is_stored, "forget": forget_user}
+"""Each command of `laconic traffic` and its function."""

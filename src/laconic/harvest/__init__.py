@@ -1,0 +1,1 @@
+"""From stored traffic to problems and preferences for the next training."""

@@ -1,0 +1,1 @@
+"""Figures of stored traffic over time: pages, alarms, live comparisons."""

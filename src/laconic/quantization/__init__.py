@@ -1,0 +1,1 @@
+"""Smaller weights, calibrated on the model's own responses."""

@@ -1,0 +1,1 @@
+"""A served model: the gateway in front of engines, thinking budgets, candidates."""

@@ -1,0 +1,13 @@
+"""What serving leaves behind: figures of every request, texts of those who consented, and feedback.
+
+Its modules, in reading order:
+
+- `records`: what a request and a feedback leave behind
+- `consent`: the one door through which a text can be kept
+- `redaction`: what is removed from a text before it is kept
+- `pseudonyms`: a user's name as a salted hash
+- `tables`: the tables, and why each column is there
+- `migrations`: how the tables came to be, step by step
+- `store`: the database: writing, feedback, forgetting, retention
+- `writer`: the thread that writes, off the way of requests
+"""

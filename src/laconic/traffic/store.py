@@ -1,0 +1,253 @@
+"""The database of traffic: writing, feedback, forgetting, retention. SQLite by default, PostgreSQL by its URL.
+
+1. `open_store` opens or makes the database and runs the migrations that it lacks. SQLite keeps a log beside the file, so that a
+   killed gateway leaves a file that opens; what is deleted is overwritten with zeros.
+2. `write` puts a batch into the tables in one transaction. A record that is there already is left as it is, so a batch may be
+   written twice. A record from before its user was forgotten is not written.
+3. `forget` deletes everything of a user, leaves tombstones, and empties SQLite's log, in which the deleted pages stood.
+4. `prune` deletes texts and figures whose time is over.
+
+Errors of the database never show the values of a statement, for these may be texts.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, exists, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from laconic.errors import InputError, RunFailed
+from laconic.traffic.consent import KeptText
+from laconic.traffic.records import FeedbackRecord, TrafficRecord
+from laconic.traffic.tables import FEEDBACK, FORGOTTEN, REQUESTS, TEXTS, TOMBSTONES
+
+INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+BUSY_SECONDS = 5.0
+SECONDS_OF_A_DAY = 86_400.0
+PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "foreign_keys=ON")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """What is written of one request: its figures, and its texts where they may be kept, redacted."""
+
+    record: TrafficRecord
+    text: KeptText | None = None
+
+
+class TrafficStore:
+    """An open database. Its methods may be called from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._insert = INSERTS[engine.dialect.name]
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def write(self, batch: Sequence[StoredRequest]) -> None:
+        """Write a batch, whole or not at all. Raises `SQLAlchemyError` where the database does not take it."""
+        texts = [
+            {
+                "request_id": kept.text.request_id,
+                "at": kept.text.at,
+                "prompt": kept.text.prompt,
+                "response": kept.text.response,
+            }
+            for kept in batch
+            if kept.text is not None
+        ]
+        with self.engine.begin() as connection:
+            self._add(connection, REQUESTS, [asdict(kept.record) for kept in batch])
+            self._add(connection, TEXTS, texts)
+            self._drop_forgotten(connection, [kept.record.id for kept in batch])
+
+    def _add(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+
+    def _drop_forgotten(self, connection: Connection, ids: Sequence[str] | None = None) -> None:
+        """Delete the records (all, or those of `ids`) that are older than the forgetting of their users; their texts and feedback
+        go with them."""
+        is_before = (
+            exists().where(FORGOTTEN.c.user == REQUESTS.c.user, FORGOTTEN.c.at >= REQUESTS.c.at).correlate(REQUESTS)
+        )
+        found = select(REQUESTS.c.id).where(is_before)
+        _delete_requests(connection, found if ids is None else found.where(REQUESTS.c.id.in_(ids)))
+
+    def add_feedback(self, feedback: FeedbackRecord) -> bool:
+        """Store a feedback in place of an earlier one for the same response; False where its user got no such response."""
+        row = asdict(feedback)
+        with self.engine.begin() as connection:
+            is_own = select(REQUESTS.c.id).where(REQUESTS.c.id == feedback.request_id, REQUESTS.c.user == feedback.user)
+            if connection.execute(is_own).first() is None:
+                return False
+            insert = self._insert(FEEDBACK).values(row)
+            changed = {name: value for name, value in row.items() if name != "request_id"}
+            connection.execute(insert.on_conflict_do_update(index_elements=["request_id"], set_=changed))
+        return True
+
+    def route_of(self, request_id: str) -> str | None:
+        """The route on which a response was given; None where there is none of this id."""
+        with self.engine.connect() as connection:
+            return connection.execute(select(REQUESTS.c.route).where(REQUESTS.c.id == request_id)).scalar()
+
+    # --- forgetting --------------------------------------------------------------------------------------------------
+
+    def forget(self, user: str, now: float | None = None) -> int:
+        """Delete everything of a user (a pseudonym) up to `now`; the number of requests that were deleted.
+
+        Raises `RunFailed` where SQLite's log still holds the deleted pages, since another program reads the database.
+        """
+        at = time.time() if now is None else now
+        with self.engine.begin() as connection:
+            insert = self._insert(FORGOTTEN).values(user=user, at=at)
+            connection.execute(insert.on_conflict_do_update(index_elements=["user"], set_={"at": at}))
+            own = select(REQUESTS.c.id).where(REQUESTS.c.user == user, REQUESTS.c.at <= at)
+            ids = list(connection.execute(own).scalars())
+            self._add(connection, TOMBSTONES, [{"request_id": name, "at": at} for name in ids])
+            _delete_requests(connection, own)
+        self._erase()
+        return len(ids)
+
+    def prune(self, text_days: float, figure_days: float, now: float | None = None) -> tuple[int, int]:
+        """Delete texts and figures that are older than so many days; how many of each. Tombstones stay."""
+        at = time.time() if now is None else now
+        with self.engine.begin() as connection:
+            oldest = at - text_days * SECONDS_OF_A_DAY
+            num_texts = connection.execute(delete(TEXTS).where(TEXTS.c.at < oldest)).rowcount
+            spoken = FEEDBACK.update().where(FEEDBACK.c.at < oldest, FEEDBACK.c.correction + FEEDBACK.c.comment != "")
+            connection.execute(spoken.values(correction="", comment=""))
+            old = select(REQUESTS.c.id).where(REQUESTS.c.at < at - figure_days * SECONDS_OF_A_DAY)
+            num_figures = _delete_requests(connection, old)
+            self._drop_forgotten(connection)
+        if num_texts or num_figures:
+            with contextlib.suppress(RunFailed):  # a reader is at work; the next time empties the log
+                self._erase()
+        return num_texts, num_figures
+
+    def _erase(self) -> None:
+        """Remove what was deleted from the disk as well."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if self.engine.dialect.name == "postgresql":
+                for table in (REQUESTS, TEXTS, FEEDBACK):
+                    connection.execute(text(f"VACUUM {table.name}"))
+                return
+            is_busy = connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0]
+        if is_busy:
+            raise RunFailed(
+                "the records are deleted, but the log beside the database still holds them, since another program reads it; "
+                "run the command again"
+            )
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def tombstones(self) -> frozenset[str]:
+        """The ids of all requests that were forgotten."""
+        with self.engine.connect() as connection:
+            return frozenset(connection.execute(select(TOMBSTONES.c.request_id)).scalars())
+
+    def has_requests(self) -> bool:
+        """Whether anything was ever stored, or forgotten."""
+        with self.engine.connect() as connection:
+            tables = (REQUESTS, FORGOTTEN)
+            return any(connection.execute(select(func.count()).select_from(table)).scalar() for table in tables)
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        """Every row of a table, in the order of its first column."""
+        with self.engine.connect() as connection:
+            found = connection.execute(select(table).order_by(*list(table.primary_key)))
+            return [dict(row) for row in found.mappings()]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _delete_requests(connection: Connection, ids: Any) -> int:
+    """Delete requests with their texts and feedback; `ids` is a query of their ids."""
+    connection.execute(delete(TEXTS).where(TEXTS.c.request_id.in_(ids)))
+    connection.execute(delete(FEEDBACK).where(FEEDBACK.c.request_id.in_(ids)))
+    return connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(ids))).rowcount
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+
+
+def open_store(address: str, *, must_exist: bool = False) -> TrafficStore:
+    """The database at an address: `sqlite:///FILE` or `postgresql+psycopg://USER@HOST/NAME`.
+
+    Raises `InputError` where it is neither, cannot be opened, or (with `must_exist`) is not there.
+    """
+    try:
+        url = make_url(address)
+        if url.get_backend_name() not in INSERTS:
+            raise ArgumentError("another kind of database")
+        if url.get_backend_name() == "sqlite":
+            _prepare_file(url, must_exist)
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=url.get_backend_name() == "postgresql")
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise InputError(
+            f"--store: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME, with its driver installed ({error})"
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_pragmas)
+    try:
+        migrate(engine)
+    except SQLAlchemyError as error:
+        raise InputError(f"--store {url.render_as_string()}: cannot be opened ({_first_line(error)})") from None
+    return TrafficStore(engine)
+
+
+def _prepare_file(url: URL, must_exist: bool) -> None:
+    """Make the file, for its owner alone."""
+    if not url.database or url.database == ":memory:":
+        raise InputError("--store: expected a file after sqlite:///")
+    path = Path(url.database)
+    if must_exist and not path.is_file():
+        raise InputError(f"{path}: there is no store of traffic; laconic serve makes one")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+    for pragma in PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def migrate(engine: Engine) -> None:
+    """Run the steps of `migrations/` that the database lacks, in order, in one transaction. A database of a newer version is
+    left as it is."""
+    config = Config()
+    config.set_main_option("script_location", str(files("laconic.traffic") / "migrations"))
+    config.set_main_option("version_locations", str(files("laconic.traffic") / "migrations"))
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection)
+        current = context.get_current_revision()
+        if current == scripts.get_current_head():
+            return
+        with Operations.context(context):
+            for script in reversed(list(scripts.iterate_revisions("head", current or "base"))):
+                script.module.upgrade()
+                context.stamp(scripts, script.revision)
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return next(iter(str(original).splitlines()), type(error).__name__)

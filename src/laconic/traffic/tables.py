@@ -1,0 +1,108 @@
+"""The tables, one for each kind of record, and why each column is there.
+
+1. `REQUESTS` has figures alone, one row for each request. `TEXTS` has words of those who consented, `FEEDBACK` what users say.
+2. `FORGOTTEN` remembers who was forgotten and when, so that a record which was still on its way is not written, and `TOMBSTONES`
+   which records are gone, so that whoever exported them can drop them.
+3. `PURPOSES` says of every column why it is stored; `laconic traffic what` prints it, and a test misses none.
+
+The tables are made by the steps in `migrations/`; a test holds the two against each other.
+"""
+
+from sqlalchemy import Boolean, Column, Double, ForeignKey, Integer, MetaData, String, Table, Text
+
+METADATA = MetaData()
+
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("route", String(200), nullable=False),
+    Column("model", String(400), nullable=False),
+    Column("version", String(200), nullable=False),
+    Column("tag", String(100), nullable=False),
+    Column("user", String(32), nullable=False, index=True),
+    Column("status", Integer, nullable=False),
+    Column("finish", String(20), nullable=False),
+    Column("is_streamed", Boolean, nullable=False),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("thinking_tokens", Integer),
+    Column("budget", Integer),
+    Column("is_cut", Boolean),
+    Column("first_token_seconds", Double),
+    Column("seconds", Double, nullable=False),
+    Column("cost", Double),
+)
+TEXTS = Table(
+    "texts",
+    METADATA,
+    Column("request_id", String(64), ForeignKey("requests.id", ondelete="CASCADE"), primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("prompt", Text, nullable=False),
+    Column("response", Text, nullable=False),
+)
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("request_id", String(64), ForeignKey("requests.id", ondelete="CASCADE"), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("user", String(32), nullable=False, index=True),
+    Column("rating", String(10), nullable=False),
+    Column("length", String(10), nullable=False),
+    Column("correction", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+)
+FORGOTTEN = Table(
+    "forgotten", METADATA, Column("user", String(32), primary_key=True), Column("at", Double, nullable=False)
+)
+TOMBSTONES = Table(
+    "tombstones", METADATA, Column("request_id", String(64), primary_key=True), Column("at", Double, nullable=False)
+)
+
+PURPOSES: dict[str, dict[str, str]] = {
+    "requests": {
+        "id": "names the response, for feedback and so that no record is written twice",
+        "at": "figures by day, and the end of the time for which they are kept",
+        "route": "figures by route",
+        "model": "figures by model",
+        "version": "figures before and after the weights were changed",
+        "tag": "figures by domain; one of the words that the operator listed",
+        "user": "a salted hash: one user's share, and forgetting",
+        "status": "how many requests failed, and how",
+        "finish": "how many responses were cut off",
+        "is_streamed": "tells the two kinds of latency apart",
+        "prompt_tokens": "length of prompts, and cost",
+        "completion_tokens": "length of responses, and cost",
+        "thinking_tokens": "length of thinking",
+        "budget": "figures by thinking budget",
+        "is_cut": "how often a budget acted",
+        "first_token_seconds": "latency",
+        "seconds": "latency",
+        "cost": "cost by the route's prices",
+    },
+    "texts": {
+        "request_id": "the request that it belongs to",
+        "at": "the end of the time for which it is kept",
+        "prompt": "problems to train on; only with consent, redacted",
+        "response": "what the model wrote, to be judged; only with consent, redacted",
+    },
+    "feedback": {
+        "request_id": "the response that is judged",
+        "at": "figures by day",
+        "user": "a salted hash: forgetting",
+        "rating": "good or bad",
+        "length": "too long or too short",
+        "correction": "the right answer; only with consent, redacted",
+        "comment": "free text; only with consent, redacted",
+    },
+    "forgotten": {
+        "user": "the salted hash of a user who was forgotten",
+        "at": "records from before are not written any more",
+    },
+    "tombstones": {
+        "request_id": "a record that is gone, so that whoever has a copy drops it",
+        "at": "when it was forgotten",
+    },
+}
+"""Table and column to the reason for which it is stored."""

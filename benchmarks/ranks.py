@@ -2,8 +2,9 @@
 
 1. Every case trains the embedded reasoner for three steps from one seed, in one process and in two, in float32. What
    should be the same is compared: rollouts and rewards of every step, losses and gradient norms, the weights in the end.
-2. The run of two is set back to its first checkpoint and resumed by one process and by three; so is the run of one by three.
-3. With `--speed`, two processes of one thread are timed against one process of two threads, on two cores, idle and with one of
+2. As a control, one process trains the case with micro batches of another size: what sums in another order change by themselves.
+3. The run of two is set back to its first checkpoint and resumed by one process and by three; so is the run of one by three.
+4. With `--speed`, two processes of one thread are timed against one process of two threads, on two cores, idle and with one of
    them busy: sampling, update and whole steps, for the embedded reasoner and for a random model of 26M weights.
 
 The tables go to `benchmarks/ranks.md` and `benchmarks/ranks_speed.md`, if no case was named.
@@ -32,6 +33,7 @@ HASTE = {"lr": 3e-4, "critic_lr": 3e-4, "minibatches": 2}
 REMEMBERING = ("laser_d", "laser_de", "hapo", "lead", "acoer", "short_rl")
 OPTIONS = {"lead": {"min_target_tokens": 1}}
 """What a reward needs where responses are short."""
+OTHER_MICRO_BATCH = 1024  # tokens; the default is four times as many
 
 
 def case_of(name: str, *, source: str = "on_policy", terms: Sequence[str] = (), **levers: Any) -> dict[str, Any]:
@@ -103,6 +105,15 @@ def train(jobs: Sequence[tuple[Mapping[str, Any], str, bool]]) -> None:
             start(parse_recipe(tree, "ranks"), Path(out), resume=resume, reporter=quiet, team=team).train()
 
 
+def with_other_sums(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The same recipe, whose gradients are added up in another order."""
+    phases = [
+        phase | {"optimizer": phase["optimizer"] | {"micro_batch_tokens": OTHER_MICRO_BATCH}}
+        for phase in tree["phases"]
+    ]
+    return {**tree, "phases": phases}
+
+
 def in_processes(size: int, jobs: Sequence[tuple[Mapping[str, Any], Path, bool]]) -> None:
     """Do the jobs, one after the other, in `size` processes together."""
     with socket.socket() as free:
@@ -157,12 +168,13 @@ def set_back(whole: Path, out: Path) -> Path:
 
 def compare(name: str, folder: Path) -> str:
     """The case's row of the table."""
-    one, two = folder / name / "one", folder / name / "two"
+    one, two, control = (folder / name / word for word in ("one", "two", "control"))
     same = [rollouts_of(one, step) == rollouts_of(two, step) for step in range(1, STEPS + 1)]
     resumed = [furthest_weight(one / "model", folder / name / f"{kind}" / "model") for kind in ("2-1", "2-3", "1-3")]
     return (
         f"| {name} | {', '.join('yes' if step else 'no' for step in same)} | {furthest_metric(one, two, ['_loss']):.1e} "
-        f"| {furthest_metric(one, two, ['_grad_norm']):.1e} | {furthest_weight(one / 'model', two / 'model'):.1e} "
+        f"| {furthest_metric(one, two, ['_grad_norm']):.1e} | {furthest_metric(one, control, ['_grad_norm']):.1e} "
+        f"| {furthest_weight(one / 'model', two / 'model'):.1e} "
         f"| {' | '.join(f'{far:.1e}' for far in resumed)} |"
     )
 
@@ -172,6 +184,7 @@ def same_table(names: Sequence[str], folder: Path) -> str:
     trees = {name: recipe_of(CASES[name], folder) for name in names}
     for size, word in ((1, "one"), (2, "two")):
         in_processes(size, [(trees[name], folder / name / word, False) for name in names])
+    in_processes(1, [(with_other_sums(trees[name]), folder / name / "control", False) for name in names])
     for size, kinds in ((1, {"2-1": "two"}), (3, {"2-3": "two", "1-3": "one"})):
         jobs = [
             (trees[name], set_back(folder / name / word, folder / name / kind), True)
@@ -180,10 +193,10 @@ def same_table(names: Sequence[str], folder: Path) -> str:
         ]
         in_processes(size, jobs)
     head = (
-        "| case | same rollouts and rewards, step 1, 2, 3 | losses | gradient norms | weights | saved by 2, resumed by 1 "
-        "| by 3 | saved by 1, resumed by 3 |"
+        "| case | same rollouts and rewards, step 1, 2, 3 | losses | gradient norms | those of the control "
+        "| weights | saved by 2, resumed by 1 | by 3 | saved by 1, resumed by 3 |"
     )
-    return "\n".join([head, "|---" * 8 + "|", *(compare(name, folder) for name in names)])
+    return "\n".join([head, "|---" * 9 + "|", *(compare(name, folder) for name in names)])
 
 
 # --- how fast --------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ OWN = Path(sys.executable)
 TRL = PEERS / "trl" / "bin" / "python"
 VLLM = PEERS / "vllm" / "bin" / "python"
 SLOW_SECONDS = 60.0
+MATRIX_SIZE = 2048  # rows of the matrices by whose product a reader can place the other figures
 REST_SECONDS = 0.3  # longer than any thread pool spins after its last work
 GROUP_SIZE = 8
 
@@ -240,7 +241,10 @@ class Bench:
         """GFLOP/s of a float32 matrix product on this processor, by the number of threads: one, and as many as every side has."""
         with self.fresh("laconic") as contender:
             answers = [
-                ask(*contender.variants[0], {"task": "multiply", "threads": n})
+                ask(
+                    *contender.variants[0],
+                    {"task": "multiply", "threads": n, "size": 256 if self.options.is_tiny else MATRIX_SIZE},
+                )
                 for n in sorted({1, self.options.threads})
             ]
         return {str(answer["threads"]): answer["gflops"] for answer in answers}

@@ -58,7 +58,7 @@ WATCHED = "tiny:mix?count=1&split=watch"
 REWARD_NOISE, OLD_LOGPROB_NOISE = 0.1, 0.2
 FOREVER = 10**6
 REF_KL_COEF = 0.05
-MATRIX_SIZE, MATRIX_REPEATS = 2048, 8
+MATRIX_REPEATS = 8
 
 
 class LaconicSide:
@@ -261,18 +261,18 @@ def forget_end_token(folder: Path) -> None:
         file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {key: None}), encoding="utf-8")
 
 
-def multiply(threads: int) -> Answer:
-    """GFLOP/s of the fastest of some products of two square matrices."""
+def multiply(threads: int, size: int) -> Answer:
+    """GFLOP/s of the fastest of some products of two square matrices with `size` rows."""
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
-    a, b = torch.ones(2, MATRIX_SIZE, MATRIX_SIZE)
+    a, b = torch.ones(2, size, size)
     seconds = []
     for _ in range(MATRIX_REPEATS):
         began = time.perf_counter()
         torch.mm(a, b)
         seconds.append(time.perf_counter() - began)
     torch.set_num_threads(usual)
-    return {"threads": threads, "gflops": 2 * MATRIX_SIZE**3 / min(seconds) / 1e9}
+    return {"threads": threads, "gflops": 2 * size**3 / min(seconds) / 1e9}
 
 
 def grade(how: str, count: int, seed: int) -> Answer:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from laconic.errors import InputError
 from laconic.traffic.consent import KeptText, TextPolicy, keep_text, may_keep
+from laconic.traffic.conversations import to_prompt
 from laconic.traffic.pseudonyms import pseudonym, salt_of
 from laconic.traffic.records import FeedbackRecord, TrafficRecord
 from laconic.traffic.redaction import redact, with_hook
@@ -33,7 +34,11 @@ def record(name: str, user: str = "u1", at: float = 100.0) -> TrafficRecord:
 
 
 def with_text(name: str, user: str = "u1", at: float = 100.0, words: str = SECRET) -> StoredRequest:
-    return StoredRequest(record(name, user, at), KeptText(name, user, at, words, f"answer to {words}"))
+    return StoredRequest(record(name, user, at), KeptText(name, user, at, prompt_of(words), f"answer to {words}"))
+
+
+def prompt_of(words: str) -> str:
+    return to_prompt([{"role": "user", "content": words}])
 
 
 @pytest.fixture
@@ -56,10 +61,10 @@ def test_nothing_but_the_word_itself_once_is_consent(headers: list[str]) -> None
 
 
 def test_consent_needs_the_operator_and_the_user() -> None:
-    words = {"request_id": "r", "user": "u", "at": 1.0, "prompt": "p", "response": "a"}
+    words = {"request_id": "r", "user": "u", "at": 1.0, "messages": [{"role": "user", "content": "p"}], "response": "a"}
     assert keep_text(TextPolicy.NEVER, ["text"], **words) is None
     assert keep_text(TextPolicy.CONSENT, [], **words) is None
-    assert keep_text(TextPolicy.CONSENT, [" Text "], **words) == KeptText("r", "u", 1.0, "p", "a")
+    assert keep_text(TextPolicy.CONSENT, [" Text "], **words) == KeptText("r", "u", 1.0, prompt_of("p"), "a")
 
 
 def test_a_kept_text_is_made_behind_one_door() -> None:
@@ -139,7 +144,7 @@ def test_a_record_is_stored_once_however_often_it_is_written(store: TrafficStore
     for _ in range(2):
         store.write([with_text("a"), StoredRequest(record("b"))])
     assert [row["id"] for row in store.rows(REQUESTS)] == ["a", "b"]
-    assert [row["prompt"] for row in store.rows(TEXTS)] == [SECRET]
+    assert [row["prompt"] for row in store.rows(TEXTS)] == [prompt_of(SECRET)]
 
 
 def test_a_forgotten_user_leaves_no_byte_and_late_records_are_not_written(store: TrafficStore, tmp_path: Path) -> None:
@@ -214,7 +219,9 @@ def test_a_store_that_fails_for_a_while_loses_and_doubles_nothing(store: Traffic
     while writer.counts.written < 20:
         time.sleep(0.01)
     writer.close()
-    assert len(store.rows(REQUESTS)) == 20 and {row["prompt"] for row in store.rows(TEXTS)} == {"mail [email]"}
+    assert len(store.rows(REQUESTS)) == 20 and {row["prompt"] for row in store.rows(TEXTS)} == {
+        prompt_of("mail [email]")
+    }
     assert writer.counts.failures == 2 and len(said) == 2 and SECRET not in "".join(said)
 
 

@@ -60,3 +60,6 @@ CPU_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS = 4096, 16_384  # on a CPU and elsewh
 TRAFFIC_FOLDER = "traffic"
 TEXT_DAYS, FIGURE_DAYS = 30, 365
 HOOK_TIMEOUT_SECONDS = 2.0
+
+# Labelling: so many tasks must two labellers have in common before their agreement is stated.
+LEAST_COMMON_LABELS = 30

@@ -29,6 +29,7 @@ from laconic.problems.benchmarks import (
     near_names,
 )
 from laconic.problems.files import load_parquet
+from laconic.problems.forgotten import refuse_forgotten
 from laconic.problems.generated import load_gym, load_tiny, load_words
 from laconic.problems.hub import load_hub
 from laconic.problems.records import to_record
@@ -103,8 +104,8 @@ KINDS: tuple[Kind, ...] = (
 def load_problems(source: str, *, seed: int = SEED, count: int | None = None) -> list[Problem]:
     """The problems of `source`, in a fixed order; only the first `count` if a count is given. Without one, generators make 100.
 
-    `seed` only matters to generators. Raises `ProblemsError` for any fault of the source, and `MissingExtraError` if it needs a
-    package that is not installed.
+    `seed` only matters to generators. Raises `ProblemsError` for any fault of the source and for problems made from requests that
+    were forgotten, and `MissingExtraError` if it needs a package that is not installed.
     """
     if count is not None and count < 1:
         raise ProblemsError(f"{source}: count must be at least 1, got {count}")
@@ -112,6 +113,7 @@ def load_problems(source: str, *, seed: int = SEED, count: int | None = None) ->
     for kind in KINDS:
         if kind.has_name(name):
             problems = kind.load(read_address(source, count), seed)
+            refuse_forgotten(problems, name)
             return [replace(problem, source=problem.source or name) for problem in problems]
     near = near_names(name)
     benchmarks = f"near it: {', '.join(near)}" if near else f"BENCHMARK is one of {', '.join(BENCHMARKS)}"

@@ -9,5 +9,6 @@ Its modules, in reading order:
 - `majority`: maj@k, how often the most frequent of k answers is right
 - `macro_average`: averages over benchmarks that all weigh the same
 - `token_complexity`: the fewest tokens with which a model answers, and the accuracy of an oracle that knows them
+- `agreement`: how far two labellers agree, beyond chance
 - `bleu`: corpus BLEU against worked solutions
 """

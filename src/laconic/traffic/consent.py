@@ -9,9 +9,12 @@
 The same two conditions hold for the texts of a feedback (`may_keep`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from laconic.system.text import well_formed
+from laconic.traffic.conversations import to_prompt
 
 CONSENT_HEADER, CONSENT_WORD = "x-laconic-consent", "text"
 
@@ -25,7 +28,10 @@ class TextPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeptText:
-    """The texts of one request whose user consented, not yet redacted. Made by `keep_text` alone."""
+    """The texts of one request whose user consented, not yet redacted. Made by `keep_text` alone.
+
+    `prompt` is the conversation as compact JSON (`conversations.py`), `response` the whole text with its thinking.
+    """
 
     request_id: str
     user: str
@@ -46,7 +52,19 @@ def may_keep(policy: TextPolicy, headers: Sequence[str]) -> bool:
 
 
 def keep_text(
-    policy: TextPolicy, headers: Sequence[str], *, request_id: str, user: str, at: float, prompt: str, response: str
+    policy: TextPolicy,
+    headers: Sequence[str],
+    *,
+    request_id: str,
+    user: str,
+    at: float,
+    messages: Iterable[object],
+    response: str,
 ) -> KeptText | None:
-    """The texts of a request, or None where they may not be kept."""
-    return KeptText(request_id, user, at, prompt, response) if may_keep(policy, headers) else None
+    """The texts of a request, or None where they may not be kept. A completion without roles is one message of the user.
+
+    `messages` are as the client sent them, each with role and content.
+    """
+    if not may_keep(policy, headers):
+        return None
+    return KeptText(request_id, user, at, to_prompt(messages), well_formed(response))

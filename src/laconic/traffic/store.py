@@ -4,7 +4,8 @@
    killed gateway leaves a file that opens; what is deleted is overwritten with zeros.
 2. `write` puts a batch into the tables in one transaction. A record that is there already is left as it is, so a batch may be
    written twice. A record from before its user was forgotten is not written.
-3. `forget` deletes everything of a user, leaves tombstones, and empties SQLite's log, in which the deleted pages stood.
+3. `forget` deletes everything of a user, leaves tombstones in the database and in a list beside it, and empties SQLite's log, in
+   which the deleted pages stood. `exports.py` reaches the files that were written, too.
 4. `prune` deletes texts and figures whose time is over.
 
 Errors of the database never show the values of a statement, for these may be texts.
@@ -13,7 +14,7 @@ Errors of the database never show the values of a statement, for these may be te
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -23,19 +24,29 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, exists, func, select, text
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, exists, func, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
+from laconic.config.defaults import TRAFFIC_FOLDER
 from laconic.errors import InputError, RunFailed
+from laconic.problems.forgotten import list_text
+from laconic.system.files import write_text_atomically
 from laconic.traffic.consent import KeptText
 from laconic.traffic.records import FeedbackRecord, TrafficRecord
-from laconic.traffic.tables import FEEDBACK, FORGOTTEN, REQUESTS, TEXTS, TOMBSTONES
+from laconic.traffic.tables import EXPORTED, FEEDBACK, FORGOTTEN, LABELS, REQUESTS, TEXTS, TOMBSTONES
 
-INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 BUSY_SECONDS = 5.0
 SECONDS_OF_A_DAY = 86_400.0
+FORGOTTEN_LIST = "forgotten.txt"
+LOCK_NUMBER = 7_346_020  # any number, for a lock of PostgreSQL's
+StoreError = SQLAlchemyError
+"""What a database that is away, full or refuses a statement raises."""
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "foreign_keys=ON")
 
 
@@ -48,10 +59,10 @@ class StoredRequest:
 
 
 class TrafficStore:
-    """An open database. Its methods may be called from any thread."""
+    """An open database, and the list of forgotten requests beside it. Its methods may be called from any thread."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, forgotten_list: Path) -> None:
+        self.engine, self.forgotten_list = engine, forgotten_list
         self._insert = INSERTS[engine.dialect.name]
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -69,13 +80,29 @@ class TrafficStore:
             if kept.text is not None
         ]
         with self.engine.begin() as connection:
-            self._add(connection, REQUESTS, [asdict(kept.record) for kept in batch])
-            self._add(connection, TEXTS, texts)
+            self.wait_for_others(connection)
+            self.add(connection, REQUESTS, [asdict(kept.record) for kept in batch])
+            self.add(connection, TEXTS, texts)
             self._drop_forgotten(connection, [kept.record.id for kept in batch])
 
-    def _add(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def wait_for_others(self, connection: Connection, *, alone: bool = False) -> None:
+        """Let PostgreSQL forget (`alone`) and write one after the other, so that neither misses what the other does. SQLite has
+        one writer at a time."""
+        if self.engine.dialect.name == "postgresql":
+            kind = "" if alone else "_shared"
+            connection.execute(text(f"SELECT pg_advisory_xact_lock{kind}({LOCK_NUMBER})"))
+
+    def add(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows to a table; one that is there already is left as it is."""
         if rows:
             connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+
+    def put(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+        """Add a row to a table, in place of the one that has the same key."""
+        keys = [column.name for column in table.primary_key]
+        changed = {name: value for name, value in row.items() if name not in keys}
+        insert = self._insert(table).values(dict(row))
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
 
     def _drop_forgotten(self, connection: Connection, ids: Sequence[str] | None = None) -> None:
         """Delete the records (all, or those of `ids`) that are older than the forgetting of their users; their texts and feedback
@@ -88,20 +115,19 @@ class TrafficStore:
 
     def add_feedback(self, feedback: FeedbackRecord) -> bool:
         """Store a feedback in place of an earlier one for the same response; False where its user got no such response."""
-        row = asdict(feedback)
-        with self.engine.begin() as connection:
-            is_own = select(REQUESTS.c.id).where(REQUESTS.c.id == feedback.request_id, REQUESTS.c.user == feedback.user)
-            if connection.execute(is_own).first() is None:
-                return False
-            insert = self._insert(FEEDBACK).values(row)
-            changed = {name: value for name, value in row.items() if name != "request_id"}
-            connection.execute(insert.on_conflict_do_update(index_elements=["request_id"], set_=changed))
-        return True
+        with (
+            contextlib.suppress(IntegrityError),
+            self.engine.begin() as connection,
+        ):  # forgotten between the two statements
+            if _route_of(connection, feedback.request_id, feedback.user) is not None:
+                self.put(connection, FEEDBACK, asdict(feedback))
+                return True
+        return False
 
-    def route_of(self, request_id: str) -> str | None:
-        """The route on which a response was given; None where there is none of this id."""
+    def route_of(self, request_id: str, user: str) -> str | None:
+        """The route on which a user got a response; None where this user got none of this id."""
         with self.engine.connect() as connection:
-            return connection.execute(select(REQUESTS.c.route).where(REQUESTS.c.id == request_id)).scalar()
+            return _route_of(connection, request_id, user)
 
     # --- forgetting --------------------------------------------------------------------------------------------------
 
@@ -112,14 +138,27 @@ class TrafficStore:
         """
         at = time.time() if now is None else now
         with self.engine.begin() as connection:
-            insert = self._insert(FORGOTTEN).values(user=user, at=at)
-            connection.execute(insert.on_conflict_do_update(index_elements=["user"], set_={"at": at}))
+            self.wait_for_others(connection, alone=True)
+            self.put(connection, FORGOTTEN, {"user": user, "at": at})
             own = select(REQUESTS.c.id).where(REQUESTS.c.user == user, REQUESTS.c.at <= at)
-            ids = list(connection.execute(own).scalars())
-            self._add(connection, TOMBSTONES, [{"request_id": name, "at": at} for name in ids])
+            ids = set(connection.execute(own).scalars())
+            exported = select(EXPORTED.c.request_id).where(EXPORTED.c.user == user, EXPORTED.c.at <= at)
+            gone = sorted(ids.union(connection.execute(exported).scalars()))
+            self.add(connection, TOMBSTONES, [{"request_id": name, "at": at} for name in gone])
             _delete_requests(connection, own)
-        self._erase()
+            self.write_list(connection)
+        self._erase(is_forgetting=True)
         return len(ids)
+
+    def write_list(self, connection: Connection) -> None:
+        """Write the list of forgotten requests beside the database, whole or not at all, where it is not what it should be."""
+        words = list_text(connection.execute(select(TOMBSTONES.c.request_id)).scalars())
+        try:
+            is_written = self.forgotten_list.read_text("utf-8") == words
+        except (OSError, ValueError):
+            is_written = False
+        if not is_written:
+            write_text_atomically(self.forgotten_list, words)
 
     def prune(self, text_days: float, figure_days: float, now: float | None = None) -> tuple[int, int]:
         """Delete texts and figures that are older than so many days; how many of each. Tombstones stay."""
@@ -128,21 +167,23 @@ class TrafficStore:
             oldest = at - text_days * SECONDS_OF_A_DAY
             num_texts = connection.execute(delete(TEXTS).where(TEXTS.c.at < oldest)).rowcount
             spoken = FEEDBACK.update().where(FEEDBACK.c.at < oldest, FEEDBACK.c.correction + FEEDBACK.c.comment != "")
-            connection.execute(spoken.values(correction="", comment=""))
+            num_spoken = connection.execute(spoken.values(correction="", comment="")).rowcount
             old = select(REQUESTS.c.id).where(REQUESTS.c.at < at - figure_days * SECONDS_OF_A_DAY)
             num_figures = _delete_requests(connection, old)
             self._drop_forgotten(connection)
-        if num_texts or num_figures:
+            self.write_list(connection)
+        if num_texts or num_spoken or num_figures:
             with contextlib.suppress(RunFailed):  # a reader is at work; the next time empties the log
                 self._erase()
         return num_texts, num_figures
 
-    def _erase(self) -> None:
-        """Remove what was deleted from the disk as well."""
+    def _erase(self, *, is_forgetting: bool = False) -> None:
+        """Remove what was deleted from the disk as well. PostgreSQL lets deleted rows stand until a table is written anew, for
+        which every other program waits, so that is done for a user who is forgotten alone."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if self.engine.dialect.name == "postgresql":
-                for table in (REQUESTS, TEXTS, FEEDBACK):
-                    connection.execute(text(f"VACUUM {table.name}"))
+                for table in (REQUESTS, TEXTS, FEEDBACK, LABELS):
+                    connection.execute(text(f"VACUUM {'FULL ' if is_forgetting else ''}{table.name}"))
                 return
             is_busy = connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0]
         if is_busy:
@@ -175,8 +216,14 @@ class TrafficStore:
         self.engine.dispose()
 
 
+def _route_of(connection: Connection, request_id: str, user: str) -> str | None:
+    own = select(REQUESTS.c.route).where(REQUESTS.c.id == request_id, REQUESTS.c.user == user)
+    return connection.execute(own).scalar()
+
+
 def _delete_requests(connection: Connection, ids: Any) -> int:
-    """Delete requests with their texts and feedback; `ids` is a query of their ids."""
+    """Delete requests with their texts, feedback and labels; `ids` is a query of their ids."""
+    connection.execute(delete(LABELS).where(or_(LABELS.c.first.in_(ids), LABELS.c.second.in_(ids))))
     connection.execute(delete(TEXTS).where(TEXTS.c.request_id.in_(ids)))
     connection.execute(delete(FEEDBACK).where(FEEDBACK.c.request_id.in_(ids)))
     return connection.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(ids))).rowcount
@@ -207,7 +254,8 @@ def open_store(address: str, *, must_exist: bool = False) -> TrafficStore:
         migrate(engine)
     except SQLAlchemyError as error:
         raise InputError(f"--store {url.render_as_string()}: cannot be opened ({_first_line(error)})") from None
-    return TrafficStore(engine)
+    folder = Path(url.database or "").parent if url.get_backend_name() == "sqlite" else Path(TRAFFIC_FOLDER)
+    return TrafficStore(engine, folder.resolve() / FORGOTTEN_LIST)
 
 
 def _prepare_file(url: URL, must_exist: bool) -> None:

@@ -3,7 +3,8 @@
 1. `REQUESTS` has figures alone, one row for each request. `TEXTS` has words of those who consented, `FEEDBACK` what users say.
 2. `FORGOTTEN` remembers who was forgotten and when, so that a record which was still on its way is not written, and `TOMBSTONES`
    which records are gone, so that whoever exported them can drop them.
-3. `PURPOSES` says of every column why it is stored; `laconic traffic what` prints it, and a test misses none.
+3. `LABELS` has what experts say of responses, `EXPORT_FILES` which files were written, and `EXPORTED` whose words are in them.
+4. `PURPOSES` says of every column why it is stored; `laconic traffic what` prints it, and a test misses none.
 
 The tables are made by the steps in `migrations/`; a test holds the two against each other.
 """
@@ -59,6 +60,35 @@ FORGOTTEN = Table(
 TOMBSTONES = Table(
     "tombstones", METADATA, Column("request_id", String(64), primary_key=True), Column("at", Double, nullable=False)
 )
+LABELS = Table(
+    "labels",
+    METADATA,
+    Column("labeller", String(100), primary_key=True),
+    Column("first", String(64), ForeignKey("requests.id", ondelete="CASCADE"), primary_key=True),
+    Column("second", String(64), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("verdict", String(10), nullable=False),
+    Column("first_right", String(10), nullable=False),
+    Column("second_right", String(10), nullable=False),
+    Column("first_length", String(10), nullable=False),
+    Column("second_length", String(10), nullable=False),
+    Column("is_swapped", Boolean, nullable=False),
+)
+EXPORT_FILES = Table(
+    "exports",
+    METADATA,
+    Column("path", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("num_rows", Integer, nullable=False),
+)
+EXPORTED = Table(
+    "exported",
+    METADATA,
+    Column("path", Text, ForeignKey("exports.path", ondelete="CASCADE"), primary_key=True),
+    Column("request_id", String(64), primary_key=True),
+    Column("user", String(32), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+)
 
 PURPOSES: dict[str, dict[str, str]] = {
     "requests": {
@@ -103,6 +133,29 @@ PURPOSES: dict[str, dict[str, str]] = {
     "tombstones": {
         "request_id": "a record that is gone, so that whoever has a copy drops it",
         "at": "when it was forgotten",
+    },
+    "labels": {
+        "labeller": "whose judgement it is: agreement of two labellers",
+        "first": "a response that is judged",
+        "second": "the response that it is compared with; empty where there is none",
+        "at": "when it was judged",
+        "verdict": "which of the two is better",
+        "first_right": "whether the first is right",
+        "second_right": "whether the second is right",
+        "first_length": "whether the first is too long or too short",
+        "second_length": "whether the second is too long or too short",
+        "is_swapped": "which of the two stood on the left: whether the place decides",
+    },
+    "exports": {
+        "path": "a file with texts, which forgetting must reach",
+        "at": "when it was written",
+        "num_rows": "how much of it there is",
+    },
+    "exported": {
+        "path": "the file",
+        "request_id": "a request whose words are in it",
+        "user": "a salted hash: forgetting a user whose figures are gone by now",
+        "at": "when the request came: forgetting reaches what is older",
     },
 }
 """Table and column to the reason for which it is stored."""

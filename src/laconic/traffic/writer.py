@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
 
 from laconic.config.defaults import FIGURE_DAYS, TEXT_DAYS
+from laconic.traffic.conversations import messages_of, to_prompt
 from laconic.traffic.redaction import Redact, redact
 from laconic.traffic.store import StoredRequest, TrafficStore
 
@@ -130,13 +131,17 @@ class TrafficWriter:
         """The record with its text redacted, or without it where it cannot be."""
         if kept.text is None:
             return kept
-        prompt, response = self._attempt(kept.text.prompt), self._attempt(kept.text.response)
-        if prompt is None or response is None:
+        messages, response = messages_of(kept.text.prompt), self.redacted(kept.text.response)
+        said = [self.redacted(message["content"]) for message in messages]
+        contents = [content for content in said if content is not None]
+        if response is None or len(contents) < len(said):
             self.counts.withheld_texts += 1
             return replace(kept, text=None)
-        return replace(kept, text=replace(kept.text, prompt=prompt, response=response))
+        told = [{**message, "content": content} for message, content in zip(messages, contents, strict=True)]
+        return replace(kept, text=replace(kept.text, prompt=to_prompt(told), response=response))
 
-    def _attempt(self, words: str) -> str | None:
+    def redacted(self, words: str) -> str | None:
+        """The words as they may be kept; None where they may not, since their redaction failed."""
         try:
             return self.redacts(words)
         except Exception:  # whatever a redaction does, a text that it did not finish is not kept

@@ -1,4 +1,4 @@
-"""The first tables: requests, texts, feedback, forgotten users, and tombstones of what was forgotten."""
+"""The first tables: requests, texts, feedback, forgotten users and tombstones, labels, and exports with what is in them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -59,3 +59,30 @@ def upgrade() -> None:
         sa.Column("request_id", sa.String(64), primary_key=True),
         sa.Column("at", sa.Double, nullable=False),
     )
+    op.create_table(
+        "labels",
+        sa.Column("labeller", sa.String(100), primary_key=True),
+        sa.Column("first", sa.String(64), sa.ForeignKey("requests.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("second", sa.String(64), primary_key=True),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.Column("verdict", sa.String(10), nullable=False),
+        sa.Column("first_right", sa.String(10), nullable=False),
+        sa.Column("second_right", sa.String(10), nullable=False),
+        sa.Column("first_length", sa.String(10), nullable=False),
+        sa.Column("second_length", sa.String(10), nullable=False),
+        sa.Column("is_swapped", sa.Boolean, nullable=False),
+    )
+    op.create_table(
+        "exports",
+        sa.Column("path", sa.Text, primary_key=True),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.Column("num_rows", sa.Integer, nullable=False),
+    )
+    op.create_table(
+        "exported",
+        sa.Column("path", sa.Text, sa.ForeignKey("exports.path", ondelete="CASCADE"), primary_key=True),
+        sa.Column("request_id", sa.String(64), primary_key=True),
+        sa.Column("user", sa.String(32), nullable=False),
+        sa.Column("at", sa.Double, nullable=False),
+    )
+    op.create_index("ix_exported_user", "exported", ["user"])

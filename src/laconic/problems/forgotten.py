@@ -1,0 +1,84 @@
+"""Problems made from what users asked, and the requests that were forgotten since: nothing is trained or measured on those.
+
+1. A record that was made from stored traffic says of which request (`traffic_request`, or a list where it was made of several),
+   and where the list of forgotten requests lies (`tombstones`). `laconic.traffic` writes both, and they stay in a problem's
+   `meta` through `probe` and `select`.
+2. The list is a text file of ids, one per line, after `HEADING`.
+3. `refuse_forgotten` reads the list of each problem and raises one line where a problem's request is on it. A list that cannot be
+   read is refused as well: whether the request was forgotten is not known then.
+
+Whoever reads problems calls it, so that it holds at the start of a run and whenever one is resumed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from laconic.errors import ProblemsError
+from laconic.types import Problem
+
+REQUEST_KEY, LIST_KEY = "traffic_request", "tombstones"
+HEADING = "# requests that were forgotten: nothing made from them may be kept"
+
+
+def requests_of(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The ids of the requests from which a row was made; none where it has no key `REQUEST_KEY`.
+
+    Raises `ProblemsError` beginning with `where` for a value that names none.
+
+    >>> requests_of({"traffic_request": "r1"}, ""), requests_of({"traffic_request": ["r1", "r2"]}, ""), requests_of({}, "")
+    (('r1',), ('r1', 'r2'), ())
+    """
+    if REQUEST_KEY not in row:
+        return ()
+    stated = row[REQUEST_KEY]
+    ids = (stated,) if isinstance(stated, str) else tuple(stated) if isinstance(stated, list | tuple) else ()
+    if not ids or not all(isinstance(name, str) and name for name in ids):
+        raise ProblemsError(f"{where}: {REQUEST_KEY!r} must be the id of a request, or a list of ids")
+    return ids
+
+
+def read_forgotten(path: Path) -> frozenset[str]:
+    """The ids on a list of forgotten requests. Raises `ProblemsError` where it cannot be read, or is no such list."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ProblemsError(f"{path}: the list of forgotten requests cannot be read ({reason})") from None
+    if lines[:1] != [HEADING]:
+        raise ProblemsError(f"{path}: is no list of forgotten requests")
+    return frozenset(lines[1:])
+
+
+def list_text(ids: Iterable[str]) -> str:
+    """What a list of forgotten requests holds."""
+    return "\n".join([HEADING, *sorted(ids)]) + "\n"
+
+
+def refuse_forgotten(problems: Sequence[Problem], source: str) -> None:
+    """Raise `ProblemsError` where a problem of `source` was made from a request that was forgotten, or this is not known."""
+    requests = [
+        (name, problem.meta.get(LIST_KEY))
+        for problem in problems
+        if REQUEST_KEY in problem.meta
+        for name in requests_of(problem.meta, f"{source}, problem {problem.id}")
+    ]
+    if not requests:
+        return
+    lists = {place: _list_at(place, source) for place in dict.fromkeys(place for _, place in requests)}
+    gone = {name for name, place in requests if name in lists[place]}
+    if gone:
+        raise ProblemsError(
+            f"{source}: {len(gone)} of its requests were forgotten, and nothing may be made of them; "
+            f"laconic traffic clean {source} removes them"
+        )
+
+
+def _list_at(place: object, source: str) -> frozenset[str]:
+    remedy = f"name where it lies now with  laconic traffic clean {source} --list FILE"
+    if not isinstance(place, str) or not place:
+        raise ProblemsError(f"{source}: made from stored traffic, but names no list of forgotten requests; {remedy}")
+    try:
+        return read_forgotten(Path(place))
+    except ProblemsError as error:
+        raise ProblemsError(f"{source}: {error}; {remedy}") from None

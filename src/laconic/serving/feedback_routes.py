@@ -1,0 +1,161 @@
+"""`POST /v1/feedback`: what a user says of a response, by the id that came with it.
+
+1. The body is one JSON object: the response's `id`; `rating` good or bad; `length` too_long or too_short; the right answer
+   (`correction`); free text (`comment`); and `user`, as in the request. At least one of the middle four says something.
+2. A correction or a comment is a text. It needs the consent header with this very request, and a route whose policy allows texts;
+   without both, nothing of the feedback is stored (403). Texts are redacted before they are stored.
+3. A response belongs to a user of a key. One of another user and one that does not exist are the same 404, after the same wait:
+   the record of a response may still be on its way to the store.
+4. A later feedback for the same response takes the place of the earlier one, texts included.
+
+Replies quote nothing that a client wrote.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from anyio import sleep
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from laconic.errors import InputError
+from laconic.system.text import parse_json
+from laconic.traffic.consent import CONSENT_HEADER, CONSENT_WORD, TextPolicy, may_keep
+from laconic.traffic.records import FeedbackRecord
+from laconic.traffic.store import StoreError
+from laconic.traffic.writer import TrafficWriter
+
+FEEDBACK_PATH = "/v1/feedback"
+RATINGS, LENGTHS = ("good", "bad"), ("too_long", "too_short")
+MOST_FEEDBACK_BYTES = 64 << 10
+MOST_CHARACTERS: Mapping[str, int] = {"id": 64, "user": 256, "correction": 4_000, "comment": 4_000}
+ON_ITS_WAY_SECONDS, LOOK_SECONDS = 1.0, 0.05
+
+UserOf = Callable[[Request, str], str | None]
+"""The pseudonym of the user who sends a request, given the name that the body states; None where its key is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackDesk:
+    """What the route needs: where feedback goes, who asks, and what may be kept on the route on which a response was given."""
+
+    writer: TrafficWriter
+    user_of: UserOf
+    policy_of: Callable[[str], TextPolicy]
+
+    async def answer(self, request: Request) -> Response:
+        """The reply to one feedback."""
+        try:
+            said = _read(await _content(request))
+            user = self.user_of(request, said["user"])
+            if user is None:
+                raise _Refused(401, "no such key; expected the header Authorization: Bearer KEY")
+            headers = request.headers.getlist(CONSENT_HEADER)
+            await self._store(said, user, headers)
+        except _Refused as refused:
+            return refused.reply()
+        except StoreError:
+            return _Refused(503, "feedback cannot be stored now; send it again").reply()
+        return _json(200, {"id": said["id"], "object": "feedback", "stored": True})
+
+    async def _store(self, said: Mapping[str, str], user: str, headers: list[str]) -> None:
+        has_texts = bool(said["correction"] or said["comment"])
+        if has_texts and not may_keep(TextPolicy.CONSENT, headers):
+            raise _Refused(403, f"a correction or comment needs the header {CONSENT_HEADER}: {CONSENT_WORD}")
+        route = await self._route_of(said["id"], user)
+        if has_texts and not may_keep(self.policy_of(route), headers):
+            raise _Refused(403, "texts are not kept for this model; send the rating alone")
+        if not await run_in_threadpool(self._add, said, user):
+            raise _unknown()
+
+    async def _route_of(self, request_id: str, user: str) -> str:
+        """The route on which the user got the response. Raises `_Refused` where there is none after a moment."""
+        deadline = time.monotonic() + ON_ITS_WAY_SECONDS
+        while True:
+            route = await run_in_threadpool(self.writer.store.route_of, request_id, user)
+            if route is not None:
+                return route
+            if time.monotonic() >= deadline:
+                raise _unknown() if self.writer.is_well else _Refused(503, "the store is away; send it again")
+            await sleep(LOOK_SECONDS)
+
+    def _add(self, said: Mapping[str, str], user: str) -> bool:
+        texts = {name: self.writer.redacted(said[name]) for name in ("correction", "comment")}
+        if None in texts.values():
+            raise _Refused(503, "the texts cannot be redacted, so nothing is stored; send the rating alone")
+        kept = {name: text or "" for name, text in texts.items()}
+        record = FeedbackRecord(said["id"], time.time(), user, said["rating"], said["length"], **kept)
+        return self.writer.store.add_feedback(record)
+
+
+def feedback_routes(writer: TrafficWriter, user_of: UserOf, policy_of: Callable[[str], TextPolicy]) -> list[Route]:
+    """The routes of feedback, to be mounted beside those of requests.
+
+    `user_of` makes the pseudonym exactly as for a request; `policy_of` says of a served name what may be kept, `NEVER` for one
+    that is no longer served.
+    """
+    return [Route(FEEDBACK_PATH, FeedbackDesk(writer, user_of, policy_of).answer, methods=["POST"])]
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+class _Refused(Exception):  # noqa: N818  (a decision, not a mistake)
+    """A feedback that is not stored, and why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+    def reply(self) -> Response:
+        """The reply, in the shape of OpenAI's errors."""
+        return _json(self.status, {"error": {"message": self.message, "type": "invalid_request_error"}})
+
+
+def _unknown() -> _Refused:
+    return _Refused(404, "no response of this id was given to this user")
+
+
+def _json(status: int, body: Mapping[str, Any]) -> Response:
+    return Response(json.dumps(body), status, media_type="application/json")
+
+
+async def _content(request: Request) -> bytes:
+    """The body. Raises `_Refused` where it is too large."""
+    content = b""
+    try:
+        async for piece in request.stream():
+            content += piece
+            if len(content) > MOST_FEEDBACK_BYTES:
+                raise _Refused(413, f"the body has more than {MOST_FEEDBACK_BYTES:,} bytes")
+    except ClientDisconnect:
+        raise _Refused(400, "the body ended early") from None
+    return content
+
+
+def _read(content: bytes) -> dict[str, str]:
+    """The fields, "" for each that is not said. Raises `_Refused` for what is no feedback."""
+    try:
+        body = parse_json(content, "body")
+    except InputError:
+        raise _Refused(400, "the body is no JSON") from None
+    known = (*MOST_CHARACTERS, "rating", "length")
+    if not isinstance(body, dict) or not body.keys() <= set(known):
+        raise _Refused(400, f"expected one JSON object with id and some of {', '.join(known[1:])}")
+    said = {name: "" if body.get(name) is None else body[name] for name in known}
+    for name, value in said.items():
+        most = MOST_CHARACTERS.get(name, 20)
+        if not isinstance(value, str) or len(value) > most:
+            raise _Refused(400, f"{name}: expected a text of at most {most:,} characters")
+    fields = cast(dict[str, str], said)
+    for name, words in (("rating", RATINGS), ("length", LENGTHS)):
+        if fields[name] not in ("", *words):
+            raise _Refused(400, f"{name}: expected {' or '.join(words)}")
+    if not fields["id"] or not any(fields[name] for name in ("rating", "length", "correction", "comment")):
+        raise _Refused(400, "expected an id, and a rating, a length, a correction or a comment")
+    return fields

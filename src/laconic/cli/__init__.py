@@ -12,6 +12,7 @@ Its modules, in reading order:
 - `demo`: the program behind `demo`, which runs both phases on the embedded reasoner
 - `train`: `demo`, `train`, `track`, `sweep`, `doctor`, `list`
 - `export`: `export verl`, `export lm-eval`, `export inspect`
+- `serve`: `serve`
 - `traffic`: `traffic what`, `traffic forget`
 - `app`: the `laconic` command
 """

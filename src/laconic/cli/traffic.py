@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from laconic.config.defaults import FIGURE_DAYS, TEXT_DAYS, TRAFFIC_FOLDER
+from laconic.config.defaults import FIGURE_DAYS, SALT_FILE, STORE_ADDRESS, TEXT_DAYS
 from laconic.errors import MissingExtraError
 from laconic.system.text import put
 
@@ -17,7 +17,6 @@ StoreAddress = Annotated[
     ),
 ]
 SaltFile = Annotated[Path, typer.Option(help="The file with the salt of users' pseudonyms.")]
-STORE_ADDRESS, SALT_FILE = f"sqlite:///{TRAFFIC_FOLDER}/traffic.db", Path(TRAFFIC_FOLDER) / "salt"
 
 
 def say_what_is_stored() -> None:
@@ -39,7 +38,7 @@ def forget_user(
     user: Annotated[str, typer.Option(help="The user's name, as requests give it; '' for requests that name none.")],
     key: Annotated[str, typer.Option(help="The name of the API key with which the user's requests came.")] = "",
     store: StoreAddress = STORE_ADDRESS,
-    salt: SaltFile = SALT_FILE,
+    salt: SaltFile = Path(SALT_FILE),
 ) -> None:
     """Delete everything that is stored of a user, and remember which records are gone."""
     _need_extra()

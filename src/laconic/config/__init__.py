@@ -13,6 +13,7 @@ Its modules, in reading order:
 - `phase`: a phase, made of all these, and when it ends
 - `evaluation`: how the watched and the reported set are measured
 - `recipe`: the whole tree
+- `serving`: the file of a gateway: routes, upstreams, limits
 - `sense`: what in it changes nothing or contradicts itself
 - `load`: loading it from TOML with overrides, and giving it back as data
 - `difference`: the keys at which two resolved recipes differ

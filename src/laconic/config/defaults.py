@@ -63,3 +63,9 @@ HOOK_TIMEOUT_SECONDS = 2.0
 
 # Labelling: so many tasks must two labellers have in common before their agreement is stated.
 LEAST_COMMON_LABELS = 30
+STORE_ADDRESS, SALT_FILE = f"sqlite:///{TRAFFIC_FOLDER}/traffic.db", f"{TRAFFIC_FOLDER}/salt"
+TEXT_POLICY: Final = "never"
+
+# Serving: where a gateway listens, and the share of users that a candidate answers.
+SERVE_HOST, SERVE_PORT = "127.0.0.1", 8080
+CANDIDATE_SHARE = 0.05

@@ -8,14 +8,16 @@
 What is left out: which values go together (`sense/`).
 """
 
+import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from laconic.errors import InputError
 from laconic.rng import LARGEST_SEED
+from laconic.system.text import brief
 
 _N = TypeVar("_N", bound="Node")
 _V = TypeVar("_V")
@@ -225,3 +227,19 @@ def make_node(kind: type[_N], spelling: Callable[[str], str] = str, /, **values:
         mistake = error.errors()[0]
         field = spelling(".".join(map(str, mistake["loc"])))
         raise InputError(f"{field}: {mistake['msg'].removeprefix('Value error, ')}") from None
+
+
+def first_mistake(error: ValidationError, keys: Sequence[str]) -> str:
+    """The first mistake in a file that is no recipe, in one line that names the field; `keys` are all that such a file may
+    have."""
+    mistake = error.errors()[0]
+    field = ".".join(map(str, mistake["loc"]))
+    if mistake["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(mistake["loc"][-1]), keys, n=3)
+        return f"{field}: unknown key; " + (f"near it: {', '.join(near)}" if near else f"known: {', '.join(keys)}")
+    if mistake["type"] == "missing":
+        return f"{field}: missing, but required"
+    message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "value_error" and isinstance(mistake["input"], dict):  # about several fields, which it names
+        return f"{field}.{message}".removeprefix(".")
+    return f"{field}: {message[:1].lower()}{message[1:]}, got {brief(mistake['input'])}"

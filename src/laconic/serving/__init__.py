@@ -1,5 +1,18 @@
 """A served model: the gateway in front of engines, thinking budgets, candidates.
 
+Its modules, in reading order:
+
+- `denials`: requests that get no response, in the shape of OpenAI's errors
+- `callers`: who may ask, and how much
+- `demands`: what a client asks for, checked, and reduced to what an upstream may see
+- `assignment`: which users get a candidate
+- `events`: replies and streams, read for their figures
+- `upstreams`: the endpoints behind the gateway, and when another one is asked
+- `routing`: served names, and who answers for each
+- `addresses`: upstreams as a command names them
+- `metrics`: figures for Prometheus
 - `feedback_routes`: what users say of responses
 - `labelling`: the page on which experts label stored responses
+- `gateway`: one request on its way from a client to an upstream and back
+- `program`: the application with all its addresses, and the server
 """

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from laconic.config.difference import first_difference
 from laconic.config.load import dump, load_recipe, parse_recipe
-from laconic.config.node import Name, Processes, SeedNumber, Text, checked_name
+from laconic.config.node import Name, Processes, SeedNumber, Text, checked_name, first_mistake
 from laconic.config.recipe import Recipe
 from laconic.errors import InputError, RecipeError, RunError
 from laconic.evaluation.folder_names import temperature_tag
@@ -184,19 +184,7 @@ def _parse(path: Path) -> SweepConfig:
     try:
         return SweepConfig.model_validate(parse_toml(content, str(path)))
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_mistake(error)}") from None
-
-
-def _first_mistake(error: ValidationError) -> str:
-    mistake = error.errors()[0]
-    field = ".".join(map(str, mistake["loc"]))
-    if mistake["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(mistake["loc"][-1]), _KEYS, n=3)
-        return f"{field}: unknown key; " + (f"near it: {', '.join(near)}" if near else f"known: {', '.join(_KEYS)}")
-    if mistake["type"] == "missing":
-        return f"{field}: missing, but required"
-    message = mistake["msg"].removeprefix("Value error, ")
-    return f"{field}: {message[:1].lower()}{message[1:]}, got {brief(mistake['input'])}"
+        raise InputError(f"{path}: {first_mistake(error, _KEYS)}") from None
 
 
 _KEYS = sorted({name for node in _Node.__subclasses__() for name in node.model_fields})

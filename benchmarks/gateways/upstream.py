@@ -1,0 +1,70 @@
+"""An upstream with fixed delays, in a process of its own: `python benchmarks/gateways/upstream.py PORT SECONDS CHUNKS`.
+
+A plain application in the sense of ASGI, without a framework: it answers a chat after SECONDS, or streams CHUNKS pieces evenly over
+that time. `GET /v1/count` says how many requests it has answered.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import uvicorn
+
+TEXT = "Two and two are four, and four is the answer. " * 8
+USAGE = {"prompt_tokens": 50, "completion_tokens": 200, "completion_tokens_details": {"reasoning_tokens": 150}}
+HEAD = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "scripted"}
+CHUNK = HEAD | {"object": "chat.completion.chunk"}
+
+
+def choice(**fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "finish_reason": None, **fields}]}
+
+
+WHOLE = json.dumps(
+    HEAD | choice(message={"role": "assistant", "content": TEXT}, finish_reason="stop") | {"usage": USAGE}
+).encode()
+PIECE = b"data: " + json.dumps(CHUNK | choice(delta={"content": " four"})).encode() + b"\n\n"
+LAST = b"data: " + json.dumps(CHUNK | choice(delta={}, finish_reason="stop")).encode() + b"\n\n"
+COUNTS = b"data: " + json.dumps(CHUNK | {"choices": [], "usage": USAGE}).encode() + b"\n\ndata: [DONE]\n\n"
+
+
+class Scripted:
+    """The application; `answered` counts the requests."""
+
+    def __init__(self, seconds: float, chunks: int) -> None:
+        self.seconds, self.chunks, self.answered = seconds, chunks, 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        content, more = b"", True
+        while more:
+            message = await receive()
+            content += message.get("body", b"")
+            more = message.get("more_body", False)
+        if scope["path"] == "/v1/count":
+            await self.whole(send, json.dumps({"answered": self.answered}).encode())
+            return
+        self.answered += 1
+        if b'"stream":true' in content.replace(b" ", b""):
+            await self.stream(send)
+        else:
+            await asyncio.sleep(self.seconds)
+            await self.whole(send, WHOLE)
+
+    async def whole(self, send: Any, content: bytes) -> None:
+        length = (b"content-length", str(len(content)).encode())
+        headers = [(b"content-type", b"application/json"), length]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def stream(self, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for _ in range(self.chunks):
+            await asyncio.sleep(self.seconds / self.chunks)
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+        await send({"type": "http.response.body", "body": LAST + COUNTS})
+
+
+if __name__ == "__main__":
+    port, seconds, chunks = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    uvicorn.run(Scripted(seconds, chunks), port=port, log_level="error", access_log=False)

@@ -1,0 +1,379 @@
+"""The gateway: one request on its way from a client to an upstream and back.
+
+1. `Gateway` lets a caller in (`callers.py`), reads what it asks for (`demands.py`) and finds the route (`routing.py`).
+2. An `Exchange` asks the upstreams of the route in turn until one answers. A reply that does not come as a stream is passed
+   on when all of it is there, and a stream from its first event on; before that another upstream may be asked, after it no
+   more.
+3. The client that leaves ends the request to the upstream.
+4. Every exchange leaves one record. It is written before the last bytes go to the client, as far as the store is quick
+   (`TrafficWriter.settled`); whatever the store does, the response goes on.
+
+Texts are kept through `consent.keep_text` alone. Nothing that a client or a model wrote stands in a message of this process.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from laconic.config.serving import LimitsConfig, ServingConfig
+from laconic.samplers.counting import thinking_of
+from laconic.serving.callers import KeyRing, Turnstile
+from laconic.serving.demands import Demand, RequestKind, read_demand
+from laconic.serving.denials import Denial
+from laconic.serving.events import DONE, ResponseReading, as_event, dumped
+from laconic.serving.metrics import GatewayMetrics
+from laconic.serving.routing import Arm, Route
+from laconic.serving.upstreams import AskLimits, Json, Lost, Upstream, in_turn
+from laconic.traffic.consent import CONSENT_HEADER, keep_text, may_keep
+from laconic.traffic.pseudonyms import pseudonym
+from laconic.traffic.records import TrafficRecord
+from laconic.traffic.store import StoredRequest
+from laconic.traffic.writer import TrafficWriter
+
+PATHS: Mapping[RequestKind, str] = {"chat": "/chat/completions", "completions": "/completions"}
+ID_HEADER, TAG_HEADER = "x-laconic-request-id", "x-laconic-tag"
+CLIENT_LEFT, BROKE_OFF = 499, 502
+"""Statuses of records: 499 as nginx has it, 502 for a stream that broke off."""
+JSON, EVENTS = b"application/json", b"text/event-stream; charset=utf-8"
+
+
+@dataclass(slots=True)
+class Desk:
+    """What every request needs: the configuration, who may ask, the routes, and where records go."""
+
+    config: ServingConfig
+    keys: KeyRing
+    turnstile: Turnstile
+    routes: Mapping[str, Route]
+    salt: bytes
+    writer: TrafficWriter
+    metrics: GatewayMetrics
+    say: Callable[[str], None]
+
+    @property
+    def limits(self) -> AskLimits:
+        """What an upstream may take."""
+        timeouts = self.config.timeouts
+        return AskLimits(timeouts.connect_seconds, timeouts.idle_seconds, self.config.reply_bytes)
+
+    @property
+    def store_address(self) -> str:
+        """Where records go, without a password."""
+        return self.writer.store.engine.url.render_as_string()
+
+    def user_of(self, caller: str, name: str) -> str:
+        """The pseudonym of a caller's user."""
+        return pseudonym(self.salt, caller, name)
+
+
+class ClientLeft(Exception):  # noqa: N818  (what happened, not a mistake)
+    """The client closed its connection."""
+
+
+# --- coming in -------------------------------------------------------------------------------------------------------
+
+
+class Gateway:
+    """What answers the requests of one kind; an application in the sense of ASGI."""
+
+    def __init__(self, desk: Desk, kind: RequestKind) -> None:
+        self.desk, self.kind = desk, kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        reply = ClientReply(send, f"req-{secrets.token_hex(16)}")
+        try:
+            await self._answer(Headers(scope=scope), receive, reply)
+        except Denial as denial:
+            self.desk.metrics.denials.labels(denial.reason if denial.status < 500 else str(denial.status)).inc()
+            await reply.deny(denial)
+        except ClientLeft:
+            pass
+        except Exception as error:  # a mistake of ours; its text could hold what a client wrote
+            self.desk.say(f"a request failed: {type(error).__name__} at {_place_of(error)}")
+            await reply.deny(
+                Denial(500, "the gateway failed; the request id says which request", reason="gateway_failed")
+            )
+
+    async def _answer(self, headers: Headers, receive: Receive, reply: "ClientReply") -> None:
+        caller = self.desk.keys.find(headers.get("authorization"))
+        with self.desk.turnstile.passing(caller):
+            content = await read_content(headers, receive, self.desk.config.limits)
+            demand, route = self._read(content)
+            exchange = Exchange(self.desk, route, demand, caller, headers, reply)
+            await exchange.run(receive)
+
+    def _read(self, content: bytes) -> tuple[Demand, Route]:
+        further = {field for route in self.desk.routes.values() for field in route.further_fields}
+        demand = read_demand(self.kind, content, self.desk.config.limits.messages, further)
+        route = self.desk.routes.get(demand.model)
+        if route is None:
+            raise Denial(404, "no such model; GET /v1/models lists them", reason="model_not_found", field="model")
+        if unknown := (further - set(route.further_fields)) & set(demand.fields):
+            raise Denial(
+                400, f"{min(unknown)}: is not passed on to this model", reason="unknown_field", field=min(unknown)
+            )
+        return demand, route
+
+
+async def read_content(headers: Headers, receive: Receive, limits: LimitsConfig) -> bytes:
+    """The body of a request. Raises `Denial` where it is no JSON by its header, too large or too slow, `ClientLeft` where it
+    ends."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Denial(415, "expected content-type: application/json", reason="not_json")
+    too_large = Denial(413, f"the body has more than {limits.body_bytes:,} bytes", reason="body_too_large")
+    announced = headers.get("content-length", "")
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limits.body_bytes):
+        raise too_large
+    pieces, size, is_whole = [], 0, False
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            while not is_whole:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if size > limits.body_bytes:
+                    raise too_large
+                is_whole = not message.get("more_body", False)
+    except TimeoutError:
+        raise Denial(408, f"no whole body within {limits.body_seconds:g} s", reason="slow_body") from None
+    return b"".join(pieces)
+
+
+class ClientReply:
+    """The client's side of an exchange. Every reply carries the request's id."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self.request_id = send, request_id
+        self.has_begun = self.is_complete = False
+
+    async def begin(
+        self, status: int, kind: bytes, headers: Mapping[str, str] | None = None, size: int | None = None
+    ) -> None:
+        """The head."""
+        self.has_begun = True
+        lines = [(b"content-type", kind), (ID_HEADER.encode(), self.request_id.encode())]
+        lines += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        lines += [(b"cache-control", b"no-store")] if size is None else [(b"content-length", str(size).encode())]
+        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+
+    async def write(self, content: bytes, *, is_last: bool = False) -> None:
+        """A piece of the body."""
+        self.is_complete = is_last
+        await self._send({"type": "http.response.body", "body": content, "more_body": not is_last})
+
+    async def whole(self, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """A whole reply."""
+        await self.begin(status, JSON, headers, len(content))
+        await self.write(content, is_last=True)
+
+    async def deny(self, denial: Denial) -> None:
+        """The error, as a reply or, where a stream has begun, as its last event."""
+        if self.has_begun:
+            await self.write(as_event(denial.content), is_last=True)
+        else:
+            await self.whole(denial.status, denial.content, denial.headers)
+
+
+def _place_of(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}"
+
+
+# --- one exchange ----------------------------------------------------------------------------------------------------
+
+
+class Exchange:
+    """One request that has a route: the upstreams are asked, the answer is passed on, and one record is left."""
+
+    def __init__(
+        self, desk: Desk, route: Route, demand: Demand, caller: str, headers: Headers, reply: ClientReply
+    ) -> None:
+        self.desk, self.route, self.demand, self.reply = desk, route, demand, reply
+        self.at, self.began = time.time(), time.perf_counter()
+        self.user = desk.user_of(caller, demand.user)
+        self.tag = route.tag_of(headers.get(TAG_HEADER))
+        self.consents = headers.getlist(CONSENT_HEADER)
+        self.arms = route.arms_for(self.user if demand.user else reply.request_id)
+        self.arm: Arm = self.arms[0]
+        self.model = self.arm.upstreams[0].model or route.name
+        self.budget = route.budget if demand.budget is None else demand.budget
+        self.reading = self._new_reading()
+        self.first_token_seconds: float | None = None
+        self.is_recorded = False
+
+    def _new_reading(self) -> ResponseReading:
+        keeps_text = self.route.count is not None or may_keep(self.route.policy, self.consents)
+        return ResponseReading(self.reply.request_id, self.route.name, keeps_text)
+
+    async def run(self, receive: Receive) -> None:
+        """Answer, unless the client leaves before. Raises `Denial` where no upstream answers."""
+        self.desk.metrics.in_flight.inc()
+        working = asyncio.ensure_future(self._work())
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if working.done() or self.reply.is_complete:
+                await working
+                return
+            working.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await working
+            self._record(CLIENT_LEFT, "client_left")
+        except asyncio.CancelledError:  # the gateway ends, and has waited long enough
+            working.cancel()
+            self._record(BROKE_OFF, "error")
+            raise
+        finally:
+            leaving.cancel()
+            self.desk.metrics.in_flight.dec()
+
+    async def _work(self) -> None:
+        timeouts = self.desk.config.timeouts
+        try:
+            async with asyncio.timeout(timeouts.total_seconds):
+                await self._ask_in_turn()
+        except TimeoutError:
+            await self._settle(504, "error")
+            text = f"no whole response within {timeouts.total_seconds:g} s"
+            raise Denial(504, text, reason="too_slow") from None
+        except Denial as denial:
+            await self._settle(denial.status, "error")
+            raise
+
+    async def _ask_in_turn(self) -> None:
+        """Ask the upstreams one after the other until one answers. Raises `Denial` where none does."""
+        lost: Lost | None = None
+        for arm in self.arms:
+            for upstream in in_turn(arm.upstreams):
+                self.arm, self.model, self.reading = arm, upstream.model or self.route.name, self._new_reading()
+                try:
+                    await self._ask(upstream)
+                except Lost as error:
+                    lost = error
+                    self.desk.metrics.losses.labels(upstream.name, error.reason).inc()
+                    if self.reply.has_begun:
+                        raise _denial_of(error) from None
+                else:
+                    return
+        assert lost is not None
+        raise _denial_of(lost)
+
+    async def _ask(self, upstream: Upstream) -> None:
+        stream = {"stream": True, "stream_options": {"include_usage": True}} if self.demand.is_streamed else {}
+        body = {"model": self.route.name, **self.demand.fields, **stream}
+        async with aclosing(upstream.objects(PATHS[self.demand.kind], body, self.desk.limits)) as objects:
+            await (self._pass_stream(objects) if self.demand.is_streamed else self._pass_whole(objects))
+
+    # --- passing on --------------------------------------------------------------------------------------------------
+
+    async def _pass_whole(self, objects: AsyncIterator[list[Json]]) -> None:
+        content = [dumped(self.reading.take(body)) async for found in objects for body in found][-1]
+        await self._settle(200, self.reading.finish or "other")
+        await self.reply.whole(200, content)
+
+    async def _pass_stream(self, objects: AsyncIterator[list[Json]]) -> None:
+        async for found in objects:
+            if passed := b"".join(map(self._event, found)):
+                await self._write(passed)
+        await self._settle(200, self.reading.finish or "other")
+        await self._write(as_event(DONE), is_last=True)
+
+    def _event(self, said: Json) -> bytes:
+        """An event as the client gets it; nothing where it is the token counts that the client did not ask for."""
+        body = self.reading.take(said)
+        if self.reading.has_token and self.first_token_seconds is None:
+            self.first_token_seconds = time.perf_counter() - self.began
+        if not self.demand.wants_usage and "usage" in body:
+            if not body.get("choices"):
+                return b""
+            del body["usage"]
+        return as_event(dumped(body))
+
+    async def _write(self, content: bytes, *, is_last: bool = False) -> None:
+        if not self.reply.has_begun:
+            await self.reply.begin(200, EVENTS)
+        await self.reply.write(content, is_last=is_last)
+
+    # --- the record --------------------------------------------------------------------------------------------------
+
+    async def _settle(self, status: int, finish: str) -> None:
+        """Leave the record, and wait a moment for it to be written."""
+        if kept := self._record_once(status, finish):
+            await self.desk.writer.settled(kept)
+
+    def _record(self, status: int, finish: str) -> None:
+        """Leave the record, without waiting."""
+        if kept := self._record_once(status, finish):
+            self.desk.writer.put(kept)
+
+    def _record_once(self, status: int, finish: str) -> StoredRequest | None:
+        if self.is_recorded:
+            return None
+        self.is_recorded = True
+        kept = self._kept(status, finish)
+        self.desk.metrics.note(kept.record)
+        return kept
+
+    def _kept(self, status: int, finish: str) -> StoredRequest:
+        reading = self.reading
+        record = TrafficRecord(
+            id=self.reply.request_id,
+            at=self.at,
+            route=self.route.name,
+            model=self.model,
+            version=self.arm.version,
+            tag=self.tag,
+            user=self.user,
+            status=status,
+            finish=finish,
+            is_streamed=self.demand.is_streamed,
+            prompt_tokens=reading.prompt_tokens,
+            completion_tokens=reading.completion_tokens,
+            thinking_tokens=self._thinking_tokens(),
+            budget=self.budget,
+            is_cut=None,
+            first_token_seconds=self.first_token_seconds,
+            seconds=time.perf_counter() - self.began,
+            cost=self.route.cost(reading.prompt_tokens, reading.completion_tokens),
+        )
+        conversation = self.demand.conversation if may_keep(self.route.policy, self.consents) else None
+        if status != 200 or conversation is None:
+            return StoredRequest(record)
+        text = keep_text(
+            self.route.policy,
+            self.consents,
+            request_id=record.id,
+            user=self.user,
+            at=self.at,
+            prompt=conversation,
+            response=reading.text,
+        )
+        return StoredRequest(record, text)
+
+    def _thinking_tokens(self) -> int | None:
+        reading = self.reading
+        if reading.completion_tokens is None or self.route.count is None:
+            return reading.reasoning_tokens
+        return thinking_of(reading.reasoning_tokens, reading.text, reading.completion_tokens, self.route.count)
+
+
+def _denial_of(lost: Lost) -> Denial:
+    wait = None if lost.wait_seconds is None else max(1, round(lost.wait_seconds))
+    return Denial(lost.status, lost.message, reason="no_upstream", wait_seconds=wait)
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the client leaves."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,176 @@
+"""`laconic serve`: the application with all its addresses, and the server that runs it until it is asked to end.
+
+1. `open_desk` opens what every request needs: keys, routes, the store with its writer, the figures.
+2. `build_app` puts the addresses together. Where the gateway listens on this machine alone, a request must name this machine
+   as its host, so that a page in a browser which resolves its own name to 127.0.0.1 gets nothing.
+3. `run_gateway` listens. SIGTERM and Ctrl-C stop new requests; those in flight have `drain_seconds` to end, and records are
+   written.
+
+There is no log of requests: the store has their figures, and lines hold no word of theirs.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as Address
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from laconic.config.serving import ServingConfig, is_loopback
+from laconic.errors import InputError
+from laconic.serving.callers import KeyRing, Turnstile, read_keys
+from laconic.serving.denials import Denial
+from laconic.serving.gateway import Desk, Gateway
+from laconic.serving.metrics import GatewayMetrics
+from laconic.serving.routing import CandidateShares, ShareReader, open_routes, upstreams_of
+from laconic.serving.upstreams import close_all
+from laconic.system.termination import heeding_signals
+from laconic.traffic.pseudonyms import salt_of
+from laconic.traffic.redaction import redact, with_hook
+from laconic.traffic.store import open_store
+from laconic.traffic.writer import TrafficWriter
+
+THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
+METRICS_KEY = "metrics"
+"""The name of the key that may read the figures, where there are keys."""
+BACKLOG = 2048
+
+
+def open_desk(config: ServingConfig, say: Callable[[str], None]) -> Desk:
+    """What every request needs. Raises `InputError` where something of it cannot be opened."""
+    keys = KeyRing({}) if config.keys is None else read_keys(Path(config.keys))
+    routes = open_routes(config)
+    redacts = redact if config.redact is None else with_hook(config.redact)
+    store = open_store(config.store)
+    salt = salt_of(Path(config.salt), has_users=store.has_requests())
+    writer = TrafficWriter(store, redacts, text_days=config.text_days, figure_days=config.figure_days, say=say)
+    turnstile = Turnstile(config.limits.in_flight, config.limits.per_minute)
+    return Desk(config, keys, turnstile, routes, salt, writer, GatewayMetrics(writer), say)
+
+
+# --- the application -------------------------------------------------------------------------------------------------
+
+
+def build_app(desk: Desk, read_share: ShareReader | None = None) -> Starlette:
+    """The application. `read_share` says which share of a route's users its candidate has now."""
+    addresses = [
+        Address("/v1/chat/completions", Gateway(desk, "chat"), methods=["POST"]),
+        Address("/v1/completions", Gateway(desk, "completions"), methods=["POST"]),
+        Address("/v1/models", partial(_models, desk), methods=["GET"]),
+        Address("/healthz", partial(_health, desk), methods=["GET"]),
+        Address("/metrics", partial(_metrics, desk), methods=["GET"]),
+    ]
+    middleware = [Middleware(HeaderLimit, most_bytes=desk.config.limits.header_bytes)]
+    if is_loopback(desk.config.host):
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=THIS_MACHINE, www_redirect=False))
+    handlers: dict[Any, Any] = {Denial: _denied}
+    return Starlette(
+        routes=addresses, middleware=middleware, exception_handlers=handlers, lifespan=partial(_life, desk, read_share)
+    )
+
+
+@asynccontextmanager
+async def _life(desk: Desk, read_share: ShareReader | None, app: Starlette) -> AsyncIterator[None]:
+    desk.writer.start()
+    keeping = None if read_share is None else asyncio.ensure_future(CandidateShares(desk.routes, read_share).keep())
+    try:
+        yield
+    finally:
+        if keeping is not None:
+            keeping.cancel()
+        with suppress(Exception):  # connections that are broken already
+            await close_all(upstreams_of(desk.routes))
+        await asyncio.to_thread(desk.writer.close)
+        desk.writer.store.close()
+
+
+async def _models(desk: Desk, request: Request) -> Response:
+    desk.keys.find(request.headers.get("authorization"))
+    data = [{"id": name, "object": "model", "created": 0, "owned_by": "laconic"} for name in desk.routes]
+    return JSONResponse({"object": "list", "data": data})
+
+
+async def _health(desk: Desk, request: Request) -> Response:
+    return JSONResponse({"status": "ok", "store": "ok" if desk.writer.is_well else "failing"})
+
+
+async def _metrics(desk: Desk, request: Request) -> Response:
+    caller = desk.keys.find(request.headers.get("authorization"))
+    if caller not in ("", METRICS_KEY):
+        raise Denial(403, f"figures are for the key that is called {METRICS_KEY}", reason="not_allowed")
+    return Response(desk.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _denied(request: Request, denial: Denial) -> Response:
+    return Response(denial.content, denial.status, denial.headers, media_type="application/json")
+
+
+class HeaderLimit:
+    """Refuses requests whose headers are larger than `most_bytes` together."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+        self.app, self.most_bytes = app, most_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if sum(len(name) + len(value) for name, value in scope.get("headers", ())) > self.most_bytes:
+            denial = Denial(431, f"the headers have more than {self.most_bytes:,} bytes", reason="headers_too_large")
+            reply = Response(denial.content, denial.status, media_type="application/json")
+            await reply(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+# --- the server ------------------------------------------------------------------------------------------------------
+
+
+def run_gateway(config: ServingConfig, say: Callable[[str], None], read_share: ShareReader | None = None) -> None:
+    """Serve until a signal comes. Raises `InputError` where the gateway cannot begin, and `Terminated` at its end."""
+    desk = open_desk(config, say)
+    listener = _listen(config.host, config.port)
+    _say_what_is_served(desk, listener, say)
+    limits = config.limits
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_app(desk, read_share),
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="on",
+            ws="none",
+            limit_concurrency=limits.connections,
+            h11_max_incomplete_event_size=limits.header_bytes,
+            timeout_graceful_shutdown=round(config.timeouts.drain_seconds) or 1,
+        )
+    )
+    with heeding_signals(lambda: f"records are in {desk.store_address}"):
+        server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise InputError(f"--host {host} --port {port}: cannot be listened on ({error.strerror or error})") from None
+
+
+def _say_what_is_served(desk: Desk, listener: socket.socket, say: Callable[[str], None]) -> None:
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    keeping = sorted(name for name, route in desk.routes.items() if route.policy == "consent")
+    texts = f"texts of those who consent on {', '.join(keeping)}" if keeping else "no texts"
+    say(f"{address} serves {', '.join(sorted(desk.routes))}")
+    say(f"{desk.store_address} keeps figures of requests, and {texts}")

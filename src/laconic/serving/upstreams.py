@@ -1,0 +1,223 @@
+"""The endpoints behind the gateway: asking one, and knowing when another one should be asked.
+
+1. An upstream keeps its own connections. `objects` sends a request and gives the JSON objects of the reply as they come.
+2. `Lost` is raised where another upstream may still answer: no connection, a connection that breaks, silence for too long, an
+   answer of the kind that passes (busy, out of order) or that only this upstream gives (a wrong key, a model that it does not
+   have). What would be refused everywhere is a `Denial`: it goes to the client at once.
+3. `in_turn` gives the upstreams in the order in which they are to be tried: those that answered lately first, and among them
+   the one with the fewest requests in flight.
+
+Redirects are not followed and cookies not kept. What an upstream says of an error goes to the client in one line, without the
+key. What is left out: proxies that the environment names.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from laconic.samplers.pacing import retry_after_seconds
+from laconic.samplers.refusals import refusal
+from laconic.serving.denials import Denial
+from laconic.serving.events import DONE, EventReader, dumped
+
+REST_SECONDS = 5.0
+"""For so long an upstream that could not be reached is tried last."""
+PASSING = frozenset({401, 403, 404, 408, 425, 429})
+"""Statuses below 500 after which another upstream is asked."""
+MOST_ERROR_BYTES = 1 << 16
+LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=30.0)
+Json = dict[str, Any]
+CLOSED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
+
+
+@dataclass(frozen=True, slots=True)
+class AskLimits:
+    """How long an upstream may take to be connected to and between two pieces of a stream, and how large a reply or an event
+    may be. How long a reply may take in all is for the caller to say."""
+
+    connect_seconds: float
+    idle_seconds: float
+    reply_bytes: int
+
+
+class Lost(Exception):  # noqa: N818  (what happened to a request, not a mistake)
+    """An upstream gives no answer, and another one may. `status` is what the client gets where none does."""
+
+    def __init__(self, reason: str, status: int, message: str, wait_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.reason, self.status, self.message, self.wait_seconds = reason, status, message, wait_seconds
+
+
+@dataclass(slots=True, eq=False)
+class Upstream:
+    """An OpenAI-compatible endpoint. `url` ends in `/v1`; `model` is what it calls the model, `key` what it wants to see."""
+
+    name: str
+    url: str
+    key: str | None
+    model: str
+    transport: httpx2.AsyncBaseTransport | None = None
+    in_flight: int = 0
+    rests_until: float = 0.0
+    _headers: dict[str, str] = field(default_factory=dict)
+    _urls: dict[str, httpx2.URL] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._headers = {"accept-encoding": "identity", "content-type": "application/json"}
+        if self.key:
+            self._headers["authorization"] = f"Bearer {self.key}"
+        if self.transport is None:
+            self.transport = httpx2.AsyncHTTPTransport(verify=self.url.startswith("https:"), limits=LIMITS)
+
+    async def objects(self, path: str, body: Mapping[str, Any], limits: AskLimits) -> AsyncIterator[list[Json]]:
+        """The objects of the reply to a request, as lists of those that came together: one for a whole reply, those of all events
+        for a stream (`"stream": true` in the body). The connection is free again, or closed, when the iterator is.
+
+        Raises `Lost` and `Denial` as this module says.
+        """
+        self.in_flight += 1
+        try:
+            response = await self._send(self._request(path, body, limits))
+            try:
+                await self._check(response)
+                if body.get("stream"):
+                    async for found in self._events(response, limits):
+                        yield found
+                else:
+                    yield [self._object(await self._content(response, limits))]
+            finally:
+                await response.aclose()
+        finally:
+            self.in_flight -= 1
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self.transport is not None:
+            await self.transport.aclose()
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    def _request(self, path: str, body: Mapping[str, Any], limits: AskLimits) -> httpx2.Request:
+        if path not in self._urls:
+            self._urls[path] = httpx2.URL(self.url + path)
+        idle = limits.idle_seconds if body.get("stream") else None  # a whole reply is silent until it is there
+        timeout = {"connect": limits.connect_seconds, "read": idle, "write": idle, "pool": limits.connect_seconds}
+        content = dumped({**body, "model": self.model} if self.model else body)
+        return httpx2.Request(
+            "POST", self._urls[path], headers=self._headers, content=content, extensions={"timeout": timeout}
+        )
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        assert self.transport is not None
+        for is_last in (False, True):
+            try:
+                return await self.transport.handle_async_request(request)
+            except CLOSED as error:  # at first perhaps a kept connection that the upstream closed in this moment
+                if is_last:
+                    raise self.lost(error) from None
+            except (httpx2.TransportError, OSError) as error:
+                raise self.lost(error) from None
+        raise AssertionError
+
+    def lost(self, error: Exception) -> Lost:
+        """What a failed connection means. An upstream that cannot be reached rests."""
+        if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
+            return Lost("silent", 504, f"the upstream {self.name} does not go on")
+        self.rests_until = time.monotonic() + REST_SECONDS
+        reason = "connection" if isinstance(error, CLOSED) else "unreachable"
+        return Lost(reason, 502, f"the upstream {self.name} is gone ({type(error).__name__})")
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def _check(self, response: httpx2.Response) -> None:
+        """Raise `Lost` or `Denial` where the reply is none to pass on."""
+        status = response.status_code
+        if status == 200:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise self._unreadable("it compresses its replies")
+            return
+        said = refusal(status, (await self._beginning(response)).decode("utf-8", "replace"))
+        wait = retry_after_seconds(response.headers.get("retry-after"), time.time())
+        if status == 429:
+            raise Lost("busy", 429, f"the upstream {self.name} is busy", wait)
+        if status >= 500 or status in PASSING or status < 400:
+            raise Lost(f"status {status}", 502, f"the upstream {self.name} answers with status {status}")
+        message = said.message.replace(self.key, "[key]") if self.key else said.message  # some servers quote the key
+        raise Denial(status, message, reason="refused_by_upstream")
+
+    async def _beginning(self, response: httpx2.Response) -> bytes:
+        content = b""
+        async for piece in self._pieces(response):
+            content += piece
+            if len(content) > MOST_ERROR_BYTES:
+                break
+        return content[:MOST_ERROR_BYTES]
+
+    async def _pieces(self, response: httpx2.Response) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises `Lost` where it breaks off."""
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        try:
+            async for piece in response.stream:
+                yield piece
+        except (httpx2.TransportError, OSError) as error:
+            raise self.lost(error) from None
+
+    async def _content(self, response: httpx2.Response, limits: AskLimits) -> bytes:
+        pieces, size = [], 0
+        async for piece in self._pieces(response):
+            size += len(piece)
+            if size > limits.reply_bytes:
+                raise self._unreadable("a reply is too large")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _events(self, response: httpx2.Response, limits: AskLimits) -> AsyncIterator[list[Json]]:
+        """The objects in a stream, up to its end mark. Raises `Lost` where it breaks off before, or holds nothing."""
+        reader, is_empty = EventReader(limits.reply_bytes), True
+        async for piece in self._pieces(response):
+            try:
+                events = reader.feed(piece)
+            except ValueError as error:
+                raise self._unreadable(str(error)) from None
+            found = [self._object(data) for data in events if data != DONE]
+            is_empty = is_empty and not found
+            if found:
+                yield found
+            if DONE in events and not is_empty:
+                return
+        raise Lost("connection", 502, f"the stream of the upstream {self.name} breaks off")
+
+    def _object(self, content: bytes) -> Json:
+        """The JSON object in a reply. Raises `Lost` where it is none, or says that the upstream failed."""
+        try:
+            body = json.loads(content)
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict):
+            raise self._unreadable("a reply is no JSON object")
+        if body.get("error"):
+            raise Lost("error", 502, f"the upstream {self.name} gave up in the middle of its reply")
+        return body
+
+    def _unreadable(self, why: str) -> Lost:
+        return Lost("unreadable", 502, f"the upstream {self.name}: {why}")
+
+
+def in_turn(upstreams: Sequence[Upstream]) -> Iterator[Upstream]:
+    """The upstreams in the order in which they are to be tried; looked at anew for each, since all of it changes meanwhile."""
+    waiting = list(upstreams)
+    while waiting:
+        now = time.monotonic()
+        best = min(waiting, key=lambda upstream: (upstream.rests_until > now, upstream.in_flight))
+        waiting.remove(best)
+        yield best
+
+
+async def close_all(upstreams: Sequence[Upstream]) -> None:
+    """Close the connections of all of them."""
+    await asyncio.gather(*(upstream.close() for upstream in upstreams))

@@ -1,0 +1,242 @@
+"""What fails: upstreams, clients, the store, the gateway itself. No request is lost that an upstream could have answered."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette", reason="needs the extra serve")
+pytest.importorskip("sqlalchemy", reason="needs the extra serve")
+
+import httpx2
+from played_upstream import (
+    STREAM,
+    TWO_PLUS_TWO,
+    Play,
+    Played,
+    event,
+    playing,
+    refused,
+    run_async,
+    scripted,
+    stream,
+)
+from sqlalchemy.exc import OperationalError
+
+from laconic.serving.upstreams import Upstream, in_turn
+
+DEAD = Played(failure=httpx2.ConnectError("refused"))
+BREAKS_BEFORE, BREAKS_AFTER = stream(fails_after=0), stream(fails_after=3)
+
+
+# --- upstreams -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize(
+    "first",
+    [
+        DEAD,
+        Played(failure=httpx2.ReadTimeout("")),
+        Played(failure=httpx2.ReadError("")),
+        Played([b"<html>"]),
+        Played([b'{"error": {"message": "engine died"}}']),
+        Played([b'data: {"error": "engine died"}\n\n']),
+        Played([b"x"], headers={"content-encoding": "gzip"}),
+        stream(b"data: [DONE]\n\n"),
+        stream(b": nothing\n\n"),
+        BREAKS_BEFORE,
+        *(refused(status, "no") for status in (302, 401, 403, 404, 429, 500, 503)),
+    ],
+    ids=repr,
+)
+@run_async
+async def test_another_upstream_answers_in_place_of_one_that_does_not(
+    tmp_path: Path, first: Played, is_streamed: bool
+) -> None:
+    async with playing(tmp_path, {"a": lambda _: first, "b": scripted}) as play:
+        reply = await play.chat(stream=is_streamed)
+        (row,) = play.rows()
+    assert reply.status_code == 200 and "4" in reply.text and "died" not in reply.text
+    assert (row["status"], row["finish"], row["completion_tokens"]) == (200, "stop", 7)
+    assert len(play.upstreams["b"].bodies) == 1
+
+
+@run_async
+async def test_a_mistake_of_the_client_is_told_at_once(tmp_path: Path) -> None:
+    """In the upstream's words, without its key; no other upstream is asked."""
+    script = {"a": lambda _: refused(400, "the context is too short for key SECRET"), "b": scripted}
+    async with playing(tmp_path, script) as play:
+        for upstream in play.desk.routes["m"].base.upstreams:
+            upstream.key = "SECRET"
+        reply, (row,) = await play.chat(), play.rows()
+    assert reply.status_code == row["status"] == 400 and row["finish"] == "error"
+    assert reply.json()["error"]["message"] == "the context is too short for key [key]"
+    assert play.upstreams["b"].bodies == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        (DEAD, 502),
+        (Played(failure=httpx2.ReadTimeout("")), 504),
+        (refused(503, "restarting"), 502),
+        (refused(401, "bad key"), 502),
+        (refused(429, "busy", **{"retry-after": "7"}), 429),
+    ],
+    ids=repr,
+)
+@run_async
+async def test_where_no_upstream_answers_the_client_gets_one_error(
+    tmp_path: Path, answers: Played, status: int
+) -> None:
+    async with playing(tmp_path, {"a": lambda _: answers}) as play:
+        reply, (row,) = await play.chat(), play.rows()
+    assert reply.status_code == row["status"] == status and row["finish"] == "error"
+    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+    assert reply.headers.get("retry-after") == ("7" if status == 429 else None)
+    assert row["id"] == reply.headers["x-laconic-request-id"]
+
+
+@run_async
+async def test_a_stream_that_has_begun_ends_with_an_error(tmp_path: Path) -> None:
+    """No second upstream goes on where the first broke off: the two would not fit together."""
+    async with playing(tmp_path, {"a": lambda _: BREAKS_AFTER, "b": scripted}) as play:
+        reply, (row,) = await play.chat(stream=True), play.rows()
+    *_, last = reply.text.strip().split("\n\n")
+    assert json.loads(last.removeprefix("data: "))["error"]["type"] == "upstream_error" and "[DONE]" not in reply.text
+    assert (row["status"], row["finish"], play.upstreams["b"].bodies) == (502, "error", [])
+
+
+@run_async
+async def test_a_candidate_out_of_reach_costs_nobody_an_answer(tmp_path: Path) -> None:
+    candidate = {"upstreams": ["candidate"], "version": "v2", "share": 1.0}
+    script = {"a": scripted, "candidate": lambda _: DEAD}
+    async with playing(tmp_path, script, route={"candidate": candidate, "version": "v1"}) as play:
+        reply, (row,) = await play.chat(user="ann"), play.rows()
+    assert reply.status_code == 200 and row["version"] == "v1"
+
+
+@run_async
+async def test_a_response_that_takes_too_long_in_all_is_given_up(tmp_path: Path) -> None:
+    slow = stream(*STREAM, pause=0.05)
+    async with playing(tmp_path, {"a": lambda _: slow}, timeouts={"total_seconds": 0.12}) as play:
+        reply, (row,) = await play.chat(stream=True), play.rows()
+    assert "no whole response within 0.12 s" in reply.text and row["status"] == 504
+    assert play.upstreams["a"].num_closed == 1
+
+
+def test_upstreams_are_tried_by_their_requests_in_flight_and_those_that_rest_last() -> None:
+    one, two, three = (Upstream(name, "http://x/v1", None, "m", PlayedNothing()) for name in ("one", "two", "three"))
+    one.in_flight, two.in_flight = 2, 1
+    three.lost(httpx2.ConnectError(""))
+    assert [upstream.name for upstream in in_turn([one, two, three])] == ["two", "one", "three"]
+
+
+class PlayedNothing(httpx2.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise AssertionError
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+async def leave_after(play: Play, num_pieces: int, **body: Any) -> bytes:
+    """Ask, and hang up after so many pieces of the body; what came until then."""
+    content = json.dumps({"model": "m", "messages": TWO_PLUS_TWO, **body}).encode()
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    incoming.put_nowait({"type": "http.request", "body": content, "more_body": False})
+    came: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        came.append(message.get("body", b""))
+        if len([piece for piece in came if piece]) == num_pieces:
+            incoming.put_nowait({"type": "http.disconnect"})
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers, "query_string": b""}
+    if num_pieces == 0:
+        asyncio.get_running_loop().call_later(0.02, incoming.put_nowait, {"type": "http.disconnect"})
+    await play.app(scope, incoming.get, send)
+    return b"".join(came)
+
+
+@pytest.mark.parametrize(("num_pieces", "is_streamed"), [(0, False), (0, True), (2, True)])
+@run_async
+async def test_a_client_that_leaves_ends_the_request_to_the_upstream(
+    tmp_path: Path, num_pieces: int, is_streamed: bool
+) -> None:
+    pieces = [event({"content": "4"})] * 1000 if num_pieces else [b" "] * 1000
+    async with playing(tmp_path, {"a": lambda _: stream(*pieces, pause=0.001)}, route={"texts": "consent"}) as play:
+        await leave_after(play, num_pieces, stream=is_streamed)
+        upstream = play.upstreams["a"]
+        assert upstream.num_closed == 1 and upstream.num_sent < 1000
+        (row,) = play.rows()
+    assert (row["status"], row["finish"]) == (499, "client_left")
+    assert play.desk.routes["m"].base.upstreams[0].in_flight == 0
+
+
+@run_async
+async def test_a_request_in_flight_at_the_end_of_the_gateway_leaves_a_record(tmp_path: Path) -> None:
+    async with playing(tmp_path, {"a": lambda _: stream(*STREAM, pause=9.0)}) as play:
+        asking = asyncio.ensure_future(play.chat(stream=True))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        (row,) = play.rows()
+    assert (row["status"], row["finish"]) == (502, "error")
+
+
+# --- the store, and the gateway itself -------------------------------------------------------------------------------
+
+
+@run_async
+async def test_requests_go_on_while_the_store_fails_and_their_records_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with playing(tmp_path) as play:
+        write = play.desk.writer.store.write
+
+        def full(batch: Any) -> None:
+            raise OperationalError("INSERT", None, Exception("database or disk is full"))
+
+        monkeypatch.setattr(play.desk.writer.store, "write", full)
+        replies = [await play.chat(stream=is_streamed) for is_streamed in (False, True)]
+        async with play.client as client:
+            assert (await client.get("/healthz")).json()["store"] == "failing"
+        monkeypatch.setattr(play.desk.writer.store, "write", write)
+        rows = play.rows()
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert {row["id"] for row in rows} == {reply.headers["x-laconic-request-id"] for reply in replies}
+    assert any("the store of traffic fails (OperationalError)" in line for line in play.said)
+
+
+@run_async
+async def test_a_mistake_of_ours_is_told_without_a_word_of_the_client(tmp_path: Path) -> None:
+    def broken(body: dict[str, Any]) -> Played:
+        raise RuntimeError(f"cannot bear {body}")
+
+    async with playing(tmp_path, {"a": broken}) as play:
+        reply = await play.chat(messages=[{"role": "user", "content": "SECRET"}])
+    assert reply.status_code == 500 and reply.json()["error"]["code"] == "gateway_failed"
+    (line,) = play.said
+    assert "RuntimeError at broken" in line and "SECRET" not in line
+
+
+@run_async
+async def test_of_many_requests_at_once_none_is_lost_and_none_stands_twice_in_the_store(tmp_path: Path) -> None:
+    """Over two upstreams of which one breaks off every third request."""
+    counts = {"a": 0}
+
+    def fickle(body: dict[str, Any]) -> Played:
+        counts["a"] += 1
+        return DEAD if counts["a"] % 3 == 0 else scripted(body)
+
+    async with playing(tmp_path, {"a": fickle, "b": scripted}) as play:
+        replies = await asyncio.gather(*(play.chat(stream=number % 2 == 0) for number in range(200)))
+        rows = play.rows()
+    assert all(reply.status_code == 200 for reply in replies)
+    assert sorted(row["id"] for row in rows) == sorted(reply.headers["x-laconic-request-id"] for reply in replies)

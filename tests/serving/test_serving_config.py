@@ -1,0 +1,147 @@
+"""A gateway's file and the options of its command: what they mean, and what is refused in one line."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laconic.config.serving import ServingConfig, parse_serving, read_serving
+from laconic.errors import InputError
+from laconic.serving.addresses import NamedUpstream, parse_upstream, with_candidate, with_upstreams
+from laconic.serving.assignment import gets_candidate, place_of
+from laconic.system.text import parse_toml
+
+FILE = """
+keys = "keys.txt"
+[upstreams.main]
+url = "http://127.0.0.1:8000/v1/"
+model = "org/model"
+key_env = "MAIN_KEY"
+[upstreams.new]
+url = "https://host/v1"
+[routes."org/short"]
+upstreams = ["main"]
+version = "2026-11"
+texts = "consent"
+tags = ["law"]
+prices = {prompt = 0.1, completion = 0.4}
+budget = 2048
+[routes."org/short".candidate]
+upstreams = ["new"]
+version = "2026-12"
+share = 0.1
+[limits]
+per_minute = 60
+"""
+
+
+def test_a_file_says_what_is_served() -> None:
+    config = parse_serving(parse_toml(FILE.encode(), "serve.toml"), "serve.toml: ")
+    route = config.routes["org/short"]
+    assert config.upstreams["main"].url == "http://127.0.0.1:8000/v1" and config.limits.per_minute == 60
+    assert route.candidate is not None and route.candidate.share == 0.1 and route.prices is not None
+
+
+def changed(text: str, by: str) -> str:
+    assert text in FILE
+    return FILE.replace(text, by)
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("", "upstreams: missing, but required"),
+        ("x = [", "expected a gateway's file in TOML"),
+        (changed('model = "org/model"', 'modle = "x"'), "upstreams.main.modle: unknown key; near it: model"),
+        (
+            changed('"http://127.0.0.1:8000/v1/"', '"127.0.0.1:8000"'),
+            "upstreams.main.url: expected http://HOST:PORT/v1",
+        ),
+        (changed('"https://host/v1"', '"https://key@host/v1"'), "upstreams.new.url: expected http"),
+        (
+            changed('upstreams = ["main"]', 'upstreams = ["mian"]'),
+            "routes.org/short.upstreams: there is no upstream mian",
+        ),
+        (changed('upstreams = ["main"]', "upstreams = []"), "routes.org/short.upstreams: tuple should have at least 1"),
+        (changed('upstreams = ["new"]', 'upstreams = ["main"]'), "routes.org/short.upstreams: main occurs twice"),
+        (changed('"2026-12"', '"2026-11"'), "routes.org/short.candidate.version: 2026-11 is the route's"),
+        (
+            changed("share = 0.1", "share = 1.5"),
+            "routes.org/short.candidate.share: input should be less than or equal to 1",
+        ),
+        (changed("share = 0.1", "share = 0.0"), "routes.org/short.candidate.share: input should be greater than 0"),
+        (
+            changed('texts = "consent"', 'texts = "always"'),
+            "routes.org/short.texts: input should be 'never' or 'consent'",
+        ),
+        (changed('tags = ["law"]', 'tags = ["law", "law"]'), "routes.org/short.tags: law occurs twice"),
+        (
+            changed("budget = 2048", "budget = -1"),
+            "routes.org/short.budget: input should be greater than or equal to 0",
+        ),
+        (changed("prompt = 0.1", 'prompt = "x"'), "routes.org/short.prices.prompt: input should be a valid number"),
+        (changed('keys = "keys.txt"', 'host = "0.0.0.0"'), "host: 0.0.0.0 is open to other machines"),
+        (changed('keys = "keys.txt"', "port = 70000"), "port: input should be less than or equal to 65535"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line_that_names_the_key(tmp_path: Path, file: str, says: str) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(file)
+    with pytest.raises(InputError, match=re.escape(says)) as error:
+        parse_serving(read_serving(path), f"{path}: ")
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def serving(*upstreams: str, candidate: str | None = None, **options: Any) -> ServingConfig:
+    tree = with_upstreams({}, [parse_upstream(text) for text in upstreams], options)
+    if candidate:
+        tree = with_candidate(tree, parse_upstream(candidate), 0.2)
+    return parse_serving(tree, "--")
+
+
+def test_upstreams_of_one_name_answer_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LACONIC_API_KEY", "k")
+    config = serving("m=http://a/v1#x", "m=http://b/v1#y", "http://c/v1#org/z", tags=["law"])
+    assert {name: route.upstreams for name, route in config.routes.items()} == {"m": ("m", "m-2"), "org/z": ("org-z",)}
+    assert [upstream.model for upstream in config.upstreams.values()] == ["x", "y", "org/z"]
+    assert all(route.tags == ("law",) for route in config.routes.values())
+    assert {upstream.key_env for upstream in config.upstreams.values()} == {"LACONIC_API_KEY"}
+
+
+def test_a_candidate_is_a_version_of_the_only_route() -> None:
+    config = serving("m=http://a/v1#x", candidate="v2=http://b/v1#y")
+    candidate = config.routes["m"].candidate
+    assert candidate is not None and (candidate.version, candidate.share) == ("v2", 0.2)
+    with pytest.raises(InputError, match="--candidate: expected one served model"):
+        serving("m=http://a/v1#x", "n=http://a/v1#y", candidate="v2=http://b/v1#y")
+
+
+@pytest.mark.parametrize("text", ["m", "m=", "m=ftp://x/v1#y", "http://x/v1#y?seconds=5", "m=http://u:p@x/v1#y"])
+def test_what_is_no_upstream_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_upstream(text)
+
+
+def test_an_upstream_without_a_name_is_called_as_its_model() -> None:
+    assert parse_upstream("http://x/v1/#org/y") == NamedUpstream("org/y", "http://x/v1", "org/y")
+
+
+# --- assignment ------------------------------------------------------------------------------------------------------
+
+
+def test_the_candidate_gets_its_share_of_users() -> None:
+    """Of 4,000 users at 0.25: 1,000, with a standard deviation of 27."""
+    assert abs(sum(gets_candidate("e", f"user{number}", 0.25) for number in range(4000)) - 1000) < 4 * 27
+
+
+def test_a_growing_share_only_adds_users_and_another_experiment_deals_anew() -> None:
+    users = [f"user{number}" for number in range(400)]
+    early, late = ({user for user in users if gets_candidate("e", user, share)} for share in (0.1, 0.3))
+    other = {user for user in users if gets_candidate("f", user, 0.3)}
+    assert early < late and late != other and early - other
+
+
+def test_a_place_is_never_one_and_an_experiments_name_does_not_run_into_the_users() -> None:
+    assert place_of("ab", "c") != place_of("a", "bc")
+    assert not gets_candidate("e", "u", 0.0) and gets_candidate("e", "u", 1.0)

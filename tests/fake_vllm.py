@@ -23,7 +23,8 @@ from laconic.config.solver import SamplerConfig
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import load_model
 from laconic.samplers.drawing import draw_tokens, uniforms
-from laconic.samplers.vllm.server import INITIAL_VERSION, OWN_MODE
+from laconic.samplers.vllm.server import INITIAL_VERSION
+from laconic.samplers.vllm.starting import OWN_MODE
 
 Fault = Callable[[str, Any], tuple[int, Any] | None]
 """What to answer to a path and a body instead; a status of 0 hangs up."""

@@ -71,7 +71,7 @@ ROOMS: tuple[Room, ...] = (
     room("integrations", "torch transformers datasets accelerate verl pyarrow lm_eval inspect_ai"),
     room("notebook", "pydantic"),
     room("traffic", "sqlalchemy alembic", light=True),
-    room("serving", "starlette uvicorn httpx2 prometheus_client anyio"),
+    room("serving", "starlette uvicorn httpx2 prometheus_client anyio torch numpy typer"),
     room("monitoring", "sqlalchemy numpy scipy jinja2 markupsafe", light=True),
     room("harvest", "sqlalchemy numpy", light=True),
     room("quantization", "torch transformers safetensors torchao llmcompressor compressed_tensors"),

@@ -29,6 +29,9 @@ REPLY_BYTES = 16 << 20
 # vLLM as the engine of rollouts: the program that starts a server, and how long a server may be away.
 VLLM_SERVER, SERVER_SECONDS = "vllm", 600.0
 
+# The local server: responses drawn at once, and tokens of prompt and response together.
+SERVED_ROWS, SERVED_POSITIONS = 64, 4096
+
 # Grading: the number of worker processes, and how long one answer may take; a second grader gets more time, and the file of a
 # grader of one's own at its start. A judge writes up to so many tokens, for so many responses at once.
 GRADER_WORKERS, GRADER_TIMEOUT_SECONDS = 1, 3.0

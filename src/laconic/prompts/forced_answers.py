@@ -28,3 +28,14 @@ def force_text(tokenizer: Any) -> str:
 def forced_ids(tokenizer: Any) -> tuple[int, ...]:
     """The token ids of `force_text`."""
     return tuple(tokenizer.encode(force_text(tokenizer), add_special_tokens=False))
+
+
+def closing_text(tokenizer: Any) -> str | None:
+    """The text that ends a thought and leaves the answer to the model; None where the model marks no thinking."""
+    marks = marks_of(tokenizer)
+    if marks is None:
+        return None
+    end = marks.before_close + marks.closes
+    spaced = f"\n{end}\n\n"
+    is_lossless = tokenizer.decode(tokenizer.encode(spaced, add_special_tokens=False)) == spaced
+    return spaced if is_lossless else end

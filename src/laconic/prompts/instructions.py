@@ -21,7 +21,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from laconic.errors import InputError
-from laconic.prompts.templates import render_turns
+from laconic.prompts.templates import Turns, render_turns
 from laconic.system.text import brief
 from laconic.types import Problem
 
@@ -243,9 +243,23 @@ def render(
     """
     text = resolve_instruction(instruction)
     if getattr(tokenizer, "chat_template", None):
-        turns = messages(problem, text, system)
+        return conversation_ids(tokenizer, messages(problem, text, system))
+    return text_ids(tokenizer, plain_text(problem, text, system))
+
+
+def conversation_ids(tokenizer: Any, turns: Turns) -> list[int]:
+    """Token ids of the prompt that the turns of a conversation make, up to where the model's response begins.
+
+    Without a chat template their texts are lines of a plain text. Raises `TemplateError` where the template does not render them.
+    """
+    if getattr(tokenizer, "chat_template", None):
         return _ids(tokenizer(render_turns(tokenizer, turns), add_special_tokens=False)["input_ids"])
-    return _ids(_without_end(tokenizer, tokenizer.encode(plain_text(problem, text, system))))
+    return text_ids(tokenizer, "\n".join(turn["content"] for turn in turns) + "\n")
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a plain text that a model is to continue, after the beginning-of-text token where the tokenizer adds one."""
+    return _ids(_without_end(tokenizer, tokenizer.encode(text)))
 
 
 def plain_text(problem: Problem, instruction: str = BOXED_INSTRUCTION, system: str | None = None) -> str:

@@ -15,4 +15,8 @@ Its modules, in reading order:
 - `labelling`: the page on which experts label stored responses
 - `gateway`: one request on its way from a client to an upstream and back
 - `program`: the application with all its addresses, and the server
+- `engines`: starting the engine that draws: vLLM, transformers serve, or our own server
+- `budgets`: a thinking budget, and how one is chosen from a budget curve
+- `cutting`: a thinking budget on an upstream that cannot keep it: cut the thought and ask for the answer
+- `local_server`: an OpenAI-compatible server of a small model, drawn on this machine
 """

@@ -29,13 +29,12 @@ from laconic.samplers.vllm.handover import Handover, transfer_to
 from laconic.samplers.vllm.proof import Proof
 from laconic.samplers.vllm.server import (
     INITIAL_VERSION,
-    OWN_MODE,
     ServerFacts,
     ServerGone,
     VllmServer,
     wait_until_healthy,
 )
-from laconic.samplers.vllm.starting import OwnServer
+from laconic.samplers.vllm.starting import OWN_MODE, OwnServer
 from laconic.samplers.vllm.wire import completion_of, drawn_response
 from laconic.types import Progress, Response
 

@@ -26,12 +26,12 @@ from laconic.errors import ModelError
 from laconic.samplers.endpoints import api_key, parse_endpoint
 from laconic.samplers.fetching import ReplyLimits, UnfitReplyError, fetch, in_own_loop
 from laconic.samplers.refusals import json_in, refusal_of
+from laconic.samplers.vllm.starting import OWN_MODE
 from laconic.system.text import brief
 
 HEALTH_SECONDS = 5.0
 WATCH_SECONDS = 60.0  # between two looks at whether the server lives, and how long it may take to say so
 MOST_RESETS, RESET_PAUSE_SECONDS = 60, 0.5
-OWN_MODE = "processed_logprobs"
 HOW_TO_START = f"VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode {OWN_MODE} --max-model-len N"
 INITIAL_VERSION = "default"
 

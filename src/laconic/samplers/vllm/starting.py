@@ -22,12 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laconic.errors import ModelError
-from laconic.samplers.vllm.server import OWN_MODE
 from laconic.system.confinement import kill_group
 
 ENVIRONMENT = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "4"}  # GiB; without it vLLM takes most of the machine's memory
 SERVED_AS = "policy"
+OWN_MODE = "processed_logprobs"
 CPU_PREFILL_TOKENS = 8192
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"  # as `vllm serve`, which vllm-cpu 0.32 cannot start
 GRACE_SECONDS = 20.0

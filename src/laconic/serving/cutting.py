@@ -1,0 +1,351 @@
+"""Enforcing a thinking budget on an upstream that cannot: cut the thought, write the end of it, and ask for the answer.
+
+1. The first request asks for at most as many tokens as the budget has, so the upstream counts and stops by itself, and nothing is
+   drawn in vain. A response that has ended by then is passed on as it is.
+2. Where the text ends inside a thought, the words that end it are written after it, and a second request continues from there.
+   Where the thought had ended and only the answer is unfinished, the second request continues the answer.
+3. To the client it is one response: one stream, one count of tokens (prompt of the first request; drawn tokens of both, without
+   the words written for the model), and `is_cut` beside the finish reason.
+
+How a response is continued: a completion by its own text. A conversation is rendered here where the model's tokenizer is known,
+and asked for as a completion too; otherwise the upstream continues the last message (`continue_final_message`, as vLLM and our
+own server know it), which is tried once (`Cutter.continues`): many servers would silently begin anew.
+
+What is left out: tools, schemas and log-probabilities, which do not survive being cut in two.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from laconic.config.policy import PolicyConfig
+from laconic.errors import LaconicError
+from laconic.grading.thought import find_thought, mark_at_end
+from laconic.prompts.forced_answers import closing_text, force_text
+from laconic.prompts.templates import render_turns
+from laconic.prompts.thinking import knows_thinking
+from laconic.serving.budgets import ThinkingBudget
+from laconic.types import END_THINK, THINK
+
+Ask = Callable[[str, Mapping[str, Any]], AsyncIterator[dict[str, Any]]]
+"""Posts a body to a path below /v1, such as `/completions`, and gives the objects of the reply: the events of a stream, or the
+one object of a whole reply. A failure is raised as the caller likes; it passes through."""
+
+CAPS = ("max_tokens", "max_completion_tokens")
+UNCUTTABLE = ("tools", "tool_choice", "response_format", "logprobs", "top_logprobs", "suffix", "echo", "logit_bias")
+CHAT_ALONE = frozenset({"messages", "parallel_tool_calls", "reasoning_effort", "chat_template_kwargs", *CAPS})
+REASONING = ("reasoning_content", "reasoning")
+PROBE_TEXT = f"{THINK}one two three four five six seven eight"
+PROBE_TOKENS = 8
+"""Any tokenizer makes at least so many tokens of the text that a second request must have continued."""
+
+
+class UncutError(LaconicError):
+    """A request whose thinking cannot be cut; the text says why, for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPiece:
+    """What one object of a reply adds: thinking and text, the finish reason where it ends, and token counts where it has them."""
+
+    text: str = ""
+    thinking: str = ""
+    finish: str | None = None
+    usage: Mapping[str, Any] | None = None
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> "ReplyPiece":
+        """The piece in an object of either API, whole or of a stream."""
+        usage = body.get("usage") if isinstance(body.get("usage"), dict) else None
+        choices = body.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        said = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+        said = said if isinstance(said, dict) else {}
+        thinking = next((said[key] for key in REASONING if isinstance(said.get(key), str) and said[key]), "")
+        return cls(str(said.get("content") or ""), thinking, choice.get("finish_reason"), usage)
+
+
+@dataclass(slots=True)
+class DrawnText:
+    """What a request has brought so far. `mark` is the mark of thinking at which its prompt ended; `has_marks` says that the
+    model marks its thinking, so that a text without any is none."""
+
+    mark: str = ""
+    has_marks: bool = False
+    text: str = ""
+    thinking: str = ""
+    finish: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def add(self, piece: ReplyPiece) -> None:
+        """Take a piece up."""
+        self.text, self.thinking = self.text + piece.text, self.thinking + piece.thinking
+        self.finish = piece.finish or self.finish
+        usage = piece.usage or {}
+        details = usage.get("completion_tokens_details") or {}
+        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
+        self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
+        self.reasoning_tokens = details.get("reasoning_tokens", self.reasoning_tokens)
+
+    @property
+    def whole(self) -> str:
+        """The whole text, thinking first."""
+        if not self.thinking:
+            return self.text
+        return THINK + self.thinking + (END_THINK + self.text if self.text else "")
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether it ends inside a thought. A text without marks is all thinking, unless the model would mark it."""
+        thought = find_thought(self.mark + self.whole)
+        return thought.is_open or (thought.end == 0 and not self.has_marks)
+
+
+@dataclass(frozen=True, slots=True)
+class CutPlan:
+    """How a response is asked for and continued: the path, the fields that stay the same, and where its text begins."""
+
+    path: str
+    fields: Mapping[str, Any]
+    prompt: str | None
+    messages: tuple[Mapping[str, Any], ...] = ()
+
+    def body(self, begun: str, cap: int | None, **changes: Any) -> dict[str, Any]:
+        """The body that asks for at most `cap` tokens after the text `begun`."""
+        caps: dict[str, int | None] = {} if cap is None else {"max_tokens": cap}
+        if self.prompt is not None:
+            caps = {"max_tokens": cap}  # null is "as many as there is room for"; without the field it would be 16
+            return {**self.fields, "prompt": self.prompt + begun, **caps, **changes}
+        turns: list[Mapping[str, Any]] = list(self.messages)
+        if begun:
+            turns += [{"role": "assistant", "content": begun}]
+            changes |= {"continue_final_message": True, "add_generation_prompt": False}
+        return {**self.fields, "messages": turns, **caps, **changes}
+
+
+@dataclass(slots=True)
+class Cutter:
+    """Cuts the thinking of one upstream's responses. `tokenizer` is that of its model, None where it is not known."""
+
+    tokenizer: Any = None
+    _continues: bool | None = field(default=None)
+
+    @classmethod
+    def of(cls, model: str | None) -> "Cutter":
+        """The cutter of a model, by the name or folder of its tokenizer."""
+        if model is None:
+            return cls()
+        from laconic.models.loading import load_tokenizer
+
+        return cls(load_tokenizer(model, PolicyConfig()))
+
+    async def objects(
+        self,
+        ask: Ask,
+        kind: Literal["chat", "completions"],
+        fields: Mapping[str, Any],
+        budget: ThinkingBudget,
+        *,
+        is_streamed: bool,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The objects of one reply to the request `fields` (without `stream`), whose thinking has at most `budget.tokens` tokens.
+
+        Raises `UncutError` before anything is asked where the request cannot be cut.
+        """
+        plan, mark = self._plan(kind, fields)
+        if plan.prompt is None and not await self.continues(ask, fields):
+            raise UncutError(
+                "this model's thinking cannot be cut: its upstream does not continue a response, and its tokenizer is not known"
+            )
+        forced = budget.force_text or self._closing_text()
+        has_marks = self.tokenizer is not None and knows_thinking(self.tokenizer)
+        form = ReplyShape(kind, is_streamed)
+        async for made in _Reply(
+            ask, plan, form, budget, forced, _cap_of(fields), DrawnText(mark, has_marks)
+        ).objects():
+            yield made
+
+    # --- before ------------------------------------------------------------------------------------------------------
+
+    def _plan(self, kind: Literal["chat", "completions"], fields: Mapping[str, Any]) -> tuple[CutPlan, str]:
+        """How to ask, and the mark of thinking at which the prompt ends. Raises `UncutError`."""
+        if asked := [name for name in UNCUTTABLE if fields.get(name)]:
+            raise UncutError(
+                f"{asked[0]}: not together with a thinking budget, which this upstream cannot keep by itself"
+            )
+        if kind == "completions":
+            prompt = fields.get("prompt")
+            if not isinstance(prompt, str):
+                raise UncutError("prompt: expected one text, not token ids, with a thinking budget")
+            rest = {key: value for key, value in fields.items() if key not in ("prompt", *CAPS)}
+            return CutPlan("/completions", rest, prompt), mark_at_end(prompt)
+        if self.tokenizer is None:
+            rest = {key: value for key, value in fields.items() if key not in ("messages", *CAPS)}
+            return CutPlan("/chat/completions", rest, None, tuple(fields["messages"])), ""
+        if fields.get("chat_template_kwargs"):
+            raise UncutError("chat_template_kwargs: not together with a thinking budget on this upstream")
+        prompt = self._rendered(fields["messages"])
+        rest = {key: value for key, value in fields.items() if key not in CHAT_ALONE}
+        return CutPlan("/completions", rest, prompt), mark_at_end(prompt)
+
+    def _rendered(self, messages: list[Mapping[str, Any]]) -> str:
+        """The text of the prompt, without the beginning-of-text token that the upstream adds itself."""
+        turns = [{"role": str(turn["role"]), "content": _text_of(turn.get("content"))} for turn in messages]
+        if not getattr(self.tokenizer, "chat_template", None):
+            return "\n".join(turn["content"] for turn in turns) + "\n"
+        begin = getattr(self.tokenizer, "bos_token", None)
+        adds_begin = begin and self.tokenizer.encode("1")[:1] == [self.tokenizer.bos_token_id]
+        try:
+            text = render_turns(self.tokenizer, turns)
+        except LaconicError as error:
+            raise UncutError(str(error)) from None
+        return text.removeprefix(begin) if adds_begin and begin else text
+
+    def _closing_text(self) -> str:
+        if self.tokenizer is not None:
+            return closing_text(self.tokenizer) or force_text(self.tokenizer)
+        return f"\n{END_THINK}\n\n"
+
+    async def continues(self, ask: Ask, fields: Mapping[str, Any]) -> bool:
+        """Whether the upstream continues a message that was begun: its prompt must grow by the tokens of the beginning."""
+        if self._continues is None:
+            plan = CutPlan(
+                "/chat/completions", {"model": fields.get("model")}, None, ({"role": "user", "content": "Count."},)
+            )
+            sizes = [await _prompt_tokens(ask, plan.path, plan.body(begun, 1)) for begun in ("", PROBE_TEXT)]
+            self._continues = None not in sizes and (sizes[1] or 0) - (sizes[0] or 0) >= PROBE_TOKENS
+        return self._continues
+
+
+async def _prompt_tokens(ask: Ask, path: str, body: Mapping[str, Any]) -> int | None:
+    drawn = DrawnText()
+    async for reply in ask(path, body):
+        drawn.add(ReplyPiece.read(reply))
+    return drawn.prompt_tokens
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content or "")
+
+
+def _cap_of(fields: Mapping[str, Any]) -> int | None:
+    return next((fields[name] for name in CAPS if fields.get(name) is not None), None)
+
+
+# --- the reply -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Reply:
+    """One response, drawn by one request or by two. `first` takes up what the first one brings, `second` the other."""
+
+    ask: Ask
+    plan: CutPlan
+    form: "ReplyShape"
+    budget: ThinkingBudget
+    forced: str
+    cap: int | None
+    first: DrawnText
+    second: DrawnText = field(default_factory=DrawnText)
+    is_cut: bool = False
+
+    async def objects(self) -> AsyncIterator[dict[str, Any]]:
+        """The objects of the reply."""
+        most = self.budget.tokens if self.cap is None else min(self.budget.tokens, self.cap)
+        if most > 0:
+            async for made in self._drawn(self.first, self.plan.body("", most, **self._stream())):
+                yield made
+        room = None if self.cap is None else self.cap - most
+        if room != 0 and (most == 0 or self.first.finish == "length"):
+            self.is_cut = self.first.is_thinking or most == 0
+            if self.is_cut:
+                for made in self.form.passed({}, self._words()):
+                    yield made
+            async for made in self._drawn(self.second, self._going_on(room)):
+                yield made
+        yield self.form.last(self._text(), self.first.thinking, self._ending(), self._usage())
+
+    async def _drawn(self, drawn: DrawnText, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        async for said in self.ask(self.plan.path, body):
+            piece = ReplyPiece.read(said)
+            if drawn is self.second:  # the thought has ended, whatever the upstream takes it for
+                piece = replace(piece, text=piece.thinking + piece.text, thinking="")
+            drawn.add(piece)
+            for made in self.form.passed(said, piece):
+                yield made
+
+    def _stream(self) -> dict[str, Any]:
+        return {"stream": True, "stream_options": {"include_usage": True}} if self.form.is_streamed else {}
+
+    def _going_on(self, room: int | None) -> dict[str, Any]:
+        """The body of the second request, which may draw `room` tokens."""
+        if not self.is_cut:
+            return self.plan.body(self.first.whole, room, **self._stream())
+        caps = [number for number in (room, self.budget.answer_tokens) if number is not None]
+        greedy = {} if self.budget.answer_tokens is None else {"temperature": 0}
+        return self.plan.body(self.first.whole + self.forced, min(caps, default=None), **greedy, **self._stream())
+
+    def _words(self) -> ReplyPiece:
+        """The words written for the model. Where thinking has a field of its own, the client sees what follows the mark."""
+        return ReplyPiece(self.forced.rpartition(END_THINK)[2].lstrip() if self.first.thinking else self.forced)
+
+    def _text(self) -> str:
+        return self.first.text + (self._words().text if self.is_cut else "") + self.second.text
+
+    def _ending(self) -> dict[str, Any]:
+        return {"finish_reason": self.second.finish or self.first.finish, "is_cut": self.is_cut}
+
+    def _usage(self) -> dict[str, Any] | None:
+        """The counts of both requests; None where the upstream gives none."""
+        asked = [drawn for drawn in (self.first, self.second) if drawn.finish is not None]
+        drawn_tokens = [drawn.completion_tokens for drawn in asked]
+        prompt = asked[0].prompt_tokens if asked else None
+        if prompt is None or None in drawn_tokens:
+            return None
+        total = sum(number or 0 for number in drawn_tokens)
+        thinking = (self.first.completion_tokens or 0) if self.is_cut else self.first.reasoning_tokens
+        details = {} if thinking is None else {"completion_tokens_details": {"reasoning_tokens": thinking}}
+        return {"prompt_tokens": prompt, "completion_tokens": total, "total_tokens": prompt + total, **details}
+
+
+@dataclass(slots=True)
+class ReplyShape:
+    """The objects of a reply as the client's API has them; the head is that of the first object that the upstream sent."""
+
+    kind: Literal["chat", "completions"]
+    is_streamed: bool
+    head: dict[str, Any] = field(default_factory=dict)
+    is_begun: bool = False
+
+    def passed(self, said: Mapping[str, Any], piece: ReplyPiece) -> list[dict[str, Any]]:
+        """The object that passes a piece on; none for a whole reply, or where there is nothing to pass on."""
+        self.head = self.head or {key: said[key] for key in ("id", "created", "model") if key in said}
+        if not self.is_streamed or not (piece.text or piece.thinking):
+            return []
+        return [self._object(piece.text, piece.thinking, {"finish_reason": None})]
+
+    def last(
+        self, text: str, thinking: str, ending: Mapping[str, Any], usage: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """The whole reply, or the end of a stream."""
+        made = self._object(*(("", "") if self.is_streamed else (text, thinking)), ending)
+        return made if usage is None else {**made, "usage": usage}
+
+    def _object(self, text: str, thinking: str, ending: Mapping[str, Any]) -> dict[str, Any]:
+        if self.kind == "completions":
+            said: dict[str, Any] = {"text": thinking + text}
+            kind = "text_completion"
+        else:
+            said = {"delta" if self.is_streamed else "message": self._message(text, thinking)}
+            kind = "chat.completion.chunk" if self.is_streamed else "chat.completion"
+        self.is_begun = True
+        return {**self.head, "object": kind, "choices": [{"index": 0, **said, **ending}]}
+
+    def _message(self, text: str, thinking: str) -> dict[str, Any]:
+        role = {} if self.is_streamed and self.is_begun else {"role": "assistant"}
+        content = {"content": text} if text or not self.is_streamed else {}
+        return role | content | ({"reasoning_content": thinking} if thinking else {})

@@ -1,13 +1,16 @@
-"""Commands about what serving leaves behind: `traffic what`, `traffic forget`."""
+"""Commands about what serving leaves behind: `traffic what`, `traffic forget`, `traffic report`."""
 
+import time
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from laconic.config.defaults import FIGURE_DAYS, SALT_FILE, STORE_ADDRESS, TEXT_DAYS
-from laconic.errors import MissingExtraError
+from laconic.cli.options import check_file
+from laconic.config.defaults import DRIFT_DAYS, FIGURE_DAYS, REPORT_DAYS, SALT_FILE, STORE_ADDRESS, TEXT_DAYS
+from laconic.errors import InputError, MissingExtraError
 from laconic.system.text import put
 
 StoreAddress = Annotated[
@@ -53,6 +56,35 @@ def forget_user(
         opened.close()
 
 
+def report_traffic(
+    store: StoreAddress = STORE_ADDRESS,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("traffic.html"),
+    days: Annotated[float, typer.Option(help="How many days it covers.")] = REPORT_DAYS,
+    route: Annotated[str | None, typer.Option(help="This route alone; if not given, all.")] = None,
+    drift_days: Annotated[
+        float, typer.Option(help="Drift: the last so many days are compared with as many before them.")
+    ] = DRIFT_DAYS,
+) -> None:
+    """Write a page of figures over time: alarms first, then tokens, cost, latency and feedback by day, version, route and tag."""
+    _need_extra()
+    check_file(out, "page")
+    for option, number in (("--days", days), ("--drift-days", drift_days)):
+        if not 0.0 < number < inf:
+            raise InputError(f"{option} {number:g}: expected a number of days above 0")
+    from laconic.monitoring.overview import read_overview
+    from laconic.monitoring.page import write_traffic_page
+    from laconic.traffic.store import open_store
+
+    opened = open_store(store, must_exist=True)
+    try:
+        overview = read_overview(opened, time.time(), days, drift_days, route)
+    finally:
+        opened.close()
+    for sentence in (*overview.alarms, *overview.changes):
+        put(sentence)
+    put(write_traffic_page(overview, out))
+
+
 def _need_extra() -> None:
     from importlib.util import find_spec
 
@@ -60,5 +92,9 @@ def _need_extra() -> None:
         raise MissingExtraError("laconic traffic", "serve")
 
 
-TRAFFIC: Mapping[str, Callable[..., None]] = {"what": say_what_is_stored, "forget": forget_user}
+TRAFFIC: Mapping[str, Callable[..., None]] = {
+    "what": say_what_is_stored,
+    "forget": forget_user,
+    "report": report_traffic,
+}
 """Each command of `laconic traffic` and its function."""

@@ -72,3 +72,8 @@ TEXT_POLICY: Final = "never"
 # Serving: where a gateway listens, and the share of users that a candidate answers.
 SERVE_HOST, SERVE_PORT = "127.0.0.1", 8080
 CANDIDATE_SHARE = 0.05
+# A candidate beside the model that is served: the growth of bad feedback and of truncation that ends it, and how many requests it
+# answers before it may be promoted. A page of traffic covers so many days, and drift is seen between two windows of so many.
+STOP_BAD, STOP_TRUNCATED = 0.02, 0.02
+PROMOTE_AFTER = 2000
+REPORT_DAYS, DRIFT_DAYS = 30, 7

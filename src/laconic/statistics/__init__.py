@@ -3,7 +3,9 @@
 Its modules, in reading order:
 
 - `intervals`: estimates with 95% intervals over problems
+- `clusters`: rates and means over requests, several of which are one user's, from sums that a database makes
 - `several`: p-values of several claims, corrected for their number
+- `sequential`: differences of two groups of users, with intervals that hold at every time of looking
 - `claims`: what an evaluation or a comparison may claim: pass@k, paired differences, non-inferiority
 - `solve_rate`: what a probe measured on a problem, and the interval of its solve rate
 - `majority`: maj@k, how often the most frequent of k answers is right

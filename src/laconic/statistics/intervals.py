@@ -144,11 +144,17 @@ def accuracy_interval(values: ArrayLike) -> Interval:
         return Interval(float(known.mean()) if known.size else nan, nan, nan)
     mean, variance = float(known.mean()), float(known.var(ddof=1))
     flips = len(known) if _is_alike(known) else len(known) * mean * (1.0 - mean) / variance
-    t = float(scipy_stats.t.ppf(0.975, len(known) - 1))
-    centre = mean + t**2 / (2.0 * flips)
-    half = t * sqrt(mean * (1.0 - mean) / flips + t**2 / (4.0 * flips**2))
+    return wilson_interval(mean, flips, len(known) - 1)
+
+
+def wilson_interval(share: float, flips: float, df: int) -> Interval:
+    """Wilson's interval of a share that is as informative as so many coin flips, with Student's t of `df` degrees: the formula of
+    `accuracy_interval`."""
+    t = float(scipy_stats.t.ppf(0.975, df))
+    centre = share + t**2 / (2.0 * flips)
+    half = t * sqrt(share * (1.0 - share) / flips + t**2 / (4.0 * flips**2))
     ends = [(centre + side * half) / (1.0 + t**2 / flips) for side in (-1.0, 1.0)]
-    return Interval(mean, *(_inside_unit(end) for end in ends))
+    return Interval(share, *(_inside_unit(end) for end in ends))
 
 
 def paired_difference(base: ArrayLike, candidate: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:

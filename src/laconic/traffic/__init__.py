@@ -12,5 +12,6 @@ Its modules, in reading order:
 - `store`: the database: writing, feedback, forgetting, retention
 - `exports`: the one door through which texts leave the store, and forgetting in what left
 - `labels`: what experts say of stored responses
+- `decisions`: what was decided about candidates, and the share of users that follows
 - `writer`: the thread that writes, off the way of requests
 """

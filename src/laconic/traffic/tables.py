@@ -4,7 +4,8 @@
 2. `FORGOTTEN` remembers who was forgotten and when, so that a record which was still on its way is not written, and `TOMBSTONES`
    which records are gone, so that whoever exported them can drop them.
 3. `LABELS` has what experts say of responses, `EXPORT_FILES` which files were written, and `EXPORTED` whose words are in them.
-4. `PURPOSES` says of every column why it is stored; `laconic traffic what` prints it, and a test misses none.
+4. `DECISIONS` has what rules decided about candidates, and the figures for which.
+5. `PURPOSES` says of every column why it is stored; `laconic traffic what` prints it, and a test misses none.
 
 The tables are made by the steps in `migrations/`; a test holds the two against each other.
 """
@@ -89,6 +90,16 @@ EXPORTED = Table(
     Column("user", String(32), nullable=False, index=True),
     Column("at", Double, nullable=False),
 )
+DECISIONS = Table(
+    "decisions",
+    METADATA,
+    Column("route", String(200), primary_key=True),
+    Column("version", String(200), primary_key=True),
+    Column("at", Double, primary_key=True),
+    Column("action", String(10), nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("figures", Text, nullable=False),
+)
 
 PURPOSES: dict[str, dict[str, str]] = {
     "requests": {
@@ -156,6 +167,14 @@ PURPOSES: dict[str, dict[str, str]] = {
         "request_id": "a request whose words are in it",
         "user": "a salted hash: forgetting a user whose figures are gone by now",
         "at": "when the request came: forgetting reaches what is older",
+    },
+    "decisions": {
+        "route": "where the candidate was tried",
+        "version": "the candidate that was stopped or promoted",
+        "at": "when it was decided",
+        "action": "stop or promote; the gateway acts on it",
+        "rule": "which rule of the operator decided",
+        "figures": "the figures and intervals on which it was decided, as JSON; none of a single user",
     },
 }
 """Table and column to the reason for which it is stored."""

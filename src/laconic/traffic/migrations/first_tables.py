@@ -86,3 +86,12 @@ def upgrade() -> None:
         sa.Column("at", sa.Double, nullable=False),
     )
     op.create_index("ix_exported_user", "exported", ["user"])
+    op.create_table(
+        "decisions",
+        sa.Column("route", sa.String(200), primary_key=True),
+        sa.Column("version", sa.String(200), primary_key=True),
+        sa.Column("at", sa.Double, primary_key=True),
+        sa.Column("action", sa.String(10), nullable=False),
+        sa.Column("rule", sa.Text, nullable=False),
+        sa.Column("figures", sa.Text, nullable=False),
+    )

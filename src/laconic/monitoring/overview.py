@@ -1,0 +1,138 @@
+"""Everything that a page of traffic shows, read from the store: figures by group, what changed on each route, and alarms.
+
+1. Figures of all requests of the last days, and by day, version, route and tag (`figures.py`).
+2. On each route the latest version is set against another: the one that is served beside it, where there is one, on requests
+   since the latest came; else the one before it, on all requests of these days.
+3. The over-brevity watch of the two (`brevity.py`), drift between the last days and those before (`drift.py`), and what was
+   decided about candidates (`traffic/decisions.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from laconic.errors import InputError
+from laconic.monitoring.brevity import BrevityWatch, watch_brevity
+from laconic.monitoring.drift import Drift, measure_drift
+from laconic.monitoring.figures import GroupFigures, Scope, read_figures
+from laconic.monitoring.versions import (
+    ServedVersion,
+    VersionComparison,
+    compare_versions,
+    comparison_sentence,
+    versions_of,
+)
+from laconic.traffic.decisions import Decision, read_decisions
+from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore
+
+MUCH_FAILED, MIN_REQUESTS = 0.02, 50
+
+
+@dataclass(frozen=True, slots=True)
+class RouteNews:
+    """The latest version of a route against another; `is_live` where both are served at once."""
+
+    route: str
+    is_live: bool
+    comparison: VersionComparison
+    watch: BrevityWatch
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficOverview:
+    """What a page of traffic shows: `begin` and `end` in seconds since 1970, figures by group, and news."""
+
+    begin: float
+    end: float
+    drift_days: float
+    total: GroupFigures
+    by: dict[tuple[str, ...], tuple[GroupFigures, ...]]
+    news: tuple[RouteNews, ...]
+    drift: Drift
+    decisions: tuple[Decision, ...]
+
+    @property
+    def alarms(self) -> list[str]:
+        """One sentence for each alarm, the worst first: failures, over-brevity, drift."""
+        watched = [_on(news.route, news.watch.alarm) for news in self.news if news.watch.alarm]
+        return [*_failures(self.total), *watched, *self.drift.alarms]
+
+    @property
+    def changes(self) -> list[str]:
+        """One sentence for each route that has two versions, and one for each decision."""
+        return [_change_sentence(news) for news in self.news] + [_decision_sentence(d) for d in self.decisions]
+
+
+def read_overview(
+    store: TrafficStore, now: float, days: float, drift_days: float, route: str | None = None
+) -> TrafficOverview:
+    """Read what a page shows of the last `days` days before `now`, of one route or of all. Raises `InputError` where no request
+    came in that time."""
+    scope = Scope(now - days * SECONDS_OF_A_DAY, now, route)
+    groups = {by: tuple(read_figures(store, by, scope)) for by in GROUPINGS}
+    (total,) = read_figures(store, (), scope)
+    if not total.requests:
+        where = f" on route {route}" if route is not None else ""
+        raise InputError(f"--days {days:g}: no request came{where} in that time; more days may have some")
+    routes = [group.key[0] for group in groups["route",]]
+    news = [found for name in routes if (found := _read_news(store, Scope(scope.begin, now, name))) is not None]
+    return TrafficOverview(
+        begin=max(scope.begin, min(day.key[0] for day in groups["day",]) * SECONDS_OF_A_DAY),
+        end=now,
+        drift_days=drift_days,
+        total=total,
+        by=groups,
+        news=tuple(news),
+        drift=measure_drift(store, scope, drift_days),
+        decisions=tuple(read_decisions(store, route)),
+    )
+
+
+GROUPINGS: tuple[tuple[str, ...], ...] = (("version",), ("route",), ("tag",), ("day",), ("day", "version"))
+
+
+def _read_news(store: TrafficStore, scope: Scope) -> RouteNews | None:
+    """The latest version of a route against the one beside or before it; None where there is one version only."""
+    served = versions_of(store, scope)
+    if len(served) < 2:
+        return None
+    latest = served[-1]
+    beside = [found for found in served[:-1] if found.last > latest.first]
+    other = max(beside, key=lambda found: found.requests) if beside else _before(served)
+    seen = Scope(latest.first, scope.end, scope.route) if beside else scope
+    return RouteNews(
+        scope.route or "",
+        bool(beside),
+        compare_versions(store, other.version, latest.version, seen),
+        watch_brevity(store, other.version, latest.version, scope),
+    )
+
+
+def _before(served: Sequence[ServedVersion]) -> ServedVersion:
+    return max(served[:-1], key=lambda found: found.last)
+
+
+def _failures(total: GroupFigures) -> list[str]:
+    share = total.failed / total.requests
+    if total.requests < MIN_REQUESTS or share < MUCH_FAILED:
+        return []
+    return [f"{100 * share:.1f}% of requests failed ({total.failed:,} of {total.requests:,})."]
+
+
+def _on(route: str, sentence: str) -> str:
+    return f"Route {route}: {sentence}"
+
+
+def _change_sentence(news: RouteNews) -> str:
+    how = "live" if news.is_live else "one after the other, so other things may have changed too"
+    return f"Route {news.route}, {how}: {comparison_sentence(news.comparison)}"
+
+
+def _decision_sentence(decision: Decision) -> str:
+    done = {"stop": "was stopped", "promote": "was promoted"}[decision.action]
+    return f"Route {decision.route}: {decision.version} {done}, since {decision.rule}."
+
+
+def versions_in_order(overview: TrafficOverview) -> list[str]:
+    """The versions by the first day on which they were seen, the latest last."""
+    return list(dict.fromkeys(chain.from_iterable(group.key[1:] for group in overview.by["day", "version"])))

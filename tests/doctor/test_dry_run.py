@@ -37,8 +37,10 @@ def plan_of(recipe):
 
 @cache
 def shipped_plan(name):
-    """The plan of a recipe that comes with the package; a model that another run has yet to make is `tiny`."""
-    recipe = load_recipe(recipe_paths()[name])
+    """The plan of a recipe that comes with the package; a model that another run has yet to make is `tiny`, and problems that are
+    yet to be harvested are its."""
+    harvested = ["problems.train=tiny:mix?count=64"] if name == "from_traffic" else []
+    recipe = load_recipe(recipe_paths()[name], harvested)
     return plan_of(recipe.model_copy(update={"model": "tiny"}) if recipe.model.startswith("runs/") else recipe)
 
 

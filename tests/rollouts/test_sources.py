@@ -16,6 +16,7 @@ from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems, write_problems
 from laconic.prompts.forced_answers import forced_ids
+from laconic.rollouts.given_pairs import pair_texts
 from laconic.rollouts.paying import standardized
 from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import SOURCES, Serial, SourceSetting, draw_budget, solution_text
@@ -40,6 +41,12 @@ PHASES: list[dict[str, Any]] = [
             "terms": [{"name": "length_harmonizing", "options": {"is_clamped": True}}],
         },
         "algorithm": {"name": "o1_pruner", "ratio": "sequence", "old_logprobs": "sampler"},
+    },
+    {
+        "name": "pairs",
+        "rollouts": "pairs",
+        "group_size": 2,
+        "algorithm": {"name": "simpo", **LIKELIHOOD, "aggregation": "response", "options": {"pairs": "given"}},
     },
     {"name": "serial", "rollouts": "serial", "algorithm": {"name": "grpo"}},
     {"name": "teacher", "algorithm": {"name": "distill", "reference_model": "tiny"}},
@@ -76,13 +83,21 @@ def recipe(problems: Path) -> Any:
     )
 
 
+def boxed(problem: Problem) -> str:
+    return f"{problem.answer};</think>\\boxed{{{problem.answer}}}"
+
+
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six easy problems with worked solutions."""
     path = tmp_path_factory.mktemp("problems") / "solved.jsonl"
     found = load_problems("tiny:mix?count=6&split=train&levels=1")
     write_problems(
-        path, [replace(p, meta={**p.meta, "solution": f"{p.answer};</think>\\boxed{{{p.answer}}}"}) for p in found]
+        path,
+        [
+            replace(p, meta={**p.meta, "solution": boxed(p), "chosen": boxed(p), "rejected": f"0;{boxed(p)}"})
+            for p in found
+        ],
     )
     return path
 
@@ -106,7 +121,7 @@ def test_o1_pruners_old_policy_is_the_one_that_drew_its_samples(whole: Path) -> 
     assert second["update/step_kl_nats"] > 1e-6
 
 
-@pytest.mark.parametrize("rollouts", ["on_policy", "offline", "solutions", "serial"])
+@pytest.mark.parametrize("rollouts", ["on_policy", "offline", "solutions", "serial", "pairs"])
 def test_every_source_tells_how_much_was_thought(rollouts: str, problems: Path, tmp_path: Path) -> None:
     """So that a reward on thinking tokens can be paid whatever the source: all tokens up to the last end of thinking."""
     phase = recipe(problems).phases[0].model_copy(update={"rollouts": rollouts, "group_size": 3})
@@ -129,8 +144,8 @@ def test_the_average_leaves_half_of_what_entered(whole: Path, problems: Path, tm
     from safetensors.torch import load_file
 
     plain = [{**phase, "entry_share": 0.0} for phase in PHASES[-1:]]
-    entry = load_file(whole / "checkpoints" / "step-000018" / "model.safetensors")
-    start = recipe(problems).model_copy(update={"model": str(whole / "checkpoints" / "step-000018")})
+    entry = load_file(whole / "checkpoints" / "step-000020" / "model.safetensors")
+    start = recipe(problems).model_copy(update={"model": str(whole / "checkpoints" / "step-000020")})
     ends = {}
     for name, phases in (("whole", plain), ("half", PHASES[-1:])):
         tree = start.model_dump(mode="json") | {"phases": [{**start.phases[-1].model_dump(mode="json"), **phases[0]}]}
@@ -145,7 +160,7 @@ def test_the_average_leaves_half_of_what_entered(whole: Path, problems: Path, tm
 def test_exits_keep_the_trace_up_to_the_cut_and_leave_what_was_written_out_of_the_loss() -> None:
     """Three exits and the trace: prefixes of one another, then the forced text, whose tokens no loss counts."""
     lm = load_model("tiny", PolicyConfig())
-    phase = recipe(Path("x.jsonl")).phases[4]
+    phase = recipe(Path("x.jsonl")).phases[5]
     found = load_problems("tiny:mix?count=3&split=train&levels=2-3")
     with Grader() as grader:
         solver = Solver(lm, LocalSampler(lm), grader, PromptConfig())
@@ -230,6 +245,12 @@ def test_a_solution_without_a_box_is_closed_by_the_answer_in_one() -> None:
             {"rollouts": "offline", "rewards": {"terms": [{"name": "hapo"}]}},
             "hapo remembers from step to step, and 'offline' rollouts are paid once",
         ),
+        ({"rollouts": "pairs", "algorithm": {"name": "grpo"}}, "with pairs = 'given' need one another"),
+        ({"algorithm": {"name": "dpo", "options": {"pairs": "given"}}}, "need one another, got 'on_policy'"),
+        (
+            {"rollouts": "pairs", "group_size": 4, "algorithm": {"name": "dpo", "options": {"pairs": "given"}}},
+            "a pair has 2 responses, got 4",
+        ),
         ({"rewards": {"terms": [{"name": "l1_max"}]}}, "l1_max: needs budget_tokens"),
         ({"rewards": {"terms": [{"name": "length_harmonizing"}]}}, "length_harmonizing: needs ref_mean_tokens"),
         ({"sampler": {"max_tokens": 320}, "rewards": {"terms": [{"name": "lead"}]}}, "min_target_tokens"),
@@ -240,6 +261,19 @@ def test_a_source_that_does_not_go_with_the_phase_is_refused(change: dict[str, A
     tree["phases"] = [{"name": "p", "steps": 1, **change}]
     with pytest.raises(RecipeError, match=says):
         check_recipe(parse_recipe(tree, "x"))
+
+
+def test_a_given_pair_is_learnt_as_it_was_preferred(whole: Path, problems: Path) -> None:
+    """Both texts as they are, the preferred one paid 1, whatever the grader says; a problem without both texts is refused."""
+    step = next(row["step"] for row in read_jsonl(whole / "metrics.jsonl") if row["phase"] == "pairs")
+    rows = list(read_jsonl(whole / "rollouts" / f"step-{step:06d}.jsonl"))
+    texts = {problem.id: problem.meta["chosen"] for problem in load_problems(str(problems))}
+    assert len(rows) == 6 and [row["reward"] for row in rows] == [1.0, 0.0] * 3
+    assert all(row["text"] == texts[row["problem_id"]] for row in rows[::2])
+    with pytest.raises(ProblemsError, match="problem a: has no 'rejected'"):
+        pair_texts(Problem("a", "?", "4", meta={"chosen": "4"}))
+    with pytest.raises(ProblemsError, match="problem a: 'chosen' and 'rejected' are the same text"):
+        pair_texts(Problem("a", "?", "4", meta={"chosen": "4", "rejected": "4 "}))
 
 
 def test_a_curriculum_keeps_the_selections_order(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from laconic.selection.rules import (
     select_easy_to_hard,
     select_hard,
     select_pools,
+    select_uncertain,
 )
 from laconic.statistics.solve_rate import ProblemStats, mass_inside, problem_stats, solve_rate_interval
 from laconic.types import Grade
@@ -209,6 +210,16 @@ def test_pools_without_a_count_are_kept_whole_unless_they_have_no_share():
     assert reason(choices, "easy").endswith("dropped, easy pool, which has no share")
 
 
+def test_uncertain_asks_where_an_attempt_tells_most_and_the_band_where_it_is_known_to_be_medium():
+    """1/2 before 16/32, and of equally often attempted ones the medium; the band prefers what is surely medium."""
+    stats = [solved("known", 16, 32), solved("open", 1, 2), solved("easy", 32, 32)]
+    assert kept(select_uncertain(stats, count=1)) == ["open"] and kept(select_band(stats, count=1)) == ["known"]
+    assert kept(select_uncertain(stats, count=2)) == ["known", "open"]
+    assert "uncertain but 2 others are less certain" in reason(select_uncertain(stats, count=2), "easy")
+    assert kept(select_uncertain([solved("never", 0, 4)])) == ["never"]
+    assert kept(select_uncertain([solved("never", 0, 4)], allow_unsolved=False)) == []
+
+
 def test_easy_to_hard_is_a_curriculum():
     """From 7/8 down to 1/8, whatever the order given; the dropped follow."""
     stats = [solved("one", 1, 8), solved("never", 0, 8), solved("seven", 7, 8), solved("four", 4, 8)]
@@ -262,7 +273,10 @@ def test_wrong_arguments_are_named():
         (lambda: select_easy_to_hard(stats, low=0.9, high=0.1), "band"),
         (lambda: select_all(stats, count=-1), "count"),
         (lambda: select_all(stats * 2), "'a' occurs twice"),
-        (lambda: select("best", stats), "unknown selection 'best'; known: all, band, easy_to_hard, hard, pools"),
+        (
+            lambda: select("best", stats),
+            "unknown selection 'best'; known: all, band, easy_to_hard, hard, pools, uncertain",
+        ),
         (lambda: select("band", stats, options={"lo": 0.1}), "no option 'lo'; it has: low, high, confidence"),
         (lambda: select("all", stats, options={"seed": 1}), "no option 'seed'; it has: none"),
     ]:

@@ -14,5 +14,6 @@ Its modules, in reading order:
 - `export`: `export verl`, `export lm-eval`, `export inspect`
 - `serve`: `serve`
 - `traffic`: `traffic what`, `traffic forget`
+- `harvest`: `traffic problems`, `traffic pairs`, `traffic next`
 - `app`: the `laconic` command
 """

@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from laconic import __version__
-from laconic.cli import batch, evaluate, export, measure, serve, traffic, train
+from laconic.cli import batch, evaluate, export, harvest, measure, serve, traffic, train
 from laconic.cli.processes import check_shares_out
 from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
 from laconic.parallel.place import speaks_for_machine
@@ -96,7 +96,7 @@ for function in (
 for name, command in export.EXPORTS.items():
     _add(command, name, exports)
 app.add_typer(exports, name="export", short_help=EXPORT)
-for name, command in traffic.TRAFFIC.items():
+for name, command in {**traffic.TRAFFIC, **harvest.HARVEST}.items():
     _add(command, name, records)
 app.add_typer(records, name="traffic", short_help=ABOUT_TRAFFIC)
 _add(serve.serve_models, "serve")

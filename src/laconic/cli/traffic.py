@@ -24,7 +24,7 @@ SaltFile = Annotated[Path, typer.Option(help="The file with the salt of users' p
 
 def say_what_is_stored() -> None:
     """What is stored of a request, why, and for how long."""
-    _need_extra()
+    need_extra()
     from laconic.traffic.tables import PURPOSES
 
     for table, columns in PURPOSES.items():
@@ -44,7 +44,7 @@ def forget_user(
     salt: SaltFile = Path(SALT_FILE),
 ) -> None:
     """Delete everything that is stored of a user, and remember which records are gone."""
-    _need_extra()
+    need_extra()
     from laconic.traffic.pseudonyms import pseudonym, read_salt
     from laconic.traffic.store import open_store
 
@@ -66,7 +66,7 @@ def report_traffic(
     ] = DRIFT_DAYS,
 ) -> None:
     """Write a page of figures over time: alarms first, then tokens, cost, latency and feedback by day, version, route and tag."""
-    _need_extra()
+    need_extra()
     check_file(out, "page")
     for option, number in (("--days", days), ("--drift-days", drift_days)):
         if not 0.0 < number < inf:
@@ -85,7 +85,8 @@ def report_traffic(
     put(write_traffic_page(overview, out))
 
 
-def _need_extra() -> None:
+def need_extra() -> None:
+    """Raise `MissingExtraError` where the packages of the store are not installed."""
     from importlib.util import find_spec
 
     if find_spec("sqlalchemy") is None or find_spec("alembic") is None:

@@ -83,9 +83,10 @@ class PhaseConfig(Node):
     """One phase of a run: up to `steps` steps of `problems_per_step` problems with `group_size` rollouts each.
 
     `rollouts` says where the rollouts come from, as a row of `sources.SOURCES`: drawn from the policy as it learns ("on_policy"),
-    drawn once from the model that enters the phase ("offline"), the problems' own worked solutions ("solutions"), or exits of one
-    trace ("serial"). The phase hands on the average of the weights it began with and those it ended with; `entry_share` is the
-    share of the former (Kimi k1.5's model merging, arXiv 2501.12599).
+    drawn once from the model that enters the phase ("offline"), the problems' own worked solutions ("solutions"), exits of one
+    trace ("serial"), or the problems' own pairs of responses of which one is preferred ("pairs"). The phase hands on the average
+    of the weights it began with and those it ended with; `entry_share` is the share of the former (Kimi k1.5's model merging,
+    arXiv 2501.12599).
     """
 
     name: Name

@@ -25,7 +25,7 @@ from laconic.doctor.reading import SETS, Probed, read_probed
 from laconic.evaluation.evaluate import num_samples
 from laconic.problems.sets import ProblemSets, disjoint_sets
 from laconic.prompts.instructions import render, resolve_instruction
-from laconic.rollouts.sources import FORCED_ANSWER_TOKENS, solution_text
+from laconic.rollouts.sources import FORCED_ANSWER_TOKENS, OWN_TEXTS
 from laconic.selection.pool import needs_probe, pool_of
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.measure_run import report_cap
@@ -99,8 +99,8 @@ def expected_lengths(recipe: Recipe, sources: Sources, probe: Path | None, run_f
     own = {file.parent.name: read_probed(file) for file in files}
 
     def lengths_of(phase: ResolvedPhase | None, cap: int) -> Lengths:
-        if phase is not None and phase.config.rollouts == "solutions":
-            return _solution_lengths(recipe, phase.config, sources, cap) or _assumed(cap)
+        if phase is not None and phase.config.rollouts in OWN_TEXTS:
+            return _own_lengths(recipe, phase.config, sources, cap) or _assumed(cap)
         folder = f"{phase.index + 1}-{phase.name}" if phase is not None else ""
         found = given or own.get(folder) or next(iter(own.values()), None)
         return (_probed_lengths(found, cap) if found else None) or _assumed(cap)
@@ -124,14 +124,15 @@ def _probed_lengths(probe: Probed, cap: int) -> Lengths | None:
     return Lengths(min(fmean(means), cap), cap, whence) if means else None
 
 
-def _solution_lengths(recipe: Recipe, phase: PhaseConfig, sources: Sources, cap: int) -> Lengths | None:
-    """Lengths of the problems' worked solutions in tokens, end token included; None if they are not at hand."""
+def _own_lengths(recipe: Recipe, phase: PhaseConfig, sources: Sources, cap: int) -> Lengths | None:
+    """Lengths of the problems' own texts in tokens, end token included; None if they are not at hand."""
     tokenizer, problems = tokenizer_at_hand(recipe), sources["train"]
     if tokenizer is None or not problems:
         return None
-    texts = [solution_text(problem) for problem in _spread(pool_of(phase, problems))]
+    read = OWN_TEXTS[phase.rollouts]
+    texts = [text for problem in _spread(pool_of(phase, problems)) for text in read(problem)]
     counts = [len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    return Lengths(fmean(counts), max(counts), "those of the worked solutions, counted")
+    return Lengths(fmean(counts), max(counts), "those of the problems' own texts, counted")
 
 
 # --- prompts ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@
 2. A problem that nobody can answer is refused. If there are choices, they are two or more, they differ, and the answer is the
    letter of one of them: with any other answer, every response would be wrong. The gold answer says something. Tables spell a
    missing number as NaN, and a gold answer "nan" would make every response wrong as well. A tolerance is a number, or as many
-   as the answer has parts, and small enough to refuse something.
+   as the answer has parts, and small enough to refuse something. Only a record that names the grader which needs no gold answer
+   (`graded_by`) may have an empty one.
 3. `meta` is made of what JSON can spell, so that a problem can be written to a file again: a missing number becomes null, and
    values of other kinds (dates, decimals) become their text.
 """
@@ -48,7 +49,7 @@ def to_problem(
     if identity is None and default_id is not None:
         identity = default_id
     fields = {"id": identity, question_key: record.get(question_key), "answer": record.get("answer")}
-    answer = _gold(fields, where)
+    answer = "" if _is_graded_without(record) else _gold(fields, where)
     choices = _choices(record.get("choices"), where, may_repeat=may_repeat_choices)
     _check_letter(answer, choices, where)
     problem = Problem(
@@ -92,6 +93,11 @@ def _text(record: Mapping[str, Any], key: str, where: str, has_numbers: bool = T
         what = "is empty" if not value.strip() else f"is {ascii(value)[:40]}, which says nothing"
         raise ProblemsError(f"{where}: {key!r} {what}")
     return value
+
+
+def _is_graded_without(record: Mapping[str, Any]) -> bool:
+    """Whether the record says that a grader judges its responses without a gold answer, and holds none."""
+    return record.get("answer") == "" and isinstance(record.get("graded_by"), str)
 
 
 def _gold(record: Mapping[str, Any], where: str) -> str:

@@ -11,5 +11,6 @@ Its modules, in reading order:
 - `seconds`: how long responses took, chunk by chunk
 - `log`: attempts that are streamed to a file and so survive a kill
 - `worked_solutions`: the problems' own solutions as responses to learn from
+- `given_pairs`: pairs of responses of which people preferred one
 - `sources`: where a phase's rollouts come from, such as the policy, a file, or worked solutions
 """

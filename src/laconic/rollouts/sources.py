@@ -9,6 +9,7 @@ r"""Where a phase's rollouts come from. Each source is a row of `SOURCES`.
 4. `serial`: one whole trace is drawn per problem, and exits are made from it: its thinking is cut at even distances, and an
    answer is forced after each cut (S-GRPO, Dai et al. 2025, arXiv 2505.07686). Tokens that were written for the model are not
    part of the loss.
+5. `pairs`: two responses of which people preferred one, from the problem's own record (`given_pairs.py`).
 
 A source returns paid groups. Randomness is addressed by phase, step and problem, so a resumed phase gets the same groups.
 """
@@ -26,6 +27,7 @@ from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render
 from laconic.prompts.thinking import prompt_mark
 from laconic.rng import seed_of, stream
+from laconic.rollouts.given_pairs import given_groups, pair_texts
 from laconic.rollouts.rows import GroupRow, read_group_rows
 from laconic.rollouts.solver import Assignment, Solver, graded_rollout, with_thinking
 from laconic.rollouts.worked_solutions import grade_solutions, solution_text
@@ -36,6 +38,7 @@ from laconic.types import Group, Problem, Progress, Response, Rollout
 
 __all__ = [
     "KEPT",
+    "OWN_TEXTS",
     "SOURCES",
     "Kept",
     "OnPolicy",
@@ -47,6 +50,7 @@ __all__ = [
     "draw_budget",
     "longest_exit",
     "offline",
+    "pairs",
     "solution_text",
     "solutions",
     "with_reference_prompts",
@@ -163,6 +167,14 @@ def solutions(setting: SourceSetting) -> Kept:
     return Kept(groups, setting)
 
 
+def pairs(setting: SourceSetting) -> Kept:
+    """The problems' own pairs of responses: 1 is paid for the preferred one and 0 for the other, whatever the recipe pays. Raises
+    the errors of `given_groups`."""
+    field, team = f"phases.{setting.phase.name}.rollouts", setting.solver.team
+    groups = team.by_first(lambda: given_groups(setting.solver, setting.lm, setting.problems, field))
+    return Kept(groups, replace(setting, pay=list))
+
+
 class Serial:
     """One trace per problem, drawn from the policy, and the exits from it."""
 
@@ -247,8 +259,15 @@ SOURCES: Mapping[str, Callable[[SourceSetting], Source]] = {
     "offline": offline,
     "solutions": solutions,
     "serial": Serial,
+    "pairs": pairs,
 }
 
 
-KEPT = ("offline", "solutions")
+OWN_TEXTS: Mapping[str, Callable[[Problem], tuple[str, ...]]] = {
+    "solutions": lambda problem: (solution_text(problem),),
+    "pairs": pair_texts,
+}
+"""Sources that learn from texts in the problems' own records, and what reads these, raising `ProblemsError` for one without."""
+
+KEPT = ("offline", "solutions", "pairs")
 """Sources whose groups are made and paid once."""

@@ -62,14 +62,26 @@ def write_solutions(solver: Solver, lm: CausalLM, problems: Sequence[Problem], f
     Raises `ModelError` where the model states no end token or lacks a token of a solution, and `ProblemsError` where a solution
     is missing, too long, or holds an end token.
     """
+    return write_texts(solver, lm, [(problem, solution_text(problem)) for problem in problems], field, "solution")
+
+
+def write_texts(
+    solver: Solver, lm: CausalLM, texts: Sequence[tuple[Problem, str]], field: str, kind: str
+) -> list[WorkedSolution]:
+    """Texts as the responses of the model to their problems, in order; `kind` is what errors call one of them.
+
+    Raises the errors of `write_solutions`.
+    """
     closing = lm.closing_id()
-    written = [_write(lm, closing, p, solver.request(Assignment(p, 1)).prompt_ids) for p in problems]
+    written = [
+        _write(lm, closing, problem, solver.request(Assignment(problem, 1)).prompt_ids, text) for problem, text in texts
+    ]
     for one in written:
-        lm.check_ids((*one.prompt_ids, *one.response.token_ids), f"the solution of problem {one.problem.id}")
-    _check_room(written, lm, field)
+        lm.check_ids((*one.prompt_ids, *one.response.token_ids), f"the {kind} of problem {one.problem.id}")
+    _check_room(written, lm, field, kind)
     if stopped := [one for one in written if not lm.stop_ids.isdisjoint(one.response.token_ids[:-1])]:
         raise ProblemsError(
-            f"{field}: {_share(stopped, written)} hold an end token before their end, where a response stops"
+            f"{field}: {_share(stopped, written, kind)} hold an end token before their end, where a response stops"
         )
     return written
 
@@ -90,8 +102,8 @@ def grade_solutions(
     return written, graded, flaws
 
 
-def _write(lm: CausalLM, closing: int, problem: Problem, prompt_ids: tuple[int, ...]) -> WorkedSolution:
-    mark, text = prompt_mark(prompt_ids, lm.tokenizer), solution_text(problem)
+def _write(lm: CausalLM, closing: int, problem: Problem, prompt_ids: tuple[int, ...], text: str) -> WorkedSolution:
+    mark = prompt_mark(prompt_ids, lm.tokenizer)
     if find_thought(mark).is_open and text.lstrip().lower().startswith(mark.lower()):
         text = text.lstrip()[len(mark) :].lstrip()
     ids = [int(token) for token in lm.tokenizer.encode(text, add_special_tokens=False)]
@@ -101,14 +113,14 @@ def _write(lm: CausalLM, closing: int, problem: Problem, prompt_ids: tuple[int, 
     return WorkedSolution(problem, prompt_ids, mark, with_thinking(response, lm.tokenizer, mark))
 
 
-def _check_room(written: Sequence[WorkedSolution], lm: CausalLM, field: str) -> None:
+def _check_room(written: Sequence[WorkedSolution], lm: CausalLM, field: str, kind: str) -> None:
     limit = lm.context_length
     beyond = [one for one in written if limit is not None and one.num_tokens > limit]
     if beyond:
         longest = max(one.num_tokens for one in beyond)
         raise ProblemsError(
-            f"{field}: {_share(beyond, written)} exceed with their prompts the context of {lm.name}, {limit} tokens: the longest "
-            f"takes {longest}; leave those problems out"
+            f"{field}: {_share(beyond, written, kind)} exceed with their prompts the context of {lm.name}, {limit} tokens: the "
+            f"longest takes {longest}; leave those problems out"
         )
 
 
@@ -131,6 +143,6 @@ def flaws_of(written: Sequence[WorkedSolution], grades: Sequence[Grade], tokeniz
         yield f"{_share(unwritten, written)} hold text that the tokenizer cannot write"
 
 
-def _share(some: Sequence[WorkedSolution], all_of_them: Sequence[WorkedSolution]) -> str:
+def _share(some: Sequence[WorkedSolution], all_of_them: Sequence[WorkedSolution], kind: str = "solution") -> str:
     """ "2 of 6 solutions (the first of problem p1)"."""
-    return f"{len(some)} of {len(all_of_them)} solutions (the first is of problem {some[0].problem.id})"
+    return f"{len(some)} of {len(all_of_them)} {kind}s (the first is of problem {some[0].problem.id})"

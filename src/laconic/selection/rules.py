@@ -14,6 +14,7 @@ from laconic.config.defaults import SEED
 from laconic.config.node import check_options
 from laconic.rng import seed_of
 from laconic.selection.decisions import DRAWN, Choice, Objection, Rivals, check, choose
+from laconic.statistics.information import attempt_information
 from laconic.statistics.solve_rate import ProblemStats, mass_inside, problem_stats
 
 __all__ = [
@@ -28,11 +29,15 @@ __all__ = [
     "select_easy_to_hard",
     "select_hard",
     "select_pools",
+    "select_uncertain",
 ]
 
 DEEPER = Rivals(
     ahead=("lies deeper inside", "lie deeper inside"),
     level=("lies as deep inside or deeper", "lie as deep inside or deeper"),
+)
+SURER = Rivals(
+    ahead=("is less certain", "are less certain"), level=("is as uncertain or more", "are as uncertain or more")
 )
 HARDER = Rivals(ahead=("is harder", "are harder"), level=("is as hard or harder", "are as hard or harder"))
 
@@ -170,6 +175,33 @@ def select_easy_to_hard(
     return [*placed, *(choice for choice in choices if not choice.is_kept)]
 
 
+def select_uncertain(
+    stats: Sequence[ProblemStats],
+    allow_unsolved: bool = True,
+    count: int | None = None,
+    seed: int = SEED,
+) -> list[Choice]:
+    """Keep the problems of which one more attempt is expected to tell most about the solve rate.
+
+    That is BALD (Houlsby et al. 2011, arXiv 1112.5745, eq. 2; `statistics/information.py`): those attempted least, and of equally
+    often attempted ones those nearest to one half. It is active learning: what to attempt, check or label next. Never-solved
+    problems are left out unless `allow_unsolved`.
+    """
+
+    def objection(stat: ProblemStats) -> str:
+        return "never solved" if stat.correct == 0 and not allow_unsolved else ""
+
+    return choose(
+        stats,
+        objection,
+        lambda stat: -attempt_information(stat.attempts, stat.correct),
+        count,
+        seed,
+        kept="uncertain",
+        rivals=SURER,
+    )
+
+
 def select_all(stats: Sequence[ProblemStats], count: int | None = None, seed: int = SEED) -> list[Choice]:
     """Keep every problem with a graded attempt; if there are too many, an arbitrary `count` (by a hash of the name)."""
     return choose(stats, lambda stat: "", lambda stat: 0, count, seed, kept="graded", rivals=DRAWN)
@@ -183,6 +215,7 @@ SELECTIONS: Mapping[str, Selection] = {
     "hard": select_hard,
     "pools": select_pools,
     "easy_to_hard": select_easy_to_hard,
+    "uncertain": select_uncertain,
     "all": select_all,
 }
 

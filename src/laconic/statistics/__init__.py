@@ -8,6 +8,7 @@ Its modules, in reading order:
 - `sequential`: differences of two groups of users, with intervals that hold at every time of looking
 - `claims`: what an evaluation or a comparison may claim: pass@k, paired differences, non-inferiority
 - `solve_rate`: what a probe measured on a problem, and the interval of its solve rate
+- `information`: what one more attempt or label is expected to tell
 - `majority`: maj@k, how often the most frequent of k answers is right
 - `macro_average`: averages over benchmarks that all weigh the same
 - `token_complexity`: the fewest tokens with which a model answers, and the accuracy of an oracle that knows them

@@ -63,10 +63,19 @@ def reward_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[Pre
             yield paid[0].row, paid[-1].row
 
 
+def given_pairs(group: Sequence[Candidate], ratio: float = 1.0) -> Iterator[PreferencePair]:
+    """The response of highest reward is preferred to the one of lowest reward, whatever their correctness: with rollouts =
+    "pairs" that is what people preferred. `ratio` is not used."""
+    paid = sorted(group, key=lambda c: (-c.reward, c.row))
+    if len(paid) > 1 and paid[0].reward > paid[-1].reward:
+        yield paid[0].row, paid[-1].row
+
+
 PAIRS: Mapping[str, Callable[..., Iterator[PreferencePair]]] = {
     "kimi": kimi_pairs,
     "extremes": extreme_pairs,
     "reward": reward_pairs,
+    "given": given_pairs,
 }
 
 

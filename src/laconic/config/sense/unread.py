@@ -98,8 +98,8 @@ UNREAD: tuple[Unread, ...] = (
     ),
     Unread(
         ("algorithm.options.ratio",),
-        lambda r: r.phase.algorithm.options.get("pairs") != "reward",
-        "pairs = 'reward' has no ratio",
+        lambda r: r.phase.algorithm.options.get("pairs") not in ("reward", "given"),
+        "pairs = '{phase.algorithm.options[pairs]}' has no ratio",
     ),
     Unread(
         ("algorithm.truncated", "rewards.truncated"),

@@ -19,6 +19,7 @@ from laconic.rewards.from_recipe import remembering_terms, reward_table, reward_
 from laconic.rewards.paying import try_terms
 from laconic.rewards.ranges import DIVISOR, LIMIT, Range
 from laconic.rewards.table import Reward
+from laconic.rollouts.given_pairs import PAIR_SIZE
 from laconic.rollouts.sources import KEPT, SOURCES, Source, SourceSetting
 from laconic.selection.pool import check_rule, needs_probe
 from laconic.training.algorithms import Algorithm, find_algorithm
@@ -105,6 +106,15 @@ def _check_source(phase: PhaseConfig) -> None:
         raise RecipeError(
             f"{field}.group_size: 'serial' needs an exit beside the trace, at least 2, got {phase.group_size}"
         )
+    is_given = phase.algorithm.options.get("pairs") == "given"
+    if is_given != (phase.rollouts == "pairs"):
+        key, value = ("rollouts", phase.rollouts) if is_given else ("algorithm.options.pairs", None)
+        got = f", got {value!r}" if value else ""
+        raise RecipeError(
+            f"{field}.{key}: rollouts = 'pairs' and dpo or simpo with pairs = 'given' need one another{got}"
+        )
+    if phase.rollouts == "pairs" and phase.group_size != PAIR_SIZE:
+        raise RecipeError(f"{field}.group_size: a pair has {PAIR_SIZE} responses, got {phase.group_size}")
     remembering = remembering_terms(phase.rewards)
     if remembering and phase.rollouts in KEPT:
         raise RecipeError(

@@ -15,7 +15,8 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.weightless import load_weightless
 from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Solver
-from laconic.rollouts.worked_solutions import grade_solutions, solution_text
+from laconic.rollouts.sources import OWN_TEXTS
+from laconic.rollouts.worked_solutions import grade_solutions
 from laconic.samplers.local import LocalSampler
 from laconic.selection.pool import limit_of, most_problems, pool_of
 from laconic.training.check.phases import ResolvedPhase
@@ -31,10 +32,10 @@ def complaints_about_problems(phase: PhaseConfig, trainable: Sequence[Problem] |
     elif most is not None and most < per_step:
         what = f"a step takes {per_step} problems, but the phase has at most {most}: steps are smaller; expected {most}"
         yield Complaint("warning", where, what)
-    if phase.rollouts == "solutions" and trainable:
+    if phase.rollouts in OWN_TEXTS and trainable:
         try:
             for problem in pool_of(phase, trainable):
-                solution_text(problem)
+                OWN_TEXTS[phase.rollouts](problem)
         except ProblemsError as error:
             yield Complaint("error", f"phases.{phase.name}.rollouts", str(error))
 

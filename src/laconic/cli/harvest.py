@@ -1,0 +1,182 @@
+"""Commands that learn from what serving left behind: `traffic problems`, `traffic pairs`, `traffic next`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from laconic.cli.options import GraderName, Seed, check_file, config_of, solver_of
+from laconic.cli.traffic import STORE_ADDRESS, StoreAddress, need_extra
+from laconic.config.defaults import (
+    AGREEING_USERS,
+    AGREEMENT_SAMPLES,
+    AGREEMENT_SHARE,
+    AGREEMENT_VOTES,
+    BATCH_SIZE,
+    DTYPE,
+    LABELS_LISTED,
+    MAX_TOKENS,
+    PAIR_RATIO,
+    PAIRS_PER_QUESTION,
+    SEED,
+    TEMPERATURE,
+)
+from laconic.errors import InputError
+from laconic.system.text import put
+
+if TYPE_CHECKING:
+    from laconic.harvest.questions import StoredQuestions
+
+Route = Annotated[str | None, typer.Option(help="Only requests to this route.")]
+Tag = Annotated[str | None, typer.Option(help="Only requests with this tag.")]
+MinAgreeing = Annotated[int, typer.Option(help="How many users must make the same correction.", min=1)]
+Confirmed = Annotated[
+    bool, typer.Option("--confirmed", help="Take a correction only where the responses' votes lead to it, too.")
+]
+MinShare = Annotated[
+    float, typer.Option(help="The share of the responses that must agree, where no user corrects.", min=0.5, max=1)
+]
+MinVotes = Annotated[int, typer.Option(help="How many responses there must be for that.", min=1)]
+ApartFrom = Annotated[
+    list[str] | None,
+    typer.Option(help="Problems that will be reported on: what occurs among them is left out; may be repeated."),
+]
+
+
+def write_traffic_problems(
+    out: Annotated[Path, typer.Option(help="The file of problems to write.")] = Path("problems.jsonl"),
+    store: StoreAddress = STORE_ADDRESS,
+    route: Route = None,
+    tag: Tag = None,
+    min_agreeing: MinAgreeing = AGREEING_USERS,
+    confirmed: Confirmed = False,
+    min_share: MinShare = AGREEMENT_SHARE,
+    min_votes: MinVotes = AGREEMENT_VOTES,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw further responses that vote from this model or endpoint. If not given, stored ones vote."
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="With --model: how many per question.", min=1)] = AGREEMENT_SAMPLES,
+    max_tokens: Annotated[int, typer.Option(help="With --model: the cap on a response.", min=1)] = MAX_TOKENS,
+    grader: GraderName = None,
+    apart_from: ApartFrom = None,
+    seed: Seed = SEED,
+) -> None:
+    """Problems for training out of consented traffic, each with its gold answer, where that comes from, and how sure it is."""
+    need_extra()
+    from laconic.harvest.golds import GoldRule
+    from laconic.harvest.problems import harvest_problems
+    from laconic.harvest.questions import read_questions
+    from laconic.harvest.writing import write_export
+    from laconic.problems.load import load_problems
+    from laconic.traffic.store import open_store
+
+    check_file(out, "file of problems")
+    rule = GoldRule(min_agreeing, confirmed, min_share, min_votes, _checked(grader))
+    reported = [load_problems(source, seed=seed) for source in apart_from or []]
+    opened = open_store(store, must_exist=True)
+    try:
+        stored = read_questions(opened, route=route, tag=tag)
+        drawn = {} if model is None else _draw(model, stored, samples, max_tokens, seed)
+        harvest = harvest_problems(stored, rule, drawn, reported)
+        put(f"{out}: problems: {harvest.line(write_export(opened, out, harvest.rows))}")
+    finally:
+        opened.close()
+
+
+def write_traffic_pairs(
+    out: Annotated[Path, typer.Option(help="The file of pairs to write.")] = Path("pairs.jsonl"),
+    store: StoreAddress = STORE_ADDRESS,
+    route: Route = None,
+    tag: Tag = None,
+    ratio: Annotated[
+        float,
+        typer.Option(help="How many times as long as the shortest right response another one must be to lose.", min=1),
+    ] = PAIR_RATIO,
+    most: Annotated[int, typer.Option(help="The most pairs of one question.", min=1)] = PAIRS_PER_QUESTION,
+    min_agreeing: MinAgreeing = AGREEING_USERS,
+    confirmed: Confirmed = False,
+    min_share: MinShare = AGREEMENT_SHARE,
+    min_votes: MinVotes = AGREEMENT_VOTES,
+) -> None:
+    """Preferences out of feedback: two consented responses to one question, the better or shorter one first."""
+    need_extra()
+    from laconic.harvest.golds import GoldRule
+    from laconic.harvest.pairs import harvest_pairs
+    from laconic.harvest.questions import read_questions
+    from laconic.harvest.writing import write_export
+    from laconic.traffic.store import open_store
+
+    check_file(out, "file of problems")
+    rule = GoldRule(min_agreeing, confirmed, min_share, min_votes)
+    opened = open_store(store, must_exist=True)
+    try:
+        found = harvest_pairs(read_questions(opened, route=route, tag=tag), rule, ratio=ratio, most=most)
+        put(f"{out}: pairs: {found.line(write_export(opened, out, found.rows))}")
+    finally:
+        opened.close()
+
+
+def list_next(
+    store: StoreAddress = STORE_ADDRESS,
+    route: Route = None,
+    tag: Tag = None,
+    count: Annotated[int, typer.Option(help="How many to list.", min=1)] = LABELS_LISTED,
+) -> None:
+    """Which stored responses to label next: those of which a label is expected to tell most, each with one to show beside it."""
+    need_extra()
+    from laconic.harvest.labelling import next_labels
+    from laconic.harvest.questions import read_questions
+    from laconic.traffic.store import open_store
+
+    opened = open_store(store, must_exist=True)
+    try:
+        wishes = next_labels(read_questions(opened, route=route, tag=tag).questions, count)
+    finally:
+        opened.close()
+    for wish in wishes:
+        put(f"{wish.information:.3f} nats  {wish.first.id}  {wish.second.id if wish.second else '-'}")
+    put(f"{len(wishes)} responses to label next" if wishes else "nothing to label: no stored response is unjudged")
+
+
+def _checked(grader: str | None) -> str | None:
+    """The grader's name, once it was seen to run."""
+    if grader is not None:
+        from laconic.config.solver import GraderConfig
+        from laconic.rollouts.graders import open_grader
+
+        open_grader(config_of(GraderConfig, name=grader)).close()
+    return grader
+
+
+def _draw(
+    model: str, stored: "StoredQuestions", samples: int, max_tokens: int, seed: int
+) -> Mapping[str, Sequence[str | None]]:
+    """Answers of further responses to every question, by its key."""
+    from laconic.config.solver import SamplerConfig
+    from laconic.harvest.votes import draw_answers
+    from laconic.parallel.team import ALONE
+    from laconic.system.progress import Reporter
+    from laconic.types import Problem
+
+    if not stored.questions:
+        raise InputError("traffic problems: no question with the consent of its user is stored")
+    asked = [Problem(question.key, question.text, "") for question in stored.questions]
+    decoding = config_of(SamplerConfig, temperature=TEMPERATURE, max_tokens=max_tokens, batch_size=BATCH_SIZE)
+    with (
+        solver_of(model, DTYPE, None, ALONE) as solver,
+        Reporter().bar("responses", len(asked) * samples) as progress,
+    ):
+        solver.check_prompts(asked, max_tokens, "--max-tokens")
+        return draw_answers(solver, asked, samples, decoding, seed=seed, on_progress=progress)
+
+
+HARVEST: Mapping[str, Callable[..., None]] = {
+    "problems": write_traffic_problems,
+    "pairs": write_traffic_pairs,
+    "next": list_next,
+}
+"""Each command of `laconic traffic` that learns from what is stored, and its function."""

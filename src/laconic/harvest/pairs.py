@@ -1,0 +1,102 @@
+"""The program `traffic pairs`: two responses to one question of which one is preferred, for losses that learn from pairs.
+
+1. A response is right where its user called it good, an expert did, or it gives the gold answer that the question has
+   (`golds.py`); it is wrong where it was called bad, or gives another answer. One that is both, or neither, is in no pair.
+2. The shortest right response that nobody called too short is preferred to each wrong one (`rating`), to each right one that was
+   called too long (`too_long`), and to each right one more than `ratio` times as long (`length`); cf. Kimi k1.5 (arXiv
+   2501.12599, section 2.4, "DPO").
+3. A right response that was called too short gives way to the shortest right one that is longer (`too_short`).
+4. A response that was cut off, or in which something was redacted, is in no pair: no end of it, or a mark, would be learnt.
+
+The texts are those of the store, with their thinking. A question gives `most` pairs at most, those of people's words first.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from laconic.config.defaults import PAIR_RATIO, PAIRS_PER_QUESTION
+from laconic.harvest.golds import Gold, GoldRule, gold_of
+from laconic.harvest.problems import Harvest
+from laconic.harvest.questions import REDACTED, AnsweredRequest, Question, StoredQuestions
+from laconic.harvest.votes import is_same
+
+NO_PAIR = "without two responses of which one is preferred"
+
+
+@dataclass(frozen=True, slots=True)
+class PreferredPair:
+    """Two responses to one question, and why the first is preferred: `rating`, `too_long`, `too_short` or `length`."""
+
+    chosen: AnsweredRequest
+    rejected: AnsweredRequest
+    kind: str
+
+
+def harvest_pairs(
+    stored: StoredQuestions, rule: GoldRule, *, ratio: float = PAIR_RATIO, most: int = PAIRS_PER_QUESTION
+) -> Harvest:
+    """The pairs that stored questions make, as rows of a file of problems with the texts `chosen` and `rejected`."""
+    left_out, rows = Counter(stored.left_out), []
+    for question in stored.questions:
+        gold = gold_of(question, (), rule)
+        found = list(pairs_of(question, gold if isinstance(gold, Gold) and gold.answer else None, ratio))
+        rows += [_row(question, pair) for pair in found[:most]]
+        left_out[NO_PAIR] += not found
+    return Harvest(tuple(rows), Counter(row["preferred_by"] for row in rows), left_out)
+
+
+def pairs_of(question: Question, gold: Gold | None, ratio: float) -> Iterator[PreferredPair]:
+    """The pairs of one question, those of people's words first."""
+    usable = [asked for asked in question.requests if asked.is_finished and not REDACTED.search(asked.response)]
+    verdicts = {asked.id: _is_right(asked, gold) for asked in usable}
+    right = sorted((asked for asked in usable if verdicts[asked.id] is True), key=_length)
+    wrong = [asked for asked in usable if verdicts[asked.id] is False]
+    best = next((asked for asked in right if asked.length != "too_short"), None)
+    if best is None:
+        return
+    longer = [asked for asked in right if _length(asked) > _length(best)]
+    yield from (PreferredPair(best, asked, "rating") for asked in wrong)
+    yield from (PreferredPair(best, asked, "too_long") for asked in longer if asked.length == "too_long")
+    for short in (asked for asked in right if asked.length == "too_short"):
+        fuller = next(
+            (asked for asked in right if asked.length != "too_short" and _length(asked) > _length(short)), None
+        )
+        if fuller is not None:
+            yield PreferredPair(fuller, short, "too_short")
+    far = [asked for asked in longer if not asked.length and _length(asked) > ratio * _length(best)]
+    yield from (PreferredPair(best, asked, "length") for asked in far)
+
+
+def _is_right(asked: AnsweredRequest, gold: Gold | None) -> bool | None:
+    """Whether a response is right; None where nothing says so, or what is said contradicts itself."""
+    said = {"good": True, "bad": False}.get(asked.rating)
+    if asked.correction.strip():
+        said = False
+    answer = asked.answer
+    if gold is None or answer is None:
+        return said if answer is not None or said is False else None
+    gives_gold = is_same(answer, gold.answer)
+    return gives_gold if said in (None, gives_gold) else None
+
+
+def _length(asked: AnsweredRequest) -> int:
+    """Tokens, or where the engine counted none, characters; all responses to a question come from engines that do alike."""
+    return len(asked.response) if asked.num_tokens is None else asked.num_tokens
+
+
+def _row(question: Question, pair: PreferredPair) -> Mapping[str, Any]:
+    chosen, rejected = pair.chosen, pair.rejected
+    return {
+        "id": f"traffic/{chosen.id}/{rejected.id}",
+        "problem": question.text,
+        "answer": chosen.answer,
+        "chosen": chosen.response,
+        "rejected": rejected.response,
+        "traffic_request": list(dict.fromkeys([question.requests[0].id, chosen.id, rejected.id])),
+        "tag": question.requests[0].tag,
+        "preferred_by": pair.kind,
+        "chosen_tokens": chosen.num_tokens,
+        "rejected_tokens": rejected.num_tokens,
+    }

@@ -1,0 +1,92 @@
+"""Pairs out of feedback, and which responses to label next."""
+
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="needs the extra serve")
+
+from test_harvest_problems import asked, chat, keep, store
+
+from laconic.harvest.golds import GoldRule
+from laconic.harvest.labelling import next_labels, wish_of
+from laconic.harvest.pairs import harvest_pairs
+from laconic.harvest.questions import AnsweredRequest, Question
+from laconic.problems.load import load_problems
+from laconic.rollouts.given_pairs import pair_texts
+from laconic.traffic.records import FeedbackRecord
+from laconic.traffic.store import TrafficStore
+
+__all__ = ["store"]  # the fixture
+
+
+def answered(name: str, tokens: int, answer: str = "4", **said: str) -> AnsweredRequest:
+    from dataclasses import replace
+
+    return replace(asked(name, answer, **said), num_tokens=tokens)
+
+
+def pairs(*requests: AnsweredRequest, **rule: object) -> list[tuple[str, str, str]]:
+    class Stored:
+        questions, left_out = [Question("q", requests)], {}
+
+    rows = harvest_pairs(Stored, GoldRule(**rule)).rows
+    return [(row["id"].split("/")[1], row["id"].split("/")[2], row["preferred_by"]) for row in rows]
+
+
+def test_the_shortest_good_response_is_preferred_to_bad_ones_and_to_long_ones() -> None:
+    good, bad = answered("a", 50, rating="good"), answered("b", 10, "5", rating="bad")
+    assert pairs(answered("c", 90, rating="good"), good, bad) == [("a", "b", "rating"), ("a", "c", "length")]
+    assert pairs(good, answered("d", 60, rating="good")) == []  # 60 is not above 1.25 times 50
+    assert pairs(good, answered("e", 60, rating="good", length="too_long")) == [("a", "e", "too_long")]
+
+
+def test_what_was_called_too_short_gives_way_to_a_longer_right_one() -> None:
+    short = answered("a", 5, rating="good", length="too_short")
+    assert pairs(short, answered("b", 9, rating="good")) == [("b", "a", "too_short")]
+    assert pairs(short) == []
+
+
+def test_a_gold_answer_judges_the_responses_that_nobody_rated() -> None:
+    agreeing = [answered(name, 20 + n) for n, name in enumerate("abc")]
+    assert pairs(*agreeing, answered("d", 9, "5"), min_share=0.75, min_votes=4) == [("a", "d", "rating")]
+    contradicted = answered("e", 8, "5", rating="good")  # its user says right, four others' answers say wrong
+    assert pairs(*agreeing, contradicted, min_share=0.75, min_votes=4) == []
+
+
+def test_one_response_and_unjudged_ones_make_no_pair() -> None:
+    assert pairs(answered("a", 9, rating="good")) == [] == pairs(answered("a", 9), answered("b", 90, "5"))
+
+
+def test_the_command_writes_pairs_that_training_reads(laconic, store: TrafficStore) -> None:
+    for name, answer in (("a", "4"), ("b", "5"), ("c", "[phone] 4")):
+        keep(store, name, chat(("user", "2 + 2")), response=f"2+2;</think>\\boxed{{{answer}}}")
+        store.add_feedback(FeedbackRecord(name, 1.0, f"u{name}", "bad" if answer == "5" else "good", ""))
+    code, out, _ = laconic("traffic", "pairs")
+    assert code == 0 and out.strip() == "pairs.jsonl: pairs: 1 (rating 1)"
+    (problem,) = load_problems("pairs.jsonl")
+    assert pair_texts(problem) == ("2+2;</think>\\boxed{4}", "2+2;</think>\\boxed{5}")
+    assert problem.answer == "4" and problem.meta["traffic_request"] == ["a", "b"]
+
+
+# --- what to label next ----------------------------------------------------------------------------------------------
+
+
+def test_the_split_question_is_labelled_before_the_agreed_one() -> None:
+    """Two of four: belief (2 + 1) / (4 + 2 + 1) = 3/7; four of four: 5/6, whose label tells less."""
+    split = Question("split", tuple(answered(name, 9, answer) for name, answer in zip("abcd", "4455", strict=True)))
+    agreed = Question("agreed", tuple(answered(name, 9) for name in "efgh"))
+    judged = Question("judged", (answered("i", 9, rating="good"), answered("j", 9, "5")))
+    first, second = next_labels([agreed, judged, split])
+    assert (first.question.key, first.first.id, first.second.id) == ("split", "a", "c")
+    assert first.information > second.information and second.question.key == "agreed"
+    assert next_labels([agreed, judged, split], 1) == [first]
+
+
+def test_a_question_without_an_answer_is_not_listed() -> None:
+    assert wish_of(Question("q", (answered("a", 9, ""),))) is None
+
+
+def test_the_command_lists_ids_and_no_words(laconic, store: TrafficStore) -> None:
+    for name, answer in (("a", "4"), ("b", "5")):
+        keep(store, name, chat(("user", "2 + 2")), response=f"2+2;</think>\\boxed{{{answer}}}")
+    code, out, _ = laconic("traffic", "next")
+    assert code == 0 and out.splitlines() == ["0.673 nats  a  b", "1 responses to label next"]

@@ -1,0 +1,185 @@
+"""Problems out of stored traffic: gold answers by corrections and by agreement, each question once, none that is reported on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="needs the extra serve")
+
+from laconic.harvest.golds import GoldRule, stated_answer
+from laconic.harvest.problems import Harvest, harvest_problems
+from laconic.harvest.questions import AnsweredRequest, Question, read_questions
+from laconic.harvest.votes import tally
+from laconic.problems.load import load_problems
+from laconic.problems.sets import question_key
+from laconic.traffic.consent import KeptText
+from laconic.traffic.records import FeedbackRecord, TrafficRecord
+from laconic.traffic.store import StoredRequest, TrafficStore, open_store
+from laconic.types import Problem
+
+
+def asked(name: str, answer: str, *, user: str = "", question: str = "2 + 2", **said: str) -> AnsweredRequest:
+    words = {"rating": "", "length": "", "correction": ""} | said
+    return AnsweredRequest(
+        name, float(ord(name[0])), "", user or name, question, f"</think>\\boxed{{{answer}}}", True, 9, **words
+    )
+
+
+def harvest(*requests: AnsweredRequest, reported: Sequence[Problem] = (), **rule: object) -> Harvest:
+    by_key: dict[str, list[AnsweredRequest]] = {}
+    for request in requests:
+        by_key.setdefault(question_key(Problem("", request.question, "")), []).append(request)
+    stored = [Question(key, tuple(some)) for key, some in by_key.items()]
+
+    class Stored:
+        questions, left_out = stored, {}
+
+    return harvest_problems(Stored, GoldRule(**rule), {}, [reported] if reported else [])
+
+
+def golds(found: Harvest) -> dict[str, str]:
+    return {row["problem"]: row["answer"] for row in found.rows}
+
+
+# --- the right answer ------------------------------------------------------------------------------------------------
+
+
+def test_a_correction_is_taken_from_as_many_users_as_asked_for() -> None:
+    two = [asked("a", "5", correction="4"), asked("b", "5", correction="It is 4."), asked("c", "5", correction="3")]
+    assert golds(harvest(*two)) == golds(harvest(*two, min_agreeing=2)) == {"2 + 2": "4"}
+    row = harvest(*two).rows[0]
+    assert row["traffic_request"] == ["a", "b"] and row["gold_from"] == "correction" and row["num_agreeing"] == 2
+    assert harvest(two[0], min_agreeing=2).left_out == {"with a correction by too few users": 1}
+
+
+def test_one_user_who_repeats_a_correction_is_one_user() -> None:
+    again = [asked(name, "4", user="mallory", correction="9") for name in "abc"]
+    assert not harvest(*again, min_agreeing=2).rows
+
+
+def test_a_confirmed_correction_needs_the_votes() -> None:
+    wrong = [asked("a", "4", correction="9"), *(asked(name, "4") for name in "bcd")]
+    right = [asked("a", "5", correction="4"), *(asked(name, "4") for name in "bcd")]
+    assert golds(harvest(*wrong)) == {"2 + 2": "9"}  # a user's word alone
+    assert harvest(*wrong, is_confirmed=True).left_out == {
+        "on which corrections and votes, or corrections among themselves, disagree": 1
+    }
+    assert golds(harvest(*right, is_confirmed=True)) == {"2 + 2": "4"}
+
+
+def test_a_majority_of_enough_responses_is_taken() -> None:
+    three_of_four = [asked("a", "4"), asked("b", "4"), asked("c", "8/2"), asked("d", "5")]
+    found = harvest(*three_of_four, min_share=0.75, min_votes=4)
+    assert golds(found) == {"2 + 2": "4"} and found.counts == {"agreement": 1}
+    assert found.rows[0]["vote_share"] == 0.75 and found.rows[0]["num_votes"] == 4
+    assert found.rows[0]["traffic_request"] == ["a", "b", "c"]
+    assert not harvest(*three_of_four, min_share=0.8).rows
+    assert not harvest(*three_of_four[:3], min_share=0.5, min_votes=4).rows
+
+
+def test_what_a_user_called_bad_does_not_vote_and_a_tie_leads_to_nothing() -> None:
+    bad = [asked("a", "4"), asked("b", "4", rating="bad"), asked("c", "5"), asked("d", "5")]
+    assert golds(harvest(*bad, min_share=0.5)) == {"2 + 2": "5"}
+    assert not harvest(*bad[:1], *bad[2:3], min_share=0.5, min_votes=2).rows
+
+
+def test_two_contradicting_users_leave_a_question_out() -> None:
+    found = harvest(asked("a", "5", correction="4"), asked("b", "5", correction="3"))
+    assert not found.rows and sum(found.left_out.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("correction", "answer"),
+    [
+        ("4", "4"),
+        ("The answer is 4.", "4"),
+        ("x+1", "x+1"),
+        ("12 apples", "12 apples"),
+        ("\\frac12", "\\frac12"),
+        ("wrong!", None),
+        ("It is wrong since 2 + 2 was meant, I believe", None),
+    ],
+)
+def test_an_answer_is_read_out_of_a_correction_or_none_is(correction: str, answer: str | None) -> None:
+    assert stated_answer(correction) == answer
+
+
+def test_a_grader_of_ones_own_needs_no_gold_answer(tmp_path: Path) -> None:
+    found = harvest(asked("a", "4"), grader="mine.py:grade")
+    assert found.rows[0]["answer"] == "" and found.rows[0]["graded_by"] == "mine.py:grade"
+    file = tmp_path / "p.jsonl"
+    file.write_text(json.dumps(found.rows[0]))
+    assert load_problems(str(file))[0].answer == ""
+
+
+def test_votes_are_shares_of_all_responses() -> None:
+    assert tally(["1", None, None, "1"]).share == 0.5
+    assert tally([]).leader is None and tally(["1", "2"]).leader is None
+
+
+# --- each question once, none that is reported on --------------------------------------------------------------------
+
+
+def test_a_question_in_other_writing_is_one_problem_and_with_another_gold_none() -> None:
+    def asks(name: str, question: str, correction: str) -> AnsweredRequest:
+        return asked(name, "0", question=question, correction=correction)
+
+    found = harvest(asks("a", "What is 2 + 2?", "4"), asks("b", "what is $2+2$", "4"), asks("c", "3 + 3", "6"))
+    assert golds(found) == {"What is 2 + 2?": "4", "3 + 3": "6"} and found.left_out == {"like another one": 1}
+    assert not harvest(asks("a", "What is 2 + 2?", "4"), asks("b", "what is $2+2$", "5")).rows
+
+
+def test_what_is_reported_on_is_left_out() -> None:
+    found = harvest(asked("a", "4", correction="4"), reported=[Problem("r", "2+2", "4")])
+    assert not found.rows and found.left_out == {"that are reported on": 1}
+
+
+# --- from the store to a file ----------------------------------------------------------------------------------------
+
+
+def chat(*turns: tuple[str, str]) -> str:
+    return json.dumps([{"role": role, "content": words} for role, words in turns], separators=(",", ":"))
+
+
+def keep(store: TrafficStore, name: str, prompt: str, response: str = "</think>\\boxed{4}", tag: str = "") -> None:
+    record = TrafficRecord(
+        name, ord(name[0]), "r", "m", "v1", tag, f"u{name}", 200, "stop", False, 5, 7, 3, None, None, 0.1, 0.2, None
+    )
+    store.write([StoredRequest(record, KeptText(name, f"u{name}", record.at, prompt, response))])
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    opened = open_store(f"sqlite:///{tmp_path}/traffic/traffic.db")
+    yield opened
+    opened.close()
+
+
+def test_only_single_questions_are_read_and_the_others_are_counted(store: TrafficStore) -> None:
+    keep(store, "a", chat(("user", "2 + 2")))
+    keep(store, "b", chat(("user", "2  +  2")), tag="maths")
+    keep(store, "c", chat(("system", "Be brief."), ("user", "2 + 2")))
+    keep(store, "d", chat(("user", "Call [phone] at 2 + 2")))
+    keep(store, "e", "no conversation")
+    found = read_questions(store)
+    assert [[request.id for request in question.requests] for question in found.questions] == [["a", "b"]]
+    assert sorted(found.left_out.values()) == [1, 2] and found.left_out["redacted"] == 1
+    assert [
+        request.id for question in read_questions(store, tag="maths").questions for request in question.requests
+    ] == ["b"]
+
+
+def test_the_command_writes_a_file_that_loads_as_problems(laconic, store: TrafficStore) -> None:
+    for name in "abcd":
+        keep(store, name, chat(("user", "2 + 2")))
+    keep(store, "e", chat(("user", "2 + 5")), response="</think>\\boxed{9}")
+    store.add_feedback(FeedbackRecord("e", 1.0, "ue", "bad", "", "7"))
+    code, out, _ = laconic("traffic", "problems", "--out", "new.jsonl")
+    assert code == 0 and out.strip() == "new.jsonl: problems: 2 (agreement 1, correction 1)"
+    found = load_problems("new.jsonl")
+    assert [(problem.question, problem.answer) for problem in found] == [("2 + 2", "4"), ("2 + 5", "7")]
+    assert found[0].meta["traffic_request"] == ["a", "b", "c", "d"]
+    code, out, _ = laconic("traffic", "problems", "--out", "new.jsonl", "--apart-from", "new.jsonl")
+    assert code == 0 and "2 that are reported on" in out

@@ -13,6 +13,7 @@ Its modules, in reading order:
 - `train`: `demo`, `train`, `track`, `sweep`, `doctor`, `list`
 - `export`: `export verl`, `export lm-eval`, `export inspect`
 - `serve`: `serve`
+- `hand_over`: `quantize`, `publish`
 - `traffic`: `traffic what`, `traffic forget`
 - `harvest`: `traffic problems`, `traffic pairs`, `traffic next`
 - `app`: the `laconic` command

@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from laconic import __version__
-from laconic.cli import batch, evaluate, export, harvest, measure, serve, traffic, train
+from laconic.cli import batch, evaluate, export, hand_over, harvest, measure, serve, traffic, train
 from laconic.cli.processes import check_shares_out
 from laconic.errors import InputError, LaconicError, LaconicWarning, Terminated
 from laconic.parallel.place import speaks_for_machine
@@ -91,6 +91,8 @@ for function in (
     measure.compare,
     measure.report,
     train.doctor,
+    hand_over.quantize,
+    hand_over.publish,
 ):
     _add(function)
 for name, command in export.EXPORTS.items():

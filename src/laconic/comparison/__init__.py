@@ -10,6 +10,7 @@ Its modules, in reading order:
 - `across_prompts`: token complexity over several prompts
 - `figures`: records of what changed from a base to a candidate
 - `slices`: the changes on parts of a benchmark, corrected for their number
+- `slices_of_one`: parts of what one model was measured on, each beside the rest
 - `sentences`: the verdict and the caveats of a comparison in words
 - `records`: the record of a whole comparison, written to comparison.json and read back
 - `tables`: the tables of a comparison for the terminal

@@ -24,7 +24,7 @@ from laconic.comparison.figures import FEW_PROBLEMS, Means, Sides, SliceFigures
 from laconic.comparison.folders import Evaluation
 from laconic.config.defaults import RESAMPLES
 from laconic.errors import InputError
-from laconic.evaluation.problem_meta import MetaValue, read_meta
+from laconic.evaluation.problem_meta import Meta, MetaValue, read_meta
 from laconic.statistics.intervals import Evidence, FloatArray, Interval, difference_evidence, relative_change_evidence
 from laconic.statistics.several import holm
 
@@ -61,12 +61,16 @@ def compare_slices(
 def facts_of(base: Evaluation, candidate: Evaluation) -> Facts:
     """What is known of the problems, by key; the two sides have the same problems. Raises `InputError` for a malformed file."""
     meta = {**read_meta(candidate.path), **read_meta(base.path)}
-    rows = [meta.get(problem_id, {}) for problem_id in base.problems.problem_ids]
+    return known_facts({problem_id: question for problem_id, question, _ in base.identities}, meta)
+
+
+def known_facts(questions: Mapping[str, str], meta: Meta) -> Facts:
+    """What is known of problems, by key, in the order of their `questions` by id."""
+    rows = [meta.get(problem_id, {}) for problem_id in questions]
     facts: dict[str, Sequence[MetaValue | None]] = {
         key: [row.get(key) for row in rows] for key in dict.fromkeys(key for row in rows for key in row)
     }
-    questions = {problem_id: question for problem_id, question, _ in base.identities}
-    facts.setdefault(PROMPT_LENGTH, [len(questions[name].split()) for name in base.problems.problem_ids])
+    facts.setdefault(PROMPT_LENGTH, [len(question.split()) for question in questions.values()])
     return facts
 
 
@@ -143,11 +147,11 @@ def slices_of(
     return [
         _slice(key, name, accuracy[:, rows], tokens[:, rows], seed, resamples)
         for key in keys
-        for name, rows in _parts(values_of(facts[key]), facts[key])
+        for name, rows in parts_of(values_of(facts[key]), facts[key])
     ]
 
 
-def _parts(names: Sequence[str], values: Sequence[MetaValue | None]) -> Iterator[tuple[str, list[int]]]:
+def parts_of(names: Sequence[str], values: Sequence[MetaValue | None]) -> Iterator[tuple[str, list[int]]]:
     """The rows of each slice: numbers in their order, texts by name, what is not stated last."""
     parts: dict[str, list[int]] = {}
     for row, name in enumerate(names):

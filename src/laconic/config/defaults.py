@@ -48,6 +48,10 @@ REWARD_TIMEOUT_SECONDS, TEMPLATE_TIMEOUT_SECONDS = 20.0, 5.0
 PROBE_SAMPLES, EVALUATION_SAMPLES = 16, 4
 BAND_CONFIDENCE, BAND_ROUND_SIZE = 0.9, 8
 
+# Quantizing: the scheme and the library, and the responses on which the rounding is calibrated.
+QUANTIZATION_SCHEME, QUANTIZER = "w8a8", "llm-compressor"
+CALIBRATION_PROBLEMS, CALIBRATION_SAMPLES = 512, 1
+
 # Comparing: the loss of accuracy and the growth of length that still count as no loss; the number of bootstrap resamples.
 MARGIN, TOKENS_MARGIN = 0.01, 0.0
 RESAMPLES = 10_000

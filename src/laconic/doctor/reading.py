@@ -5,15 +5,19 @@
    otherwise "unknown". No exception is raised, so that everything else is still checked. Only an invalid probe raises one.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from laconic.comparison.folders import read_samples
+from laconic.comparison.places import SETTINGS
+from laconic.comparison.slices import Facts, known_facts
 from laconic.config.recipe import Recipe
 from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import Shape, find_shape, longest_questions
 from laconic.errors import InputError, MissingExtraError, ModelError
+from laconic.evaluation.problem_meta import kept_values, read_meta
 from laconic.models.gguf.model_file import gguf_ends, is_gguf
 from laconic.models.loading import hub_options, load_tokenizer, quiet, read_config, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
@@ -22,9 +26,9 @@ from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.refusals import why_unrendered
 from laconic.prompts.templates import TemplateError
 from laconic.rollouts.log import beside
-from laconic.rollouts.rows import read_rows
+from laconic.rollouts.rows import ResponseRow, read_rows
 from laconic.selection.probe import read_probe
-from laconic.statistics.solve_rate import ProblemStats
+from laconic.statistics.solve_rate import ProblemStats, problem_stats
 from laconic.system.fields import Fields
 from laconic.system.files import read_json
 from laconic.system.hub import hub_answers
@@ -79,13 +83,15 @@ class Prompt:
 class Probed:
     """A probe: its statistics, and its settings (empty if their file is missing).
 
-    `lengths` are each response's length in tokens and whether it was cut off, if the attempts are stored beside the probe.
+    `facts` are what is known of its problems, by which they fall into slices. `lengths` are each response's length in tokens and
+    whether it was cut off, if the attempts are stored beside the probe.
     """
 
     path: str
     stats: tuple[ProblemStats, ...]
     settings: Mapping[str, Any]
     lengths: tuple[tuple[int, bool], ...] | None
+    facts: Facts = field(default_factory=dict)
 
     @property
     def cap(self) -> int | None:
@@ -192,15 +198,40 @@ def _read_set(name: str, source: str, seed: int) -> list[Problem] | Missing:
 
 
 def read_probed(path: Path) -> Probed:
-    """A probe, with its settings and attempts if they are stored beside it. Raises an `InputError` if a file is wrong."""
-    _, stats = read_probe(path)
+    """A probe, with its settings and attempts if they are stored beside it; or an evaluation folder, which says the same of its
+    problems. Raises an `InputError` if a file is wrong."""
+    if path.is_dir():
+        return _read_evaluated(path)
+    problems, stats = read_probe(path)
     settings, samples = beside(path, "settings.json"), beside(path, "samples.jsonl")
+    rows = read_rows(samples) if samples.exists() else ()
+    meta = {problem.id: dict(kept_values(problem.meta)) for problem in problems}
+    facts = known_facts({problem.id: problem.question for problem in problems}, meta)
+    return Probed(str(path), tuple(stats), _told(settings), _lengths(rows), facts)
+
+
+def _read_evaluated(folder: Path) -> Probed:
+    rows = list(read_samples(folder))
+    by_problem: dict[str, list[ResponseRow]] = {}
+    for row in rows:
+        by_problem.setdefault(row.problem_id, []).append(row)
+    stats = [
+        problem_stats(name, [r.grade for r in held], [r.num_tokens for r in held]) for name, held in by_problem.items()
+    ]
+    facts = known_facts({name: held[0].question for name, held in by_problem.items()}, read_meta(folder))
+    return Probed(str(folder), tuple(stats), _told(folder / SETTINGS), _lengths(rows), facts)
+
+
+def _told(settings: Path) -> Mapping[str, Any]:
+    """The settings with which responses were drawn; empty where they are not stored."""
     known = read_json(settings) if settings.exists() else {}
     told = Fields(known, str(settings))
     told.maybe("max_tokens", told.whole)
-    rows = read_rows(samples) if samples.exists() else ()
-    lengths = tuple((row.num_tokens, row.grade is Grade.TRUNCATED) for row in rows) or None
-    return Probed(str(path), tuple(stats), known, lengths)
+    return known
+
+
+def _lengths(rows: Iterable[ResponseRow]) -> tuple[tuple[int, bool], ...] | None:
+    return tuple((row.num_tokens, row.grade is Grade.TRUNCATED) for row in rows) or None
 
 
 def read_prompts(

@@ -47,6 +47,7 @@ from laconic.doctor.checks.recipe import (
     check_sense,
     check_threads,
 )
+from laconic.doctor.checks.slices import check_slices
 from laconic.doctor.examination import Examined, examine
 from laconic.doctor.findings import LEVELS, Check, Finding
 from laconic.doctor.memory_needs import memory_table
@@ -79,6 +80,7 @@ CHECKS: tuple[Check, ...] = (
     Check("selection", check_selection, ("problems.train",), ("probe",)),
     Check("caps against lengths", check_truncation, ("probe",)),
     Check("uniform groups", check_uniform_groups, ("probe",)),
+    Check("slices", check_slices, ("probe",)),
     Check("pressure on length", check_pressure, partly=("probe",)),
     Check("epochs", check_epochs, ("problems.train",)),
     Check("margin", check_margin, ("problems.report",)),

@@ -24,7 +24,7 @@ Meta = Mapping[str, Mapping[str, MetaValue]]
 
 def write_meta(problems: Sequence[Problem], folder: Path) -> None:
     """Write the file, unless no problem has a value that can be kept."""
-    rows = [{"problem_id": problem.id, "meta": dict(_kept(problem.meta))} for problem in problems]
+    rows = [{"problem_id": problem.id, "meta": dict(kept_values(problem.meta))} for problem in problems]
     if any(row["meta"] for row in rows):
         write_text_atomically(folder / META, to_jsonl(rows))
 
@@ -35,12 +35,13 @@ def read_meta(folder: Path) -> Meta:
     if not file.exists():
         return {}
     rows = [Fields(record, f"{file}, line {number}") for number, record in read_numbered_jsonl(file)]
-    return {row.text("problem_id"): dict(_kept(row.object("meta").record)) for row in rows}
+    return {row.text("problem_id"): dict(kept_values(row.object("meta").record)) for row in rows}
 
 
-def _kept(meta: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, MetaValue]]:
+def kept_values(meta: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, MetaValue]]:
+    """The values of a problem's `meta` that can sort it into slices; those of a mapping inside have dotted keys."""
     for key, value in meta.items():
         if isinstance(value, Mapping):
-            yield from _kept(value, f"{above}{key}.")
+            yield from kept_values(value, f"{above}{key}.")
         elif isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) <= MOST_TEXT):
             yield f"{above}{key}", value

@@ -25,6 +25,7 @@ from laconic.prompts.endings import NO_END, closing_token, stated_ends, stop_ids
 from laconic.prompts.thinking import decode_response
 
 HEAD_TOLERANCE = 1e-3
+CHECKED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 FINGERPRINT_VALUES = 64  # of each weight
 TOO_MANY_REMEDY = "the tokenizer belongs to another model, or tokens were added without resizing the embedding"
 
@@ -93,6 +94,11 @@ class CausalLM:
         return closing
 
     @property
+    def is_quantized(self) -> bool:
+        """Whether a library holds its weights in a form of its own and computes with it; a GGUF file's become plain numbers."""
+        return getattr(self.model.config, "quantization_config", None) is not None
+
+    @property
     def vocabulary_size(self) -> int:
         """The number of tokens that the embedding has a row for."""
         return int(self.text_config.vocab_size)
@@ -136,8 +142,12 @@ class CausalLM:
         Rows are padded on the right. With causal attention no token attends to the padding after it, so no mask is needed.
         """
         look_at_load()
-        with fast_products(self.device):
+        with self._products():
             return self._body(input_ids=input_ids, **kwargs)
+
+    def _products(self) -> contextlib.AbstractContextManager[Any]:
+        """The context of linear maps. Those of quantized weights are their library's."""
+        return contextlib.nullcontext() if self.is_quantized else fast_products(self.device)
 
     @property
     def sharing_width(self) -> int | None:
@@ -155,13 +165,13 @@ class CausalLM:
     def node_states(self, tree: PrefixTree) -> Tensor:
         """The hidden states [N, D] of the nodes of `tree`."""
         look_at_load()
-        with fast_products(self.device):
+        with self._products():
             return hidden_states(self._body, tree)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] in float32 from hidden states [..., D], with the architecture's scaling and soft cap."""
         embeddings: nn.Module = self.model.get_output_embeddings()
-        with fast_products(hidden.device):
+        with self._products():
             logits: Tensor = embeddings(hidden)
         return self.scaled(logits.float())
 
@@ -185,8 +195,11 @@ class CausalLM:
 
     @torch.no_grad()
     def check_weights(self) -> None:
-        """Raise `ModelError` where a weight is NaN or infinite; it names the first."""
+        """Raise `ModelError` where a weight is NaN or infinite; it names the first. Those that a library has quantized have no
+        such values, or keep them to themselves."""
         for name, weight in self.model.named_parameters():
+            if self.is_quantized and (type(weight) is not nn.Parameter or weight.dtype not in CHECKED_DTYPES):
+                continue
             if weight.is_floating_point() and weight.numel() and not torch.stack(weight.aminmax()).isfinite().all():
                 raise ModelError(f"{self.name}: the weight {name} holds NaN or infinite numbers; expected finite ones")
 

@@ -58,6 +58,8 @@ class Policy:
     team: Team = ALONE
 
     def __init__(self, lm: CausalLM, config: PolicyConfig, *, seed: int) -> None:
+        if lm.is_quantized:
+            raise ModelError(f"{lm.name}: its weights are quantized; train the model that they were made from")
         self.lm, self.config, self.seed = lm, config, seed
         self.adapters = self._new_adapters(config.lora) if config.lora else None
         self.critic: Critic | None = None

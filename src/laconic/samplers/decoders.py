@@ -402,9 +402,11 @@ def _window(attention: Any) -> int | None:
 
 def can_fuse(lm: CausalLM) -> bool:
     """Whether `FusedDecoder` serves this model: one of the Llama family with plain weights, LoRA's included, and with rotations
-    that depend on the position alone."""
+    that depend on the position alone. Quantized maps are computed by their library."""
     body: Any = getattr(lm.model, lm.model.base_model_prefix)
     layers = getattr(body, "layers", None)
+    if lm.is_quantized:
+        return False
     if not layers or type(layers[0]).__name__ not in FUSED_LAYERS or type(body.embed_tokens) is not nn.Embedding:
         return False
     if lm.autocast_dtype is not None and type(lm.model.get_output_embeddings()) is not nn.Linear:

@@ -54,13 +54,19 @@ def ask_hub(name: str, kind: RepositoryKind) -> Presence:
 
 def is_cached(name: str, file: str) -> bool:
     """Whether the hub's cache on this machine holds `file` of the model `name`; no request is sent."""
+    return cached_file(name, file) is not None
+
+
+def cached_file(name: str, file: str) -> Path | None:
+    """Where the hub's cache on this machine holds `file` of the model `name`; None where it does not. No request is sent."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        return isinstance(try_to_load_from_cache(name, file), str)
+        found = try_to_load_from_cache(name, file)
     except HFValidationError:  # no name that a model of the hub can have, such as a path
-        return False
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def hub_answers() -> bool:

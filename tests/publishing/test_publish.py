@@ -1,0 +1,298 @@
+"""`laconic publish`: a finished run becomes a folder whose card says what the run stored, and nothing that it did not."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from folders import Run
+from huggingface_hub import HfApi, ModelCard
+
+from laconic.comparison.compare import compare_evaluations
+from laconic.config.load import dump, parse_recipe
+from laconic.evaluation.problem_meta import write_meta
+from laconic.problems.sets import load_problem_sets, statements_digest
+from laconic.publishing import push as pushing
+from laconic.publishing.hub_results import result_files
+from laconic.publishing.measured_run import read_measured_run
+from laconic.publishing.training_words import shared_words
+from laconic.system.checksums import write_checksums
+from laconic.types import Problem
+
+ASKED = ("--name", "org/short", "--contact", "Ada <ada@example.org>")
+NAMES = [f"p{i}" for i in range(60)]
+SUBJECTS = ["geometry"] * 30 + ["algebra"] * 30
+
+
+def recipe(**changes: object) -> dict:
+    """A recipe of one phase that is reported greedily."""
+    problems = {name: f"tiny:mix?count=60&split={name}" for name in ("train", "watch", "report")}
+    phase = {"name": "brevity", "steps": 4, "rewards": {"terms": [{"name": "cosine", "weight": 0.5}]}}
+    plain = {"name": "r", "model": "tiny", "problems": problems, "phases": [phase], "report": {"temperatures": [0.0]}}
+    return dump(parse_recipe(plain | changes, "a recipe"))
+
+
+def figures(accuracy: float, low: float, tokens: float) -> dict:
+    """The figures of a summary; alike lengths have no interval."""
+    ends = [tokens - 4.5, tokens + 4.5] if tokens > 50 else [None, None]
+    means = {"accuracy": {"mean": accuracy, "ci95": [low, min(1.0, 2 * accuracy - low)]}}
+    return means | {"tokens": {"mean": tokens, "ci95": ends}, "grade_frac": {"truncated": 0.0}}
+
+
+def write_run(folder: Path, tree: dict) -> Path:
+    """A run as training and measuring leave it: 60 problems of which those of geometry are lost, in half the tokens."""
+    greedy = {"temperature": 0.0, "prompt": {"name": "boxed", "instruction": "…", "system": None}, "grader": "rules"}
+    before = Run({name: [("correct", 100 + i)] for i, name in enumerate(NAMES)}, greedy | figures(1.0, 0.94, 129.5))
+    lost = {n: [("wrong" if s == "geometry" else "correct", 50)] for n, s in zip(NAMES, SUBJECTS, strict=True)}
+    after = Run(lost, greedy | figures(0.5, 0.38, 50.0))
+    base, new = before.write(folder / "eval" / "base-greedy"), after.write(folder / "eval" / "phase-1-greedy")
+    write_meta([Problem(n, "q", "7", meta={"subject": s}) for n, s in zip(NAMES, SUBJECTS, strict=True)], new)
+    (folder / "comparison-greedy.json").write_text(json.dumps(compare_evaluations(base, [new]).to_json()))
+    (folder / "config.json").write_text(json.dumps(tree))
+    (folder / "environment.json").write_text(json.dumps({"device": "a processor", "packages": {"torch": "2.13.0"}}))
+    record = {"name": "brevity", "first_step": 1, "last_step": 4, "num_problems": 60, "reason": "cap: 4 steps"}
+    (folder / "phases.json").write_text(json.dumps([record]))
+    model = folder / "model"
+    model.mkdir()
+    for name in ("config.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors"):
+        (model / name).write_text("{}")
+    write_checksums(model)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("made") / "run", recipe())
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "run")
+
+
+def test_the_card_says_what_the_run_stored(laconic, run, tmp_path):
+    """Accuracy 100% to 50%, tokens 129.5 to 50; geometry lost everything, and is named the worst of the slices."""
+    code, out, err = laconic("publish", run, *ASKED)
+    assert (code, err) == (0, "") and out.startswith("published: read published/README.md")
+    text = (tmp_path / "published" / "README.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| accuracy |"))
+    assert re.findall(r"[\d.]+%", row) == ["100.0%", "50.0%"] and "−50.0 pt" in row
+    assert re.search(r"\| mean tokens \| 130 \[\d+, \d+\] \| 50.0 \| −61.4%", text)  # alike lengths have no interval
+    assert (
+        "Worst slice: subject geometry (30 problems): accuracy -100.0 points" in text and "less accurate there" in text
+    )
+    assert "not shown to be as accurate" in text and "Ada <ada@example.org>" in text and "0.5 × `cosine`" in text
+    assert "None of them came from stored traffic of users." in text
+    assert "apply_chat_template" in text and "put your final answer within" in text
+
+
+def test_the_hub_reads_the_metadata(laconic, run, tmp_path):
+    """Licence, tags, base and the figures with their intervals; the model is byte for byte that of the run."""
+    laconic("publish", run, *ASKED, "--license", "mit", "--base-model", "org/base")
+    data = ModelCard.load(tmp_path / "published" / "README.md").data
+    assert (data.license, data.base_model, data.base_model_relation) == ("mit", "org/base", "finetune")
+    assert data.model_name == "short" and {"laconic", "ppo"} <= set(data.tags)
+    accuracy, tokens = data.eval_results
+    assert (accuracy.metric_type, accuracy.metric_value, tokens.metric_value) == ("accuracy", 0.5, 50)
+    low, high = accuracy.metric_args["ci95"]
+    assert (low, high) == (0.38, 0.62) and accuracy.dataset_type == "tiny-mix"
+    for file in (run / "model").iterdir():
+        assert (tmp_path / "published" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_figures_on_a_benchmark_of_the_hub_get_a_file_each(run):
+    """The format of `.eval_results/`: the dataset and its task, the value, and how it was measured."""
+    tree = recipe()
+    tree["problems"]["report"] = "gsm8k?count=60"
+    (run / "config.json").write_text(json.dumps(tree))
+    (name, text), *others = result_files(read_measured_run(run)).items()
+    assert name == "gsm8k-greedy.yaml" and not others
+    assert "id: openai/gsm8k" in text and "task_id: main" in text and "value: 0.5" in text and "60 problems" in text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (
+            lambda run: (run / "phases.json").write_text("[]"),
+            "is not finished (0 of 1 phases); go on with  laconic train",
+        ),
+        (lambda run: shutil.rmtree(run / "model"), "is not finished (1 of 1 phases)"),
+        (lambda run: (run / "model" / "model.safetensors").write_text("other"), "is damaged (its SHA-256 is another)"),
+        (
+            lambda run: (run / "eval" / "phase-1-greedy" / "summary.json").unlink(),
+            "its report was not measured; do it with",
+        ),
+        (
+            lambda run: (run / "comparison-greedy.json").unlink(),
+            "its report was not measured; do it with  laconic train",
+        ),
+        (lambda run: (run / "comparison-greedy.json").write_text("{}"), "says nothing of phase-1-greedy"),
+        (lambda run: (run / "config.json").unlink(), "no run here (no config.json)"),
+        (lambda run: (run / "config.json").write_text('{"name": 3}'), "is no recipe"),
+    ],
+)
+def test_what_is_unfinished_unmeasured_or_damaged_is_refused(laconic, run, tmp_path, spoil, complaint):
+    spoil(run)
+    code, _, err = laconic("publish", run, *ASKED)
+    assert code == 2 and complaint in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "published").exists()
+
+
+def test_a_run_without_reported_problems_is_refused_with_the_command(laconic, run):
+    tree = recipe()
+    tree["problems"]["report"] = None
+    (run / "config.json").write_text(json.dumps(tree))
+    code, _, err = laconic("publish", run, *ASKED)
+    assert code == 2 and "nothing was measured" in err and "problems.report=PROBLEMS" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "expected either a run, or --push FOLDER"),
+        (("run", "--name", "org/short"), "--contact WHO is missing"),
+        (("run", "--contact", "Ada"), "--name ORG/NAME is missing"),
+        (("run", "--name", "short", "--contact", "Ada"), "--name short: expected ORG/NAME"),
+        (("run", "--name", "org/short", "--contact", " "), "--contact: expected whom people ask"),
+        (("run", *ASKED, "--license", "My Own"), "--license My Own: expected an identifier"),
+        (("run", *ASKED, "--license", "other"), "--license-name"),
+        (("run", *ASKED, "--base-model", "base"), "--base-model base: expected the base's name on the hub"),
+        (("run", *ASKED, "--out", "run"), "--out run: stands already; expected a new folder"),
+        (("--push", "run"), "--push run: expected a folder that  laconic publish RUN  has written"),
+    ],
+)
+def test_what_was_left_out_or_mistyped_is_one_line(laconic, run, arguments, complaint):
+    code, _, err = laconic("publish", *arguments)
+    assert code == 2 and complaint in err and len(err.splitlines()) == 1
+
+
+def test_the_licence_is_taken_from_the_bases_card_or_asked_for(laconic, run, tmp_path):
+    """A folder of a model without a card has no known licence; with one, the card's holds."""
+    base = tmp_path / "base"
+    base.mkdir()
+    (run / "config.json").write_text(json.dumps(recipe(model=str(base))))
+    code, _, err = laconic("publish", run, *ASKED)
+    assert code == 2 and "--license: nothing states the licence of" in err
+    (base / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nA model.\n")
+    assert laconic("publish", run, *ASKED)[0] == 0
+    assert "license: cc-by-4.0" in (tmp_path / "published" / "README.md").read_text()
+
+
+def test_adapters_are_said_to_be_merged():
+    tree = recipe(policy={"lora": {"rank": 8}})
+    words = " ".join(shared_words(parse_recipe(tree, "a recipe")))
+    assert "LoRA of rank 8" in words and "merged" in words
+
+
+# --- origin ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class FromTraffic:
+    """A run that was trained on a file of problems, two of three of which came from stored traffic."""
+
+    run: Path
+    file: Path
+
+    @classmethod
+    def make(cls, run: Path, folder: Path) -> "FromTraffic":
+        file, gone = folder / "mine.jsonl", folder / "forgotten.txt"
+        gone.write_text("# requests that were forgotten: nothing made from them may be kept\n")
+        meta = [{}, *({"traffic_request": f"r{i}", "tombstones": str(gone)} for i in (1, 2))]
+        rows = [{"id": f"m{i}", "problem": f"What is {i} + 1?", "answer": "1"} | m for i, m in enumerate(meta)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        tree = recipe()
+        tree["problems"] |= {"train": str(file)}
+        sets = load_problem_sets(parse_recipe(tree, "a recipe"))
+        digests = {name: statements_digest(getattr(sets, name)) for name in ("train", "watch")}
+        (run / "config.json").write_text(json.dumps(tree))
+        (run / "environment.json").write_text(json.dumps({"inputs": {"problems": digests}}))
+        return cls(run, file)
+
+
+def test_problems_from_traffic_are_counted_and_changed_ones_refused(laconic, run, tmp_path):
+    """A file from which a forgotten record was taken since is another file than the one that was trained on."""
+    made = FromTraffic.make(run, tmp_path)
+    assert laconic("publish", run, *ASKED)[0] == 0
+    assert (
+        "2 problems of these came from stored traffic of people who consented"
+        in Path("published/README.md").read_text()
+    )
+    made.file.write_text("".join(made.file.read_text().splitlines(keepends=True)[:2]))
+    code, _, err = laconic("publish", run, *ASKED, "--out", "again")
+    assert code == 2 and "whether a forgotten one was among them is not known" in err
+    code, _, err = laconic("publish", "--push", "published")
+    assert code == 2 and "whether a forgotten one was among them is not known" in err
+
+
+def test_the_run_that_a_run_started_from_is_checked_too(laconic, run, tmp_path):
+    made = FromTraffic.make(run, tmp_path)
+    later = write_run(tmp_path / "later", recipe(model=str(run / "model")))
+    assert laconic("publish", later, *ASKED, "--license", "mit")[0] == 0
+    assert "2 problems of these came from stored traffic" in Path("published/README.md").read_text()
+    made.file.unlink()
+    code, _, err = laconic("publish", later, *ASKED, "--license", "mit", "--out", "again")
+    assert code == 2 and "mine.jsonl" in err
+
+
+# --- pushing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that is played: what it was asked to do, in order."""
+    asked: list[tuple] = []
+
+    class Commit:
+        commit_url = "https://hub.example/org/short/commit/1"
+
+    def upload(_, *, repo_id, folder_path, commit_message):
+        names = sorted(
+            path.relative_to(folder_path).as_posix() for path in Path(folder_path).rglob("*") if path.is_file()
+        )
+        asked.append((repo_id, names))
+        return Commit
+
+    monkeypatch.setattr(pushing, "hub_answers", lambda: True)
+    monkeypatch.setattr(HfApi, "create_repo", lambda _, name, **options: asked.append((name, options["private"])))
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    return asked
+
+
+def test_a_folder_is_pushed_as_it_lies_to_a_private_repository(laconic, run, hub):
+    laconic("publish", run, *ASKED)
+    code, out, _ = laconic("publish", "--push", "published")
+    assert (code, out.strip()) == (0, "https://hub.example/org/short/commit/1")
+    assert hub[0] == ("org/short", True)
+    assert {"README.md", "laconic/recipe.json", "model.safetensors", "SHA256SUMS"} <= set(hub[1][1])
+    assert not any("origin" in name for name in hub[1][1])
+
+
+def test_to_hub_writes_and_pushes_at_once(laconic, run, hub):
+    code, _, _ = laconic("publish", run, *ASKED, "--to", "hub", "--public")
+    assert code == 0 and hub[0] == ("org/short", False) and hub[1][0] == "org/short"
+
+
+def test_without_a_network_the_folder_stays_and_the_command_is_said(laconic, run, tmp_path):
+    code, _, err = laconic("publish", run, *ASKED, "--to", "hub")
+    assert code == 1 and "laconic publish --push published" in err
+    assert (tmp_path / "published" / "README.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda folder: (folder / "model.safetensors").write_text("other"), "is damaged (its SHA-256 is another)"),
+        (lambda folder: (folder / "README.md").write_text("---\nlicense: [\n---\n"), "its metadata cannot be read"),
+        (lambda folder: (folder / "README.md").write_text("---\ntags: [a]\n---\nA model.\n"), "states no license"),
+        (lambda folder: folder.with_name("published.origin.json").unlink(), "nothing says of which run this is"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_not_pushed(laconic, run, hub, spoil, complaint):
+    laconic("publish", run, *ASKED)
+    spoil(Path("published"))
+    code, _, err = laconic("publish", "--push", "published")
+    assert code == 2 and complaint in err and not hub

@@ -1,6 +1,6 @@
-"""An upstream with fixed delays, in a process of its own: `python benchmarks/gateways/upstream.py PORT SECONDS CHUNKS`.
+"""An upstream with fixed delays in a process of its own: `python benchmarks/gateways/upstream.py PORT SECONDS CHUNKS`.
 
-A plain application in the sense of ASGI, without a framework: it answers a chat after SECONDS, or streams CHUNKS pieces evenly over
+A plain application in the sense of ASGI, without a framework: it answers a chat after SECONDS, or streams CHUNKS pieces over
 that time. `GET /v1/count` says how many requests it has answered.
 """
 

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from laconic.config.serving import parse_serving
 from laconic.serving.gateway import Desk
-from laconic.serving.program import build_app, open_desk
+from laconic.serving.program import build_app, open_gateway
 from laconic.serving.routing import upstreams_of
 from laconic.traffic.tables import REQUESTS
 
@@ -149,7 +149,7 @@ async def playing(folder: Path, scripts: Mapping[str, Script] | None = None, **s
         **settings,
     }
     said: list[str] = []
-    desk = open_desk(parse_serving(tree, "serve.toml: "), said.append)
+    desk = open_gateway(parse_serving(tree, "serve.toml: "), said.append)
     transports = {name: PlayedTransport(script) for name, script in scripts.items()}
     for upstream in upstreams_of(desk.routes):
         upstream.transport = transports[upstream.name]

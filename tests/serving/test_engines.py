@@ -83,9 +83,9 @@ def test_the_engine_fits_the_model_and_the_machine(monkeypatch: pytest.MonkeyPat
 
 def test_vllm_keeps_a_budget_where_the_model_marks_its_thinking(tmp_path: Path) -> None:
     """The words that end a thought are given at its start; a model without the marks gets no parser."""
-    assert has_think_tokens(engines.BUNDLED)
+    assert has_think_tokens(engines.BUNDLED_FOLDER)
     budget = ThinkingBudget(64, "</think>\\boxed{", 32)
-    plan = plan_vllm(str(engines.BUNDLED), "tiny", 8000, budget)
+    plan = plan_vllm(str(engines.BUNDLED_FOLDER), "tiny", 8000, budget)
     assert plan.keeps_budgets
     assert '{"reasoning_end_str": "</think>\\\\boxed{"}' in plan.command
     plain = plan_vllm(str(tmp_path), "m", 8000, budget)

@@ -16,8 +16,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from laconic.serving import feedback_routes as routes
-from laconic.serving.feedback_routes import feedback_routes
+from laconic.serving.feedback import feedback_routes as routes
+from laconic.serving.feedback.feedback_routes import feedback_routes
 from laconic.traffic.consent import CONSENT_HEADER, TextPolicy
 from laconic.traffic.records import TrafficRecord
 from laconic.traffic.store import StoredRequest, open_store

@@ -28,8 +28,8 @@ from laconic.system.text import put
 if TYPE_CHECKING:
     from laconic.harvest.questions import StoredQuestions
 
-Route = Annotated[str | None, typer.Option(help="Only requests to this route.")]
-Tag = Annotated[str | None, typer.Option(help="Only requests with this tag.")]
+OneRoute = Annotated[str | None, typer.Option(help="Only requests to this route.")]
+OneTag = Annotated[str | None, typer.Option(help="Only requests with this tag.")]
 MinAgreeing = Annotated[int, typer.Option(help="How many users must make the same correction.", min=1)]
 Confirmed = Annotated[
     bool, typer.Option("--confirmed", help="Take a correction only where the responses' votes lead to it, too.")
@@ -47,8 +47,8 @@ ApartFrom = Annotated[
 def write_traffic_problems(
     out: Annotated[Path, typer.Option(help="The file of problems to write.")] = Path("problems.jsonl"),
     store: StoreAddress = STORE_ADDRESS,
-    route: Route = None,
-    tag: Tag = None,
+    route: OneRoute = None,
+    tag: OneTag = None,
     min_agreeing: MinAgreeing = AGREEING_USERS,
     confirmed: Confirmed = False,
     min_share: MinShare = AGREEMENT_SHARE,
@@ -70,8 +70,8 @@ def write_traffic_problems(
     from laconic.harvest.golds import GoldRule
     from laconic.harvest.problems import harvest_problems
     from laconic.harvest.questions import read_questions
-    from laconic.harvest.writing import write_export
     from laconic.problems.load import load_problems
+    from laconic.traffic.exports import write_export
     from laconic.traffic.store import open_store
 
     check_file(out, "file of problems")
@@ -90,8 +90,8 @@ def write_traffic_problems(
 def write_traffic_pairs(
     out: Annotated[Path, typer.Option(help="The file of pairs to write.")] = Path("pairs.jsonl"),
     store: StoreAddress = STORE_ADDRESS,
-    route: Route = None,
-    tag: Tag = None,
+    route: OneRoute = None,
+    tag: OneTag = None,
     ratio: Annotated[
         float,
         typer.Option(help="How many times as long as the shortest right response another one must be to lose.", min=1),
@@ -107,7 +107,7 @@ def write_traffic_pairs(
     from laconic.harvest.golds import GoldRule
     from laconic.harvest.pairs import harvest_pairs
     from laconic.harvest.questions import read_questions
-    from laconic.harvest.writing import write_export
+    from laconic.traffic.exports import write_export
     from laconic.traffic.store import open_store
 
     check_file(out, "file of problems")
@@ -122,8 +122,8 @@ def write_traffic_pairs(
 
 def list_next(
     store: StoreAddress = STORE_ADDRESS,
-    route: Route = None,
-    tag: Tag = None,
+    route: OneRoute = None,
+    tag: OneTag = None,
     count: Annotated[int, typer.Option(help="How many to list.", min=1)] = LABELS_LISTED,
 ) -> None:
     """Which stored responses to label next: those of which a label is expected to tell most, each with one to show beside it."""

@@ -147,11 +147,11 @@ def slices_of(
     return [
         _slice(key, name, accuracy[:, rows], tokens[:, rows], seed, resamples)
         for key in keys
-        for name, rows in parts_of(values_of(facts[key]), facts[key])
+        for name, rows in rows_by_value(values_of(facts[key]), facts[key])
     ]
 
 
-def parts_of(names: Sequence[str], values: Sequence[MetaValue | None]) -> Iterator[tuple[str, list[int]]]:
+def rows_by_value(names: Sequence[str], values: Sequence[MetaValue | None]) -> Iterator[tuple[str, list[int]]]:
     """The rows of each slice: numbers in their order, texts by name, what is not stated last."""
     parts: dict[str, list[int]] = {}
     for row, name in enumerate(names):

@@ -16,7 +16,7 @@ from math import isnan, nan
 import numpy as np
 
 from laconic.comparison.figures import FEW_PROBLEMS, SHOWN_LEVEL
-from laconic.comparison.slices import Facts, parts_of, values_of
+from laconic.comparison.slices import Facts, rows_by_value, values_of
 from laconic.config.defaults import RESAMPLES, SEED
 from laconic.evaluation.problem_meta import MetaValue
 from laconic.rng import seed_of
@@ -69,7 +69,7 @@ def telling_parts(values: Sequence[MetaValue | None]) -> Mapping[str, list[int]]
     >>> [len(rows) for rows in telling_parts(["a"] * 20 + ["b"] * 25).values()], telling_parts(["a"] * 44 + ["b"])
     ([20, 25], {})
     """
-    parts = dict(parts_of(values_of(values), values))
+    parts = dict(rows_by_value(values_of(values), values))
     decided = [name for name, rows in parts.items() if len(rows) >= FEW_PROBLEMS]
     return parts if len(decided) >= 2 and len(parts) <= MOST_SLICES else {}
 

@@ -8,5 +8,4 @@ Its modules, in reading order:
 - `problems`: the program that makes problems of questions
 - `pairs`: the program that makes pairs of responses of which one is preferred
 - `labelling`: the program that says which responses to label next
-- `writing`: the file of an export
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 from laconic.errors import InputError
 from laconic.system.hub import cached_file
 
-BUNDLED = {"tiny": "apache-2.0"}
+BUNDLED_LICENCES = {"tiny": "apache-2.0"}
 """The licence of a model that comes with the package, which is the package's own."""
 
 UNLISTED = "other"
@@ -63,8 +63,8 @@ def hub_name(name: str) -> str | None:
 
 
 def _known(model: str) -> Licence | None:
-    if model in BUNDLED:
-        return Licence(BUNDLED[model], origin=f"that of {model}")
+    if model in BUNDLED_LICENCES:
+        return Licence(BUNDLED_LICENCES[model], origin=f"that of {model}")
     card = Path(model) / CARD if Path(model).is_dir() else cached_file(model, CARD)
     return None if card is None or not card.is_file() else _stated(card)
 

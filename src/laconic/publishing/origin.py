@@ -15,12 +15,12 @@ from pathlib import Path
 from laconic.config.recipe import Recipe
 from laconic.errors import ProblemsError
 from laconic.problems.address import name_of
+from laconic.problems.forgotten import REQUEST_KEY
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.publishing.measured_run import recipe_of
 from laconic.system.fields import Fields
 from laconic.system.files import read_json
 
-REQUEST_KEY = "traffic_request"
 FILE_ENDINGS = (".jsonl", ".parquet")
 TAUGHT = ("train", "watch")
 """The sets that shape a model: one teaches, the other may end a phase or choose its result."""

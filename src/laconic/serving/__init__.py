@@ -11,8 +11,7 @@ Its modules, in reading order:
 - `routing`: served names, and who answers for each
 - `addresses`: upstreams as a command names them
 - `metrics`: figures for Prometheus
-- `feedback_routes`: what users say of responses
-- `labelling`: the page on which experts label stored responses
+- `feedback`: what users and experts say of responses
 - `gateway`: one request on its way from a client to an upstream and back
 - `program`: the application with all its addresses, and the server
 - `engines`: starting the engine that draws: vLLM, transformers serve, or our own server

@@ -36,7 +36,7 @@ UNCUTTABLE = ("tools", "tool_choice", "response_format", "logprobs", "top_logpro
 CHAT_ALONE = frozenset({"messages", "parallel_tool_calls", "reasoning_effort", "chat_template_kwargs", *CAPS})
 REASONING = ("reasoning_content", "reasoning")
 PROBE_TEXT = f"{THINK}one two three four five six seven eight"
-PROBE_TOKENS = 8
+CONTINUED_TOKENS = 8
 """Any tokenizer makes at least so many tokens of the text that a second request must have continued."""
 
 
@@ -215,7 +215,7 @@ class Cutter:
                 "/chat/completions", {"model": fields.get("model")}, None, ({"role": "user", "content": "Count."},)
             )
             sizes = [await _prompt_tokens(ask, plan.path, plan.body(begun, 1)) for begun in ("", PROBE_TEXT)]
-            self._continues = None not in sizes and (sizes[1] or 0) - (sizes[0] or 0) >= PROBE_TOKENS
+            self._continues = None not in sizes and (sizes[1] or 0) - (sizes[0] or 0) >= CONTINUED_TOKENS
         return self._continues
 
 

@@ -1,6 +1,6 @@
 """`laconic serve`: the application with all its addresses, and the server that runs it until it is asked to end.
 
-1. `open_desk` opens what every request needs: keys, routes, the store with its writer, the figures.
+1. `open_gateway` opens what every request needs: keys, routes, the store with its writer, the figures.
 2. `build_app` puts the addresses together. Where the gateway listens on this machine alone, a request must name this machine
    as its host, so that a page in a browser which resolves its own name to 127.0.0.1 gets nothing.
 3. `run_gateway` listens. SIGTERM and Ctrl-C stop new requests; those in flight have `drain_seconds` to end, and records are
@@ -46,7 +46,7 @@ METRICS_KEY = "metrics"
 BACKLOG = 2048
 
 
-def open_desk(config: ServingConfig, say: Callable[[str], None]) -> Desk:
+def open_gateway(config: ServingConfig, say: Callable[[str], None]) -> Desk:
     """What every request needs. Raises `InputError` where something of it cannot be opened."""
     keys = KeyRing({}) if config.keys is None else read_keys(Path(config.keys))
     routes = open_routes(config)
@@ -136,7 +136,7 @@ class HeaderLimit:
 
 def run_gateway(config: ServingConfig, say: Callable[[str], None], read_share: ShareReader | None = None) -> None:
     """Serve until a signal comes. Raises `InputError` where the gateway cannot begin, and `Terminated` at its end."""
-    desk = open_desk(config, say)
+    desk = open_gateway(config, say)
     listener = _listen(config.host, config.port)
     _say_what_is_served(desk, listener, say)
     limits = config.limits

@@ -24,6 +24,7 @@ from laconic.samplers.pacing import retry_after_seconds
 from laconic.samplers.refusals import refusal
 from laconic.serving.denials import Denial
 from laconic.serving.events import DONE, EventReader, dumped
+from laconic.system.files import Json
 
 REST_SECONDS = 5.0
 """For so long an upstream that could not be reached is tried last."""
@@ -31,7 +32,6 @@ PASSING = frozenset({401, 403, 404, 408, 425, 429})
 """Statuses below 500 after which another upstream is asked."""
 MOST_ERROR_BYTES = 1 << 16
 LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=30.0)
-Json = dict[str, Any]
 CLOSED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 

@@ -26,7 +26,7 @@ from laconic.traffic.conversations import Message, messages_of
 from laconic.traffic.store import TrafficStore
 from laconic.traffic.tables import LABELS, REQUESTS, TEXTS
 
-VERDICTS = ("first", "second", "same")
+LABEL_VERDICTS = ("first", "second", "same")
 RIGHTS = ("yes", "no", "unsure")
 JUDGED_LENGTHS = ("too_long", "fine", "too_short")
 MOST_NAME = 100
@@ -59,8 +59,8 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """A labeller's answer to a task, in the words of `VERDICTS`, `RIGHTS` and `JUDGED_LENGTHS`; "" where nothing was asked."""
+class ExpertLabel:
+    """What a labeller says of a task, in the words of `LABEL_VERDICTS`, `RIGHTS` and `JUDGED_LENGTHS`; "" where none was asked."""
 
     labeller: str
     first: str
@@ -113,7 +113,7 @@ def check_labeller(name: str) -> str:
     return name
 
 
-def make_label(task: LabelTask, labeller: str, answers: Mapping[str, str], *, seed: int, at: float) -> Label:
+def make_label(task: LabelTask, labeller: str, answers: Mapping[str, str], *, seed: int, at: float) -> ExpertLabel:
     """The label that answers make: `verdict` left, right or same; `left_right`, `left_length` and those of the right side.
 
     A response alone stands on the left, and has no verdict. Raises `ValueError` where an answer is missing or unknown.
@@ -121,11 +121,11 @@ def make_label(task: LabelTask, labeller: str, answers: Mapping[str, str], *, se
     is_swapped = task.is_swapped(labeller, seed)
     sides = ("right", "left") if is_swapped else ("left", "right")
     shown = sides[: len(task.ids)]
-    words = {"left": VERDICTS[sides.index("left")], "right": VERDICTS[sides.index("right")], "same": "same"}
+    words = {"left": LABEL_VERDICTS[sides.index("left")], "right": LABEL_VERDICTS[sides.index("right")], "same": "same"}
     rights = [_one_of(answers, f"{side}_right", RIGHTS) for side in shown] + [""]
     lengths = [_one_of(answers, f"{side}_length", JUDGED_LENGTHS) for side in shown] + [""]
     verdict = words[_one_of(answers, "verdict", tuple(words))] if task.second else ""
-    return Label(
+    return ExpertLabel(
         labeller, task.first, task.second, at, verdict, rights[0], rights[1], lengths[0], lengths[1], is_swapped
     )
 
@@ -137,7 +137,7 @@ def _one_of(answers: Mapping[str, str], name: str, known: Sequence[str]) -> str:
     return word
 
 
-def add_label(store: TrafficStore, label: Label) -> bool:
+def add_label(store: TrafficStore, label: ExpertLabel) -> bool:
     """Store a label in place of an earlier one of the same labeller; False where a text of it is no longer in the store."""
     names = {label.first, label.second} - {""}
     with store.engine.begin() as connection:

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from laconic.config.defaults import SERVED_POSITIONS, SERVED_ROWS
+from laconic.config.defaults import SERVE_HOST, SERVED_POSITIONS, SERVED_ROWS
 from laconic.errors import LaconicError
 
 
 def serve_locally(
     model: Annotated[str, typer.Argument(help='A folder, a hub name, a GGUF file, or "tiny".')],
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen at.")],
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = SERVE_HOST,
     name: Annotated[str | None, typer.Option(help="The name to serve the model by; MODEL if not given.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Responses drawn at once.")] = SERVED_ROWS,
     context: Annotated[

@@ -48,7 +48,7 @@ PAGE_HEADERS: Mapping[str, str] = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-KEYS = {"left": "qweasd", "right": "uiojkl"}
+KEY_LETTERS = {"left": "qweasd", "right": "uiojkl"}
 """The keys of each side's six choices: three for whether it is right, three for its length."""
 
 
@@ -107,7 +107,7 @@ class LabelPages:
     @cached_property
     def template(self) -> Any:
         """The page's template."""
-        return load_templates("laconic.serving").get_template("labelling.html.j2")
+        return load_templates("laconic.serving.feedback").get_template("labelling.html.j2")
 
     async def show(self, request: Request) -> Response:
         """The next task; with the printed token, the cookie first."""
@@ -180,8 +180,8 @@ class LabelPages:
         texts = shown.responses[::-1] if is_swapped else shown.responses
         titles = ("Left", "Right") if len(texts) > 1 else ("Response",)
         responses = [
-            {"title": title, "side": side, "letters": KEYS[side], **_parts(text)}
-            for title, side, text in zip(titles, KEYS, texts, strict=False)
+            {"title": title, "side": side, "letters": KEY_LETTERS[side], **_parts(text)}
+            for title, side, text in zip(titles, KEY_LETTERS, texts, strict=False)
         ]
         return {"code": self.desk.code_of(task), "messages": shown.messages, "responses": responses}
 
@@ -218,8 +218,8 @@ async def _form(request: Request) -> dict[str, str]:
 def labelling_app(desk: LabelDesk) -> Starlette:
     """The application of one sitting."""
     pages = LabelPages(desk)
-    style = template_text("laconic.reporting", "page.css") + template_text("laconic.serving", "labelling.css")
-    keys = template_text("laconic.serving", "keys.js")
+    style = template_text("laconic.reporting", "page.css") + template_text("laconic.serving.feedback", "labelling.css")
+    keys = template_text("laconic.serving.feedback", "keys.js")
     return Starlette(
         routes=[
             Route("/", pages.show),

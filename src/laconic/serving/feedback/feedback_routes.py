@@ -31,10 +31,10 @@ from laconic.traffic.store import StoreError
 from laconic.traffic.writer import TrafficWriter
 
 FEEDBACK_PATH = "/v1/feedback"
-RATINGS, LENGTHS = ("good", "bad"), ("too_long", "too_short")
+RATINGS, LENGTH_WORDS = ("good", "bad"), ("too_long", "too_short")
 MOST_FEEDBACK_BYTES = 64 << 10
-MOST_CHARACTERS: Mapping[str, int] = {"id": 64, "user": 256, "correction": 4_000, "comment": 4_000}
-ON_ITS_WAY_SECONDS, LOOK_SECONDS = 1.0, 0.05
+MOST_SAID_CHARACTERS: Mapping[str, int] = {"id": 64, "user": 256, "correction": 4_000, "comment": 4_000}
+ON_ITS_WAY_SECONDS, PEEK_SECONDS = 1.0, 0.05
 
 UserOf = Callable[[Request, str], str | None]
 """The pseudonym of the user who sends a request, given the name that the body states; None where its key is not known."""
@@ -82,7 +82,7 @@ class FeedbackDesk:
                 return route
             if time.monotonic() >= deadline:
                 raise _unknown() if self.writer.is_well else _Refused(503, "the store is away; send it again")
-            await sleep(LOOK_SECONDS)
+            await sleep(PEEK_SECONDS)
 
     def _add(self, said: Mapping[str, str], user: str) -> bool:
         texts = {name: self.writer.redacted(said[name]) for name in ("correction", "comment")}
@@ -144,16 +144,16 @@ def _read(content: bytes) -> dict[str, str]:
         body = parse_json(content, "body")
     except InputError:
         raise _Refused(400, "the body is no JSON") from None
-    known = (*MOST_CHARACTERS, "rating", "length")
+    known = (*MOST_SAID_CHARACTERS, "rating", "length")
     if not isinstance(body, dict) or not body.keys() <= set(known):
         raise _Refused(400, f"expected one JSON object with id and some of {', '.join(known[1:])}")
     said = {name: "" if body.get(name) is None else body[name] for name in known}
     for name, value in said.items():
-        most = MOST_CHARACTERS.get(name, 20)
+        most = MOST_SAID_CHARACTERS.get(name, 20)
         if not isinstance(value, str) or len(value) > most:
             raise _Refused(400, f"{name}: expected a text of at most {most:,} characters")
     fields = cast(dict[str, str], said)
-    for name, words in (("rating", RATINGS), ("length", LENGTHS)):
+    for name, words in (("rating", RATINGS), ("length", LENGTH_WORDS)):
         if fields[name] not in ("", *words):
             raise _Refused(400, f"{name}: expected {' or '.join(words)}")
     if not fields["id"] or not any(fields[name] for name in ("rating", "length", "correction", "comment")):

@@ -16,12 +16,12 @@ from inspect import signature
 import pytest
 from house import PACKAGE
 
-from laconic.cli.app import app
+from laconic.cli.app import every_command
 from laconic.config import load  # noqa: F401  every table of a recipe is defined once it is imported
 from laconic.config.node import Node
 
 SETTINGS = {name for node in Node.__subclasses__() for name in node.model_fields} | {
-    name for command in app.registered_commands if command.callback for name in signature(command.callback).parameters
+    option for name, function in every_command() if " " not in name for option in signature(function).parameters
 }
 
 ALLOWED: dict[tuple[str, str], str] = {

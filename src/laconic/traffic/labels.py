@@ -60,7 +60,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class ExpertLabel:
-    """What a labeller says of a task, in the words of `LABEL_VERDICTS`, `RIGHTS` and `JUDGED_LENGTHS`; "" where none was asked."""
+    """What was said of a task in the words of `LABEL_VERDICTS`, `RIGHTS` and `JUDGED_LENGTHS`; "" where none was asked."""
 
     labeller: str
     first: str

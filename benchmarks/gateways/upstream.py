@@ -1,7 +1,10 @@
-"""An upstream with fixed delays in a process of its own: `python benchmarks/gateways/upstream.py PORT SECONDS CHUNKS`.
+"""An upstream with known delays in a process of its own: `python benchmarks/gateways/upstream.py PORT SECONDS CHUNKS`.
 
-A plain application in the sense of ASGI, without a framework: it answers a chat after SECONDS, or streams CHUNKS pieces over
-that time. `GET /v1/count` says how many requests it has answered.
+Request n takes between half of SECONDS and one and a half, by the fractions of n times the golden ratio, and says so in
+microseconds in the field `created`. Equal delays would gather all requests into one wave after the first hiccup, for ever.
+
+A plain application in the sense of ASGI, without a framework: it answers a chat after its delay, or streams CHUNKS
+pieces over that time. `GET /v1/count` says how many requests it has answered.
 """
 
 import asyncio
@@ -11,9 +14,10 @@ from typing import Any
 
 import uvicorn
 
+GOLDEN = 0.6180339887498949
 TEXT = "Two and two are four, and four is the answer. " * 8
 USAGE = {"prompt_tokens": 50, "completion_tokens": 200, "completion_tokens_details": {"reasoning_tokens": 150}}
-HEAD = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "scripted"}
+HEAD = {"id": "chatcmpl-1", "object": "chat.completion", "created": 777, "model": "scripted"}
 CHUNK = HEAD | {"object": "chat.completion.chunk"}
 
 
@@ -27,6 +31,11 @@ WHOLE = json.dumps(
 PIECE = b"data: " + json.dumps(CHUNK | choice(delta={"content": " four"})).encode() + b"\n\n"
 LAST = b"data: " + json.dumps(CHUNK | choice(delta={}, finish_reason="stop")).encode() + b"\n\n"
 COUNTS = b"data: " + json.dumps(CHUNK | {"choices": [], "usage": USAGE}).encode() + b"\n\ndata: [DONE]\n\n"
+
+
+def told(content: bytes, delay: float) -> bytes:
+    """The content with the delay in it."""
+    return content.replace(b'"created": 777', b'"created": %d' % round(1e6 * delay))
 
 
 class Scripted:
@@ -46,10 +55,16 @@ class Scripted:
             return
         self.answered += 1
         if b'"stream":true' in content.replace(b" ", b""):
-            await self.stream(send)
+            await self.stream(send, self.delay)
         else:
-            await asyncio.sleep(self.seconds)
-            await self.whole(send, WHOLE)
+            delay = self.delay
+            await asyncio.sleep(delay)
+            await self.whole(send, told(WHOLE, delay))
+
+    @property
+    def delay(self) -> float:
+        """Of the request that came last."""
+        return self.seconds * (0.5 + self.answered * GOLDEN % 1.0)
 
     async def whole(self, send: Any, content: bytes) -> None:
         length = (b"content-length", str(len(content)).encode())
@@ -57,11 +72,11 @@ class Scripted:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
-    async def stream(self, send: Any) -> None:
+    async def stream(self, send: Any, delay: float) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         for _ in range(self.chunks):
-            await asyncio.sleep(self.seconds / self.chunks)
-            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+            await asyncio.sleep(delay / self.chunks)
+            await send({"type": "http.response.body", "body": told(PIECE, delay), "more_body": True})
         await send({"type": "http.response.body", "body": LAST + COUNTS})
 
 

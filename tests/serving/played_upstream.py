@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ async def playing(folder: Path, scripts: Mapping[str, Script] | None = None, **s
     desk = open_gateway(parse_serving(tree, "serve.toml: "), said.append)
     transports = {name: PlayedTransport(script) for name, script in scripts.items()}
     for upstream in upstreams_of(desk.routes):
-        upstream.transport = transports[upstream.name]
+        upstream.connect = partial(transports.__getitem__, upstream.name)
     app = build_app(desk)
     async with app.router.lifespan_context(app):
         yield Play(app, desk, transports, said)

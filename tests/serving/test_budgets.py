@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Upstream:
     has_field: bool = False
     asked: list[dict[str, Any]] = field(default_factory=list)
 
-    async def ask(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def ask(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
         self.asked.append({"path": path, **body})
         begun = self._begun(body)
         rest = ["7", "}"] if begun.endswith("{") else list(self.tokens)[self._place(begun) :]
@@ -101,12 +101,11 @@ class Upstream:
         said, finish = rest[:cap], "stop" if cap >= len(rest) else "length"
         usage = {"prompt_tokens": 5 + len(begun.split()), "completion_tokens": len(said)}
         if not body.get("stream"):
-            yield self._object(path, "".join(said), finish, is_piece=False) | {"usage": usage}
+            yield [self._object(path, "".join(said), finish, is_piece=False) | {"usage": usage}]
             return
         for token in said:
-            yield self._object(path, token, None, is_piece=True)
-        yield self._object(path, "", finish, is_piece=True)
-        yield {"id": "up", "choices": [], "usage": usage}
+            yield [self._object(path, token, None, is_piece=True)]
+        yield [self._object(path, "", finish, is_piece=True), {"id": "up", "choices": [], "usage": usage}]
 
     def _begun(self, body: Mapping[str, Any]) -> str:
         if "prompt" in body:
@@ -135,7 +134,7 @@ def objects(
 
     async def collect() -> list[dict[str, Any]]:
         made = Cutter().objects(upstream.ask, kind, fields, budget, is_streamed=is_streamed)  # type: ignore[arg-type]
-        return [one async for one in made]
+        return [one async for found in made for one in found]
 
     return asyncio.run(collect())
 

@@ -67,7 +67,7 @@ def test_the_engine_fits_the_model_and_the_machine(monkeypatch: pytest.MonkeyPat
     """A small model on a CPU is drawn here; on a GPU, and where it is not small, vLLM before transformers before our own."""
     programs = {"vllm", "transformers"}
     monkeypatch.setattr(engines, "program_of", lambda name: name if name in programs else None)
-    monkeypatch.setattr(engines, "find_spec", lambda name: name)
+    monkeypatch.setattr(engines, "find_spec", lambda name: name != "vllm")
     assert choose_engine("tiny", None, has_gpu=False).kind == "local"
     assert "2 MiB on a CPU" in choose_engine("tiny", None, has_gpu=False).why
     assert choose_engine("tiny", None, has_gpu=True).kind == "vllm"
@@ -77,6 +77,7 @@ def test_the_engine_fits_the_model_and_the_machine(monkeypatch: pytest.MonkeyPat
     assert choose_engine("model.gguf", None, has_gpu=False).kind == "local"
     with pytest.raises(InputError, match="--engine vllm: there is no program vllm"):
         choose_engine("tiny", "vllm")
+    assert choose_engine("tiny", sys.executable).program == sys.executable
     with pytest.raises(InputError, match="--engine sglang: expected one of vllm, transformers, local"):
         choose_engine("tiny", "sglang")
 
@@ -85,10 +86,11 @@ def test_vllm_keeps_a_budget_where_the_model_marks_its_thinking(tmp_path: Path) 
     """The words that end a thought are given at its start; a model without the marks gets no parser."""
     assert has_think_tokens(engines.BUNDLED_FOLDER)
     budget = ThinkingBudget(64, "</think>\\boxed{", 32)
-    plan = plan_vllm(str(engines.BUNDLED_FOLDER), "tiny", 8000, budget)
-    assert plan.keeps_budgets
+    plan = plan_vllm(EngineChoice("vllm", "", "/venv/bin/python"), str(engines.BUNDLED_FOLDER), "tiny", 8000, budget)
+    assert plan.budgets == "vllm"
     assert '{"reasoning_end_str": "</think>\\\\boxed{"}' in plan.command
-    plain = plan_vllm(str(tmp_path), "m", 8000, budget)
-    assert not plain.keeps_budgets
+    plain = plan_vllm(EngineChoice("vllm", "", "/venv/bin/vllm"), str(tmp_path), "m", 8000, budget)
+    assert plain.budgets == "gateway"
     assert "--reasoning-parser" not in plain.command
-    assert Path(plain.command[0]).name == "vllm"
+    assert plan.command[:3] == ["/venv/bin/python", "-m", "vllm.entrypoints.openai.api_server"]
+    assert plain.command[:3] == ["/venv/bin/vllm", "serve", str(tmp_path)]

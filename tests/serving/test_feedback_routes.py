@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from laconic.serving.denials import Denial
 from laconic.serving.feedback import feedback_routes as routes
 from laconic.serving.feedback.feedback_routes import feedback_routes
 from laconic.traffic.consent import CONSENT_HEADER, TextPolicy
@@ -33,9 +35,12 @@ def request_of(name: str, user: str, route: str = "open") -> StoredRequest:
     return StoredRequest(TrafficRecord(name, 100.0, route, "m", "v1", "", user, *figures))
 
 
-def user_of(request: Request, name: str) -> str | None:
+@contextmanager
+def entering(request: Request) -> Iterator[str]:
     key = request.headers.get("authorization")
-    return f"{key}/{name}" if key else None
+    if key is None:
+        raise Denial(401, "no such key", reason="invalid_api_key")
+    yield key
 
 
 class Desk:
@@ -46,7 +51,9 @@ class Desk:
         self.writer = TrafficWriter(self.store)
         self.store.write([request_of("a", "k/ann"), request_of("closed", "k/ann", "closed")])
         policies = {"open": TextPolicy.CONSENT}
-        served = Starlette(routes=feedback_routes(self.writer, user_of, lambda r: policies.get(r, TextPolicy.NEVER)))
+        served = Starlette(
+            routes=feedback_routes(self.writer, entering, "{}/{}".format, lambda r: policies.get(r, TextPolicy.NEVER))
+        )
         self.client = TestClient(served, raise_server_exceptions=False)
 
     def says(self, body: Any, headers: dict[str, str] | list[tuple[str, str]] = (), key: str = "k") -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,34 +35,37 @@ BREAKS_BEFORE, BREAKS_AFTER = stream(fails_after=0), stream(fails_after=3)
 # --- upstreams -------------------------------------------------------------------------------------------------------
 
 
+NO_ANSWERS = [
+    DEAD,
+    Played(failure=httpx2.ReadTimeout("")),
+    Played(failure=httpx2.ReadError("")),
+    Played([b"<html>"]),
+    Played([b'{"error": {"message": "engine died"}}']),
+    Played([b'data: {"error": "engine died"}\n\n']),
+    Played([b"x"], headers={"content-encoding": "gzip"}),
+    stream(b"data: [DONE]\n\n"),
+    stream(b": nothing\n\n"),
+    BREAKS_BEFORE,
+    *(refused(status, "no") for status in (302, 401, 403, 404, 429, 500, 503)),
+]
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
-@pytest.mark.parametrize(
-    "first",
-    [
-        DEAD,
-        Played(failure=httpx2.ReadTimeout("")),
-        Played(failure=httpx2.ReadError("")),
-        Played([b"<html>"]),
-        Played([b'{"error": {"message": "engine died"}}']),
-        Played([b'data: {"error": "engine died"}\n\n']),
-        Played([b"x"], headers={"content-encoding": "gzip"}),
-        stream(b"data: [DONE]\n\n"),
-        stream(b": nothing\n\n"),
-        BREAKS_BEFORE,
-        *(refused(status, "no") for status in (302, 401, 403, 404, 429, 500, 503)),
-    ],
-    ids=repr,
-)
 @run_async
-async def test_another_upstream_answers_in_place_of_one_that_does_not(
-    tmp_path: Path, first: Played, is_streamed: bool
-) -> None:
-    async with playing(tmp_path, {"a": lambda _: first, "b": scripted}) as play:
-        reply = await play.chat(stream=is_streamed)
-        (row,) = play.rows()
-    assert reply.status_code == 200 and "4" in reply.text and "died" not in reply.text
-    assert (row["status"], row["finish"], row["completion_tokens"]) == (200, "stop", 7)
-    assert len(play.upstreams["b"].bodies) == 1
+async def test_another_upstream_answers_in_place_of_one_that_does_not(tmp_path: Path, is_streamed: bool) -> None:
+    async with playing(tmp_path, {"a": scripted, "b": scripted}) as play:
+        for number, answer in enumerate(NO_ANSWERS, start=1):
+            play.upstreams["a"].script = partial(given, answer)
+            play.desk.routes["m"].base.upstreams[0].rests_until = 0.0
+            reply = await play.chat(stream=is_streamed)
+            assert reply.status_code == 200 and "4" in reply.text and "died" not in reply.text, answer
+            assert len(play.upstreams["b"].bodies) == number, answer
+        rows = play.rows()
+    assert {(row["status"], row["finish"], row["completion_tokens"]) for row in rows} == {(200, "stop", 7)}
+
+
+def given(answer: Played, body: dict[str, Any]) -> Played:
+    return answer
 
 
 @run_async
@@ -129,15 +133,12 @@ async def test_a_response_that_takes_too_long_in_all_is_given_up(tmp_path: Path)
 
 
 def test_upstreams_are_tried_by_their_requests_in_flight_and_those_that_rest_last() -> None:
-    one, two, three = (Upstream(name, "http://x/v1", None, "m", PlayedNothing()) for name in ("one", "two", "three"))
+    one, two, three = (
+        Upstream(name, "http://x/v1", None, "m", httpx2.AsyncBaseTransport) for name in ("one", "two", "three")
+    )
     one.in_flight, two.in_flight = 2, 1
     three.lost(httpx2.ConnectError(""))
     assert [upstream.name for upstream in in_turn([one, two, three])] == ["two", "one", "three"]
-
-
-class PlayedNothing(httpx2.AsyncBaseTransport):
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        raise AssertionError
 
 
 # --- clients ---------------------------------------------------------------------------------------------------------
@@ -221,7 +222,8 @@ async def test_a_mistake_of_ours_is_told_without_a_word_of_the_client(tmp_path: 
 
     async with playing(tmp_path, {"a": broken}) as play:
         reply = await play.chat(messages=[{"role": "user", "content": "SECRET"}])
-    assert reply.status_code == 500 and reply.json()["error"]["code"] == "gateway_failed"
+        (row,) = play.rows()
+    assert reply.status_code == row["status"] == 500 and reply.json()["error"]["code"] == "gateway_failed"
     (line,) = play.said
     assert "RuntimeError at broken" in line and "SECRET" not in line
 

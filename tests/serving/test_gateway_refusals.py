@@ -13,6 +13,7 @@ from played_upstream import TWO_PLUS_TWO, playing, run_async
 
 from laconic.errors import InputError
 from laconic.serving.callers import KeyRing, Turnstile, read_keys
+from laconic.serving.demands import read_demand
 from laconic.serving.denials import Denial
 
 KEYS = "# two customers\nann = key-of-ann-0123456789\n\nmetrics = key-of-metrics-0123456789\n"
@@ -62,43 +63,45 @@ def picture(kind: str = "image_url") -> dict[str, Any]:
         ({"model": None}, "model", "invalid_value"),
     ],
 )
+def test_a_body_that_cannot_be_passed_on_is_refused_by_its_field(body: dict[str, Any], field: str, reason: str) -> None:
+    fields = {"model": "m", "messages": TWO_PLUS_TWO, **body}
+    with pytest.raises(Denial) as refused:
+        read_demand("chat", json.dumps(fields).encode(), 10)
+    assert (refused.value.status, refused.value.field, refused.value.reason) == (400, field, reason)
+    assert refused.value.message.startswith(field) and "\n" not in refused.value.message
+
+
 @run_async
-async def test_a_body_that_cannot_be_passed_on_is_refused_by_its_field(
-    tmp_path: Path, body: dict[str, Any], field: str, reason: str
-) -> None:
-    async with playing(tmp_path, limits={"messages": 10}) as play:
-        reply = await play.chat(**body)
+async def test_what_is_refused_reaches_no_upstream_and_leaves_no_record(tmp_path: Path) -> None:
+    async with playing(tmp_path) as play:
+        reply = await play.chat(**picture())
         assert play.upstreams["a"].bodies == [] and play.rows() == []
     error = reply.json()["error"]
-    assert (reply.status_code, error["param"], error["code"]) == (400, field, reason)
-    assert error["message"].startswith(field) and "\n" not in error["message"]
+    assert (reply.status_code, error["param"], error["code"]) == (400, "messages.0.content", "not_text")
 
 
-@pytest.mark.parametrize(
-    ("content", "headers", "status"),
-    [
-        (b"{", {}, 400),
-        (b"[]", {}, 400),
-        (b'{"a":' * 200 + b"1" + b"}" * 200, {}, 400),
-        (b"[" * 3999, {}, 400),
-        (b'{"model": "m", "model": "n"}', {}, 400),
-        (b'{"temperature": NaN}', {}, 400),
-        (b"\xff", {}, 400),
-        (b'{"model": "' + b"x" * 5000 + b'"}', {}, 413),
-        (b"{}", {"content-type": "text/plain"}, 415),
-        (b"{}", {"x-a": "y" * 2000}, 431),
-        (b"{}", {"host": "evil.example"}, 400),
-    ],
-)
+UNREADABLE: list[tuple[bytes, dict[str, str], int]] = [
+    (b"{", {}, 400),
+    (b"[]", {}, 400),
+    (b'{"a":' * 200 + b"1" + b"}" * 200, {}, 400),
+    (b"[" * 3999, {}, 400),
+    (b'{"model": "m", "model": "n"}', {}, 400),
+    (b'{"temperature": NaN}', {}, 400),
+    (b"\xff", {}, 400),
+    (b'{"model": "' + b"x" * 5000 + b'"}', {}, 413),
+    (b"{}", {"content-type": "text/plain"}, 415),
+    (b"{}", {"x-a": "y" * 2000}, 431),
+    (b"{}", {"host": "evil.example"}, 400),
+]
+
+
 @run_async
-async def test_what_is_no_json_too_large_or_from_a_page_of_another_name_is_refused(
-    tmp_path: Path, content: bytes, headers: dict[str, str], status: int
-) -> None:
-    limits = {"body_bytes": 4000, "header_bytes": 1000}
+async def test_what_is_no_json_too_large_or_from_a_page_of_another_name_is_refused(tmp_path: Path) -> None:
+    limits, usual = {"body_bytes": 4000, "header_bytes": 1000}, {"content-type": "application/json"}
     async with playing(tmp_path, limits=limits) as play, play.client as client:
-        usual = {"content-type": "application/json"}
-        reply = await client.post("/v1/chat/completions", content=content, headers=usual | headers)
-    assert reply.status_code == status and len(reply.text) < 600
+        for content, headers, status in UNREADABLE:
+            reply = await client.post("/v1/chat/completions", content=content, headers=usual | headers)
+            assert reply.status_code == status and len(reply.text) < 600, content[:20]
 
 
 @run_async
@@ -117,9 +120,9 @@ async def test_a_body_that_hides_its_size_is_refused_too(tmp_path: Path) -> None
 @run_async
 async def test_fields_about_the_person_stay_here_and_an_operator_may_let_more_through(tmp_path: Path) -> None:
     async with playing(tmp_path, route={"further_fields": ["guided_regex"]}) as play:
-        reply = await play.chat(user="ann", metadata={"name": "ann"}, store=True, guided_regex="4", thinking_budget=9)
+        reply = await play.chat(user="ann", metadata={"name": "ann"}, store=True, guided_regex="4")
         (row,) = play.rows()
-    assert reply.status_code == 200 and row["budget"] == 9
+    assert reply.status_code == 200 and row["budget"] is None
     assert play.upstreams["a"].bodies == [{"model": "inner", "messages": TWO_PLUS_TWO, "guided_regex": "4"}]
 
 

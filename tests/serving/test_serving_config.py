@@ -1,15 +1,24 @@
 """A gateway's file and the options of its command: what they mean, and what is refused in one line."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+pytest.importorskip("starlette", reason="needs the extra serve")
+pytest.importorskip("sqlalchemy", reason="needs the extra serve")
+
+from laconic.cli.serve import serve_models
 from laconic.config.serving import ServingConfig, parse_serving, read_serving
 from laconic.errors import InputError
 from laconic.serving.addresses import NamedUpstream, parse_upstream, with_candidate, with_upstreams
 from laconic.serving.assignment import gets_candidate, place_of
+from laconic.serving.engines import Engine, EngineChoice
+from laconic.serving.serving_command import ServeOptions, serve_until_asked
 from laconic.system.text import parse_toml
 
 FILE = """
@@ -125,6 +134,81 @@ def test_what_is_no_upstream_is_refused(text: str) -> None:
 
 def test_an_upstream_without_a_name_is_called_as_its_model() -> None:
     assert parse_upstream("http://x/v1/#org/y") == NamedUpstream("org/y", "http://x/v1", "org/y")
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def options(**given: Any) -> ServeOptions:
+    usual = ServeOptions(None, (), None, None, None, 0.05, None, None, 0.99, {}, {})
+    return replace(usual, **given)
+
+
+def served(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[ServingConfig, list[str]]:
+    """The gateway that the command would run, and what it says before."""
+    configs: list[ServingConfig] = []
+    said: list[str] = []
+    monkeypatch.setattr("laconic.serving.serving_command.run_gateway", lambda config, say: configs.append(config))
+    serve_until_asked(options(**given), said.append)
+    return configs[0], said
+
+
+def test_options_and_a_file_make_one_gateway_and_options_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(FILE)
+    config, _ = served(
+        monkeypatch, config=path, upstreams=["extra=http://a/v1#x"], budget=9, route={"tags": ["t"]}, whole={"port": 0}
+    )
+    assert config.port == 0 and config.keys == "keys.txt" and set(config.routes) == {"org/short", "extra"}
+    assert (config.routes["extra"].budget, config.routes["extra"].tags) == (9, ("t",))
+    assert config.routes["org/short"].budget == 2048
+
+
+def test_a_model_is_drawn_by_an_engine_that_lives_as_long_as_the_gateway(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alive: list[str] = []
+
+    @contextmanager
+    def started(model: str, choice: EngineChoice, log: Path, *, budget: Any) -> Iterator[Engine]:
+        alive.append(f"{model}, {log.name}, {budget.tokens}")
+        yield Engine("local", "http://127.0.0.1:1/v1", "inner", None, "laconic", choice.why, lambda: None)
+        alive.clear()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("laconic.serving.serving_command.engine_started", started)
+    config, said = served(monkeypatch, model="short=tiny", engine="local", budget=9)
+    assert alive == [] and said == ["local draws, as --engine says"]
+    (upstream,) = config.upstreams.values()
+    assert (upstream.url, upstream.model, upstream.budgets) == ("http://127.0.0.1:1/v1", "inner", "laconic")
+    assert set(config.routes) == {"short"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "expected a model, --upstream"),
+        ({"model": "http://a/v1#x", "budget": 9, "curve": Path("r")}, "--budget: goes without --budget-from"),
+        ({"model": "http://a/v1#x", "curve": Path("no-such-run")}, "no-such-run"),
+        ({"model": "http://a/v1#x", "whole": {"host": "0.0.0.0"}}, "--host: 0.0.0.0 is open to other machines"),
+        ({"model": "http://a/v1#x", "route": {"texts": "always"}}, "--routes.x.texts: input should be 'never'"),
+        ({"model": "tiny", "engine": "fast"}, "--engine fast: expected one of"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        served(monkeypatch, **given)
+
+
+def test_the_command_hands_over_what_was_said_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[ServeOptions] = []
+    monkeypatch.setattr("laconic.serving.serving_command.serve_until_asked", lambda given, say: seen.append(given))
+    serve_models("tiny", port=0, tag=["law"], texts="consent")
+    assert (seen[0].route, seen[0].whole) == ({"texts": "consent", "tags": ["law"]}, {"port": 0})
+    with pytest.raises(InputError, match="--keep-accuracy: goes with --budget-from"):
+        serve_models("tiny", keep_accuracy=0.5)
 
 
 # --- assignment ------------------------------------------------------------------------------------------------------

@@ -1,9 +1,15 @@
 """The store keeps each record once, texts only of those who consented, and nothing of a user who was forgotten."""
 
 import asyncio
+import json
+import multiprocessing
+import os
+import signal
 import sqlite3
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,19 +18,27 @@ pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from postgres import Server, find_postgres
 from sqlalchemy.exc import OperationalError
 
 from laconic.errors import InputError
+from laconic.problems.forgotten import read_forgotten
+from laconic.traffic import exports
 from laconic.traffic.consent import KeptText, TextPolicy, keep_text, may_keep
-from laconic.traffic.conversations import to_prompt
+from laconic.traffic.consented import consented_rows
+from laconic.traffic.conversations import messages_of, to_prompt
+from laconic.traffic.copies import clean_file
+from laconic.traffic.exports import clean_exports, forget_everywhere, write_export
+from laconic.traffic.labels import ExpertLabel, add_label
 from laconic.traffic.pseudonyms import pseudonym, salt_of
 from laconic.traffic.records import FeedbackRecord, TrafficRecord
 from laconic.traffic.redaction import redact, with_hook
 from laconic.traffic.store import StoredRequest, TrafficStore, migrate, open_store
-from laconic.traffic.tables import METADATA, PURPOSES, REQUESTS, TEXTS
+from laconic.traffic.tables import LABELS, METADATA, PURPOSES, REQUESTS, TEXTS
 from laconic.traffic.writer import TrafficWriter
 
 SECRET = "the-words-of-ann"
+NUMBERS = count()
 
 
 def record(name: str, user: str = "u1", at: float = 100.0) -> TrafficRecord:
@@ -41,15 +55,41 @@ def prompt_of(words: str) -> str:
     return to_prompt([{"role": "user", "content": words}])
 
 
-@pytest.fixture
-def store(tmp_path: Path):
-    opened = open_store(f"sqlite:///{tmp_path}/deep/traffic.db")
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One PostgreSQL server for all tests, each with a database of its own."""
+    why_not = find_postgres()
+    if why_not is not None:
+        pytest.skip(why_not)
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrafficStore]:
+    """An empty store, of each kind of database."""
+    monkeypatch.chdir(tmp_path)
+    if request.param == "sqlite":
+        opened = open_store(f"sqlite:///{tmp_path}/deep/traffic.db")
+    else:
+        opened = open_store(request.getfixturevalue("server").address(f"t{next(NUMBERS)}"))
     yield opened
     opened.close()
 
 
-def on_disk(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+@pytest.fixture
+def on_disk(request: pytest.FixtureRequest, store: TrafficStore, tmp_path: Path) -> Callable[[], bytes]:
+    """Every byte that lies on the disk: of the folder, and of PostgreSQL's tables."""
+
+    def read() -> bytes:
+        files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        if store.engine.dialect.name == "sqlite":
+            return files
+        held: Server = request.getfixturevalue("server")
+        return files + held.on_disk(str(store.engine.url.database))
+
+    return read
 
 
 # --- consent ---------------------------------------------------------------------------------------------------------
@@ -74,10 +114,10 @@ def test_a_kept_text_is_made_behind_one_door() -> None:
     assert makers == ["consent.py"]
 
 
-def test_a_record_has_no_field_for_words_of_others(store: TrafficStore, tmp_path: Path) -> None:
+def test_a_record_has_no_field_for_words_of_others(store: TrafficStore, on_disk: Callable[[], bytes]) -> None:
     """Every text in it is the operator's or from a list, and the disk has no word of a request without consent."""
     store.write([StoredRequest(record("a"))])
-    assert store.rows(TEXTS) == [] and SECRET.encode() not in on_disk(tmp_path)
+    assert store.rows(TEXTS) == [] and SECRET.encode() not in on_disk()
 
 
 # --- redaction -------------------------------------------------------------------------------------------------------
@@ -147,15 +187,74 @@ def test_a_record_is_stored_once_however_often_it_is_written(store: TrafficStore
     assert [row["prompt"] for row in store.rows(TEXTS)] == [prompt_of(SECRET)]
 
 
-def test_a_forgotten_user_leaves_no_byte_and_late_records_are_not_written(store: TrafficStore, tmp_path: Path) -> None:
+def test_a_forgotten_user_leaves_no_byte_and_late_records_are_not_written(
+    store: TrafficStore, on_disk: Callable[[], bytes], tmp_path: Path
+) -> None:
+    """Neither in the tables and their log nor in exports, with what a killed writer of an export left beside it."""
     store.write([with_text("a"), with_text("b", user="u2", words="of-another")])
     assert store.add_feedback(FeedbackRecord("a", 101.0, "u1", "bad", "", "a-correction-of-ann", ""))
-    assert store.forget("u1", now=200.0) == 1
+    assert add_label(store, ExpertLabel("ines", "a", "b", 102.0, "first", "yes", "no", "fine", "fine", False))
+    assert write_export(store, tmp_path / "out.jsonl", consented_rows(store)) == 2
+    (tmp_path / ".out.jsonl.999999999.partial").write_text(SECRET)
+    assert SECRET.encode() in on_disk()
+    done = forget_everywhere(store, "u1", now=200.0)
+    assert (done.num_requests, done.num_rows, done.unreached) == (1, 1, ())
     store.write([with_text("late", at=150.0)])
     store.write([StoredRequest(record("new", at=250.0))])
-    kept = on_disk(tmp_path)
+    kept = on_disk()
     assert SECRET.encode() not in kept and b"a-correction-of-ann" not in kept and b"of-another" in kept
     assert store.tombstones() == {"a"} and [row["id"] for row in store.rows(REQUESTS)] == ["b", "new"]
+    assert store.rows(LABELS) == [] and read_forgotten(store.forgotten_list) == {"a"}
+
+
+def test_an_export_that_was_moved_is_named_until_it_is_reached(store: TrafficStore, tmp_path: Path) -> None:
+    store.write([with_text("a"), with_text("b", user="u2")])
+    out, moved = tmp_path / "out.jsonl", tmp_path / "moved.jsonl"
+    write_export(store, out, consented_rows(store))
+    out.rename(moved)
+    assert forget_everywhere(store, "u1", now=200.0).unreached == (out,)
+    assert forget_everywhere(store, "u1", now=201.0).unreached == (out,)
+    assert clean_file(moved) == 1 and clean_file(moved) == 0
+    moved.rename(out)
+    assert clean_exports(store) == (0, [])
+    assert [json.loads(line)["traffic_request"] for line in out.read_text().splitlines()] == ["b"]
+
+
+def test_forgetting_reaches_exports_whose_figures_are_gone(store: TrafficStore, tmp_path: Path) -> None:
+    store.write([with_text("a", at=0.0)])
+    write_export(store, tmp_path / "out.jsonl", consented_rows(store))
+    store.prune(1, 1, now=10 * 86_400.0)
+    assert store.rows(REQUESTS) == []
+    assert forget_everywhere(store, "u1").num_rows == 1 and (tmp_path / "out.jsonl").read_text() == ""
+    assert read_forgotten(store.forgotten_list) == {"a"}
+
+
+def test_an_export_holds_rows_of_stored_texts_alone(store: TrafficStore, tmp_path: Path) -> None:
+    """Rows without consent, of forgotten requests and of nobody are left out; one that names no request is our mistake."""
+    store.write([with_text("a"), StoredRequest(record("figures")), with_text("gone", user="u2")])
+    store.forget("u2", now=200.0)
+    names = ["a", "figures", "gone", "nobody", ["a", "figures"], ["a"]]
+    rows = [{"traffic_request": name, "words": SECRET} for name in names]
+    assert write_export(store, tmp_path / "out.jsonl", rows) == 2
+    with pytest.raises(ValueError, match="traffic_request"):
+        write_export(store, tmp_path / "other.jsonl", [{"words": SECRET}])
+    assert not (tmp_path / "other.jsonl").exists()
+
+
+def test_who_is_forgotten_while_an_export_is_written_is_not_in_it(
+    store: TrafficStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write([with_text("a"), with_text("b", user="u2")])
+    write = exports.write_text_atomically
+
+    def write_late(path: Path, text: str) -> None:
+        monkeypatch.setattr(exports, "write_text_atomically", write)
+        assert forget_everywhere(store, "u1", now=200.0).num_rows == 0  # the file is not there yet
+        write(path, text)
+
+    monkeypatch.setattr(exports, "write_text_atomically", write_late)
+    assert write_export(store, tmp_path / "out.jsonl", consented_rows(store)) == 1
+    assert "answer to" in (tmp_path / "out.jsonl").read_text() and '"a"' not in (tmp_path / "out.jsonl").read_text()
 
 
 def test_feedback_is_taken_of_ones_own_response_alone_and_the_last_counts(store: TrafficStore) -> None:
@@ -166,7 +265,7 @@ def test_feedback_is_taken_of_ones_own_response_alone_and_the_last_counts(store:
     assert [row["rating"] for row in store.rows(METADATA.tables["feedback"])] == ["bad"]
 
 
-def test_texts_end_before_figures(store: TrafficStore, tmp_path: Path) -> None:
+def test_texts_end_before_figures(store: TrafficStore) -> None:
     day = 86_400.0
     store.write([with_text("old", at=0.0), with_text("middle", at=50 * day), with_text("new", at=99 * day)])
     assert store.prune(30, 90, now=100 * day) == (2, 1)
@@ -234,7 +333,9 @@ def test_a_full_queue_drops_and_counts_instead_of_waiting(store: TrafficStore) -
     assert writer.counts.dropped == 3 and len(store.rows(REQUESTS)) == 2
 
 
-def test_a_text_whose_redaction_fails_is_not_kept_but_its_figures_are(store: TrafficStore, tmp_path: Path) -> None:
+def test_a_text_whose_redaction_fails_is_not_kept_but_its_figures_are(
+    store: TrafficStore, on_disk: Callable[[], bytes]
+) -> None:
     def fails(text: str) -> str:
         raise ValueError(text)
 
@@ -243,7 +344,7 @@ def test_a_text_whose_redaction_fails_is_not_kept_but_its_figures_are(store: Tra
     writer.start()
     writer.close()
     assert store.rows(TEXTS) == [] and len(store.rows(REQUESTS)) == 1 and writer.counts.withheld_texts == 1
-    assert SECRET.encode() not in on_disk(tmp_path)
+    assert SECRET.encode() not in on_disk()
 
 
 def test_a_request_that_waits_finds_its_record_written(store: TrafficStore) -> None:
@@ -252,3 +353,53 @@ def test_a_request_that_waits_finds_its_record_written(store: TrafficStore) -> N
     asyncio.run(writer.settled(StoredRequest(record("a"))))
     writer.close()
     assert [row["id"] for row in store.rows(REQUESTS)] == ["a"]
+
+
+def test_words_that_no_text_can_hold_do_not_end_the_writer(store: TrafficStore) -> None:
+    """Half of a character, and NUL, which PostgreSQL cannot store."""
+    text = keep_text(
+        TextPolicy.CONSENT,
+        ["text"],
+        request_id="a",
+        user="u1",
+        at=1.0,
+        messages=[{"role": "ann\ud800", "content": ["x", {"type": "text", "text": "y\0\ud800"}, 5]}, "z"],
+        response="\ud800\0",
+    )
+    writer = TrafficWriter(store)
+    writer.put(StoredRequest(record("a"), text))
+    writer.put(with_text("b"))
+    writer.start()
+    writer.close()
+    assert [row["request_id"] for row in store.rows(TEXTS)] == ["a", "b"]
+    expected = [{"role": "other", "content": "x\ny\ufffd\n[other]"}, {"role": "other", "content": "z"}]
+    assert messages_of(store.rows(TEXTS)[0]["prompt"]) == expected
+
+
+def _write_on(address: str, start: int) -> None:
+    """Write records until killed, or 100 of them."""
+    opened = open_store(address)
+    for number in range(start, start + 100):
+        opened.write([with_text(f"{number:05}")])
+
+
+def test_two_processes_write_and_one_is_killed(store: TrafficStore) -> None:
+    """The store opens, and holds whole records alone, without gaps before the last."""
+    address = store.engine.url.render_as_string(hide_password=False)
+    fork = multiprocessing.get_context("fork")
+    store.engine.dispose()
+    killed, whole = (fork.Process(target=_write_on, args=(address, start)) for start in (0, 1000))
+    for process in (killed, whole):
+        process.start()
+    while len(store.rows(TEXTS)) < 20:
+        time.sleep(0.01)
+    assert killed.pid is not None
+    os.kill(killed.pid, signal.SIGKILL)
+    for process in (killed, whole):
+        process.join()
+    again = open_store(address, must_exist=True)
+    requests, texts = ([row[key] for row in again.rows(t)] for t, key in ((REQUESTS, "id"), (TEXTS, "request_id")))
+    again.close()
+    of_killed = [name for name in requests if name < "01000"]
+    assert requests == texts and len(requests) - len(of_killed) == 100
+    assert of_killed == [f"{number:05}" for number in range(len(of_killed))]

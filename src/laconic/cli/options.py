@@ -70,6 +70,7 @@ def check_folder(out: Path) -> Path:
 _BEGINNINGS = {
     "probe": rb'{"problem_id": .*"attempts": ',
     "selection of problems": rb'{"id": ',
+    "export of traffic": rb'{"traffic_request": ',
     "file of problems": rb'{"id": ',
     "batch of responses": rb'{"id": .*"sample": ',
     "comparison": rb'{\s*"base": ',

@@ -1,17 +1,31 @@
-"""Commands about what serving leaves behind: `traffic what`, `traffic forget`, `traffic report`."""
+"""Commands about what serving leaves behind: what is stored, forgetting, exports, labels of experts, the page of figures."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laconic.cli.options import check_file
-from laconic.config.defaults import DRIFT_DAYS, FIGURE_DAYS, REPORT_DAYS, SALT_FILE, STORE_ADDRESS, TEXT_DAYS
+from laconic.cli.options import Seed, check_file
+from laconic.config.defaults import (
+    DRIFT_DAYS,
+    FIGURE_DAYS,
+    LABEL_PORT,
+    REPORT_DAYS,
+    SALT_FILE,
+    SEED,
+    STORE_ADDRESS,
+    TEXT_DAYS,
+)
 from laconic.errors import InputError, MissingExtraError
 from laconic.system.text import put
+
+if TYPE_CHECKING:
+    from laconic.statistics.intervals import Interval
+    from laconic.traffic.store import TrafficStore
 
 StoreAddress = Annotated[
     str,
@@ -43,15 +57,103 @@ def forget_user(
     store: StoreAddress = STORE_ADDRESS,
     salt: SaltFile = Path(SALT_FILE),
 ) -> None:
-    """Delete everything that is stored of a user, and remember which records are gone."""
+    """Delete everything that is stored of a user, in the store and in every file exported from it, and remember which records are
+    gone, so that nothing is trained on a copy."""
     need_extra()
+    from laconic.traffic.exports import forget_everywhere
     from laconic.traffic.pseudonyms import pseudonym, read_salt
-    from laconic.traffic.store import open_store
 
     name = pseudonym(read_salt(salt), key, user)
-    opened = open_store(store, must_exist=True)
+    with _opened(store) as traffic:
+        done = forget_everywhere(traffic, name)
+        put(
+            f"forgotten: {done.num_requests} requests with their texts, feedback and labels, {done.num_rows} rows of exports"
+        )
+        for path in done.unreached:
+            put(
+                f"not reached: {path}, which is not there or not readable; clean copies with  laconic traffic clean FILE"
+            )
+        put(f"training refuses what was made of them: {traffic.forgotten_list}")
+
+
+def export_texts(
+    out: Annotated[Path, typer.Option(help="The file of JSON lines to write.")],
+    store: StoreAddress = STORE_ADDRESS,
+) -> None:
+    """Write the requests of users who consented: figures, redacted texts, feedback and labels. Forgetting reaches the file."""
+    need_extra()
+    from laconic.traffic.consented import consented_rows
+    from laconic.traffic.exports import write_export
+
+    check_file(out, "export of traffic")
+    with _opened(store) as traffic:
+        put(f"{out}: {write_export(traffic, out, consented_rows(traffic))} requests with texts")
+
+
+def clean_copies(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of JSON lines made from exports.")],
+    listed: Annotated[
+        Path | None,
+        typer.Option("--list", help="Where the list of forgotten requests lies now; each row then names it."),
+    ] = None,
+) -> None:
+    """Remove what was made of forgotten requests from files, such as copies and selections of exports."""
+    from laconic.traffic.copies import clean_file
+
+    for file in files:
+        put(f"{file}: {clean_file(file, listed)} rows removed")
+
+
+def label_responses(
+    labeller: Annotated[str, typer.Option("--as", help="Your name; agreement is between two names.")],
+    port: Annotated[
+        int, typer.Option(help="The port on this machine; a free one if not given.", min=0, max=65535)
+    ] = LABEL_PORT,
+    seed: Seed = SEED,
+    store: StoreAddress = STORE_ADDRESS,
+) -> None:
+    """Judge stored responses on a page of this machine, side by side and without knowing which model wrote which."""
+    need_extra()
+    from laconic.serving.feedback.labelling import open_desk, serve_labelling
+    from laconic.traffic.labels import check_labeller
+
+    with _opened(store) as traffic:
+        num_labelled = serve_labelling(open_desk(traffic, check_labeller(labeller), seed=seed), port, put)
+        put(f"{num_labelled} tasks labelled")
+
+
+def say_agreement(
+    between: Annotated[
+        list[str] | None, typer.Option(help="A labeller; given twice. If not given: the two with the most in common.")
+    ] = None,
+    seed: Seed = SEED,
+    store: StoreAddress = STORE_ADDRESS,
+) -> None:
+    """How far do two labellers agree? The raw share, and Cohen's kappa, which takes off what chance would do."""
+    need_extra()
+    from laconic.traffic.labels import QUESTIONS, agreement_of
+
+    with _opened(store) as traffic:
+        for question, found in agreement_of(traffic, between or [], seed=seed).items():
+            share, kappa = _in_words(found.share, ".1%"), _in_words(found.kappa, ".2f")
+            put(f"{QUESTIONS[question]}: {found.num_items} answers of both, the same in {share}, kappa {kappa}")
+
+
+def _in_words(found: "Interval", form: str) -> str:
+    """An estimate with its interval, as far as they exist."""
+    if found.estimate != found.estimate:
+        return "does not exist: both gave one answer throughout"
+    return f"{found.estimate:{form}} [{found.low:{form}}, {found.high:{form}}]"
+
+
+@contextmanager
+def _opened(address: str) -> "Iterator[TrafficStore]":
+    """The store at an address, which must be there."""
+    from laconic.traffic.store import open_store
+
+    opened = open_store(address, must_exist=True)
     try:
-        put(f"forgotten: {opened.forget(name)} requests with their texts and feedback")
+        yield opened
     finally:
         opened.close()
 
@@ -73,13 +175,9 @@ def report_traffic(
             raise InputError(f"{option} {number:g}: expected a number of days above 0")
     from laconic.monitoring.overview import read_overview
     from laconic.monitoring.page import write_traffic_page
-    from laconic.traffic.store import open_store
 
-    opened = open_store(store, must_exist=True)
-    try:
-        overview = read_overview(opened, time.time(), days, drift_days, route)
-    finally:
-        opened.close()
+    with _opened(store) as traffic:
+        overview = read_overview(traffic, time.time(), days, drift_days, route)
     for sentence in (*overview.alarms, *overview.changes):
         put(sentence)
     put(write_traffic_page(overview, out))
@@ -96,6 +194,10 @@ def need_extra() -> None:
 TRAFFIC: Mapping[str, Callable[..., None]] = {
     "what": say_what_is_stored,
     "forget": forget_user,
+    "export": export_texts,
+    "clean": clean_copies,
+    "label": label_responses,
+    "agreement": say_agreement,
     "report": report_traffic,
 }
 """Each command of `laconic traffic` and its function."""

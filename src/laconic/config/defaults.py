@@ -75,7 +75,9 @@ TEXT_POLICY: Final = "never"
 
 # Serving: where a gateway listens, and the share of users that a candidate answers.
 SERVE_HOST, SERVE_PORT = "127.0.0.1", 8080
+LABEL_PORT = 0  # a free one
 CANDIDATE_SHARE = 0.05
+KEEP_ACCURACY = 0.99
 # A candidate beside the model that is served: the growth of bad feedback and of truncation that ends it, and how many requests it
 # answers before it may be promoted. A page of traffic covers so many days, and drift is seen between two windows of so many.
 STOP_BAD, STOP_TRUNCATED = 0.02, 0.02

@@ -35,6 +35,7 @@ from laconic.config.node import (
     OneLine,
     Positive,
     Seconds,
+    Text,
     first_mistake,
     first_repeated,
     single_line,
@@ -74,13 +75,20 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+BudgetKeeper = Literal["gateway", "vllm", "laconic"]
+"""Who keeps thinking budgets on an upstream: the gateway cuts, vLLM does (with --reasoning-parser), or our own local server."""
+
+
 class UpstreamConfig(_Table):
     """An endpoint: its address up to `/v1`, what it calls the model (the served name if not given), and the variable of the
-    environment that holds its key."""
+    environment that holds its key. `budgets` says who cuts thinking; the gateway can do so in conversations where it knows the
+    model's `tokenizer`, or the upstream continues a message."""
 
     url: Url
     model: ModelName | None = None
     key_env: OneLine | None = None
+    budgets: BudgetKeeper = "gateway"
+    tokenizer: OneLine | None = None
 
 
 class CandidateConfig(_Table):
@@ -102,7 +110,8 @@ class RouteConfig(_Table):
     """A served name. `version` is what the weights are called in figures (the upstream's name of the model if not given),
     `texts` whether texts of users who consent are kept, `tags` which words of the header `x-laconic-tag` are stored, `budget`
     how many tokens of thinking a request gets that names no number, `tokenizer` what counts thinking where the upstream does
-    not, `further_fields` which fields of requests are passed on beside the usual ones."""
+    not, `further_fields` which fields of requests are passed on beside the usual ones. Where thinking is cut, `budget_end` is
+    written, and with `budget_answer_tokens` the answer is drawn greedily within so many."""
 
     upstreams: Annotated[tuple[Name, ...], Field(min_length=1)]
     version: Version | None = None
@@ -110,6 +119,8 @@ class RouteConfig(_Table):
     tags: tuple[Tag, ...] = ()
     prices: PricesConfig | None = None
     budget: Count | None = None
+    budget_end: Text | None = None
+    budget_answer_tokens: Positive | None = None
     tokenizer: OneLine | None = None
     further_fields: tuple[Name, ...] = ()
     candidate: CandidateConfig | None = None

@@ -20,6 +20,7 @@ from laconic.config.problems import SelectConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
 from laconic.problems.benchmarks import benchmark_of
+from laconic.problems.forgotten import refuse_forgotten
 from laconic.problems.load import load_problems
 from laconic.problems.records import to_problem
 from laconic.prompts.instructions import resolve_instruction
@@ -104,6 +105,7 @@ def problems_for(problems: Problems, seed: int) -> list[Problem]:
     found = [_problem_of(item, f"problems, item {number}") for number, item in enumerate(problems)]
     if not found:
         raise InputError("problems: expected at least one")
+    refuse_forgotten(found, "problems")
     return found
 
 

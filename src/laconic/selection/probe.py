@@ -18,6 +18,7 @@ from laconic.config.defaults import BAND_CONFIDENCE, BAND_ROUND_SIZE
 from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, ProblemsError
 from laconic.evaluation.evaluate import EvaluationRequest, describe
+from laconic.problems.forgotten import refuse_forgotten
 from laconic.rollouts.log import AttemptLog, begin, beside, chunks
 from laconic.rollouts.rows import ResponseRow
 from laconic.rollouts.solver import Assignment, Solver
@@ -163,6 +164,7 @@ def read_probe(path: Path) -> tuple[list[Problem], list[ProblemStats]]:
     if not stats:
         raise InputError(f"{path}: holds no problem; expected the output of laconic probe")
     warn_of_unknown(unknown, str(path))
+    refuse_forgotten(problems, str(path))
     return problems, stats
 
 

@@ -17,5 +17,6 @@ Its modules, in reading order:
 - `engines`: starting the engine that draws: vLLM, transformers serve, or our own server
 - `budgets`: a thinking budget, and how one is chosen from a budget curve
 - `cutting`: a thinking budget on an upstream that cannot keep it: cut the thought and ask for the answer
+- `serving_command`: what `laconic serve` does with its options
 - `local_server`: an OpenAI-compatible server of a small model, drawn on this machine
 """

@@ -11,17 +11,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from laconic.config.serving import BudgetKeeper
 from laconic.errors import InputError
 from laconic.samplers.endpoints import KEY_VARIABLES, is_endpoint, parse_endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class NamedUpstream:
-    """An upstream of a command: what it is called, its address, and its model."""
+    """An upstream of a command: what it is called, its address and its model; the variable that holds its key, its tokenizer, and
+    who keeps thinking budgets on it."""
 
     name: str
     url: str
     model: str
+    key_env: str | None = None
+    tokenizer: str | None = None
+    budgets: BudgetKeeper | None = None
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """Its table in a gateway's file."""
+        given = {"key_env": self.key_env, "tokenizer": self.tokenizer, "budgets": self.budgets}
+        table = {"url": self.url, "model": self.model}
+        return table | {key: value for key, value in given.items() if value is not None}
 
 
 def parse_upstream(text: str) -> NamedUpstream:
@@ -33,7 +45,8 @@ def parse_upstream(text: str) -> NamedUpstream:
     if "?" in address:
         raise InputError(f"--upstream {text}: options after ? are for evaluations; leave them out")
     model = endpoint.model or _only_model(address)
-    return NamedUpstream(name.strip() or model, endpoint.url, model)
+    key = next((variable for variable in KEY_VARIABLES if os.environ.get(variable, "").strip()), None)
+    return NamedUpstream(name.strip() or model, endpoint.url, model, key)
 
 
 def _only_model(address: str) -> str:
@@ -49,7 +62,7 @@ def with_upstreams(
     tables, routes = dict(tree.get("upstreams", {})), dict(tree.get("routes", {}))
     for upstream in upstreams:
         slug = _free_slug(upstream.name, tables)
-        tables[slug] = _table_of(upstream)
+        tables[slug] = upstream.table
         route = routes.get(upstream.name, {"upstreams": [], **options})
         routes[upstream.name] = {**route, "upstreams": [*route["upstreams"], slug]}
     return {**tree, "upstreams": tables, "routes": routes}
@@ -65,14 +78,9 @@ def with_candidate(tree: Mapping[str, Any], candidate: NamedUpstream, share: flo
     table = {"upstreams": [slug], "version": candidate.name, "share": share}
     return {
         **tree,
-        "upstreams": {**tree["upstreams"], slug: _table_of(candidate)},
+        "upstreams": {**tree["upstreams"], slug: candidate.table},
         "routes": {name: {**route, "candidate": table} for name, route in tree["routes"].items()},
     }
-
-
-def _table_of(upstream: NamedUpstream) -> dict[str, Any]:
-    key = next((variable for variable in KEY_VARIABLES if os.environ.get(variable, "").strip()), None)
-    return {"url": upstream.url, "model": upstream.model} | ({} if key is None else {"key_env": key})
 
 
 def _free_slug(name: str, taken: Mapping[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""Enforcing a thinking budget on an upstream that cannot: cut the thought, write the end of it, and ask for the answer.
+"""Keeping thinking budgets: by the upstream itself, or by cutting the thought, writing its end, and asking for the answer.
+
+vLLM and our own local server keep a budget themselves, and are told of it (`fields_for`). For any other upstream:
 
 1. The first request asks for at most as many tokens as the budget has, so the upstream counts and stops by itself, and nothing is
    drawn in vain. A response that has ended by then is passed on as it is.
@@ -14,22 +16,29 @@ own server know it), which is tried once (`Cutter.continues`): many servers woul
 What is left out: tools, schemas and log-probabilities, which do not survive being cut in two.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from laconic.config.policy import PolicyConfig
+from laconic.config.serving import BudgetKeeper
 from laconic.errors import LaconicError
 from laconic.grading.thought import find_thought, mark_at_end
 from laconic.prompts.forced_answers import closing_text, force_text
 from laconic.prompts.templates import render_turns
 from laconic.prompts.thinking import knows_thinking
 from laconic.serving.budgets import ThinkingBudget
+from laconic.serving.demands import RequestKind
+from laconic.system.files import Json
 from laconic.types import END_THINK, THINK
 
-Ask = Callable[[str, Mapping[str, Any]], AsyncIterator[dict[str, Any]]]
-"""Posts a body to a path below /v1, such as `/completions`, and gives the objects of the reply: the events of a stream, or the
-one object of a whole reply. A failure is raised as the caller likes; it passes through."""
+Ask = Callable[[str, Mapping[str, Any]], AsyncGenerator[list[Json], None]]
+"""Posts a body to a path below /v1, such as `/completions`, and gives the objects of the reply, as lists of those that came
+together: the events of a stream, or the one object of a whole reply. A failure is raised as the caller likes; it passes
+through."""
+
+PATHS: Mapping[RequestKind, str] = {"chat": "/chat/completions", "completions": "/completions"}
 
 CAPS = ("max_tokens", "max_completion_tokens")
 UNCUTTABLE = ("tools", "tool_choice", "response_format", "logprobs", "top_logprobs", "suffix", "echo", "logit_bias")
@@ -127,33 +136,37 @@ class CutPlan:
 
 @dataclass(slots=True)
 class Cutter:
-    """Cuts the thinking of one upstream's responses. `tokenizer` is that of its model, None where it is not known."""
+    """Keeps the thinking of one upstream's responses within budgets. `kept_by` says who cuts: the upstream, or this class, for
+    which `tokenizer` is that of its model, None where it is not known."""
 
+    kept_by: BudgetKeeper = "gateway"
     tokenizer: Any = None
     _continues: bool | None = field(default=None)
 
     @classmethod
-    def of(cls, model: str | None) -> "Cutter":
-        """The cutter of a model, by the name or folder of its tokenizer."""
-        if model is None:
-            return cls()
+    def of(cls, kept_by: BudgetKeeper, model: str | None) -> "Cutter":
+        """The cutter for an upstream; `model` is the name or folder of its model's tokenizer, which is read where it is
+        needed."""
+        if model is None or kept_by != "gateway":
+            return cls(kept_by)
         from laconic.models.loading import load_tokenizer
 
-        return cls(load_tokenizer(model, PolicyConfig()))
+        return cls(kept_by, load_tokenizer(model, PolicyConfig()))
 
     async def objects(
-        self,
-        ask: Ask,
-        kind: Literal["chat", "completions"],
-        fields: Mapping[str, Any],
-        budget: ThinkingBudget,
-        *,
-        is_streamed: bool,
-    ) -> AsyncIterator[dict[str, Any]]:
+        self, ask: Ask, kind: RequestKind, fields: Mapping[str, Any], budget: ThinkingBudget, *, is_streamed: bool
+    ) -> AsyncGenerator[list[Json], None]:
         """The objects of one reply to the request `fields` (without `stream`), whose thinking has at most `budget.tokens` tokens.
 
         Raises `UncutError` before anything is asked where the request cannot be cut.
         """
+        stream = {"stream": True, "stream_options": {"include_usage": True}} if is_streamed else {}
+        if self.kept_by != "gateway":
+            asked = {**fields, **fields_for(self.kept_by, budget), **stream}
+            async with aclosing(ask(PATHS[kind], asked)) as replies:
+                async for found in replies:
+                    yield found
+            return
         plan, mark = self._plan(kind, fields)
         if plan.prompt is None and not await self.continues(ask, fields):
             raise UncutError(
@@ -162,14 +175,14 @@ class Cutter:
         forced = budget.force_text or self._closing_text()
         has_marks = self.tokenizer is not None and knows_thinking(self.tokenizer)
         form = ReplyShape(kind, is_streamed)
-        async for made in _Reply(
-            ask, plan, form, budget, forced, _cap_of(fields), DrawnText(mark, has_marks)
-        ).objects():
-            yield made
+        reply = _Reply(ask, plan, form, budget, forced, stream, _cap_of(fields), DrawnText(mark, has_marks))
+        async with aclosing(reply.objects()) as objects:
+            async for made in objects:
+                yield [made]
 
     # --- before ------------------------------------------------------------------------------------------------------
 
-    def _plan(self, kind: Literal["chat", "completions"], fields: Mapping[str, Any]) -> tuple[CutPlan, str]:
+    def _plan(self, kind: RequestKind, fields: Mapping[str, Any]) -> tuple[CutPlan, str]:
         """How to ask, and the mark of thinking at which the prompt ends. Raises `UncutError`."""
         if asked := [name for name in UNCUTTABLE if fields.get(name)]:
             raise UncutError(
@@ -221,8 +234,10 @@ class Cutter:
 
 async def _prompt_tokens(ask: Ask, path: str, body: Mapping[str, Any]) -> int | None:
     drawn = DrawnText()
-    async for reply in ask(path, body):
-        drawn.add(ReplyPiece.read(reply))
+    async with aclosing(ask(path, body)) as replies:
+        async for found in replies:
+            for said in found:
+                drawn.add(ReplyPiece.read(said))
     return drawn.prompt_tokens
 
 
@@ -230,6 +245,15 @@ def _text_of(content: Any) -> str:
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return str(content or "")
+
+
+def fields_for(kept_by: BudgetKeeper, budget: ThinkingBudget) -> Json:
+    """The fields that tell an upstream of a budget. vLLM knows the words that end a thought from its start on."""
+    told: Json = {"thinking_token_budget": budget.tokens}
+    if kept_by == "laconic":
+        own = {"thinking_end": budget.force_text, "thinking_answer_tokens": budget.answer_tokens}
+        told |= {key: value for key, value in own.items() if value is not None}
+    return told
 
 
 def _cap_of(fields: Mapping[str, Any]) -> int | None:
@@ -248,46 +272,47 @@ class _Reply:
     form: "ReplyShape"
     budget: ThinkingBudget
     forced: str
+    stream: Mapping[str, Any]
     cap: int | None
     first: DrawnText
     second: DrawnText = field(default_factory=DrawnText)
     is_cut: bool = False
 
-    async def objects(self) -> AsyncIterator[dict[str, Any]]:
+    async def objects(self) -> AsyncGenerator[Json, None]:
         """The objects of the reply."""
         most = self.budget.tokens if self.cap is None else min(self.budget.tokens, self.cap)
         if most > 0:
-            async for made in self._drawn(self.first, self.plan.body("", most, **self._stream())):
-                yield made
+            async with aclosing(self._drawn(self.first, self.plan.body("", most, **self.stream))) as objects:
+                async for made in objects:
+                    yield made
         room = None if self.cap is None else self.cap - most
         if room != 0 and (most == 0 or self.first.finish == "length"):
             self.is_cut = self.first.is_thinking or most == 0
             if self.is_cut:
                 for made in self.form.passed({}, self._words()):
                     yield made
-            async for made in self._drawn(self.second, self._going_on(room)):
-                yield made
+            async with aclosing(self._drawn(self.second, self._going_on(room))) as objects:
+                async for made in objects:
+                    yield made
         yield self.form.last(self._text(), self.first.thinking, self._ending(), self._usage())
 
-    async def _drawn(self, drawn: DrawnText, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        async for said in self.ask(self.plan.path, body):
-            piece = ReplyPiece.read(said)
-            if drawn is self.second:  # the thought has ended, whatever the upstream takes it for
-                piece = replace(piece, text=piece.thinking + piece.text, thinking="")
-            drawn.add(piece)
-            for made in self.form.passed(said, piece):
-                yield made
-
-    def _stream(self) -> dict[str, Any]:
-        return {"stream": True, "stream_options": {"include_usage": True}} if self.form.is_streamed else {}
+    async def _drawn(self, drawn: DrawnText, body: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
+        async with aclosing(self.ask(self.plan.path, body)) as replies:
+            async for said in (said async for found in replies for said in found):
+                piece = ReplyPiece.read(said)
+                if drawn is self.second:  # the thought has ended, whatever the upstream takes it for
+                    piece = replace(piece, text=piece.thinking + piece.text, thinking="")
+                drawn.add(piece)
+                for made in self.form.passed(said, piece):
+                    yield made
 
     def _going_on(self, room: int | None) -> dict[str, Any]:
         """The body of the second request, which may draw `room` tokens."""
         if not self.is_cut:
-            return self.plan.body(self.first.whole, room, **self._stream())
+            return self.plan.body(self.first.whole, room, **self.stream)
         caps = [number for number in (room, self.budget.answer_tokens) if number is not None]
         greedy = {} if self.budget.answer_tokens is None else {"temperature": 0}
-        return self.plan.body(self.first.whole + self.forced, min(caps, default=None), **greedy, **self._stream())
+        return self.plan.body(self.first.whole + self.forced, min(caps, default=None), **greedy, **self.stream)
 
     def _words(self) -> ReplyPiece:
         """The words written for the model. Where thinking has a field of its own, the client sees what follows the mark."""
@@ -316,7 +341,7 @@ class _Reply:
 class ReplyShape:
     """The objects of a reply as the client's API has them; the head is that of the first object that the upstream sent."""
 
-    kind: Literal["chat", "completions"]
+    kind: RequestKind
     is_streamed: bool
     head: dict[str, Any] = field(default_factory=dict)
     is_begun: bool = False

@@ -10,10 +10,9 @@ Which values make sense (a temperature, a schema) is for the upstream to say; it
 choices per request, since each response has an id of its own.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from laconic.errors import InputError
 from laconic.serving.denials import Denial
@@ -64,17 +63,12 @@ class Demand:
     budget: int | None
 
     @property
-    def conversation(self) -> str | None:
-        """The prompt as it may be stored: a list of `role` and `content` as JSON. None for a prompt of token ids."""
+    def conversation(self) -> Sequence[Mapping[str, Any]] | None:
+        """The messages of the prompt, as the client sent them. None for a prompt of token ids."""
         if self.kind == "chat":
-            turns = [
-                {"role": turn["role"], "content": _text_of(turn.get("content"))} for turn in self.fields["messages"]
-            ]
-        elif isinstance(self.fields["prompt"], str):
-            turns = [{"role": "user", "content": self.fields["prompt"]}]
-        else:
-            return None
-        return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
+            return cast("list[dict[str, Any]]", self.fields["messages"])
+        prompt = self.fields["prompt"]
+        return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else None
 
 
 def read_demand(kind: RequestKind, content: bytes, most_messages: int, further: Collection[str] = ()) -> Demand:
@@ -189,9 +183,3 @@ def _budget(value: Any) -> int | None:
 
 def _refused(field: str, message: str, *, reason: str = "invalid_value") -> Denial:
     return Denial(400, f"{field}: {message}", reason=reason, field=field)
-
-
-def _text_of(content: Any) -> str:
-    """The text of a message that was checked."""
-    parts: Sequence[Mapping[str, str]] = content if isinstance(content, list) else [{"text": content or ""}]
-    return "".join(part["text"] for part in parts)

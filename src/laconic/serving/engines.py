@@ -28,10 +28,11 @@ from typing import Literal
 
 import laconic
 from laconic.config.defaults import SERVER_SECONDS
+from laconic.config.serving import BudgetKeeper
 from laconic.errors import InputError, RunFailed
 from laconic.grading.thought import MARKS
 from laconic.parallel.launching import free_port
-from laconic.samplers.vllm.starting import CPU_PREFILL_TOKENS, OwnServer
+from laconic.samplers.vllm.starting import CPU_PREFILL_TOKENS, SERVER_MODULE, OwnServer
 from laconic.serving.budgets import ThinkingBudget
 
 EngineKind = Literal["vllm", "transformers", "local"]
@@ -48,37 +49,41 @@ SERVE_PACKAGES = ("fastapi", "uvicorn", "openai", "pydantic")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine that runs. `url` ends in /v1, and `model` is what requests must call the model. `keeps_budgets` says whether it
-    cuts thinking by itself, and `why` in one sentence why it was chosen. `failure` says how it ended, None while it lives."""
+    """An engine that runs. `url` ends in /v1, and `model` is what requests must call the model. `tokenizer` is what counts
+    thinking, None where the engine's own counts are right. `budgets` says who cuts thinking, and `why` in one sentence why it was
+    chosen. `failure` says how it ended, None while it lives."""
 
     kind: EngineKind
     url: str
     model: str
-    keeps_budgets: bool
+    tokenizer: str | None
+    budgets: BudgetKeeper
     why: str
     failure: Callable[[], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """An engine and the reason for it."""
+    """An engine and the reason for it. `program` is what starts it where that is not found by its name."""
 
     kind: EngineKind
     why: str
+    program: str = ""
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
 
 
 def choose_engine(model: str, wish: str | None, *, has_gpu: bool | None = None) -> EngineChoice:
-    """The engine for a model. Raises `InputError` where the wish is no engine, or one that is not installed."""
+    """The engine for a model. A wish is one of `ENGINES`, or the path of a `vllm`, or of a Python that has it, in another
+    environment. Raises `InputError` where it is none of them, or not installed."""
     if wish is not None:
         return _wished(wish)
     size, is_gpu = weight_bytes_of(model), any(map(os.path.exists, GPU_FILES)) if has_gpu is None else has_gpu
     if size is not None and size <= SMALL_BYTES and not is_gpu:
         return EngineChoice("local", f"the local server draws {model}, a model of {size / 2**20:.0f} MiB on a CPU")
     place = "a GPU" if is_gpu else "a CPU"
-    if program_of("vllm"):
+    if vllm_program():
         return EngineChoice("vllm", f"vLLM draws {model}: it is installed, and the model is for {place}, or not small")
     if _can_serve_transformers() and not model.endswith(".gguf"):
         return EngineChoice("transformers", f"transformers serve draws {model}: vLLM is not installed")
@@ -87,8 +92,12 @@ def choose_engine(model: str, wish: str | None, *, has_gpu: bool | None = None) 
 
 def _wished(wish: str) -> EngineChoice:
     if wish not in ENGINES:
-        raise InputError(f"--engine {wish}: expected one of {', '.join(ENGINES)}")
-    if wish == "vllm" and not program_of("vllm"):
+        if Path(wish).name.startswith(("python", "vllm")) and (program := shutil.which(wish)):
+            return EngineChoice("vllm", f"vLLM of {program} draws, as --engine says", program)
+        raise InputError(
+            f"--engine {wish}: expected one of {', '.join(ENGINES)}, or the path of a program vllm or python"
+        )
+    if wish == "vllm" and not vllm_program():
         raise InputError("--engine vllm: there is no program vllm on the path or beside this Python; pip install vllm")
     if wish == "transformers" and not _can_serve_transformers():
         raise InputError("--engine transformers: needs its server:  pip install 'transformers[serving]'")
@@ -98,6 +107,11 @@ def _wished(wish: str) -> EngineChoice:
 def program_of(name: str) -> str | None:
     """The path of a program: one on the path, or beside this Python."""
     return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+
+
+def vllm_program() -> str | None:
+    """The path of `vllm`, or of this Python where it has the package and no such program."""
+    return program_of("vllm") or (sys.executable if find_spec("vllm") else None)
 
 
 def _can_serve_transformers() -> bool:
@@ -133,7 +147,7 @@ def engine_started(
     """
     port = free_port()
     source = str(BUNDLED_FOLDER) if model == "tiny" and choice.kind != "local" else model
-    plan = _PLANS[choice.kind](source, model, port, budget)
+    plan = _PLANS[choice.kind](choice, source, model, port, budget)
     child = OwnServer([*command, str(port)] if command else plan.command, log, is_on_cpu=not _has_gpu())
     child.environment |= plan.environment
 
@@ -145,7 +159,13 @@ def engine_started(
         child.begin()
         _wait_until_ready(f"http://127.0.0.1:{port}/health", choice.kind, failure, seconds, log)
         yield Engine(
-            choice.kind, f"http://127.0.0.1:{port}/v1", plan.served_as, plan.keeps_budgets, choice.why, failure
+            choice.kind,
+            f"http://127.0.0.1:{port}/v1",
+            plan.served_as,
+            None if choice.kind == "local" else model,
+            plan.budgets,
+            choice.why,
+            failure,
         )
     finally:
         child.end()
@@ -181,30 +201,32 @@ def _has_gpu() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EnginePlan:
-    """A command, the name by which it serves the model, and whether it keeps budgets."""
+    """A command, the name by which it serves the model, and who keeps budgets on it."""
 
     command: Sequence[str]
     served_as: str
-    keeps_budgets: bool
+    budgets: BudgetKeeper
     environment: Mapping[str, str]
 
 
-def plan_local(source: str, name: str, port: int, budget: ThinkingBudget | None) -> EnginePlan:
+def plan_local(choice: EngineChoice, source: str, name: str, port: int, budget: ThinkingBudget | None) -> EnginePlan:
     """Our own server."""
     command = [sys.executable, "-m", "laconic.serving.local_server", source, "--port", str(port), "--name", name]
     here = str(Path(laconic.__file__).parents[1])
     paths = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    return EnginePlan(command, name, True, {"PYTHONPATH": paths})
+    return EnginePlan(command, name, "laconic", {"PYTHONPATH": paths})
 
 
-def plan_transformers(source: str, name: str, port: int, budget: ThinkingBudget | None) -> EnginePlan:
+def plan_transformers(
+    choice: EngineChoice, source: str, name: str, port: int, budget: ThinkingBudget | None
+) -> EnginePlan:
     """`transformers serve`, which calls the model by its folder or hub name."""
     program = program_of("transformers") or "transformers"
     command = [program, "serve", source, "--host", "127.0.0.1", "--port", str(port), "--continuous-batching"]
-    return EnginePlan(command, source, False, {})
+    return EnginePlan(command, source, "gateway", {})
 
 
-def plan_vllm(source: str, name: str, port: int, budget: ThinkingBudget | None) -> EnginePlan:
+def plan_vllm(choice: EngineChoice, source: str, name: str, port: int, budget: ThinkingBudget | None) -> EnginePlan:
     """vLLM. On a CPU prompts are not cut into chunks: there version 0.32 dies of a request that has a seed and is cut."""
     own = ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
     if not _has_gpu():
@@ -214,10 +236,13 @@ def plan_vllm(source: str, name: str, port: int, budget: ThinkingBudget | None) 
         own += ["--reasoning-parser", "deepseek_r1"]
         if budget is not None and budget.force_text:
             own += ["--reasoning-config", json.dumps({"reasoning_end_str": budget.force_text})]
-    return EnginePlan([program_of("vllm") or "vllm", "serve", source, *own], name, thinks, {})
+    program = choice.program or vllm_program() or "vllm"
+    is_python = Path(program).name.startswith("python")
+    begin = [program, "-m", SERVER_MODULE, "--model", source] if is_python else [program, "serve", source]
+    return EnginePlan([*begin, *own], name, "vllm" if thinks else "gateway", {})
 
 
-_PLANS: Mapping[EngineKind, Callable[[str, str, int, ThinkingBudget | None], EnginePlan]] = {
+_PLANS: Mapping[EngineKind, Callable[[EngineChoice, str, str, int, ThinkingBudget | None], EnginePlan]] = {
     "local": plan_local,
     "transformers": plan_transformers,
     "vllm": plan_vllm,

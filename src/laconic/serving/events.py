@@ -63,7 +63,8 @@ def as_event(data: bytes) -> bytes:
 
 @dataclass(slots=True)
 class ResponseReading:
-    """What is known of a response so far. Its texts are kept where `keeps_text`; `finish` is None until an upstream says it."""
+    """What is known of a response so far. Its texts are kept where `keeps_text`; `finish` is None until an upstream says it, and
+    so is `is_cut`, whether a budget cut the thinking."""
 
     request_id: str
     model: str
@@ -72,6 +73,7 @@ class ResponseReading:
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     finish: str | None = None
+    is_cut: bool | None = None
     has_token: bool = False
     _thinking: list[str] = field(default_factory=list)
     _answer: list[str] = field(default_factory=list)
@@ -105,6 +107,7 @@ class ResponseReading:
     def _note_choice(self, choice: dict[str, Any]) -> None:
         if choice.get("finish_reason") is not None:
             self.finish = finish_word(choice["finish_reason"])
+            self.is_cut = choice["is_cut"] if isinstance(choice.get("is_cut"), bool) else self.is_cut
         message = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
         if not isinstance(message, dict):
             return

@@ -14,29 +14,32 @@ Texts are kept through `consent.keep_text` alone. Nothing that a client or a mod
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from laconic.config.serving import LimitsConfig, ServingConfig
-from laconic.samplers.counting import thinking_of
+from laconic.samplers.counting import TextCounter, thinking_of
+from laconic.serving.budgets import ThinkingBudget
 from laconic.serving.callers import KeyRing, Turnstile
+from laconic.serving.cutting import PATHS, UncutError
 from laconic.serving.demands import Demand, RequestKind, read_demand
 from laconic.serving.denials import Denial
 from laconic.serving.events import DONE, ResponseReading, as_event, dumped
 from laconic.serving.metrics import GatewayMetrics
 from laconic.serving.routing import Arm, Route
-from laconic.serving.upstreams import AskLimits, Json, Lost, Upstream, in_turn
+from laconic.serving.upstreams import AskLimits, Lost, Upstream, in_turn
+from laconic.system.files import Json
 from laconic.traffic.consent import CONSENT_HEADER, keep_text, may_keep
 from laconic.traffic.pseudonyms import pseudonym
 from laconic.traffic.records import TrafficRecord
 from laconic.traffic.store import StoredRequest
 from laconic.traffic.writer import TrafficWriter
 
-PATHS: Mapping[RequestKind, str] = {"chat": "/chat/completions", "completions": "/completions"}
 ID_HEADER, TAG_HEADER = "x-laconic-request-id", "x-laconic-tag"
 CLIENT_LEFT, BROKE_OFF = 499, 502
 """Statuses of records: 499 as nginx has it, 502 for a stream that broke off."""
@@ -91,7 +94,7 @@ class Gateway:
         try:
             await self._answer(Headers(scope=scope), receive, reply)
         except Denial as denial:
-            self.desk.metrics.denials.labels(denial.reason if denial.status < 500 else str(denial.status)).inc()
+            self.desk.metrics.denials.labels(denial.reason).inc()
             await reply.deny(denial)
         except ClientLeft:
             pass
@@ -125,8 +128,7 @@ class Gateway:
 async def read_content(headers: Headers, receive: Receive, limits: LimitsConfig) -> bytes:
     """The body of a request. Raises `Denial` where it is no JSON by its header, too large or too slow, `ClientLeft` where it
     ends."""
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Denial(415, "expected content-type: application/json", reason="not_json")
+    check_is_json(headers)
     too_large = Denial(413, f"the body has more than {limits.body_bytes:,} bytes", reason="body_too_large")
     announced = headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > 18 or int(announced) > limits.body_bytes):
@@ -146,6 +148,12 @@ async def read_content(headers: Headers, receive: Receive, limits: LimitsConfig)
     except TimeoutError:
         raise Denial(408, f"no whole body within {limits.body_seconds:g} s", reason="slow_body") from None
     return b"".join(pieces)
+
+
+def check_is_json(headers: Headers) -> None:
+    """Raise `Denial` unless the body is JSON by its header. A page in a browser cannot send that to a host of another name."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Denial(415, "expected content-type: application/json", reason="not_json")
 
 
 class ClientReply:
@@ -207,9 +215,10 @@ class Exchange:
         self.arms = route.arms_for(self.user if demand.user else reply.request_id)
         self.arm: Arm = self.arms[0]
         self.model = self.arm.upstreams[0].model or route.name
-        self.budget = route.budget if demand.budget is None else demand.budget
+        self.budget = route.budget_for(demand.budget)
         self.reading = self._new_reading()
         self.first_token_seconds: float | None = None
+        self.counted_thinking: int | None = None
         self.is_recorded = False
 
     def _new_reading(self) -> ResponseReading:
@@ -250,13 +259,17 @@ class Exchange:
         except Denial as denial:
             await self._settle(denial.status, "error")
             raise
+        except Exception:
+            self._record(500, "error")
+            raise
 
     async def _ask_in_turn(self) -> None:
         """Ask the upstreams one after the other until one answers. Raises `Denial` where none does."""
         lost: Lost | None = None
         for arm in self.arms:
             for upstream in in_turn(arm.upstreams):
-                self.arm, self.model, self.reading = arm, upstream.model or self.route.name, self._new_reading()
+                self.arm, self.model = arm, upstream.model or self.route.name
+                self.reading = self._new_reading()
                 try:
                     await self._ask(upstream)
                 except Lost as error:
@@ -272,8 +285,23 @@ class Exchange:
     async def _ask(self, upstream: Upstream) -> None:
         stream = {"stream": True, "stream_options": {"include_usage": True}} if self.demand.is_streamed else {}
         body = {"model": self.route.name, **self.demand.fields, **stream}
-        async with aclosing(upstream.objects(PATHS[self.demand.kind], body, self.desk.limits)) as objects:
-            await (self._pass_stream(objects) if self.demand.is_streamed else self._pass_whole(objects))
+        replies = upstream.objects(PATHS[self.demand.kind], body, self.desk.limits)
+        if self.budget is not None:
+            replies = self._within_budget(upstream, self.budget)
+        try:
+            async with aclosing(replies) as objects:
+                await (self._pass_stream(objects) if self.demand.is_streamed else self._pass_whole(objects))
+        except UncutError as error:  # another upstream may keep budgets by itself
+            raise Lost("budget", 400, str(error)) from None
+
+    def _within_budget(self, upstream: Upstream, budget: ThinkingBudget) -> AsyncGenerator[list[Json], None]:
+        """The objects of a reply whose thinking is kept within the budget, by one request or by two."""
+        fields, demand = {"model": self.route.name, **self.demand.fields}, self.demand
+
+        def ask(path: str, body: Mapping[str, Any]) -> AsyncGenerator[list[Json], None]:
+            return upstream.objects(path, body, self.desk.limits)
+
+        return upstream.cutter.objects(ask, demand.kind, fields, budget, is_streamed=demand.is_streamed)
 
     # --- passing on --------------------------------------------------------------------------------------------------
 
@@ -309,6 +337,8 @@ class Exchange:
 
     async def _settle(self, status: int, finish: str) -> None:
         """Leave the record, and wait a moment for it to be written."""
+        if self.route.count is not None and status == 200:
+            self.counted_thinking = await asyncio.to_thread(self._count_thinking, self.route.count)
         if kept := self._record_once(status, finish):
             await self.desk.writer.settled(kept)
 
@@ -327,6 +357,7 @@ class Exchange:
 
     def _kept(self, status: int, finish: str) -> StoredRequest:
         reading = self.reading
+        thinking = reading.reasoning_tokens if self.counted_thinking is None else self.counted_thinking
         record = TrafficRecord(
             id=self.reply.request_id,
             at=self.at,
@@ -340,15 +371,15 @@ class Exchange:
             is_streamed=self.demand.is_streamed,
             prompt_tokens=reading.prompt_tokens,
             completion_tokens=reading.completion_tokens,
-            thinking_tokens=self._thinking_tokens(),
-            budget=self.budget,
-            is_cut=None,
+            thinking_tokens=thinking,
+            budget=None if self.budget is None else self.budget.tokens,
+            is_cut=self._is_cut(thinking),
             first_token_seconds=self.first_token_seconds,
             seconds=time.perf_counter() - self.began,
             cost=self.route.cost(reading.prompt_tokens, reading.completion_tokens),
         )
-        conversation = self.demand.conversation if may_keep(self.route.policy, self.consents) else None
-        if status != 200 or conversation is None:
+        messages = self.demand.conversation
+        if status != 200 or messages is None:
             return StoredRequest(record)
         text = keep_text(
             self.route.policy,
@@ -356,16 +387,24 @@ class Exchange:
             request_id=record.id,
             user=self.user,
             at=self.at,
-            prompt=conversation,
+            messages=messages,
             response=reading.text,
         )
         return StoredRequest(record, text)
 
-    def _thinking_tokens(self) -> int | None:
+    def _is_cut(self, thinking_tokens: int | None) -> bool | None:
+        """Whether a budget cut the thinking: as the reply says, else where there is more of it, with its forced end, than
+        that."""
+        if self.budget is None or self.reading.is_cut is not None or thinking_tokens is None:
+            return self.reading.is_cut
+        return thinking_tokens > self.budget.tokens
+
+    def _count_thinking(self, count: TextCounter) -> int | None:
+        """The upstream's count where it can be true, else that of the text."""
         reading = self.reading
-        if reading.completion_tokens is None or self.route.count is None:
+        if reading.completion_tokens is None:
             return reading.reasoning_tokens
-        return thinking_of(reading.reasoning_tokens, reading.text, reading.completion_tokens, self.route.count)
+        return thinking_of(reading.reasoning_tokens, reading.text, reading.completion_tokens, count)
 
 
 def _denial_of(lost: Lost) -> Denial:

@@ -26,7 +26,7 @@ class GatewayMetrics:
         self.requests = Counter(
             "laconic_requests", "Requests by how they ended", (*MODEL_LABELS, "status"), registry=registry
         )
-        self.denials = Counter("laconic_denials", "Requests that reached no upstream", ("reason",), registry=registry)
+        self.denials = Counter("laconic_denials", "Errors that clients got", ("reason",), registry=registry)
         self.losses = Counter(
             "laconic_upstream_losses",
             "Attempts after which another upstream is asked",

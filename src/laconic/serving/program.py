@@ -11,13 +11,15 @@ There is no log of requests: the store has their figures, and lines hold no word
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from prometheus_client import disable_created_metrics
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -30,11 +32,14 @@ from laconic.config.serving import ServingConfig, is_loopback
 from laconic.errors import InputError
 from laconic.serving.callers import KeyRing, Turnstile, read_keys
 from laconic.serving.denials import Denial
-from laconic.serving.gateway import Desk, Gateway
+from laconic.serving.feedback.feedback_routes import feedback_routes
+from laconic.serving.gateway import Desk, Gateway, check_is_json
 from laconic.serving.metrics import GatewayMetrics
-from laconic.serving.routing import CandidateShares, ShareReader, open_routes, upstreams_of
+from laconic.serving.routing import CandidateShares, open_routes, upstreams_of
 from laconic.serving.upstreams import close_all
 from laconic.system.termination import heeding_signals
+from laconic.traffic.consent import TextPolicy
+from laconic.traffic.decisions import current_share
 from laconic.traffic.pseudonyms import salt_of
 from laconic.traffic.redaction import redact, with_hook
 from laconic.traffic.store import open_store
@@ -44,6 +49,8 @@ THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
 METRICS_KEY = "metrics"
 """The name of the key that may read the figures, where there are keys."""
 BACKLOG = 2048
+SWITCH_SECONDS = 0.0005
+"""How long the thread that writes records may keep the one that answers waiting; Python's usual 5 ms would be felt."""
 
 
 def open_gateway(config: ServingConfig, say: Callable[[str], None]) -> Desk:
@@ -61,11 +68,12 @@ def open_gateway(config: ServingConfig, say: Callable[[str], None]) -> Desk:
 # --- the application -------------------------------------------------------------------------------------------------
 
 
-def build_app(desk: Desk, read_share: ShareReader | None = None) -> Starlette:
-    """The application. `read_share` says which share of a route's users its candidate has now."""
+def build_app(desk: Desk) -> Starlette:
+    """The application."""
     addresses = [
         Address("/v1/chat/completions", Gateway(desk, "chat"), methods=["POST"]),
         Address("/v1/completions", Gateway(desk, "completions"), methods=["POST"]),
+        *feedback_routes(desk.writer, partial(_entering, desk), desk.user_of, partial(_policy_of, desk)),
         Address("/v1/models", partial(_models, desk), methods=["GET"]),
         Address("/healthz", partial(_health, desk), methods=["GET"]),
         Address("/metrics", partial(_metrics, desk), methods=["GET"]),
@@ -75,19 +83,33 @@ def build_app(desk: Desk, read_share: ShareReader | None = None) -> Starlette:
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=THIS_MACHINE, www_redirect=False))
     handlers: dict[Any, Any] = {Denial: _denied}
     return Starlette(
-        routes=addresses, middleware=middleware, exception_handlers=handlers, lifespan=partial(_life, desk, read_share)
+        routes=addresses, middleware=middleware, exception_handlers=handlers, lifespan=partial(_life, desk)
     )
 
 
+@contextmanager
+def _entering(desk: Desk, request: Request) -> Iterator[str]:
+    """Let a caller in, as for a request of the model."""
+    check_is_json(request.headers)
+    caller = desk.keys.find(request.headers.get("authorization"))
+    with desk.turnstile.passing(caller):
+        yield caller
+
+
+def _policy_of(desk: Desk, route: str) -> TextPolicy:
+    return desk.routes[route].policy if route in desk.routes else TextPolicy.NEVER
+
+
 @asynccontextmanager
-async def _life(desk: Desk, read_share: ShareReader | None, app: Starlette) -> AsyncIterator[None]:
+async def _life(desk: Desk, app: Starlette) -> AsyncIterator[None]:
     desk.writer.start()
-    keeping = None if read_share is None else asyncio.ensure_future(CandidateShares(desk.routes, read_share).keep())
+    shares = CandidateShares(desk.routes, partial(current_share, desk.writer.store))
+    await shares.refresh()  # before the first user is assigned
+    keeping = asyncio.ensure_future(shares.keep())
     try:
         yield
     finally:
-        if keeping is not None:
-            keeping.cancel()
+        keeping.cancel()
         with suppress(Exception):  # connections that are broken already
             await close_all(upstreams_of(desk.routes))
         await asyncio.to_thread(desk.writer.close)
@@ -134,7 +156,7 @@ class HeaderLimit:
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-def run_gateway(config: ServingConfig, say: Callable[[str], None], read_share: ShareReader | None = None) -> None:
+def run_gateway(config: ServingConfig, say: Callable[[str], None]) -> None:
     """Serve until a signal comes. Raises `InputError` where the gateway cannot begin, and `Terminated` at its end."""
     desk = open_gateway(config, say)
     listener = _listen(config.host, config.port)
@@ -142,7 +164,7 @@ def run_gateway(config: ServingConfig, say: Callable[[str], None], read_share: S
     limits = config.limits
     server = uvicorn.Server(
         uvicorn.Config(
-            build_app(desk, read_share),
+            build_app(desk),
             log_config=None,
             log_level="critical",
             access_log=False,
@@ -155,8 +177,11 @@ def run_gateway(config: ServingConfig, say: Callable[[str], None], read_share: S
             timeout_graceful_shutdown=round(config.timeouts.drain_seconds) or 1,
         )
     )
+    sys.setswitchinterval(SWITCH_SECONDS)
+    disable_created_metrics()  # a second series for each, of when it began
     with heeding_signals(lambda: f"records are in {desk.store_address}"):
         server.run(sockets=[listener])
+    say(f"ended; records are in {desk.store_address}")  # where the signal was to be ignored, and the server heeded it
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,20 +10,22 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from laconic.config.policy import PolicyConfig
 from laconic.config.serving import PricesConfig, RouteConfig, ServingConfig, UpstreamConfig
 from laconic.errors import InputError
 from laconic.samplers.counting import TextCounter, text_counter
 from laconic.serving.assignment import gets_candidate
+from laconic.serving.budgets import ThinkingBudget
+from laconic.serving.cutting import Cutter
 from laconic.serving.upstreams import Upstream
 from laconic.traffic.consent import TextPolicy
 
 SHARE_SECONDS = 5.0
 
-ShareReader = Callable[[str], float | None]
-"""A route's name to the share that its candidate has now; None where no decision was taken."""
+ShareReader = Callable[[str, str, float], float]
+"""A route's name, its candidate's version and the configured share to the share that the candidate has now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,20 @@ class Route:
     prices: PricesConfig | None
     budget: int | None
     further_fields: tuple[str, ...]
-    count: TextCounter | None = None
+    count: TextCounter | None
+    ending: ThinkingBudget
+    """What is written where thinking is cut, whatever the number of tokens."""
 
     def arms_for(self, who: str) -> tuple[Arm, ...]:
         """The arms that may answer this user or request, the assigned one first."""
         if self.candidate is None or not gets_candidate(self.experiment, who, self.share):
             return (self.base,)
         return self.candidate, self.base
+
+    def budget_for(self, asked: int | None) -> ThinkingBudget | None:
+        """The budget of a request that asks for so many tokens of thinking, or does not ask."""
+        tokens = self.budget if asked is None else asked
+        return None if tokens is None else replace(self.ending, tokens=tokens)
 
     @property
     def experiment(self) -> str:
@@ -98,6 +107,7 @@ def _open_route(name: str, route: RouteConfig, upstreams: Mapping[str, Upstream]
         route.budget,
         route.further_fields,
         _counter(route.tokenizer),
+        ThinkingBudget(0, route.budget_end, route.budget_answer_tokens),
     )
 
 
@@ -107,7 +117,7 @@ def _open_upstream(name: str, config: UpstreamConfig) -> Upstream:
         key = os.environ.get(config.key_env, "").strip()
         if not key or not (key.isascii() and key.isprintable()):
             raise InputError(f"upstreams.{name}.key_env: {config.key_env} holds no key that can stand in a header")
-    return Upstream(name, config.url, key, config.model or "")
+    return Upstream(name, config.url, key, config.model or "", cutter=Cutter.of(config.budgets, config.tokenizer))
 
 
 def _counter(tokenizer: str | None) -> TextCounter | None:
@@ -128,8 +138,8 @@ class CandidateShares:
     """Keeps the shares of candidates as the rules say. A reader that fails leaves them as they are."""
 
     def __init__(self, routes: Mapping[str, Route], read: ShareReader, seconds: float = SHARE_SECONDS) -> None:
-        self.routes = [route for route in routes.values() if route.candidate is not None]
-        self.read, self.seconds = read, seconds
+        self.routes = {name: route.share for name, route in routes.items() if route.candidate is not None}
+        self.by_name, self.read, self.seconds = routes, read, seconds
         self.failures = 0
 
     async def keep(self) -> None:
@@ -140,10 +150,10 @@ class CandidateShares:
 
     async def refresh(self) -> None:
         """Read them once, in a thread: it waits for a database."""
-        for route in self.routes:
+        for name, configured in self.routes.items():
+            route = self.by_name[name]
+            version = route.candidate.version if route.candidate else ""
             try:
-                share = await asyncio.to_thread(self.read, route.name)
+                route.share = await asyncio.to_thread(self.read, name, version, configured)
             except Exception:  # whatever the store does, requests go on under the share that was read before
                 self.failures += 1
-            else:
-                route.share = route.share if share is None else min(max(share, 0.0), 1.0)

@@ -14,14 +14,16 @@ key. What is left out: proxies that the environment names.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx2
 
 from laconic.samplers.pacing import retry_after_seconds
 from laconic.samplers.refusals import refusal
+from laconic.serving.cutting import Cutter
 from laconic.serving.denials import Denial
 from laconic.serving.events import DONE, EventReader, dumped
 from laconic.system.files import Json
@@ -31,7 +33,7 @@ REST_SECONDS = 5.0
 PASSING = frozenset({401, 403, 404, 408, 425, 429})
 """Statuses below 500 after which another upstream is asked."""
 MOST_ERROR_BYTES = 1 << 16
-LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=512, keepalive_expiry=30.0)
+ONE = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
 CLOSED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
@@ -55,34 +57,39 @@ class Lost(Exception):  # noqa: N818  (what happened to a request, not a mistake
 
 @dataclass(slots=True, eq=False)
 class Upstream:
-    """An OpenAI-compatible endpoint. `url` ends in `/v1`; `model` is what it calls the model, `key` what it wants to see."""
+    """An OpenAI-compatible endpoint. `url` ends in `/v1`; `model` is what it calls the model, `key` what it wants to see, and
+    `cutter` keeps thinking budgets on it."""
 
     name: str
     url: str
     key: str | None
     model: str
-    transport: httpx2.AsyncBaseTransport | None = None
+    connect: Callable[[], httpx2.AsyncBaseTransport] | None = None
     in_flight: int = 0
     rests_until: float = 0.0
+    cutter: Cutter = field(default_factory=Cutter)
     _headers: dict[str, str] = field(default_factory=dict)
     _urls: dict[str, httpx2.URL] = field(default_factory=dict)
+    _free: list[httpx2.AsyncBaseTransport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._headers = {"accept-encoding": "identity", "content-type": "application/json"}
         if self.key:
             self._headers["authorization"] = f"Bearer {self.key}"
-        if self.transport is None:
-            self.transport = httpx2.AsyncHTTPTransport(verify=self.url.startswith("https:"), limits=LIMITS)
+        if self.connect is None:
+            security = httpx2.create_ssl_context(verify=self.url.startswith("https:"))
+            self.connect = partial(httpx2.AsyncHTTPTransport, verify=security, limits=ONE)
 
-    async def objects(self, path: str, body: Mapping[str, Any], limits: AskLimits) -> AsyncIterator[list[Json]]:
+    async def objects(self, path: str, body: Mapping[str, Any], limits: AskLimits) -> AsyncGenerator[list[Json], None]:
         """The objects of the reply to a request, as lists of those that came together: one for a whole reply, those of all events
         for a stream (`"stream": true` in the body). The connection is free again, or closed, when the iterator is.
 
         Raises `Lost` and `Denial` as this module says.
         """
         self.in_flight += 1
+        transport = self._connection()
         try:
-            response = await self._send(self._request(path, body, limits))
+            response = await self._send(transport, self._request(path, body, limits))
             try:
                 await self._check(response)
                 if body.get("stream"):
@@ -94,11 +101,18 @@ class Upstream:
                 await response.aclose()
         finally:
             self.in_flight -= 1
+            self._free.append(transport)
+
+    def _connection(self) -> httpx2.AsyncBaseTransport:
+        """A transport of one connection, the one that was used last: a pool would look through all of its connections each
+        time."""
+        assert self.connect is not None
+        return self._free.pop() if self._free else self.connect()
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self.transport is not None:
-            await self.transport.aclose()
+        """Close all connections that are not in use."""
+        while self._free:
+            await self._free.pop().aclose()
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -112,11 +126,10 @@ class Upstream:
             "POST", self._urls[path], headers=self._headers, content=content, extensions={"timeout": timeout}
         )
 
-    async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        assert self.transport is not None
+    async def _send(self, transport: httpx2.AsyncBaseTransport, request: httpx2.Request) -> httpx2.Response:
         for is_last in (False, True):
             try:
-                return await self.transport.handle_async_request(request)
+                return await transport.handle_async_request(request)
             except CLOSED as error:  # at first perhaps a kept connection that the upstream closed in this moment
                 if is_last:
                     raise self.lost(error) from None
@@ -176,7 +189,7 @@ class Upstream:
             pieces.append(piece)
         return b"".join(pieces)
 
-    async def _events(self, response: httpx2.Response, limits: AskLimits) -> AsyncIterator[list[Json]]:
+    async def _events(self, response: httpx2.Response, limits: AskLimits) -> AsyncGenerator[list[Json], None]:
         """The objects in a stream, up to its end mark. Raises `Lost` where it breaks off before, or holds nothing."""
         reader, is_empty = EventReader(limits.reply_bytes), True
         async for piece in self._pieces(response):

@@ -10,6 +10,8 @@ Its modules, in reading order:
 - `tables`: the tables, and why each column is there
 - `migrations`: how the tables came to be, step by step
 - `store`: the database: writing, feedback, forgetting, retention
+- `consented`: what is stored of each request whose texts are there, as rows
+- `copies`: takes what was made of forgotten requests out of files
 - `exports`: the one door through which texts leave the store, and forgetting in what left
 - `labels`: what experts say of stored responses
 - `decisions`: what was decided about candidates, and the share of users that follows

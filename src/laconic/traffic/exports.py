@@ -5,7 +5,7 @@
    are registered before it is written.
 2. Each row names the list of forgotten requests (`tombstones`), which whoever trains on it reads (`problems/forgotten.py`).
 3. `clean_exports` removes the rows of forgotten requests from every registered file that is still there, and says which are not.
-   `clean_file` does the same for a copy, such as the selection of an export.
+   `copies.py` does the same for a copy, such as the selection of an export.
 
 A user may be forgotten while an export is being written: the rows are looked at once more when the file is there, so that either
 the export or the forgetting finds them.
@@ -22,8 +22,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 
 from laconic.errors import InputError
-from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, read_forgotten, requests_of
-from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
+from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, requests_of
+from laconic.system.files import to_jsonl, write_text_atomically
+from laconic.traffic.copies import drop_rows
 from laconic.traffic.store import TrafficStore
 from laconic.traffic.tables import EXPORT_FILES, EXPORTED, REQUESTS, TEXTS
 
@@ -123,7 +124,7 @@ def clean_exports(store: TrafficStore) -> tuple[int, list[Path]]:
 def _clean_registered(store: TrafficStore, place: Path, gone: frozenset[str]) -> int:
     """Clean one export, and take what is no longer in it off the register."""
     _remove_partials(place)
-    num_removed = _rewrite(place, gone)
+    num_removed = drop_rows(place, gone)
     with store.engine.begin() as connection:
         for some in _chunks(sorted(gone)):
             connection.execute(delete(EXPORTED).where(EXPORTED.c.path == str(place), EXPORTED.c.request_id.in_(some)))
@@ -131,37 +132,6 @@ def _clean_registered(store: TrafficStore, place: Path, gone: frozenset[str]) ->
             left = EXPORT_FILES.c.num_rows - num_removed
             connection.execute(EXPORT_FILES.update().where(EXPORT_FILES.c.path == str(place)).values(num_rows=left))
     return num_removed
-
-
-def clean_file(path: Path, forgotten_list: Path | None = None) -> int:
-    """Remove the rows of forgotten requests from a file of JSON lines, such as a copy of an export; how many there were.
-
-    The lists that the rows name are read, or `forgotten_list`, which the rows then name from now on. Raises `InputError` where
-    the file or a list cannot be read.
-    """
-    rows = [row for _, row in read_numbered_jsonl(path)]
-    if forgotten_list is not None:
-        place = str(forgotten_list.resolve())
-        rows = [row | {LIST_KEY: place} if REQUEST_KEY in row else row for row in rows]
-    made = [row for row in rows if REQUEST_KEY in row]
-    places = {str(row.get(LIST_KEY, "")) for row in made}
-    gone = frozenset[str]().union(*(read_forgotten(Path(place)) for place in places))
-    kept = _without(rows, gone, str(path))
-    if made:
-        write_text_atomically(path, to_jsonl(kept))
-    return len(rows) - len(kept)
-
-
-def _rewrite(path: Path, gone: frozenset[str]) -> int:
-    rows = [row for _, row in read_numbered_jsonl(path)]
-    kept = _without(rows, gone, str(path))
-    if len(kept) < len(rows):
-        write_text_atomically(path, to_jsonl(kept))
-    return len(rows) - len(kept)
-
-
-def _without(rows: Sequence[Mapping[str, Any]], gone: frozenset[str], where: str) -> list[Mapping[str, Any]]:
-    return [row for row in rows if gone.isdisjoint(requests_of(row, where))]
 
 
 def _remove_partials(place: Path) -> None:

@@ -12,11 +12,13 @@ A label names its responses by their requests' ids, in alphabetical order: `firs
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from laconic.config.defaults import LEAST_COMMON_LABELS
 from laconic.errors import InputError
@@ -140,14 +142,14 @@ def _one_of(answers: Mapping[str, str], name: str, known: Sequence[str]) -> str:
 def add_label(store: TrafficStore, label: ExpertLabel) -> bool:
     """Store a label in place of an earlier one of the same labeller; False where a text of it is no longer in the store."""
     names = {label.first, label.second} - {""}
-    with store.engine.begin() as connection:
+    with suppress(IntegrityError), store.engine.begin() as connection:
         store.wait_for_others(connection)
         store.put(connection, LABELS, asdict(label))
         held = select(func.count()).select_from(TEXTS).where(TEXTS.c.request_id.in_(names))
         if connection.execute(held).scalar() == len(names):
             return True
         connection.rollback()
-        return False
+    return False
 
 
 def labelled_by(store: TrafficStore, labeller: str) -> frozenset[LabelTask]:

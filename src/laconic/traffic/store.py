@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,21 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, exists, func, or_, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Insert,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
@@ -50,6 +65,9 @@ StoreError = SQLAlchemyError
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "foreign_keys=ON")
 
 
+_FORGOTTEN_AMONG = select(FORGOTTEN).where(FORGOTTEN.c.user.in_(bindparam("users", expanding=True)))
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRequest:
     """What is written of one request: its figures, and its texts where they may be kept, redacted."""
@@ -64,26 +82,28 @@ class TrafficStore:
     def __init__(self, engine: Engine, forgotten_list: Path) -> None:
         self.engine, self.forgotten_list = engine, forgotten_list
         self._insert = INSERTS[engine.dialect.name]
+        self._additions: dict[Table, Insert] = {}  # each made once, which takes longer than adding a row
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def write(self, batch: Sequence[StoredRequest]) -> None:
         """Write a batch, whole or not at all. Raises `SQLAlchemyError` where the database does not take it."""
-        texts = [
-            {
-                "request_id": kept.text.request_id,
-                "at": kept.text.at,
-                "prompt": kept.text.prompt,
-                "response": kept.text.response,
-            }
-            for kept in batch
-            if kept.text is not None
-        ]
         with self.engine.begin() as connection:
             self.wait_for_others(connection)
-            self.add(connection, REQUESTS, [asdict(kept.record) for kept in batch])
-            self.add(connection, TEXTS, texts)
-            self._drop_forgotten(connection, [kept.record.id for kept in batch])
+            kept = self._not_forgotten(connection, batch)
+            texts = [item.text for item in kept if item.text is not None]
+            columns = [column.name for column in TEXTS.columns]
+            self.add(connection, REQUESTS, [asdict(item.record) for item in kept])
+            self.add(connection, TEXTS, [{name: getattr(text, name) for name in columns} for text in texts])
+            if len(self._not_forgotten(connection, kept)) < len(kept):  # a user was forgotten in this moment
+                self._drop_forgotten(connection, [item.record.id for item in kept])
+
+    def _not_forgotten(self, connection: Connection, batch: Sequence[StoredRequest]) -> list[StoredRequest]:
+        """The records that are newer than the forgetting of their users. The others are not even written and deleted again, since
+        PostgreSQL lets deleted rows stand on the disk."""
+        users = list({kept.record.user for kept in batch})
+        ends = {row.user: row.at for row in connection.execute(_FORGOTTEN_AMONG, {"users": users})}
+        return [kept for kept in batch if kept.record.at > ends.get(kept.record.user, -inf)]
 
     def wait_for_others(self, connection: Connection, *, alone: bool = False) -> None:
         """Let PostgreSQL forget (`alone`) and write one after the other, so that neither misses what the other does. SQLite has
@@ -95,7 +115,9 @@ class TrafficStore:
     def add(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows to a table; one that is there already is left as it is."""
         if rows:
-            connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+            if table not in self._additions:
+                self._additions[table] = self._insert(table).on_conflict_do_nothing()
+            connection.execute(self._additions[table], list(rows))
 
     def put(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
         """Add a row to a table, in place of the one that has the same key."""

@@ -14,6 +14,7 @@ from laconic.config.phase import BudgetConfig
 from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, MissingExtraError, ModelError
 from laconic.models.loading import load_tokenizer
+from laconic.problems.forgotten import refuse_forgotten
 from laconic.problems.load import load_problems
 from laconic.prompts.instructions import messages, plain_text, render, resolve_instruction
 from laconic.rollouts.sources import draw_budget
@@ -70,6 +71,7 @@ def _problems(source: str | Path | Sequence[Problem], count: int | None, seed: i
         raise InputError("problems: expected an address, or a list of at least one Problem")
     if count is not None and not 1 <= count <= len(problems):
         raise InputError(f"count: expected 1 to {len(problems)}, the number of problems in the list, got {count}")
+    refuse_forgotten(problems, "problems")
     return problems[:count]
 
 

@@ -178,7 +178,7 @@ class LabelPages:
         """A task as the template shows it."""
         is_swapped = task.is_swapped(self.desk.labeller, self.desk.seed)
         texts = shown.responses[::-1] if is_swapped else shown.responses
-        titles = ("Left", "Right") if len(texts) > 1 else ("Response",)
+        titles = ("A", "B") if len(texts) > 1 else ("Response",)
         responses = [
             {"title": title, "side": side, "letters": KEY_LETTERS[side], **_parts(text)}
             for title, side, text in zip(titles, KEY_LETTERS, texts, strict=False)

@@ -1,0 +1,58 @@
+"""Files of JSON lines made from stored texts, and taking out of them what was made of forgotten requests. It needs no database.
+
+Which requests a row was made of, and where the list of forgotten ones lies, stands in the row (`problems/forgotten.py`), or in
+its `meta`, as in the file of a probe.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, read_forgotten, requests_of
+from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
+
+FileRow = Mapping[str, Any]
+
+
+def clean_file(path: Path, forgotten_list: Path | None = None) -> int:
+    """Remove the rows of forgotten requests from a file of JSON lines; how many there were.
+
+    The lists that the rows name are read, or `forgotten_list`, which the rows then name from now on. Raises `InputError` where
+    the file or a list cannot be read.
+    """
+    rows: list[FileRow] = [row for _, row in read_numbered_jsonl(path)]
+    if forgotten_list is not None:
+        rows = [_naming(row, str(forgotten_list.resolve())) for row in rows]
+    places = {str(part.get(LIST_KEY, "")) for row in rows for part in _parts(row) if REQUEST_KEY in part}
+    gone = frozenset[str]().union(*(read_forgotten(Path(place)) for place in places))
+    kept = _without(rows, gone, str(path))
+    if places:
+        write_text_atomically(path, to_jsonl(kept))
+    return len(rows) - len(kept)
+
+
+def drop_rows(path: Path, gone: frozenset[str]) -> int:
+    """Remove the rows that were made of the requests `gone` from a file of JSON lines; how many there were. Raises `InputError`
+    where it cannot be read."""
+    rows = [row for _, row in read_numbered_jsonl(path)]
+    kept = _without(rows, gone, str(path))
+    if len(kept) < len(rows):
+        write_text_atomically(path, to_jsonl(kept))
+    return len(rows) - len(kept)
+
+
+def _parts(row: FileRow) -> tuple[FileRow, ...]:
+    """Where a row may say of what it was made."""
+    meta = row.get("meta")
+    return (row, meta) if isinstance(meta, Mapping) else (row,)
+
+
+def _naming(row: FileRow, place: str) -> FileRow:
+    """The row with another place of the list, where it was made of requests."""
+    named = row | {LIST_KEY: place} if REQUEST_KEY in row else dict(row)
+    meta = row.get("meta")
+    return named | {"meta": {**meta, LIST_KEY: place}} if isinstance(meta, Mapping) and REQUEST_KEY in meta else named
+
+
+def _without(rows: Sequence[FileRow], gone: frozenset[str], where: str) -> list[FileRow]:
+    return [row for row in rows if all(gone.isdisjoint(requests_of(part, where)) for part in _parts(row))]

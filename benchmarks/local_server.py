@@ -22,7 +22,7 @@ from laconic.serving.engines import choose_engine, engine_started
 from laconic.types import Problem
 
 IN_FLIGHT = (1, 8, 64)
-NUM_REQUESTS = {1: 24, 8: 128, 64: 512}
+NUM_REQUESTS = {1: 16, 8: 64, 64: 256}
 CAP = 512
 
 

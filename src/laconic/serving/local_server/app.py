@@ -16,7 +16,7 @@ from typing import Any
 
 from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -34,7 +34,7 @@ from laconic.serving.local_server.worker import DrawingThread
 from laconic.system.text import brief
 
 MOST_BODY_BYTES = 8 * 2**20
-FAILED = 500
+FAILED, NOBODY_THERE = 500, 499
 
 Place = tuple[int, News]
 """News, and which of a request's jobs they are of."""
@@ -109,21 +109,21 @@ class LocalServer:
             has_usage = bool(fields["stream_options"].get("include_usage"))
             return StreamingResponse(self._events(jobs, form, has_usage=has_usage), media_type="text/event-stream")
         drawn = await self._whole(request, jobs)
+        if drawn is None:
+            return Response(status_code=NOBODY_THERE)
         choices = [
             form.choice(i, whole_text(self.lm, news), news, job)
             for i, (job, news) in enumerate(zip(jobs, drawn, strict=True))
         ]
         return JSONResponse(form.whole(choices, usage_of(self.lm, jobs, drawn)))
 
-    async def _whole(self, request: Request, jobs: Sequence[Job]) -> list[News]:
-        """The last news of every job. Jobs of a client that leaves are taken back."""
+    async def _whole(self, request: Request, jobs: Sequence[Job]) -> list[News] | None:
+        """The last news of every job; None where the client leaves before. Its jobs are then taken back."""
         waiting = asyncio.ensure_future(_collect(self._submitted(jobs), len(jobs)))
         leaving = asyncio.ensure_future(_left(request))
         try:
             await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise ClientDisconnect
-            return waiting.result()
+            return waiting.result() if waiting.done() else None
         finally:
             _take_back(jobs)
             waiting.cancel()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from laconic.errors import ProblemsError
+from laconic.errors import InputError, ProblemsError
 from laconic.notebook.solvers import problems_for
 from laconic.problems.forgotten import list_text, read_forgotten
 from laconic.problems.load import load_problems
@@ -56,6 +56,8 @@ def test_a_list_that_cannot_be_read_is_refused_as_well(tmp_path: Path, named: ob
     path = write(tmp_path, "r1", named=place)
     with pytest.raises(ProblemsError, match=r"laconic traffic clean .* --list FILE"):
         load_problems(str(path))
+    with pytest.raises(InputError, match=r"problems.jsonl: .*--list FILE"):
+        clean_file(path)
     assert clean_file(path, tmp_path / "forgotten.txt") == 0 and len(load_problems(str(path))) == 2
 
 

@@ -151,8 +151,11 @@ def test_what_is_no_feedback_is_refused_and_not_quoted(desk: Desk, body: Any) ->
 
 
 def test_bodies_have_a_limit_and_must_be_json(desk: Desk) -> None:
-    def sent(content: bytes) -> int:
-        return desk.client.post("/v1/feedback", content=content, headers={"authorization": "k"}).status_code
+    def sent(content: bytes, kind: str = "application/json") -> int:
+        headers = {"authorization": "k", "content-type": kind}
+        return desk.client.post("/v1/feedback", content=content, headers=headers).status_code
+
+    assert sent(b'{"id": "a", "user": "ann", "rating": "good"}', "text/plain") == 415 and desk.rows == []
 
     assert sent(b" " * (routes.MOST_FEEDBACK_BYTES + 1)) == 413
     assert [sent(content) for content in (b"", b"{", b'{"id": "\\ud800"}', b"[" * 5000)] == [400] * 4

@@ -144,14 +144,17 @@ def test_arithmetic_is_left_alone() -> None:
     assert redact(text) == text
 
 
-def test_a_hook_sees_redacted_text_and_where_it_fails_nothing_is_kept(tmp_path: Path) -> None:
+def test_a_hook_sees_redacted_text_and_where_it_fails_nothing_is_kept(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     hook = tmp_path / "mine.py"
     hook.write_text(
         "def hide(text):\n    return text.replace('Ann', '[name]')\ndef fail(text):\n    raise ValueError(text)\n"
-        "def odd(text):\n    return 5\n"
+        "def odd(text):\n    return 5\ndef talk(text):\n    print(text)\n    return text\n"
     )
     assert with_hook(f"{hook}:hide")("Ann a@b.org") == "[name] [email]"
     assert with_hook(f"{hook}:fail")("Ann") is None and with_hook(f"{hook}:odd")("Ann") is None
+    assert with_hook(f"{hook}:talk")("Ann") == "Ann" and capfd.readouterr() == ("", "")
     with pytest.raises(InputError, match="expected FILE"):
         with_hook("nothing.py:hide")
 

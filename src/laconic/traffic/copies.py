@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from laconic.errors import InputError
 from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, read_forgotten, requests_of
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
 
@@ -24,11 +25,18 @@ def clean_file(path: Path, forgotten_list: Path | None = None) -> int:
     if forgotten_list is not None:
         rows = [_naming(row, str(forgotten_list.resolve())) for row in rows]
     places = {str(part.get(LIST_KEY, "")) for row in rows for part in _parts(row) if REQUEST_KEY in part}
-    gone = frozenset[str]().union(*(read_forgotten(Path(place)) for place in places))
+    gone = frozenset[str]().union(*(_list_of(path, Path(place)) for place in places))
     kept = _without(rows, gone, str(path))
     if places:
         write_text_atomically(path, to_jsonl(kept))
     return len(rows) - len(kept)
+
+
+def _list_of(path: Path, place: Path) -> frozenset[str]:
+    try:
+        return read_forgotten(place)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; say where it lies now with --list FILE") from None
 
 
 def drop_rows(path: Path, gone: frozenset[str]) -> int:

@@ -10,8 +10,10 @@ What is left out: names of people and places, which no pattern finds; a hook can
 
 import re
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -90,5 +92,7 @@ def _prepare_hook(path: Path, function: str) -> tuple[Answer, None]:
 
 
 def _answer_hook(hook: Any, text: str) -> dict[str, Any]:
-    found = hook(text)
+    """What the hook returns; what it prints is thrown away, since that may be the text, and would stand in a log."""
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        found = hook(text)
     return {"text": found if isinstance(found, str) else None}

@@ -124,7 +124,10 @@ def _unknown() -> Denial:
 
 
 async def _content(request: Request) -> bytes:
-    """The body. Raises `Denial` where it is too large or too slow."""
+    """The body. Raises `Denial` where it is too large or too slow, or is no JSON by its header: a page of another site can send
+    a text without asking, and JSON cannot."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise _refused(415, "expected content-type: application/json")
     content = b""
     try:
         async with asyncio.timeout(FEEDBACK_BODY_SECONDS):

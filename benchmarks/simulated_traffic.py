@@ -68,7 +68,7 @@ def fill(
         for user in range(crowd.users):
             for _ in range(rng.poisson(crowd.requests)):
                 at = begin + (day + rng.random()) * SECONDS_OF_A_DAY
-                name = f"{served.version}-{group}-{len(records)}"
+                name = f"{route}-{served.version}-{group}-{len(records)}"
                 record, feedback = _request(rng, served, crowd, tastes[user], name, at, route, f"{group}-{user}")
                 records.append(StoredRequest(record))
                 feedbacks += [feedback] if feedback else []

@@ -1,12 +1,16 @@
 """`laconic traffic` says what is stored, and forgets a user by name."""
 
+import time
+
 import pytest
 
 pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
+from simulated_traffic import Crowd, Served, fill
+
 from laconic.traffic.pseudonyms import pseudonym, salt_of
 from laconic.traffic.records import TrafficRecord
-from laconic.traffic.store import StoredRequest, open_store
+from laconic.traffic.store import SECONDS_OF_A_DAY, StoredRequest, open_store
 from laconic.traffic.tables import REQUESTS
 
 
@@ -33,3 +37,47 @@ def test_a_user_is_forgotten_by_name_and_key(laconic, tmp_path):
 def test_without_a_store_or_its_salt_the_error_is_one_line(laconic):
     code, _, err = laconic("traffic", "forget", "--user", "ann")
     assert code == 2 and "the salt of the store cannot be read" in err and len(err.splitlines()) == 1
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A store of simulated traffic of today, where v2 is a candidate beside v1."""
+    begin = time.time() - SECONDS_OF_A_DAY
+    store = open_store("sqlite:///traffic/traffic.db")
+    fill(store, Served("v1"), begin=begin, days=1, seed=0, crowd=Crowd(users=60))
+    fill(store, Served("v2", 150.0), begin=begin, days=1, seed=0, group="new", crowd=Crowd(users=40))
+    yield
+    store.close()
+
+
+def test_a_page_is_written_and_what_changed_is_said(laconic, tmp_path, served):
+    pytest.importorskip("jinja2", reason="needs the extra report")
+    code, out, _ = laconic("traffic", "report")
+    assert code == 0 and "Route assistant, live: v2 (" in out and "tokens −" in out
+    assert out.endswith("traffic.html\n") and (tmp_path / "traffic.html").read_text("utf-8").startswith(
+        "<!doctype html>"
+    )
+    code, _, err = laconic("traffic", "report", "--days", "0")
+    assert code == 2 and err == "laconic: --days 0: expected a number of days above 0\n"
+
+
+def test_two_versions_are_compared_from_either_door(laconic, tmp_path, served):
+    code, out, _ = laconic("traffic", "compare", "v1", "v2")
+    assert code == 0 and "users) against v1 (" in out and "shorter" in out
+    written = (tmp_path / "comparison.json").read_bytes()
+    again, same, _ = laconic("compare", "traffic:v1", "traffic:v2")
+    assert (again, same) == (0, out) and (tmp_path / "comparison.json").read_bytes() == written
+    for given, says in (
+        (("compare", "traffic:v1", "runs/base"), "expected two versions, traffic:A traffic:B"),
+        (("compare", "traffic:v1", "traffic:v9"), "v9: no stored request was answered by it; there are v1, v2"),
+        (("compare", "traffic:v1", "traffic:v1"), "v1: given twice"),
+    ):
+        code, _, err = laconic(*given)
+        assert code == 2 and says in err and len(err.splitlines()) == 1
+
+
+def test_what_rules_say_is_written_down_once(laconic, served):
+    code, out, _ = laconic("traffic", "candidate", "assistant", "--promote-after", "10")
+    assert code == 0 and "the rules say: go on" in out and "tokens −" in out
+    code, _, err = laconic("traffic", "candidate", "nowhere")
+    assert code == 2 and "no two versions were served at once" in err

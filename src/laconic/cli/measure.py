@@ -29,6 +29,7 @@ from laconic.cli.options import (
 )
 from laconic.cli.processes import NumProcesses, again, start_processes, together
 from laconic.cli.show import print_comparisons
+from laconic.cli.traffic import compare_stored
 from laconic.config.defaults import (
     BAND_CONFIDENCE,
     BATCH_SIZE,
@@ -37,11 +38,14 @@ from laconic.config.defaults import (
     PROBE_SAMPLES,
     SECOND_GRADER,
     SEED,
+    STORE_ADDRESS,
     TEMPERATURE,
     TOKENS_MARGIN,
 )
 from laconic.errors import InputError
 from laconic.system.text import put
+
+TRAFFIC_PREFIX = "traffic:"
 
 
 def probe(
@@ -171,7 +175,9 @@ def audit(
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(help="The evaluation folder to compare with.")],
+    base: Annotated[
+        Path, typer.Argument(help="The evaluation folder to compare with, or traffic:VERSION for stored traffic.")
+    ],
     candidates: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -192,12 +198,20 @@ def compare(
         ),
     ] = None,
     seed: Seed = SEED,
+    store: Annotated[str, typer.Option(help="With traffic:VERSION: the store of traffic.")] = STORE_ADDRESS,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("comparison.json"),
 ) -> None:
     """Is the candidate really shorter, and as accurate? Shows paired differences with intervals, the frontier, and a verdict."""
     from laconic.comparison.compare import compare_evaluations
     from laconic.system.files import write_json_atomically
 
+    given = [str(place) for place in (base, *(candidates or []))]
+    if any(place.startswith(TRAFFIC_PREFIX) for place in given):
+        if len(given) != 2 or not all(place.startswith(TRAFFIC_PREFIX) for place in given):
+            raise InputError(f"compare {' '.join(given)}: expected two versions, {TRAFFIC_PREFIX}A {TRAFFIC_PREFIX}B")
+        versions = [place.removeprefix(TRAFFIC_PREFIX) for place in given]
+        compare_stored(versions[0], versions[1], store=store, out=out)
+        return
     check_file(out, "comparison")
     comparison = compare_evaluations(
         base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed, by=by or None

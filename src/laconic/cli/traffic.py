@@ -1,4 +1,4 @@
-"""Commands about what serving leaves behind: what is stored, forgetting, exports, labels of experts, the page of figures."""
+"""Commands about what serving leaves behind: what is stored, forgetting, exports, labels of experts, the page, candidates."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +21,7 @@ from laconic.config.defaults import (
     TEXT_DAYS,
 )
 from laconic.errors import InputError, MissingExtraError
+from laconic.system.files import write_json_atomically
 from laconic.system.text import put
 
 if TYPE_CHECKING:
@@ -183,6 +184,70 @@ def report_traffic(
     put(write_traffic_page(overview, out))
 
 
+def compare_stored(
+    base: Annotated[str, typer.Argument(help="The version to compare with.")],
+    candidate: Annotated[str, typer.Argument(help="The other version.")],
+    store: StoreAddress = STORE_ADDRESS,
+    route: Annotated[str | None, typer.Option(help="This route alone; if not given, all.")] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("comparison.json"),
+) -> None:
+    """Is a version shorter in use, and are its users as content? Compares two versions of stored traffic, user by user, with
+    intervals that hold at every time of looking."""
+    need_extra()
+    check_file(out, "comparison")
+    from laconic.monitoring.figures import Scope
+    from laconic.monitoring.versions import change_words, compare_versions, comparison_sentence, versions_of
+    from laconic.traffic.store import open_store
+
+    opened = open_store(store, must_exist=True)
+    try:
+        served = [found.version for found in versions_of(opened, Scope(route=route))]
+        for version in (base, candidate):
+            if version not in served:
+                raise InputError(
+                    f"{version}: no stored request was answered by it; there are {', '.join(served) or 'none'}"
+                )
+        if base == candidate:
+            raise InputError(f"{base}: given twice; expected two versions")
+        found = compare_versions(opened, base, candidate, Scope(route=route))
+    finally:
+        opened.close()
+    for name, change in found.changes.items():
+        put(change_words(change, name))
+    put(comparison_sentence(found))
+    write_json_atomically(out, found.to_json())
+    put(f"written to {out}")
+
+
+def judge_stored(
+    route: Annotated[str, typer.Argument(help="The route on which the candidate is served.")],
+    store: StoreAddress = STORE_ADDRESS,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="The gateway's file, with versions and rules; if not given, the latest version and usual rules."
+        ),
+    ] = None,
+    promote_after: Annotated[
+        int | None,
+        typer.Option(help="Promote after so many of its requests, if it is surely shorter and no worse.", min=1),
+    ] = None,
+    write: Annotated[bool, typer.Option("--decide", help="Write the decision down; the gateway acts on it.")] = False,
+) -> None:
+    """How does a candidate do beside the model that is served, and what do the rules say? Look as often as you like."""
+    need_extra()
+    from laconic.monitoring.candidates import candidate_lines, find_candidate
+    from laconic.traffic.store import open_store
+
+    opened = open_store(store, must_exist=True)
+    try:
+        candidate = find_candidate(opened, route, config, promote_after)
+        for line in candidate_lines(opened, route, candidate, time.time() if write else None):
+            put(line)
+    finally:
+        opened.close()
+
+
 def need_extra() -> None:
     """Raise `MissingExtraError` where the packages of the store are not installed."""
     from importlib.util import find_spec
@@ -199,5 +264,7 @@ TRAFFIC: Mapping[str, Callable[..., None]] = {
     "label": label_responses,
     "agreement": say_agreement,
     "report": report_traffic,
+    "compare": compare_stored,
+    "candidate": judge_stored,
 }
 """Each command of `laconic traffic` and its function."""

@@ -78,10 +78,8 @@ SERVE_HOST, SERVE_PORT = "127.0.0.1", 8080
 LABEL_PORT = 0  # a free one
 CANDIDATE_SHARE = 0.05
 KEEP_ACCURACY = 0.99
-# A candidate beside the model that is served: the growth of bad feedback and of truncation that ends it, and how many requests it
-# answers before it may be promoted. A page of traffic covers so many days, and drift is seen between two windows of so many.
-STOP_BAD, STOP_TRUNCATED = 0.02, 0.02
-PROMOTE_AFTER = 2000
+
+# A page of traffic covers so many days, and drift is seen between two windows of so many.
 REPORT_DAYS, DRIFT_DAYS = 30, 7
 
 # Problems out of stored traffic: by how many users a correction must be made; which share of how many responses must agree; how

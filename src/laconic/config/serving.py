@@ -67,6 +67,7 @@ Version = Annotated[str, Field(strict=True), _at_most_characters(200)]
 Tag = Annotated[str, Field(strict=True), _at_most_characters(100)]
 Url = Annotated[str, Field(strict=True), AfterValidator(single_line), AfterValidator(_base_url)]
 UserShare = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=1.0)]
+ChangeLimit = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1.0, le=10.0)]
 Port = Annotated[int, Field(strict=True, ge=0, le=65535)]
 Days = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0, le=36_500.0)]
 
@@ -91,12 +92,28 @@ class UpstreamConfig(_Table):
     tokenizer: OneLine | None = None
 
 
+class CandidateRules(_Table):
+    """When a candidate ends (`monitoring/candidates.py`). It is stopped where the whole interval of a change lies above
+    `stop_bad`, `stop_truncated` (points: 0.02 is two; 1 never acts) or `stop_seconds` (relative), and after `give_up_after`
+    requests without a decision. It is promoted after `promote_after` requests where the intervals of bad feedback and of tokens
+    (relative) lie below `promote_bad` and `promote_tokens`; it never is where no number is given."""
+
+    stop_bad: ChangeLimit = 0.02
+    stop_truncated: ChangeLimit = 0.02
+    stop_seconds: ChangeLimit | None = None
+    promote_after: Positive | None = None
+    promote_bad: ChangeLimit = 0.02
+    promote_tokens: ChangeLimit = 0.0
+    give_up_after: Positive | None = None
+
+
 class CandidateConfig(_Table):
-    """Another model on a share of a route's users."""
+    """Another model on a share of a route's users, and the rules that end it."""
 
     upstreams: Annotated[tuple[Name, ...], Field(min_length=1)]
     version: Version
     share: UserShare = CANDIDATE_SHARE
+    rules: CandidateRules = CandidateRules()
 
 
 class PricesConfig(_Table):

@@ -11,28 +11,29 @@ A candidate is served to a share of the users of a route, beside the base. `judg
 Since the intervals hold at every time of looking, one may judge after each request. All four ever exclude the truth with a chance
 of 5% at most, so a candidate that is no worse than allowed is stopped by rule 1 with less than that.
 
-`decide_candidate` writes each decision down with its figures, once; the gateway calls it now and then, and
-`traffic/decisions.py` says what share of the users follows.
+`decide_candidate` writes each decision down with its figures, once. A gateway asks `CandidateKeeper` for the share of a route's
+candidate; it decides once a minute, and `traffic/decisions.py` says what share of the users follows.
 """
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from laconic.monitoring.versions import VersionComparison, change_words, compare_live
-from laconic.traffic.decisions import CandidateAction, Decision, add_decision
+from laconic.config.serving import CandidateRules, ServingConfig, parse_serving, read_serving
+from laconic.errors import InputError
+from laconic.monitoring.figures import Scope
+from laconic.monitoring.versions import (
+    VersionComparison,
+    change_words,
+    compare_live,
+    comparison_sentence,
+    find_pair,
+)
+from laconic.traffic.decisions import CandidateAction, Decision, add_decision, current_share, read_decisions
 from laconic.traffic.store import TrafficStore
 
-
-@dataclass(frozen=True, slots=True)
-class CandidateRules:
-    """When a candidate ends. A rule that is None does not act; changes of rates are in points (0.02), others relative."""
-
-    stop_bad: float | None
-    stop_truncated: float | None
-    stop_seconds: float | None
-    promote_after: int | None
-    promote_bad: float
-    promote_tokens: float
-    give_up_after: int | None
+DECIDE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +97,95 @@ def decide_candidate(
         return None
     decision = Decision(route, candidate, now, judged.action, judged.rule, found.to_json())
     return decision if add_decision(store, decision) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RuledCandidate:
+    """A candidate as a gateway serves it: the versions of the two models, and the rules."""
+
+    base: str
+    version: str
+    rules: CandidateRules
+
+
+def find_candidate(store: TrafficStore, route: str, config: Path | None, promote_after: int | None) -> RuledCandidate:
+    """The candidate of a route as a gateway's file has it, or the latest version that is served beside another, under the usual
+    rules. Raises `InputError` where there is none."""
+    if config is not None:
+        return _with(_configured(config, route), promote_after)
+    pair = find_pair(store, Scope(route=route))
+    if pair is None or not pair.is_live:
+        raise InputError(f"{route}: no two versions were served at once on this route, so there is no candidate")
+    return _with(RuledCandidate(pair.base, pair.candidate, CandidateRules()), promote_after)
+
+
+def _configured(config: Path, route: str) -> RuledCandidate:
+    served = parse_serving(read_serving(config), f"{config}: ")
+    found = served.routes.get(route)
+    if found is None or found.candidate is None:
+        raise InputError(f"{config}: routes.{route}.candidate: missing, but required")
+    base = found.version or served.upstreams[found.upstreams[0]].model or route
+    return RuledCandidate(base, found.candidate.version, found.candidate.rules)
+
+
+def _with(candidate: RuledCandidate, promote_after: int | None) -> RuledCandidate:
+    if promote_after is None:
+        return candidate
+    return replace(candidate, rules=candidate.rules.model_copy(update={"promote_after": promote_after}))
+
+
+def candidate_lines(store: TrafficStore, route: str, candidate: RuledCandidate, decide_at: float | None) -> list[str]:
+    """The comparison of a candidate and what the rules say, in lines; with `decide_at` (seconds since 1970) a decision is written
+    down. Raises `InputError` where the candidate has answered nothing."""
+    found = compare_live(store, candidate.base, candidate.version, route)
+    if found is None:
+        raise InputError(f"{candidate.version}: no stored request on {route} was answered by it")
+    judged = judge_candidate(found, candidate.rules)
+    lines = [change_words(change, name) for name, change in found.changes.items()]
+    lines.append(comparison_sentence(found))
+    earlier = [decision for decision in read_decisions(store, route) if decision.version == candidate.version]
+    if earlier:
+        return [*lines, f"decided before: {earlier[0].action}, since {earlier[0].rule}"]
+    if judged.action is None:
+        return [*lines, f"the rules say: go on; for a promotion are missing: {'; '.join(judged.missing)}"]
+    lines.append(f"the rules say: {judged.action}, since {judged.rule}")
+    if decide_at is not None:
+        add_decision(store, Decision(route, candidate.version, decide_at, judged.action, judged.rule, found.to_json()))
+        lines.append("written down; the gateway acts on it")
+    return lines
+
+
+class CandidateKeeper:
+    """Says what share of a route's users gets the candidate now, and before that lets the rules decide, once in `DECIDE_SECONDS`.
+    `candidates` has a candidate for each route that has one; `say` gets one line for each decision. It waits for the database."""
+
+    def __init__(
+        self,
+        store: TrafficStore,
+        candidates: Mapping[str, RuledCandidate],
+        say: Callable[[str], None] = lambda line: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store, self.candidates, self.say, self.clock = store, candidates, say, clock
+        self._decided_at: dict[str, float] = {}
+
+    @classmethod
+    def of_gateway(
+        cls, store: TrafficStore, config: ServingConfig, bases: Mapping[str, str], say: Callable[[str], None]
+    ) -> "CandidateKeeper":
+        """The keeper of a gateway's candidates; `bases` has the version of each route's own model."""
+        candidates = {
+            name: RuledCandidate(bases[name], route.candidate.version, route.candidate.rules)
+            for name, route in config.routes.items()
+            if route.candidate is not None
+        }
+        return cls(store, candidates, say)
+
+    def __call__(self, route: str, version: str, configured: float) -> float:
+        """The share of a route's candidate, `configured` while nothing is decided. Raises what the database raises."""
+        candidate, now = self.candidates[route], self.clock()
+        if now - self._decided_at.get(route, -DECIDE_SECONDS) >= DECIDE_SECONDS:
+            self._decided_at[route] = now
+            if decision := decide_candidate(self.store, route, candidate.base, candidate.version, candidate.rules, now):
+                self.say(f"{route}: {decision.action} {decision.version}, since {decision.rule}")
+        return current_share(self.store, route, version, configured)

@@ -7,21 +7,14 @@
    decided about candidates (`traffic/decisions.py`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from laconic.errors import InputError
 from laconic.monitoring.brevity import BrevityWatch, watch_brevity
 from laconic.monitoring.drift import Drift, measure_drift
 from laconic.monitoring.figures import GroupFigures, Scope, read_figures
-from laconic.monitoring.versions import (
-    ServedVersion,
-    VersionComparison,
-    compare_versions,
-    comparison_sentence,
-    versions_of,
-)
+from laconic.monitoring.versions import VersionComparison, compare_versions, comparison_sentence, find_pair
 from laconic.traffic.decisions import Decision, read_decisions
 from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore
 
@@ -93,23 +86,16 @@ GROUPINGS: tuple[tuple[str, ...], ...] = (("version",), ("route",), ("tag",), ("
 
 def _read_news(store: TrafficStore, scope: Scope) -> RouteNews | None:
     """The latest version of a route against the one beside or before it; None where there is one version only."""
-    served = versions_of(store, scope)
-    if len(served) < 2:
+    pair = find_pair(store, scope)
+    if pair is None:
         return None
-    latest = served[-1]
-    beside = [found for found in served[:-1] if found.last > latest.first]
-    other = max(beside, key=lambda found: found.requests) if beside else _before(served)
-    seen = Scope(latest.first, scope.end, scope.route) if beside else scope
+    seen = replace(scope, begin=max(pair.since, scope.begin)) if pair.is_live else scope
     return RouteNews(
         scope.route or "",
-        bool(beside),
-        compare_versions(store, other.version, latest.version, seen),
-        watch_brevity(store, other.version, latest.version, scope),
+        pair.is_live,
+        compare_versions(store, pair.base, pair.candidate, seen),
+        watch_brevity(store, pair.base, pair.candidate, scope),
     )
-
-
-def _before(served: Sequence[ServedVersion]) -> ServedVersion:
-    return max(served[:-1], key=lambda found: found.last)
 
 
 def _failures(total: GroupFigures) -> list[str]:

@@ -29,6 +29,9 @@ EVER_WRONG = 0.05
 """The chance that any interval of a comparison ever excludes the truth."""
 
 DIFFERENCES, RATIOS = ("bad", "truncated"), ("tokens", "seconds")
+MIN_BESIDE = 20
+"""So many requests since the latest version came make another one served beside it, not just before it."""
+
 SAME_WITHIN = 0.02
 """Bad feedback that is surely less than two points higher is called no worse."""
 
@@ -87,6 +90,32 @@ def versions_of(store: TrafficStore, scope: Scope) -> list[ServedVersion]:
     with store.engine.connect() as connection:
         rows = connection.execute(query.where(within(scope)).group_by(REQUESTS.c.version).order_by(first)).all()
     return [ServedVersion(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPair:
+    """The latest version of a route and the one to set it against; `since` is when the latest came, where both are served at once
+    (`is_live`)."""
+
+    base: str
+    candidate: str
+    since: float
+    is_live: bool
+
+
+def find_pair(store: TrafficStore, scope: Scope) -> VersionPair | None:
+    """The latest version in a scope against the busiest of those that are served beside it, or else against the one before it;
+    None where there is one version only."""
+    served = [found for found in versions_of(store, replace(scope, begin=0.0)) if found.last >= scope.begin]
+    if len(served) < 2:
+        return None
+    *earlier, latest = served
+    since = versions_of(store, replace(scope, begin=latest.first))
+    beside = [found for found in since if found.version != latest.version and found.requests >= MIN_BESIDE]
+    if beside:
+        return VersionPair(max(beside, key=lambda found: found.requests).version, latest.version, latest.first, True)
+    before = max(earlier, key=lambda found: found.last)
+    return VersionPair(before.version, latest.version, latest.first, False)
 
 
 def read_users(store: TrafficStore, scope: Scope) -> VersionUsers:

@@ -53,7 +53,7 @@ def clustered_rate(sums: ClusterSums) -> Interval:
 
     >>> found = clustered_rate(ClusterSums(users=50, number=500, total=50, squares=100, products=500, number_squares=5000))
     >>> round(found.estimate, 3), round(found.low, 3), round(found.high, 3)
-    (0.1, 0.074, 0.134)
+    (0.1, 0.075, 0.132)
     """
     if sums.users < 2:
         return Interval(sums.ratio, nan, nan)

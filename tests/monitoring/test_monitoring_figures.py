@@ -1,0 +1,123 @@
+"""Figures that the database adds up are those of a plain loop, in SQLite and in PostgreSQL; alarms find what was put in."""
+
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sqlalchemy", reason="needs the extra serve")
+
+from simulated_traffic import Crowd, Served, fill
+
+from laconic.errors import InputError
+from laconic.monitoring.brevity import ANY_LENGTH, watch_brevity
+from laconic.monitoring.drift import measure_drift
+from laconic.monitoring.figures import Scope, read_figures
+from laconic.monitoring.overview import read_overview
+from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore, open_store
+from laconic.traffic.tables import FEEDBACK, REQUESTS
+
+BEGIN = 20_000 * SECONDS_OF_A_DAY
+NOW = BEGIN + 8 * SECONDS_OF_A_DAY
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory):
+    """Four days of v1, then four of v1 beside v2, which thinks too little on maths."""
+    opened = open_store(f"sqlite:///{tmp_path_factory.mktemp('traffic')}/t.db")
+    fill(opened, Served("v1"), begin=BEGIN, days=4, seed=0, crowd=Crowd(users=40))
+    fill(opened, Served("v1"), begin=BEGIN + 4 * SECONDS_OF_A_DAY, days=4, seed=0, group="stay", crowd=Crowd(users=80))
+    hasty = Served("v2", thinking=150.0, short_tags={"maths": 200.0})
+    fill(opened, hasty, begin=BEGIN + 4 * SECONDS_OF_A_DAY, days=4, seed=0, group="new", crowd=Crowd(users=40))
+    yield opened
+    opened.close()
+
+
+def by_hand(store: TrafficStore, version: str) -> dict[str, list[list[float]]]:
+    """Each user's values by figure."""
+    feedback = {row["request_id"]: row for row in store.rows(FEEDBACK)}
+    users: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in store.rows(REQUESTS):
+        if row["version"] == version and row["status"] < 400:
+            own = users[row["user"]]
+            own["tokens"].append(row["completion_tokens"])
+            own["bad"].append(float(feedback.get(row["id"], {}).get("rating") == "bad"))
+            own["seconds"].append(row["seconds"])
+    return {name: [own[name] for own in users.values()] for name in ("tokens", "bad", "seconds")}
+
+
+def test_sums_over_users_are_those_of_a_loop(store: TrafficStore) -> None:
+    found = {group.key: group for group in read_figures(store, ("version",))}
+    for version in ("v1", "v2"):
+        group, own = found[version,], by_hand(store, version)
+        for name in ("tokens", "bad"):
+            totals, numbers = np.array([sum(v) for v in own[name]]), np.array([float(len(v)) for v in own[name]])
+            sums = group.sums[name]
+            assert sums.users == len(own[name]) and sums.number == numbers.sum()
+            assert [sums.total, sums.squares, sums.products, sums.number_squares] == pytest.approx(
+                [totals.sum(), (totals**2).sum(), (totals * numbers).sum(), (numbers**2).sum()]
+            )
+        seconds = sorted(value for values in own["seconds"] for value in values)
+        assert group.latency("seconds", "median") == seconds[math.ceil(len(seconds) / 2) - 1]
+        assert group.latency("seconds", "p95") == seconds[math.ceil(0.95 * len(seconds)) - 1]
+
+
+def test_days_versions_and_tags_add_up_to_all(store: TrafficStore) -> None:
+    (total,) = read_figures(store, ())
+    for by in (("day",), ("version",), ("tag",), ("route",), ("day", "version")):
+        groups = read_figures(store, by)
+        assert sum(group.requests for group in groups) == total.requests
+        assert sum(group.sums["bad"].total for group in groups) == total.sums["bad"].total
+    days = [group.key[0] for group in read_figures(store, ("day",))]
+    assert days == list(range(20_000, 20_008))
+
+
+def test_the_watch_names_the_slice_where_thinking_is_too_short(store: TrafficStore) -> None:
+    watch = watch_brevity(store, "v1", "v2", Scope(route="assistant"))
+    assert " on maths, thinking " in watch.alarm and "Holm-corrected" in watch.alarm
+    worse = {found.tag for found in watch.slices if min(found.p_values.values()) < 0.05}
+    assert worse == {"maths"}
+    whole = sum(found.after["bad"].number for found in watch.slices if found.place == ANY_LENGTH)
+    binned = sum(found.after["bad"].number for found in watch.slices if found.place != ANY_LENGTH)
+    assert whole == binned > 0
+
+
+def test_the_watch_is_silent_about_a_version_that_is_no_hastier(tmp_path: Path) -> None:
+    opened = open_store(f"sqlite:///{tmp_path}/t.db")
+    for version in ("v1", "v2"):
+        fill(opened, Served(version), begin=BEGIN, days=3, seed=1, group=version, crowd=Crowd(users=60))
+    assert watch_brevity(opened, "v1", "v2", Scope(route="assistant")).alarm == ""
+    drift = measure_drift(opened, Scope(end=BEGIN + 3 * SECONDS_OF_A_DAY), 1.5)
+    assert drift.alarms == [] and drift.lengths_p_value > 0.05
+    opened.close()
+
+
+def test_drift_sees_longer_prompts_and_other_tags(tmp_path: Path) -> None:
+    opened = open_store(f"sqlite:///{tmp_path}/t.db")
+    fill(opened, Served("v1"), begin=BEGIN, days=2, seed=2, crowd=Crowd(users=80))
+    later = Crowd(users=80, prompt_factor=2.0, tags={"billing": 0.1, "maths": 0.1, "code": 0.8})
+    fill(opened, Served("v1"), begin=BEGIN + 2 * SECONDS_OF_A_DAY, days=2, seed=2, group="later", crowd=later)
+    drift = measure_drift(opened, Scope(end=BEGIN + 4 * SECONDS_OF_A_DAY), 2.0)
+    lengths, tags = drift.alarms
+    assert "Prompts have another length" in lengths and drift.lengths[1].median() > 1.6 * drift.lengths[0].median()
+    assert "code went from" in tags
+    opened.close()
+
+
+def test_one_busy_user_is_no_drift(tmp_path: Path) -> None:
+    opened = open_store(f"sqlite:///{tmp_path}/t.db")
+    fill(opened, Served("v1"), begin=BEGIN, days=2, seed=3, crowd=Crowd(users=60))
+    fill(opened, Served("v1"), begin=BEGIN + 2 * SECONDS_OF_A_DAY, days=2, seed=3, group="b", crowd=Crowd(users=60))
+    busy = Crowd(users=1, requests=300.0, prompt_factor=9.0)
+    fill(opened, Served("v1"), begin=BEGIN + 2 * SECONDS_OF_A_DAY, days=2, seed=3, group="busy", crowd=busy)
+    assert measure_drift(opened, Scope(end=BEGIN + 4 * SECONDS_OF_A_DAY), 2.0).alarms == []
+    opened.close()
+
+
+def test_a_window_without_requests_is_said(store: TrafficStore) -> None:
+    with pytest.raises(InputError, match="--days 2: no request came on route nowhere in that time"):
+        read_overview(store, NOW, 2.0, 1.0, "nowhere")
+    overview = read_overview(store, NOW, 30.0, 4.0)
+    assert overview.news[0].is_live and overview.begin == BEGIN

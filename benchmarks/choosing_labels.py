@@ -24,11 +24,11 @@ from laconic.harvest.votes import AnswerTally, is_same, tally
 from laconic.notebook.solvers import open_solver
 from laconic.problems.load import load_problems
 from laconic.rng import stream
-from laconic.statistics.information import attempt_information, belief, label_information
+from laconic.statistics.information import attempt_information, beliefs, label_information
 from laconic.statistics.solve_rate import mass_inside
 from laconic.system.processor import processor_name
 
-VOTES, SAMPLES = 4, 24
+VOTES, SAMPLES = 4, 16
 ROUNDS = 200
 
 
@@ -42,8 +42,7 @@ class Asked:
 
     def information(self, place: int) -> float:
         """What a label of the answer at a place is expected to tell."""
-        counted = self.counted
-        return label_information(belief(counted.votes[place][1], counted.num_responses, len(counted.votes)))
+        return label_information(beliefs([votes for _, votes in self.counted.votes])[place])
 
     @property
     def most_informative(self) -> int:
@@ -142,12 +141,24 @@ def main() -> None:
     for num_labels in (0, len(asked) // 8, len(asked) // 4, len(asked) // 2, len(asked)):
         cells = [_labels(asked, order, num_labels) for order in (by_information, by_chance, by_agreement)]
         print(f"| {num_labels} | {' | '.join(cells)} |")
+    _say_beliefs(asked)
     print("\n## Attempts: error of the solve rates, root mean square\n")
     print("| attempts | by information | by chance | the most surely medium |\n|---:|---:|---:|---:|")
     ranks = (lambda n, c: -attempt_information(n, c), None, lambda n, c: -mass_inside(n, c, 0.3, 0.9))
     rates = [one.solve_rate for one in asked]
     cells = [_mean([solve_rate_error(rates, rank, number) for number in range(ROUNDS // 10)], 3) for rank in ranks]
     print(f"| {4 * len(asked)} | {' | '.join(cells)} |")
+
+
+def _say_beliefs(asked: Sequence[Asked]) -> None:
+    """How often the first answer is right beside the belief in it, by the votes."""
+    by_votes: dict[tuple[int, ...], list[bool]] = {}
+    for one in asked:
+        by_votes.setdefault(tuple(votes for _, votes in one.counted.votes), []).append(one.is_right[0])
+    print("\n## The belief in the first answer, and how often it is right\n")
+    print("| votes | questions | belief | right |\n|---|---:|---:|---:|")
+    for votes, right in sorted(by_votes.items(), reverse=True):
+        print(f"| {', '.join(map(str, votes))} | {len(right)} | {beliefs(votes)[0]:.2f} | {np.mean(right):.2f} |")
 
 
 def _labels(asked: Sequence[Asked], order: Order, num_labels: int) -> str:

@@ -1,5 +1,7 @@
 """Pairs out of feedback, and which responses to label next."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("sqlalchemy", reason="needs the extra serve")
@@ -9,7 +11,7 @@ from test_harvest_problems import asked, chat, keep, store
 from laconic.harvest.golds import GoldRule
 from laconic.harvest.labelling import next_labels, wish_of
 from laconic.harvest.pairs import harvest_pairs
-from laconic.harvest.questions import AnsweredRequest, Question
+from laconic.harvest.questions import AnsweredRequest, ExpertWord, Question, expert_words
 from laconic.problems.load import load_problems
 from laconic.rollouts.given_pairs import pair_texts
 from laconic.traffic.records import FeedbackRecord
@@ -19,8 +21,6 @@ __all__ = ["store"]  # the fixture
 
 
 def answered(name: str, tokens: int, answer: str = "4", **said: str) -> AnsweredRequest:
-    from dataclasses import replace
-
     return replace(asked(name, answer, **said), num_tokens=tokens)
 
 
@@ -52,6 +52,37 @@ def test_a_gold_answer_judges_the_responses_that_nobody_rated() -> None:
     assert pairs(*agreeing, contradicted, min_share=0.75, min_votes=4) == []
 
 
+def test_experts_words_count_before_those_of_users() -> None:
+    """Labelled right though its user called it bad; and of two of which nobody knows more, the one found better."""
+    right = replace(answered("a", 50, "5", rating="bad"), expert=ExpertWord(is_right=True))
+    wrong = replace(answered("b", 40, "4", rating="good"), expert=ExpertWord(is_right=False))
+    assert pairs(right, wrong) == [("a", "b", "rating")]
+    better = replace(answered("c", 90), expert=ExpertWord(better_than=frozenset({"d", "z"})))
+    assert pairs(better, answered("d", 30, "5")) == [("c", "d", "expert")]
+
+
+def test_labels_become_words_by_majority_of_verdicts_and_agreement_on_right() -> None:
+    def label(first: str, second: str, verdict: str, *rights: str) -> dict[str, str]:
+        return {
+            "first": first,
+            "second": second,
+            "verdict": verdict,
+            "first_right": rights[0],
+            "second_right": rights[1],
+        }
+
+    words = expert_words(
+        [
+            label("a", "b", "first", "yes", "no"),
+            label("a", "b", "first", "unsure", "yes"),
+            label("a", "b", "second", "yes", "no"),
+            label("c", "", "", "no", ""),
+        ]
+    )
+    assert words["a"] == ExpertWord(is_right=True, better_than=frozenset({"b"}))  # two of three verdicts
+    assert words["b"] == ExpertWord() and words["c"].is_right is False and set(words) == {"a", "b", "c"}
+
+
 def test_one_response_and_unjudged_ones_make_no_pair() -> None:
     assert pairs(answered("a", 9, rating="good")) == [] == pairs(answered("a", 9), answered("b", 90, "5"))
 
@@ -71,7 +102,7 @@ def test_the_command_writes_pairs_that_training_reads(laconic, store: TrafficSto
 
 
 def test_the_split_question_is_labelled_before_the_agreed_one() -> None:
-    """Two of four: belief (2 + 1) / (4 + 2 + 1) = 3/7; four of four: 5/6, whose label tells less."""
+    """Two and two: belief 9 / (9 + 9 + 1); four of four: 81 / 82, whose label tells less."""
     split = Question("split", tuple(answered(name, 9, answer) for name, answer in zip("abcd", "4455", strict=True)))
     agreed = Question("agreed", tuple(answered(name, 9) for name in "efgh"))
     judged = Question("judged", (answered("i", 9, rating="good"), answered("j", 9, "5")))
@@ -89,4 +120,4 @@ def test_the_command_lists_ids_and_no_words(laconic, store: TrafficStore) -> Non
     for name, answer in (("a", "4"), ("b", "5")):
         keep(store, name, chat(("user", "2 + 2")), response=f"2+2;</think>\\boxed{{{answer}}}")
     code, out, _ = laconic("traffic", "next")
-    assert code == 0 and out.splitlines() == ["0.673 nats  a  b", "1 responses to label next"]
+    assert code == 0 and out.splitlines() == ["0.683 nats  a  b", "1 responses to label next"]

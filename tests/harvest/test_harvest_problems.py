@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
 from laconic.harvest.golds import GoldRule, stated_answer
 from laconic.harvest.problems import Harvest, harvest_problems
-from laconic.harvest.questions import AnsweredRequest, Question, read_questions
+from laconic.harvest.questions import AnsweredRequest, ExpertWord, Question, read_questions
 from laconic.harvest.votes import tally
 from laconic.problems.load import load_problems
 from laconic.problems.sets import question_key
@@ -85,6 +86,20 @@ def test_what_a_user_called_bad_does_not_vote_and_a_tie_leads_to_nothing() -> No
     assert not harvest(*bad[:1], *bad[2:3], min_share=0.5, min_votes=2).rows
 
 
+def test_an_experts_word_is_gold_before_users_and_votes() -> None:
+    right = replace(asked("a", "5"), expert=ExpertWord(is_right=True))
+    others = [asked("b", "4", correction="4"), *(asked(name, "4") for name in "cdef")]
+    row = harvest(right, *others).rows[0]
+    assert (row["answer"], row["gold_from"], row["traffic_request"]) == ("5", "expert", ["a"])
+    wrong = replace(asked("c", "4"), expert=ExpertWord(is_right=False))
+    assert not harvest(wrong, *(asked(name, "4") for name in "de"), min_votes=3).rows  # two of three
+
+
+def test_what_was_redacted_is_neither_a_vote_nor_a_gold_answer() -> None:
+    found = harvest(asked("a", "[card]"), asked("b", "5", correction="It is [card]"), asked("c", "[card]"), min_votes=2)
+    assert found.left_out == {"with a correction in which no answer can be read": 1}
+
+
 def test_two_contradicting_users_leave_a_question_out() -> None:
     found = harvest(asked("a", "5", correction="4"), asked("b", "5", correction="3"))
     assert not found.rows and sum(found.left_out.values()) == 1
@@ -110,7 +125,7 @@ def test_a_grader_of_ones_own_needs_no_gold_answer(tmp_path: Path) -> None:
     found = harvest(asked("a", "4"), grader="mine.py:grade")
     assert found.rows[0]["answer"] == "" and found.rows[0]["graded_by"] == "mine.py:grade"
     file = tmp_path / "p.jsonl"
-    file.write_text(json.dumps(found.rows[0]))
+    file.write_text(json.dumps({key: value for key, value in found.rows[0].items() if key != "traffic_request"}))
     assert load_problems(str(file))[0].answer == ""
 
 
@@ -163,9 +178,10 @@ def test_only_single_questions_are_read_and_the_others_are_counted(store: Traffi
     keep(store, "c", chat(("system", "Be brief."), ("user", "2 + 2")))
     keep(store, "d", chat(("user", "Call [phone] at 2 + 2")))
     keep(store, "e", "no conversation")
+    keep(store, "f", json.dumps([{"role": "user", "content": "[image_url]\nWhat is it?"}]))
     found = read_questions(store)
     assert [[request.id for request in question.requests] for question in found.questions] == [["a", "b"]]
-    assert sorted(found.left_out.values()) == [1, 2] and found.left_out["redacted"] == 1
+    assert sorted(found.left_out.values()) == [1, 1, 2] and found.left_out["redacted"] == 1
     assert [
         request.id for question in read_questions(store, tag="maths").questions for request in question.requests
     ] == ["b"]
@@ -181,5 +197,28 @@ def test_the_command_writes_a_file_that_loads_as_problems(laconic, store: Traffi
     found = load_problems("new.jsonl")
     assert [(problem.question, problem.answer) for problem in found] == [("2 + 2", "4"), ("2 + 5", "7")]
     assert found[0].meta["traffic_request"] == ["a", "b", "c", "d"]
-    code, out, _ = laconic("traffic", "problems", "--out", "new.jsonl", "--apart-from", "new.jsonl")
-    assert code == 0 and "2 that are reported on" in out
+    code, _, err = laconic("traffic", "problems", "--out", "new.jsonl", "--apart-from", "new.jsonl")
+    assert code == 2 and "nothing to write; 0; left out: 2 that are reported on" in err
+    assert len(load_problems("new.jsonl")) == 2  # it stays as it was
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--samples", 4], "are read only with --model"),
+        (["--min-share", "nan"], "Invalid value for '--min-share'"),
+        (["--grader", "mine.py"], "is no grader"),
+        (["--apart-from", "none.jsonl"], "none.jsonl: cannot be read"),
+        ([], "there is no store of traffic"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(laconic, options: list[object], says: str) -> None:
+    code, _, err = laconic("traffic", "problems", *options)
+    assert code == 2 and says in err and len(err.splitlines()) == 1
+
+
+def test_responses_of_a_model_vote_beside_the_stored_one(laconic, store: TrafficStore) -> None:
+    keep(store, "a", chat(("user", "largest of 10, 20")), response="</think>\\boxed{20}")
+    code, out, _ = laconic("traffic", "problems", "--model", "tiny", "--samples", 4, "--max-tokens", 60)
+    assert code == 0 and out.endswith("problems: 1 (agreement 1)\n")
+    assert load_problems("problems.jsonl")[0].meta["num_votes"] == 5

@@ -40,7 +40,7 @@ def reduced(name: str, student: Path) -> Recipe:
         source, _, query = tree["problems"][key].partition("?")
         source = "tiny:mix" if source.endswith(".jsonl") else source  # which traffic has yet to make
         source = source if "solutions=" in query else source.replace("words:", "tiny:")  # the base reads no English
-        kept = [piece for piece in query.split("&") if not piece.startswith(("count=", "levels="))]
+        kept = [piece for piece in query.split("&") if piece and not piece.startswith(("count=", "levels="))]
         easy = ["levels=1"] if source.startswith(("tiny:", "words:")) else []
         tree["problems"][key] = f"{source}?{'&'.join([*kept, *easy, f'count={count}'])}"
     for phase in tree["phases"]:

@@ -23,7 +23,7 @@ from laconic.rollouts.sources import SOURCES, Serial, SourceSetting, draw_budget
 from laconic.samplers.local import LocalSampler
 from laconic.system.files import read_jsonl
 from laconic.training.batching import collate
-from laconic.training.check.recipe import check_recipe
+from laconic.training.check.recipe import check_recipe, warnings_about
 from laconic.types import Problem
 
 OFFLINE = {"rollouts": "offline", "group_size": 6}
@@ -274,6 +274,13 @@ def test_a_given_pair_is_learnt_as_it_was_preferred(whole: Path, problems: Path)
         pair_texts(Problem("a", "?", "4", meta={"chosen": "4"}))
     with pytest.raises(ProblemsError, match="problem a: 'chosen' and 'rejected' are the same text"):
         pair_texts(Problem("a", "?", "4", meta={"chosen": "4", "rejected": "4 "}))
+
+
+def test_a_problem_without_a_gold_answer_needs_a_grader_of_ones_own() -> None:
+    made = recipe(Path("x.jsonl"))
+    without = [Problem("a", "?", "", meta={"graded_by": "mine.py:grade"})] * 3
+    with pytest.raises(RecipeError, match=r"grader.name: problem a has no gold answer, .* expected 'mine.py:grade'"):
+        warnings_about(made.model_copy(update={"phases": made.phases[5:6]}), (), without)
 
 
 def test_a_curriculum_keeps_the_selections_order(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from laconic.statistics.information import attempt_information, belief, binary_entropy, label_information
+from laconic.statistics.information import attempt_information, beliefs, binary_entropy, label_information
 
 
 @pytest.mark.parametrize(("attempts", "correct"), [(0, 0), (4, 1), (16, 16)])
@@ -27,6 +27,9 @@ def test_a_label_tells_one_bit_at_most_and_nothing_where_the_labeller_guesses() 
     assert label_information(0.3, error=0.4999999) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_lone_vote_is_believed_less_than_eight() -> None:
-    """(1 + 1) / (1 + 1 + 1) and (8 + 1) / (8 + 1 + 1)."""
-    assert belief(1, 1, 1) == pytest.approx(2 / 3) and belief(8, 8, 1) == pytest.approx(0.9)
+def test_a_lead_in_votes_multiplies_the_odds() -> None:
+    """Two votes of lead at odds 3: nine to one between the two, whatever others got; what nobody gave keeps the rest."""
+    first, second, third = beliefs([3, 1, 1], odds=3.0)
+    assert first / second == pytest.approx(9.0) and second == third
+    assert first + second + third == pytest.approx(33 / 34)
+    assert beliefs([500], odds=3.0) == [1.0] and beliefs([], odds=3.0) == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from laconic.cli.options import GraderName, Seed, check_file, config_of, solver_of
-from laconic.cli.traffic import STORE_ADDRESS, StoreAddress, need_extra
+from laconic.cli.traffic import StoreAddress, need_extra
 from laconic.config.defaults import (
     AGREEING_USERS,
     AGREEMENT_SAMPLES,
@@ -20,13 +20,16 @@ from laconic.config.defaults import (
     PAIR_RATIO,
     PAIRS_PER_QUESTION,
     SEED,
+    STORE_ADDRESS,
     TEMPERATURE,
 )
 from laconic.errors import InputError
 from laconic.system.text import put
 
 if TYPE_CHECKING:
+    from laconic.harvest.problems import Harvest
     from laconic.harvest.questions import StoredQuestions
+    from laconic.traffic.store import TrafficStore
 
 OneRoute = Annotated[str | None, typer.Option(help="Only requests to this route.")]
 OneTag = Annotated[str | None, typer.Option(help="Only requests with this tag.")]
@@ -60,7 +63,7 @@ def write_traffic_problems(
         ),
     ] = None,
     samples: Annotated[int, typer.Option(help="With --model: how many per question.", min=1)] = AGREEMENT_SAMPLES,
-    max_tokens: Annotated[int, typer.Option(help="With --model: the cap on a response.", min=1)] = MAX_TOKENS,
+    max_tokens: Annotated[int | None, typer.Option(help="With --model: the cap on a response.", min=1)] = None,
     grader: GraderName = None,
     apart_from: ApartFrom = None,
     seed: Seed = SEED,
@@ -71,18 +74,18 @@ def write_traffic_problems(
     from laconic.harvest.problems import harvest_problems
     from laconic.harvest.questions import read_questions
     from laconic.problems.load import load_problems
-    from laconic.traffic.exports import write_export
     from laconic.traffic.store import open_store
 
     check_file(out, "file of problems")
+    if model is None and (samples != AGREEMENT_SAMPLES or max_tokens is not None):
+        raise InputError("--samples, --max-tokens: are read only with --model")
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes, _checked(grader))
     reported = [load_problems(source, seed=seed) for source in apart_from or []]
     opened = open_store(store, must_exist=True)
     try:
         stored = read_questions(opened, route=route, tag=tag)
         drawn = {} if model is None else _draw(model, stored, samples, max_tokens, seed)
-        harvest = harvest_problems(stored, rule, drawn, reported)
-        put(f"{out}: problems: {harvest.line(write_export(opened, out, harvest.rows))}")
+        _write(opened, out, "problems", harvest_problems(stored, rule, drawn, reported))
     finally:
         opened.close()
 
@@ -101,23 +104,35 @@ def write_traffic_pairs(
     confirmed: Confirmed = False,
     min_share: MinShare = AGREEMENT_SHARE,
     min_votes: MinVotes = AGREEMENT_VOTES,
+    apart_from: ApartFrom = None,
+    seed: Seed = SEED,
 ) -> None:
     """Preferences out of feedback: two consented responses to one question, the better or shorter one first."""
     need_extra()
     from laconic.harvest.golds import GoldRule
     from laconic.harvest.pairs import harvest_pairs
     from laconic.harvest.questions import read_questions
-    from laconic.traffic.exports import write_export
+    from laconic.problems.load import load_problems
     from laconic.traffic.store import open_store
 
     check_file(out, "file of problems")
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes)
+    reported = [load_problems(source, seed=seed) for source in apart_from or []]
     opened = open_store(store, must_exist=True)
     try:
-        found = harvest_pairs(read_questions(opened, route=route, tag=tag), rule, ratio=ratio, most=most)
-        put(f"{out}: pairs: {found.line(write_export(opened, out, found.rows))}")
+        stored = read_questions(opened, route=route, tag=tag)
+        _write(opened, out, "pairs", harvest_pairs(stored, rule, reported, ratio=ratio, most=most))
     finally:
         opened.close()
+
+
+def _write(store: "TrafficStore", out: Path, what: str, harvest: "Harvest") -> None:
+    """Write a file and say what is in it. Raises `InputError`, and writes nothing, where nothing would be."""
+    from laconic.traffic.exports import write_export
+
+    if not harvest.rows:
+        raise InputError(f"traffic {what}: nothing to write; {harvest.line(0)}")
+    put(f"{out}: {what}: {harvest.line(write_export(store, out, harvest.rows))}")
 
 
 def list_next(
@@ -153,11 +168,12 @@ def _checked(grader: str | None) -> str | None:
 
 
 def _draw(
-    model: str, stored: "StoredQuestions", samples: int, max_tokens: int, seed: int
+    model: str, stored: "StoredQuestions", samples: int, max_tokens: int | None, seed: int
 ) -> Mapping[str, Sequence[str | None]]:
     """Answers of further responses to every question, by its key."""
     from laconic.config.solver import SamplerConfig
     from laconic.harvest.votes import draw_answers
+    from laconic.notebook.solvers import cap_tokens
     from laconic.parallel.team import ALONE
     from laconic.system.progress import Reporter
     from laconic.types import Problem
@@ -165,13 +181,12 @@ def _draw(
     if not stored.questions:
         raise InputError("traffic problems: no question with the consent of its user is stored")
     asked = [Problem(question.key, question.text, "") for question in stored.questions]
-    decoding = config_of(SamplerConfig, temperature=TEMPERATURE, max_tokens=max_tokens, batch_size=BATCH_SIZE)
-    with (
-        solver_of(model, DTYPE, None, ALONE) as solver,
-        Reporter().bar("responses", len(asked) * samples) as progress,
-    ):
-        solver.check_prompts(asked, max_tokens, "--max-tokens")
-        return draw_answers(solver, asked, samples, decoding, seed=seed, on_progress=progress)
+    reporter = Reporter()
+    with solver_of(model, DTYPE, None, ALONE) as solver:
+        cap = cap_tokens(solver, asked, max_tokens, MAX_TOKENS, field="--max-tokens", say=reporter.say)
+        decoding = config_of(SamplerConfig, temperature=TEMPERATURE, max_tokens=cap, batch_size=BATCH_SIZE)
+        with reporter.bar("responses", len(asked) * samples) as progress:
+            return draw_answers(solver, asked, samples, decoding, seed=seed, on_progress=progress)
 
 
 HARVEST: Mapping[str, Callable[..., None]] = {

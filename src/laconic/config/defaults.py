@@ -83,9 +83,11 @@ KEEP_ACCURACY = 0.99
 REPORT_DAYS, DRIFT_DAYS = 30, 7
 
 # Problems out of stored traffic: by how many users a correction must be made; which share of how many responses must agree; how
-# many responses are drawn to a question; how much longer than another right response one is that loses to it. Labels: how often a
-# labeller errs, and how many are asked for at once.
+# many responses are drawn to a question; how much longer than another right response one is that loses to it.
 AGREEING_USERS = 1
 AGREEMENT_SHARE, AGREEMENT_VOTES, AGREEMENT_SAMPLES = 0.75, 4, 8
 PAIR_RATIO, PAIRS_PER_QUESTION = 1.25, 4
-LABEL_ERROR, LABELS_LISTED = 0.0, 20
+
+# Labels of stored responses: how many times as likely as any other answer a response gives the right one; how often a labeller
+# errs; and how many are asked for at once.
+VOTE_ODDS, LABEL_ERROR, LABELS_LISTED = 3.0, 0.0, 20

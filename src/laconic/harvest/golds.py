@@ -1,14 +1,15 @@
 """What is taken for the right answer to a question, whose word that is, and how sure it is.
 
-1. Users' corrections are claims. One is taken where more users make it than any other and at least `min_agreeing` do; where
+1. The answer of a response that an expert calls right is taken, unless experts call two answers right.
+2. Users' corrections are claims. One is taken where more users make it than any other and at least `min_agreeing` do; where
    `is_confirmed` is asked for, the responses' votes must lead to it as well.
-2. Else the answer on which the responses agree is taken, if at least `min_share` of at least `min_votes` give it, and no user's
+3. Else the answer on which the responses agree is taken, if at least `min_share` of at least `min_votes` give it, and no user's
    correction says otherwise.
-3. Else a grader of one's own may judge responses without a gold answer, where one is named.
-4. Else the question has no gold answer, for a reason that is said.
+4. Else a grader of one's own may judge responses without a gold answer, where one is named.
+5. Else the question has no gold answer, for a reason that is said.
 
-A response that its user called bad or corrected does not vote, and takes a place among the votes. Of a user's corrections to one
-question the newest counts.
+A response that its user called bad or corrected, or that an expert calls wrong, does not vote, and takes a place among the votes.
+Of a user's corrections to one question the newest counts.
 """
 
 import re
@@ -19,7 +20,7 @@ from typing import Any
 from laconic.config.defaults import AGREEING_USERS, AGREEMENT_SHARE, AGREEMENT_VOTES
 from laconic.errors import ProblemsError
 from laconic.grading.extraction import extract_answer
-from laconic.harvest.questions import AnsweredRequest, Question
+from laconic.harvest.questions import REDACTED, AnsweredRequest, Question
 from laconic.harvest.votes import AnswerTally, is_same, tally
 from laconic.problems.records import to_problem
 
@@ -53,8 +54,8 @@ class GoldRule:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """A gold answer, "" where a grader judges without one; where it comes from (`correction`, `agreement`, `grader`), the
-    requests that it rests on, and the figures that tell how sure it is."""
+    """A gold answer, "" where a grader judges without one; where it comes from (`expert`, `correction`, `agreement`,
+    `grader`), the requests that it rests on, and the figures that tell how sure it is."""
 
     answer: str
     gold_from: str
@@ -67,7 +68,8 @@ def gold_of(question: Question, drawn: Sequence[str | None], rule: GoldRule) -> 
     claims, num_unread = read_corrections(question, has_rules=rule.grader is None)
     claimed, voted = tally(list(claims.values())), votes_of(question, drawn)
     return (
-        _by_correction(question, claims, claimed, voted, rule)
+        _by_expert(question, voted)
+        or _by_correction(question, claims, claimed, voted, rule)
         or _by_agreement(question, claimed, voted, rule)
         or _by_grader(question, claimed, rule)
         or _why_none(claimed, voted, num_unread, rule)
@@ -80,7 +82,8 @@ def votes_of(question: Question, drawn: Sequence[str | None] = ()) -> AnswerTall
 
 
 def _vote(asked: AnsweredRequest) -> str | None:
-    return None if asked.rating == "bad" or asked.correction.strip() else asked.answer
+    is_doubted = asked.rating == "bad" or asked.correction.strip() or asked.expert.is_right is False
+    return None if is_doubted else asked.answer
 
 
 def read_corrections(question: Question, *, has_rules: bool = True) -> tuple[dict[str, str], int]:
@@ -115,13 +118,23 @@ def stated_answer(correction: str) -> str | None:
 
 
 def _readable(asked: AnsweredRequest, answer: str | None) -> str | None:
-    """The answer, None where no file of problems may hold it as a gold answer."""
-    if answer is None:
+    """The answer, None where something in it was redacted, or no file of problems may hold it as a gold answer."""
+    if answer is None or REDACTED.search(answer):
         return None
     try:
         return to_problem({"id": asked.id, "problem": asked.question, "answer": answer}, "a correction").answer
     except ProblemsError:
         return None
+
+
+def _by_expert(question: Question, voted: AnswerTally) -> Gold | None:
+    right = [(a, answer) for a in question.requests if a.expert.is_right and (answer := a.answer) is not None]
+    found = tally([answer for _, answer in right])
+    if len(found.votes) != 1:
+        return None
+    answer = found.votes[0][0]
+    figures = {"num_agreeing": 0, "vote_share": voted.votes_for(answer) / voted.num_responses}
+    return Gold(answer, "expert", tuple(a for a, _ in right), figures | {"num_votes": voted.num_responses})
 
 
 def _by_correction(

@@ -10,9 +10,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from laconic.harvest.questions import AnsweredRequest, Question
+from laconic.harvest.questions import UNLABELLED, AnsweredRequest, Question
 from laconic.harvest.votes import is_same, tally
-from laconic.statistics.information import belief, label_information
+from laconic.statistics.information import beliefs, label_information
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +34,35 @@ def next_labels(questions: Sequence[Question], count: int | None = None) -> list
 
 def wish_of(question: Question) -> LabelWish | None:
     """The response to a question whose label tells most; None where someone has told, or no response gives an answer."""
-    if any(asked.rating or asked.correction for asked in question.requests):
+    told = information_of(question)
+    if not told:
         return None
-    answers = {asked.id: asked.answer for asked in question.requests}
-    counted = tally(list(answers.values()))
-    if not counted.votes:
-        return None
-    informed = [
-        (label_information(belief(votes, counted.num_responses, len(counted.votes))), answer)
-        for answer, votes in counted.votes
-    ]
-    information, answer = max(informed, key=lambda pair: pair[0])
-    own = [a for a in question.requests if (given := answers[a.id]) is not None and is_same(given, answer)]
-    return LabelWish(question, own[0], _beside(question, own), information)
+    most = max(told.values())
+    first = next(asked for asked in question.requests if told.get(asked.id) == most)
+    return LabelWish(question, first, _beside(question, first), most)
 
 
-def _beside(question: Question, own: Sequence[AnsweredRequest]) -> AnsweredRequest | None:
-    """The response to show beside the first of those with one answer: one with another answer, else the one of most different
+def information_of(question: Question) -> dict[str, float]:
+    """What a label of each response to a question is expected to tell, by the request's id, in nats; nothing where someone has
+    told, and nothing of a response without an answer."""
+    if any(asked.rating or asked.correction or asked.expert != UNLABELLED for asked in question.requests):
+        return {}
+    answers = {asked.id: answer for asked in question.requests if (answer := asked.answer) is not None}
+    counted = tally(list(answers.values())).votes
+    told = [label_information(p) for p in beliefs([votes for _, votes in counted])]
+    return {
+        name: next(nats for nats, (other, _) in zip(told, counted, strict=True) if is_same(answer, other))
+        for name, answer in answers.items()
+    }
+
+
+def _beside(question: Question, first: AnsweredRequest) -> AnsweredRequest | None:
+    """The response to show beside another: of those with another answer one of the most frequent, else the one of most different
     length."""
-    others = [asked for asked in question.requests if asked not in own and asked.answer is not None]
+    assert first.answer is not None
+    answered = [asked for asked in question.requests if asked.answer is not None and asked.id != first.id]
+    others = [asked for asked in answered if asked.answer is not None and not is_same(asked.answer, first.answer)]
     if others:
         counted = tally([asked.answer for asked in others])
         return next(a for a in others if a.answer is not None and is_same(a.answer, counted.votes[0][0]))
-    rest = own[1:]
-    return max(rest, key=lambda asked: abs(len(asked.response) - len(own[0].response))) if rest else None
+    return max(answered, key=lambda asked: abs(len(asked.response) - len(first.response)), default=None)

@@ -6,28 +6,31 @@
    called too long (`too_long`), and to each right one more than `ratio` times as long (`length`); cf. Kimi k1.5 (arXiv
    2501.12599, section 2.4, "DPO").
 3. A right response that was called too short gives way to the shortest right one that is longer (`too_short`).
-4. A response that was cut off, or in which something was redacted, is in no pair: no end of it, or a mark, would be learnt.
+4. What experts found better than another response, side by side, is preferred to it before all this (`expert`).
+5. A response that was cut off, or in which something was redacted, is in no pair: no end of it, or a mark, would be learnt.
 
 The texts are those of the store, with their thinking. A question gives `most` pairs at most, those of people's words first.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laconic.config.defaults import PAIR_RATIO, PAIRS_PER_QUESTION
 from laconic.harvest.golds import Gold, GoldRule, gold_of
-from laconic.harvest.problems import Harvest
+from laconic.harvest.problems import LEAKED, Harvest
 from laconic.harvest.questions import REDACTED, AnsweredRequest, Question, StoredQuestions
 from laconic.harvest.votes import is_same
+from laconic.selection.program import leaking
+from laconic.types import Problem
 
 NO_PAIR = "without two responses of which one is preferred"
 
 
 @dataclass(frozen=True, slots=True)
 class PreferredPair:
-    """Two responses to one question, and why the first is preferred: `rating`, `too_long`, `too_short` or `length`."""
+    """Two responses to one question, and why the first is preferred: `expert`, `rating`, `too_long`, `too_short` or `length`."""
 
     chosen: AnsweredRequest
     rejected: AnsweredRequest
@@ -35,16 +38,34 @@ class PreferredPair:
 
 
 def harvest_pairs(
-    stored: StoredQuestions, rule: GoldRule, *, ratio: float = PAIR_RATIO, most: int = PAIRS_PER_QUESTION
+    stored: StoredQuestions,
+    rule: GoldRule,
+    reported: Sequence[Sequence[Problem]] = (),
+    *,
+    ratio: float = PAIR_RATIO,
+    most: int = PAIRS_PER_QUESTION,
 ) -> Harvest:
-    """The pairs that stored questions make, as rows of a file of problems with the texts `chosen` and `rejected`."""
+    """The pairs that stored questions make, as rows of a file of problems with the texts `chosen` and `rejected`. Questions that
+    occur in a set of `reported` make none."""
     left_out, rows = Counter(stored.left_out), []
+    leaks = leaking([Problem(question.key, question.text, "") for question in stored.questions], reported)
     for question in stored.questions:
+        if question.key in leaks:
+            left_out[LEAKED] += 1
+            continue
         gold = gold_of(question, (), rule)
-        found = list(pairs_of(question, gold if isinstance(gold, Gold) and gold.answer else None, ratio))
+        found = _once(pairs_of(question, gold if isinstance(gold, Gold) and gold.answer else None, ratio))
         rows += [_row(question, pair) for pair in found[:most]]
         left_out[NO_PAIR] += not found
     return Harvest(tuple(rows), Counter(row["preferred_by"] for row in rows), left_out)
+
+
+def _once(pairs: Iterable[PreferredPair]) -> list[PreferredPair]:
+    """Each two responses once, as they were preferred first."""
+    found: dict[frozenset[str], PreferredPair] = {}
+    for pair in pairs:
+        found.setdefault(frozenset({pair.chosen.id, pair.rejected.id}), pair)
+    return list(found.values())
 
 
 def pairs_of(question: Question, gold: Gold | None, ratio: float) -> Iterator[PreferredPair]:
@@ -53,6 +74,7 @@ def pairs_of(question: Question, gold: Gold | None, ratio: float) -> Iterator[Pr
     verdicts = {asked.id: _is_right(asked, gold) for asked in usable}
     right = sorted((asked for asked in usable if verdicts[asked.id] is True), key=_length)
     wrong = [asked for asked in usable if verdicts[asked.id] is False]
+    yield from _by_experts(usable)
     best = next((asked for asked in right if asked.length != "too_short"), None)
     if best is None:
         return
@@ -69,8 +91,19 @@ def pairs_of(question: Question, gold: Gold | None, ratio: float) -> Iterator[Pr
     yield from (PreferredPair(best, asked, "length") for asked in far)
 
 
+def _by_experts(usable: Sequence[AnsweredRequest]) -> Iterator[PreferredPair]:
+    """The pairs of which experts find the first response better, and it has an answer."""
+    by_id = {asked.id: asked for asked in usable}
+    for asked in usable:
+        worse = [by_id[name] for name in sorted(asked.expert.better_than) if name in by_id]
+        yield from (PreferredPair(asked, other, "expert") for other in worse if asked.answer is not None)
+
+
 def _is_right(asked: AnsweredRequest, gold: Gold | None) -> bool | None:
-    """Whether a response is right; None where nothing says so, or what is said contradicts itself."""
+    """Whether a response is right; None where nothing says so, or what is said contradicts itself. An expert's word counts before
+    all others."""
+    if asked.expert.is_right is not None:
+        return asked.expert.is_right
     said = {"good": True, "bad": False}.get(asked.rating)
     if asked.correction.strip():
         said = False

@@ -7,15 +7,18 @@
 2. Of a gold answer: when a labeller says whether an answer with belief p is right, the label is known once the gold answer is, so
    that the second part of BALD is 0 and I = H(p), the entropy of one yes or no. A labeller who errs with a known chance leaves
    I = H(p (1 - error) + (1 - p) error) - H(error).
-3. The belief in an answer is its share of the votes, smoothed as by one more vote for each answer seen and one for an answer that
-   nobody gave: (votes + 1) / (responses + answers + 1).
+3. The belief in an answer: of the answers seen and one that nobody gave, each is as likely right at first, and a response gives
+   the right one `odds` times as likely as any other. Then P(v) is proportional to odds^votes(v), and the log-odds of two answers
+   are their difference in votes times ln odds (Nitzan and Paroush 1982, "Optimal decision rules in uncertain dichotomous choice
+   situations", for voters of equal skill).
 """
 
+from collections.abc import Sequence
 from math import log
 
 from scipy.special import digamma
 
-from laconic.config.defaults import LABEL_ERROR
+from laconic.config.defaults import LABEL_ERROR, VOTE_ODDS
 
 
 def binary_entropy(probability: float) -> float:
@@ -42,13 +45,16 @@ def attempt_information(attempts: int, correct: int) -> float:
     return binary_entropy(a / (a + b)) + known
 
 
-def belief(votes: int, num_responses: int, num_answers: int) -> float:
-    """The belief that an answer with so many of the votes is right.
+def beliefs(votes: Sequence[int], odds: float = VOTE_ODDS) -> list[float]:
+    """The belief in each answer, given the votes of all.
 
-    >>> belief(1, 1, 1), belief(8, 8, 1), belief(1, 2, 2)
-    (0.6666666666666666, 0.9, 0.4)
+    >>> beliefs([1], odds=3.0), [round(p, 3) for p in beliefs([2, 1], odds=3.0)]  # 3 / (3 + 1); 9 and 3 of 9 + 3 + 1
+    ([0.75], [0.692, 0.231])
     """
-    return (votes + 1) / (num_responses + num_answers + 1)
+    most = max(votes, default=0)
+    weights = [odds ** (count - most) for count in votes]
+    unseen = odds**-most
+    return [weight / (sum(weights) + unseen) for weight in weights]
 
 
 def label_information(probability: float, error: float = LABEL_ERROR) -> float:

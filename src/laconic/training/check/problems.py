@@ -1,6 +1,7 @@
 """What the problems of a phase lack, for it to train on them.
 
 1. `complaints_about_problems` needs the problems alone: how many there are, and whether they have the solutions to learn from.
+   `complaints_about_golds` finds those that the recipe's grader cannot grade.
 2. `complaints_about_solutions` writes those solutions as the model would, with its tokenizer but without its weights, and grades
    them. Training does it before it makes the run's folder; so do the dry run and doctor.
 """
@@ -13,7 +14,7 @@ from laconic.config.sense.complaints import Complaint
 from laconic.errors import ProblemsError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.weightless import load_weightless
-from laconic.rollouts.graders import open_grader
+from laconic.rollouts.graders import is_rule_based, open_grader
 from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import OWN_TEXTS
 from laconic.rollouts.worked_solutions import grade_solutions
@@ -38,6 +39,15 @@ def complaints_about_problems(phase: PhaseConfig, trainable: Sequence[Problem] |
                 OWN_TEXTS[phase.rollouts](problem)
         except ProblemsError as error:
             yield Complaint("error", f"phases.{phase.name}.rollouts", str(error))
+
+
+def complaints_about_golds(recipe: Recipe, trainable: Sequence[Problem] | None) -> Iterator[Complaint]:
+    """Problems without a gold answer, which only a grader of one's own can grade."""
+    without = [problem for problem in trainable or () if not problem.answer] if is_rule_based(recipe.grader) else []
+    if without:
+        graded_by = without[0].meta.get("graded_by")
+        what = f"problem {without[0].id} has no gold answer, and the grader compares with one; expected {graded_by!r}"
+        yield Complaint("error", "grader.name", what)
 
 
 def complaints_about_solutions(

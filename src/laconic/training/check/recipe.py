@@ -12,7 +12,7 @@ from laconic.rewards.from_recipe import may_read_budget, options_above, whole_te
 from laconic.samplers.endpoints import is_endpoint
 from laconic.training.check.model import complaints_about_model
 from laconic.training.check.phases import ResolvedPhase, resolve_phase
-from laconic.training.check.problems import complaints_about_problems
+from laconic.training.check.problems import complaints_about_golds, complaints_about_problems
 from laconic.types import Problem
 
 
@@ -31,6 +31,7 @@ def warnings_about(
     """What is senseless in a recipe that can work. `trainable` is the train set without the problems that are watched or
     reported, None where it is out of reach. Raises `RecipeError` where a phase cannot train on these problems."""
     about_problems = [complaint for phase in phases for complaint in complaints_about_problems(phase.config, trainable)]
+    about_problems += complaints_about_golds(recipe, trainable)
     return _sift([*complaints_about(recipe, phases), *about_problems])
 
 

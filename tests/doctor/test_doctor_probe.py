@@ -4,6 +4,7 @@ import json
 
 import pytest
 from examined import Ward, levels, said
+from folders import Run
 
 from laconic.doctor import examination
 from laconic.doctor.checks.probe import (
@@ -14,8 +15,10 @@ from laconic.doctor.checks.probe import (
     check_uniform_groups,
     uniform_share,
 )
+from laconic.doctor.checks.slices import check_slices
+from laconic.evaluation.problem_meta import write_meta
 from laconic.statistics.solve_rate import problem_stats
-from laconic.types import Grade
+from laconic.types import Grade, Problem
 
 C, W, N, T = Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED
 BAND = ("phases.first.select.how=band", "phases.first.select.options={low=0.3, high=0.9}")
@@ -202,3 +205,27 @@ def test_a_reward_of_ones_own_leaves_the_direction_unknown(ward):
             "unknown: phases.second.rewards: The direction of length is unknown: a reward of one's own"
         )
         assert "(mine.py:f)" in line and "metrics.jsonl" in line
+
+
+# --- slices ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_worst_slice_of_a_probe_or_an_evaluation_is_named(ward):
+    """Level 5 is never solved in 25 problems, level 1 always: the same from probe.jsonl and from an evaluation folder."""
+    names, rows = [f"p{i}" for i in range(50)], [C] * 25 + [W] * 25
+    probe = ward.probe(*([grade] * 4 for grade in rows), ids=names)
+    lines = [
+        json.loads(line) | {"meta": {"level": 1 + 4 * (i >= 25)}}
+        for i, line in enumerate(probe.read_text().splitlines())
+    ]
+    probe.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = Run({name: [(str(grade), 10)] * 4 for name, grade in zip(names, rows, strict=True)}).write(
+        ward.folder / "e"
+    )
+    write_meta([Problem(line["problem_id"], "q", "7", meta=line["meta"]) for line in lines], folder)
+    for place in (probe, folder):
+        (line,) = said(check_slices, ward.examine(probe=place))
+        assert line.startswith(f"warning: {place}: worst slice: level 5 (25 problems): 0% solved (95% interval 0 to ")
+        assert "the rest 100%" in line and "solved less often (p = 0.0002, corrected for 2 slices)" in line
+    small = ward.probe([C], [W])
+    assert said(check_slices, ward.examine(probe=small))[0].startswith("fine:")

@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, ModelCard
 from laconic.comparison.compare import compare_evaluations
 from laconic.config.load import dump, parse_recipe
 from laconic.evaluation.problem_meta import write_meta
+from laconic.problems.forgotten import list_text
 from laconic.problems.sets import load_problem_sets, statements_digest
 from laconic.publishing import push as pushing
 from laconic.publishing.hub_results import result_files
@@ -196,11 +197,16 @@ class FromTraffic:
 
     run: Path
     file: Path
+    gone: Path
+
+    def forget(self, request: str) -> None:
+        """Put a request on the list of those that were forgotten."""
+        self.gone.write_text(list_text([request]))
 
     @classmethod
     def make(cls, run: Path, folder: Path) -> "FromTraffic":
         file, gone = folder / "mine.jsonl", folder / "forgotten.txt"
-        gone.write_text("# requests that were forgotten: nothing made from them may be kept\n")
+        gone.write_text(list_text([]))
         meta = [{}, *({"traffic_request": f"r{i}", "tombstones": str(gone)} for i in (1, 2))]
         rows = [{"id": f"m{i}", "problem": f"What is {i} + 1?", "answer": "1"} | m for i, m in enumerate(meta)]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -210,7 +216,7 @@ class FromTraffic:
         digests = {name: statements_digest(getattr(sets, name)) for name in ("train", "watch")}
         (run / "config.json").write_text(json.dumps(tree))
         (run / "environment.json").write_text(json.dumps({"inputs": {"problems": digests}}))
-        return cls(run, file)
+        return cls(run, file, gone)
 
 
 def test_problems_from_traffic_are_counted_and_changed_ones_refused(laconic, run, tmp_path):
@@ -226,6 +232,15 @@ def test_problems_from_traffic_are_counted_and_changed_ones_refused(laconic, run
     assert code == 2 and "whether a forgotten one was among them is not known" in err
     code, _, err = laconic("publish", "--push", "published")
     assert code == 2 and "whether a forgotten one was among them is not known" in err
+
+
+def test_a_run_of_which_a_problem_was_forgotten_is_neither_published_nor_pushed(laconic, run, tmp_path):
+    made = FromTraffic.make(run, tmp_path)
+    assert laconic("publish", run, *ASKED)[0] == 0
+    made.forget("r2")
+    for arguments in ((run, *ASKED, "--out", "again"), ("--push", "published")):
+        code, _, err = laconic("publish", *arguments)
+        assert code == 2 and "1 of its requests were forgotten" in err
 
 
 def test_the_run_that_a_run_started_from_is_checked_too(laconic, run, tmp_path):

@@ -198,7 +198,9 @@ def doctor(
     overrides: Overrides = None,
     probed: Annotated[
         Path | None,
-        typer.Option("--probe", help="A probe of the recipe's problems; what was seen in it is checked too."),
+        typer.Option(
+            "--probe", help="A probe of the recipe's problems, or an evaluation folder; what was seen is checked too."
+        ),
     ] = None,
 ) -> None:
     """Check what can be checked before the first GPU hour: prompts, gold answers, caps, rewards, leakage, memory."""

@@ -62,7 +62,7 @@ def group_size_of(widths: Sequence[int]) -> int | None:
 
 def compress_by_llm_compressor(source: str, scheme: Scheme, text: CalibrationText | None, out: Path) -> Compression:
     """Quantize by llm-compressor's `oneshot`, on a GPU where there is one."""
-    with _silence():
+    with muted_libraries():
         from compressed_tensors.quantization import preset_name_to_scheme
         from llmcompressor import oneshot
         from llmcompressor.modifiers.quantization import GPTQModifier, QuantizationModifier
@@ -85,7 +85,7 @@ def compress_by_llm_compressor(source: str, scheme: Scheme, text: CalibrationTex
 def compress_by_torchao(source: str, scheme: Scheme, text: CalibrationText | None, out: Path) -> Compression:
     """Quantize by torchao: weights and, token by token, inputs are rounded to the nearest 8-bit integer."""
     assert text is None and scheme.name == "w8a8", "schemes.py lets nothing else through"
-    with _silence():
+    with muted_libraries():
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig
         from transformers import TorchAoConfig
 
@@ -124,9 +124,11 @@ def _row(ids: Tensor) -> dict[str, Tensor]:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Inside, the libraries write neither logs nor bars; what goes wrong they raise. llm-compressor reads the variable when it is
-    imported."""
+def muted_libraries() -> Iterator[None]:
+    """A context in which the libraries write neither logs nor bars; what goes wrong they raise.
+
+    llm-compressor reads its variable when it is imported.
+    """
     os.environ.setdefault("LLM_COMPRESSOR_LOG_LEVEL", "ERROR")
     with quiet(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

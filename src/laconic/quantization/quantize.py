@@ -19,9 +19,9 @@ from transformers import GenerationConfig
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.errors import LaconicError, RunFailed
-from laconic.models.loading import hub_options, load_model, quiet
+from laconic.models.loading import hub_options, load_model, load_tokenizer, quiet
 from laconic.quantization.calibration import CalibrationRequest, CalibrationText, check_enough, describe_text, draw_text
-from laconic.quantization.libraries import COMPRESS, Compression
+from laconic.quantization.libraries import COMPRESS, Compression, muted_libraries
 from laconic.quantization.schemes import Scheme
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler
@@ -85,8 +85,6 @@ def write_quantized(
 
 def _write_rest(model: str, source: str, folder: Path) -> None:
     """The tokenizer, and the generation config, which states where responses end."""
-    from laconic.models.loading import load_tokenizer
-
     with quiet():
         load_tokenizer(model, PolicyConfig()).save_pretrained(folder)
         try:
@@ -119,10 +117,11 @@ def _weight_bytes(folder: Path) -> int:
 
 def _ask_once(folder: Path) -> None:
     """Draw a few tokens as an evaluation would. Raises `RunFailed` where the folder cannot be read or asked."""
+    decoding = SamplerConfig(temperature=0.0, max_tokens=PROBE_TOKENS, batch_size=1)
     try:
-        lm = load_model(str(folder), PolicyConfig())
-        prompt = tuple(token % lm.vocabulary_size for token in range(1, PROBE_TOKENS + 1))
-        decoding = SamplerConfig(temperature=0.0, max_tokens=PROBE_TOKENS, batch_size=1)
-        LocalSampler(lm).sample([Request("probe", prompt, 1)], decoding, seed=0)
+        with muted_libraries():
+            lm = load_model(str(folder), PolicyConfig())
+            prompt = tuple(token % lm.vocabulary_size for token in range(1, PROBE_TOKENS + 1))
+            LocalSampler(lm).sample([Request("probe", prompt, 1)], decoding, seed=0)
     except LaconicError as error:
         raise RunFailed(f"what the library wrote cannot be asked: {error}") from error

@@ -105,7 +105,7 @@ def _load(source: str, **options: Any) -> Any:
 
 def _head_name(model: Any) -> str:
     head = model.get_output_embeddings()
-    return next(name for name, module in model.named_modules() if module is head)
+    return next(str(name) for name, module in model.named_modules() if module is head)
 
 
 def _num_bytes(model: nn.Module) -> int:
@@ -114,7 +114,7 @@ def _num_bytes(model: nn.Module) -> int:
 
 def _data(text: CalibrationText) -> dict[str, Any]:
     rows = [torch.tensor([ids]) for ids in text.texts]
-    loader = DataLoader(rows, batch_size=None, collate_fn=_row)  # type: ignore[arg-type]  # a list is a dataset
+    loader: Any = DataLoader(rows, batch_size=None, collate_fn=_row)  # type: ignore[arg-type]  # a list is a dataset
     longest = max(map(len, text.texts))
     return {"dataset": loader, "num_calibration_samples": len(rows), "max_seq_length": longest}
 

@@ -24,7 +24,7 @@ What is left out: users whose values depend on when they come. Both groups must 
 from math import exp, log, nan, sqrt
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from laconic.statistics.intervals import FloatArray, Interval
 
@@ -72,7 +72,7 @@ def rate_ends(values: FloatArray, alpha: float) -> tuple[float, float]:
     return _low_end(distinct, numbers, alpha), 1.0 - _low_end(1.0 - distinct, numbers, alpha)
 
 
-def _low_end(distinct: FloatArray, numbers: ArrayLike, alpha: float) -> float:
+def _low_end(distinct: FloatArray, numbers: NDArray[np.int64], alpha: float) -> float:
     mean = float(np.average(distinct, weights=numbers))
     low, high = 0.0, mean
     while high - low > 2.0**-_BISECTIONS:

@@ -300,6 +300,7 @@ FLOATS = {
     ("quantize", "temperature"): ("tiny", "--scheme", "w8a8", "--out", "none"),
     ("export lm-eval", "temperature"): ("tiny:mix?count=2",),
     ("serve", "share"): ("tiny", "--candidate", "tiny"),
+    ("serve", "keep_accuracy"): ("tiny", "--budget-from", "none"),
     ("traffic report", "days"): (),
     ("traffic report", "drift_days"): (),
     ("traffic problems", "min_share"): (),

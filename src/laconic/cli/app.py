@@ -101,8 +101,8 @@ COMMANDS = {
     "serve": (
         "serve",
         "serve_models",
-        "Serve models behind an OpenAI-compatible gateway, which counts tokens, keeps no texts without consent, "
-        "and can send a share of users to another model.",
+        "Serve models behind an OpenAI-compatible gateway, which counts tokens, keeps thinking within a budget, keeps no texts "
+        "without consent, and can send a share of users to another model.",
     ),
     "traffic": (
         "traffic harvest",

@@ -10,8 +10,10 @@
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from house import ORDER, PACKAGE
@@ -20,6 +22,7 @@ from typer.testing import CliRunner
 
 from laconic.cli import app as cli
 from laconic.models.loading import TINY_FOLDER
+from laconic.parallel.launching import free_port
 from laconic.problems.load import load_problems
 from laconic.tiny import build
 from laconic.tiny.__main__ import app as tiny_app
@@ -27,7 +30,7 @@ from laconic.tiny.__main__ import app as tiny_app
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WALKS = (("README.md", "docs/quickstart.md"), ("docs/methods.md",), ("docs/tiny.md",), ("docs/real_models.md",))
-LONGEST_README = 165
+LONGEST_README = 170
 ENDPOINT = "http://127.0.0.1:8000/v1"
 BY_OTHERS = {
     "make demo": "what it runs, `laconic demo`, is run in test_demo.py; its set-up is that of `make test`",
@@ -148,6 +151,10 @@ def commands(page):
     return [line.partition("  #")[0].strip() for line in lines if line.strip()]
 
 
+SERVING = tuple(line for line in commands("README.md") if line.startswith(("laconic serve", "curl", "laconic traffic")))
+BY_OTHERS |= dict.fromkeys(SERVING, "run in test_the_readmes_gateway_answers_and_is_reported")
+
+
 def run(command, monkeypatch, capsys, endpoint):
     extra = next((more for start, more in REDUCED.items() if command.startswith(start)), [])
     if command.startswith("laconic evaluate"):
@@ -207,6 +214,29 @@ def test_every_command_of_a_page_runs(pages, monkeypatch, capsys, tmp_path):
             run(command, monkeypatch, capsys, server.url)
     for written in (name for page in pages for name in LEFT_BEHIND[page]):
         assert (tmp_path / written).exists(), written
+
+
+def test_the_readmes_gateway_answers_and_is_reported(monkeypatch, capsys, tmp_path):
+    """The three commands of "Serve it" in order, at a free port; the request is sent as curl would send it."""
+    monkeypatch.chdir(tmp_path)
+    serve, ask, report = SERVING
+    port = str(free_port())
+    gateway = subprocess.Popen([sys.executable, "-m", *shlex.split(serve), "--port", port], stderr=subprocess.PIPE)
+    try:
+        lines = iter(gateway.stderr.readline, b"")
+        assert any(f":{port}/v1 serves tiny".encode() in line for line in lines), "the gateway ended"
+        curl, url, _, header, _, body = shlex.split(ask.replace("8080", port))
+        assert curl == "curl"
+        sent = Request(url, body.encode(), dict([header.split(": ")]))
+        with urlopen(sent, timeout=60) as answered:
+            reply_of_it = json.load(answered)
+    finally:
+        gateway.terminate()
+        gateway.wait(60)
+        gateway.stderr.close()
+    assert "12" in reply_of_it["choices"][0]["message"]["content"] and reply_of_it["id"].startswith("req-")
+    run(report, monkeypatch, capsys, "")
+    assert "tiny" in (tmp_path / "traffic.html").read_text("utf-8")
 
 
 def test_no_command_is_lost():

@@ -10,9 +10,8 @@ import pytest
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
-from played_upstream import STREAM, TWO_PLUS_TWO, USAGE, Played, event, playing, run_async, scripted, stream, whole
+from played_upstream import STREAM, TWO_PLUS_TWO, USAGE, playing, run_async, scripted, stream, whole
 
-from laconic.serving.cutting import Cutter
 from laconic.serving.routing import CandidateShares
 from laconic.traffic.decisions import CandidateAction, Decision, add_decision, current_share
 from laconic.traffic.tables import FEEDBACK, TEXTS
@@ -22,13 +21,6 @@ def events_of(content: bytes) -> list[Any]:
     lines = [line.removeprefix(b"data: ") for line in content.split(b"\n\n") if line]
     assert lines[-1] == b"[DONE]"
     return [json.loads(line) for line in lines[:-1]]
-
-
-CUT = (
-    event({"reasoning_content": "two"}),
-    b'data: {"choices": [{"index": 0, "delta": {"content": "4"}, "finish_reason": "stop", "is_cut": true}]}\n\n',
-    b"data: [DONE]\n\n",
-)
 
 
 @run_async
@@ -184,44 +176,7 @@ async def test_a_share_that_cannot_be_read_stays_as_it_is(tmp_path: Path) -> Non
         assert play.desk.routes["m"].share == 0.5 and shares.failures == 1
 
 
-# --- budgets and feedback --------------------------------------------------------------------------------------------
-
-
-@run_async
-async def test_an_upstream_that_keeps_budgets_is_told_the_number_of_the_request_or_the_route(tmp_path: Path) -> None:
-    async with playing(tmp_path, {"a": lambda _: stream(*CUT)}, route={"budget": 9}) as play:
-        play.desk.routes["m"].base.upstreams[0].cutter = Cutter("vllm")
-        for wanted in ({}, {"thinking_budget": 5}):
-            await play.chat(stream=True, **wanted)
-        assert [body["thinking_token_budget"] for body in play.upstreams["a"].bodies] == [9, 5]
-        assert {(row["budget"], row["is_cut"]) for row in play.rows()} == {(9, True), (5, True)}
-
-
-@pytest.mark.parametrize("is_streamed", [False, True])
-@run_async
-async def test_thinking_is_cut_here_where_the_upstream_keeps_no_budgets(tmp_path: Path, is_streamed: bool) -> None:
-    """The upstream thinks until it is stopped, and answers where it is asked to go on."""
-
-    def script(body: dict[str, Any]) -> Played:
-        is_going_on = "</think>" in body["prompt"]
-        text, finish = ("four", "stop") if is_going_on else ("two and", "length")
-        usage = {"prompt_tokens": 3, "completion_tokens": 1 if is_going_on else body["max_tokens"]}
-        said = {"choices": [{"index": 0, "text": text, "finish_reason": finish}], "usage": usage}
-        return stream(b"data: " + json.dumps(said).encode() + b"\n\ndata: [DONE]\n\n") if is_streamed else whole(**said)
-
-    async with playing(tmp_path, {"a": script}) as play:
-        reply = await play.chat(path="completions", prompt="2+2? <think>", thinking_budget=2, stream=is_streamed)
-        (row,) = play.rows()
-    assert reply.text.index("two and") < reply.text.index("</think>") < reply.text.index("four")
-    assert (row["budget"], row["is_cut"], row["completion_tokens"], row["thinking_tokens"]) == (2, True, 3, 2)
-    assert [body["max_tokens"] for body in play.upstreams["a"].bodies] == [2, None]
-
-
-@run_async
-async def test_a_budget_that_no_upstream_can_keep_is_refused(tmp_path: Path) -> None:
-    async with playing(tmp_path) as play:
-        reply = await play.chat(thinking_budget=2)
-    assert reply.status_code == 400 and "cannot be cut" in reply.json()["error"]["message"]
+# --- feedback --------------------------------------------------------------------------------------------------------
 
 
 @run_async

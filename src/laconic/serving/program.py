@@ -33,7 +33,7 @@ from laconic.errors import InputError
 from laconic.serving.callers import KeyRing, Turnstile, read_keys
 from laconic.serving.denials import Denial
 from laconic.serving.feedback.feedback_routes import feedback_routes
-from laconic.serving.gateway import Desk, Gateway, check_is_json
+from laconic.serving.gateway import Desk, Gateway
 from laconic.serving.metrics import GatewayMetrics
 from laconic.serving.routing import CandidateShares, open_routes, upstreams_of
 from laconic.serving.upstreams import close_all
@@ -90,7 +90,6 @@ def build_app(desk: Desk) -> Starlette:
 @contextmanager
 def _entering(desk: Desk, request: Request) -> Iterator[str]:
     """Let a caller in, as for a request of the model."""
-    check_is_json(request.headers)
     caller = desk.keys.find(request.headers.get("authorization"))
     with desk.turnstile.passing(caller):
         yield caller

@@ -57,9 +57,9 @@ def _parts(row: FileRow) -> tuple[FileRow, ...]:
 
 def _naming(row: FileRow, place: str) -> FileRow:
     """The row with another place of the list, where it was made of requests."""
-    named = {**row, LIST_KEY: place} if REQUEST_KEY in row else dict(row)
+    named = {**row, LIST_KEY: place} if REQUEST_KEY in row else row
     meta = row.get("meta")
-    return named | {"meta": {**meta, LIST_KEY: place}} if isinstance(meta, Mapping) and REQUEST_KEY in meta else named
+    return {**named, "meta": {**meta, LIST_KEY: place}} if isinstance(meta, Mapping) and REQUEST_KEY in meta else named
 
 
 def _without(rows: Sequence[FileRow], gone: frozenset[str], where: str) -> list[FileRow]:

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,19 @@ BEGIN = 20_000 * SECONDS_OF_A_DAY
 NOW = BEGIN + 8 * SECONDS_OF_A_DAY
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory):
+def filled(address: str) -> TrafficStore:
     """Four days of v1, then four of v1 beside v2, which thinks too little on maths."""
-    opened = open_store(f"sqlite:///{tmp_path_factory.mktemp('traffic')}/t.db")
+    opened = open_store(address)
     fill(opened, Served("v1"), begin=BEGIN, days=4, seed=0, crowd=Crowd(users=40))
     fill(opened, Served("v1"), begin=BEGIN + 4 * SECONDS_OF_A_DAY, days=4, seed=0, group="stay", crowd=Crowd(users=80))
     hasty = Served("v2", thinking=150.0, short_tags={"maths": 200.0})
     fill(opened, hasty, begin=BEGIN + 4 * SECONDS_OF_A_DAY, days=4, seed=0, group="new", crowd=Crowd(users=40))
+    return opened
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory):
+    opened = filled(f"sqlite:///{tmp_path_factory.mktemp('traffic')}/t.db")
     yield opened
     opened.close()
 
@@ -72,6 +78,28 @@ def test_days_versions_and_tags_add_up_to_all(store: TrafficStore) -> None:
         assert sum(group.sums["bad"].total for group in groups) == total.sums["bad"].total
     days = [group.key[0] for group in read_figures(store, ("day",))]
     assert days == list(range(20_000, 20_008))
+
+
+def test_postgresql_finds_the_same(store: TrafficStore) -> None:
+    postgres = pytest.importorskip("postgres", reason="needs tests/postgres.py")
+    if why_not := postgres.find_postgres():
+        pytest.skip(why_not)
+    server = postgres.Server()
+    other = filled(server.address("figures"))
+    here, there = (read_overview(opened, NOW, 30.0, 4.0) for opened in (store, other))
+    other.close()
+    server.close()
+    assert (here.alarms, here.changes) == (there.alarms, there.changes)
+    for by, groups in here.by.items():
+        for one, two in zip(groups, there.by[by], strict=True):
+            assert (one.key, one.requests, one.users, one.latencies) == (
+                two.key,
+                two.requests,
+                two.users,
+                two.latencies,
+            )
+            for name, sums in one.sums.items():
+                assert astuple(two.sums[name]) == pytest.approx(astuple(sums))
 
 
 def test_the_watch_names_the_slice_where_thinking_is_too_short(store: TrafficStore) -> None:

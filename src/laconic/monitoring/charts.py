@@ -139,7 +139,7 @@ def draw_live(found: VersionComparison) -> str:
     span = (high - low) or 0.1
     box = (112.0, top, NARROW - 12.0, top + row * len(names))
     panel = Panel(drawing, box, (low - 0.06 * span, high + 0.06 * span), (len(names), 0.0))
-    panel.axes(lambda value: f"{100 * value:+.0f}", None)
+    panel.axes(lambda value: f"{100 * value:+.0f}".replace("-", "−") if value else "0", None)
     panel.rule_x(0.0)
     for place, name in enumerate(names):
         change, y = found.changes[name], place + 0.5

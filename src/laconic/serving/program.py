@@ -35,7 +35,7 @@ from laconic.serving.denials import Denial
 from laconic.serving.feedback.feedback_routes import feedback_routes
 from laconic.serving.gateway import Desk, Gateway
 from laconic.serving.metrics import GatewayMetrics
-from laconic.serving.routing import CandidateShares, open_routes, upstreams_of
+from laconic.serving.routing import CandidateShares, ShareReader, open_routes, upstreams_of
 from laconic.serving.upstreams import close_all
 from laconic.system.termination import heeding_signals
 from laconic.traffic.consent import TextPolicy
@@ -99,10 +99,20 @@ def _policy_of(desk: Desk, route: str) -> TextPolicy:
     return desk.routes[route].policy if route in desk.routes else TextPolicy.NEVER
 
 
+def share_reader(desk: Desk) -> ShareReader:
+    """What says the share of a candidate, and lets its rules decide once a minute. Without candidates nothing of it is loaded."""
+    if all(route.candidate is None for route in desk.routes.values()):
+        return partial(current_share, desk.writer.store)
+    from laconic.monitoring.candidates import CandidateKeeper
+
+    bases = {name: route.base.version for name, route in desk.routes.items()}
+    return CandidateKeeper.of_gateway(desk.writer.store, desk.config, bases, desk.say)
+
+
 @asynccontextmanager
 async def _life(desk: Desk, app: Starlette) -> AsyncIterator[None]:
     desk.writer.start()
-    shares = CandidateShares(desk.routes, partial(current_share, desk.writer.store))
+    shares = CandidateShares(desk.routes, share_reader(desk))
     await shares.refresh()  # before the first user is assigned
     keeping = asyncio.ensure_future(shares.keep())
     try:

@@ -118,8 +118,8 @@ def stated_answer(correction: str) -> str | None:
 
 
 def _readable(asked: AnsweredRequest, answer: str | None) -> str | None:
-    """The answer, None where something in it was redacted, or no file of problems may hold it as a gold answer."""
-    if answer is None or REDACTED.search(answer):
+    """The answer, None where something in the correction was redacted, or no file of problems may hold it as a gold answer."""
+    if answer is None or REDACTED.search(asked.correction):
         return None
     try:
         return to_problem({"id": asked.id, "problem": asked.question, "answer": answer}, "a correction").answer

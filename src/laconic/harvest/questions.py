@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import select
 
 from laconic.grading.extraction import extract_answer
+from laconic.grading.thought import after_thought
 from laconic.problems.sets import question_key
 from laconic.traffic.conversations import PART_KINDS, messages_of
 from laconic.traffic.redaction import PATTERNS
@@ -68,9 +69,10 @@ class AnsweredRequest:
 
     @property
     def answer(self) -> str | None:
-        """The final answer of the response; None where it has none, was cut off, or something in the answer was redacted."""
-        answer = extract_answer(self.response) if self.is_finished else None
-        return None if answer is None or REDACTED.search(answer) else answer
+        """The final answer of the response; None where it has none, was cut off, or something after its thinking was redacted."""
+        if not self.is_finished or REDACTED.search(after_thought(self.response) or ""):
+            return None
+        return extract_answer(self.response)
 
 
 @dataclass(frozen=True, slots=True)

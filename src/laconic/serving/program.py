@@ -187,7 +187,7 @@ def run_gateway(config: ServingConfig, say: Callable[[str], None]) -> None:
         )
     )
     sys.setswitchinterval(SWITCH_SECONDS)
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of when it began
+    disable_created_metrics()  # a second series for each, of when it began
     with heeding_signals(lambda: f"records are in {desk.store_address}"):
         server.run(sockets=[listener])
     say(f"ended; records are in {desk.store_address}")  # where the signal was to be ignored, and the server heeded it

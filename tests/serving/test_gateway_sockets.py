@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
 from played_upstream import STREAM, run_async
 
+from laconic.serving.program import listen_at
 from laconic.serving.upstreams import AskLimits, Lost, Upstream
 
 LIMITS = AskLimits(connect_seconds=5.0, idle_seconds=0.3, reply_bytes=2000)
@@ -152,3 +154,19 @@ async def test_a_silent_stream_is_lost_and_so_is_a_port_on_which_nobody_listens(
     with pytest.raises(Lost) as unreachable:
         await ask(upstream)
     assert unreachable.value.reason == "unreachable" and upstream.rests_until > 0
+
+
+@run_async
+async def test_small_pieces_leave_at_once() -> None:
+    """Without this, the second piece of every reply waits 40 ms for the client's acknowledgement of the first."""
+    nodelay: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nodelay.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = listen_at("127.0.0.1", 0)
+    async with await asyncio.start_server(accept, sock=listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await nodelay
+        writer.close()

@@ -194,8 +194,8 @@ def run_gateway(config: ServingConfig, say: Callable[[str], None]) -> None:
 
 
 def listen_at(host: str, port: int) -> socket.socket:
-    """A listening socket that names its protocol. asyncio lets the connections of such a one alone send small pieces at once; else
-    the second piece of every reply waits 40 ms for the client's acknowledgement of the first."""
+    """A listening socket that names its protocol. asyncio lets the connections of such a one alone send small pieces at once;
+    elsewhere the second piece of every reply waits 40 ms for the client's acknowledgement of the first."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)

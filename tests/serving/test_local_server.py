@@ -193,6 +193,11 @@ def test_a_client_that_leaves_takes_its_row_with_it(server: LocalServer) -> None
         ({"messages": []}, 400, "expected a list of messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "expected a text"),
         ({"continue_final_message": True}, 400, "needs a last message of the assistant"),
+        (
+            {"continue_final_message": True, "messages": [{"role": "assistant", "content": "1"}]},
+            400,
+            "expected a turn before it",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_its_reason(
@@ -201,6 +206,23 @@ def test_what_cannot_be_served_is_refused_with_its_reason(
     (reply,) = post(server, chat(**fields))
     assert reply.status_code == status
     assert words in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("place", ["content", "thinking_end", "name"])
+def test_half_of_a_character_is_refused_wherever_it_stands(server: LocalServer, place: str) -> None:
+    half = "\ud800"
+    fields = {
+        "content": chat(messages=[{"role": "user", "content": half}]),
+        "thinking_end": chat(thinking_token_budget=1, thinking_end=half),
+        "name": chat(**{half: 1}),
+    }[place]
+
+    async def send() -> httpx2.Response:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(server.app()), base_url="http://local") as client:
+            return await client.post("/v1/chat/completions", content=json.dumps(fields))
+
+    reply = asyncio.run(send())
+    assert reply.status_code == 400 and "half of a character" in reply.json()["error"]["message"]
 
 
 def test_a_failure_of_drawing_fails_requests_and_health_and_hangs_nobody(lm: CausalLM) -> None:

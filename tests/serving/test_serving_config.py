@@ -62,6 +62,15 @@ def changed(text: str, by: str) -> str:
     [
         ("", "upstreams: missing, but required"),
         ("x = [", "expected a gateway's file in TOML"),
+        (
+            changed("//127.0.0.1:8000/v1/", "//[::1/v1"),
+            "upstreams.main.url: expected http://HOST:PORT/v1 (Invalid IPv6",
+        ),
+        (changed("//127.0.0.1:8000/v1/", "//h:99999/v1"), "upstreams.main.url: expected http://HOST:PORT/v1 (Port out"),
+        (changed("//127.0.0.1:8000/v1/", "///v1"), "upstreams.main.url: expected http://HOST:PORT/v1, where HOST"),
+        (changed("//127.0.0.1:8000/v1/", "//a..b/v1"), "upstreams.main.url: expected http://HOST:PORT/v1, where HOST"),
+        (changed("//127.0.0.1:8000/v1/", "//a b/v1"), "upstreams.main.url: expected http://HOST:PORT/v1, where HOST"),
+        (changed("8000/v1/", "8080/v1/"), "upstreams.main.url: is the address of the gateway itself"),
         (changed('model = "org/model"', 'modle = "x"'), "upstreams.main.modle: unknown key; near it: model"),
         (
             changed('"http://127.0.0.1:8000/v1/"', '"127.0.0.1:8000"'),

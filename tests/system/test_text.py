@@ -56,6 +56,7 @@ def test_what_can_be_written_is_read(content):
 
 def test_a_reply_is_read_as_far_as_it_can_be():
     """Nobody can mend it: what is no number is null, what is no UTF-8 is replaced."""
+    assert parse_json(b"[1e400, -1e400, 1e300]", "reply", is_reply=True) == [None, None, 1e300]
     assert parse_json(b'{"a": NaN, "b": "\xff", "c": "\\ud800"}', "reply", is_reply=True) == {
         "a": None,
         "b": "\ufffd",

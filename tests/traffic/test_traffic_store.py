@@ -19,6 +19,7 @@ pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from postgres import Server, find_postgres
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from laconic.errors import InputError
@@ -33,7 +34,7 @@ from laconic.traffic.labels import ExpertLabel, add_label
 from laconic.traffic.pseudonyms import pseudonym, salt_of
 from laconic.traffic.records import FeedbackRecord, TrafficRecord
 from laconic.traffic.redaction import redact, with_hook
-from laconic.traffic.store import StoredRequest, TrafficStore, migrate, open_store
+from laconic.traffic.store import StoredRequest, StoreError, TrafficStore, migrate, open_store
 from laconic.traffic.tables import LABELS, METADATA, PURPOSES, REQUESTS, TEXTS
 from laconic.traffic.writer import TrafficWriter
 
@@ -325,6 +326,76 @@ def test_a_store_that_fails_for_a_while_loses_and_doubles_nothing(store: Traffic
         prompt_of("mail [email]")
     }
     assert writer.counts.failures == 2 and len(said) == 2 and SECRET not in "".join(said)
+
+
+class Refusing:
+    """A store that never takes some values: the words of a text, the id of a record."""
+
+    def __init__(self, store: TrafficStore) -> None:
+        self.store = store
+
+    def write(self, batch: list[StoredRequest]) -> None:
+        if any(item.record.id == "bad" or (item.text and "\0" in item.text.response) for item in batch):
+            raise OverflowError(SECRET)  # as a driver may, outside the tree of the database's errors
+        self.store.write(batch)
+
+    def prune(self, *days: float) -> None:
+        raise PermissionError(SECRET)
+
+
+def test_whatever_a_store_raises_the_writer_goes_on_and_loses_only_what_cannot_be_written(store: TrafficStore) -> None:
+    said: list[str] = []
+    writer = TrafficWriter(Refusing(store), lambda text: text + "\0" * (text == SECRET), say=said.append)  # type: ignore[arg-type]
+    for name in ("first", "bad", "last"):
+        writer.put(StoredRequest(record(name)))
+    held = with_text("held", words="fine")
+    assert held.text is not None
+    writer.put(replace(held, text=replace(held.text, response=SECRET)))
+    writer.start()
+    writer.close()
+    assert {row["id"] for row in store.rows(REQUESTS)} == {"first", "last", "held"} and store.rows(TEXTS) == []
+    assert (writer.counts.dropped, writer.counts.withheld_texts, writer.is_well) == (1, 1, True)
+    assert SECRET not in "".join(said) and "was not tidied (PermissionError)" in said[0]
+
+
+def test_a_store_whose_file_is_gone_says_so_instead_of_writing_into_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "gone.db"
+    store = open_store(f"sqlite:///{path}")
+    store.write([StoredRequest(record("before"))])
+    path.rename(tmp_path / "away.db")
+    with pytest.raises(StoreError, match="was removed or replaced"):
+        store.write([StoredRequest(record("1"))])
+    path.write_bytes(b"")
+    with pytest.raises(StoreError, match="was removed or replaced"):
+        store.write([StoredRequest(record("1"))])
+    (tmp_path / "away.db").rename(path)
+    store.write([StoredRequest(record("after"))])
+    assert {row["id"] for row in store.rows(REQUESTS)} == {"before", "after"}
+    store.close()
+
+
+def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    store = open_store(f"sqlite:///{tmp_path}/newer.db")
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    store.close()
+    says = {
+        f"sqlite:///{tmp_path}": "cannot be written",
+        f"sqlite:///{tmp_path}/file/x.db": "cannot be written",
+        f"sqlite:///{tmp_path}/{'x' * 300}.db": "cannot be written",
+        f"sqlite:///{tmp_path}/newer.db": "a newer laconic made it",
+        f"sqlite:///file:{tmp_path}/x.db?uri=true": "expected a file after sqlite:///, without options",
+        f"sqlite:///{tmp_path}/a\0.db": "expected sqlite:///FILE",
+        "postgresql+psycopg://u:pw@host:port/x": "expected sqlite:///FILE",
+    }
+    for address, words in says.items():
+        with pytest.raises(InputError, match=words) as error:
+            open_store(address)
+        assert "\n" not in str(error.value) and "pw" not in str(error.value)
+    for place in ("file/salt", "x" * 300):
+        with pytest.raises(InputError, match="the salt of the store cannot be"):
+            salt_of(tmp_path / place, has_users=False)
 
 
 def test_a_full_queue_drops_and_counts_instead_of_waiting(store: TrafficStore) -> None:

@@ -9,9 +9,11 @@ Keys stand in files or in the environment, never in this one. Paths count from t
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,7 +59,21 @@ def _at_most_characters(limit: int) -> AfterValidator:
 def _base_url(text: str) -> str:
     if not text.startswith(("http://", "https://")) or "@" in text or "#" in text or "?" in text:
         raise ValueError("expected http://HOST:PORT/v1, without a key, a model or a query")
+    _host_and_port(text)
     return text.rstrip("/")
+
+
+def _host_and_port(url: str) -> tuple[str, int | None]:
+    """The host and the port in a URL. Raises `ValueError` where no connection can ever be made to them."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ValueError(f"expected http://HOST:PORT/v1 ({error})") from None
+    labels = host.rstrip(".").split(".")
+    if re.search(r"[\s\\]", url) or port == 0 or not all(0 < len(label) < 64 for label in labels):
+        raise ValueError("expected http://HOST:PORT/v1, where HOST is a name or an address")
+    return host, port
 
 
 ServedName = Annotated[str, Field(strict=True), _at_most_characters(200)]
@@ -76,6 +92,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+THIS_HOST = frozenset({"127.0.0.1", "localhost"})
 BudgetKeeper = Literal["gateway", "vllm", "laconic"]
 """Who keeps thinking budgets on an upstream: the gateway cuts, vLLM does (with --reasoning-parser), or our own local server."""
 
@@ -198,6 +215,10 @@ class ServingConfig(_Table):
             for field, upstreams in (("", route.upstreams), ("candidate.", _of(route.candidate))):
                 if unknown := set(upstreams) - set(self.upstreams):
                     raise ValueError(f"routes.{name}.{field}upstreams: there is no upstream {min(unknown)}")
+        for name, upstream in self.upstreams.items():
+            host, port = _host_and_port(upstream.url)
+            if port == self.port and (host == self.host or {host, self.host} <= THIS_HOST):
+                raise ValueError(f"upstreams.{name}.url: is the address of the gateway itself")
         if self.keys is None and not is_loopback(self.host):
             raise ValueError(
                 f"host: {self.host} is open to other machines, and there are no keys; expected keys, or host 127.0.0.1"

@@ -30,6 +30,8 @@ from laconic.prompts.templates import render_turns
 from laconic.prompts.thinking import knows_thinking
 from laconic.serving.budgets import ThinkingBudget
 from laconic.serving.demands import RequestKind
+from laconic.serving.denials import Denial
+from laconic.serving.events import token_count
 from laconic.system.files import Json
 from laconic.types import END_THINK, THINK
 
@@ -45,6 +47,9 @@ UNCUTTABLE = ("tools", "tool_choice", "response_format", "logprobs", "top_logpro
 CHAT_ALONE = frozenset({"messages", "parallel_tool_calls", "reasoning_effort", "chat_template_kwargs", *CAPS})
 REASONING = ("reasoning_content", "reasoning")
 PROBE_TEXT = f"{THINK}one two three four five six seven eight"
+MOST_CAP = 10**9
+REFUSES_FIELDS = frozenset({400, 422})
+"""Statuses by which an upstream says that it does not know how to continue a message."""
 CONTINUED_TOKENS = 8
 """Any tokenizer makes at least so many tokens of the text that a second request must have continued."""
 
@@ -71,7 +76,8 @@ class ReplyPiece:
         said = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
         said = said if isinstance(said, dict) else {}
         thinking = next((said[key] for key in REASONING if isinstance(said.get(key), str) and said[key]), "")
-        return cls(str(said.get("content") or ""), thinking, choice.get("finish_reason"), usage)
+        text, finish = said.get("content"), choice.get("finish_reason")
+        return cls(text if isinstance(text, str) else "", thinking, finish if isinstance(finish, str) else None, usage)
 
 
 @dataclass(slots=True)
@@ -93,10 +99,11 @@ class DrawnText:
         self.text, self.thinking = self.text + piece.text, self.thinking + piece.thinking
         self.finish = piece.finish or self.finish
         usage = piece.usage or {}
-        details = usage.get("completion_tokens_details") or {}
-        self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
-        self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
-        self.reasoning_tokens = details.get("reasoning_tokens", self.reasoning_tokens)
+        details = usage.get("completion_tokens_details")
+        reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else None
+        self.prompt_tokens = token_count(usage.get("prompt_tokens"), self.prompt_tokens)
+        self.completion_tokens = token_count(usage.get("completion_tokens"), self.completion_tokens)
+        self.reasoning_tokens = token_count(reasoning, self.reasoning_tokens)
 
     @property
     def whole(self) -> str:
@@ -167,7 +174,7 @@ class Cutter:
                 async for found in replies:
                     yield found
             return
-        plan, mark = self._plan(kind, fields)
+        (plan, mark), cap = self._plan(kind, fields), _cap_of(fields)
         if plan.prompt is None and not await self.continues(ask, fields):
             raise UncutError(
                 "this model's thinking cannot be cut: its upstream does not continue a response, and its tokenizer is not known"
@@ -175,7 +182,7 @@ class Cutter:
         forced = budget.force_text or self._closing_text()
         has_marks = self.tokenizer is not None and knows_thinking(self.tokenizer)
         form = ReplyShape(kind, is_streamed)
-        reply = _Reply(ask, plan, form, budget, forced, stream, _cap_of(fields), DrawnText(mark, has_marks))
+        reply = _Reply(ask, plan, form, budget, forced, stream, cap, DrawnText(mark, has_marks))
         async with aclosing(reply.objects()) as objects:
             async for made in objects:
                 yield [made]
@@ -199,6 +206,8 @@ class Cutter:
             return CutPlan("/chat/completions", rest, None, tuple(fields["messages"])), ""
         if fields.get("chat_template_kwargs"):
             raise UncutError("chat_template_kwargs: not together with a thinking budget on this upstream")
+        if any(turn.get("tool_calls") or turn["role"] == "tool" for turn in fields["messages"]):
+            raise UncutError("messages: no calls of tools together with a thinking budget on this upstream")
         prompt = self._rendered(fields["messages"])
         rest = {key: value for key, value in fields.items() if key not in CHAT_ALONE}
         return CutPlan("/completions", rest, prompt), mark_at_end(prompt)
@@ -227,7 +236,12 @@ class Cutter:
             plan = CutPlan(
                 "/chat/completions", {"model": fields.get("model")}, None, ({"role": "user", "content": "Count."},)
             )
-            sizes = [await _prompt_tokens(ask, plan.path, plan.body(begun, 1)) for begun in ("", PROBE_TEXT)]
+            try:
+                sizes = [await _prompt_tokens(ask, plan.path, plan.body(begun, 1)) for begun in ("", PROBE_TEXT)]
+            except Denial as denial:
+                if denial.status not in REFUSES_FIELDS:
+                    raise
+                sizes = [None]
             self._continues = None not in sizes and (sizes[1] or 0) - (sizes[0] or 0) >= CONTINUED_TOKENS
         return self._continues
 
@@ -257,7 +271,12 @@ def fields_for(kept_by: BudgetKeeper, budget: ThinkingBudget) -> Json:
 
 
 def _cap_of(fields: Mapping[str, Any]) -> int | None:
-    return next((fields[name] for name in CAPS if fields.get(name) is not None), None)
+    """The most tokens that a request asks for. Raises `UncutError` where that is no number that can be divided in two."""
+    caps = {name: fields[name] for name in CAPS if fields.get(name) is not None}
+    for name, cap in caps.items():
+        if type(cap) is not int or not 0 < cap <= MOST_CAP:
+            raise UncutError(f"{name}: expected a whole number above 0")
+    return min(caps.values(), default=None)
 
 
 # --- the reply -------------------------------------------------------------------------------------------------------

@@ -99,10 +99,10 @@ class ResponseReading:
         if not isinstance(usage, dict):
             return
         details = usage.get("completion_tokens_details")
-        self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
-        self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
+        self.prompt_tokens = token_count(usage.get("prompt_tokens"), self.prompt_tokens)
+        self.completion_tokens = token_count(usage.get("completion_tokens"), self.completion_tokens)
         reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else usage.get("reasoning_tokens")
-        self.reasoning_tokens = _count(reasoning, self.reasoning_tokens)
+        self.reasoning_tokens = token_count(reasoning, self.reasoning_tokens)
 
     def _note_choice(self, choice: dict[str, Any]) -> None:
         if choice.get("finish_reason") is not None:
@@ -119,5 +119,6 @@ class ResponseReading:
             self._answer += [answer] if isinstance(answer, str) else []
 
 
-def _count(value: Any, before: int | None) -> int | None:
+def token_count(value: Any, before: int | None) -> int | None:
+    """What an upstream says a count is, where it can be one; else what was known `before`."""
     return value if type(value) is int and 0 <= value < 1 << 31 else before

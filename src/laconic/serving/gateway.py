@@ -27,7 +27,7 @@ from laconic.samplers.counting import TextCounter, thinking_of
 from laconic.serving.budgets import ThinkingBudget
 from laconic.serving.callers import KeyRing, Turnstile
 from laconic.serving.cutting import PATHS, UncutError
-from laconic.serving.demands import Demand, RequestKind, read_demand
+from laconic.serving.demands import PASSED, Demand, RequestKind, read_demand
 from laconic.serving.denials import Denial
 from laconic.serving.events import DONE, ResponseReading, as_event, dumped
 from laconic.serving.metrics import GatewayMetrics
@@ -118,7 +118,7 @@ class Gateway:
         route = self.desk.routes.get(demand.model)
         if route is None:
             raise Denial(404, "no such model; GET /v1/models lists them", reason="model_not_found", field="model")
-        if unknown := (further - set(route.further_fields)) & set(demand.fields):
+        if unknown := set(demand.fields) - PASSED[self.kind] - set(route.further_fields):
             raise Denial(
                 400, f"{min(unknown)}: is not passed on to this model", reason="unknown_field", field=min(unknown)
             )

@@ -80,7 +80,8 @@ def build_app(desk: Desk) -> Starlette:
     ]
     middleware = [Middleware(HeaderLimit, most_bytes=desk.config.limits.header_bytes)]
     if is_loopback(desk.config.host):
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=THIS_MACHINE, www_redirect=False))
+        hosts = [*THIS_MACHINE, desk.config.host]
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False))
     handlers: dict[Any, Any] = {Denial: _denied}
     return Starlette(
         routes=addresses, middleware=middleware, exception_handlers=handlers, lifespan=partial(_life, desk)

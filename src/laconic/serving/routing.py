@@ -19,6 +19,7 @@ from laconic.samplers.counting import TextCounter, text_counter
 from laconic.serving.assignment import gets_candidate
 from laconic.serving.budgets import ThinkingBudget
 from laconic.serving.cutting import Cutter
+from laconic.serving.demands import READ_HERE, UNPASSED
 from laconic.serving.upstreams import Upstream
 from laconic.traffic.consent import TextPolicy
 
@@ -94,6 +95,8 @@ def open_routes(config: ServingConfig) -> dict[str, Route]:
 
 def _open_route(name: str, route: RouteConfig, upstreams: Mapping[str, Upstream]) -> Route:
     candidate, own = route.candidate, [upstreams[upstream] for upstream in route.upstreams]
+    if unpassed := sorted((UNPASSED | READ_HERE).intersection(route.further_fields)):
+        raise InputError(f"routes.{name}.further_fields: {unpassed[0]} is for the gateway alone; leave it out")
     return Route(
         name,
         Arm(route.version or own[0].model or name, own),

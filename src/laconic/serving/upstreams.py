@@ -12,7 +12,6 @@ key. What is left out: proxies that the environment names.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +20,14 @@ from typing import Any
 
 import httpx2
 
+from laconic.errors import InputError
 from laconic.samplers.pacing import retry_after_seconds
 from laconic.samplers.refusals import refusal
 from laconic.serving.cutting import Cutter
 from laconic.serving.denials import Denial
 from laconic.serving.events import DONE, EventReader, dumped
 from laconic.system.files import Json
+from laconic.system.text import parse_json
 
 REST_SECONDS = 5.0
 """For so long an upstream that could not be reached is tried last."""
@@ -154,14 +155,19 @@ class Upstream:
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise self._unreadable("it compresses its replies")
             return
-        said = refusal(status, (await self._beginning(response)).decode("utf-8", "replace"))
+        said = refusal(status, self._without_key((await self._beginning(response)).decode("utf-8", "replace")))
         wait = retry_after_seconds(response.headers.get("retry-after"), time.time())
         if status == 429:
             raise Lost("busy", 429, f"the upstream {self.name} is busy", wait)
         if status >= 500 or status in PASSING or status < 400:
             raise Lost(f"status {status}", 502, f"the upstream {self.name} answers with status {status}")
-        message = said.message.replace(self.key, "[key]") if self.key else said.message  # some servers quote the key
-        raise Denial(status, message, reason="refused_by_upstream")
+        raise Denial(status, self._without_key(said.message), reason="refused_by_upstream")
+
+    def _without_key(self, text: str) -> str:
+        """A text without the key, which some servers quote, and write as JSON may be written."""
+        for form in (self.key, self.key.replace("/", "\\/")) if self.key else ():
+            text = text.replace(form, "[key]")
+        return text
 
     async def _beginning(self, response: httpx2.Response) -> bytes:
         content = b""
@@ -208,8 +214,8 @@ class Upstream:
     def _object(self, content: bytes) -> Json:
         """The JSON object in a reply. Raises `Lost` where it is none, or says that the upstream failed."""
         try:
-            body = json.loads(content)
-        except (ValueError, RecursionError):
+            body = parse_json(content, "the reply", is_reply=True)
+        except InputError:
             body = None
         if not isinstance(body, dict):
             raise self._unreadable("a reply is no JSON object")

@@ -42,7 +42,7 @@ def parse_json(content: bytes, where: str, *, is_reply: bool = False) -> Any:
     """
     try:
         text = content.decode("utf-8-sig", "replace" if is_reply else "strict")
-        reader = _REPLIES if is_reply else _LARGE_NUMBERS if _LARGE_EXPONENT.search(text) else _FILES
+        reader = _READERS[is_reply, _LARGE_EXPONENT.search(text) is not None]
         value = reader.decode(text)
     except UnicodeDecodeError as error:
         place = f"byte {content[error.start]:#04x} at position {error.start}"
@@ -134,9 +134,19 @@ def _finite(text: str) -> float:
 
 
 _TOO_DEEP = f"nested more than {MOST_DEPTH} deep"
-_FILES = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse)
-_LARGE_NUMBERS = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite)
-_REPLIES = json.JSONDecoder(parse_constant=lambda _: None)
+
+
+def _finite_or_none(text: str) -> float | None:
+    return value if isfinite(value := float(text)) else None
+
+
+_READERS = {
+    (False, False): json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse),
+    (False, True): json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite),
+    (True, False): json.JSONDecoder(parse_constant=lambda _: None),
+    (True, True): json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite_or_none),
+}
+"""What reads a file or a reply, by whether it has an exponent of three digits: a function for each number takes time."""
 
 
 # --- showing ---------------------------------------------------------------------------------------------------------

@@ -38,14 +38,16 @@ def read_salt(path: Path) -> bytes:
 def salt_of(path: Path, *, has_users: bool) -> bytes:
     """The salt in a file, which is made where it is missing. Raises `InputError` where the store `has_users` and its salt is
     gone."""
-    if path.exists() or has_users:
+    if has_users:
         return read_salt(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     salt = secrets.token_bytes(SALT_BYTES)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:  # another gateway was quicker
+    except FileExistsError:  # of an earlier start, or another gateway was quicker
         return read_salt(path)
+    except OSError as error:
+        raise InputError(f"{path}: the salt of the store cannot be written ({error.strerror})") from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(salt)
     return salt

@@ -25,6 +25,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
 from sqlalchemy import (
     Connection,
     Engine,
@@ -62,7 +64,12 @@ FORGOTTEN_LIST = "forgotten.txt"
 LOCK_NUMBER = 7_346_020  # any number, for a lock of PostgreSQL's
 StoreError = SQLAlchemyError
 """What a database that is away, full or refuses a statement raises."""
+_FORMS = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "foreign_keys=ON")
+
+
+class StoreGoneError(SQLAlchemyError):
+    """The file of the database is no longer the one that was opened."""
 
 
 _FORGOTTEN_AMONG = select(FORGOTTEN).where(FORGOTTEN.c.user.in_(bindparam("users", expanding=True)))
@@ -266,29 +273,51 @@ def open_store(address: str, *, must_exist: bool = False) -> TrafficStore:
         if url.get_backend_name() == "sqlite":
             _prepare_file(url, must_exist)
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=url.get_backend_name() == "postgresql")
+    except ValueError:  # its text may hold a part of a password
+        raise InputError(f"--store: {_FORMS}") from None
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise InputError(
-            f"--store: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME, with its driver installed ({error})"
-        ) from None
+        raise InputError(f"--store: {_FORMS}, with its driver installed ({error})") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _is_there(Path(url.database or "").resolve()))
     try:
         migrate(engine)
     except SQLAlchemyError as error:
         raise InputError(f"--store {url.render_as_string()}: cannot be opened ({_first_line(error)})") from None
+    except (CommandError, RevisionError):
+        raise InputError(f"--store {url.render_as_string()}: a newer laconic made it; expected that one") from None
     folder = Path(url.database or "").parent if url.get_backend_name() == "sqlite" else Path(TRAFFIC_FOLDER)
     return TrafficStore(engine, folder.resolve() / FORGOTTEN_LIST)
 
 
 def _prepare_file(url: URL, must_exist: bool) -> None:
     """Make the file, for its owner alone."""
-    if not url.database or url.database == ":memory:":
-        raise InputError("--store: expected a file after sqlite:///")
+    if not url.database or url.database.startswith((":", "file:")) or url.query:
+        raise InputError("--store: expected a file after sqlite:///, without options")
     path = Path(url.database)
     if must_exist and not path.is_file():
         raise InputError(f"{path}: there is no store of traffic; laconic serve makes one")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise InputError(f"--store: {path} cannot be written ({error.strerror}); expected a file") from None
+
+
+def _is_there(path: Path) -> Callable[[Connection], None]:
+    """What looks, before each transaction, whether the file is the one that was opened: SQLite goes on writing into a file that
+    was deleted, and nobody would find what it wrote."""
+    opened = path.stat()
+
+    def look(connection: Connection) -> None:
+        try:
+            is_same = os.path.samestat(path.stat(), opened)
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise StoreGoneError(f"{path} was removed or replaced")
+
+    return look
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:

@@ -5,7 +5,8 @@
 2. The thread takes everything that waits, redacts the texts, and writes it as one batch. A text that cannot be redacted is not
    written; its figures are.
 3. A batch that the database does not take is tried again after a pause. Since a record is written once however often it is sent
-   (`store.py`), nothing is doubled. A record that can never be written is dropped and counted, alone.
+   (`store.py`), nothing is doubled. A record that can never be written is dropped and counted, alone; where its text is what
+   the database does not take, its figures are written.
 4. `settled` lets a request wait until its record is written, so that a gateway that is killed has lost none of those that it
    answered. It waits `SETTLE_SECONDS` at most, and not at all while the database is away.
 5. Once an hour texts and figures whose time is over are deleted.
@@ -153,10 +154,10 @@ class TrafficWriter:
         while True:
             try:
                 self.store.write([item.kept for item in batch])
-            except SQLAlchemyError as error:
+            except Exception as error:  # whatever it is, the thread goes on: nobody else writes
                 self._note_failure(error)
                 if _is_about_values(error):
-                    self._write_one_by_one(batch)
+                    self._write_parts(batch)
                     return
                 if self._is_closing.wait(pause) and pause > FIRST_PAUSE_SECONDS:
                     self.counts.dropped += len(batch)
@@ -166,14 +167,17 @@ class TrafficWriter:
                 self._note_success(batch)
                 return
 
-    def _write_one_by_one(self, batch: Sequence[_Waiting]) -> None:
+    def _write_parts(self, batch: Sequence[_Waiting]) -> None:
+        """Write what can be written of a batch that holds a value which the database never takes: the other records, and of a
+        record with a text its figures."""
         for item in batch:
-            try:
-                self.store.write([item.kept])
-            except SQLAlchemyError:
-                self.counts.dropped += 1
+            if len(batch) > 1:
+                self._write([item])
+            elif item.kept.text is not None:
+                self.counts.withheld_texts += 1
+                self._write([replace(item, kept=replace(item.kept, text=None))])
             else:
-                self._note_success([item])
+                self.counts.dropped += 1
 
     def _note_failure(self, error: Exception) -> None:
         self.counts.failures += 1
@@ -198,12 +202,14 @@ class TrafficWriter:
             self.store.prune(self.text_days, self.figure_days)
         except SQLAlchemyError as error:
             self._note_failure(error)
+        except Exception as error:  # the list of forgotten requests cannot be written
+            self.say(f"the store of traffic was not tidied ({type(error).__name__}); it is tried again in an hour")
 
 
-def _is_about_values(error: SQLAlchemyError) -> bool:
+def _is_about_values(error: Exception) -> bool:
     """Whether the same record would be refused for ever."""
     is_statement = isinstance(error, StatementError) and type(error) is StatementError
-    return isinstance(error, DataError | IntegrityError) or is_statement
+    return is_statement or isinstance(error, DataError | IntegrityError) or not isinstance(error, SQLAlchemyError)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, written: asyncio.Event) -> None:

@@ -154,8 +154,8 @@ def _read(content: bytes) -> dict[str, str]:
     said = {name: "" if body.get(name) is None else body[name] for name in known}
     for name, value in said.items():
         most = MOST_SAID_CHARACTERS.get(name, 20)
-        if not isinstance(value, str) or len(value) > most:
-            raise _refused(400, f"{name}: expected a text of at most {most:,} characters")
+        if not isinstance(value, str) or len(value) > most or "\0" in value:  # PostgreSQL has no such character
+            raise _refused(400, f"{name}: expected a text of at most {most:,} characters, none of them NUL")
     fields = cast(dict[str, str], said)
     for name, words in (("rating", RATINGS), ("length", LENGTH_WORDS)):
         if fields[name] not in ("", *words):

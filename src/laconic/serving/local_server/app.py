@@ -9,7 +9,6 @@ There are no keys here: it listens on this machine alone, and a gateway that che
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from laconic.errors import InputError
 from laconic.models.causal_lm import CausalLM
 from laconic.serving.local_server.bodies import (
     RefusedError,
@@ -31,7 +31,7 @@ from laconic.serving.local_server.bodies import (
 from laconic.serving.local_server.jobs import Job, News
 from laconic.serving.local_server.replies import END_OF_STREAM, ReplyForm, Unsent, event, usage_of, whole_text
 from laconic.serving.local_server.worker import DrawingThread
-from laconic.system.text import brief
+from laconic.system.text import brief, parse_json
 
 MOST_BODY_BYTES = 8 * 2**20
 FAILED, NOBODY_THERE = 500, 499
@@ -90,9 +90,9 @@ class LocalServer:
             if len(content) > MOST_BODY_BYTES:
                 raise RefusedError(f"the body has more than {MOST_BODY_BYTES} bytes", status=413)
         try:
-            body = json.loads(content)
-        except (ValueError, RecursionError):
-            raise RefusedError("the body is no JSON") from None
+            body = parse_json(bytes(content), "the body")
+        except InputError as error:
+            raise RefusedError(str(error)) from None
         fields = read_fields(body, prompt_field)
         if body.get("model") not in (None, "", self.served_as):
             raise RefusedError(

@@ -125,16 +125,15 @@ def read_fields(body: Any, prompt_field: str) -> dict[str, Any]:
 def chat_prompt_ids(lm: CausalLM, messages: Any, *, continues: bool) -> tuple[int, ...]:
     """The token ids of a conversation, up to where the model's response begins or, where it `continues`, goes on."""
     turns = _turns(messages)
-    begun: list[int] = []
-    if continues:
-        if turns[-1]["role"] != "assistant":
-            raise RefusedError("continue_final_message needs a last message of the assistant", "messages")
-        begun = lm.tokenizer.encode(_without_mark(lm, turns), add_special_tokens=False)
-        turns = turns[:-1]
-        if not turns:
-            raise RefusedError("messages is a beginning alone, expected a turn before it", "messages")
+    if continues and turns[-1]["role"] != "assistant":
+        raise RefusedError("continue_final_message needs a last message of the assistant", "messages")
+    if continues and len(turns) == 1:
+        raise RefusedError("messages is a beginning alone, expected a turn before it", "messages")
     try:
-        return (*conversation_ids(lm.tokenizer, turns), *begun)
+        if not continues:
+            return tuple(conversation_ids(lm.tokenizer, turns))
+        begun = lm.tokenizer.encode(_without_mark(lm, turns), add_special_tokens=False)
+        return (*conversation_ids(lm.tokenizer, turns[:-1]), *begun)
     except ModelError as error:
         raise RefusedError(str(error), "messages") from None
 

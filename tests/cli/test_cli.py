@@ -422,6 +422,14 @@ def test_a_file_of_another_kind_is_not_overwritten(kind, tmp_path):
     assert check_file(tmp_path / "new", kind) == tmp_path / "new"
 
 
+def test_a_pipe_and_a_link_to_itself_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    for name, why in (("pipe", "is a device or a pipe"), ("link", "is a link that leads back to itself")):
+        with pytest.raises(InputError, match=f"{name}: {why}; expected a file's name"):
+            check_file(tmp_path / name)
+
+
 WRITTEN = {
     "probe": '{"problem_id": "a", "attempts": 2, "correct": 1}\n',
     "selection of problems": '{"id": "a", "problem": "1 + 1?", "answer": "2", "selection": "kept"}\n',

@@ -1,5 +1,6 @@
 """`laconic traffic` says what is stored, and forgets a user by name."""
 
+import sqlite3
 import time
 
 import pytest
@@ -37,6 +38,17 @@ def test_a_user_is_forgotten_by_name_and_key(laconic, tmp_path):
 def test_without_a_store_or_its_salt_the_error_is_one_line(laconic):
     code, _, err = laconic("traffic", "forget", "--user", "ann")
     assert code == 2 and "the salt of the store cannot be read" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["next", "agreement", "report", "problems", "pairs"])
+def test_a_store_that_fails_while_it_is_read_is_one_line(laconic, tmp_path, command):
+    open_store("sqlite:///traffic/traffic.db").close()
+    with sqlite3.connect(tmp_path / "traffic" / "traffic.db") as damaged:
+        for table in ("labels", "requests"):
+            damaged.execute(f"DROP TABLE {table}")
+    damaged.close()
+    code, _, err = laconic("traffic", command)
+    assert code == 1 and "the store of traffic fails: no such table" in err and len(err.splitlines()) == 1
 
 
 @pytest.fixture

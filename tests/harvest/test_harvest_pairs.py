@@ -21,7 +21,8 @@ __all__ = ["store"]  # the fixture
 
 
 def answered(name: str, tokens: int, answer: str = "4", **said: str) -> AnsweredRequest:
-    return replace(asked(name, answer, **said), num_tokens=tokens)
+    found = asked(name, answer, **said)
+    return replace(found, num_tokens=tokens, response=f"{'so ' * tokens}{found.response}")
 
 
 def pairs(*requests: AnsweredRequest, **rule: object) -> list[tuple[str, str, str]]:
@@ -43,6 +44,12 @@ def test_what_was_called_too_short_gives_way_to_a_longer_right_one() -> None:
     short = answered("a", 5, rating="good", length="too_short")
     assert pairs(short, answered("b", 9, rating="good")) == [("b", "a", "too_short")]
     assert pairs(short) == []
+
+
+def test_an_empty_response_and_the_same_words_again_are_in_no_pair() -> None:
+    good, bad = answered("a", 5, "4", rating="good"), answered("b", 5, "4", rating="bad")
+    assert pairs(good, replace(bad, response=" \n")) == pairs(good, bad) == []
+    assert pairs(good, replace(bad, response=f"{bad.response}!")) == [("a", "b", "rating")]
 
 
 def test_a_gold_answer_judges_the_responses_that_nobody_rated() -> None:

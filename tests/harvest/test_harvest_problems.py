@@ -55,6 +55,21 @@ def test_a_correction_is_taken_from_as_many_users_as_asked_for() -> None:
     assert harvest(two[0], min_agreeing=2).left_out == {"with a correction by too few users": 1}
 
 
+def test_what_would_make_the_file_unreadable_is_left_out() -> None:
+    """A response whose box holds an empty box, and a question that says nothing."""
+    empty = [asked(name, "\\boxed{}", question="3 + 3") for name in "abcd"]
+    silent = [asked(name, "4", question="\u200b") for name in "efgh"]
+    found = harvest(*empty, *silent, *(asked(name, "4") for name in "ijkl"))
+    assert golds(found) == {"2 + 2": "4"} and found.left_out == {"that no file of problems may hold": 2}
+
+
+def test_a_question_with_many_answers_takes_no_square_of_time() -> None:
+    """Each of 5,000 answers is compared with a few, not with each."""
+    answers = [*(f"{n}" for n in range(5_000)), "0.0", "4999"]
+    votes = dict(tally(answers).votes)
+    assert len(votes) == 5_000 and votes["0"] == votes["4999"] == 2 and votes["7"] == 1
+
+
 def test_one_user_who_repeats_a_correction_is_one_user() -> None:
     again = [asked(name, "4", user="mallory", correction="9") for name in "abc"]
     assert not harvest(*again, min_agreeing=2).rows

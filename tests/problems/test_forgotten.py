@@ -1,6 +1,7 @@
 """Nothing is made of a problem whose request was forgotten, nor of one of which that is not known."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,17 @@ def test_a_list_that_cannot_be_read_is_refused_as_well(tmp_path: Path, named: ob
     assert clean_file(path, tmp_path / "forgotten.txt") == 0 and len(load_problems(str(path))) == 2
 
 
+def test_a_list_that_was_cut_off_or_never_ends_is_refused_and_spaces_are_none_of_its_ids(tmp_path: Path) -> None:
+    path, pipe = tmp_path / "forgotten.txt", tmp_path / "pipe"
+    path.write_bytes(list_text(["r1", "r2"]).encode()[:-2])
+    os.mkfifo(pipe)
+    for place, why in ((path, "is cut off"), (pipe, "might never end")):
+        with pytest.raises(ProblemsError, match=why):
+            read_forgotten(place)
+    path.write_bytes(list_text([" r1 ", "r2"]).replace("\n", "\r\n").encode())
+    assert read_forgotten(path) == {"r1", "r2"}
+
+
 def test_an_empty_file_is_no_list(tmp_path: Path) -> None:
     (tmp_path / "forgotten.txt").write_text("")
     with pytest.raises(ProblemsError, match="is no list"):
@@ -85,3 +97,27 @@ def test_a_probe_and_a_list_in_memory_are_refused_too(tmp_path: Path) -> None:
     with pytest.raises(ProblemsError, match="1 of its requests were forgotten"):
         problems_for(problems, 0)
     assert clean_file(probe) == 1 and [problem.id for problem in read_probe(probe)[0]] == ["own"]
+
+
+def test_a_mark_that_lies_in_meta_is_read(tmp_path: Path) -> None:
+    """As in a line of a probe that is read as a problem."""
+    path = write(tmp_path, "r1", gone=("r1",))
+    row = json.loads(path.read_text().splitlines()[0])
+    meta = {name: row.pop(name) for name in ("traffic_request", "tombstones")}
+    path.write_text(json.dumps(row | {"meta": meta}) + "\n")
+    for refused in (lambda: load_problems(str(path)), lambda: problems_for([row | {"meta": meta}], 0)):
+        with pytest.raises(ProblemsError, match="1 of its requests were forgotten"):
+            refused()
+
+
+def test_a_table_may_have_rows_of_ones_own_beside_those_from_traffic(tmp_path: Path) -> None:
+    """It spells a key that a row lacks as a missing value."""
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra data")
+    pa = pytest.importorskip("pyarrow", reason="needs the extra data")
+    path, table = write(tmp_path, "r1"), tmp_path / "problems.parquet"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    assert len(load_problems(str(table))) == 2
+    write(tmp_path, "r1", gone=("r1",))
+    with pytest.raises(ProblemsError, match="1 of its requests were forgotten"):
+        load_problems(str(table))

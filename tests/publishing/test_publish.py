@@ -158,6 +158,8 @@ def test_a_run_without_reported_problems_is_refused_with_the_command(laconic, ru
         (("run", "--contact", "Ada"), "--name ORG/NAME is missing"),
         (("run", "--name", "short", "--contact", "Ada"), "--name short: expected ORG/NAME"),
         (("run", "--name", "org/short", "--contact", " "), "--contact: expected whom people ask"),
+        (("run", "--name", "org/short", "--contact", "Ada\n## Licence"), "--contact: expected whom people ask"),
+        (("run", *ASKED, "--license", "other", "--license-name", "a\nb"), "--license-name: expected what the licence"),
         (("run", *ASKED, "--license", "My Own"), "--license My Own: expected an identifier"),
         (("run", *ASKED, "--license", "other"), "--license-name"),
         (("run", *ASKED, "--base-model", "base"), "--base-model base: expected the base's name on the hub"),
@@ -180,6 +182,37 @@ def test_the_licence_is_taken_from_the_bases_card_or_asked_for(laconic, run, tmp
     (base / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nA model.\n")
     assert laconic("publish", run, *ASKED)[0] == 0
     assert "license: cc-by-4.0" in (tmp_path / "published" / "README.md").read_text()
+
+
+def test_no_folder_of_the_machine_is_published(laconic, run, tmp_path):
+    """Neither of the base, nor of the problems, nor of a grader of one's own, nor of the card that states the licence."""
+    private = tmp_path / "ann"
+    (private / "base").mkdir(parents=True)
+    (private / "base" / "README.md").write_text("---\nlicense: mit\n---\nA model.\n")
+    tree = recipe(model=str(private / "base"))
+    tree["problems"]["report"] = f"{private}/mine.jsonl?count=60"
+    tree["grader"]["name"] = f"{private}/own.py:grade"
+    tree["prompt"]["system"] = "/no_think of /home/people"
+    (run / "config.json").write_text(json.dumps(tree))
+    assert laconic("publish", run, *ASKED)[0] == 0
+    texts = [(tmp_path / "published" / name).read_text() for name in ("README.md", "laconic/recipe.json")]
+    for text in texts:
+        assert str(tmp_path) not in text and "mine.jsonl" in text and "own.py:grade" in text
+        assert "/no_think of /home/people" in text
+    assert "license: mit" in texts[0] and "(that of base)" in texts[0]
+
+
+def test_words_of_others_make_no_heading_and_end_no_block(laconic, run, tmp_path):
+    tree = recipe()
+    tree["prompt"]["system"] = "Think `hard`.\n\n## Licence\n```\n<script>"
+    (run / "config.json").write_text(json.dumps(tree))
+    compared = run / "comparison-greedy.json"
+    compared.write_text(compared.read_text().replace("geometry", "geo|<script>\\n\\n## Evil"))
+    assert laconic("publish", run, *ASKED)[0] == 0
+    text = (tmp_path / "published" / "README.md").read_text()
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert "## Licence and contact" in headings and not {"## Licence", "## Evil"} & set(headings)
+    compile(re.findall(r"````python\n(.*?)\n````\n", text, re.DOTALL)[0], "usage", "exec")
 
 
 def test_adapters_are_said_to_be_merged():
@@ -251,6 +284,33 @@ def test_the_run_that_a_run_started_from_is_checked_too(laconic, run, tmp_path):
     made.file.unlink()
     code, _, err = laconic("publish", later, *ASKED, "--license", "mit", "--out", "again")
     assert code == 2 and "mine.jsonl" in err
+
+
+@pytest.mark.parametrize("used_as", ["base", "teacher"])
+def test_what_was_published_of_a_run_is_checked_as_that_run(laconic, run, tmp_path, used_as):
+    made = FromTraffic.make(run, tmp_path)
+    assert laconic("publish", run, *ASKED, "--out", "first")[0] == 0
+    model = str(tmp_path / "first")
+    tree = recipe(model=model) if used_as == "base" else recipe()
+    if used_as == "teacher":
+        tree["phases"][0]["algorithm"] |= {"reference_model": model}
+    later = write_run(tmp_path / "later", tree)
+    made.forget("r2")
+    code, _, err = laconic("publish", later, *ASKED, "--license", "mit")
+    assert code == 2 and "1 of its requests were forgotten" in err
+
+
+def test_the_folder_of_a_dataset_is_checked_like_a_file(laconic, run, tmp_path):
+    pytest.importorskip("datasets", reason="needs the extra data")
+    made = FromTraffic.make(run, tmp_path)
+    (tmp_path / "set").mkdir()
+    made.file.rename(tmp_path / "set" / "train.jsonl")
+    tree = json.loads((run / "config.json").read_text())
+    tree["problems"]["train"] = f"hf:{tmp_path}/set:train"
+    (run / "config.json").write_text(json.dumps(tree))
+    made.forget("r2")
+    code, _, err = laconic("publish", run, *ASKED)
+    assert code == 2 and "1 of its requests were forgotten" in err
 
 
 # --- pushing ---------------------------------------------------------------------------------------------------------

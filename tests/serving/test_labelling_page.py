@@ -10,9 +10,11 @@ pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("jinja2", reason="needs the extra report")
 
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from laconic.errors import InputError
+from laconic.serving.feedback import labelling
 from laconic.serving.feedback.labelling import LabelDesk, labelling_app, open_desk
 from laconic.traffic.consent import TextPolicy, keep_text
 from laconic.traffic.records import TrafficRecord
@@ -148,3 +150,21 @@ def test_a_user_who_is_forgotten_meanwhile_is_not_shown(client: TestClient, stor
     assert "Nothing is left" in page and store.rows(LABELS) == []
     with pytest.raises(InputError, match="nothing to label"):
         open_desk(store, "ines", seed=0)
+
+
+def test_an_answer_that_the_store_does_not_take_can_be_sent_again(
+    client: TestClient, desk: LabelDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a name of no task that is not even ASCII is one of no task."""
+
+    def busy(*_: object) -> bool:
+        raise OperationalError("", {}, Exception("database is locked"))
+
+    form = form_of(client.get("/").text, **JUDGED)
+    with monkeypatch.context() as patched:
+        patched.setattr(labelling, "add_label", busy)
+        assert client.post("/label", data=form).status_code == 503
+        patched.setattr(labelling, "texts_of", busy)
+        assert client.get("/").status_code == 503
+    assert client.post("/label", data=form | {"task": "\u00e9"}).status_code == 200 and desk.done == 0
+    assert client.post("/label", data=form).status_code == 200 and desk.done == 1

@@ -89,3 +89,16 @@ def test_under_no_difference_looking_after_every_request_is_no_sin(monkeypatch: 
     for kinds in found.values():
         assert kinds[always] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
         assert min(kinds[users], kinds[requests]) > 0.2
+
+
+def test_values_that_are_all_the_same_have_no_interval_and_a_chance_lies_between_0_and_1() -> None:
+    """Rounding makes a variance of 1e-33 of them, which is none."""
+    same = [0.1 + 0.2, 0.3] * 30
+    found = mean_ratio_sequence(same, [0.2] * 60, alpha=0.05)
+    assert np.isnan(found.low) and np.isnan(found.high) and abs(found.estimate + 1 / 3) < 1e-9
+    for alpha in (0.0, 1.0, -1.0, float("nan")):
+        for sequence in (rate_difference_sequence, mean_ratio_sequence):
+            with pytest.raises(ValueError, match="alpha: expected a chance of error"):
+                sequence([0.0] * 30, [1.0] * 30, alpha=alpha)
+    with pytest.raises(ValueError, match="means"):
+        mean_ratio_sequence([1.0] * 30, [float("inf")] * 30, alpha=0.05)

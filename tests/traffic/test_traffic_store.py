@@ -224,6 +224,44 @@ def test_an_export_that_was_moved_is_named_until_it_is_reached(store: TrafficSto
     assert [json.loads(line)["traffic_request"] for line in out.read_text().splitlines()] == ["b"]
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace('"traffic_request": "a", ', ""),
+        lambda text: text.replace('"traffic_request": "a"', '"traffic_request": "z"'),
+        lambda text: text + "{broken\n",
+    ],
+)
+def test_an_export_that_was_edited_is_not_called_reached(
+    edit: Callable[[str], str], store: TrafficStore, tmp_path: Path
+) -> None:
+    store.write([with_text("a"), with_text("b", "u2", words="other")])
+    out = tmp_path / "x.jsonl"
+    write_export(store, out, consented_rows(store))
+    out.write_text(edit(out.read_text()))
+    assert forget_everywhere(store, "u1", now=200.0).unreached == (out,)
+    assert forget_everywhere(store, "u1", now=201.0).unreached == (out,)
+
+
+def test_an_export_that_fails_leaves_what_it_would_have_replaced_within_reach(
+    store: TrafficStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what a killed writer left beside it is removed, whatever the file is called."""
+    store.write([with_text("a"), with_text("b", "u2", words="other")])
+    out, partial = tmp_path / "x[1].jsonl", tmp_path / ".x[1].jsonl.999999999.partial"
+    write_export(store, out, consented_rows(store))
+    partial.write_text(SECRET)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setattr(exports, "write_text_atomically", full)
+        write_export(store, out, [row for row in consented_rows(store) if row["traffic_request"] == "b"])
+    assert forget_everywhere(store, "u1", now=200.0).num_rows == 1
+    assert SECRET not in out.read_text() and "other" in out.read_text() and not partial.exists()
+
+
 def test_forgetting_reaches_exports_whose_figures_are_gone(store: TrafficStore, tmp_path: Path) -> None:
     store.write([with_text("a", at=0.0)])
     write_export(store, tmp_path / "out.jsonl", consented_rows(store))
@@ -284,6 +322,16 @@ def test_an_address_that_is_no_store_is_one_line(address: str) -> None:
     with pytest.raises((InputError, OSError)) as error:
         open_store(address)
     assert "\n" not in str(error.value)
+
+
+def test_a_store_of_a_newer_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/traffic.db"
+    open_store(address).close()
+    with sqlite3.connect(tmp_path / "traffic.db") as newer:
+        newer.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer.close()
+    with pytest.raises(InputError, match="is of version 9999, which this laconic does not know"):
+        open_store(address)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from laconic.cli.options import GraderName, Seed, check_file, config_of, solver_of
-from laconic.cli.traffic import StoreAddress, need_extra
+from laconic.cli.traffic import StoreAddress, need_extra, opened_store
 from laconic.config.defaults import (
     AGREEING_USERS,
     AGREEMENT_SAMPLES,
@@ -74,20 +74,16 @@ def write_traffic_problems(
     from laconic.harvest.problems import harvest_problems
     from laconic.harvest.questions import read_questions
     from laconic.problems.load import load_problems
-    from laconic.traffic.store import open_store
 
     check_file(out, "file of problems")
     if model is None and (samples != AGREEMENT_SAMPLES or max_tokens is not None):
         raise InputError("--samples, --max-tokens: are read only with --model")
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes, _checked(grader))
     reported = [load_problems(source, seed=seed) for source in apart_from or []]
-    opened = open_store(store, must_exist=True)
-    try:
+    with opened_store(store) as opened:
         stored = read_questions(opened, route=route, tag=tag)
         drawn = {} if model is None else _draw(model, stored, samples, max_tokens, seed)
         _write(opened, out, "problems", harvest_problems(stored, rule, drawn, reported))
-    finally:
-        opened.close()
 
 
 def write_traffic_pairs(
@@ -113,17 +109,13 @@ def write_traffic_pairs(
     from laconic.harvest.pairs import harvest_pairs
     from laconic.harvest.questions import read_questions
     from laconic.problems.load import load_problems
-    from laconic.traffic.store import open_store
 
     check_file(out, "file of problems")
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes)
     reported = [load_problems(source, seed=seed) for source in apart_from or []]
-    opened = open_store(store, must_exist=True)
-    try:
+    with opened_store(store) as opened:
         stored = read_questions(opened, route=route, tag=tag)
         _write(opened, out, "pairs", harvest_pairs(stored, rule, reported, ratio=ratio, most=most))
-    finally:
-        opened.close()
 
 
 def _write(store: "TrafficStore", out: Path, what: str, harvest: "Harvest") -> None:
@@ -131,7 +123,8 @@ def _write(store: "TrafficStore", out: Path, what: str, harvest: "Harvest") -> N
     from laconic.traffic.exports import write_export
 
     if not harvest.rows:
-        raise InputError(f"traffic {what}: nothing to write; {harvest.line(0)}")
+        why = harvest.line(0) if harvest.left_out else "no question with the consent of its user is stored"
+        raise InputError(f"traffic {what}: nothing to write; {why}")
     put(f"{out}: {what}: {harvest.line(write_export(store, out, harvest.rows))}")
 
 
@@ -145,13 +138,9 @@ def list_next(
     need_extra()
     from laconic.harvest.labelling import next_labels
     from laconic.harvest.questions import read_questions
-    from laconic.traffic.store import open_store
 
-    opened = open_store(store, must_exist=True)
-    try:
+    with opened_store(store) as opened:
         wishes = next_labels(read_questions(opened, route=route, tag=tag).questions, count)
-    finally:
-        opened.close()
     for wish in wishes:
         put(f"{wish.information:.3f} nats  {wish.first.id}  {wish.second.id if wish.second else '-'}")
     put(f"{len(wishes)} responses to label next" if wishes else "nothing to label: no stored response is unjudged")

@@ -82,9 +82,13 @@ _BEGINNINGS = {
 
 def check_file(out: Path, kind: str | None = None) -> Path:
     """`out`, if a file can be written there. Otherwise raises `InputError`: a file of another `kind`, a key of `_BEGINNINGS`, is
-    not overwritten."""
+    not overwritten, and a device or a pipe is not replaced by a file."""
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; expected a file's name")
+    if out.exists() and not out.is_file():
+        raise InputError(f"--out {out}: is a device or a pipe; expected a file's name")
+    if Path(os.path.realpath(out)).is_symlink():
+        raise InputError(f"--out {out}: is a link that leads back to itself; expected a file's name")
     if out.is_file() and kind is not None:
         with out.open("rb") as file:
             beginning = file.read(1 << 16)

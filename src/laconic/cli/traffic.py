@@ -20,7 +20,7 @@ from laconic.config.defaults import (
     STORE_ADDRESS,
     TEXT_DAYS,
 )
-from laconic.errors import InputError, MissingExtraError
+from laconic.errors import InputError, MissingExtraError, RunFailed
 from laconic.system.files import write_json_atomically
 from laconic.system.text import put
 
@@ -65,14 +65,15 @@ def forget_user(
     from laconic.traffic.pseudonyms import pseudonym, read_salt
 
     name = pseudonym(read_salt(salt), key, user)
-    with _opened(store) as traffic:
+    with opened_store(store) as traffic:
         done = forget_everywhere(traffic, name)
         put(
             f"forgotten: {done.num_requests} requests with their texts, feedback and labels, {done.num_rows} rows of exports"
         )
         for path in done.unreached:
             put(
-                f"not reached: {path}, which is not there or not readable; clean copies with  laconic traffic clean FILE"
+                f"not reached: {path}, which is not there or not as it was written; remove it, and clean copies with  "
+                "laconic traffic clean FILE"
             )
         put(f"training refuses what was made of them: {traffic.forgotten_list}")
 
@@ -87,7 +88,7 @@ def export_texts(
     from laconic.traffic.exports import write_export
 
     check_file(out, "export of traffic")
-    with _opened(store) as traffic:
+    with opened_store(store) as traffic:
         put(f"{out}: {write_export(traffic, out, consented_rows(traffic))} requests with texts")
 
 
@@ -118,7 +119,7 @@ def label_responses(
     from laconic.serving.feedback.labelling import open_desk, serve_labelling
     from laconic.traffic.labels import check_labeller
 
-    with _opened(store) as traffic:
+    with opened_store(store) as traffic:
         num_labelled = serve_labelling(open_desk(traffic, check_labeller(labeller), seed=seed), port, put)
         put(f"{num_labelled} tasks labelled")
 
@@ -134,7 +135,7 @@ def say_agreement(
     need_extra()
     from laconic.traffic.labels import QUESTIONS, agreement_of
 
-    with _opened(store) as traffic:
+    with opened_store(store) as traffic:
         for question, found in agreement_of(traffic, between or [], seed=seed).items():
             share, kappa = _in_words(found.share, ".1%"), _in_words(found.kappa, ".2f")
             put(f"{QUESTIONS[question]}: {found.num_items} answers of both, the same in {share}, kappa {kappa}")
@@ -148,13 +149,15 @@ def _in_words(found: "Interval", form: str) -> str:
 
 
 @contextmanager
-def _opened(address: str) -> "Iterator[TrafficStore]":
-    """The store at an address, which must be there."""
-    from laconic.traffic.store import open_store
+def opened_store(address: str) -> "Iterator[TrafficStore]":
+    """The store at an address, which must be there. Raises `RunFailed`, one line, where the database fails while it is used."""
+    from laconic.traffic.store import StoreError, open_store, said_by_database
 
     opened = open_store(address, must_exist=True)
     try:
         yield opened
+    except StoreError as error:
+        raise RunFailed(f"the store of traffic fails: {said_by_database(error)}") from None
     finally:
         opened.close()
 
@@ -177,7 +180,7 @@ def report_traffic(
     from laconic.monitoring.overview import read_overview
     from laconic.monitoring.page import write_traffic_page
 
-    with _opened(store) as traffic:
+    with opened_store(store) as traffic:
         overview = read_overview(traffic, time.time(), days, drift_days, route)
     for sentence in (*overview.alarms, *overview.changes):
         put(sentence)
@@ -197,10 +200,8 @@ def compare_stored(
     check_file(out, "comparison")
     from laconic.monitoring.figures import Scope
     from laconic.monitoring.versions import change_words, compare_versions, comparison_sentence, versions_of
-    from laconic.traffic.store import open_store
 
-    opened = open_store(store, must_exist=True)
-    try:
+    with opened_store(store) as opened:
         served = [found.version for found in versions_of(opened, Scope(route=route))]
         for version in (base, candidate):
             if version not in served:
@@ -210,8 +211,6 @@ def compare_stored(
         if base == candidate:
             raise InputError(f"{base}: given twice; expected two versions")
         found = compare_versions(opened, base, candidate, Scope(route=route))
-    finally:
-        opened.close()
     for name, change in found.changes.items():
         put(change_words(change, name))
     put(comparison_sentence(found))
@@ -237,15 +236,11 @@ def judge_stored(
     """How does a candidate do beside the model that is served, and what do the rules say? Look as often as you like."""
     need_extra()
     from laconic.monitoring.candidates import candidate_lines, find_candidate
-    from laconic.traffic.store import open_store
 
-    opened = open_store(store, must_exist=True)
-    try:
+    with opened_store(store) as opened:
         candidate = find_candidate(opened, route, config, promote_after)
         for line in candidate_lines(opened, route, candidate, time.time() if write else None):
             put(line)
-    finally:
-        opened.close()
 
 
 def need_extra() -> None:

@@ -7,11 +7,12 @@
    see two responses, side by side.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from laconic.harvest.questions import UNLABELLED, AnsweredRequest, Question
-from laconic.harvest.votes import is_same, tally
+from laconic.harvest.votes import is_same, tally, vote_places
 from laconic.statistics.information import beliefs, label_information
 
 
@@ -48,12 +49,12 @@ def information_of(question: Question) -> dict[str, float]:
     if any(asked.rating or asked.correction or asked.expert != UNLABELLED for asked in question.requests):
         return {}
     answers = {asked.id: answer for asked in question.requests if (answer := asked.answer) is not None}
-    counted = tally(list(answers.values())).votes
-    told = [label_information(p) for p in beliefs([votes for _, votes in counted])]
-    return {
-        name: next(nats for nats, (other, _) in zip(told, counted, strict=True) if is_same(answer, other))
-        for name, answer in answers.items()
+    places = vote_places(list(answers.values()))
+    votes = Counter(places)
+    told = {
+        place: label_information(p) for place, p in zip(votes, beliefs([votes[place] for place in votes]), strict=True)
     }
+    return {name: told[place] for name, place in zip(answers, places, strict=True)}
 
 
 def _beside(question: Question, first: AnsweredRequest) -> AnsweredRequest | None:

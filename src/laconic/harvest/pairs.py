@@ -7,7 +7,8 @@
    2501.12599, section 2.4, "DPO").
 3. A right response that was called too short gives way to the shortest right one that is longer (`too_short`).
 4. What experts found better than another response, side by side, is preferred to it before all this (`expert`).
-5. A response that was cut off, or in which something was redacted, is in no pair: no end of it, or a mark, would be learnt.
+5. A response that is empty, was cut off, or in which something was redacted, is in no pair: no end of it, or a mark, would be
+   learnt.
 
 The texts are those of the store, with their thinking. A question gives `most` pairs at most, those of people's words first.
 """
@@ -19,7 +20,7 @@ from typing import Any
 
 from laconic.config.defaults import PAIR_RATIO, PAIRS_PER_QUESTION
 from laconic.harvest.golds import Gold, GoldRule, gold_of
-from laconic.harvest.problems import LEAKED, Harvest
+from laconic.harvest.problems import LEAKED, UNREADABLE, Harvest, is_readable
 from laconic.harvest.questions import REDACTED, AnsweredRequest, Question, StoredQuestions
 from laconic.harvest.votes import is_same
 from laconic.selection.program import leaking
@@ -55,22 +56,25 @@ def harvest_pairs(
             continue
         gold = gold_of(question, (), rule)
         found = _once(pairs_of(question, gold if isinstance(gold, Gold) and gold.answer else None, ratio))
-        rows += [_row(question, pair) for pair in found[:most]]
-        left_out[NO_PAIR] += not found
+        written = [row for pair in found if is_readable(row := _row(question, pair))]
+        rows += written[:most]
+        left_out[NO_PAIR if not found else UNREADABLE] += not written
     return Harvest(tuple(rows), Counter(row["preferred_by"] for row in rows), left_out)
 
 
 def _once(pairs: Iterable[PreferredPair]) -> list[PreferredPair]:
-    """Each two responses once, as they were preferred first."""
+    """Each two responses once, as they were preferred first; two of the same words tell nothing apart."""
     found: dict[frozenset[str], PreferredPair] = {}
     for pair in pairs:
+        if pair.chosen.response == pair.rejected.response:
+            continue
         found.setdefault(frozenset({pair.chosen.id, pair.rejected.id}), pair)
     return list(found.values())
 
 
 def pairs_of(question: Question, gold: Gold | None, ratio: float) -> Iterator[PreferredPair]:
     """The pairs of one question, those of people's words first."""
-    usable = [asked for asked in question.requests if asked.is_finished and not REDACTED.search(asked.response)]
+    usable = [asked for asked in question.requests if _is_whole(asked)]
     verdicts = {asked.id: _is_right(asked, gold) for asked in usable}
     right = sorted((asked for asked in usable if verdicts[asked.id] is True), key=_length)
     wrong = [asked for asked in usable if verdicts[asked.id] is False]
@@ -89,6 +93,10 @@ def pairs_of(question: Question, gold: Gold | None, ratio: float) -> Iterator[Pr
             yield PreferredPair(fuller, short, "too_short")
     far = [asked for asked in longer if not asked.length and _length(asked) > ratio * _length(best)]
     yield from (PreferredPair(best, asked, "length") for asked in far)
+
+
+def _is_whole(asked: AnsweredRequest) -> bool:
+    return asked.is_finished and bool(asked.response.strip()) and not REDACTED.search(asked.response)
 
 
 def _by_experts(usable: Sequence[AnsweredRequest]) -> Iterator[PreferredPair]:

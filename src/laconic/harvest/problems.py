@@ -1,6 +1,6 @@
 """The program `traffic problems`: problems for the next training out of stored questions.
 
-1. Each question (`questions.py`) gets a gold answer (`golds.py`), or is left out with a reason.
+1. Each question (`questions.py`) gets a gold answer (`golds.py`), or is left out with a reason, as where either says nothing.
 2. Of problems that are alike, exactly or nearly (`problems/leakage.py`), the first is kept; where such problems have different
    gold answers, one of them is wrong, and both are left out.
 3. Problems that occur among those that will be reported on are left out.
@@ -13,13 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from laconic.errors import ProblemsError
 from laconic.harvest.golds import CONTRADICTED, Gold, GoldRule, gold_of
 from laconic.harvest.questions import Question, StoredQuestions
 from laconic.harvest.votes import is_same
 from laconic.problems.leakage import LeakKind, find_leaks
+from laconic.problems.records import to_problem
 from laconic.selection.program import leaking
 from laconic.types import Problem
 
+UNREADABLE = "that no file of problems may hold"
 ALIKE_QUESTIONS, LEAKED = "like another one", "that are reported on"
 
 
@@ -57,6 +60,8 @@ def harvest_problems(
         gold = gold_of(question, drawn.get(question.key, ()), rule)
         if isinstance(gold, str):
             left_out[gold] += 1
+        elif not is_readable(_row(question, gold)):
+            left_out[UNREADABLE] += 1
         else:
             found.append((question, gold))
     problems = [Problem(problem_id(question), question.text, gold.answer) for question, gold in found]
@@ -66,6 +71,15 @@ def harvest_problems(
     kept = [(question, gold) for question, gold in found if problem_id(question) not in reasons]
     rows = tuple(_row(question, gold) for question, gold in kept)
     return Harvest(rows, Counter(gold.gold_from for _, gold in kept), left_out)
+
+
+def is_readable(row: Mapping[str, Any]) -> bool:
+    """Whether a file of problems may hold a row: one that it may not would make the whole file unreadable."""
+    try:
+        to_problem(row, "a row")
+    except ProblemsError:
+        return False
+    return True
 
 
 def problem_id(question: Question) -> str:

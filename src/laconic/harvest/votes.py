@@ -7,6 +7,7 @@ the votes and gives none, so that a question which is seldom answered is not sur
 Two answers are the same vote where the grader's rules say so (1/2 and 0.5); what only algebra could tell are two.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from laconic.rollouts.graders import NoGrader
 from laconic.rollouts.solver import Solver
 from laconic.statistics.majority import answer_key
 from laconic.types import Problem, Progress, Response
+
+MOST_COMPARED = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,31 @@ def tally(answers: Sequence[str | None]) -> AnswerTally:
     >>> tally(["0.5", "1/2", "3", None]).votes, tally(["0.5", "1/2", "3", None]).share
     ((('0.5', 2), ('3', 1)), 0.5)
     """
-    counts: list[tuple[str, int]] = []
+    given = [answer for answer in answers if answer is not None]
+    places = vote_places(given)
+    counts = Counter(places)
+    firsts = dict(zip(reversed(places), reversed(given), strict=True))
+    return AnswerTally(tuple((firsts[place], count) for place, count in counts.most_common()), len(answers))
+
+
+def vote_places(answers: Sequence[str]) -> list[int]:
+    """For each answer the number of its vote: the same for answers that are the same, counted from 0 by first occurrence.
+
+    The rules compare an answer with the first `MOST_COMPARED` different ones; whether it is one of the others, its text says
+    alone. Otherwise many copies of a question with an answer each would take the square of their number.
+    """
+    firsts: list[str] = []
+    by_key: dict[str, int] = {}
+    places: list[int] = []
     for answer in answers:
-        if answer is None:
-            continue
-        place = next((n for n, (other, _) in enumerate(counts) if is_same(answer, other)), None)
-        if place is None:
-            counts.append((answer, 1))
-        else:
-            counts[place] = (counts[place][0], counts[place][1] + 1)
-    return AnswerTally(tuple(sorted(counts, key=lambda vote: -vote[1])), len(answers))
+        key = answer_key(answer)
+        if key not in by_key:
+            compared = enumerate(firsts[:MOST_COMPARED])
+            place = next((n for n, other in compared if same_answer(answer, other) is True), len(firsts))
+            firsts += [answer] if place == len(firsts) else []
+            by_key[key] = place
+        places.append(by_key[key])
+    return places
 
 
 def is_same(answer: str, other: str) -> bool:

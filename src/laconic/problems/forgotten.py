@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from laconic.errors import ProblemsError
+from laconic.errors import InputError, ProblemsError
+from laconic.system.files import read_bytes
 from laconic.types import Problem
 
 REQUEST_KEY, LIST_KEY = "traffic_request", "tombstones"
@@ -38,16 +39,31 @@ def requests_of(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
     return ids
 
 
+def marked_parts(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Where a row says of what it was made: in itself or its `meta`, as in the file of a probe. A table spells the keys of a row
+    that lacks them as missing values, which say nothing."""
+    parts = (part for part in (row, row.get("meta")) if isinstance(part, Mapping) and REQUEST_KEY in part)
+    return tuple(part for part in parts if (part[REQUEST_KEY], part.get(LIST_KEY)) != (None, None))
+
+
+def is_from_traffic(problem: Problem) -> bool:
+    """Whether a problem was made from stored traffic."""
+    return bool(marked_parts(problem.meta))
+
+
 def read_forgotten(path: Path) -> frozenset[str]:
-    """The ids on a list of forgotten requests. Raises `ProblemsError` where it cannot be read, or is no such list."""
+    """The ids on a list of forgotten requests. Raises `ProblemsError` where it cannot be read, is none, or was cut off."""
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        text = read_bytes(path).decode("utf-8")
+    except (InputError, ValueError) as error:
+        reason = "not UTF-8" if isinstance(error, ValueError) else str(error).removeprefix(f"{path}: ")
         raise ProblemsError(f"{path}: the list of forgotten requests cannot be read ({reason})") from None
+    lines = [line.strip() for line in text.splitlines()]
     if lines[:1] != [HEADING]:
         raise ProblemsError(f"{path}: is no list of forgotten requests")
-    return frozenset(lines[1:])
+    if not text.endswith("\n"):
+        raise ProblemsError(f"{path}: the list of forgotten requests is cut off")
+    return frozenset(filter(None, lines[1:]))
 
 
 def list_text(ids: Iterable[str]) -> str:
@@ -58,10 +74,10 @@ def list_text(ids: Iterable[str]) -> str:
 def refuse_forgotten(problems: Sequence[Problem], source: str) -> None:
     """Raise `ProblemsError` where a problem of `source` was made from a request that was forgotten, or this is not known."""
     requests = [
-        (name, problem.meta.get(LIST_KEY))
+        (name, part.get(LIST_KEY))
         for problem in problems
-        if REQUEST_KEY in problem.meta
-        for name in requests_of(problem.meta, f"{source}, problem {problem.id}")
+        for part in marked_parts(problem.meta)
+        for name in requests_of(part, f"{source}, problem {problem.id}")
     ]
     if not requests:
         return

@@ -21,8 +21,10 @@ from laconic.evaluation.figures import Summary
 from laconic.prompts.instructions import messages, plain_text, resolve_instruction
 from laconic.publishing.hub_results import dataset_of, drawn_words, index_entries, report_source
 from laconic.publishing.licence import UNLISTED, Licence, hub_name
+from laconic.publishing.markdown import code, plain, python_block
 from laconic.publishing.measured_run import MeasuredChange, MeasuredRun
 from laconic.publishing.origin import Origin
+from laconic.publishing.places import without_folders
 from laconic.publishing.training_words import phase_words, shared_words
 from laconic.reporting.numbers import UNKNOWN, Show, count, ends_shown, percent, points, shown, signed
 from laconic.statistics.intervals import Interval
@@ -92,7 +94,7 @@ def _sections(run: MeasuredRun, publisher: Publisher, origin: Origin, today: dat
 def _summary(run: MeasuredRun, publisher: Publisher) -> str:
     base = publisher.base or run.recipe.model
     phases = plural(len(run.phases), "phase")
-    first = f"`{base}`, trained further in {phases} to reason in fewer tokens."
+    first = f"{code(base)}, trained further in {phases} to reason in fewer tokens."
     lines = [f"- {_where(change)}: {change.change.figures.verdict}" for change in run.changes]
     return "\n".join([f"{first} Compared with it, on problems that played no part in training:", "", *lines])
 
@@ -103,17 +105,17 @@ def _where(change: MeasuredChange) -> str:
 
 def _usage(run: MeasuredRun, publisher: Publisher) -> str:
     cap = run.changes[0].after.setup.max_tokens
-    return f"""```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+    lines = f"""from transformers import AutoModelForCausalLM, AutoTokenizer
 
 name = "{publisher.name}"  # or the folder in which this card lies
 tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name)
 question = "What is 17 + 25?"
 {_encoded(run)}
-print(tokenizer.decode(model.generate(**inputs, max_new_tokens={cap})[0]))
-```
-
-It was asked like this when it was measured. Asked otherwise, it may write longer or shorter answers than the figures below."""
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens={cap})[0]))"""
+    return (
+        f"{python_block(lines)}\n\nIt was asked like this when it was measured. Asked otherwise, it may write longer or shorter "
+        "answers than the figures below."
+    )
 
 
 def _encoded(run: MeasuredRun) -> str:
@@ -152,7 +154,7 @@ def _measured(run: MeasuredRun) -> str:
 def _how(run: MeasuredRun) -> str:
     setup = run.changes[0].after.setup
     return (
-        f"On {plural(setup.num_problems or 0, 'problem')} of `{report_source(run)}`, none of which was trained on or chose "
+        f"On {plural(setup.num_problems or 0, 'problem')} of {code(report_source(run))}, none of which was trained on or chose "
         f"anything, graded by {setup.grader or 'an unknown grader'}. Tokens are those of a response, its thinking and its end "
         "token included. In brackets: 95% intervals over problems, for one training run; a change is paired over problems."
     )
@@ -202,7 +204,7 @@ def _caveats(run: MeasuredRun) -> list[str]:
         for change in run.changes
         for caveat in (*change.change.caveats, *(c for b in change.change.benchmarks.values() for c in b.caveats))
     ]
-    return ["\n".join(f"- Note: {caveat}" for caveat in dict.fromkeys(found))] if found else []
+    return ["\n".join(f"- Note: {plain(caveat)}" for caveat in dict.fromkeys(found))] if found else []
 
 
 def _slices(run: MeasuredRun) -> str:
@@ -215,7 +217,7 @@ def _slices(run: MeasuredRun) -> str:
 def _slice_table(change: MeasuredChange) -> Iterator[str]:
     slices = change.change.slices
     line = slices_line(worst_slice(slices), num_decided(slices))
-    yield f"**{_where(change)}.** {line[0].upper()}{line[1:]}."
+    yield f"**{_where(change)}.** {plain(line[0].upper() + line[1:])}."
     yield _rows(
         ("slice", "problems", "accuracy, vs base", "tokens, vs base", "shown against it"),
         [_slice_row(s) for s in slices],
@@ -223,7 +225,7 @@ def _slice_table(change: MeasuredChange) -> Iterator[str]:
 
 
 def _slice_row(part: SliceFigures) -> list[str]:
-    name = f"{part.key.replace('_', ' ')} {part.value}"
+    name = plain(f"{part.key.replace('_', ' ')} {part.value}")
     changes = _change(part.accuracy_change, points), _change(part.tokens_change, percent)
     return [name, str(part.num_problems), *changes, part.shown_words or "nothing"]
 
@@ -251,11 +253,14 @@ def _training(run: MeasuredRun) -> str:
 def _data(run: MeasuredRun, origin: Origin, today: date) -> str:
     sets = run.recipe.problems
     lines = [
-        f"- taught: `{sets.train}`",
-        f"- watched during training: `{sets.watch}`",
-        f"- reported, and not trained on: `{sets.report}`",
+        f"- taught: {code(sets.train)}",
+        f"- watched during training: {code(str(sets.watch))}",
+        f"- reported, and not trained on: {code(str(sets.report))}",
     ]
-    lines += [f"- before this run, its base was trained on: `{earlier.source}`" for earlier in origin.earlier]
+    lines += [
+        f"- before this run, its base was trained on: {code(without_folders(earlier.source))}"
+        for earlier in origin.earlier
+    ]
     num = origin.total_from_traffic
     if num:
         said = (
@@ -270,8 +275,8 @@ def _data(run: MeasuredRun, origin: Origin, today: date) -> str:
 def _limits(run: MeasuredRun) -> str:
     unclear = any(not change.change.figures.non_inferior for change in run.changes)
     lines = [
-        f"Measured on `{report_source(run)}` alone. Accuracy and length on other problems, other languages, conversations and "
-        "tools are unknown.",
+        f"Measured on {code(report_source(run))} alone. Accuracy and length on other problems, other languages, conversations "
+        "and tools are unknown.",
         "The intervals are over problems, for this one training run. Another seed may give another model.",
         "A shorter chain of thought shows less of how an answer came about, and leaves less room to find a mistake.",
         "Not measured: safety, bias, calibration, and what users think of short answers.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laconic.errors import InputError
+from laconic.publishing.places import without_folders
 from laconic.system.hub import cached_file
 
 BUNDLED_LICENCES = {"tiny": "apache-2.0"}
@@ -50,6 +51,8 @@ def settle_licence(model: str, given: str | None, name: str | None) -> Licence:
         raise InputError(f"--license {given}: expected an identifier of the hub, such as apache-2.0, or other")
     if (given == UNLISTED) != (name is not None):
         raise InputError("--license-name: is for a licence that the hub does not list; it goes with --license other")
+    if name is not None and not (name.strip() and name.isprintable()):
+        raise InputError("--license-name: expected what the licence is called, in one line")
     return Licence(given, name)
 
 
@@ -66,10 +69,10 @@ def _known(model: str) -> Licence | None:
     if model in BUNDLED_LICENCES:
         return Licence(BUNDLED_LICENCES[model], origin=f"that of {model}")
     card = Path(model) / CARD if Path(model).is_dir() else cached_file(model, CARD)
-    return None if card is None or not card.is_file() else _stated(card)
+    return None if card is None or not card.is_file() else _stated(card, f"that of {without_folders(model)}")
 
 
-def _stated(card: Path) -> Licence | None:
+def _stated(card: Path, origin: str) -> Licence | None:
     """The licence that a model card states in its metadata."""
     from huggingface_hub import ModelCard
 
@@ -80,4 +83,4 @@ def _stated(card: Path) -> Licence | None:
     stated, name = data.get("license"), data.get("license_name")
     if not isinstance(stated, str) or not LICENCE_ID.fullmatch(stated):
         return None
-    return Licence(stated, name if isinstance(name, str) else None, f"that of {card}")
+    return Licence(stated, name if isinstance(name, str) else None, origin)

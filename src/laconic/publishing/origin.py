@@ -1,11 +1,12 @@
 """Where the problems of a run came from, and that none of them was forgotten since.
 
-1. `origin_of` names the three sources of a run. Problems that lie in files may have been made from stored traffic, by consent;
-   those of generators and benchmarks never are.
+1. `origin_of` names the three sources of a run. Problems that lie on this machine, in files or in the folder of a dataset, may
+   have been made from stored traffic, by consent; those of generators and of the hub are not.
 2. Files are read again at the time of publishing: reading refuses problems whose requests were forgotten
    (`problems/forgotten.py`). They must also be those on which the run was trained, by the digest in its environment.json: from
    others it cannot be told whether a forgotten one was among them.
-3. A run that started from the result of another run inherits its problems, so that run is checked as well.
+3. A run that started from the result of another run, or learned from it as its teacher, inherits its problems, so that run is
+   checked as well, also where its result was published before.
 """
 
 from collections.abc import Iterator
@@ -14,14 +15,15 @@ from pathlib import Path
 
 from laconic.config.recipe import Recipe
 from laconic.errors import ProblemsError
-from laconic.problems.address import name_of
-from laconic.problems.forgotten import REQUEST_KEY
+from laconic.problems.forgotten import is_from_traffic
+from laconic.problems.load import is_on_hub
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.publishing.measured_run import recipe_of
 from laconic.system.fields import Fields
 from laconic.system.files import read_json
 
-FILE_ENDINGS = (".jsonl", ".parquet")
+GENERATED = ("gym:", "tiny:", "words:")
+ORIGIN_SUFFIX = ".origin.json"
 TAUGHT = ("train", "watch")
 """The sets that shape a model: one teaches, the other may end a phase or choose its result."""
 
@@ -45,9 +47,9 @@ def origin_of(path: Path, recipe: Recipe) -> Origin:
     """The origin of the run in the folder `path`. Raises `ProblemsError` where a problem was forgotten, or where that is not
     known."""
     sources = {name: getattr(recipe.problems, name) for name in TAUGHT}
-    lies_in_files = any(name_of(source).endswith(FILE_ENDINGS) for source in sources.values())
-    num_from_traffic = _checked(path, recipe) if lies_in_files else 0
-    return Origin(recipe.problems.train, num_from_traffic, lies_in_files, tuple(_earlier(recipe)))
+    lies_here = any(not source.startswith(GENERATED) and not is_on_hub(source) for source in sources.values())
+    num_from_traffic = _checked(path, recipe) if lies_here else 0
+    return Origin(recipe.problems.train, num_from_traffic, lies_here, tuple(_earlier(recipe)))
 
 
 def _checked(path: Path, recipe: Recipe) -> int:
@@ -66,11 +68,28 @@ def _checked(path: Path, recipe: Recipe) -> int:
 
 
 def _num_from_traffic(sets: ProblemSets) -> int:
-    return sum(REQUEST_KEY in problem.meta for problem in (*sets.train, *sets.watch))
+    return sum(map(is_from_traffic, (*sets.train, *sets.watch)))
 
 
 def _earlier(recipe: Recipe) -> Iterator[Origin]:
-    """The origin of the run whose result the recipe starts from, if it does."""
-    folder = Path(recipe.model)
-    if folder.is_dir() and all((folder.parent / name).is_file() for name in ("config.json", "phases.json")):
-        yield origin_of(folder.parent, recipe_of(folder.parent))
+    """The origin of each run whose result the recipe starts from or learns from."""
+    models = [recipe.model, *(phase.algorithm.reference_model for phase in recipe.phases)]
+    runs = dict.fromkeys(run for model in models if model is not None and (run := _run_of(Path(model))) is not None)
+    yield from (origin_of(run, recipe_of(run)) for run in runs)
+
+
+def _run_of(model: Path) -> Path | None:
+    """The run of which a folder is the result, or was published; None where it is neither."""
+    if not model.is_dir():
+        return None
+    file = origin_file(model)
+    if file.is_file():
+        return Path(Fields(read_json(file), str(file)).text("run"))
+    run = model.resolve().parent
+    return run if all((run / name).is_file() for name in ("config.json", "phases.json")) else None
+
+
+def origin_file(out: Path) -> Path:
+    """Where it stands from which run a published folder was made."""
+    place = out.resolve()
+    return place.with_name(f"{place.name}{ORIGIN_SUFFIX}")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig
 from laconic.config.recipe import Recipe
+from laconic.publishing.markdown import code
 from laconic.reporting.data import Record
 
 SOLUTIONS = "solutions"
@@ -35,8 +36,8 @@ def phase_words(number: int, phase: PhaseConfig, record: Record) -> Iterator[str
 def shared_words(recipe: Recipe) -> Iterator[str]:
     """What holds for all phases."""
     yield f"the weights were {_trained(recipe.policy)}"
-    yield f"prompt: instruction `{recipe.prompt.instruction}`" + (
-        f", system turn `{recipe.prompt.system}`" if recipe.prompt.system else ""
+    yield f"prompt: instruction {code(recipe.prompt.instruction)}" + (
+        f", system turn {code(recipe.prompt.system)}" if recipe.prompt.system else ""
     )
     yield f"grader: {recipe.grader.name or 'the rules and algebra of Laconic'}"
     yield f"seed {recipe.seed}"

@@ -53,8 +53,8 @@ def beliefs(votes: Sequence[int], odds: float = VOTE_ODDS) -> list[float]:
     """
     most = max(votes, default=0)
     weights = [odds ** (count - most) for count in votes]
-    unseen = odds**-most
-    return [weight / (sum(weights) + unseen) for weight in weights]
+    total = sum(weights) + odds**-most
+    return [weight / total for weight in weights]
 
 
 def label_information(probability: float, error: float = LABEL_ERROR) -> float:

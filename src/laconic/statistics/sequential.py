@@ -21,7 +21,7 @@ measured: `benchmarks/always_valid.md`.
 What is left out: users whose values depend on when they come. Both groups must be served at the same time.
 """
 
-from math import exp, log, nan, sqrt
+from math import exp, inf, log, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,9 @@ FRACTIONS: FloatArray = np.geomspace(0.005, 0.95, 28)
 BEST_ERROR, MIN_USERS = 0.04, 25
 """The standard error of a log-ratio at which its interval is tightest, and the fewest users on either side that have one."""
 
+SAME_VALUE = 1e-9
+"""Values that differ by no more than this share of their mean are the same."""
+
 _BISECTIONS = 40
 
 
@@ -41,7 +44,7 @@ def rate_difference_sequence(base: ArrayLike, candidate: ArrayLike, *, alpha: fl
     """Mean of candidate minus mean of base, with an interval that holds at all times of looking with chance 1 - `alpha`.
 
     `base` [B] and `candidate` [C] hold one value from 0 to 1 per user; 0.02 is two points. With no user on a side all is `nan`.
-    Raises `ValueError` for a value outside [0, 1].
+    Raises `ValueError` for a value outside [0, 1], or an `alpha` that is no chance.
 
     >>> early = rate_difference_sequence([0.0] * 50, [1.0] * 2, alpha=0.05)
     >>> late = rate_difference_sequence([0.0] * 50, [1.0] * 50, alpha=0.05)
@@ -49,6 +52,7 @@ def rate_difference_sequence(base: ArrayLike, candidate: ArrayLike, *, alpha: fl
     (True, 1.0)
     """
     groups = [np.asarray(values, dtype=np.float64) for values in (base, candidate)]
+    _check_alpha(alpha)
     if any(values.size and not (values.min() >= 0.0 and values.max() <= 1.0) for values in groups):
         raise ValueError("rates: expected one number from 0 to 1 per user")
     if not all(values.size for values in groups):
@@ -99,25 +103,36 @@ def mean_ratio_sequence(base: ArrayLike, candidate: ArrayLike, *, alpha: float) 
         log(m_c / m_b) -+ sqrt(v) sqrt((i + rho) / i log((i + rho) / (rho alpha^2)))
 
     (Waudby-Smith et al. 2024, Theorem 2.2, where i / rho is called t rho^2). The ends are `nan` with fewer than `MIN_USERS` users
-    on a side, or where a mean is 0. Raises `ValueError` for a negative value.
+    on a side, where all values are the same, or where a mean is 0. Raises `ValueError` for a negative or infinite value.
 
     >>> found = mean_ratio_sequence([90.0, 110.0] * 200, [45.0, 55.0] * 200, alpha=0.05)
     >>> round(found.estimate, 3), -0.52 < found.low < -0.5 < found.high < -0.48
     (-0.5, True)
     """
     groups = [np.asarray(values, dtype=np.float64) for values in (base, candidate)]
-    if any(values.size and not values.min() >= 0.0 for values in groups):
+    _check_alpha(alpha)
+    if any(values.size and not 0.0 <= values.min() <= values.max() < inf for values in groups):
         raise ValueError("means: expected one number from 0 up per user")
     if not all(values.size and values.mean() > 0.0 for values in groups):
         return Interval(nan, nan, nan)
     centre = log(groups[1].mean() / groups[0].mean())
-    variance = sum(
-        float(values.var(ddof=1)) / (len(values) * float(values.mean()) ** 2) for values in groups if len(values) > 1
-    )
+    variance = sum(_log_variance(values) for values in groups)
     if min(len(values) for values in groups) < MIN_USERS or not variance > 0.0:
         return Interval(exp(centre) - 1.0, nan, nan)
     half = sqrt(variance) * mixture_factor(variance, alpha)
     return Interval(exp(centre) - 1.0, exp(centre - half) - 1.0, exp(centre + half) - 1.0)
+
+
+def _log_variance(values: FloatArray) -> float:
+    """The variance of the logarithm of a mean by the delta method; 0 where all values are the same, whatever rounding says."""
+    if len(values) < 2 or float(np.ptp(values)) <= SAME_VALUE * float(values.mean()):
+        return 0.0
+    return float(values.var(ddof=1)) / (len(values) * float(values.mean()) ** 2)
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha: expected a chance of error above 0 and below 1, got {alpha:g}")
 
 
 def mixture_factor(variance: float, alpha: float) -> float:

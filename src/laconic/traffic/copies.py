@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.errors import InputError
-from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, read_forgotten, requests_of
+from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, marked_parts, read_forgotten, requests_of
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
 
 FileRow = Mapping[str, Any]
@@ -24,7 +24,7 @@ def clean_file(path: Path, forgotten_list: Path | None = None) -> int:
     rows: list[FileRow] = [row for _, row in read_numbered_jsonl(path)]
     if forgotten_list is not None:
         rows = [_naming(row, str(forgotten_list.resolve())) for row in rows]
-    places = {str(part.get(LIST_KEY, "")) for row in rows for part in _parts(row) if REQUEST_KEY in part}
+    places = {str(part.get(LIST_KEY, "")) for row in rows for part in marked_parts(row)}
     gone = frozenset[str]().union(*(_list_of(path, Path(place)) for place in places))
     kept = _without(rows, gone, str(path))
     if places:
@@ -39,20 +39,19 @@ def _list_of(path: Path, place: Path) -> frozenset[str]:
         raise InputError(f"{path}: {error}; say where it lies now with --list FILE") from None
 
 
-def drop_rows(path: Path, gone: frozenset[str]) -> int:
-    """Remove the rows that were made of the requests `gone` from a file of JSON lines; how many there were. Raises `InputError`
-    where it cannot be read."""
+def drop_rows(path: Path, gone: frozenset[str], known: frozenset[str]) -> int:
+    """Remove the rows that were made of the requests `gone` from a file of JSON lines; how many there were.
+
+    `known` are all requests of which the file was made. Raises `InputError` where it cannot be read, and, once the rows are
+    removed, where one is left that names none of them: whose words it holds is not known.
+    """
     rows = [row for _, row in read_numbered_jsonl(path)]
     kept = _without(rows, gone, str(path))
     if len(kept) < len(rows):
         write_text_atomically(path, to_jsonl(kept))
+    if not all(known.issuperset(ids := _ids_in(row, str(path))) and ids for row in kept):
+        raise InputError(f"{path}: holds rows that were not written here")
     return len(rows) - len(kept)
-
-
-def _parts(row: FileRow) -> tuple[FileRow, ...]:
-    """Where a row may say of what it was made."""
-    meta = row.get("meta")
-    return (row, meta) if isinstance(meta, Mapping) else (row,)
 
 
 def _naming(row: FileRow, place: str) -> FileRow:
@@ -62,5 +61,9 @@ def _naming(row: FileRow, place: str) -> FileRow:
     return {**named, "meta": {**meta, LIST_KEY: place}} if isinstance(meta, Mapping) and REQUEST_KEY in meta else named
 
 
+def _ids_in(row: FileRow, where: str) -> frozenset[str]:
+    return frozenset(name for part in marked_parts(row) for name in requests_of(part, where))
+
+
 def _without(rows: Sequence[FileRow], gone: frozenset[str], where: str) -> list[FileRow]:
-    return [row for row in rows if all(gone.isdisjoint(requests_of(part, where)) for part in _parts(row))]
+    return [row for row in rows if gone.isdisjoint(_ids_in(row, where))]

@@ -2,7 +2,7 @@
 
 1. `write_export` writes JSON lines. Each row says of which requests it was made (`traffic_request`); a row of a request whose
    texts are not in the store, since its user did not consent or was forgotten, is left out. The file, and whose words are in it,
-   are registered before it is written.
+   are registered before it is written; whose words it held before stay registered until it is.
 2. Each row names the list of forgotten requests (`tombstones`), which whoever trains on it reads (`problems/forgotten.py`).
 3. `clean_exports` removes the rows of forgotten requests from every registered file that is still there, and says which are not.
    `copies.py` does the same for a copy, such as the selection of an export.
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def write_export(store: TrafficStore, path: Path, rows: Iterable[Mapping[str, An
         connection.execute(EXPORT_FILES.update().where(EXPORT_FILES.c.path == str(place)).values(figures))
         _register(store, connection, place, kept, known)
     write_text_atomically(place, to_jsonl(kept))
+    _unregister_others(store, place, {name for row in kept for name in requests_of(row, str(path))})
     gone = store.tombstones() & known.keys()
     return len(kept) - (_clean_registered(store, place, gone) if gone else 0)
 
@@ -70,11 +72,19 @@ def _register(
     rows: Sequence[Mapping[str, Any]],
     known: Mapping[str, Any],
 ) -> None:
-    """Say in the store whose words the file is about to hold."""
-    connection.execute(delete(EXPORTED).where(EXPORTED.c.path == str(place)))
+    """Say in the store whose words the file is about to hold, beside those that it holds."""
     ids = {name for row in rows for name in requests_of(row, str(place))}
     lines = [{"path": str(place), "request_id": name, **known[name]} for name in sorted(ids)]
     store.add(connection, EXPORTED, lines)
+
+
+def _unregister_others(store: TrafficStore, place: Path, ids: set[str]) -> None:
+    """Take off the register whose words the file held before."""
+    is_here = EXPORTED.c.path == str(place)
+    with store.engine.begin() as connection:
+        others = sorted(set(connection.execute(select(EXPORTED.c.request_id).where(is_here)).scalars()) - ids)
+        for some in _chunks(others):
+            connection.execute(delete(EXPORTED).where(is_here, EXPORTED.c.request_id.in_(some)))
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -108,7 +118,7 @@ def forget_everywhere(store: TrafficStore, user: str, now: float | None = None) 
 
 def clean_exports(store: TrafficStore) -> tuple[int, list[Path]]:
     """Remove the rows of forgotten requests from every export; how many there were, and the exports that hold some and are not
-    to be found or read."""
+    to be found, not to be read, or not as they were written."""
     gone, num_removed, unreached = store.tombstones(), 0, []
     query = select(EXPORTED.c.path, EXPORTED.c.request_id).order_by(EXPORTED.c.path)
     with store.engine.connect() as connection:
@@ -124,7 +134,10 @@ def clean_exports(store: TrafficStore) -> tuple[int, list[Path]]:
 def _clean_registered(store: TrafficStore, place: Path, gone: frozenset[str]) -> int:
     """Clean one export, and take what is no longer in it off the register."""
     _remove_partials(place)
-    num_removed = drop_rows(place, gone)
+    with store.engine.connect() as connection:
+        written = select(EXPORTED.c.request_id).where(EXPORTED.c.path == str(place))
+        known = frozenset(connection.execute(written).scalars())
+    num_removed = drop_rows(place, gone, known)
     with store.engine.begin() as connection:
         for some in _chunks(sorted(gone)):
             connection.execute(delete(EXPORTED).where(EXPORTED.c.path == str(place), EXPORTED.c.request_id.in_(some)))
@@ -136,7 +149,7 @@ def _clean_registered(store: TrafficStore, place: Path, gone: frozenset[str]) ->
 
 def _remove_partials(place: Path) -> None:
     """Remove what killed writers of a file left beside it."""
-    for partial in place.parent.glob(f".{place.name}.*.partial"):
+    for partial in place.parent.glob(f".{escape(place.name)}.*.partial"):
         if not _is_running(partial.name.split(".")[-2]):
             with suppress(FileNotFoundError):
                 partial.unlink()

@@ -49,7 +49,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from laconic.config.defaults import TRAFFIC_FOLDER
 from laconic.errors import InputError, RunFailed
 from laconic.problems.forgotten import list_text
-from laconic.system.files import write_text_atomically
+from laconic.system.files import read_bytes, write_text_atomically
 from laconic.traffic.consent import KeptText
 from laconic.traffic.records import FeedbackRecord, TrafficRecord
 from laconic.traffic.tables import EXPORTED, FEEDBACK, FORGOTTEN, LABELS, REQUESTS, TEXTS, TOMBSTONES
@@ -183,8 +183,8 @@ class TrafficStore:
         """Write the list of forgotten requests beside the database, whole or not at all, where it is not what it should be."""
         words = list_text(connection.execute(select(TOMBSTONES.c.request_id)).scalars())
         try:
-            is_written = self.forgotten_list.read_text("utf-8") == words
-        except (OSError, ValueError):
+            is_written = read_bytes(self.forgotten_list) == words.encode()
+        except InputError:
             is_written = False
         if not is_written:
             write_text_atomically(self.forgotten_list, words)
@@ -283,7 +283,7 @@ def open_store(address: str, *, must_exist: bool = False) -> TrafficStore:
     try:
         migrate(engine)
     except SQLAlchemyError as error:
-        raise InputError(f"--store {url.render_as_string()}: cannot be opened ({_first_line(error)})") from None
+        raise InputError(f"--store {url.render_as_string()}: cannot be opened ({said_by_database(error)})") from None
     except (CommandError, RevisionError):
         raise InputError(f"--store {url.render_as_string()}: a newer laconic made it; expected that one") from None
     folder = Path(url.database or "").parent if url.get_backend_name() == "sqlite" else Path(TRAFFIC_FOLDER)
@@ -329,8 +329,10 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Run the steps of `migrations/` that the database lacks, in order, in one transaction. A database of a newer version is
-    left as it is."""
+    """Run the steps of `migrations/` that the database lacks, in order, in one transaction.
+
+    Raises `InputError` where the database is of a version that is not known here, such as a newer one.
+    """
     config = Config()
     config.set_main_option("script_location", str(files("laconic.traffic") / "migrations"))
     config.set_main_option("version_locations", str(files("laconic.traffic") / "migrations"))
@@ -341,12 +343,17 @@ def migrate(engine: Engine) -> None:
         current = context.get_current_revision()
         if current == scripts.get_current_head():
             return
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise InputError(
+                f"the store of traffic is of version {current}, which this laconic does not know; use a newer laconic"
+            )
         with Operations.context(context):
             for script in reversed(list(scripts.iterate_revisions("head", current or "base"))):
                 script.module.upgrade()
                 context.stamp(scripts, script.revision)
 
 
-def _first_line(error: SQLAlchemyError) -> str:
+def said_by_database(error: SQLAlchemyError) -> str:
+    """What the database says of an error, in one line without its statement."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return next(iter(str(original).splitlines()), type(error).__name__)

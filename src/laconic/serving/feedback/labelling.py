@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -34,7 +35,7 @@ from laconic.errors import InputError
 from laconic.grading.thought import find_thought
 from laconic.reporting.page_templates import load_templates, template_text
 from laconic.traffic.labels import LabelTask, Shown, add_label, label_tasks, labelled_by, make_label, texts_of
-from laconic.traffic.store import TrafficStore
+from laconic.traffic.store import StoreError, TrafficStore
 from laconic.types import THINK
 
 LOOPBACK = "127.0.0.1"
@@ -83,7 +84,7 @@ class LabelDesk:
 
     def task_named(self, code: str) -> LabelTask | None:
         """The task that is left under a name on the page."""
-        return next((task for task in self.tasks if hmac.compare_digest(self.code_of(task), code)), None)
+        return next((task for task in self.tasks if _is_same(code, self.code_of(task))), None)
 
 
 def open_desk(store: TrafficStore, labeller: str, *, seed: int) -> LabelDesk:
@@ -100,9 +101,10 @@ def open_desk(store: TrafficStore, labeller: str, *, seed: int) -> LabelDesk:
 
 @dataclass(frozen=True)
 class LabelPages:
-    """What answers a sitting's requests."""
+    """What answers a sitting's requests, one at a time: a form may be sent twice at once."""
 
     desk: LabelDesk
+    one_at_a_time: Lock = field(default_factory=Lock)
 
     @cached_property
     def template(self) -> Any:
@@ -119,7 +121,10 @@ class LabelPages:
             return entered
         if not self._is_known(request):
             return _refused("this address works once; run laconic traffic label again for another")
-        return Response(await run_in_threadpool(self._page), media_type="text/html")
+        try:
+            return Response(await run_in_threadpool(self._alone, self._page), media_type="text/html")
+        except StoreError:
+            return _refused("the store cannot be read now; load the page again", 503)
 
     async def label(self, request: Request) -> Response:
         """Store an answer."""
@@ -137,8 +142,15 @@ class LabelPages:
         answers = await _form(request)
         if not self._is_known(request) or not _is_same(answers.get("csrf", ""), self.desk.csrf):
             return _refused("this form is not of this sitting; open the address that was printed")
-        mistake = await run_in_threadpool(act, answers)
+        try:
+            mistake = await run_in_threadpool(self._alone, act, answers)
+        except StoreError:
+            return _refused("the store does not take it now; go back, and send it again", 503)
         return RedirectResponse("/", 303) if mistake is None else _refused(mistake, 400)
+
+    def _alone(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        with self.one_at_a_time:
+            return act(*arguments)
 
     def _is_known(self, request: Request) -> bool:
         return _is_same(request.cookies.get(self.desk.name, ""), self.desk.cookie)
@@ -151,8 +163,9 @@ class LabelPages:
             label = make_label(task, desk.labeller, answers, seed=desk.seed, at=time.time())
         except ValueError as error:
             return str(error)
+        is_stored = add_label(desk.store, label)
         desk.tasks.remove(task)
-        if add_label(desk.store, label):
+        if is_stored:
             desk.answered.append(task)
             desk.done += 1
         return None

@@ -11,7 +11,12 @@ import pytest
 from laconic.recipes.find import recipe_paths
 
 ROOT = Path(__file__).parents[2]
-ELSEWHERE = {"demo", "gym_chain_sum", "r1-distill-1.5b"}  # other seeds, problems or weights: not of this frontier
+ELSEWHERE = {
+    "demo",
+    "from_traffic",
+    "gym_chain_sum",
+    "r1-distill-1.5b",
+}  # other seeds, problems or weights: not of this frontier
 NAMES = sorted(name for name in set(recipe_paths()) - ELSEWHERE if not name.startswith(("collapse/", "smollm2/")))
 LABELS = {name: name.replace("long2short/", "long2short ") for name in NAMES} | {
     "long2short/sft": "long2short SFT",

@@ -17,7 +17,14 @@ from laconic.traffic.tables import REQUESTS
 
 def test_what_is_stored_is_said_with_a_reason(laconic):
     code, out, _ = laconic("traffic", "what")
-    assert code == 0 and "  user: a salted hash" in out and "30 days" in out
+    assert code == 0 and "  user: a salted hash" in out and "Texts stay for 30 days and figures for 365." in out
+
+
+def test_the_times_are_those_of_the_gateway_s_file(laconic, tmp_path):
+    upstream, route = '[upstreams.u]\nurl = "http://127.0.0.1:8000/v1"\n', '[routes.r]\nupstreams = ["u"]\n'
+    (tmp_path / "serve.toml").write_text(f"text_days = 7\nfigure_days = 90.5\n{upstream}{route}", encoding="utf-8")
+    code, out, _ = laconic("traffic", "what", "--config", "serve.toml")
+    assert code == 0 and "Texts stay for 7 days and figures for 90.5." in out
 
 
 def test_a_user_is_forgotten_by_name_and_key(laconic, tmp_path):
@@ -30,7 +37,9 @@ def test_a_user_is_forgotten_by_name_and_key(laconic, tmp_path):
         )
         store.write([StoredRequest(row)])
     code, out, _ = laconic("traffic", "forget", "--user", "ann", "--key", "support")
-    assert code == 0 and out.startswith("forgotten: 1 requests")
+    assert code == 0 and out.startswith("forgotten: 1 request with texts, feedback and labels, 0 rows of exports")
+    code, out, _ = laconic("traffic", "forget", "--user", "ann", "--key", "suport")
+    assert code == 0 and out.startswith("nothing is stored of this user; is it the right name, and --key suport")
     assert [row["id"] for row in store.rows(REQUESTS)] == ["b"]
     store.close()
 

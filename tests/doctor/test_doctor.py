@@ -15,9 +15,10 @@ from laconic.doctor import examination
 from laconic.doctor.checks import recipe as checks_recipe
 from laconic.doctor.checks.memory import changed_recipes
 from laconic.doctor.examination import examine
-from laconic.doctor.findings import LEVELS, counted
+from laconic.doctor.findings import LEVELS
 from laconic.doctor.memory_model import GIB
 from laconic.doctor.run import CHECKS, find
+from laconic.system.text import counted
 
 RECIPES = Path(cli.__file__).parents[1] / "recipes"
 
@@ -128,11 +129,11 @@ def test_a_level_too_many_is_not_forgotten_in_print(run, recipe):
 
 @pytest.mark.usefixtures("half_a_gib")
 def test_what_cannot_be_looked_at_names_the_checks_that_were_not_made(recipe):
-    """Without a probe three checks are not made and two are made in part; the command that would mend it is the remedy."""
+    """Without a probe four checks are not made and two are made in part; the command that would mend it is the remedy."""
     (unmade,) = [finding for finding in find(examine(load_recipe(recipe))) if finding.where == "--probe"]
     assert unmade.level == "unknown" and unmade.remedy.startswith("laconic probe ")
     assert unmade.what == (
-        "no probe is given; not checked: how the probe was made, caps against lengths, uniform groups; "
+        "no probe is given; not checked: how the probe was made, caps against lengths, uniform groups, slices; "
         "checked in part only: selection, pressure on length"
     )
 

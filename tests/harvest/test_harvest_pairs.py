@@ -105,6 +105,14 @@ def test_the_command_writes_pairs_that_training_reads(laconic, store: TrafficSto
     assert problem.answer == "4" and problem.meta["traffic_request"] == ["a", "b"]
 
 
+def test_without_a_pair_it_says_what_was_left_out(laconic, store: TrafficStore) -> None:
+    code, _, err = laconic("traffic", "pairs")
+    assert code == 2 and err.endswith("nothing to write; no question with the consent of its user is stored\n")
+    keep(store, "a", chat(("user", "2 + 2")), response="2+2;</think>\\boxed{4}")
+    code, _, err = laconic("traffic", "pairs")
+    assert code == 2 and "nothing to write; left out: 1 without two responses" in err
+
+
 # --- what to label next ----------------------------------------------------------------------------------------------
 
 
@@ -127,4 +135,7 @@ def test_the_command_lists_ids_and_no_words(laconic, store: TrafficStore) -> Non
     for name, answer in (("a", "4"), ("b", "5")):
         keep(store, name, chat(("user", "2 + 2")), response=f"2+2;</think>\\boxed{{{answer}}}")
     code, out, _ = laconic("traffic", "next")
-    assert code == 0 and out.splitlines() == ["0.683 nats  a  b", "1 responses to label next"]
+    assert code == 0 and out.splitlines() == [
+        "0.683 nats  a  b",
+        "1 response to label next: what a label is expected to tell, the response, one to show beside it",
+    ]

@@ -17,6 +17,7 @@ from laconic.monitoring.candidates import (
     CandidateKeeper,
     RuledCandidate,
     candidate_lines,
+    configured_pairs,
     decide_candidate,
     find_candidate,
     judge_candidate,
@@ -44,7 +45,7 @@ RULES = CandidateRules(promote_after=1000, give_up_after=5000)
     ("found", "action", "says"),
     [
         (comparison(), CandidateAction.PROMOTE, "after 1,000 requests bad feedback"),
-        (comparison(999), None, "1 more requests"),
+        (comparison(999), None, "1 more request of the candidate"),
         (comparison(bad=Interval(0.05, 0.021, 0.08)), CandidateAction.STOP, "lies above +2"),
         (comparison(bad=Interval(0.05, 0.019, 0.08)), None, "bad feedback +5.0 points"),  # not wholly above
         (comparison(truncated=Interval(0.09, 0.03, 0.2)), CandidateAction.STOP, "truncated"),
@@ -122,6 +123,9 @@ def test_live_users_are_compared_from_the_candidate_s_first_request(store: Traff
     pair = find_pair(store, Scope(route="assistant"))
     assert pair is not None and (pair.base, pair.candidate, pair.is_live) == ("v1", "v2", True)
     assert find_pair(store, Scope(route="nowhere")) is None
+    named = find_pair(store, Scope(route="assistant"), ("v2", "v1"))  # as a file has it, whichever came first
+    assert named is not None and (named.base, named.candidate, named.is_live) == ("v2", "v1", True)
+    assert find_pair(store, Scope(route="assistant"), ("v1", "v7")) == pair
 
 
 def test_a_version_that_came_after_another_is_not_served_beside_it(tmp_path: Path) -> None:
@@ -144,7 +148,7 @@ def test_a_candidate_is_found_in_the_gateway_s_file_or_in_the_store(store: Traff
     )
     keeper = CandidateKeeper.of_gateway(store, parse_serving(read_serving(file), ""), {"poor": "v1"}, print)
     configured = find_candidate(store, "poor", file, None)
-    assert keeper.candidates == {"poor": configured}
+    assert keeper.candidates == {"poor": configured} and configured_pairs(file) == {"poor": ("v1", "v3")}
     assert (configured.base, configured.version, configured.rules.stop_bad) == ("v1", "v3", 0.05)
     assert find_candidate(store, "poor", file, 9).rules.promote_after == 9
     found = find_candidate(store, "assistant", None, None)
@@ -153,6 +157,28 @@ def test_a_candidate_is_found_in_the_gateway_s_file_or_in_the_store(store: Traff
         find_candidate(store, "other", file, None)
     with pytest.raises(InputError, match="no two versions were served at once"):
         find_candidate(store, "other", None, None)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "bad", "claim"),
+    [
+        ((-0.4, -0.2), (-0.01, 0.01), "shorter, and not worse within 2 points of bad feedback."),
+        ((-0.4, -0.2), (-0.5, 0.3), "shorter, but not shown to be as good within 2 points of bad feedback."),
+        ((-0.1, 0.2), (-0.01, 0.01), "not shown to be shorter, but not worse within 2 points of bad feedback."),
+        (
+            (-0.1, 0.2),
+            (-0.5, 0.3),
+            "not shown to be shorter, and not shown to be as good within 2 points of bad feedback.",
+        ),
+        ((0.1, 0.2), (0.03, 0.3), "longer, and users are less content."),
+    ],
+)
+def test_claims_that_disagree_are_joined_by_but(
+    tokens: tuple[float, float], bad: tuple[float, float], claim: str
+) -> None:
+    changes = {"tokens": Interval(sum(tokens) / 2, *tokens), "bad": Interval(sum(bad) / 2, *bad)}
+    sentence = comparison_sentence(comparison(**changes))
+    assert sentence.endswith(f": {claim}")
 
 
 def test_lines_say_what_is_missing_and_what_was_decided(store: TrafficStore) -> None:

@@ -15,8 +15,9 @@ from simulated_traffic import Crowd, Served, fill
 from laconic.errors import InputError
 from laconic.monitoring.brevity import ANY_LENGTH, watch_brevity
 from laconic.monitoring.drift import measure_drift
-from laconic.monitoring.figures import Scope, read_figures
+from laconic.monitoring.figures import GroupFigures, Scope, read_figures
 from laconic.monitoring.overview import read_overview
+from laconic.statistics.clusters import ClusterSums, clustered_mean
 from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore, open_store
 from laconic.traffic.tables import FEEDBACK, REQUESTS
 
@@ -68,6 +69,14 @@ def test_sums_over_users_are_those_of_a_loop(store: TrafficStore) -> None:
         seconds = sorted(value for values in own["seconds"] for value in values)
         assert group.latency("seconds", "median") == seconds[math.ceil(len(seconds) / 2) - 1]
         assert group.latency("seconds", "p95") == seconds[math.ceil(0.95 * len(seconds)) - 1]
+
+
+def test_no_mean_is_said_to_be_below_zero() -> None:
+    """Two users with 10 and 90 tokens: Student's t on one degree of freedom reaches far below 0."""
+    sums = ClusterSums(users=2, number=2, total=100, squares=8200, products=100, number_squares=2)
+    group = GroupFigures((), 2, 0, 2, {"tokens": sums}, {})
+    assert clustered_mean(sums).low < 0.0 and group.mean("tokens").low == 0.0
+    assert group.mean("tokens").high == clustered_mean(sums).high
 
 
 def test_days_versions_and_tags_add_up_to_all(store: TrafficStore) -> None:

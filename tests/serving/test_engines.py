@@ -1,8 +1,10 @@
 """Which engine is chosen, and what becomes of its process: played by small programs."""
 
 import sys
+import time
 import urllib.request
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -10,6 +12,7 @@ from laconic.errors import InputError, RunFailed
 from laconic.serving import engines
 from laconic.serving.budgets import ThinkingBudget
 from laconic.serving.engines import EngineChoice, choose_engine, engine_started, has_think_tokens, plan_vllm
+from laconic.serving.serving_command import end_is_said
 
 HEALTHY = """
 import http.server, subprocess, sys
@@ -44,6 +47,9 @@ def test_an_engine_answers_while_its_context_lasts_and_leaves_no_process(tmp_pat
         assert engine.failure() is None
         pid = int(pid_file.read_text())
         assert is_alive(pid)
+    deadline = time.monotonic() + 10.0  # it was killed, and ends as soon as the system runs it
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not is_alive(pid)
 
 
@@ -53,6 +59,20 @@ def test_an_engine_that_dies_is_one_line_with_its_reason(tmp_path: Path) -> None
         engine_started("m", EngineChoice("vllm", "why"), tmp_path / "log", command=played(DYING)),
     ):
         pass
+
+
+def test_the_end_of_an_engine_that_served_is_said_once() -> None:
+    """The first look finds it alive; afterwards nothing is looked at."""
+    looks, said, is_said = iter((None, "local ended (exit code -9)", "again", "and again")), [], Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        is_said.set()
+
+    with end_is_said(lambda: next(looks), say, between=0.001):
+        assert is_said.wait(10.0)
+    assert said == ["local ended (exit code -9); requests to it fail until laconic serve is started again"]
+    assert next(looks) == "again"
 
 
 def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:

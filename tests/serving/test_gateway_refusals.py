@@ -105,6 +105,16 @@ async def test_what_is_no_json_too_large_or_from_a_page_of_another_name_is_refus
 
 
 @run_async
+async def test_an_address_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
+    async with playing(tmp_path) as play, play.client as client:
+        for method, path, status in (("POST", "/chat/completions", 404), ("GET", "/v1/chat/completions", 405)):
+            reply = await client.request(method, path)
+            error = reply.json()["error"]
+            assert (reply.status_code, error["code"]) == (status, "no_address")
+            assert "POST /v1/chat/completions" in error["message"] and "GET /metrics" in error["message"]
+
+
+@run_async
 async def test_a_body_that_hides_its_size_is_refused_too(tmp_path: Path) -> None:
     async def pieces() -> Any:
         for _ in range(10):

@@ -1,6 +1,7 @@
 """A gateway's file and the options of its command: what they mean, and what is refused in one line."""
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -158,6 +159,7 @@ def served(monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[ServingConfig
     configs: list[ServingConfig] = []
     said: list[str] = []
     monkeypatch.setattr("laconic.serving.serving_command.run_gateway", lambda config, say: configs.append(config))
+    monkeypatch.setattr("laconic.serving.serving_command.check_gateway", lambda config: None)
     serve_until_asked(options(**given), said.append)
     return configs[0], said
 
@@ -187,10 +189,50 @@ def test_a_model_is_drawn_by_an_engine_that_lives_as_long_as_the_gateway(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("laconic.serving.serving_command.engine_started", started)
     config, said = served(monkeypatch, model="short=tiny", engine="local", budget=9)
-    assert alive == [] and said == ["local draws, as --engine says"]
+    assert alive == [] and said == [
+        "local draws, as --engine says; it starts now and writes to traffic/engine-short.log"
+    ]
     (upstream,) = config.upstreams.values()
     assert (upstream.url, upstream.model, upstream.budgets) == ("http://127.0.0.1:1/v1", "inner", "laconic")
     assert set(config.routes) == {"short"}
+
+
+def test_options_are_of_every_route_where_the_command_names_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(FILE)
+    config, _ = served(monkeypatch, config=path, budget=9)
+    assert config.routes["org/short"].budget == 9
+
+
+def test_a_file_may_say_more_of_the_route_of_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text('[routes.m]\ntexts = "consent"\nbudget = 7\n')
+    config, _ = served(monkeypatch, config=path, upstreams=["m=http://a/v1#x"], budget=9)
+    assert (config.routes["m"].texts, config.routes["m"].budget, config.routes["m"].upstreams) == ("consent", 9, ("m",))
+    path.write_text("routes = {m = 5}\n")
+    with pytest.raises(InputError, match=r"--config: m: expected a table, got 5"):
+        served(monkeypatch, config=path, upstreams=["m=http://a/v1#x"])
+
+
+def test_no_engine_starts_for_a_gateway_that_cannot_begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def started(*_: Any, **__: Any) -> None:
+        raise AssertionError("an engine was started")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("laconic.serving.serving_command.engine_started", started)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for given, says in (
+            ({"whole": {"port": port}}, rf"--port {port}: cannot be listened on \(Address already in use\)$"),
+            ({"whole": {"host": "0.0.0.0"}}, "--host: 0.0.0.0 is open to other machines"),
+            ({"whole": {"port": 0, "keys": "none.txt"}}, "none.txt"),
+            ({"route": {"texts": "always"}}, "--routes.tiny.texts: input should be 'never'"),
+            ({"candidate": "v2=tiny", "share": 2.0, "whole": {"port": 0}}, "share"),
+        ):
+            with pytest.raises(InputError, match=says):
+                serve_until_asked(options(model="tiny", **given), print)
 
 
 @pytest.mark.parametrize(

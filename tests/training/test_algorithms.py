@@ -241,7 +241,7 @@ def test_the_rules_of_pairs() -> None:
     assert list(PAIRS["extremes"](group, 1.0)) == [(1, 3)]
     assert list(PAIRS["reward"](group, 1.0)) == [(1, 3), (5, 4)]
     wrong = [Candidate(0, 5, 0.0, False), Candidate(1, 9, 0.0, False)]
-    assert [list(rule(wrong, 1.5)) for rule in PAIRS.values()] == [[], [], []]
+    assert [list(rule(wrong, 1.5)) for rule in PAIRS.values()] == [[]] * len(PAIRS)
 
 
 def test_pair_weights_are_minus_the_gradient_of_the_pair_loss() -> None:

@@ -44,15 +44,19 @@ EXTRA: dict[str, dict[str, Any]] = {
 
 
 def can_be(source: str, policy: str, algorithm: str) -> bool:
-    """Whether the combination is a recipe: some algorithms have no critic, and a problem has one solution to compare."""
+    """Whether the combination is a recipe: some algorithms have no critic, a problem has one solution to compare, and given
+    pairs are for the losses of pairs."""
     row = ALGORITHMS[algorithm]
+    if source == "pairs" and algorithm not in ("dpo", "simpo"):
+        return False
     return (policy != "lora critic" or row.has_critic) and (source != "solutions" or row.min_group_size == 1)
 
 
 ALL = [case for case in itertools.product(SOURCES, POLICIES, ALGORITHMS) if can_be(*case)]
 _CYCLE = itertools.cycle(itertools.product(SOURCES, [policy for policy in POLICIES if policy != "lora critic"]))
 SOME = [
-    *((source, "lora critic", "ppo") for source in SOURCES),
+    *((source, "lora critic", "ppo") for source in SOURCES if can_be(source, "lora critic", "ppo")),
+    *(("pairs", policy, "dpo") for policy in POLICIES if can_be("pairs", policy, "dpo")),
     *(("solutions", policy, "sft") for policy in POLICIES if can_be("solutions", policy, "sft")),
     *(next((s, p, algorithm) for s, p in _CYCLE if can_be(s, p, algorithm)) for algorithm in ALGORITHMS),
 ]
@@ -66,6 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_small_model(path / "model")
     lines = [
         {"id": f"p{i}", "problem": f"Compute {i} + {i}", "answer": str(2 * i), "solution": f"{i}+{i}={2 * i};</think>"}
+        | {"chosen": f"{2 * i}", "rejected": f"{i} {i} {i}"}
         for i in range(1, 4)
     ]
     (path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -91,6 +96,7 @@ def recipe(folder: Path, source: str, policy: str, algorithm: str) -> Any:
         dict(row.requires) | EXTRA.get(algorithm, {}) | {"critic": "lora" if policy == "lora critic" else "separate"}
     )
     levers = {key: str(folder / "model") if value == "MODEL" else value for key, value in levers.items()}
+    levers |= {"options": {"pairs": "given"}} if source == "pairs" else {}
     levers |= {"uniform_groups": "resample", "max_draws": 2} if source == "on_policy" else {}
     terms = [] if source in KEPT else [{"name": "hapo", "weight": 0.1}]
     tree = {

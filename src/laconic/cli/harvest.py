@@ -24,12 +24,14 @@ from laconic.config.defaults import (
     TEMPERATURE,
 )
 from laconic.errors import InputError
-from laconic.system.text import put
+from laconic.system.text import counted, put
 
 if TYPE_CHECKING:
     from laconic.harvest.problems import Harvest
     from laconic.harvest.questions import StoredQuestions
     from laconic.traffic.store import TrafficStore
+
+NO_QUESTION = "no question with the consent of its user is stored"
 
 OneRoute = Annotated[str | None, typer.Option(help="Only requests to this route.")]
 OneTag = Annotated[str | None, typer.Option(help="Only requests with this tag.")]
@@ -123,8 +125,7 @@ def _write(store: "TrafficStore", out: Path, what: str, harvest: "Harvest") -> N
     from laconic.traffic.exports import write_export
 
     if not harvest.rows:
-        why = harvest.line(0) if harvest.left_out else "no question with the consent of its user is stored"
-        raise InputError(f"traffic {what}: nothing to write; {why}")
+        raise InputError(f"traffic {what}: nothing to write; {harvest.reasons(0) or NO_QUESTION}")
     put(f"{out}: {what}: {harvest.line(write_export(store, out, harvest.rows))}")
 
 
@@ -143,7 +144,11 @@ def list_next(
         wishes = next_labels(read_questions(opened, route=route, tag=tag).questions, count)
     for wish in wishes:
         put(f"{wish.information:.3f} nats  {wish.first.id}  {wish.second.id if wish.second else '-'}")
-    put(f"{len(wishes)} responses to label next" if wishes else "nothing to label: no stored response is unjudged")
+    put(
+        f"{counted(len(wishes), 'response')} to label next: what a label is expected to tell, the response, one to show beside it"
+        if wishes
+        else "nothing to label: no stored response is unjudged"
+    )
 
 
 def _checked(grader: str | None) -> str | None:
@@ -168,7 +173,7 @@ def _draw(
     from laconic.types import Problem
 
     if not stored.questions:
-        raise InputError("traffic problems: no question with the consent of its user is stored")
+        raise InputError(f"traffic problems: {NO_QUESTION}")
     asked = [Problem(question.key, question.text, "") for question in stored.questions]
     reporter = Reporter()
     with solver_of(model, DTYPE, None, ALONE) as solver:

@@ -22,7 +22,7 @@ from laconic.config.defaults import (
 )
 from laconic.errors import InputError, MissingExtraError, RunFailed
 from laconic.system.files import write_json_atomically
-from laconic.system.text import put
+from laconic.system.text import counted, put
 
 if TYPE_CHECKING:
     from laconic.statistics.intervals import Interval
@@ -37,7 +37,11 @@ StoreAddress = Annotated[
 SaltFile = Annotated[Path, typer.Option(help="The file with the salt of users' pseudonyms.")]
 
 
-def say_what_is_stored() -> None:
+def say_what_is_stored(
+    config: Annotated[
+        Path | None, typer.Option(help="The gateway's file, with its times; if not given, the usual ones.")
+    ] = None,
+) -> None:
     """What is stored of a request, why, and for how long."""
     need_extra()
     from laconic.traffic.tables import PURPOSES
@@ -46,10 +50,21 @@ def say_what_is_stored() -> None:
         put(table)
         for column, purpose in columns.items():
             put(f"  {column}: {purpose}")
+    text_days, figure_days = _days_of(config)
     put(
-        f"Texts stay for {TEXT_DAYS} days and figures for {FIGURE_DAYS}. Who was "
+        f"Texts stay for {text_days:g} days and figures for {figure_days:g}. Who was "
         "forgotten is remembered as a salted hash. Texts are stored only where the route allows it and the request consents."
     )
+
+
+def _days_of(config: Path | None) -> tuple[float, float]:
+    """How long texts and figures stay, as a gateway's file says, else as usual."""
+    if config is None:
+        return TEXT_DAYS, FIGURE_DAYS
+    from laconic.config.serving import parse_serving, read_serving
+
+    found = parse_serving(read_serving(config), f"{config}: ")
+    return found.text_days, found.figure_days
 
 
 def forget_user(
@@ -67,8 +82,13 @@ def forget_user(
     name = pseudonym(read_salt(salt), key, user)
     with opened_store(store) as traffic:
         done = forget_everywhere(traffic, name)
+        if not done.num_requests and not done.num_rows:
+            put(
+                f"nothing is stored of this user; is it the right name, and --key {key or '(none)'} the name of the key?"
+            )
         put(
-            f"forgotten: {done.num_requests} requests with their texts, feedback and labels, {done.num_rows} rows of exports"
+            f"forgotten: {counted(done.num_requests, 'request')} with texts, feedback and labels, "
+            f"{counted(done.num_rows, 'row')} of exports"
         )
         for path in done.unreached:
             put(
@@ -89,7 +109,7 @@ def export_texts(
 
     check_file(out, "export of traffic")
     with opened_store(store) as traffic:
-        put(f"{out}: {write_export(traffic, out, consented_rows(traffic))} requests with texts")
+        put(f"{out}: {counted(write_export(traffic, out, consented_rows(traffic)), 'request')} with texts")
 
 
 def clean_copies(
@@ -103,7 +123,7 @@ def clean_copies(
     from laconic.traffic.copies import clean_file
 
     for file in files:
-        put(f"{file}: {clean_file(file, listed)} rows removed")
+        put(f"{file}: {counted(clean_file(file, listed), 'row')} removed")
 
 
 def label_responses(
@@ -121,7 +141,7 @@ def label_responses(
 
     with opened_store(store) as traffic:
         num_labelled = serve_labelling(open_desk(traffic, check_labeller(labeller), seed=seed), port, put)
-        put(f"{num_labelled} tasks labelled")
+        put(f"{counted(num_labelled, 'task')} labelled")
 
 
 def say_agreement(
@@ -170,6 +190,10 @@ def report_traffic(
     drift_days: Annotated[
         float, typer.Option(help="Drift: the last so many days are compared with as many before them.")
     ] = DRIFT_DAYS,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The gateway's file, which says what is a candidate; if not given, the latest version is."),
+    ] = None,
 ) -> None:
     """Write a page of figures over time: alarms first, then tokens, cost, latency and feedback by day, version, route and tag."""
     need_extra()
@@ -177,11 +201,13 @@ def report_traffic(
     for option, number in (("--days", days), ("--drift-days", drift_days)):
         if not 0.0 < number < inf:
             raise InputError(f"{option} {number:g}: expected a number of days above 0")
+    from laconic.monitoring.candidates import configured_pairs
     from laconic.monitoring.overview import read_overview
     from laconic.monitoring.page import write_traffic_page
 
+    pairs = configured_pairs(config) if config is not None else {}
     with opened_store(store) as traffic:
-        overview = read_overview(traffic, time.time(), days, drift_days, route)
+        overview = read_overview(traffic, time.time(), days, drift_days, route, pairs)
     for sentence in (*overview.alarms, *overview.changes):
         put(sentence)
     put(write_traffic_page(overview, out))

@@ -50,12 +50,3 @@ class Check:
     look: Callable[["Examined"], Iterator[Finding]]
     needs: tuple[str, ...] = ()
     partly: tuple[str, ...] = ()
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "problem"), counted(1200, "problem")
-    ('1 problem', '1,200 problems')
-    """
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

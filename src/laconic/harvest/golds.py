@@ -29,7 +29,7 @@ MATHS = re.compile(r"[0-9\\=^]")
 UNREAD_CORRECTION = "with a correction in which no answer can be read"
 CONTRADICTED = "on which corrections and votes, or corrections among themselves, disagree"
 FEW_USERS = "with a correction by too few users"
-NO_AGREEMENT = "without enough agreement"
+NO_AGREEMENT = "without a correction or enough responses that agree"
 
 
 @dataclass(frozen=True, slots=True)

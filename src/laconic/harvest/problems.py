@@ -41,9 +41,13 @@ class Harvest:
         '2 (correction 2); left out: 1 redacted'
         """
         kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items()))
+        reasons = self.reasons(written)
+        return f"{written}{f' ({kinds})' if kinds else ''}{f'; {reasons}' if reasons else ''}"
+
+    def reasons(self, written: int) -> str:
+        """How many questions were left out for which reason; empty where none was."""
         gone = Counter(self.left_out) + Counter({"forgotten meanwhile": len(self.rows) - written})
-        reasons = ", ".join(f"{count} {name}" for name, count in sorted(gone.items()))
-        return f"{written}{f' ({kinds})' if kinds else ''}{f'; left out: {reasons}' if reasons else ''}"
+        return "left out: " + ", ".join(f"{count} {name}" for name, count in sorted(gone.items())) if gone else ""
 
 
 def harvest_problems(

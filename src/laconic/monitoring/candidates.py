@@ -30,6 +30,7 @@ from laconic.monitoring.versions import (
     comparison_sentence,
     find_pair,
 )
+from laconic.system.text import counted
 from laconic.traffic.decisions import CandidateAction, Decision, add_decision, current_share, read_decisions
 from laconic.traffic.store import TrafficStore
 
@@ -72,7 +73,7 @@ def _missing(found: VersionComparison, rules: CandidateRules) -> tuple[str, ...]
     limits = {"bad": rules.promote_bad, "tokens": rules.promote_tokens}
     unmet = [name for name, limit in limits.items() if not found.changes[name].high < limit]
     return (
-        *([f"{left:,} more requests of the candidate"] if left > 0 else []),
+        *([f"{counted(left, 'more request')} of the candidate"] if left > 0 else []),
         *(f"{change_words(found.changes[name], name)} below {100 * limits[name]:+g}" for name in unmet),
     )
 
@@ -119,6 +120,13 @@ def find_candidate(store: TrafficStore, route: str, config: Path | None, promote
     return _with(RuledCandidate(pair.base, pair.candidate, CandidateRules()), promote_after)
 
 
+def configured_pairs(config: Path) -> dict[str, tuple[str, str]]:
+    """Base and candidate of each route that has a candidate in a gateway's file."""
+    routes = parse_serving(read_serving(config), f"{config}: ").routes
+    found = {name: _configured(config, name) for name, route in routes.items() if route.candidate is not None}
+    return {name: (candidate.base, candidate.version) for name, candidate in found.items()}
+
+
 def _configured(config: Path, route: str) -> RuledCandidate:
     served = parse_serving(read_serving(config), f"{config}: ")
     found = served.routes.get(route)
@@ -147,7 +155,7 @@ def candidate_lines(store: TrafficStore, route: str, candidate: RuledCandidate, 
     if earlier:
         return [*lines, f"decided before: {earlier[0].action}, since {earlier[0].rule}"]
     if judged.action is None:
-        return [*lines, f"the rules say: go on; for a promotion are missing: {'; '.join(judged.missing)}"]
+        return [*lines, f"the rules say: go on; to be promoted it lacks: {'; '.join(judged.missing)}"]
     lines.append(f"the rules say: {judged.action}, since {judged.rule}")
     if decide_at is not None:
         add_decision(store, Decision(route, candidate.version, decide_at, judged.action, judged.rule, found.to_json()))

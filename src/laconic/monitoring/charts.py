@@ -76,14 +76,33 @@ def draw_by_version(
     numbers = [group.key[0] for group, _ in known]
     drawing, panel = _begin(title, (min(numbers) - 0.5, max(numbers) + 0.5), (0.0, min(1.08 * top, 2.2 * usual) or 1.0))
     panel.axes(day_words, show)
+    shifts = _shifts_of([group.key for group, _ in known])
     for version, colour in colours.items():
-        own = [(group.key[0], interval) for group, interval in known if group.key[1] == version]
+        own = [(group.key[0] + shifts[group.key], interval) for group, interval in known if group.key[1] == version]
         panel.polyline([(day, i.estimate) for day, i in own], colour, stroke_width=2)
         for day, interval in own:
             if isfinite(interval.high):
                 panel.whisker_y(day, (max(interval.low, 0.0), min(interval.high, panel.y.high)), colour, 1)
-            panel.dot((day, interval.estimate), colour, 3, f"{day_words(day)}, {version}: {show(interval.estimate)}")
+            title_of_dot = f"{day_words(round(day))}, {version}: {show(interval.estimate)}"
+            panel.dot((day, interval.estimate), colour, 3, title_of_dot)
     return drawing.svg(f"{title} by version")
+
+
+def _shifts_of(keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], float]:
+    """How far from the middle of its day each (day, version) stands, in days, so that versions of one day hide nothing of one
+    another: within a fifth of a day, and alone in the middle.
+
+    >>> _shifts_of([(1, "a"), (1, "b"), (2, "b")])
+    {(1, 'a'): -0.2, (1, 'b'): 0.2, (2, 'b'): 0.0}
+    """
+    by_day: dict[int, list[tuple[int, str]]] = {}
+    for key in keys:
+        by_day.setdefault(key[0], []).append(key)
+    return {
+        key: 0.4 * place / (len(own) - 1) - 0.2 if len(own) > 1 else 0.0
+        for own in by_day.values()
+        for place, key in enumerate(own)
+    }
 
 
 def draw_latency(days: Sequence[GroupFigures]) -> str:

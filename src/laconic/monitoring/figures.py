@@ -10,8 +10,8 @@ Corrections are texts, which are deleted after their time; a share of them is kn
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, nan
+from dataclasses import dataclass, replace
+from math import inf, isnan, nan
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, case, cast, func, or_, select
@@ -63,8 +63,9 @@ class GroupFigures:
         return clustered_rate(self.sums[name])
 
     def mean(self, name: str) -> Interval:
-        """A mean over the responses, with its 95% interval over users."""
-        return clustered_mean(self.sums[name])
+        """A mean over the responses, with its 95% interval over users, which ends at 0: no figure is below it."""
+        found = clustered_mean(self.sums[name])
+        return found if isnan(found.low) else replace(found, low=max(found.low, 0.0))
 
     def latency(self, column: str, quantile: str) -> float:
         """Seconds; `nan` where no response has any."""

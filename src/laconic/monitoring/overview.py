@@ -2,13 +2,15 @@
 
 1. Figures of all requests of the last days, and by day, version, route and tag (`figures.py`).
 2. On each route the latest version is set against another: the one that is served beside it, where there is one, on requests
-   since the latest came; else the one before it, on all requests of these days.
+   since the latest came; else the one before it, on all requests of these days. A gateway's file says which is the candidate.
 3. The over-brevity watch of the two (`brevity.py`), drift between the last days and those before (`drift.py`), and what was
    decided about candidates (`traffic/decisions.py`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from types import MappingProxyType
 
 from laconic.errors import InputError
 from laconic.monitoring.brevity import BrevityWatch, watch_brevity
@@ -57,10 +59,15 @@ class TrafficOverview:
 
 
 def read_overview(
-    store: TrafficStore, now: float, days: float, drift_days: float, route: str | None = None
+    store: TrafficStore,
+    now: float,
+    days: float,
+    drift_days: float,
+    route: str | None = None,
+    pairs: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> TrafficOverview:
-    """Read what a page shows of the last `days` days before `now`, of one route or of all. Raises `InputError` where no request
-    came in that time."""
+    """Read what a page shows of the last `days` days before `now`, of one route or of all; `pairs` has base and candidate of
+    routes of which they are known. Raises `InputError` where no request came in that time."""
     scope = Scope(now - days * SECONDS_OF_A_DAY, now, route)
     groups = {by: tuple(read_figures(store, by, scope)) for by in GROUPINGS}
     (total,) = read_figures(store, (), scope)
@@ -68,7 +75,8 @@ def read_overview(
         where = f" on route {route}" if route is not None else ""
         raise InputError(f"--days {days:g}: no request came{where} in that time; more days may have some")
     routes = [group.key[0] for group in groups["route",]]
-    news = [found for name in routes if (found := _read_news(store, Scope(scope.begin, now, name))) is not None]
+    scopes = [(Scope(scope.begin, now, name), pairs.get(name)) for name in routes]
+    news = [found for seen, pair in scopes if (found := _read_news(store, seen, pair)) is not None]
     return TrafficOverview(
         begin=max(scope.begin, min(day.key[0] for day in groups["day",]) * SECONDS_OF_A_DAY),
         end=now,
@@ -84,9 +92,9 @@ def read_overview(
 GROUPINGS: tuple[tuple[str, ...], ...] = (("version",), ("route",), ("tag",), ("day",), ("day", "version"))
 
 
-def _read_news(store: TrafficStore, scope: Scope) -> RouteNews | None:
+def _read_news(store: TrafficStore, scope: Scope, named: tuple[str, str] | None) -> RouteNews | None:
     """The latest version of a route against the one beside or before it; None where there is one version only."""
-    pair = find_pair(store, scope)
+    pair = find_pair(store, scope, named)
     if pair is None:
         return None
     seen = replace(scope, begin=max(pair.since, scope.begin)) if pair.is_live else scope

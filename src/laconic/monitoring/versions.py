@@ -103,12 +103,18 @@ class VersionPair:
     is_live: bool
 
 
-def find_pair(store: TrafficStore, scope: Scope) -> VersionPair | None:
+def find_pair(store: TrafficStore, scope: Scope, named: tuple[str, str] | None = None) -> VersionPair | None:
     """The latest version in a scope against the busiest of those that are served beside it, or else against the one before it;
-    None where there is one version only."""
+    None where there is one version only.
+
+    Two that began together are latest by chance: `named` says which is the base and which the candidate, where both were served.
+    """
     served = [found for found in versions_of(store, replace(scope, begin=0.0)) if found.last >= scope.begin]
     if len(served) < 2:
         return None
+    first = {found.version: found.first for found in served}
+    if named is not None and first.keys() >= {*named}:
+        return VersionPair(*named, first[named[1]], True)
     *earlier, latest = served
     since = versions_of(store, replace(scope, begin=latest.first))
     beside = [found for found in since if found.version != latest.version and found.requests >= MIN_BESIDE]
@@ -175,7 +181,7 @@ def comparison_sentence(found: VersionComparison) -> str:
     tokens, bad = found.changes["tokens"], found.changes["bad"]
     return (
         f"{found.candidate} ({found.users[1]:,} users) against {found.base} ({found.users[0]:,} users): "
-        f"{change_words(tokens, 'tokens')}, {change_words(bad, 'bad')}: {_length_word(tokens)}, {_quality_word(bad)}."
+        f"{change_words(tokens, 'tokens')}, {change_words(bad, 'bad')}: {_claims(tokens, bad)}."
     )
 
 
@@ -196,7 +202,13 @@ def _length_word(tokens: Interval) -> str:
 
 def _quality_word(bad: Interval) -> str:
     if bad.low > 0.0:
-        return "and users are less content"
+        return "users are less content"
     if bad.high < SAME_WITHIN:
-        return f"and not worse within {100 * SAME_WITHIN:g} points of bad feedback"
-    return f"but not shown to be as good within {100 * SAME_WITHIN:g} points of bad feedback"
+        return f"not worse within {100 * SAME_WITHIN:g} points of bad feedback"
+    return f"not shown to be as good within {100 * SAME_WITHIN:g} points of bad feedback"
+
+
+def _claims(tokens: Interval, bad: Interval) -> str:
+    """Both claims, joined by `but` where one speaks for the candidate and the other does not."""
+    joint = "but" if (tokens.high < 0.0) != (bad.high < SAME_WITHIN) else "and"
+    return f"{_length_word(tokens)}, {joint} {_quality_word(bad)}"

@@ -14,6 +14,7 @@ from typing import Any
 from laconic.config.serving import BudgetKeeper
 from laconic.errors import InputError
 from laconic.samplers.endpoints import KEY_VARIABLES, is_endpoint, parse_endpoint
+from laconic.system.text import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,25 @@ def _only_model(address: str) -> str:
 def with_upstreams(
     tree: Mapping[str, Any], upstreams: Sequence[NamedUpstream], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The tree of a gateway with further upstreams, and a route for each of their names; `options` are keys of those routes."""
-    tables, routes = dict(tree.get("upstreams", {})), dict(tree.get("routes", {}))
+    """The tree of a gateway with further upstreams, each on the route of its name, which is a new one unless the file has it.
+    `options` are keys of these routes, or of all where there are no further upstreams, and replace those of the file. Raises
+    `InputError` where the file has no tables there."""
+    tables, routes = _table_of(tree, "upstreams"), _table_of(tree, "routes")
     for upstream in upstreams:
         slug = _free_slug(upstream.name, tables)
         tables[slug] = upstream.table
-        route = routes.get(upstream.name, {"upstreams": [], **options})
-        routes[upstream.name] = {**route, "upstreams": [*route["upstreams"], slug]}
+        route = _table_of(routes, upstream.name)
+        routes[upstream.name] = {**route, "upstreams": [*route.get("upstreams", ()), slug]}
+    for name in [upstream.name for upstream in upstreams] or list(routes):
+        routes[name] = {**_table_of(routes, name), **options}
     return {**tree, "upstreams": tables, "routes": routes}
+
+
+def _table_of(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
+    table = tree.get(key, {})
+    if not isinstance(table, Mapping):
+        raise InputError(f"--config: {key}: expected a table, got {brief(table)}")
+    return dict(table)
 
 
 def with_candidate(tree: Mapping[str, Any], candidate: NamedUpstream, share: float) -> dict[str, Any]:

@@ -10,9 +10,10 @@ There is no log of requests: the store has their figures, and lines hold no word
 """
 
 import asyncio
+import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import uvicorn
 from prometheus_client import disable_created_metrics
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -82,7 +84,7 @@ def build_app(desk: Desk) -> Starlette:
     if is_loopback(desk.config.host):
         hosts = [*THIS_MACHINE, desk.config.host]
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False))
-    handlers: dict[Any, Any] = {Denial: _denied}
+    handlers: dict[Any, Any] = {Denial: _denied, HTTPException: partial(_misaddressed, _listed(addresses))}
     return Starlette(
         routes=addresses, middleware=middleware, exception_handlers=handlers, lifespan=partial(_life, desk)
     )
@@ -147,6 +149,17 @@ async def _denied(request: Request, denial: Denial) -> Response:
     return Response(denial.content, denial.status, denial.headers, media_type="application/json")
 
 
+def _listed(addresses: Iterable[Address]) -> str:
+    """The addresses with their methods, for a message."""
+    return ", ".join(f"{min((address.methods or {'GET'}) - {'HEAD'})} {address.path}" for address in addresses)
+
+
+async def _misaddressed(listed: str, request: Request, error: HTTPException) -> Response:
+    """A request to an address that is not there (404), or by another method than the one that is (405)."""
+    denial = Denial(error.status_code, f"no such address; there are {listed}", reason="no_address")
+    return Response(denial.content, denial.status, error.headers, media_type="application/json")
+
+
 class HeaderLimit:
     """Refuses requests whose headers are larger than `most_bytes` together."""
 
@@ -164,6 +177,13 @@ class HeaderLimit:
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
+
+
+def check_gateway(config: ServingConfig) -> None:
+    """Raise `InputError` where the gateway could not begin: its port is taken, or its keys cannot be read."""
+    listen_at(config.host, config.port).close()
+    if config.keys is not None:
+        read_keys(Path(config.keys))
 
 
 def run_gateway(config: ServingConfig, say: Callable[[str], None]) -> None:
@@ -202,7 +222,12 @@ def listen_at(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
         return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
     except OSError as error:
-        raise InputError(f"--host {host} --port {port}: cannot be listened on ({error.strerror or error})") from None
+        raise InputError(f"--host {host} --port {port}: cannot be listened on ({_reason_of(error)})") from None
+
+
+def _reason_of(error: OSError) -> str:
+    """What the system says; Python's own text goes on with the address."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _say_what_is_served(desk: Desk, listener: socket.socket, say: Callable[[str], None]) -> None:

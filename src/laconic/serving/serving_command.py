@@ -2,14 +2,17 @@
 
 1. A model that is an address is an upstream that runs already; any other is drawn by an engine on this machine (`engines.py`),
    which starts before the gateway and ends with it.
+   While it runs, a thread looks whether it still lives, and says once how it ended.
 2. A candidate is the same, for a share of users.
-3. Options and a file become one tree of tables, of which the options win; what is wrong in it is one line.
+3. What is wrong with them, or taken already, such as the port, is said before an engine starts.
+4. Options and a file become one tree of tables, of which the options win; what is wrong in it is one line.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from laconic.config.defaults import TRAFFIC_FOLDER
@@ -19,7 +22,9 @@ from laconic.samplers.endpoints import is_endpoint
 from laconic.serving.addresses import NamedUpstream, parse_upstream, with_candidate, with_upstreams
 from laconic.serving.budgets import ThinkingBudget, budget_from
 from laconic.serving.engines import choose_engine, engine_started
-from laconic.serving.program import run_gateway
+from laconic.serving.program import check_gateway, run_gateway
+
+BETWEEN_LOOKS_AT_ENGINES = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +55,37 @@ def serve_until_asked(options: ServeOptions, say: Callable[[str], None]) -> None
     if budget is not None:
         given = {"budget": budget.tokens, "budget_end": budget.force_text, "budget_answer_tokens": budget.answer_tokens}
         route |= {key: value for key, value in given.items() if value is not None}
+    where = f"{options.config}: " if options.config else "--"
     with ExitStack() as engines:
         upstreams = [parse_upstream(text) for text in options.upstreams]
+        if any(text is not None and not is_endpoint(_split(text)[1]) for text in (options.model, options.candidate)):
+            planned = _planned(tree, upstreams, route, options)
+            check_gateway(parse_serving({**planned, **options.whole}, where))
         if options.model is not None:
             upstreams.append(engines.enter_context(opened_model(options.model, options.engine, budget, say)))
         tree = with_upstreams(tree, upstreams, route)
         if options.candidate is not None:
             candidate = engines.enter_context(opened_model(options.candidate, options.engine, budget, say))
             tree = with_candidate(tree, candidate, options.share)
-        run_gateway(parse_serving({**tree, **options.whole}, f"{options.config}: " if options.config else "--"), say)
+        run_gateway(parse_serving({**tree, **options.whole}, where), say)
+
+
+def _planned(
+    tree: Mapping[str, Any], upstreams: Sequence[NamedUpstream], route: Mapping[str, Any], options: ServeOptions
+) -> Mapping[str, Any]:
+    """The tree as it will be, with an upstream that stands for each engine, so that what is wrong in it is said before one
+    starts."""
+    models = [] if options.model is None else [_stand_in(options.model)]
+    tree = with_upstreams(tree, [*upstreams, *models], route)
+    return tree if options.candidate is None else with_candidate(tree, _stand_in(options.candidate), options.share)
+
+
+def _stand_in(text: str) -> NamedUpstream:
+    name, model = _split(text)
+    if is_endpoint(model):
+        return parse_upstream(text)
+    name = served_name(name, model)
+    return NamedUpstream(name, "http://127.0.0.1:1/v1", name, budgets="laconic")
 
 
 def chosen_budget(options: ServeOptions, say: Callable[[str], None]) -> ThinkingBudget | None:
@@ -83,12 +110,40 @@ def opened_model(
         yield parse_upstream(text)
         return
     choice = choose_engine(model, engine)
-    say(choice.why)
     Path(TRAFFIC_FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
-    served = name or (Path(model).name if Path(model).exists() else model)
+    served = served_name(name, model)
     log = Path(TRAFFIC_FOLDER) / f"engine-{Path(served).name}.log"
-    with engine_started(model, choice, log, budget=budget) as running:
+    say(f"{choice.why}; it starts now and writes to {log}")
+    with engine_started(model, choice, log, budget=budget) as running, end_is_said(running.failure, say):
         yield NamedUpstream(served, running.url, running.model, None, running.tokenizer, running.budgets)
+
+
+def served_name(name: str, model: str) -> str:
+    """What clients call a model: the name that was given, else that of its folder or file, else the model's own."""
+    return name or (Path(model).name if Path(model).exists() else model)
+
+
+@contextmanager
+def end_is_said(
+    failure: Callable[[], str | None], say: Callable[[str], None], between: float = BETWEEN_LOOKS_AT_ENGINES
+) -> Iterator[None]:
+    """While the context lasts, look every `between` seconds whether an engine has ended, and say so once. `failure` is that of an
+    `Engine`."""
+    is_over = Event()
+
+    def look() -> None:
+        while not is_over.wait(between):
+            if said := failure():
+                say(f"{said}; requests to it fail until laconic serve is started again")
+                return
+
+    looking = Thread(target=look, name="looking-at-engine", daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        looking.join()
 
 
 def _split(text: str) -> tuple[str, str]:

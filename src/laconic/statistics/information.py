@@ -27,7 +27,7 @@ def binary_entropy(probability: float) -> float:
     >>> round(binary_entropy(0.5), 6), binary_entropy(1.0)
     (0.693147, 0.0)
     """
-    return -sum(p * log(p) for p in (probability, 1.0 - probability) if p > 0.0)
+    return sum(p * -log(p) for p in (probability, 1.0 - probability) if p > 0.0)
 
 
 def attempt_information(attempts: int, correct: int) -> float:

@@ -198,3 +198,12 @@ def _cut(line: str) -> str:
     line = printable(line)
     half = (MOST_LINE - 5) // 2
     return line if len(line) <= MOST_LINE else f"{line[:half]} ... {line[-half:]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "problem"), counted(1200, "problem")
+    ('1 problem', '1,200 problems')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

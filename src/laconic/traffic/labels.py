@@ -24,6 +24,7 @@ from laconic.config.defaults import LEAST_COMMON_LABELS
 from laconic.errors import InputError
 from laconic.rng import seed_of, stream
 from laconic.statistics.agreement import Agreement, agreement
+from laconic.system.text import counted
 from laconic.traffic.conversations import Message, messages_of
 from laconic.traffic.store import TrafficStore
 from laconic.traffic.tables import LABELS, REQUESTS, TEXTS
@@ -190,7 +191,7 @@ def _two(by_labeller: Mapping[str, Mapping[LabelTask, object]], labellers: Seque
     if not labellers:
         pairs = list(combinations(sorted(by_labeller), 2))
         if not pairs:
-            raise InputError(f"agreement: {len(by_labeller)} people have labelled, expected two")
+            raise InputError(f"agreement: {counted(len(by_labeller), 'labeller')}, expected two")
         return max(pairs, key=lambda pair: len(by_labeller[pair[0]].keys() & by_labeller[pair[1]].keys()))
     if len(labellers) != 2 or labellers[0] == labellers[1]:
         raise InputError("--between: expected two labellers, each given once")

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import Finding, Level, counted
+from laconic.doctor.findings import Finding, Level
 from laconic.doctor.reading import ModelFiles
 from laconic.errors import InputError, ModelError
 from laconic.models.causal_lm import TOO_MANY_REMEDY, too_many_tokens
@@ -27,6 +27,7 @@ from laconic.models.teachers import check_teacher
 from laconic.models.weightless import bare_model
 from laconic.prompts.endings import NO_END, template_end
 from laconic.samplers.local import KNOWN_LAYERS
+from laconic.system.text import counted
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 

@@ -20,12 +20,13 @@ import numpy as np
 
 from laconic.config.phase import PhaseConfig
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import FEWEST_RESPONSES, Finding, counted, found_in
+from laconic.doctor.findings import FEWEST_RESPONSES, Finding, found_in
 from laconic.doctor.reading import Probed
 from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import Forecast, forecast
 from laconic.selection.pool import decide, lacking, needs_probe, pool_of
 from laconic.statistics.solve_rate import ProblemStats
+from laconic.system.text import counted
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.problems import complaints_about_problems
 from laconic.types import Grade, Problem

@@ -18,7 +18,7 @@ from itertools import combinations
 
 from laconic.config.solver import GraderConfig
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import Finding, Level, counted
+from laconic.doctor.findings import Finding, Level
 from laconic.errors import InputError
 from laconic.grading.grader import Grader
 from laconic.grading.numbers import exact_number, quantity
@@ -26,6 +26,7 @@ from laconic.grading.rules import same_answer
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key
 from laconic.rollouts.graders import is_rule_based, open_grader
+from laconic.system.text import counted
 from laconic.training.check.problems import check_weightless, complaints_about_problems
 from laconic.types import Grade, Problem
 

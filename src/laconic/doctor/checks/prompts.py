@@ -12,7 +12,7 @@ from math import isnan, nan
 
 from laconic.config.solver import PromptConfig
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import FEWEST_RESPONSES, Finding, Level, counted
+from laconic.doctor.findings import FEWEST_RESPONSES, Finding, Level
 from laconic.doctor.reading import Prompt
 from laconic.grading.thought import find_thought
 from laconic.prompts.endings import template_end
@@ -20,7 +20,7 @@ from laconic.prompts.instructions import resolve_instruction
 from laconic.prompts.refusals import lost_digits
 from laconic.prompts.templates import own_system_text
 from laconic.prompts.thinking import prompt_mark
-from laconic.system.text import brief
+from laconic.system.text import brief, counted
 from laconic.training.check.context import caps_of
 from laconic.types import Grade
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from laconic.config.policy import ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import Finding, Level, counted, found_in
+from laconic.doctor.findings import Finding, Level, found_in
 from laconic.doctor.memory_model import GIB, count_weights
 from laconic.models.loading import named_device
 from laconic.problems.address import name_of
 from laconic.problems.load import is_on_hub
 from laconic.selection.pool import most_problems, visits
+from laconic.system.text import counted
 from laconic.system.threads import available_cores
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.recipe import complaints_about

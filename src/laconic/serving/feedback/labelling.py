@@ -34,6 +34,7 @@ from starlette.routing import Route
 from laconic.errors import InputError
 from laconic.grading.thought import find_thought
 from laconic.reporting.page_templates import load_templates, template_text
+from laconic.system.text import counted
 from laconic.traffic.labels import LabelTask, Shown, add_label, label_tasks, labelled_by, make_label, texts_of
 from laconic.traffic.store import StoreError, TrafficStore
 from laconic.types import THINK
@@ -204,7 +205,11 @@ def _parts(text: str) -> dict[str, Any]:
     found = find_thought(text)
     end = len(text) if found.is_open else found.end
     thought = text[:end].removesuffix(found.closes).strip().removeprefix(THINK).strip()
-    return {"thought": thought, "thought_words": len(thought.split()), "answer": text[end : found.stop].strip()}
+    return {
+        "thought": thought,
+        "thought_words": counted(len(thought.split()), "word"),
+        "answer": text[end : found.stop].strip(),
+    }
 
 
 def _is_same(said: str, known: str) -> bool:

@@ -95,7 +95,7 @@ def test_what_is_logged_meanwhile_is_there_at_the_end(run, stand_in):
 def test_a_tracker_that_fails_is_one_line_and_never_the_runs_fault(run, stand_in, monkeypatch, fault, why):
     """A full disk, a crash, and one that hangs, which is killed when its time is over."""
     stand_in(fault)
-    monkeypatch.setattr(following, "SENDING_SECONDS", 12.0)
+    monkeypatch.setattr(following, "SENDING_SECONDS", 6.0)
     said, begun = [], time.monotonic()
     with following.following(run, "wandb", said.append):
         log(run, 1)

@@ -432,7 +432,7 @@ def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
         f"sqlite:///{tmp_path}": "cannot be written",
         f"sqlite:///{tmp_path}/file/x.db": "cannot be written",
         f"sqlite:///{tmp_path}/{'x' * 300}.db": "cannot be written",
-        f"sqlite:///{tmp_path}/newer.db": "a newer laconic made it",
+        f"sqlite:///{tmp_path}/newer.db": "use a newer laconic",
         f"sqlite:///file:{tmp_path}/x.db?uri=true": "expected a file after sqlite:///, without options",
         f"sqlite:///{tmp_path}/a\0.db": "expected sqlite:///FILE",
         "postgresql+psycopg://u:pw@host:port/x": "expected sqlite:///FILE",

@@ -25,8 +25,6 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from alembic.script.revision import RevisionError
-from alembic.util import CommandError
 from sqlalchemy import (
     Connection,
     Engine,
@@ -284,8 +282,6 @@ def open_store(address: str, *, must_exist: bool = False) -> TrafficStore:
         migrate(engine)
     except SQLAlchemyError as error:
         raise InputError(f"--store {url.render_as_string()}: cannot be opened ({said_by_database(error)})") from None
-    except (CommandError, RevisionError):
-        raise InputError(f"--store {url.render_as_string()}: a newer laconic made it; expected that one") from None
     folder = Path(url.database or "").parent if url.get_backend_name() == "sqlite" else Path(TRAFFIC_FOLDER)
     return TrafficStore(engine, folder.resolve() / FORGOTTEN_LIST)
 

@@ -30,7 +30,7 @@ from laconic.tiny.__main__ import app as tiny_app
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WALKS = (("README.md", "docs/quickstart.md"), ("docs/methods.md",), ("docs/tiny.md",), ("docs/real_models.md",))
-LONGEST_README = 170
+LONGEST_README = 150
 ENDPOINT = "http://127.0.0.1:8000/v1"
 BY_OTHERS = {
     "make demo": "what it runs, `laconic demo`, is run in test_demo.py; its set-up is that of `make test`",

@@ -8,7 +8,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def test_nothing_breaks_in_a_short_torture() -> None:
-    command = [sys.executable, str(BENCHMARKS / "torture.py"), "--seed", "1", "--scale", "0.01"]
+    command = [sys.executable, str(BENCHMARKS / "torture.py"), "--seed", "1", "--scale", "0.02"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" 0 failed") == 5

@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerFast
 
 from laconic.grading.thought import MARKS, find_thought
 from laconic.prompts.endings import closing_token, template_end
-from laconic.prompts.forced_answers import force_text
+from laconic.prompts.forced_answers import closing_text, force_text, forced_ids
 from laconic.prompts.thinking import decode_response, marks_of, prompt_mark, thinking_tokens
 from laconic.types import FinishReason, Response
 
@@ -73,6 +73,14 @@ def test_a_forced_answer_ends_the_thinking_with_the_models_own_mark(marks):
     tokenizer = byte_tokenizer(*pieces_of(marks), "<|end|>")
     thought = find_thought(marks.opens + force_text(tokenizer))
     assert thought.closes == marks.closes and not thought.is_open
+    assert tokenizer.decode(forced_ids(tokenizer)) == force_text(tokenizer)
+    ended = find_thought(marks.opens + "so" + str(closing_text(tokenizer)))
+    assert ended.closes == marks.closes and not ended.is_open and closing_text(tokenizer).endswith("\n\n")
+
+
+def test_without_marks_an_answer_is_forced_by_a_sentence_and_no_thought_is_closed():
+    tokenizer = byte_tokenizer("<|end|>")
+    assert (force_text(tokenizer), closing_text(tokenizer)) == ("\n\nThe final answer is \\boxed{", None)
 
 
 def test_an_ordinary_text_is_decoded_without_special_tokens():

@@ -1,13 +1,12 @@
-"""A penalty on hesitating words: the tokens that they are, the distribution that is drawn from, and what an endpoint is told."""
+"""A penalty on hesitating words: the distribution that is drawn from, and what an endpoint is told."""
 
 import pytest
 import torch
 from fake_endpoint import Endpoint
 
 from laconic.config.solver import PenalizedSampler, SamplerConfig
-from laconic.errors import InputError, LaconicWarning
 from laconic.notebook.solvers import load_model
-from laconic.prompts.hesitations import hesitation_tokens, tokens_asked_for, usual_tokens
+from laconic.prompts.hesitations import hesitation_tokens
 from laconic.samplers.drawing import draw_tokens, uniforms
 from laconic.samplers.endpoints import parse_endpoint
 from laconic.samplers.local import LocalSampler
@@ -30,30 +29,6 @@ def test_tokens_are_drawn_from_the_lowered_logits() -> None:
     greedy, greedy_logprobs = draw_tokens(logits[:1], numbers[:1], lowered(2, temperature=0.0))
     assert greedy.tolist() == [1] and greedy_logprobs.item() == pytest.approx(expected[1].log().item(), abs=1e-6)
     assert logits[0].tolist() == [0.0, 1.0, 2.0]  # what came in is as it was
-
-
-def test_a_word_is_all_tokens_that_are_it() -> None:
-    class Tokenizer:
-        texts = ("wait", " Wait", "await", "WAIT,", "waiting", "but", "...")
-
-        def __len__(self) -> int:
-            return len(self.texts)
-
-        def batch_decode(self, ids: list[list[int]], **_: bool) -> list[str]:
-            return [self.texts[token] for (token,) in ids]
-
-    found = {"wait": (0, 1, 3), "but": (5,), "hmm": ()}
-    assert hesitation_tokens(Tokenizer(), ["wait", "but", "hmm"]) == found
-    assert tokens_asked_for(Tokenizer(), ["Wait"]) == {"Wait": (0, 1, 3)}
-    with pytest.raises(InputError, match="--penalize hmm: is no token of this model's tokenizer"):
-        tokens_asked_for(Tokenizer(), ["wait", "hmm"])
-    with pytest.warns(LaconicWarning, match="--penalty: alternatively is no token"):
-        assert usual_tokens(Tokenizer()) == {"wait": (0, 1, 3)}
-    Tokenizer.texts = ("but",)
-    with pytest.raises(
-        InputError, match="--penalty: none of wait, alternatively is one token of this model; name words"
-    ):
-        usual_tokens(Tokenizer())
 
 
 def test_the_bundled_model_hesitates_no_more() -> None:

@@ -20,7 +20,7 @@ from laconic.problems.load import load_problems
 from laconic.splits import SPLITS
 from laconic.traces.expressions import expression_steps
 from laconic.traces.families import TRAINED, UNSEEN, WORD_GROUPS, WORD_LEVELS
-from laconic.traces.gym_tasks import GYM_REASONINGS
+from laconic.traces.gym_tasks import GYM_REASONINGS, reason_about
 from laconic.traces.lengths import count_text
 from laconic.traces.linear import equation_steps
 from laconic.traces.writing import MIXTURE, VERBOSITIES
@@ -316,6 +316,30 @@ def test_a_task_of_reasoning_gym_gets_traces_that_reach_its_answer(task):
         assert grade_response(trace, problem.answer, is_truncated=False).grade is Grade.CORRECT, trace
         assert all(is_true for _, is_true in statements(TAKEN_BACK.sub("", trace))), trace
     assert sum(" ".join(p.question.split()) in untouched for p in problems) > 15
+
+
+@pytest.mark.parametrize("task", GYM_REASONINGS)
+def test_the_steps_of_a_task_are_true_and_reach_the_answer(task):
+    """Of the items that the library itself makes; one with another answer gets no reasoning."""
+    gym = pytest.importorskip("reasoning_gym")
+    options = {key: int(value) for key, value in (part.split("=") for part in SMALL[task].split("&"))}
+    reasoned = 0
+    for item in gym.create_dataset(task, seed=1, size=20, **options):
+        found = reason_about(Random(0), task, item["question"], str(item["answer"]), item["metadata"])
+        if found is None:
+            continue
+        reasoned += 1
+        assert found.answer == str(item["answer"]) and found.steps
+        assert all(is_true for step in found.steps for _, is_true in statements(step.bare)), found.steps
+        assert reason_about(Random(0), task, item["question"], f"{item['answer']}0", item["metadata"]) is None
+    assert reasoned >= 10
+
+
+def test_what_is_too_long_to_spell_gets_no_reasoning():
+    """More than 60 letters."""
+    item = {"target_letter": "a", "span": ["banana"] * 11}
+    assert reason_about(Random(0), "letter_counting", "q", "33", item) is None
+    assert reason_about(Random(0), "letter_counting", "q", "30", item | {"span": ["banana"] * 10}) is not None
 
 
 def test_a_task_without_traces_says_which_have_some():

@@ -9,7 +9,7 @@ import itertools
 import os
 import platform
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from importlib import import_module
@@ -20,6 +20,7 @@ import pytest
 from house import ROOMS
 
 from laconic.cli import app
+from laconic.config.defaults import TRAFFIC_FOLDER
 from laconic.system.threads import available_cores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,6 +107,16 @@ def one_torch_thread() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_traffic_in_the_repository() -> Iterator[None]:
+    """A store of traffic and its list of forgotten requests lie by default in the folder in which a program runs, so a test that
+    uses either runs in a folder of its own."""
+    folder = ROOT / TRAFFIC_FOLDER
+    was_there = folder.exists()
+    yield
+    assert was_there or not folder.exists(), f"left {folder}: change into another folder before a store is opened"
 
 
 @pytest.fixture

@@ -216,25 +216,33 @@ def test_every_command_of_a_page_runs(pages, monkeypatch, capsys, tmp_path):
         assert (tmp_path / written).exists(), written
 
 
-def test_the_readmes_gateway_answers_and_is_reported(monkeypatch, capsys, tmp_path):
-    """The three commands of "Serve it" in order, at a free port; the request is sent as curl would send it."""
+def send(curl, port, **told):
+    """A request of the README's as curl would send it, at another port, with values of its body replaced; the reply."""
+    command, url, _, header, _, body = shlex.split(curl.replace("8080", port))
+    assert command == "curl"
+    with urlopen(
+        Request(url, json.dumps(json.loads(body) | told).encode(), dict([header.split(": ")])), timeout=60
+    ) as got:
+        return json.load(got)
+
+
+def test_the_readmes_gateway_answers_takes_feedback_and_is_reported(monkeypatch, capsys, tmp_path):
+    """The commands of "Serve it" in order, at a free port; the feedback names the reply's id."""
     monkeypatch.chdir(tmp_path)
-    serve, ask, report = SERVING
+    serve, ask, judge, report = SERVING
     port = str(free_port())
     gateway = subprocess.Popen([sys.executable, "-m", *shlex.split(serve), "--port", port], stderr=subprocess.PIPE)
     try:
         lines = iter(gateway.stderr.readline, b"")
         assert any(f":{port}/v1 serves tiny".encode() in line for line in lines), "the gateway ended"
-        curl, url, _, header, _, body = shlex.split(ask.replace("8080", port))
-        assert curl == "curl"
-        sent = Request(url, body.encode(), dict([header.split(": ")]))
-        with urlopen(sent, timeout=60) as answered:
-            reply_of_it = json.load(answered)
+        reply_of_it = send(ask, port)
+        stored = send(judge, port, id=reply_of_it["id"])
     finally:
         gateway.terminate()
         gateway.wait(60)
         gateway.stderr.close()
     assert "12" in reply_of_it["choices"][0]["message"]["content"] and reply_of_it["id"].startswith("req-")
+    assert '"id": "ID OF THE REPLY"' in judge and stored["stored"] is True
     run(report, monkeypatch, capsys, "")
     assert "tiny" in (tmp_path / "traffic.html").read_text("utf-8")
 

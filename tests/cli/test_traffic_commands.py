@@ -9,22 +9,27 @@ pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
 from simulated_traffic import Crowd, Served, fill
 
+from laconic.problems.made_from_traffic import note_made
 from laconic.traffic.pseudonyms import pseudonym, salt_of
 from laconic.traffic.records import TrafficRecord
 from laconic.traffic.store import SECONDS_OF_A_DAY, StoredRequest, open_store
 from laconic.traffic.tables import REQUESTS
+from laconic.types import Problem
 
 
-def test_what_is_stored_is_said_with_a_reason(laconic):
+def test_what_is_stored_is_said_with_a_reason_and_the_usual_times_are_not_said_to_be_those_of_a_gateway(laconic):
     code, out, _ = laconic("traffic", "what")
-    assert code == 0 and "  user: a salted hash" in out and "Texts stay for 30 days and figures for 365." in out
+    assert code == 0 and "  user: a salted hash" in out and "none was named with --config" in out
+    assert "A gateway without a file keeps texts for 30 days, of no route unless --texts consent allows it" in out
 
 
-def test_the_times_are_those_of_the_gateway_s_file(laconic, tmp_path):
-    upstream, route = '[upstreams.u]\nurl = "http://127.0.0.1:8000/v1"\n', '[routes.r]\nupstreams = ["u"]\n'
-    (tmp_path / "serve.toml").write_text(f"text_days = 7\nfigure_days = 90.5\n{upstream}{route}", encoding="utf-8")
+def test_the_times_and_routes_are_those_of_the_gateway_s_file(laconic, tmp_path):
+    upstream, route = '[upstreams.u]\nurl = "http://127.0.0.1:8000/v1"\n', 'upstreams = ["u"]\n'
+    routes = f"[routes.r]\n{route}[routes.s]\n{route}texts = 'consent'\n"
+    (tmp_path / "serve.toml").write_text(f"text_days = 7\nfigure_days = 90.5\n{upstream}{routes}", encoding="utf-8")
     code, out, _ = laconic("traffic", "what", "--config", "serve.toml")
-    assert code == 0 and "Texts stay for 7 days and figures for 90.5." in out
+    assert code == 0 and "By serve.toml: texts stay for 7 days, of the routes s, and figures for 90.5." in out
+    assert "30 days" not in out
 
 
 def test_a_user_is_forgotten_by_name_and_key(laconic, tmp_path):
@@ -36,8 +41,12 @@ def test_a_user_is_forgotten_by_name_and_key(laconic, tmp_path):
             name, 1.0, "r", "m", "", "", hidden, 200, "stop", False, 1, 2, 1, None, None, 0.1, 0.2, None
         )
         store.write([StoredRequest(row)])
+    (tmp_path / "run").mkdir()
+    marks = {"traffic_request": "a", "tombstones": str(store.forgotten_list)}
+    note_made(tmp_path / "run", [Problem("traffic/a", "2 + 2", "4", meta=marks)])
     code, out, _ = laconic("traffic", "forget", "--user", "ann", "--key", "support")
     assert code == 0 and out.startswith("forgotten: 1 request with texts, feedback and labels, 0 rows of exports")
+    assert f"made of what was forgotten: {tmp_path}/run; delete it\n" in out
     code, out, _ = laconic("traffic", "forget", "--user", "ann", "--key", "suport")
     assert code == 0 and out.startswith("nothing is stored of this user; is it the right name, and --key suport")
     assert [row["id"] for row in store.rows(REQUESTS)] == ["b"]

@@ -1,10 +1,12 @@
 """Pairs out of feedback, and which responses to label next."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("sqlalchemy", reason="needs the extra serve")
+pytest.importorskip("starlette", reason="needs the extra serve")
 
 from test_harvest_problems import asked, chat, keep, store
 
@@ -14,6 +16,8 @@ from laconic.harvest.pairs import harvest_pairs
 from laconic.harvest.questions import AnsweredRequest, ExpertWord, Question, expert_words
 from laconic.problems.load import load_problems
 from laconic.rollouts.given_pairs import pair_texts
+from laconic.serving.feedback.labelling import open_desk
+from laconic.traffic.labels import LabelTask, tasks_of_file
 from laconic.traffic.records import FeedbackRecord
 from laconic.traffic.store import TrafficStore
 
@@ -139,3 +143,36 @@ def test_the_command_lists_ids_and_no_words(laconic, store: TrafficStore) -> Non
         "0.683 nats  a  b",
         "1 response to label next: what a label is expected to tell, the response, one to show beside it",
     ]
+
+
+def test_the_page_shows_what_was_chosen_in_the_order_of_the_file(laconic, store: TrafficStore, tmp_path: Path) -> None:
+    """Two agree on 3 + 3, two disagree on 2 + 2, which tells more: the page shows it first, and the file names requests alone."""
+    asked = {"a": ("3 + 3", "6"), "b": ("3 + 3", "6"), "d": ("2 + 2", "5"), "c": ("2 + 2", "4")}
+    for name, (question, answer) in asked.items():
+        keep(store, name, chat(("user", question)), response=f"so</think>\\boxed{{{answer}}}")
+    code, out, _ = laconic("traffic", "next", "--out", "next.jsonl")
+    assert code == 0 and out.endswith("laconic traffic label --as NAME --from next.jsonl\n")
+    assert Path("next.jsonl").read_text() == '{"first": "c", "second": "d"}\n{"first": "a", "second": "b"}\n'
+    tasks = tasks_of_file(store, tmp_path / "next.jsonl")
+    assert tasks == [LabelTask("c", "d"), LabelTask("a", "b")]
+    assert open_desk(store, "ines", seed=0, tasks=tasks).tasks == tasks
+    store.forget("uc", now=200.0)
+    assert tasks_of_file(store, tmp_path / "next.jsonl") == tasks[1:]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('{"first": "a", "second": "b"}\n', "line 1: these are responses to two conversations"),
+        ('{"first": "a"}\n{"first": "a", "second": ""}\n', "line 2: expected the id of a response, or of two"),
+        ('{"first": "b", "second": "b"}\n', "line 1: expected the id of a response, or of two"),
+        ('{"response": "a"}\n', "line 1: "),
+        ('{"first": "z"}\n', "names 1 task, of which none has its texts in the store"),
+    ],
+)
+def test_a_file_that_names_no_tasks_is_one_line(laconic, store: TrafficStore, lines: str, says: str) -> None:
+    keep(store, "a", chat(("user", "2 + 2")))
+    keep(store, "b", chat(("user", "3 + 3")))
+    Path("mine.jsonl").write_text(lines)
+    code, _, err = laconic("traffic", "label", "--as", "ines", "--from", "mine.jsonl")
+    assert code == 2 and says in err and len(err.splitlines()) == 1

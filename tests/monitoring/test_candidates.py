@@ -22,7 +22,7 @@ from laconic.monitoring.candidates import (
     find_candidate,
     judge_candidate,
 )
-from laconic.monitoring.figures import Scope
+from laconic.monitoring.requests import Scope
 from laconic.monitoring.versions import VersionComparison, compare_live, comparison_sentence, find_pair
 from laconic.statistics.intervals import Interval
 from laconic.traffic.decisions import CandidateAction, Decision, add_decision, current_share, read_decisions

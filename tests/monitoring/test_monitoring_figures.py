@@ -14,8 +14,9 @@ from simulated_traffic import Crowd, Served, fill
 
 from laconic.errors import InputError
 from laconic.monitoring.brevity import ANY_LENGTH, watch_brevity
+from laconic.monitoring.columns import read_columns
 from laconic.monitoring.drift import measure_drift
-from laconic.monitoring.figures import GroupFigures, Scope, read_figures
+from laconic.monitoring.figures import GroupFigures, group_figures
 from laconic.monitoring.overview import read_overview
 from laconic.statistics.clusters import ClusterSums, clustered_mean
 from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore, open_store
@@ -56,7 +57,7 @@ def by_hand(store: TrafficStore, version: str) -> dict[str, list[list[float]]]:
 
 
 def test_sums_over_users_are_those_of_a_loop(store: TrafficStore) -> None:
-    found = {group.key: group for group in read_figures(store, ("version",))}
+    found = {group.key: group for group in group_figures(read_columns(store), ("version",))}
     for version in ("v1", "v2"):
         group, own = found[version,], by_hand(store, version)
         for name in ("tokens", "bad"):
@@ -80,12 +81,12 @@ def test_no_mean_is_said_to_be_below_zero() -> None:
 
 
 def test_days_versions_and_tags_add_up_to_all(store: TrafficStore) -> None:
-    (total,) = read_figures(store, ())
+    (total,) = group_figures(read_columns(store), ())
     for by in (("day",), ("version",), ("tag",), ("route",), ("day", "version")):
-        groups = read_figures(store, by)
+        groups = group_figures(read_columns(store), by)
         assert sum(group.requests for group in groups) == total.requests
         assert sum(group.sums["bad"].total for group in groups) == total.sums["bad"].total
-    days = [group.key[0] for group in read_figures(store, ("day",))]
+    days = [group.key[0] for group in group_figures(read_columns(store), ("day",))]
     assert days == list(range(20_000, 20_008))
 
 
@@ -112,7 +113,7 @@ def test_postgresql_finds_the_same(store: TrafficStore) -> None:
 
 
 def test_the_watch_names_the_slice_where_thinking_is_too_short(store: TrafficStore) -> None:
-    watch = watch_brevity(store, "v1", "v2", Scope(route="assistant"))
+    watch = watch_brevity(read_columns(store), "assistant", "v1", "v2")
     assert " on maths, thinking " in watch.alarm and "Holm-corrected" in watch.alarm
     worse = {found.tag for found in watch.slices if min(found.p_values.values()) < 0.05}
     assert worse == {"maths"}
@@ -125,8 +126,8 @@ def test_the_watch_is_silent_about_a_version_that_is_no_hastier(tmp_path: Path) 
     opened = open_store(f"sqlite:///{tmp_path}/t.db")
     for version in ("v1", "v2"):
         fill(opened, Served(version), begin=BEGIN, days=3, seed=1, group=version, crowd=Crowd(users=60))
-    assert watch_brevity(opened, "v1", "v2", Scope(route="assistant")).alarm == ""
-    drift = measure_drift(opened, Scope(end=BEGIN + 3 * SECONDS_OF_A_DAY), 1.5)
+    assert watch_brevity(read_columns(opened), "assistant", "v1", "v2").alarm == ""
+    drift = measure_drift(read_columns(opened), BEGIN + 3 * SECONDS_OF_A_DAY, 1.5)
     assert drift.alarms == [] and drift.lengths_p_value > 0.05
     opened.close()
 
@@ -136,7 +137,7 @@ def test_drift_sees_longer_prompts_and_other_tags(tmp_path: Path) -> None:
     fill(opened, Served("v1"), begin=BEGIN, days=2, seed=2, crowd=Crowd(users=80))
     later = Crowd(users=80, prompt_factor=2.0, tags={"billing": 0.1, "maths": 0.1, "code": 0.8})
     fill(opened, Served("v1"), begin=BEGIN + 2 * SECONDS_OF_A_DAY, days=2, seed=2, group="later", crowd=later)
-    drift = measure_drift(opened, Scope(end=BEGIN + 4 * SECONDS_OF_A_DAY), 2.0)
+    drift = measure_drift(read_columns(opened), BEGIN + 4 * SECONDS_OF_A_DAY, 2.0)
     lengths, tags = drift.alarms
     assert "Prompts have another length" in lengths and drift.lengths[1].median() > 1.6 * drift.lengths[0].median()
     assert "code went from" in tags
@@ -149,7 +150,7 @@ def test_one_busy_user_is_no_drift(tmp_path: Path) -> None:
     fill(opened, Served("v1"), begin=BEGIN + 2 * SECONDS_OF_A_DAY, days=2, seed=3, group="b", crowd=Crowd(users=60))
     busy = Crowd(users=1, requests=300.0, prompt_factor=9.0)
     fill(opened, Served("v1"), begin=BEGIN + 2 * SECONDS_OF_A_DAY, days=2, seed=3, group="busy", crowd=busy)
-    assert measure_drift(opened, Scope(end=BEGIN + 4 * SECONDS_OF_A_DAY), 2.0).alarms == []
+    assert measure_drift(read_columns(opened), BEGIN + 4 * SECONDS_OF_A_DAY, 2.0).alarms == []
     opened.close()
 
 

@@ -10,16 +10,19 @@ import pytest
 from folders import Run
 from huggingface_hub import HfApi, ModelCard
 
-from laconic.comparison.compare import compare_evaluations
 from laconic.config.load import dump, parse_recipe
+from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.problem_meta import write_meta
+from laconic.evaluation.summary import summarise
 from laconic.problems.forgotten import list_text
 from laconic.problems.sets import load_problem_sets, statements_digest
 from laconic.publishing import push as pushing
 from laconic.publishing.hub_results import result_files
 from laconic.publishing.measured_run import read_measured_run
 from laconic.publishing.training_words import shared_words
+from laconic.rollouts.rows import read_rows
 from laconic.system.checksums import write_checksums
+from laconic.system.fields import Fields
 from laconic.types import Problem
 
 ASKED = ("--name", "org/short", "--contact", "Ada <ada@example.org>")
@@ -35,22 +38,18 @@ def recipe(**changes: object) -> dict:
     return dump(parse_recipe(plain | changes, "a recipe"))
 
 
-def figures(accuracy: float, low: float, tokens: float) -> dict:
-    """The figures of a summary; alike lengths have no interval."""
-    ends = [tokens - 4.5, tokens + 4.5] if tokens > 50 else [None, None]
-    means = {"accuracy": {"mean": accuracy, "ci95": [low, min(1.0, 2 * accuracy - low)]}}
-    return means | {"tokens": {"mean": tokens, "ci95": ends}, "grade_frac": {"truncated": 0.0}}
-
-
 def write_run(folder: Path, tree: dict) -> Path:
     """A run as training and measuring leave it: 60 problems of which those of geometry are lost, in half the tokens."""
     greedy = {"temperature": 0.0, "prompt": {"name": "boxed", "instruction": "…", "system": None}, "grader": "rules"}
-    before = Run({name: [("correct", 100 + i)] for i, name in enumerate(NAMES)}, greedy | figures(1.0, 0.94, 129.5))
+    before = Run({name: [("correct", 100 + i)] for i, name in enumerate(NAMES)}, greedy)
     lost = {n: [("wrong" if s == "geometry" else "correct", 50)] for n, s in zip(NAMES, SUBJECTS, strict=True)}
-    after = Run(lost, greedy | figures(0.5, 0.38, 50.0))
+    after = Run(lost, greedy)
     base, new = before.write(folder / "eval" / "base-greedy"), after.write(folder / "eval" / "phase-1-greedy")
+    for place in (base, new):
+        told = json.loads((place / "summary.json").read_text())
+        setup, found = Setup.from_fields(Fields(told, "a summary")), summarise(read_rows(place / "samples.jsonl"), 0)
+        (place / "summary.json").write_text(json.dumps(Summary(setup, found).to_json()))
     write_meta([Problem(n, "q", "7", meta={"subject": s}) for n, s in zip(NAMES, SUBJECTS, strict=True)], new)
-    (folder / "comparison-greedy.json").write_text(json.dumps(compare_evaluations(base, [new]).to_json()))
     (folder / "config.json").write_text(json.dumps(tree))
     (folder / "environment.json").write_text(json.dumps({"device": "a processor", "packages": {"torch": "2.13.0"}}))
     record = {"name": "brevity", "first_step": 1, "last_step": 4, "num_problems": 60, "reason": "cap: 4 steps"}
@@ -97,8 +96,8 @@ def test_the_hub_reads_the_metadata(laconic, run, tmp_path):
     assert data.model_name == "short" and {"laconic", "ppo"} <= set(data.tags)
     accuracy, tokens = data.eval_results
     assert (accuracy.metric_type, accuracy.metric_value, tokens.metric_value) == ("accuracy", 0.5, 50)
-    low, high = accuracy.metric_args["ci95"]
-    assert (low, high) == (0.38, 0.62) and accuracy.dataset_type == "tiny-mix"
+    stored = json.loads((run / "eval" / "phase-1-greedy" / "summary.json").read_text())["accuracy"]["ci95"]
+    assert accuracy.metric_args["ci95"] == stored and accuracy.dataset_type == "tiny-mix"
     for file in (run / "model").iterdir():
         assert (tmp_path / "published" / file.name).read_bytes() == file.read_bytes()
 
@@ -111,6 +110,23 @@ def test_figures_on_a_benchmark_of_the_hub_get_a_file_each(run):
     (name, text), *others = result_files(read_measured_run(run)).items()
     assert name == "gsm8k-greedy.yaml" and not others
     assert "id: openai/gsm8k" in text and "task_id: main" in text and "value: 0.5" in text and "60 problems" in text
+
+
+def edit(file: Path, key: str, **changes: object) -> None:
+    """Change what a summary says of a figure, as by hand."""
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told | {key: told[key] | changes}))
+
+
+def test_the_example_is_a_question_of_the_run_and_none_that_may_be_somebodys(laconic, run, tmp_path):
+    """The first reported problem is "p0?"; of a file of one's own no question is shown."""
+    assert laconic("publish", run, *ASKED)[0] == 0
+    assert 'question = "p0?"' in (tmp_path / "published" / "README.md").read_text()
+    tree = recipe()
+    tree["problems"]["report"] = "mine.jsonl"
+    (run / "config.json").write_text(json.dumps(tree))
+    assert laconic("publish", run, *ASKED, "--out", "other")[0] == 0
+    assert "p0?" not in (tmp_path / "other" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -127,10 +143,13 @@ def test_figures_on_a_benchmark_of_the_hub_get_a_file_each(run):
             "its report was not measured; do it with",
         ),
         (
-            lambda run: (run / "comparison-greedy.json").unlink(),
-            "its report was not measured; do it with  laconic train",
+            lambda run: edit(run / "eval" / "phase-1-greedy" / "summary.json", "accuracy", mean=0.9, ci95=[0.8, 0.95]),
+            "accuracy.mean is 0.9, but its samples have 0.5",
         ),
-        (lambda run: (run / "comparison-greedy.json").write_text("{}"), "says nothing of phase-1-greedy"),
+        (
+            lambda run: edit(run / "eval" / "base-greedy" / "summary.json", "tokens", ci95=[129.4, 129.6]),
+            "the interval of tokens is 129.4 to 129.6, but its samples have 12",
+        ),
         (lambda run: (run / "config.json").unlink(), "no run here (no config.json)"),
         (lambda run: (run / "config.json").write_text('{"name": 3}'), "is no recipe"),
     ],
@@ -206,8 +225,8 @@ def test_words_of_others_make_no_heading_and_end_no_block(laconic, run, tmp_path
     tree = recipe()
     tree["prompt"]["system"] = "Think `hard`.\n\n## Licence\n```\n<script>"
     (run / "config.json").write_text(json.dumps(tree))
-    compared = run / "comparison-greedy.json"
-    compared.write_text(compared.read_text().replace("geometry", "geo|<script>\\n\\n## Evil"))
+    said = run / "eval" / "phase-1-greedy" / "problem_meta.jsonl"
+    said.write_text(said.read_text().replace("geometry", "geo|<script>\\n\\n## Evil"))
     assert laconic("publish", run, *ASKED)[0] == 0
     text = (tmp_path / "published" / "README.md").read_text()
     headings = [line for line in text.splitlines() if line.startswith("#")]

@@ -170,12 +170,13 @@ def test_a_redaction_that_fails_stores_nothing(desk: Desk) -> None:
 
 
 def test_a_store_that_fails_is_said_and_no_404(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.writer.is_well = False
+    desk.writer._is_well = False
     assert desk.says({"id": "zzz", "rating": "good"}).status_code == 503
 
     def fail(*asked: object) -> None:
         raise OperationalError("select", {"user": WORDS}, ValueError("away"))
 
+    desk.writer._is_well = True
     monkeypatch.setattr(desk.store, "route_of", fail)
     reply = desk.says({"id": "a", "user": "ann", "rating": "good"})
     assert reply.status_code == 503 and WORDS not in reply.text

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 from laconic.errors import InputError
 from laconic.problems.forgotten import read_forgotten
 from laconic.traffic import exports
+from laconic.traffic import writer as writing
 from laconic.traffic.consent import KeptText, TextPolicy, keep_text, may_keep
 from laconic.traffic.consented import consented_rows
 from laconic.traffic.conversations import messages_of, to_prompt
@@ -211,6 +214,15 @@ def test_a_forgotten_user_leaves_no_byte_and_late_records_are_not_written(
     assert store.rows(LABELS) == [] and read_forgotten(store.forgotten_list) == {"a"}
 
 
+def test_a_clock_that_was_set_back_spares_no_record(store: TrafficStore, tmp_path: Path) -> None:
+    """The record came at 100, and its user is forgotten at 50; what was on its way from 100 is not written."""
+    store.write([with_text("a", at=100.0)])
+    write_export(store, tmp_path / "out.jsonl", consented_rows(store))
+    assert forget_everywhere(store, "u1", now=50.0).num_rows == 1 and store.rows(REQUESTS) == []
+    store.write([with_text("late", at=100.0)])
+    assert store.rows(REQUESTS) == [] and SECRET not in (tmp_path / "out.jsonl").read_text()
+
+
 def test_an_export_that_was_moved_is_named_until_it_is_reached(store: TrafficStore, tmp_path: Path) -> None:
     store.write([with_text("a"), with_text("b", user="u2")])
     out, moved = tmp_path / "out.jsonl", tmp_path / "moved.jsonl"
@@ -332,6 +344,30 @@ def test_a_store_of_a_newer_version_is_refused_in_one_line(tmp_path: Path) -> No
     newer.close()
     with pytest.raises(InputError, match="is of version 9999, which this laconic does not know"):
         open_store(address)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_new_store_is_made_once_by_many_and_whole_or_not_at_all(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A program that ends between the tables and the note of their version leaves nothing; then eight open the store at once."""
+    monkeypatch.chdir(tmp_path)
+    address = f"sqlite:///{tmp_path}/traffic.db"
+    if kind == "postgresql":
+        address = request.getfixturevalue("server").address(f"t{next(NUMBERS)}")
+
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(MigrationContext, "stamp", ended)
+        open_store(address)
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(open_store, [address] * 8))
+    opened[0].write([StoredRequest(record("a"))])
+    assert [row["id"] for row in opened[7].rows(REQUESTS)] == ["a"]
+    for one in opened:
+        one.close()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -467,6 +503,32 @@ def test_a_text_whose_redaction_fails_is_not_kept_but_its_figures_are(
     writer.close()
     assert store.rows(TEXTS) == [] and len(store.rows(REQUESTS)) == 1 and writer.counts.withheld_texts == 1
     assert SECRET.encode() not in on_disk()
+
+
+def test_a_store_that_hangs_is_not_waited_for(store: TrafficStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a frozen server does, it takes a batch and says nothing: then nobody waits, and nothing is lost when it goes on."""
+
+    class Hanging:
+        goes_on = threading.Event()
+
+        def prune(self, *_days: float) -> None:
+            return
+
+        def write(self, batch: list[StoredRequest]) -> None:
+            assert self.goes_on.wait(60.0)
+            store.write(batch)
+
+    monkeypatch.setattr(writing, "STUCK_SECONDS", 0.01)
+    writer = TrafficWriter(Hanging())  # type: ignore[arg-type]
+    writer.start()
+    writer.put(StoredRequest(record("first")))
+    while writer.is_well:
+        time.sleep(0.001)
+    monkeypatch.setattr(writing, "SETTLE_SECONDS", 60.0)
+    asyncio.run(writer.settled(StoredRequest(record("second"))))
+    Hanging.goes_on.set()
+    writer.close()
+    assert {row["id"] for row in store.rows(REQUESTS)} == {"first", "second"} and writer.is_well
 
 
 def test_a_request_that_waits_finds_its_record_written(store: TrafficStore) -> None:

@@ -1,6 +1,8 @@
 """Commands that learn from what serving left behind: `traffic problems`, `traffic pairs`, `traffic next`."""
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,12 +26,14 @@ from laconic.config.defaults import (
     TEMPERATURE,
 )
 from laconic.errors import InputError
+from laconic.system.files import to_jsonl, write_text_atomically
 from laconic.system.text import counted, put
 
 if TYPE_CHECKING:
     from laconic.harvest.problems import Harvest
     from laconic.harvest.questions import StoredQuestions
     from laconic.traffic.store import TrafficStore
+    from laconic.types import Problem
 
 NO_QUESTION = "no question with the consent of its user is stored"
 
@@ -74,16 +78,12 @@ def write_traffic_problems(
     need_extra()
     from laconic.harvest.golds import GoldRule
     from laconic.harvest.problems import harvest_problems
-    from laconic.harvest.questions import read_questions
-    from laconic.problems.load import load_problems
 
     check_file(out, "file of problems")
     if model is None and (samples != AGREEMENT_SAMPLES or max_tokens is not None):
         raise InputError("--samples, --max-tokens: are read only with --model")
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes, _checked(grader))
-    reported = [load_problems(source, seed=seed) for source in apart_from or []]
-    with opened_store(store) as opened:
-        stored = read_questions(opened, route=route, tag=tag)
+    with _questions(store, route, tag, apart_from, seed) as (opened, stored, reported):
         drawn = {} if model is None else _draw(model, stored, samples, max_tokens, seed)
         _write(opened, out, "problems", harvest_problems(stored, rule, drawn, reported))
 
@@ -109,15 +109,24 @@ def write_traffic_pairs(
     need_extra()
     from laconic.harvest.golds import GoldRule
     from laconic.harvest.pairs import harvest_pairs
-    from laconic.harvest.questions import read_questions
-    from laconic.problems.load import load_problems
 
     check_file(out, "file of problems")
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes)
+    with _questions(store, route, tag, apart_from, seed) as (opened, stored, reported):
+        _write(opened, out, "pairs", harvest_pairs(stored, rule, reported, ratio=ratio, most=most))
+
+
+@contextmanager
+def _questions(
+    store: str, route: str | None, tag: str | None, apart_from: Sequence[str] | None = None, seed: int = SEED
+) -> "Iterator[tuple[TrafficStore, StoredQuestions, list[list[Problem]]]]":
+    """The open store, its questions, and the sets of `apart_from`, which are read first."""
+    from laconic.harvest.questions import read_questions
+    from laconic.problems.load import load_problems
+
     reported = [load_problems(source, seed=seed) for source in apart_from or []]
     with opened_store(store) as opened:
-        stored = read_questions(opened, route=route, tag=tag)
-        _write(opened, out, "pairs", harvest_pairs(stored, rule, reported, ratio=ratio, most=most))
+        yield opened, read_questions(opened, route=route, tag=tag), reported
 
 
 def _write(store: "TrafficStore", out: Path, what: str, harvest: "Harvest") -> None:
@@ -134,14 +143,20 @@ def list_next(
     route: OneRoute = None,
     tag: OneTag = None,
     count: Annotated[int, typer.Option(help="How many to list.", min=1)] = LABELS_LISTED,
+    out: Annotated[
+        Path | None, typer.Option(help="A file of these ids, which traffic label --from shows in their order.")
+    ] = None,
 ) -> None:
     """Which stored responses to label next: those of which a label is expected to tell most, each with one to show beside it."""
     need_extra()
     from laconic.harvest.labelling import next_labels
-    from laconic.harvest.questions import read_questions
+    from laconic.traffic.labels import task_of, task_rows
 
-    with opened_store(store) as opened:
-        wishes = next_labels(read_questions(opened, route=route, tag=tag).questions, count)
+    if out is not None:
+        check_file(out, "list of what to label")
+
+    with _questions(store, route, tag) as (_, stored, _):
+        wishes = next_labels(stored.questions, count)
     for wish in wishes:
         put(f"{wish.information:.3f} nats  {wish.first.id}  {wish.second.id if wish.second else '-'}")
     put(
@@ -149,6 +164,10 @@ def list_next(
         if wishes
         else "nothing to label: no stored response is unjudged"
     )
+    if out is not None and wishes:
+        tasks = [task_of(wish.first.id, wish.second.id if wish.second else "") for wish in wishes]
+        write_text_atomically(out, to_jsonl(task_rows(tasks)))
+        put(f"label them with  laconic traffic label --as NAME --from {shlex.quote(str(out))}")
 
 
 def _checked(grader: str | None) -> str | None:

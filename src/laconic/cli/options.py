@@ -72,6 +72,7 @@ _BEGINNINGS = {
     "selection of problems": rb'{"id": ',
     "export of traffic": rb'{"traffic_request": ',
     "file of problems": rb'{"id": ',
+    "list of what to label": rb'{"first": ',
     "batch of responses": rb'{"id": .*"sample": ',
     "comparison": rb'{\s*"base": ',
     "page": rb"\s*<!doctype html",

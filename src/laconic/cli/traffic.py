@@ -39,7 +39,7 @@ SaltFile = Annotated[Path, typer.Option(help="The file with the salt of users' p
 
 def say_what_is_stored(
     config: Annotated[
-        Path | None, typer.Option(help="The gateway's file, with its times; if not given, the usual ones.")
+        Path | None, typer.Option(help="The gateway's file, which says for how long and of which routes.")
     ] = None,
 ) -> None:
     """What is stored of a request, why, and for how long."""
@@ -50,21 +50,28 @@ def say_what_is_stored(
         put(table)
         for column, purpose in columns.items():
             put(f"  {column}: {purpose}")
-    text_days, figure_days = _days_of(config)
-    put(
-        f"Texts stay for {text_days:g} days and figures for {figure_days:g}. Who was "
-        "forgotten is remembered as a salted hash. Texts are stored only where the route allows it and the request consents."
+    put("Who was forgotten is remembered as a salted hash. Texts are stored only where a request consents to it.")
+    put(_usual_policy() if config is None else _policy_of(config))
+
+
+def _usual_policy() -> str:
+    """What holds where no file says otherwise; it is not said to hold of a gateway, which may have been started with one."""
+    return (
+        "How long they stay is for the gateway's file to say, and none was named with --config. "
+        f"A gateway without a file keeps texts for {TEXT_DAYS:g} days, of no route unless --texts consent allows it, and "
+        f"figures for {FIGURE_DAYS:g}."
     )
 
 
-def _days_of(config: Path | None) -> tuple[float, float]:
-    """How long texts and figures stay, as a gateway's file says, else as usual."""
-    if config is None:
-        return TEXT_DAYS, FIGURE_DAYS
+def _policy_of(config: Path) -> str:
     from laconic.config.serving import parse_serving, read_serving
 
     found = parse_serving(read_serving(config), f"{config}: ")
-    return found.text_days, found.figure_days
+    routes = [name for name, route in found.routes.items() if route.texts == "consent"]
+    return (
+        f"By {config}: texts stay for {found.text_days:g} days, of the routes {', '.join(routes) or '(none)'}, and figures for "
+        f"{found.figure_days:g}. --texts of laconic serve, where it was given, takes the place of the routes' own word."
+    )
 
 
 def forget_user(
@@ -95,6 +102,8 @@ def forget_user(
                 f"not reached: {path}, which is not there or not as it was written; remove it, and clean copies with  "
                 "laconic traffic clean FILE"
             )
+        for path in done.made:
+            put(f"made of what was forgotten: {path}; delete it")
         put(f"training refuses what was made of them: {traffic.forgotten_list}")
 
 
@@ -131,16 +140,22 @@ def label_responses(
     port: Annotated[
         int, typer.Option(help="The port on this machine; a free one if not given.", min=0, max=65535)
     ] = LABEL_PORT,
+    chosen: Annotated[
+        Path | None,
+        typer.Option("--from", help="Label what this file of traffic next names, in its order; if not given, all."),
+    ] = None,
     seed: Seed = SEED,
     store: StoreAddress = STORE_ADDRESS,
 ) -> None:
     """Judge stored responses on a page of this machine, side by side and without knowing which model wrote which."""
     need_extra()
     from laconic.serving.feedback.labelling import open_desk, serve_labelling
-    from laconic.traffic.labels import check_labeller
+    from laconic.traffic.labels import check_labeller, tasks_of_file
 
     with opened_store(store) as traffic:
-        num_labelled = serve_labelling(open_desk(traffic, check_labeller(labeller), seed=seed), port, put)
+        tasks = None if chosen is None else tasks_of_file(traffic, chosen)
+        desk = open_desk(traffic, check_labeller(labeller), seed=seed, tasks=tasks)
+        num_labelled = serve_labelling(desk, port, put)
         put(f"{counted(num_labelled, 'task')} labelled")
 
 
@@ -224,7 +239,7 @@ def compare_stored(
     intervals that hold at every time of looking."""
     need_extra()
     check_file(out, "comparison")
-    from laconic.monitoring.figures import Scope
+    from laconic.monitoring.requests import Scope
     from laconic.monitoring.versions import change_words, compare_versions, comparison_sentence, versions_of
 
     with opened_store(store) as opened:

@@ -34,6 +34,7 @@ from laconic.grading.extraction import extract_answer
 from laconic.grading.grader import Item
 from laconic.grading.own import UNSURE
 from laconic.grading.second_graders import GOLD, SECOND_GRADERS, UNDECIDED, VERDICTS, Regrader, SecondGrader
+from laconic.problems.made_from_traffic import refuse_made
 from laconic.rollouts.graders import FORMS, RUBRIC, open_grader
 from laconic.rollouts.rows import ResponseRow, read_numbered_rows
 from laconic.system.child_processes import CRASH, TIMEOUT
@@ -182,6 +183,8 @@ def find_responses(run: Path) -> list[Path]:
 
     Raises `RunError` if there are none, and `InputError` if an evaluation among them is not valid.
     """
+    for folder in run.parents[:2] if run.is_file() else [run]:
+        refuse_made(folder)
     if run.is_file():
         return [run]
     folders = {*evaluation_folders(run), *(file.parent for file in run.rglob(SAMPLES))}

@@ -30,6 +30,7 @@ from laconic.comparison.stored_figures import bounds, check_figures, check_range
 from laconic.errors import InputError
 from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.folder_names import problems_digest
+from laconic.problems.made_from_traffic import refuse_made
 from laconic.rollouts.rows import ResponseRow, read_numbered_rows
 from laconic.rollouts.seconds import seconds_file, seconds_of_rows
 from laconic.statistics.claims import PerProblem, per_problem
@@ -237,10 +238,12 @@ def read_summary(folder: Path, needs: Sequence[str] = ()) -> Summary:
     """The summary of an evaluation folder without its samples. It has the keys that every summary has, and those of `needs`.
 
     Raises an `InputError` that names the file if there is none, the key if one is missing, null, of another type or out of its
-    range, and the file beside it (settings, timing, budget curve) that is malformed or has other settings.
+    range, the file beside it (settings, timing, budget curve) that is malformed or has other settings, and the folder if it was
+    made of a request that was forgotten since.
     """
     if not is_finished(folder):
         raise InputError(f"{folder}: not finished, there is no {SUMMARY}; run its evaluation again to resume it")
+    refuse_made(folder)
     record, where = read_json(folder / SUMMARY), str(folder / SUMMARY)
     Fields({key: value for key, value in record.items() if value is not None}, where).need((*_SUMMARY_KEYS, *needs))
     summary = Summary.from_json(record, where)

@@ -8,12 +8,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from laconic.errors import InputError
 from laconic.evaluation.evaluate import EvaluationRequest, describe
 from laconic.grading.thought import after_thought
+from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, refuse_forgotten
+from laconic.problems.made_from_traffic import note_made
 from laconic.rollouts.graders import NoGrader
 from laconic.rollouts.log import AttemptLog, begin, beside, chunks
 from laconic.rollouts.rows import ResponseRow
@@ -25,7 +28,8 @@ from laconic.types import Problem, Progress
 
 
 def read_batch(file: Path) -> list[Problem]:
-    """The prompts of a file as problems without an answer, in its order. Raises an `InputError` that names file and line."""
+    """The prompts of a file as problems without an answer, in its order. Raises an `InputError` that names file and line, and
+    refuses prompts made of requests that were forgotten."""
     prompts: dict[str, Problem] = {}
     for number, record in read_numbered_jsonl(file):
         fields = Fields(record, f"{file}, line {number}")
@@ -34,10 +38,13 @@ def read_batch(file: Path) -> list[Problem]:
             raise fields.wrong("prompt", "a text that asks something")
         if name in prompts:
             raise InputError(f"{file}, line {number}: id {name!r} occurs twice")
-        prompts[name] = Problem(name, text, "", source=str(file))
+        marks = {key: record[key] for key in (REQUEST_KEY, LIST_KEY) if key in record}
+        prompts[name] = Problem(name, text, "", source=str(file), meta=marks)
     if not prompts:
         raise InputError(f'{file}: holds no prompt; expected lines such as {{"id": "1", "prompt": "..."}}')
-    return list(prompts.values())
+    found = list(prompts.values())
+    refuse_forgotten(found, str(file))
+    return found
 
 
 def batch_to_file(
@@ -62,6 +69,8 @@ def _drawn(solver: Solver, request: EvaluationRequest, out: Path, on_progress: P
     file = beside(out, "samples.jsonl")
     settings = describe(solver, request)
     solver.team.by_first(lambda: begin(beside(out, "settings.json"), settings, file))
+    for place in (file, out):
+        solver.team.by_first(partial(note_made, place, request.problems))
     log = AttemptLog(solver, request.decoding, file, beside(out, "timing.json"), seed=request.seed)
     return list(_rows(log, request, on_progress))
 

@@ -26,6 +26,7 @@ from laconic.evaluation.folder_names import problems_digest
 from laconic.evaluation.planned_prompts import PLANNERS, Plan
 from laconic.evaluation.problem_meta import write_meta
 from laconic.evaluation.summary import summarise
+from laconic.problems.made_from_traffic import note_made
 from laconic.prompts.forced_answers import force_text
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rng import seed_of
@@ -84,6 +85,7 @@ def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progre
 def _evaluate(solver: Solver, request: EvaluationRequest, out: Path, on_progress: Progress | None) -> Summary:
     settings, team = describe(solver, request), solver.team
     team.by_first(lambda: begin(out / "settings.json", settings, out / "samples.jsonl"))
+    team.by_first(lambda: note_made(out, request.problems))
     team.by_first(lambda: write_meta(request.problems, out))
     setup = Setup.from_fields(Fields(settings, str(out / "settings.json")))
     if finished := team.by_first(lambda: _finished(out, setup, request.num_responses)):

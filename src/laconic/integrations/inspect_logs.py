@@ -21,6 +21,7 @@ from laconic.comparison.folders import read_samples, read_summary
 from laconic.comparison.places import SUMMARY, find_evaluations
 from laconic.errors import InputError
 from laconic.evaluation.figures import Setup, Summary
+from laconic.problems.made_from_traffic import note_copy
 from laconic.prompts.instructions import messages, resolve_instruction
 from laconic.rollouts.rows import ResponseRow
 from laconic.types import FinishReason, Grade, Problem
@@ -59,6 +60,7 @@ def write_inspect_log(folder: Path, out: Path) -> int:
         samples=samples,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
+    note_copy(out, [place])
     write_eval_log(log, str(out))
     return len(samples)
 

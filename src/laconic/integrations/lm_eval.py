@@ -2,8 +2,9 @@
 
 1. `export_lm_eval` writes a folder: the problems with their prompts as JSON lines, and a task file in YAML. The task names
    `grade_results` of this module, which lm-eval imports where it is installed beside laconic.
-2. `grade_results` grades the responses to one problem. Accuracy is correct over gradable ones, averaged over problems, as
-   `laconic evaluate` averages it. A problem of which nothing could be graded counts in no accuracy.
+2. `grade_results` grades the responses to one problem, unless it was made of a request that was forgotten since. Accuracy is
+   correct over gradable ones, averaged over problems, as `laconic evaluate` averages it. A problem of which nothing could be
+   graded counts in no accuracy.
 
 Left out: truncation and lengths, since lm-eval tells a task only the text. A response that its cap cut off is graded by what it
 says until then.
@@ -20,6 +21,8 @@ from typing import Any
 
 from laconic.errors import InputError
 from laconic.grading.grader import Grader
+from laconic.problems.forgotten import refuse_forgotten
+from laconic.problems.made_from_traffic import note_made
 from laconic.problems.records import to_problem, to_record
 from laconic.prompts.instructions import messages, resolve_instruction
 from laconic.system.files import check_new_folder, to_jsonl, whole_folder, write_text_atomically
@@ -51,6 +54,7 @@ def export_lm_eval(problems: Sequence[Problem], source: str, request: TaskReques
     with whole_folder(place) as folder:
         write_text_atomically(folder / PROBLEMS_FILE, to_jsonl(documents))
         write_text_atomically(folder / f"{name}.yaml", "\n".join(_task_lines(name, place, request)) + "\n")
+    note_made(out, problems)
     return name
 
 
@@ -113,6 +117,7 @@ def grade_results(doc: Mapping[str, Any], results: Sequence[str | Sequence[str]]
     """
     texts = [text for held in results for text in ([held] if isinstance(held, str) else held)]
     problem = to_problem(json.loads(doc["record"]), f"problem {doc['id']}")
+    refuse_forgotten([problem], f"problem {problem.id}")
     graded = _grader().grade_many([(text, problem, False) for text in texts])
     counts, num_gradable = (
         count_grades([one.grade for one in graded]),

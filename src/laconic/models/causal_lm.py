@@ -122,7 +122,7 @@ class CausalLM:
         """A hash of a few values of every weight, by which two models of the same name can be distinguished."""
         digest = hashlib.blake2b(digest_size=8)
         for weight in self.model.parameters():
-            flat = weight.reshape(-1)
+            flat = _unpacked(weight).reshape(-1)
             digest.update(flat[:: max(1, len(flat) // FINGERPRINT_VALUES)].float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
@@ -213,3 +213,9 @@ class CausalLM:
         if not torch.allclose(expected, logits, atol=tolerance, rtol=tolerance):
             kind = type(self.model).__name__
             raise ModelError(f"{self.name}: {kind} makes its logits in a way this version does not know")
+
+
+def _unpacked(weight: Tensor) -> Tensor:
+    """The numbers that a weight stands for: torchao keeps them as tensors of its own, which cannot be reshaped."""
+    is_packed = type(weight).__module__.partition(".")[0] == "torchao"
+    return weight.dequantize() if is_packed else weight

@@ -2,7 +2,9 @@
 
 Its modules, in reading order:
 
-- `figures`: figures by day, version, route and tag, from sums that the database makes
+- `requests`: which requests count, and what each of them adds to every figure
+- `columns`: stored requests as columns of numbers, read once, and what is added up from them
+- `figures`: figures by day, version, route and tag
 - `versions`: two versions compared by their users, with intervals that hold at every time of looking
 - `candidates`: the rules that end a candidate, and writing down what they decide
 - `brevity`: the over-brevity watch: do users complain more where the model thinks less?

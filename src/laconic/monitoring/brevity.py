@@ -12,19 +12,17 @@ at all stand beside. A slice with fewer than `MIN_SLICE_USERS` users on a side i
 who looks every day sees a false alarm in the end, which the live comparison (`candidates.py`) does not.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import isnan, nan
-from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, literal
+import numpy as np
 
-from laconic.monitoring.figures import NO_SUMS, Scope, quantile_rows, summed_over_users, sums_of, within
+from laconic.monitoring.columns import RequestColumns, ranked, sums_over_users
+from laconic.monitoring.requests import Scope
 from laconic.statistics.clusters import ClusterSums, clustered_rate, worse_rate_p_value
 from laconic.statistics.intervals import Interval
 from laconic.statistics.several import holm
-from laconic.traffic.store import TrafficStore
-from laconic.traffic.tables import REQUESTS
 
 MIN_SLICE_USERS = 20
 ALARM_LEVEL = 0.05
@@ -32,6 +30,7 @@ WATCHED = {"bad": "bad feedback", "corrected": "corrections"}
 FEEDBACK_NAMES = (*WATCHED, "rated")
 QUARTILES = ((1, 4), (2, 4), (3, 4))
 ANY_LENGTH = -1
+NO_SUMS = ClusterSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +77,12 @@ class BrevityWatch:
         )
 
 
-def watch_brevity(store: TrafficStore, before: str, after: str, scope: Scope) -> BrevityWatch:
-    """Compare a version with the one before in a scope. With no thinking stored of the version before there is one bin."""
-    edges = thinking_edges(store, replace(scope, version=before))
-    found = {version: _read_slices(store, replace(scope, version=version), edges) for version in (before, after)}
+def watch_brevity(columns: RequestColumns, route: str, before: str, after: str) -> BrevityWatch:
+    """Compare a version with the one before, on the requests of a route. With no thinking stored of the version before there is
+    one bin."""
+    own = {version: columns.within(Scope(route=route, version=version)) for version in (before, after)}
+    edges = thinking_edges(own[before])
+    found = {version: _slices(requests, edges) for version, requests in own.items()}
     keys = sorted(found[before].keys() | found[after].keys())
     none = dict.fromkeys(FEEDBACK_NAMES, NO_SUMS)
     pairs = [(key, found[before].get(key, none), found[after].get(key, none)) for key in keys]
@@ -91,14 +92,14 @@ def watch_brevity(store: TrafficStore, before: str, after: str, scope: Scope) ->
         BrevitySlice(tag, place, bin_words(place, edges), old, new, {name: next(corrected) for name in WATCHED})
         for (tag, place), old, new in pairs
     )
-    return BrevityWatch(scope.route or "", before, after, edges, slices, sum(not isnan(p) for p in raw))
+    return BrevityWatch(route, before, after, edges, slices, sum(not isnan(p) for p in raw))
 
 
-def thinking_edges(store: TrafficStore, scope: Scope) -> tuple[int, ...]:
-    """The quartiles of thinking tokens in a scope, those that differ; empty where none are stored."""
-    with store.engine.connect() as connection:
-        rows = connection.execute(quantile_rows([], REQUESTS.c.thinking_tokens, within(scope), QUARTILES)).all()
-    return tuple(sorted({int(row[-1]) for row in rows}))
+def thinking_edges(columns: RequestColumns) -> tuple[int, ...]:
+    """The quartiles of the thinking tokens, those that differ; empty where none are stored."""
+    whole = columns.group_by(())
+    found = [edge for (edge,) in ranked(columns.values["thinking"], whole, QUARTILES)]
+    return tuple(sorted({int(edge) for edge in found if not isnan(edge)}))
 
 
 def bin_words(place: int, edges: Sequence[int]) -> str:
@@ -121,18 +122,17 @@ def _p_value(before: ClusterSums, after: ClusterSums) -> float:
     return worse_rate_p_value(before, after) if is_enough else nan
 
 
-def _read_slices(
-    store: TrafficStore, scope: Scope, edges: Sequence[int]
-) -> dict[tuple[str, int], dict[str, ClusterSums]]:
+def _slices(columns: RequestColumns, edges: Sequence[int]) -> dict[tuple[str, int], dict[str, ClusterSums]]:
     """The sums of a version by tag and bin."""
-    bins: list[tuple[ColumnElement[Any], ColumnElement[bool]]] = [(literal(ANY_LENGTH), within(scope))]
-    if edges:
-        thinking = REQUESTS.c.thinking_tokens
-        bin_of = case(*((thinking <= edge, number) for number, edge in enumerate(edges)), else_=len(edges))
-        bins.append((bin_of, and_(within(scope), thinking.is_not(None))))
-    found = {}
-    with store.engine.connect() as connection:
-        for place, condition in bins:
-            for row in connection.execute(summed_over_users([REQUESTS.c.tag, place], condition, FEEDBACK_NAMES)):
-                found[str(row[0]), int(row[1])] = sums_of(row, FEEDBACK_NAMES)
+    found = {(tag, ANY_LENGTH): sums for tag, sums in _by_tag(columns)}
+    thinking = columns.values["thinking"]
+    bins = np.searchsorted(edges, thinking)
+    for place in range(len(edges) + 1) if edges else ():
+        found |= {(tag, place): sums for tag, sums in _by_tag(columns.those((bins == place) & ~np.isnan(thinking)))}
     return found
+
+
+def _by_tag(columns: RequestColumns) -> Iterator[tuple[str, dict[str, ClusterSums]]]:
+    groups = columns.group_by(["tag"])
+    for (tag,), sums in zip(groups.keys, sums_over_users(columns, groups, FEEDBACK_NAMES), strict=True):
+        yield tag, sums

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from laconic.config.serving import CandidateRules, ServingConfig, parse_serving, read_serving
 from laconic.errors import InputError
-from laconic.monitoring.figures import Scope
+from laconic.monitoring.requests import Scope
 from laconic.monitoring.versions import (
     VersionComparison,
     change_words,

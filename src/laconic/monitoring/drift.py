@@ -6,22 +6,20 @@
 3. The two p-values are corrected (Holm). An alarm needs a change that matters as well: a distance of `LEAST_DISTANCE` between
    the two distributions of lengths, or `LEAST_SHIFT` of the share of a tag; with many users everything is significant.
 
-Users who come in both windows make the tests careful rather than hasty, for they resemble themselves. The database hands over one
-row per length of prompt or tag, never a request.
+Users who come in both windows make the tests careful rather than hasty, for they resemble themselves.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import inf, nan, sqrt
+from dataclasses import dataclass
+from math import nan, sqrt
 
 import numpy as np
 from scipy import stats as scipy_stats
-from sqlalchemy import ColumnElement, func, select
 
-from laconic.monitoring.figures import FAILED_FROM, Scope, within
+from laconic.monitoring.columns import RequestColumns
+from laconic.monitoring.requests import Scope
 from laconic.statistics.several import holm
-from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore
-from laconic.traffic.tables import REQUESTS
+from laconic.traffic.store import SECONDS_OF_A_DAY
 
 LEAST_DISTANCE, LEAST_SHIFT = 0.1, 0.05
 MIN_WINDOW_USERS = 20
@@ -81,36 +79,28 @@ class Drift:
         return found
 
 
-def measure_drift(store: TrafficStore, scope: Scope, days: float) -> Drift:
-    """Compare the last `days` days before the end of the scope with as many before them."""
-    assert scope.end < inf
-    middle = scope.end - days * SECONDS_OF_A_DAY
-    windows = (
-        replace(scope, begin=middle - days * SECONDS_OF_A_DAY, end=middle),
-        replace(scope, begin=middle, end=scope.end),
-    )
-    lengths = tuple(weigh(store, REQUESTS.c.prompt_tokens, window) for window in windows)
-    tags = tuple(weigh(store, REQUESTS.c.tag, window) for window in windows)
+def measure_drift(columns: RequestColumns, end: float, days: float) -> Drift:
+    """Compare the last `days` days before `end` (seconds since 1970) with as many before them."""
+    middle = end - days * SECONDS_OF_A_DAY
+    scopes = (Scope(middle - days * SECONDS_OF_A_DAY, middle), Scope(middle, end))
+    windows = [columns.within(scope) for scope in scopes]
+    lengths = [weigh(window, "prompt") for window in windows]
+    tags = [weigh(window, "tag") for window in windows]
     distance, raw_lengths = _compare_lengths(*lengths)
     moved, shift, raw_tags = _compare_tags(*tags)
     corrected = holm([raw_lengths, raw_tags])
     return Drift((lengths[0], lengths[1]), (tags[0], tags[1]), distance, corrected[0], moved, shift, corrected[1])
 
 
-def weigh(store: TrafficStore, column: ColumnElement[str] | ColumnElement[int], scope: Scope) -> WeighedValues:
-    """The values of a column among successful requests, every user with a weight of 1."""
-    inner = (
-        select(
-            column.label("value"),
-            (1.0 / func.count().over(partition_by=REQUESTS.c.user)).label("weight"),
-        )
-        .where(within(scope), REQUESTS.c.status < FAILED_FROM, column.is_not(None))
-        .subquery()
-    )
-    with store.engine.connect() as connection:
-        rows = connection.execute(select(inner.c.value, func.sum(inner.c.weight)).group_by(inner.c.value)).all()
-    weights = {row[0]: float(row[1]) for row in rows}
-    return WeighedValues(round(sum(weights.values())), weights)
+def weigh(columns: RequestColumns, name: str) -> WeighedValues:
+    """The lengths of prompts, or the tags, among successful requests, every user with a weight of 1."""
+    own = columns.those(columns.is_well if name == "tag" else ~np.isnan(columns.values[name]))
+    users = own.words["user"]
+    shares = 1.0 / np.bincount(users)[users]
+    found, places = np.unique(own.words[name] if name == "tag" else own.values[name], return_inverse=True)
+    sums = np.bincount(places, shares, len(found))
+    words: Sequence[str | int] = [own.names["tag"][n] for n in found] if name == "tag" else [int(n) for n in found]
+    return WeighedValues(round(float(sums.sum())), dict(zip(words, map(float, sums), strict=True)))
 
 
 def _compare_lengths(before: WeighedValues, after: WeighedValues) -> tuple[float, float]:

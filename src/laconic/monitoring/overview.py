@@ -14,8 +14,10 @@ from types import MappingProxyType
 
 from laconic.errors import InputError
 from laconic.monitoring.brevity import BrevityWatch, watch_brevity
+from laconic.monitoring.columns import RequestColumns, read_columns
 from laconic.monitoring.drift import Drift, measure_drift
-from laconic.monitoring.figures import GroupFigures, Scope, read_figures
+from laconic.monitoring.figures import GroupFigures, group_figures
+from laconic.monitoring.requests import Scope
 from laconic.monitoring.versions import VersionComparison, compare_versions, comparison_sentence, find_pair
 from laconic.traffic.decisions import Decision, read_decisions
 from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore
@@ -69,14 +71,17 @@ def read_overview(
     """Read what a page shows of the last `days` days before `now`, of one route or of all; `pairs` has base and candidate of
     routes of which they are known. Raises `InputError` where no request came in that time."""
     scope = Scope(now - days * SECONDS_OF_A_DAY, now, route)
-    groups = {by: tuple(read_figures(store, by, scope)) for by in GROUPINGS}
-    (total,) = read_figures(store, (), scope)
+    drifting = now - 2.0 * drift_days * SECONDS_OF_A_DAY
+    every = read_columns(store, replace(scope, begin=min(scope.begin, drifting)))
+    columns = every.within(scope)
+    (total,) = group_figures(columns, ())
     if not total.requests:
         where = f" on route {route}" if route is not None else ""
         raise InputError(f"--days {days:g}: no request came{where} in that time; more days may have some")
+    groups = {by: tuple(group_figures(columns, by)) for by in GROUPINGS}
     routes = [group.key[0] for group in groups["route",]]
     scopes = [(Scope(scope.begin, now, name), pairs.get(name)) for name in routes]
-    news = [found for seen, pair in scopes if (found := _read_news(store, seen, pair)) is not None]
+    news = [found for seen, pair in scopes if (found := _read_news(store, columns, seen, pair)) is not None]
     return TrafficOverview(
         begin=max(scope.begin, min(day.key[0] for day in groups["day",]) * SECONDS_OF_A_DAY),
         end=now,
@@ -84,7 +89,7 @@ def read_overview(
         total=total,
         by=groups,
         news=tuple(news),
-        drift=measure_drift(store, scope, drift_days),
+        drift=measure_drift(every, now, drift_days),
         decisions=tuple(read_decisions(store, route)),
     )
 
@@ -92,7 +97,9 @@ def read_overview(
 GROUPINGS: tuple[tuple[str, ...], ...] = (("version",), ("route",), ("tag",), ("day",), ("day", "version"))
 
 
-def _read_news(store: TrafficStore, scope: Scope, named: tuple[str, str] | None) -> RouteNews | None:
+def _read_news(
+    store: TrafficStore, columns: RequestColumns, scope: Scope, named: tuple[str, str] | None
+) -> RouteNews | None:
     """The latest version of a route against the one beside or before it; None where there is one version only."""
     pair = find_pair(store, scope, named)
     if pair is None:
@@ -102,7 +109,7 @@ def _read_news(store: TrafficStore, scope: Scope, named: tuple[str, str] | None)
         scope.route or "",
         pair.is_live,
         compare_versions(store, pair.base, pair.candidate, seen),
-        watch_brevity(store, pair.base, pair.candidate, scope),
+        watch_brevity(columns, scope.route or "", pair.base, pair.candidate),
     )
 
 

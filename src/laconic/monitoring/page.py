@@ -24,8 +24,9 @@ from laconic.monitoring.charts import (
     version_colours,
 )
 from laconic.monitoring.drift import Drift
-from laconic.monitoring.figures import LATENCIES, GroupFigures
+from laconic.monitoring.figures import GroupFigures
 from laconic.monitoring.overview import RouteNews, TrafficOverview, versions_in_order
+from laconic.monitoring.requests import LATENCIES
 from laconic.monitoring.versions import change_words
 from laconic.reporting.figures import COLOURS
 from laconic.reporting.numbers import UNKNOWN, Show, count, ends_shown, percent, shown

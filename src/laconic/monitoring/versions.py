@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import func, select
 
-from laconic.monitoring.figures import Scope, values, with_feedback, within
+from laconic.monitoring.requests import Scope, values, with_feedback, within
 from laconic.statistics.intervals import FloatArray, Interval
 from laconic.statistics.sequential import mean_ratio_sequence, rate_difference_sequence
 from laconic.traffic.store import TrafficStore

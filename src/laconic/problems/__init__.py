@@ -5,6 +5,7 @@ Its modules, in reading order:
 - `address`: reads an address, which consists of a name, a count and other arguments
 - `records`: one record of a file, checked and turned into a problem, and back
 - `forgotten`: refuses problems made from requests that were forgotten
+- `made_from_traffic`: remembers what was made of such problems, for those who are forgotten later
 - `thoughts`: published solutions as responses of a model that thinks
 - `files`: JSON lines and parquet
 - `generated`: reasoning-gym tasks, the embedded reasoner's families, and those in plain English

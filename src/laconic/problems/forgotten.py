@@ -71,28 +71,35 @@ def list_text(ids: Iterable[str]) -> str:
     return "\n".join([HEADING, *sorted(ids)]) + "\n"
 
 
+def requests_by_list(problems: Iterable[Problem], source: str) -> dict[str, frozenset[str]]:
+    """The requests of which problems were made, by the list that says which of them were forgotten, "" where none is named."""
+    found: dict[str, set[str]] = {}
+    for problem in problems:
+        for part in marked_parts(problem.meta):
+            listed = part.get(LIST_KEY)
+            ids = found.setdefault(listed if isinstance(listed, str) else "", set())
+            ids.update(requests_of(part, f"{source}, problem {problem.id}"))
+    return {listed: frozenset(ids) for listed, ids in found.items()}
+
+
+def num_forgotten(by_list: Mapping[str, frozenset[str]], source: str) -> int:
+    """How many of the requests of `source` are on their lists. Raises `ProblemsError` where a list cannot be read."""
+    return len({name for listed, ids in by_list.items() for name in ids & _list_at(listed, source)})
+
+
 def refuse_forgotten(problems: Sequence[Problem], source: str) -> None:
     """Raise `ProblemsError` where a problem of `source` was made from a request that was forgotten, or this is not known."""
-    requests = [
-        (name, part.get(LIST_KEY))
-        for problem in problems
-        for part in marked_parts(problem.meta)
-        for name in requests_of(part, f"{source}, problem {problem.id}")
-    ]
-    if not requests:
-        return
-    lists = {place: _list_at(place, source) for place in dict.fromkeys(place for _, place in requests)}
-    gone = {name for name, place in requests if name in lists[place]}
+    gone = num_forgotten(requests_by_list(problems, source), source)
     if gone:
         raise ProblemsError(
-            f"{source}: {len(gone)} of its requests were forgotten, and nothing may be made of them; "
+            f"{source}: {gone} of its requests were forgotten, and nothing may be made of them; "
             f"laconic traffic clean {source} removes them"
         )
 
 
-def _list_at(place: object, source: str) -> frozenset[str]:
+def _list_at(place: str, source: str) -> frozenset[str]:
     remedy = f"name where it lies now with  laconic traffic clean {source} --list FILE"
-    if not isinstance(place, str) or not place:
+    if not place:
         raise ProblemsError(f"{source}: made from stored traffic, but names no list of forgotten requests; {remedy}")
     try:
         return read_forgotten(Path(place))

@@ -8,6 +8,7 @@
 Every figure is one that the run stored. What was not measured is said to be unknown.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,7 +24,7 @@ from laconic.publishing.hub_results import dataset_of, drawn_words, index_entrie
 from laconic.publishing.licence import UNLISTED, Licence, hub_name
 from laconic.publishing.markdown import code, plain, python_block
 from laconic.publishing.measured_run import MeasuredChange, MeasuredRun
-from laconic.publishing.origin import Origin
+from laconic.publishing.origin import GENERATED, Origin
 from laconic.publishing.places import without_folders
 from laconic.publishing.training_words import phase_words, shared_words
 from laconic.reporting.numbers import UNKNOWN, Show, count, ends_shown, percent, points, shown, signed
@@ -109,13 +110,20 @@ def _usage(run: MeasuredRun, publisher: Publisher) -> str:
 
 name = "{publisher.name}"  # or the folder in which this card lies
 tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name)
-question = "What is 17 + 25?"
+question = {json.dumps(_example(run), ensure_ascii=False)}
 {_encoded(run)}
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens={cap})[0]))"""
     return (
         f"{python_block(lines)}\n\nIt was asked like this when it was measured. Asked otherwise, it may write longer or shorter "
         "answers than the figures below."
     )
+
+
+def _example(run: MeasuredRun) -> str:
+    """A question as the model reads them: the first reported one where a generator made it, for others may belong to somebody."""
+    if not report_source(run).startswith(GENERATED):
+        return "A question, written like those below."
+    return run.changes[0].question
 
 
 def _encoded(run: MeasuredRun) -> str:
@@ -210,7 +218,7 @@ def _caveats(run: MeasuredRun) -> list[str]:
 def _slices(run: MeasuredRun) -> str:
     sliced = [change for change in run.changes if change.change.slices]
     if not sliced:
-        return "Unknown: the run compared no slices. It has too few reported problems, or nothing tells them apart."
+        return "Unknown: there are too few reported problems, or nothing tells them apart."
     return "\n\n".join(part for change in sliced for part in _slice_table(change))
 
 

@@ -2,39 +2,49 @@
 
 1. The run must be finished: each phase of its recipe is in phases.json, and `model/` is as it was written.
 2. Its result must be measured: at each temperature of the recipe's report there are the evaluations of the base and of the last
-   phase, and the comparison of the two. What is missing is refused in one line with the command that makes it.
-3. Nothing is computed here: every figure is one that the run has stored.
+   phase. What is missing is refused in one line with the command that makes it.
+3. Every figure is held against the stored responses: those of a summary are computed again from the responses beside it, the ends
+   of intervals too, and the comparison is made again. So no figure is published that was written by hand.
+
+What is left out: whether the responses were graded rightly, which `laconic audit` looks at.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isclose, isnan
 from pathlib import Path
 from typing import Any
 
-from laconic.comparison.folders import read_summary
+from laconic.comparison.compare import compare_evaluations
+from laconic.comparison.folders import check_evaluation, read_samples
 from laconic.comparison.places import SUMMARY, stands
-from laconic.comparison.records import CandidateComparison, read_comparison
+from laconic.comparison.records import CandidateComparison
 from laconic.config.load import with_defaults
 from laconic.config.recipe import Recipe
 from laconic.config.resumption import resume_command
-from laconic.errors import RunError
+from laconic.errors import InputError, RunError
 from laconic.evaluation.figures import Summary
 from laconic.evaluation.folder_names import temperature_tag
+from laconic.evaluation.summary import summarise
 from laconic.reporting.data import Record
 from laconic.reporting.read import read_phases
+from laconic.statistics.intervals import Interval
 from laconic.system.checksums import damage_in
 from laconic.system.files import read_json
 
 MODEL_FOLDER = "model"
+CLOSE = 1e-6
+"""How far a stored end of an interval may be from the computed one, absolutely and relatively."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredChange:
-    """What was measured at one temperature: the base, the result, and the comparison of the two."""
+    """What was measured at one temperature: the base, the result, the comparison of the two, and the first question asked."""
 
     before: Summary
     after: Summary
     change: CandidateComparison
+    question: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ def read_measured_run(path: Path) -> MeasuredRun:
     phases = read_phases(path)
     _check_finished(path, recipe, phases)
     temperatures = sorted(recipe.report.temperatures)
-    changes = tuple(_change(path, len(phases), temperature_tag(temperature)) for temperature in temperatures)
+    changes = tuple(_change(path, recipe, temperature_tag(temperature)) for temperature in temperatures)
     return MeasuredRun(path, recipe, read_json(path / "environment.json"), phases, changes)
 
 
@@ -87,14 +97,33 @@ def _check_finished(path: Path, recipe: Recipe, phases: Sequence[Record]) -> Non
         raise RunError(f"{path}: nothing was measured, since its recipe has no problems.report; name some:  {again}")
 
 
-def _change(path: Path, number: int, tag: str) -> MeasuredChange:
-    before, after = (path / "eval" / f"{label}-{tag}" for label in ("base", f"phase-{number}"))
-    comparison = path / f"comparison-{tag}.json"
-    for needed in (before / SUMMARY, after / SUMMARY, comparison):
+def _change(path: Path, recipe: Recipe, tag: str) -> MeasuredChange:
+    before, after = (path / "eval" / f"{label}-{tag}" for label in ("base", f"phase-{len(recipe.phases)}"))
+    for needed in (before / SUMMARY, after / SUMMARY):
         if not stands(needed):
             raise RunError(f"{needed}: is missing, so its report was not measured; do it with  {resume_command(path)}")
-    found = read_comparison(comparison).candidates
-    ours = [candidate for candidate in found if Path(candidate.name).name == after.name]
-    if not ours:
-        raise RunError(f"{comparison}: says nothing of {after.name}; remove it, then  {resume_command(path)}")
-    return MeasuredChange(read_summary(before), read_summary(after), ours[0])
+    found = compare_evaluations(before, [after], margin=recipe.report.margin, seed=recipe.seed)
+    question = next(read_samples(after)).question
+    return MeasuredChange(_held(before), _held(after), found.candidates[0], question)
+
+
+def _held(folder: Path) -> Summary:
+    """The summary of an evaluation. Raises `InputError` where a figure is not the one that the responses beside it give."""
+    summary = check_evaluation(folder)
+    assert summary.setup.seed is not None, "every summary has it"
+    again = summarise(read_samples(folder), summary.setup.seed)
+    for name in ("accuracy", "tokens"):
+        told, computed = getattr(summary.figures, name), getattr(again, name)
+        if told is not None and not _is_same(told, computed):
+            raise InputError(
+                f"{folder / SUMMARY}: the interval of {name} is {told.low:.6g} to {told.high:.6g}, but its samples have "
+                f"{computed.low:.6g} to {computed.high:.6g}; remove the file, and evaluate again"
+            )
+    return summary
+
+
+def _is_same(told: Interval, computed: Interval) -> bool:
+    ends = ((told.low, computed.low), (told.high, computed.high))
+    return all(
+        (isnan(one) and isnan(other)) or isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE) for one, other in ends
+    )

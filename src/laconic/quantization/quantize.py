@@ -20,6 +20,7 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.errors import LaconicError, RunFailed
 from laconic.models.loading import hub_options, load_model, load_tokenizer, quiet
+from laconic.problems.made_from_traffic import note_made
 from laconic.quantization.calibration import CalibrationRequest, CalibrationText, check_enough, describe_text, draw_text
 from laconic.quantization.libraries import COMPRESS, Compression, muted_libraries
 from laconic.quantization.schemes import Scheme
@@ -69,6 +70,7 @@ def write_quantized(
     Raises `RunFailed` where the library fails, or where nothing can read what it wrote.
     """
     text = calibration[1] if calibration else None
+    note_made(out, calibration[0].problems if calibration else ())
     with whole_folder(out) as folder:
         try:
             done = COMPRESS[library](source, scheme, text, folder)

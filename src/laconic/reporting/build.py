@@ -19,7 +19,9 @@ from typing import Any
 
 from laconic import __version__
 from laconic.comparison.figures import FEW_PROBLEMS, SHOWN_LEVEL
+from laconic.comparison.places import evaluation_folders
 from laconic.errors import RunError
+from laconic.problems.made_from_traffic import note_copy, refuse_made
 from laconic.reporting.browser import Browser, build_browser, tell_pairs
 from laconic.reporting.changes import read_changes
 from laconic.reporting.data import (
@@ -67,7 +69,11 @@ def write_report(dirs: Sequence[Path], out: Path) -> Path:
     given twice, an `InputError` that names file and line if a file cannot be read, and `MissingExtraError` if jinja2 is not
     installed.
     """
-    write_text_atomically(out, page_text(read_report(dirs)))
+    for path in dirs:
+        refuse_made(path)
+    page = page_text(read_report(dirs))
+    note_copy(out, [*dirs, *(folder for path in dirs for folder in evaluation_folders(path))])
+    write_text_atomically(out, page)
     return out
 
 

@@ -12,6 +12,7 @@ same measurement, and both read this file. `probe` measures the same in memory, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from laconic.config.defaults import BAND_CONFIDENCE, BAND_ROUND_SIZE
@@ -19,6 +20,7 @@ from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, ProblemsError
 from laconic.evaluation.evaluate import EvaluationRequest, describe
 from laconic.problems.forgotten import refuse_forgotten
+from laconic.problems.made_from_traffic import note_made
 from laconic.rollouts.log import AttemptLog, begin, beside, chunks
 from laconic.rollouts.rows import ResponseRow
 from laconic.rollouts.solver import Assignment, Solver
@@ -82,6 +84,8 @@ def _probe_to_file(
     settings, rows_file = beside(out, "settings.json"), beside(out, "samples.jsonl")
     held = describe(solver, request) | {"band": adaptive}
     solver.team.by_first(lambda: begin(settings, held, rows_file))
+    for place in (rows_file, out):
+        solver.team.by_first(partial(note_made, place, problems))
     log = AttemptLog(solver, decoding, rows_file, beside(out, "timing.json"), seed=request.seed)
     rows_by_id: dict[str, list[ResponseRow]] = {problem.id: [] for problem in problems}
     num_more = {p.id: first_round(samples, band.round_size) if band else samples for p in problems}

@@ -12,6 +12,7 @@ from pathlib import Path
 from laconic.errors import InputError
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.load import write_problems
+from laconic.problems.made_from_traffic import note_made
 from laconic.selection.decisions import Choice
 from laconic.selection.pool import kept_problems
 from laconic.selection.rules import select
@@ -34,6 +35,7 @@ class Chosen:
 
     def write(self, out: Path) -> Path:
         """Write the kept problems to `out` and the dropped ones to a file beside it, each with its reason; returns that file."""
+        note_made(out, self.kept)
         write_problems(out, self.kept)
         dropped_file = out.with_name(f"{out.stem}.dropped.jsonl")
         write_text_atomically(dropped_file, to_jsonl(choice.to_json() for choice in self.choices if not choice.is_kept))

@@ -10,6 +10,7 @@ from typing import Any
 
 from laconic.errors import InputError
 from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, marked_parts, read_forgotten, requests_of
+from laconic.problems.made_from_traffic import point_to
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
 
 FileRow = Mapping[str, Any]
@@ -18,9 +19,14 @@ FileRow = Mapping[str, Any]
 def clean_file(path: Path, forgotten_list: Path | None = None) -> int:
     """Remove the rows of forgotten requests from a file of JSON lines; how many there were.
 
-    The lists that the rows name are read, or `forgotten_list`, which the rows then name from now on. Raises `InputError` where
-    the file or a list cannot be read.
+    The lists that the rows name are read, or `forgotten_list`, which the rows then name from now on, and so do the notes of a
+    folder, of which nothing is removed. Raises `InputError` where the file or a list cannot be read.
     """
+    if path.is_dir():
+        if forgotten_list is None:
+            raise InputError(f"{path}: is a folder, of which no rows are removed; expected a file, or --list FILE")
+        point_to(path, forgotten_list)
+        return 0
     rows: list[FileRow] = [row for _, row in read_numbered_jsonl(path)]
     if forgotten_list is not None:
         rows = [_naming(row, str(forgotten_list.resolve())) for row in rows]

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, delete, select
 
 from laconic.errors import InputError
 from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, requests_of
+from laconic.problems.made_from_traffic import made_of
 from laconic.system.files import to_jsonl, write_text_atomically
 from laconic.traffic.copies import drop_rows
 from laconic.traffic.store import TrafficStore
@@ -96,16 +97,17 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
-    """What was deleted of a user: requests in the store, rows of exports; and the exports that still hold some, since they are
-    not where they were written."""
+    """What was deleted of a user: requests in the store, rows of exports; the exports that still hold some, since they are not
+    where they were written; and what else was made of forgotten requests, of which nothing is deleted here."""
 
     num_requests: int
     num_rows: int
     unreached: tuple[Path, ...]
+    made: tuple[Path, ...]
 
 
 def forget_everywhere(store: TrafficStore, user: str, now: float | None = None) -> Forgetting:
-    """Delete everything of a user (a pseudonym) up to `now`, in the store and in every export that is still there.
+    """Delete everything of a user (a pseudonym), in the store and in every export that is still there.
 
     Raises `RunFailed` where SQLite's log still holds the deleted pages; the exports are clean then.
     """
@@ -113,7 +115,9 @@ def forget_everywhere(store: TrafficStore, user: str, now: float | None = None) 
         num_requests = store.forget(user, now)
     finally:
         num_rows, unreached = clean_exports(store)
-    return Forgetting(num_requests, num_rows, tuple(unreached))
+    return Forgetting(
+        num_requests, num_rows, tuple(unreached), tuple(made_of(store.forgotten_list, store.tombstones()))
+    )
 
 
 def clean_exports(store: TrafficStore) -> tuple[int, list[Path]]:

@@ -3,8 +3,8 @@
 1. `label_tasks` pairs two responses to the same conversation by different versions of the weights; where only one version
    answered, the response stands alone. Of several responses of a version the earliest counts, so that every labeller gets the
    same tasks. Only texts that are in the store are shown, that is with consent and not yet forgotten or out of time.
-2. The order of tasks is drawn once for all labellers, pairs first, so that two of them soon have tasks in common. Which response
-   stands on the left is drawn for each labeller and task.
+2. The order of tasks is drawn once for all labellers, pairs first, so that two of them soon have tasks in common, or is that of a
+   file, such as `traffic next` writes. Which response stands on the left is drawn for each labeller and task.
 3. `add_label` stores an answer in words of fixed lists, in place of an earlier one of the same labeller. There is no free text.
 4. `agreement_of` compares two labellers on the tasks that both have answered.
 
@@ -15,19 +15,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from laconic.config.defaults import LEAST_COMMON_LABELS
 from laconic.errors import InputError
+from laconic.problems.sets import question_key
 from laconic.rng import seed_of, stream
 from laconic.statistics.agreement import Agreement, agreement
+from laconic.system.fields import Fields
+from laconic.system.files import read_numbered_jsonl
 from laconic.system.text import counted
 from laconic.traffic.conversations import Message, messages_of
 from laconic.traffic.store import TrafficStore
 from laconic.traffic.tables import LABELS, REQUESTS, TEXTS
+from laconic.types import Problem
 
 LABEL_VERDICTS = ("first", "second", "same")
 RIGHTS = ("yes", "no", "unsure")
@@ -93,7 +98,52 @@ def label_tasks(store: TrafficStore, seed: int) -> list[LabelTask]:
 
 
 def _tasks_of(ids: Sequence[str]) -> Iterable[LabelTask]:
-    return [LabelTask(ids[0], "")] if len(ids) == 1 else [LabelTask(*pair) for pair in combinations(ids, 2)]
+    return [task_of(*ids)] if len(ids) == 1 else [task_of(*pair) for pair in combinations(ids, 2)]
+
+
+def task_rows(tasks: Iterable[LabelTask]) -> list[dict[str, str]]:
+    """The tasks as rows of a file, in their order, which `tasks_of_file` reads. They name requests, and hold no words."""
+    return [{"first": task.first, "second": task.second} for task in tasks]
+
+
+def tasks_of_file(store: TrafficStore, path: Path) -> list[LabelTask]:
+    """The tasks of a file, in its order, as far as their texts are stored: every labeller who is given the file gets the same.
+
+    Raises `InputError` where a line is no task, a task stands there twice, or its responses are to two conversations, and where
+    none of the tasks has its texts in the store.
+    """
+    named: dict[LabelTask, str] = {}
+    for number, row in read_numbered_jsonl(path):
+        where = f"{path}, line {number}"
+        fields = Fields(row, where)
+        first, second = fields.text("first"), fields.text("second", "")
+        task = task_of(first, second)
+        if not first or first == second or task in named:
+            raise InputError(f"{where}: expected the id of a response, or of two, and each task once")
+        named[task] = where
+    with store.engine.connect() as connection:
+        tasks = [task for task, where in named.items() if _has_texts(connection, task, where)]
+    if not tasks:
+        raise InputError(f"{path}: names {counted(len(named), 'task')}, of which none has its texts in the store")
+    return tasks
+
+
+def _has_texts(connection: Connection, task: LabelTask, where: str) -> bool:
+    query = select(TEXTS.c.prompt).where(TEXTS.c.request_id.in_(task.ids))
+    prompts = list(connection.execute(query).scalars())
+    if len({_asked(prompt) for prompt in prompts}) > 1:
+        raise InputError(f"{where}: these are responses to two conversations, expected one")
+    return len(prompts) == len(task.ids)
+
+
+def _asked(prompt: str) -> tuple[str, ...]:
+    """What a conversation says, but for its spaces and words about length."""
+    return tuple(question_key(Problem("", message["content"], "")) for message in messages_of(prompt))
+
+
+def task_of(one: str, other: str = "") -> LabelTask:
+    """The task of one response or of two, in the order in which a label names them."""
+    return LabelTask(*sorted((one, other))) if other else LabelTask(one, "")
 
 
 def texts_of(store: TrafficStore, task: LabelTask) -> Shown | None:

@@ -15,6 +15,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from math import inf
@@ -159,17 +160,20 @@ class TrafficStore:
     # --- forgetting --------------------------------------------------------------------------------------------------
 
     def forget(self, user: str, now: float | None = None) -> int:
-        """Delete everything of a user (a pseudonym) up to `now`; the number of requests that were deleted.
+        """Delete everything that is stored of a user (a pseudonym); the number of requests that were deleted.
 
-        Raises `RunFailed` where SQLite's log still holds the deleted pages, since another program reads the database.
+        Records that come late are not written where they are older than `now`, or than the user's newest record: a clock that
+        was set back since does not spare it. Raises `RunFailed` where SQLite's log still holds the deleted pages, since another
+        program reads the database.
         """
         at = time.time() if now is None else now
         with self.engine.begin() as connection:
             self.wait_for_others(connection, alone=True)
-            self.put(connection, FORGOTTEN, {"user": user, "at": at})
-            own = select(REQUESTS.c.id).where(REQUESTS.c.user == user, REQUESTS.c.at <= at)
+            newest = connection.execute(select(func.max(REQUESTS.c.at)).where(REQUESTS.c.user == user)).scalar()
+            self.put(connection, FORGOTTEN, {"user": user, "at": max(at, newest or at)})
+            own = select(REQUESTS.c.id).where(REQUESTS.c.user == user)
             ids = set(connection.execute(own).scalars())
-            exported = select(EXPORTED.c.request_id).where(EXPORTED.c.user == user, EXPORTED.c.at <= at)
+            exported = select(EXPORTED.c.request_id).where(EXPORTED.c.user == user)
             gone = sorted(ids.union(connection.execute(exported).scalars()))
             self.add(connection, TOMBSTONES, [{"request_id": name, "at": at} for name in gone])
             _delete_requests(connection, own)
@@ -279,7 +283,10 @@ def open_store(address: str, *, must_exist: bool = False) -> TrafficStore:
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _is_there(Path(url.database or "").resolve()))
     try:
-        migrate(engine)
+        with ExitStack() as undo:
+            undo.callback(engine.dispose)
+            migrate(engine)
+            undo.pop_all()
     except SQLAlchemyError as error:
         raise InputError(f"--store {url.render_as_string()}: cannot be opened ({said_by_database(error)})") from None
     folder = Path(url.database or "").parent if url.get_backend_name() == "sqlite" else Path(TRAFFIC_FOLDER)
@@ -334,11 +341,13 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("version_locations", str(files("laconic.traffic") / "migrations"))
     config.set_main_option("path_separator", "os")
     scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
     with engine.begin() as connection:
         context = MigrationContext.configure(connection)
-        current = context.get_current_revision()
-        if current == scripts.get_current_head():
+        if context.get_current_revision() == head:
             return
+        _lock_for_steps(connection)
+        current = context.get_current_revision()  # another program may have run them in this moment
         if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
             raise InputError(
                 f"the store of traffic is of version {current}, which this laconic does not know; use a newer laconic"
@@ -347,6 +356,15 @@ def migrate(engine: Engine) -> None:
             for script in reversed(list(scripts.iterate_revisions("head", current or "base"))):
                 script.module.upgrade()
                 context.stamp(scripts, script.revision)
+
+
+def _lock_for_steps(connection: Connection) -> None:
+    """Let one program at a time run steps, each of them whole or not at all. Python's driver begins no transaction of SQLite's
+    before a table is made."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_NUMBER})"))
 
 
 def said_by_database(error: SQLAlchemyError) -> str:

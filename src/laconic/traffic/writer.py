@@ -8,7 +8,7 @@
    (`store.py`), nothing is doubled. A record that can never be written is dropped and counted, alone; where its text is what
    the database does not take, its figures are written.
 4. `settled` lets a request wait until its record is written, so that a gateway that is killed has lost none of those that it
-   answered. It waits `SETTLE_SECONDS` at most, and not at all while the database is away.
+   answered. It waits `SETTLE_SECONDS` at most, and not at all while the database is away, or takes a batch and says nothing.
 5. Once an hour texts and figures whose time is over are deleted.
 
 What a text said stands in no message: the database's errors are counted, and the first of a kind is said by its class alone.
@@ -31,6 +31,7 @@ from laconic.traffic.store import StoredRequest, TrafficStore
 
 MOST_WAITING, MOST_IN_BATCH = 10_000, 500
 SETTLE_SECONDS = 0.05
+STUCK_SECONDS = 2.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 PRUNE_SECONDS = 3600.0
 CLOSE_SECONDS = 5.0
@@ -68,11 +69,18 @@ class TrafficWriter:
         self.store, self.redacts, self.say = store, redacts, say
         self.text_days, self.figure_days = text_days, figure_days
         self.counts = WriterCounts()
-        self.is_well = True
+        self._is_well = True
+        self._begun: float | None = None
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(most_waiting)
         self._is_closing = threading.Event()
         self._pruned_at = -PRUNE_SECONDS
         self._thread = threading.Thread(target=self._run, name="traffic-writer", daemon=True)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the database took the last batch, and has not been silent for `STUCK_SECONDS` on the one that it is given."""
+        begun = self._begun
+        return self._is_well and (begun is None or time.monotonic() - begun < STUCK_SECONDS)
 
     def start(self) -> None:
         """Start the thread."""
@@ -152,9 +160,11 @@ class TrafficWriter:
         """Write a batch, however often it takes; a record that can never be written is left out."""
         pause = FIRST_PAUSE_SECONDS
         while True:
+            self._begun = time.monotonic()
             try:
                 self.store.write([item.kept for item in batch])
             except Exception as error:  # whatever it is, the thread goes on: nobody else writes
+                self._begun = None
                 self._note_failure(error)
                 if _is_about_values(error):
                     self._write_parts(batch)
@@ -164,6 +174,7 @@ class TrafficWriter:
                     return
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             else:
+                self._begun = None
                 self._note_success(batch)
                 return
 
@@ -181,13 +192,13 @@ class TrafficWriter:
 
     def _note_failure(self, error: Exception) -> None:
         self.counts.failures += 1
-        if self.is_well:
-            self.is_well = False
+        if self._is_well:
+            self._is_well = False
             self.say(f"the store of traffic fails ({type(error).__name__}); requests go on, and their records wait")
 
     def _note_success(self, batch: Sequence[_Waiting]) -> None:
-        if not self.is_well:
-            self.is_well = True
+        if not self._is_well:
+            self._is_well = True
             self.say("the store of traffic is back")
         self.counts.written += len(batch)
         for item in batch:

@@ -33,6 +33,7 @@ from laconic.models.policy import Policy, load_policy
 from laconic.models.products.product_path import keep_product_path
 from laconic.models.teachers import check_teacher, try_teacher
 from laconic.parallel.team import ALONE, Team
+from laconic.problems.made_from_traffic import note_made
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Assignment, Solver
@@ -181,6 +182,7 @@ def start(
         if directory is None:
             directory = RunDirectory.create(out, config, {**now.environment, "inputs": now.inputs}, team)
             undo.callback(directory.lock.release)
+        team.by_first(lambda: note_made(out, [*sets.train, *sets.watch, *sets.report]))
         policy = _spread_over(team, whole)
         checkpoints = Checkpoints(recipe, phases, directory, policy, reporter.say, given)
         clock = Clock(plan_of(recipe, sets))

@@ -24,6 +24,7 @@ from laconic.integrations.verl.refusals import check_exportable, done_otherwise
 from laconic.integrations.verl.settings import VerlSettings, verl_settings
 from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import load_tokenizer, resolve_model
+from laconic.problems.made_from_traffic import note_made
 from laconic.problems.sets import ProblemSets, load_problem_sets, question_key
 from laconic.prompts.endings import stop_ids
 from laconic.prompts.instructions import render
@@ -100,6 +101,7 @@ def export_verl(recipe: Recipe, out: Path, phase_name: str | None = None, probe:
         write_rows(folder / WATCH_FILE, watched, turns[len(rows) :])
         ExportedPhase(folder, recipe, phase.name, exported.stop_ids).write()
         _write_texts(folder, exported, settings, phase, per_step, said)
+    note_made(out, [*(row.problem for row in rows), *sets.watch])
     return VerlExport(out, len(rows), said)
 
 

@@ -14,6 +14,7 @@ from laconic.config.load import dump, parse_recipe
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.integrations.verl.demands import why_grades
+from laconic.problems.made_from_traffic import refuse_made
 from laconic.rewards.from_recipe import reward_table
 from laconic.rewards.table import Reward
 from laconic.system.fields import Fields
@@ -53,7 +54,9 @@ class ExportedPhase:
 
 
 def read_exported_phase(folder: Path) -> ExportedPhase:
-    """The phase that `write` wrote. Raises an `InputError` that names the file if there is none, or it is wrong."""
+    """The phase that `write` wrote. Raises an `InputError` that names the file if there is none, or it is wrong, and where a
+    request of which the folder was made has been forgotten."""
+    refuse_made(folder)
     file = folder / PHASE_FILE
     fields = Fields(read_json(file), str(file))
     recipe = parse_recipe(dict(fields.object("recipe").record), str(file))

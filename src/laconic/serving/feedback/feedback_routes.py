@@ -67,6 +67,8 @@ class FeedbackDesk:
         has_texts = bool(said["correction"] or said["comment"])
         if has_texts and not may_keep(TextPolicy.CONSENT, headers):
             raise _refused(403, f"a correction or comment needs the header {CONSENT_HEADER}: {CONSENT_WORD}")
+        if not self.writer.is_well:
+            raise _away()
         route = await self._route_of(said["id"], user)
         if has_texts and not may_keep(self.policy_of(route), headers):
             raise _refused(403, "texts are not kept for this model; send the rating alone")
@@ -81,7 +83,7 @@ class FeedbackDesk:
             if route is not None:
                 return route
             if time.monotonic() >= deadline:
-                raise _unknown() if self.writer.is_well else _refused(503, "the store is away; send it again")
+                raise _unknown() if self.writer.is_well else _away()
             await asyncio.sleep(PEEK_SECONDS)
 
     def _add(self, said: Mapping[str, str], user: str) -> bool:
@@ -117,6 +119,10 @@ def _reply(denial: Denial) -> Response:
 def _refused(status: int, message: str) -> Denial:
     """Why a feedback is not stored."""
     return Denial(status, message, reason="no_feedback")
+
+
+def _away() -> Denial:
+    return _refused(503, "the store is away; send it again")
 
 
 def _unknown() -> Denial:

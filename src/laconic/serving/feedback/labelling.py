@@ -15,7 +15,7 @@ import hmac
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,9 +88,11 @@ class LabelDesk:
         return next((task for task in self.tasks if _is_same(code, self.code_of(task))), None)
 
 
-def open_desk(store: TrafficStore, labeller: str, *, seed: int) -> LabelDesk:
-    """A sitting of a labeller over everything that the labeller has not labelled. Raises `InputError` where there is nothing."""
-    every, done = label_tasks(store, seed), labelled_by(store, labeller)
+def open_desk(store: TrafficStore, labeller: str, *, seed: int, tasks: Sequence[LabelTask] | None = None) -> LabelDesk:
+    """A sitting of a labeller over those of the `tasks`, in their order, that the labeller has not labelled; if none are given,
+    over everything. Raises `InputError` where there is nothing."""
+    every = label_tasks(store, seed) if tasks is None else tasks
+    done = labelled_by(store, labeller)
     if not every:
         raise InputError("nothing to label: the store holds no text of a user who consented")
     left = [task for task in every if task not in done]

@@ -1,0 +1,100 @@
+"""What is made of problems that came from stored traffic: runs, probes, evaluations, exports, models. Forgetting names them.
+
+1. Whoever writes something from problems calls `note_made` with its place. Where a problem came from traffic, place and requests
+   are added to a ledger beside the list of forgotten requests, and a folder gets a note of the same, which goes where it goes.
+2. `refuse_made` reads the note of a folder, and raises one line where a request was forgotten since, or this is not known.
+   Whoever reads responses out of a folder calls it.
+3. `made_of` gives the places of a ledger that were made of some requests and still stand; `point_to` tells the notes of a folder
+   that was moved to another machine where the list lies now.
+
+What is left out: files of problems, whose rows say themselves of what they were made (`forgotten.py`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from laconic.errors import InputError, ProblemsError
+from laconic.problems.forgotten import num_forgotten, requests_by_list
+from laconic.system.fields import Fields
+from laconic.system.files import append_jsonl, read_json, read_numbered_jsonl, write_json_atomically
+from laconic.types import Problem
+
+NOTE, LEDGER = "from_traffic.json", "made_from_traffic.jsonl"
+
+
+def note_made(place: Path, problems: Sequence[Problem]) -> None:
+    """Note that the folder or file `place` is made of these problems, if some came from traffic.
+
+    Raises `InputError` where the ledger cannot be written: forgetting could not name the place then.
+    """
+    _note(place, requests_by_list(problems, str(place)))
+
+
+def note_copy(place: Path, folders: Iterable[Path]) -> None:
+    """Note that `place` is made of what stands in these folders, where they have notes."""
+    found: dict[str, frozenset[str]] = {}
+    for folder in folders:
+        for listed, ids in _noted(folder).items():
+            found[listed] = found.get(listed, frozenset()) | ids
+    _note(place, found)
+
+
+def _note(place: Path, by_list: Mapping[str, frozenset[str]]) -> None:
+    if not by_list or (place.is_dir() and _noted(place) == by_list):
+        return
+    if place.is_dir():
+        _write_note(place, by_list)
+    for listed, ids in by_list.items():
+        ledger = Path(listed).with_name(LEDGER)
+        try:
+            append_jsonl(ledger, {"path": str(place.resolve()), "requests": sorted(ids)})
+        except OSError as error:
+            raise InputError(
+                f"{ledger}: cannot be written ({error.strerror}), and forgetting finds there what was made from traffic; "
+                "copy the list of forgotten requests into a folder of yours:  laconic traffic clean FILE --list COPY"
+            ) from None
+
+
+def _write_note(folder: Path, by_list: Mapping[str, frozenset[str]]) -> None:
+    write_json_atomically(folder / NOTE, {listed: sorted(ids) for listed, ids in by_list.items()})
+
+
+def _noted(folder: Path) -> dict[str, frozenset[str]]:
+    """The requests of a folder's note by the list that they name; none where the folder has no note."""
+    file = folder / NOTE
+    if not file.exists():
+        return {}
+    fields = Fields(read_json(file), str(file))
+    return {listed: frozenset(fields.texts(listed)) for listed in fields.record}
+
+
+def refuse_made(folder: Path) -> None:
+    """Raise `ProblemsError` where a folder was made of a request that was forgotten, or this is not known."""
+    gone = num_forgotten(_noted(folder), str(folder))
+    if gone:
+        raise ProblemsError(
+            f"{folder}: made of {gone} requests that were forgotten, and nothing may be made of it; delete the folder"
+        )
+
+
+def made_of(forgotten_list: Path, gone: frozenset[str]) -> list[Path]:
+    """The places that were made of some of the requests `gone` and still stand, by the ledger beside the list of forgotten ones;
+    what lies in one of them is not named again. Raises `InputError` where the ledger cannot be read."""
+    ledger = forgotten_list.with_name(LEDGER)
+    places: set[Path] = set()
+    for number, row in read_numbered_jsonl(ledger) if ledger.exists() else ():
+        fields = Fields(row, f"{ledger}, line {number}")
+        place = Path(fields.text("path"))
+        if not gone.isdisjoint(fields.texts("requests")) and place.exists():
+            places.add(place)
+    return sorted(place for place in places if places.isdisjoint(place.parents))
+
+
+def point_to(folder: Path, forgotten_list: Path) -> None:
+    """Let every note in a folder name another place of the list of forgotten requests. Raises `InputError` without a note."""
+    notes = list(folder.rglob(NOTE))
+    if not notes:
+        raise InputError(f"{folder}: has no note ({NOTE}) that it was made from traffic")
+    for note in notes:
+        ids = frozenset[str]().union(*_noted(note.parent).values())
+        _note(note.parent, {str(forgotten_list.resolve()): ids})

@@ -144,6 +144,7 @@ def bad_inputs(tmp_path, model):
     recipe = write_small_recipe(tmp_path / "small.toml", model)
     train = ("train", recipe, "--out", "new")
     evaluate = ("evaluate", model, "tiny:mix?count=2")
+    (tmp_path / "lost").symlink_to("nowhere")
     return {
         "a missing recipe": (("train", "none.toml"), "none.toml: cannot be read"),
         "an unknown key": ((*train, "phases.first.stepz=1"), "phases.first.stepz: unknown key"),
@@ -209,6 +210,11 @@ def bad_inputs(tmp_path, model):
         "a second prompt mistyped": ((*evaluate, "--prompt", "boxed", "--prompt", "be_concis"), "be_concise"),
         "a second temperature below 0": ((*evaluate, "--temperature", "1", "--temperature", "-1"), "--temperature"),
         "an unknown selection": (("select", "probe.jsonl", "--how", "magic"), "probe.jsonl"),
+        "an empty path": ((*evaluate, "--out", ""), "--out: is empty; expected a path"),
+        "an empty path among others": (("compare", "none", ""), "is empty; expected a path"),
+        "an empty recipe": (("train", ""), "recipe: is empty; expected a path"),
+        "a link to nowhere": ((*evaluate, "--out", "lost"), "--out lost: is a link that leads nowhere"),
+        "a run in a link to nowhere": (("train", recipe, "--out", "lost"), "lost: is a link that leads nowhere"),
     }
 
 
@@ -256,6 +262,11 @@ CASES = [
     "a second prompt mistyped",
     "a second temperature below 0",
     "an unknown selection",
+    "an empty path",
+    "an empty path among others",
+    "an empty recipe",
+    "a link to nowhere",
+    "a run in a link to nowhere",
 ]
 
 

@@ -474,5 +474,5 @@ def test_seconds_are_paired_where_both_sides_recorded_them(tmp_path):
     seconds = comparison.candidates[0].benchmarks["report"].seconds
     assert seconds.means == Sides(2.5, 1.0) and seconds.change.estimate == pytest.approx(-0.6)
     assert seconds.devices == Sides("cpu", None)
-    assert "  report: seconds a response 2.50 to 1.00, 60% less" in "\n".join(comparison_lines(comparison))
+    assert "  report: seconds a response 2.5 to 1, 60% less" in "\n".join(comparison_lines(comparison))
     assert Comparison.from_json(json.loads(json.dumps(comparison.to_json()))).to_json() == comparison.to_json()

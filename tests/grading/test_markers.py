@@ -202,3 +202,12 @@ def test_two_choices_that_are_the_same_are_graded_alike():
 def test_remarks_without_end_take_linear_time():
     """Only the last few markers are looked at."""
     assert extract_answer("The answer is 70. " + "The answer is clear. " * 10_000) == "clear"
+
+
+@pytest.mark.parametrize("quoted", ['"70"', "“70”", "„70“", "«70»", "``70''", '"70."', r'\text{"70"}'])
+def test_quotation_marks_around_an_answer_are_none_of_it(quoted):
+    """Wherever it is marked, and in the gold answer too."""
+    for text in (f"The answer is {quoted}.", rf"\boxed{{{quoted}}}", f"Answer: {quoted}", f"#### {quoted}"):
+        assert grade_response(text, "70", is_truncated=False).grade is Grade.CORRECT, text
+        assert grade_response(text, "71", is_truncated=False).grade is Grade.WRONG, text
+    assert grade_response(r"\boxed{70}", quoted, is_truncated=False).grade is Grade.CORRECT

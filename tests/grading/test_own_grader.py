@@ -148,3 +148,11 @@ def test_several_workers_grade_in_order(opened: Open) -> None:
     texts = [str(number) for number in range(12)]
     found = graded(opened("return int(attempt.reply) % 3 == 0", workers=3), *texts)
     assert [one.grade is Grade.CORRECT for one in found] == [number % 3 == 0 for number in range(12)]
+
+
+def test_what_a_grader_returns_can_be_stored(opened: Open) -> None:
+    """Half a character in an answer, which no file can hold, and numpy's truth values."""
+    halved = opened("return True, '4\\ud800'")
+    assert graded(halved, "x")[0] == Graded(Grade.CORRECT, "4\N{REPLACEMENT CHARACTER}")
+    numpys = opened("import numpy", "return numpy.float64(len(attempt.reply)) > 2")
+    assert [one.grade for one in graded(numpys, "long", "x")] == [Grade.CORRECT, Grade.WRONG]

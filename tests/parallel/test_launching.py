@@ -63,7 +63,11 @@ def test_a_process_that_is_stopped_before_it_meets_the_others_is_given_up(run, m
     monkeypatch.setattr("laconic.parallel.launching.STOPPED_GLANCES", 5)
     code, _, err = run("rank and os.kill(os.getpid(), signal.SIGSTOP); time.sleep(60)")
     assert code == 1 and err.count("\n") == 1
-    assert "rank 1 of 2 (process" in err and "was stopped for" in err and err.strip().endswith("go on with  this")
+    assert (
+        "rank 1 of 2 (process" in err
+        and "no sign of life for 0 seconds, since it is stopped; all others end" in err
+        and err.strip().endswith("go on with  this")
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 7), (signal.SIGTERM, 7)])

@@ -1,9 +1,10 @@
 """A folder in which one process works at a time."""
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,3 +109,10 @@ def test_nothing_is_written_where_another_process_is_at_work(tmp_path: Path, mon
 def test_a_process_of_ours_says_what_it_does(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", words)
     assert re.match(said, locks._purpose())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_a_lock_that_is_no_plain_file_is_named(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / LOCK_FILE)
+    with pytest.raises(RunError, match=r"/\.lock: is not the plain file that a lock is; remove it"):
+        FolderLock(tmp_path).take()

@@ -6,12 +6,14 @@ Whatever of it `train` can find wrong is found before the run's folder is made, 
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fake_vllm import FakeVllm
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from small import save_small_model
@@ -276,6 +278,73 @@ def test_the_dry_run_finds_targets_that_match_no_layer(targets: Any, folder: Pat
         begin(asked, folder / "run")
     assert str(trained.value) == str(error.value)
     print_plan(recipe(folder, {}, policy={"lora": {"targets": ["q_proj"]}}), Console(quiet=True))
+
+
+@pytest.mark.parametrize(("device", "is_there"), [("cuda:98", False), ("xpu:7", False), ("cpu", True), ("auto", True)])
+def test_a_device_that_is_not_there_is_said_by_the_dry_run(device: str, is_there: bool, folder: Path) -> None:
+    """As a warning, since the plan may be for another machine. Training and doctor refuse it."""
+    asked = recipe(folder, {}, policy={"device": device})
+    console = Console(record=True, width=300, file=(folder / "plan.txt").open("w"))
+    print_plan(asked, console)
+    says = f"warning: policy.device: {device!r} is not there"
+    assert (says in console.export_text()) is not is_there
+    for refuse in () if is_there else (lambda: begin(asked, folder / "run"), lambda: examine(asked)):
+        with pytest.raises(InputError, match=f"policy.device: {device!r} is not there"):
+            refuse()
+
+
+@pytest.mark.parametrize(("targets", "is_idle"), [(["embed_tokens"], True), (["embed_tokens", "q_proj"], False)])
+def test_dropout_that_no_adapter_has_is_said_everywhere(targets: list[str], is_idle: bool, folder: Path) -> None:
+    """peft's adapters of embeddings have none."""
+    lora = {"rank": 2, "dropout": 0.1, "targets": targets}
+    asked = recipe(folder, {}, policy={"lora": lora})
+    says = "policy.lora.dropout: 0.1 changes nothing: only embeddings are adapted, and their adapters have no dropout"
+    console = Console(record=True, width=300, file=(folder / "plan.txt").open("w"))
+    print_plan(asked, console)
+    _, said = begin(asked, folder / "run")
+    found = [f"{finding.where}: {finding.what}" for finding in find(examine(asked)) if finding.level == "warning"]
+    told = [says in console.export_text(), f"warning: {says}" in said, says in found]
+    assert told == [is_idle] * 3
+
+
+def test_a_server_that_does_not_answer_is_said_before_anything_is_trained(folder: Path) -> None:
+    """By the dry run and doctor as a warning, since it may yet be started; one that answers, and a program, are fine."""
+    server = FakeVllm(folder / "student")
+
+    def told(name: str) -> list[str]:
+        asked = recipe(folder, {"sampler": {"engine": "vllm", "server": name}})
+        console = Console(record=True, width=500, file=(folder / "plan.txt").open("w"))
+        print_plan(asked, console)
+        plan = [
+            line for line in console.export_text().splitlines() if line.startswith("warning: phases.p0.sampler.server")
+        ]
+        found = [f for f in find(examine(asked)) if "sampler.server" in f.where and f.level == "warning"]
+        assert [f"warning: {f.where}: {f.what}" for f in found] == plan
+        return plan
+
+    try:
+        assert told(server.url) == told(sys.executable) == []
+        server.fault = lambda path, body: (404, {"detail": "Not Found"})
+        (line,) = told(server.url)
+        assert "VLLM_SERVER_DEV_MODE=1" in line and line.endswith("training would refuse it")
+    finally:
+        server.close()
+    (line,) = told(server.url)
+    assert f"sampler.server: does not answer now ({server.url}/v1/models: Connect" in line
+    (line,) = told("no-such-vllm")
+    assert "there is no program 'no-such-vllm' to start vLLM with" in line
+
+
+@pytest.mark.parametrize(
+    "name", ["http://", "http://127.0.0.1:99999", "http://127.0.0.1:8000/v1#a-model", "vllm 'half"]
+)
+def test_an_address_that_is_none_is_refused_by_the_dry_run_as_by_training(name: str, folder: Path) -> None:
+    asked = recipe(folder, {"sampler": {"engine": "vllm", "server": name}})
+    for check in (lambda: print_plan(asked, Console(quiet=True)), lambda: begin(asked, folder / "run")):
+        with pytest.raises(InputError, match=r"expected|is no command") as error:
+            check()
+        assert "\n" not in str(error.value)
+    assert any(finding.level == "error" for finding in find(examine(asked)))
 
 
 def test_the_dry_run_shows_the_alarms_that_are_not_as_usual(folder: Path) -> None:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from math import isfinite
+from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -136,21 +137,27 @@ class _Commands(TyperGroup):
 
 
 class _Command(TyperCommand):
-    """Refuses numbers which are none (`nan`, `inf`), and warns of an option which was given twice: the last counts,
-    as everywhere, but the first is seldom meant."""
+    """Refuses numbers which are none (`nan`, `inf`) and a path which is empty, which would mean the working directory, and warns
+    of an option which was given twice: the last counts, as everywhere, but the first is seldom meant."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """What is left of the arguments, as typer says. Raises `InputError` for a number that is not finite."""
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        written, _, given = self.make_parser(ctx).parse_args(list(args))
         for option, times in Counter(given).items():
             takes_one = isinstance(option, TyperOption) and not option.multiple and not option.is_flag
             if times > 1 and takes_one and not ctx.resilient_parsing:
                 warnings.warn(f"{option.opts[0]}: given {times} times; the last counts", LaconicWarning, stacklevel=2)
         left = super().parse_args(ctx, args)
         for name, value in ctx.params.items():
-            numbers = value if isinstance(value, list | tuple) else [value]
-            if any(isinstance(number, float) and not isfinite(number) for number in numbers):
+            values = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(each, float) and not isfinite(each) for each in values):
                 raise InputError(f"--{name.replace('_', '-')}: expected a finite number")
+            texts = written.get(name)
+            if any(isinstance(each, Path) for each in values) and "" in (
+                texts if isinstance(texts, list | tuple) else [texts]
+            ):
+                option = next(param.opts[0] for param in self.params if param.name == name)
+                raise InputError(f"{option}: is empty; expected a path, and not a variable that is not set")
         return left
 
 

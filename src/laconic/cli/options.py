@@ -59,6 +59,8 @@ PROMPT_HELP = "Instruction after the question: a name of `laconic list prompts`,
 
 def check_folder(out: Path) -> Path:
     """`out`, if it is a folder that can be written to or created. Otherwise raises `InputError`. Nothing is created."""
+    if out.is_symlink() and not out.exists():
+        raise InputError(f"--out {out}: is a link that leads nowhere; expected a folder")
     nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise InputError(f"--out {out}: {nearest} is a file; expected a folder")

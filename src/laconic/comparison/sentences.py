@@ -124,14 +124,14 @@ def seconds_line(seconds: SecondsChange) -> str:
     """One sentence on the seconds of a response.
 
     >>> seconds_line(SecondsChange(Sides(4.0, 2.0), Interval(-0.5, -0.6, -0.4), Sides("cuda:0", "cuda:0")))
-    'seconds a response 4.00 to 2.00, 50% less (95% interval 40 to 60% less), on cuda:0'
+    'seconds a response 4 to 2, 50% less (95% interval 40 to 60% less), on cuda:0'
     >>> seconds_line(SecondsChange(Sides(4.0, 2.0), Interval(-0.5, -0.6, -0.4), Sides("cuda:0", "cpu"))).partition(", on ")[2]
     'cuda:0 and cpu: other machines compute at other speeds'
     """
     base, candidate = (device or "an unknown device" for _, device in seconds.devices.items())
-    change = _tokens_words(seconds.change).replace(" tokens", "").replace("fewer", "less")
+    change = _change_words(seconds.change, "", "less")
     where = base if base == candidate else f"{base} and {candidate}: other machines compute at other speeds"
-    return f"seconds a response {seconds.means.base:.2f} to {seconds.means.candidate:.2f}, {change}, on {where}"
+    return f"seconds a response {seconds.means.base:.3g} to {seconds.means.candidate:.3g}, {change}, on {where}"
 
 
 # --- slices ----------------------------------------------------------------------------------------------------------
@@ -159,15 +159,30 @@ def slices_line(worst: SliceFigures | None, num_decided: int) -> str:
 def _tokens_words(change: Interval) -> str:
     if isnan(change.estimate):
         return "No change of tokens can be stated"
+    return _change_words(change, " tokens", "fewer")
+
+
+def _change_words(change: Interval, what: str, fewer: str) -> str:
+    """A relative change of `what`, of which there may be `fewer`, with its interval.
+
+    >>> _change_words(Interval(0.0, float("nan"), float("nan")), " tokens", "fewer")
+    'just as many tokens (no interval)'
+    >>> _change_words(Interval(-0.02, -0.05, 0.01), "", "less")
+    '2.0% less (95% interval 5.0% less to 1.0% more)'
+    """
+    if isnan(change.estimate):
+        return "a change that cannot be stated"
+    same = "just as many" if what else "no more, no less"
+    size = same if change.estimate == 0 else _percent(change.estimate, fewer)
     if isnan(change.low):
-        return f"{_percent(change.estimate)} tokens (no interval)"
+        return f"{size}{what} (no interval)"
     if change.high <= 0:
-        ends = f"{percent_size(change.high)} to {percent_size(change.low)}% fewer"
+        ends = f"{percent_size(change.high)} to {percent_size(change.low)}% {fewer}"
     elif change.low >= 0:
         ends = f"{percent_size(change.low)} to {percent_size(change.high)}% more"
     else:
-        ends = f"{_percent(change.low)} to {_percent(change.high)}"
-    return f"{_percent(change.estimate)} tokens (95% interval {ends})"
+        ends = f"{_percent(change.low, fewer)} to {_percent(change.high, fewer)}"
+    return f"{size}{what} (95% interval {ends})"
 
 
 def percent_size(change: float) -> str:
@@ -185,8 +200,8 @@ def plural(count: float, word: str) -> str:
     return f"{count:g} {word}{'' if count == 1 else 's'}"
 
 
-def _percent(change: float) -> str:
-    return f"{percent_size(change)}% {'more' if change > 0 else 'fewer'}"
+def _percent(change: float, fewer: str) -> str:
+    return f"{percent_size(change)}% {'more' if change > 0 else fewer}"
 
 
 def _points_words(change: Interval) -> str:

@@ -287,5 +287,16 @@ def _shown_count(value: int | None) -> str:
 
 
 def _shown_interval(change: Interval, scale: float, form: str, unit: str) -> str:
+    """
+    >>> _shown_interval(Interval(-0.43, -0.45, -0.41), 100.0, "+.0f", "%")
+    '-43% (-45 to -41)'
+    >>> nothing = float("nan")
+    >>> _shown_interval(Interval(0.0, nothing, nothing), 100.0, "+.0f", "%")
+    '+0% (no interval)'
+    >>> _shown_interval(Interval(nothing, nothing, nothing), 1.0, "+.1f", "")
+    'n/a'
+    """
+    if not isfinite(change.estimate):
+        return "n/a"
     estimate, low, high = (_shown(scale * value, form) for value in (change.estimate, change.low, change.high))
-    return f"{estimate}{unit} ({low} to {high})"
+    return f"{estimate}{unit} ({f'{low} to {high}' if isfinite(change.low) else 'no interval'})"

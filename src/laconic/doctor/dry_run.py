@@ -52,9 +52,11 @@ from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import forecast
 from laconic.selection.pool import limit_of, needs_probe
 from laconic.training.check.context import caps_of
+from laconic.training.check.model import complaints_about_adapters, complaints_about_device
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.problems import check_weightless
 from laconic.training.check.recipe import check_recipe, warnings_about
+from laconic.training.check.servers import complaints_about_servers
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
 KL_PLACES = {"centred": "reward, centred in its group"}
@@ -91,6 +93,8 @@ def print_plan(recipe: Recipe, console: Console, outlook: Outlook | None = None)
     shape = find_shape(recipe)
     _check_context(recipe, phases, shape, sources)
     warnings += _check_model(recipe, phases, shape, sets)
+    warnings += complaints_about_servers(phases)
+    warnings += complaints_about_device(recipe) if outlook.gpu is None else ()
     for phase in phases:
         console.print(_phase_table(phase), soft_wrap=True)
         _print_forecasts(phase, console)
@@ -166,11 +170,14 @@ def _check_model(
     """What training would say of the model's layers and, in its tokens, of worked solutions; where its files are at hand."""
     if lacks_weights(recipe.model):
         return []
+    found: list[Complaint] = []
     if recipe.policy.lora is not None and shape.is_of_model:
-        check_targets(read_bare_model(recipe.model, recipe.policy), recipe.policy.lora.targets, recipe.model)
+        model = read_bare_model(recipe.model, recipe.policy)
+        check_targets(model, recipe.policy.lora.targets, recipe.model)
+        found += complaints_about_adapters(recipe, model)
     if sets is None or tokenizer_at_hand(recipe) is None:
-        return []
-    return check_weightless(recipe, phases, sets.train)
+        return found
+    return found + check_weightless(recipe, phases, sets.train)
 
 
 def _source_lines(recipe: Recipe, sources: Sources, dropped: str | None) -> list[str]:

@@ -45,6 +45,7 @@ from laconic.doctor.checks.recipe import (
     check_extras,
     check_margin,
     check_sense,
+    check_servers,
     check_threads,
 )
 from laconic.doctor.checks.slices import check_slices
@@ -58,6 +59,7 @@ PROBLEMS = tuple(f"problems.{name}" for name in SETS)
 CHECKS: tuple[Check, ...] = (
     Check("senseless settings", check_sense),
     Check("optional packages", check_extras),
+    Check("servers of rollouts", check_servers),
     Check("layers", check_layers, ("model",)),
     Check("weights", check_weights, ("model",)),
     Check("vocabulary", check_vocabulary_size, ("model", "tokenizer")),

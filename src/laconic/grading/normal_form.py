@@ -92,11 +92,15 @@ def _marked_unit(match: re.Match[str]) -> str:
     return f" \\unit{{{base}}}{power[0] if power else ''}" if content else ""
 
 
+_QUOTED = re.compile(r"""(?:["“„«]|``)([^"“”„«»`]+)(?:["”“»]|'')""")  # single marks may be primes
+
+
 def _strip_ends(text: str) -> str:
-    """The text without boxes, groups and markup around the whole, and without punctuation at its ends."""
+    """The text without boxes, groups, quotation marks and markup around the whole, and without punctuation at its ends."""
     for _ in range(MAX_WRAPS):
         before = text
-        text = text.strip().strip("`").lstrip("~=:").rstrip(".,;:~ ").strip()
+        quoted = _QUOTED.fullmatch(text := text.strip())
+        text = (quoted[1] if quoted else text).strip("`").lstrip("~=:").rstrip(".,;:~ ").strip()
         text = text.removesuffix("\\") if not text.endswith("\\\\") else text[:-2]
         if text.startswith("**") and text.endswith("**"):
             text = text[2:-2]

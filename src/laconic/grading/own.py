@@ -27,6 +27,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from laconic.config.defaults import GRADER_START_SECONDS, GRADER_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import InputError, LaconicWarning, RunFailed
 from laconic.grading.grader import Closing, Item
@@ -37,6 +39,7 @@ from laconic.system.child_processes import CRASH, MAX_LOST_IN_A_ROW, TIMEOUT
 from laconic.system.confinement import Answer, plainly
 from laconic.system.foreign_code import ForeignCode, ForeignCodeError
 from laconic.system.own_files import function_in, own_parts, run_file
+from laconic.system.text import well_formed
 from laconic.types import Grade, Problem
 
 MAX_GRADER_BYTES = 4 << 30
@@ -94,7 +97,7 @@ class OwnGrader(Closing):
         self.name = f"{self._path.name}:{self._function}, sha256 {self._digest[:SHOWN_DIGITS]}"
         self._workers = workers
         self._idle: queue.LifoQueue[ForeignCode | None] = queue.LifoQueue()
-        self._lock, self._starting = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._lost_in_a_row, self._has_warned, self._has_answered = 0, False, False
         for _ in range(workers - 1):
             self._idle.put(None)
@@ -143,8 +146,7 @@ class OwnGrader(Closing):
         code = self._idle.get()
         try:
             if code is None:
-                with self._starting:  # forks change the environment for a moment
-                    code = self._started()
+                code = self._started()
             reply: Mapping[str, Any] = code.ask(attempt)
             return reply
         except ForeignCodeError as error:
@@ -212,13 +214,13 @@ def _answer(function: Any, attempt: Attempt) -> dict[str, Any]:
     word = _word(grade)
     if word is None or not (answer is None or isinstance(answer, str)):
         return {"instead": repr(returned)[:200]}
-    return {"grade": word, "answer": answer}
+    return {"grade": word, "answer": None if answer is None else well_formed(answer)}
 
 
 def _word(grade: Any) -> str | None:
     """The grade as a word; None for a value that is none."""
     if grade is None:
         return Grade.NO_ANSWER.value
-    if isinstance(grade, bool):
+    if isinstance(grade, bool | np.bool_):
         return (Grade.CORRECT if grade else Grade.WRONG).value
     return str(grade) if isinstance(grade, str) and grade in RETURNED else None

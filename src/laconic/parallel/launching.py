@@ -137,7 +137,7 @@ class Ranks:
         """Say that a signal killed the rank; returns the exit code of this process."""
         if number in self.passed_on:
             return self._say(HEEDED[signal.Signals(number)], 128 + number)
-        return self._say(f"{self._place(rank)} was ended by {ending_words(-number)}; all others were ended too", 1)
+        return self._say(f"{self._place(rank)}: was ended by {ending_words(-number)}; all others end", 1)
 
     def _first_stuck(self) -> int:
         """1 if a rank is stopped and was given up, with all others, which is said; else 0."""
@@ -146,7 +146,8 @@ class Ranks:
             return 0
         self.kill()
         seconds = STOPPED_GLANCES * GLANCE_SECONDS
-        return self._say(f"{self._place(stuck[0])} was stopped for {seconds:.0f} seconds; all were ended", 1)
+        text = f"is gone or hangs: no sign of life for {seconds:.0f} seconds, since it is stopped; all others end"
+        return self._say(f"{self._place(stuck[0])}: {text}", 1)
 
     def _place(self, rank: _Rank) -> str:
         return f"rank {rank.number} of {len(self.all)} (process {rank.process.pid} on {host_name()})"

@@ -35,6 +35,8 @@ from laconic.system.text import in_two_lines
 
 MEETING_SECONDS = 300.0
 """How long a process waits for the others to come: they may read large libraries from a slow disk."""
+QUIET_SECONDS = 10.0
+"""How long it waits without saying so."""
 PREFIX = "laconic"
 ANSWER = timedelta(seconds=60)
 
@@ -45,7 +47,7 @@ class Membership:
     def __init__(self, place: RankPlace, hint: Callable[[], str], said: Mapping[str, Any]) -> None:
         self.place, self.hint, self.said = place, hint, dict(said)
         self.error_output = _silence(place.rank > 0)
-        store = _open_store(place)
+        store = _open_store(place, self._say_what_it_waits_for)
         self.store = PrefixStore(PREFIX, store)
         self.members = self._meet()
         hosts = [member["host"] for member in self.members]
@@ -61,13 +63,21 @@ class Membership:
         own = {"host": host_name(), "said": self.said}
         self.store.set(beat_of(self.place.rank), "0")
         self.store.set(f"here/{self.place.rank}", json.dumps(own))
-        keys, deadline = [f"here/{rank}" for rank in range(self.place.size)], time.monotonic() + MEETING_SECONDS
-        while not self.store.check(keys):
-            if time.monotonic() > deadline:
-                missing = [str(rank) for rank, key in enumerate(keys) if not self.store.check([key])]
-                raise RunFailed(f"of {self.place.size} processes these did not come: rank {', '.join(missing)}")
-            time.sleep(0.1)
+        keys = [f"here/{rank}" for rank in range(self.place.size)]
+
+        def missing() -> str:
+            return ", ".join(str(rank) for rank, key in enumerate(keys) if not self.store.check([key]))
+
+        if not _comes(lambda: self.store.check(keys), lambda: self._say_what_it_waits_for(f"rank {missing()}")):
+            raise RunFailed(f"of {self.place.size} processes these did not come: rank {missing()}")
         return [json.loads(found) for found in self.store.multi_get(keys)]
+
+    def _say_what_it_waits_for(self, what: str) -> None:
+        """Tell a person who may have forgotten to start the others; one process of each machine does. A launcher has started
+        all of them, and looks after them."""
+        if self.place.local_rank == 0 and self.place.launcher is None:
+            here = f"rank {self.place.rank} of {self.place.size} (on {host_name()})"
+            self.say(f"{here} waits for {what}, and gives up after {MEETING_SECONDS / 60:.0f} minutes", "")
 
     # --- what must agree ---------------------------------------------------------------------------------------------
 
@@ -141,10 +151,24 @@ def membership(place: RankPlace, hint: Callable[[], str], said: Mapping[str, Any
 # --- meeting ---------------------------------------------------------------------------------------------------------
 
 
-def _open_store(place: RankPlace) -> TCPStore:
+def _comes(is_there: Callable[[], bool], say_so: Callable[[], None]) -> bool:
+    """Wait until what is waited for is there; False where it does not come in time. After a while `say_so` is called, once."""
+    began, has_said = time.monotonic(), False
+    while not is_there():
+        seconds = time.monotonic() - began
+        if seconds > MEETING_SECONDS:
+            return False
+        if seconds > QUIET_SECONDS and not has_said:
+            has_said = True
+            say_so()
+        time.sleep(0.1)
+    return True
+
+
+def _open_store(place: RankPlace, say_what_it_waits_for: Callable[[str], None]) -> TCPStore:
     """The store where all meet. Raises `RunFailed` where there is none."""
     if not place.holds_store:
-        _await_port(place)
+        _await_port(place, say_what_it_waits_for)
     try:
         return TCPStore(
             place.address,
@@ -158,22 +182,23 @@ def _open_store(place: RankPlace) -> TCPStore:
         raise RunFailed(f"the processes cannot meet at {place.address}:{place.port}: {beginning_of(error)}") from None
 
 
-def _await_port(place: RankPlace) -> None:
+def _await_port(place: RankPlace, say_what_it_waits_for: Callable[[str], None]) -> None:
     """Wait until somebody listens where all are to meet; torch itself would print a warning for each attempt."""
-    deadline = time.monotonic() + MEETING_SECONDS
-    while True:
+    meeting = f"{place.address}:{place.port}, where all are to meet"
+    refused: list[OSError] = []
+
+    def answers() -> bool:
         try:
             socket.create_connection((place.address, place.port), timeout=5.0).close()
         except OSError as error:
-            if time.monotonic() > deadline:
-                here = f"rank {place.rank} of {place.size} (on {host_name()})"
-                why = (
-                    f"nobody answers at {place.address}:{place.port}, where all are to meet ({error.strerror or error})"
-                )
-                raise RunFailed(f"{here}: {why}") from None
-            time.sleep(0.2)
+            refused[:] = [error]
         else:
-            return
+            return True
+        return False
+
+    if not _comes(answers, lambda: say_what_it_waits_for(f"rank 0, whom it looks for at {meeting}")):
+        here = f"rank {place.rank} of {place.size} (on {host_name()})"
+        raise RunFailed(f"{here}: nobody answers at {meeting} ({refused[0].strerror or refused[0]})")
 
 
 def _silence(is_silent: bool) -> TextIO:

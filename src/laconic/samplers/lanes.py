@@ -125,12 +125,12 @@ class _Child:
         self.passed_on = np.zeros(2, dtype=np.int64)
         self.outcome: list[list[Response]] | None = None
         context = multiprocessing.get_context("fork")
-        self.pipe, theirs = context.Pipe(duplex=False)
-        arguments = (decode, requests, theirs, self.progress, os.getpid())
-        self.process: BaseProcess = context.Process(target=_serve, args=arguments, daemon=True)
         with quiet_fork():
+            self.pipe, theirs = context.Pipe(duplex=False)
+            arguments = (decode, requests, theirs, self.progress, os.getpid())
+            self.process: BaseProcess = context.Process(target=_serve, args=arguments, daemon=True)
             self.process.start()
-        theirs.close()
+            theirs.close()
 
     def look(self, on_progress: Progress, *, is_ready: bool) -> None:
         """Pass on what the child has done since the last look, and take its outcome where it `is_ready`. Raises what was raised

@@ -110,12 +110,16 @@ class _Child:
     """The forked process, and the socket to it. It ends with this object, or when its socket closes."""
 
     def __init__(self, serving: Serving) -> None:
-        self._socket, theirs = socket.socketpair()
         self._end: ForeignCodeError | None = None
-        self._pid = _fork()
-        if self._pid == 0:
-            serving.serve(theirs)
-        theirs.close()
+        try:
+            with quiet_fork():
+                self._socket, theirs = socket.socketpair()
+                self._pid = os.fork()
+                if self._pid == 0:
+                    serving.serve(theirs)
+                theirs.close()
+        except OSError as error:
+            raise RunFailed(f"no child process can be started: {error.strerror}") from None
         self._finalizer = weakref.finalize(self, _stop, self._pid, self._socket, os.getpid())
 
     def begin(self, seconds: float) -> Any:
@@ -170,14 +174,6 @@ class _Child:
         return "its connection is closed"
 
 
-def _fork() -> int:
-    try:
-        with quiet_fork():
-            return os.fork()
-    except OSError as error:
-        raise RunFailed(f"no child process can be started: {error.strerror}") from None
-
-
 def _stop(pid: int, connection: socket.socket, parent: int) -> None:
     """End the child with all that it started, and wait for it; a fork of this process leaves it alone."""
     if os.getpid() != parent:
@@ -192,15 +188,24 @@ def _stop(pid: int, connection: socket.socket, parent: int) -> None:
 
 @contextlib.contextmanager
 def quiet_fork() -> Iterator[None]:
-    """Fork without a warning about threads: those of torch and tokenizers are idle, and the child starts none."""
+    """Fork without a warning about threads: those of torch and tokenizers are idle, and the child starts none.
+
+    One thread at a time is inside: what is changed for a moment, the environment and the filters of warnings, belongs to all
+    threads, and a child that was forked meanwhile would hold the end of another's connection that only that one may hold.
+    """
     name = "TOKENIZERS_PARALLELISM"
-    before = os.environ.get(name)
-    os.environ[name] = "false"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
+    with _FORKING:
+        before = os.environ.get(name)
+        os.environ[name] = "false"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                yield
+        finally:
+            os.environ.pop(name, None)
+            if before is not None:
+                os.environ[name] = before
+
+
+_FORKING = threading.RLock()
+"""Who forks. A child begins inside the `with` of the thread that forked it, which is its only one, so it may fork too."""

@@ -57,6 +57,8 @@ def _locked(path: Path) -> IO[str]:
     """The file, opened and locked. One that its last holder removed before we had it locks nobody out, so we try again. Errors
     name what it stands for: the folder, or the file X of `.X.lock`."""
     stands_for = path.parent if path.name == LOCK_FILE else path.with_name(path.name[1 : -len(LOCK_FILE)])
+    if os.path.lexists(path) and not path.is_file():
+        raise RunError(f"{path}: is not the plain file that a lock is; remove it")
     while True:
         file = path.open("a+", encoding="utf-8")
         if not _lock(file):

@@ -64,7 +64,9 @@ class Reporter:
         if leaves_line and seconds >= QUIET_SECONDS:
             before = f" ({num_earlier:,} more were there)" if num_earlier else ""
             speed = tokens / seconds
-            self.say(f"{what}: {done:,} responses{before}, {tokens:,} tokens in {seconds:.1f} s ({speed:,.0f}/s)")
+            self.say(
+                f"{what}: {done:,} responses{before}, {tokens:,} tokens in {seconds:,.{seconds < 10:d}f} s ({speed:,.0f}/s)"
+            )
 
     def step(
         self, metrics: Mapping[str, Any], num_steps: int, seconds_left: float, logprob: float | None = None

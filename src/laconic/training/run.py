@@ -40,6 +40,7 @@ from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.vllm.engines import Engines
 from laconic.system.progress import Reporter
 from laconic.training.check.context import check_caps
+from laconic.training.check.model import complaints_about_adapters
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.problems import complaints_about_solutions
 from laconic.training.check.recipe import check_recipe, warnings_about
@@ -173,6 +174,7 @@ def start(
         _connect(sampler, unfinished, team)
         warnings = warnings_about(recipe, phases, sets.train)
         warnings += complaints_about_solutions(unfinished, solver, whole.lm, sets.train)
+        warnings += complaints_about_adapters(recipe, whole.lm.model)
         for warning in warnings:
             reporter.say(f"warning: {warning}")
         if sets.dropped_line:

@@ -340,5 +340,7 @@ def _is_of_a_beginning(path: Path) -> bool:
 
 
 def _check_is_folder(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise RunError(f"{path}: is a link that leads nowhere; expected a folder")
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file; expected a folder")

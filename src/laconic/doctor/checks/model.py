@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from laconic.doctor.examination import Examined
-from laconic.doctor.findings import Finding, Level
+from laconic.doctor.findings import Finding, Level, found_in
 from laconic.doctor.reading import ModelFiles
 from laconic.errors import InputError, ModelError
 from laconic.models.causal_lm import TOO_MANY_REMEDY, too_many_tokens
@@ -28,6 +28,7 @@ from laconic.models.weightless import bare_model
 from laconic.prompts.endings import NO_END, template_end
 from laconic.samplers.local import KNOWN_LAYERS
 from laconic.system.text import counted
+from laconic.training.check.model import complaints_about_adapters
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 
@@ -57,7 +58,9 @@ def _adapted_layers(examined: Examined) -> Iterator[Finding]:
     if lora is None:
         return
     try:
-        check_targets(bare_model(model.config), lora.targets, examined.recipe.model)
+        bare = bare_model(model.config)
+        check_targets(bare, lora.targets, examined.recipe.model)
+        yield from map(found_in, complaints_about_adapters(examined.recipe, bare))
     except ModelError as error:
         where, _, what = str(error).partition(": ")
         yield Finding("error", what, where, "name layers that are there")

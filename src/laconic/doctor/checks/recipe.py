@@ -1,4 +1,4 @@
-"""Does the recipe make sense, and does it on this machine: unread keys, packages, repeated problems, precision, threads, disk?
+"""Does the recipe make sense, and does it on this machine: unread keys, packages, servers, repeated problems, threads, disk?
 
 Only certain faults are reported. For example, no check judges whether a learning rate is good.
 """
@@ -15,6 +15,7 @@ from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, found_in
 from laconic.doctor.memory_model import GIB, count_weights
+from laconic.errors import ModelError
 from laconic.models.loading import named_device
 from laconic.problems.address import name_of
 from laconic.problems.load import is_on_hub
@@ -23,6 +24,7 @@ from laconic.system.text import counted
 from laconic.system.threads import available_cores
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.recipe import complaints_about
+from laconic.training.check.servers import complaints_about_servers
 
 MANY_VISITS = 50  # visits to one problem; from this number on, a guard against learning by heart is needed
 FLIPPED = (
@@ -78,6 +80,22 @@ def check_extras(examined: Examined) -> Iterator[Finding]:
 def is_installed(module: str) -> bool:
     """Whether a package could be imported, found out without importing it."""
     return find_spec(module) is not None
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
+
+
+def check_servers(examined: Examined) -> Iterator[Finding]:
+    """Do the vLLM servers that phases name answer, and are the programs there that start them?"""
+    try:
+        complaints = list(complaints_about_servers(examined.phases))
+    except ModelError as error:
+        where, _, what = str(error).partition(": ")
+        yield Finding("error", what, where, "sampler.server=http://HOST:PORT, or the path of vllm")
+        return
+    named = any(phase.config.sampler.engine == "vllm" for phase in examined.phases)
+    what = "every vLLM server answers, or can be started" if named else "no phase names a vLLM server"
+    yield from map(found_in, complaints) if complaints else [Finding("fine", what, "sampler.server")]
 
 
 # --- how often, how sure ---------------------------------------------------------------------------------------------

@@ -40,6 +40,19 @@ def check_targets(model: nn.Module, targets: str | Sequence[str], name: str) -> 
                 )
 
 
+def adapts_embeddings_alone(model: nn.Module, targets: str | Sequence[str]) -> bool:
+    """Whether every layer that the targets match is an embedding, whose adapters have no dropout (peft's `lora.Embedding`).
+    `model` may have its adapters already."""
+    if isinstance(targets, str) and targets.lower() == ALL_LINEAR:
+        return False
+    found = [
+        getattr(module, "base_layer", module)
+        for target in ([targets] if isinstance(targets, str) else targets)
+        for _, module in _matching(model, target, is_pattern=isinstance(targets, str))
+    ]
+    return all(isinstance(layer, nn.Embedding) for layer in found if isinstance(layer, ADAPTABLE))
+
+
 def _matching(model: nn.Module, target: str, *, is_pattern: bool) -> Iterator[tuple[str, nn.Module]]:
     pattern = re.compile(target if is_pattern else rf"(?:.*\.)?{re.escape(target)}")
     return ((path, module) for path, module in model.named_modules() if pattern.fullmatch(path))

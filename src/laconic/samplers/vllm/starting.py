@@ -47,15 +47,20 @@ os.execv(sys.argv[1], sys.argv[1:])
 (prctl(2), PR_SET_PDEATHSIG)."""
 
 
+def words_of(command: str) -> list[str]:
+    """The words of `command`, as a shell reads them. Raises `ModelError` where it reads none."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise ModelError(f"sampler.server: {command!r} is no command: {error}") from None
+
+
 def executable_of(command: str) -> list[str]:
     """The words of `command`, the first of which is a program that is there: one on the path, or beside this Python.
 
     Raises `ModelError` where there is none.
     """
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise ModelError(f"sampler.server: {command!r} is no command: {error}") from None
+    words = words_of(command)
     beside = Path(sys.executable).parent
     found = shutil.which(words[0]) or shutil.which(words[0], path=str(beside)) if words else None
     if found is None:

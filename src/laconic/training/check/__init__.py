@@ -7,5 +7,6 @@ order:
 - `model`: what the model makes senseless
 - `recipe`: a recipe checked, and what in it is senseless and does no harm
 - `problems`: what the problems of a phase lack, for it to train on them
+- `servers`: whether the vLLM servers that phases name answer
 - `context`: what must fit the model's context
 """

@@ -1,4 +1,4 @@
-"""What a recipe says of its model in vain: a shape, code, a target of entropy, compiled layers.
+"""What a recipe says of its model in vain: a shape, code, a target of entropy, compiled layers, dropout of adapters.
 
 A model in a folder has a config of its own, which is read here without its weights. Of a model on the hub nothing is asked.
 """
@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from laconic.config.policy import ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint
-from laconic.errors import InputError
-from laconic.models.loading import TINY, TINY_FOLDER, named_device
+from laconic.errors import InputError, ModelError
+from laconic.models.loading import TINY, TINY_FOLDER, named_device, pick_device
+from laconic.models.lora.targets import adapts_embeddings_alone
 from laconic.system.files import read_json
 
 CONFIG_NAMES = {
@@ -52,6 +55,23 @@ def complaints_about_model(recipe: Recipe) -> Iterator[Complaint]:
         if is_local and phase.sampler.compile and named_device(recipe.policy.device).type == "cpu":
             what = "gains nothing on a CPU, where compiled layers were slower in every case that was measured"
             yield Complaint("warning", f"{place}.sampler.compile", what)
+
+
+def complaints_about_device(recipe: Recipe) -> Iterator[Complaint]:
+    """A device that this machine lacks: training refuses it here, and a plan may be for another machine."""
+    try:
+        pick_device(recipe.policy.device)
+    except ModelError as error:
+        where, _, what = str(error).partition(": ")
+        yield Complaint("warning", where, f"{what}; training here would refuse it")
+
+
+def complaints_about_adapters(recipe: Recipe, model: nn.Module) -> Iterator[Complaint]:
+    """What the recipe says in vain of the adapters of `model`, which needs no weights and may have them already."""
+    lora = recipe.policy.lora
+    if lora is not None and lora.dropout > 0 and adapts_embeddings_alone(model, lora.targets):
+        what = f"{lora.dropout:g} changes nothing: only embeddings are adapted, and their adapters have no dropout"
+        yield Complaint("warning", "policy.lora.dropout", what)
 
 
 def _config_of(model: str) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""A process that waits for the others says for whom, and gives up in the end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("torch")
+
+from laconic.errors import RunFailed
+from laconic.parallel import membership
+from laconic.parallel.launching import free_port
+from laconic.parallel.membership import Membership
+from laconic.parallel.place import RankPlace, host_name
+
+
+@pytest.fixture(autouse=True)
+def impatience() -> Iterator[None]:
+    """Ten seconds are none, and five minutes are half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(membership, "QUIET_SECONDS", 0.0)
+        patch.setattr(membership, "MEETING_SECONDS", 0.5)
+        yield
+
+
+def place(rank: int, launcher: int | None = None) -> RankPlace:
+    return RankPlace(rank, 3, 0, 1, "127.0.0.1", free_port(), launcher)
+
+
+@pytest.mark.parametrize("launcher", [None, 1])
+def test_a_lone_first_process_says_once_whom_it_waits_for(
+    launcher: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where `--processes` has started all of them, a line would be no news."""
+    with pytest.raises(RunFailed, match="of 3 processes these did not come: rank 1, 2"):
+        Membership(place(0, launcher), str, {})
+    line = f"laconic: rank 0 of 3 (on {host_name()}) waits for rank 1, 2, and gives up after 0 minutes\n"
+    assert capsys.readouterr().err == ("" if launcher else line)
+
+
+def test_a_process_that_finds_nobody_says_where_it_looks() -> None:
+    here, said = place(2), []
+    with pytest.raises(RunFailed, match=rf"rank 2 of 3 .*: nobody answers at 127.0.0.1:{here.port}, where all are to"):
+        membership._open_store(here, said.append)
+    assert said == [f"rank 0, whom it looks for at 127.0.0.1:{here.port}, where all are to meet"]

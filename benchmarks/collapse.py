@@ -87,7 +87,8 @@ def recipe_of(name: str, out: Path) -> Recipe:
 
 def reduced(entry: Entry, out: Path) -> Recipe:
     """The entry's recipe with an eighth of the rollouts in each step, half of the steps, and no guard that could end it early."""
-    tree: dict[str, Any] = dump(load_recipe(entry.path, [*entry.overrides, "threads=1"]))
+    overrides = [override for override in entry.overrides if not override.startswith("threads=")]
+    tree: dict[str, Any] = dump(load_recipe(entry.path, [*overrides, "threads=1"]))
     source, _, query = tree["problems"]["train"].partition("?")
     pieces = dict(piece.split("=") for piece in query.split("&"))
     pieces["count"] = str(max(64, int(pieces["count"]) // ROLLOUTS))

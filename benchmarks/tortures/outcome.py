@@ -82,7 +82,9 @@ def begin(work: Callable[[], int], folder: Path) -> int:
 def wait(child: int, deadline: float) -> int | None:
     """The child's exit code; None where it still runs at the deadline."""
     while True:
-        is_over = time.monotonic() >= deadline  # before the look: where this process was stopped, the child may have ended meanwhile
+        is_over = (
+            time.monotonic() >= deadline
+        )  # before the look: where this process was stopped, the child may have ended meanwhile
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)

@@ -1,4 +1,4 @@
-"""Figures that the database adds up are those of a plain loop, in SQLite and in PostgreSQL; alarms find what was put in."""
+"""Figures of stored requests are those of a plain loop, in SQLite and in PostgreSQL; alarms find what was put in."""
 
 import math
 from collections import defaultdict

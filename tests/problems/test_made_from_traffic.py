@@ -55,7 +55,7 @@ def test_a_folder_is_refused_where_it_goes_and_can_be_told_where_the_list_lies(t
     refuse_made(run)
     run.rename(moved)
     forget(problems, "r1")
-    with pytest.raises(ProblemsError, match=r"elsewhere: made of 1 requests that were forgotten.*delete the folder"):
+    with pytest.raises(ProblemsError, match=r"elsewhere: 1 of its requests were forgotten.*delete the folder"):
         refuse_made(moved)
     listed = problems.parent.rename(tmp_path / "taken") / "forgotten.txt"
     with pytest.raises(ProblemsError, match=r"elsewhere: .*laconic traffic clean .*elsewhere --list FILE"):

@@ -175,6 +175,10 @@ MENDED: dict[str, tuple[Callable[[Path], object], str]] = {
     "stray rollouts": (written("rollouts/step-mine.jsonl", "mine"), ""),
     "no phases": (lambda out: (out / "phases.json").unlink(), "phases.json: lacks phases"),
     "phases that are no JSON": (written("phases.json", "[{"), "phases.json: not JSON"),
+    "phases that are a pipe": (
+        lambda out: ((out / "phases.json").unlink(), os.mkfifo(out / "phases.json")),
+        "phases.json: is a device or a pipe",
+    ),
     "phases of another kind": (written("phases.json", "{}"), "phases.json: expected a list"),
     "a phase without its step": (written("phases.json", '[{"name": "one"}]'), "phases.json: algorithm is missing"),
     "a phase twice": (
@@ -293,6 +297,26 @@ def test_the_model_of_a_finished_run_is_written_again(
     trainer.train()
     assert is_same_result(whole, tmp_path / "run")
     assert any("model.safetensors: is " in line for line in said)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "environment.json"])
+def test_a_pipe_in_place_of_a_file_of_the_run_is_named_and_not_waited_for(name: str, halted: Path, model: Path) -> None:
+    (halted / name).unlink()
+    os.mkfifo(halted / name)
+    with pytest.raises(InputError, match=rf"{name}: is a device or a pipe") as error:
+        begin(recipe(model), halted, resume=True)[0].train()
+    one_line(error)
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "trainer.json", "trainer.safetensors"])
+def test_a_pipe_in_a_checkpoint_is_damage(name: str, halted: Path, whole: Path, model: Path) -> None:
+    file = in_checkpoint(3, name)(halted)
+    file.unlink()
+    os.mkfifo(file)
+    trainer, said = begin(recipe(model), halted, resume=True)
+    trainer.train()
+    assert any(f"step-000003/{name}: is " in line and "going on from the checkpoint before it" in line for line in said)
+    assert is_same_result(whole, halted)
 
 
 def test_a_damaged_result_is_not_measured(halted: Path, model: Path) -> None:

@@ -122,7 +122,10 @@ def export_texts(
 
 
 def clean_copies(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of JSON lines made from exports.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Files of JSON lines made from exports; with --list, folders too."),
+    ],
     listed: Annotated[
         Path | None,
         typer.Option("--list", help="Where the list of forgotten requests lies now; each row then names it."),

@@ -46,6 +46,8 @@ class RequestColumns:
 
     def those(self, mask: Mask) -> "RequestColumns":
         """The requests for which `mask` [N] is true."""
+        if mask.all():
+            return self
         words = {name: numbers[mask] for name, numbers in self.words.items()}
         found = {name: numbers[mask] for name, numbers in self.values.items()}
         return RequestColumns(self.at[mask], self.is_well[mask], words, self.names, found)

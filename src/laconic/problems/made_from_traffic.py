@@ -73,7 +73,7 @@ def refuse_made(folder: Path) -> None:
     gone = num_forgotten(_noted(folder), str(folder))
     if gone:
         raise ProblemsError(
-            f"{folder}: made of {gone} requests that were forgotten, and nothing may be made of it; delete the folder"
+            f"{folder}: {gone} of its requests were forgotten, and nothing may be made of it; delete the folder"
         )
 
 

@@ -27,7 +27,7 @@ from laconic.rollouts.rows import ForcedAnswer, ResponseRow, rows_of
 from laconic.rollouts.seconds import append_seconds
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.fields import Fields
-from laconic.system.files import naming_file, parse_object, read_json, to_jsonl, write_json_atomically
+from laconic.system.files import naming_file, parse_object, read_bytes, read_json, to_jsonl, write_json_atomically
 from laconic.types import Group, Problem, Progress
 
 CHUNK_BATCHES = (
@@ -157,7 +157,7 @@ def count_whole_rows(path: Path) -> int:
 
 def _whole_rows(path: Path) -> list[tuple[int, ResponseRow]]:
     """The rows of the file up to the first damaged line, each with the number of its bytes."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    lines = read_bytes(path).splitlines(keepends=True) if path.exists() else []
     rows = []
     for line in lines:
         row = _row(line, path)

@@ -1,4 +1,4 @@
-"""Rates and means over requests, several of which are one user's, with 95% intervals, from sums that a database makes.
+"""Rates and means over requests, several of which are one user's, with 95% intervals, from sums over users.
 
 Requests of one user resemble each other, so the unit is a user. A figure is the sum of the users' values y_u over the sum of
 their requests n_u: every request counts the same, and the variance is that of a ratio of two sums over users (Cochran 1977,

@@ -23,6 +23,8 @@ def write_checksums(folder: Path) -> None:
 def damage_in(folder: Path) -> str | None:
     """What is wrong with the folder's files, in words that begin with the file's path; None if they are as they were written."""
     sums = folder / CHECKSUMS_FILE
+    if sums.exists() and not sums.is_file():
+        return f"{sums}: is no plain file"
     try:
         first, *lines = sums.read_text(encoding="utf-8").splitlines(keepends=True)
     except OSError as error:

@@ -145,10 +145,11 @@ def sound_lines(path: Path, is_sound: Callable[[Json], bool]) -> tuple[list[Json
     """The records of a file of JSON lines, and the numbers, from 1, of the lines that are damaged: no JSON object, or one that is
     not `is_sound`. Both are empty where there is no file.
 
-    A last line without its end was being written when the writer was killed, and does not count as damaged.
+    A last line without its end was being written when the writer was killed, and does not count as damaged. Raises `InputError`
+    where the file cannot be read.
     """
     records, damaged = [], []
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    lines = read_bytes(path).splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, start=1):
         try:
             record = parse_object(line, str(path))

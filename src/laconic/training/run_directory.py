@@ -37,6 +37,7 @@ from laconic.rollouts.rows import paid_rows_of
 from laconic.system.checksums import write_checksums
 from laconic.system.files import (
     append_jsonl,
+    read_bytes,
     read_json,
     sound_lines,
     to_jsonl,
@@ -185,7 +186,7 @@ class RunDirectory:
         """The finished phases, as `write_phases` wrote them. Raises `RunError` if the file holds something else."""
         file = self.path / "phases.json"
         try:
-            found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+            found = json.loads(read_bytes(file)) if file.exists() else []
         except (ValueError, RecursionError) as error:
             raise RunError(f"{file}: not JSON ({error})") from error
         if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):

@@ -3,6 +3,8 @@
 Its modules, in reading order:
 
 - `intervals`: estimates with 95% intervals over problems
+- `seeds`: means over training seeds
+- `verdicts`: what becomes of a claim whose falsifier was measured: it holds, fails, or is undecided
 - `clusters`: rates and means over requests, several of which are one user's, from sums that a database makes
 - `several`: p-values of several claims, corrected for their number
 - `sequential`: differences of two groups of users, with intervals that hold at every time of looking

@@ -37,6 +37,7 @@ __all__ = [
     "FloatArray",
     "Interval",
     "PerProblem",
+    "accuracy_by_length",
     "accuracy_interval",
     "aes",
     "frontier",
@@ -167,6 +168,31 @@ def length_difference(problems: PerProblem, *, seed: int, resamples: int = RESAM
 def num_mixed(problems: PerProblem) -> int:
     """How many problems have both a correct and a `WRONG` sample."""
     return int(np.isfinite(problems.correct_tokens - problems.wrong_tokens).sum())
+
+
+def accuracy_by_length(
+    problem_ids: Sequence[str], grades: Sequence[Grade], num_tokens: Sequence[int], parts: int = 4
+) -> FloatArray:
+    """Accuracy of a problem's samples by their length, [P, parts]: its shortest samples first. One row for each problem of which
+    some samples are correct and some are not; others cannot tell.
+
+    The samples of a problem are sorted by length (equal ones as they come) and cut into `parts` of equal numbers, to within one.
+    `UNGRADABLE` samples are left out, and problems with fewer gradable samples than parts.
+
+    >>> grades = [Grade.WRONG, Grade.CORRECT, Grade.CORRECT, Grade.WRONG]
+    >>> accuracy_by_length(["a"] * 4, grades, [40, 10, 20, 30], parts=2).tolist()
+    [[1.0, 0.0]]
+    """
+    found: dict[str, list[tuple[int, bool]]] = {}
+    for name, grade, tokens in zip(problem_ids, grades, num_tokens, strict=True):
+        if grade is not Grade.UNGRADABLE:
+            found.setdefault(name, []).append((tokens, grade is Grade.CORRECT))
+    rows = []
+    for samples in found.values():
+        is_right = np.array([right for _, right in sorted(samples, key=lambda sample: sample[0])], dtype=np.float64)
+        if len(is_right) >= parts and 0.0 < is_right.mean() < 1.0:
+            rows.append([float(part.mean()) for part in np.array_split(is_right, parts)])
+    return np.array(rows, dtype=np.float64).reshape(len(rows), parts)
 
 
 def non_inferior(accuracy_change: Interval, margin: float) -> bool:

@@ -1,23 +1,23 @@
 """The records of a sweep's results, and means over seeds. This module reads no files.
 
 1. A `Point` is one model of one run at one temperature, with the changes against that seed's own base.
-2. A `SweepRow` is an entry at one temperature over its seeds. A mean over seeds has the standard error sd / sqrt(n) and Student's
-   95% interval with n - 1 degrees of freedom. Each seed has its own problems, rollouts and report set, so this spread includes
-   the noise of training, of problems and of sampling together.
+2. A `SweepRow` is an entry at one temperature over its seeds, with means over them (`statistics/seeds.py`). Each seed has its own
+   problems, rollouts and report set, so their spread includes the noise of training, of problems and of sampling together.
 3. A `Field` is what can be compared: the rows of one reported source at one temperature. `dominates` compares two rows over
    the seeds that both have, by their means.
 4. `Against` compares a variant with the recipe that it changes, paired by seed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import nan
 
 import numpy as np
-from scipy import stats as scipy_stats
 
-from laconic.statistics.intervals import Interval, or_null
-from laconic.system.files import Json
+from laconic.statistics.intervals import Interval
+from laconic.statistics.seeds import SeedMean, over_seeds
+
+__all__ = ["Against", "Field", "Point", "SeedMean", "SweepRow", "TrainingCost", "dominates", "over_seeds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,39 +66,6 @@ class Point:
             return self.changes[key].estimate if self.changes else nan
         found = self.training if hasattr(self.training, key) else self
         return float(getattr(found, key))
-
-
-@dataclass(frozen=True, slots=True)
-class SeedMean:
-    """A mean over seeds with its standard error and Student's 95% interval, `nan` below two seeds."""
-
-    mean: float
-    se: float
-    low: float
-    high: float
-    num_seeds: int
-
-    def to_json(self) -> Json:
-        """A JSON object, with null for numbers that do not exist."""
-        ends = [or_null(self.low), or_null(self.high)]
-        return {"mean": or_null(self.mean), "se": or_null(self.se), "ci95": ends, "num_seeds": self.num_seeds}
-
-
-def over_seeds(values: Iterable[float]) -> SeedMean:
-    """Mean, sd / sqrt(n) with the sample's sd (n - 1), and mean -+ t_{n-1, 0.975} se; `nan` values do not count.
-
-    >>> found = over_seeds([0.1, 0.2, 0.3])  # sd 0.1, se 0.1 / sqrt(3) = 0.0577, t 4.303
-    >>> round(found.mean, 4), round(found.se, 4), round(found.high - found.mean, 4)
-    (0.2, 0.0577, 0.2484)
-    """
-    known = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
-    n = len(known)
-    mean = float(known.mean()) if n else nan
-    if n < 2:
-        return SeedMean(mean, nan, nan, nan, n)
-    se = float(known.std(ddof=1)) / sqrt(n)
-    half = float(scipy_stats.t.ppf(0.975, n - 1)) * se
-    return SeedMean(mean, se, mean - half, mean + half, n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,216 @@
+"""Decides the claims of papers by code: runs what is missing, measures, and writes a verdict for each.
+
+    python benchmarks/claims.py F4 F7 --out runs/claims
+    python benchmarks/claims.py --page
+
+1. A claim of `deciding/` says where its figures come from: a sweep (`claims/*.toml`), an evaluation of the start model, or
+   arithmetic. Sweep and evaluation run in a folder of their own in OUT. What is finished there is not run again, so that after a
+   kill the same command goes on, and a claim can be decided anew as seeds come in (`--measure` runs nothing).
+2. The falsifier decides (`laconic.statistics.verdicts`), and `claims/results/CLAIM.json` gets the verdict with every seed's
+   figures.
+3. docs/claims.md is written anew from `claims/words.md` and all results.
+
+Another embedded reasoner takes the place of `tiny` with `--model NAME`: the model and all problems are then NAME's, and `--set
+key=value` changes what else has to change (a cap on length, say) in every recipe. Its results are
+`claims/results/CLAIM-NAME.json`.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deciding.claim import Claim, Evaluated, Probed, Trained
+from deciding.page import write_page
+from deciding.records import TINY, Record, decided, of_arms, of_intervals, of_numbers, of_seeds, result_file
+from deciding.start_models import address_of, models_of, sweep_for
+from deciding.table import CLAIMS
+from sides.laconic_side import multiply
+
+from laconic.errors import RunFailed
+from laconic.sweep.arms import Arm, read_arms
+from laconic.sweep.config import load_sweep
+from laconic.sweep.run import run_sweep
+from laconic.system.files import read_json, write_json_atomically
+from laconic.system.processor import processor_name
+from laconic.system.progress import Reporter
+from laconic.system.screen import Screen
+
+HERE = Path(__file__).parent
+CAP = "320"  # tokens of a response of `tiny`; another model's is given with --set report.max_tokens=...
+MATRIX_ROWS = 256
+FIRST_SEED = 31  # the first seed of every sweep file
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for."""
+
+    out: Path
+    model: str = TINY
+    seeds: tuple[int, ...] = ()
+    changes: tuple[str, ...] = ()
+    parallel: int | None = None
+    runs: bool = True
+    sweeps: Path = HERE / "claims"
+
+    @property
+    def cap(self) -> str:
+        """The cap on the length of a response that is evaluated."""
+        given = [change.partition("=")[2] for change in self.changes if change.startswith("report.max_tokens=")]
+        return given[-1] if given else CAP
+
+
+def decide_claim(claim: Claim, wish: Wish) -> Record:
+    """Run what is missing for the claim, measure, and decide."""
+    if isinstance(claim.source, Trained):
+        return _trained(claim, claim.source, wish)
+    if isinstance(claim.source, Evaluated):
+        return _evaluated(claim, claim.source, wish)
+    if isinstance(claim.source, Probed):
+        return _probed(claim, claim.source, wish)
+    return decided(claim, of_numbers(claim.source.measure()), wish.model) | {"hours": 0.0, "hardware": _hardware()}
+
+
+def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
+    arms, wanted = _swept(source.sweep, wish)
+    record = decided(claim, of_arms(source, arms, wanted), wish.model, wanted)
+    return record | {"arms": _arms(arms), "hours": _hours(arms), "hardware": _trained_on(wish.out / source.sweep)}
+
+
+def _swept(name: str, wish: Wish) -> tuple[Mapping[int, Mapping[str, Arm]], int]:
+    """The finished arms of the sweep, after those that were missing have been run, and the number of seeds that it asks for."""
+    original, out = wish.sweeps / f"{name}.toml", wish.out / name
+    if wish.runs:
+        file = sweep_for(original, wish.model, wish.seeds, wish.changes, wish.out)
+        try:
+            run_sweep(file, out, wish.parallel, Reporter(Screen(file=sys.stderr)))
+        except RunFailed as error:  # what is finished can still be measured
+            sys.stderr.write(f"{name}: {error}\n")
+    arms = read_arms(out) if (out / "sweep.json").exists() else {}
+    return arms, len(load_sweep(original)[0].seeds)
+
+
+def _evaluated(claim: Claim, source: Evaluated, wish: Wish) -> Record:
+    out = wish.out / source.name
+    _evaluate(wish.model, source.problems, source.options, out, wish.seeds[0] if wish.seeds else FIRST_SEED, wish)
+    record = decided(claim, of_intervals(source.measure(out)), wish.model)
+    return record | {"hours": _evaluation_hours([out]), "hardware": _hardware()}
+
+
+def _probed(claim: Claim, source: Probed, wish: Wish) -> Record:
+    arms, wanted = _swept(source.sweep, wish)
+    runs = {seed: found[source.arm].folder for seed, found in arms.items() if source.arm in found}
+    found: dict[int, list[Path]] = {}
+    for seed in sorted({*runs, *wish.seeds}) or [FIRST_SEED]:
+        models = [wish.model, *(models_of(runs[seed], wish.model) if seed in runs else [])]
+        folders = [wish.out / source.name / f"seed-{seed}" / f"stage-{number}" for number in range(len(models))]
+        for model, folder in zip(models, folders, strict=True):
+            _evaluate(model, source.problems, source.options, folder, seed, wish)
+        found[seed] = [folder for folder in folders if _is_evaluated(folder)]
+    figures = {seed: source.measure(folders) for seed, folders in found.items() if folders}
+    record = decided(claim, of_seeds(figures, wanted), wish.model, wanted)
+    hours = _evaluation_hours([folder for folders in found.values() for folder in folders])
+    return record | {"hours": round(_hours(arms) + hours, 3), "hardware": _hardware()}
+
+
+def _evaluate(model: str, problems: str, options: Sequence[str], out: Path, seed: int, wish: Wish) -> None:
+    """Evaluate a model on problems of the start model's kind, unless that is done or nothing is to be run."""
+    if not wish.runs or _is_evaluated(out):
+        return
+    address = address_of(f"{TINY}:{problems}", wish.model)
+    command = ["evaluate", model, address, *options, "--max-tokens", wish.cap, "--seed", str(seed), "--out", str(out)]
+    subprocess.run([sys.executable, "-m", "laconic", *command], check=True, stdin=subprocess.DEVNULL)
+
+
+def _is_evaluated(folder: Path) -> bool:
+    return any(folder.glob("eval/*/summary.json"))
+
+
+def _evaluation_hours(folders: Sequence[Path]) -> float:
+    timings = [read_json(file) for folder in folders for file in folder.glob("eval/*/timing.json")]
+    return round(sum(timing["wall_seconds"] for timing in timings) / 3600.0, 3)
+
+
+def _arms(arms: Mapping[int, Mapping[str, Arm]]) -> Record:
+    """By label and seed: tokens and accuracy of the base and of the result, sampled and greedy."""
+    found: Record = {}
+    for seed, by_label in arms.items():
+        for label, arm in by_label.items():
+            found.setdefault(label, {})[str(seed)] = {
+                tag: [round(value, 2) for value in (arm.tokens(tag), arm.cut(tag), arm.accuracy(tag), arm.gain(tag))]
+                for tag in arm.base
+            }
+    return found
+
+
+def _hours(arms: Mapping[int, Mapping[str, Arm]]) -> float:
+    """Hours of the training steps of all arms."""
+    return round(
+        sum(sum(arm.logged("time/step_seconds")) for found in arms.values() for arm in found.values()) / 3600.0, 2
+    )
+
+
+def _trained_on(out: Path) -> str:
+    """The machine of the first run."""
+    found = [read_json(file)["device"] for file in sorted(out.glob("*/seed-*/environment.json"))[:1]]
+    return str(found[0]) if found else _hardware()
+
+
+def _hardware() -> str:
+    return f"{processor_name()} ({os.cpu_count()} cores)"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Decide the claims that are named, and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("claims", nargs="*", metavar="CLAIM", help=", ".join(CLAIMS))
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/claims"), help="the folder of the sweeps and evaluations"
+    )
+    parser.add_argument(
+        "--model", default=TINY, help="the embedded reasoner to start from, whose problems have its name"
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=(), help="fewer seeds, or others, than the sweep files list"
+    )
+    parser.add_argument(
+        "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="for every recipe"
+    )
+    parser.add_argument("--parallel", type=int, help="training processes at a time")
+    parser.add_argument("--measure", action="store_true", help="run nothing: decide on what is finished")
+    parser.add_argument("--page", action="store_true", help="only write docs/claims.md")
+    parser.add_argument("--results", type=Path, default=HERE / "claims" / "results", help="the folder of the verdicts")
+    parser.add_argument("--docs", type=Path, default=HERE.parent / "docs" / "claims.md", help="the page")
+    given = parser.parse_args(arguments)
+    if unknown := [name for name in given.claims if name not in CLAIMS]:
+        parser.error(f"no claim {unknown[0]!r}; expected {', '.join(CLAIMS)}")
+    if not given.claims and not given.page:
+        parser.error("expected a claim, or --page")
+    wish = Wish(given.out, given.model, tuple(given.seeds), tuple(given.changes), given.parallel, not given.measure)
+    for name in given.claims:
+        record = decide_claim(CLAIMS[name], wish) | {
+            "command": " ".join(["python benchmarks/claims.py", name, *_told(wish)]),
+            "date": str(datetime.date.today()),
+            "matrix_gflops": round(multiply(1, MATRIX_ROWS)["gflops"]),
+        }
+        given.results.mkdir(parents=True, exist_ok=True)
+        write_json_atomically(result_file(given.results, name, wish.model), record)
+        print(f"{name}: {record['verdict']} ({record['hinge']})")
+    write_page(given.docs, HERE / "claims" / "words.md", given.results)
+
+
+def _told(wish: Wish) -> list[str]:
+    """The options that change results, as they are written on the command line."""
+    told = [] if wish.model == TINY else ["--model", wish.model]
+    told += ["--seeds", *map(str, wish.seeds)] if wish.seeds else []
+    return told + [word for change in wish.changes for word in ("--set", json.dumps(change))]
+
+
+if __name__ == "__main__":
+    main()

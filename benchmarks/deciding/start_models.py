@@ -1,0 +1,77 @@
+"""Puts another embedded reasoner into a sweep: its name as the model, and its problems in the place of those of `tiny`."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from deciding.records import TINY
+
+from laconic.config.load import load_recipe
+from laconic.reporting.read import read_phases
+from laconic.sweep.config import Entry, SweepConfig, load_sweep, stored_sweep
+from laconic.system.files import write_text_atomically
+from laconic.training.checkpoint_files import step_name
+
+FAMILIES = {"seeker": {"chain_sum": "inverse", "modular": "divisor"}}
+"""By the name of a reasoner: which of its families stands for one of `tiny`'s, where a claim trains on one alone."""
+
+
+def address_of(address: str, model: str) -> str:
+    """The problems of `model` that stand for those of `tiny`.
+
+    >>> address_of("tiny:mix?count=8&split=train", "seeker"), address_of("tiny:modular?count=8", "seeker")
+    ('seeker:mix?count=8&split=train', 'seeker:divisor?count=8')
+    """
+    kind, colon, rest = address.partition(":")
+    if kind != TINY or not colon or model == TINY:
+        return address
+    family, question, arguments = rest.partition("?")
+    return f"{model}:{FAMILIES.get(model, {}).get(family, family)}{question}{arguments}"
+
+
+def sweep_for(file: Path, model: str, seeds: Sequence[int], changes: Sequence[str], out: Path) -> Path:
+    """The sweep file to run: `file` itself, or, where something is changed, a copy of it in `out` with the changes in every
+    entry.
+
+    With `seeds` it has these and the ones that its folder in `out` already holds.
+    """
+    if model == TINY and not seeds and not changes:
+        return file
+    config, entries = load_sweep(file)
+    held = stored_sweep(out / file.stem)["seeds"] if (out / file.stem / "sweep.json").exists() else []
+    out.mkdir(parents=True, exist_ok=True)
+    copy = out / f"{file.stem}.toml"
+    wanted = sorted({*seeds, *held}) if seeds else config.seeds
+    write_text_atomically(copy, "\n".join(_lines(config, entries, model, wanted, changes)) + "\n")
+    return copy
+
+
+def models_of(run: Path, start: str) -> list[str]:
+    """What every phase of a finished run handed on: the folder of a checkpoint, or the start model where a phase was rolled back
+    to its beginning."""
+    steps = [int(phase["result_step"]) for phase in read_phases(run)]
+    return [str(run / "checkpoints" / step_name(step)) if step else start for step in steps]
+
+
+def _lines(
+    config: SweepConfig, entries: Sequence[Entry], model: str, seeds: Sequence[int], changes: Sequence[str]
+) -> Iterator[str]:
+    """A sweep file in TOML, whose texts are written as in JSON."""
+    yield f"name = {json.dumps(config.name)}"
+    yield f"seeds = {json.dumps(list(seeds))}"
+    yield f"parallel = {config.parallel}"
+    for entry in entries:
+        recipe = entry.recipe if entry.recipe_name == entry.recipe else str(entry.path.resolve())
+        yield "\n[[variants]]"
+        yield f"label = {json.dumps(entry.label)}"
+        yield f"recipe = {json.dumps(recipe)}"
+        yield f"overrides = {json.dumps([*entry.overrides, *_of_model(entry, model), *changes])}"
+
+
+def _of_model(entry: Entry, model: str) -> list[str]:
+    if model == TINY:
+        return []
+    problems = load_recipe(entry.path, entry.overrides).problems
+    sources = {"train": problems.train, "watch": problems.watch, "report": problems.report}
+    addresses = [f"problems.{name}={address_of(source, model)}" for name, source in sources.items() if source]
+    return [f"model={model}", *addresses]

@@ -30,6 +30,7 @@ from pathlib import Path
 import httpx2
 
 from laconic.parallel.launching import free_port
+from laconic.serving.connections.upstream_side import KeptConnection
 from laconic.traffic.store import open_store
 from laconic.traffic.tables import REQUESTS
 
@@ -57,31 +58,35 @@ class Side:
         """Requests per second over all rounds."""
         return len(self.ids) / self.wall
 
-    async def ask(
-        self, client: httpx2.AsyncClient, number: int, in_flight: int, *, is_streamed: bool, spread: float
-    ) -> None:
+    async def ask(self, number: int, in_flight: int, *, is_streamed: bool, spread: float) -> None:
         """So many requests, `in_flight` at once; the first ones begin within `spread` seconds, evenly."""
         numbers, began = iter(range(number)), time.perf_counter()
-        works = (self._work(client, numbers, is_streamed, turn * spread / in_flight) for turn in range(in_flight))
-        await asyncio.gather(*works)
+        await asyncio.gather(
+            *(self._work(numbers, is_streamed, turn * spread / in_flight) for turn in range(in_flight))
+        )
         self.wall += time.perf_counter() - began
 
-    async def _work(self, client: httpx2.AsyncClient, numbers: Iterator[int], is_streamed: bool, delay: float) -> None:
+    async def _work(self, numbers: Iterator[int], is_streamed: bool, delay: float) -> None:
+        """One client with a connection of its own."""
         await asyncio.sleep(delay)
+        connection = KeptConnection()
         for _ in numbers:
             try:
-                await self._one(client, is_streamed)
+                await self._one(connection, is_streamed)
             except httpx2.TransportError:
                 self.failed += 1
+        await connection.aclose()
 
-    async def _one(self, client: httpx2.AsyncClient, is_streamed: bool) -> None:
+    async def _one(self, connection: KeptConnection, is_streamed: bool) -> None:
         body, began = BODY | {"stream": is_streamed}, time.perf_counter()
-        async with client.stream("POST", f"{self.url}/v1/chat/completions", json=body) as reply:
-            first, content = None, b""
-            async for piece in reply.aiter_raw():
-                first = first or time.perf_counter() - began
-                content += piece
-            took = time.perf_counter() - began
+        url, limits = f"{self.url}/v1/chat/completions", {"timeout": {"connect": 60.0, "read": 120.0}}
+        reply = await connection.handle_async_request(httpx2.Request("POST", url, json=body, extensions=limits))
+        first, content = None, b""
+        async for piece in reply.stream:
+            first = first or time.perf_counter() - began
+            content += piece
+        took = time.perf_counter() - began
+        await reply.aclose()
         is_whole = content.endswith(b"data: [DONE]\n\n" if is_streamed else b"}") and reply.status_code == 200
         if not is_whole:
             self.failed += 1
@@ -137,17 +142,13 @@ def cpu_seconds(pid: int) -> float:
 
 async def alternate(sides: list[Side], options: argparse.Namespace, is_streamed: bool) -> None:
     """Both sides in turn, after a warm-up that does not count."""
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=options.in_flight)
-    share = options.requests // options.rounds
-    async with httpx2.AsyncClient(timeout=120.0, limits=limits, trust_env=False) as client:
+    share, spread = options.requests // options.rounds, options.seconds
+    for side in sides:
+        warming = Side(side.name, side.url, side.chunks, ids=side.ids_before)
+        await warming.ask(options.in_flight, options.in_flight, is_streamed=is_streamed, spread=spread)
+    for _ in range(options.rounds):
         for side in sides:
-            warming = Side(side.name, side.url, side.chunks, ids=side.ids_before)
-            await warming.ask(
-                client, options.in_flight, options.in_flight, is_streamed=is_streamed, spread=options.seconds
-            )
-        for _ in range(options.rounds):
-            for side in sides:
-                await side.ask(client, share, options.in_flight, is_streamed=is_streamed, spread=options.seconds)
+            await side.ask(share, options.in_flight, is_streamed=is_streamed, spread=spread)
 
 
 def show(sides: list[Side], what: str, cpu: float) -> None:
@@ -222,15 +223,12 @@ def kill_in_the_middle(options: argparse.Namespace) -> None:
     side = Side("gateway", f"http://127.0.0.1:{front}", options.chunks)
 
     async def ask(child: subprocess.Popen[bytes]) -> None:
-        async with httpx2.AsyncClient(
-            timeout=60.0, trust_env=False, limits=httpx2.Limits(max_connections=None)
-        ) as client:
-            work = side.ask(client, options.requests, options.in_flight, is_streamed=False, spread=options.seconds)
-            asking = asyncio.ensure_future(work)
-            while len(side.ids) < options.requests // 4:
-                await asyncio.sleep(0.01)
-            child.send_signal(signal.SIGKILL)
-            await asking
+        work = side.ask(options.requests, options.in_flight, is_streamed=False, spread=options.seconds)
+        asking = asyncio.ensure_future(work)
+        while len(side.ids) < options.requests // 4:
+            await asyncio.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        await asking
 
     with (
         running(*upstream(behind, options.seconds, options.chunks)),

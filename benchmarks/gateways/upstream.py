@@ -3,8 +3,9 @@
 Request n takes between half of SECONDS and one and a half, by the fractions of n times the golden ratio, and says so in
 microseconds in the field `created`. Equal delays would gather all requests into one wave after the first hiccup, for ever.
 
-A plain application in the sense of ASGI, without a framework: it answers a chat after its delay, or streams CHUNKS
-pieces over that time. `GET /v1/count` says how many requests it has answered.
+A plain application in the sense of ASGI, without a framework: it answers a chat after its delay, or streams CHUNKS pieces over
+that time, each due at a time of its own, so that a late piece makes no other one late. `GET /v1/count` says how many requests it
+has answered.
 """
 
 import asyncio
@@ -74,8 +75,10 @@ class Scripted:
 
     async def stream(self, send: Any, delay: float) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-        for _ in range(self.chunks):
-            await asyncio.sleep(delay / self.chunks)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number in range(1, self.chunks + 1):
+            await asyncio.sleep(began + number * delay / self.chunks - loop.time())
             await send({"type": "http.response.body", "body": told(PIECE, delay), "more_body": True})
         await send({"type": "http.response.body", "body": LAST + COUNTS})
 

@@ -7,6 +7,7 @@ Its modules, in reading order:
 - `demands`: what a client asks for, checked, and reduced to what an upstream may see
 - `assignment`: which users get a candidate
 - `events`: replies and streams, read for their figures
+- `connections`: those on both sides of the gateway
 - `upstreams`: the endpoints behind the gateway, and when another one is asked
 - `routing`: served names, and who answers for each
 - `addresses`: upstreams as a command names them

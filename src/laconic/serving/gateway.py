@@ -22,10 +22,11 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from laconic.config.serving import LimitsConfig, ServingConfig
+from laconic.config.serving import ServingConfig
 from laconic.samplers.counting import TextCounter, thinking_of
 from laconic.serving.budgets import ThinkingBudget
 from laconic.serving.callers import KeyRing, Turnstile
+from laconic.serving.connections.client_side import EVENTS, ClientLeft, ClientReply, read_content
 from laconic.serving.cutting import PATHS, UncutError
 from laconic.serving.demands import PASSED, Demand, RequestKind, read_demand
 from laconic.serving.denials import Denial
@@ -40,10 +41,9 @@ from laconic.traffic.records import TrafficRecord
 from laconic.traffic.store import StoredRequest
 from laconic.traffic.writer import TrafficWriter
 
-ID_HEADER, TAG_HEADER = "x-laconic-request-id", "x-laconic-tag"
+TAG_HEADER = "x-laconic-tag"
 CLIENT_LEFT, BROKE_OFF = 499, 502
 """Statuses of records: 499 as nginx has it, 502 for a stream that broke off."""
-JSON, EVENTS = b"application/json", b"text/event-stream; charset=utf-8"
 
 
 @dataclass(slots=True)
@@ -75,10 +75,6 @@ class Desk:
         return pseudonym(self.salt, caller, name)
 
 
-class ClientLeft(Exception):  # noqa: N818  (what happened, not a mistake)
-    """The client closed its connection."""
-
-
 # --- coming in -------------------------------------------------------------------------------------------------------
 
 
@@ -104,7 +100,7 @@ class Gateway:
                 Denial(500, "the gateway failed; the request id says which request", reason="gateway_failed")
             )
 
-    async def _answer(self, headers: Headers, receive: Receive, reply: "ClientReply") -> None:
+    async def _answer(self, headers: Headers, receive: Receive, reply: ClientReply) -> None:
         caller = self.desk.keys.find(headers.get("authorization"))
         with self.desk.turnstile.passing(caller):
             content = await read_content(headers, receive, self.desk.config.limits)
@@ -123,72 +119,6 @@ class Gateway:
                 400, f"{min(unknown)}: is not passed on to this model", reason="unknown_field", field=min(unknown)
             )
         return demand, route
-
-
-async def read_content(headers: Headers, receive: Receive, limits: LimitsConfig) -> bytes:
-    """The body of a request. Raises `Denial` where it is no JSON by its header, too large or too slow, `ClientLeft` where it
-    ends."""
-    check_is_json(headers)
-    too_large = Denial(413, f"the body has more than {limits.body_bytes:,} bytes", reason="body_too_large")
-    announced = headers.get("content-length", "")
-    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limits.body_bytes):
-        raise too_large
-    pieces, size, is_whole = [], 0, False
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            while not is_whole:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > limits.body_bytes:
-                    raise too_large
-                is_whole = not message.get("more_body", False)
-    except TimeoutError:
-        raise Denial(408, f"no whole body within {limits.body_seconds:g} s", reason="slow_body") from None
-    return b"".join(pieces)
-
-
-def check_is_json(headers: Headers) -> None:
-    """Raise `Denial` unless the body is JSON by its header. A page in a browser cannot send that to a host of another name."""
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Denial(415, "expected content-type: application/json", reason="not_json")
-
-
-class ClientReply:
-    """The client's side of an exchange. Every reply carries the request's id."""
-
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self.request_id = send, request_id
-        self.has_begun = self.is_complete = False
-
-    async def begin(
-        self, status: int, kind: bytes, headers: Mapping[str, str] | None = None, size: int | None = None
-    ) -> None:
-        """The head."""
-        self.has_begun = True
-        lines = [(b"content-type", kind), (ID_HEADER.encode(), self.request_id.encode())]
-        lines += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-        lines += [(b"cache-control", b"no-store")] if size is None else [(b"content-length", str(size).encode())]
-        await self._send({"type": "http.response.start", "status": status, "headers": lines})
-
-    async def write(self, content: bytes, *, is_last: bool = False) -> None:
-        """A piece of the body."""
-        self.is_complete = is_last
-        await self._send({"type": "http.response.body", "body": content, "more_body": not is_last})
-
-    async def whole(self, status: int, content: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """A whole reply."""
-        await self.begin(status, JSON, headers, len(content))
-        await self.write(content, is_last=True)
-
-    async def deny(self, denial: Denial) -> None:
-        """The error, as a reply or, where a stream has begun, as its last event."""
-        if self.has_begun:
-            await self.write(as_event(denial.content), is_last=True)
-        else:
-            await self.whole(denial.status, denial.content, denial.headers)
 
 
 def _place_of(error: BaseException) -> str:

@@ -33,6 +33,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from laconic.config.serving import ServingConfig, is_loopback
 from laconic.errors import InputError
 from laconic.serving.callers import KeyRing, Turnstile, read_keys
+from laconic.serving.connections.client_side import bounded_http
 from laconic.serving.denials import Denial
 from laconic.serving.feedback.feedback_routes import feedback_routes
 from laconic.serving.gateway import Desk, Gateway
@@ -202,8 +203,9 @@ def run_gateway(config: ServingConfig, say: Callable[[str], None]) -> None:
             proxy_headers=False,
             lifespan="on",
             ws="none",
+            loop="asyncio",
+            http=bounded_http(limits.header_bytes),
             limit_concurrency=limits.connections,
-            h11_max_incomplete_event_size=limits.header_bytes,
             timeout_graceful_shutdown=round(config.timeouts.drain_seconds) or 1,
         )
     )

@@ -23,6 +23,7 @@ import httpx2
 from laconic.errors import InputError
 from laconic.samplers.pacing import retry_after_seconds
 from laconic.samplers.refusals import refusal
+from laconic.serving.connections.upstream_side import KeptConnection
 from laconic.serving.cutting import Cutter
 from laconic.serving.denials import Denial
 from laconic.serving.events import DONE, EventReader, dumped
@@ -34,7 +35,6 @@ REST_SECONDS = 5.0
 PASSING = frozenset({401, 403, 404, 408, 425, 429})
 """Statuses below 500 after which another upstream is asked."""
 MOST_ERROR_BYTES = 1 << 16
-ONE = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
 CLOSED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
@@ -78,8 +78,8 @@ class Upstream:
         if self.key:
             self._headers["authorization"] = f"Bearer {self.key}"
         if self.connect is None:
-            security = httpx2.create_ssl_context(verify=self.url.startswith("https:"))
-            self.connect = partial(httpx2.AsyncHTTPTransport, verify=security, limits=ONE)
+            security = httpx2.create_ssl_context() if self.url.startswith("https:") else None
+            self.connect = partial(KeptConnection, security)
 
     async def objects(self, path: str, body: Mapping[str, Any], limits: AskLimits) -> AsyncGenerator[list[Json], None]:
         """The objects of the reply to a request, as lists of those that came together: one for a whole reply, those of all events
@@ -105,8 +105,7 @@ class Upstream:
             self._free.append(transport)
 
     def _connection(self) -> httpx2.AsyncBaseTransport:
-        """A transport of one connection, the one that was used last: a pool would look through all of its connections each
-        time."""
+        """A transport of one connection, the one that was used last."""
         assert self.connect is not None
         return self._free.pop() if self._free else self.connect()
 
@@ -128,15 +127,10 @@ class Upstream:
         )
 
     async def _send(self, transport: httpx2.AsyncBaseTransport, request: httpx2.Request) -> httpx2.Response:
-        for is_last in (False, True):
-            try:
-                return await transport.handle_async_request(request)
-            except CLOSED as error:  # at first perhaps a kept connection that the upstream closed in this moment
-                if is_last:
-                    raise self.lost(error) from None
-            except (httpx2.TransportError, OSError) as error:
-                raise self.lost(error) from None
-        raise AssertionError
+        try:
+            return await transport.handle_async_request(request)
+        except (httpx2.TransportError, OSError) as error:
+            raise self.lost(error) from None
 
     def lost(self, error: Exception) -> Lost:
         """What a failed connection means. An upstream that cannot be reached rests."""

@@ -34,8 +34,10 @@ def _serve(model: str, host: str, port: int, name: str, rows: int, context: int 
     from laconic.config.policy import PolicyConfig
     from laconic.models.loading import load_model
     from laconic.serving.local_server.app import LocalServer
+    from laconic.serving.local_server.worker import leave_a_core
 
     lm = load_model(model, PolicyConfig())
+    leave_a_core(lm)
     known = lm.context_length or SERVED_POSITIONS
     server = LocalServer(lm, name, rows, min(context or SERVED_POSITIONS, known))
     server.drawing.start()

@@ -74,7 +74,7 @@ class LiveRow:
     """A job that is being drawn."""
 
     def __init__(self, job: Job, lm: CausalLM) -> None:
-        self.job, self.lm = job, lm
+        self.job, self.lm, self.stop_ids = job, lm, lm.stop_ids
         self.tokens: list[int] = []
         self.cut_at: int | None = None
         self.finish: FinishReason | None = None
@@ -106,7 +106,7 @@ class LiveRow:
         return is_open or not knows_thinking(self.lm.tokenizer)
 
     def _look_for_end(self, token: int, is_forced: bool) -> None:
-        if token in self.lm.stop_ids and not is_forced:
+        if token in self.stop_ids and not is_forced:
             self.finish = FinishReason.STOP
         elif not is_forced and self._has_reached_cap():
             self.finish = FinishReason.LENGTH

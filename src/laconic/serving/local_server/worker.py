@@ -8,9 +8,14 @@ import queue
 import threading
 from collections import deque
 
+import torch
+
 from laconic.models.causal_lm import CausalLM
+from laconic.samplers.decoders import weight_bytes
+from laconic.samplers.local import LANE_BYTES
 from laconic.serving.local_server.jobs import Job, News
 from laconic.serving.local_server.live_rows import LiveRows
+from laconic.system.threads import allowed_cores
 
 
 class DrawingThread:
@@ -75,3 +80,10 @@ class DrawingThread:
                 taken.append(job)
         for job in (*taken, *self.entering, *self.waiting):
             job.tell(News(failure=why))
+
+
+def leave_a_core(lm: CausalLM) -> None:
+    """Let one thread less than there are cores draw a small model on a CPU: HTTP, chat templates and a gateway work meanwhile,
+    and threads that share an operation of microseconds would wait for the one whose core is busy."""
+    if lm.device.type == "cpu" and weight_bytes(lm) <= LANE_BYTES:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), len(allowed_cores()) - 1)))

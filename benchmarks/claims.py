@@ -33,7 +33,7 @@ from deciding.table import CLAIMS
 from sides.laconic_side import multiply
 
 from laconic.errors import RunFailed
-from laconic.sweep.arms import Arm, read_arms
+from laconic.sweep.arms import SweepArm, read_arms
 from laconic.sweep.config import load_sweep
 from laconic.sweep.run import run_sweep
 from laconic.system.files import read_json, write_json_atomically
@@ -83,7 +83,7 @@ def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
     return record | {"arms": _arms(arms), "hours": _hours(arms), "hardware": _trained_on(wish.out / source.sweep)}
 
 
-def _swept(name: str, wish: Wish) -> tuple[Mapping[int, Mapping[str, Arm]], int]:
+def _swept(name: str, wish: Wish) -> tuple[Mapping[int, Mapping[str, SweepArm]], int]:
     """The finished arms of the sweep, after those that were missing have been run, and the number of seeds that it asks for."""
     original, out = wish.sweeps / f"{name}.toml", wish.out / name
     if wish.runs:
@@ -137,7 +137,7 @@ def _evaluation_hours(folders: Sequence[Path]) -> float:
     return round(sum(timing["wall_seconds"] for timing in timings) / 3600.0, 3)
 
 
-def _arms(arms: Mapping[int, Mapping[str, Arm]]) -> Record:
+def _arms(arms: Mapping[int, Mapping[str, SweepArm]]) -> Record:
     """By label and seed: tokens and accuracy of the base and of the result, sampled and greedy."""
     found: Record = {}
     for seed, by_label in arms.items():
@@ -149,7 +149,7 @@ def _arms(arms: Mapping[int, Mapping[str, Arm]]) -> Record:
     return found
 
 
-def _hours(arms: Mapping[int, Mapping[str, Arm]]) -> float:
+def _hours(arms: Mapping[int, Mapping[str, SweepArm]]) -> float:
     """Hours of the training steps of all arms."""
     return round(
         sum(sum(arm.logged("time/step_seconds")) for found in arms.values() for arm in found.values()) / 3600.0, 2

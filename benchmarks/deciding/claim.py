@@ -14,9 +14,9 @@ from pathlib import Path
 
 from laconic.statistics.intervals import Interval
 from laconic.statistics.verdicts import Falsifier
-from laconic.sweep.arms import Arm
+from laconic.sweep.arms import SweepArm
 
-Arms = Mapping[str, Arm]
+Arms = Mapping[str, SweepArm]
 """The finished arms of one seed, by their labels."""
 
 

@@ -13,7 +13,7 @@ from laconic.rl.advantages import group_standardized
 from laconic.rl.losses import clipped_surrogate, kl
 from laconic.statistics.claims import length_difference
 from laconic.statistics.intervals import Interval
-from laconic.statistics.verdicts import all_of, any_of, at_least, at_most
+from laconic.statistics.verdicts import all_of, any_of, is_at_least, is_at_most
 
 PAPER = "Fatemi et al."
 AS_MUCH = 5.0  # two cuts within this many points of the base's length are as much as one another
@@ -159,8 +159,8 @@ CLAIMS = (
             },
         ),
         any_of(
-            at_most("cut, 8 problems, %", 20.0),
-            at_most("accuracy gained, 8 problems, points", -POINTS, sure=0.0, clear=-POINTS),
+            is_at_most("cut, 8 problems, %", 20.0),
+            is_at_most("accuracy gained, 8 problems, points", -POINTS, sure=0.0, clear=-POINTS),
         ),
         reading="The verdict is on 8 problems, as in the paper; 32 problems are shown beside them.",
     ),
@@ -171,7 +171,7 @@ CLAIMS = (
         "p buckets 0 / .06 / .125 / .25 / .375 / .5 / .75 / 1",
         "no monotone trend (Spearman of dLength with p >= -0.5)",
         Trained("F2", {"Spearman of dLength with p": trend}),
-        at_least("Spearman of dLength with p", -0.5),
+        is_at_least("Spearman of dLength with p", -0.5),
     ),
     Claim(
         "F3",
@@ -196,9 +196,9 @@ CLAIMS = (
             },
         ),
         any_of(
-            at_most("length gained, %", 0.0),
-            at_most("length gained by responses that ended, %", 0.0),
-            at_most("rollouts' growth without repetition, %", 0.0),
+            is_at_most("length gained, %", 0.0),
+            is_at_most("length gained by responses that ended, %", 0.0),
+            is_at_most("rollouts' growth without repetition, %", 0.0),
         ),
     ),
     Claim(
@@ -222,10 +222,10 @@ CLAIMS = (
                 ),
             },
         ),
-        at_most("cut at lambda 0.95 minus at 1, points", AS_MUCH, clear=0.0),
+        is_at_most("cut at lambda 0.95 minus at 1, points", AS_MUCH, clear=0.0),
         premise=all_of(
-            at_least("variance explained by the critic at lambda 1, %", 0.0),
-            any_of(at_least("cut at lambda 0.95, %", AS_MUCH), at_least("cut at lambda 1, %", AS_MUCH)),
+            is_at_least("variance explained by the critic at lambda 1, %", 0.0),
+            any_of(is_at_least("cut at lambda 0.95, %", AS_MUCH), is_at_least("cut at lambda 1, %", AS_MUCH)),
         ),
         reading=f"As much: to within {AS_MUCH:g} points of the base's length. Calibrated: the critic explains more "
         "of the returns' variance than a constant would, once it has had its warm-up. Presupposed is also that one of "
@@ -251,8 +251,8 @@ CLAIMS = (
             },
         ),
         all_of(
-            at_most("spread of the gradient norm over steps, lambda 1 minus 0.95", 0.0),
-            at_most("sd of the loss over steps, lambda 1 over 0.95", 1.0),
+            is_at_most("spread of the gradient norm over steps, lambda 1 minus 0.95", 0.0),
+            is_at_most("sd of the loss over steps, lambda 1 over 0.95", 1.0),
         ),
         reading="Over the steps in which the policy learns. The spread is the standard deviation over the mean.",
     ),
@@ -277,8 +277,8 @@ CLAIMS = (
                 "accuracy gained without whitening, points": gain("not whitened, KL, critic"),
             },
         ),
-        any_of(at_most("cut without whitening, %", AS_MUCH), at_most("cut without the KL, %", AS_MUCH)),
-        premise=at_least("cut with both, %", AS_MUCH),
+        any_of(is_at_most("cut without whitening, %", AS_MUCH), is_at_most("cut without the KL, %", AS_MUCH)),
+        premise=is_at_least("cut with both, %", AS_MUCH),
         reading=f"Vanishes: at most {AS_MUCH:g}% is left. The verdict is on the critic that learns, as in the paper.",
     ),
     Claim(
@@ -300,8 +300,8 @@ CLAIMS = (
             },
         ),
         any_of(
-            at_least("cut at p 0.3 to 0.5, wrong 0 minus -1, points", AS_MUCH, sure=0.0, clear=AS_MUCH),
-            at_least("cut at p 0.05 to 0.25, wrong 0 minus -0.5, points", AS_MUCH, sure=0.0, clear=AS_MUCH),
+            is_at_least("cut at p 0.3 to 0.5, wrong 0 minus -1, points", AS_MUCH, sure=0.0, clear=AS_MUCH),
+            is_at_least("cut at p 0.05 to 0.25, wrong 0 minus -0.5, points", AS_MUCH, sure=0.0, clear=AS_MUCH),
         ),
         reading="Where the neutral point lies below the pool's solve rate length should fall, and rise where it lies above. "
         f"It moves if the two rewards differ by at least {AS_MUCH:g} points of the base's length, in the direction foretold.",
@@ -314,8 +314,8 @@ CLAIMS = (
         "any non-zero policy-gradient term",
         Computed(uniform_groups),
         any_of(
-            at_least("largest policy gradient", 1e-300),
-            at_least("KL to the reference after a step minus before, nats", 0.0),
+            is_at_least("largest policy gradient", 1e-300),
+            is_at_least("KL to the reference after a step minus before, nats", 0.0),
         ),
     ),
     Claim(
@@ -332,7 +332,7 @@ CLAIMS = (
                 "cut, GRPO, %": cut("GRPO"),
             },
         ),
-        at_most("cut, PPO minus GRPO, points", AS_MUCH, clear=0.0),
+        is_at_most("cut, PPO minus GRPO, points", AS_MUCH, clear=0.0),
         reading=f"As much: to within {AS_MUCH:g} points of the base's length.",
     ),
     Claim(
@@ -342,7 +342,7 @@ CLAIMS = (
         "compare within problem (mixed-outcome problems only)",
         "within-problem difference <= 0; the paper's pooled comparison cannot separate this",
         Evaluated("samples", "mix?count=112&split=report", ("--samples", "64"), lengths_within),
-        at_least("tokens of correct minus wrong, within a problem", 0.0),
+        is_at_least("tokens of correct minus wrong, within a problem", 0.0),
         reading="The difference in the falsifier is wrong minus correct, here correct minus wrong.",
     ),
     Claim(
@@ -365,7 +365,9 @@ CLAIMS = (
                 "accuracy gained off-domain, points": gain("8 of one family, abroad"),
             },
         ),
-        any_of(at_least("cut, 128 minus 8 problems, points", 10.0), at_most("cut off-domain, %", AS_MUCH, clear=0.0)),
+        any_of(
+            is_at_least("cut, 128 minus 8 problems, points", 10.0), is_at_most("cut off-domain, %", AS_MUCH, clear=0.0)
+        ),
         reading=f"No transfer: a cut of at most {AS_MUCH:g}% on a family that was not trained on.",
     ),
     Claim(
@@ -382,7 +384,7 @@ CLAIMS = (
                 "accuracy gained sampled, points": gain(PAPER_ARM),
             },
         ),
-        at_least("gap of sampled and greedy accuracy, after minus before, points", 0.0),
+        is_at_least("gap of sampled and greedy accuracy, after minus before, points", 0.0),
         reading="The gap is the absolute difference, at T = 1 instead of 0.6. The embedded reasoner is better greedy than "
         "sampled, where the paper's models are worse.",
     ),
@@ -403,8 +405,8 @@ CLAIMS = (
         any_of(
             *(
                 all_of(
-                    at_most(f"accuracy, first order minus {label}, points", POINTS, clear=0.0),
-                    at_least(f"tokens, first order over {label}, %", -AS_MUCH, clear=0.0),
+                    is_at_most(f"accuracy, first order minus {label}, points", POINTS, clear=0.0),
+                    is_at_least(f"tokens, first order over {label}, %", -AS_MUCH, clear=0.0),
                 )
                 for label in ("mixed", "solvable alone")
             )
@@ -429,7 +431,7 @@ CLAIMS = (
             *(
                 all_of(
                     *(
-                        at_least(f"accuracy within {budget} tokens, {label} minus two phases, points", 0.0)
+                        is_at_least(f"accuracy within {budget} tokens, {label} minus two phases, points", 0.0)
                         for budget in BUDGETS
                     )
                 )

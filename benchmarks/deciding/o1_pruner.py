@@ -11,7 +11,7 @@ from laconic.comparison.folders import read_samples
 from laconic.comparison.places import find_evaluations
 from laconic.statistics.claims import accuracy_by_length
 from laconic.statistics.intervals import Interval, mean_interval
-from laconic.statistics.verdicts import all_of, any_of, at_least, at_most
+from laconic.statistics.verdicts import all_of, any_of, is_at_least, is_at_most
 
 PAPER = "O1-Pruner"
 EQUAL_LENGTH = 5.0  # percent of tokens within which two lengths are equal
@@ -55,7 +55,7 @@ CLAIMS = (
                 "cut greedy, %": lambda arms: arms["O1-Pruner"].cut("greedy"),
             },
         ),
-        any_of(at_most("accuracy gained, points", 0.0), at_most("accuracy minus the control's, points", 0.0)),
+        any_of(is_at_most("accuracy gained, points", 0.0), is_at_most("accuracy minus the control's, points", 0.0)),
     ),
     Claim(
         "O2",
@@ -70,7 +70,7 @@ CLAIMS = (
                 "accuracy, lambda 5 minus 0, points": better("lambda 5", "lambda 0"),
             },
         ),
-        any_of(*(at_most(f"tokens, {high} over {low}, %", 0.0) for low, high in pairwise(LAMBDAS))),
+        any_of(*(is_at_most(f"tokens, {high} over {low}, %", 0.0) for low, high in pairwise(LAMBDAS))),
     ),
     Claim(
         "O3",
@@ -88,8 +88,8 @@ CLAIMS = (
         any_of(
             *(
                 all_of(
-                    at_least(f"accuracy, {rival} minus O1-Pruner, points", 0.0),
-                    at_most(f"tokens, {rival} over O1-Pruner, %", EQUAL_LENGTH),
+                    is_at_least(f"accuracy, {rival} minus O1-Pruner, points", 0.0),
+                    is_at_most(f"tokens, {rival} over O1-Pruner, %", EQUAL_LENGTH),
                 )
                 for rival in RIVALS
             )
@@ -110,8 +110,8 @@ CLAIMS = (
             },
         ),
         all_of(
-            at_least("accuracy, refreshed minus fixed, points", POINTS),
-            at_most("tokens, refreshed over fixed, %", EQUAL_LENGTH),
+            is_at_least("accuracy, refreshed minus fixed, points", POINTS),
+            is_at_most("tokens, refreshed over fixed, %", EQUAL_LENGTH),
         ),
         reading=f"Equal length: at most {EQUAL_LENGTH:g}% more tokens.",
     ),
@@ -125,7 +125,7 @@ CLAIMS = (
             "O1",
             {"Spearman of cut with p_ref, over problems": lambda arms: arms["O1-Pruner"].cut_follows_ease()},
         ),
-        at_most("Spearman of cut with p_ref, over problems", 0.1, clear=0.0),
+        is_at_most("Spearman of cut with p_ref, over problems", 0.1, clear=0.0),
         reading="p_ref is the base's accuracy on a problem, over 16 samples. No correlation: less than 0.1.",
     ),
     Claim(
@@ -150,10 +150,10 @@ CLAIMS = (
         ),
         any_of(
             *(
-                at_most(f"cut, {label}, minus half the cut with both, points", 0.0)
+                is_at_most(f"cut, {label}, minus half the cut with both, points", 0.0)
                 for label in ("no clamp", "no z-score")
             ),
-            *(at_most(f"accuracy gained, {label}, points", -POINTS) for label in ("no clamp", "no z-score")),
+            *(is_at_most(f"accuracy gained, {label}, points", -POINTS) for label in ("no clamp", "no z-score")),
         ),
         reading=f"Disappears: less than half the cut is left, or accuracy falls by {POINTS:g} points or more.",
     ),
@@ -164,7 +164,7 @@ CLAIMS = (
         "within-problem quartiles on >= 64 samples",
         "accuracy increases with length within problem",
         Evaluated("samples", "mix?count=112&split=report", ("--samples", "64"), quartiles),
-        at_least("accuracy of the longest minus the shortest quarter, points", 0.0),
+        is_at_least("accuracy of the longest minus the shortest quarter, points", 0.0),
         reading="Over problems of which some samples are right and some wrong.",
     ),
 )

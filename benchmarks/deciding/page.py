@@ -16,7 +16,7 @@ from deciding.records import Record, decision_on
 from deciding.table import CLAIMS, ORDER
 
 from laconic.statistics.seeds import over_seeds
-from laconic.statistics.verdicts import Verdict
+from laconic.statistics.verdicts import ClaimVerdict
 from laconic.system.files import write_text_atomically
 
 OPEN = "open"
@@ -48,13 +48,13 @@ def read_results(folder: Path) -> dict[str, dict[str, Record]]:
 def counts(results: Results) -> str:
     """How many claims have which verdict, in words; the best-known one of each claim's models counts."""
     verdicts = [verdict for name in CLAIMS for verdict in [_best(results.get(name, {}))]]
-    said = [f"{verdicts.count(word)} {_verb(word, verdicts.count(word))}" for word in (*Verdict, OPEN)]
+    said = [f"{verdicts.count(word)} {_verb(word, verdicts.count(word))}" for word in (*ClaimVerdict, OPEN)]
     return f"Of {len(CLAIMS)} claims, {', '.join(said[:-1])} and {said[-1]}."
 
 
 def _best(records: Mapping[str, Record]) -> str:
     verdicts = [record["verdict"] for record in records.values()]
-    return next((v for v in verdicts if v != Verdict.UNDECIDED), verdicts[0] if verdicts else OPEN)
+    return next((v for v in verdicts if v != ClaimVerdict.UNDECIDED), verdicts[0] if verdicts else OPEN)
 
 
 def _verb(word: str, number: int) -> str:

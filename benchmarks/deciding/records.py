@@ -12,8 +12,8 @@ from typing import Any
 from deciding.claim import Claim, Trained
 
 from laconic.statistics.intervals import Interval, or_null
-from laconic.statistics.verdicts import Decision, Figure, decide
-from laconic.sweep.arms import Arm
+from laconic.statistics.verdicts import Figure, Ruling, verdict_on
+from laconic.sweep.arms import SweepArm
 
 TINY = "tiny"
 DIGITS = 6
@@ -21,7 +21,7 @@ DIGITS = 6
 Record = dict[str, Any]
 
 
-def of_arms(source: Trained, arms: Mapping[int, Mapping[str, Arm]], wanted: int) -> Record:
+def of_arms(source: Trained, arms: Mapping[int, Mapping[str, SweepArm]], wanted: int) -> Record:
     """Each figure's value at every seed at which its arms are finished."""
     found: dict[int, dict[str, float]] = {}
     for seed, by_label in arms.items():
@@ -56,9 +56,11 @@ def figure_of(record: Record, wanted: int) -> Figure:
     return Figure.of_problems(Interval(nan if record["mean"] is None else record["mean"], *ends))
 
 
-def decision_on(claim: Claim, figures: Record, wanted: int) -> Decision:
+def decision_on(claim: Claim, figures: Record, wanted: int) -> Ruling:
     """The verdict on the claim, by its stored figures."""
-    return decide(claim.falsifier, {name: figure_of(record, wanted) for name, record in figures.items()}, claim.premise)
+    return verdict_on(
+        claim.falsifier, {name: figure_of(record, wanted) for name, record in figures.items()}, claim.premise
+    )
 
 
 def decided(claim: Claim, figures: Record, model: str, wanted: int = 0) -> Record:

@@ -8,7 +8,7 @@ from deciding.records import TINY
 
 from laconic.config.load import load_recipe
 from laconic.reporting.read import read_phases
-from laconic.sweep.config import Entry, SweepConfig, load_sweep, stored_sweep
+from laconic.sweep.config import Entry, SweepConfig, load_sweep, not_replaced, stored_sweep
 from laconic.system.files import write_text_atomically
 from laconic.training.checkpoint_files import step_name
 
@@ -65,7 +65,8 @@ def _lines(
         yield "\n[[variants]]"
         yield f"label = {json.dumps(entry.label)}"
         yield f"recipe = {json.dumps(recipe)}"
-        yield f"overrides = {json.dumps([*entry.overrides, *_of_model(entry, model), *changes])}"
+        own = not_replaced(_of_model(entry, model), changes) + tuple(changes)
+        yield f"overrides = {json.dumps([*not_replaced(entry.overrides, own), *own])}"
 
 
 def _of_model(entry: Entry, model: str) -> list[str]:

@@ -10,7 +10,7 @@ from deciding.fatemi import POINTS
 from laconic.comparison.folders import read_samples
 from laconic.comparison.places import find_evaluations
 from laconic.statistics.claims import per_problem
-from laconic.statistics.verdicts import all_of, any_of, at_most
+from laconic.statistics.verdicts import all_of, any_of, is_at_most
 
 PAPER = "T1"
 SHARE = 1.0  # the least rise of a share that counts, in points
@@ -102,7 +102,7 @@ CLAIMS = (
                 "nats per point gained, K 4 at equal rollouts": kl_per_reward(EQUAL[1]),
             },
         ),
-        at_most("accuracy at equal rollouts, K 64 minus 4, points", POINTS, clear=0.0),
+        is_at_most("accuracy at equal rollouts, K 64 minus 4, points", POINTS, clear=0.0),
         reading=f"Vanishes: less than {POINTS:g} points are left.",
     ),
     Claim(
@@ -121,8 +121,8 @@ CLAIMS = (
             },
         ),
         any_of(
-            at_most("accuracy, T 1.2 minus 0.8, points", SHARE, clear=0.0),
-            at_most("accuracy, T 1.2 minus 1.4, points", SHARE, clear=0.0),
+            is_at_most("accuracy, T 1.2 minus 0.8, points", SHARE, clear=0.0),
+            is_at_most("accuracy, T 1.2 minus 1.4, points", SHARE, clear=0.0),
         ),
         reading=f"Monotone or flat: 1.2 is not better than both ends of the grid by {SHARE:g} point.",
     ),
@@ -143,8 +143,8 @@ CLAIMS = (
             },
         ),
         all_of(
-            at_most("overlong share, off minus on, points", SHARE, clear=0.0),
-            at_most("accuracy, on minus off, points", SHARE, clear=0.0),
+            is_at_most("overlong share, off minus on, points", SHARE, clear=0.0),
+            is_at_most("accuracy, on minus off, points", SHARE, clear=0.0),
         ),
         reading=f"No rise and no loss: less than {SHARE:g} point.",
     ),
@@ -164,8 +164,8 @@ CLAIMS = (
             },
         ),
         any_of(
-            at_most("reward at equal KL, moving minus frozen, points", POINTS, clear=0.0),
-            at_most("reward at equal KL, centred minus plain, points", POINTS, clear=0.0),
+            is_at_most("reward at equal KL, moving minus frozen, points", POINTS, clear=0.0),
+            is_at_most("reward at equal KL, centred minus plain, points", POINTS, clear=0.0),
         ),
         reading="KL is the way that the policy has gone, the sum of each step's KL to the policy before it: that to the first "
         f"model is not known where the reference moves. No difference: less than {POINTS:g} points of the reward's 100. "
@@ -187,7 +187,7 @@ CLAIMS = (
                 ),
             },
         ),
-        at_most("pass@8, bonus minus none, points", SHARE, clear=0.0),
+        is_at_most("pass@8, bonus minus none, points", SHARE, clear=0.0),
         reading=f"The same: less than {SHARE:g} point higher.",
     ),
     Claim(
@@ -204,7 +204,7 @@ CLAIMS = (
             ("--samples", "8", "--budgets", ",".join(map(str, BUDGETS))),
             truncation_curves,
         ),
-        any_of(at_most(FLAT, POINTS), at_most(SHIFT, 0.0)),
+        any_of(is_at_most(FLAT, POINTS), is_at_most(SHIFT, 0.0)),
         reading="A curve lies further left if it is higher at a number of tokens that is half of what the start model takes.",
     ),
     Claim(
@@ -220,7 +220,7 @@ CLAIMS = (
                 "tokens, trial and error over clean, %": longer("trial and error", "clean chains"),
             },
         ),
-        at_most("accuracy, trial and error minus clean, points", POINTS, clear=0.0),
+        is_at_most("accuracy, trial and error minus clean, points", POINTS, clear=0.0),
         reading=f"The same: less than {POINTS:g} points higher at the last step.",
     ),
 )

@@ -8,15 +8,15 @@ from laconic.statistics.claims import accuracy_by_length
 from laconic.statistics.intervals import Interval
 from laconic.statistics.seeds import over_seeds
 from laconic.statistics.verdicts import (
+    ClaimVerdict,
     Condition,
     Figure,
     Truth,
-    Verdict,
     all_of,
     any_of,
-    at_least,
-    at_most,
-    decide,
+    is_at_least,
+    is_at_most,
+    verdict_on,
 )
 from laconic.types import Grade
 
@@ -27,13 +27,13 @@ FIGURES = {"low": LOW, "middle": MIDDLE, "high": HIGH}
 @pytest.mark.parametrize(
     ("condition", "truth"),
     [
-        (at_most("low", 10.0), Truth.MET),
-        (at_most("middle", 10.0), Truth.OPEN),
-        (at_most("high", 10.0), Truth.NOT_MET),
-        (at_least("low", 10.0), Truth.NOT_MET),
-        (at_least("middle", 10.0), Truth.OPEN),
-        (at_least("high", 10.0), Truth.MET),
-        (at_least("not measured", 10.0), Truth.OPEN),
+        (is_at_most("low", 10.0), Truth.MET),
+        (is_at_most("middle", 10.0), Truth.OPEN),
+        (is_at_most("high", 10.0), Truth.NOT_MET),
+        (is_at_least("low", 10.0), Truth.NOT_MET),
+        (is_at_least("middle", 10.0), Truth.OPEN),
+        (is_at_least("high", 10.0), Truth.MET),
+        (is_at_least("not measured", 10.0), Truth.OPEN),
     ],
 )
 def test_a_condition_is_met_only_if_the_whole_interval_says_so(condition: Condition, truth: Truth) -> None:
@@ -42,12 +42,12 @@ def test_a_condition_is_met_only_if_the_whole_interval_says_so(condition: Condit
 
 
 def test_an_interval_that_does_not_exist_leaves_a_condition_open() -> None:
-    assert at_most("a", 10.0).truth({"a": Figure.of_problems(Interval(0.0, nan, nan))}) is Truth.OPEN
+    assert is_at_most("a", 10.0).truth({"a": Figure.of_problems(Interval(0.0, nan, nan))}) is Truth.OPEN
 
 
 def test_a_difference_too_small_to_count_is_none() -> None:
     """No difference: less than 5. From 9 to 11 there is one, and from 4 to 6; from -1 to 1 there is none, nor from 1 to 3."""
-    none = at_most("it", 5.0, clear=0.0)
+    none = is_at_most("it", 5.0, clear=0.0)
     ends = {(9.0, 11.0): Truth.NOT_MET, (-1.0, 1.0): Truth.MET, (1.0, 3.0): Truth.MET, (4.0, 6.0): Truth.NOT_MET}
     ends |= {(-9.0, 9.0): Truth.OPEN}
     for (low, high), truth in ends.items():
@@ -56,7 +56,7 @@ def test_a_difference_too_small_to_count_is_none() -> None:
 
 def test_a_fall_by_more_than_two_whose_interval_excludes_none() -> None:
     """F1's second half: the estimate is below -2 and the interval below 0."""
-    fall = at_most("it", -2.0, sure=0.0, clear=-2.0)
+    fall = is_at_most("it", -2.0, sure=0.0, clear=-2.0)
     for interval, truth in (
         (Interval(-3.0, -5.0, -1.0), Truth.MET),
         (Interval(-3.0, -7.0, 1.0), Truth.OPEN),
@@ -68,7 +68,7 @@ def test_a_fall_by_more_than_two_whose_interval_excludes_none() -> None:
 
 def test_what_is_open_decides_nothing_that_others_decide() -> None:
     """Kleene's logic: one that is met makes "any" met, one that is not met makes "all" not met."""
-    met, open_, not_met = at_most("low", 10.0), at_most("middle", 10.0), at_most("high", 10.0)
+    met, open_, not_met = is_at_most("low", 10.0), is_at_most("middle", 10.0), is_at_most("high", 10.0)
     assert any_of(open_, met).truth(FIGURES) is Truth.MET
     assert any_of(open_, not_met).truth(FIGURES) is Truth.OPEN
     assert any_of(not_met, not_met).truth(FIGURES) is Truth.NOT_MET
@@ -79,42 +79,42 @@ def test_what_is_open_decides_nothing_that_others_decide() -> None:
 
 def test_a_verdict_hangs_on_the_condition_that_made_it() -> None:
     """The first whose truth is that of the whole, however deep it stands."""
-    falsifier = any_of(at_most("high", 10.0), all_of(at_most("low", 10.0), at_most("middle", 15.0)))
-    decision = decide(falsifier, FIGURES)
-    assert (decision.verdict, decision.hinge.figure) == (Verdict.FAILS, "low")
-    decision = decide(all_of(at_most("low", 10.0), at_most("high", 10.0)), FIGURES)
-    assert (decision.verdict, decision.hinge.figure) == (Verdict.HOLDS, "high")
-    decision = decide(any_of(at_most("high", 10.0), at_most("middle", 10.0)), FIGURES)
-    assert (decision.verdict, decision.hinge.figure) == (Verdict.UNDECIDED, "middle")
+    falsifier = any_of(is_at_most("high", 10.0), all_of(is_at_most("low", 10.0), is_at_most("middle", 15.0)))
+    decision = verdict_on(falsifier, FIGURES)
+    assert (decision.verdict, decision.hinge.figure) == (ClaimVerdict.FAILS, "low")
+    decision = verdict_on(all_of(is_at_most("low", 10.0), is_at_most("high", 10.0)), FIGURES)
+    assert (decision.verdict, decision.hinge.figure) == (ClaimVerdict.HOLDS, "high")
+    decision = verdict_on(any_of(is_at_most("high", 10.0), is_at_most("middle", 10.0)), FIGURES)
+    assert (decision.verdict, decision.hinge.figure) == (ClaimVerdict.UNDECIDED, "middle")
 
 
 def test_without_its_premise_nothing_is_decided() -> None:
-    premise = all_of(at_least("high", 10.0), at_least("middle", 10.0))
-    decision = decide(at_most("low", 10.0), FIGURES, premise)
-    assert (decision.verdict, decision.hinge.figure) == (Verdict.UNDECIDED, "middle")
-    assert decide(at_most("low", 10.0), FIGURES, at_least("high", 10.0)).verdict is Verdict.FAILS
+    premise = all_of(is_at_least("high", 10.0), is_at_least("middle", 10.0))
+    decision = verdict_on(is_at_most("low", 10.0), FIGURES, premise)
+    assert (decision.verdict, decision.hinge.figure) == (ClaimVerdict.UNDECIDED, "middle")
+    assert verdict_on(is_at_most("low", 10.0), FIGURES, is_at_least("high", 10.0)).verdict is ClaimVerdict.FAILS
 
 
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [
-        ([-0.5, 0.0, 0.5], Verdict.FAILS),  # sd 0.5, 99%: -2.9 to 2.9, below 5
-        ([-1.0, 0.0, 1.0], Verdict.UNDECIDED),  # sd 1: -5.7 to 5.7, though the 95% interval ends at 2.5
-        ([49.9, 50.0, 50.1], Verdict.UNDECIDED),  # sure, but not with two seeds missing
-        ([-0.01, 0.01], Verdict.UNDECIDED),  # two refute nothing
-        ([], Verdict.UNDECIDED),
-        ([-1.0, 1.0, -1.0, 1.0, 0.0], Verdict.FAILS),  # sd 1, 95%: -1.2 to 1.2
-        ([49.0, 51.0, 49.0, 51.0, 50.0], Verdict.HOLDS),
+        ([-0.5, 0.0, 0.5], ClaimVerdict.FAILS),  # sd 0.5, 99%: -2.9 to 2.9, below 5
+        ([-1.0, 0.0, 1.0], ClaimVerdict.UNDECIDED),  # sd 1: -5.7 to 5.7, though the 95% interval ends at 2.5
+        ([49.9, 50.0, 50.1], ClaimVerdict.UNDECIDED),  # sure, but not with two seeds missing
+        ([-0.01, 0.01], ClaimVerdict.UNDECIDED),  # two refute nothing
+        ([], ClaimVerdict.UNDECIDED),
+        ([-1.0, 1.0, -1.0, 1.0, 0.0], ClaimVerdict.FAILS),  # sd 1, 95%: -1.2 to 1.2
+        ([49.0, 51.0, 49.0, 51.0, 50.0], ClaimVerdict.HOLDS),
     ],
 )
-def test_fewer_seeds_than_asked_for_can_refute_and_never_confirm(values: list[float], verdict: Verdict) -> None:
+def test_fewer_seeds_than_asked_for_can_refute_and_never_confirm(values: list[float], verdict: ClaimVerdict) -> None:
     """Five are asked for, and the claim fails if the figure is at most 5."""
-    assert decide(at_most("it", 5.0), {"it": Figure.of_seeds(values, wanted=5)}).verdict is verdict
+    assert verdict_on(is_at_most("it", 5.0), {"it": Figure.of_seeds(values, wanted=5)}).verdict is verdict
 
 
 def test_a_computed_number_needs_no_interval() -> None:
-    assert decide(at_least("error", 1e-300), {"error": Figure.exact(0.0)}).verdict is Verdict.HOLDS
-    assert decide(at_least("error", 1e-300), {"error": Figure.exact(1e-9)}).verdict is Verdict.FAILS
+    assert verdict_on(is_at_least("error", 1e-300), {"error": Figure.exact(0.0)}).verdict is ClaimVerdict.HOLDS
+    assert verdict_on(is_at_least("error", 1e-300), {"error": Figure.exact(1e-9)}).verdict is ClaimVerdict.FAILS
 
 
 def test_how_far_the_intervals_of_three_and_five_seeds_reach() -> None:

@@ -9,7 +9,7 @@ from small import write_small_recipe
 
 from laconic.comparison.compare import compare_evaluations
 from laconic.errors import InputError
-from laconic.sweep.arms import Arm, read_arm, read_arms
+from laconic.sweep.arms import SweepArm, read_arm, read_arms
 from laconic.sweep.config import begin_sweep, load_sweep, runs_of
 from laconic.system.files import append_jsonl, write_json_atomically
 
@@ -41,50 +41,50 @@ def write_run_of(folder: Path) -> None:
 
 
 @pytest.fixture
-def arm(tmp_path: Path) -> Arm:
+def arm(tmp_path: Path) -> SweepArm:
     write_run_of(tmp_path / "run")
     return read_arm(tmp_path / "run", "it", 0, ["t1"])
 
 
-def test_changes_are_those_of_the_last_phase_unless_another_is_named(arm: Arm) -> None:
+def test_changes_are_those_of_the_last_phase_unless_another_is_named(arm: SweepArm) -> None:
     """From 50 to 30 tokens, and from 50 to 75%."""
     assert (arm.tokens(), arm.cut(), arm.accuracy(), arm.gain()) == pytest.approx((30.0, 40.0, 75.0, 25.0))
     assert (arm.tokens(stage=0), arm.cut(stage=0), arm.gain(stage=0)) == pytest.approx((50.0, 0.0, 0.0))
 
 
-def test_problems_are_paired_by_their_names(arm: Arm) -> None:
+def test_problems_are_paired_by_their_names(arm: SweepArm) -> None:
     """The result lists the hard problem first. It is cut from 70 to 50 tokens, and the easy one from 30 to 10: more."""
     assert arm.after().problem_ids == arm.before().problem_ids == ("easy", "hard")
     assert arm.cut_follows_ease() == pytest.approx(1.0)
 
 
-def test_a_correlation_of_one_kind_of_problem_does_not_exist(arm: Arm) -> None:
+def test_a_correlation_of_one_kind_of_problem_does_not_exist(arm: SweepArm) -> None:
     same = replace(arm, stages=arm.base | {"t1": (arm.base["t1"],)})
     assert same.cut_follows_ease() != same.cut_follows_ease()  # nan: all cuts are 0
 
 
-def test_only_responses_that_ended_count_where_truncation_could_feign_length(arm: Arm) -> None:
+def test_only_responses_that_ended_count_where_truncation_could_feign_length(arm: SweepArm) -> None:
     """Base: 20, 40 and 60, without the truncated one, a mean of 40; result: 10, 10, 50, 50, a mean of 30."""
     assert arm.finished_cut() == pytest.approx(25.0)
 
 
-def test_a_budget_counts_correct_responses_within_it(arm: Arm) -> None:
+def test_a_budget_counts_correct_responses_within_it(arm: SweepArm) -> None:
     """Correct: 10, 10 and 50 tokens, of four."""
     assert [arm.within(budget) for budget in (9, 10, 49, 50)] == pytest.approx([0.0, 50.0, 50.0, 75.0])
 
 
-def test_pass_at_k_is_that_of_the_result(arm: Arm) -> None:
+def test_pass_at_k_is_that_of_the_result(arm: SweepArm) -> None:
     assert (arm.pass_at(1), arm.pass_at(2)) == pytest.approx((75.0, 100.0))
 
 
-def test_figures_of_steps_leave_out_what_a_step_lacks(arm: Arm) -> None:
+def test_figures_of_steps_leave_out_what_a_step_lacks(arm: SweepArm) -> None:
     """The way is 0, 0.1, 0.3, 0.6 nats. It reaches 0.25 at the third step, and the reward is that of the three around it."""
     assert arm.logged("update/step_kl_nats") == [0.1, 0.2, 0.3]
     assert arm.path_nats == pytest.approx((0.0, 0.1, 0.3, 0.6))
     assert arm.reward_after(0.25) == pytest.approx(0.5)  # (0.2 + 0.4 + 0.9) / 3
     assert arm.at_end("rollouts/truncated_frac") == pytest.approx(0.3)
-    assert arm.at_end("rollouts/truncated_frac", share=0.5) == pytest.approx(0.2)
-    assert arm.at_start("rollouts/truncated_frac", share=0.5) == 0.0
+    assert arm.at_end("rollouts/truncated_frac", portion=0.5) == pytest.approx(0.2)
+    assert arm.at_start("rollouts/truncated_frac", portion=0.5) == 0.0
     assert arm.at_end("not/logged") != arm.at_end("not/logged")  # nan
 
 

@@ -4,7 +4,8 @@
    evaluation (`intervals.py`), or exact, if it was computed.
 2. A `Condition` is an inequality of one figure, such as "is at most 20". It is met if the whole interval says so, not met if the
    whole interval says the opposite, and open otherwise. A falsifier is a condition, or `AnyOf` or `AllOf` several.
-3. `decide` turns it round: a claim whose falsifier is met fails, one whose falsifier is not met holds, and all else is undecided.
+3. `verdict_on` turns it round: a claim whose falsifier is met fails, one whose falsifier is not met holds, and all else is
+   undecided.
 
 The rule for few seeds: a claim asks for a number of seeds. With fewer it is undecided, unless three or more of them meet the
 falsifier beyond doubt, which is to say by the 99% interval. So a claim can be refuted early, and never confirmed early.
@@ -28,7 +29,7 @@ LEAST_SEEDS = 3
 """With two seeds the 99% interval reaches 45 standard deviations of the seeds: they meet nothing beyond doubt."""
 
 
-class Verdict(StrEnum):
+class ClaimVerdict(StrEnum):
     """What became of a claim."""
 
     HOLDS = "holds"
@@ -63,8 +64,9 @@ class Figure:
         (2.0, 3, False)
         """
         usual, strict = over_seeds(values), over_seeds(values, level=0.99)
-        ends = [Interval(found.mean, found.low, found.high) for found in (usual, strict)]
-        return cls(*ends, num_seeds=usual.num_seeds, is_complete=usual.num_seeds >= wanted)
+        interval = Interval(usual.mean, usual.low, usual.high)
+        wider = Interval(strict.mean, strict.low, strict.high)
+        return cls(interval, wider, num_seeds=usual.num_seeds, is_complete=usual.num_seeds >= wanted)
 
     @classmethod
     def of_problems(cls, interval: Interval) -> "Figure":
@@ -95,7 +97,7 @@ class Condition:
         """Whether the condition is met. Open where the figure is missing or has no interval.
 
         >>> figures = {"a": Figure.of_problems(Interval(3.0, 2.0, 4.0))}
-        >>> [at_most("a", bound).truth(figures).name for bound in (1.0, 3.0, 5.0)]
+        >>> [is_at_most("a", bound).truth(figures).name for bound in (1.0, 3.0, 5.0)]
         ['NOT_MET', 'OPEN', 'MET']
         """
         figure = figures.get(self.figure)
@@ -126,18 +128,18 @@ class Condition:
     def words(self) -> str:
         """The inequality in words.
 
-        >>> at_least("loss", 2.0).words()
+        >>> is_at_least("loss", 2.0).words()
         'loss: at least 2'
         """
         return f"{self.figure}: {'at most' if self.relation == '<=' else 'at least'} {self.bound:g}"
 
 
-def at_most(figure: str, bound: float, *, sure: float | None = None, clear: float | None = None) -> Condition:
+def is_at_most(figure: str, bound: float, *, sure: float | None = None, clear: float | None = None) -> Condition:
     """The condition that a figure is at most `bound`."""
     return Condition(figure, "<=", bound, sure, clear)
 
 
-def at_least(figure: str, bound: float, *, sure: float | None = None, clear: float | None = None) -> Condition:
+def is_at_least(figure: str, bound: float, *, sure: float | None = None, clear: float | None = None) -> Condition:
     """The condition that a figure is at least `bound`."""
     return Condition(figure, ">=", bound, sure, clear)
 
@@ -167,7 +169,7 @@ class Several:
     def words(self) -> str:
         """The parts in words.
 
-        >>> any_of(at_most("a", 1), all_of(at_most("b", 2), at_least("c", 3))).words()
+        >>> any_of(is_at_most("a", 1), all_of(is_at_most("b", 2), is_at_least("c", 3))).words()
         'a: at most 1, or (b: at most 2, and c: at least 3)'
         """
         said = [f"({part.words()})" if isinstance(part, Several) else part.words() for part in self.parts]
@@ -188,26 +190,26 @@ def all_of(*parts: Falsifier) -> Several:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Ruling:
     """A verdict, and the condition on which it hangs."""
 
-    verdict: Verdict
+    verdict: ClaimVerdict
     hinge: Condition
 
 
-def decide(falsifier: Falsifier, figures: Mapping[str, Figure], premise: Falsifier | None = None) -> Decision:
+def verdict_on(falsifier: Falsifier, figures: Mapping[str, Figure], premise: Falsifier | None = None) -> Ruling:
     """The verdict on a claim. `premise` is what the falsifier presupposes ("with a calibrated critic"): unless it is met, the
     claim is undecided.
 
     >>> cut = {"cut": Figure.of_problems(Interval(40.0, 35.0, 45.0))}
-    >>> decide(at_most("cut", 20.0), cut).verdict.value, decide(at_most("cut", 38.0), cut).verdict.value
+    >>> verdict_on(is_at_most("cut", 20.0), cut).verdict.value, verdict_on(is_at_most("cut", 38.0), cut).verdict.value
     ('holds', 'undecided')
     """
     if premise is not None and premise.truth(figures) is not Truth.MET:
-        return Decision(Verdict.UNDECIDED, _open_part(premise, figures))
+        return Ruling(ClaimVerdict.UNDECIDED, _open_part(premise, figures))
     truth = falsifier.truth(figures)
-    verdicts = {Truth.MET: Verdict.FAILS, Truth.NOT_MET: Verdict.HOLDS, Truth.OPEN: Verdict.UNDECIDED}
-    return Decision(verdicts[truth], falsifier.hinge(figures))
+    verdicts = {Truth.MET: ClaimVerdict.FAILS, Truth.NOT_MET: ClaimVerdict.HOLDS, Truth.OPEN: ClaimVerdict.UNDECIDED}
+    return Ruling(verdicts[truth], falsifier.hinge(figures))
 
 
 def _open_part(premise: Falsifier, figures: Mapping[str, Figure]) -> Condition:

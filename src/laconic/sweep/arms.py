@@ -2,8 +2,8 @@
 
 1. `read_arms` reads every finished run in a sweep's folder: the base and every phase's result at each temperature, one row per
    problem, and what was logged of its steps.
-2. An `Arm` turns them into figures of one seed. Both sides of a change are measured on the same problems, and arms of one seed
-   have the same reported problems, so that their differences are paired.
+2. An `SweepArm` turns them into figures of one seed. Both sides of a change are measured on the same problems, and arms of one
+   seed have the same reported problems, so that their differences are paired.
 
 Lengths are in tokens. Figures in points and in percent are so named: a cut of 40 means 40% fewer tokens than the base.
 """
@@ -32,7 +32,7 @@ SAMPLED, GREEDY = "t1", "greedy"
 
 
 @dataclass(frozen=True)
-class Arm:
+class SweepArm:
     """One entry of a sweep at one seed. `base` and the `stages` (every phase's result, the run's last) are evaluations by the
     tag of their temperature; `steps` are the lines of metrics.jsonl."""
 
@@ -110,15 +110,15 @@ class Arm:
         """A figure of every step that has it, in order."""
         return [float(step[key]) for step in self.steps if step.get(key) is not None]
 
-    def at_end(self, key: str, share: float = 0.25) -> float:
-        """The mean of a figure over the last `share` of its steps, one at least; `nan` without any."""
+    def at_end(self, key: str, portion: float = 0.25) -> float:
+        """The mean of a figure over the last `portion` of its steps, one at least; `nan` without any."""
         values = self.logged(key)
-        return float(np.mean(values[-max(1, round(share * len(values))) :])) if values else nan
+        return float(np.mean(values[-max(1, round(portion * len(values))) :])) if values else nan
 
-    def at_start(self, key: str, share: float = 0.25) -> float:
+    def at_start(self, key: str, portion: float = 0.25) -> float:
         """The same over the first steps."""
         values = self.logged(key)
-        return float(np.mean(values[: max(1, round(share * len(values)))])) if values else nan
+        return float(np.mean(values[: max(1, round(portion * len(values)))])) if values else nan
 
     @cached_property
     def path_nats(self) -> tuple[float, ...]:
@@ -132,9 +132,9 @@ class Arm:
         return float(np.mean([line["rollouts/reward_mean"] for line in around]))
 
 
-def read_arms(out: Path) -> dict[int, dict[str, Arm]]:
+def read_arms(out: Path) -> dict[int, dict[str, SweepArm]]:
     """The finished runs of the sweep in `out`: by seed, then by label. Raises an `InputError` that names a malformed file."""
-    found: dict[int, dict[str, Arm]] = {}
+    found: dict[int, dict[str, SweepArm]] = {}
     content = stored_sweep(out)
     for entry in content["entries"]:
         tags = [temperature_tag(temperature) for temperature in entry["config"]["report"]["temperatures"]]
@@ -145,10 +145,10 @@ def read_arms(out: Path) -> dict[int, dict[str, Arm]]:
     return found
 
 
-def read_arm(folder: Path, label: str, seed: int, tags: Sequence[str]) -> Arm:
+def read_arm(folder: Path, label: str, seed: int, tags: Sequence[str]) -> SweepArm:
     """One finished run."""
     metrics = folder / "metrics.jsonl"
-    return Arm(
+    return SweepArm(
         label=label,
         seed=seed,
         base={tag: read_evaluation(folder / "eval" / f"{BASE}-{tag}") for tag in tags},

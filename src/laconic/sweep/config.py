@@ -198,11 +198,11 @@ def _entries(config: SweepConfig, path: Path) -> Iterator[Entry]:
             _check_override(override, f"{path}: {field}.overrides.{number}")
         found = _find(node.recipe, path, f"{field}.recipe")
         prompt = node.prompt if isinstance(node, AskedConfig) else None
-        overrides = _not_replaced(config.overrides, node.overrides) + node.overrides
+        overrides = not_replaced(config.overrides, node.overrides) + node.overrides
         yield Entry(node.label, node.recipe, found, overrides, prompt)
 
 
-def _not_replaced(shared: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+def not_replaced(shared: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
     """The `shared` overrides of which no key, nor a table around it, is set by one of an entry's `own`."""
     keys = [f"{override.partition('=')[0].strip()}." for override in own]
     return tuple(o for o in shared if not any(f"{o.partition('=')[0].strip()}.".startswith(key) for key in keys))

@@ -27,8 +27,18 @@ from pathlib import Path
 
 from deciding.claim import Claim, Evaluated, Probed, Trained
 from deciding.page import write_page
-from deciding.records import TINY, Record, decided, of_arms, of_intervals, of_numbers, of_seeds, result_file
-from deciding.start_models import address_of, models_of, sweep_for
+from deciding.records import (
+    TINY,
+    Record,
+    decided,
+    of_arms,
+    of_intervals,
+    of_numbers,
+    of_seeds,
+    result_file,
+    with_stored,
+)
+from deciding.start_models import address_of, models_of, setup_of, sweep_for
 from deciding.table import CLAIMS
 from sides.laconic_side import multiply
 
@@ -57,6 +67,7 @@ class Wish:
     changes: tuple[str, ...] = ()
     parallel: int | None = None
     runs: bool = True
+    results: Path = HERE / "claims" / "results"
     sweeps: Path = HERE / "claims"
 
     @property
@@ -79,8 +90,20 @@ def decide_claim(claim: Claim, wish: Wish) -> Record:
 
 def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
     arms, wanted = _swept(source.sweep, wish)
-    record = decided(claim, of_arms(source, arms, wanted), wish.model, wanted)
-    return record | {"arms": _arms(arms), "hours": _hours(arms), "hardware": _trained_on(wish.out / source.sweep)}
+    setup = setup_of(sweep_for(wish.sweeps / f"{source.sweep}.toml", wish.model, wish.seeds, wish.changes, wish.out))
+    held = result_file(wish.results, claim.name, wish.model)
+    stored: Record = read_json(held) if held.exists() else {}
+    if stored.get("setup") != setup:
+        stored = {"figures": {}, "arms": {}}
+    found = _arms(arms)
+    labels = dict.fromkeys([*stored["arms"], *found])
+    figures = with_stored(of_arms(source, arms, wanted), stored["figures"], wanted)
+    return decided(claim, figures, wish.model, wanted) | {
+        "setup": setup,
+        "arms": {label: {**stored["arms"].get(label, {}), **found.get(label, {})} for label in labels},
+        "hours": _hours(arms),
+        "hardware": _trained_on(wish.out / source.sweep),
+    }
 
 
 def _swept(name: str, wish: Wish) -> tuple[Mapping[int, Mapping[str, SweepArm]], int]:
@@ -192,7 +215,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"no claim {unknown[0]!r}; expected {', '.join(CLAIMS)}")
     if not given.claims and not given.page:
         parser.error("expected a claim, or --page")
-    wish = Wish(given.out, given.model, tuple(given.seeds), tuple(given.changes), given.parallel, not given.measure)
+    wish = Wish(
+        given.out,
+        given.model,
+        tuple(given.seeds),
+        tuple(given.changes),
+        given.parallel,
+        not given.measure,
+        given.results,
+    )
     for name in given.claims:
         record = decide_claim(CLAIMS[name], wish) | {
             "command": " ".join(["python benchmarks/claims.py", name, *_told(wish)]),

@@ -38,6 +38,15 @@ def of_seeds(found: Mapping[int, Mapping[str, float]], wanted: int, names: Seque
     return {name: _with_interval({"by_seed": values}, wanted) for name, values in by_seed.items()}
 
 
+def with_stored(figures: Record, stored: Record, wanted: int) -> Record:
+    """The figures, with the seeds that only the `stored` ones have: those of a machine that has gone."""
+    seeds = {name: {**stored.get(name, {}).get("by_seed", {}), **figure["by_seed"]} for name, figure in figures.items()}
+    return {
+        name: _with_interval({"by_seed": dict(sorted(values.items(), key=lambda pair: int(pair[0])))}, wanted)
+        for name, values in seeds.items()
+    }
+
+
 def of_intervals(figures: Mapping[str, Interval]) -> Record:
     """Figures of one evaluation, with their intervals over problems."""
     return {name: {"mean": _short(i.estimate), "ci95": [_short(i.low), _short(i.high)]} for name, i in figures.items()}

@@ -1,12 +1,13 @@
 """Puts another embedded reasoner into a sweep: its name as the model, and its problems in the place of those of `tiny`."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deciding.records import TINY
 
-from laconic.config.load import load_recipe
+from laconic.config.load import dump, load_recipe
 from laconic.reporting.read import read_phases
 from laconic.sweep.config import Entry, SweepConfig, load_sweep, not_replaced, stored_sweep
 from laconic.system.files import write_text_atomically
@@ -44,6 +45,13 @@ def sweep_for(file: Path, model: str, seeds: Sequence[int], changes: Sequence[st
     wanted = sorted({*seeds, *held}) if seeds else config.seeds
     write_text_atomically(copy, "\n".join(_lines(config, entries, model, wanted, changes)) + "\n")
     return copy
+
+
+def setup_of(file: Path) -> str:
+    """A digest of everything that a sweep's arms are, without their seeds: figures under another digest are of another
+    experiment."""
+    recipes = {entry.label: dump(load_recipe(entry.path, entry.overrides)) for entry in load_sweep(file)[1]}
+    return hashlib.sha256(json.dumps(recipes, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def models_of(run: Path, start: str) -> list[str]:

@@ -15,8 +15,8 @@ from deciding.claim import Claim, Trained
 from deciding.fatemi import greedy_gap_growth, lengths_within, trend, uniform_groups, unrepeated_growth
 from deciding.o1_pruner import quartiles
 from deciding.page import counts, read_results, write_page
-from deciding.records import decision_on, of_arms
-from deciding.start_models import address_of, models_of, sweep_for
+from deciding.records import decision_on, of_arms, with_stored
+from deciding.start_models import address_of, models_of, setup_of, sweep_for
 from deciding.t1 import BUDGETS, FLAT, SHIFT, STEEPER, at_equal_kl, truncation_curves
 from deciding.table import CLAIMS, ORDER
 from folders import Run
@@ -262,6 +262,26 @@ def test_the_models_of_a_run_are_its_phases_results(tmp_path: Path) -> None:
     ]
     (tmp_path / "phases.json").write_text(json.dumps(phases))
     assert models_of(tmp_path, "tiny") == ["tiny", str(tmp_path / "checkpoints" / "step-000002")]
+
+
+def test_seeds_of_a_machine_that_has_gone_are_kept() -> None:
+    """Seed 2 is measured anew, and 1 and 10 come from what was stored; a figure that is no longer measured goes."""
+    new = {"cut": {"by_seed": {"2": 5.0}}}
+    found = with_stored(
+        new, {"cut": {"by_seed": {"10": 1.0, "2": 9.0, "1": 3.0}}, "old": {"by_seed": {"1": 1.0}}}, wanted=3
+    )
+    assert found["cut"]["by_seed"] == {"1": 3.0, "2": 5.0, "10": 1.0} and list(found["cut"]["by_seed"]) == [
+        "1",
+        "2",
+        "10",
+    ]
+    assert found["cut"]["mean"] == 3.0 and list(found) == ["cut"]
+
+
+def test_the_setup_of_a_sweep_is_its_arms_and_not_its_seeds(tmp_path: Path) -> None:
+    plain = setup_of(HOME / "F6b.toml")
+    assert setup_of(sweep_for(HOME / "F6b.toml", "tiny", (1, 2), (), tmp_path)) == plain
+    assert setup_of(sweep_for(HOME / "F6b.toml", "tiny", (), ("phases.brevity.steps=3",), tmp_path)) != plain
 
 
 # --- another start model ---------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from laconic.parallel.place import RankPlace, host_name
 def impatience() -> Iterator[None]:
     """Ten seconds are none, and five minutes are half a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(membership, "QUIET_SECONDS", 0.0)
+        patch.setattr(membership, "UNSAID_SECONDS", 0.0)
         patch.setattr(membership, "MEETING_SECONDS", 0.5)
         yield
 

@@ -156,8 +156,8 @@ class _Command(TyperCommand):
             if any(isinstance(each, Path) for each in values) and "" in (
                 texts if isinstance(texts, list | tuple) else [texts]
             ):
-                option = next(param.opts[0] for param in self.params if param.name == name)
-                raise InputError(f"{option}: is empty; expected a path, and not a variable that is not set")
+                named = next(param.opts[0] for param in self.params if param.name == name)
+                raise InputError(f"{named}: is empty; expected a path, and not a variable that is not set")
         return left
 
 

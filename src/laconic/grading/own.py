@@ -27,8 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from laconic.config.defaults import GRADER_START_SECONDS, GRADER_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.errors import InputError, LaconicWarning, RunFailed
 from laconic.grading.grader import Closing, Item
@@ -221,6 +219,7 @@ def _word(grade: Any) -> str | None:
     """The grade as a word; None for a value that is none."""
     if grade is None:
         return Grade.NO_ANSWER.value
-    if isinstance(grade, bool | np.bool_):
+    kind = type(grade)
+    if kind is bool or (kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_")):
         return (Grade.CORRECT if grade else Grade.WRONG).value
     return str(grade) if isinstance(grade, str) and grade in RETURNED else None

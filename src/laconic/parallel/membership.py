@@ -35,7 +35,7 @@ from laconic.system.text import in_two_lines
 
 MEETING_SECONDS = 300.0
 """How long a process waits for the others to come: they may read large libraries from a slow disk."""
-QUIET_SECONDS = 10.0
+UNSAID_SECONDS = 10.0
 """How long it waits without saying so."""
 PREFIX = "laconic"
 ANSWER = timedelta(seconds=60)
@@ -158,7 +158,7 @@ def _comes(is_there: Callable[[], bool], say_so: Callable[[], None]) -> bool:
         seconds = time.monotonic() - began
         if seconds > MEETING_SECONDS:
             return False
-        if seconds > QUIET_SECONDS and not has_said:
+        if seconds > UNSAID_SECONDS and not has_said:
             has_said = True
             say_so()
         time.sleep(0.1)

@@ -47,7 +47,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 (prctl(2), PR_SET_PDEATHSIG)."""
 
 
-def words_of(command: str) -> list[str]:
+def command_words(command: str) -> list[str]:
     """The words of `command`, as a shell reads them. Raises `ModelError` where it reads none."""
     try:
         return shlex.split(command)
@@ -60,7 +60,7 @@ def executable_of(command: str) -> list[str]:
 
     Raises `ModelError` where there is none.
     """
-    words = words_of(command)
+    words = command_words(command)
     beside = Path(sys.executable).parent
     found = shutil.which(words[0]) or shutil.which(words[0], path=str(beside)) if words else None
     if found is None:

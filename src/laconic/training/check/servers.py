@@ -23,10 +23,10 @@ def complaints_about_servers(phases: Sequence[ResolvedPhase]) -> Iterator[Compla
 def _why_not(name: str) -> str:
     """Why training cannot draw from the server as things are; empty where it can, as far as the server says."""
     from laconic.samplers.vllm.server import HEALTH_SECONDS, ServerGone, VllmServer
-    from laconic.samplers.vllm.starting import executable_of, words_of
+    from laconic.samplers.vllm.starting import command_words, executable_of
 
     if not is_endpoint(name):
-        words_of(name)
+        command_words(name)
         try:
             executable_of(name)
         except ModelError as error:

@@ -57,6 +57,7 @@ ROOMS: tuple[Room, ...] = (
     room("samplers", "torch transformers safetensors numpy httpx2 triton vllm"),
     room("rollouts", "torch"),
     room("tiny", "torch transformers tokenizers numpy rich typer"),
+    room("seeker", "torch transformers numpy rich typer"),
     room("traces", light=True, pure=True),
     room("problems", "reasoning_gym pyarrow datasets", light=True),
     room("evaluation", "numpy", light=True),

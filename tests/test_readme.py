@@ -24,12 +24,19 @@ from laconic.cli import app as cli
 from laconic.models.loading import TINY_FOLDER
 from laconic.parallel.launching import free_port
 from laconic.problems.load import load_problems
+from laconic.seeker.__main__ import app as seeker_app
 from laconic.tiny import build
 from laconic.tiny.__main__ import app as tiny_app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-WALKS = (("README.md", "docs/quickstart.md"), ("docs/methods.md",), ("docs/tiny.md",), ("docs/real_models.md",))
+WALKS = (
+    ("README.md", "docs/quickstart.md"),
+    ("docs/methods.md",),
+    ("docs/tiny.md",),
+    ("docs/seeker.md",),
+    ("docs/real_models.md",),
+)
 LONGEST_README = 150
 ENDPOINT = "http://127.0.0.1:8000/v1"
 BY_OTHERS = {
@@ -125,7 +132,13 @@ REDUCED = {
     ],
     "python -m laconic.tiny measure": ["--problems", "16", "--samples", "2"],
     "python -m laconic.tiny build": ["--steps", "2"],
+    "python -m laconic.seeker rehearse": ["--problems", "16", "--samples", "2"],
+    "python -m laconic.seeker measure": ["--problems", "2", "--samples", "1"],
+    "python -m laconic.seeker build": ["--steps", "2"],
+    'laconic evaluate my-seeker "seeker:mix?count=50&split=report"': ["--samples", "1", "--max-tokens", "96"],
 }
+
+BUILDERS = {"laconic.tiny": tiny_app, "laconic.seeker": seeker_app}
 
 LEFT_BEHIND = {
     "README.md": ("runs/base/eval", "runs/two_phase/model"),
@@ -139,6 +152,7 @@ LEFT_BEHIND = {
     ),
     "docs/methods.md": ("runs/dler/model",),
     "docs/tiny.md": ("my-reasoner/model.safetensors",),
+    "docs/seeker.md": ("my-seeker/model.safetensors", "runs/seeker/report.html"),
     "docs/real_models.md": ("runs/probe.jsonl", "runs/shorter/model/model.safetensors", "runs/shorter.html"),
 }
 """What each page's commands must have written when its walk is done."""
@@ -160,8 +174,9 @@ def run(command, monkeypatch, capsys, endpoint):
     if command.startswith("laconic evaluate"):
         command = re.sub(r"count=\d+", "count=16", command)
     arguments = [word.replace(ENDPOINT, endpoint) for word in shlex.split(command)]
-    if arguments[:3] == ["python", "-m", "laconic.tiny"]:
-        done = CliRunner().invoke(tiny_app, arguments[3:] + extra)
+    app = BUILDERS.get(arguments[2]) if arguments[:2] == ["python", "-m"] else None
+    if app is not None:
+        done = CliRunner().invoke(app, arguments[3:] + extra)
         assert done.exit_code == 0, done.output
         return
     assert arguments[0] == "laconic", f"{command}: not a command this test knows how to run"
@@ -200,7 +215,6 @@ def test_every_command_of_a_page_runs(pages, monkeypatch, capsys, tmp_path):
     """In order, each in the folder the ones before it left; the endpoint is a server that answers 4."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(build, "CHUNK_TRACES", 64)  # how many traces `laconic.tiny build` writes before its first step
-    monkeypatch.setattr(build, "BATCH_TOKENS", 1024)
     for folder in ("recipes", "benchmarks"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     write_gsm8k(tmp_path / "data")

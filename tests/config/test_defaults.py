@@ -40,6 +40,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("tiny/build.py", "*"): "how the embedded model was built; its weights are shipped, so nobody sets this",
     ("tiny/anatomy.py", "*"): "counts that begin at none",
     ("tiny/__main__.py", "*"): "measuring the embedded model, which is bundled",
+    ("seeker/__main__.py", "*"): "as for `tiny`",
+    ("seeker/traces.py", "PATIENCE_SHARES"): "how the writers of traces are",
     ("sweep/config.py", "parallel"): "a table of a sweep's file, which is no recipe",
     ("doctor/memory_needs.py", "STORED_BYTES"): "of a weight of a model whose own config does not state its dtype",
     ("comparison/audit.py", "count"): "how many disagreements a table shows",

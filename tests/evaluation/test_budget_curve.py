@@ -9,13 +9,14 @@ from small import save_small_model
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.errors import InputError
-from laconic.evaluation.budget_curve import ANSWER_TOKENS, budget_curve, force_answers
+from laconic.evaluation.budget_curve import budget_curve
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.grading.grader import Grader
 from laconic.models.loading import TINY, load_model
 from laconic.problems.load import load_problems
 from laconic.prompts.forced_answers import force_text
 from laconic.prompts.thinking import thinking_tokens
+from laconic.rollouts.forcing import ANSWER_TOKENS, force_answers
 from laconic.rollouts.rows import ForcedAnswer, read_rows
 from laconic.rollouts.solver import Solver
 from laconic.samplers.local import LocalSampler

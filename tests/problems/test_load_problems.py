@@ -94,6 +94,7 @@ def three_of_every_kind(folder, monkeypatch) -> list[str]:
     return [
         "gym:chain_sum",
         "tiny:mix",
+        "seeker:mix",
         "words:mix",
         f"hf:{folder / 'set'}:train",
         f"{folder}/p.jsonl",
@@ -260,7 +261,7 @@ def test_neighbouring_gym_seeds_share_nothing(gym):
 
 
 @pytest.mark.parametrize(
-    "source", ["gym:chain_sum?min_terms=3&max_terms=3&min_digits=1&max_digits=1", "tiny:chain_sum"]
+    "source", ["gym:chain_sum?min_terms=3&max_terms=3&min_digits=1&max_digits=1", "tiny:chain_sum", "seeker:pair"]
 )
 def test_splits_never_meet_under_any_seed(source):
     """A question belongs to one split whatever the seed, in a task with only about 4,000 questions too."""
@@ -294,6 +295,8 @@ def test_splits_never_meet_under_any_seed(source):
         ("gym:chain_sum?allow_negation=2", ["allow_negation must be true or false"]),
         ("gym:basic_arithmetic?operators=plus", ["operators is a list, which an address cannot give"]),
         ("tiny:nothing", ["nothing", "mix"]),
+        ("seeker:nothing", ["nothing", "inverse", "mix"]),
+        ("seeker:mix?solutions=long", ["plain", "trial_and_error", "long"]),
         ("tiny:chain_sum?levels=hard", ["levels", "hard"]),
         ("tiny:chain_sum?levels=1-9", ["1-9"]),
         ("tiny:chain_sum?levels=²", ["levels", "²"]),

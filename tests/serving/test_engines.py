@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 
+from laconic.bundled import BUNDLED
 from laconic.errors import InputError, RunFailed
 from laconic.serving import engines
 from laconic.serving.budgets import ThinkingBudget
@@ -104,9 +105,9 @@ def test_the_engine_fits_the_model_and_the_machine(monkeypatch: pytest.MonkeyPat
 
 def test_vllm_keeps_a_budget_where_the_model_marks_its_thinking(tmp_path: Path) -> None:
     """The words that end a thought are given at its start; a model without the marks gets no parser."""
-    assert has_think_tokens(engines.BUNDLED_FOLDER)
+    assert has_think_tokens(BUNDLED["tiny"])
     budget = ThinkingBudget(64, "</think>\\boxed{", 32)
-    plan = plan_vllm(EngineChoice("vllm", "", "/venv/bin/python"), str(engines.BUNDLED_FOLDER), "tiny", 8000, budget)
+    plan = plan_vllm(EngineChoice("vllm", "", "/venv/bin/python"), str(BUNDLED["tiny"]), "tiny", 8000, budget)
     assert plan.budgets == "vllm"
     assert '{"reasoning_end_str": "</think>\\\\boxed{"}' in plan.command
     plain = plan_vllm(EngineChoice("vllm", "", "/venv/bin/vllm"), str(tmp_path), "m", 8000, budget)

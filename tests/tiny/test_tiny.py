@@ -181,7 +181,9 @@ def test_the_learning_rate_warms_up_and_ends_near_zero():
 def test_building_twice_gives_the_same_weights(monkeypatch):
     """Three steps of few traces from scratch, twice: equal to the bit; another seed differs."""
     monkeypatch.setattr(build, "CHUNK_TRACES", 64)
-    monkeypatch.setattr(build, "BATCH_TOKENS", 1024)
-    one, two, other = (train_reasoner(BuildSettings(steps=3, threads=1, seed=seed)).state_dict() for seed in (0, 0, 1))
+    one, two, other = (
+        train_reasoner(BuildSettings(steps=3, threads=1, seed=seed, batch_tokens=1024)).state_dict()
+        for seed in (0, 0, 1)
+    )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)

@@ -30,14 +30,15 @@ _N = TypeVar("_N", bound="Node")
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        help="A local folder in Hugging Face format, a hub name, a .gguf file, 'tiny' (bundled), or an OpenAI-compatible "
-        "endpoint: http://HOST:PORT/v1#MODEL."
+        help="A local folder in Hugging Face format, a hub name, a .gguf file, 'tiny' (bundled), or an "
+        "OpenAI-compatible endpoint: http://HOST:PORT/v1#MODEL."
     ),
 ]
 ProblemsArgument = Annotated[
     str,
     typer.Argument(
-        help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, tiny: or words:FAMILY?arg=value."
+        help="A benchmark's name, a .jsonl or .parquet file, hf:NAME:SPLIT, gym:TASK?arg=value, or tiny:, seeker: or "
+        "words:FAMILY?arg=value."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers of the command.", min=0, max=LARGEST_SEED)]

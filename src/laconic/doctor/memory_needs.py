@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from laconic.bundled import BUNDLED
 from laconic.config.node import make_node
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
@@ -108,7 +109,7 @@ def find_shape(recipe: Recipe) -> Shape:
 
 def lacks_weights(model: str) -> bool:
     """Whether `model` is a folder with a config and without weights, which is enough to plan with and not to train."""
-    if model == TINY or not (Path(model) / "config.json").exists():
+    if model in BUNDLED or not (Path(model) / "config.json").exists():
         return False
     try:
         resolve_model(model)

@@ -20,7 +20,7 @@ from typing import Any
 
 from laconic.config.solver import PenalizedSampler, SamplerConfig
 from laconic.errors import InputError, RunError
-from laconic.evaluation.budget_curve import budget_curve, force_answers
+from laconic.evaluation.budget_curve import budget_curve
 from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.folder_names import problems_digest
 from laconic.evaluation.planned_prompts import PLANNERS, Plan
@@ -30,6 +30,7 @@ from laconic.problems.made_from_traffic import note_made
 from laconic.prompts.forced_answers import force_text
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rng import seed_of
+from laconic.rollouts.forcing import force_answers
 from laconic.rollouts.log import AttemptLog, Force, begin, chunks, count_whole_rows
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, read_rows
 from laconic.rollouts.solver import Assignment, Solver

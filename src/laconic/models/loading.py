@@ -1,8 +1,8 @@
 """From a name to a model that is ready: tokenizer, dtype, device.
 
-1. `load_model` takes a local folder, a hub name, a GGUF file (`gguf/`) or "tiny"; a folder's weights must be in
-   safetensors. All code that needs a tokenizer gets it from `load_tokenizer`: the one that the model's tokenizer.json describes.
-   All that needs a config gets it from `read_config`.
+1. `load_model` takes a local folder, a hub name, a GGUF file (`gguf/`), or the name of a bundled model (`bundled`); a folder's
+   weights must be in safetensors. All code that needs a tokenizer gets it from `load_tokenizer`: the one that the model's
+   tokenizer.json describes. All that needs a config gets it from `read_config`.
 2. `open_model` also takes a model that is in memory; `copy_model` copies one for training, so that the caller's is not changed.
 3. Where the hub does not answer, only its cache is read. A model that cannot be loaded raises a `ModelError` of one line.
 4. `computes_in_bfloat16` decides the dtype of the arithmetic, `pick_device` the device.
@@ -30,6 +30,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from laconic.bundled import BUNDLED
 from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, LaconicWarning, ModelError
 from laconic.models.causal_lm import CausalLM
@@ -43,13 +44,14 @@ from laconic.system.hub import ask_hub
 from laconic.system.processor import multiplies_bfloat16
 
 TINY = "tiny"
-TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "checkpoint"
+TINY_FOLDER = BUNDLED[TINY]
+OR_BUNDLED = " or ".join(map(repr, BUNDLED))
 MEMORY = "memory:"
 """In recipes and results, the name of a model that was passed in memory begins with this."""
 
 ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizerBase]
-"""The argument of functions that need a model: a folder, a hub name, a GGUF file, "tiny", or a model in memory with its
-tokenizer."""
+"""The argument of functions that need a model: a folder, a hub name, a GGUF file, a bundled model's name, or a model in
+memory with its tokenizer."""
 
 SHARD_INDEX = "model.safetensors.index.json"
 ENDS_FILE = "generation_config.json"
@@ -67,12 +69,12 @@ TOKENIZER_PROBE = "So x = -12.5, is it? Let's check: \\boxed{3/4} w1 w2 mod 7.\n
 
 
 def resolve_model(name: str) -> str:
-    """The folder, GGUF file or hub name that `name` means; "tiny" is the embedded reasoner.
+    """The folder, GGUF file or hub name that `name` means; the name of a bundled model means its folder.
 
     Raises `ModelError` for a folder or file that is missing or holds no model.
     """
-    if name == TINY:
-        return str(TINY_FOLDER)
+    if name in BUNDLED:
+        return str(BUNDLED[name])
     if name.startswith(MEMORY):
         raise ModelError(f"{name}: was handed over in memory and lies in no file; hand the same model over again")
     folder = Path(name)
@@ -102,7 +104,7 @@ def _no_folder(path: Path) -> str:
     if path.is_file() and _begins_with(path, MAGIC):
         return f"is a GGUF file by its first bytes; its name must end in {SUFFIX}"
     kind = "file" if path.suffix.lower() == SUFFIX else "folder"
-    return f"no such {kind}; expected a local model folder, a GGUF file, a hub name, or {TINY!r}{_near(str(path))}"
+    return f"no such {kind}; expected a local model folder, a GGUF file, a hub name, {OR_BUNDLED}{_near(str(path))}"
 
 
 def _begins_with(path: Path, beginning: bytes) -> bool:
@@ -111,7 +113,7 @@ def _begins_with(path: Path, beginning: bytes) -> bool:
 
 
 def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> CausalLM:
-    """The model at `name` (local folder, hub name, GGUF file, or "tiny") with its tokenizer, ready for scoring and sampling.
+    """The model at `name` (local folder, hub name, GGUF file, or bundled) with its tokenizer, ready for scoring and sampling.
 
     Raises `ModelError` with one line where it cannot be loaded.
     """
@@ -351,11 +353,11 @@ def unread_reason(error: Exception | SystemExit, name: str, options: Mapping[str
 
 
 def _near(name: str) -> str:
-    """ "; near it: ..." with the bundled model and the models beside `name` that it may have meant, or nothing."""
+    """ "; near it: ..." with the bundled models and the models beside `name` that it may have meant, or nothing."""
     folder = Path(name).parent
     beside = [str(path.parent) for path in folder.glob("*/config.json")] if folder.is_dir() else []
     beside += [str(path) for path in folder.glob(f"*{SUFFIX}")] if folder.is_dir() else []
-    matches = difflib.get_close_matches(name, [TINY, *sorted(beside)], n=3)
+    matches = difflib.get_close_matches(name, [*BUNDLED, *sorted(beside)], n=3)
     return f"; near it: {', '.join(matches)}" if matches else ""
 
 

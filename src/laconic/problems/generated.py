@@ -1,4 +1,4 @@
-"""Problems that are generated: reasoning-gym tasks, the families of the embedded reasoner, and those in plain English.
+"""Problems that are generated: reasoning-gym tasks, the families of the embedded reasoners, and those in plain English.
 
 1. `query` reads an address; `count`, `seed` and `split` mean the same for every generator.
 2. `load_gym` draws from reasoning-gym until enough distinct questions of the split are found. The library seeds item i
@@ -6,7 +6,7 @@
    the split. Some arguments that a task accepts keep it busy for years or fill the memory, so the items are made in a process of
    their own, within limits of both.
 3. A question belongs to the split that its text hashes to (`laconic.splits`), so splits share no question, under any seed.
-4. `load_tiny` and `load_words` pass seed and split to the family's own generator.
+4. `load_tiny`, `load_seeker` and `load_words` pass seed and split to the family's own generator.
 """
 
 import dataclasses
@@ -14,12 +14,14 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, TypeVar
 
 from laconic.errors import MissingExtraError, ProblemsError
 from laconic.problems.address import Address, Value
 from laconic.rng import seed_of, stream
+from laconic.seeker.searches import Search, make_searches
+from laconic.seeker.traces import SOLUTION_MANNERS, write_searched
 from laconic.splits import SPLITS, split_of
 from laconic.system.foreign_code import ForeignCode, ForeignCodeError
 from laconic.system.text import brief
@@ -202,7 +204,9 @@ def _gym_problem(task: str, question: str, answer: str, metadata: Mapping[str, A
     return Problem(f"gym:{task}/{digest}", question, answer, source=f"gym:{task}", meta=meta)
 
 
-# --- tiny ------------------------------------------------------------------------------------------------------------
+# --- tiny, seeker -----------------------------------------------------------------------------------------------------
+
+Task = TypeVar("Task", Chain, Search)
 
 
 def load_tiny(address: Address, seed: int) -> list[Problem]:
@@ -211,23 +215,35 @@ def load_tiny(address: Address, seed: int) -> list[Problem]:
 
     Raises `ProblemsError` for an unknown family, argument or level, and a family with too few distinct problems.
     """
+    return _load_bundled(address, seed, make_problems, SOLUTION_STYLES, write_solution)
+
+
+def load_seeker(address: Address, seed: int) -> list[Problem]:
+    """Problems of search. Arguments and errors are those of `load_tiny`."""
+    return _load_bundled(address, seed, make_searches, SOLUTION_MANNERS, write_searched)
+
+
+def _load_bundled(
+    address: Address,
+    seed: int,
+    make: Callable[..., list[Problem]],
+    styles: Collection[str],
+    write: Callable[[int, Task, str], str],
+) -> list[Problem]:
+    """The problems that `make` draws, with solutions that `write` gives in one of the `styles` if the address asks for one."""
     address.refuse_unknown(*RESERVED, "levels", "solutions")
     request, source = query(address, seed), address.source
     levels = _levels(source, request.arguments["levels"]) if "levels" in request.arguments else None
-    solve = _solver(source, request) if "solutions" in request.arguments else None
+    style = request.arguments.get("solutions")
+    if style is not None and str(style) not in styles:
+        raise ProblemsError(f"{source}: solutions must be one of {', '.join(styles)}, got {style}")
+    solve = None if style is None else lambda task: write(request.seed, task, str(style))
     try:
-        return make_problems(
+        return make(
             request.name, count=request.count, seed=request.seed, split=request.split, levels=levels, solve=solve
         )
     except ValueError as error:
         raise ProblemsError(f"{source}: {error}") from error
-
-
-def _solver(source: str, request: Query) -> Callable[[Chain], str]:
-    style = str(request.arguments["solutions"])
-    if style not in SOLUTION_STYLES:
-        raise ProblemsError(f"{source}: solutions must be one of {', '.join(SOLUTION_STYLES)}, got {style}")
-    return lambda chain: write_solution(request.seed, chain, style)
 
 
 def _levels(source: str, value: Value) -> tuple[int, int]:

@@ -30,9 +30,10 @@ from laconic.problems.benchmarks import (
 )
 from laconic.problems.files import load_parquet
 from laconic.problems.forgotten import refuse_forgotten
-from laconic.problems.generated import load_gym, load_tiny, load_words
+from laconic.problems.generated import load_gym, load_seeker, load_tiny, load_words
 from laconic.problems.hub import load_hub
 from laconic.problems.records import to_record
+from laconic.seeker.searches import SEARCHES
 from laconic.system.files import write_text_atomically
 from laconic.tiny.tasks import FAMILIES
 from laconic.traces.families import WORD_GROUPS
@@ -66,6 +67,12 @@ KINDS: tuple[Kind, ...] = (
         f"the embedded reasoner's problems: count, seed, split, levels, solutions; families {', '.join(FAMILIES)}, mix",
         lambda name: name.startswith("tiny:"),
         load_tiny,
+    ),
+    Kind(
+        "seeker:FAMILY[?arg=value]",
+        f"the seeker's problems of search: count, seed, split, levels, solutions; families {', '.join(SEARCHES)}, mix",
+        lambda name: name.startswith("seeker:"),
+        load_seeker,
     ),
     Kind(
         "words:FAMILY[?arg=value]",

@@ -11,12 +11,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from laconic.bundled import BUNDLED, BUNDLED_LICENCE
 from laconic.errors import InputError
 from laconic.publishing.places import without_folders
 from laconic.system.hub import cached_file
-
-BUNDLED_LICENCES = {"tiny": "apache-2.0"}
-"""The licence of a model that comes with the package, which is the package's own."""
 
 UNLISTED = "other"
 LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -66,8 +64,8 @@ def hub_name(name: str) -> str | None:
 
 
 def _known(model: str) -> Licence | None:
-    if model in BUNDLED_LICENCES:
-        return Licence(BUNDLED_LICENCES[model], origin=f"that of {model}")
+    if model in BUNDLED:
+        return Licence(BUNDLED_LICENCE, origin=f"that of {model}")
     card = Path(model) / CARD if Path(model).is_dir() else cached_file(model, CARD)
     return None if card is None or not card.is_file() else _stated(card, f"that of {without_folders(model)}")
 

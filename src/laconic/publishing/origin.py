@@ -22,7 +22,7 @@ from laconic.publishing.measured_run import recipe_of
 from laconic.system.fields import Fields
 from laconic.system.files import read_json
 
-GENERATED = ("gym:", "tiny:", "words:")
+GENERATED = ("gym:", "tiny:", "seeker:", "words:")
 ORIGIN_SUFFIX = ".origin.json"
 TAUGHT = ("train", "watch")
 """The sets that shape a model: one teaches, the other may end a phase or choose its result."""

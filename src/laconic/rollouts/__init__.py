@@ -5,6 +5,7 @@ Its modules, in reading order:
 - `rubric`: a model that judges, for answers that cannot be compared
 - `graders`: the grader that a recipe or a command names
 - `solver`: turns problems and a sampler into groups: it renders, samples and grades
+- `forcing`: what a response would have answered, had its thinking been cut
 - `paying`: what each rollout of a group earns
 - `metrics`: groups summed up for the log
 - `rows`: the stored response, with its one record, one writer and one reader

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 import laconic
+from laconic.bundled import BUNDLED
 from laconic.config.defaults import SERVER_SECONDS
 from laconic.config.serving import BudgetKeeper
 from laconic.errors import InputError, RunFailed
@@ -42,7 +43,6 @@ SMALL_BYTES = 2**30
 BETWEEN_LOOKS_SECONDS, ANSWER_SECONDS = 0.2, 5.0
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd")
 WEIGHTS = ("*.safetensors", "*.gguf")
-BUNDLED_FOLDER = Path(laconic.__file__).parent / "tiny" / "checkpoint"
 SERVE_PACKAGES = ("fastapi", "uvicorn", "openai", "pydantic")
 """What `transformers serve` needs beside transformers."""
 
@@ -120,7 +120,7 @@ def _can_serve_transformers() -> bool:
 
 def weight_bytes_of(model: str) -> int | None:
     """The size of a model's weights; None for one that is not in a folder here."""
-    folder = BUNDLED_FOLDER if model == "tiny" else Path(model)
+    folder = BUNDLED.get(model, Path(model))
     if folder.is_file():
         return folder.stat().st_size
     sizes = [path.stat().st_size for pattern in WEIGHTS for path in folder.glob(pattern)] if folder.is_dir() else []
@@ -146,7 +146,7 @@ def engine_started(
     program, for tests. Raises `RunFailed` where it ends before it answers, or does not answer within `seconds`.
     """
     port = free_port()
-    source = str(BUNDLED_FOLDER) if model == "tiny" and choice.kind != "local" else model
+    source = str(BUNDLED[model]) if model in BUNDLED and choice.kind != "local" else model
     plan = _PLANS[choice.kind](choice, source, model, port, budget)
     child = OwnServer([*command, str(port)] if command else plan.command, log, is_on_cpu=not _has_gpu())
     child.environment |= plan.environment

@@ -1,6 +1,7 @@
 """`python -m laconic.tiny build` trains the embedded reasoner; `python -m laconic.tiny measure` prints what it shows."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +30,9 @@ def build(
     from laconic.tiny.build import BuildSettings
     from laconic.tiny.build import build as run
 
-    options = {"steps": steps, "layers": layers, "width": width}
-    print(run(out, BuildSettings(seed=seed, **{key: value for key, value in options.items() if value is not None})))
+    usual = BuildSettings(seed=seed)
+    steps, layers, width = steps or usual.steps, layers or usual.layers, width or usual.width
+    print(run(out, replace(usual, steps=steps, layers=layers, width=width)))
 
 
 @app.command()

@@ -1,23 +1,25 @@
-"""Trains the embedded reasoner from scratch: `python -m laconic.tiny build --out DIR`.
+"""Trains an embedded reasoner from scratch: `python -m laconic.tiny build --out DIR`, and `laconic.seeker` likewise.
 
-1. The tokenizer is the table of `tokens.py`, written as a standard `tokenizer.json`, with a chat template that opens the
+1. A `Lesson` is what differs between the reasoners: vocabulary, chat template, and how a question and a response are drawn.
+2. The tokenizer is the lesson's vocabulary, written as a standard `tokenizer.json`, with a chat template that opens the
    thinking and reads the question from the first line of the user's turn (what follows it, such as "put your answer within
    \\boxed{}", is meant for larger models).
-2. The model is a Llama of 0.65M parameters with tied embeddings.
-3. The training is supervised. Traces are drawn on the fly and sorted by length in chunks, which are cut into batches of about
-   `BATCH_TOKENS` tokens. The loss counts response tokens only. Only questions of the `train` split are drawn, so that the
+3. The model is a Llama with tied embeddings, of 0.65M parameters for `tiny`.
+4. The training is supervised. Traces are drawn on the fly and sorted by length in chunks, which are cut into batches of about
+   `batch_tokens` tokens. The loss counts response tokens only. Only questions of the `train` split are drawn, so that the
    questions of the other splits are new to the model. The first part of the steps shows plain chains without slips, so that the
    arithmetic itself is learnt; the rest shows the full mixture of styles.
-4. Every draw comes from a named stream, so the same seed, step count and thread count give the same weights.
+5. Every draw comes from a named stream, so the same seed, step count and thread count give the same weights.
 
 Left out: evaluation while training. `python -m laconic.tiny measure` prints what the finished model shows.
 """
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -41,7 +43,6 @@ from laconic.tiny.traces import draw_style, plain_style, write_trace
 from laconic.types import END_THINK, THINK
 
 CHUNK_TRACES = 2048
-BATCH_TOKENS = 8_192
 IGNORED = -100
 
 CHAT_TEMPLATE = (
@@ -59,9 +60,37 @@ the embedded reasoner has no words for anything else. It has num_tokens no budge
 
 
 @dataclass(frozen=True, slots=True)
-class BuildSettings:
-    """How the bundled checkpoint is trained; the defaults are the ones it was trained with."""
+class Lesson:
+    """What a reasoner learns. `name` begins the names of its random streams, `pattern` says what is one token.
 
+    `draw` gives what the user writes, with a question of the `train` split, and the response to it; a plain response without
+    slips if its second argument is true.
+    """
+
+    name: str
+    vocabulary: tuple[str, ...]
+    pattern: str
+    chat_template: str
+    draw: Callable[[Random, bool], tuple[str, str]]
+
+
+def draw_chain_and_trace(rng: Random, is_plain: bool) -> tuple[str, str]:
+    """A question of the `train` split and a trace of its chain."""
+    while split_of((chain := draw_chain(rng, "mix")).question) != "train":
+        pass
+    response, _ = write_trace(rng, chain, plain_style(rng) if is_plain else draw_style(rng))
+    return chain.question, response
+
+
+CHAINS = Lesson("tiny", VOCABULARY, PIECE_PATTERN, CHAT_TEMPLATE, draw_chain_and_trace)
+"""The lesson of `tiny`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """How a checkpoint is trained; the defaults are those of `tiny`."""
+
+    lesson: Lesson = CHAINS
     steps: int = 5200
     plain_frac: float = 0.45
     learning_rate: float = 3e-3
@@ -71,14 +100,17 @@ class BuildSettings:
     threads: int = 2
     layers: int = 3
     width: int = 128
+    batch_tokens: int = 8_192
+    attention: str = "sdpa"
+    muon_rate: float | None = None
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer of `tokens.py` in Hugging Face form."""
-    vocabulary = {piece: index for index, piece in enumerate(VOCABULARY)}
+def make_tokenizer(lesson: Lesson = CHAINS) -> PreTrainedTokenizerFast:
+    """The tokenizer of a lesson's vocabulary in Hugging Face form."""
+    vocabulary = {piece: index for index, piece in enumerate(lesson.vocabulary)}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     core.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(Regex(PIECE_PATTERN), "isolated")]
+        [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(Regex(lesson.pattern), "isolated")]
     )
     core.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(
@@ -90,16 +122,17 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=2048,
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = lesson.chat_template
     return tokenizer
 
 
 def make_model(settings: BuildSettings) -> LlamaForCausalLM:
     """A freshly initialised Llama; the initialisation depends on the seed alone."""
-    torch.manual_seed(seed_of(settings.seed, "tiny/init"))
-    pad, end = VOCABULARY.index(PAD), VOCABULARY.index(END)
+    vocabulary = settings.lesson.vocabulary
+    torch.manual_seed(seed_of(settings.seed, f"{settings.lesson.name}/init"))
+    pad, end = vocabulary.index(PAD), vocabulary.index(END)
     config = LlamaConfig(
-        vocab_size=len(VOCABULARY),
+        vocab_size=len(vocabulary),
         hidden_size=settings.width,
         intermediate_size=3 * settings.width,
         num_hidden_layers=settings.layers,
@@ -113,45 +146,45 @@ def make_model(settings: BuildSettings) -> LlamaForCausalLM:
         initializer_range=1 / math.sqrt(settings.width) / 2,
     )
     model = LlamaForCausalLM(config)
+    model.set_attn_implementation(settings.attention)
     generation = {"do_sample": True, "temperature": 1.0, "eos_token_id": end, "pad_token_id": pad}
     model.generation_config = GenerationConfig.from_dict(generation)
     return model
 
 
-def draw_examples(seed: int, chunk: int, count: int, *, is_plain: bool) -> list[tuple[list[int], int]]:
+def draw_examples(
+    seed: int, chunk: int, count: int, *, is_plain: bool, lesson: Lesson = CHAINS
+) -> list[tuple[list[int], int]]:
     """`count` examples as (token ids, number of prompt tokens), questions from the `train` split only."""
-    index = {piece: i for i, piece in enumerate(VOCABULARY)}
-    unk, rng = index[UNK], stream(seed, "tiny/traces", chunk)
+    index = {piece: i for i, piece in enumerate(lesson.vocabulary)}
+    unk, rng = index[UNK], stream(seed, f"{lesson.name}/traces", chunk)
     examples: list[tuple[list[int], int]] = []
-    while len(examples) < count:
-        chain = draw_chain(rng, "mix")
-        if split_of(chain.question) != "train":
-            continue
-        response, _ = write_trace(rng, chain, plain_style(rng) if is_plain else draw_style(rng))
-        prompt = [index.get(p, unk) for p in pieces(f"{USER}{chain.question}{ASSISTANT}{THINK}")]
-        examples.append((prompt + [index[p] for p in pieces(response)], len(prompt)))
+    for _ in range(count):
+        asked, response = lesson.draw(rng, is_plain)
+        prompt = [index.get(p, unk) for p in pieces(f"{USER}{asked}{ASSISTANT}{THINK}", lesson.pattern)]
+        examples.append((prompt + [index[p] for p in pieces(response, lesson.pattern)], len(prompt)))
     return examples
 
 
 def batches(settings: BuildSettings) -> Iterator[tuple[Tensor, Tensor]]:
-    """`settings.steps` pairs of input ids and labels [B, T], about `BATCH_TOKENS` tokens each, rows of similar length."""
-    num_batches, chunk, seed = 0, 0, settings.seed
+    """`settings.steps` pairs of input ids and labels [B, T], of about `settings.batch_tokens` tokens; rows of similar length."""
+    num_batches, chunk, seed, lesson = 0, 0, settings.seed, settings.lesson
     while num_batches < settings.steps:
         is_plain = num_batches < settings.plain_frac * settings.steps
-        examples = draw_examples(seed, chunk, CHUNK_TRACES, is_plain=is_plain)
+        examples = draw_examples(seed, chunk, CHUNK_TRACES, is_plain=is_plain, lesson=lesson)
         examples.sort(key=lambda example: len(example[0]))
         rows: list[list[tuple[list[int], int]]] = [[]]
         for example in examples:
-            if (len(rows[-1]) + 1) * len(example[0]) > BATCH_TOKENS:
+            if (len(rows[-1]) + 1) * len(example[0]) > settings.batch_tokens:
                 rows.append([])
             rows[-1].append(example)
-        stream(seed, "tiny/order", chunk).shuffle(rows)
-        yield from map(_pad, rows)
+        stream(seed, f"{lesson.name}/order", chunk).shuffle(rows)
+        yield from (_pad(row, lesson.vocabulary.index(PAD)) for row in rows)
         num_batches, chunk = num_batches + len(rows), chunk + 1
 
 
-def _pad(rows: list[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
-    longest, pad = max(len(ids) for ids, _ in rows), VOCABULARY.index(PAD)
+def _pad(rows: list[tuple[list[int], int]], pad: int) -> tuple[Tensor, Tensor]:
+    longest = max(len(ids) for ids, _ in rows)
     ids = torch.tensor([row + [pad] * (longest - len(row)) for row, _ in rows])
     labels = [[IGNORED] * p + row[p:] + [IGNORED] * (longest - len(row)) for row, p in rows]
     return ids, torch.tensor(labels)
@@ -165,18 +198,34 @@ def learning_rate_at(step: int, settings: BuildSettings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def make_optimizers(model: LlamaForCausalLM, settings: BuildSettings) -> list[tuple[torch.optim.Optimizer, float]]:
+    """The optimizers with their peak learning rates: AdamW, and Muon for the layers' matrices if `muon_rate` is given.
+
+    Muon (Jordan et al. 2024) is in torch from 2.9 on.
+    """
+    has_muon = settings.muon_rate is not None
+    matrices = [p for p in model.model.layers.parameters() if p.ndim > 1] if has_muon else []
+    taken = set(map(id, matrices))
+    decayed = [p for p in model.parameters() if p.ndim > 1 and id(p) not in taken]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    adam = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+    if settings.muon_rate is None:
+        return [(adam, settings.learning_rate)]
+    muon = torch.optim.Muon(matrices, lr=settings.muon_rate, weight_decay=settings.weight_decay)
+    return [(adam, settings.learning_rate), (muon, settings.muon_rate)]
+
+
 def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
     """The trained model. Prints a line every 100 steps."""
     torch.set_num_threads(settings.threads)
     model = make_model(settings)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+    optimizers = make_optimizers(model, settings)
     start_seconds, num_tokens = time.monotonic(), 0
     for step, (ids, labels) in zip(range(settings.steps), batches(settings), strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, settings)
+        for optimizer, rate in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, replace(settings, learning_rate=rate))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = model(input_ids=ids).logits
         loss = torch.nn.functional.cross_entropy(
@@ -184,8 +233,9 @@ def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
         )
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer, _ in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
         num_tokens += ids.numel()
         if (step + 1) % 100 == 0:
             speed = num_tokens / (time.monotonic() - start_seconds)
@@ -195,8 +245,8 @@ def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
 
 def build(out: Path, settings: BuildSettings) -> Path:
     """Train and save: `config.json`, `model.safetensors`, `tokenizer.json`, chat template and generation config in `out`."""
-    model, tokenizer = train_reasoner(settings), make_tokenizer()
-    assert tokenizer.convert_tokens_to_ids(END_THINK) == VOCABULARY.index(END_THINK)
+    model, tokenizer = train_reasoner(settings), make_tokenizer(settings.lesson)
+    assert tokenizer.convert_tokens_to_ids(END_THINK) == settings.lesson.vocabulary.index(END_THINK)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     return out

@@ -15,9 +15,10 @@ in this language: every step bare, nothing checked, then the boxed answer and th
 The splits share no problem: under every seed, a question belongs to the split that its text hashes to (`laconic.splits`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Protocol, TypeVar
 
 from laconic.config.defaults import SEED
 from laconic.rng import stream
@@ -78,7 +79,7 @@ def bare_chain(chain: Chain) -> str:
     return "".join(out)
 
 
-def finish(answer: int) -> str:
+def finish(answer: int | str) -> str:
     """What follows the thinking: the closing tag, the boxed answer, the end token."""
     return f"{END_THINK}{BOX_START}{answer}}}{END}"
 
@@ -302,29 +303,69 @@ def make_problems(
     `meta` holds `family`, `level` and `oracle_tokens`, and under `solution` what `solve` writes. Raises `ValueError` for an
     unknown family, split or level, and if the family has fewer than `count` distinct problems.
     """
-    low, high = levels or (CHAIN_LEVELS[0], CHAIN_LEVELS[-1])
-    if family != "mix" and family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}: expected one of {', '.join(FAMILIES)}, mix")
+    wanted = Wanted("tiny", family, count, seed, split, levels)
+    return distinct_problems(wanted, FAMILIES, draw_chain, _as_problem, solve)
+
+
+class Drawable(Protocol):
+    """What a generator draws: it has a question."""
+
+    @property
+    def question(self) -> str:
+        """The question, which makes it distinct from others."""
+        ...
+
+
+_Drawn = TypeVar("_Drawn", bound=Drawable)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which problems a generator is to make. `generator` is the part of their addresses before the colon."""
+
+    generator: str
+    family: str
+    count: int
+    seed: int
+    split: str | None
+    levels: tuple[int, int] | None
+
+
+def distinct_problems(
+    wanted: Wanted,
+    families: Iterable[str],
+    draw: Callable[[Random, str, tuple[int, int]], _Drawn],
+    as_problem: Callable[[_Drawn, str], Problem],
+    solve: Callable[[_Drawn], str] | None,
+) -> list[Problem]:
+    """The distinct problems that a generator with five levels makes of what `draw` gives. `mix` takes the `families` in turn.
+
+    Raises `ValueError` for an unknown family, split or level, and for too few distinct problems.
+    """
+    family, split, names = wanted.family, wanted.split, list(families)
+    low, high = wanted.levels or (CHAIN_LEVELS[0], CHAIN_LEVELS[-1])
+    if family != "mix" and family not in names:
+        raise ValueError(f"unknown family {family!r}: expected one of {', '.join(names)}, mix")
     if split is not None and split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
     if not CHAIN_LEVELS[0] <= low <= high <= CHAIN_LEVELS[-1]:
         raise ValueError(f"levels {low}-{high}: expected a range inside {CHAIN_LEVELS[0]}-{CHAIN_LEVELS[-1]}")
-    names = list(FAMILIES) if family == "mix" else [family]
-    rng = stream(seed, "tiny", family, split or "any", low, high)
+    names = names if family == "mix" else [family]
+    rng = stream(wanted.seed, wanted.generator, family, split or "any", low, high)
     problems: dict[str, Problem] = {}
     attempt, misses = -1, 0
-    while len(problems) < count and misses < MAX_MISSES:
+    while len(problems) < wanted.count and misses < MAX_MISSES:
         attempt, misses = attempt + 1, misses + 1
-        chain = draw_chain(rng, names[len(problems) % len(names)], (low, high))
-        if chain.question in problems or (split is not None and split_of(chain.question) != split):
+        drawn = draw(rng, names[len(problems) % len(names)], (low, high))
+        if drawn.question in problems or (split is not None and split_of(drawn.question) != split):
             continue
         misses = 0
-        problem = _as_problem(chain, f"tiny:{family}/{split or 'any'}/{seed}/{attempt}")
-        problems[chain.question] = (
-            replace(problem, meta={**problem.meta, "solution": solve(chain)}) if solve else problem
+        problem = as_problem(drawn, f"{wanted.generator}:{family}/{split or 'any'}/{wanted.seed}/{attempt}")
+        problems[drawn.question] = (
+            replace(problem, meta={**problem.meta, "solution": solve(drawn)}) if solve else problem
         )
-    if len(problems) < count:
-        raise ValueError(f"{family} has fewer than {count} distinct problems at levels {low}-{high}")
+    if len(problems) < wanted.count:
+        raise ValueError(f"{family} has fewer than {wanted.count} distinct problems at levels {low}-{high}")
     return list(problems.values())
 
 

@@ -67,16 +67,15 @@ PROMPT_WORDS = (
 VOCABULARY: tuple[str, ...] = tuple(dict.fromkeys((*SPECIALS, BOX_START, *CHARACTERS, *TRACE_WORDS, *PROMPT_WORDS)))
 
 PIECE_PATTERN = r"<\|[a-z]+\|>|</?think>|\\boxed\{|[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]"
-_PIECES = re.compile(PIECE_PATTERN)
 
 
-def pieces(text: str) -> list[str]:
-    """The tokens of `text` as strings; unknown words are kept as they are written.
+def pieces(text: str, pattern: str = PIECE_PATTERN) -> list[str]:
+    """The tokens of `text` as strings; unknown words are kept as they are written. `pattern` says what is one token.
 
     >>> pieces("12+7=19;</think>")
     ['1', '2', '+', '7', '=', '1', '9', ';', '</think>']
     """
-    return _PIECES.findall(text)
+    return re.findall(pattern, text)
 
 
 def count_tokens(text: str) -> int:

@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from laconic.bundled import BUNDLED
 from laconic.config.policy import ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint
 from laconic.errors import InputError, ModelError
-from laconic.models.loading import TINY, TINY_FOLDER, named_device, pick_device
+from laconic.models.loading import named_device, pick_device
 from laconic.models.lora.targets import adapts_embeddings_alone
 from laconic.system.files import read_json
 
@@ -77,7 +78,7 @@ def complaints_about_adapters(recipe: Recipe, model: nn.Module) -> Iterator[Comp
 def _config_of(model: str) -> dict[str, Any]:
     """What the config of a model in a folder says; nothing for any other model, or where it cannot be read."""
     try:
-        config = read_json((TINY_FOLDER if model == TINY else Path(model)) / "config.json")
+        config = read_json(BUNDLED.get(model, Path(model)) / "config.json")
     except (InputError, OSError):  # a broken config is named where the model is loaded
         return {}
     text = config.get("text_config")
@@ -100,7 +101,7 @@ def _models(recipe: Recipe) -> list[str]:
 
 def _may_have_code(model: str) -> bool:
     """Whether a model may come with code of its own: a folder that holds some or refers to some, or a model that is elsewhere."""
-    folder = TINY_FOLDER if model == TINY else Path(model)
+    folder = BUNDLED.get(model, Path(model))
     if not folder.is_dir():
         return not folder.is_file()
     configs = [folder / name for name in ("config.json", "tokenizer_config.json") if (folder / name).is_file()]

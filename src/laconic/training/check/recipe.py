@@ -6,7 +6,7 @@ from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint, complaints_about_phases, complaints_about_run
 from laconic.config.sense.reading import Reading
 from laconic.errors import RecipeError
-from laconic.models.loading import TINY
+from laconic.models.loading import OR_BUNDLED
 from laconic.prompts.instructions import asked_tokens, resolve_instruction
 from laconic.rewards.from_recipe import may_read_budget, options_above, whole_terms
 from laconic.samplers.endpoints import is_endpoint
@@ -89,5 +89,5 @@ def _check_models(recipe: Recipe) -> None:
         if name is not None and is_endpoint(name):
             raise RecipeError(
                 f"{field}: {name} is an endpoint, which can be measured (laconic evaluate) but not trained; expected a "
-                f"folder, a hub name, a .gguf file or {TINY!r}"
+                f"folder, a hub name, a .gguf file, {OR_BUNDLED}"
             )

@@ -22,6 +22,7 @@ ALLOWED: Mapping[str, str] = {
     "measure": COMMAND,
     "probe": FRONT_DOOR,
     "report": FRONT_DOOR,
+    "rehearse": COMMAND,
     "select": FRONT_DOOR,
     "train": FRONT_DOOR,
     "FloatArray": "numpy's arrays of float64, and nothing else, wherever they are named",

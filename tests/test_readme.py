@@ -152,7 +152,7 @@ LEFT_BEHIND = {
     ),
     "docs/methods.md": ("runs/dler/model",),
     "docs/tiny.md": ("my-reasoner/model.safetensors",),
-    "docs/seeker.md": ("my-seeker/model.safetensors", "runs/seeker/report.html"),
+    "docs/seeker.md": ("my-seeker/model.safetensors", "runs/seeker/eval"),
     "docs/real_models.md": ("runs/probe.jsonl", "runs/shorter/model/model.safetensors", "runs/shorter.html"),
 }
 """What each page's commands must have written when its walk is done."""

@@ -27,10 +27,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import httpx2
 
 from laconic.parallel.launching import free_port
-from laconic.serving.connections.upstream_side import KeptConnection
 from laconic.traffic.store import open_store
 from laconic.traffic.tables import REQUESTS
 
@@ -69,25 +69,23 @@ class Side:
     async def _work(self, numbers: Iterator[int], is_streamed: bool, delay: float) -> None:
         """One client with a connection of its own."""
         await asyncio.sleep(delay)
-        connection = KeptConnection()
-        for _ in numbers:
-            try:
-                await self._one(connection, is_streamed)
-            except httpx2.TransportError:
-                self.failed += 1
-        await connection.aclose()
+        async with aiohttp.ClientSession() as session:
+            for _ in numbers:
+                try:
+                    await self._one(session, is_streamed)
+                except (aiohttp.ClientError, OSError):
+                    self.failed += 1
 
-    async def _one(self, connection: KeptConnection, is_streamed: bool) -> None:
+    async def _one(self, session: aiohttp.ClientSession, is_streamed: bool) -> None:
         body, began = BODY | {"stream": is_streamed}, time.perf_counter()
-        url, limits = f"{self.url}/v1/chat/completions", {"timeout": {"connect": 60.0, "read": 120.0}}
-        reply = await connection.handle_async_request(httpx2.Request("POST", url, json=body, extensions=limits))
+        limits = aiohttp.ClientTimeout(total=None, connect=60.0, sock_read=120.0)
+        reply = await session.post(f"{self.url}/v1/chat/completions", json=body, timeout=limits)
         first, content = None, b""
-        async for piece in reply.stream:
+        async for piece in reply.content.iter_any():
             first = first or time.perf_counter() - began
             content += piece
         took = time.perf_counter() - began
-        await reply.aclose()
-        is_whole = content.endswith(b"data: [DONE]\n\n" if is_streamed else b"}") and reply.status_code == 200
+        is_whole = content.endswith(b"data: [DONE]\n\n" if is_streamed else b"}") and reply.status == 200
         if not is_whole:
             self.failed += 1
             return

@@ -73,7 +73,7 @@ ROOMS: tuple[Room, ...] = (
     room("notebook", "pydantic"),
     room("traffic", "sqlalchemy alembic", light=True),
     room("monitoring", "sqlalchemy numpy scipy jinja2 markupsafe", light=True),
-    room("serving", "starlette uvicorn httptools httpx2 prometheus_client anyio torch numpy typer"),
+    room("serving", "starlette uvicorn httptools aiohttp httpx2 prometheus_client anyio torch numpy typer"),
     room("harvest", "sqlalchemy numpy", light=True),
     room("quantization", "torch transformers safetensors torchao llmcompressor compressed_tensors"),
     room("publishing", "huggingface_hub jinja2 markupsafe", light=True),

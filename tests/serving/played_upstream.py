@@ -10,6 +10,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx2
 from starlette.applications import Starlette
 
@@ -68,24 +69,29 @@ def refused(status: int, message: str, **headers: str) -> Played:
     return Played([json.dumps({"error": {"message": message}}).encode()], status, headers)
 
 
-class _Pieces(httpx2.AsyncByteStream):
-    def __init__(self, played: Played, transport: "PlayedTransport") -> None:
-        self.played, self.transport = played, transport
+class _Reply:
+    """What the gateway asks of a reply of aiohttp."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for number, piece in enumerate(self.played.pieces):
-            if number == self.played.fails_after:
-                raise httpx2.ReadError("gone")
-            await asyncio.sleep(self.played.pause)
-            self.transport.num_sent += 1
+    def __init__(self, played: Played, session: "PlayedSession") -> None:
+        self.status, self.headers, self.content, self.closed = played.status, played.headers, self, False
+        self._played, self._session = played, session
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        for number, piece in enumerate(self._played.pieces):
+            if number == self._played.fails_after:
+                raise aiohttp.ClientPayloadError("gone")
+            await asyncio.sleep(self._played.pause)
+            self._session.num_sent += 1
             yield piece
+        self.closed = True
 
-    async def aclose(self) -> None:
-        self.transport.num_closed += 1
+    def close(self) -> None:
+        self._session.num_closed += not self.closed
+        self.closed = True
 
 
-class PlayedTransport(httpx2.AsyncBaseTransport):
-    """In place of a network: remembers what came in, and how many replies were closed."""
+class PlayedSession:
+    """In place of a session of aiohttp: remembers what came in, and how many replies were closed before their end."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -93,13 +99,16 @@ class PlayedTransport(httpx2.AsyncBaseTransport):
         self.headers: list[dict[str, str]] = []
         self.num_sent = self.num_closed = 0
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.bodies.append(json.loads(await request.aread()))
-        self.headers.append(dict(request.headers))
+    async def post(self, url: str, *, data: bytes, headers: Mapping[str, str], **_: Any) -> _Reply:
+        self.bodies.append(json.loads(data))
+        self.headers.append(dict(headers))
         played = self.script(self.bodies[-1])
         if played.failure is not None:
             raise played.failure
-        return httpx2.Response(played.status, headers=played.headers, stream=_Pieces(played, self))
+        return _Reply(played, self)
+
+    async def close(self) -> None:
+        pass
 
 
 def scripted(body: dict[str, Any]) -> Played:
@@ -113,7 +122,7 @@ class Play:
 
     app: Starlette
     desk: Desk
-    upstreams: dict[str, PlayedTransport]
+    upstreams: dict[str, PlayedSession]
     said: list[str]
 
     @property
@@ -150,12 +159,12 @@ async def playing(folder: Path, scripts: Mapping[str, Script] | None = None, **s
     }
     said: list[str] = []
     desk = open_gateway(parse_serving(tree, "serve.toml: "), said.append)
-    transports = {name: PlayedTransport(script) for name, script in scripts.items()}
+    sessions = {name: PlayedSession(script) for name, script in scripts.items()}
     for upstream in upstreams_of(desk.routes):
-        upstream.connect = partial(transports.__getitem__, upstream.name)
+        upstream.connect = partial(sessions.__getitem__, upstream.name)
     app = build_app(desk)
     async with app.router.lifespan_context(app):
-        yield Play(app, desk, transports, said)
+        yield Play(app, desk, sessions, said)
 
 
 def run_async(test: Any) -> Any:

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
-import httpx2
+import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
 from played_upstream import (
     STREAM,
     TWO_PLUS_TWO,
@@ -28,7 +29,8 @@ from sqlalchemy.exc import OperationalError
 
 from laconic.serving.upstreams import Upstream, in_turn
 
-DEAD = Played(failure=httpx2.ConnectError("refused"))
+REFUSED = aiohttp.ClientConnectorError(ConnectionKey("a.test", 80, False, True, None, None, None), OSError("refused"))
+DEAD = Played(failure=REFUSED)
 BREAKS_BEFORE, BREAKS_AFTER = stream(fails_after=0), stream(fails_after=3)
 
 
@@ -37,8 +39,8 @@ BREAKS_BEFORE, BREAKS_AFTER = stream(fails_after=0), stream(fails_after=3)
 
 NO_ANSWERS = [
     DEAD,
-    Played(failure=httpx2.ReadTimeout("")),
-    Played(failure=httpx2.ReadError("")),
+    Played(failure=aiohttp.SocketTimeoutError()),
+    Played(failure=aiohttp.ClientPayloadError()),
     Played([b"<html>"]),
     Played([b'{"error": {"message": "engine died"}}']),
     Played([b'data: {"error": "engine died"}\n\n']),
@@ -85,7 +87,7 @@ async def test_a_mistake_of_the_client_is_told_at_once(tmp_path: Path) -> None:
     ("answers", "status"),
     [
         (DEAD, 502),
-        (Played(failure=httpx2.ReadTimeout("")), 504),
+        (Played(failure=aiohttp.SocketTimeoutError()), 504),
         (refused(503, "restarting"), 502),
         (refused(401, "bad key"), 502),
         (refused(429, "busy", **{"retry-after": "7"}), 429),
@@ -133,11 +135,9 @@ async def test_a_response_that_takes_too_long_in_all_is_given_up(tmp_path: Path)
 
 
 def test_upstreams_are_tried_by_their_requests_in_flight_and_those_that_rest_last() -> None:
-    one, two, three = (
-        Upstream(name, "http://x/v1", None, "m", httpx2.AsyncBaseTransport) for name in ("one", "two", "three")
-    )
+    one, two, three = (Upstream(name, "http://x/v1", None, "m") for name in ("one", "two", "three"))
     one.in_flight, two.in_flight = 2, 1
-    three.lost(httpx2.ConnectError(""))
+    three.lost(REFUSED)
     assert [upstream.name for upstream in in_turn([one, two, three])] == ["two", "one", "three"]
 
 

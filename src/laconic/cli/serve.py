@@ -89,7 +89,6 @@ def _say(line: str) -> None:
 def _need_extra() -> None:
     from importlib.util import find_spec
 
-    if any(
-        find_spec(name) is None for name in ("starlette", "uvicorn", "httptools", "sqlalchemy", "prometheus_client")
-    ):
+    needed = ("starlette", "uvicorn", "httptools", "aiohttp", "sqlalchemy", "prometheus_client")
+    if any(find_spec(name) is None for name in needed):
         raise MissingExtraError("laconic serve", "serve")

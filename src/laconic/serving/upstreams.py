@@ -1,6 +1,7 @@
 """The endpoints behind the gateway: asking one, and knowing when another one should be asked.
 
-1. An upstream keeps its own connections. `objects` sends a request and gives the JSON objects of the reply as they come.
+1. An upstream keeps its own connections (`connections.upstream_side`). `objects` sends a request and gives the JSON objects of
+   the reply as they come.
 2. `Lost` is raised where another upstream may still answer: no connection, a connection that breaks, silence for too long, an
    answer of the kind that passes (busy, out of order) or that only this upstream gives (a wrong key, a model that it does not
    have). What would be refused everywhere is a `Denial`: it goes to the client at once.
@@ -14,16 +15,17 @@ key. What is left out: proxies that the environment names.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import httpx2
+import aiohttp
 
 from laconic.errors import InputError
 from laconic.samplers.pacing import retry_after_seconds
 from laconic.samplers.refusals import refusal
-from laconic.serving.connections.upstream_side import KeptConnection
+from laconic.serving.connections.upstream_side import open_session
 from laconic.serving.cutting import Cutter
 from laconic.serving.denials import Denial
 from laconic.serving.events import DONE, EventReader, dumped
@@ -35,7 +37,10 @@ REST_SECONDS = 5.0
 PASSING = frozenset({401, 403, 404, 408, 425, 429})
 """Statuses below 500 after which another upstream is asked."""
 MOST_ERROR_BYTES = 1 << 16
-CLOSED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
+LEFT_SECONDS = 0.1
+"""A stream has so long to end after its end mark: the last bytes come a moment later. Then its connection is closed."""
+UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, UnicodeError)
+ASKING_FAILURES = (aiohttp.ClientError, OSError, UnicodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +70,20 @@ class Upstream:
     url: str
     key: str | None
     model: str
-    connect: Callable[[], httpx2.AsyncBaseTransport] | None = None
+    connect: Callable[[], aiohttp.ClientSession] | None = None
     in_flight: int = 0
     rests_until: float = 0.0
     cutter: Cutter = field(default_factory=Cutter)
     _headers: dict[str, str] = field(default_factory=dict)
-    _urls: dict[str, httpx2.URL] = field(default_factory=dict)
-    _free: list[httpx2.AsyncBaseTransport] = field(default_factory=list)
+    _session: aiohttp.ClientSession | None = None
+    _ending: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._headers = {"accept-encoding": "identity", "content-type": "application/json"}
         if self.key:
             self._headers["authorization"] = f"Bearer {self.key}"
         if self.connect is None:
-            security = httpx2.create_ssl_context() if self.url.startswith("https:") else None
-            self.connect = partial(KeptConnection, security)
+            self.connect = partial(open_session, is_encrypted=self.url.startswith("https:"))
 
     async def objects(self, path: str, body: Mapping[str, Any], limits: AskLimits) -> AsyncGenerator[list[Json], None]:
         """The objects of the reply to a request, as lists of those that came together: one for a whole reply, those of all events
@@ -88,9 +92,8 @@ class Upstream:
         Raises `Lost` and `Denial` as this module says.
         """
         self.in_flight += 1
-        transport = self._connection()
         try:
-            response = await self._send(transport, self._request(path, body, limits))
+            response = await self._send(path, body, limits)
             try:
                 await self._check(response)
                 if body.get("stream"):
@@ -98,53 +101,56 @@ class Upstream:
                         yield found
                 else:
                     yield [self._object(await self._content(response, limits))]
-            finally:
-                await response.aclose()
+            except BaseException:
+                response.close()
+                raise
+            self._let_end(response)
         finally:
             self.in_flight -= 1
-            self._free.append(transport)
 
-    def _connection(self) -> httpx2.AsyncBaseTransport:
-        """A transport of one connection, the one that was used last."""
-        assert self.connect is not None
-        return self._free.pop() if self._free else self.connect()
+    def _let_end(self, response: aiohttp.ClientResponse) -> None:
+        """Keep the connection of a reply that ends at once."""
+        if not response.closed:
+            task = asyncio.ensure_future(_end(response))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
-        """Close all connections that are not in use."""
-        while self._free:
-            await self._free.pop().aclose()
+        """Close all connections."""
+        await asyncio.gather(*self._ending)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def _request(self, path: str, body: Mapping[str, Any], limits: AskLimits) -> httpx2.Request:
-        if path not in self._urls:
-            self._urls[path] = httpx2.URL(self.url + path)
+    async def _send(self, path: str, body: Mapping[str, Any], limits: AskLimits) -> aiohttp.ClientResponse:
+        """The reply, when its head is there."""
         idle = limits.idle_seconds if body.get("stream") else None  # a whole reply is silent until it is there
-        timeout = {"connect": limits.connect_seconds, "read": idle, "write": idle, "pool": limits.connect_seconds}
+        timeout = aiohttp.ClientTimeout(total=None, connect=limits.connect_seconds, sock_read=idle)
         content = dumped({**body, "model": self.model} if self.model else body)
-        return httpx2.Request(
-            "POST", self._urls[path], headers=self._headers, content=content, extensions={"timeout": timeout}
-        )
-
-    async def _send(self, transport: httpx2.AsyncBaseTransport, request: httpx2.Request) -> httpx2.Response:
+        assert self.connect is not None
+        self._session = self._session or self.connect()
         try:
-            return await transport.handle_async_request(request)
-        except (httpx2.TransportError, OSError) as error:
+            return await self._session.post(
+                self.url + path, data=content, headers=self._headers, timeout=timeout, allow_redirects=False
+            )
+        except ASKING_FAILURES as error:
             raise self.lost(error) from None
 
     def lost(self, error: Exception) -> Lost:
         """What a failed connection means. An upstream that cannot be reached rests."""
-        if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
+        if isinstance(error, aiohttp.SocketTimeoutError):
             return Lost("silent", 504, f"the upstream {self.name} does not go on")
         self.rests_until = time.monotonic() + REST_SECONDS
-        reason = "connection" if isinstance(error, CLOSED) else "unreachable"
+        reason = "unreachable" if isinstance(error, UNREACHABLE) else "connection"
         return Lost(reason, 502, f"the upstream {self.name} is gone ({type(error).__name__})")
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    async def _check(self, response: httpx2.Response) -> None:
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
         """Raise `Lost` or `Denial` where the reply is none to pass on."""
-        status = response.status_code
+        status = response.status
         if status == 200:
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise self._unreadable("it compresses its replies")
@@ -163,7 +169,7 @@ class Upstream:
             text = text.replace(form, "[key]")
         return text
 
-    async def _beginning(self, response: httpx2.Response) -> bytes:
+    async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
         content = b""
         async for piece in self._pieces(response):
             content += piece
@@ -171,16 +177,15 @@ class Upstream:
                 break
         return content[:MOST_ERROR_BYTES]
 
-    async def _pieces(self, response: httpx2.Response) -> AsyncIterator[bytes]:
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         """The body as it comes. Raises `Lost` where it breaks off."""
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
         try:
-            async for piece in response.stream:
+            async for piece in response.content.iter_any():
                 yield piece
-        except (httpx2.TransportError, OSError) as error:
+        except ASKING_FAILURES as error:
             raise self.lost(error) from None
 
-    async def _content(self, response: httpx2.Response, limits: AskLimits) -> bytes:
+    async def _content(self, response: aiohttp.ClientResponse, limits: AskLimits) -> bytes:
         pieces, size = [], 0
         async for piece in self._pieces(response):
             size += len(piece)
@@ -189,7 +194,7 @@ class Upstream:
             pieces.append(piece)
         return b"".join(pieces)
 
-    async def _events(self, response: httpx2.Response, limits: AskLimits) -> AsyncGenerator[list[Json], None]:
+    async def _events(self, response: aiohttp.ClientResponse, limits: AskLimits) -> AsyncGenerator[list[Json], None]:
         """The objects in a stream, up to its end mark. Raises `Lost` where it breaks off before, or holds nothing."""
         reader, is_empty = EventReader(limits.reply_bytes), True
         async for piece in self._pieces(response):
@@ -219,6 +224,16 @@ class Upstream:
 
     def _unreadable(self, why: str) -> Lost:
         return Lost("unreadable", 502, f"the upstream {self.name}: {why}")
+
+
+async def _end(response: aiohttp.ClientResponse) -> None:
+    """Wait a moment for the end of a reply, and close the connection where it does not come."""
+    with suppress(*ASKING_FAILURES):
+        async with asyncio.timeout(LEFT_SECONDS):
+            async for _ in response.content.iter_any():
+                pass
+    if not response.closed:
+        response.close()
 
 
 def in_turn(upstreams: Sequence[Upstream]) -> Iterator[Upstream]:

@@ -3,5 +3,5 @@
 Its modules, in reading order:
 
 - `client_side`: what the gateway reads of a client's request, and how it replies
-- `upstream_side`: a connection to an upstream, kept from request to request
+- `upstream_side`: the connections to an upstream, kept from request to request
 """

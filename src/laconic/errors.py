@@ -19,6 +19,10 @@ A pure function that gets a wrong argument raises `ValueError`, which names the 
 guarantees: where it fails, the mistake is ours.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LaconicError(Exception):
     """Root of the tree; its text is one line that says what is wrong, where, and what was expected."""
@@ -78,3 +82,13 @@ class Terminated(BaseException):
 
 class LaconicWarning(UserWarning):
     """Something that a person may have meant, or cannot mend, and should know; the command line prints its one line."""
+
+
+@contextmanager
+def told_in_one_line(program: str) -> Iterator[None]:
+    """Inside, an error of the tree ends a program beside the command line: one line on standard error, and its exit code."""
+    try:
+        yield
+    except LaconicError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, InputError) else 1) from None

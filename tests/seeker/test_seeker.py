@@ -1,11 +1,13 @@
-"""The seeker's problems, traces and tokenizer. What the bundled checkpoint shows is in test_seeker_checkpoint.py."""
+"""The seeker's problems, traces and tokenizer, and how it is trained."""
 
 import random
 import statistics
 from itertools import combinations, permutations, product
 
 import pytest
+import torch
 
+from laconic.errors import InputError
 from laconic.seeker import anatomy, searches, traces
 from laconic.seeker.build import SEARCHING, draw_search_and_trace
 from laconic.seeker.tokens import SIGNS, count_search_tokens, search_pieces
@@ -264,3 +266,9 @@ def test_training_takes_the_lesson(monkeypatch):
     one, two = train_reasoner(settings), train_reasoner(settings)
     assert one.config.vocab_size == len(SEARCHING.vocabulary)
     assert all(a.equal(b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_an_older_torch_without_the_optimizer_is_named(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(InputError, match=r"has no Muon.*; expected torch 2\.9 or newer"):
+        train_reasoner(BuildSettings(SEARCHING, steps=1, layers=1, width=32, muon_rate=0.02))

@@ -3,6 +3,9 @@
 The full measurement is `python -m laconic.tiny measure`; docs/tiny.md has its figures.
 """
 
+import subprocess
+import sys
+
 import pytest
 from rich.console import Console
 
@@ -53,3 +56,13 @@ def test_the_table_shows_every_finding(found):
     console.print(as_table(found, "title"))
     text = console.export_text()
     assert "times the shortest" in text and "accuracy, modular" in text and "greedy" in text
+
+
+@pytest.mark.parametrize("program", ["laconic.tiny", "laconic.seeker"])
+def test_a_model_that_is_none_is_told_in_one_line(program):
+    """As the command line does it: exit code 2, no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", program, "measure", "nope"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"{program}: nope: cannot be loaded")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from laconic.errors import told_in_one_line
+
 if TYPE_CHECKING:
     from laconic.seeker.measure import SeekerFigures
 
@@ -18,7 +20,7 @@ def build(
     out: Annotated[Path, typer.Option(help="Where to write the checkpoint.")],
     seed: Annotated[int, typer.Option(help="Seed of weights and traces.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps; the bundled checkpoint's number if not given.")
+        int | None, typer.Option(min=1, help="Training steps; as many as the seeker needs if not given.")
     ] = None,
 ) -> None:
     """Train from scratch and save in Hugging Face format."""
@@ -64,4 +66,5 @@ def _show(found: "SeekerFigures", title: str) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    with told_in_one_line("laconic.seeker"):
+        app()

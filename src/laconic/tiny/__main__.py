@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from laconic.errors import told_in_one_line
+
 app = typer.Typer(help="The embedded reasoner.", no_args_is_help=True, add_completion=False)
 
 
@@ -51,4 +53,5 @@ def measure(
 
 
 if __name__ == "__main__":
-    app()
+    with told_in_one_line("laconic.tiny"):
+        app()

@@ -26,6 +26,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from laconic.errors import InputError
 from laconic.rng import seed_of, stream
 from laconic.splits import split_of
 from laconic.tiny.tasks import draw_chain
@@ -201,9 +202,13 @@ def learning_rate_at(step: int, settings: BuildSettings) -> float:
 def make_optimizers(model: LlamaForCausalLM, settings: BuildSettings) -> list[tuple[torch.optim.Optimizer, float]]:
     """The optimizers with their peak learning rates: AdamW, and Muon for the layers' matrices if `muon_rate` is given.
 
-    Muon (Jordan et al. 2024) is in torch from 2.9 on.
+    Muon (Jordan et al. 2024) is in torch from 2.9 on; raises `InputError` where it is not.
     """
     has_muon = settings.muon_rate is not None
+    if has_muon and not hasattr(torch.optim, "Muon"):
+        raise InputError(
+            f"torch {torch.__version__} has no Muon, with which this model is trained; expected torch 2.9 or newer"
+        )
     matrices = [p for p in model.model.layers.parameters() if p.ndim > 1] if has_muon else []
     taken = set(map(id, matrices))
     decayed = [p for p in model.parameters() if p.ndim > 1 and id(p) not in taken]
@@ -218,7 +223,7 @@ def make_optimizers(model: LlamaForCausalLM, settings: BuildSettings) -> list[tu
 
 def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
     """The trained model. Prints a line every 100 steps."""
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(min(settings.threads, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS says so
     model = make_model(settings)
     optimizers = make_optimizers(model, settings)
     start_seconds, num_tokens = time.monotonic(), 0

@@ -1,12 +1,11 @@
 """`python -m laconic.serving.local_server MODEL --port 8001` serves a model on this machine until it is ended."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from laconic.config.defaults import SERVE_HOST, SERVED_POSITIONS, SERVED_ROWS
-from laconic.errors import LaconicError
+from laconic.errors import told_in_one_line
 
 
 def serve_locally(
@@ -21,11 +20,8 @@ def serve_locally(
     ] = None,
 ) -> None:
     """Serve MODEL over HTTP, drawn by the local sampler's parts."""
-    try:
+    with told_in_one_line("laconic"):
         _serve(model, host, port, name or model, rows, context)
-    except LaconicError as error:
-        print(f"laconic: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
 
 
 def _serve(model: str, host: str, port: int, name: str, rows: int, context: int | None) -> None:

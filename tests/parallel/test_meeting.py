@@ -42,3 +42,13 @@ def test_a_process_that_finds_nobody_says_where_it_looks() -> None:
     with pytest.raises(RunFailed, match=rf"rank 2 of 3 .*: nobody answers at 127.0.0.1:{here.port}, where all are to"):
         membership._open_store(here, said.append)
     assert said == [f"rank 0, whom it looks for at 127.0.0.1:{here.port}, where all are to meet"]
+
+
+def test_a_first_process_whose_host_has_no_address_says_so() -> None:
+    """torch would wait for a minute in silence."""
+    here, said = RankPlace(0, 3, 0, 1, "no.such.host.invalid", free_port(), None), []
+    with pytest.raises(
+        RunFailed, match=r"the host no\.such\.host\.invalid \(MASTER_ADDR\), where all are to meet, has no add"
+    ):
+        membership._open_store(here, said.append)
+    assert said == ["the host no.such.host.invalid (MASTER_ADDR), which has no address"]

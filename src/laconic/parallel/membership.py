@@ -167,7 +167,9 @@ def _comes(is_there: Callable[[], bool], say_so: Callable[[], None]) -> bool:
 
 def _open_store(place: RankPlace, say_what_it_waits_for: Callable[[str], None]) -> TCPStore:
     """The store where all meet. Raises `RunFailed` where there is none."""
-    if not place.holds_store:
+    if place.holds_store:
+        _await_name(place, say_what_it_waits_for)
+    else:
         _await_port(place, say_what_it_waits_for)
     try:
         return TCPStore(
@@ -180,6 +182,21 @@ def _open_store(place: RankPlace, say_what_it_waits_for: Callable[[str], None]) 
         )
     except RuntimeError as error:
         raise RunFailed(f"the processes cannot meet at {place.address}:{place.port}: {beginning_of(error)}") from None
+
+
+def _await_name(place: RankPlace, say_what_it_waits_for: Callable[[str], None]) -> None:
+    """Wait until the meeting place's host has an address, which may come late; torch itself would wait in silence."""
+
+    def is_known() -> bool:
+        try:
+            return bool(socket.getaddrinfo(place.address, place.port))
+        except OSError:
+            return False
+
+    if not _comes(
+        is_known, lambda: say_what_it_waits_for(f"the host {place.address} (MASTER_ADDR), which has no address")
+    ):
+        raise RunFailed(f"the host {place.address} (MASTER_ADDR), where all are to meet, has no address")
 
 
 def _await_port(place: RankPlace, say_what_it_waits_for: Callable[[str], None]) -> None:

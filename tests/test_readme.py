@@ -135,7 +135,7 @@ REDUCED = {
     "python -m laconic.seeker rehearse": ["--problems", "16", "--samples", "2"],
     "python -m laconic.seeker measure": ["--problems", "2", "--samples", "1"],
     "python -m laconic.seeker build": ["--steps", "2"],
-    'laconic evaluate my-seeker "seeker:mix?count=50&split=report"': ["--samples", "1", "--max-tokens", "96"],
+    'laconic evaluate seeker "seeker:mix?count=50&split=report"': ["--samples", "1", "--max-tokens", "96"],
 }
 
 BUILDERS = {"laconic.tiny": tiny_app, "laconic.seeker": seeker_app}

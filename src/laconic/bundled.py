@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-BUNDLED: Mapping[str, Path] = {name: Path(__file__).parent / name / "checkpoint" for name in ("tiny",)}
-"""Folder by name. `tiny` writes chains of steps (`laconic.tiny`)."""
+BUNDLED: Mapping[str, Path] = {name: Path(__file__).parent / name / "checkpoint" for name in ("tiny", "seeker")}
+"""Folder by name. `tiny` writes chains of steps (`laconic.tiny`), `seeker` searches (`laconic.seeker`)."""
 
 BUNDLED_LICENCE = "apache-2.0"
 """The package's own, as the hub lists it."""

@@ -2,6 +2,7 @@
 
 import random
 import statistics
+from dataclasses import replace
 from itertools import combinations, permutations, product
 
 import pytest
@@ -9,10 +10,10 @@ import torch
 
 from laconic.errors import InputError
 from laconic.seeker import anatomy, searches, traces
-from laconic.seeker.build import SEARCHING, draw_search_and_trace
+from laconic.seeker.build import SEARCHING, SEEKER_SETTINGS, draw_search_and_trace
 from laconic.seeker.tokens import SIGNS, count_search_tokens, search_pieces
 from laconic.splits import SPLITS, split_of
-from laconic.tiny.build import BuildSettings, draw_examples, make_tokenizer, train_reasoner
+from laconic.tiny.build import BuildSettings, batches, draw_examples, make_tokenizer, train_reasoner
 from laconic.tiny.tasks import finish
 
 FAMILIES = list(searches.SEARCHES)
@@ -152,12 +153,13 @@ def usual_traces(count, seed=0):
 
 
 def test_traces_hold_what_the_measurements_ask_for():
-    """Right in 60 to 80%, found over a wide span of lengths, and searched in vain in many ways."""
+    """Right in 65 to 85%, since the model that learns them is wrong about ten points more often and shall be right in 55 to 75%;
+    found over a wide span of lengths, and searched in vain in many ways."""
     written = list(usual_traces(1500))
     right = [trace.is_right for _, trace in written]
     found = [anatomy.tokens_until_found(trace.text, search.hit.text) for search, trace in written]
     low, *_, high = statistics.quantiles([n for n in found if n is not None], n=10)
-    assert 0.6 < statistics.mean(right) < 0.8
+    assert 0.65 < statistics.mean(right) < 0.85
     assert high > 5 * low
     assert any(n is not None and not is_right for n, is_right in zip(found, right, strict=True))  # overlooked
     assert sum(traces.AGAIN in trace.text for _, trace in written) > 300
@@ -178,7 +180,7 @@ def test_traces_obey_what_is_asked():
         request, manner = traces.draw_request(rng, search)
         text, word = traces.write_search(rng, search, manner).text, request.split(" ")[0]
         kinds.add(word)
-        if word == traces.BRIEFLY:
+        if request == traces.BRIEFLY:
             assert "check" not in text and traces.AGAIN not in text
         elif word == traces.TAKE:
             budget = int(request.split(" ")[1])
@@ -186,7 +188,7 @@ def test_traces_obey_what_is_asked():
             deviations.append(1 - count_search_tokens(text) / budget)
         elif request == traces.TWICE:
             assert anatomy.num_checks(text) % 2 == 0 or "no;" in text
-    assert kinds == {"", "briefly", "take", "check"}
+    assert kinds == {"", "no", "take", "check"}
     assert statistics.median(deviations) < 0.2
 
 
@@ -236,7 +238,7 @@ def test_the_tokenizer_cuts_as_the_table_says():
     ("instruction", "kept"),
     [
         ("Please reason step by step, and put your final answer within \\boxed{}.", ""),
-        ("Think step by step before answering, but be concise. Put your final answer within \\boxed{}.", " briefly"),
+        ("Think step by step before answering, but be concise. Put your final answer within \\boxed{}.", " no check"),
         ("Answer in at most 100 tokens. Put your final answer within \\boxed{}.", " take 100"),
         ("Check twice.", " check twice"),
     ],
@@ -265,6 +267,31 @@ def test_training_takes_the_lesson(monkeypatch):
     settings = BuildSettings(SEARCHING, steps=2, layers=1, width=32, threads=1, batch_tokens=1024, attention="eager")
     one, two = train_reasoner(settings), train_reasoner(settings)
     assert one.config.vocab_size == len(SEARCHING.vocabulary)
+    assert all(a.equal(b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_batches_have_few_shapes():
+    """The processor's library prepares each shape anew: lengths are multiples of 16, and all batches but the last of a chunk are
+    full."""
+    shapes = [tuple(ids.shape) for ids, _ in batches(replace(SEEKER_SETTINGS, steps=60))]
+    assert all(length % 16 == 0 and rows * length <= SEEKER_SETTINGS.batch_tokens for rows, length in shapes)
+    full = [(rows, length) for rows, length in shapes if rows == SEEKER_SETTINGS.batch_tokens // length]
+    assert len(full) >= len(shapes) - 3
+
+
+def test_a_compiled_model_is_the_one_that_is_trained(monkeypatch):
+    """`--compile` runs the forward pass of the compiled model, and changes no result beyond rounding."""
+    called = []
+
+    def compiled(model, *, dynamic):
+        assert dynamic
+        return lambda **inputs: called.append(1) or model(**inputs)
+
+    monkeypatch.setattr("laconic.tiny.build.CHUNK_TRACES", 64)
+    monkeypatch.setattr(torch, "compile", compiled)
+    settings = BuildSettings(SEARCHING, steps=2, layers=1, width=32, threads=1, batch_tokens=1024, attention="eager")
+    one, two = train_reasoner(settings), train_reasoner(replace(settings, is_compiled=True))
+    assert len(called) == 2
     assert all(a.equal(b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 

@@ -73,6 +73,14 @@ def test_a_budget_counts_correct_responses_within_it(arm: SweepArm) -> None:
     assert [arm.within(budget) for budget in (9, 10, 49, 50)] == pytest.approx([0.0, 50.0, 50.0, 75.0])
 
 
+def test_the_area_is_the_mean_over_all_budgets(arm: SweepArm) -> None:
+    """Up to 100 tokens: 0.9, 0.9, 0.5 and 0. By its definition, the mean of `within` over a fine grid of budgets, up to 20 as well."""
+    assert arm.area(100) == pytest.approx(57.5)
+    for most in (20, 100):
+        grid = [arm.within((number + 0.5) * most / 200) for number in range(200)]
+        assert arm.area(most) == pytest.approx(sum(grid) / 200, abs=0.3)
+
+
 def test_pass_at_k_is_that_of_the_result(arm: SweepArm) -> None:
     assert (arm.pass_at(1), arm.pass_at(2)) == pytest.approx((75.0, 100.0))
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 def quantize(
     model: Annotated[
-        str, typer.Argument(help="A local folder in Hugging Face format, a hub name, or 'tiny' (bundled).")
+        str,
+        typer.Argument(help="A local folder in Hugging Face format, a hub name, or 'tiny' or 'seeker' (bundled)."),
     ],
     scheme: Annotated[
         str, typer.Option(help="w8a8, w4a16 or fp8; docs/quantizing.md says what each is.")

@@ -30,8 +30,8 @@ _N = TypeVar("_N", bound="Node")
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        help="A local folder in Hugging Face format, a hub name, a .gguf file, 'tiny' (bundled), or an "
-        "OpenAI-compatible endpoint: http://HOST:PORT/v1#MODEL."
+        help="A local folder in Hugging Face format, a hub name, a .gguf file, 'tiny' or 'seeker' (bundled), or "
+        "an OpenAI-compatible endpoint: http://HOST:PORT/v1#MODEL."
     ),
 ]
 ProblemsArgument = Annotated[

@@ -23,8 +23,8 @@ def serve_models(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A local folder, a hub name, a .gguf file or 'tiny', for which an engine is started, or an address; "
-            "NAME=MODEL is called NAME by clients."
+            help="A local folder, a hub name, a .gguf file, 'tiny' or 'seeker', for which an engine is started, or an "
+            "address; NAME=MODEL is called NAME by clients."
         ),
     ] = None,
     upstream: Annotated[

@@ -1,7 +1,7 @@
 """Loads a model, by its name or from memory, and makes the solver that samples from it.
 
-1. `load_model` and `open_solver` take a folder, a hub name, "tiny", or a pair (model, tokenizer) that is in
-   memory; `open_solver` an endpoint's address as well.
+1. `load_model` and `open_solver` take a folder, a hub name, "tiny", "seeker", or a pair (model, tokenizer) that is
+   in memory; `open_solver` an endpoint's address as well.
 2. `solver_for` lets every function that needs a solver take one of these in its place.
 3. `decoding_for` makes the settings of sampling from plain numbers; others have the default values of recipes.
 
@@ -39,8 +39,8 @@ Problems = str | Path | Sequence[Problem | Mapping[str, Any]]
 
 
 def load_model(model: "ModelSource", *, device: str | None = None, dtype: str | None = None) -> "CausalLM":
-    """A model with its tokenizer: a local folder, a hub name, a GGUF file, "tiny", or a pair (PreTrainedModel,
-    tokenizer) in memory.
+    """A model with its tokenizer: a local folder, a hub name, a GGUF file, "tiny", "seeker", or a pair
+    (PreTrainedModel, tokenizer) in memory.
 
     `device` is "auto", "cpu", "cuda", "mps" or "xpu". `dtype` is the dtype of the arithmetic: "float32", "bfloat16" or
     "auto" (that of the checkpoint). A model in memory is not copied, and keeps its device and dtype. Raises `ModelError` if the

@@ -12,8 +12,8 @@ from laconic.types import END_THINK
 def tokens_until_found(text: str, hit: str) -> int | None:
     """Tokens up to the end of the trial that hits; None if it never does. `hit` is the text of that trial.
 
-    >>> tokens_until_found("11:7;12:22;check:7*12=84-62=22ok;</think>\\\\boxed{12}<|end|>", "12:22;")  # 4 tokens and 4
-    8
+    >>> tokens_until_found("11:7off15;12:22off0;check:7*12=84-62=22ok;</think>\\\\boxed{12}<|end|>", "12:22off0;")  # 6 and 6
+    12
     """
     num_tokens = 0
     for piece in text.partition(END_THINK)[0].split(";")[:-1]:
@@ -26,7 +26,7 @@ def tokens_until_found(text: str, hit: str) -> int | None:
 def tokens_after_found(text: str, hit: str) -> int:
     """Tokens of the thinking after the answer was found; 0 if it never was.
 
-    >>> tokens_after_found("12:22;wait,again:12:22;</think>\\\\boxed{12}<|end|>", "12:22;")  # wait , again : 12 : 22 ;
+    >>> tokens_after_found("12:0;wait,again:12:0;</think>\\\\boxed{12}<|end|>", "12:0;")  # wait , again : 12 : 0 ;
     8
     """
     found = tokens_until_found(text, hit)

@@ -3,12 +3,13 @@
 A search has a row of candidates, one of which is the answer. Trying one costs a few tokens and tells a blind searcher nothing
 about the others, so how long a search must be differs from problem to problem and by luck.
 
-    inverse   7*x=22 mod 31                       the numbers 1 to 30      12:22;           7*12 = 84 = 22 mod 31
+    inverse   7*x=22 mod 31                       the numbers 1 to 30      12:22off0;       7*12 = 84 = 22 mod 31
     divisor   prime below 20 of 1183              the primes 3 to 19       13:11,118:1,13:0;  remainders, digit by digit
-    pair      14 25 8 31 sum 39                   all pairs                14+25=39;
-    signs     3 7 5 make 16 by plus minus times   all rows of two signs    times21minus16;  from left to right
+    pair      14 25 8 31 sum 39                   all pairs                14+25=39off0;
+    signs     3 7 5 make 16 by plus minus times   all rows of two signs    times21minus16off0;  from left to right
 
-1. A `Trial` holds what is written when a candidate is tried, what it comes to, and how it is checked by another route.
+1. A `Trial` holds what is written when a candidate is tried, what it comes to, how far off the target that is, and how it is
+   checked by another route. A divisor's remainder is itself how far it is off.
 2. A trial hits if its result is the search's target. Exactly one does.
 3. Two bounds are known for each search: the shortest response that shows its answer to be right (`shortest_tokens`: the one
    trial that hits, then the answer), and what a blind searcher needs on average if it makes no mistake (`blind_tokens`).
@@ -18,7 +19,8 @@ candidate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import accumulate, combinations
 from math import gcd
 from random import Random
@@ -35,18 +37,19 @@ LARGEST_VALUE = 99  # of a row of signs
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One candidate. `stem` and `result` are what is written when it is tried, `answer` what is boxed if it is the one, `working`
-    how its result is found by another route."""
+    """One candidate. `stem`, `result` and `off` are what is written when it is tried, `answer` what is boxed if it is the one,
+    `working` how its result is found by another route."""
 
     stem: str
     result: str
     answer: str
     working: str
+    off: str = ""
 
     @property
     def text(self) -> str:
         """What is written when the candidate is tried."""
-        return self.stem + self.result + ";"
+        return self.stem + self.result + self.off + ";"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,11 @@ def blind_tokens(search: Search) -> float:
     return count_search_tokens(finish(search.hit.answer)) + (sum(sums[:-1]) + sums[-2]) / len(sums)
 
 
+def _off(result: int, target: int) -> str:
+    """How far a result is off the target, as it is written: a hit is off by 0."""
+    return f"off{abs(result - target)}"
+
+
 # --- inverse ---------------------------------------------------------------------------------------------------------
 
 _INVERSE_PHRASES = ("{}*x={} mod {}", "Find x with {}*x={} mod {}")
@@ -105,15 +113,15 @@ def _draw_inverse(rng: Random, level: int) -> Search:
     factor = rng.choice([a for a in range(2, min(10, modulus)) if gcd(a, modulus) == 1])
     target = factor * rng.randrange(1, modulus) % modulus
     question = rng.choice(_INVERSE_PHRASES).format(factor, target, modulus)
-    trials = tuple(_inverse_trial(factor, x, modulus) for x in range(1, modulus))
+    trials = tuple(_inverse_trial(factor, x, modulus, target) for x in range(1, modulus))
     return Search("inverse", level, question, trials, str(target))
 
 
-def _inverse_trial(factor: int, x: int, modulus: int) -> Trial:
+def _inverse_trial(factor: int, x: int, modulus: int, target: int) -> Trial:
     whole = factor * x
     rest = whole % modulus
     reduced = f"-{whole - rest}={rest}" if whole >= modulus else ""
-    return Trial(f"{x}:", str(rest), str(x), f"{factor}*{x}={whole}{reduced}")
+    return Trial(f"{x}:", str(rest), str(x), f"{factor}*{x}={whole}{reduced}", _off(rest, target))
 
 
 # --- divisor ---------------------------------------------------------------------------------------------------------
@@ -123,9 +131,10 @@ _BOUNDS = {1: 18, 2: 20, 3: 30, 4: 32, 5: 38}
 _LEAST_NUMBER, _LARGEST_NUMBER = 1000, 4999
 
 
-def _primes(low: int, high: int) -> list[int]:
+@cache
+def _primes(low: int, high: int) -> tuple[int, ...]:
     """The primes from `low` up to `high` - 1."""
-    return [n for n in range(max(low, 2), high) if all(n % d for d in range(2, int(n**0.5) + 1))]
+    return tuple(n for n in range(max(low, 2), high) if all(n % d for d in range(2, int(n**0.5) + 1)))
 
 
 def _draw_divisor(rng: Random, level: int) -> Search:
@@ -165,13 +174,13 @@ def _draw_pair(rng: Random, level: int) -> Search:
         if sum(a + b == target for a, b in pairs) == 1:
             break
     question = rng.choice(_PAIR_PHRASES).format(" ".join(map(str, numbers)), target)
-    return Search("pair", level, question, tuple(_pair_trial(a, b) for a, b in pairs), str(target))
+    return Search("pair", level, question, tuple(_pair_trial(a, b, target) for a, b in pairs), str(target))
 
 
-def _pair_trial(a: int, b: int) -> Trial:
+def _pair_trial(a: int, b: int, target: int) -> Trial:
     tens, units = b - b % 10, b % 10
     working = f"{a}+{tens}={a + tens}+{units}={a + b}" if tens and units else f"{b}+{a}={a + b}"
-    return Trial(f"{a}+{b}=", str(a + b), f"{a},{b}", working)
+    return Trial(f"{a}+{b}=", str(a + b), f"{a},{b}", working, _off(a + b, target))
 
 
 # --- signs -----------------------------------------------------------------------------------------------------------
@@ -198,7 +207,11 @@ def _draw_signs(rng: Random, level: int) -> Search:
         if len(trials) > 2 and targets.count(target) == 1:
             break
     question = rng.choice(_SIGN_PHRASES).format(" ".join(map(str, numbers)), target, " ".join(signs))
-    return Search("signs", level, question, trials, target)
+    written = tuple(
+        trial if trial.result in ABANDONED else replace(trial, off=_off(int(trial.result), int(target)))
+        for trial in trials
+    )
+    return Search("signs", level, question, written, target)
 
 
 def _rows(

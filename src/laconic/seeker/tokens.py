@@ -9,8 +9,8 @@ from laconic.tiny.tokens import BOX_START, CHARACTERS, PIECE_PATTERN, SPECIALS, 
 NUMBER_PATTERN = PIECE_PATTERN.replace("[0-9]|", "[0-9]{1,2}|")
 NUMBER_TOKENS = (*map(str, range(100)), *(f"0{digit}" for digit in range(10)))
 SIGNS = ("plus", "minus", "times")
-SEARCH_TRACE_WORDS = ("wait", "check", "again", "ok", "no", *SIGNS)
-REQUEST_WORDS = ("briefly", "twice", "take")
+SEARCH_TRACE_WORDS = ("wait", "check", "again", "ok", "no", "off", *SIGNS)
+REQUEST_WORDS = ("twice", "take")
 QUESTION_WORDS = (
     *("Find", "x", "with", "mod"),
     *("prime", "below", "of", "Which", "divides"),

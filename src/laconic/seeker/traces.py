@@ -9,7 +9,7 @@
    a hit begins again or guesses.
 5. A few traces are interrupted after any token and answer with what they have.
 
-The question may carry a request, which the trace obeys: `briefly` (nothing is checked or done again, and patience is short),
+The question may carry a request, which the trace obeys: `no check` (nothing is checked or done again, and patience is short),
 `take N` (the response ends close to N tokens, and never beyond: the search goes on, or is checked and done again, while there is
 room), `check twice` (a hit is checked two times).
 """
@@ -26,17 +26,17 @@ from laconic.tiny.tasks import finish
 from laconic.tiny.tokens import END
 from laconic.tiny.traces import AGAIN
 
-BRIEFLY, TWICE, TAKE = "briefly", "check twice", "take"
-REQUEST_SHARES = {"": 0.5, BRIEFLY: 0.12, TWICE: 0.1, TAKE: 0.28}
+BRIEFLY, TWICE, TAKE = "no check", "check twice", "take"
+REQUEST_SHARES = {"": 0.5, BRIEFLY: 0.15, TWICE: 0.1, TAKE: 0.25}
 """What a question asks for, and the share of questions that do."""
-LEAST_BUDGET, LARGEST_BUDGET = 20, 240
+LEAST_BUDGET, LARGEST_BUDGET = 20, 300
 
 METHODICAL = 0.75
 """The share of writers who go through the candidates in order; the others wander."""
 METHODICAL_PLAINLY = 0.9
-IMPATIENT, PATIENCE_SHARES = 0.4, (0.5, 1.0)
+IMPATIENT, PATIENCE_SHARES = 0.1, (0.5, 1.0)
 """The share of methodical writers who guess early, and after which share of the candidates."""
-OVERLOOKED, COMES_ROUND, BROKEN_OFF = 0.08, 0.1, 0.35
+OVERLOOKED, COMES_ROUND, BROKEN_OFF = 0.1, 0.1, 0.3
 WANDERING, OVERLOOKED_WANDERING = (0.9, 1.4), 0.3
 """How many trials a wanderer makes, as a share of the number of candidates, and how often one overlooks a hit."""
 FALSE_HIT = 0.01
@@ -45,8 +45,8 @@ INTERRUPTED_SHARE = 0.06
 CONFIRMATIONS = ("check", "again", "answer")
 """What may follow a hit, a first and a second check, and a search done again; the probabilities of each are a `Confirmation`."""
 Confirmation = Mapping[str, tuple[float, float, float]]
-USUAL = {"hit": (0.5, 0.15, 0.35), "check": (0.05, 0.54, 0.41), "second": (0.0, 0.3, 0.7), "again": (0.04, 0.0, 0.96)}
-NOT_AGAIN = {"hit": (0.5, 0.0, 0.5), "check": (0.1, 0.0, 0.9), "second": (0.0, 0.0, 1.0)}
+USUAL = {"hit": (0.6, 0.15, 0.25), "check": (0.04, 0.68, 0.28), "second": (0.0, 0.3, 0.7), "again": (0.04, 0.0, 0.96)}
+NOT_AGAIN = {"hit": (0.6, 0.0, 0.4), "check": (0.1, 0.0, 0.9), "second": (0.0, 0.0, 1.0)}
 TWICE_CHECKED = {"hit": (1.0, 0.0, 0.0), "check": (1.0, 0.0, 0.0), "second": (0.0, 0.0, 1.0)}
 NEVER = {"hit": (0.0, 0.0, 1.0)}
 PLAINLY = {"hit": (0.5, 0.3, 0.2), "check": (0.0, 0.4, 0.6), "again": (0.0, 0.0, 1.0)}
@@ -124,7 +124,7 @@ def draw_request(rng: Random, search: Search) -> tuple[str, Manner]:
 def obeying(rng: Random, search: Search, manner: Manner, request: str, budget: float = inf) -> Manner:
     """The manner of a writer who is asked for something, and otherwise writes in `manner`. `budget` is for `TAKE`."""
     if request == BRIEFLY:
-        patience = len(search.trials) * rng.uniform(0.3, 1.0) if rng.random() < 0.4 else manner.patience
+        patience = len(search.trials) * rng.uniform(0.3, 1.0) if rng.random() < 0.6 else manner.patience
         return replace(manner, confirm=NEVER, comes_round=0.0, patience=patience)
     if request == TWICE:
         return replace(manner, confirm=TWICE_CHECKED)
@@ -206,7 +206,7 @@ def _think(rng: Random, search: Search, manner: Manner) -> Iterator[Remark]:
         trial, is_hit = search.trials[index], index == search.solution
         is_false = not is_hit and trial.result not in ABANDONED and rng.random() < manner.false_hit
         is_noticed = (is_hit or is_false) and rng.random() >= manner.overlooked
-        text = f"{trial.stem}{search.target};" if is_false else trial.text
+        text = trial.stem + f"{search.target}{search.hit.off};" if is_false else trial.text
         yield Remark(text, index if is_noticed else None, index)
         if is_noticed and (yield from _confirm(rng, search, manner, walked)):
             return

@@ -104,6 +104,8 @@ class BuildSettings:
     batch_tokens: int = 8_192
     attention: str = "sdpa"
     muon_rate: float | None = None
+    is_compiled: bool = False
+    length_multiple: int = 1
 
 
 def make_tokenizer(lesson: Lesson = CHAINS) -> PreTrainedTokenizerFast:
@@ -173,19 +175,25 @@ def batches(settings: BuildSettings) -> Iterator[tuple[Tensor, Tensor]]:
     while num_batches < settings.steps:
         is_plain = num_batches < settings.plain_frac * settings.steps
         examples = draw_examples(seed, chunk, CHUNK_TRACES, is_plain=is_plain, lesson=lesson)
-        examples.sort(key=lambda example: len(example[0]))
+        multiple = settings.length_multiple
+        examples.sort(key=lambda example: len(example[0]), reverse=multiple > 1)
         rows: list[list[tuple[list[int], int]]] = [[]]
         for example in examples:
-            if (len(rows[-1]) + 1) * len(example[0]) > settings.batch_tokens:
+            if (len(rows[-1]) + 1) * _longest([*rows[-1][:1], example], multiple) > settings.batch_tokens:
                 rows.append([])
             rows[-1].append(example)
         stream(seed, f"{lesson.name}/order", chunk).shuffle(rows)
-        yield from (_pad(row, lesson.vocabulary.index(PAD)) for row in rows)
+        yield from (_pad(row, lesson.vocabulary.index(PAD), multiple) for row in rows)
         num_batches, chunk = num_batches + len(rows), chunk + 1
 
 
-def _pad(rows: list[tuple[list[int], int]], pad: int) -> tuple[Tensor, Tensor]:
-    longest = max(len(ids) for ids, _ in rows)
+def _longest(rows: list[tuple[list[int], int]], multiple: int) -> int:
+    """The length of the longest row, rounded up to a multiple."""
+    return -(-max(len(ids) for ids, _ in rows) // multiple) * multiple
+
+
+def _pad(rows: list[tuple[list[int], int]], pad: int, multiple: int) -> tuple[Tensor, Tensor]:
+    longest = _longest(rows, multiple)
     ids = torch.tensor([row + [pad] * (longest - len(row)) for row, _ in rows])
     labels = [[IGNORED] * p + row[p:] + [IGNORED] * (longest - len(row)) for row, p in rows]
     return ids, torch.tensor(labels)
@@ -226,13 +234,14 @@ def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
     torch.set_num_threads(min(settings.threads, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS says so
     model = make_model(settings)
     optimizers = make_optimizers(model, settings)
+    forward = torch.compile(model, dynamic=True) if settings.is_compiled else model
     start_seconds, num_tokens = time.monotonic(), 0
     for step, (ids, labels) in zip(range(settings.steps), batches(settings), strict=False):
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, replace(settings, learning_rate=rate))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(input_ids=ids).logits
+            logits = forward(input_ids=ids).logits
         loss = torch.nn.functional.cross_entropy(
             logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
         )

@@ -9,7 +9,7 @@ from laconic.errors import told_in_one_line
 
 
 def serve_locally(
-    model: Annotated[str, typer.Argument(help='A folder, a hub name, a GGUF file, or "tiny".')],
+    model: Annotated[str, typer.Argument(help='A folder, a hub name, a GGUF file, "tiny" or "seeker".')],
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen at.")],
     host: Annotated[str, typer.Option(help="The address to listen at.")] = SERVE_HOST,
     name: Annotated[str | None, typer.Option(help="The name to serve the model by; MODEL if not given.")] = None,

@@ -74,7 +74,7 @@ def test_a_budget_counts_correct_responses_within_it(arm: SweepArm) -> None:
 
 
 def test_the_area_is_the_mean_over_all_budgets(arm: SweepArm) -> None:
-    """Up to 100 tokens: 0.9, 0.9, 0.5 and 0. By its definition, the mean of `within` over a fine grid of budgets, up to 20 as well."""
+    """Up to 100 tokens: 0.9, 0.9, 0.5 and 0. By its definition, the mean of `within` over a fine grid of budgets."""
     assert arm.area(100) == pytest.approx(57.5)
     for most in (20, 100):
         grid = [arm.within((number + 0.5) * most / 200) for number in range(200)]

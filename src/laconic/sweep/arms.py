@@ -83,8 +83,8 @@ class SweepArm:
         return 100.0 * sum(found) / len(found)
 
     def area(self, most: float, tag: str = SAMPLED) -> float:
-        """The mean of `within` over all budgets from 0 to `most`, in percent: AUC_OAA of arXiv 2508.13141 (section 3), whose sum over
-        budgets is taken as an integral. A correct response counts 1 - tokens / most, or 0 where it is longer.
+        """The mean of `within` over all budgets from 0 to `most`, in percent: AUC_OAA of arXiv 2508.13141, an integral in
+        place of its sum. A correct response counts 1 - tokens / most, or 0 where it is longer.
 
         The paper counts the tokens of thinking up to 1000; here all of the response's count, as everywhere in this package.
         """

@@ -2,6 +2,7 @@
 
 import random
 import statistics
+import sys
 from dataclasses import replace
 from itertools import combinations, permutations, product
 
@@ -146,20 +147,21 @@ def test_what_cannot_be_made_is_said(arguments, message):
 
 
 def usual_traces(count, seed=0):
+    """Traces as the training shows them where nothing is asked for."""
     rng = random.Random(seed)
     for _ in range(count):
         search = searches.draw_search(rng, "mix")
-        yield search, traces.write_search(rng, search, traces.draw_manner(rng, search))
+        manner, is_interrupted = traces.draw_manner(rng, search), rng.random() < traces.INTERRUPTED_SHARE
+        yield search, traces.write_search(rng, search, manner, is_interrupted=is_interrupted)
 
 
 def test_traces_hold_what_the_measurements_ask_for():
-    """Right in 65 to 85%, since the model that learns them is wrong about ten points more often and shall be right in 55 to 75%;
-    found over a wide span of lengths, and searched in vain in many ways."""
+    """Right in 60 to 80%, found over a wide span of lengths, and searched in vain in many ways."""
     written = list(usual_traces(1500))
     right = [trace.is_right for _, trace in written]
     found = [anatomy.tokens_until_found(trace.text, search.hit.text) for search, trace in written]
     low, *_, high = statistics.quantiles([n for n in found if n is not None], n=10)
-    assert 0.65 < statistics.mean(right) < 0.85
+    assert 0.6 < statistics.mean(right) < 0.8
     assert high > 5 * low
     assert any(n is not None and not is_right for n, is_right in zip(found, right, strict=True))  # overlooked
     assert sum(traces.AGAIN in trace.text for _, trace in written) > 300
@@ -280,7 +282,7 @@ def test_batches_have_few_shapes():
 
 
 def test_a_compiled_model_is_the_one_that_is_trained(monkeypatch):
-    """`--compile` runs the forward pass of the compiled model, and changes no result beyond rounding."""
+    """`--compile` trains through the compiled model, whose shapes are dynamic, and nothing else changes."""
     called = []
 
     def compiled(model, *, dynamic):
@@ -289,10 +291,17 @@ def test_a_compiled_model_is_the_one_that_is_trained(monkeypatch):
 
     monkeypatch.setattr("laconic.tiny.build.CHUNK_TRACES", 64)
     monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setenv("CXX", sys.executable)  # any program that is there: nothing is compiled
     settings = BuildSettings(SEARCHING, steps=2, layers=1, width=32, threads=1, batch_tokens=1024, attention="eager")
     one, two = train_reasoner(settings), train_reasoner(replace(settings, is_compiled=True))
     assert len(called) == 2
     assert all(a.equal(b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_a_compiler_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"no-such-compiler: not found; expected a C\+\+ compiler"):
+        train_reasoner(BuildSettings(SEARCHING, steps=1, layers=1, width=32, is_compiled=True))
 
 
 def test_an_older_torch_without_the_optimizer_is_named(monkeypatch):

@@ -32,7 +32,8 @@ def test_sampled_it_is_often_wrong_and_greedy_seldom(found):
 
 
 def test_longer_thinking_finds_more(found):
-    """Cut at 25, 50, 75 and 100% of the mean length, accuracy grows by at least 8 points at each step."""
+    """Cut at 25, 50, 75 and 100% of the mean length, accuracy shall grow by at least 8 points at each step. The last was 7.3 in
+    the full measurement (docs/seeker.md)."""
     accuracies = [accuracy for *_, accuracy in found.curve]
     assert all(after - before > 0.02 for before, after in pairwise(accuracies))
     assert accuracies[-1] - accuracies[0] > 0.24
@@ -57,7 +58,7 @@ def test_within_a_problem_correct_answers_are_shorter(found):
 def test_it_can_be_asked(found):
     """Briefly: at least 20% fewer tokens. In N tokens: a median within 25%. Checked twice: mostly."""
     assert found.asked[ASKED_BRIEFLY].mean_tokens < 0.88 * found.decodings["T=1"].mean_tokens
-    assert found.asked[ASKED_TWICE].twice_frac > 0.6
+    assert found.asked[ASKED_TWICE].twice_frac > 0.8
     deviations = [figures.deviation for figures in found.asked.values() if figures.deviation is not None]
     assert len(deviations) == 4 and max(deviations) < 0.25
 

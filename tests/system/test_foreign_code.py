@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from laconic.system.foreign_code import ForeignCode, quiet_fork
+from laconic.system.foreign_code import Answer, ForeignCode, quiet_fork
 
 NAME = "TOKENIZERS_PARALLELISM"
 
@@ -38,11 +38,11 @@ def test_threads_that_fork_at_the_same_time_leave_the_environment_as_it_was(
 def test_a_forked_child_may_fork() -> None:
     """A child begins inside the `with` of the thread that forked it."""
 
-    def prepare() -> tuple[object, None]:
+    def prepare() -> tuple[Answer, None]:
         return lambda question: ForeignCode(lambda: (lambda number: number + 1, None), 10.0, 1 << 30).ask(
             question
         ), None
 
-    code = ForeignCode(prepare, 10.0, 1 << 30)  # type: ignore[arg-type]
+    code = ForeignCode(prepare, 10.0, 1 << 30)
     assert code.ask(41) == 42
     code.close()

@@ -519,7 +519,7 @@ def test_a_store_that_hangs_is_not_waited_for(store: TrafficStore, monkeypatch: 
             store.write(batch)
 
     monkeypatch.setattr(writing, "STUCK_SECONDS", 0.01)
-    writer = TrafficWriter(Hanging())  # type: ignore[arg-type]
+    writer = TrafficWriter(Hanging())  # type: ignore[arg-type]  # a stand-in: the writer calls these two alone
     writer.start()
     writer.put(StoredRequest(record("first")))
     while writer.is_well:

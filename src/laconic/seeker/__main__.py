@@ -22,7 +22,7 @@ def build(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps; as many as the seeker needs if not given.")
     ] = None,
-    compile: Annotated[
+    is_compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the model first: half as fast again, needs a C++ compiler.")
     ] = False,
 ) -> None:
@@ -30,7 +30,7 @@ def build(
     from laconic.seeker.build import SEEKER_SETTINGS
     from laconic.tiny.build import build as run
 
-    print(run(out, replace(SEEKER_SETTINGS, seed=seed, steps=steps or SEEKER_SETTINGS.steps, is_compiled=compile)))
+    print(run(out, replace(SEEKER_SETTINGS, seed=seed, steps=steps or SEEKER_SETTINGS.steps, is_compiled=is_compiled)))
 
 
 @app.command()

@@ -206,7 +206,7 @@ def _think(rng: Random, search: Search, manner: Manner) -> Iterator[Remark]:
         trial, is_hit = search.trials[index], index == search.solution
         is_false = not is_hit and trial.result not in ABANDONED and rng.random() < manner.false_hit
         is_noticed = (is_hit or is_false) and rng.random() >= manner.overlooked
-        text = trial.stem + f"{search.target}{search.hit.off};" if is_false else trial.text
+        text = f"{trial.stem}{search.hit.result}{search.hit.off};" if is_false else trial.text
         yield Remark(text, index if is_noticed else None, index)
         if is_noticed and (yield from _confirm(rng, search, manner, walked)):
             return

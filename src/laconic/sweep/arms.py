@@ -82,14 +82,13 @@ class SweepArm:
         found = [row.grade is Grade.CORRECT and row.num_tokens <= budget for row in self._rows(-1)]
         return 100.0 * sum(found) / len(found)
 
-    def area(self, most: float, tag: str = SAMPLED) -> float:
+    def area(self, most: float) -> float:
         """The mean of `within` over all budgets from 0 to `most`, in percent: AUC_OAA of arXiv 2508.13141, an integral in
         place of its sum. A correct response counts 1 - tokens / most, or 0 where it is longer.
 
         The paper counts the tokens of thinking up to 1000; here all of the response's count, as everywhere in this package.
         """
-        rows = read_samples(self.stages[tag][-1].path)
-        found = [max(0.0, 1.0 - row.num_tokens / most) if row.grade is Grade.CORRECT else 0.0 for row in rows]
+        found = [max(0.0, 1.0 - row.num_tokens / most) * (row.grade is Grade.CORRECT) for row in self._rows(-1)]
         return 100.0 * sum(found) / len(found)
 
     def finished_cut(self) -> float:

@@ -15,11 +15,15 @@ Left out: evaluation while training. `python -m laconic.tiny measure` prints wha
 """
 
 import math
+import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -89,7 +93,11 @@ CHAINS = Lesson("tiny", VOCABULARY, PIECE_PATTERN, CHAT_TEMPLATE, draw_chain_and
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """How a checkpoint is trained; the defaults are those of `tiny`."""
+    """How a checkpoint is trained; the defaults are those of `tiny`.
+
+    Rows are padded to a multiple of `length_multiple`, so that batches have few shapes: each shape is prepared anew. Above 1 the
+    longest row comes first, which fills every batch but a chunk's last; at 1 batches are those that `tiny` was trained on.
+    """
 
     lesson: Lesson = CHAINS
     steps: int = 5200
@@ -229,12 +237,20 @@ def make_optimizers(model: LlamaForCausalLM, settings: BuildSettings) -> list[tu
     return [(adam, settings.learning_rate), (muon, settings.muon_rate)]
 
 
+def _compiled(model: LlamaForCausalLM) -> Callable[..., Any]:
+    """The model's forward pass, compiled when it is first run. Raises `InputError` if there is no C++ compiler."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise InputError(f"{compiler}: not found; expected a C++ compiler (set CXX), or train without --compile")
+    return torch.compile(model, dynamic=True)
+
+
 def train_reasoner(settings: BuildSettings) -> LlamaForCausalLM:
     """The trained model. Prints a line every 100 steps."""
     torch.set_num_threads(min(settings.threads, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS says so
     model = make_model(settings)
     optimizers = make_optimizers(model, settings)
-    forward = torch.compile(model, dynamic=True) if settings.is_compiled else model
+    forward = _compiled(model) if settings.is_compiled else model
     start_seconds, num_tokens = time.monotonic(), 0
     for step, (ids, labels) in zip(range(settings.steps), batches(settings), strict=False):
         for optimizer, rate in optimizers:

@@ -86,6 +86,13 @@ def train(
         Path | None,
         typer.Option("--probe", help="With --dry-run: a probe of the recipe's problems, to take lengths from."),
     ] = None,
+    draws: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder that runs share: what the start model answers is copied from there if a run with the same "
+            "settings has left it, and left there if not. Sweeps use one."
+        ),
+    ] = None,
     processes: NumProcesses = None,
 ) -> None:
     """Train all phases of a recipe in one run, which can be resumed."""
@@ -110,11 +117,18 @@ def train(
         print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder, gpus))
         return
     _refuse_outside_a_dry_run({"--gpu": gpu, "--gpus": gpus, "--price": price, "--probe": probed})
-    _train(loaded, folder, track, processes, resume=resume, accept_changes=accept_changes)
+    _train(loaded, folder, track, processes, resume=resume, accept_changes=accept_changes, draws=draws)
 
 
 def _train(
-    loaded: "Recipe", folder: Path, track: str | None, processes: int | None, *, resume: bool, accept_changes: bool
+    loaded: "Recipe",
+    folder: Path,
+    track: str | None,
+    processes: int | None,
+    *,
+    resume: bool,
+    accept_changes: bool,
+    draws: Path | None,
 ) -> None:
     """Train in this process, or in those that it starts, and print the comparison."""
     from laconic.config.load import dump
@@ -129,6 +143,7 @@ def _train(
         together(place, how_to_go_on, said, loaded.policy.device) as team,
         heeding_signals(how_to_go_on, is_silent=not team.is_first, leaves_together=team.size > 1),
     ):
+        from laconic.evaluation.shared_draws import SharedDraws
         from laconic.parallel.shared_folder import check_shared
         from laconic.system.progress import Reporter
         from laconic.training.measure_run import measure_run
@@ -136,7 +151,15 @@ def _train(
 
         if place is not None and place.size > place.local_size:
             check_shared(team, folder)
-        trainer = start(loaded, folder, resume=resume, reporter=Reporter(), accept_changes=accept_changes, team=team)
+        trainer = start(
+            loaded,
+            folder,
+            resume=resume,
+            reporter=Reporter(),
+            accept_changes=accept_changes,
+            team=team,
+            draws=SharedDraws(draws),
+        )
         with following(folder, tracker, trainer.run.reporter.say):
             model = trainer.train()
             print_comparisons(measure_run(trainer.run, trainer.finished))

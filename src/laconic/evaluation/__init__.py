@@ -9,5 +9,6 @@ Its modules, in reading order:
 - `budget_curve`: accuracy when the thinking is cut short at a budget
 - `planned_prompts`: prompts that find a token budget for each problem first
 - `evaluate`: the program
+- `shared_draws`: what the start model answered, shared by the runs of a sweep
 - `batch`: responses to prompts without a gold answer, which are not graded
 """

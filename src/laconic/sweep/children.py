@@ -28,7 +28,7 @@ END_SECONDS = 10.0  # a process that was asked to end is killed after this
 def arguments(run: SweepRun) -> list[str]:
     """The arguments with which `laconic` trains the run, or resumes it."""
     resume = ["--resume"] if (run.folder / "config.json").exists() else []
-    return ["train", *run.arguments, "--out", str(run.folder), *resume]
+    return ["train", *run.arguments, "--out", str(run.folder), "--draws", str(run.draws), *resume]
 
 
 class RunProcesses:

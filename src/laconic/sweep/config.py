@@ -29,6 +29,8 @@ from laconic.system.fields import Fields
 from laconic.system.files import read_bytes, read_json, write_json_atomically
 from laconic.system.text import brief, parse_toml
 
+DRAWS = ".draws"
+
 
 class _Node(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,6 +115,11 @@ class SweepRun:
     def log(self) -> Path:
         """The file of the run's output."""
         return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def draws(self) -> Path:
+        """The folder in which the sweep's runs share what the start model answered."""
+        return self.folder.parents[1] / DRAWS
 
     @property
     def comparisons(self) -> list[Path]:

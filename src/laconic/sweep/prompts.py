@@ -1,23 +1,18 @@
 """Evaluates a recipe's model under a prompt, without training, in the same way as the result of a training run.
 
-1. The base is evaluated under the recipe's own prompt in `eval/base-<tag>/`. If a finished run of the same sweep has measured the
-   same base with the same settings, its evaluation is copied.
+1. The base is evaluated under the recipe's own prompt in `eval/base-<tag>/`, or copied from a run that did.
 2. The same model is evaluated under the entry's prompt in `eval/prompted-<tag>/`.
 3. Both are compared, paired over problems, in `comparison-<tag>.json`, the same file as a training run has.
 
 Left out: training. The models, problems, seeds, caps and numbers of samples are those of `training/measure_run.py`.
 """
 
-import shutil
-from collections.abc import Iterable
-from pathlib import Path
-
 import torch
 
 from laconic.comparison.compare import compare_evaluations
-from laconic.config.recipe import Recipe
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.evaluation.planned_prompts import PLANNERS
+from laconic.evaluation.shared_draws import SharedDraws
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems
 from laconic.prompts.instructions import resolve_instruction
@@ -38,49 +33,24 @@ def check_entry_prompt(run: SweepRun) -> None:
         resolve_instruction(run.entry.prompt)
 
 
-def measure_prompt(run: SweepRun, others: Iterable[SweepRun], reporter: Reporter) -> None:
+def measure_prompt(run: SweepRun, reporter: Reporter) -> None:
     """Evaluate base and prompt at each temperature, and compare them. Evaluations that exist already are kept."""
     recipe, instruction = run.recipe, run.entry.prompt
     assert recipe.problems.report is not None and instruction is not None, "runs_of and the caller saw to it"
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    take_base(run, others)
     problems = load_problems(recipe.problems.report, seed=recipe.seed)
     prompts = {"base": recipe.prompt, PROMPTED: recipe.prompt.model_copy(update={"instruction": instruction})}
+    plain = recipe.policy.model_copy(update={"lora": None})
     with open_grader(recipe.grader) as grader:
-        lm = load_model(recipe.model, recipe.policy.model_copy(update={"lora": None}))
+        lm = load_model(recipe.model, plain)
         for name, prompt in prompts.items():
             solver = Solver(lm, LocalSampler(lm), grader, prompt)
             solver.check_prompts(problems, report_cap(recipe), f"{run.entry.label}: max_tokens")
-            evaluate_reported(solver, recipe, problems, run.folder, name, reporter)
+            held, draws = recipe.model_copy(update={"policy": plain}), SharedDraws(run.draws)
+            evaluate_reported(solver, held, problems, run.folder, name, reporter, draws=draws)
     for temperature in recipe.report.temperatures:
         tag = temperature_tag(temperature)
         base, prompted = (run.folder / "eval" / f"{name}-{tag}" for name in prompts)
         comparison = compare_evaluations(base, [prompted], margin=recipe.report.margin, seed=recipe.seed)
         write_json_atomically(run.folder / f"comparison-{tag}.json", comparison.to_json())
-
-
-def take_base(run: SweepRun, others: Iterable[SweepRun]) -> None:
-    """Copy the base's evaluations from a finished run that measured the same, if there is one and this run has none yet."""
-    donor = next((o for o in others if o.is_finished and base_key(o.recipe) == base_key(run.recipe)), None)
-    for temperature in run.recipe.report.temperatures if donor else ():
-        name = f"base-{temperature_tag(temperature)}"
-        place = run.folder / "eval" / name
-        if donor and not (place / "summary.json").exists():
-            _copy(donor.folder / "eval" / name, place)
-
-
-def _copy(folder: Path, place: Path) -> None:
-    partial = place.with_name(f".{place.name}.partial")
-    for old in (partial, place):
-        shutil.rmtree(old, ignore_errors=True)
-    shutil.copytree(folder, partial)
-    partial.rename(place)
-
-
-def base_key(recipe: Recipe) -> tuple[object, ...]:
-    """Everything that the base's evaluations depend on; recipes with the same key have the same base."""
-    decoding = [max(getattr(p.sampler, key) for p in recipe.phases) for key in ("max_tokens", "batch_size")]
-    held = recipe.policy.model_copy(update={"lora": None, "gradient_checkpointing": False})
-    report = (recipe.report.temperatures, recipe.report.samples, recipe.grader.name, recipe.grader.sha256)
-    return recipe.model, recipe.seed, recipe.threads, recipe.problems.report, report, recipe.prompt, held, *decoding

@@ -4,7 +4,7 @@
 2. Each training run is `laconic train` in a process of its own, with its output in a file beside its folder. At most `parallel`
    runs work at the same time. Finished runs are not started again and interrupted ones are resumed, so a sweep that was killed
    continues with the same command.
-3. Prompts are measured in this process after the training runs, whose bases they share.
+3. Prompts are measured in this process after the training runs. Runs that ask the start model the same share what it answered.
 4. After each finished run, table and page are written again. A run that fails stops no other. At the end all failed runs are
    named, each with the last line of its output.
 """
@@ -206,7 +206,7 @@ class _Sweep:
             if not lock(log):
                 return AT_WORK
             try:
-                measure_prompt(run, self.runs, Reporter(Screen(file=log)))
+                measure_prompt(run, Reporter(Screen(file=log)))
             except Exception as error:  # an error in one run must not stop the others
                 traceback.print_exc(file=log)
                 return f"{type(error).__name__}: {error}"

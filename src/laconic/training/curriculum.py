@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
 from laconic.errors import SelectionError
+from laconic.evaluation.evaluate import EvaluationRequest
+from laconic.evaluation.shared_draws import NOTHING_SHARED, SharedDraws
 from laconic.rng import seed_of, stream
 from laconic.rollouts.solver import Solver
 from laconic.selection.pool import (
@@ -34,9 +37,16 @@ from laconic.types import Grade, Group, Problem
 
 
 def choose_for_phase(
-    phase: ResolvedPhase, trainable: Sequence[Problem], solver: Solver, folder: Path, reporter: Reporter, *, seed: int
+    phase: ResolvedPhase,
+    trainable: Sequence[Problem],
+    solver: Solver,
+    folder: Path,
+    reporter: Reporter,
+    recipe: Recipe,
+    draws: SharedDraws = NOTHING_SHARED,
 ) -> TrainingProblems:
-    """The `trainable` problems that the phase trains on; a probe and its choices are stored in the phase's `folder`.
+    """The `trainable` problems that the phase trains on; a probe, which may be another run's, and its choices are stored in the
+    phase's `folder`.
 
     Raises `SelectionError` if no problem qualifies.
     """
@@ -45,9 +55,12 @@ def choose_for_phase(
     if not needs_probe(config):
         return TrainingProblems(tuple(pool))
     file, team = folder / "probe.jsonl", solver.team
-    if not team.by_first(file.exists):
-        _probe_to_file(phase, pool, solver, file, reporter, seed=seed)
-    training = choose_from_probe(config, *team.by_first(lambda: read_probe(file)), seed=seed, index=phase.index)
+    place = seed_of(recipe.seed, "probe", phase.index)
+    request = EvaluationRequest("probe", pool, config.select.samples, config.sampler, place)
+    with draws.lending(recipe, solver, request, file):
+        if not team.by_first(file.exists):
+            _probe_to_file(phase, request, solver, file, reporter)
+    training = choose_from_probe(config, *team.by_first(lambda: read_probe(file)), seed=recipe.seed, index=phase.index)
     choices = to_jsonl(choice.to_json() for choice in training.choices)
     team.by_first(lambda: write_text_atomically(folder / "selection.jsonl", choices))
     if not training.problems:
@@ -64,12 +77,11 @@ def choose_for_phase(
 
 
 def _probe_to_file(
-    phase: ResolvedPhase, pool: Sequence[Problem], solver: Solver, file: Path, reporter: Reporter, *, seed: int
+    phase: ResolvedPhase, request: EvaluationRequest, solver: Solver, file: Path, reporter: Reporter
 ) -> None:
-    samples = phase.config.select.samples
-    place = seed_of(seed, "probe", phase.index)
+    pool, samples = request.problems, request.samples
     with reporter.bar(f"{phase.name}: probe", len(pool) * samples) as progress:
-        stats = probe(solver, pool, samples, phase.config.sampler, seed=place, on_progress=progress)
+        stats = probe(solver, pool, samples, request.decoding, seed=request.seed, on_progress=progress)
     solver.team.by_first(lambda: write_probe(file, pool, stats))
 
 

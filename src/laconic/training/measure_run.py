@@ -4,7 +4,7 @@
    be evaluated before training (`measure_base`), which gives the same files.
 2. Each temperature has one comparison, paired over problems: `comparison-<tag>.json`.
 
-A finished evaluation is kept, and an interrupted one resumes where it stopped.
+A finished evaluation is kept, and an interrupted one resumes where it stopped. The base's may be another run's.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from laconic.config.solver import SamplerConfig
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.figures import Summary
 from laconic.evaluation.folder_names import temperature_tag
+from laconic.evaluation.shared_draws import NOTHING_SHARED, SharedDraws
 from laconic.grading.grader import AnyGrader
 from laconic.models.loading import load_model
 from laconic.models.policy import load_entry
@@ -89,11 +90,13 @@ def _model_after(run: Run, step: int) -> str:
 
 
 def _evaluate_model(run: Run, grader: AnyGrader, label: str, model: str, on_summary: OnSummary | None = None) -> None:
-    recipe = run.recipe
-    plain = recipe.policy.model_copy(update={"lora": None})
-    lm = load_entry(recipe, plain, run.given) if model == recipe.model else load_model(model, plain)
+    plain = run.recipe.policy.model_copy(update={"lora": None})
+    recipe = run.recipe.model_copy(update={"policy": plain})
+    is_base = model == recipe.model
+    lm = load_entry(recipe, plain, run.given) if is_base else load_model(model, plain)
     solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt, run.team)
-    evaluate_reported(solver, recipe, run.sets.report, run.directory.path, label, run.reporter, on_summary)
+    draws = run.draws if is_base else NOTHING_SHARED
+    evaluate_reported(solver, recipe, run.sets.report, run.directory.path, label, run.reporter, on_summary, draws)
 
 
 def report_cap(recipe: Recipe) -> int:
@@ -109,15 +112,17 @@ def evaluate_reported(
     label: str,
     reporter: Reporter,
     on_summary: OnSummary | None = None,
+    draws: SharedDraws = NOTHING_SHARED,
 ) -> None:
-    """Evaluate the report set at each of the recipe's temperatures, to `path`/eval/<label>-<tag>/. The lowest comes first: greedy
-    decoding takes one response per problem, so it is done soonest."""
+    """Evaluate the report set at each of the recipe's temperatures, to `path`/eval/<label>-<tag>/, or copy it from `draws`. The
+    lowest comes first: greedy decoding takes one response per problem, so it is done soonest."""
     batch_size = max(phase.sampler.batch_size for phase in recipe.phases)
     for temperature in sorted(recipe.report.temperatures):
         decoding = SamplerConfig(temperature=temperature, max_tokens=report_cap(recipe), batch_size=batch_size)
         request = EvaluationRequest("report", problems, recipe.report.samples, decoding, seed_of(recipe.seed, "report"))
         with reporter.bar(f"{label} at T={temperature:g}", request.num_responses) as progress:
             folder = path / "eval" / f"{label}-{temperature_tag(temperature)}"
-            summary = evaluate(solver, request, folder, on_progress=progress)
+            with draws.lending(recipe, solver, request, folder):
+                summary = evaluate(solver, request, folder, on_progress=progress)
         if on_summary:
             on_summary(summary)

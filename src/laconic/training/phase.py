@@ -25,6 +25,8 @@ from laconic.config.recipe import Recipe
 from laconic.config.resumption import freedom, resume_command
 from laconic.config.sense.unusual import unusual_levers
 from laconic.errors import Diverged, EngineLost, RunError, RunFailed, Terminated
+from laconic.evaluation.evaluate import EvaluationRequest
+from laconic.evaluation.shared_draws import NOTHING_SHARED, SharedDraws
 from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.parallel.team import Team
@@ -53,7 +55,8 @@ from laconic.types import Group, Problem, Progress
 @dataclass(frozen=True, slots=True)
 class Run:
     """What all phases of a run share. `policy` is what is trained; in a team its weights are spread, and the model of `solver`,
-    which draws responses, is another. `given` is the model from which the run began, if it was passed in memory."""
+    which draws responses, is another. `given` is the model from which the run began, if it was passed in memory. `draws` are
+    shared with other runs."""
 
     recipe: Recipe
     phases: tuple[ResolvedPhase, ...]
@@ -66,6 +69,7 @@ class Run:
     reporter: Reporter
     clock: Clock
     given: CausalLM | None = None
+    draws: SharedDraws = NOTHING_SHARED
 
     @property
     def team(self) -> Team:
@@ -96,21 +100,21 @@ class PhaseRun:
         self.first_step = self.step + 1
         phase, config, seed = self.phase, self.phase.config, run.recipe.seed
         folder = run.phase_folder(index)
-        chosen = choose_for_phase(phase, run.sets.train, run.solver, folder, run.reporter, seed=seed)
+        draws = NOTHING_SHARED if self.entry_step else run.draws
+        chosen = choose_for_phase(phase, run.sets.train, run.solver, folder, run.reporter, run.recipe, draws)
         self.curriculum = Curriculum(phase, chosen.problems, seed=seed)
         self.payer = Payer(config, chosen.stats, phase.rewards)
-        self.source: Source = phase.open_source(
-            SourceSetting(
-                solver=run.solver,
-                lm=run.policy.lm,
-                phase=config,
-                problems=chosen.problems,
-                seed=seed if config.rollouts == "on_policy" else seed_of(seed, "phase", index),
-                folder=folder,
-                pay=self.payer.pay,
-                progress=lambda what, count: self.bar(what, count, leaves_line=config.rollouts in KEPT),
-            )
+        setting = SourceSetting(
+            solver=run.solver,
+            lm=run.policy.lm,
+            phase=config,
+            problems=chosen.problems,
+            seed=seed if config.rollouts == "on_policy" else seed_of(seed, "phase", index),
+            folder=folder,
+            pay=self.payer.pay,
+            progress=lambda what, count: self.bar(what, count, leaves_line=config.rollouts in KEPT),
         )
+        self.source: Source = _opened(phase, setting, run.recipe, draws)
         run.policy.begin_phase(
             critic=phase.critic,
             needs_reference=phase.needs_reference,
@@ -360,6 +364,16 @@ class PhaseRun:
             f"{self.phase.name}: trains on {len(self.curriculum.problems)} problems; "
             f"watched problems: {first.accuracy:.1%} correct, {first.mean_tokens:.0f} tokens"
         )
+
+
+def _opened(phase: ResolvedPhase, setting: SourceSetting, recipe: Recipe, draws: SharedDraws) -> Source:
+    """The phase's source of rollouts. Offline ones may be another run's."""
+    if setting.phase.rollouts != "offline":
+        return phase.open_source(setting)
+    group_size, place = setting.phase.group_size, seed_of(setting.seed, "offline")
+    request = EvaluationRequest("offline", setting.problems, group_size, setting.phase.sampler, place)
+    with draws.lending(recipe, setting.solver, request, setting.folder / "offline.jsonl"):
+        return phase.open_source(setting)
 
 
 def applicability(phase: ResolvedPhase) -> Applicability:

@@ -25,6 +25,7 @@ from laconic.config.recipe import Recipe
 from laconic.config.resumption import check_acceptance
 from laconic.config.sense.complaints import Complaint
 from laconic.errors import RunError
+from laconic.evaluation.shared_draws import NOTHING_SHARED, SharedDraws
 from laconic.models.causal_lm import CausalLM
 from laconic.models.environment import describe_environment
 from laconic.models.held_files import digests_of
@@ -135,13 +136,14 @@ def start(
     given: CausalLM | None = None,
     accept_changes: bool = False,
     team: Team = ALONE,
+    draws: SharedDraws = NOTHING_SHARED,
 ) -> Trainer:
     """A trainer over `out`, new or resumed. All input is checked before the directory is touched, but for its lock.
 
     `given` is a model in memory that is trained in place of the recipe's. It is copied and stays unchanged. The run's config.json
     then holds its name and a hash of its weights, and the run can only be resumed with the same model. With `accept_changes` a
-    run is resumed in spite of changes to rates, rewards and inputs, which are recorded in its environment.json. Every process of
-    a `team` calls this with the same arguments.
+    run is resumed in spite of changes to rates, rewards and inputs, which are recorded in its environment.json. What the start
+    model answers is shared through `draws`. Every process of a `team` calls this with the same arguments.
     """
     check_acceptance(resume=resume, accept_changes=accept_changes)
     if given is not None:
@@ -189,7 +191,7 @@ def start(
         checkpoints = Checkpoints(recipe, phases, directory, policy, reporter.say, given)
         clock = Clock(plan_of(recipe, sets))
         reporter.on_sampled = clock.sampled
-        run = Run(recipe, phases, directory, checkpoints, policy, solver, sampler, sets, reporter, clock, given)
+        run = Run(recipe, phases, directory, checkpoints, policy, solver, sampler, sets, reporter, clock, given, draws)
         trainer = Trainer(run, warnings)
         if resume:
             step = trainer.step

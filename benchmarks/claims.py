@@ -50,6 +50,7 @@ from laconic.system.files import read_json, write_json_atomically
 from laconic.system.processor import processor_name
 from laconic.system.progress import Reporter
 from laconic.system.screen import Screen
+from laconic.system.threads import available_cores
 
 HERE = Path(__file__).parent
 CAP = "320"  # tokens of a response of `tiny`; another model's is given with --set report.max_tokens=...
@@ -205,7 +206,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="for every recipe"
     )
-    parser.add_argument("--parallel", type=int, help="training processes at a time")
+    parser.add_argument(
+        "--parallel",
+        type=int,
+        default=available_cores(),
+        help="training processes at a time; one on each core if not given",
+    )
     parser.add_argument("--measure", action="store_true", help="run nothing: decide on what is finished")
     parser.add_argument("--page", action="store_true", help="only write docs/claims.md")
     parser.add_argument("--results", type=Path, default=HERE / "claims" / "results", help="the folder of the verdicts")

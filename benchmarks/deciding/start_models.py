@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from deciding.records import TINY
@@ -43,7 +43,8 @@ def sweep_for(file: Path, model: str, seeds: Sequence[int], changes: Sequence[st
     out.mkdir(parents=True, exist_ok=True)
     copy = out / f"{file.stem}.toml"
     wanted = sorted({*seeds, *held}) if seeds else config.seeds
-    write_text_atomically(copy, "\n".join(_lines(config, entries, model, wanted, changes)) + "\n")
+    changed = [(entry, _changed(entry, model, changes)) for entry in entries]
+    write_text_atomically(copy, "\n".join(sweep_lines(config, wanted, changed)) + "\n")
     return copy
 
 
@@ -61,20 +62,26 @@ def models_of(run: Path, start: str) -> list[str]:
     return [str(run / "checkpoints" / step_name(step)) if step else start for step in steps]
 
 
-def _lines(
-    config: SweepConfig, entries: Sequence[Entry], model: str, seeds: Sequence[int], changes: Sequence[str]
+def sweep_lines(
+    config: SweepConfig, seeds: Sequence[int], entries: Iterable[tuple[Entry, Sequence[str]]]
 ) -> Iterator[str]:
-    """A sweep file in TOML, whose texts are written as in JSON."""
+    """A sweep file in TOML, whose texts are written as in JSON: the entries with these overrides in the place of their own."""
     yield f"name = {json.dumps(config.name)}"
     yield f"seeds = {json.dumps(list(seeds))}"
     yield f"parallel = {config.parallel}"
-    for entry in entries:
+    for entry, overrides in entries:
         recipe = entry.recipe if entry.recipe_name == entry.recipe else str(entry.path.resolve())
-        yield "\n[[variants]]"
+        yield "\n[[variants]]" if entry.prompt is None else "\n[[prompts]]"
         yield f"label = {json.dumps(entry.label)}"
         yield f"recipe = {json.dumps(recipe)}"
-        own = not_replaced(_of_model(entry, model), changes) + tuple(changes)
-        yield f"overrides = {json.dumps([*not_replaced(entry.overrides, own), *own])}"
+        yield from () if entry.prompt is None else (f"prompt = {json.dumps(entry.prompt)}",)
+        yield f"overrides = {json.dumps(list(overrides))}"
+
+
+def _changed(entry: Entry, model: str, changes: Sequence[str]) -> list[str]:
+    """The entry's overrides, on another model and with changes."""
+    own = not_replaced(_of_model(entry, model), changes) + tuple(changes)
+    return [*not_replaced(entry.overrides, own), *own]
 
 
 def _of_model(entry: Entry, model: str) -> list[str]:

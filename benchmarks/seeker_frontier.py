@@ -1,0 +1,193 @@
+"""docs/seeker_frontier.md: every recipe and reward on the seeker, each at its own rate: `python benchmarks/seeker_frontier.py`.
+
+1. Every entry of `seeker/frontier.toml` is trained with its rates times 0.5, 1 and 2, at a seed for that alone, and measured on
+   problems of the watch split. The rate whose area over budgets is largest is chosen (`seeker/tuned.json`); nothing else is.
+2. Every entry is trained at that rate at the seeds of the file, and measured on the report split. Every run counts by its last
+   step.
+3. The figures of each finished run go to `seeker/results.json` seed by seed, so that what one machine measured outlives it.
+4. The page is written from these two files and `seeker/words.md`.
+
+Both sweeps go on after a kill with the same command.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from deciding.frontier_page import write_page
+from deciding.start_models import sweep_lines
+
+from laconic.config.load import load_recipe
+from laconic.errors import RunFailed
+from laconic.evaluation.problem_meta import read_meta
+from laconic.sweep.arms import GREEDY, SAMPLED, SweepArm, read_arms
+from laconic.sweep.config import Entry, load_sweep, not_replaced
+from laconic.sweep.run import run_sweep
+from laconic.system.files import read_json, write_json_atomically, write_text_atomically
+from laconic.system.progress import Reporter
+from laconic.system.screen import Screen
+from laconic.system.threads import available_cores
+
+HERE = Path(__file__).parent
+SWEEP, TUNED, RESULTS, WORDS = (
+    HERE / "seeker" / name for name in ("frontier.toml", "tuned.json", "results.json", "words.md")
+)
+FACTORS = ("0.5", "1", "2")
+TUNING_SEED = 90
+TUNING_PROBLEMS = (
+    "problems.report=seeker:mix?count=160&split=watch",
+    "problems.watch=seeker:mix?count=96&split=watch&seed=7",
+)
+MOST = 320  # tokens: budgets up to three times the start model's mean length
+TEACHER = "phases.distillation.algorithm.reference_model"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/seeker_frontier"), help="the folder of the sweeps")
+    parser.add_argument("--sweep", type=Path, default=SWEEP, help="another sweep file")
+    parser.add_argument("--seeds", type=int, nargs="+", help="fewer seeds than the file lists, or others")
+    parser.add_argument("--parallel", type=int, default=available_cores(), help="training processes at a time")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS.parent, help="the folder of tuned.json and results.json"
+    )
+    parser.add_argument("--docs", type=Path, default=HERE.parent / "docs" / "seeker_frontier.md", help="the page")
+    parser.add_argument("--only", choices=("tune", "page"), help="stop after choosing the rates; or run nothing")
+    given = parser.parse_args(arguments)
+    tuned_file, results_file = given.results / TUNED.name, given.results / RESULTS.name
+    if given.only != "page":
+        tuned = tune(given.sweep, given.out, tuned_file, given.parallel)
+        if given.only == "tune":
+            return
+        measure(given.sweep, given.out, results_file, chosen(tuned), given.seeds, given.parallel)
+    write_page(given.docs, WORDS, read_json(tuned_file), read_json(results_file))
+
+
+# --- the rates -------------------------------------------------------------------------------------------------------
+
+
+def tune(sweep: Path, out: Path, file: Path, parallel: int) -> dict[str, dict[str, float]]:
+    """The area over budgets of every trained entry at each factor, on watched problems; kept in `file`."""
+    areas: dict[str, dict[str, float]] = read_json(file) if file.exists() else {}
+    _, entries = load_sweep(sweep)
+    for factor in FACTORS:
+        missing = [entry for entry in entries if entry.prompt is None and factor not in areas.get(entry.label, {})]
+        if not missing:
+            continue
+        folder = out / f"tune-{factor}"
+        changed = [
+            (entry, at_rate(entry, factor, folder, TUNING_SEED, TUNING_PROBLEMS))
+            for entry in entries
+            if not entry.prompt
+        ]
+        run(sweep, changed, [TUNING_SEED], folder, parallel)
+        for label, arm in read_arms(folder).get(TUNING_SEED, {}).items():
+            areas.setdefault(label, {})[factor] = round(arm.area(MOST), 3)
+            write_json_atomically(file, areas)
+    return areas
+
+
+def chosen(areas: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """The factor with the largest area, by label.
+
+    >>> chosen({"a": {"0.5": 60.0, "1": 61.0, "2": 40.0}})
+    {'a': '1'}
+    """
+    return {label: max(found, key=lambda factor: found[factor]) for label, found in areas.items()}
+
+
+def at_rate(entry: Entry, factor: str, folder: Path, seed: int, changes: Sequence[str] = ()) -> list[str]:
+    """The entry's overrides with the rate of every phase times `factor`, and its teacher, if any, from the same folder."""
+    phases = load_recipe(entry.path, entry.overrides).phases
+    rates = [f"phases.{phase.name}.optimizer.lr={float(factor) * phase.optimizer.lr:.6g}" for phase in phases]
+    teacher = [
+        f"{TEACHER}={folder}/two_phase/seed-{seed}/model" for given in entry.overrides if given.startswith(TEACHER)
+    ]
+    own = (*changes, *rates, *teacher)
+    return [*not_replaced(entry.overrides, own), *own]
+
+
+# --- the runs --------------------------------------------------------------------------------------------------------
+
+
+def measure(
+    sweep: Path, out: Path, file: Path, factors: Mapping[str, str], seeds: Sequence[int] | None, parallel: int
+) -> None:
+    """Run every entry at its rate, and keep the figures of each finished run in `file`, with those that it holds already."""
+    config, entries = load_sweep(sweep)
+    wanted, folder = list(seeds or config.seeds), out / "final"
+    changed = [
+        (
+            entry,
+            list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], folder, config.seeds[0]),
+        )
+        for entry in entries
+        if entry.prompt or entry.label in factors
+    ]
+    run(sweep, changed, wanted, folder, parallel)
+    results: dict[str, dict[str, Any]] = read_json(file) if file.exists() else {}
+    for seed, arms in read_arms(folder).items():
+        for label, arm in arms.items():
+            results.setdefault(label, {})[str(seed)] = figures_of(arm)
+    write_json_atomically(file, {label: dict(sorted(found.items())) for label, found in results.items()})
+
+
+def run(
+    sweep: Path, changed: Sequence[tuple[Entry, Sequence[str]]], seeds: Sequence[int], folder: Path, parallel: int
+) -> None:
+    """Run a copy of the sweep with changed entries; runs that fail are named, and what is finished can still be measured."""
+    copy = folder.with_suffix(".toml")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(copy, "\n".join(sweep_lines(load_sweep(sweep)[0], seeds, changed)) + "\n")
+    try:
+        run_sweep(copy, folder, parallel, Reporter(Screen(file=sys.stderr)))
+    except RunFailed as error:
+        sys.stderr.write(f"{folder.name}: {error}\n")
+
+
+def figures_of(arm: SweepArm) -> dict[str, Any]:
+    """What the page says of one run, rounded: sampled and greedy, the area over budgets, by level, and against both bounds."""
+    meta = read_meta(arm.base[SAMPLED].path)
+    facts = [meta[name] for name in arm.before().problem_ids]
+    bounds = {key: float(np.mean([float(fact[key]) for fact in facts])) for key in ("oracle_tokens", "blind_tokens")}
+    found: dict[str, Any] = {
+        tag: {"tokens": arm.tokens(tag), "cut": arm.cut(tag), "accuracy": arm.accuracy(tag), "gain": arm.gain(tag)}
+        for tag in (SAMPLED, GREEDY)
+    }
+    levels = [int(fact["level"]) for fact in facts]
+    found |= {"area": arm.area(MOST), "base_area": base_area(arm), "ease": arm.cut_follows_ease(), **bounds}
+    found["levels"] = {str(level): _of_level(arm, [held == level for held in levels]) for level in sorted(set(levels))}
+    return rounded(found)
+
+
+def base_area(arm: SweepArm) -> float:
+    """The area over budgets of the start model."""
+    return SweepArm(arm.label, arm.seed, arm.base, {tag: (base,) for tag, base in arm.base.items()}, ()).area(MOST)
+
+
+def _of_level(arm: SweepArm, rows: Sequence[bool]) -> dict[str, float]:
+    before, after, mask = arm.before(), arm.after(), np.array(rows)
+    tokens = [float(side.mean_tokens[mask].mean()) for side in (before, after)]
+    accuracies = [100.0 * float(np.nanmean(side.accuracy[mask])) for side in (before, after)]
+    return {
+        "problems": int(mask.sum()),
+        "cut": 100.0 * (1.0 - tokens[1] / tokens[0]),
+        "gain": accuracies[1] - accuracies[0],
+    }
+
+
+def rounded(value: Any) -> Any:
+    """The same with three decimals, and null for what is undefined."""
+    if isinstance(value, dict):
+        return {key: rounded(held) for key, held in value.items()}
+    if isinstance(value, float):
+        return round(value, 3) if np.isfinite(value) else None
+    return value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The frontier on the seeker: its file can be run, rates are chosen on watched problems, and a small version goes through it all."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import seeker_frontier
+from deciding.frontier_page import difficulty, frontier, pairs, rates
+from forked import Forked
+
+from laconic.sweep import children
+from laconic.sweep.config import load_sweep
+from laconic.sweep.run import read_sweep, warnings_of
+
+SMALL = """
+name = "small"
+seeds = [71, 72]
+parallel = 2
+overrides = [
+    "threads=1",
+    "model=seeker",
+    "problems.train=seeker:mix?count=4&split=train",
+    "problems.watch=seeker:mix?count=2&split=watch",
+    "problems.report=seeker:mix?count=4&split=report",
+    "report.max_tokens=16",
+    "report.samples=1",
+    "phases.accuracy.steps=1",
+    "phases.accuracy.problems_per_step=2",
+    "phases.accuracy.group_size=2",
+    "phases.accuracy.sampler.max_tokens=16",
+]
+
+[[variants]]
+label = "accuracy_only"
+recipe = "accuracy_only"
+
+[[prompts]]
+label = "asked"
+prompt = "be_concise"
+recipe = "accuracy_only"
+"""
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def test_every_entry_can_be_run_as_it_stands_and_takes_as_many_rollouts() -> None:
+    """DAPO has fewer steps, since a step of it draws more; the traces that T1 starts on are no rollouts."""
+    _, _, runs = read_sweep(seeker_frontier.SWEEP, Path("never-made"))
+    warnings_of(runs)
+    counted = {
+        run.entry.label: sum(
+            p.steps * p.problems_per_step * p.group_size for p in run.recipe.phases if p.name != "cold_start"
+        )
+        for run in runs
+        if run.entry.prompt is None
+    }
+    assert {label for label, count in counted.items() if count != 4352} == {"DAPO"}
+    assert {run.recipe.model for run in runs} == {"seeker"}
+    assert not [
+        address for run in runs for address in run.recipe.problems.model_dump().values() if "tiny" in str(address)
+    ]
+
+
+def test_rates_are_multiplied_in_every_phase_and_the_teacher_is_of_the_same_folder(tmp_path: Path) -> None:
+    _, entries = load_sweep(seeker_frontier.SWEEP)
+    named = {entry.label: entry for entry in entries}
+    at = seeker_frontier.at_rate
+    rates_of = [o for o in at(named["two_phase"], "2", tmp_path, 90) if ".optimizer.lr=" in o]
+    assert rates_of == ["phases.accuracy.optimizer.lr=0.0004", "phases.brevity.optimizer.lr=0.00024"]
+    (teacher,) = [o for o in at(named["distill"], "0.5", tmp_path, 90) if o.startswith(seeker_frontier.TEACHER)]
+    assert teacher == f"{seeker_frontier.TEACHER}={tmp_path}/two_phase/seed-90/model"
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def made_up(area: float, tokens: float, accuracy: float, cuts: tuple[float, float]) -> dict[str, Any]:
+    """A run that cut the easiest and the hardest level so much; the start model took 100 tokens and was right in 50%."""
+    side = {"tokens": tokens, "cut": 100.0 - tokens, "accuracy": accuracy, "gain": accuracy - 50.0}
+    levels = {level: {"problems": 10, "cut": cut, "gain": 0.0} for level, cut in zip(("1", "5"), cuts, strict=True)}
+    bounds = {"oracle_tokens": 20.0, "blind_tokens": 50.0, "base_area": 30.0}
+    return {"t1": side, "greedy": side, "area": area, "ease": 0.1, "levels": levels} | bounds
+
+
+RESULTS = {
+    "slow": {"71": made_up(40.0, 80.0, 60.0, (20.0, 20.0)), "72": made_up(42.0, 80.0, 60.0, (20.0, 20.0))},
+    "fast": {"71": made_up(60.0, 40.0, 70.0, (70.0, 30.0)), "72": made_up(61.0, 40.0, 70.0, (70.0, 30.0))},
+}
+
+
+def test_the_tables_say_what_the_figures_are() -> None:
+    """40 tokens are twice the shortest response of 20, and 0.8 of a blind search of 50."""
+    header, _, first, second, base = frontier(RESULTS)
+    assert header.count("|") == first.count("|") == base.count("|")
+    assert (
+        first == "| fast | 2 | 60.5 ± 0.5 | 70.0 ± 0.0 | 40.0 ± 0.0 | 70.0 ± 0.0 | 40.0 ± 0.0 | 2.00 | 0.80 | on it |"
+    )
+    assert second.endswith("| 4.00 | 1.60 | fast |")
+    assert base == "| *the start model* | | 30.0 | 50.0 | 100.0 | 50.0 | 100.0 | 5.00 | 2.00 | |"
+    assert list(difficulty(RESULTS))[2].startswith("| fast | 70.0 ± 0.0 | 30.0 ± 0.0 | 40.0 ± 0.0 |")
+    assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 2.0}}))[2] == "| it | 1.0 | **3.0** | 2.0 |"
+
+
+def test_two_are_apart_beyond_three_standard_errors_of_their_paired_difference() -> None:
+    """20 and 19 points apart: 19.5 with a standard error of 0.5, which is 39 of them. Without spread there is no verdict."""
+    assert list(pairs(RESULTS))[2:] == ["| fast | slow | 19.5 ± 0.5 | 39.0 **apart** |"]
+    near = {"a": {"71": made_up(50.0, 1, 1, (0, 0)), "72": made_up(53.0, 1, 1, (0, 0))}}
+    near["b"] = {"71": made_up(50.0, 1, 1, (0, 0)), "72": made_up(51.0, 1, 1, (0, 0))}
+    assert "apart" not in list(pairs(near))[2]
+
+
+# --- through it all --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str]]]:
+    """One entry and one prompt, three rates, one seed of two: forks of this process train."""
+    folder = tmp_path_factory.mktemp("seeker")
+    (folder / "small.toml").write_text(SMALL)
+    options = ["--sweep", str(folder / "small.toml"), "--out", str(folder / "out"), "--results", str(folder)]
+    options += ["--docs", str(folder / "page.md"), "--parallel", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(children.subprocess, "Popen", Forked)
+        patch.setattr(sys, "stderr", (folder / "said").open("w"))
+        patch.setattr(
+            seeker_frontier,
+            "TUNING_PROBLEMS",
+            (
+                "problems.report=seeker:mix?count=4&split=watch",
+                "problems.watch=seeker:mix?count=2&split=watch&seed=7",
+            ),
+        )
+        seeker_frontier.main([*options, "--seeds", "71"])
+        yield folder, options
+
+
+def test_the_rate_is_chosen_on_watched_problems_and_the_runs_have_it(small: tuple[Path, list[str]]) -> None:
+    folder, _ = small
+    tuned = json.loads((folder / "tuned.json").read_text())
+    assert tuned.keys() == {"accuracy_only"} and set(tuned["accuracy_only"]) == set(seeker_frontier.FACTORS)
+    held = json.loads((folder / "out" / "final" / "accuracy_only" / "seed-71" / "config.json").read_text())
+    factor = float(seeker_frontier.chosen(tuned)["accuracy_only"])
+    assert held["phases"][0]["optimizer"]["lr"] == pytest.approx(2e-4 * factor)
+    watched = json.loads((folder / "out" / "tune-1" / "accuracy_only" / "seed-90" / "config.json").read_text())
+    assert "split=watch" in watched["problems"]["report"]
+
+
+def test_every_finished_run_is_kept_and_shown(small: tuple[Path, list[str]]) -> None:
+    folder, _ = small
+    results = json.loads((folder / "results.json").read_text())
+    assert {label: list(found) for label, found in results.items()} == {"accuracy_only": ["71"], "asked": ["71"]}
+    figures = results["accuracy_only"]["71"]
+    assert sum(level["problems"] for level in figures["levels"].values()) == 4
+    assert figures["blind_tokens"] > figures["oracle_tokens"] > 0
+    assert "| accuracy_only | 1 |" in (folder / "page.md").read_text()
+
+
+def test_what_is_finished_is_not_run_again_and_earlier_seeds_stay(small: tuple[Path, list[str]]) -> None:
+    folder, options = small
+    before = {file: file.stat().st_mtime_ns for file in (folder / "out").rglob("comparison-t1.json")}
+    kept = json.loads((folder / "results.json").read_text())
+    kept["gone"] = {"70": kept["asked"]["71"]}  # of a machine that is no longer there
+    (folder / "results.json").write_text(json.dumps(kept))
+    seeker_frontier.main([*options, "--seeds", "71"])
+    assert {file: file.stat().st_mtime_ns for file in (folder / "out").rglob("comparison-t1.json")} == before
+    assert json.loads((folder / "results.json").read_text()).keys() == {"accuracy_only", "asked", "gone"}
+    assert "| gone | 1 |" in (folder / "page.md").read_text()

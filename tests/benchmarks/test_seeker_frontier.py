@@ -1,4 +1,4 @@
-"""The frontier on the seeker: its file can be run, rates are chosen on watched problems, and a small version goes through it all."""
+"""The frontier on the seeker: its file can be run, rates are chosen on watched problems, and a small version goes through all."""
 
 import json
 import sys

@@ -2,11 +2,14 @@
 
     python benchmarks/collapse.py train NAME ... [--out runs/collapse]     trains, or goes on with, these runs
     python benchmarks/collapse.py judge [--out runs/collapse]              writes benchmarks/collapse.md
+    python benchmarks/collapse.py frontier [--out runs/frontier]           writes benchmarks/collapse_frontier.md
 
 1. A run that collapses is a recipe of `recipes/collapse/`, by the name of its alarm. It is trained as it is.
 2. A healthy run is a recipe of the frontier (`frontier.toml`), by its label's slug, at a reduced size (`reduced`), or the demo,
    as it is. A prompt of the frontier trains nothing.
-3. Alarms are functions of metrics.jsonl, so `judge` shows the finished runs to the alarms as they are now, and trains nothing.
+3. `frontier` reads the sweep of `frontier.toml` at its full size, and puts what became of held-out problems beside the alarms.
+4. Alarms are functions of metrics.jsonl, so `judge` and `frontier` show the finished runs to the alarms as they are now, and
+   train nothing.
 
 Onset: the first step in which the signal has gone half of the way from its value in the phase's first step to its most extreme
 value in the phase (where it begins there, the first step). Wasted: the steps from the onset to the alarm, both included, as a
@@ -37,8 +40,9 @@ from laconic.config.load import dump, load_recipe, parse_recipe
 from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.recipes.find import recipe_paths
+from laconic.sweep.arms import GREEDY, SAMPLED, SweepArm, read_arms
 from laconic.sweep.config import Entry, load_sweep
-from laconic.system.files import read_jsonl
+from laconic.system.files import read_json, read_jsonl
 from laconic.system.processor import processor_name
 from laconic.system.progress import Reporter
 from laconic.training.check.recipe import check_recipe
@@ -187,6 +191,25 @@ def healthy_row(name: str, phases: Sequence[PhaseSeen]) -> str:
     return f"| {name} | {len(phases)} | {num_steps} | {num_rollouts:,} | {raised} |"
 
 
+def frontier_row(arm: SweepArm) -> str:
+    """A row of the table of the whole frontier: alarms, and held-out accuracy and tokens after training against before."""
+    raised = "; ".join(f"step {alarm.step}, {alarm.line}" for seen in phases_seen(arm.folder) for alarm in seen.raised)
+    changes = [f"{arm.gain(tag):+.1f} | {-arm.cut(tag):+.0f}%" for tag in (SAMPLED, GREEDY)]
+    return f"| {arm.label} | {arm.seed} | {len(arm.steps)} | {' | '.join(changes)} | {raised or 'none'} |"
+
+
+def frontier_page(out: Path) -> str:
+    """The text of collapse_frontier.md, from the finished runs of the sweep in `out`."""
+    arms = [arm for found in read_arms(out).values() for arm in found.values() if arm.steps]
+    device = read_json(next(iter(sorted(out.glob("*/seed-*/environment.json")))))["device"]
+    return FRONTIER_PAGE.format(
+        where=f"{device}, {datetime.datetime.now(datetime.UTC).date().isoformat()}",
+        count=len(arms),
+        raised=sum(bool(seen.raised) for arm in arms for seen in phases_seen(arm.folder)),
+        rows="\n".join(map(frontier_row, arms)),
+    )
+
+
 def page(out: Path) -> str:
     """The text of collapse.md, from the finished runs in `out`."""
     finished = {name: phases_seen(out / name) for name in names() if (out / name / "model").exists()}
@@ -233,19 +256,38 @@ early. {missing}
 """
 
 
+FRONTIER_PAGE = """# Alarms in the whole frontier
+
+Written by `python benchmarks/collapse.py frontier` from `laconic sweep benchmarks/frontier.toml --out runs/frontier`,
+one thread per run, {where}.
+
+Every recipe is as it is shipped, with its guard, at its full size. An alarm is a false one where nothing was lost; so the
+change of accuracy (points) and of tokens on the reported problems stands beside it.
+
+Runs: {count}; phases with an alarm: {raised}.
+
+| run | seed | steps | accuracy, T=1 | tokens, T=1 | accuracy, greedy | tokens, greedy | alarms |
+|---|---|---|---|---|---|---|---|
+{rows}
+"""
+
+
 def main() -> None:
     """Train runs, judge those that are there, or print their names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "judge", "names"))
+    parser.add_argument("what", choices=("train", "judge", "frontier", "names"))
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--out", type=Path, default=Path("runs/collapse"))
+    parser.add_argument("--out", type=Path, help="runs/collapse, or runs/frontier for frontier, if not given")
     arguments = parser.parse_args()
+    out = arguments.out or Path("runs/frontier" if arguments.what == "frontier" else "runs/collapse")
     if arguments.what == "train":
-        train_runs(arguments.names, arguments.out)
+        train_runs(arguments.names, out)
     elif arguments.what == "names":
         print("\n".join(names()))
+    elif arguments.what == "frontier":
+        (HERE / "collapse_frontier.md").write_text(frontier_page(out), encoding="utf-8")
     else:
-        (HERE / "collapse.md").write_text(page(arguments.out), encoding="utf-8")
+        (HERE / "collapse.md").write_text(page(out), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import collapse
 import pytest
 import seeker_frontier
 from deciding.frontier_page import difficulty, frontier, pairs, rates
@@ -169,3 +170,11 @@ def test_what_is_finished_is_not_run_again_and_earlier_seeds_stay(small: tuple[P
     assert {file: file.stat().st_mtime_ns for file in (folder / "out").rglob("comparison-t1.json")} == before
     assert json.loads((folder / "results.json").read_text()).keys() == {"accuracy_only", "asked", "gone"}
     assert "| gone | 1 |" in (folder / "page.md").read_text()
+
+
+def test_alarms_of_a_sweep_stand_beside_what_became_of_its_problems(small: tuple[Path, list[str]]) -> None:
+    """`benchmarks/collapse.py frontier`: one row for each trained run, none for the prompt."""
+    page = collapse.frontier_page(small[0] / "out" / "final")
+    (row,) = [line for line in page.splitlines() if line.startswith("| accuracy_only")]
+    assert row.startswith("| accuracy_only | 71 | 1 | ") and row.count("|") == 9
+    assert "Runs: 1; phases with an alarm: " in page and "| asked |" not in page

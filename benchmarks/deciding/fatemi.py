@@ -51,6 +51,11 @@ def less_cut(label: str, other: str) -> Callable[[Arms], float]:
     return lambda arms: arms[label].cut() - arms[other].cut()
 
 
+def better(label: str, other: str) -> Callable[[Arms], float]:
+    """Sampled accuracy of one arm minus that of another, in points."""
+    return lambda arms: arms[label].accuracy() - arms[other].accuracy()
+
+
 def trend(arms: Arms) -> float:
     """Spearman's correlation of the change in length with the solve rate of the problems trained on, over all buckets."""
     return float(spearmanr(RATES, [-arms[f"p = {name}"].cut() for name in BUCKETS]).statistic)
@@ -140,6 +145,17 @@ def lengths_within(folder: Path) -> dict[str, Interval]:
 
 
 PAPER_ARM = "whitened, KL, critic"
+MANY = "128 problems"
+EIGHT = (
+    "8 problems",
+    "8, KL 0.1",
+    "8, KL 0.3",
+    "8, a third of the rate",
+    "8, rank 4",
+    "8, critic 0",
+    "8, GRPO",
+    "8, groups of 48 in 6 steps",
+)
 
 CLAIMS = (
     Claim(
@@ -369,6 +385,31 @@ CLAIMS = (
             is_at_least("cut, 128 minus 8 problems, points", 10.0), is_at_most("cut off-domain, %", AS_MUCH, clear=0.0)
         ),
         reading=f"No transfer: a cut of at most {AS_MUCH:g}% on a family that was not trained on.",
+    ),
+    Claim(
+        "F8b",
+        PAPER,
+        "4-8 problems suffice: at some setting they are not learnt by heart (our question)",
+        "8 problems: KL .01/.1/.3, a third of the rate, rank 4, critic 0, GRPO, larger groups in fewer steps",
+        "at every setting length falls by < 20% or accuracy stays more than 2 points below that of 128 problems",
+        Trained(
+            "F8b",
+            {
+                **{f"cut, {label}, %": cut(label) for label in (*EIGHT, MANY)},
+                **{f"accuracy, {label} minus 128, points": better(label, MANY) for label in EIGHT},
+                f"accuracy gained, {MANY}, points": gain(MANY),
+            },
+        ),
+        all_of(
+            *(
+                any_of(
+                    is_at_most(f"cut, {label}, %", 20.0), is_at_most(f"accuracy, {label} minus 128, points", -POINTS)
+                )
+                for label in EIGHT
+            )
+        ),
+        reading="The claim holds if one setting does both. Of eight settings the best is looked at, so one that holds barely "
+        "needs another look at fresh seeds.",
     ),
     Claim(
         "F9",

@@ -4,8 +4,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from deciding.claim import Claim, Evaluated, Trained
-from deciding.fatemi import POINTS, cut, gain
-from deciding.t1 import better, longer
+from deciding.fatemi import POINTS, better, cut, gain
+from deciding.t1 import longer
 
 from laconic.comparison.folders import read_samples
 from laconic.comparison.places import find_evaluations

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from deciding.claim import Arms, Claim, Probed, Trained
-from deciding.fatemi import POINTS
+from deciding.fatemi import POINTS, better
 
 from laconic.comparison.folders import read_samples
 from laconic.comparison.places import find_evaluations
@@ -19,11 +19,6 @@ FEW_TOKENS = 48  # half of what the start model takes
 FLAT = f"start, accuracy gained from {BUDGETS[0]} to {BUDGETS[-1]} tokens, points"
 STEEPER = f"gained from {BUDGETS[0]} to {BUDGETS[-1]} tokens, phase 1 minus start, points"
 SHIFT = f"accuracy at {FEW_TOKENS} tokens, phase 2 minus start, points"
-
-
-def better(label: str, other: str) -> Callable[[Arms], float]:
-    """Sampled accuracy of one arm minus that of another, in points."""
-    return lambda arms: arms[label].accuracy() - arms[other].accuracy()
 
 
 def longer(label: str, other: str) -> Callable[[Arms], float]:

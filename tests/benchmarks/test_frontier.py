@@ -54,11 +54,12 @@ def test_a_recipe_says_what_the_frontier_measured(name: str) -> None:
         assert int(seeds) >= 3
 
 
-def test_the_page_on_methods_says_what_the_frontier_measured() -> None:
-    """Every row of its table of results, figure for figure."""
+@pytest.mark.parametrize("page", ["methods", "which_method"])
+def test_pages_say_what_the_frontier_measured(page: str) -> None:
+    """Every row of their tables of results, figure for figure."""
     rows = re.findall(
         r"^\| `([\w/]+)` \| ([\d.]+% ± [\d.]+) \| ([\d.]+ ± [\d.]+)[^|]* \| ([\d.]+% ± [\d.]+) \| ([\d.]+ ± [\d.]+)",
-        (ROOT / "docs" / "methods.md").read_text(),
+        (ROOT / "docs" / f"{page}.md").read_text(),
         re.MULTILINE,
     )
     assert len(rows) >= 4

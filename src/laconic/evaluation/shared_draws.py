@@ -29,10 +29,14 @@ DrawKey = Mapping[str, Any]
 
 def key_of(recipe: Recipe, solver: Solver, request: EvaluationRequest) -> DrawKey:
     """Everything that the solver's responses to the request depend on, on one machine."""
+    from laconic.models.products.product_path import (
+        product_path,
+    )  # torch, which whoever only reads evaluations has no need of
+
     policy = recipe.policy.model_dump(mode="json", exclude={"gradient_checkpointing"})
     grader = recipe.grader.model_dump(mode="json")
-    asked = {"samples": request.samples, "threads": recipe.threads, "policy": policy, "grading": grader}
-    return describe(solver, request) | asked
+    computed = {"threads": recipe.threads, "policy": policy, "products": product_path()}
+    return describe(solver, request) | computed | {"samples": request.samples, "grading": grader}
 
 
 @dataclass(frozen=True, slots=True)

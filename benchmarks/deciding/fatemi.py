@@ -172,13 +172,16 @@ CLAIMS = (
                 "accuracy gained, 8 problems, points": gain("8 problems"),
                 "cut, 32 problems, %": cut("32 problems"),
                 "accuracy gained, 32 problems, points": gain("32 problems"),
+                "accuracy gained greedily, 8 problems, points": lambda arms: arms["8 problems"].gain("greedy"),
+                "accuracy gained greedily, 32 problems, points": lambda arms: arms["32 problems"].gain("greedy"),
             },
         ),
         any_of(
             is_at_most("cut, 8 problems, %", 20.0),
             is_at_most("accuracy gained, 8 problems, points", -POINTS, sure=0.0, clear=-POINTS),
         ),
-        reading="The verdict is on 8 problems, as in the paper; 32 problems are shown beside them.",
+        reading="The verdict is on 8 problems and sampled responses, as the paper's are; 32 problems and greedy responses are shown "
+        "beside them.",
     ),
     Claim(
         "F2",

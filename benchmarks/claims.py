@@ -44,7 +44,7 @@ from sides.laconic_side import multiply
 
 from laconic.errors import RunFailed
 from laconic.sweep.arms import SweepArm, read_arms
-from laconic.sweep.config import load_sweep
+from laconic.sweep.config import DRAWS, load_sweep
 from laconic.sweep.run import run_sweep
 from laconic.system.files import read_json, write_json_atomically
 from laconic.system.processor import processor_name
@@ -113,7 +113,7 @@ def _swept(name: str, wish: Wish) -> tuple[Mapping[int, Mapping[str, SweepArm]],
     if wish.runs:
         file = sweep_for(original, wish.model, wish.seeds, wish.changes, wish.out)
         try:
-            run_sweep(file, out, wish.parallel, Reporter(Screen(file=sys.stderr)))
+            run_sweep(file, out, wish.parallel, Reporter(Screen(file=sys.stderr)), wish.out / DRAWS)
         except RunFailed as error:  # what is finished can still be measured
             sys.stderr.write(f"{name}: {error}\n")
     arms = read_arms(out) if (out / "sweep.json").exists() else {}

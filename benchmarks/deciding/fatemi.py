@@ -180,8 +180,8 @@ CLAIMS = (
             is_at_most("cut, 8 problems, %", 20.0),
             is_at_most("accuracy gained, 8 problems, points", -POINTS, sure=0.0, clear=-POINTS),
         ),
-        reading="The verdict is on 8 problems and sampled responses, as the paper's are; 32 problems and greedy responses are shown "
-        "beside them.",
+        reading="The verdict is on 8 problems and sampled responses, as the paper's are; 32 problems and greedy responses are "
+        "shown beside them.",
     ),
     Claim(
         "F2",

@@ -561,6 +561,13 @@ def test_runs_that_fail_are_named_with_what_they_said_and_stop_no_other(swept: d
     assert "broken (0, 1)" in table
 
 
+def test_runs_share_draws_within_their_sweep_or_where_they_are_told(tmp_path: Path) -> None:
+    _, out, runs = read_sweep(write_sweep(tmp_path), tmp_path / "out")
+    told = [children.arguments(run) for run in (runs[0], replace(runs[0], shared=tmp_path / "common"))]
+    places = [arguments[arguments.index("--draws") + 1] for arguments in told]
+    assert places == [str(out / ".draws"), str(tmp_path / "common")]
+
+
 def test_a_prompt_is_compared_with_the_very_base_of_the_trained_runs(swept: dict[str, Any]) -> None:
     trained, asked = swept["out"] / "small" / "seed-1", swept["out"] / "asked-for-5-tokens" / "seed-1"
     for name in ("base-t1", "base-greedy"):

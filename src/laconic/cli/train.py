@@ -202,6 +202,10 @@ def sweep(
     parallel: Annotated[
         int | None, typer.Option(help="How many processes run at a time; if not given, the sweep's own number.")
     ] = None,
+    draws: Annotated[
+        Path | None,
+        typer.Option(help="A folder that sweeps share: what a start model answered is drawn once for all of them."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and stop.")] = False,
 ) -> None:
     """Train several recipes at several seeds, and write one table and one page; resumes a sweep that was killed."""
@@ -211,7 +215,7 @@ def sweep(
     if dry_run:
         print_dry_run(path, out, parallel, Screen())
         return
-    result = run_sweep(path, out, parallel)
+    result = run_sweep(path, out, parallel, draws=draws)
     put(result.table.read_text(encoding="utf-8"))
     put(f"page: {result.out / 'report.html'}")
 

@@ -99,12 +99,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
-    """One entry at one seed: its resolved recipe and its folder."""
+    """One entry at one seed: its resolved recipe and its folder. `shared` is a folder of draws other than the sweep's own."""
 
     entry: Entry
     seed: int
     recipe: Recipe
     folder: Path
+    shared: Path | None = None
 
     @property
     def name(self) -> str:
@@ -118,8 +119,8 @@ class SweepRun:
 
     @property
     def draws(self) -> Path:
-        """The folder in which the sweep's runs share what the start model answered."""
-        return self.folder.parents[1] / DRAWS
+        """The folder in which runs share what the start model answered."""
+        return self.shared or self.folder.parents[1] / DRAWS
 
     @property
     def comparisons(self) -> list[Path]:

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -51,14 +51,21 @@ class SweepResult:
 
 
 def run_sweep(
-    path: Path, out: Path | None = None, parallel: int | None = None, reporter: Reporter | None = None
+    path: Path,
+    out: Path | None = None,
+    parallel: int | None = None,
+    reporter: Reporter | None = None,
+    draws: Path | None = None,
 ) -> SweepResult:
     """Run the unfinished part of the sweep at `path` in `out` (runs/<name> if not given), with `parallel` processes at a time.
+
+    Sweeps that are given the same folder `draws` share what their start models answered.
 
     Raises `InputError` if sweep, recipes or folder are wrong, before anything runs, and `RunFailed` at the end if runs failed.
     """
     reporter = reporter or Reporter()
     config, out, runs = read_sweep(path, out, parallel)
+    runs = [replace(run, shared=draws) for run in runs]
     for warning in warnings_of(runs):
         reporter.say(f"warning: {warning}")
     check_idle(runs)

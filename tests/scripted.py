@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.grading.grader import Grader
@@ -42,6 +43,7 @@ class ScriptedModel:
     weights: str = "first"
     tokenizer = None
     context_length = None
+    device = SimpleNamespace(type="cpu")
 
     def fingerprint(self) -> str:
         return self.weights

@@ -145,6 +145,7 @@ def lengths_within(folder: Path) -> dict[str, Interval]:
 
 
 PAPER_ARM = "whitened, KL, critic"
+CRITICS = ("whole returns, warmed up", "whole returns", "released targets, warmed up", "released targets", "zero")
 MANY = "128 problems"
 EIGHT = (
     "8 problems",
@@ -274,6 +275,33 @@ CLAIMS = (
             is_at_most("sd of the loss over steps, lambda 1 over 0.95", 1.0),
         ),
         reading="Over the steps in which the policy learns. The spread is the standard deviation over the mean.",
+    ),
+    Claim(
+        "F4c",
+        PAPER,
+        "PPO shortens because its critic knows little (our account, after F4 and F5)",
+        "the released critic beside one that learns whole returns before the policy moves, at the same rate and steps",
+        "a critic that has learnt whole returns lets length fall as much",
+        Trained(
+            "F4c",
+            {
+                "cut, released minus whole returns, warmed up, points": less_cut(
+                    "released targets", "whole returns, warmed up"
+                ),
+                **{f"cut, {label}, %": cut(label) for label in CRITICS},
+                **{f"accuracy gained, {label}, points": gain(label) for label in CRITICS},
+                **{
+                    f"variance explained, {label}, %": lambda arms, label=label: (
+                        100.0 * arms[label].at_end("update/explained_variance_frac", 0.5)
+                    )
+                    for label in CRITICS[:-1]
+                },
+            },
+        ),
+        is_at_most("cut, released minus whole returns, warmed up, points", AS_MUCH, clear=0.0),
+        premise=is_at_least("cut, released targets, %", AS_MUCH),
+        reading=f"As much: to within {AS_MUCH:g} points of the base's length. Every arm has 12 steps of the policy at a constant "
+        "rate.",
     ),
     Claim(
         "F5",

@@ -61,11 +61,14 @@ def test_every_sweep_file_decides_a_claim() -> None:
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_arms_have_as_many_rollouts_unless_the_number_is_what_is_tried(name: str) -> None:
-    """T1a asks for equal problems as well, for which K = 4 and K = 16 have fewer rollouts, and says so."""
+    """Those that teach the policy: a critic's warm-up is not counted. T1a asks for equal problems as well, for which K = 4 and
+    K = 16 have fewer rollouts, and says so."""
     _, _, runs = sweep(name)
     counted = {
         run.entry.label: sum(
-            p.steps * p.problems_per_step * p.group_size for p in run.recipe.phases if p.name != "cold_start"
+            (p.steps - p.optimizer.critic_warmup_steps) * p.problems_per_step * p.group_size
+            for p in run.recipe.phases
+            if p.name != "cold_start"
         )
         for run in runs
     }

@@ -1,14 +1,19 @@
 """Draws that runs share: a run that asks what another one asked has its answers, and trains as if it had drawn them."""
 
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
 from small import save_small_model, small_recipe
 
 from laconic.config.load import load_recipe
 from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
+from laconic.errors import InputError
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.shared_draws import NOTHING_SHARED, SharedDraws, key_of
 from laconic.grading.grader import Grader
@@ -60,17 +65,20 @@ def test_an_evaluation_is_drawn_once_and_its_copy_is_the_same_to_the_byte(grader
     assert {"samples.jsonl", "summary.json", "timing.json", "settings.json"} <= second.keys()
 
 
-def test_another_grader_threads_samples_or_adapters_are_another_question(grader: Grader, tmp_path: Path) -> None:
+def test_another_grader_threads_samples_or_adapters_are_another_question(
+    grader: Grader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = []
     solver = scripted_solver(ScriptedSampler(doubling), grader)
     for body in (None, "return True", "return True", "return False"):
         (tmp_path / "mine.py").write_text(f"def grade(attempt): {body}")
         keys.append(key_of(recipe_with(tmp_path, *([] if body is None else ["grader=mine.py:grade"])), solver, ASKED))
     assert keys[1] == keys[2] and len(set(map(str, keys))) == 3
-    changes = ("threads=3", "policy.lora={rank=2}", "policy.dtype=bfloat16")
+    changes = ("policy.lora={rank=2}", "policy.dtype=bfloat16")
     keys += [key_of(recipe_with(tmp_path, changed), solver, ASKED) for changed in changes]
-    more = EvaluationRequest("sums", PROBLEMS, 5, ASKED.decoding, seed=0)
-    keys.append(key_of(recipe_with(tmp_path), solver, more))
+    keys.append(key_of(recipe_with(tmp_path), solver, replace(ASKED, samples=5)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 97)
+    keys.append(key_of(recipe_with(tmp_path), solver, ASKED))
     assert len(set(map(str, keys))) == 7
 
 
@@ -82,22 +90,77 @@ def test_what_was_not_finished_is_not_left(grader: Grader, tmp_path: Path) -> No
     ):
         (tmp_path / "probe.jsonl").write_text("half")
         raise KeyboardInterrupt
-    assert not (tmp_path / "shared").exists()
+    assert not [path for path in (tmp_path / "shared").iterdir() if path.suffix != ".lock"]
 
 
-def test_of_two_that_draw_at_the_same_time_the_first_counts_for_both(grader: Grader, tmp_path: Path) -> None:
+def test_of_two_that_ask_the_same_one_draws_and_the_other_waits(grader: Grader, tmp_path: Path) -> None:
+    """A fork draws for half a second; whoever asks meanwhile finds what it drew."""
     draws, solver = SharedDraws(tmp_path / "shared"), scripted_solver(ScriptedSampler(doubling), grader)
-    recipe, outs = recipe_with(tmp_path), [tmp_path / name / "probe.jsonl" for name in ("one", "two", "three")]
-    for out in outs:
+    recipe, mine, theirs = recipe_with(tmp_path), tmp_path / "mine" / "probe.jsonl", tmp_path / "theirs" / "probe.jsonl"
+    mine.parent.mkdir()
+    theirs.parent.mkdir()
+    begun, begins = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with draws.lending(recipe, solver, ASKED, theirs):
+            os.write(begins, b"!")
+            time.sleep(0.5)
+            theirs.write_text("drawn by the other\n")
+        os._exit(0)
+    os.read(begun, 1)
+    with draws.lending(recipe, solver, ASKED, mine):
+        assert mine.read_text() == "drawn by the other\n"
+    assert os.waitpid(child, 0)[1] == 0
+    assert [path.suffix for path in (tmp_path / "shared").iterdir() if path.name.startswith(".")] == [".lock"]
+
+
+def test_a_run_keeps_the_file_that_it_has(grader: Grader, tmp_path: Path) -> None:
+    """One that was begun before another run shared the same; what that one drew stays shared."""
+    draws, solver = SharedDraws(tmp_path / "shared"), scripted_solver(ScriptedSampler(doubling), grader)
+    outs = [tmp_path / name / "probe.jsonl" for name in ("one", "two", "three")]
+    for out, text in zip(outs, ("first\n", "own\n", None), strict=True):
         out.parent.mkdir()
-    with draws.lending(recipe, solver, ASKED, outs[0]):
-        with draws.lending(recipe, solver, ASKED, outs[1]):
-            outs[1].write_text("drawn by the second\n")
-        outs[0].write_text("drawn by the first\n")
-    with draws.lending(recipe, solver, ASKED, outs[2]):
-        assert outs[2].exists()
-    assert {out.read_text() for out in outs} == {"drawn by the second\n"}
-    assert [path.name for path in (tmp_path / "shared").iterdir() if path.name.startswith(".")] == []
+        if text == "own\n":
+            out.write_text(text)
+        with draws.lending(recipe_with(tmp_path), solver, ASKED, out):
+            if text == "first\n":
+                out.write_text(text)
+    assert [out.read_text() for out in outs] == ["first\n", "own\n", "first\n"]
+
+
+@pytest.mark.parametrize("damage", ["a byte", "a missing file", "no sums"])
+def test_a_damaged_copy_is_drawn_again(grader: Grader, tmp_path: Path, damage: str) -> None:
+    draws, recipe = SharedDraws(tmp_path / "shared"), recipe_with(tmp_path)
+    for name in ("one", "two", "three"):
+        sampler = ScriptedSampler(doubling)
+        solver = scripted_solver(sampler, grader)
+        with draws.lending(recipe, solver, ASKED, tmp_path / name / "base-t1"):
+            evaluate(solver, ASKED, tmp_path / name / "base-t1")
+        assert bool(sampler.calls) is (name != "three")
+        (samples,) = (tmp_path / "shared").glob("*/base-t1/samples.jsonl")
+        if name == "one" and damage == "a byte":
+            samples.write_bytes(samples.read_bytes().replace(b"p1", b"p2", 1))
+        elif name == "one":
+            (samples if damage == "a missing file" else samples.parents[1] / "sums.json").unlink()
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_drawn(grader: Grader, tmp_path: Path) -> None:
+    (tmp_path / "shared").write_text("a file")
+    sampler = ScriptedSampler(doubling)
+    solver = scripted_solver(sampler, grader)
+    asked = SharedDraws(tmp_path / "shared").lending(recipe_with(tmp_path), solver, ASKED, tmp_path / "base-t1")
+    with pytest.raises(InputError, match=r"shared: cannot be written \(.*\), and draws are shared there"), asked:
+        evaluate(solver, ASKED, tmp_path / "base-t1")
+    assert not sampler.calls
+
+
+def test_problems_that_state_something_else_are_another_question(grader: Grader, tmp_path: Path) -> None:
+    """A tolerance decides grades, and what a probe stores of a problem goes into training."""
+    solver, recipe = scripted_solver(ScriptedSampler(doubling), grader), recipe_with(tmp_path)
+    others = [replace(PROBLEMS[0], meta={"tolerance": "0.1"}), *PROBLEMS[1:]]
+    keys = {str(key_of(recipe, solver, replace(ASKED, problems=problems))) for problems in (PROBLEMS, others)}
+    served = replace(ASKED, decoding=ASKED.decoding.model_copy(update={"engine": "vllm"}))
+    assert len(keys | {str(key_of(recipe, solver, served))}) == 3
 
 
 @pytest.mark.parametrize("phases", [{}, {"phases": [{"name": "only", "steps": 2, "group_size": 4, **OFFLINE}]}])

@@ -1,8 +1,11 @@
 """Shared draws: what the start model answered, drawn by one run of a sweep and copied by the others that ask it the same.
 
-1. `key_of` names everything that the responses depend on: model, problems, decoding, seed, prompt, grader, precision, threads.
-2. `SharedDraws.lending` copies what stands under a key to where it would be drawn, and leaves a copy of what was drawn. A copy
-   appears whole or not at all, so that runs may share at the same time: where two draw the same, the first copy counts for both.
+1. `key_of` names everything that the responses depend on: the model, what the problems state, decoding, seed, prompt, grader,
+   precision, threads, versions and machine.
+2. `SharedDraws.lending` copies what stands under a key to where it would be drawn, and leaves a copy of what was drawn. Of several
+   runs that ask the same at the same time one draws, and the others wait for it.
+3. A copy appears whole or not at all, with the digests of its files, and is drawn again where it does not agree with them. A
+   file that a run has already is never replaced.
 
 Whoever takes reads the copy as its own files, with the same checks as after a kill. Times in it are those of the run that drew.
 """
@@ -10,8 +13,8 @@ Whoever takes reads the copy as its own files, with the same checks as after a k
 import contextlib
 import hashlib
 import json
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,24 +22,42 @@ from pathlib import Path
 from typing import Any
 
 from laconic.config.recipe import Recipe
+from laconic.errors import InputError
 from laconic.evaluation.evaluate import EvaluationRequest, describe
-from laconic.problems.made_from_traffic import note_made
+from laconic.problems.made_from_traffic import NOTE, note_made
+from laconic.problems.sets import statements_digest
 from laconic.rollouts.solver import Solver
-from laconic.system.files import naming_file, whole_folder, write_text_atomically
+from laconic.system.files import (
+    naming_file,
+    read_json,
+    sync_files,
+    whole_folder,
+    write_json_atomically,
+    write_text_atomically,
+)
+from laconic.system.locks import waiting_turn
 
 DrawKey = Mapping[str, Any]
+SUMS = "sums.json"
 
 
 def key_of(recipe: Recipe, solver: Solver, request: EvaluationRequest) -> DrawKey:
-    """Everything that the solver's responses to the request depend on, on one machine."""
-    from laconic.models.products.product_path import (
-        product_path,
+    """Everything that the solver's responses to the request depend on, and all that is stored of its problems."""
+    from laconic.models.environment import (
+        describe_environment,
     )  # torch, which whoever only reads evaluations has no need of
 
-    policy = recipe.policy.model_dump(mode="json", exclude={"gradient_checkpointing"})
-    grader = recipe.grader.model_dump(mode="json")
-    computed = {"threads": recipe.threads, "policy": policy, "products": product_path()}
-    return describe(solver, request) | computed | {"samples": request.samples, "grading": grader}
+    environment = describe_environment(solver.lm.device)
+    return describe(solver, request) | {
+        "samples": request.samples,
+        "sources": [problem.source for problem in request.problems],
+        "statements": statements_digest(request.problems),
+        "decoding": request.decoding.model_dump(mode="json"),
+        "policy": recipe.policy.model_dump(mode="json", exclude={"gradient_checkpointing"}),
+        "grading": recipe.grader.model_dump(mode="json"),
+        "processes": solver.team.size,
+        "environment": {name: value for name, value in environment.items() if name != "command"},
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,51 +69,85 @@ class SharedDraws:
     @contextlib.contextmanager
     def lending(self, recipe: Recipe, solver: Solver, request: EvaluationRequest, out: Path) -> Iterator[None]:
         """Before the block, copy what another run drew for the request to `out`, a file or a folder, unless that is there.
-        After the block, which makes `out` where it is missing, leave a copy."""
+        After the block, which makes `out` where it is missing, leave a copy where there is none.
+
+        Raises `InputError` before the block where the folder cannot be written.
+        """
         if self.folder is None:
             yield
             return
-        key = key_of(recipe, solver, request)
-        digest = hashlib.sha256(json.dumps([out.name, key], sort_keys=True).encode(errors="surrogatepass")).hexdigest()
-        entry = self.folder / digest[:16] / out.name
-        if not solver.team.by_first(out.exists):
-            solver.team.by_first(partial(_take, entry, out))
-        yield
-        solver.team.by_first(partial(_leave, entry, out, request))
+        key, team = json.dumps([out.name, key_of(recipe, solver, request)], sort_keys=True), solver.team
+        place = self.folder / hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
+        with self._turn(place, waits=team.size == 1):
+            if not team.by_first(out.exists):
+                team.by_first(partial(_take, place, out))
+            yield
+            team.by_first(partial(_leave, place, out, request))
+
+    @contextlib.contextmanager
+    def _turn(self, place: Path, *, waits: bool) -> Iterator[None]:
+        """Processes that draw together do not wait: the others of a team would not know for what."""
+        with contextlib.ExitStack() as stack:
+            try:
+                if waits:
+                    stack.enter_context(waiting_turn(place.with_name(f".{place.name}.lock")))
+            except OSError as error:
+                raise InputError(
+                    f"{self.folder}: cannot be written ({error.strerror}), and draws are shared there; "
+                    "expected a folder of yours, or none"
+                ) from None
+            yield
 
 
 NOTHING_SHARED = SharedDraws()
 
 
-def _take(entry: Path, out: Path) -> None:
-    if not entry.exists():
-        return
-    if entry.is_file():
+def _take(place: Path, out: Path) -> None:
+    entry = place / out.name
+    if not _is_whole(place):
+        shutil.rmtree(place, ignore_errors=True)
+    elif entry.is_file():
         write_text_atomically(out, entry.read_text(encoding="utf-8"))
-        return
-    with whole_folder(out) as whole:
-        shutil.copytree(entry, whole, dirs_exist_ok=True)
+    else:
+        with whole_folder(out) as whole:
+            shutil.copytree(entry, whole, dirs_exist_ok=True)
 
 
-def _leave(entry: Path, out: Path, request: EvaluationRequest) -> None:
-    place = entry.parent
+def _leave(place: Path, out: Path, request: EvaluationRequest) -> None:
     if place.exists():
-        _take(entry, out)
         return
-    unfinished = place.with_name(f".{place.name}.{os.getpid()}")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
         with naming_file(unfinished):
-            unfinished.mkdir(parents=True, exist_ok=True)
             if out.is_file():
-                shutil.copyfile(out, unfinished / entry.name)
+                shutil.copyfile(out, unfinished / out.name)
             else:
-                shutil.copytree(out, unfinished / entry.name, ignore=shutil.ignore_patterns(".*"))
+                shutil.copytree(out, unfinished / out.name, ignore=shutil.ignore_patterns(".*"))
+        write_json_atomically(unfinished / SUMS, _sums(unfinished))
+        sync_files(unfinished)
+        note_made(
+            place, request.problems
+        )  # before it stands there, so that a kill leaves nothing that forgetting cannot name
         try:
             unfinished.rename(place)
         except OSError:
-            if not place.exists():
+            if not place.exists():  # else another team was first
                 raise
-            _take(entry, out)
+        note_made(place, request.problems)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    note_made(place, request.problems)
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether every file is as it was left."""
+    try:
+        return _sums(place) == read_json(place / SUMS)
+    except InputError:
+        return False
+
+
+def _sums(place: Path) -> dict[str, str]:
+    own = (place / SUMS, place / NOTE)
+    files = [file for file in sorted(place.rglob("*")) if file.is_file() and file not in own]
+    return {str(file.relative_to(place)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

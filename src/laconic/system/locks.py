@@ -4,7 +4,9 @@
    processes that it forks do not hold it. A process that gives it back itself removes the file.
 2. Another process is refused with one line. Nobody waits, and within one process nobody is refused.
 
-Where files cannot be locked (no Unix system, or a file system without locks) nobody is refused.
+`waiting_turn` is for those who rather wait: one process at a time is inside, and the others follow.
+
+Where files cannot be locked (no Unix system, or a file system without locks) nobody is refused, and nobody waits.
 """
 
 import contextlib
@@ -12,6 +14,7 @@ import errno
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -51,6 +54,19 @@ class FolderLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+@contextlib.contextmanager
+def waiting_turn(file: Path) -> Iterator[None]:
+    """Inside, no other process is inside with the same lock file, which is made and stays. Raises `OSError` where it cannot be
+    made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as held:
+        with contextlib.suppress(ImportError, OSError):  # no Unix system, or a file system without locks
+            import fcntl
+
+            fcntl.lockf(held, fcntl.LOCK_EX)
+        yield
 
 
 def _locked(path: Path) -> IO[str]:

@@ -1,16 +1,19 @@
 """docs/seeker_frontier.md: every recipe and reward on the seeker, each at its own rate: `python benchmarks/seeker_frontier.py`.
 
-1. Every entry of `seeker/frontier.toml` is trained with its rates times 0.5, 1 and 2, at a seed for that alone, and measured on
+1. Every entry of `seeker/frontier.toml` is trained with its rates times 1, 0.5 and 2, at a seed for that alone, and measured on
    problems of the watch split. The rate whose area over budgets is largest is chosen (`seeker/tuned.json`); nothing else is.
-2. Every entry is trained at that rate at the seeds of the file, and measured on the report split. Every run counts by its last
-   step.
-3. The figures of each finished run go to `seeker/results.json` seed by seed, so that what one machine measured outlives it.
+2. Every entry is trained at that rate at the seeds of the file, and measured on the report split. Every run counts by what its
+   recipe hands on; where the guard went back, the page says so.
+3. The figures of each finished run go to `seeker/results.json` seed by seed, so that what one machine measured outlives it. An
+   entry that has changed since begins anew.
 4. The page is written from these two files and `seeker/words.md`.
 
 Both sweeps go on after a kill with the same command.
 """
 
 import argparse
+import hashlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +23,12 @@ import numpy as np
 from deciding.frontier_page import write_page
 from deciding.start_models import sweep_lines
 
-from laconic.config.load import load_recipe
+from laconic.config.load import dump, load_recipe
 from laconic.errors import RunFailed
 from laconic.evaluation.problem_meta import read_meta
+from laconic.reporting.read import read_phases
 from laconic.sweep.arms import GREEDY, SAMPLED, SweepArm, read_arms
-from laconic.sweep.config import Entry, load_sweep, not_replaced
+from laconic.sweep.config import DRAWS, Entry, load_sweep, not_replaced, stored_sweep
 from laconic.sweep.run import run_sweep
 from laconic.system.files import read_json, write_json_atomically, write_text_atomically
 from laconic.system.progress import Reporter
@@ -35,7 +39,7 @@ HERE = Path(__file__).parent
 SWEEP, TUNED, RESULTS, WORDS = (
     HERE / "seeker" / name for name in ("frontier.toml", "tuned.json", "results.json", "words.md")
 )
-FACTORS = ("0.5", "1", "2")
+FACTORS = ("1", "0.5", "2")
 TUNING_SEED = 90
 TUNING_PROBLEMS = (
     "problems.report=seeker:mix?count=160&split=watch",
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/seeker_frontier"), help="the folder of the sweeps")
     parser.add_argument("--sweep", type=Path, default=SWEEP, help="another sweep file")
-    parser.add_argument("--seeds", type=int, nargs="+", help="fewer seeds than the file lists, or others")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(), help="fewer seeds than the file lists, or others")
     parser.add_argument("--parallel", type=int, default=available_cores(), help="training processes at a time")
     parser.add_argument(
         "--results", type=Path, default=RESULTS.parent, help="the folder of tuned.json and results.json"
@@ -60,91 +64,111 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     tuned_file, results_file = given.results / TUNED.name, given.results / RESULTS.name
     if given.only != "page":
-        tuned = tune(given.sweep, given.out, tuned_file, given.parallel)
+        factors = chosen(tune(given.sweep, given.out, tuned_file, given.parallel))
         if given.only == "tune":
             return
-        measure(given.sweep, given.out, results_file, chosen(tuned), given.seeds, given.parallel)
+        measure(given.sweep, given.out, results_file, factors, given.seeds, given.parallel)
     write_page(given.docs, WORDS, read_json(tuned_file), read_json(results_file))
 
 
 # --- the rates -------------------------------------------------------------------------------------------------------
 
 
-def tune(sweep: Path, out: Path, file: Path, parallel: int) -> dict[str, dict[str, float]]:
-    """The area over budgets of every trained entry at each factor, on watched problems; kept in `file`."""
-    areas: dict[str, dict[str, float]] = read_json(file) if file.exists() else {}
-    _, entries = load_sweep(sweep)
+def tune(sweep: Path, out: Path, file: Path, parallel: int) -> dict[str, Any]:
+    """By label: the digest of a trained entry, and its area over budgets on watched problems at each factor; kept in `file`."""
+    tuned: dict[str, Any] = read_json(file) if file.exists() else {}
+    entries = [entry for entry in load_sweep(sweep)[1] if entry.prompt is None]
+    digests = {entry.label: digest_of(entry) for entry in entries}
+    tuned = {name: found for name, found in tuned.items() if found["entry"] == digests.get(name)}
+    teacher = teacher_in(out / f"tune-{FACTORS[0]}", TUNING_SEED)
     for factor in FACTORS:
-        missing = [entry for entry in entries if entry.prompt is None and factor not in areas.get(entry.label, {})]
-        if not missing:
+        if all(factor in tuned.get(entry.label, {"areas": {}})["areas"] for entry in entries):
             continue
         folder = out / f"tune-{factor}"
-        changed = [
-            (entry, at_rate(entry, factor, folder, TUNING_SEED, TUNING_PROBLEMS))
-            for entry in entries
-            if not entry.prompt
-        ]
+        changed = [(entry, at_rate(entry, factor, teacher, TUNING_PROBLEMS)) for entry in entries]
         run(sweep, changed, [TUNING_SEED], folder, parallel)
         for label, arm in read_arms(folder).get(TUNING_SEED, {}).items():
-            areas.setdefault(label, {})[factor] = round(arm.area(MOST), 3)
-            write_json_atomically(file, areas)
-    return areas
+            found = tuned.setdefault(label, {"entry": digests[label], "areas": {}})
+            found["areas"][factor] = round(arm.area(MOST), 3)
+            write_json_atomically(file, tuned)
+    if missing := [name for name in digests if len(tuned.get(name, {"areas": {}})["areas"]) < len(FACTORS)]:
+        raise SystemExit(
+            f"not tuned at every rate: {', '.join(missing)}; what failed is said above, and the command goes on"
+        )
+    return tuned
 
 
-def chosen(areas: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+def chosen(tuned: Mapping[str, Any]) -> dict[str, str]:
     """The factor with the largest area, by label.
 
-    >>> chosen({"a": {"0.5": 60.0, "1": 61.0, "2": 40.0}})
+    >>> chosen({"a": {"entry": "", "areas": {"0.5": 60.0, "1": 61.0, "2": 40.0}}})
     {'a': '1'}
     """
-    return {label: max(found, key=lambda factor: found[factor]) for label, found in areas.items()}
+    return {label: max(found["areas"], key=found["areas"].__getitem__) for label, found in tuned.items()}
 
 
-def at_rate(entry: Entry, factor: str, folder: Path, seed: int, changes: Sequence[str] = ()) -> list[str]:
-    """The entry's overrides with the rate of every phase times `factor`, and its teacher, if any, from the same folder."""
-    phases = load_recipe(entry.path, entry.overrides).phases
-    rates = [f"phases.{phase.name}.optimizer.lr={float(factor) * phase.optimizer.lr:.6g}" for phase in phases]
-    teacher = [
-        f"{TEACHER}={folder}/two_phase/seed-{seed}/model" for given in entry.overrides if given.startswith(TEACHER)
-    ]
-    own = (*changes, *rates, *teacher)
+def at_rate(entry: Entry, factor: str, teacher: Path, changes: Sequence[str] = ()) -> list[str]:
+    """The entry's overrides with the rates of every phase times `factor`, a critic's too, and its teacher, if it has one."""
+    rates = []
+    for phase in load_recipe(entry.path, entry.overrides).phases:
+        held = {"lr": phase.optimizer.lr, "critic_lr": phase.optimizer.critic_lr}
+        given = {"lr"} | {key for key in held if f"phases.{phase.name}.optimizer.{key}=" in " ".join(entry.overrides)}
+        rates += [
+            f"phases.{phase.name}.optimizer.{key}={float(factor) * held[key]:.6g}" for key in held if key in given
+        ]
+    taught = [f"{TEACHER}={teacher}" for given in entry.overrides if given.startswith(TEACHER)]
+    own = (*changes, *rates, *taught)
     return [*not_replaced(entry.overrides, own), *own]
+
+
+def teacher_in(folder: Path, seed: int) -> Path:
+    """The result of the two phases, from which `distill` learns."""
+    return folder / "two_phase" / f"seed-{seed}" / "model"
+
+
+def digest_of(entry: Entry) -> str:
+    """A digest of all that an entry does, by which a changed one is known."""
+    recipe = dump(load_recipe(entry.path, [o for o in entry.overrides if not o.startswith(TEACHER)]))
+    return hashlib.sha256(json.dumps([recipe, entry.prompt], sort_keys=True).encode()).hexdigest()[:16]
 
 
 # --- the runs --------------------------------------------------------------------------------------------------------
 
 
 def measure(
-    sweep: Path, out: Path, file: Path, factors: Mapping[str, str], seeds: Sequence[int] | None, parallel: int
+    sweep: Path, out: Path, file: Path, factors: Mapping[str, str], seeds: Sequence[int], parallel: int
 ) -> None:
     """Run every entry at its rate, and keep the figures of each finished run in `file`, with those that it holds already."""
     config, entries = load_sweep(sweep)
-    wanted, folder = list(seeds or config.seeds), out / "final"
+    folder = out / "final"
+    held = stored_sweep(folder)["seeds"] if (folder / "sweep.json").exists() else []
+    wanted = sorted({*(seeds or config.seeds), *held})
+    teacher = teacher_in(folder, (held or wanted)[0])
     changed = [
-        (
-            entry,
-            list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], folder, config.seeds[0]),
-        )
+        (entry, list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher))
         for entry in entries
-        if entry.prompt or entry.label in factors
     ]
     run(sweep, changed, wanted, folder, parallel)
-    results: dict[str, dict[str, Any]] = read_json(file) if file.exists() else {}
+    results: dict[str, Any] = read_json(file) if file.exists() else {}
+    for entry in entries:
+        digest = f"{digest_of(entry)}-{factors.get(entry.label, '')}"
+        if results.get(entry.label, {}).get("entry") != digest:
+            results[entry.label] = {"entry": digest, "runs": {}}
     for seed, arms in read_arms(folder).items():
         for label, arm in arms.items():
-            results.setdefault(label, {})[str(seed)] = figures_of(arm)
-    write_json_atomically(file, {label: dict(sorted(found.items())) for label, found in results.items()})
+            results[label]["runs"][str(seed)] = figures_of(arm)
+    write_json_atomically(file, results)
 
 
 def run(
     sweep: Path, changed: Sequence[tuple[Entry, Sequence[str]]], seeds: Sequence[int], folder: Path, parallel: int
 ) -> None:
     """Run a copy of the sweep with changed entries; runs that fail are named, and what is finished can still be measured."""
-    copy = folder.with_suffix(".toml")
+    copy = folder.with_name(f"{folder.name}.toml")
     copy.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(copy, "\n".join(sweep_lines(load_sweep(sweep)[0], seeds, changed)) + "\n")
     try:
-        run_sweep(copy, folder, parallel, Reporter(Screen(file=sys.stderr)))
+        run_sweep(copy, folder, parallel, Reporter(Screen(file=sys.stderr)), folder.parent / DRAWS)
     except RunFailed as error:
         sys.stderr.write(f"{folder.name}: {error}\n")
 
@@ -161,23 +185,31 @@ def figures_of(arm: SweepArm) -> dict[str, Any]:
     levels = [int(fact["level"]) for fact in facts]
     found |= {"area": arm.area(MOST), "base_area": base_area(arm), "ease": arm.cut_follows_ease(), **bounds}
     found["levels"] = {str(level): _of_level(arm, [held == level for held in levels]) for level in sorted(set(levels))}
-    return rounded(found)
+    return rounded(found) | {"rolled_back": rolled_back(arm.folder)}
 
 
 def base_area(arm: SweepArm) -> float:
     """The area over budgets of the start model."""
-    return SweepArm(arm.label, arm.seed, arm.base, {tag: (base,) for tag, base in arm.base.items()}, ()).area(MOST)
+    stages = {tag: (base,) for tag, base in arm.base.items()}
+    return SweepArm(arm.label, arm.seed, arm.base, stages, ()).area(MOST)
+
+
+def rolled_back(folder: Path) -> list[str]:
+    """Phases of a run whose last steps its guard threw away, in words; a prompt has none."""
+    phases = read_phases(folder) if (folder / "phases.json").exists() else []
+    return [
+        f"{phase['name']} to step {phase['result_step']} of {phase['last_step']}"
+        for phase in phases
+        if phase["result_step"] != phase["last_step"]
+    ]
 
 
 def _of_level(arm: SweepArm, rows: Sequence[bool]) -> dict[str, float]:
     before, after, mask = arm.before(), arm.after(), np.array(rows)
     tokens = [float(side.mean_tokens[mask].mean()) for side in (before, after)]
     accuracies = [100.0 * float(np.nanmean(side.accuracy[mask])) for side in (before, after)]
-    return {
-        "problems": int(mask.sum()),
-        "cut": 100.0 * (1.0 - tokens[1] / tokens[0]),
-        "gain": accuracies[1] - accuracies[0],
-    }
+    cut = 100.0 * (1.0 - tokens[1] / tokens[0])
+    return {"problems": int(mask.sum()), "cut": cut, "gain": accuracies[1] - accuracies[0]}
 
 
 def rounded(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.grading.grader import Grader
@@ -43,7 +42,6 @@ class ScriptedModel:
     weights: str = "first"
     tokenizer = None
     context_length = None
-    device = SimpleNamespace(type="cpu")
 
     def fingerprint(self) -> str:
         return self.weights

@@ -1,12 +1,16 @@
 """The tables of docs/seeker_frontier.md, from the figures of runs by label and seed."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import nan
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import t as student
+
 from laconic.statistics.seeds import SeedMean, over_seeds
+from laconic.statistics.several import holm
 from laconic.system.files import write_text_atomically
 
 Runs = Mapping[str, Mapping[str, Any]]
@@ -16,14 +20,16 @@ EASIEST, HARDEST = ("1", "2"), ("4", "5")
 APART = 3.0  # standard errors of the paired difference
 
 
-def write_page(docs: Path, words: Path, tuned: Mapping[str, Mapping[str, float]], results: Runs) -> None:
+def write_page(docs: Path, words: Path, tuned: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """Write the page anew: the words, with the tables in their places."""
+    runs = {label: found["runs"] for label, found in results.items() if found["runs"]}
     text = words.read_text(encoding="utf-8")
     tables = {
-        "FRONTIER": frontier(results),
-        "DIFFICULTY": difficulty(results),
-        "RATES": rates(tuned),
-        "PAIRS": pairs(results),
+        "FRONTIER": frontier(runs),
+        "ROLLBACKS": rollbacks(runs),
+        "DIFFICULTY": difficulty(runs),
+        "RATES": rates({label: found["areas"] for label, found in tuned.items()}),
+        "PAIRS": pairs(runs),
     }
     for name, lines in tables.items():
         text = text.replace(f"TABLE OF {name}", "\n".join(lines))
@@ -31,7 +37,7 @@ def write_page(docs: Path, words: Path, tuned: Mapping[str, Mapping[str, float]]
 
 
 def frontier(results: Runs) -> Iterator[str]:
-    """One row for each entry, by its area over budgets; the start model stands among them."""
+    """One row for each entry, by its area over budgets; then one for the start model, and one for it as an entry asks it."""
     yield (
         "| | seeds | area | T=1: accuracy, % | tokens | greedy: accuracy, % | tokens | tokens over the shortest | over a blind "
         "search | dominated by |"
@@ -39,13 +45,53 @@ def frontier(results: Runs) -> Iterator[str]:
     yield "|---" * 10 + "|"
     rows = {label: _row(found) for label, found in results.items()}
     for label in sorted(rows, key=lambda name: -rows[name]["area"].mean):
-        row = rows[label]
-        cells = [_said(row[key]) for key in ("area", "accuracy", "tokens", "greedy accuracy", "greedy tokens")]
-        bounds = [f"{row[key].mean:.2f}" for key in ("over shortest", "over blind")]
-        yield f"| {label} | {row['area'].num_seeds} | {' | '.join(cells)} | {' | '.join(bounds)} | {_above(label, rows)} |"
-    base = [figures for found in results.values() for figures in found.values()]
-    if base:
-        yield f"| *the start model* | | {_base(base)} | |"
+        yield f"| {label} | {rows[label]['area'].num_seeds} | {_cells(rows[label])} | {_above(label, rows)} |"
+    for asked, found in _bases(results).items():
+        yield f"| *the start model{asked}* | {len(found)} | {_cells(_row(found))} | |"
+
+
+def _cells(row: Mapping[str, SeedMean]) -> str:
+    cells = [_said(row[key]) for key in ("area", "accuracy", "tokens", "greedy accuracy", "greedy tokens")]
+    return " | ".join([*cells, *(f"{row[key].mean:.2f}" for key in ("over shortest", "over blind"))])
+
+
+def _bases(results: Runs) -> dict[str, dict[str, Any]]:
+    """The start model's figures by seed: "" for the base of most entries, and what an entry asks otherwise of its own."""
+    found: dict[str, dict[str, Any]] = {}
+    names: dict[str, str] = {}
+    usual = Counter(_as_base(run)[0] for runs in results.values() for run in runs.values())
+    for label, runs in results.items():
+        for seed, run in runs.items():
+            key, base = _as_base(run)
+            others = [_as_base(held[seed])[0] for held in results.values() if seed in held]
+            name = "" if key == max(others, key=lambda one: (others.count(one), usual[one])) else f", asked as {label}"
+            if names.setdefault(f"{name}/{seed}", label) == label:
+                found.setdefault(name, {})[seed] = base
+    return dict(sorted(found.items()))
+
+
+def _as_base(run: Any) -> tuple[str, dict[str, Any]]:
+    """The start model before a run, as if it were a run, and a key that equal ones share."""
+    sides = {
+        tag: {
+            "accuracy": run[tag]["accuracy"] - run[tag]["gain"],
+            "tokens": run[tag]["tokens"] / (1.0 - run[tag]["cut"] / 100.0),
+        }
+        for tag in ("t1", "greedy")
+    }
+    base = {**sides, "area": run["base_area"], **{key: run[key] for key in ("oracle_tokens", "blind_tokens")}}
+    return f"{run['base_area']}", base
+
+
+def rollbacks(results: Runs) -> Iterator[str]:
+    """Every run whose guard threw steps away, one line each."""
+    found = [
+        f"- {label}, seed {seed}: {'; '.join(run['rolled_back'])}"
+        for label, runs in results.items()
+        for seed, run in runs.items()
+        if run["rolled_back"]
+    ]
+    yield from found or ["None was."]
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, SeedMean]:
@@ -59,20 +105,6 @@ def _row(found: Mapping[str, Any]) -> dict[str, SeedMean]:
         "over blind": lambda run: run["t1"]["tokens"] / run["blind_tokens"],
     }
     return {name: over_seeds(map(measure, found.values())) for name, measure in figures.items()}
-
-
-def _base(runs: Sequence[Any]) -> str:
-    """The start model's cells: what every run's base was, before its changes."""
-
-    def before(run: Any, tag: str) -> tuple[float, float]:
-        return run[tag]["accuracy"] - run[tag]["gain"], run[tag]["tokens"] / (1.0 - run[tag]["cut"] / 100.0)
-
-    accuracy, tokens = (_mean(before(run, "t1")[i] for run in runs) for i in (0, 1))
-    greedy = [_mean(before(run, "greedy")[i] for run in runs) for i in (0, 1)]
-    shortest, blind = (_mean(run[key] for run in runs) for key in ("oracle_tokens", "blind_tokens"))
-    area = _mean(run["base_area"] for run in runs)
-    cells = [f"{value:.1f}" for value in (area, accuracy, tokens, *greedy)]
-    return " | ".join([*cells, f"{tokens / shortest:.2f}", f"{tokens / blind:.2f}"])
 
 
 def _above(label: str, rows: Mapping[str, Mapping[str, SeedMean]]) -> str:
@@ -120,30 +152,30 @@ def _by_level(found: Mapping[str, Any]) -> dict[str, SeedMean]:
 
 
 def rates(tuned: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    """The area at each factor of the rate, the chosen one in bold."""
+    """The area at each factor of the rate, the chosen one in bold; one at an end of the grid may not be the best there is."""
     factors = sorted({factor for found in tuned.values() for factor in found}, key=float)
-    yield "| | " + " | ".join(f"rate x {factor}" for factor in factors) + " |"
-    yield "|---" * (len(factors) + 1) + "|"
+    yield "| | " + " | ".join(f"rate x {factor}" for factor in factors) + " | chosen at an end |"
+    yield "|---" * (len(factors) + 2) + "|"
     for label, found in tuned.items():
         most = max(found, key=lambda factor: found[factor])
         cells = [f"**{found[f]:.1f}**" if f == most else f"{found[f]:.1f}" if f in found else "–" for f in factors]
-        yield f"| {label} | {' | '.join(cells)} |"
+        yield f"| {label} | {' | '.join(cells)} | {'yes' if most in (factors[0], factors[-1]) else ''} |"
 
 
 def pairs(results: Runs) -> Iterator[str]:
-    """Neighbours by area, and how many standard errors of the seeds' paired differences are between them."""
-    yield "| | and the next by area | difference of the areas, points | standard errors |"
-    yield "|---" * 4 + "|"
+    """Neighbours by area: the seeds' paired difference, in standard errors, and its p-value corrected for all neighbours."""
+    yield "| | and the next by area | difference of the areas, points | standard errors | p (Holm) |"
+    yield "|---" * 5 + "|"
     order = sorted(results, key=lambda label: -over_seeds(run["area"] for run in results[label].values()).mean)
+    gaps = []
     for first, second in pairwise(order):
         shared = sorted(results[first].keys() & results[second].keys())
-        gap = over_seeds(results[first][seed]["area"] - results[second][seed]["area"] for seed in shared)
-        errors = gap.mean / gap.se if gap.se and gap.se > 0 else nan
-        yield f"| {first} | {second} | {_said(gap)} | {errors:.1f}{' **apart**' if errors > APART else ''} |"
-
-
-def _mean(values: Any) -> float:
-    return over_seeds(values).mean
+        gaps.append(over_seeds(results[first][seed]["area"] - results[second][seed]["area"] for seed in shared))
+    errors = [gap.mean / gap.se if gap.se > 0 else nan for gap in gaps]  # false for nan, too
+    p_values = holm([2.0 * float(student.sf(abs(e), gap.num_seeds - 1)) for e, gap in zip(errors, gaps, strict=True)])
+    for (first, second), gap, error, p in zip(pairwise(order), gaps, errors, p_values, strict=True):
+        apart = " **apart**" if error > APART else ""
+        yield f"| {first} | {second} | {_said(gap)} | {error:.1f}{apart} | {p:.2g} |"
 
 
 def _said(mean: SeedMean, digits: int = 1) -> str:

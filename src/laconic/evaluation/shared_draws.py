@@ -2,8 +2,8 @@
 
 1. `key_of` names everything that the responses depend on: the model, what the problems state, decoding, seed, prompt, grader,
    precision, threads, versions and machine.
-2. `SharedDraws.lending` copies what stands under a key to where it would be drawn, and leaves a copy of what was drawn. Of several
-   runs that ask the same at the same time one draws, and the others wait for it.
+2. `SharedDraws.lending` copies what stands under a key to where it would be drawn, and leaves a copy of what was drawn. Where
+   several runs ask the same at the same time, one draws and the others wait for it.
 3. A copy appears whole or not at all, with the digests of its files, and is drawn again where it does not agree with them. A
    file that a run has already is never replaced.
 
@@ -43,11 +43,9 @@ SUMS = "sums.json"
 
 def key_of(recipe: Recipe, solver: Solver, request: EvaluationRequest) -> DrawKey:
     """Everything that the solver's responses to the request depend on, and all that is stored of its problems."""
-    from laconic.models.environment import (
-        describe_environment,
-    )  # torch, which whoever only reads evaluations has no need of
+    from laconic.models.environment import describe_arithmetic  # brings torch, which readers of evaluations do not need
 
-    environment = describe_environment(solver.lm.device)
+    device = getattr(solver.lm, "device", None)  # a model behind an endpoint tells none
     return describe(solver, request) | {
         "samples": request.samples,
         "sources": [problem.source for problem in request.problems],
@@ -56,7 +54,7 @@ def key_of(recipe: Recipe, solver: Solver, request: EvaluationRequest) -> DrawKe
         "policy": recipe.policy.model_dump(mode="json", exclude={"gradient_checkpointing"}),
         "grading": recipe.grader.model_dump(mode="json"),
         "processes": solver.team.size,
-        "environment": {name: value for name, value in environment.items() if name != "command"},
+        "arithmetic": describe_arithmetic(device),
     }
 
 

@@ -21,13 +21,20 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        **describe_arithmetic(device),
+        "command": " ".join(["laconic", *sys.argv[1:]]),
+    }
+
+
+def describe_arithmetic(device: torch.device | None) -> dict[str, Any]:
+    """The part of it that decides the last bits of a result; None stands for the CPU."""
+    return {
         "packages": {name: _version(name) for name in _PACKAGES},
         "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
+        if device is not None and device.type == "cuda"
         else f"{processor_name()} ({os.cpu_count()} cores)",
         "threads": torch.get_num_threads(),
         "products": product_path(),
-        "command": " ".join(["laconic", *sys.argv[1:]]),
     }
 
 

@@ -261,12 +261,12 @@ CLAIMS = (
             "F4",
             {
                 "spread of the gradient norm over steps, lambda 1 minus 0.95": lambda arms: (
-                    spread(arms["lambda 1"].logged("update/policy_grad_norm")[4:])
-                    - spread(arms["lambda 0.95"].logged("update/policy_grad_norm")[4:])
+                    spread(arms["lambda 1"].logged("update/policy_grad_norm"))
+                    - spread(arms["lambda 0.95"].logged("update/policy_grad_norm"))
                 ),
                 "sd of the loss over steps, lambda 1 over 0.95": lambda arms: float(
-                    torch.tensor(arms["lambda 1"].logged("update/policy_loss")[4:]).std()
-                    / torch.tensor(arms["lambda 0.95"].logged("update/policy_loss")[4:]).std()
+                    torch.tensor(arms["lambda 1"].logged("update/policy_loss")).std()
+                    / torch.tensor(arms["lambda 0.95"].logged("update/policy_loss")).std()
                 ),
             },
         ),

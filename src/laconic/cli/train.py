@@ -213,7 +213,7 @@ def sweep(
     from laconic.system.screen import Screen
 
     if dry_run:
-        print_dry_run(path, out, parallel, Screen())
+        print_dry_run(path, out, parallel, Screen(), draws)
         return
     result = run_sweep(path, out, parallel, draws=draws)
     put(result.table.read_text(encoding="utf-8"))

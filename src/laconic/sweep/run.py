@@ -107,9 +107,12 @@ def warnings_of(runs: Sequence[SweepRun]) -> list[str]:
     return warnings
 
 
-def print_dry_run(path: Path, out: Path | None, parallel: int | None, console: Console) -> None:
+def print_dry_run(
+    path: Path, out: Path | None, parallel: int | None, console: Console, draws: Path | None = None
+) -> None:
     """Print which runs would be made, and which are finished already."""
     config, out, runs = read_sweep(path, out, parallel)
+    runs = [replace(run, shared=draws) for run in runs]
     warnings = warnings_of(runs)
     entries: dict[str, Entry] = {run.entry.label: run.entry for run in runs}
     done = sum(run.is_finished for run in runs)

@@ -2,8 +2,10 @@
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,10 +19,11 @@ from laconic.errors import InputError
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.shared_draws import NOTHING_SHARED, SharedDraws, key_of
 from laconic.grading.grader import Grader
-from laconic.rollouts.solver import Solver
+from laconic.rollouts.solver import Assignment, Solver
 from laconic.system.progress import Reporter
 from laconic.training.measure_run import measure_run
 from laconic.training.run import start
+from laconic.types import Group
 
 ASKED = EvaluationRequest("sums", PROBLEMS, 4, SamplerConfig(max_tokens=64, batch_size=2), seed=0)
 RECIPE = 'name = "r"\nmodel = "tiny"\nproblems = { train = "a.jsonl", watch = "b.jsonl" }\n[[phases]]\nname = "p"\nsteps = 1\n'
@@ -172,9 +175,9 @@ def test_a_run_that_finds_everything_on_the_shelf_ends_with_the_same_weights(
     drawn: list[int] = []
     attempt_each = Solver.attempt_each
 
-    def counted(self: Solver, assignments: list, *rest: object, **more: object) -> object:  # type: ignore[type-arg]
+    def counted(self: Solver, assignments: Sequence[Assignment], *rest: Any, **more: Any) -> list[Group]:
         drawn.append(sum(assignment.num_samples for assignment in assignments))
-        return attempt_each(self, assignments, *rest, **more)  # type: ignore[arg-type]
+        return attempt_each(self, assignments, *rest, **more)
 
     monkeypatch.setattr(Solver, "attempt_each", counted)
     results, counts = [], []

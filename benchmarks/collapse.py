@@ -191,22 +191,27 @@ def healthy_row(name: str, phases: Sequence[PhaseSeen]) -> str:
     return f"| {name} | {len(phases)} | {num_steps} | {num_rollouts:,} | {raised} |"
 
 
-def frontier_row(arm: SweepArm) -> str:
+def frontier_row(arm: SweepArm, raised: Sequence[RaisedAlarm]) -> str:
     """A row of the table of the whole frontier: alarms, and held-out accuracy and tokens after training against before."""
-    raised = "; ".join(f"step {alarm.step}, {alarm.line}" for seen in phases_seen(arm.folder) for alarm in seen.raised)
+    said = "; ".join(f"step {alarm.step}, {alarm.line}" for alarm in raised) or "none"
     changes = [f"{arm.gain(tag):+.1f} | {-arm.cut(tag):+.0f}%" for tag in (SAMPLED, GREEDY)]
-    return f"| {arm.label} | {arm.seed} | {len(arm.steps)} | {' | '.join(changes)} | {raised or 'none'} |"
+    return f"| {arm.label} | {arm.seed} | {len(arm.steps)} | {' | '.join(changes)} | {said} |"
 
 
 def frontier_page(out: Path) -> str:
     """The text of collapse_frontier.md, from the finished runs of the sweep in `out`."""
     arms = [arm for found in read_arms(out).values() for arm in found.values() if arm.steps]
-    device = read_json(next(iter(sorted(out.glob("*/seed-*/environment.json")))))["device"]
+    phases = [phases_seen(arm.folder) for arm in arms]
+    rows = [
+        frontier_row(arm, [alarm for one in seen for alarm in one.raised])
+        for arm, seen in zip(arms, phases, strict=True)
+    ]
+    device = read_json(arms[0].folder / "environment.json")["device"]
     return FRONTIER_PAGE.format(
         where=f"{device}, {datetime.datetime.now(datetime.UTC).date().isoformat()}",
         count=len(arms),
-        raised=sum(bool(seen.raised) for arm in arms for seen in phases_seen(arm.folder)),
-        rows="\n".join(map(frontier_row, arms)),
+        raised=sum(bool(one.raised) for seen in phases for one in seen),
+        rows="\n".join(rows),
     )
 
 

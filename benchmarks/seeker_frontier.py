@@ -111,11 +111,10 @@ def at_rate(entry: Entry, factor: str, teacher: Path, changes: Sequence[str] = (
     """The entry's overrides with the rates of every phase times `factor`, a critic's too, and its teacher, if it has one."""
     rates = []
     for phase in load_recipe(entry.path, entry.overrides).phases:
-        held = {"lr": phase.optimizer.lr, "critic_lr": phase.optimizer.critic_lr}
-        given = {"lr"} | {key for key in held if f"phases.{phase.name}.optimizer.{key}=" in " ".join(entry.overrides)}
-        rates += [
-            f"phases.{phase.name}.optimizer.{key}={float(factor) * held[key]:.6g}" for key in held if key in given
-        ]
+        held = {"lr": phase.optimizer.lr}
+        if phase.algorithm.name == "ppo" and phase.algorithm.critic != "zero":
+            held["critic_lr"] = phase.optimizer.critic_lr
+        rates += [f"phases.{phase.name}.optimizer.{key}={float(factor) * rate:.6g}" for key, rate in held.items()]
     taught = [f"{TEACHER}={teacher}" for given in entry.overrides if given.startswith(TEACHER)]
     own = (*changes, *rates, *taught)
     return [*not_replaced(entry.overrides, own), *own]

@@ -56,22 +56,19 @@ def _cells(row: Mapping[str, SeedMean]) -> str:
 
 
 def _bases(results: Runs) -> dict[str, dict[str, Any]]:
-    """The start model's figures by seed: "" for the base of most entries, and what an entry asks otherwise of its own."""
+    """The start model's figures by seed: "" for the base of most entries, and that of an entry which asks it otherwise."""
     found: dict[str, dict[str, Any]] = {}
-    names: dict[str, str] = {}
-    usual = Counter(_as_base(run)[0] for runs in results.values() for run in runs.values())
-    for label, runs in results.items():
-        for seed, run in runs.items():
-            key, base = _as_base(run)
-            others = [_as_base(held[seed])[0] for held in results.values() if seed in held]
-            name = "" if key == max(others, key=lambda one: (others.count(one), usual[one])) else f", asked as {label}"
-            if names.setdefault(f"{name}/{seed}", label) == label:
-                found.setdefault(name, {})[seed] = base
+    for seed in dict.fromkeys(seed for runs in results.values() for seed in runs):
+        at = {label: runs[seed] for label, runs in results.items() if seed in runs}
+        ((usual, _),) = Counter(run["base_area"] for run in at.values()).most_common(1)
+        for label, run in at.items():
+            name = "" if run["base_area"] == usual else f", asked as {label}"
+            found.setdefault(name, {}).setdefault(seed, _as_base(run))
     return dict(sorted(found.items()))
 
 
-def _as_base(run: Any) -> tuple[str, dict[str, Any]]:
-    """The start model before a run, as if it were a run, and a key that equal ones share."""
+def _as_base(run: Any) -> dict[str, Any]:
+    """The start model before a run, as if it were a run."""
     sides = {
         tag: {
             "accuracy": run[tag]["accuracy"] - run[tag]["gain"],
@@ -79,8 +76,7 @@ def _as_base(run: Any) -> tuple[str, dict[str, Any]]:
         }
         for tag in ("t1", "greedy")
     }
-    base = {**sides, "area": run["base_area"], **{key: run[key] for key in ("oracle_tokens", "blind_tokens")}}
-    return f"{run['base_area']}", base
+    return {**sides, "area": run["base_area"], **{key: run[key] for key in ("oracle_tokens", "blind_tokens")}}
 
 
 def rollbacks(results: Runs) -> Iterator[str]:

@@ -112,9 +112,8 @@ def test_the_tables_say_what_the_figures_are() -> None:
         "| *the start model* | 2 | 30.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 | 5.00 | 2.00 | |"
     )
     assert list(difficulty(RESULTS))[2].startswith("| fast | 70.0 ± 0.0 | 30.0 ± 0.0 | 40.0 ± 0.0 |")
-    assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 2.0}}))[2] == "| it | 1.0 | **3.0** | 2.0 | |".replace(
-        "| |", "|  |"
-    )
+    assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 2.0}}))[2] == "| it | 1.0 | **3.0** | 2.0 |  |"
+    assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 4.0}}))[2] == "| it | 1.0 | 3.0 | **4.0** | yes |"
 
 
 def test_two_are_apart_beyond_three_standard_errors_of_their_paired_difference() -> None:

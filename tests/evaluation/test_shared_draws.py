@@ -64,7 +64,7 @@ def test_an_evaluation_is_drawn_once_and_its_copy_is_the_same_to_the_byte(grader
         drawn.append(sampler.calls)
     assert drawn[0] and not drawn[1]
     first, second = (bytes_in(tmp_path / name / "base-t1") for name in ("one", "two"))
-    assert first == {**second, **{name: held for name, held in first.items() if name not in second}}
+    assert second.items() <= first.items()
     assert {"samples.jsonl", "summary.json", "timing.json", "settings.json"} <= second.keys()
 
 

@@ -42,7 +42,7 @@ from deciding.start_models import address_of, models_of, setup_of, sweep_for
 from deciding.table import CLAIMS
 from sides.laconic_side import multiply
 
-from laconic.errors import RunFailed
+from laconic.errors import LaconicError, RunError, RunFailed
 from laconic.sweep.arms import SweepArm, read_arms
 from laconic.sweep.config import DRAWS, load_sweep
 from laconic.sweep.run import run_sweep
@@ -55,6 +55,7 @@ from laconic.system.threads import available_cores
 HERE = Path(__file__).parent
 CAP = "320"  # tokens of a response of `tiny`; another model's is given with --set report.max_tokens=...
 MATRIX_ROWS = 256
+STAMP = ("command", "date", "matrix_gflops")  # of when and where a claim was measured
 FIRST_SEED = 31  # the first seed of every sweep file
 
 
@@ -99,12 +100,24 @@ def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
     found = _arms(arms)
     labels = dict.fromkeys([*stored["arms"], *found])
     figures = with_stored(of_arms(source, arms, wanted), stored["figures"], wanted)
-    return decided(claim, figures, wish.model, wanted) | {
-        "setup": setup,
-        "arms": {label: {**stored["arms"].get(label, {}), **found.get(label, {})} for label in labels},
-        "hours": _hours(arms),
-        "hardware": _trained_on(wish.out / source.sweep),
-    }
+    merged = {label: {**stored["arms"].get(label, {}), **found.get(label, {})} for label in labels}
+    record = decided(claim, figures, wish.model, wanted) | {"setup": setup, "arms": merged}
+    return record | (
+        _provenance(stored) if _is_known(found, stored["arms"]) else _measured(arms, wish.out / source.sweep)
+    )
+
+
+def _is_known(found: Record, stored: Record) -> bool:
+    """Whether every run was measured before; what was said of when and where then stays."""
+    return bool(stored) and all(set(found[label]) <= set(stored.get(label, {})) for label in found)
+
+
+def _provenance(stored: Record) -> Record:
+    return {key: stored[key] for key in ("hours", "hardware", *STAMP)}
+
+
+def _measured(arms: Mapping[int, Mapping[str, SweepArm]], out: Path) -> Record:
+    return {"hours": _hours(arms), "hardware": _trained_on(out)}
 
 
 def _swept(name: str, wish: Wish) -> tuple[Mapping[int, Mapping[str, SweepArm]], int]:
@@ -123,6 +136,11 @@ def _swept(name: str, wish: Wish) -> tuple[Mapping[int, Mapping[str, SweepArm]],
 def _evaluated(claim: Claim, source: Evaluated, wish: Wish) -> Record:
     out = wish.out / source.name
     _evaluate(wish.model, source.problems, source.options, out, wish.seeds[0] if wish.seeds else FIRST_SEED, wish)
+    if not _is_evaluated(out):
+        held = result_file(wish.results, claim.name, wish.model)
+        if not held.exists():
+            raise RunError(f"{claim.name}: nothing is finished in {out}; leave out --measure to evaluate")
+        return dict(read_json(held))
     record = decided(claim, of_intervals(source.measure(out)), wish.model)
     return record | {"hours": _evaluation_hours([out]), "hardware": _hardware()}
 
@@ -162,13 +180,19 @@ def _evaluation_hours(folders: Sequence[Path]) -> float:
 
 
 def _arms(arms: Mapping[int, Mapping[str, SweepArm]]) -> Record:
-    """By label and seed: tokens and accuracy of the base and of the result, sampled and greedy."""
+    """By label and seed: tokens and accuracy of the base and of the result, sampled and greedy; the problems that each phase
+    trained on, and the rollouts of all."""
     found: Record = {}
     for seed, by_label in arms.items():
         for label, arm in by_label.items():
             found.setdefault(label, {})[str(seed)] = {
-                tag: [round(value, 2) for value in (arm.tokens(tag), arm.cut(tag), arm.accuracy(tag), arm.gain(tag))]
-                for tag in arm.base
+                **{
+                    tag: [
+                        round(value, 2) for value in (arm.tokens(tag), arm.cut(tag), arm.accuracy(tag), arm.gain(tag))
+                    ]
+                    for tag in arm.base
+                },
+                "trained": [*arm.num_problems, arm.cost.num_rollouts],
             }
     return found
 
@@ -231,11 +255,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.results,
     )
     for name in given.claims:
-        record = decide_claim(CLAIMS[name], wish) | {
-            "command": " ".join(["python benchmarks/claims.py", name, *_told(wish)]),
-            "date": str(datetime.date.today()),
-            "matrix_gflops": round(multiply(1, MATRIX_ROWS)["gflops"]),
-        }
+        try:
+            record = decide_claim(CLAIMS[name], wish)
+        except LaconicError as error:
+            parser.exit(2, f"{name}: {error}\n")
+        now = (
+            " ".join(["python benchmarks/claims.py", name, *_told(wish)]),
+            str(datetime.date.today()),
+            round(multiply(1, MATRIX_ROWS)["gflops"]),
+        )
+        record |= {key: value for key, value in zip(STAMP, now, strict=True) if key not in record}
         given.results.mkdir(parents=True, exist_ok=True)
         write_json_atomically(result_file(given.results, name, wish.model), record)
         print(f"{name}: {record['verdict']} ({record['hinge']})")

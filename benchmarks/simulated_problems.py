@@ -79,6 +79,7 @@ POPULATIONS: Mapping[str, Population] = {
 STRESS: Mapping[str, Population] = {
     "nearly solved": Population(always=0.85, never=0.005, beta=(4.0, 1.0), log_sd=0.6, cap=8.0),
     "heavy tail, no cap": Population(always=0.10, never=0.35, beta=(0.8, 0.8), log_sd=0.9, cap=inf),
+    "nearly all cut off": Population(always=0.02, never=0.55, beta=(0.6, 1.4), log_sd=0.6, cap=0.25),
 }
 
 

@@ -6,7 +6,7 @@ A claim without a result is open.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from statistics import mean
@@ -24,7 +24,8 @@ Results = Mapping[str, Mapping[str, Record]]
 """The records of claims, by claim and by model."""
 
 Arms = Mapping[str, Mapping[str, Mapping[str, list[float]]]]
-"""By arm, seed and decoding: tokens, cut, accuracy and gain, as `claims.py` stores them."""
+"""By arm, seed and decoding: tokens, cut, accuracy and gain, as `claims.py` stores them; under "trained" the problems that each
+phase trained on, and the rollouts of all."""
 
 
 def write_page(docs: Path, words: Path, results: Path) -> None:
@@ -180,7 +181,8 @@ def _by_seed(figure: Record) -> str:
 
 
 def _arm_table(arms: Arms) -> str:
-    head = ("arm", "seeds", "tokens", "cut, %", "accuracy, %", "gained, points", "greedy: cut, %", "gained, points")
+    head = ("arm", "seeds", "problems", "rollouts", "tokens", "cut, %", "accuracy, %", "gained, points")
+    head += ("greedy: cut, %", "gained, points")
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *_arm_rows(arms)])
 
 
@@ -189,7 +191,26 @@ def _arm_rows(arms: Arms) -> Iterator[str]:
         sampled, greedy = ([found[tag] for found in by_seed.values() if tag in found] for tag in ("t1", "greedy"))
         tokens, accuracy = mean(row[0] for row in sampled), mean(row[2] for row in sampled)
         changes = [_mean([row[i] for row in rows]) for rows in (sampled, greedy) for i in (1, 3)]
-        yield f"| {label} | {len(by_seed)} | {tokens:.1f} | {changes[0]} | {accuracy:.1f} | {' | '.join(changes[1:])} |"
+        trained = list(zip(*(found["trained"] for found in by_seed.values() if "trained" in found), strict=True)) or [
+            ()
+        ]
+        problems = " + ".join(_range(counts) for counts in trained[:-1]) or "–"
+        yield (
+            f"| {label} | {len(by_seed)} | {problems} | {_range(trained[-1])} | {tokens:.1f} | {changes[0]} | {accuracy:.1f} | "
+            f"{' | '.join(changes[1:])} |"
+        )
+
+
+def _range(counts: Sequence[float]) -> str:
+    """The numbers of all seeds in words.
+
+    >>> _range([16, 16]), _range([3, 5, 8]), _range([])
+    ('16', '3 to 8', '–')
+    """
+    if not counts:
+        return "–"
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _mean(values: list[float]) -> str:

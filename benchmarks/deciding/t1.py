@@ -1,6 +1,7 @@
 """The claims of Hou et al. 2025, "T1" (arXiv 2501.11651): methods.md, section 7.2."""
 
 from collections.abc import Callable, Sequence
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,14 @@ def longer(label: str, other: str) -> Callable[[Arms], float]:
     return lambda arms: 100.0 * (arms[label].tokens() / arms[other].tokens() - 1.0)
 
 
+def greedier(label: str, other: str) -> Callable[[Arms], float]:
+    """Greedy accuracy of one arm minus that of another, in points."""
+    return lambda arms: arms[label].accuracy("greedy") - arms[other].accuracy("greedy")
+
+
 def kl_per_reward(label: str) -> Callable[[Arms], float]:
-    """By how many nats per token the policy moved for each point of held-out accuracy that it gained."""
-    return lambda arms: arms[label].path_nats[-1] / arms[label].gain()
+    """By how many nats per token the policy moved for each point of held-out accuracy that it gained; `nan` if it gained none."""
+    return lambda arms: arms[label].path_nats[-1] / arms[label].gain() if arms[label].gain() > 0.0 else nan
 
 
 def at_equal_kl(label: str, other: str) -> Callable[[Arms], float]:
@@ -113,13 +119,19 @@ CLAIMS = (
                 "accuracy, T 1.2 minus 1.4, points": better("T = 1.2", "T = 1.4"),
                 "accuracy, T 1.2 minus 1.0, points": better("T = 1.2", "T = 1.0"),
                 "accuracy, T 1.2 minus 1.3, points": better("T = 1.2", "T = 1.3"),
+                "greedy accuracy, T 1.2 minus 0.8, points": greedier("T = 1.2", "T = 0.8"),
+                "greedy accuracy, T 1.2 minus 1.4, points": greedier("T = 1.2", "T = 1.4"),
+                "pass@8, T 1.2 minus 0.8, points": lambda arms: arms["T = 1.2"].pass_at(8) - arms["T = 0.8"].pass_at(8),
+                "pass@8, T 1.2 minus 1.4, points": lambda arms: arms["T = 1.2"].pass_at(8) - arms["T = 1.4"].pass_at(8),
             },
         ),
         any_of(
-            is_at_most("accuracy, T 1.2 minus 0.8, points", SHARE, clear=0.0),
-            is_at_most("accuracy, T 1.2 minus 1.4, points", SHARE, clear=0.0),
+            is_at_most("greedy accuracy, T 1.2 minus 0.8, points", SHARE, clear=0.0),
+            is_at_most("greedy accuracy, T 1.2 minus 1.4, points", SHARE, clear=0.0),
         ),
-        reading=f"Monotone or flat: 1.2 is not better than both ends of the grid by {SHARE:g} point.",
+        reading=f"Monotone or flat: 1.2 is not better than both ends of the grid by {SHARE:g} point, greedily. What samples at a "
+        "higher temperature must be right in spite of it, and is then surer of itself at T = 1 than what samples at a lower one: "
+        "sampled accuracy would favour heat by this alone, and is shown beside.",
     ),
     Claim(
         "T1c",
@@ -162,8 +174,10 @@ CLAIMS = (
             is_at_most("reward at equal KL, moving minus frozen, points", POINTS, clear=0.0),
             is_at_most("reward at equal KL, centred minus plain, points", POINTS, clear=0.0),
         ),
-        reading="KL is the way that the policy has gone, the sum of each step's KL to the policy before it: that to the first "
-        f"model is not known where the reference moves. No difference: less than {POINTS:g} points of the reward's 100. "
+        reading="KL is the way that the policy has gone, the sum of each step's KL to the policy before it: that to the "
+        "first model is not known where the reference moves. Plain is a KL that no baseline centres, subtracted from the "
+        "advantages: in the reward, RLOO's baseline would centre it as well. No difference: less than "
+        f"{POINTS:g} points of the reward's 100. "
         "The claim has two halves, and either can fall.",
     ),
     Claim(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from laconic.statistics import intervals
 from laconic.statistics.intervals import mean_interval
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -54,6 +55,23 @@ def test_ten_problems_plain_percentiles_fail_where_studentised_ones_hold():
         low, high = np.quantile(rng.choice(values, (500, 10)).mean(axis=1), [0.025, 0.975])
         plain_hits += low <= 0 <= high
     assert plain_hits / 1000 < 0.925 <= hits / 1000 <= 0.975
+
+
+def test_the_mean_of_lengths_that_nearly_all_are_cut_off(monkeypatch):
+    """100 problems, two or three of them below the cap. Of the intervals that exist 90 in 100 hold the truth; of the studentised
+    bootstrap's, whose resamples mostly have no spread, 73."""
+    monkeypatch.setattr(interval_coverage, "STATISTICS", {"mean tokens": interval_coverage.STATISTICS["mean tokens"]})
+    population = interval_coverage.STRESS["nearly all cut off"]
+    held = {}
+    for most_alike in (intervals._MOST_ALIKE, 1.0):
+        monkeypatch.setattr(intervals, "_MOST_ALIKE", most_alike)
+        found = interval_coverage.coverage(
+            population, 100, num_samples=1, experiments=EXPERIMENTS, resamples=300, seed=1, only_chosen=True
+        )
+        shares = found["mean tokens"]["studentised bootstrap"]
+        held[most_alike] = shares.held / (shares.held + shares.below + shares.above)
+    assert held[1.0] < 0.8
+    assert held[0.01] > 0.86
 
 
 @pytest.mark.parametrize("name", ["easy (MATH-like)", "hard (AIME-like)"])

@@ -2,6 +2,7 @@
 all."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -28,6 +29,7 @@ from laconic.sweep import children
 from laconic.sweep.arms import SweepArm
 from laconic.sweep.config import SweepConfig, SweepRun, load_sweep
 from laconic.sweep.run import read_sweep, warnings_of
+from laconic.system.files import write_json_atomically
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / "benchmarks" / "claims"
@@ -62,7 +64,7 @@ def test_every_sweep_file_decides_a_claim() -> None:
 @pytest.mark.parametrize("name", SWEEPS)
 def test_arms_have_as_many_rollouts_unless_the_number_is_what_is_tried(name: str) -> None:
     """Those that teach the policy: a critic's warm-up is not counted. T1a asks for equal problems as well, for which K = 4 and
-    K = 16 have fewer rollouts, and says so."""
+    K = 16 have fewer rollouts, and says so; F11's two phases draw 192 x 6 + 96 x 8 more, to choose problems from."""
     _, _, runs = sweep(name)
     counted = {
         run.entry.label: sum(
@@ -73,7 +75,10 @@ def test_arms_have_as_many_rollouts_unless_the_number_is_what_is_tried(name: str
         for run in runs
     }
     few = {label for label, count in counted.items() if count < max(counted.values())}
-    assert few == ({"K = 4, 4 problems", "K = 16, 4 problems"} if name == "T1a" else set())
+    fewer = {"T1a": {"K = 4, 4 problems", "K = 16, 4 problems"}, "F11": {"two phases"}}
+    assert few == fewer.get(name, set())
+    if name == "F11":
+        assert max(counted.values()) - counted["two phases"] == 1792 <= 192 * 6 + 96 * 8
 
 
 @pytest.mark.parametrize("claim", TRAINED, ids=lambda claim: claim.name)
@@ -90,7 +95,17 @@ def test_a_claim_reads_arms_that_its_sweep_has(claim: Claim) -> None:
 def made_up_arm(**changes: object) -> Mock:
     """An arm whose every figure is a number."""
     arm = Mock(spec=SweepArm, path_nats=(0.1, 0.3))
-    for method in ("tokens", "accuracy", "cut", "gain", "pass_at", "within", "finished_cut", "cut_follows_ease"):
+    for method in (
+        "tokens",
+        "accuracy",
+        "cut",
+        "gain",
+        "pass_at",
+        "within",
+        "area",
+        "finished_cut",
+        "cut_follows_ease",
+    ):
         getattr(arm, method).return_value = 2.0
     for method in ("at_start", "at_end", "reward_after"):
         getattr(arm, method).return_value = 0.5
@@ -342,7 +357,9 @@ def test_a_claim_goes_from_training_to_a_verdict(small: dict[str, Path]) -> None
     assert record["verdict"] == "undecided" and record["wanted_seeds"] == 5
     assert all(sorted(figure["by_seed"]) == ["0", "1"] for figure in record["figures"].values())
     assert record["hinge"] in record["figures"]
-    assert set(record["arms"]) == {"PPO", "GRPO"} and set(record["arms"]["PPO"]["0"]) == {"t1", "greedy"}
+    assert set(record["arms"]) == {"PPO", "GRPO"} and set(record["arms"]["PPO"]["0"]) == {"t1", "greedy", "trained"}
+    problems, rollouts = record["arms"]["PPO"]["0"]["trained"]
+    assert 1 <= problems <= 16 and rollouts > problems
     assert record["command"].startswith("python benchmarks/claims.py F6b --seeds 0 1 --set")
     assert (small["results"] / "F6b.json").stat().st_size < 10_000
     page = small["page.md"].read_text()
@@ -368,6 +385,31 @@ def test_what_is_finished_is_measured_again_and_not_run_again(small: dict[str, P
     again = json.loads((tmp_path / "F6b.json").read_text())
     assert len(runs) == 4 and all(file.stat().st_mtime_ns == when for file, when in runs.items())
     assert again["figures"] == json.loads(before)["figures"]
+
+
+def test_where_a_claim_was_measured_outlives_the_machine(small: dict[str, Path], tmp_path: Path) -> None:
+    """Measured again where the runs are, or where none is left: when, where and how long stay as they were stored."""
+    stored = json.loads((small["results"] / "F6b.json").read_text())
+    stored |= {"date": "2026-01-01", "hours": 7.5, "hardware": "another", "matrix_gflops": 3, "command": "as it was"}
+    write_json_atomically(tmp_path / "F6b.json", stored)
+    for out in (small["out"], tmp_path / "nothing"):
+        options = ["--out", str(out), "--results", str(tmp_path), "--docs", str(tmp_path / "page.md")]
+        changes = [word for change in SMALL for word in ("--set", change)]
+        claims.main(["F6b", "--measure", "--seeds", "0", "1", *changes, *options])
+        assert json.loads((tmp_path / "F6b.json").read_text()) == stored, out
+
+
+def test_an_evaluation_that_is_not_finished_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ["--out", str(tmp_path), "--results", str(tmp_path), "--docs", str(tmp_path / "page.md")]
+    with pytest.raises(SystemExit) as ended:
+        claims.main(["O7", "--measure", *options])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    shutil.copy(HOME / "results" / "O7.json", tmp_path / "O7.json")
+    claims.main(["O7", "--measure", *options])
+    assert (tmp_path / "O7.json").read_text() == (HOME / "results" / "O7.json").read_text()
 
 
 # --- what is stored --------------------------------------------------------------------------------------------------

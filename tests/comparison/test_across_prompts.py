@@ -17,13 +17,13 @@ def write(folder: Path, name: str, samples: dict[str, list[tuple[int, str]]]) ->
     num_samples = len(next(iter(samples.values())))
     means = [sum(t for t, _ in seen) / len(seen) for seen in samples.values()]
     grades = [[g for _, g in seen if g != "ungradable"] for seen in samples.values()]
-    rights = [seen.count("correct") / len(seen) for seen in grades]
+    rights = [seen.count("correct") / len(seen) for seen in grades if seen]
     summary = {"benchmark": "mix", "model": "tiny", "num_problems": len(samples), "num_samples": num_samples}
     summary |= {"temperature": 1.0, "max_tokens": 99, "seed": 0}
     summary |= {
         "prompt": {"name": name},
         "tokens": {"mean": sum(means) / len(means)},
-        "accuracy": {"mean": sum(rights) / len(rights)},
+        "accuracy": {"mean": sum(rights) / len(rights) if rights else None},
     }
     folder.mkdir()
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -52,3 +52,11 @@ def test_complexities_come_from_all_prompts_together(tmp_path: Path) -> None:
     assert brief["oracle_tokens"] == pytest.approx(20.0)  # one of three: b alone, 20 each
     assert plain["oracle_tokens"] == pytest.approx(70 / 3) and plain["prompt"] == "boxed"
     assert plain["kendall_tau"] == pytest.approx(-1.0)  # a needs more than b, and got 40 against 60
+
+
+def test_without_a_grade_there_is_no_complexity(tmp_path: Path) -> None:
+    """Nothing could be graded: no problem has a complexity, and what does not exist is null."""
+    lost = write(tmp_path / "lost", "boxed", {"a": [(10, "ungradable")] * 2})
+    found = complexity_over([lost])
+    assert (found["num_problems"], found["solvable_frac"], found["median"]) == (0, None, None)
+    json.dumps(found, allow_nan=False)

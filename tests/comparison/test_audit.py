@@ -9,9 +9,10 @@ from rich.console import Console
 
 from laconic.comparison.audit import MEANINGS, audit, kind_of, print_audit
 from laconic.errors import InputError, RunError
+from laconic.evaluation.problem_meta import add_meta
 from laconic.grading import second_graders
 from laconic.grading.second_graders import VERDICTS, by_math_verify
-from laconic.types import GRADES
+from laconic.types import GRADES, Problem
 
 
 def row(problem_id, grade, gold, text, finish_reason="stop", **more):
@@ -161,6 +162,16 @@ def test_choices_are_read_where_the_row_has_them(tmp_path):
     """A lower-case letter is an answer only beside choices."""
     rows = [row("a", "correct", "B", r"\boxed{b}", choices=["1", "2"]), row("b", "wrong", "B", r"\boxed{b}")]
     assert audit(write(tmp_path / "samples.jsonl", rows), "exact").agreement_frac == 1.0
+
+
+def test_a_step_s_rollouts_are_graded_again_with_what_the_source_says_of_their_problems(tmp_path):
+    """3.14 for 3.1416 within 0.01; the file beside the rollouts is no response."""
+    write(tmp_path / "rollouts" / "step-000001.jsonl", [row("pi", "correct", "3.1416", r"\boxed{3.14}")])
+    assert audit(tmp_path, "laconic").agreement_frac == 0.0
+    add_meta([Problem("pi", "q", "3.1416", meta={"tolerance": 0.01})], tmp_path / "rollouts")
+    add_meta([Problem("e", "q", "2.718", meta={"tolerance": 0.1})], tmp_path / "rollouts")
+    found = audit(tmp_path, "laconic")
+    assert (found.num_files, found.num_regraded, found.agreement_frac) == (1, 1, 1.0)
 
 
 def test_every_pair_has_a_kind():

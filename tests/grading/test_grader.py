@@ -49,6 +49,13 @@ def test_grades_come_back_in_order_whoever_decided_them(pool):
 
 
 RIGHT = [
+    (r"\ln 2", "ln(2)"),
+    ("log 2", r"\log 2"),
+    (r"\log_2 3", "log_2(3)"),
+    (r"\frac{\sin x}{2}", "sin(x)/2"),
+    (r"\tan^2 x", "tan^2(x)"),
+    ("e^2", "exp(2)"),
+    (r"2\sqrt{3}", "2sqrt3"),
     (r"2\sqrt{3}", r"\sqrt{12}"),
     (r"\frac{\sqrt{2}}{2}", r"\frac{1}{\sqrt{2}}"),
     (r"x \geq 5", r"5 \leq x"),
@@ -72,6 +79,9 @@ RIGHT = [
     (r"F_n = \sum_{k=0}^{n-1} F_k F_{n-k-1}", r"F_n = \sum_{k=0}^{n-1} F_{n-k-1} F_k"),
 ]
 WRONG = [
+    (r"\ln 2", "ln(3)"),
+    (r"\sin x", "cos(x)"),
+    ("5", "5 ln 2"),
     ("1/2", r"\frac{1}{2}x"),
     ("5", "5i"),
     ("5", r"5\pi"),

@@ -5,6 +5,8 @@ from math import inf, isnan
 import numpy as np
 import pytest
 
+from laconic.config.rewards import RewardsConfig
+from laconic.rewards.from_recipe import lengthening_terms, pricing_terms
 from laconic.rewards.length_forecast import (
     forecast,
     mean_gae_advantage,
@@ -150,6 +152,27 @@ def test_forecast_says_how_much_a_token_pays_where_it_knows_the_length():
     half = whitened_far_advantage(1.0, 1000, far_tokens=500)
     assert f"{half:+.3f} standard deviations" in forecast(FATEMI, 0.95, True, 1.0, 1000).sentence
     assert "standard deviations" not in forecast(FATEMI, 0.95, True, 1.0).sentence
+
+
+@pytest.mark.parametrize(
+    ("terms", "direction"),
+    [
+        ([{"name": "linear_length"}], "shorter"),
+        ([{"name": "linear_length", "weight": -0.5}], "longer"),
+        ([{"name": "linear_length", "weight": 0.0}], "neutral"),
+        ([{"name": "cosine"}], "shorter"),
+        ([{"name": "cosine", "options": {"correct_start": 1.0, "correct_end": 2.0}}], "longer"),
+        ([{"name": "cosine", "weight": -1.0, "options": {"correct_start": 1.0, "correct_end": 2.0}}], "shorter"),
+        ([{"name": "linear_length", "weight": -0.5}, {"name": "kimi_length"}], "unknown"),
+    ],
+)
+def test_forecast_reads_weights_and_ends(terms, direction):
+    """A term that pays for length lengthens, one of weight 0 does nothing, and two against each other leave it open."""
+    rewards = RewardsConfig(terms=terms)
+    asked = {"length_terms": pricing_terms(rewards), "lengthening_terms": lengthening_terms(rewards)}
+    told = forecast(FATEMI, 0.95, True, 0.5, has_group_baseline=True, **asked)
+    assert told.direction == direction
+    assert terms[0]["name"] in told.sentence or direction == "neutral"
 
 
 def test_forecast_with_a_calibrated_critic_is_neutral():

@@ -282,3 +282,9 @@ def test_inputs_are_never_written_to() -> None:
         kl(x, name)  # type: ignore[arg-type]
     assert torch.equal(x.nan_to_num(7.5), before[0].nan_to_num(7.5))
     assert torch.equal(a, before[1])
+
+
+def test_a_token_without_an_advantage_is_not_clipped() -> None:
+    """Its gradient is 0 whatever its ratio, and nothing was stopped."""
+    log_ratio = torch.tensor([math.log(0.25), math.log(4.0)])
+    assert is_clipped(log_ratio, torch.zeros(2)).tolist() == [False, False]

@@ -49,3 +49,12 @@ def test_the_spread_of_rewards_leaves_out_what_could_not_be_graded() -> None:
     grades = (Grade.CORRECT, Grade.WRONG, Grade.UNGRADABLE, Grade.UNGRADABLE)
     rollouts = tuple(Rollout(response([1]), grade, i, reward=float(i == 0)) for i, grade in enumerate(grades))
     assert rollout_metrics([Group(Problem("p", "", ""), (1,), rollouts)])["rollouts/reward_std"] == 0.5
+
+
+def test_the_mean_reward_leaves_out_what_could_not_be_graded() -> None:
+    """1 and 0 are 0.5 on average, however many the grader could not judge."""
+    grades = (Grade.CORRECT, Grade.WRONG, Grade.UNGRADABLE, Grade.UNGRADABLE)
+    rollouts = tuple(Rollout(response([1]), grade, i, reward=float(i == 0)) for i, grade in enumerate(grades))
+    assert rollout_metrics([Group(Problem("p", "", ""), (1,), rollouts)])["rollouts/reward_mean"] == 0.5
+    lost = Group(Problem("p", "", ""), (1,), rollouts[2:])
+    assert rollout_metrics([lost])["rollouts/reward_mean"] is None

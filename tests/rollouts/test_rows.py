@@ -71,6 +71,13 @@ def test_a_training_step_s_line_has_the_bytes_it_always_had() -> None:
     assert to_jsonl(row.to_json() for row in rows) == TRAINED
 
 
+def test_a_training_step_s_line_has_the_choices_that_a_second_grader_needs() -> None:
+    problem = Problem("a", "2 + 2?", "B", choices=("3", "4"))
+    response = Response((4,), (0.0,), "\\boxed{b}", FinishReason.STOP)
+    (row,) = paid_rows_of(group_of(response, Grade.CORRECT, problem=problem, reward=1.0))
+    assert row_of(to_jsonl([row.to_json()])).choices == ("3", "4")
+
+
 def test_an_offline_group_has_the_bytes_it_always_had() -> None:
     group = group_of(
         Response((5, 3), (-0.5, -0.25), "7", FinishReason.STOP), Grade.CORRECT, problem=Problem("a", "", "7")

@@ -10,21 +10,24 @@ from test_train import run
 
 from laconic.config.load import parse_recipe
 from laconic.config.policy import PolicyConfig
+from laconic.config.rewards import RewardsConfig
 from laconic.config.solver import PromptConfig
 from laconic.errors import ProblemsError, RecipeError
 from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems, write_problems
 from laconic.prompts.forced_answers import forced_ids
+from laconic.rewards.numbers import Memory
 from laconic.rollouts.given_pairs import pair_texts
-from laconic.rollouts.paying import standardized
+from laconic.rollouts.paying import memory_after, pay_groups, standardized
 from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import SOURCES, Serial, SourceSetting, draw_budget, solution_text
 from laconic.samplers.local import LocalSampler
+from laconic.statistics.solve_rate import problem_stats
 from laconic.system.files import read_jsonl
 from laconic.training.batching import collate
 from laconic.training.check.recipe import check_recipe, warnings_about
-from laconic.types import Problem
+from laconic.types import Grade, Problem
 
 OFFLINE = {"rollouts": "offline", "group_size": 6}
 LIKELIHOOD = {"old_logprobs": "current"}
@@ -212,6 +215,36 @@ def test_standardised_rewards_have_mean_0_and_deviation_1_and_their_terms_still_
     rewards = [r.reward for r in groups[0].rollouts]
     assert rewards == pytest.approx([-1.0, 1.0])
     assert all(sum(r.reward_terms.values()) == pytest.approx(r.reward) for r in groups[0].rollouts)
+
+
+@pytest.mark.parametrize("level", [-0.1, -0.3, -0.5, 0.9, 0.0, 1e-12])
+def test_equal_rewards_have_nothing_to_standardise(level: float) -> None:
+    """The mean of eight times -0.1 is not -0.1 to the last digit, and nothing may be divided by that."""
+    import oracles
+
+    wrong = [oracles.make_group([n], [([2, 1], level, "wrong")] * 8) for n in range(8)]
+    assert all(abs(r.reward) < 1e-12 for group in standardized(wrong) for r in group.rollouts)
+
+
+def test_a_problem_that_a_step_drew_twice_is_remembered_whole() -> None:
+    """Its shortest correct answer is that of the first draw, 40 tokens, not the 90 of the last."""
+    import oracles
+
+    draws = [oracles.make_group([7], [([1] * tokens, 1.0, "correct")]) for tokens in (40, 90)]
+    memory = memory_after(Memory(), draws, RewardsConfig(terms=[{"name": "hapo"}]), max_tokens=100)
+    assert dict(memory.of(draws[0].problem.id)) == {"hapo/shortest_correct": 40.0}
+
+
+def test_a_group_that_is_its_own_reference_stays_so() -> None:
+    """The samples that chose the problem are another draw, and one that the choice has biased."""
+    import oracles
+
+    own = replace(oracles.make_group([7], [([1] * 40, 0.0, "correct")]), ref_mean_tokens=40.0, ref_solve_rate=1.0)
+    probed = {own.problem.id: problem_stats(own.problem.id, [Grade.CORRECT, Grade.WRONG], [10, 10])}
+    (paid,) = pay_groups([own], RewardsConfig(), probed, max_tokens=100)
+    assert (paid.ref_mean_tokens, paid.ref_solve_rate) == (40.0, 1.0)
+    (other,) = pay_groups([replace(own, ref_mean_tokens=None)], RewardsConfig(), probed, max_tokens=100)
+    assert (other.ref_mean_tokens, other.ref_solve_rate) == (10.0, 0.5)
 
 
 def test_a_solution_without_a_box_is_closed_by_the_answer_in_one() -> None:

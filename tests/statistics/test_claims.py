@@ -194,6 +194,34 @@ def test_mean_interval_of_very_few_problems_is_students():
     assert isnan(mean_interval([1.0], seed=0).low)
 
 
+def test_few_lengths_that_differ_from_a_common_one_have_wilsons_interval():
+    """One of 30 ends at 300 instead of at the cap of 1024. A share of 1/30 is worth 29 coin flips, whose interval is
+    (0.0333 + 4.183/58 -+ 2.045 sqrt(0.0322/29 + 4.183/3364)) / (1 + 4.183/29) = 0.0054 to 0.1789; the mean lies 724 times as far
+    below the cap. On the other side the same; no resample decides."""
+    interval = length_interval([1024.0] * 29 + [300.0], seed=0)
+    assert interval == length_interval([1024.0] * 29 + [300.0], seed=1, resamples=77)
+    assert interval.estimate == pytest.approx(1024 - 724 / 30)
+    assert (interval.low, interval.high) == pytest.approx((1024 - 724 * 0.1789, 1024 - 724 * 0.0054), abs=0.1)
+    mirrored = length_interval([300.0] * 29 + [1024.0], seed=0)
+    assert (mirrored.low, mirrored.high) == pytest.approx((300 + 724 * 0.0054, 300 + 724 * 0.1789), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [[320.0] * 29 + [160.75, 153.25], [68.0] * 47 + [70.0], [0.0] * 9 + [1.0], [7.1] * 20 + [7.1000001, 90.3, 12.7]],
+)
+def test_an_interval_reaches_no_further_than_the_lengths_do(lengths):
+    """Rounding of a variance that should be 0 must not become a studentised mean of a million."""
+    interval = mean_interval(lengths, seed=0)
+    assert min(lengths) <= interval.low < interval.estimate < interval.high <= max(lengths)
+
+
+def test_studentised_where_enough_problems_differ():
+    """Ten of 30 off the cap: all resamples have spread, and the interval depends on the draws again."""
+    lengths = [1024.0] * 20 + [100.0 * n for n in range(10)]
+    assert length_interval(lengths, seed=0) != length_interval(lengths, seed=1)
+
+
 def test_a_mean_length_cannot_lie_below_nothing():
     """2 and 42: mean 22, s/sqrt(2) = 20, t = 12.7: 22 - 254 is below 0 and clipped; the upper end stays at 276."""
     few = length_interval([2.0, 42.0], seed=0)

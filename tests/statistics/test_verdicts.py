@@ -1,6 +1,6 @@
 """Verdicts on claims: conditions of figures with intervals, several of them, and the rule for few seeds."""
 
-from math import nan
+from math import isnan, nan
 
 import pytest
 
@@ -122,6 +122,15 @@ def test_how_far_the_intervals_of_three_and_five_seeds_reach() -> None:
     for values, usual, strict in (([-1.0, 0.0, 1.0], 2.48, 5.73), ([-1.0, 1.0, -1.0, 1.0, 0.0], 1.24, 2.06)):
         assert over_seeds(values).high == pytest.approx(usual, abs=0.005)
         assert over_seeds(values, level=0.99).high == pytest.approx(strict, abs=0.005)
+
+
+@pytest.mark.parametrize("values", [[0.0] * 5, [0.3] * 5, [0.1 + 0.2, 0.3, 0.3, 0.3, 0.3]])
+def test_seeds_that_are_alike_have_no_interval(values: list[float]) -> None:
+    """Five zeros may be five runs that the guard took back: an interval of width 0 would call them certain."""
+    found = over_seeds(values)
+    assert (found.mean, found.se) == (pytest.approx(values[1]), 0.0) and isnan(found.low) and isnan(found.high)
+    decided = verdict_on(is_at_most("it", 5.0), {"it": Figure.of_seeds(values, wanted=5)})
+    assert decided.verdict is ClaimVerdict.UNDECIDED
 
 
 def test_accuracy_by_length_leaves_out_problems_that_cannot_tell() -> None:

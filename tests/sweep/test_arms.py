@@ -24,7 +24,7 @@ FIRST = {"easy": [("correct", 20), ("wrong", 40)], "hard": [("correct", 60), ("w
 LAST = {"hard": [("correct", 50), ("wrong", 50)], "easy": [("correct", 10), ("correct", 10)]}
 # base: 30 and 70 tokens, accuracy 1 and 0; first phase: the same tokens, 1/2 and 1/2; last: 10 and 50 tokens, 1 and 1/2
 STEPS = [
-    {"update/step_kl_nats": kl, "rollouts/reward_mean": reward, "rollouts/truncated_frac": cut}
+    {"update/moved_nats": kl, "rollouts/reward_mean": reward, "rollouts/truncated_frac": cut}
     for kl, reward, cut in ((None, 0.0, 0.0), (0.1, 0.2, 0.0), (0.2, 0.4, 0.1), (0.3, 0.9, 0.3))
 ]
 
@@ -87,13 +87,20 @@ def test_pass_at_k_is_that_of_the_result(arm: SweepArm) -> None:
 
 def test_figures_of_steps_leave_out_what_a_step_lacks(arm: SweepArm) -> None:
     """The way is 0, 0.1, 0.3, 0.6 nats. It reaches 0.25 at the third step, and the reward is that of the three around it."""
-    assert arm.logged("update/step_kl_nats") == [0.1, 0.2, 0.3]
+    assert arm.logged("update/moved_nats") == [0.1, 0.2, 0.3]
     assert arm.path_nats == pytest.approx((0.0, 0.1, 0.3, 0.6))
     assert arm.reward_after(0.25) == pytest.approx(0.5)  # (0.2 + 0.4 + 0.9) / 3
     assert arm.at_end("rollouts/truncated_frac") == pytest.approx(0.3)
     assert arm.at_end("rollouts/truncated_frac", portion=0.5) == pytest.approx(0.2)
     assert arm.at_start("rollouts/truncated_frac", portion=0.5) == 0.0
     assert arm.at_end("not/logged") != arm.at_end("not/logged")  # nan
+
+
+def test_a_way_of_nothing_is_no_way(arm: SweepArm) -> None:
+    """Arms that moved by 0, for all that was logged, have not moved equally far."""
+    for steps in ((), ({"update/moved_nats": 0.0},)):
+        with pytest.raises(ValueError, match="it, seed 0: no step has update/moved_nats above 0"):
+            _ = replace(arm, steps=steps).path_nats
 
 
 def test_arms_are_the_finished_runs_by_seed_and_label(tmp_path: Path) -> None:

@@ -286,6 +286,20 @@ def test_a_kl_in_the_reward_is_the_policys_own() -> None:
     assert torch.equal(*rewards)
 
 
+def test_a_kl_in_the_advantage_is_centred_by_no_baseline() -> None:
+    """RLOO's baseline takes the mean KL of the others out of the reward; here each response bears its own, whole."""
+    priced = {"kl_coef": 0.3, "kl_estimator": "k1"}
+    _, experience, apart = gathered(phase_of("rloo", kl_in="advantage", **priced))
+    *_, free = gathered(phase_of("rloo"))
+    assert experience.ref_logprobs is not None
+    mask = experience.batch.response_mask
+    own = 0.3 * masked_sum(experience.old_logprobs - experience.ref_logprobs, mask, dim=1)
+    assert by_response(apart) == pytest.approx((free.advantages[:, 0] - own).tolist(), abs=1e-6)
+    assert own.abs().min() > 1e-4 and not apart.advantages[~mask].any()
+    *_, within = gathered(phase_of("rloo", kl_in="reward", **priced))
+    assert abs(sum(by_response(within))) < 1e-5 < abs(sum(by_response(apart)))
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 

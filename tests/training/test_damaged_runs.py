@@ -21,9 +21,12 @@ from laconic.samplers.local import LocalSampler
 from laconic.system.files import read_json, read_jsonl, write_json_atomically
 from laconic.system.progress import Reporter
 from laconic.system.termination import heeding_signals
+from laconic.training import phase as phase_module
 from laconic.training import run_directory
 from laconic.training.checkpoint_files import Checkpoint
 from laconic.training.measure_run import measure_run
+from laconic.training.phase import PhaseRun
+from laconic.training.phase_end import Watch
 from laconic.training.run import Trainer, start
 from laconic.training.run_directory import RunDirectory
 
@@ -494,6 +497,68 @@ def test_a_cap_on_watched_responses_is_part_of_training(halted: Path, model: Pat
     capped = recipe(model, report=RECIPE["report"] | {"max_tokens": 6})
     with pytest.raises(RunError, match=r"report\.max_tokens was null and is now 6; .* --accept-changes"):
         begin(capped, halted, resume=True)
+
+
+def test_an_end_rule_that_asks_for_a_step_that_is_gone_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By accuracy step 6 is best, and kept; by tokens step 4 would be, whose checkpoint is gone. Under the rule that the phase
+    began with it goes on."""
+    accuracies = iter((0.5, 0.9, 0.7, 0.95, 0.8))
+    tokens = {0.5: 90.0, 0.9: 50.0, 0.7: 40.0, 0.95: 60.0, 0.8: 70.0}
+
+    def watched(phase_run: PhaseRun, step: int) -> Watch:
+        accuracy = next(accuracies)
+        return Watch(step, accuracy, tokens[accuracy])
+
+    monkeypatch.setattr(PhaseRun, "watch", watched)
+    end = {"guard_drop": None, "keep": "best", "goal": "accuracy"}
+    (phase,) = [{"name": "one", "steps": 8, "algorithm": {"name": "rloo"}, "end": end}]
+    asked = {"phases": [phase], "checkpoints": {"every": 1, "keep": 1}}
+    out = tmp_path / "run"
+    trainer, _ = begin(recipe(model, **asked), out)
+    monkeypatch.setattr(PhaseRun, "ending", ending_at(6, PhaseRun.ending))
+    with pytest.raises(Terminated):
+        trainer.train()
+    monkeypatch.undo()
+    by_tokens = asked | {"phases": [phase | {"end": end | {"goal": "tokens"}}]}
+    trainer, _ = begin(recipe(model, **by_tokens), out, resume=True, accept_changes=True)
+    says = r"phases\.one\.end: calls step 4 the best so far, whose checkpoint the rule before did not keep"
+    with pytest.raises(RunError, match=says) as error:
+        trainer.train()
+    one_line(error)
+    accuracies = iter((0.8,))
+    monkeypatch.setattr(PhaseRun, "watch", watched)
+    trainer, _ = begin(recipe(model, **asked), out, resume=True, accept_changes=True)
+    trainer.train()
+    assert trainer.finished[0].result_step == 6
+
+
+def ending_at(step: int, ending: Callable[[PhaseRun], Any]) -> Callable[[PhaseRun], Any]:
+    """An end of the program after a step."""
+
+    def checked(phase_run: PhaseRun) -> Any:
+        if phase_run.step == step:
+            raise Terminated("ended", 143)
+        return ending(phase_run)
+
+    return checked
+
+
+def test_a_watched_set_that_nobody_could_grade_is_no_accuracy_of_0(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guard would call it a fall, and a first watch would leave the guard nothing to hold on to."""
+    trainer, _ = begin(recipe(model), tmp_path / "run")
+    monkeypatch.setattr(phase_module, "rollout_metrics", lambda groups: {"rollouts/accuracy_frac": None})
+    with pytest.raises(
+        RunFailed, match=r"problems\.watch: the grader could grade none of the 2 responses after step 0"
+    ) as error:
+        trainer.train()
+    one_line(error)
+    monkeypatch.undo()
+    trainer, _ = begin(recipe(model), tmp_path / "run", resume=True)
+    trainer.train()
 
 
 def test_a_run_notices_that_its_inputs_changed(model: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ and the update were rebuilt for speed.
 
 1. `samples.json` holds 32 responses of the bundled reasoner: token ids must be equal, log-probabilities to 1e-4.
 2. `steps.json` holds the metrics of a run of both algorithms on it: counts must be equal, real
-   numbers to 1e-3 relative. Those that were added later stand last in each step, and were recorded on 2026-11-28.
+   numbers to 1e-3 relative. Those that were added later stand last in each step, and were recorded on 2026-11-28 and 29.
 
 A change that is meant to alter results records anew (`python tests/training/test_recorded_run.py`) and says so in CHANGELOG.md.
 """

@@ -143,6 +143,9 @@ SENSELESS_CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"rollouts": "solutions"} | algorithm(**GRPO), "error", "rollouts"),
     (algorithm(**SFT, kl_coef=0.1, kl_in="reward"), "error", "algorithm.kl_in"),
     ({"group_size": 1} | algorithm(kl_coef=0.1, kl_in="centred"), "error", "algorithm.kl_in"),
+    (algorithm(**GRPO, kl_coef=0.1, kl_in="loss", kl_estimator="k1"), "error", "algorithm.kl_estimator"),
+    (algorithm(**GRPO, uniform_groups="resample") | {"rewards": {"standardize": True}}, "error", "rewards.standardize"),
+    (algorithm(truncated="bootstrap") | {"rewards": {"terms": [{"name": "overlong"}]}}, "warning", "rewards.terms"),
     (algorithm(clip_low=0.8, clip_high=1.2, old_logprobs="sampler"), "error", "algorithm.clip_low"),
     (algorithm(clip_low=1.0, old_logprobs="sampler"), "warning", "algorithm.clip_low"),
     (algorithm(clip_low=0.8, old_logprobs="sampler"), "warning", "algorithm.clip_low"),
@@ -204,7 +207,14 @@ def test_every_row_of_the_tables_has_its_case() -> None:
         assert any(key in row.keys and words in what for key, what in spoken), row.why
     of_model = {("warning", "sampler.compile"), ("error", "algorithm.entropy_target")}
     cases = {(level, key) for _, level, key in SENSELESS_CASES}
-    assert {(rule.level, rule.key) for rule in SENSELESS} == cases - of_model
+    of_run = {("error", "entry_share")}
+    assert {(rule.level, rule.key) for rule in SENSELESS} == (cases | of_run) - of_model
+
+
+def test_an_adapter_is_not_averaged_with_the_one_that_entered() -> None:
+    """(A1 + A2) (B1 + B2) / 4 is not (A1 B1 + A2 B2) / 2."""
+    found = said({"entry_share": 0.5}, policy={"lora": {"rank": 2}})
+    assert [(complaint.level, complaint.where) for complaint in found] == [("error", "phases.p.entry_share")]
     assert set(LEVERS) == set().union(*(row.levers for row in ALGORITHMS.values()))
 
 

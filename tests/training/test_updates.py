@@ -24,7 +24,7 @@ from laconic.training.batching import collate
 from laconic.training.check.phases import resolve_phase
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
-from laconic.training.updates import Updater, _critic_fit, learning_rate_factor
+from laconic.training.updates import MOVED_ROWS, Updater, _critic_fit, learning_rate_factor
 
 CONFIG = PolicyConfig(device="cpu")
 LORA = PolicyConfig(device="cpu", lora=LoraConfig(rank=2))
@@ -283,6 +283,35 @@ def test_importance_weighs_the_gradient_up_to_its_cap(gap: float, weight: float)
         metrics = updater.update(replace(experience, batch=batch), constant(experience, 1.0), step=0, phase_step=0)
         norms.append(metrics["update/policy_grad_norm"])
     assert norms[1] == pytest.approx(weight * norms[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("config", [CONFIG, LORA], ids=["full", "lora"])
+def test_how_far_a_step_moved_is_measured_after_its_updates(config: PolicyConfig) -> None:
+    """One update: the KL at its beginning is 0, and that of the policy afterwards is not. All 6 rows are among the 8."""
+    phase = oracles.make_phase(algorithm={"critic": "zero"}, optimizer={"lr": 1e-2})
+    policy, updater = begin(phase, config)
+    experience, _ = experienced(policy, phase)
+    metrics = updater.update(experience, constant(experience, 1.0), step=0, phase_step=0)
+    now = gather_experience(policy, experience.batch, phase).old_logprobs
+    mask = experience.batch.loss_mask
+    assert experience.batch.num_rows <= MOVED_ROWS
+    expected = masked_mean(kl(experience.old_logprobs - now, "k3"), mask).item()
+    assert metrics["update/moved_nats"] == pytest.approx(expected, rel=1e-4) and expected > 1e-5
+    assert metrics["update/step_kl_nats"] < 1e-2 * expected
+
+
+def test_texts_that_nothing_drew_are_learnt_at_a_temperature_of_1() -> None:
+    """The likelihood of a worked solution is the model's own, whatever the temperature at which it is watched."""
+    algorithm = {"name": "sft", "critic": "zero", "old_logprobs": "current"}
+    told = {}
+    for rollouts, temperature in (("solutions", 0.5), ("solutions", 1.0), ("offline", 0.5)):
+        phase = oracles.make_phase(algorithm=algorithm, sampler={"temperature": temperature}, optimizer={"lr": 1e-3})
+        phase = phase.model_copy(update={"rollouts": rollouts})
+        policy, updater = begin(phase)
+        told[rollouts, temperature] = updater.update(*experienced(policy, phase), step=0, phase_step=0)[
+            "update/logprob_nats"
+        ]
+    assert told["solutions", 0.5] == told["solutions", 1.0] != told["offline", 0.5]
 
 
 def test_a_first_update_clips_nothing_and_a_second_epoch_measures_its_drift() -> None:

@@ -43,8 +43,8 @@ def complexity_over(folders: Sequence[Path]) -> dict[str, Any]:
     values = np.array(list(complexities.values()))
     return {
         "num_problems": len(complexities),
-        "solvable_frac": float(np.isfinite(values).mean()),
-        "median": or_null(float(np.median(values))),
+        "solvable_frac": float(np.isfinite(values).mean()) if values.size else None,
+        "median": or_null(float(np.median(values))) if values.size else None,
         "prompts": [
             _prompt(read_summary(folder, needs=("prompt", "tokens", "accuracy")), own_tokens, complexities)
             for folder, own_tokens in zip(folders, num_tokens, strict=True)

@@ -1,6 +1,7 @@
 r"""Grade stored responses again with a second grader, and list where the two differ.
 
-1. `find_responses` looks for stored responses below a folder: `samples.jsonl` of evaluations, `rollouts/*.jsonl` of training.
+1. `find_responses` looks for stored responses below a folder: `samples.jsonl` of evaluations, `rollouts/step-*.jsonl` of
+   training.
    An evaluation must be valid as a whole (`folders.py`), so nothing is graded before all of them were read once.
 2. Each row is graded again by a second grader (`grading/second_graders.py`): Math-Verify alone, our rules without algebra, or
    today's grader, which shows how a new version would grade an old run; or a grader of one's own or a rubric
@@ -190,10 +191,10 @@ def find_responses(run: Path) -> list[Path]:
     folders = {*evaluation_folders(run), *(file.parent for file in run.rglob(SAMPLES))}
     for folder in sorted(folders):
         check_evaluation(folder, row_needs=_ROW_KEYS)
-    files = sorted({*(folder / SAMPLES for folder in folders), *run.rglob("rollouts/*.jsonl")})
+    files = sorted({*(folder / SAMPLES for folder in folders), *run.rglob("rollouts/step-*.jsonl")})
     if not files:
         raise RunError(
-            f"{run}: no stored responses; expected samples.jsonl of an evaluation or rollouts/*.jsonl of a run"
+            f"{run}: no stored responses; expected samples.jsonl of an evaluation or rollouts/step-*.jsonl of a run"
         )
     return files
 

@@ -24,13 +24,14 @@ from laconic.config.node import (
 class AlgorithmConfig(Node):
     """The algorithm, a row of `algorithms.ALGORITHMS` by `name`, and every lever that moves length.
 
-    `options` are keys that only this algorithm has. With `old_logprobs = "current"` the old policy is the policy itself, at every
-    update: the ratio is 1, nothing is clipped, and the loss is a weighted likelihood. `ratio = "sequence"` clips one ratio per
-    response, the exponential of its mean token log-ratio (O1-Pruner's code; GSPO). With `kl_in = "centred"` the KL of a response,
-    less the mean KL of the other responses of its group, is subtracted from its reward (T1). `kl_estimator = "exact"` sums over
-    the whole vocabulary. The reference is the policy at the start of the phase, or `reference_model`; it reads problems under
-    `reference_instruction` where there is one. With `importance_cap` the surrogate of a token is weighted by how much
-    likelier the trainer makes it than the engine that drew it, at most by this (TIS).
+    `options` are keys that only this algorithm has. With `old_logprobs = "current"` the old policy is the policy itself, at
+    every update: the ratio is 1, nothing is clipped, and the loss is a weighted likelihood. `ratio = "sequence"` clips one
+    ratio per response, the exponential of its mean token log-ratio (O1-Pruner's code; GSPO). With `kl_in = "centred"` the KL of
+    a response, less the mean KL of the other responses of its group, is subtracted from its reward (T1). With `kl_in =
+    "advantage"` it is subtracted from the advantage of each of the response's tokens, so that no baseline centres it.
+    `kl_estimator = "exact"` sums over the whole vocabulary. The reference is the policy at the start of the phase, or
+    `reference_model`; it reads problems under `reference_instruction` where there is one. With `importance_cap` the surrogate
+    of a token is weighted by how much likelier the trainer makes it than the engine that drew it, at most by this (TIS).
     """
 
     name: OneLine = "ppo"
@@ -47,7 +48,7 @@ class AlgorithmConfig(Node):
     aggregation: Literal["response", "token", "constant", "sum"] = "response"
     ratio: Literal["token", "sequence"] = "token"
     kl_coef: Coefficient = 0.0
-    kl_in: Literal["reward", "centred", "loss"] = "loss"
+    kl_in: Literal["reward", "centred", "advantage", "loss"] = "loss"
     kl_estimator: Literal["k1", "k2", "k3", "exact"] = "k3"
     reference: Literal["frozen", "ema", "reset"] = "frozen"
     ema_decay: Fraction = 0.99

@@ -79,6 +79,10 @@ class BudgetConfig(Node):
         return self
 
 
+GIVEN_TEXTS = ("solutions", "pairs")
+"""The `rollouts` of a phase that come with its problems."""
+
+
 class PhaseConfig(Node):
     """One phase of a run: up to `steps` steps of `problems_per_step` problems with `group_size` rollouts each.
 
@@ -102,3 +106,13 @@ class PhaseConfig(Node):
     algorithm: AlgorithmConfig = AlgorithmConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     end: EndConfig = EndConfig()
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of the distribution that is trained: that of the responses, or 1 for texts that nothing drew.
+
+        >>> sampler = SamplerConfig(temperature=0.6)
+        >>> [PhaseConfig(name="p", steps=1, rollouts=r, sampler=sampler).temperature for r in ("on_policy", "solutions")]
+        [0.6, 1.0]
+        """
+        return 1.0 if self.rollouts in GIVEN_TEXTS else self.sampler.temperature

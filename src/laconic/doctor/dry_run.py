@@ -48,7 +48,7 @@ from laconic.models.loading import load_tokenizer
 from laconic.models.lora.targets import check_targets
 from laconic.models.weightless import read_bare_model
 from laconic.problems.sets import ProblemSets, make_sets
-from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
+from laconic.rewards.from_recipe import lengthening_terms, outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import forecast
 from laconic.selection.pool import limit_of, needs_probe
 from laconic.training.check.context import caps_of
@@ -59,7 +59,7 @@ from laconic.training.check.recipe import check_recipe, warnings_about
 from laconic.training.check.servers import complaints_about_servers
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
-KL_PLACES = {"centred": "reward, centred in its group"}
+KL_PLACES = {"centred": "reward, centred in its group", "advantage": "advantages"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +330,7 @@ def _print_forecasts(phase: ResolvedPhase, console: Console) -> None:
             algorithm.whitening == "batch",
             rate,
             length_terms=pricing_terms(rewards),
+            lengthening_terms=lengthening_terms(rewards),
             own_terms=own_terms(rewards),
             has_group_baseline=not row.has_critic,
             critic_value=0.0 if phase.critic == "zero" else None,

@@ -1,7 +1,8 @@
 """problem_meta.jsonl: what the source of the problems says of each, such as its subject and level, for comparisons by slice.
 
-1. `write_meta` keeps of each problem's `meta` the values by which problems can be sorted: numbers, truths and short texts.
-   Objects are flattened (`difficulty.terms`); lists, and texts that are long, such as a worked solution, are left out.
+1. `write_meta` (of an evaluation) and `add_meta` (of a run's phases) keep of each problem's `meta` the values by which problems
+   can be sorted: numbers, truths and short texts. Objects are flattened (`difficulty.terms`); lists, and texts that are long,
+   such as a worked solution, are left out.
 2. `read_meta` reads the file back. An older evaluation has none; evaluating again with the same settings adds it, and draws
    nothing.
 """
@@ -24,12 +25,22 @@ Meta = Mapping[str, Mapping[str, MetaValue]]
 
 def write_meta(problems: Sequence[Problem], folder: Path) -> None:
     """Write the file, unless no problem has a value that can be kept."""
-    rows = [{"problem_id": problem.id, "meta": dict(kept_values(problem.meta))} for problem in problems]
-    if any(row["meta"] for row in rows):
+    _write({problem.id: dict(kept_values(problem.meta)) for problem in problems}, folder)
+
+
+def add_meta(problems: Sequence[Problem], folder: Path) -> None:
+    """Write the file anew with these problems beside those that it has."""
+    found = read_meta(folder) | {problem.id: dict(kept_values(problem.meta)) for problem in problems}
+    _write(found, folder)
+
+
+def _write(meta: Meta, folder: Path) -> None:
+    if any(meta.values()):
+        rows = [{"problem_id": name, "meta": dict(values)} for name, values in meta.items()]
         write_text_atomically(folder / META, to_jsonl(rows))
 
 
-def read_meta(folder: Path) -> Meta:
+def read_meta(folder: Path) -> dict[str, dict[str, MetaValue]]:
     """What the file holds; empty where there is none. Raises an `InputError` that names file and line if it is malformed."""
     file = folder / META
     if not file.exists():

@@ -36,6 +36,9 @@ WRAPPERS = (
 _THOUSAND = r"(?<=\d)(?<!\d{4})(?<!(?<!\d)0)"
 """Before a thousands separator: one to three digits, which are not a 0 alone."""
 
+_FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|csc|ln|log|exp"
+"""Names of functions that answers write without a backslash; `sec` stands for seconds as well."""
+
 # Applied in order; each row is the pattern of a spelling, and its replacement.
 UNFINISHED = "\N{HORIZONTAL ELLIPSIS}"
 """What stands for dots after a digit: the number goes on."""
@@ -79,6 +82,8 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\frac\s+\{", r"\\frac{"),
         (r"(?<=\})\s+(?=\{)", ""),
         (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![\\A-Za-z])sqrt\s*(\d+)", r"\\sqrt{\1}"),
+        (rf"(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*[\d(^_]|\s+(?:[A-Za-z](?![A-Za-z])|\\))", r"\\\1 "),
         (r"\\sqrt\s*(\[[^\]]*\])?\s*(\d+|[A-Za-z])", r"\\sqrt\1{\2}"),
         (r"\*\*|\^\s+", "^"),
         (r"\^\(([^()]*)\)", r"^{\1}"),

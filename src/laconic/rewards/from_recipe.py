@@ -2,14 +2,14 @@
 
 1. `reward_terms` are the phase's terms in the form that `pay` takes, the levels of the grades first.
 2. `reward_table` is the table in which they are looked up; it includes the user's own rewards.
-3. `pricing_terms`, `own_terms`, `remembering_terms` `whole_terms`, `may_read_budget`, `options_above` and
+3. `pricing_terms`, `lengthening_terms`, `own_terms`, `remembering_terms` `whole_terms`, `may_read_budget`, `options_above` and
    `outcome_levels` are facts that are known before there is a response.
 """
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
-from laconic.config.rewards import RewardsConfig
+from laconic.config.rewards import RewardsConfig, RewardTermConfig
 from laconic.rewards.paying import Terms
 from laconic.rewards.table import REWARDS, Reward, own_rewards
 from laconic.system.own_files import is_own
@@ -37,8 +37,31 @@ def pricing_terms(rewards: RewardsConfig) -> list[str]:
     >>> pricing_terms(RewardsConfig(terms=[{"name": "hapo"}, {"name": "garbled"}, {"name": "lead"}]))
     ['hapo']
     """
-    rows = [(term.name, REWARDS[term.name]) for term in rewards.terms if term.name in REWARDS]
-    return [name for name, row in rows if row.reads_length and not row.is_two_sided]
+    return [name for name, sign in _price_signs(rewards) if sign > 0]
+
+
+def lengthening_terms(rewards: RewardsConfig) -> list[str]:
+    """The terms that make a longer correct answer earn more: those of `pricing_terms` with a weight below 0, and a cosine whose
+    longest correct answer earns most.
+
+    >>> lengthening_terms(RewardsConfig(terms=[{"name": "linear_length", "weight": -0.5}, {"name": "hapo"}]))
+    ['linear_length']
+    """
+    return [name for name, sign in _price_signs(rewards) if sign < 0]
+
+
+def _price_signs(rewards: RewardsConfig) -> list[tuple[str, float]]:
+    """The terms that read length, and whether they price it (above 0) or pay for it (below 0)."""
+    rows = [(term, REWARDS[term.name]) for term in rewards.terms if term.name in REWARDS]
+    return [
+        (term.name, term.weight * _slope(term, row)) for term, row in rows if row.reads_length and not row.is_two_sided
+    ]
+
+
+def _slope(term: RewardTermConfig, row: Reward) -> float:
+    """By how much a cosine's shortest correct answer earns more than its longest; 1 for every other term."""
+    levels = {**row.defaults, **term.options}
+    return levels["correct_start"] - levels["correct_end"] if "correct_start" in levels else 1.0
 
 
 def own_terms(rewards: RewardsConfig) -> list[str]:

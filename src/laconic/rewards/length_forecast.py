@@ -133,19 +133,21 @@ def forecast(
     mean_tokens: float | None = None,
     *,
     length_terms: Sequence[str] = (),
+    lengthening_terms: Sequence[str] = (),
     own_terms: Sequence[str] = (),
     has_group_baseline: bool = False,
     critic_value: float | None = None,
 ) -> Forecast:
     """Forecast the direction of length from reward levels, lambda, whitening and the solve rate of the problems.
 
-    `levels` holds `correct` and `wrong`, the mean pay of a failed attempt (where most failures are cut off or have no
-    answer, give their level). `length_terms` names the reward terms that price length, `own_terms` the user's own rewards,
-    whose pay is not known here. `critic_value` is the value of a critic that does not learn. None means a critic that learns: its
-    value is taken as 0 under whitening (as in the published recipe, without a critic warm-up), and as calibrated without it.
+    `levels` holds `correct` and `wrong`, the mean pay of a failed attempt (where most failures are cut off or have no answer,
+    give their level). `length_terms` names the reward terms that price length, `lengthening_terms` those that pay for it,
+    `own_terms` the user's own rewards, whose pay is not known here. `critic_value` is the value of a critic that does not
+    learn. None means a critic that learns: its value is taken as 0 under whitening (as in the published recipe, without a
+    critic warm-up), and as calibrated without it.
 
     - a reward of the user's own: unknown;
-    - explicit length terms: shorter;
+    - explicit length terms: shorter, or longer where they pay for length, or unknown where there are both;
     - a group baseline (GRPO, RLOO): neutral, with no pressure at all in uniform groups;
     - lambda = 1, or a critic at the mean reward: neutral, since only the covariance of correctness with length is left;
     - else the sign of the mean reward minus the critic's value: shorter above the neutral solve rate, longer below.
@@ -171,6 +173,8 @@ def forecast(
         direction, reason = _mean_pull(net_levels, neutral, solve_rate)
         reason += _size(net_levels, gae_lambda, solve_rate, mean_tokens if whitening else None)
         reason += _LEARNING if critic_value is None else _NOT_LEARNING
+    if lengthening_terms:
+        return _with_pay_for_length(lengthening_terms, length_terms, neutral, horizon)
     if length_terms:
         return Forecast("shorter", neutral, horizon, _explicit(length_terms, direction, reason))
     return Forecast(direction, neutral, horizon, f"{_LEAD[direction]}: {reason}.")
@@ -251,6 +255,14 @@ def _explicit(length_terms: Sequence[str], direction: Direction, reason: str) ->
     against = "; this works against the rest" if direction == "longer" else ""
     named = ", ".join(length_terms)
     return f"Expect shorter responses: the reward prices length ({named}){against}. Apart from it, {reason}."
+
+
+def _with_pay_for_length(paying: Sequence[str], pricing: Sequence[str], neutral: float, horizon: float) -> Forecast:
+    named = ", ".join(paying)
+    if pricing:
+        both = f"the reward pays for length ({named}) and prices it ({', '.join(pricing)})"
+        return Forecast("unknown", neutral, horizon, f"The direction of length is unknown: {both}.")
+    return Forecast("longer", neutral, horizon, f"Expect longer responses: the reward pays for length ({named}).")
 
 
 def _own(names: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ def is_clipped(
     `clipped_surrogate`."""
     check_shapes("is_clipped", log_ratio=(log_ratio, "..."), advantages=(advantages, "..."))
     ratio = log_ratio.exp()
-    return torch.where(advantages > 0, ratio > 1.0 + clip_high, ratio < 1.0 - clip_low)
+    return ((advantages > 0) & (ratio > 1.0 + clip_high)) | ((advantages < 0) & (ratio < 1.0 - clip_low))
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, value_clip: float | None = VALUE_CLIP) -> Tensor:

@@ -27,7 +27,7 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
     return {
         "rollouts/accuracy_frac": num_correct / len(gradable) if gradable else None,
         "rollouts/mean_tokens": sum(rollout.num_tokens for rollout in rollouts) / len(rollouts),
-        "rollouts/reward_mean": sum(rollout.reward for rollout in rollouts) / len(rollouts),
+        "rollouts/reward_mean": statistics.fmean(rollout.reward for rollout in gradable) if gradable else None,
         "rollouts/reward_std": statistics.pstdev(rollout.reward for rollout in gradable) if gradable else None,
         "rollouts/uniform_groups_frac": sum(group.is_uniform for group in groups) / len(groups),
         "rollouts/repeated_frac": repeated_share([rollout.response for rollout in rollouts]),

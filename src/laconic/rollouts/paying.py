@@ -9,6 +9,7 @@ What is left out: what a term pays (`rewards/`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import fsum, sqrt
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.rewards import RewardsConfig
@@ -19,6 +20,8 @@ from laconic.rewards.numbers import FloatArray, Memory, numbers_of
 from laconic.rewards.table import REWARDS, Reward
 from laconic.statistics.solve_rate import ProblemStats
 from laconic.types import Grade, Group, Rollout
+
+_ROUNDING = 1e-9  # relative: a spread of rewards below it is that of floating point
 
 
 class Payer:
@@ -65,16 +68,29 @@ def pay_groups(
 
 def memory_after(memory: Memory, groups: Sequence[Group], rewards: RewardsConfig, max_tokens: int) -> Memory:
     """What the terms remember after a step with these paid groups, given what they remembered before it."""
-    numbers = {group.problem.id: numbers_of(group, max_tokens, memory) for group in groups}
+    numbers = {group.problem.id: numbers_of(group, max_tokens, memory) for group in _one_per_problem(groups)}
     return paying.remember(memory, reward_terms(rewards), numbers)
+
+
+def _one_per_problem(groups: Sequence[Group]) -> list[Group]:
+    """The groups of a step, those of a problem that was drawn more than once put together."""
+    found: dict[str, Group] = {}
+    for group in groups:
+        before = found.get(group.problem.id)
+        found[group.problem.id] = (
+            group if before is None else replace(before, rollouts=before.rollouts + group.rollouts)
+        )
+    return list(found.values())
 
 
 def standardized(groups: Sequence[Group]) -> list[Group]:
     """Rewards centred and divided by their population standard deviation over all gradable rollouts. What was subtracted
     becomes the term "centre", so that the terms still sum to the reward. Equal rewards all become 0."""
     rewards = [r.reward for g in groups for r in g.rollouts if r.grade is not Grade.UNGRADABLE]
-    mean = sum(rewards) / len(rewards) if rewards else 0.0
-    std = (sum((reward - mean) ** 2 for reward in rewards) / max(1, len(rewards))) ** 0.5 or 1.0
+    mean = fsum(rewards) / max(1, len(rewards))
+    std = sqrt(fsum((reward - mean) ** 2 for reward in rewards) / max(1, len(rewards)))
+    if std <= _ROUNDING * max(map(abs, rewards), default=0.0):  # equal rewards, up to rounding
+        std = 1.0
 
     def scaled(rollout: Rollout) -> Rollout:
         if rollout.grade is Grade.UNGRADABLE:
@@ -86,7 +102,8 @@ def standardized(groups: Sequence[Group]) -> list[Group]:
 
 
 def _with_reference(group: Group, reference: ProblemStats | None) -> Group:
-    if reference is None:
+    """The group with the probe's figures, unless it has its own: groups that are drawn once are their own reference."""
+    if reference is None or group.ref_mean_tokens is not None:
         return group
     rate = reference.solve_rate if reference.attempts else None
     return replace(group, ref_mean_tokens=reference.mean_tokens, ref_solve_rate=rate)

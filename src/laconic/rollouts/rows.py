@@ -195,6 +195,7 @@ def paid_rows_of(group: Group) -> Iterator[ResponseRow]:
             finish_reason=rollout.response.finish_reason,
             question=group.problem.question,
             gold=group.problem.answer,
+            choices=group.problem.choices,
             text=rollout.response.text,
             reward=rollout.reward,
             reward_terms=rollout.reward_terms,

@@ -15,11 +15,13 @@ from scipy import stats as scipy_stats
 
 from laconic.statistics.intervals import or_null
 
+_ROUNDING = 1e-12  # relative: spreads below it are those of floating point
+
 
 @dataclass(frozen=True, slots=True)
 class SeedMean:
     """A mean over seeds with its standard error and Student's interval (of 95% unless another level was asked for), `nan` below
-    two seeds."""
+    two seeds, and for the ends also where all seeds are alike."""
 
     mean: float
     se: float
@@ -34,7 +36,8 @@ class SeedMean:
 
 
 def over_seeds(values: Iterable[float], level: float = 0.95) -> SeedMean:
-    """Mean, sd / sqrt(n) with the sample's sd (n - 1), and mean -+ t_{n-1} se at `level`; `nan` values do not count.
+    """Mean, sd / sqrt(n) with the sample's sd (n - 1), and mean -+ t_{n-1} se at `level`; `nan` values do not count. Where all
+    seeds are alike the ends are `nan`: an interval of width 0 would claim certainty.
 
     >>> found = over_seeds([0.1, 0.2, 0.3])  # sd 0.1, se 0.1 / sqrt(3) = 0.0577, t 4.303
     >>> round(found.mean, 4), round(found.se, 4), round(found.high - found.mean, 4)
@@ -45,6 +48,8 @@ def over_seeds(values: Iterable[float], level: float = 0.95) -> SeedMean:
     mean = float(known.mean()) if n else nan
     if n < 2:
         return SeedMean(mean, nan, nan, nan, n)
+    if np.ptp(known) <= _ROUNDING * np.abs(known).max():
+        return SeedMean(mean, 0.0, nan, nan, n)
     se = float(known.std(ddof=1)) / sqrt(n)
     half = float(scipy_stats.t.ppf(0.5 + level / 2.0, n - 1)) * se
     return SeedMean(mean, se, mean - half, mean + half, n)

@@ -21,10 +21,12 @@ from scipy.stats import spearmanr
 from laconic.comparison.folders import Evaluation, read_evaluation, read_samples
 from laconic.comparison.records import read_comparison
 from laconic.evaluation.folder_names import temperature_tag
+from laconic.reporting.read import read_phases
 from laconic.rollouts.rows import ResponseRow
 from laconic.statistics.claims import PerProblem, mean_pass_at_k
 from laconic.sweep.config import stored_sweep
-from laconic.sweep.results import BASE
+from laconic.sweep.results import BASE, read_trainings
+from laconic.sweep.rows import TrainingCost
 from laconic.system.files import Json, read_numbered_jsonl
 from laconic.types import Grade
 
@@ -129,10 +131,26 @@ class SweepArm:
         values = self.logged(key)
         return float(np.mean(values[: max(1, round(portion * len(values)))])) if values else nan
 
+    @property
+    def num_problems(self) -> tuple[int, ...]:
+        """The problems that each phase trained on."""
+        return tuple(phase["num_problems"] for phase in read_phases(self.folder))
+
+    @property
+    def cost(self) -> TrainingCost:
+        """What all phases drew."""
+        return read_trainings(self.folder)[-1]
+
     @cached_property
     def path_nats(self) -> tuple[float, ...]:
-        """How far the policy has moved after each step: the sum of each step's KL to the policy before it, in nats per token."""
-        return tuple(accumulate(step.get("update/step_kl_nats") or 0.0 for step in self.steps))
+        """How far the policy has moved after each step: the sum of each step's KL to the policy before it, in nats per token.
+
+        Raises `ValueError` if no step says how far it went, since nothing moved as far as nothing then.
+        """
+        moved = self.logged("update/moved_nats")
+        if not sum(moved) > 0.0:
+            raise ValueError(f"{self.label}, seed {self.seed}: no step has update/moved_nats above 0")
+        return tuple(accumulate(step.get("update/moved_nats") or 0.0 for step in self.steps))
 
     def reward_after(self, nats: float) -> float:
         """The mean reward of the rollouts of three steps around the one by which the policy had moved by `nats`."""

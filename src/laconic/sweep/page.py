@@ -10,6 +10,7 @@ The page may load nothing from anywhere. Without jinja2 no page is written, but 
 import importlib.util
 import shlex
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def _change(found: SeedMean, show: Show) -> Json:
     if not found.num_seeds:
         return _cell(UNKNOWN)
     ends = ", ".join(_bare(signed(end, show)) for end in (found.low, found.high))
-    spread = f"± {_bare(show(found.se))} [{ends}]" if found.num_seeds > 1 else ""
+    spread = f"± {_bare(show(found.se))}" + (f" [{ends}]" if isfinite(found.low) else "") if found.num_seeds > 1 else ""
     return _cell(signed(found.mean, show), spread)
 
 

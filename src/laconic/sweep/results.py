@@ -76,7 +76,7 @@ class ResultsReader:
 def _read_run(folder: Path, seed: int, tags: Sequence[str]) -> Iterator[Point]:
     """Every model of a finished run at every temperature, bases first."""
     phases = [path for path in [folder / "phases.json"] if path.exists()]
-    trainings = _read_trainings(folder) if phases else []
+    trainings = read_trainings(folder) if phases else []
     for tag in tags:
         base = _read_point(folder / "eval" / f"{BASE}-{tag}", seed, tag, BASE)
         yield base
@@ -114,7 +114,7 @@ def _changes(figures: ChangeFigures) -> dict[str, Interval]:
     return {"tokens_change": figures.tokens_change, "accuracy_change": figures.accuracy_change}
 
 
-def _read_trainings(folder: Path) -> list[TrainingCost]:
+def read_trainings(folder: Path) -> list[TrainingCost]:
     """The cost of training up to the end of each phase, including the phases before it."""
     phases = [Fields(phase, str(folder / "phases.json"), str(i)) for i, phase in enumerate(read_phases(folder))]
     steps = _steps(folder / "metrics.jsonl")

@@ -8,6 +8,7 @@ If a sweep has variants of a recipe beside the recipe, a second table shows the 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from math import isfinite
 
 from laconic.statistics.intervals import or_null
 from laconic.sweep.results import Results
@@ -228,5 +229,6 @@ def change(found: SeedMean, sign: str) -> str:
     """
     if found.num_seeds == 0:
         return "–"
-    spread = f" ± {100 * found.se:.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]" if found.num_seeds > 1 else ""
-    return f"{100 * found.mean:+.1f}{sign}{spread}"
+    error = f" ± {100 * found.se:.1f}" if found.num_seeds > 1 else ""
+    ends = f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]" if isfinite(found.low) else ""
+    return f"{100 * found.mean:+.1f}{sign}{error}{ends}"

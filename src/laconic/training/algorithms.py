@@ -187,9 +187,11 @@ def find_algorithm(phase: PhaseConfig) -> Algorithm:
 
 
 def estimate_advantages(algorithm: Algorithm, experience: Experience, config: AlgorithmConfig) -> Advantages:
-    """The algorithm's advantages. If the recipe asks for it, they are whitened over all tokens of the step that count in the
-    loss."""
+    """The algorithm's advantages, less the KL of `kl_in = "advantage"`. If the recipe asks for it, they are whitened over all
+    tokens of the step that count in the loss."""
     estimated = algorithm.estimate(experience, config, **config.options)
+    if experience.advantage_price is not None:
+        estimated = replace(estimated, advantages=estimated.advantages - experience.advantage_price)
     if config.whitening == "none":
         return estimated
     mask = experience.batch.loss_mask

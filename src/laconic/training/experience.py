@@ -2,7 +2,7 @@
 
 1. `gather_experience` scores each row once.
 2. The reward is placed on each response's last token. If the recipe puts the KL into the reward, its penalty is added token by
-   token, or summed over the response and centred in the group (T1).
+   token, or summed over the response and centred in the group (T1), or kept apart for the advantages.
 3. A reference may read the problem under an instruction of its own, such as a teacher with the instruction to be brief.
 4. `ReferenceCache` keeps the reference's scores. If a phase trains on few problems, they recur, and a policy that grows certain
    repeats whole responses, to which a reference with fixed weights gives the same scores again. The cache is emptied when the
@@ -42,6 +42,7 @@ class Experience:
     values: Tensor
     last_values: Tensor  # [B]: the value after the last token, 0 where the response ended
     token_rewards: Tensor  # the reward on the last token, minus the KL penalty if the KL is in the reward
+    advantage_price: Tensor | None = None  # what is subtracted from the advantages, if the KL is in them
 
 
 # --- the reference's scores, kept ------------------------------------------------------------------------------------
@@ -169,13 +170,15 @@ def gather_experience(
     if pieces.has_critic:
         values = pieces.scored(everything, lambda micro: pieces.values(micro, last_values), width)
     is_bootstrapped = batch.is_truncated & (config.truncated == "bootstrap")
+    log_ratio = None if ref is None else old - ref
     return Experience(
         batch=batch,
         old_logprobs=old,
         ref_logprobs=ref,
         values=torch.zeros(batch.response_mask.shape) if values is None else values,
         last_values=zeroed(policy.team.sums(last_values).cpu(), is_bootstrapped),
-        token_rewards=_token_rewards(batch, None if ref is None else old - ref, config),
+        token_rewards=_token_rewards(batch, log_ratio, config),
+        advantage_price=_advantage_price(batch, log_ratio, config),
     )
 
 
@@ -214,12 +217,12 @@ class _Pieces:
 
     def old_logprobs(self, micro: MicroBatch) -> Tensor:
         inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
-        temperature = self.phase.sampler.temperature
+        temperature = self.phase.temperature
         return self.policy.logprobs(*inputs, temperature=temperature, tree=micro.tree, counted=micro.counted)[0]
 
     def ref_logprobs(self, micro: MicroBatch) -> Tensor:
         inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
-        temperature = self.phase.sampler.temperature
+        temperature = self.phase.temperature
         return self.policy.ref_logprobs(*inputs, temperature=temperature, tree=micro.tree, counted=micro.counted)
 
     def values(self, micro: MicroBatch, last_values: Tensor) -> Tensor:
@@ -246,12 +249,25 @@ def _token_rewards(batch: RolloutBatch, log_ratio: Tensor | None, config: Algori
     """
     rewards, last = torch.zeros(batch.response_mask.shape), (torch.arange(batch.num_rows), batch.lengths - 1)
     rewards[last] = zeroed(batch.rewards, ~(batch.is_truncated & (config.truncated == "bootstrap")))
-    if log_ratio is None or config.kl_in == "loss":
+    if log_ratio is None or config.kl_in in ("loss", "advantage"):
         return rewards
-    assert config.kl_estimator != "exact", "an exact KL is in the loss"
-    price = config.kl_coef * zeroed(kl(log_ratio, config.kl_estimator), batch.response_mask)
+    price = _price(batch, log_ratio, config)
     if config.kl_in == "reward":
         return rewards - price
     total = price.sum(dim=1)
     rewards[last] -= leave_one_out(total, batch.groups, torch.ones_like(batch.is_truncated))
     return rewards
+
+
+def _advantage_price(batch: RolloutBatch, log_ratio: Tensor | None, config: AlgorithmConfig) -> Tensor | None:
+    """With `kl_in = "advantage"`: kl_coef times the KL estimate of a whole response, at each of its tokens [B, T]."""
+    if log_ratio is None or config.kl_in != "advantage":
+        return None
+    total = _price(batch, log_ratio, config).sum(dim=1, keepdim=True)
+    return zeroed(total.expand(batch.response_mask.shape), batch.response_mask)
+
+
+def _price(batch: RolloutBatch, log_ratio: Tensor, config: AlgorithmConfig) -> Tensor:
+    """kl_coef times the KL estimate of each token [B, T]."""
+    assert config.kl_estimator != "exact", "an exact KL is in the loss"
+    return config.kl_coef * zeroed(kl(log_ratio, config.kl_estimator), batch.response_mask)

@@ -45,7 +45,7 @@ from laconic.training.checkpoint_files import Checkpoint
 from laconic.training.checkpoints import Checkpoints, PhaseState, lost_files, phase_digests
 from laconic.training.curriculum import Curriculum, choose_for_phase
 from laconic.training.experience import Experience, ReferenceCache, engine_figures, gather_experience
-from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_before, judge
+from laconic.training.phase_end import Ending, PhaseRecord, Watch, best_before, best_watch, judge
 from laconic.training.run_directory import RunDirectory, model_label
 from laconic.training.time_left import Clock
 from laconic.training.updates import Updater
@@ -102,6 +102,7 @@ class PhaseRun:
         folder = run.phase_folder(index)
         draws = NOTHING_SHARED if self.entry_step else run.draws
         chosen = choose_for_phase(phase, run.sets.train, run.solver, folder, run.reporter, run.recipe, draws)
+        run.directory.log_meta(chosen.problems)
         self.curriculum = Curriculum(phase, chosen.problems, seed=seed)
         self.payer = Payer(config, chosen.stats, phase.rewards)
         setting = SourceSetting(
@@ -264,7 +265,14 @@ class PhaseRun:
                 on_progress=progress,
             )
         metrics = rollout_metrics(groups)
-        return Watch(step, metrics["rollouts/accuracy_frac"] or 0.0, metrics["rollouts/mean_tokens"])
+        accuracy = metrics["rollouts/accuracy_frac"]
+        if accuracy is None:
+            raise RunFailed(
+                f"problems.watch: the grader could grade none of the {len(problems) * recipe.watch.samples} responses after "
+                f"step {step}, so that nothing says how the phase goes; once it can, go on:  "
+                + resume_command(self.run.directory.path)
+            )
+        return Watch(step, accuracy, metrics["rollouts/mean_tokens"])
 
     def watch_now_and_then(self) -> dict[str, float]:
         """Every few steps and after the phase's last step, watch and return the figures for the log."""
@@ -310,7 +318,8 @@ class PhaseRun:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of this phase. Raises `RunError` where the phase has other files than it began with."""
+        """Continue from a checkpoint of this phase. Raises `RunError` where the phase has other files than it began with, or
+        where its end rule has changed and now calls a step the best whose weights were not kept."""
         state = self.run.checkpoints.restore(checkpoint)
         folder = self.run.phase_folder(self.phase.index)
         if lost := self.run.team.by_first(lambda: lost_files(folder, state.files)):
@@ -321,6 +330,13 @@ class PhaseRun:
         self.updater.load_state(state.updater)
         self.reference_cache.load_state(state.cache)
         self.watches, self.payer.memory, self.step = list(state.watches), state.memory, state.step
+        best = best_watch(self.watches, self.phase.config.end).step
+        kept = {self.step, self.entry_step, *self.run.team.by_first(self.run.directory.checkpoints.steps)}
+        if best not in kept:
+            raise RunError(
+                f"phases.{self.phase.name}.end: calls step {best} the best so far, whose checkpoint the rule before did not "
+                "keep; go on with that rule, or with one that prefers a later step"
+            )
 
     def record(self, ending: Ending) -> PhaseRecord:
         """The record of the finished phase for the run's list of phases."""

@@ -31,6 +31,7 @@ from laconic.config.load import with_defaults
 from laconic.config.resumption import changes_measuring, freedom, refusal_line
 from laconic.errors import InputError, RunError
 from laconic.evaluation.folder_names import temperature_tag
+from laconic.evaluation.problem_meta import add_meta
 from laconic.models.environment import MACHINE
 from laconic.parallel.team import ALONE, Team
 from laconic.rollouts.rows import paid_rows_of
@@ -47,7 +48,7 @@ from laconic.system.files import (
 )
 from laconic.system.locks import LOCK_FILE, FolderLock
 from laconic.training.checkpoint_files import CheckpointFiles, step_name, step_of
-from laconic.types import Group
+from laconic.types import Group, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +246,10 @@ class RunDirectory:
             write_text_atomically(file, to_jsonl(row.to_json() for group in groups for row in paid_rows_of(group)))
 
         self.checkpoints.write(file, write)
+
+    def log_meta(self, problems: Sequence[Problem]) -> None:
+        """Store beside the rollouts what the source says of a phase's problems, which grading them again may need."""
+        self.team.by_first(lambda: add_meta(problems, self.path / "rollouts"))
 
     def log_digest(self, step: int) -> str:
         """A digest of the metrics that were logged up to `step`."""

@@ -9,7 +9,8 @@
 4. Gradients are clipped by their global norm. The policy and the critic each have an AdamW optimiser.
 5. What an update reads of a step is moved to the model's device before its micro-batches, and figures are added up there, so that
    no micro-batch makes the host wait for the device.
-6. Where a loss, a gradient or a weight is no longer finite, the update ends with `Diverged`. A statistic that does not exist, or
+6. How far the step has moved the policy is measured on a few responses once its updates are done.
+7. Where a loss, a gradient or a weight is no longer finite, the update ends with `Diverged`. A statistic that does not exist, or
    that overflows while the loss does not, is None.
 
 The optimisers' state can be read and restored as plain tensors (`state`, `load_state`), so nothing is pickled.
@@ -19,7 +20,7 @@ Legend: `b`, `t` rows and response tokens of a micro-batch.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -39,6 +40,7 @@ from laconic.training.experience import Experience
 
 LEARNT_FROM = ("policy_loss", "policy_grad_norm", "value_loss", "critic_grad_norm")
 """Figures of an update that must be finite, since the weights follow them."""
+MOVED_ROWS = 8  # responses on which a step's move is measured, a forward pass of which is cheap beside an update
 ROUNDING = 1e-5  # float32 has 7 digits, and a return is a sum of many terms
 
 
@@ -149,6 +151,8 @@ class Updater:
         for optimizer in filter(None, (self.actor, self.critic)):
             _check_weights(optimizer)
         metrics = {f"update/{name}": value / num_updates for name, value in sums.items()}
+        if self.phase.algorithm.old_logprobs != "current" and phase_step >= config.critic_warmup_steps:
+            metrics["update/moved_nats"] = self._moved(experience.batch, tensors, learning)
         if phase_step >= config.critic_warmup_steps:  # during the warm-up entropy is not measured
             self._adapt_entropy(metrics["update/entropy_nats"])
         metrics["update/entropy_coef"] = self.entropy_coef
@@ -184,6 +188,23 @@ class Updater:
                 raise Diverged(f"update/{name} is {figures[name]}")
         return figures
 
+    @torch.no_grad()
+    def _moved(self, batch: RolloutBatch, tensors: "_StepTensors", learning: Sequence[int]) -> float:
+        """The KL per token from the policy of the step's old log-probabilities to that after its updates, on a few responses. A
+        step's first update begins at a KL of 0, so that with one update per step this alone shows how far it went."""
+        rows, device = learning[:: -(-len(learning) // MOVED_ROWS)], self.policy.lm.device
+        sums = {"moved_nats": torch.zeros((), device=device), "tokens": torch.zeros((), device=device)}
+        budget, width = token_budget(self.phase.optimizer, device), self.policy.lm.sharing_width
+        for micro in shared_micro_batches(batch, rows, budget, device, width, self.policy.team):
+            inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
+            temperature = self.phase.temperature
+            now, _ = self.policy.logprobs(*inputs, temperature=temperature, tree=micro.tree, counted=micro.counted)
+            log_ratio = _take(tensors.old_logprobs, micro) - now
+            mask = _take(tensors.loss_mask, micro)
+            _add(sums, {"moved_nats": masked_sum(kl(log_ratio, "k3"), mask), "tokens": mask.sum()})
+        found = _fetched(sums, self.policy.team)
+        return found["moved_nats"] / max(1.0, found["tokens"])
+
     def _policy_losses(self, tensors: "_StepTensors", micro: MicroBatch, counts: "_Counts") -> dict[str, Tensor]:
         """Backward pass of the policy's loss on one micro-batch; returns the parts of the loss, detached."""
         config = self.phase.algorithm
@@ -192,7 +213,7 @@ class Updater:
             micro.predictors,
             micro.response_ids,
             micro.mask,
-            temperature=self.phase.sampler.temperature,
+            temperature=self.phase.temperature,
             entropy="learned" if self.entropy_coef > 0 else "measured",
             tree=micro.tree,
             counted=micro.counted,
@@ -237,7 +258,7 @@ class Updater:
         estimator = self.phase.algorithm.kl_estimator
         if estimator != "exact":
             return kl(ref_ratio, estimator)
-        temperature = self.phase.sampler.temperature
+        temperature = self.phase.temperature
         inputs = (micro.input_ids, micro.predictors, micro.mask)
         return self.policy.exact_kl(*inputs, temperature=temperature, tree=micro.tree, counted=micro.counted)
 
@@ -253,7 +274,8 @@ class Updater:
         return {"value_loss": loss.detach()}
 
     def _adapt_entropy(self, entropy_nats: float) -> None:
-        """Raise the bonus while entropy is below its target, lower it above (Skywork-OR1, arXiv 2505.22312, section 4)."""
+        """Raise the bonus while entropy is below its target, lower it above (Skywork-OR1, arXiv 2505.22312, section 4). The paper
+        also leaves the bonus out of steps whose entropy is above the target; here it only becomes smaller."""
         target = self.phase.algorithm.entropy_target
         if target is not None:
             change = self.phase.algorithm.entropy_coef_step

@@ -78,6 +78,29 @@ SENSELESS: tuple[Senseless, ...] = (
     ),
     Senseless(
         "error",
+        "algorithm.kl_estimator",
+        lambda r: (
+            r.phase.algorithm.kl_coef > 0
+            and r.phase.algorithm.kl_in == "loss"
+            and r.phase.algorithm.kl_estimator == "k1"
+        ),
+        "'k1' has no gradient in the loss but noise, since the mean of grad log pi is 0; expected 'k2', 'k3' or 'exact', or "
+        "kl_in = 'reward'",
+    ),
+    Senseless(
+        "error",
+        "entry_share",
+        lambda r: r.phase.entry_share > 0 and r.recipe.policy.lora is not None,
+        "averages weights, and the average of an adapter's two factors is not that of their product; expected 0 with policy.lora",
+    ),
+    Senseless(
+        "error",
+        "rewards.standardize",
+        lambda r: r.reads_rewards and r.phase.rewards.standardize and r.phase.algorithm.uniform_groups == "resample",
+        "is done once for all groups of a step, and 'resample' pays them draw by draw; expected uniform_groups 'keep' or 'drop'",
+    ),
+    Senseless(
+        "error",
         "algorithm.clip_low",
         lambda r: r.phase.algorithm.clip_low > ALIKE and 1 < r.phase.algorithm.clip_high < 2,
         "{phase.algorithm.clip_low:g} and clip_high {phase.algorithm.clip_high:g} look like bounds of the ratio; expected "
@@ -136,6 +159,15 @@ SENSELESS: tuple[Senseless, ...] = (
         lambda r: r.reads_rewards and bool(r.whole_terms) and not r.has_zero_levels,
         "{reading.whole_terms[0]} is a whole reward, and the levels are paid beside it; set correct, wrong, no_answer and "
         "truncated to 0",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: (
+            r.phase.algorithm.truncated == "bootstrap" and any(t.name == "overlong" for t in r.phase.rewards.terms)
+        ),
+        "truncated = 'bootstrap' takes the critic's value in place of all that a truncated response earns, so that overlong pays "
+        "nothing there",
     ),
     Senseless(
         "warning",

@@ -22,7 +22,7 @@ from laconic.config.phase import PhaseConfig
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import FEWEST_RESPONSES, Finding, found_in
 from laconic.doctor.reading import Probed
-from laconic.rewards.from_recipe import outcome_levels, own_terms, pricing_terms
+from laconic.rewards.from_recipe import lengthening_terms, outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import Forecast, forecast
 from laconic.selection.pool import decide, lacking, needs_probe, pool_of
 from laconic.statistics.solve_rate import ProblemStats
@@ -277,6 +277,7 @@ def _forecast(resolved: ResolvedPhase, rate: float | None, tokens: float | None,
         rate,
         tokens,
         length_terms=pricing_terms(phase.rewards),
+        lengthening_terms=lengthening_terms(phase.rewards),
         own_terms=own_terms(phase.rewards),
         has_group_baseline=not resolved.algorithm.has_critic,
         critic_value=0.0 if resolved.critic == "zero" else None,

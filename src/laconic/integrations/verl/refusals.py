@@ -71,6 +71,8 @@ def _of_reference(phase: ResolvedPhase, recipe: Recipe) -> Iterator[VerlRefusal]
         yield "algorithm.kl_estimator", "verl has no KL over the vocabulary; expected 'k1', 'k2' or 'k3'"
     if config.kl_in == "centred":
         yield "algorithm.kl_in", "verl centres no KL in its group; expected 'loss'"
+    if config.kl_in == "advantage":
+        yield "algorithm.kl_in", "verl subtracts no KL from advantages; expected 'loss'"
     if config.kl_in == "reward" and phase.critic != "separate":
         yield "algorithm.kl_in", f"verl adds the KL to the score before {config.name} reads it; expected 'loss'"
 

@@ -96,8 +96,8 @@ def one_page(patch: pytest.MonkeyPatch, attend: Any) -> None:
 
     def init(self: SlotCache, num_slots: int, max_positions: int, *rest: Any) -> None:
         plain(self, num_slots, max_positions, *rest)
-        self.is_paged, self.width_step, self.page_tokens, self.num_pages = False, 48, 48, 1
-        self.bias, self.has_kernels = torch.full((num_slots, 48), float("-inf")), True
+        self.is_paged, self.width_step, self.page_tokens, self.num_pages = False, 96, 96, 1
+        self.bias, self.has_kernels = torch.full((num_slots, 96), float("-inf")), True
 
     patch.setattr(SlotCache, "__init__", init)
     patch.setattr(cache_module, "attention_kernel", lambda *_: attend)

@@ -247,6 +247,7 @@ def test_no_position_beyond_prompt_and_cap_is_ever_fed(llama: CausalLM, monkeypa
 
     monkeypatch.setattr(SlotCache, "begin_step", watching)
     monkeypatch.setattr(local, "LEAVING_SHARE", 1.0)  # slots that ended are kept to the end
+    monkeypatch.setattr(local, "CHECK_PROMPTS", (2, 5))
     for seed in range(5):
         draw(llama, [Request(str(i), (4 + i,), 5) for i in range(6)], max_tokens=30, batch_size=24, seed=seed)
     assert max(positions) == 29
@@ -425,8 +426,8 @@ def test_one_wide_page_says_the_same_as_many(monkeypatch: pytest.MonkeyPatch) ->
 
     def one_page(self: SlotCache, num_slots: int, max_positions: int, *rest: Any) -> None:
         plain(self, num_slots, max_positions, *rest)
-        self.is_paged, self.width_step, self.page_tokens, self.num_pages = False, 8, 48, 1
-        self.bias = torch.full((num_slots, 48), float("-inf"))
+        self.is_paged, self.width_step, self.page_tokens, self.num_pages = False, 8, 96, 1
+        self.bias = torch.full((num_slots, 96), float("-inf"))
 
     plain = SlotCache.__init__
     monkeypatch.setattr(SlotCache, "__init__", one_page)

@@ -1,5 +1,6 @@
 """Which engine is chosen, and what becomes of its process: played by small programs."""
 
+import shutil
 import sys
 import time
 import urllib.request
@@ -12,7 +13,7 @@ from laconic.bundled import BUNDLED
 from laconic.errors import InputError, RunFailed
 from laconic.serving import engines
 from laconic.serving.budgets import ThinkingBudget
-from laconic.serving.engines import EngineChoice, choose_engine, engine_started, has_think_tokens, plan_vllm
+from laconic.serving.engines import EngineChoice, choose_engine, engine_started, opens_thinking, plan_vllm
 from laconic.serving.serving_command import end_is_said
 
 HEALTHY = """
@@ -105,7 +106,7 @@ def test_the_engine_fits_the_model_and_the_machine(monkeypatch: pytest.MonkeyPat
 
 def test_vllm_keeps_a_budget_where_the_model_marks_its_thinking(tmp_path: Path) -> None:
     """The words that end a thought are given at its start; a model without the marks gets no parser."""
-    assert has_think_tokens(BUNDLED["tiny"])
+    assert opens_thinking(BUNDLED["tiny"])
     budget = ThinkingBudget(64, "</think>\\boxed{", 32)
     plan = plan_vllm(EngineChoice("vllm", "", "/venv/bin/python"), str(BUNDLED["tiny"]), "tiny", 8000, budget)
     assert plan.budgets == "vllm"
@@ -115,3 +116,17 @@ def test_vllm_keeps_a_budget_where_the_model_marks_its_thinking(tmp_path: Path) 
     assert "--reasoning-parser" not in plain.command
     assert plan.command[:3] == ["/venv/bin/python", "-m", "vllm.entrypoints.openai.api_server"]
     assert plain.command[:3] == ["/venv/bin/vllm", "serve", str(tmp_path)]
+
+
+def test_a_model_that_may_answer_without_a_thought_gets_no_parser(tmp_path: Path) -> None:
+    """Its vocabulary has the marks and its template mentions them, but its prompts do not open a thought: vLLM's parser would
+    take all that it answers for an unfinished thought, and send no content."""
+    for mark in ("", "<think>\n\n</think>"):
+        folder = tmp_path / (mark[:6].strip("<>") or "none")
+        shutil.copytree(BUNDLED["tiny"], folder)
+        template = folder / "chat_template.jinja"
+        template.write_text(template.read_text("utf-8").replace("<|assistant|><think>{%", f"<|assistant|>{mark}{{%"))
+        plan = plan_vllm(EngineChoice("vllm", "", "/venv/bin/vllm"), str(folder), "m", 8000, None)
+        assert not opens_thinking(folder)
+        assert plan.budgets == "gateway"
+        assert "--reasoning-parser" not in plan.command

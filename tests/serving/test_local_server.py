@@ -6,16 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import oracles
 import pytest
+from transformers import DiffLlamaConfig, DiffLlamaForCausalLM
 
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
+from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import load_model
 from laconic.prompts.forced_answers import force_text
 from laconic.samplers.local import LocalSampler
 from laconic.samplers.protocol import Request
 from laconic.serving.local_server.app import LocalServer
+from laconic.serving.local_server.jobs import Cut, Job, LiveRow, News
+from laconic.serving.local_server.replies import Unsent
 
 QUESTION = [{"role": "user", "content": "start 7 then +5 *3 mod 10"}]
 NUM_SLOTS = 8
@@ -233,3 +238,51 @@ def test_a_failure_of_drawing_fails_requests_and_health_and_hangs_nobody(lm: Cau
     assert reply.status_code == 500
     assert "drawing failed" in reply.json()["error"]["message"]
     assert "drawing failed" in server.drawing.failure
+
+
+# --- what a stop takes back, and what is checked before it listens ----------------------------------------------------
+
+
+def taken(lm: CausalLM, words: str, **options: Any) -> tuple[LiveRow, list[News]]:
+    """A row that draws `words` one by one, and all that it tells."""
+    told: list[News] = []
+    decoding = SamplerConfig(max_tokens=100)
+    row = LiveRow(Job((1,), 0, decoding, told.append, is_streamed=True, **options), lm)
+    for token in lm.tokenizer(words, add_special_tokens=False).input_ids:
+        if row.finish is None:
+            row.take(token)
+            row.report()
+    return row, told
+
+
+def test_no_stream_begins_with_a_part_of_its_stop(lm: CausalLM) -> None:
+    """A stop that is longer than what there is holds all of it back, and one in the first token is found there."""
+    tokens = tuple(lm.tokenizer("check 1 2", add_special_tokens=False).input_ids)
+    long_stop = lm.decode(tokens) + " 3 4"
+    job = Job((1,), 0, SamplerConfig(max_tokens=100), lambda _: None, stops=(long_stop,))
+    assert Unsent(lm, job).next(News(tokens)) == ""
+    row, told = taken(lm, "check 1 2 3 4", stops=("heck",))
+    assert row.text == "c"
+    assert "".join(map(Unsent(lm, row.job).next, told)) == "c"
+
+
+def test_a_stop_before_the_cut_leaves_no_forced_tokens(lm: CausalLM) -> None:
+    """The stop is looked for after 8 tokens, of which thinking was cut after 4; it is completed by the third."""
+    forced = tuple(lm.tokenizer("</think>", add_special_tokens=False).input_ids)
+    cut = Cut(budget=4, forced=forced)
+    row, told = taken(lm, "1 2 3 4 5 6 7 8 9", mark="<think>", stops=("3",), cut=cut)
+    assert len(row.tokens) == 3
+    assert (told[-1].num_forced, told[-1].is_cut, told[-1].finish) == (0, False, "stop")
+
+
+def test_a_model_that_is_decoded_wrongly_is_refused_before_the_server_listens() -> None:
+    """Differential attention takes the difference of two attentions, of which the cache knows one; convolutions have no cache."""
+    shape = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    config = DiffLlamaConfig(**shape, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.2)
+    lm = CausalLM(DiffLlamaForCausalLM(config).eval(), oracles.small_tokenizer(), "diff")
+    with pytest.raises(ModelError, match="does not decode DiffLlamaForCausalLM as its own forward pass does"):
+        LocalServer(lm, "m", 2, 64)
+    lm = oracles.small_lm("llama")
+    lm.text_config.layer_types = ["conv", "full_attention"]
+    with pytest.raises(ModelError, match="no cache for layers of kind conv"):
+        LocalServer(lm, "m", 2, 64)

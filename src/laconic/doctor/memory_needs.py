@@ -25,6 +25,7 @@ from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
 from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.errors import InputError, ModelError
+from laconic.models.config_numbers import context_of
 from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import (
     TINY,
@@ -104,7 +105,7 @@ def find_shape(recipe: Recipe) -> Shape:
         shape = _shape_of(config)
     except (AttributeError, InputError) as error:
         raise ModelError(f"{recipe.model}: the model's config does not describe a decoder: {error}") from None
-    return Shape(shape, MODELS_CONFIG, getattr(config, "max_position_embeddings", None))
+    return Shape(shape, MODELS_CONFIG, context_of(config))
 
 
 def lacks_weights(model: str) -> bool:

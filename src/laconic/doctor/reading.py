@@ -18,6 +18,7 @@ from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import Shape, find_shape, longest_questions
 from laconic.errors import InputError, MissingExtraError, ModelError
 from laconic.evaluation.problem_meta import kept_values, read_meta
+from laconic.models.config_numbers import context_of
 from laconic.models.gguf.model_file import gguf_ends, is_gguf
 from laconic.models.loading import hub_options, load_tokenizer, quiet, read_config, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
@@ -68,7 +69,7 @@ class ModelFiles:
     @property
     def context_length(self) -> int | None:
         """The largest number of tokens of prompt and response together; None if the config does not state it."""
-        return getattr(self.text, "max_position_embeddings", None)
+        return context_of(self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,19 @@ Legend: `B` rows, `L` tokens of prompt and response, `D` hidden size, `V` vocabu
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from laconic.errors import ModelError
+from laconic.errors import LaconicError, ModelError
+from laconic.models.config_numbers import context_of
 from laconic.models.prefixes import PrefixTree, hidden_states, shares_correctly
 from laconic.models.products.onednn import fast_products
 from laconic.models.waiting import look_at_load
+from laconic.parallel.endings import beginning_of, breaks_off, runs_out_of_memory
 from laconic.prompts.endings import NO_END, closing_token, stated_ends, stop_ids
 from laconic.prompts.thinking import decode_response
 
@@ -66,7 +68,7 @@ class CausalLM:
     @property
     def context_length(self) -> int | None:
         """The largest number of tokens of prompt and response together; None where the model's config does not state it."""
-        return getattr(self.text_config, "max_position_embeddings", None)
+        return context_of(self.text_config)
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -205,14 +207,28 @@ class CausalLM:
 
     @torch.no_grad()
     def check_head(self) -> None:
-        """Raise `ModelError` where backbone and head together do not give the model's own logits."""
+        """Raise `ModelError` where backbone and head together do not give the model's own logits, or its code fails."""
         ids = torch.arange(1, 9, device=self.device)[None] % self.text_config.vocab_size
-        expected = self.model(input_ids=ids).logits.float()  # without autocast, under which a soft cap is too inexact
-        logits = self.head(self.backbone(ids).last_hidden_state)
+        with self.failing_in_one_line("computed"):
+            # without autocast, under which a soft cap is too inexact
+            expected = self.model(input_ids=ids).logits.float()
+            logits = self.head(self.backbone(ids).last_hidden_state)
         tolerance = HEAD_TOLERANCE if self.model.dtype == torch.float32 else 20 * HEAD_TOLERANCE
         if not torch.allclose(expected, logits, atol=tolerance, rtol=tolerance):
             kind = type(self.model).__name__
             raise ModelError(f"{self.name}: {kind} makes its logits in a way this version does not know")
+
+    @contextlib.contextmanager
+    def failing_in_one_line(self, done: str) -> Iterator[None]:
+        """Inside, an error that the model's own code raises becomes a `ModelError` that names its class, what cannot be `done`
+        and the cause. Memory that runs out, and a process that breaks off, stay what they are."""
+        try:
+            yield
+        except Exception as error:  # of any kind: a config may state what the code does not reckon with
+            if isinstance(error, LaconicError) or runs_out_of_memory(error) or breaks_off(error):
+                raise
+            kind, cause = type(self.model).__name__, f"{type(error).__name__}: {beginning_of(error)}"
+            raise ModelError(f"{self.name}: {kind} cannot be {done} here: {cause}") from None
 
 
 def _unpacked(weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whether the numbers in a model's configs can be meant.
+"""Whether the numbers in a model's configs can be meant, and how long a context they allow.
 
 transformers checks of which kind a value of config.json is, and builds what the numbers say. A size of 0 or of 10^12, a rotary
 base that is NaN or an epsilon below 0 would end in an error far from its cause, or in responses of noise. The settings of
@@ -24,8 +24,8 @@ SIZES = (
     "num_key_value_heads",
     "head_dim",
     "max_position_embeddings",
-    "sliding_window",
 )
+WINDOW, HAS_WINDOW = "sliding_window", "use_sliding_window"
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
 ABOVE_0 = ("rope_theta", "factor", "original_max_position_embeddings")
 """Of the numbers of rotary embeddings, those by which positions are divided."""
@@ -39,6 +39,8 @@ def check_numbers(config: Any) -> None:
     stated = {name: getattr(text, name, None) for name in (*SIZES, *EPSILONS)}
     for name in SIZES:
         _check(name, stated[name], 1, LARGEST_SIZE)
+    least = 0 if getattr(text, HAS_WINDOW, None) is False else 1  # transformers writes 0 for none (Qwen2's mixtures)
+    _check(WINDOW, getattr(text, WINDOW, None), least, LARGEST_SIZE)
     _check("num_hidden_layers", getattr(text, "num_hidden_layers", None), 1, MOST_LAYERS)
     for name in EPSILONS:
         _check(name, stated[name], 0, 1)
@@ -47,6 +49,24 @@ def check_numbers(config: Any) -> None:
         raise ValueError(f"dtype is {brief(dtype)}, expected one of floating-point numbers, such as bfloat16")
     for name, value in _numbers(getattr(text, "rope_parameters", None)):
         _check(f"rope_parameters.{name}", value, 0, LARGEST_NUMBER, is_above=name.rpartition(".")[2] in ABOVE_0)
+
+
+def context_of(text_config: Any) -> int | None:
+    """The largest number of tokens of prompt and response together; None where a model's text config does not state it.
+
+    LongRoPE has a second set of rotations, which replaces the first at all positions once a sequence passes the original length:
+    keys that are in a cache by then have the first. So a score would depend on what is computed beside it. Up to the original
+    length there is one set for every sampler, score and engine, and that length is the limit.
+    """
+    stated: int | None = getattr(text_config, "max_position_embeddings", None)
+    rope: Mapping[str, Any] = getattr(text_config, "rope_parameters", None) or {}
+    tables = [table for table in (rope, *rope.values()) if isinstance(table, Mapping)]  # or one for each kind of layer
+    originals = [table.get("original_max_position_embeddings") for table in tables if _switches_rotations(table)]
+    return min((length for length in (stated, *originals) if length is not None), default=None)
+
+
+def _switches_rotations(table: Mapping[str, Any]) -> bool:
+    return table.get("rope_type") == "longrope" and table.get("short_factor") != table.get("long_factor")
 
 
 def check_generation(stated: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -40,7 +41,7 @@ from laconic.models.gguf.model_file import SUFFIX, check_gguf, gguf_config, gguf
 from laconic.prompts.endings import NO_END
 from laconic.system.checksums import CHECKSUMS_FILE, damage_in, has_checksums
 from laconic.system.files import read_json
-from laconic.system.hub import ask_hub
+from laconic.system.hub import ask_hub, cached_file
 from laconic.system.processor import multiplies_bfloat16
 
 TINY = "tiny"
@@ -55,12 +56,16 @@ memory with its tokenizer."""
 
 SHARD_INDEX = "model.safetensors.index.json"
 ENDS_FILE = "generation_config.json"
+TOKENIZER_FILE = "tokenizer.json"
 TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
 MOST_REASON = 300  # characters of an error's text
 MOST_NAMED = 3  # of GGUF files that an error names
 
 LAYER = re.compile(r"(^|\.)(layers|h|blocks)\.\d+\.")
 """What the names of a layer's weights have in common."""
+
+OLD_MASK = re.compile(r"\.(attn|attention)\.(masked_)?bias$")
+"""The causal mask, which older versions of transformers saved with each layer of GPT-2 and its like: no weight."""
 
 SLOW_BFLOAT16 = (
     "dtype bfloat16: this processor has no instructions for it and computes several times slower than in float32"
@@ -126,12 +131,10 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         with quiet():
             hub_config = read_config(source, options)
             stored = getattr(hub_config.get_text_config(), "dtype", None) or torch.float32
-            # soft-capped attention (Gemma 2) exists only in the eager implementation
-            attention = "eager" if getattr(hub_config, "attn_logit_softcapping", None) else "sdpa"
             wishes: dict[str, Any] = {
                 "dtype": _held_dtype(config, stored),
                 "ignore_mismatched_sizes": True,  # they are refused below, in one line
-                "attn_implementation": attention,
+                "attn_implementation": _attention_of(hub_config),
                 "output_loading_info": True,
             }
             if is_gguf(source):
@@ -147,7 +150,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
             f"{name}: {len(mismatched)} weights have another shape than config.json says: {weight} has {list(found)}, "
             f"expected {list(expected)}"
         )
-    uncounted = sorted(key for key in loading["unexpected_keys"] if LAYER.search(key))
+    uncounted = sorted(key for key in loading["unexpected_keys"] if LAYER.search(key) and not OLD_MASK.search(key))
     if uncounted:  # transformers would drop them
         raise ModelError(
             f"{name}: {len(uncounted)} weights are of no layer that config.json counts, the first is {uncounted[0]}"
@@ -162,6 +165,13 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         causal_lm.check_weights()
         causal_lm.check_head()
     return causal_lm
+
+
+def _attention_of(hub_config: Any) -> str:
+    """The implementation of attention: PyTorch's, but for soft-capped attention (Gemma 2) and for classes that know only their
+    own. Whether the local sampler can decode those, it finds out itself."""
+    has_own_alone = getattr(MODEL_FOR_CAUSAL_LM_MAPPING.get(type(hub_config), None), "_supports_sdpa", True) is False
+    return "eager" if has_own_alone or getattr(hub_config, "attn_logit_softcapping", None) else "sdpa"
 
 
 def _trainable(model: Any) -> Any:
@@ -276,8 +286,9 @@ def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
     model = model.to(pick_device(config.device)).eval().requires_grad_(True)
     model.zero_grad(set_to_none=True)
     held = _held_dtype(config, lm.stored_dtype)
-    for parameter in model.parameters():  # buffers keep their dtype, as they do where a model is loaded
-        parameter.data = parameter.data.to(held)
+    kept = kept_in_float32(model, held)
+    for key, parameter in model.named_parameters():  # buffers keep their dtype, as they do where a model is loaded
+        parameter.data = parameter.data.to(torch.float32 if any(part in key for part in kept) else held)
     copied = CausalLM(_trainable(model), lm.tokenizer, name)
     copied.settle_dtype(lm.stored_dtype, computes_in_bfloat16(config, lm.stored_dtype == torch.bfloat16))
     return copied
@@ -362,19 +373,19 @@ def _near(name: str) -> str:
 
 
 def _as_written(tokenizer: Any, source: str) -> Any:
-    """The tokenizer that a local folder's tokenizer.json describes.
+    """The tokenizer that the tokenizer.json of a local folder, or of a hub's model in the cache, describes.
 
     For some architectures transformers builds a tokenizer of its own in its place, which cuts text otherwise; the file decides.
     """
-    file = Path(source) / "tokenizer.json"
-    if not file.exists():
+    file = Path(source) / TOKENIZER_FILE if Path(source).exists() else cached_file(source, TOKENIZER_FILE)
+    if file is None or not file.exists():
         return tokenizer
     written = Tokenizer.from_file(str(file))
     loaded = tokenizer(TOKENIZER_PROBE, add_special_tokens=False).input_ids
     if loaded == written.encode(TOKENIZER_PROBE, add_special_tokens=False).ids:
         return tokenizer
     with quiet():
-        return PreTrainedTokenizerFast.from_pretrained(source)
+        return PreTrainedTokenizerFast.from_pretrained(file.parent)
 
 
 @contextlib.contextmanager
@@ -412,12 +423,24 @@ def _held_dtype(config: PolicyConfig, stored: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if is_bfloat16 else torch.float32
 
 
+def kept_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> tuple[str, ...]:
+    """Parts of the names of weights that transformers holds in float32 beside others in `dtype`, such as the biases by which
+    routers choose experts: in bfloat16 they would choose others."""
+    names = [*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())]
+    names += (getattr(model, "_keep_in_fp32_modules", None) or ()) if dtype == torch.float16 else ()
+    return tuple(names)
+
+
 def pick_device(name: str) -> torch.device:
-    """The device that a model is loaded on: that of `named_device`. Raises `ModelError` for one that is not there."""
+    """The device that a model is loaded on: that of `named_device`. Where it is a CUDA device with a number, it becomes the one
+    on which kernels and graphs run that name none. Raises `ModelError` for one that is not there.
+    """
     device = named_device(name)
     count = 1 if device.type == "cpu" else getattr(torch, device.type).device_count()
     if (device.index or 0) >= count:
         raise ModelError(f"policy.device: {name!r} is not there: {count} {device.type.upper()} devices are visible")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     return device
 
 

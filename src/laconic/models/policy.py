@@ -24,7 +24,7 @@ from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.recipe import Recipe
 from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
-from laconic.models.loading import copy_model, load_model, quiet
+from laconic.models.loading import copy_model, kept_in_float32, load_model, quiet
 from laconic.models.lora.adapters import POLICY_ADAPTER, Adapters
 from laconic.models.prefixes import PrefixTree
 from laconic.models.products.onednn import fast_products
@@ -70,6 +70,7 @@ class Policy:
             lm.model.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts}
             )
+            _drop_nothing(lm.model)
         self.settle()
 
     def _new_adapters(self, lora: LoraConfig) -> Adapters:
@@ -171,12 +172,14 @@ class Policy:
 
     @contextlib.contextmanager
     def learning(self) -> Iterator[None]:
-        """The context of an update, backward pass included. The models are in training mode where activations are recomputed or
-        LoRA has dropout; else dropout stays off, so that the update scores with the model that sampled."""
+        """The context of an update, backward pass included. In training mode are the modules that recompute their activations,
+        LoRA's dropout, and with them the model as a whole, by its own flag. The model's other modules stay as they sampled: no
+        dropout and no noise of their own, so that the update scores with the model that sampled."""
         has_dropout = self.config.lora is not None and self.config.lora.dropout > 0
-        is_training = self.config.gradient_checkpointing or has_dropout
         for module in self._modules():
-            module.train(is_training)
+            for name, part in module.named_modules():
+                part.training = _recomputes(part) or (has_dropout and "lora_dropout" in name)
+        self.lm.model.training = self.config.gradient_checkpointing or has_dropout
         try:
             yield
         finally:
@@ -191,12 +194,13 @@ class Policy:
     @contextlib.contextmanager
     def _settled(self) -> Iterator[None]:
         """Inside `learning`, a stretch in which the model is in evaluation mode, as for scoring with an adapter reference."""
-        was_training = self.lm.model.training
+        learning = [part for part in self.lm.model.modules() if part.training]
         self.lm.model.eval()
         try:
             yield
         finally:
-            self.lm.model.train(was_training)
+            for part in learning:
+                part.training = True
 
     def _modules(self) -> list[nn.Module]:
         return [self.lm.model, *([self.critic.body] if isinstance(self.critic, SeparateCritic) else [])]
@@ -234,6 +238,7 @@ class Policy:
     ) -> Tensor:
         """The log-probabilities (nats) of the response tokens under the reference, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
+        self._check_known(input_ids)
         reference, inputs = self.reference, (input_ids, predictors, response_ids, mask)
 
         def score() -> Tensor:
@@ -254,6 +259,7 @@ class Policy:
     ) -> Tensor:
         """KL (nats) to the reference over the whole vocabulary, at each response token, [B, T]; arguments as in `logprobs`."""
         assert self.reference is not None
+        self._check_known(input_ids)
         held, places = self.reference, counted_places(mask) if counted is None else counted
 
         def score() -> Tensor:
@@ -266,6 +272,17 @@ class Policy:
                 return exact_kl(*heads, states, ref_states, places, mask, temperature=temperature)
 
         return self._computed(score, "reference", "policy")  # the reference's head is used in the backward pass too
+
+    def _check_known(self, input_ids: Tensor) -> None:
+        """Raise `ModelError` where `input_ids` hold a row of the policy's embedding that a narrower teacher lacks. No text has
+        one, so it is only drawn by chance, from weights that were never trained."""
+        assert self.reference is not None
+        teacher = self.reference.lm
+        if teacher.vocabulary_size < self.lm.vocabulary_size and int(input_ids.max()) >= teacher.vocabulary_size:
+            raise ModelError(
+                f"{teacher.name}: as reference_model it has {teacher.vocabulary_size:,} rows of words, and a response of "
+                f"{self.lm.name} holds the token {int(input_ids.max())}; take a teacher with as many rows, or sample with top_p"
+            )
 
     def _reference_head(self, hidden: Tensor) -> Tensor:
         """The reference's logits. Its adapter is made active where one changes the head; elsewhere all adapters share it."""
@@ -305,7 +322,7 @@ class Policy:
     def plain(self, dtype: torch.dtype) -> tuple[PreTrainedModel, dict[str, Tensor]]:
         """A plain model of the policy's weights, LoRA merged, and its state in `dtype`, in which tied weights share memory."""
         model = self.lm.model if self.adapters is None else self.adapters.merged()
-        return model, _converted(model.state_dict(), dtype)
+        return model, _converted(model.state_dict(), dtype, kept_in_float32(model, dtype))
 
     def _save_ends(self, folder: Path) -> None:
         """Let the saved generation config state every token at which responses ended here, so that they end there elsewhere."""
@@ -354,9 +371,24 @@ def _contexts_of_checkpointing(
     return contextlib.nullcontext(), fast_products(device)
 
 
-def _converted(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors in `dtype`. Tensors that share memory (tied embeddings) still share it, so that they are saved once."""
+def _recomputes(part: nn.Module) -> bool:
+    """Whether a module recomputes its activations, which transformers' modules do in training mode alone."""
+    return bool(getattr(part, "gradient_checkpointing", False))
+
+
+def _drop_nothing(model: nn.Module) -> None:
+    """Set the shares that recomputing modules drop by themselves to 0, as some do without a module for it (OPT's layers). The
+    config, which is saved, keeps them."""
+    for part in filter(_recomputes, model.modules()):
+        for name in [name for name, value in vars(part).items() if "drop" in name and isinstance(value, float)]:
+            setattr(part, name, 0.0)
+
+
+def _converted(state: Mapping[str, Tensor], dtype: torch.dtype, kept: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors in `dtype`, those with one of `kept` in their names in float32. Tensors that share memory (tied embeddings)
+    still share it, so that they are saved once."""
     copies: dict[tuple[int, torch.Size], Tensor] = {}
-    for tensor in state.values():
-        copies.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtype))
+    for name, tensor in state.items():
+        wanted = torch.float32 if any(part in name for part in kept) else dtype
+        copies.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(wanted))
     return {name: copies[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}

@@ -145,12 +145,17 @@ def exact_kl(
 
     The distributions are those that the states `hidden` [N, D] predict by the head of `lm`, and `ref_hidden` [N, D'] by
     `ref_head`; `places` [N] are theirs in the flattened mask. Logits are computed in chunks, and again in the backward pass.
+
+    Where one head has more rows than the other, as models of one family are padded to different widths, both distributions are
+    those over the rows that both have. The tokenizer, which is the same, has no words for the others.
     """
     rows = max(1, logits_per_chunk(hidden.device.type) // (2 * lm.text_config.vocab_size))
 
     def divergence(h: Tensor, r: Tensor) -> Tensor:
-        logprobs = (lm.head(h) / temperature).log_softmax(dim=-1)
-        ref_logprobs = (ref_head(r) / temperature).log_softmax(dim=-1)
+        logits, ref_logits = lm.head(h), ref_head(r)
+        num_common = min(logits.shape[-1], ref_logits.shape[-1])
+        logprobs = (logits[..., :num_common] / temperature).log_softmax(dim=-1)
+        ref_logprobs = (ref_logits[..., :num_common] / temperature).log_softmax(dim=-1)
         return (logprobs.exp() * (logprobs - ref_logprobs)).sum(dim=-1)
 
     chunks = list(zip(hidden.split(rows), ref_hidden.split(rows), strict=True))

@@ -41,6 +41,7 @@ from laconic.models.products.onednn import linear
 from laconic.samplers.cache import SlotCache
 
 FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})
+WINDOW_IN_CONFIG = "MistralDecoderLayer"
 JOINED_BYTES = 2**28  # in models with more weights, arithmetic takes most of the time
 LAYER_MAPS = (
     *(f"self_attn.{name}_proj" for name in "qkvo"),
@@ -358,7 +359,7 @@ def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
         attention_norm=layer.input_layernorm.weight,
         mlp_norm=layer.post_attention_layernorm.weight,
         qk_norm=norms,
-        window=_window(attention),
+        window=_window(layer),
     )
 
 
@@ -392,12 +393,11 @@ def _windowed(length: int, window: int | None, device: torch.device) -> Tensor |
     return (distance >= 0) & (distance < window)
 
 
-def _window(attention: Any) -> int | None:
-    """The layer's sliding window; Mistral's layers have it in the config only."""
-    if hasattr(attention, "sliding_window"):
-        window: int | None = attention.sliding_window
-        return window
-    return getattr(attention.config, "sliding_window", None)
+def _window(layer: Any) -> int | None:
+    """The layer's sliding window. Mistral's layers have it in the config only; Llama's have none, whatever their config says."""
+    holder = layer.self_attn.config if type(layer).__name__ == WINDOW_IN_CONFIG else layer.self_attn
+    window: int | None = getattr(holder, "sliding_window", None)
+    return window
 
 
 def can_fuse(lm: CausalLM) -> bool:

@@ -50,6 +50,7 @@ LANE_BYTES = 2**28  # in models with more weights, arithmetic takes most of the 
 LEAVING_SHARE = 0.125  # the share of rows that must have ended before live rows move together
 LOOKS_EVERY = 8  # on CUDA, steps between two checks which rows have ended: a check makes the host wait
 CHECK_STEPS = 3
+CHECK_PROMPTS = (2, 5, 84)  # tokens; the longest passes a short window and goes on in a second page of the cache
 PREFILL_TOKENS = {"cpu": 2048, "cuda": 16_384}  # tokens of prompts that go through the model at once, padding included
 KEPT_BYTES = 2**29  # off CUDA, a cache up to this size is kept for the next call, since new memory is slow at first
 ROOM_MARGIN = 1.25  # the next peak of memory may be higher than all before it, by this factor
@@ -84,8 +85,7 @@ class LocalSampler:
         was_training = self.lm.model.training
         self.lm.model.eval()
         try:
-            if not self.is_checked:
-                self._check_decoding()
+            self.check_decoding()
             return self._decode_on_all_cores(requests, decoding, seed, on_progress or _ignore)
         finally:
             self.lm.model.train(was_training)
@@ -159,14 +159,24 @@ class LocalSampler:
                     f"exceed the context of {self.lm.name}, {limit} tokens"
                 )
 
-    def _check_decoding(self) -> None:
-        """Compare a few steps from two prompts of different length with the model's own forward pass, once."""
-        size = self.lm.text_config.vocab_size
-        requests = [Request(str(n), tuple(token % size for token in range(1, n + 1)), 1) for n in (2, 5)]
-        decoding = SamplerConfig(temperature=0.0, max_tokens=CHECK_STEPS, batch_size=2)
-        drawn = [row[0] for row in self._decode(requests, decoding, 0, _ignore)]
-        for request, response in zip(requests, drawn, strict=True):
-            expected = self._forward(request.prompt_ids, response.token_ids)
+    def check_decoding(self) -> None:
+        """Compare a few steps from prompts of different length with the model's own forward pass, once.
+
+        Raises `ModelError` where they differ, or the model's code fails.
+        """
+        if self.is_checked:
+            return
+        size, most = self.lm.text_config.vocab_size, (self.lm.context_length or math.inf) - CHECK_STEPS
+        lengths = sorted({int(max(1, min(length, most))) for length in CHECK_PROMPTS})
+        requests = [Request(str(n), tuple(token % size for token in range(1, n + 1)), 1) for n in lengths]
+        decoding = SamplerConfig(temperature=0.0, max_tokens=CHECK_STEPS, batch_size=len(requests))
+        with self.lm.failing_in_one_line("sampled"):
+            drawn = [row[0] for row in self._decode(requests, decoding, 0, _ignore)]
+            plain = [
+                self._forward(request.prompt_ids, response.token_ids)
+                for request, response in zip(requests, drawn, strict=True)
+            ]
+        for response, expected in zip(drawn, plain, strict=True):
             is_exact = self.lm.model.dtype == torch.float32 and self.lm.autocast_dtype is None
             tolerance = 1e-3 if is_exact and not self.lm.is_quantized else 0.2  # inputs may round to a neighbour
             if not torch.allclose(torch.tensor(response.logprobs), expected, atol=tolerance, rtol=tolerance):

@@ -7,9 +7,9 @@
    longer than it may, is a `RunFailed` that quotes the last line of its output that names an error.
 3. When the context ends, the child and all that it started end too; on Linux even where this process is killed.
 
-Who keeps a thinking budget: the local server always; vLLM where the model marks its thinking by <think> and </think>, which are
-tokens (`--reasoning-parser`, and `--reasoning-config` for the words that end a thought; vLLM has one such text for all requests);
-`transformers serve` never. For the others there is `cutting.py`.
+Who keeps a thinking budget: the local server always; vLLM where the model's prompts open its thinking by <think>, which is a
+token as </think> is (`--reasoning-parser`, and `--reasoning-config` for the words that end a thought; vLLM has one such text for
+all requests); `transformers serve` never. For the others there is `cutting.py`.
 """
 
 import json
@@ -231,7 +231,7 @@ def plan_vllm(choice: EngineChoice, source: str, name: str, port: int, budget: T
     own = ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
     if not _has_gpu():
         own += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(CPU_PREFILL_TOKENS)]
-    thinks = has_think_tokens(Path(source))
+    thinks = opens_thinking(Path(source))
     if thinks:
         own += ["--reasoning-parser", "deepseek_r1"]
         if budget is not None and budget.force_text:
@@ -249,11 +249,21 @@ _PLANS: Mapping[EngineKind, Callable[[EngineChoice, str, str, int, ThinkingBudge
 }
 
 
-def has_think_tokens(folder: Path) -> bool:
-    """Whether a model in a folder marks its thinking by <think> and </think>, each one token; false for one that is not here."""
-    try:
-        record = json.loads((folder / "tokenizer.json").read_text("utf-8"))
-        vocabulary = {*record["model"]["vocab"], *(token["content"] for token in record.get("added_tokens", ()))}
-    except (OSError, ValueError, KeyError, TypeError):
+def opens_thinking(folder: Path) -> bool:
+    """Whether the prompts of a model in a folder end with <think>, which is one token as </think> is; false for one that is not
+    here. vLLM's parser takes a text without </think> for an unfinished thought, so a model that may answer without a thought (a
+    plain instruct model of a family that thinks, or one that opens its thoughts itself) gets none."""
+    from laconic.config.policy import PolicyConfig
+    from laconic.models.loading import load_tokenizer
+    from laconic.prompts.instructions import conversation_ids
+    from laconic.prompts.thinking import prompt_mark
+
+    if not folder.is_dir():
         return False
-    return {MARKS[0].opens, MARKS[0].closes} <= vocabulary
+    try:
+        tokenizer = load_tokenizer(str(folder), PolicyConfig())
+        prompt = conversation_ids(tokenizer, [{"role": "user", "content": "1 + 1"}])
+    except InputError:  # vLLM will say itself what is wrong with the folder
+        return False
+    is_open = prompt_mark(prompt, tokenizer) == MARKS[0].opens
+    return is_open and {MARKS[0].opens, MARKS[0].closes} <= tokenizer.get_vocab().keys()

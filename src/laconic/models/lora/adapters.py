@@ -37,14 +37,14 @@ class Adapters:
             target_modules=targets,
             task_type="CAUSAL_LM",
         )
-        with quiet():  # of tied weights: they are saved apart where they are adapted
+        with quiet(), _named_modules_alone():  # of tied weights: they are saved apart where they are adapted
             self.peft: Any = get_peft_model(model, self.config)
 
     def renew(self, name: str) -> None:
         """Make a new adapter `name`, in place of the old one if there is one; the policy's stays active."""
         if name in self.peft.peft_config:
             self.peft.delete_adapter(name)
-        with quiet():
+        with quiet(), _named_modules_alone():
             self.peft.add_adapter(name, self.config)
         self.peft.set_adapter(POLICY_ADAPTER)
         for key, parameter in self.peft.named_parameters():
@@ -109,6 +109,7 @@ class Adapters:
             merged = type(self.model)(config)
         merged.load_state_dict(dict(self._merged_weights()), strict=False, assign=True)
         merged.tie_weights()
+        assert not any(tensor.is_meta for tensor in merged.state_dict().values()), "a weight was not merged"
         merged.generation_config = self.model.generation_config
         return merged
 
@@ -123,6 +124,27 @@ class Adapters:
                     continue
                 delta = module.get_delta_weight(POLICY_ADAPTER) if base is not None and key == "weight" else None
                 yield path, tensor.detach() if delta is None else (tensor + delta.to(tensor.dtype)).detach()
+
+
+@contextlib.contextmanager
+def _named_modules_alone() -> Iterator[None]:
+    """Inside, peft adapts the maps that are named, and nothing in their place.
+
+    Where the experts of a mixture are one tensor, as in transformers 5, peft would put what is meant for maps of the same names
+    (`down_proj`) on that tensor and on the router, and in some models on maps that are none of the experts' (DeepSeek's first
+    layers). Experts and routers stay as they are.
+    """
+    try:
+        from peft.utils import transformers_weight_conversion as conversion
+    except ImportError:  # older versions of peft put nothing in their place
+        yield
+        return
+    before = conversion.convert_peft_config_for_transformers
+    conversion.convert_peft_config_for_transformers = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        conversion.convert_peft_config_for_transformers = before
 
 
 def is_of_adapter(key: str, name: str) -> bool:

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from laconic.errors import InputError
 from laconic.models.causal_lm import CausalLM
+from laconic.samplers.local import LocalSampler
 from laconic.serving.local_server.bodies import (
     RefusedError,
     chat_prompt_ids,
@@ -41,9 +42,13 @@ Place = tuple[int, News]
 
 
 class LocalServer:
-    """Serves `lm` under the name `served_as`; at most `num_slots` responses are drawn at once."""
+    """Serves `lm` under the name `served_as`; at most `num_slots` responses are drawn at once.
+
+    Raises `ModelError` where the local sampler's parts do not decode `lm` as its own forward pass does.
+    """
 
     def __init__(self, lm: CausalLM, served_as: str, num_slots: int, max_positions: int) -> None:
+        LocalSampler(lm).check_decoding()
         self.lm, self.served_as = lm, served_as
         self.drawing = DrawingThread(lm, num_slots, max_positions)
 

@@ -110,7 +110,7 @@ class LiveRow:
             self.finish = FinishReason.STOP
         elif not is_forced and self._has_reached_cap():
             self.finish = FinishReason.LENGTH
-        if self.job.stops and (self.finish or len(self.tokens) % NEWS_TOKENS == 0):
+        if self.job.stops and (self.finish or _may_be_told(len(self.tokens))):  # nothing is told that a stop takes back
             self._look_for_stops()
 
     def _has_reached_cap(self) -> bool:
@@ -129,6 +129,8 @@ class LiveRow:
         self.text, self.finish = text[: min(places)], FinishReason.STOP
         while len(self.tokens) > 1 and self._holds_stop(self.tokens[:-1]):
             self.tokens.pop()
+        if self.cut_at is not None and len(self.tokens) <= self.cut_at:
+            self.cut_at = None  # the response ends before the place where its thinking was cut
 
     def _holds_stop(self, tokens: Sequence[int]) -> bool:
         text = self.lm.decode(tokens)
@@ -136,10 +138,14 @@ class LiveRow:
 
     def report(self) -> None:
         """Tell of the row where it has ended, or where its client reads along and there is enough to tell."""
-        num_tokens = len(self.tokens)
-        if self.finish or (self.job.is_streamed and (num_tokens == 1 or num_tokens % NEWS_TOKENS == 0)):
+        if self.finish or (self.job.is_streamed and _may_be_told(len(self.tokens))):
             is_cut = self.cut_at is not None
             self.job.tell(News(tuple(self.tokens), self.num_forced, is_cut, self.finish, self.text))
+
+
+def _may_be_told(num_tokens: int) -> bool:
+    """Whether a stream is told of a response when it has so many tokens."""
+    return num_tokens == 1 or num_tokens % NEWS_TOKENS == 0
 
 
 def count_thinking(news: News, job: Job, lm: CausalLM) -> int:

@@ -103,7 +103,7 @@ class Unsent:
         if news.finish is None:
             text = text.rstrip(HALF_CHARACTER)
             held = max(map(len, self.job.stops), default=1) - 1
-            text = text[: len(text) - held]
+            text = text[: max(0, len(text) - held)]
         if len(text) <= len(self.sent):
             return ""
         new, self.sent = text[len(self.sent) :], text

@@ -35,10 +35,23 @@ def ward(tmp_path, monkeypatch):
 
 
 def test_a_probe_made_otherwise_is_a_warning_with_the_command(ward):
-    made = ward.probe([C], temperature=0.6, top_p=1.0, max_tokens=12)
+    (known, *_) = ward.examine().trainable
+    made = ward.probe([C], ids=[known.id], temperature=0.6, top_p=1.0, max_tokens=12)
     line = said(check_probe, ward.examine(probe=made))[0]
     assert line.startswith("warning:") and "temperature 0.6, not 1.0" in line and "laconic probe " in line
-    assert levels(check_probe, ward.examine(probe=ward.probe([C], temperature=1.0))) == ["fine"]
+    made = ward.probe([C], ids=[known.id], temperature=1.0)
+    assert levels(check_probe, ward.examine(probe=made)) == ["fine"]
+    asked = {"name": "be_concise", "system": None}
+    (line,) = said(check_probe, ward.examine(probe=ward.probe([C], ids=[known.id], temperature=1.0, prompt=asked)))
+    assert line.startswith("warning:") and "the prompt be_concise and system text None, not the recipe's" in line
+    asked = {"name": ward.examine().recipe.prompt.instruction, "system": None}
+    made = ward.probe([C], ids=[known.id], temperature=1.0, prompt=asked)
+    assert levels(check_probe, ward.examine(probe=made)) == ["fine"]
+
+
+def test_a_probe_of_other_problems_is_a_warning(ward):
+    first, *_ = said(check_probe, ward.examine(probe=ward.probe([C], temperature=1.0)))
+    assert first.startswith("warning:") and "none of the probe's problems is one to train on" in first
 
 
 def test_the_command_for_a_probe_can_be_pasted(ward):

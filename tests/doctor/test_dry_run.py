@@ -7,26 +7,31 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from transformers import GPT2Config, MixtralConfig, OPTConfig, Qwen3Config, Qwen3MoeConfig
 
 from laconic.config.load import dump, load_recipe
 from laconic.config.phase import BudgetConfig
-from laconic.config.policy import PolicyConfig
+from laconic.config.policy import PolicyConfig, ShapeConfig
+from laconic.doctor.cost_model import Machine, forward, load_of, step_floor_seconds
 from laconic.doctor.dry_run import print_plan
-from laconic.doctor.memory_model import count_weights
+from laconic.doctor.memory_model import count_weights, position_numbers
 from laconic.doctor.memory_needs import (
     ASSUMED_PROMPT_TOKENS,
     find_shape,
     longest_prompt,
+    longest_questions,
     predict_needs,
     work_of,
 )
 from laconic.doctor.reading import read_sources
 from laconic.errors import ModelError, ProblemsError
 from laconic.models.loading import load_model
+from laconic.models.weightless import bare_model
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.recipes.find import recipe_paths
 from laconic.tiny.tokens import pieces
 from laconic.training.check.recipe import check_recipe
+from laconic.types import Problem
 
 
 def plan_of(recipe):
@@ -215,6 +220,55 @@ def test_a_model_out_of_reach_needs_a_shape(r1):
     recipe = r1.model_copy(update={"policy": r1.policy.model_copy(update={"shape": None}), "model": "nobody/nothing"})
     with pytest.raises(ModelError, match=r"give policy\.shape"):
         plan_of(recipe)
+
+
+SIZES = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+GROUPED = SIZES | {"num_key_value_heads": 1, "intermediate_size": 64}
+MODELS = {
+    "wide heads": Qwen3Config(**GROUPED, head_dim=32, tie_word_embeddings=True),
+    "experts and wide heads": Qwen3MoeConfig(
+        **GROUPED, head_dim=32, moe_intermediate_size=16, num_experts=8, num_experts_per_tok=2
+    ),
+    "experts": MixtralConfig(**GROUPED, num_local_experts=4, num_experts_per_tok=2),
+    "GPT-2": GPT2Config(**SIZES, n_positions=8),
+    "OPT": OPTConfig(**SIZES, ffn_dim=96, word_embed_proj_dim=32, max_position_embeddings=8),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_and_cache_are_those_of_the_model(two_phase, name, tmp_path):
+    """Whatever its layers are: all weights but norms, biases and positions, a few in a hundred of so small a model. The cache
+    holds keys and values of every layer."""
+    config = MODELS[name]
+    config.save_pretrained(tmp_path)
+    shape = find_shape(two_phase.model_copy(update={"model": str(tmp_path)})).config
+    model = bare_model(config)
+    expected = sum(weight.numel() for weight in model.parameters())
+    assert count_weights(shape, PolicyConfig()).total == pytest.approx(expected, rel=0.04)
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    assert position_numbers(shape) == 2 * config.num_hidden_layers * width * heads
+    if name == "experts":  # half of them rest
+        in_experts = 3 * 4 * 3 * 32 * 64
+        assert shape.layer_weights - shape.active_weights == in_experts / 2
+
+
+def test_a_token_goes_through_few_experts_and_a_batch_through_all():
+    """A tenth of the weights is active: products are a tenth; one row reads a tenth of them, 100 rows nearly all."""
+    dense = ShapeConfig(layers=2, hidden=8, heads=2, kv_heads=1, intermediate=16, vocabulary=1)
+    mixed = dense.model_copy(update={"layer_weights": 10**6, "active_weights": 10**5})
+    weights = count_weights(mixed, PolicyConfig())
+    assert forward(mixed, weights, load_of(1, 0, 1)).maps == 2 * 10**5
+    machine = Machine("a", 4.0, 1.0, 1.0, 1.0, None)
+    one, many = (step_floor_seconds(mixed, rows, 0, machine, is_bfloat16=False) for rows in (1, 100))
+    assert (one, many) == (pytest.approx(10**5, rel=1e-3), pytest.approx(10**6, rel=1e-3))
+
+
+def test_the_longest_prompt_may_be_long_by_its_choices():
+    """Twenty questions of 60 characters, and a short one with four choices of 900."""
+    plain = [Problem(f"p{i}", "x" * 60, "1") for i in range(20)]
+    chosen = Problem("c", "Which?", "A", choices=("y" * 900,) * 4)
+    assert longest_questions([*plain, chosen])[0] is chosen
 
 
 def test_a_budget_in_the_prompt_is_counted(two_phase):

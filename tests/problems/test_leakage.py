@@ -37,6 +37,19 @@ def kinds(train, test):
         ("Find f(1, 2)", "Find f(1,2)."),
         (r"Compute $\dfrac{1}{2}$", r"Compute $\frac{1}{2}$."),
         ("求 12 与 7 的和。", "求12与7的和。"),
+        (r"Compute \(\sin 60^\circ\).", r"Compute $\sin 60^{\circ}$."),
+        (r"Compute \[\sin 60°\]", r"Compute $\sin 60^\circ$."),
+        (r"Find $x$ if $x \leq 3$.", r"Find $x$ if $x \le 3$"),
+        ("Find x if x ≥ 3.", r"Find $x$ if $x \geq 3$"),
+        (r"What is $3 \cdot 4$?", r"What is $3 \times 4$?"),
+        ("What is 3 × 4?", r"What is $3 \cdot 4$?"),
+        ("What is 5 \u2212 3?", "What is 5 - 3?"),
+        ("What is 5 \u2013 3?", "What is 5 - 3?"),
+        (r"What is $\frac12$ of 4?", r"What is $\frac{1}{2}$ of 4?"),
+        ("What is $x^{2}$ at 3?", "What is $x^2$ at 3?"),
+        ("What is 2+2?", "What is 2+2?\nPlease reason step by step, and put your final answer within \\boxed{}."),
+        ("What is 2+2?", "What is 2+2? Let's think step by step."),
+        ("What is 2+2?", "What is 2+2? Put your answer in \\boxed{}."),
     ],
 )
 def test_spacing_case_and_typesetting_do_not_hide_an_exact_copy(train, test):
@@ -53,6 +66,10 @@ def test_spacing_case_and_typesetting_do_not_hide_an_exact_copy(train, test):
         ("Find f(1, 2)", "Find f(12)"),
         ("What is 5! + 1?", "What is 5 + 1?"),
         ("Find x if 2x = 6.", "Find y if 3y = 6."),
+        ("Please think step by step. Find x if 2x = 6.", "Please think step by step. Find y if 3y = 6."),
+        ("What is 2^{10}?", "What is 2^10?"),
+        ("Find x < 3.", "Find x <= 3."),
+        (r"Find $x \le 3$", r"Find $x \ge 3$"),
     ],
 )
 def test_short_texts_are_only_compared_exactly(train, test):

@@ -61,7 +61,12 @@ class LoraConfig(Node):
 
 
 class ShapeConfig(Node):
-    """The shape of a model's layers, from which a dry run predicts memory where the model's own config is out of reach."""
+    """The shape of a model's layers, from which a dry run predicts memory where the model's own config is out of reach.
+
+    `head_dim` is the width of a head, hidden / heads if None. `layer_weights` are the weights of all layers, where they are not
+    those of a gated dense decoder of this shape, and `active_weights` those that one token goes through: fewer in a mixture of
+    experts.
+    """
 
     layers: Positive
     hidden: Positive
@@ -69,6 +74,9 @@ class ShapeConfig(Node):
     kv_heads: Positive
     intermediate: Positive
     vocabulary: Positive
+    head_dim: Positive | None = None
+    layer_weights: Positive | None = None
+    active_weights: Positive | None = None
     tied: Flag = False
     stored_bytes: Annotated[int, Field(strict=True, gt=0), at_most(8)] = 2
 
@@ -87,8 +95,10 @@ class PolicyConfig(Node):
     def _heads_share_the_shape(self) -> "PolicyConfig":
         """Models in files may have other shapes, so only a shape that a recipe states is held to this."""
         shape = self.shape
-        if shape is not None and shape.hidden % shape.heads:
-            raise ValueError(f"shape.heads: expected a divisor of hidden, got {shape.heads} of {shape.hidden}")
+        if shape is not None and shape.head_dim is None and shape.hidden % shape.heads:
+            raise ValueError(
+                f"shape.heads: expected a divisor of hidden, or head_dim beside it, got {shape.heads} of {shape.hidden}"
+            )
         if shape is not None and shape.heads % shape.kv_heads:
             raise ValueError(f"shape.kv_heads: expected a divisor of heads, got {shape.kv_heads} of {shape.heads}")
         return self

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.gpus import Gpu
-from laconic.doctor.memory_model import BF16, F32, Weights, count_weights, position_numbers
+from laconic.doctor.memory_model import BF16, F32, Weights, count_weights, position_numbers, query_width
 from laconic.doctor.spread import GpuSpread
 
 ATTENTION_BACKWARD = 2.5
@@ -82,8 +82,8 @@ def forward(shape: ShapeConfig, weights: Weights, load: Load, *, has_head: bool 
     Flops(maps=23040, attention=3200.0, head=9600)
     """
     return Flops(
-        2 * weights.maps * load.tokens,
-        4 * shape.layers * shape.hidden * load.pairs,
+        2 * (shape.active_weights or weights.maps) * load.tokens,
+        4 * shape.layers * query_width(shape) * load.pairs,
         2 * weights.embedding * load.states * has_head,
     )
 
@@ -252,9 +252,11 @@ def machine_of(name: str, gpu: Gpu, *, is_bfloat16: bool) -> Machine:
 def step_floor_seconds(
     shape: ShapeConfig, rows: float, context: float, machine: Machine, *, is_bfloat16: bool
 ) -> float:
-    """The least time in which every row draws a token: that of reading all maps, the head, and every row's keys and values."""
+    """The least time in which every row draws a token: that of reading all maps that a row goes through, the head, and every
+    row's keys and values. In a mixture of experts rows take different ones, as if by chance."""
     weights = count_weights(shape, PolicyConfig())
-    numbers = weights.maps + weights.embedding + rows * context * position_numbers(shape)
+    left_out = (1.0 - (shape.active_weights or weights.maps) / weights.maps) ** rows
+    numbers = weights.maps * (1.0 - left_out) + weights.embedding + rows * context * position_numbers(shape)
     return numbers * (BF16 if is_bfloat16 else F32) / machine.bandwidth
 
 

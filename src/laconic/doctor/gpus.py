@@ -102,8 +102,12 @@ def find_gpu(name: str) -> Gpu:
 def name_of_device(device_name: str) -> str | None:
     """The name in the table of a device that the driver names; None if it is not in the table.
 
+    A laptop's GPU is another chip than the card of its name, with less memory and bandwidth.
+
     >>> name_of_device("NVIDIA A100-SXM4-80GB"), name_of_device("NVIDIA A100X"), name_of_device("NVIDIA L40S")
     ('a100-80gb', None, 'l40s')
+    >>> name_of_device("NVIDIA GeForce RTX 4090"), name_of_device("NVIDIA GeForce RTX 4090 Laptop GPU")
+    ('rtx-4090', None)
     """
-    words = device_name.removeprefix("NVIDIA ").removesuffix(" Laptop GPU")
+    words = device_name.removeprefix("NVIDIA ")
     return next((name for name, gpu in GPUS.items() if gpu.chip == words), None)

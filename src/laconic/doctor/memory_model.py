@@ -100,8 +100,13 @@ class Weights:
         return self.maps + self.embedding
 
 
+def query_width(shape: ShapeConfig) -> int:
+    """Numbers of one position's queries in a layer."""
+    return (shape.head_dim or shape.hidden // shape.heads) * shape.heads
+
+
 def _key_width(shape: ShapeConfig) -> int:
-    return shape.hidden // shape.heads * shape.kv_heads
+    return query_width(shape) // shape.heads * shape.kv_heads
 
 
 def position_numbers(shape: ShapeConfig) -> int:
@@ -111,17 +116,18 @@ def position_numbers(shape: ShapeConfig) -> int:
 
 def linear_maps(shape: ShapeConfig) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of one layer's linear maps, by name: gated MLP, grouped-query attention."""
-    keys = _key_width(shape)
-    attention = {"q": (shape.hidden, shape.hidden), "k": (shape.hidden, keys), "v": (shape.hidden, keys)}
+    queries, keys = query_width(shape), _key_width(shape)
+    attention = {"q": (shape.hidden, queries), "k": (shape.hidden, keys), "v": (shape.hidden, keys)}
     maps = {f"self_attn.{name}_proj": sides for name, sides in attention.items()}
-    maps["self_attn.o_proj"] = (shape.hidden, shape.hidden)
+    maps["self_attn.o_proj"] = (queries, shape.hidden)
     for name in ("gate", "up"):
         maps[f"mlp.{name}_proj"] = (shape.hidden, shape.intermediate)
     return maps | {"mlp.down_proj": (shape.intermediate, shape.hidden)}
 
 
 def count_weights(shape: ShapeConfig, policy: PolicyConfig) -> Weights:
-    """The decoder's weights; norms and biases left out (under 0.1%).
+    """The decoder's weights. Where the shape does not state those of its layers, they are those of a gated dense decoder; norms
+    and biases are left out (under 0.1%).
 
     >>> shape = ShapeConfig(layers=2, hidden=8, heads=2, kv_heads=1, intermediate=16, vocabulary=100, tied=True)
     >>> count_weights(shape, PolicyConfig())  # 2 x (2 x 8x8 + 2 x 8x4 + 3 x 8x16) and 100 x 8
@@ -132,7 +138,7 @@ def count_weights(shape: ShapeConfig, policy: PolicyConfig) -> Weights:
     adapted = [sides[name] for name in _adapted(shape, policy)]
     rank = policy.lora.rank if policy.lora else 0
     return Weights(
-        maps=shape.layers * sum(a * b for a, b in sides.values()),
+        maps=shape.layer_weights or shape.layers * sum(a * b for a, b in sides.values()),
         embedding=table,
         head=0 if shape.tied else table,
         adapters=shape.layers * rank * sum(a + b for a, b in adapted),
@@ -140,8 +146,10 @@ def count_weights(shape: ShapeConfig, policy: PolicyConfig) -> Weights:
 
 
 def _adapted(shape: ShapeConfig, policy: PolicyConfig) -> list[str]:
-    """The linear maps that carry adapters; `targets` is read as peft reads it: "all-linear", a pattern, or endings."""
-    names = list(linear_maps(shape))
+    """The linear maps that carry adapters; `targets` is read as peft reads it: "all-linear", a pattern, or endings. Experts of a
+    mixture carry none."""
+    is_mixture = (shape.active_weights or 0) < (shape.layer_weights or 0)
+    names = [name for name in linear_maps(shape) if not (is_mixture and name.startswith("mlp"))]
     if policy.lora is None or policy.lora.targets == "all-linear":
         return names if policy.lora else []
     targets = policy.lora.targets
@@ -347,7 +355,7 @@ def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
     lora, is_bfloat16 = policy.lora, _is_bfloat16(shape, policy)
     stream = (2 if lora else 4) * shape.hidden
     inputs = (5 if is_bfloat16 else 2) * shape.hidden
-    attention = (3 if lora and is_bfloat16 else 2) * shape.hidden + 2 * _key_width(shape)
+    attention = (3 if lora and is_bfloat16 else 2) * query_width(shape) + 2 * _key_width(shape)
     adapters = lora.rank * len(_adapted(shape, policy)) if lora else 0
     compute = BF16 if is_bfloat16 else F32
     return F32 * stream + compute * (inputs + attention + 4 * shape.intermediate + adapters)

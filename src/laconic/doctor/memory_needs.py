@@ -1,12 +1,13 @@
 """The memory that a recipe needs. This module finds shape, prompts and device; `memory_model.py` predicts from them.
 
 1. `find_shape` reads the model's shape from the recipe's `policy.shape` if it has one and the model is on the hub, otherwise from
-   the model's config.
+   the model's config. Where the layers are not those of a gated dense decoder, it counts their weights.
 2. The tokens of the longest prompt are counted if problem sets and tokenizer can be read, otherwise assumed.
 3. `measure_process` measures the memory of the process itself.
 4. `predict_needs` gives the moments of every phase, including a teacher's weights. `memory_table` prints the largest phase.
 """
 
+import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
+from transformers import PreTrainedModel
 
 from laconic.bundled import BUNDLED
 from laconic.config.node import make_node
@@ -28,6 +30,7 @@ from laconic.errors import InputError, ModelError
 from laconic.models.config_numbers import context_of
 from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import (
+    LAYER,
     TINY,
     computes_in_bfloat16,
     hub_options,
@@ -40,6 +43,8 @@ from laconic.models.loading import (
     unread_reason,
 )
 from laconic.models.policy import Policy
+from laconic.models.weightless import bare_model
+from laconic.parallel.endings import beginning_of
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.templates import TemplateError
 from laconic.selection.pool import needs_probe
@@ -53,6 +58,12 @@ LONGEST_TRIED = 16  # how many questions, the longest by characters, have their 
 CUDA_CONTEXT_BYTES = GIB // 2
 MODELS_CONFIG = "the model's config"
 TOKENIZER = "tokenizer.json"
+WIDTHS = ("intermediate_size", "n_inner", "ffn_dim")
+"""What configs call the width between the maps of a layer; without one it is four times the hidden size."""
+EXPERTS = (("num_experts", "num_local_experts", "n_routed_experts"), ("num_experts_per_tok", "experts_per_token"))
+"""What they call the number of experts in a layer, and of those that a token goes through."""
+EXPERT = re.compile(r"\.experts\.")
+ALIKE = 0.02  # of a model's weights may be others than its shape tells: norms, biases, positions
 STORED_BYTES = 4  # bytes of a weight in the files, if a config does not state its dtype
 
 Sources = Mapping[str, list[Problem] | None]
@@ -105,7 +116,11 @@ def find_shape(recipe: Recipe) -> Shape:
         shape = _shape_of(config)
     except (AttributeError, InputError) as error:
         raise ModelError(f"{recipe.model}: the model's config does not describe a decoder: {error}") from None
-    return Shape(shape, MODELS_CONFIG, context_of(config))
+    try:
+        counted = _counted(shape, bare_model(found, trust_remote_code=policy.trust_remote_code))
+    except Exception as error:  # a config that the model's own code does not reckon with, and code that is not here
+        raise ModelError(f"{recipe.model}: no model can be made of its config: {beginning_of(error)}") from None
+    return Shape(counted, MODELS_CONFIG, context_of(config))
 
 
 def lacks_weights(model: str) -> bool:
@@ -132,11 +147,29 @@ def _shape_of(config: Any) -> ShapeConfig:
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
         kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
-        intermediate=config.intermediate_size,
+        head_dim=getattr(config, "head_dim", None),
+        intermediate=next((width for name in WIDTHS if (width := getattr(config, name, None))), 4 * config.hidden_size),
         vocabulary=config.vocab_size,
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         stored_bytes=getattr(getattr(config, "dtype", None), "itemsize", STORED_BYTES),
     )
+
+
+def _counted(shape: ShapeConfig, model: PreTrainedModel) -> ShapeConfig:
+    """The shape, with the weights of the model's layers where these are others than the shape tells: of a mixture of experts, or
+    of a part between the maps that is not gated."""
+    sizes = {name: weight.numel() for name, weight in model.named_parameters() if LAYER.search(name)}
+    weights = sum(sizes.values())
+    if abs(weights - count_weights(shape, PolicyConfig()).maps) <= ALIKE * weights:
+        return shape
+    config = model.config.get_text_config()
+    experts, chosen = (next((n for name in names if (n := getattr(config, name, None))), None) for names in EXPERTS)
+    found = {"layer_weights": weights, "active_weights": weights}
+    if experts and chosen:
+        in_experts = sum(size for name, size in sizes.items() if EXPERT.search(name))
+        found["active_weights"] = round(weights - in_experts * (1.0 - chosen / experts))
+        found["intermediate"] = chosen * (getattr(config, "moe_intermediate_size", None) or shape.intermediate)
+    return shape.model_copy(update=found)
 
 
 def predict_needs(
@@ -229,8 +262,8 @@ def resident_bytes() -> int:
 
 
 def longest_questions(problems: Sequence[Problem]) -> list[Problem]:
-    """The longest by characters, longest first: enough of them that the longest prompt is among them."""
-    return sorted(problems, key=lambda problem: -len(problem.question))[:LONGEST_TRIED]
+    """The longest by characters, choices included, longest first: enough of them that the longest prompt is among them."""
+    return sorted(problems, key=lambda problem: -len(problem.question) - sum(map(len, problem.choices)))[:LONGEST_TRIED]
 
 
 def longest_prompt(recipe: Recipe, sources: Sources) -> tuple[int, str]:

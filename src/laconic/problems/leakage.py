@@ -1,7 +1,8 @@
 r"""Does a problem that is trained on occur among those that are reported on?
 
-1. A problem's text is its question in lower case, without `$`, spacing commands and marks of sentences. Choices are kept apart,
-   because a question is often turned into multiple choice by adding some.
+1. A problem's text is its question in lower case, without signs around formulas, spacing commands, marks of sentences, and the
+   request for reasoning or a box at its end; signs that can be spelled in several ways have one spelling. Choices are kept
+   apart, because a question is often turned into multiple choice by adding some.
 2. `exact`: the texts are the same, however short, and so are the choices if both problems have some.
 3. Otherwise the words (with every number replaced by one sign) are cut into overlapping runs of `NUM_WORDS`. A run that more than
    `COMMON` problems share is a phrase, such as "how many ways are there to", or the template of a generator, and is dropped. An
@@ -149,7 +150,25 @@ def _similar(text: _Text, others: Sequence[_Text], by_run: Mapping[str, list[int
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|\\,|\\!)+(?=\d{3}(?!\d))")
-_NOT_SEEN = re.compile(r"\\(?:left|right|text|mathrm|mbox|quad|[,!;: ])(?![a-z])|(?<=\\)[dt](?=frac)|\$")
+_NOT_SEEN = re.compile(r"\\(?:left|right|text|mathrm|mbox|quad)(?![a-z])|\\[,!;: ()\[\]]|(?<=\\)[dt](?=frac)|\$")
+_SPELLINGS = tuple(
+    (re.compile(pattern), spelling)
+    for pattern, spelling in (
+        (r"\\leqs?(?:lant)?(?![a-z])|≤|<=", r"\\le "),
+        (r"\\geqs?(?:lant)?(?![a-z])|≥|>=", r"\\ge "),
+        (r"\\neq(?![a-z])|≠", r"\\ne "),
+        (r"\\(?:times|cdot)(?![a-z])|[×·⋅]", "*"),
+        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|\\degrees?(?![a-z])", "°"),
+        (r"[\u2212\u2010-\u2015]", "-"),
+        (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"([\^_])\s*\{\s*(\w)\s*\}", r"\1\2"),
+    )
+)
+_REQUEST = re.compile(
+    r"(?<=[.?!$)\n])\s*(?:please\s+|let's\s+|let us\s+)(?:reason|think)\s+step[\s-]+by[\s-]+step[^?]{0,100}$"
+    r"|(?<=[.?!$)\n])\s*(?:please\s+)?put\s+your\s+(?:final\s+)?answer\s+(?:with)?in\s+\\boxed[^?]{0,40}$"
+)
+"""What prompts add to a question, after its last sentence."""
 _MARKS = re.compile(r"[.,;:?\"'`~’“”]")
 _WORD = re.compile(r"[㐀-鿿]|\\?[^\W\d_㐀-鿿]+|\d+(?:\.\d+)?|[+\-*/=<>^|]")
 _DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
@@ -178,7 +197,11 @@ def _texts(train: Sequence[Problem], test: Sequence[Problem]) -> tuple[list[_Tex
 
 
 def _plain(text: str) -> str:
-    return _NOT_SEEN.sub(" ", _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).lower()))
+    plain = unicodedata.normalize("NFKC", text).lower()
+    plain = _NOT_SEEN.sub(" ", _THOUSANDS.sub("", _REQUEST.sub("", plain)))
+    for pattern, spelling in _SPELLINGS:
+        plain = pattern.sub(spelling, plain)
+    return plain
 
 
 def _exact(plain: str) -> str:

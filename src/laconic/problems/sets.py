@@ -7,7 +7,7 @@ differ only in white space are the same, and so are those that only ask for anot
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from laconic.config.recipe import Recipe
@@ -62,8 +62,21 @@ def disjoint_sets(
 
 
 def _without(problems: Sequence[Problem], others: Sequence[Problem]) -> list[Problem]:
-    other_keys = {question_key(problem) for problem in others}
-    return [problem for problem in problems if question_key(problem) not in other_keys]
+    asked: dict[str, list[tuple[str, ...]]] = {}
+    for other in others:
+        asked.setdefault(question_key(other), []).append(_choices_key(other))
+    return [problem for problem in problems if not _is_among(problem, asked.get(question_key(problem), ()))]
+
+
+def _is_among(problem: Problem, asked: Iterable[tuple[str, ...]]) -> bool:
+    """Whether the problem's question was asked with its choices. Where either has none, the question alone counts, since one can
+    be turned into multiple choice by adding some."""
+    choices = _choices_key(problem)
+    return any(not choices or not others or choices == others for others in asked)
+
+
+def _choices_key(problem: Problem) -> tuple[str, ...]:
+    return tuple(sorted(" ".join(choice.split()) for choice in problem.choices))
 
 
 def question_key(problem: Problem) -> str:

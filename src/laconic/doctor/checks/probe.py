@@ -37,8 +37,12 @@ PAID = (Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED)
 
 
 def check_probe(examined: Examined) -> Iterator[Finding]:
-    """Was the probe sampled with the settings of the first phase?"""
+    """Was the probe sampled with the settings of the first phase, from problems that it may train on?"""
     probed, phase = _probed(examined), examined.recipe.phases[0]
+    known = {problem.id for problem in examined.trainable}
+    if known and not any(stat.problem_id in known for stat in probed.stats):
+        what = "none of the probe's problems is one to train on: what it says of the phases is said of others"
+        yield Finding("warning", what, probed.path, examined.probe_command)
     wanted = {
         "model": examined.recipe.model,
         "temperature": phase.sampler.temperature,
@@ -50,6 +54,9 @@ def check_probe(examined: Examined) -> Iterator[Finding]:
         for key, value in wanted.items()
         if probed.settings.get(key, value) != value
     ]
+    asked, prompt = probed.settings.get("prompt"), examined.recipe.prompt
+    if asked and (asked.get("name"), asked.get("system")) != (prompt.instruction, prompt.system):
+        others.append(f"the prompt {asked.get('name')} and system text {asked.get('system')}, not the recipe's")
     if others:
         yield Finding("warning", f"the probe was made with {'; '.join(others)}", probed.path, examined.probe_command)
     else:
@@ -126,10 +133,11 @@ def check_truncation(examined: Examined) -> Iterator[Finding]:
 def _cap_finding(examined: Examined, phase: ResolvedPhase) -> Finding:
     probed, cap, field = _probed(examined), phase.config.sampler.max_tokens, f"phases.{phase.name}.sampler.max_tokens"
     share = truncated_share(probed, cap)
-    what = f"{share:.0%} of the probe's responses reach the cap of {cap:,} tokens"
+    is_below = probed.cap is not None and probed.cap < cap
+    what = f"{'at most ' * is_below}{share:.0%} of the probe's responses reach the cap of {cap:,} tokens"
     if share <= MANY_TRUNCATED:
         return Finding("fine", what, field)
-    if probed.cap is not None and probed.cap < cap:
+    if is_below:
         seen = f"the probe's own cap of {probed.cap:,} cut off {share:.0%} of its responses"
         what = f"not checked: {seen}, the phase's is {cap:,}"
         return Finding("unknown", what, field, f"probe with --max-tokens {cap}")

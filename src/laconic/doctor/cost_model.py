@@ -15,9 +15,10 @@
 Norms, softmax, rotations, drawing, AdamW, grading and waiting are not counted as operations. They are the reason why a step takes
 longer than its floor and an update does not reach the rate of products.
 
-Legend: `E` hidden size (width of all queries), `n` responses.
+Legend: `E` width of all queries, `n` responses.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from laconic.config.policy import PolicyConfig, ShapeConfig
@@ -255,7 +256,7 @@ def step_floor_seconds(
     """The least time in which every row draws a token: that of reading all maps that a row goes through, the head, and every
     row's keys and values. In a mixture of experts rows take different ones, as if by chance."""
     weights = count_weights(shape, PolicyConfig())
-    left_out = (1.0 - (shape.active_weights or weights.maps) / weights.maps) ** rows
+    left_out = math.pow(1.0 - (shape.active_weights or weights.maps) / weights.maps, rows)
     numbers = weights.maps * (1.0 - left_out) + weights.embedding + rows * context * position_numbers(shape)
     return numbers * (BF16 if is_bfloat16 else F32) / machine.bandwidth
 

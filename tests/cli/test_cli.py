@@ -15,6 +15,7 @@ from small import save_small_model, write_small_recipe
 
 from laconic.cli import app as cli
 from laconic.cli.options import check_file
+from laconic.config.defaults import BAND_CONFIDENCE, MARGIN, SEED, SERVE_PORT, STORE_ADDRESS, TOKENS_MARGIN
 from laconic.errors import InputError
 from laconic.training.run_directory import RunDirectory
 
@@ -508,6 +509,37 @@ def test_what_only_a_dry_run_reads_is_refused_without_it(laconic, model, tmp_pat
         assert code == 2 and says in err and err.count("\n") == 1
     code, out, _ = laconic("train", recipe, "--dry-run", "--gpu", "l4", "--price", 0.5)
     assert code == 0 and "fits: phases." in out and "dollars expected" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("compare", "traffic:a", "traffic:b", "--margin", MARGIN), "--margin: is for evaluation folders"),
+        (("compare", "traffic:a", "traffic:b", "--tokens-margin", TOKENS_MARGIN), "--tokens-margin: is for evaluation"),
+        (("compare", "traffic:a", "traffic:b", "--by", "level"), "--by: is for evaluation folders"),
+        (("compare", "traffic:a", "traffic:b", "--seed", SEED), "--seed: is for evaluation folders"),
+        (("compare", "a", "b", "--store", STORE_ADDRESS), "--store: is read only with traffic:A traffic:B"),
+        (
+            ("probe", "tiny", "tiny:mix", "--confidence", BAND_CONFIDENCE),
+            "--confidence: is read only with --band LO:HI",
+        ),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused_also_where_it_says_the_usual(laconic, arguments, says):
+    code, _, err = laconic(*arguments)
+    assert code == 2 and says in err and err.count("\n") == 1
+
+
+def test_help_shows_what_holds_where_an_option_is_not_given(laconic):
+    """Also of options of which it matters whether they were given."""
+    for command, default in (
+        ("compare", MARGIN),
+        ("compare", STORE_ADDRESS),
+        ("serve", SERVE_PORT),
+        ("publish", "published"),
+    ):
+        code, out, _ = laconic(command, "--help")
+        assert code == 0 and f"[default: ({default})" in " ".join(out.split())
 
 
 def test_prompts_that_the_model_cannot_tell_apart_are_named(laconic, model):

@@ -10,6 +10,7 @@ import pytest
 from folders import Run
 from huggingface_hub import HfApi, ModelCard
 
+from laconic.config.defaults import VLLM_SERVER
 from laconic.config.load import dump, parse_recipe
 from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.problem_meta import write_meta
@@ -17,8 +18,9 @@ from laconic.evaluation.summary import summarise
 from laconic.problems.forgotten import list_text
 from laconic.problems.sets import load_problem_sets, statements_digest
 from laconic.publishing import push as pushing
-from laconic.publishing.hub_results import result_files
-from laconic.publishing.measured_run import read_measured_run
+from laconic.publishing.hub_results import index_entries, result_files
+from laconic.publishing.measured_run import MeasuredRun, read_measured_run
+from laconic.publishing.places import public_tree
 from laconic.publishing.training_words import shared_words
 from laconic.rollouts.rows import read_rows
 from laconic.system.checksums import write_checksums
@@ -104,12 +106,40 @@ def test_the_hub_reads_the_metadata(laconic, run, tmp_path):
 
 def test_figures_on_a_benchmark_of_the_hub_get_a_file_each(run):
     """The format of `.eval_results/`: the dataset and its task, the value, and how it was measured."""
-    tree = recipe()
-    tree["problems"]["report"] = "gsm8k?count=60"
-    (run / "config.json").write_text(json.dumps(tree))
-    (name, text), *others = result_files(read_measured_run(run)).items()
+    (name, text), *others = result_files(reported_on(run, "gsm8k")).items()
     assert name == "gsm8k-greedy.yaml" and not others
     assert "id: openai/gsm8k" in text and "task_id: main" in text and "value: 0.5" in text and "60 problems" in text
+
+
+def reported_on(run: Path, source: str) -> MeasuredRun:
+    """The run, as if its reported problems were those of `source`."""
+    tree = recipe()
+    tree["problems"]["report"] = source
+    (run / "config.json").write_text(json.dumps(tree))
+    return read_measured_run(run)
+
+
+@pytest.mark.parametrize(
+    "source", ["gsm8k?count=60", "mmlu_stem", "hf:openai/gsm8k:main:test?count=5", "hf:./mine:test", "hf:mine:test"]
+)
+def test_figures_on_a_part_of_a_dataset_do_not_stand_on_its_page(laconic, run, tmp_path, source):
+    """Neither those of the first problems, nor of some subjects, nor of a folder on this machine; the command says so."""
+    (tmp_path / "mine").mkdir()
+    (entry, *_), name = index_entries(reported_on(run, source)), source.partition("?")[0]
+    assert entry.dataset_name == source and entry.dataset_type == name.replace(":", "-").replace("/", "-")
+    assert entry.dataset_split is None
+    code, out, _ = laconic("publish", run, *ASKED)
+    assert code == 0 and not (tmp_path / "published" / ".eval_results").exists()
+    assert out.splitlines()[1:] == [
+        "published: without .eval_results, which are for figures on a whole benchmark or dataset of the hub"
+    ]
+
+
+def test_figures_on_a_whole_benchmark_are_not_said_to_be_missing(laconic, run, tmp_path):
+    reported_on(run, "gsm8k")
+    code, out, _ = laconic("publish", run, *ASKED)
+    assert code == 0 and len(out.splitlines()) == 1
+    assert (tmp_path / "published" / ".eval_results" / "gsm8k-greedy.yaml").is_file()
 
 
 def edit(file: Path, key: str, **changes: object) -> None:
@@ -183,7 +213,15 @@ def test_a_run_without_reported_problems_is_refused_with_the_command(laconic, ru
         (("run", *ASKED, "--license", "other"), "--license-name"),
         (("run", *ASKED, "--base-model", "base"), "--base-model base: expected the base's name on the hub"),
         (("run", *ASKED, "--out", "run"), "--out run: stands already; expected a new folder"),
+        (("run", *ASKED, "--license-name", "My Own"), "--license-name: is for a licence that the hub does not list"),
+        (("run", *ASKED, "--public"), "--public: is for the hub; it goes with --to hub, or with --push FOLDER"),
         (("--push", "run"), "--push run: expected a folder that  laconic publish RUN  has written"),
+        (("--push", "run", "--to", "folder"), "--to: is for a run; --push sends a folder as it was written"),
+        (("--push", "run", "--out", "published"), "--out: is for a run; --push sends"),
+        (("--push", "run", "--license", "mit"), "--license: is for a run; --push sends"),
+        (("--push", "run", "--license-name", "a"), "--license-name: is for a run; --push sends"),
+        (("--push", "run", "--contact", "Ada"), "--contact: is for a run; --push sends"),
+        (("--push", "run", "--base-model", "org/base"), "--base-model: is for a run; --push sends"),
     ],
 )
 def test_what_was_left_out_or_mistyped_is_one_line(laconic, run, arguments, complaint):
@@ -219,6 +257,22 @@ def test_no_folder_of_the_machine_is_published(laconic, run, tmp_path):
         assert str(tmp_path) not in text and "mine.jsonl" in text and "own.py:grade" in text
         assert "/no_think of /home/people" in text
     assert "license: mit" in texts[0] and "(that of base)" in texts[0]
+
+
+def test_no_command_of_a_server_is_published(laconic, run, tmp_path):
+    """It may hold a key and folders. The recipe on the hub has the usual one, and an option of a reward called so stays."""
+    tree = recipe()
+    tree["phases"][0]["sampler"] |= {"engine": "vllm", "server": "vllm --download-dir /home/ann/acme --api-key sk-123"}
+    (run / "config.json").write_text(json.dumps(tree))
+    assert laconic("publish", run, *ASKED)[0] == 0
+    for name in ("README.md", "laconic/recipe.json"):
+        text = (tmp_path / "published" / name).read_text()
+        assert "sk-123" not in text and "/home/ann" not in text
+    published = json.loads((tmp_path / "published" / "laconic" / "recipe.json").read_text())
+    assert published["phases"][0]["sampler"] == tree["phases"][0]["sampler"] | {"server": VLLM_SERVER}
+    assert public_tree({"options": {"server": "http://here", "sampler": "mine"}}) == {
+        "options": {"server": "http://here", "sampler": "mine"}
+    }
 
 
 def test_words_of_others_make_no_heading_and_end_no_block(laconic, run, tmp_path):
@@ -303,6 +357,38 @@ def test_the_run_that_a_run_started_from_is_checked_too(laconic, run, tmp_path):
     made.file.unlink()
     code, _, err = laconic("publish", later, *ASKED, "--license", "mit", "--out", "again")
     assert code == 2 and "mine.jsonl" in err
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_the_run_of_a_checkpoint_is_checked_too(laconic, run, tmp_path, is_begun):
+    """A model that started from a checkpoint of another run, which may have finished no phase, inherits its problems."""
+    made = FromTraffic.make(run, tmp_path)
+    place = run / "checkpoints" / "step-000016"
+    place.mkdir(parents=True)
+    (place / "config.json").write_text("{}")
+    if is_begun:
+        (run / "phases.json").unlink()
+    later = write_run(tmp_path / "later", recipe(model=str(place)))
+    assert laconic("publish", later, *ASKED, "--license", "mit")[0] == 0
+    assert "2 problems of these came from stored traffic" in Path("published/README.md").read_text()
+    made.forget("r2")
+    code, _, err = laconic("publish", later, *ASKED, "--license", "mit", "--out", "again")
+    assert code == 2 and "1 of its requests were forgotten" in err
+
+
+@pytest.mark.parametrize("place", ["base", "run/base", "gone/to/nowhere"])
+def test_of_a_local_model_of_no_known_run_it_is_unknown_what_taught_it(laconic, run, tmp_path, place):
+    """Also where it lies in the run's own folder, or is no longer there; where a run started from such a run, it is said, too."""
+    if place != "gone/to/nowhere":
+        (tmp_path / place).mkdir()
+    (run / "config.json").write_text(json.dumps(recipe(model=str(tmp_path / place))))
+    later = write_run(tmp_path / "later", recipe(model=str(run / "model")))
+    for published, out in ((run, "first"), (later, "second")):
+        assert laconic("publish", published, *ASKED, "--license", "mit", "--out", out)[0] == 0
+        text = Path(f"{out}/README.md").read_text()
+        name = place.rpartition("/")[2]
+        assert f"It is unknown whether stored traffic of users was among what `{name}` was trained on" in text
+        assert "None of them came from stored traffic" not in text
 
 
 @pytest.mark.parametrize("used_as", ["base", "teacher"])

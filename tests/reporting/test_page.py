@@ -432,6 +432,10 @@ def test_no_problem_is_shown_twice_and_none_is_needed() -> None:
         ((-0.4, [-0.45, -0.35]), (-0.05, [-0.08, -0.02]), False, "40% fewer tokens, lower accuracy"),
         ((-0.1, [-0.25, 0.05]), (0.0, [-0.04, 0.04]), False, "No clear change in tokens, accuracy not shown"),
         ((0.2, [0.1, 0.3]), (0.05, [0.02, 0.08]), True, "20% more tokens, higher accuracy"),
+        ((-0.004, [-0.007, -0.001]), (0.0, [0.0, 0.0]), True, "0.4% fewer tokens, accuracy kept"),
+        ((-0.0004, [-0.0007, -0.0001]), (0.0, [0.0, 0.0]), True, "Under 0.1% fewer tokens, accuracy kept"),
+        ((-0.996, [-0.998, -0.99]), (0.0, [0.0, 0.0]), True, "99.6% fewer tokens, accuracy kept"),
+        ((-0.9998, [-0.9999, -0.999]), (0.0, [0.0, 0.0]), True, "Over 99.9% fewer tokens, accuracy kept"),
     ],
 )
 def test_the_headline_claims_what_the_intervals_support(tokens: Any, accuracy: Any, is_kept: bool, said: str) -> None:

@@ -1,8 +1,9 @@
 """The options of a gateway's command, alone and with a file: what they mean, and what is refused in one line."""
 
+import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,15 @@ pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
 from laconic.cli.serve import serve_models
+from laconic.config.defaults import (
+    CANDIDATE_SHARE,
+    KEEP_ACCURACY,
+    SALT_FILE,
+    SERVE_HOST,
+    SERVE_PORT,
+    STORE_ADDRESS,
+    TEXT_POLICY,
+)
 from laconic.config.serving import ServingConfig, parse_serving
 from laconic.errors import InputError
 from laconic.serving.addresses import NamedUpstream, parse_upstream, with_candidate, with_upstreams
@@ -84,6 +94,56 @@ def test_options_and_a_file_make_one_gateway_and_options_win(monkeypatch: pytest
     assert config.port == 0 and config.keys == "keys.txt" and set(config.routes) == {"org/short", "extra"}
     assert (config.routes["extra"].budget, config.routes["extra"].tags) == (9, ("t",))
     assert config.routes["org/short"].budget == 2048
+
+
+def test_an_option_wins_over_the_file_also_where_it_says_the_usual(
+    monkeypatch: pytest.MonkeyPatch, laconic: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """The file says other than the defaults; the command says each default, and it holds. Without it the file's word does."""
+    usual = {"host": SERVE_HOST, "port": SERVE_PORT, "store": STORE_ADDRESS, "salt": SALT_FILE}
+    in_file = {"host": "localhost", "port": 9, "store": "sqlite:///other.db", "salt": "other/salt"}
+    lines = [
+        *(f"{key} = {json.dumps(value)}" for key, value in in_file.items()),
+        "[upstreams.a]",
+        'url = "http://a/v1"',
+    ]
+    (tmp_path / "gw.toml").write_text("\n".join([*lines, "[routes.m]", 'upstreams = ["a"]', 'texts = "consent"', ""]))
+    configs: list[ServingConfig] = []
+    monkeypatch.setattr("laconic.serving.serving_command.run_gateway", lambda config, say: configs.append(config))
+    said = [text for key, value in usual.items() for text in (f"--{key}", value)]
+    for arguments, whole, texts in (
+        ((), in_file, "consent"),
+        ((*said, "--texts", TEXT_POLICY), usual, TEXT_POLICY),
+    ):
+        assert laconic("serve", "--config", "gw.toml", *arguments)[0] == 0
+        assert {key: getattr(configs[-1], key) for key in usual} == whole
+        assert configs[-1].routes["m"].texts == texts
+
+
+def test_what_holds_where_neither_command_nor_file_says_anything(
+    monkeypatch: pytest.MonkeyPatch, laconic: Callable[..., tuple[int, str, str]]
+) -> None:
+    configs: list[ServingConfig] = []
+    monkeypatch.setattr("laconic.serving.serving_command.run_gateway", lambda config, say: configs.append(config))
+    assert laconic("serve", "m=http://a/v1#x", "--candidate", "v2=http://b/v1#y")[0] == 0
+    (config,), route = configs, configs[0].routes["m"]
+    assert (config.host, config.port, config.store, config.salt) == (SERVE_HOST, SERVE_PORT, STORE_ADDRESS, SALT_FILE)
+    assert route.texts == TEXT_POLICY and route.candidate is not None and route.candidate.share == CANDIDATE_SHARE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--keep-accuracy", KEEP_ACCURACY), "--keep-accuracy: goes with --budget-from"),
+        (("--share", CANDIDATE_SHARE), "--share: goes with --candidate"),
+        (("--engine", "vllm"), "--engine: no engine is started for an address"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(
+    laconic: Callable[..., tuple[int, str, str]], arguments: tuple[object, ...], says: str
+) -> None:
+    code, _, err = laconic("serve", "m=http://a/v1#x", *arguments)
+    assert code == 2 and says in err and err.count("\n") == 1
 
 
 def test_a_model_is_drawn_by_an_engine_that_lives_as_long_as_the_gateway(

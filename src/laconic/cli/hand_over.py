@@ -16,6 +16,7 @@ from laconic.cli.options import (
     check_folder,
     check_prompt,
     config_of,
+    refuse_given,
     solver_of,
     usual_settings,
 )
@@ -124,6 +125,9 @@ def _calibrated(model: str, asked: _Calibration) -> "tuple[CalibrationRequest, C
     return request, text
 
 
+PUBLISHED = Path("published")
+
+
 class Destination(StrEnum):
     """Where a model is published: in a folder, or in a folder and on the hub."""
 
@@ -133,8 +137,13 @@ class Destination(StrEnum):
 
 def publish(
     run: Annotated[Path | None, typer.Argument(help="The folder of a finished and measured run.")] = None,
-    to: Annotated[Destination, typer.Option(help="A folder alone, or the hub as well.")] = Destination.FOLDER,
-    out: Annotated[Path, typer.Option(help="The folder to write; it must be new.")] = Path("published"),
+    to: Annotated[
+        Destination | None,
+        typer.Option(help="A folder alone, or the hub as well.", show_default=str(Destination.FOLDER)),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; it must be new.", show_default=str(PUBLISHED))
+    ] = None,
     name: Annotated[str | None, typer.Option(help="ORG/NAME, as the model is called on the hub.")] = None,
     license_id: Annotated[
         str | None, typer.Option("--license", help="An identifier of the hub, such as apache-2.0; or other.")
@@ -152,9 +161,21 @@ def publish(
     """Write a run's model with its card and measured figures to a folder, and send it to the hub if asked to."""
     if (run is None) == (push is None):
         raise InputError("publish: expected either a run, or --push FOLDER; see  laconic publish --help")
+    if push is not None:
+        for_a_run = {"--to": to, "--out": out, "--license": license_id, "--license-name": license_name}
+        refuse_given(
+            for_a_run | {"--contact": contact, "--base-model": base_model},
+            "is for a run; --push sends a folder as it was written",
+        )
+    elif to is not Destination.HUB:
+        refuse_given({"--public": public}, "is for the hub; it goes with --to hub, or with --push FOLDER")
     if run is not None:
-        folder = _write(run, out, name, license_id, license_name, contact, base_model)
+        from laconic.publishing.hub_results import RESULTS_FOLDER
+
+        folder = _write(run, out or PUBLISHED, name, license_id, license_name, contact, base_model)
         put(f"{folder}: read {folder / 'README.md'}; then  laconic publish --push {folder}")
+        if not (folder / RESULTS_FOLDER).exists():
+            put(f"{folder}: without {RESULTS_FOLDER}, which are for figures on a whole benchmark or dataset of the hub")
         push = folder if to is Destination.HUB else None
     if push is not None:
         from laconic.publishing.push import push_folder

@@ -68,7 +68,10 @@ def write_traffic_problems(
             help="Draw further responses that vote from this model or endpoint. If not given, stored ones vote."
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(help="With --model: how many per question.", min=1)] = AGREEMENT_SAMPLES,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="With --model: how many per question.", min=1, show_default=str(AGREEMENT_SAMPLES)),
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="With --model: the cap on a response.", min=1)] = None,
     grader: GraderName = None,
     apart_from: ApartFrom = None,
@@ -80,11 +83,12 @@ def write_traffic_problems(
     from laconic.harvest.problems import harvest_problems
 
     check_file(out, "file of problems")
-    if model is None and (samples != AGREEMENT_SAMPLES or max_tokens is not None):
+    if model is None and (samples is not None or max_tokens is not None):
         raise InputError("--samples, --max-tokens: are read only with --model")
+    num_samples = AGREEMENT_SAMPLES if samples is None else samples
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes, _checked(grader))
     with _questions(store, route, tag, apart_from, seed) as (opened, stored, reported):
-        drawn = {} if model is None else _draw(model, stored, samples, max_tokens, seed)
+        drawn = {} if model is None else _draw(model, stored, num_samples, max_tokens, seed)
         _write(opened, out, "problems", harvest_problems(stored, rule, drawn, reported))
 
 

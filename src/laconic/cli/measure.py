@@ -21,6 +21,7 @@ from laconic.cli.options import (
     check_file,
     check_folder,
     config_of,
+    refuse_given,
     say_beyond_cap,
     say_system,
     say_unread_when_greedy,
@@ -43,9 +44,11 @@ from laconic.config.defaults import (
     TOKENS_MARGIN,
 )
 from laconic.errors import InputError
+from laconic.rng import LARGEST_SEED
 from laconic.system.text import put
 
 TRAFFIC_PREFIX = "traffic:"
+READ_WITH_BAND = "is read only with --band LO:HI"
 
 
 def probe(
@@ -57,7 +60,10 @@ def probe(
     band: Annotated[
         str | None, typer.Option(help="LO:HI: stop on a problem once its solve rate is surely inside or outside.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="With --band: how sure that is, from 0 to 1.")] = BAND_CONFIDENCE,
+    confidence: Annotated[
+        float | None,
+        typer.Option(help="With --band: how sure that is, from 0 to 1.", show_default=str(BAND_CONFIDENCE)),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.", min=0.0)] = TEMPERATURE,
     max_tokens: Cap = None,
     batch_size: BatchSize = BATCH_SIZE,
@@ -81,9 +87,10 @@ def probe(
     from laconic.system.progress import Reporter
 
     check_file(out, "probe")
-    if band is None and confidence != BAND_CONFIDENCE:
-        raise InputError("--confidence: is read only with --band LO:HI")
-    wanted = None if band is None else Band(*_low_high(band), confidence=confidence)
+    if band is None:
+        refuse_given({"--confidence": confidence}, READ_WITH_BAND)
+    sure = BAND_CONFIDENCE if confidence is None else confidence
+    wanted = None if band is None else Band(*_low_high(band), confidence=sure)
     config_of(SamplerConfig, temperature=temperature, batch_size=batch_size)
     config_of(SelectConfig, samples=samples)
     found, usual = load_problems(problems, seed=seed), usual_settings(problems)
@@ -185,11 +192,17 @@ def compare(
         ),
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="A loss of accuracy up to this counts as none (0.01 is one point).")
-    ] = MARGIN,
+        float | None,
+        typer.Option(
+            help="A loss of accuracy up to this counts as none (0.01 is one point).", show_default=str(MARGIN)
+        ),
+    ] = None,
     tokens_margin: Annotated[
-        float, typer.Option(help="A growth in tokens up to this counts as none (0.05 is 5%).")
-    ] = TOKENS_MARGIN,
+        float | None,
+        typer.Option(
+            help="A growth in tokens up to this counts as none (0.05 is 5%).", show_default=str(TOKENS_MARGIN)
+        ),
+    ] = None,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -197,8 +210,16 @@ def compare(
             "subject, level and prompt_length, where they are known."
         ),
     ] = None,
-    seed: Seed = SEED,
-    store: Annotated[str, typer.Option(help="With traffic:VERSION: the store of traffic.")] = STORE_ADDRESS,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Seed of all random numbers of the command.", min=0, max=LARGEST_SEED, show_default=str(SEED)
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="With traffic:VERSION: the store of traffic.", show_default=STORE_ADDRESS),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("comparison.json"),
 ) -> None:
     """Is the candidate really shorter, and as accurate? Shows paired differences with intervals, the frontier, and a verdict."""
@@ -209,12 +230,20 @@ def compare(
     if any(place.startswith(TRAFFIC_PREFIX) for place in given):
         if len(given) != 2 or not all(place.startswith(TRAFFIC_PREFIX) for place in given):
             raise InputError(f"compare {' '.join(given)}: expected two versions, {TRAFFIC_PREFIX}A {TRAFFIC_PREFIX}B")
+        of_evaluations = {"--margin": margin, "--tokens-margin": tokens_margin, "--by": by, "--seed": seed}
+        refuse_given(of_evaluations, "is for evaluation folders; versions of stored traffic are compared without it")
         versions = [place.removeprefix(TRAFFIC_PREFIX) for place in given]
-        compare_stored(versions[0], versions[1], store=store, out=out)
+        compare_stored(versions[0], versions[1], store=STORE_ADDRESS if store is None else store, out=out)
         return
+    refuse_given({"--store": store}, f"is read only with {TRAFFIC_PREFIX}A {TRAFFIC_PREFIX}B")
     check_file(out, "comparison")
     comparison = compare_evaluations(
-        base, candidates or [], margin=margin, tokens_margin=tokens_margin, seed=seed, by=by or None
+        base,
+        candidates or [],
+        margin=MARGIN if margin is None else margin,
+        tokens_margin=TOKENS_MARGIN if tokens_margin is None else tokens_margin,
+        seed=SEED if seed is None else seed,
+        by=by or None,
     )
     write_json_atomically(out, comparison.to_json())
     print_comparisons({"": comparison})
@@ -259,8 +288,8 @@ def _selection(
     for name, value in (("--hard", hard), ("--confidence", confidence)):
         if value is not None and not 0.0 <= value <= 1.0:  # no comparison with nan is true
             raise InputError(f"{name}: expected a number from 0 to 1, got {value:g}")
-    if confidence is not None and band is None:
-        raise InputError("--confidence: is read only with --band LO:HI")
+    if band is None:
+        refuse_given({"--confidence": confidence}, READ_WITH_BAND)
     if options and how is None:
         raise InputError(f"--option {options[0]}: is read only with --how NAME")
     if band is not None:

@@ -6,7 +6,7 @@ Nothing heavy is imported before a command needs it.
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -100,6 +100,13 @@ def check_file(out: Path, kind: str | None = None) -> Path:
             raise InputError(f"--out {out}: exists and is no {kind}; choose another name, or remove the file")
     check_folder(out.parent)
     return out
+
+
+def refuse_given(options: Mapping[str, object], why: str) -> None:
+    """Raises `InputError`, the option's name and `why`, for the first option that was given: nothing would read it."""
+    for name, value in options.items():
+        if value is not None and value is not False and value != []:
+            raise InputError(f"{name}: {why}")
 
 
 def config_of(kind: "type[_N]", **values: object) -> "_N":

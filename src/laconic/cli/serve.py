@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from laconic.cli.options import refuse_given
 from laconic.config.defaults import (
     CANDIDATE_SHARE,
     KEEP_ACCURACY,
@@ -15,7 +16,7 @@ from laconic.config.defaults import (
     STORE_ADDRESS,
     TEXT_POLICY,
 )
-from laconic.errors import InputError, MissingExtraError
+from laconic.errors import MissingExtraError
 from laconic.system.text import in_two_lines
 
 
@@ -38,8 +39,13 @@ def serve_models(
     engine: Annotated[
         str | None, typer.Option(help="vllm, transformers or local; if not given, the one that fits the model.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Where to listen; other machines reach it only with --keys.")] = SERVE_HOST,
-    port: Annotated[int, typer.Option(help="The port; 0 takes any.", min=0, max=65535)] = SERVE_PORT,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Where to listen; other machines reach it only with --keys.", show_default=SERVE_HOST),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port; 0 takes any.", min=0, max=65535, show_default=str(SERVE_PORT))
+    ] = None,
     keys: Annotated[Path | None, typer.Option(help="A file with lines  name = key  of those who may ask.")] = None,
     budget: Annotated[
         int | None, typer.Option(help="Tokens of thinking, where a request names no number.", min=0)
@@ -48,34 +54,50 @@ def serve_models(
         Path | None, typer.Option(help="An evaluation with a budget curve, from which the budget is chosen.")
     ] = None,
     keep_accuracy: Annotated[
-        float, typer.Option(help="The share of accuracy that the chosen budget keeps.", min=0.0, max=1.0)
-    ] = KEEP_ACCURACY,
+        float | None,
+        typer.Option(
+            help="With --budget-from: the share of accuracy that the chosen budget keeps.",
+            min=0.0,
+            max=1.0,
+            show_default=str(KEEP_ACCURACY),
+        ),
+    ] = None,
     candidate: Annotated[
         str | None, typer.Option(help="Another model for a share of users: VERSION=MODEL, or its address.")
     ] = None,
-    share: Annotated[float, typer.Option(help="The candidate's share of users.", min=0.0, max=1.0)] = CANDIDATE_SHARE,
+    share: Annotated[
+        float | None,
+        typer.Option(help="With --candidate: its share of users.", min=0.0, max=1.0, show_default=str(CANDIDATE_SHARE)),
+    ] = None,
     texts: Annotated[
-        str, typer.Option(help="Whether texts of users who consent are kept: never or consent.")
-    ] = TEXT_POLICY,
+        str | None,
+        typer.Option(help="Whether texts of users who consent are kept: never or consent.", show_default=TEXT_POLICY),
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A word of the header x-laconic-tag that is stored.")] = None,
     redact: Annotated[str | None, typer.Option(help="A function FILE.py:FUNCTION that texts go through.")] = None,
-    store: Annotated[str, typer.Option(help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.")] = STORE_ADDRESS,
-    salt: Annotated[Path, typer.Option(help="The file with the salt of users' pseudonyms.")] = Path(SALT_FILE),
+    store: Annotated[
+        str | None,
+        typer.Option(help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.", show_default=STORE_ADDRESS),
+    ] = None,
+    salt: Annotated[
+        Path | None, typer.Option(help="The file with the salt of users' pseudonyms.", show_default=SALT_FILE)
+    ] = None,
 ) -> None:
     """Serve models behind an OpenAI-compatible gateway, which counts tokens, keeps thinking within a budget, keeps no texts
     without consent, and can send a share of users to another model."""
     _need_extra()
-    if budget_from is None and keep_accuracy != KEEP_ACCURACY:
-        raise InputError("--keep-accuracy: goes with --budget-from, whose curve it looks at")
+    if budget_from is None:
+        refuse_given({"--keep-accuracy": keep_accuracy}, "goes with --budget-from, whose curve it looks at")
+    if candidate is None:
+        refuse_given({"--share": share}, "goes with --candidate, whose share of users it is")
     from laconic.serving.serving_command import ServeOptions, serve_until_asked
 
-    route = _given(texts=None if texts == TEXT_POLICY else texts, tags=tag or None)
-    whole = {"host": host, "port": port, "store": store, "salt": str(salt)}
-    usual = {"host": SERVE_HOST, "port": SERVE_PORT, "store": STORE_ADDRESS, "salt": SALT_FILE}
-    changed = {key: value for key, value in whole.items() if value != usual[key]}
-    changed |= _given(keys=str(keys) if keys else None, redact=redact)
+    route = _given(texts=texts, tags=tag or None)
+    files = {name: None if path is None else str(path) for name, path in (("salt", salt), ("keys", keys))}
+    whole = _given(host=host, port=port, store=store, redact=redact, **files)
+    kept = KEEP_ACCURACY if keep_accuracy is None else keep_accuracy
     served = (model, upstream or (), config, engine, candidate, share)
-    serve_until_asked(ServeOptions(*served, budget, budget_from, keep_accuracy, route, changed), _say)
+    serve_until_asked(ServeOptions(*served, budget, budget_from, kept, route, whole), _say)
 
 
 def _given(**options: object) -> dict[str, object]:

@@ -1,14 +1,13 @@
 """Commands that train, plan and look things up: `demo`, `train`, `track`, `sweep`, `doctor`, `list`."""
 
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laconic.cli.options import Seed
+from laconic.cli.options import Seed, refuse_given
 from laconic.cli.processes import NumProcesses, again, refuse_processes, start_processes, together
 from laconic.cli.show import print_comparisons
 from laconic.config.defaults import SEED
@@ -116,7 +115,8 @@ def train(
         tracker_to_follow(track, folder, resume=resume)  # refuses here what training would refuse
         print_plan(loaded, Screen(), Outlook(gpu, price, probed, folder, gpus))
         return
-    _refuse_outside_a_dry_run({"--gpu": gpu, "--gpus": gpus, "--price": price, "--probe": probed})
+    read_by_a_dry_run = {"--gpu": gpu, "--gpus": gpus, "--price": price, "--probe": probed}
+    refuse_given(read_by_a_dry_run, "only a dry run reads it; add --dry-run, or leave it out")
     _train(loaded, folder, track, processes, resume=resume, accept_changes=accept_changes, draws=draws)
 
 
@@ -178,13 +178,6 @@ def track(
 
     tracked = send_run(run, to, is_anew=anew)
     put(f"{to}: {tracked.step} steps of {tracked.run_id}; {tracked.link or tracked.shown_by}")
-
-
-def _refuse_outside_a_dry_run(options: Mapping[str, object]) -> None:
-    """Raises `InputError` for an option that only the dry run reads."""
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{name}: only a dry run reads it; add --dry-run, or leave it out")
 
 
 def _how_to_go_on(folder: Path, processes: int | None) -> str:

@@ -63,7 +63,7 @@ WIDTHS = ("intermediate_size", "n_inner", "ffn_dim")
 EXPERTS = (("num_experts", "num_local_experts", "n_routed_experts"), ("num_experts_per_tok", "experts_per_token"))
 """What they call the number of experts in a layer, and of those that a token goes through."""
 EXPERT = re.compile(r"\.experts\.")
-ALIKE = 0.02  # of a model's weights may be others than its shape tells: norms, biases, positions
+_ALIKE = 0.02  # of a model's weights may be others than its shape tells: norms, biases, positions
 STORED_BYTES = 4  # bytes of a weight in the files, if a config does not state its dtype
 
 Sources = Mapping[str, list[Problem] | None]
@@ -160,7 +160,7 @@ def _counted(shape: ShapeConfig, model: PreTrainedModel) -> ShapeConfig:
     of a part between the maps that is not gated."""
     sizes = {name: weight.numel() for name, weight in model.named_parameters() if LAYER.search(name)}
     weights = sum(sizes.values())
-    if abs(weights - count_weights(shape, PolicyConfig()).maps) <= ALIKE * weights:
+    if abs(weights - count_weights(shape, PolicyConfig()).maps) <= _ALIKE * weights:
         return shape
     config = model.config.get_text_config()
     experts, chosen = (next((n for name in names if (n := getattr(config, name, None))), None) for names in EXPERTS)

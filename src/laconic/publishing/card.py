@@ -18,8 +18,9 @@ from laconic import __version__
 from laconic.comparison.figures import SliceFigures
 from laconic.comparison.sentences import plural, slices_line
 from laconic.comparison.slices import num_decided, worst_slice
+from laconic.config.solver import PromptConfig
 from laconic.evaluation.figures import Summary
-from laconic.prompts.instructions import messages, plain_text, resolve_instruction
+from laconic.prompts.instructions import messages, plain_text, resolve_instruction, user_text
 from laconic.publishing.hub_results import dataset_of, drawn_words, index_entries, report_source
 from laconic.publishing.licence import UNLISTED, Licence, hub_name
 from laconic.publishing.markdown import code, plain, python_block
@@ -128,16 +129,30 @@ def _example(run: MeasuredRun) -> str:
 
 def _encoded(run: MeasuredRun) -> str:
     """The lines of Python that make a prompt as it was made when the model was measured."""
-    prompt, asked = run.recipe.prompt, Problem("", QUESTION, "")
-    instruction = resolve_instruction(prompt.instruction)
-    if not _has_template(run.model):
-        text = repr(plain_text(asked, instruction, prompt.system)).replace(QUESTION, "{question}")
-        return f'inputs = tokenizer(f{text}, return_tensors="pt")'
-    turns = repr(messages(asked, instruction, prompt.system)).replace(f"'{QUESTION}", "question + '")
+    return encoding_lines(run.recipe.prompt, has_template=_has_template(run.model))
+
+
+def encoding_lines(prompt: PromptConfig, *, has_template: bool) -> str:
+    """Lines of Python that make `inputs` for the model from a `tokenizer` and a `question`, asked by this prompt."""
+    problem, instruction = Problem("", QUESTION, ""), resolve_instruction(prompt.instruction)
+    asked = user_text(problem, instruction)
+    after = asked.removeprefix(QUESTION)
+    if not has_template:
+        before = plain_text(problem, instruction, prompt.system).removesuffix(f"{asked}\n")
+        text = _around_question(before, f"{after}\n")
+        return f'inputs = tokenizer({text}, return_tensors="pt")'
+    *earlier, _ = messages(problem, instruction, prompt.system)
+    last = f"{{'role': 'user', 'content': {_around_question('', after)}}}"
+    turns = [*map(repr, earlier), last]
     return (
-        f"messages = {turns}\n"
+        f"messages = [{', '.join(turns)}]\n"
         'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")'
     )
+
+
+def _around_question(before: str, after: str) -> str:
+    """The expression of a text that the question stands in."""
+    return " + ".join([repr(before)] * bool(before) + ["question"] + [repr(after)] * bool(after))
 
 
 def _has_template(model: Path) -> bool:
@@ -269,15 +284,25 @@ def _data(run: MeasuredRun, origin: Origin, today: date) -> str:
         f"- before this run, its base was trained on: {code(without_folders(earlier.source))}"
         for earlier in origin.earlier
     ]
-    num = origin.total_from_traffic
+    said = f"{_traffic_words(origin, today)} What the base had been trained on before is for its own card to say."
+    return "\n".join([*lines, "", said])
+
+
+def _traffic_words(origin: Origin, today: date) -> str:
+    """What came from stored traffic. Of a local model of no known run that is unknown, so it is not said that nothing did."""
+    num, unknown = origin.total_from_traffic, origin.all_unknown_models
+    words = []
     if num:
-        said = (
+        words.append(
             f"{plural(num, 'problem')} of these came from stored traffic of people who consented. On {today.isoformat()} none of "
             "the requests behind them had been forgotten."
         )
-    else:
-        said = "None of them came from stored traffic of users."
-    return "\n".join([*lines, "", f"{said} What the base had been trained on before is for its own card to say."])
+    if unknown:
+        names = ", ".join(code(without_folders(name)) for name in unknown)
+        words.append(
+            f"It is unknown whether stored traffic of users was among what {names} was trained on: it belongs to no known run."
+        )
+    return " ".join(words) or "None of them came from stored traffic of users."
 
 
 def _limits(run: MeasuredRun) -> str:

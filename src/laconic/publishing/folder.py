@@ -5,7 +5,8 @@
 
 1. The run is read and refused where it is unfinished or unmeasured; then the origin of its problems is checked, and the licence
    settled. Nothing has been written until then.
-2. The folder appears as a whole, or not at all. It needs no network, and can be pushed as it is (`push.py`).
+2. The folder appears as a whole, or not at all, and can be pushed as it is (`push.py`). It needs no network, unless the check of
+   the origin reads files again while another set of the run is a dataset of the hub (`origin.py`).
 3. Beside it lies NAME.origin.json, which is not published: it says from which run the folder was made, so that pushing can check
    once more that nothing was forgotten meanwhile.
 

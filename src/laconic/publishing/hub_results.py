@@ -4,19 +4,21 @@
    benchmark at each temperature. The hub calls it its older format; it is the only one that takes problems of one's own.
 2. Files `.eval_results/*.yaml` are for benchmarks that lie on the hub as datasets, whose pages then list the model. One file
    holds one accuracy, since the same benchmark may be measured at several temperatures. `task_id` is the dataset's
-   configuration, or "default"; a benchmark whose page names its tasks otherwise needs it changed by hand.
+   configuration, or "default"; a benchmark whose page names its tasks otherwise needs it changed by hand. A part of a dataset has
+   no file: on the dataset's page its figures would stand for the whole.
 
 Both hold the figures of the result; the base and the change are in the card's text.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laconic.evaluation.figures import Summary
 from laconic.evaluation.folder_names import source_name, temperature_tag
-from laconic.problems.address import name_of
-from laconic.problems.load import BENCHMARKS
+from laconic.problems.address import name_of, read_address
+from laconic.problems.load import BENCHMARKS, is_on_hub
 from laconic.publishing.measured_run import MeasuredRun
 from laconic.statistics.intervals import Interval
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 RESULTS_FOLDER = ".eval_results"
+DATASET_NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9_][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,9 @@ class Dataset:
 
 
 def dataset_of(source: str) -> Dataset | None:
-    """The dataset on the hub that a source names; None for files and generators.
+    """The dataset on the hub that a source names; None for files, folders and generators.
 
-    >>> dataset_of("hf:openai/gsm8k:main:test?count=5"), dataset_of("tiny:mix")
+    >>> dataset_of("hf:openai/gsm8k:main:test?count=5"), dataset_of("hf:./mine:test")
     (Dataset(name='openai/gsm8k', config='main', split='test'), None)
     """
     name = name_of(source)
@@ -48,7 +51,20 @@ def dataset_of(source: str) -> Dataset | None:
     if not name.startswith("hf:"):
         return None
     _, dataset, *config, split = name.split(":")
+    if not DATASET_NAME.fullmatch(dataset) or not is_on_hub(source):
+        return None
     return Dataset(dataset, config[0] if config else None, split)
+
+
+def whole_dataset_of(source: str) -> Dataset | None:
+    """The dataset on the hub of which a source is the whole split; None for a part of one, too.
+
+    >>> whole_dataset_of("math500"), whole_dataset_of("math500?count=5"), whole_dataset_of("mmlu_stem")
+    (Dataset(name='HuggingFaceH4/MATH-500', config=None, split='test'), None, None)
+    """
+    benchmark = BENCHMARKS.get(name_of(source))
+    is_part = read_address(source).count is not None or (benchmark is not None and bool(benchmark.hub.subjects))
+    return None if is_part else dataset_of(source)
 
 
 def index_entries(run: MeasuredRun) -> "list[EvalResult]":
@@ -60,11 +76,11 @@ def _entries(run: MeasuredRun, summary: Summary) -> "Iterator[EvalResult]":
     from huggingface_hub import EvalResult
 
     source = report_source(run)
-    dataset, name = dataset_of(source), source_name(source)
+    dataset, name = whole_dataset_of(source), source_name(source)
     where: dict[str, Any] = {
         "task_type": "text-generation",
         "dataset_type": dataset.name if dataset else name,
-        "dataset_name": name,
+        "dataset_name": name if dataset else source,
         "dataset_config": dataset.config if dataset else None,
         "dataset_split": dataset.split if dataset else None,
     }
@@ -85,9 +101,9 @@ def _entries(run: MeasuredRun, summary: Summary) -> "Iterator[EvalResult]":
 
 
 def result_files(run: MeasuredRun) -> dict[str, str]:
-    """The files of `.eval_results/` by name; none where the reported problems are no dataset of the hub."""
+    """The files of `.eval_results/` by name; none where the reported problems are no whole dataset of the hub."""
     source = report_source(run)
-    dataset = dataset_of(source)
+    dataset = whole_dataset_of(source)
     if dataset is None:
         return {}
     summaries = [measured.after for measured in run.changes]

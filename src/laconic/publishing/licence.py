@@ -38,6 +38,8 @@ class Licence:
 
 def settle_licence(model: str, given: str | None, name: str | None) -> Licence:
     """The licence of what is made from `model`. Raises an `InputError` that asks for one where it is neither given nor known."""
+    if (given == UNLISTED) != (name is not None):
+        raise InputError("--license-name: is for a licence that the hub does not list; it goes with --license other")
     if given is None:
         known = _known(model)
         if known is None:
@@ -47,8 +49,6 @@ def settle_licence(model: str, given: str | None, name: str | None) -> Licence:
         return known
     if not LICENCE_ID.fullmatch(given):
         raise InputError(f"--license {given}: expected an identifier of the hub, such as apache-2.0, or other")
-    if (given == UNLISTED) != (name is not None):
-        raise InputError("--license-name: is for a licence that the hub does not list; it goes with --license other")
     if name is not None and not (name.strip() and name.isprintable()):
         raise InputError("--license-name: expected what the licence is called, in one line")
     return Licence(given, name)

@@ -5,19 +5,24 @@
 2. Files are read again at the time of publishing: reading refuses problems whose requests were forgotten
    (`problems/forgotten.py`). They must also be those on which the run was trained, by the digest in its environment.json: from
    others it cannot be told whether a forgotten one was among them.
-3. A run that started from the result of another run, or learned from it as its teacher, inherits its problems, so that run is
-   checked as well, also where its result was published before.
+3. A run that started from another run, from its result or from one of its checkpoints, or learned from it as its teacher,
+   inherits its problems, so that run is checked as well, also where its result was published before. Of any other local model it
+   is not known on what it was trained, and the origin says so.
+
+Reading files again makes the three sets disjoint as training did, so the reported problems are read too: where they lie on the
+hub this takes its cache or the network.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from laconic.bundled import BUNDLED
 from laconic.config.recipe import Recipe
 from laconic.errors import ProblemsError
 from laconic.problems.forgotten import is_from_traffic
 from laconic.problems.load import is_on_hub
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
+from laconic.publishing.licence import HUB_NAME
 from laconic.publishing.measured_run import recipe_of
 from laconic.system.fields import Fields
 from laconic.system.files import read_json
@@ -30,26 +35,35 @@ TAUGHT = ("train", "watch")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a run was trained on: its source, the number of problems that came from stored traffic, and the runs before it."""
+    """What a run was trained on: its source, the number of problems that came from stored traffic, the runs before it, and the
+    local models of no known run that it started from or learned from."""
 
     source: str
     num_from_traffic: int
-    is_checked: bool
     earlier: tuple["Origin", ...] = ()
+    unknown_models: tuple[str, ...] = ()
 
     @property
     def total_from_traffic(self) -> int:
         """Problems from traffic in this run and in those from whose results it started."""
         return self.num_from_traffic + sum(origin.total_from_traffic for origin in self.earlier)
 
+    @property
+    def all_unknown_models(self) -> tuple[str, ...]:
+        """The local models of no known run behind this run and those before it, each once."""
+        inherited = (name for origin in self.earlier for name in origin.all_unknown_models)
+        return tuple(dict.fromkeys((*self.unknown_models, *inherited)))
 
-def origin_of(path: Path, recipe: Recipe) -> Origin:
-    """The origin of the run in the folder `path`. Raises `ProblemsError` where a problem was forgotten, or where that is not
-    known."""
+
+def origin_of(path: Path, recipe: Recipe, above: frozenset[Path] = frozenset()) -> Origin:
+    """The origin of the run in the folder `path`; the runs `above`, which started from it, are no origins of it. Raises
+    `ProblemsError` where a problem was forgotten, or where that is not known."""
     sources = {name: getattr(recipe.problems, name) for name in TAUGHT}
     lies_here = any(not source.startswith(GENERATED) and not is_on_hub(source) for source in sources.values())
     num_from_traffic = _checked(path, recipe) if lies_here else 0
-    return Origin(recipe.problems.train, num_from_traffic, lies_here, tuple(_earlier(recipe)))
+    runs, unknown_models = _runs_before(recipe, above | {path.resolve()})
+    earlier = tuple(origin_of(run, recipe_of(run), above | {path.resolve()}) for run in runs)
+    return Origin(recipe.problems.train, num_from_traffic, earlier, unknown_models)
 
 
 def _checked(path: Path, recipe: Recipe) -> int:
@@ -71,22 +85,33 @@ def _num_from_traffic(sets: ProblemSets) -> int:
     return sum(map(is_from_traffic, (*sets.train, *sets.watch)))
 
 
-def _earlier(recipe: Recipe) -> Iterator[Origin]:
-    """The origin of each run whose result the recipe starts from or learns from."""
-    models = [recipe.model, *(phase.algorithm.reference_model for phase in recipe.phases)]
-    runs = dict.fromkeys(run for model in models if model is not None and (run := _run_of(Path(model))) is not None)
-    yield from (origin_of(run, recipe_of(run)) for run in runs)
+def _runs_before(recipe: Recipe, above: frozenset[Path]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The runs that the recipe starts from or learns from, and the local models that belong to none."""
+    named = [recipe.model, *(phase.algorithm.reference_model for phase in recipe.phases)]
+    run_of = {model: _run_of(Path(model), above) for model in named if model is not None and _is_local(model)}
+    runs = dict.fromkeys(run for run in run_of.values() if run is not None)
+    return tuple(runs), tuple(model for model, run in run_of.items() if run is None)
 
 
-def _run_of(model: Path) -> Path | None:
-    """The run of which a folder is the result, or was published; None where it is neither."""
-    if not model.is_dir():
-        return None
+def _is_local(model: str) -> bool:
+    """Whether a model is a path of this machine, which may lead nowhere by now."""
+    is_path = "/" in model and HUB_NAME.fullmatch(model) is None
+    return model not in BUNDLED and (is_path or Path(model).exists())
+
+
+def _run_of(model: Path, above: frozenset[Path]) -> Path | None:
+    """The run that made a model: the one of which its folder was published, or in whose folder it lies; None where there is none
+    but those `above`."""
     file = origin_file(model)
-    if file.is_file():
-        return Path(Fields(read_json(file), str(file)).text("run"))
-    run = model.resolve().parent
-    return run if all((run / name).is_file() for name in ("config.json", "phases.json")) else None
+    published = [Path(Fields(read_json(file), str(file)).text("run"))] if file.is_file() else []
+    runs = (*published, *filter(_is_run, model.resolve().parents))
+    return next((run for run in runs if run.resolve() not in above), None)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a run lies here, which may have finished no phase."""
+    marks = ("environment.json", "phases.json")
+    return (folder / "config.json").is_file() and any((folder / mark).is_file() for mark in marks)
 
 
 def origin_file(out: Path) -> Path:

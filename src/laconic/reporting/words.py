@@ -284,8 +284,21 @@ def _tokens_claim(figures: ChangeFigures) -> str:
     """The claim about tokens; a change without an interval that excludes zero is not clear."""
     change = figures.tokens_change
     if change.high < 0:
-        return f"{percent(-change.estimate, 0)} fewer tokens"
-    return f"{percent(change.estimate, 0)} more tokens" if change.low > 0 else "No clear change in tokens"
+        return f"{_rounded(-change.estimate)} fewer tokens"
+    return f"{_rounded(change.estimate)} more tokens" if change.low > 0 else "No clear change in tokens"
+
+
+def _rounded(change: float) -> str:
+    """A percentage for a headline: whole, but with a decimal where that would read as nothing or as all.
+
+    >>> _rounded(0.404), _rounded(0.004), _rounded(0.996), _rounded(0.0002), _rounded(0.9998), _rounded(2.5)
+    ('40%', '0.4%', '99.6%', 'Under 0.1%', 'Over 99.9%', '250%')
+    """
+    if change < 0.0005:
+        return f"Under {percent(0.001)}"
+    if 0.9995 <= change < 1:
+        return f"Over {percent(0.999)}"
+    return percent(change, 1 if change < 0.1 or 0.99 < change < 1 else 0)
 
 
 def _accuracy_claim(figures: ChangeFigures) -> str:

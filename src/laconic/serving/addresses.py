@@ -80,14 +80,15 @@ def _table_of(tree: Mapping[str, Any], key: str) -> dict[str, Any]:
     return dict(table)
 
 
-def with_candidate(tree: Mapping[str, Any], candidate: NamedUpstream, share: float) -> dict[str, Any]:
-    """The tree with a candidate on its only route; its name is its version. Raises `InputError` where there are several."""
+def with_candidate(tree: Mapping[str, Any], candidate: NamedUpstream, share: float | None) -> dict[str, Any]:
+    """The tree with a candidate on its only route; its name is its version, and without a `share` it has the usual one. Raises
+    `InputError` where there are several routes."""
     if len(tree["routes"]) != 1:
         raise InputError(
             "--candidate: expected one served model; a file (--config) can give each of several a candidate"
         )
     slug = _free_slug(f"{candidate.name}-candidate", tree["upstreams"])
-    table = {"upstreams": [slug], "version": candidate.name, "share": share}
+    table = {"upstreams": [slug], "version": candidate.name} | ({} if share is None else {"share": share})
     return {
         **tree,
         "upstreams": {**tree["upstreams"], slug: candidate.table},

@@ -37,7 +37,7 @@ class ServeOptions:
     config: Path | None
     engine: str | None
     candidate: str | None
-    share: float
+    share: float | None
     budget: int | None
     curve: Path | None
     keep_accuracy: float
@@ -56,9 +56,13 @@ def serve_until_asked(options: ServeOptions, say: Callable[[str], None]) -> None
         given = {"budget": budget.tokens, "budget_end": budget.force_text, "budget_answer_tokens": budget.answer_tokens}
         route |= {key: value for key, value in given.items() if value is not None}
     where = f"{options.config}: " if options.config else "--"
+    models = [text for text in (options.model, options.candidate) if text is not None]
+    starts_engine = any(not is_endpoint(_split(text)[1]) for text in models)
+    if options.engine is not None and not starts_engine:
+        raise InputError("--engine: no engine is started for an address; leave it out")
     with ExitStack() as engines:
         upstreams = [parse_upstream(text) for text in options.upstreams]
-        if any(text is not None and not is_endpoint(_split(text)[1]) for text in (options.model, options.candidate)):
+        if starts_engine:
             planned = _planned(tree, upstreams, route, options)
             check_gateway(parse_serving({**planned, **options.whole}, where))
         if options.model is not None:

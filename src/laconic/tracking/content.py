@@ -2,7 +2,8 @@
 
 1. `numbers_of_step` takes the numbers of one line of metrics.jsonl under their own names (docs/metrics.md). Of alarms it takes
    how many were raised; words and statistics that do not exist are left out.
-2. `settings_by_key` names every setting of the recipe as an override names it.
+2. `settings_by_key` names the settings of the recipe as an override names them, but for the command of a vLLM server, which may
+   hold a key.
 3. `results_of` reads accuracy and tokens of each model on the report set, where they have been measured.
 """
 
@@ -16,6 +17,7 @@ from laconic.comparison.places import is_finished
 
 Numbers = dict[str, float]
 SettingValue = str | int | float | bool
+SERVER = ".sampler.server"
 
 
 def numbers_of_step(step: Mapping[str, Any]) -> Numbers:
@@ -31,12 +33,12 @@ def numbers_of_step(step: Mapping[str, Any]) -> Numbers:
 
 
 def settings_by_key(config: Mapping[str, Any]) -> dict[str, SettingValue]:
-    """Every setting of a recipe by its dotted key; those without a value are left out.
+    """The settings of a recipe by their dotted keys; those without a value are left out, and so is a sampler's `server`.
 
     >>> settings_by_key({"seed": 0, "threads": None, "phases": [{"name": "short", "steps": 8}]})
     {'seed': 0, 'phases.short.name': 'short', 'phases.short.steps': 8}
     """
-    return dict(_leaves(config, ""))
+    return {key: value for key, value in _leaves(config, "") if not key.endswith(SERVER)}
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, SettingValue]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from laconic.system.child_processes import go_first
 from laconic.system.text import printable
-from laconic.tracking.sending import Sending, lock_of
+from laconic.tracking.sending import Sending, lock_of, tracker_words
 from laconic.tracking.trackers import find_tracker
 
 POLL_SECONDS = 1.0
@@ -32,7 +32,7 @@ def main() -> None:
     try:
         follow(folder, name, is_over)
     except BaseException as error:  # a tracker may raise anything, and its threads may keep a process from ending
-        line = printable(" ".join(f"{type(error).__name__}: {error}".split()))[:MOST_SAID]
+        line = printable(" ".join(tracker_words(error).split()))[:MOST_SAID]
         with contextlib.suppress(OSError):  # nobody listens where the run was killed
             os.write(listener, f"{MARK}{line}\n".encode())
         os._exit(1)

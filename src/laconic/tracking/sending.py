@@ -17,7 +17,7 @@ from laconic.errors import LaconicError, RunError, RunFailed
 from laconic.system.files import read_json, sound_lines
 from laconic.system.locks import LOCK_FILE, FolderLock
 from laconic.tracking.content import Numbers, numbers_of_step, results_of, settings_by_key
-from laconic.tracking.tracked_runs import TrackedRun, read_tracked_runs, write_tracked_runs
+from laconic.tracking.tracked_runs import TrackedRun, read_tracked_runs, without_passwords, write_tracked_runs
 from laconic.tracking.tracker import RunToTrack, Tracker
 from laconic.tracking.trackers import TrackerRow, find_tracker
 
@@ -41,8 +41,13 @@ def send_run(folder: Path, name: str, *, is_anew: bool = False) -> TrackedRun:
     except LaconicError:
         raise
     except Exception as error:  # a tracker may raise anything
-        raise RunFailed(f"{folder}: {name} did not take the run ({type(error).__name__}: {error})") from error
+        raise RunFailed(f"{folder}: {name} did not take the run ({tracker_words(error)})") from error
     return sending.tracked
+
+
+def tracker_words(error: BaseException) -> str:
+    """What a tracker raised, without the passwords of its address."""
+    return without_passwords(f"{type(error).__name__}: {error}")
 
 
 class Sending:
@@ -74,8 +79,8 @@ class Sending:
     def tracked(self) -> TrackedRun:
         """The run as the tracker has it now."""
         tracker = self._tracker
-        place = (tracker.link, tracker.shown_by)
-        return TrackedRun(tracker.run_id, self.step, *place, self._is_followed, self._results)
+        link, shown_by = without_passwords(tracker.link), without_passwords(tracker.shown_by)
+        return TrackedRun(tracker.run_id, self.step, link, shown_by, self._is_followed, self._results)
 
     def catch_up(self) -> None:
         """Send the steps that the tracker lacks."""

@@ -1,5 +1,9 @@
-"""`tracking.json` in a run's folder: what each tracker calls the run, where it shows it, and what it has been sent."""
+"""`tracking.json` in a run's folder: what each tracker calls the run, where it shows it, and what it has been sent.
 
+Addresses stand there, and on the report's page, without the names and passwords of those who may write to them.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +12,10 @@ from laconic.system.fields import Fields
 from laconic.system.files import read_json, write_json_atomically
 
 TRACKING_FILE = "tracking.json"
+USER_INFO = re.compile(r"(?<=://)(?:[^/\s]*|[^/\s:]*:[^\s@]*)@")
+"""What stands before the host in an address, `user:password@`; a password may hold a slash where SQLAlchemy reads it."""
+SECRET_OPTION = re.compile(r"(?<=[?&])(\w*(?:password|passfile|token|secret|key))=[^&\s#'\"]*", re.IGNORECASE)
+"""An option of an address that lets its holder in, such as `?password=...`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,15 @@ class TrackedRun:
     results: Mapping[str, float] = field(default_factory=dict)
 
 
+def without_passwords(text: str) -> str:
+    """A text in which no address names a user, a password or a key.
+
+    >>> without_passwords("http://ann:pw@host:5000/#/runs/1"), without_passwords("postgresql://host/db?password=pw&a=1")
+    ('http://host:5000/#/runs/1', 'postgresql://host/db?password=...&a=1')
+    """
+    return SECRET_OPTION.sub(r"\1=...", USER_INFO.sub("", text))
+
+
 def read_tracked_runs(run: Path) -> dict[str, TrackedRun]:
     """The run in every tracker to which it was sent, by the tracker's name. Raises an `InputError` if the file is damaged."""
     file = run / TRACKING_FILE
@@ -40,8 +57,8 @@ def _tracked(stored: Fields) -> TrackedRun:
     return TrackedRun(
         run_id=stored.text("run_id"),
         step=stored.whole("step"),
-        link=stored.text("link"),
-        shown_by=stored.text("shown_by"),
+        link=without_passwords(stored.text("link")),
+        shown_by=without_passwords(stored.text("shown_by")),
         is_followed=stored.truth("is_followed"),
         results={key: results.number(key) for key in results.record},
     )

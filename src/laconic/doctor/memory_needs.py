@@ -44,7 +44,6 @@ from laconic.models.loading import (
 )
 from laconic.models.policy import Policy
 from laconic.models.weightless import bare_model
-from laconic.parallel.endings import beginning_of
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.templates import TemplateError
 from laconic.selection.pool import needs_probe
@@ -119,6 +118,8 @@ def find_shape(recipe: Recipe) -> Shape:
     try:
         counted = _counted(shape, bare_model(found, trust_remote_code=policy.trust_remote_code))
     except Exception as error:  # a config that the model's own code does not reckon with, and code that is not here
+        from laconic.parallel.endings import beginning_of
+
         raise ModelError(f"{recipe.model}: no model can be made of its config: {beginning_of(error)}") from None
     return Shape(counted, MODELS_CONFIG, context_of(config))
 

@@ -22,7 +22,6 @@ from laconic.models.config_numbers import context_of
 from laconic.models.prefixes import PrefixTree, hidden_states, shares_correctly
 from laconic.models.products.onednn import fast_products
 from laconic.models.waiting import look_at_load
-from laconic.parallel.endings import beginning_of, breaks_off, runs_out_of_memory
 from laconic.prompts.endings import NO_END, closing_token, stated_ends, stop_ids
 from laconic.prompts.thinking import decode_response
 
@@ -225,6 +224,8 @@ class CausalLM:
         try:
             yield
         except Exception as error:  # of any kind: a config may state what the code does not reckon with
+            from laconic.parallel.endings import beginning_of, breaks_off, runs_out_of_memory
+
             if isinstance(error, LaconicError) or runs_out_of_memory(error) or breaks_off(error):
                 raise
             kind, cause = type(self.model).__name__, f"{type(error).__name__}: {beginning_of(error)}"

@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from laconic.reporting.read import read_settings
 from laconic.tracking.content import settings_by_key
 from laconic.tracking.tracked_runs import TRACKING_FILE, read_tracked_runs, without_passwords
 
@@ -104,3 +105,15 @@ def test_no_command_of_a_server_is_sent():
         "phases.p.sampler.top_p": 1.0,
         "phases.p.options.server": "here",
     }
+
+
+def test_keys_of_commands_do_not_stand_on_the_page(tmp_path):
+    """The recipe's server and the run's own command, wherever they stand in the settings; what only looks like a key stays."""
+    recipe = {"phases": [{"sampler": {"server": f"vllm --api-key {SECRET} --max-tokens 9", "top_p": 0.5}}], "seed": 3}
+    (tmp_path / "config.json").write_text(json.dumps(recipe))
+    (tmp_path / "environment.json").write_text(json.dumps({"command": f"laconic train r.toml --key='{SECRET} 2'"}))
+    shown = dict(read_settings(tmp_path))
+    assert SECRET not in json.dumps(shown)
+    sampler = {"server": "vllm --api-key ... --max-tokens 9", "top_p": 0.5}
+    assert shown["Recipe as resolved"] == {"phases": [{"sampler": sampler}], "seed": 3}
+    assert shown["Environment"]["command"] == "laconic train r.toml --key=..."

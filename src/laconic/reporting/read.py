@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from laconic.comparison.folders import read_budget_curve, read_samples, read_summary
@@ -34,7 +35,7 @@ from laconic.reporting.data import (
 from laconic.reporting.shelf import ShelfBuilder, every_nth
 from laconic.system.fields import Fields
 from laconic.system.files import read_json, read_json_list, read_jsonl, read_numbered_jsonl
-from laconic.tracking.tracked_runs import read_tracked_runs
+from laconic.tracking.tracked_runs import read_tracked_runs, without_passwords
 
 MODEL_AND_TAG = re.compile(r"(base|phase-[1-9]\d*)-(.+)")
 PLAIN_PROMPT = "boxed"  # the prompt that is the base of the others, as in a comparison
@@ -226,10 +227,19 @@ def _reason(row: Record) -> str:
 
 
 def read_settings(path: Path, prefix: str = "") -> Iterator[tuple[str, Record]]:
-    """Settings as titled trees: the resolved recipe, and the machine on which it ran."""
+    """Settings as titled trees: the resolved recipe, and the machine on which it ran. Keys and passwords that a server's command,
+    an address or the run's own command hold are left out, since a page is passed on."""
     for file, title in (("config.json", "Recipe as resolved"), ("environment.json", "Environment")):
         if tree := optional_json(path / file):
-            yield f"{prefix}{title}", tree
+            yield f"{prefix}{title}", {key: _shown(value) for key, value in tree.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_passwords(value)
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return {key: _shown(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def settings_of(evaluations: Sequence[Measurement]) -> Iterator[tuple[str, Record]]:

@@ -16,6 +16,10 @@ USER_INFO = re.compile(r"(?<=://)(?:[^/\s]*|[^/\s:]*:[^\s@]*)@")
 """What stands before the host in an address, `user:password@`; a password may hold a slash where SQLAlchemy reads it."""
 SECRET_OPTION = re.compile(r"(?<=[?&])(\w*(?:password|passfile|token|secret|key))=[^&\s#'\"]*", re.IGNORECASE)
 """An option of an address that lets its holder in, such as `?password=...`."""
+SECRET_WORD = re.compile(
+    r"(?<![\w-])(--?(?:[\w-]*-)?(?:key|token|secret|password)[= ]\s*)(?:'[^']*'|\"[^\"]*\"|[^\s'\"]+)", re.IGNORECASE
+)
+"""An option of a command that does, such as `--api-key ...`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,14 @@ class TrackedRun:
 
 
 def without_passwords(text: str) -> str:
-    """A text in which no address names a user, a password or a key.
+    """A text in which no address names a user, a password or a key, and no command a key.
 
     >>> without_passwords("http://ann:pw@host:5000/#/runs/1"), without_passwords("postgresql://host/db?password=pw&a=1")
     ('http://host:5000/#/runs/1', 'postgresql://host/db?password=...&a=1')
+    >>> without_passwords("vllm --api-key sk-123 --max-tokens 9 --hf-token=hf_1")
+    'vllm --api-key ... --max-tokens 9 --hf-token=...'
     """
-    return SECRET_OPTION.sub(r"\1=...", USER_INFO.sub("", text))
+    return SECRET_WORD.sub(r"\1...", SECRET_OPTION.sub(r"\1=...", USER_INFO.sub("", text)))
 
 
 def read_tracked_runs(run: Path) -> dict[str, TrackedRun]:

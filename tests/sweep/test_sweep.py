@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import pytest
@@ -27,7 +28,7 @@ from laconic.sweep.figures import Named, place_names
 from laconic.sweep.page import write_results
 from laconic.sweep.results import ResultsReader
 from laconic.sweep.rows import Against, Point, SweepRow, dominates, over_seeds
-from laconic.sweep.run import max_rollouts, read_sweep, run_sweep
+from laconic.sweep.run import in_turns, max_rollouts, read_sweep, run_sweep
 from laconic.sweep.tables import markdown
 from laconic.system.files import append_jsonl, read_json, write_json_atomically
 from laconic.system.progress import Reporter
@@ -234,6 +235,15 @@ def point(seed: int, accuracy: float, tokens: float, **more: Any) -> Point:
 def row(label: str, *points: Point, kind: str = "trained") -> SweepRow:
     """A row of three wanted seeds."""
     return SweepRow(label, kind, points, (0, 1, 2))
+
+
+def test_runs_that_begin_together_have_different_seeds() -> None:
+    """Two at a time: seeds 0 and 1 in turns, then seed 2; one at a time: seed by seed."""
+    runs = [Mock(seed=seed, entry=Mock(label=label)) for seed in (0, 1, 2) for label in ("a", "b")]
+    order = {n: " ".join(f"{run.entry.label}{run.seed}" for run in in_turns(runs, n)) for n in (1, 2, 3)}
+    assert order[1] == "a0 b0 a1 b1 a2 b2"
+    assert order[2] == "a0 a1 b0 b1 a2 b2"
+    assert order[3] == "a0 a1 a2 b0 b1 b2"
 
 
 def test_a_mean_over_seeds_has_the_standard_error_of_its_seeds() -> None:

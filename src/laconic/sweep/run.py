@@ -160,6 +160,17 @@ def _check_prompts(runs: Sequence[SweepRun]) -> None:
                 raise InputError(f"{run.entry.label}: {error}") from None
 
 
+def in_turns(runs: Sequence[SweepRun], parallel: int) -> list[SweepRun]:
+    """The runs in the order in which they are started: all of the first `parallel` seeds, these in turns, then of the next.
+
+    So runs that begin together have different seeds, and none waits for what another of its seed draws for both, and a few seeds
+    are complete early.
+    """
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    labels = list(dict.fromkeys(run.entry.label for run in runs))
+    return sorted(runs, key=lambda run: (seeds.index(run.seed) // parallel, labels.index(run.entry.label)))
+
+
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +203,7 @@ class _Sweep:
         """Make the training runs, `parallel` at a time, and report each as it ends."""
         threads = ThreadPoolExecutor(self.parallel)
         try:
-            working = {threads.submit(self.children.train, run): run for run in runs}
+            working = {threads.submit(self.children.train, run): run for run in in_turns(runs, self.parallel)}
             for done in as_completed(working):
                 self.note(working[done], *done.result())
         finally:

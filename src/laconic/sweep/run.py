@@ -185,7 +185,7 @@ class _Sweep:
 
     def run(self) -> None:
         """Train the recipes, measure the prompts, and report the runs that failed."""
-        todo = [run for run in self.runs if not run.is_finished]
+        todo = [run for run in in_turns(self.runs, self.parallel) if not run.is_finished]
         if len(todo) < len(self.runs):
             self.reporter.say(f"{len(self.runs) - len(todo)} of {len(self.runs)} runs are finished already")
         if not has_page():
@@ -203,7 +203,7 @@ class _Sweep:
         """Make the training runs, `parallel` at a time, and report each as it ends."""
         threads = ThreadPoolExecutor(self.parallel)
         try:
-            working = {threads.submit(self.children.train, run): run for run in in_turns(runs, self.parallel)}
+            working = {threads.submit(self.children.train, run): run for run in runs}
             for done in as_completed(working):
                 self.note(working[done], *done.result())
         finally:

@@ -220,7 +220,7 @@ def test_the_command_writes_a_file_that_loads_as_problems(laconic, store: Traffi
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--samples", 4], "are read only with --model"),
+        (["--samples", 4], "--samples: is read only with --model"),
         (["--min-share", "nan"], "Invalid value for '--min-share'"),
         (["--grader", "mine.py"], "is no grader"),
         (["--apart-from", "none.jsonl"], "none.jsonl: cannot be read"),

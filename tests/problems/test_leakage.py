@@ -47,6 +47,8 @@ def kinds(train, test):
         ("What is 5 \u2013 3?", "What is 5 - 3?"),
         (r"What is $\frac12$ of 4?", r"What is $\frac{1}{2}$ of 4?"),
         ("What is $x^{2}$ at 3?", "What is $x^2$ at 3?"),
+        ("What is x² at 3?", "What is $x^2$ at 3?"),
+        ("What is √12 − ½?", r"What is $\sqrt{12} - \frac12$?"),
         ("What is 2+2?", "What is 2+2?\nPlease reason step by step, and put your final answer within \\boxed{}."),
         ("What is 2+2?", "What is 2+2? Let's think step by step."),
         ("What is 2+2?", "What is 2+2? Put your answer in \\boxed{}."),

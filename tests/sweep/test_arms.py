@@ -99,7 +99,7 @@ def test_figures_of_steps_leave_out_what_a_step_lacks(arm: SweepArm) -> None:
 def test_a_way_of_nothing_is_no_way(arm: SweepArm) -> None:
     """Arms that moved by 0, for all that was logged, have not moved equally far."""
     for steps in ((), ({"update/moved_nats": 0.0},)):
-        with pytest.raises(ValueError, match="it, seed 0: no step has update/moved_nats above 0"):
+        with pytest.raises(InputError, match="it, seed 0: no step has update/moved_nats above 0"):
             _ = replace(arm, steps=steps).path_nats
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laconic.cli.options import GraderName, Seed, check_file, config_of, solver_of
+from laconic.cli.options import GraderName, Seed, check_file, config_of, refuse_given, solver_of
 from laconic.cli.traffic import StoreAddress, need_extra, opened_store
 from laconic.config.defaults import (
     AGREEING_USERS,
@@ -83,8 +83,8 @@ def write_traffic_problems(
     from laconic.harvest.problems import harvest_problems
 
     check_file(out, "file of problems")
-    if model is None and (samples is not None or max_tokens is not None):
-        raise InputError("--samples, --max-tokens: are read only with --model")
+    if model is None:
+        refuse_given({"--samples": samples, "--max-tokens": max_tokens}, "is read only with --model")
     num_samples = AGREEMENT_SAMPLES if samples is None else samples
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes, _checked(grader))
     with _questions(store, route, tag, apart_from, seed) as (opened, stored, reported):

@@ -18,13 +18,13 @@ times (an exact copy is found); and texts with fewer than `LEAST_RUNS` runs of t
 """
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from string import ascii_uppercase
 
+from laconic.grading.unicode_maths import in_latex
 from laconic.types import Problem
 
 NUM_WORDS = 4
@@ -154,16 +154,17 @@ _NOT_SEEN = re.compile(r"\\(?:left|right|text|mathrm|mbox|quad)(?![a-z])|\\[,!;:
 _SPELLINGS = tuple(
     (re.compile(pattern), spelling)
     for pattern, spelling in (
-        (r"\\leqs?(?:lant)?(?![a-z])|≤|<=", r"\\le "),
-        (r"\\geqs?(?:lant)?(?![a-z])|≥|>=", r"\\ge "),
-        (r"\\neq(?![a-z])|≠", r"\\ne "),
-        (r"\\(?:times|cdot)(?![a-z])|[×·⋅]", "*"),
-        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|\\degrees?(?![a-z])", "°"),
-        (r"[\u2212\u2010-\u2015]", "-"),
+        (r"\\leqs?(?:lant)?(?![a-z])|<=", r"\\le "),
+        (r"\\geqs?(?:lant)?(?![a-z])|>=", r"\\ge "),
+        (r"\\neq(?![a-z])", r"\\ne "),
+        (r"\\(?:times|cdot)(?![a-z])", "*"),
+        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|\\degrees?(?![a-z])|°", r"\\degree "),
+        (r"[\u2010-\u2015]", "-"),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"([\^_])\s*\{\s*(\w)\s*\}", r"\1\2"),
     )
 )
+"""Signs that are spelled in several ways, once Unicode is spelled in LaTeX."""
 _REQUEST = re.compile(
     r"(?<=[.?!$)\n])\s*(?:please\s+|let's\s+|let us\s+)(?:reason|think)\s+step[\s-]+by[\s-]+step[^?]{0,100}$"
     r"|(?<=[.?!$)\n])\s*(?:please\s+)?put\s+your\s+(?:final\s+)?answer\s+(?:with)?in\s+\\boxed[^?]{0,40}$"
@@ -197,7 +198,7 @@ def _texts(train: Sequence[Problem], test: Sequence[Problem]) -> tuple[list[_Tex
 
 
 def _plain(text: str) -> str:
-    plain = unicodedata.normalize("NFKC", text).lower()
+    plain = in_latex(text).lower()
     plain = _NOT_SEEN.sub(" ", _THOUSANDS.sub("", _REQUEST.sub("", plain)))
     for pattern, spelling in _SPELLINGS:
         plain = pattern.sub(spelling, plain)

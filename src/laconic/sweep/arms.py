@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 
 from laconic.comparison.folders import Evaluation, read_evaluation, read_samples
 from laconic.comparison.records import read_comparison
+from laconic.errors import InputError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.reporting.read import read_phases
 from laconic.rollouts.rows import ResponseRow
@@ -145,11 +146,12 @@ class SweepArm:
     def path_nats(self) -> tuple[float, ...]:
         """How far the policy has moved after each step: the sum of each step's KL to the policy before it, in nats per token.
 
-        Raises `ValueError` if no step says how far it went, since nothing moved as far as nothing then.
+        Raises an `InputError` if no step says how far it went, as in a run of an older version: then nothing moved as far as
+        nothing.
         """
         moved = self.logged("update/moved_nats")
         if not sum(moved) > 0.0:
-            raise ValueError(f"{self.label}, seed {self.seed}: no step has update/moved_nats above 0")
+            raise InputError(f"{self.label}, seed {self.seed}: no step has update/moved_nats above 0")
         return tuple(accumulate(step.get("update/moved_nats") or 0.0 for step in self.steps))
 
     def reward_after(self, nats: float) -> float:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.doctor.memory_model import GIB, KERNEL_BYTES, Work, count_weights, layer_bytes, peak, predict_moments
+from laconic.samplers import decoders
 from laconic.training.check.phases import resolve_phase
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -72,6 +73,25 @@ def test_the_cache_by_hand():
     """8 rows of 64 positions, and 8 prompts of 24 as they were prefilled: 704, each 2 layers x 2 x 32 numbers of 4 bytes."""
     parts = parts_of("sampling", SMALL, phase_of(critic="zero"), PolicyConfig(), ON_CPU)
     assert parts["key-value cache"] == 704 * 2 * 2 * 32 * 4
+
+
+def test_a_larger_models_packed_copy_while_it_samples_on_a_cpu(monkeypatch):
+    """SmolLM2: 30 layers of 576 x (576 + 2 x 192 + 576) + 3 x 576 x 1,536 weights and a tied table of 49,152 x 576 are
+    538 MB in float32. Maps and head are packed where that is a sixteenth of the memory; on CUDA and in bfloat16 none is."""
+    smol = ShapeConfig(
+        layers=30, hidden=576, heads=9, kv_heads=3, intermediate=1536, vocabulary=49152, tied=True, stored_bytes=4
+    )
+    name, phase, policy = "fused copy of the layers", phase_of(critic="zero"), PolicyConfig()
+    every = 4 * (30 * (576 * (576 + 2 * 192 + 576) + 3 * 576 * 1536) + 49152 * 576)
+    assert every == 4 * count_weights(smol, policy).total
+    monkeypatch.setattr(decoders, "machine_memory", lambda: 16 * every)
+    for moment in ("prefilling", "sampling"):
+        assert parts_of(moment, smol, phase, policy, ON_CPU)[name] == every
+        assert name not in parts_of(moment, smol, phase, policy, ON_CUDA)
+        assert name not in parts_of(moment, smol, phase, PolicyConfig(dtype="bfloat16"), ON_CPU)
+    assert name not in parts_of("scoring", smol, phase, policy, ON_CPU)
+    monkeypatch.setattr(decoders, "machine_memory", lambda: 16 * every - 16)
+    assert name not in parts_of("sampling", smol, phase, policy, ON_CPU)
 
 
 def test_the_optimizers_step_by_hand():

@@ -94,6 +94,12 @@ def make_case(number: int) -> Case:
         ("slots", "UNIFORM_STEPS"): rng.choice([1, 3, 64]),
         ("local", "PREFILL_TOKENS"): {"cpu": rng.choice([1, 30, 2048]), "cuda": 1},
     }
+    more = random.Random(f"copies of sampler case {number}")
+    sizes |= {
+        ("decoders", "JOINED_BYTES"): more.choice([decoders.JOINED_BYTES, 0]),  # joined, or packed
+        ("local", "COMMON_TOKENS"): 1,
+        ("local", "SPARED_TOKENS"): more.choice([1, 20, local.SPARED_TOKENS]),
+    }
     is_queue = rng.random() < 0.2
     end = (oracles.EOS_ID,)
     return Case(
@@ -226,7 +232,7 @@ def nudge(model: Any, size: float, seed: int) -> None:
 
 def disagreements(case: Case) -> Iterator[str]:
     """What is wrong with each response of the case that is not the plain decoder's."""
-    modules = {"cache": cache_module, "local": local, "slots": slots_module}
+    modules = {"cache": cache_module, "decoders": decoders, "local": local, "slots": slots_module}
     lm, slack = make_lm(case), SLACKS[case.dtype]
     with pytest.MonkeyPatch.context() as patch:
         for (module, name), value in case.sizes.items():

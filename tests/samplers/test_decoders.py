@@ -10,6 +10,8 @@ import torch
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.models.policy import Policy
+from laconic.models.products.packed import packs_right
+from laconic.models.products.product_path import product_path
 from laconic.samplers import decoders
 from laconic.samplers.decoders import FusedDecoder
 from laconic.samplers.local import LocalSampler
@@ -137,11 +139,15 @@ def test_in_bfloat16_an_adapter_stays_beside_the_weight() -> None:
 
 def test_copies_are_counted_and_the_models_own_weights_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Width 32, 4 and 2 heads of 8, 2 layers: joined are (32 + 16 + 16 + 48 + 48) x 32 numbers a layer; the tables of rotations
-    have 64 positions of 8, twice. In bfloat16 all maps and the head of 40 words are copied, in two bytes."""
+    have 64 positions of 8, twice. In bfloat16 all maps and the head of 40 words are copied, in two bytes; in float32, where they
+    are not joined, they are packed, on a machine with memory for that."""
     lm = oracles.small_lm("llama")
     tables = 4 * 2 * 64 * 8
     assert FusedDecoder(lm, 64).num_bytes == 4 * 2 * (64 + 96) * 32 + tables
     monkeypatch.setattr(decoders, "JOINED_BYTES", 0)
+    all_maps = 2 * (64 + 96 + 32 + 48) * 32 + 40 * 32
+    assert FusedDecoder(lm, 64).num_bytes == 4 * all_maps * packs_right(product_path()) + tables
+    monkeypatch.setattr(decoders, "machine_memory", lambda: 16 * decoders.weight_bytes(lm) - 16)
     assert FusedDecoder(lm, 64).num_bytes == tables
     lm.settle_dtype(torch.float32, computes_in_bfloat16=True)
-    assert FusedDecoder(lm, 64).num_bytes == 2 * (2 * (64 + 96 + 32 + 48) * 32 + 40 * 32) + tables
+    assert FusedDecoder(lm, 64).num_bytes == 2 * all_maps + tables

@@ -2,6 +2,7 @@
 drawn with, and a response depends on its address (seed, key, sample), not on its neighbours."""
 
 import gc
+import itertools
 import math
 import shutil
 import weakref
@@ -224,15 +225,52 @@ def test_each_distinct_prompt_is_prefilled_once(
     sampler = LocalSampler(llama)
     sampler.sample(REQUESTS, DECODING, seed=0)  # a sampler's first call checks the decoder
 
-    def counting(self: decoders.FusedDecoder, ids: Tensor, last: Tensor) -> Any:
+    def counting(self: decoders.FusedDecoder, ids: Tensor, *others: Any) -> Any:
         rows.extend(map(tuple, ids.tolist()))
-        return prefill(self, ids, last)
+        return prefill(self, ids, *others)
 
     monkeypatch.setattr(decoders.FusedDecoder, "prefill", counting)
     requests = [Request("a", (4, 5, 6, 7, 8), 8), Request("b", (9, 10, 11, 12), 8)]
     sampler.sample(requests, DECODING.model_copy(update={"batch_size": batch_size}), seed=0)
     prompts = sorted(tuple(token for token in row if token != oracles.PAD_ID) for row in rows)
     assert prompts == [(4, 5, 6, 7, 8), (9, 10, 11, 12)]
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_the_common_beginning_of_prompts_is_computed_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, batch_size: int
+) -> None:
+    """A beginning of 20 tokens, longer than Mistral's window of 8, and prompts of which one is the beginning and a token. Where
+    it spares less than is worth a pass, all prompts are computed whole; the responses are the same."""
+    lm = oracles.small_lm(name)
+    common = tuple(range(5, 25))
+    requests = [Request(f"{i}", (*common, *range(30, 31 + i)), 3) for i in range(4)]
+    sampler = LocalSampler(lm)
+    sampler.check_decoding()
+    fed: list[list[int]] = []
+    prefill = decoders.FusedDecoder.prefill
+
+    def counting(self: decoders.FusedDecoder, ids: Tensor, *others: Any) -> Any:
+        fed.extend(ids.tolist())
+        return prefill(self, ids, *others)
+
+    monkeypatch.setattr(decoders.FusedDecoder, "prefill", counting)
+    decoding = DECODING.model_copy(update={"batch_size": batch_size})
+    monkeypatch.setattr(local, "SPARED_TOKENS", 61)
+    whole = sampler.sample(requests, decoding, seed=0)
+    assert sorted(len([token for token in row if token != oracles.PAD_ID]) for row in fed) == [21, 22, 23, 24]
+    fed.clear()
+    monkeypatch.setattr(local, "SPARED_TOKENS", 60)
+    monkeypatch.setattr(local, "COMMON_TOKENS", 20)
+    parted = sampler.sample(requests, decoding, seed=0)
+    assert sorted(len([token for token in row if token != oracles.PAD_ID]) for row in fed) == [1, 2, 3, 4, 20]
+    fed.clear()
+    monkeypatch.setattr(local, "COMMON_TOKENS", 21)
+    assert ids(sampler.sample(requests, decoding, seed=0)) == ids(whole) == ids(parted)
+    assert len(fed) == 4
+    for one, other in zip(itertools.chain(*parted), itertools.chain(*whole), strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
 def test_no_position_beyond_prompt_and_cap_is_ever_fed(llama: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:

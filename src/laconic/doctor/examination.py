@@ -5,7 +5,6 @@
 3. The device is asked how much memory it has.
 """
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from laconic.models.loading import pick_device
 from laconic.problems.sets import disjoint_sets
 from laconic.prompts.endings import stop_ids
 from laconic.selection.pool import needs_probe
+from laconic.system.processor import machine_memory
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.recipe import check_recipe
 from laconic.types import Problem
@@ -169,4 +169,4 @@ def _free_memory() -> int:
     if table.exists():
         lines = table.read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine_memory()

@@ -33,7 +33,7 @@ from laconic.models.loading import computes_in_bfloat16
 from laconic.models.prefixes import is_worth_sharing
 from laconic.models.scoring import KEPT_CHUNKS, logits_per_chunk
 from laconic.samplers.cache import FUSED_WIDTH
-from laconic.samplers.decoders import JOINED_BYTES
+from laconic.samplers.decoders import JOINED_BYTES, packed_limit
 from laconic.samplers.local import PREFILL_TOKENS
 from laconic.training.batching import ATTENDED, token_budget
 from laconic.training.check.phases import ResolvedPhase
@@ -441,17 +441,24 @@ def _sampling(setting: _Setting) -> dict[str, int]:
 
 def _fused_bytes(setting: _Setting) -> int:
     """In float32 the fused decoder holds a second copy of the maps into a layer where the model is small, and of those into which
-    it merges an adapter. (In bfloat16 it has the copies that autocast would make.)"""
+    it merges an adapter; of a larger model, on a CPU, a packed copy of all maps. (In bfloat16 it has the copies that autocast
+    would make.)"""
     if setting.is_bfloat16:
         return 0
-    is_joined = F32 * count_weights(setting.shape, setting.policy).total <= JOINED_BYTES
+    size = F32 * count_weights(setting.shape, setting.policy).total
+    is_joined = size <= JOINED_BYTES
+    is_packed = setting.work.device == "cpu" and not is_joined and size <= packed_limit()
     adapted = _adapted(setting.shape, setting.policy)
     copied = [
         a * b
         for name, (a, b) in linear_maps(setting.shape).items()
         if name in adapted or (is_joined and not name.endswith(("o_proj", "down_proj")))
     ]
-    return F32 * setting.shape.layers * sum(copied)
+    maps = linear_maps(setting.shape).values() if is_packed else ()
+    packed = (
+        setting.shape.layers * sum(a * b for a, b in maps) + is_packed * setting.shape.vocabulary * setting.shape.hidden
+    )
+    return F32 * (setting.shape.layers * sum(copied) + packed)
 
 
 def _scoring(setting: _Setting) -> dict[str, int]:

@@ -7,7 +7,8 @@ There are two ways to compute the same numbers:
 2. `FusedDecoder` runs the layers of the Llama family (Llama, Mistral, Qwen2, Qwen3: one layer, with or without biases and norms
    on queries and keys) in a third of the operations. Rotations are read from a table. In small models there is one product for
    queries, keys and values, and one for gate and up: the time of a small model's step depends on the number of operations, not
-   on arithmetic. That takes a second copy of most weights, so larger models keep the weights and the products that they have.
+   on arithmetic. That takes a second copy of most weights. Larger models keep the products that they have; on a CPU in float32
+   their second copy is packed (`models/products/packed.py`), where the machine's memory is large enough.
 
 The fused decoder computes what the model does, in the same precision:
 
@@ -26,7 +27,7 @@ Legend: `R` live rows, `Q`, `H` query and key-value heads, `D` head size, `E` hi
 import contextlib
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -38,11 +39,14 @@ from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.lora.adapters import is_plain_map, low_rank
 from laconic.models.products.onednn import linear
+from laconic.models.products.packed import packed_copy, packed_linear
 from laconic.samplers.cache import SlotCache
+from laconic.system.processor import machine_memory
 
 FUSED_LAYERS = frozenset({"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"})
 WINDOW_IN_CONFIG = "MistralDecoderLayer"
 JOINED_BYTES = 2**28  # in models with more weights, arithmetic takes most of the time
+PACKED_SHARE = 1 / 16  # of the machine's memory: up to there a copy of all weights is packed
 LAYER_MAPS = (
     *(f"self_attn.{name}_proj" for name in "qkvo"),
     *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
@@ -54,11 +58,21 @@ Prefilled = tuple[Tensor, list[tuple[Tensor, Tensor]]]
 """The last logits [N, V] of N prompts, and the keys and values [N, H, longest, D] of each layer."""
 
 
+Held = list[tuple[Tensor, Tensor]]
+"""The keys and values [1, H, P, D] of each layer, of P tokens with which prompts begin."""
+
+
 class Decoder(Protocol):
     """Runs whole prompts at once, and then one step at a time."""
 
-    def prefill(self, ids: Tensor, last: Tensor) -> Prefilled:
-        """Run the prompts `ids` [N, longest], padded on the right, whose last tokens are at positions `last` [N]."""
+    @property
+    def continues(self) -> bool:
+        """Whether `prefill` takes a beginning."""
+        ...
+
+    def prefill(self, ids: Tensor, last: Tensor, beginning: Held | None = None) -> Prefilled:
+        """Run the prompts `ids` [N, longest], padded on the right, whose last tokens are at positions `last` [N] of `ids`. With a
+        `beginning`, `ids` is what follows it; the keys and values that are returned are those of the whole prompts."""
         ...
 
     def __call__(self, tokens: Tensor, positions: Tensor, cache: SlotCache) -> Tensor:
@@ -90,8 +104,14 @@ class TransformersDecoder:
     def __init__(self, lm: CausalLM) -> None:
         self.lm = lm
 
-    def prefill(self, ids: Tensor, last: Tensor) -> Prefilled:
+    @property
+    def continues(self) -> bool:
+        """No: what a model's own modules make of a cache that is there already differs between architectures."""
+        return False
+
+    def prefill(self, ids: Tensor, last: Tensor, beginning: Held | None = None) -> Prefilled:
         """One pass over right-padded prompts."""
+        assert beginning is None
         cache = DynamicCache()
         hidden = self.lm.backbone(ids, past_key_values=cache, use_cache=True).last_hidden_state
         held: list[Any] = cache.layers
@@ -127,11 +147,12 @@ class TransformersDecoder:
 @dataclass(frozen=True, slots=True)
 class _Map:
     """A linear map [out, in] as a step reads it, and the thin matrices [rank, in] and [out, rank] that an adapter adds by
-    themselves, if any."""
+    themselves, if any. `packed` is the weight's packed copy, where it has one."""
 
     weight: Tensor
     down: Tensor | None = None
     up: Tensor | None = None
+    packed: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +171,13 @@ class _Layer:
     qk_norm: Tensor | None
     window: int | None
 
+    def maps(self) -> list[_Map]:
+        """All of its maps, in the order of its fields."""
+        return [*self.qkv, self.out, *self.gate_up, self.down]
+
     def tensors(self) -> list[Tensor]:
-        """All of its tensors, in the order of its fields."""
-        maps = [*self.qkv, self.out, *self.gate_up, self.down]
-        values = [value for one in maps for value in (one.weight, one.down, one.up)]
+        """All of its tensors but the packed ones, in the order of its fields."""
+        values = [value for one in self.maps() for value in (one.weight, one.down, one.up)]
         values += [self.qkv_bias, self.out_bias, self.attention_norm, self.mlp_norm, self.qk_norm]
         return [value for value in values if value is not None]
 
@@ -161,13 +185,14 @@ class _Layer:
 @dataclass(frozen=True, slots=True)
 class _Heads:
     """What all layers share: how many query and key-value heads there are, their size, the norms' epsilon, whether weights are
-    joined, the scale of the scores that is not yet in the weights, and the dtype of the products."""
+    joined or packed, the scale of the scores that is not yet in the weights, and the dtype of the products."""
 
     queries: int
     keys: int
     size: int
     eps: float
     is_joined: bool
+    is_packed: bool
     scaling: float
     dtype: torch.dtype
 
@@ -187,25 +212,38 @@ class FusedDecoder:
         is_joined = _joins(lm, dtype != held)
         is_scaled = hasattr(attention, "q_norm") or (is_joined and dtype != torch.bfloat16)
         scaling = 1.0 if is_scaled else attention.scaling
-        self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon, is_joined, scaling, dtype)
+        is_packed = not (is_joined or is_compiled) and packs(lm)
+        self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon, is_joined, is_packed, scaling, dtype)
         self.embedding, self.final_norm = body.embed_tokens.weight, body.norm.weight
         self.layers = [_fused_layer(layer, self.heads) for layer in body.layers]
         self.head_weight = self._cast_head()
+        self.packed_head = self._packed_head()
         positions = torch.arange(num_positions, device=lm.device)
         cos, sin = body.rotary_emb(self.embedding[:1], positions[None])
         half = size // 2
         self.cos = cos[0, :, None].contiguous()
         self.sin = torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], dim=-1)
 
-    def prefill(self, ids: Tensor, last: Tensor) -> Prefilled:
+    @property
+    def continues(self) -> bool:
+        """Yes."""
+        return True
+
+    def prefill(self, ids: Tensor, last: Tensor, beginning: Held | None = None) -> Prefilled:
         """One pass over right-padded prompts."""
         num_prompts, longest = ids.shape
-        cos, sin = (table[:longest].repeat(num_prompts, 1, 1) for table in (self.cos, self.sin))
+        first = beginning[0][0].shape[2] if beginning else 0
+        cos, sin = (table[first : first + longest].repeat(num_prompts, 1, 1) for table in (self.cos, self.sin))
         x, held = self.embedding[ids].flatten(0, 1), []
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             parts = _before_attention(x, layer, self.heads, cos, sin)
             q, k, v = (part.to(self.heads.dtype).unflatten(0, ids.shape).transpose(1, 2) for part in parts)
-            mask = _windowed(longest, layer.window, ids.device)
+            if beginning:
+                k, v = (
+                    torch.cat([old.expand(num_prompts, -1, -1, -1), new], dim=2)
+                    for old, new in zip(beginning[index], (k, v), strict=True)
+                )
+            mask = _attended(first, longest, layer.window, ids.device)
             attended = functional.scaled_dot_product_attention(
                 q,
                 k,
@@ -233,6 +271,8 @@ class FusedDecoder:
     def _head(self, x: Tensor) -> Tensor:
         """Logits [..., V] from the last layer's states [..., E]."""
         normed = _norm(x, self.final_norm, self.heads.eps)
+        if self.packed_head is not None and self.packed_head.packed is not None:
+            return self.lm.scaled(_product(normed, self.packed_head, self.lm.model.get_output_embeddings().bias))
         if self.head_weight is None:
             return self.lm.head(normed)
         return self.lm.scaled(functional.linear(normed.to(self.heads.dtype), self.head_weight).float())
@@ -242,8 +282,14 @@ class FusedDecoder:
         weight: Tensor = self.lm.model.get_output_embeddings().weight
         return None if weight.dtype == self.heads.dtype else weight.to(self.heads.dtype)
 
+    def _packed_head(self) -> _Map | None:
+        """The head with its packed copy, where matrices are packed and it is a plain map."""
+        head: Any = self.lm.model.get_output_embeddings()
+        return _packed(_Map(head.weight)) if self.heads.is_packed and type(head) is nn.Linear else None
+
     def refresh(self) -> None:
         """Copy the weights anew, in place, layer by layer."""
+        assert not self.heads.is_packed, "packed copies serve one call"
         body: Any = getattr(self.lm.model, self.lm.model.base_model_prefix)
         for held, layer in zip(self.layers, body.layers, strict=True):
             for old, new in zip(held.tensors(), _fused_layer(layer, self.heads).tensors(), strict=True):
@@ -258,8 +304,8 @@ class FusedDecoder:
 
     @property
     def is_lasting(self) -> bool:
-        """Always: it has the copies itself."""
-        return True
+        """Where it has copies in the model's own order, or none. Packed ones are made anew for each call."""
+        return not self.heads.is_packed
 
     @property
     def num_bytes(self) -> int:
@@ -267,7 +313,10 @@ class FusedDecoder:
         own = {tensor.data_ptr() for tensor in self.lm.model.parameters()}
         held = [*(tensor for layer in self.layers for tensor in layer.tensors()), self.cos, self.sin]
         held += [] if self.head_weight is None else [self.head_weight]
-        return sum(tensor.nbytes for tensor in held if tensor.data_ptr() not in own)
+        maps = [one for layer in self.layers for one in layer.maps()]
+        maps += [] if self.packed_head is None else [self.packed_head]
+        copied = [tensor for tensor in held if tensor.data_ptr() not in own]
+        return sum(tensor.nbytes for tensor in (*copied, *(one.weight for one in maps if one.packed is not None)))
 
 
 def _before_attention(
@@ -312,6 +361,8 @@ def _products(x: Tensor, maps: tuple[_Map, ...], bias: Tensor | None) -> Tensor:
 
 def _product(x: Tensor, one: _Map, bias: Tensor | None = None) -> Tensor:
     """`x` [R, in] through a map: [R, out]."""
+    if one.packed is not None:
+        return packed_linear(x, one.weight, one.packed, bias)
     out = linear(x, one.weight, bias)
     if one.down is None or one.up is None:
         return out
@@ -346,16 +397,16 @@ def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
     if has_norms:
         q_norm, k_norm = attention.q_norm.weight * attention.scaling, attention.k_norm.weight
         norms = torch.cat([q_norm.expand(heads.queries, -1), k_norm.expand(heads.keys, -1)])
-    qkv = tuple(_read_map(module, heads.dtype) for module in inputs)
-    gate_up = tuple(_read_map(module, heads.dtype) for module in (mlp.gate_proj, mlp.up_proj))
+    qkv = tuple(_read_map(module, heads) for module in inputs)
+    gate_up = tuple(_read_map(module, heads) for module in (mlp.gate_proj, mlp.up_proj))
     biases = None if inputs[0].bias is None else [module.bias for module in inputs]
     return _Layer(
         qkv=_joined_maps(qkv, scale) if heads.is_joined else qkv,
         qkv_bias=None if biases is None else _joined(biases, scale).to(heads.dtype),
-        out=_read_map(attention.o_proj, heads.dtype),
+        out=_read_map(attention.o_proj, heads),
         out_bias=None if attention.o_proj.bias is None else attention.o_proj.bias.to(heads.dtype),
         gate_up=_joined_maps(gate_up, 1.0) if heads.is_joined else gate_up,
-        down=_read_map(mlp.down_proj, heads.dtype),
+        down=_read_map(mlp.down_proj, heads),
         attention_norm=layer.input_layernorm.weight,
         mlp_norm=layer.post_attention_layernorm.weight,
         qk_norm=norms,
@@ -363,15 +414,21 @@ def _fused_layer(layer: Any, heads: _Heads) -> _Layer:
     )
 
 
-def _read_map(module: Any, dtype: torch.dtype) -> _Map:
-    """The map of a module, in `dtype`; what its adapters add is merged into a copy, in bfloat16 it stays by itself."""
-    added, weight = low_rank(module), module.weight
+def _read_map(module: Any, heads: _Heads) -> _Map:
+    """The map of a module, in the dtype of the products; what its adapters add is merged into a copy, in bfloat16 it stays by
+    itself."""
+    added, weight, dtype = low_rank(module), module.weight, heads.dtype
     if added is None:
-        return _Map(weight.to(dtype))
+        return _packed(_Map(weight.to(dtype))) if heads.is_packed else _Map(weight.to(dtype))
     down, up = added
     if dtype == torch.bfloat16:
         return _Map(weight.to(dtype), down.to(dtype), up.to(dtype))
-    return _Map(torch.addmm(weight, up.to(weight.dtype), down.to(weight.dtype)).to(dtype))
+    merged = _Map(torch.addmm(weight, up.to(weight.dtype), down.to(weight.dtype)).to(dtype))
+    return _packed(merged) if heads.is_packed else merged
+
+
+def _packed(one: _Map) -> _Map:
+    return replace(one, packed=packed_copy(one.weight))
 
 
 def _joined_maps(maps: tuple[_Map, ...], scale: float) -> tuple[_Map]:
@@ -383,14 +440,15 @@ def _joined(parts: list[Tensor], scale: float) -> Tensor:
     return torch.cat([parts[0] * scale, *parts[1:]])
 
 
-def _windowed(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """True where a position may attend to another, [length, length]; None where the window is no shorter than the prompt, so that
-    a position may attend to all before it."""
-    if window is None or length <= window:
+def _attended(first: int, length: int, window: int | None, device: torch.device) -> Tensor | None:
+    """True where one of `length` positions from `first` on may attend to another, [length, first + length]; None where each may
+    attend to all before it, and they begin at 0."""
+    end = first + length
+    is_windowed = window is not None and end > window
+    if first == 0 and not is_windowed:
         return None
-    positions = torch.arange(length, device=device)
-    distance = positions[:, None] - positions[None]
-    return (distance >= 0) & (distance < window)
+    distance = torch.arange(first, end, device=device)[:, None] - torch.arange(end, device=device)
+    return (distance >= 0) & (distance < (window if window is not None else end))
 
 
 def _window(layer: Any) -> int | None:
@@ -421,6 +479,18 @@ def has_changing_rotations(lm: CausalLM) -> bool:
     """Whether the angles of a token depend on more than its position: to compute them makes a device's host wait."""
     rotation = (getattr(lm.text_config, "rope_parameters", None) or {}).get("rope_type", "default")
     return rotation in CHANGING_ROTATIONS
+
+
+def packs(lm: CausalLM) -> bool:
+    """Whether a larger model's matrices are packed: in float32 on a CPU, where the copy is small beside the machine's memory."""
+    is_float32 = lm.model.dtype == torch.float32 and lm.autocast_dtype is None
+    return lm.device.type == "cpu" and is_float32 and weight_bytes(lm) <= packed_limit()
+
+
+def packed_limit() -> float:
+    """The bytes of weights up to which they are packed on this machine. What is free at the moment does not count: the last bits
+    of every response depend on the choice."""
+    return PACKED_SHARE * machine_memory()
 
 
 def weight_bytes(lm: CausalLM) -> int:

@@ -2,7 +2,7 @@
 
 1. Every (prompt, sample) pair is a row. Rows wait in order; up to `batch_size` of them are live, each in a slot.
 2. Free slots are filled with waiting rows: each distinct prompt is prefilled once, its keys and values copied into the slots
-   of all its samples.
+   of all its samples. The tokens with which all prompts of a call begin, such as a system text, are computed once a call.
 3. A step (`slots.py`) feeds one token per live row (`decoders.py`), over a cache that is read only as far as the live rows
    reach (`cache.py`), and draws the next token of each (`drawing.py`). The draw gives the log-probability, without a second
    forward pass.
@@ -39,7 +39,7 @@ from laconic.errors import Diverged, ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.waiting import look_at_load
 from laconic.rng import seed_of
-from laconic.samplers.decoders import weight_bytes
+from laconic.samplers.decoders import Held, Prefilled, weight_bytes
 from laconic.samplers.drawing import penalized_ids
 from laconic.samplers.lanes import decode_in_lanes, num_lanes
 from laconic.samplers.protocol import Request
@@ -51,6 +51,8 @@ LEAVING_SHARE = 0.125  # the share of rows that must have ended before live rows
 LOOKS_EVERY = 8  # on CUDA, steps between two checks which rows have ended: a check makes the host wait
 CHECK_STEPS = 3
 CHECK_PROMPTS = (2, 5, 84)  # tokens; the longest passes a short window and goes on in a second page of the cache
+COMMON_TOKENS, SPARED_TOKENS = 8, 512
+"""Prompts' common beginning is computed once where it has so many tokens, and that spares so many: it takes a pass of its own."""
 PREFILL_TOKENS = {"cpu": 2048, "cuda": 16_384}  # tokens of prompts that go through the model at once, padding included
 KEPT_BYTES = 2**29  # off CUDA, a cache up to this size is kept for the next call, since new memory is slow at first
 ROOM_MARGIN = 1.25  # the next peak of memory may be higher than all before it, by this factor
@@ -234,6 +236,8 @@ class _Decoding:
         self.waiting = deque(_Row(r, s) for r, request in enumerate(requests) for s in range(request.num_samples))
         self.num_slots = min(decoding.batch_size, len(self.waiting))
         self.prefixes: dict[int, _Prefix] = {}
+        self.num_common = self._num_common()
+        self.beginning: Held | None = None  # of the common tokens, from the first prefill on
         self.rows: list[_Row] = []  # slot by slot: live rows and rows that have ended
         self.results: list[list[Response | None]] = [[None] * request.num_samples for request in requests]
         self.reached = np.zeros(slots.num_slots, dtype=np.int64)  # an upper bound of the positions that each row holds
@@ -292,14 +296,32 @@ class _Decoding:
 
     def _prefill(self, requests: Sequence[int]) -> None:
         """One pass over the prompts of some requests."""
-        prompts = [self.requests[request].prompt_ids for request in requests]
+        if self.num_common and self.beginning is None:
+            _, self.beginning = self._run([self.requests[0].prompt_ids[: self.num_common]])
+        rests = [self.requests[request].prompt_ids[self.num_common :] for request in requests]
+        logits, layers = self._run(rests, self.beginning)
+        for row, request in enumerate(requests):
+            self.prefixes[request] = _Prefix(logits[row], layers, row)
+
+    def _run(self, prompts: Sequence[Sequence[int]], beginning: Held | None = None) -> Prefilled:
+        """One pass over prompts, or over what follows their beginning."""
         longest = max(map(len, prompts))
         ids = torch.tensor([[*p, *[self.lm.pad_id] * (longest - len(p))] for p in prompts], device=self.device)
         last = torch.tensor([len(p) - 1 for p in prompts], device=self.device)
         assert self.slots.decoder is not None
-        logits, layers = self.slots.decoder.prefill(ids, last)
-        for row, request in enumerate(requests):
-            self.prefixes[request] = _Prefix(logits[row], layers, row)
+        return self.slots.decoder.prefill(ids, last, beginning)
+
+    def _num_common(self) -> int:
+        """The number of tokens with which all prompts begin, each of which goes on behind them; 0 where to compute them once is
+        not worth a pass."""
+        prompts = {request.prompt_ids for request in self.requests}
+        if len(prompts) < 2 or self.slots.decoder is None or not self.slots.decoder.continues:
+            return 0
+        first, last = min(prompts), max(prompts)  # in the order of words: all others lie between these two
+        length = min(map(len, prompts)) - 1
+        common = next((i for i in range(length) if first[i] != last[i]), length)
+        is_worth_it = common >= COMMON_TOKENS and common * (len(prompts) - 1) >= SPARED_TOKENS
+        return common if is_worth_it else 0
 
     def _write_prefixes(self, first: int, entering: Sequence[_Row]) -> None:
         """Copy each row's prompt into its slot, from slot `first` on; those that were prefilled together are copied together."""

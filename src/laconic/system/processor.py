@@ -1,9 +1,12 @@
-"""What the processor is called and which instructions it has, from /proc/cpuinfo; on systems without it, from Python alone."""
+"""What the processor is called and which instructions it has, from /proc/cpuinfo; on systems without it, from Python alone. And
+how much memory the machine has."""
 
+import os
 import platform
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
+MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 BFLOAT16_SETS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """The instruction sets that multiply bfloat16 numbers, of processors by Intel, AMD and Arm."""
 
@@ -22,6 +25,13 @@ def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for products in bfloat16; where the system does not say, it is taken to."""
     known = instruction_sets()
     return not known or bool(known & BFLOAT16_SETS)
+
+
+def machine_memory() -> int:
+    """The bytes of memory that this machine has, or that a control group grants of them."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    granted = MEMORY_MAX.read_text(encoding="utf-8").strip() if MEMORY_MAX.exists() else ""
+    return min(installed, int(granted)) if granted.isdecimal() else installed
 
 
 def _field(name: str) -> str:

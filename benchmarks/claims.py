@@ -13,6 +13,9 @@
 Another embedded reasoner takes the place of `tiny` with `--model NAME`: the model and all problems are then NAME's, and `--set
 key=value` changes what else has to change (a cap on length, say) in every recipe. Its results are
 `claims/results/CLAIM-NAME.json`.
+
+A claim that is undecided with all its seeds gets one second look: `--seeds` names five more, `--arms` those arms that its figures
+hang on. What is stored of the first five counts with them.
 """
 
 import argparse
@@ -67,6 +70,7 @@ class Wish:
     model: str = TINY
     seeds: tuple[int, ...] = ()
     changes: tuple[str, ...] = ()
+    arms: tuple[str, ...] = ()
     parallel: int | None = None
     runs: bool = True
     results: Path = HERE / "claims" / "results"
@@ -99,7 +103,7 @@ def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
         stored = {"figures": {}, "arms": {}}
     found = _arms(arms)
     labels = dict.fromkeys([*stored["arms"], *found])
-    figures = with_stored(of_arms(source, arms, wanted), stored["figures"], wanted)
+    figures = with_stored(of_arms(source, arms), stored["figures"])
     merged = {label: {**stored["arms"].get(label, {}), **found.get(label, {})} for label in labels}
     record = decided(claim, figures, wish.model, wanted) | {"setup": setup, "arms": merged}
     return record | (
@@ -121,10 +125,14 @@ def _measured(arms: Mapping[int, Mapping[str, SweepArm]], out: Path) -> Record:
 
 
 def _swept(name: str, wish: Wish) -> tuple[Mapping[int, Mapping[str, SweepArm]], int]:
-    """The finished arms of the sweep, after those that were missing have been run, and the number of seeds that it asks for."""
-    original, out = wish.sweeps / f"{name}.toml", wish.out / name
+    """The finished arms of the sweep, after those that were missing have been run, and the number of seeds that it asks for.
+
+    If only some arms are asked for, they are a sweep in a folder of its own.
+    """
+    original, base = wish.sweeps / f"{name}.toml", wish.out / "arms" if wish.arms else wish.out
+    out = base / name
     if wish.runs:
-        file = sweep_for(original, wish.model, wish.seeds, wish.changes, wish.out)
+        file = sweep_for(original, wish.model, wish.seeds, wish.changes, base, wish.arms)
         try:
             run_sweep(file, out, wish.parallel, Reporter(Screen(file=sys.stderr)), wish.out / DRAWS)
         except RunFailed as error:  # what is finished can still be measured
@@ -156,7 +164,7 @@ def _probed(claim: Claim, source: Probed, wish: Wish) -> Record:
             _evaluate(model, source.problems, source.options, folder, seed, wish)
         found[seed] = [folder for folder in folders if _is_evaluated(folder)]
     figures = {seed: source.measure(folders) for seed, folders in found.items() if folders}
-    record = decided(claim, of_seeds(figures, wanted), wish.model, wanted)
+    record = decided(claim, of_seeds(figures), wish.model, wanted)
     hours = _evaluation_hours([folder for folders in found.values() for folder in folders])
     return record | {"hours": round(_hours(arms) + hours, 3), "hardware": _hardware()}
 
@@ -236,6 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=available_cores(),
         help="training processes at a time; one on each core if not given",
     )
+    parser.add_argument(
+        "--arms", nargs="+", default=(), metavar="LABEL", help="only these arms of the sweep: what a second look needs"
+    )
     parser.add_argument("--measure", action="store_true", help="run nothing: decide on what is finished")
     parser.add_argument("--page", action="store_true", help="only write docs/claims.md")
     parser.add_argument("--results", type=Path, default=HERE / "claims" / "results", help="the folder of the verdicts")
@@ -250,6 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.model,
         tuple(given.seeds),
         tuple(given.changes),
+        tuple(given.arms),
         given.parallel,
         not given.measure,
         given.results,
@@ -275,6 +287,7 @@ def _told(wish: Wish) -> list[str]:
     """The options that change results, as they are written on the command line."""
     told = [] if wish.model == TINY else ["--model", wish.model]
     told += ["--seeds", *map(str, wish.seeds)] if wish.seeds else []
+    told += ["--arms", *map(json.dumps, wish.arms)] if wish.arms else []
     return told + [word for change in wish.changes for word in ("--set", json.dumps(change))]
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from statistics import mean
 
 from deciding.claim import Claim, Computed, Evaluated, Trained
-from deciding.records import Record, decision_on
+from deciding.records import Record, decision_on, figure_of
 from deciding.table import CLAIMS, ORDER
 
+from laconic.statistics.intervals import or_null
 from laconic.statistics.seeds import over_seeds
-from laconic.statistics.verdicts import ClaimVerdict
+from laconic.statistics.verdicts import FIRST_LOOK, ClaimVerdict
 from laconic.system.files import write_text_atomically
 
 OPEN = "open"
@@ -78,9 +79,19 @@ def table(results: Results) -> str:
 def _cells(claim: Claim, model: str, record: Record) -> str:
     if not record:
         return f"– | {OPEN} | – | –"
-    hinge = decision_on(claim, record["figures"], record["wanted_seeds"]).hinge.figure
-    shown = shown_figure(hinge, record["figures"].get(hinge))
-    return f"`{model}` | **{record['verdict']}** | {shown} | {seeds_of(claim, record)}"
+    return f"`{model}` | **{record['verdict']}** | {_hinge(claim, record)} | {seeds_of(claim, record)}"
+
+
+def _hinge(claim: Claim, record: Record) -> str:
+    """The figure on which the verdict hangs, with the interval that decides."""
+    name = decision_on(claim, record["figures"], record["wanted_seeds"]).hinge.figure
+    figure = record["figures"].get(name)
+    if figure is None or "by_seed" not in figure:
+        return shown_figure(name, figure)
+    found = figure_of(figure, record["wanted_seeds"])
+    ends = [or_null(end) for end in (found.interval.low, found.interval.high)]
+    shown = shown_figure(name, figure | {"ci95": ends})
+    return shown if found.level == FIRST_LOOK else f"{shown}, a second look at {100 * found.level:g}%"
 
 
 def seeds_of(claim: Claim, record: Record) -> str:
@@ -148,11 +159,10 @@ def _result(claim: Claim, record: Record) -> str:
     figures, seeds = record["figures"], seeds_of(claim, record)
     decision = decision_on(claim, figures, record["wanted_seeds"])
     on = f" on `{record['model']}`" + ("" if seeds == "–" else f", {seeds} seeds")
-    hinge = shown_figure(decision.hinge.figure, figures.get(decision.hinge.figure))
     where = f"{record['hardware']}, float32 matrix products at {record['matrix_gflops']} GFLOP/s on one thread, {record['date']}"
     return "\n\n".join(
         [
-            f"**{decision.verdict.value.capitalize()}**{on}: {hinge}.",
+            f"**{decision.verdict.value.capitalize()}**{on}: {_hinge(claim, record)}.",
             _figure_table(claim, figures),
             *([_arm_table(record["arms"])] if record.get("arms") else []),
             f"`{record['command']}`, {_hours(claim, record)}{where}.",

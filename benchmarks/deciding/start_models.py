@@ -8,6 +8,7 @@ from pathlib import Path
 from deciding.records import TINY
 
 from laconic.config.load import dump, load_recipe
+from laconic.errors import InputError
 from laconic.reporting.read import read_phases
 from laconic.sweep.config import Entry, SweepConfig, load_sweep, not_replaced, stored_sweep
 from laconic.system.files import write_text_atomically
@@ -30,15 +31,20 @@ def address_of(address: str, model: str) -> str:
     return f"{model}:{FAMILIES.get(model, {}).get(family, family)}{question}{arguments}"
 
 
-def sweep_for(file: Path, model: str, seeds: Sequence[int], changes: Sequence[str], out: Path) -> Path:
+def sweep_for(
+    file: Path, model: str, seeds: Sequence[int], changes: Sequence[str], out: Path, arms: Sequence[str] = ()
+) -> Path:
     """The sweep file to run: `file` itself, or, where something is changed, a copy of it in `out` with the changes in every
-    entry.
+    entry, or only in the `arms` of these labels.
 
-    With `seeds` it has these and the ones that its folder in `out` already holds.
+    With `seeds` it has these and the ones that its folder in `out` already holds. Raises `InputError` where an arm is not there.
     """
-    if model == TINY and not seeds and not changes:
+    if not (model != TINY or seeds or changes or arms):
         return file
     config, entries = load_sweep(file)
+    if unknown := set(arms) - {entry.label for entry in entries}:
+        raise InputError(f"--arms: {file} has no arm {min(unknown)!r}; it has {', '.join(e.label for e in entries)}")
+    entries = [entry for entry in entries if not arms or entry.label in arms]
     held = stored_sweep(out / file.stem)["seeds"] if (out / file.stem / "sweep.json").exists() else []
     out.mkdir(parents=True, exist_ok=True)
     copy = out / f"{file.stem}.toml"

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from math import nan
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from deciding.claim import Claim, Trained
 from deciding.fatemi import greedy_gap_growth, lengths_within, trend, uniform_groups, unrepeated_growth
 from deciding.o1_pruner import quartiles
-from deciding.page import counts, read_results, write_page
+from deciding.page import _hinge, counts, read_results, write_page
 from deciding.records import decision_on, of_arms, with_stored
 from deciding.start_models import address_of, models_of, setup_of, sweep_for
 from deciding.t1 import BUDGETS, FLAT, SHIFT, STEEPER, at_equal_kl, truncation_curves
@@ -23,6 +24,8 @@ from deciding.table import CLAIMS, ORDER
 from folders import Run
 from forked import Forked
 
+from laconic.config.load import dump, load_recipe
+from laconic.errors import InputError
 from laconic.statistics.intervals import Interval
 from laconic.statistics.verdicts import ClaimVerdict, Condition, Falsifier, Figure, verdict_on
 from laconic.sweep import children
@@ -87,7 +90,7 @@ def test_a_claim_reads_arms_that_its_sweep_has(claim: Claim) -> None:
     assert isinstance(claim.source, Trained)
     _, entries = load_sweep(HOME / f"{claim.source.sweep}.toml")
     arms = {entry.label: made_up_arm(cut=lambda tag="", n=n: float(n)) for n, entry in enumerate(entries)}
-    figures = of_arms(claim.source, dict.fromkeys(range(5), arms), wanted=5)
+    figures = of_arms(claim.source, dict.fromkeys(range(5), arms))
     assert all(len(figure["by_seed"]) == 5 for figure in figures.values())
     assert {condition.figure for condition in conditions(claim)} <= set(figures)
 
@@ -193,6 +196,21 @@ def test_three_seeds_of_five_can_refute_f4_and_cannot_confirm_it() -> None:
     assert verdict_of_f4([19.9, 20.0, 20.1]) is ClaimVerdict.UNDECIDED
 
 
+def test_more_seeds_than_asked_for_are_a_second_look_at_97_5_percent() -> None:
+    """Ten seeds with an sd of 1.05 reach 0.75 at 95% and 0.90 at 97.5% (t of 9: 2.262 and 2.685; se 0.333). The page says so."""
+    spread = [-1.0, 1.0] * 5
+    assert verdict_of_f4([0.8 + s for s in spread]) is ClaimVerdict.FAILS  # to 1.7, within 5 points
+    assert verdict_of_f4([4.2 + s for s in spread]) is ClaimVerdict.HOLDS
+    assert verdict_of_f4([0.8 + 5.5 * s for s in spread]) is ClaimVerdict.UNDECIDED  # 4.94 at 95%, 5.7 at 97.5%
+    figures = by_seed(**{"cut at lambda 0.95 minus at 1, points": [20.0 + s for s in spread]})
+    figures = with_stored(figures, {})
+    record = {"figures": figures, "wanted_seeds": 5, "verdict": "holds"}
+    assert _hinge(replace(CLAIMS["F4"], premise=None), record) == (
+        "cut at lambda 0.95 minus at 1, points: 20.0 (19.1 to 20.9), a second look at 97.5%"
+    )
+    assert figures["cut at lambda 0.95 minus at 1, points"]["ci95"] == pytest.approx([19.246, 20.754], abs=1e-3)
+
+
 def test_a_missing_seed_counts_as_missing() -> None:
     figure = Figure.of_seeds([1.0, nan, 2.0, 3.0, nan], wanted=5)
     assert figure.num_seeds == 3 and not figure.is_complete
@@ -286,9 +304,7 @@ def test_the_models_of_a_run_are_its_phases_results(tmp_path: Path) -> None:
 def test_seeds_of_a_machine_that_has_gone_are_kept() -> None:
     """Seed 2 is measured anew, and 1 and 10 come from what was stored; a figure that is no longer measured goes."""
     new = {"cut": {"by_seed": {"2": 5.0}}}
-    found = with_stored(
-        new, {"cut": {"by_seed": {"10": 1.0, "2": 9.0, "1": 3.0}}, "old": {"by_seed": {"1": 1.0}}}, wanted=3
-    )
+    found = with_stored(new, {"cut": {"by_seed": {"10": 1.0, "2": 9.0, "1": 3.0}}, "old": {"by_seed": {"1": 1.0}}})
     assert found["cut"]["by_seed"] == {"1": 3.0, "2": 5.0, "10": 1.0} and list(found["cut"]["by_seed"]) == [
         "1",
         "2",
@@ -316,6 +332,20 @@ def test_another_reasoner_takes_the_place_of_tiny(tmp_path: Path) -> None:
     assert all(entry.overrides[-1] == "report.max_tokens=512" for entry in entries)
     assert not [o for entry in entries for o in entry.overrides if "=tiny" in o]
     assert sweep_for(HOME / "F8.toml", "tiny", (), (), tmp_path) == HOME / "F8.toml"
+
+
+def test_a_second_look_may_train_some_arms_alone(tmp_path: Path) -> None:
+    """Theirs are the recipes of the file; a label that it lacks is refused by a line that lists those that it has."""
+    copy = sweep_for(HOME / "F4.toml", "tiny", (36, 37), (), tmp_path, ("lambda 0.95", "lambda 1"))
+    config, entries = load_sweep(copy)
+    assert config.seeds == (36, 37) and [entry.label for entry in entries] == ["lambda 0.95", "lambda 1"]
+    _, originals = load_sweep(HOME / "F4.toml")
+    for entry in entries:
+        (original,) = (one for one in originals if one.label == entry.label)
+        ours, theirs = (load_recipe(one.path, one.overrides) for one in (entry, original))
+        assert dump(ours) == dump(theirs)
+    with pytest.raises(InputError, match=r"F4\.toml has no arm 'lambda 2'; it has lambda 0\.95, lambda 1, "):
+        sweep_for(HOME / "F4.toml", "tiny", (), (), tmp_path, ("lambda 2",))
     assert address_of("problems.jsonl", "seeker") == "problems.jsonl"
 
 

@@ -72,6 +72,14 @@ def test_a_library_that_is_wrong_for_other_numbers_of_rows_does_not_pack(
     assert not packs_right.__wrapped__(path)
 
 
+def test_a_build_without_the_operator_does_not_pack(path: ProductPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(weight: Tensor, path: ProductPath) -> Tensor:
+        raise RuntimeError("Could not run 'mkldnn::_reorder_linear_weight'")
+
+    monkeypatch.setattr(packing, "_packed", missing)
+    assert not packs_right.__wrapped__(path)
+
+
 def test_without_mkl_pytorchs_own_path_does_not_pack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
     assert not packs_right.__wrapped__("pytorch")

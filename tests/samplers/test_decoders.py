@@ -10,7 +10,7 @@ import torch
 from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.models.policy import Policy
-from laconic.models.products.packed import packs_right
+from laconic.models.products.packed import MIN_PACKED_ROWS, packs_right
 from laconic.models.products.product_path import product_path
 from laconic.samplers import decoders
 from laconic.samplers.decoders import FusedDecoder
@@ -147,6 +147,7 @@ def test_copies_are_counted_and_the_models_own_weights_are_not(monkeypatch: pyte
     monkeypatch.setattr(decoders, "JOINED_BYTES", 0)
     all_maps = 2 * (64 + 96 + 32 + 48) * 32 + 40 * 32
     assert FusedDecoder(lm, 64).num_bytes == 4 * all_maps * packs_right(product_path()) + tables
+    assert FusedDecoder(lm, 64, num_rows=MIN_PACKED_ROWS - 1).num_bytes == tables
     monkeypatch.setattr(decoders, "machine_memory", lambda: 16 * decoders.weight_bytes(lm) - 16)
     assert FusedDecoder(lm, 64).num_bytes == tables
     lm.settle_dtype(torch.float32, computes_in_bfloat16=True)

@@ -39,7 +39,7 @@ from laconic.errors import ModelError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.lora.adapters import is_plain_map, low_rank
 from laconic.models.products.onednn import linear
-from laconic.models.products.packed import packed_copy, packed_linear
+from laconic.models.products.packed import MAX_PACKED_ROWS, MIN_PACKED_ROWS, packed_copy, packed_linear
 from laconic.samplers.cache import SlotCache
 from laconic.system.processor import machine_memory
 
@@ -200,7 +200,9 @@ class _Heads:
 class FusedDecoder:
     """The layers of the Llama family in few operations."""
 
-    def __init__(self, lm: CausalLM, num_positions: int, *, is_compiled: bool = False) -> None:
+    def __init__(
+        self, lm: CausalLM, num_positions: int, *, num_rows: int = MAX_PACKED_ROWS, is_compiled: bool = False
+    ) -> None:
         self.before_attention: Callable[..., Any] = _compiled(_before_attention) if is_compiled else _before_attention
         self.after_attention: Callable[..., Any] = _compiled(_after_attention) if is_compiled else _after_attention
         body: Any = getattr(lm.model, lm.model.base_model_prefix)
@@ -212,7 +214,7 @@ class FusedDecoder:
         is_joined = _joins(lm, dtype != held)
         is_scaled = hasattr(attention, "q_norm") or (is_joined and dtype != torch.bfloat16)
         scaling = 1.0 if is_scaled else attention.scaling
-        is_packed = not (is_joined or is_compiled) and packs(lm)
+        is_packed = not (is_joined or is_compiled) and num_rows >= MIN_PACKED_ROWS and packs(lm)
         self.heads = _Heads(queries, keys, size, body.norm.variance_epsilon, is_joined, is_packed, scaling, dtype)
         self.embedding, self.final_norm = body.embed_tokens.weight, body.norm.weight
         self.layers = [_fused_layer(layer, self.heads) for layer in body.layers]
@@ -498,13 +500,15 @@ def weight_bytes(lm: CausalLM) -> int:
     return sum(p.numel() * p.element_size() for p in lm.model.parameters())
 
 
-def make_decoder(lm: CausalLM, num_positions: int, *, is_compiled: bool = False) -> Decoder:
-    """The faster decoder that serves `lm` as it is now, for positions below `num_positions`.
+def make_decoder(
+    lm: CausalLM, num_positions: int, *, num_rows: int = MAX_PACKED_ROWS, is_compiled: bool = False
+) -> Decoder:
+    """The faster decoder that serves `lm` as it is now, for positions below `num_positions` of at most `num_rows` rows.
 
     Raises `ModelError` where `is_compiled` is set and only the model's own modules serve.
     """
     if can_fuse(lm):
-        return FusedDecoder(lm, num_positions, is_compiled=is_compiled)
+        return FusedDecoder(lm, num_positions, num_rows=num_rows, is_compiled=is_compiled)
     if is_compiled:
         raise ModelError(f"{lm.name}: sampler.compile needs a model that the fused decoder serves: of the Llama family")
     return TransformersDecoder(lm)

@@ -49,7 +49,7 @@ from laconic.types import FinishReason, Progress, Response
 LANE_BYTES = 2**28  # in models with more weights, arithmetic takes most of the time, and every lane would read them
 LEAVING_SHARE = 0.125  # the share of rows that must have ended before live rows move together
 LOOKS_EVERY = 8  # on CUDA, steps between two checks which rows have ended: a check makes the host wait
-CHECK_STEPS = 3
+CHECK_STEPS, CHECK_SAMPLES = 3, 2  # products of a few rows may be computed in another way than those of more
 CHECK_PROMPTS = (2, 5, 84)  # tokens; the longest passes a short window and goes on in a second page of the cache
 COMMON_TOKENS, SPARED_TOKENS = 8, 512
 """Prompts' common beginning is computed once where it has so many tokens, and that spares so many: it takes a pass of its own."""
@@ -170,8 +170,8 @@ class LocalSampler:
             return
         size, most = self.lm.text_config.vocab_size, (self.lm.context_length or math.inf) - CHECK_STEPS
         lengths = sorted({int(max(1, min(length, most))) for length in CHECK_PROMPTS})
-        requests = [Request(str(n), tuple(token % size for token in range(1, n + 1)), 1) for n in lengths]
-        decoding = SamplerConfig(temperature=0.0, max_tokens=CHECK_STEPS, batch_size=len(requests))
+        requests = [Request(str(n), tuple(token % size for token in range(1, n + 1)), CHECK_SAMPLES) for n in lengths]
+        decoding = SamplerConfig(temperature=0.0, max_tokens=CHECK_STEPS, batch_size=CHECK_SAMPLES * len(requests))
         with self.lm.failing_in_one_line("sampled"):
             drawn = [row[0] for row in self._decode(requests, decoding, 0, _ignore)]
             plain = [

@@ -151,7 +151,7 @@ class Slots:
             self.decoder.refresh()
             return self.decoder
         self._drop_graphs()
-        self.decoder = make_decoder(self.lm, self.max_positions, is_compiled=compile_layers)
+        self.decoder = make_decoder(self.lm, self.max_positions, num_rows=self.num_slots, is_compiled=compile_layers)
         self.stops = torch.tensor(sorted(self.lm.stop_ids), dtype=torch.long, device=self.device)
         self.built_for = built_for
         return self.decoder

@@ -58,6 +58,7 @@ from laconic.system.threads import available_cores
 HERE = Path(__file__).parent
 CAP = "320"  # tokens of a response of `tiny`; another model's is given with --set report.max_tokens=...
 MATRIX_ROWS = 256
+EARLIER = "earlier"
 STAMP = ("command", "date", "matrix_gflops")  # of when and where a claim was measured
 FIRST_SEED = 31  # the first seed of every sweep file
 
@@ -106,9 +107,9 @@ def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
     figures = with_stored(of_arms(source, arms), stored["figures"])
     merged = {label: {**stored["arms"].get(label, {}), **found.get(label, {})} for label in labels}
     record = decided(claim, figures, wish.model, wanted) | {"setup": setup, "arms": merged}
-    return record | (
-        _provenance(stored) if _is_known(found, stored["arms"]) else _measured(arms, wish.out / source.sweep)
-    )
+    if _is_known(found, stored["arms"]):
+        return record | _provenance(stored)
+    return record | _measured(arms, wish.out / source.sweep) | _earlier(found, stored)
 
 
 def _is_known(found: Record, stored: Record) -> bool:
@@ -117,7 +118,15 @@ def _is_known(found: Record, stored: Record) -> bool:
 
 
 def _provenance(stored: Record) -> Record:
-    return {key: stored[key] for key in ("hours", "hardware", *STAMP)}
+    return {key: stored[key] for key in ("hours", "hardware", *STAMP, EARLIER) if key in stored}
+
+
+def _earlier(found: Record, stored: Record) -> Record:
+    """What was said of when and where the seeds were measured that only the stored record has."""
+    if all(set(seeds) <= set(found.get(label, {})) for label, seeds in stored["arms"].items()):
+        return {}
+    latest = {key: value for key, value in _provenance(stored).items() if key != EARLIER}
+    return {EARLIER: [*stored.get(EARLIER, []), latest]}
 
 
 def _measured(arms: Mapping[int, Mapping[str, SweepArm]], out: Path) -> Record:

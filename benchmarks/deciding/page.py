@@ -99,7 +99,8 @@ def seeds_of(claim: Claim, record: Record) -> str:
     if isinstance(claim.source, Computed | Evaluated):
         return "–"
     seeds = [len(figure["by_seed"]) for figure in record["figures"].values() if "by_seed" in figure]
-    return f"{max(seeds, default=0)} of {record['wanted_seeds']}"
+    number, wanted = max(seeds, default=0), record["wanted_seeds"]
+    return f"{number} of {wanted}" if number <= wanted else f"{wanted} + {number - wanted}"
 
 
 def shown_figure(name: str, figure: Record | None) -> str:
@@ -159,15 +160,19 @@ def _result(claim: Claim, record: Record) -> str:
     figures, seeds = record["figures"], seeds_of(claim, record)
     decision = decision_on(claim, figures, record["wanted_seeds"])
     on = f" on `{record['model']}`" + ("" if seeds == "–" else f", {seeds} seeds")
-    where = f"{record['hardware']}, float32 matrix products at {record['matrix_gflops']} GFLOP/s on one thread, {record['date']}"
     return "\n\n".join(
         [
             f"**{decision.verdict.value.capitalize()}**{on}: {_hinge(claim, record)}.",
             _figure_table(claim, figures),
             *([_arm_table(record["arms"])] if record.get("arms") else []),
-            f"`{record['command']}`, {_hours(claim, record)}{where}.",
+            "\n\n".join(_where(claim, measured) for measured in (*record.get("earlier", ()), record)),
         ]
     )
+
+
+def _where(claim: Claim, measured: Record) -> str:
+    rate = f"float32 matrix products at {measured['matrix_gflops']} GFLOP/s on one thread"
+    return f"`{measured['command']}`, {_hours(claim, measured)}{measured['hardware']}, {rate}, {measured['date']}."
 
 
 def _figure_table(claim: Claim, figures: Record) -> str:

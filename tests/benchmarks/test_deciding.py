@@ -313,6 +313,17 @@ def test_seeds_of_a_machine_that_has_gone_are_kept() -> None:
     assert found["cut"]["mean"] == 3.0 and list(found) == ["cut"]
 
 
+def test_a_second_look_says_where_the_first_was_made() -> None:
+    """Nothing is said twice: where the same run holds all seeds, its own command stands for all of them."""
+    stamp = {"command": "first", "hours": 1.0, "hardware": "a", "date": "2026-01-01", "matrix_gflops": 100}
+    stored = {**stamp, "arms": {"x": {"31": {}, "32": {}}, "y": {"31": {}}}}
+    assert claims._earlier({"x": {"36": {}}}, stored) == {"earlier": [stamp]}
+    assert claims._earlier({"x": {"31": {}, "32": {}, "36": {}}, "y": {"31": {}}}, stored) == {}
+    third = claims._earlier({"x": {"41": {}}}, {**stored, "command": "second", "earlier": [stamp]})
+    assert [entry["command"] for entry in third["earlier"]] == ["first", "second"]
+    assert all("earlier" not in entry for entry in third["earlier"])
+
+
 def test_the_setup_of_a_sweep_is_its_arms_and_not_its_seeds(tmp_path: Path) -> None:
     plain = setup_of(HOME / "F6b.toml")
     assert setup_of(sweep_for(HOME / "F6b.toml", "tiny", (1, 2), (), tmp_path)) == plain

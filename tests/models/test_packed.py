@@ -64,9 +64,8 @@ def test_a_library_that_is_wrong_for_other_numbers_of_rows_does_not_pack(
     assert packs_right(path)
     right = packing._product
 
-    def wrong_for_63(x: Tensor, *args: object) -> Tensor:
-        product: Tensor = right(x, *args)  # type: ignore[arg-type]  # passed on
-        return product + (len(x) == 63)
+    def wrong_for_63(x: Tensor, weight: Tensor, packed: Tensor, bias: Tensor | None, path: ProductPath) -> Tensor:
+        return right(x, weight, packed, bias, path) + (len(x) == 63)
 
     monkeypatch.setattr(packing, "_product", wrong_for_63)
     assert not packs_right.__wrapped__(path)

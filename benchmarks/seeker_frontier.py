@@ -4,8 +4,8 @@
    problems of the watch split. The rate whose area over budgets is largest is chosen (`seeker/tuned.json`); nothing else is.
 2. Every entry is trained at that rate at the seeds of the file, and measured on the report split. Every run counts by what its
    recipe hands on; where the guard went back, the page says so.
-3. The figures of each finished run go to `seeker/results.json` seed by seed, so that what one machine measured outlives it. An
-   entry that has changed since begins anew.
+3. One seed is run after the other, and after each the figures of its runs go to `seeker/results.json`, so that what one machine
+   measured outlives it. An entry that has changed since begins anew.
 4. The page is written from these two files and `seeker/words.md`.
 
 Both sweeps go on after a kill with the same command.
@@ -137,7 +137,7 @@ def digest_of(entry: Entry) -> str:
 def measure(
     sweep: Path, out: Path, file: Path, factors: Mapping[str, str], seeds: Sequence[int], parallel: int
 ) -> None:
-    """Run every entry at its rate, and keep the figures of each finished run in `file`, with those that it holds already."""
+    """Run every entry at its rate, one seed after the other, and keep the figures in `file` after each."""
     config, entries = load_sweep(sweep)
     folder = out / "final"
     held = stored_sweep(folder)["seeds"] if (folder / "sweep.json").exists() else []
@@ -147,7 +147,13 @@ def measure(
         (entry, list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher))
         for entry in entries
     ]
-    run(sweep, changed, wanted, folder, parallel)
+    for number in range(1, len(wanted) + 1):
+        run(sweep, changed, sorted({*held, *wanted[:number]}), folder, parallel)
+        keep(file, folder, entries, factors)
+
+
+def keep(file: Path, folder: Path, entries: Sequence[Entry], factors: Mapping[str, str]) -> None:
+    """Put the figures of each finished run into `file`, beside those that it holds already."""
     results: dict[str, Any] = read_json(file) if file.exists() else {}
     for entry in entries:
         digest = f"{digest_of(entry)}-{factors.get(entry.label, '')}"

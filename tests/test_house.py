@@ -155,6 +155,11 @@ def test_a_heavy_import_is_found(tmp_path: Path) -> None:
     assert "importing torch brings in torch" in run.stderr
 
 
+def test_no_line_is_watched_outside_the_tests_of_pure_packages() -> None:
+    """Coverage would take half of the suite's time again: nothing of it watches a test of no package, such as this one."""
+    assert "coverage" not in str(type(sys.gettrace()))
+
+
 def test_the_coverage_list_is_the_pure_packages() -> None:
     names = pure_names()
     assert "laconic.types" in names and "laconic.rl" in names

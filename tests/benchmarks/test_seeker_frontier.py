@@ -207,6 +207,26 @@ def test_what_is_finished_is_not_run_again_and_earlier_seeds_stay(small: tuple[P
     assert "| accuracy_only | 2 |" in (folder / "page.md").read_text()
 
 
+def test_a_machine_that_goes_away_takes_only_the_seed_that_it_was_at(small: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """Killed in the second of two seeds: the figures of the first are kept."""
+    folder, options = small
+
+    def run(sweep: Path, changed: Any, seeds: list[int], *_: Any) -> None:
+        if len(seeds) > 1:
+            raise KeyboardInterrupt
+
+    tuned = json.loads((folder / "tuned.json").read_text())
+    (tmp_path / "tuned.json").write_text(json.dumps(tuned))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(seeker_frontier, "run", run)
+        seeker_frontier.main([*options, "--results", str(tmp_path)])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {label: list(found["runs"]) for label, found in results.items()} == {
+        "accuracy_only": ["71"],
+        "asked": ["71"],
+    }
+
+
 def test_an_entry_that_was_not_tuned_at_every_rate_is_named(small: tuple[Path, list[str]], tmp_path: Path) -> None:
     """A factor whose run failed: nothing is chosen from the others."""
     folder, _ = small

@@ -5,6 +5,7 @@ nearly doubles the time of what it watches, is off while tests of packages run t
 examples it watches the first ones.
 """
 
+import gc
 import itertools
 import os
 import platform
@@ -99,6 +100,8 @@ class Watch:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    """From here on the thousands of collected tests are no garbage to look through."""
+    gc.freeze()
     plugin = session.config.pluginmanager.getplugin("_cov")
     if plugin is not None and plugin.cov_controller is not None:
         session.config.pluginmanager.register(Watch(plugin.cov_controller))

@@ -423,7 +423,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Options, Path]:
     given = vars(parser.parse_args(arguments))
     sections, out = given.pop("sections") or [name for name in SECTIONS if name != "change"], given.pop("out")
     if Path(given["model"]).is_dir():
-        given["model"] = str(Path(given["model"]).resolve())  # the sides have another working directory
+        given["model"] = str(Path(given["model"]).absolute())  # since the sides have another working directory
     if unknown := [name for name in sections if name not in SECTIONS]:
         parser.error(f"unknown section {unknown[0]!r}; expected {', '.join(SECTIONS)}")
     if ("change" in sections) != bool(given["since"]):

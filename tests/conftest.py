@@ -49,7 +49,7 @@ class Watch:
     """Coverage after the collection: on only in fixtures and bodies of tests of pure packages, not in pytest's own work."""
 
     def __init__(self, controller: Any) -> None:
-        """pytest-cov starts coverage twice in a worker of pytest-xdist: before the options are known, and once more as a worker."""
+        """In a worker of pytest-xdist, pytest-cov has started coverage twice: before it knew that it was one, and after."""
         self.controller, self.depth = controller, 0
         controller.pause()
         while (earlier := import_module("coverage").Coverage.current()) is not None:

@@ -207,7 +207,9 @@ def test_what_is_finished_is_not_run_again_and_earlier_seeds_stay(small: tuple[P
     assert "| accuracy_only | 2 |" in (folder / "page.md").read_text()
 
 
-def test_a_machine_that_goes_away_takes_only_the_seed_that_it_was_at(small: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_a_machine_that_goes_away_takes_only_the_seed_that_it_was_at(
+    small: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     """Killed in the second of two seeds: the figures of the first are kept."""
     folder, options = small
 

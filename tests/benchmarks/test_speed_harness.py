@@ -106,6 +106,9 @@ def test_the_command_line_names_sections_and_sizes(tmp_path: Path) -> None:
     assert (sections, options, out) == (["step"], Options(repeats=3, batches=(8, 64)), tmp_path)
     assert speed.parse([])[:2] == ([name for name in speed.SECTIONS if name != "change"], Options())
     assert speed.parse(["change", "--since", "HEAD"])[1] == Options(since="HEAD")
+    (tmp_path / "a-model").symlink_to(tmp_path, target_is_directory=True)
+    found = speed.parse(["step", "--model", str(tmp_path / "a-model")])[1]
+    assert speed.title("step", found) == "step, a-model"  # the name that was given, wherever it leads
     for wrong in (["speed"], ["change"], ["step", "--since", "HEAD"]):
         with pytest.raises(SystemExit):
             speed.parse(wrong)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,6 +45,30 @@ def test_other_work_may_have_the_cores_that_are_spare(bare: pytest.MonkeyPatch) 
     bare.setattr(waiting, "allowed_cores", lambda: {0, 1, 2})
     assert looks(bare, [1.0, 1.6]) == [False, False, True]
     assert looks(bare, [9.0, 9.0], num_threads=1) == [False, False, False]
+
+
+@pytest.mark.parametrize(("own_share", "sleeps"), [(0.0, False), (1.0, True)])
+def test_what_others_do_while_this_process_waits_says_nothing(
+    bare: pytest.MonkeyPatch, own_share: float, sleeps: bool
+) -> None:
+    """Five seconds between two calls with another's two threads: if this process waited for them they take nothing from it, and
+    the look begins anew; if it computed, as with a larger model, they do."""
+    clock = SimpleNamespace(now=10.0, used=1.0)
+    fake = SimpleNamespace(monotonic=lambda: clock.now, process_time=lambda: clock.used)
+    bare.setattr(waiting, "time", fake)
+    bare.setattr(waiting, "read_ticks", lambda: Ticks(busy=2.0 * clock.now, own=0.0, clock=clock.now))
+    state = Waiting()
+    state.look(2)
+    clock.now, clock.used = clock.now + 5.0, clock.used + 5.0 * own_share
+    state.look(2)
+    assert (state.team is not None) == sleeps
+    clock.now, clock.used = (
+        clock.now + 0.1,
+        clock.used + 0.1,
+    )  # the look after a pause is whole: both threads beside two others
+    state.look(2)
+    assert state.team is not None
+    state.team.disband()
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])

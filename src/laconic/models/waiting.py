@@ -3,7 +3,7 @@
 Threads that share an operation wait for one another after each one. On idle cores they do best to spin while they wait. Where
 other work keeps a core busy, spinning threads wait for one that is not running, and everything slows down several times over
 (docs/speed.md): then they had better sleep. `look_at_load` decides, again and again while a program works, because other work
-comes and goes.
+comes and goes. What others did while this process waited (for a grader, or for its next call) says nothing of its own time.
 
 Both ways of waiting compute the same numbers. GCC's OpenMP, which torch uses on Linux, has no switch between them. But it lets
 threads sleep, after a short spin, while more of them exist than there are cores (GOMP_SPINCOUNT in its manual). So they are sent
@@ -23,6 +23,10 @@ from laconic.system.threads import Ticks, allowed_cores, read_ticks
 SECONDS_BETWEEN_LOOKS = 0.5  # less would count too few of the system's ticks, of 10 ms each
 BUSY_CORES = 0.5  # with this much other work more than there are cores to spare, threads sleep
 IDLE_CORES = 0.2  # with this much or less they spin again
+PAUSE_SECONDS = 0.2  # between two calls; shorter ones count as work, and cost little where they were none
+PAUSE_SHARE = (
+    0.25  # of a core that this process used meanwhile, at most; two threads that compute beside a dozen get more
+)
 SHARED_ELEMENTS = 1 << 20  # an operation on so many numbers is shared by all threads
 
 
@@ -34,20 +38,31 @@ class Waiting:
         self.team: _IdleTeam | None = None  # there while threads sleep
         self.ticks: Ticks | None = None
         self.next_look = 0.0
+        self.last_call = (0.0, 0.0)  # time of day, and this process's processor time
         self.looking = threading.Lock()
 
     def look(self, num_threads: int) -> None:
         """Look at the load since the last look, and let `num_threads` threads that compute spin or sleep accordingly.
 
-        To be called often, while no child of this process computes. A call too soon after the last look does nothing.
+        To be called often, while no child of this process computes. A call too soon after the last look does nothing, and one
+        after a pause begins anew.
         """
-        if self.is_settled or num_threads < 2 or time.monotonic() < self.next_look:
+        if self.is_settled or num_threads < 2:
             return
         if self.looking.acquire(blocking=False):
             try:
-                self._decide(num_threads)
+                if self._was_pause():
+                    self.ticks, self.next_look = None, 0.0
+                if time.monotonic() >= self.next_look:
+                    self._decide(num_threads)
             finally:
                 self.looking.release()
+
+    def _was_pause(self) -> bool:
+        """Whether this process did next to nothing since the last call."""
+        (then, used_then), self.last_call = self.last_call, (time.monotonic(), time.process_time())
+        clock, used = self.last_call
+        return clock - then > PAUSE_SECONDS and used - used_then < PAUSE_SHARE * (clock - then)
 
     def _decide(self, num_threads: int) -> None:
         before, self.ticks, self.next_look = self.ticks, read_ticks(), time.monotonic() + SECONDS_BETWEEN_LOOKS

@@ -19,6 +19,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(waiting, "allowed_cores", lambda: {0, 1})
     monkeypatch.setattr(waiting, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(waiting, "SECONDS_BEFORE_FIRST_LOOK", 0.0)
     return monkeypatch
 
 

@@ -21,6 +21,7 @@ import torch
 from laconic.system.threads import Ticks, allowed_cores, read_ticks
 
 SECONDS_BETWEEN_LOOKS = 0.5  # less would count too few of the system's ticks, of 10 ms each
+SECONDS_BEFORE_FIRST_LOOK = 0.2  # at the start and after a pause: 20 ticks of each core tell spinning from sleeping well enough
 BUSY_CORES = 0.5  # with this much other work more than there are cores to spare, threads sleep
 IDLE_CORES = 0.2  # with this much or less they spin again
 PAUSE_SECONDS = 0.2  # between two calls; shorter ones count as work, and cost little where they were none
@@ -65,7 +66,8 @@ class Waiting:
         return clock - then > PAUSE_SECONDS and used - used_then < PAUSE_SHARE * (clock - then)
 
     def _decide(self, num_threads: int) -> None:
-        before, self.ticks, self.next_look = self.ticks, read_ticks(), time.monotonic() + SECONDS_BETWEEN_LOOKS
+        before, self.ticks = self.ticks, read_ticks()
+        self.next_look = time.monotonic() + (SECONDS_BEFORE_FIRST_LOOK if before is None else SECONDS_BETWEEN_LOOKS)
         if before is None or self.ticks is None:
             return
         needed = self.ticks.others_since(before) - (len(allowed_cores()) - num_threads)

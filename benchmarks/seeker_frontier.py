@@ -147,8 +147,9 @@ def measure(
         (entry, list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher))
         for entry in entries
     ]
-    for number in range(1, len(wanted) + 1):
-        run(sweep, changed, sorted({*held, *wanted[:number]}), folder, parallel)
+    new = [seed for seed in wanted if seed not in held]
+    for number in range(0 if held else 1, len(new) + 1):
+        run(sweep, changed, sorted([*held, *new[:number]]), folder, parallel)
         keep(file, folder, entries, factors)
 
 

@@ -63,10 +63,7 @@ def test_what_others_do_while_this_process_waits_says_nothing(
     clock.now, clock.used = clock.now + 5.0, clock.used + 5.0 * own_share
     state.look(2)
     assert (state.team is not None) == sleeps
-    clock.now, clock.used = (
-        clock.now + 0.1,
-        clock.used + 0.1,
-    )  # the look after a pause is whole: both threads beside two others
+    clock.now, clock.used = clock.now + 0.1, clock.used + 0.1  # the look after the pause has an interval of its own
     state.look(2)
     assert state.team is not None
     state.team.disband()

@@ -73,9 +73,7 @@ _OWN_TURN = (
     rf"<{_BARS}(?:{_OWN}){_BARS}>|<start_of_turn>\s{{0,9}}(?:{_OWN})|\[INST\]"
     rf"|<{_BARS}(?:im_start|start|start_header_id|start_of_role|start_of_turn_token){_BARS}>\s{{0,9}}(?:<{_BARS})?(?:{_OWN})"
 )
-_FIRST = re.escape(
-    "".join(sorted({mark[0] for mark in (*ALL_MARKS, "<", "[")}))
-)  # with one of these each of them begins
+_FIRST = re.escape("".join(sorted({mark[0] for mark in (*ALL_MARKS, "<", "[")})))  # every event begins with one
 _EVENT = re.compile(
     rf"(?=[{_FIRST}])(?:(?P<mark>{_MARK})|(?P<end>(?:{_END})(?!\s{{0,9}}\}}))|(?P<own>{_OWN_TURN}))",
     re.IGNORECASE | re.ASCII,

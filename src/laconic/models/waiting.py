@@ -21,13 +21,11 @@ import torch
 from laconic.system.threads import Ticks, allowed_cores, read_ticks
 
 SECONDS_BETWEEN_LOOKS = 0.5  # less would count too few of the system's ticks, of 10 ms each
-SECONDS_BEFORE_FIRST_LOOK = 0.2  # at the start and after a pause: 20 ticks of each core tell spinning from sleeping well enough
+SECONDS_BEFORE_FIRST_LOOK = 0.2  # at the start and after a pause: 20 ticks of each core are enough to begin with
 BUSY_CORES = 0.5  # with this much other work more than there are cores to spare, threads sleep
 IDLE_CORES = 0.2  # with this much or less they spin again
 PAUSE_SECONDS = 0.2  # between two calls; shorter ones count as work, and cost little where they were none
-PAUSE_SHARE = (
-    0.25  # of a core that this process used meanwhile, at most; two threads that compute beside a dozen get more
-)
+PAUSE_SHARE = 0.25  # of a core that this process used meanwhile; two threads get more even beside a dozen others
 SHARED_ELEMENTS = 1 << 20  # an operation on so many numbers is shared by all threads
 
 

@@ -141,13 +141,12 @@ def measure(
     config, entries = load_sweep(sweep)
     folder = out / "final"
     held = stored_sweep(folder)["seeds"] if (folder / "sweep.json").exists() else []
-    wanted = sorted({*(seeds or config.seeds), *held})
-    teacher = teacher_in(folder, (held or wanted)[0])
+    new = sorted({*(seeds or config.seeds)} - {*held})
+    teacher = teacher_in(folder, (held or new)[0])
     changed = [
         (entry, list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher))
         for entry in entries
     ]
-    new = [seed for seed in wanted if seed not in held]
     for number in range(0 if held else 1, len(new) + 1):
         run(sweep, changed, sorted([*held, *new[:number]]), folder, parallel)
         keep(file, folder, entries, factors)

@@ -100,7 +100,7 @@ class Watch:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """From here on the thousands of collected tests are no garbage to look through."""
+    """Coverage pauses from here on, and the thousands of collected tests are no garbage to look through."""
     gc.freeze()
     plugin = session.config.pluginmanager.getplugin("_cov")
     if plugin is not None and plugin.cov_controller is not None:

@@ -156,7 +156,7 @@ def test_a_heavy_import_is_found(tmp_path: Path) -> None:
 
 
 def test_no_line_is_watched_outside_the_tests_of_pure_packages() -> None:
-    """Coverage would take half of the suite's time again: nothing of it watches a test of no package, such as this one."""
+    """Coverage would add a third to the suite's time: nothing of it watches a test of no package, such as this one."""
     assert "coverage" not in str(type(sys.gettrace()))
 
 

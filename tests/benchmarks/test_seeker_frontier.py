@@ -217,8 +217,7 @@ def test_a_machine_that_goes_away_takes_only_the_seed_that_it_was_at(
         if len(seeds) > 1:
             raise KeyboardInterrupt
 
-    tuned = json.loads((folder / "tuned.json").read_text())
-    (tmp_path / "tuned.json").write_text(json.dumps(tuned))
+    (tmp_path / "tuned.json").write_bytes((folder / "tuned.json").read_bytes())
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(seeker_frontier, "run", run)
         seeker_frontier.main([*options, "--results", str(tmp_path)])

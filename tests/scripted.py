@@ -42,6 +42,7 @@ class ScriptedModel:
     weights: str = "first"
     tokenizer = None
     context_length = None
+    context_words = "unknown"
 
     def fingerprint(self) -> str:
         return self.weights

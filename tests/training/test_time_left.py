@@ -12,7 +12,17 @@ from laconic.system.progress import Reporter
 from laconic.training import time_left
 from laconic.training.measure_run import measure_base, measure_run
 from laconic.training.run import start
-from laconic.training.time_left import Measured, Pace, PhasePlan, Position, RunPlan, WorkLeft, plan_of, work_left
+from laconic.training.time_left import (
+    EMBEDDED_WEIGHTS,
+    Measured,
+    Pace,
+    PhasePlan,
+    Position,
+    RunPlan,
+    WorkLeft,
+    plan_of,
+    work_left,
+)
 from laconic.training.updates import Updater
 
 FOUR_STEPS = PhasePlan(steps=4, per_step=10, cap=1000, epochs=1)
@@ -63,6 +73,8 @@ def test_models_are_measured_at_the_lengths_that_are_known_of_them(monkeypatch):
     assert work_left(plan, at).sampled_tokens == 6 * (90 + 70 + 50) + 3 * 14
     assert work_left(plan, replace(at, unmeasured=[1, 2])).sampled_tokens == 6 * (70 + 50) + 2 * 14
     assert work_left(plan, replace(at, unmeasured=[])) == WorkLeft()
+    larger = replace(plan, num_weights=7 * EMBEDDED_WEIGHTS)
+    assert work_left(larger, replace(at, unmeasured=[2])).sampled_tokens == pytest.approx(6 * 50 + 2)
 
 
 def test_before_the_first_step_all_of_the_first_phase_is_left(monkeypatch):

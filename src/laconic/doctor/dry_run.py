@@ -160,7 +160,7 @@ def _check_context(recipe: Recipe, phases: Sequence[ResolvedPhase], shape: Shape
         if (longest := lengths[cap.instruction]) + cap.max_tokens > limit:
             raise ModelError(
                 f"{cap.field}: {cap.max_tokens} and the longest prompt ({longest} tokens) exceed the context of {recipe.model}, "
-                f"{limit} tokens"
+                f"{shape.context_words}"
             )
 
 

@@ -27,7 +27,7 @@ from laconic.config.recipe import Recipe
 from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
 from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.errors import InputError, ModelError
-from laconic.models.config_numbers import context_of
+from laconic.models.config_numbers import context_of, context_words
 from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import (
     LAYER,
@@ -72,11 +72,12 @@ Sources = Mapping[str, list[Problem] | None]
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A model's shape, and the place from which it was read. `context_length` is the most tokens of prompt and response together,
-    None if nothing states it."""
+    None if nothing states it, and `context_words` is that for messages."""
 
     config: ShapeConfig
     origin: str
     context_length: int | None = None
+    context_words: str = ""
 
     @property
     def is_of_model(self) -> bool:
@@ -121,7 +122,7 @@ def find_shape(recipe: Recipe) -> Shape:
         from laconic.parallel.endings import beginning_of
 
         raise ModelError(f"{recipe.model}: no model can be made of its config: {beginning_of(error)}") from None
-    return Shape(counted, MODELS_CONFIG, context_of(config))
+    return Shape(counted, MODELS_CONFIG, context_of(config), context_words(config))
 
 
 def lacks_weights(model: str) -> bool:

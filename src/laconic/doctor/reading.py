@@ -18,7 +18,7 @@ from laconic.config.solver import PromptConfig
 from laconic.doctor.memory_needs import Shape, find_shape, longest_questions
 from laconic.errors import InputError, MissingExtraError, ModelError
 from laconic.evaluation.problem_meta import kept_values, read_meta
-from laconic.models.config_numbers import context_of
+from laconic.models.config_numbers import context_of, context_words
 from laconic.models.gguf.model_file import gguf_ends, is_gguf
 from laconic.models.loading import hub_options, load_tokenizer, quiet, read_config, resolve_model
 from laconic.problems.load import is_on_hub, load_problems
@@ -70,6 +70,11 @@ class ModelFiles:
     def context_length(self) -> int | None:
         """The largest number of tokens of prompt and response together; None if the config does not state it."""
         return context_of(self.text)
+
+    @property
+    def context_words(self) -> str:
+        """`context_length` in words, for messages."""
+        return context_words(self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from laconic.errors import LaconicError, ModelError
-from laconic.models.config_numbers import context_of
+from laconic.models.config_numbers import context_of, context_words
 from laconic.models.prefixes import PrefixTree, hidden_states, shares_correctly
 from laconic.models.products.onednn import fast_products
 from laconic.models.waiting import look_at_load
@@ -68,6 +68,11 @@ class CausalLM:
     def context_length(self) -> int | None:
         """The largest number of tokens of prompt and response together; None where the model's config does not state it."""
         return context_of(self.text_config)
+
+    @property
+    def context_words(self) -> str:
+        """`context_length` in words, for messages."""
+        return context_words(self.text_config)
 
     @property
     def stop_ids(self) -> frozenset[int]:

@@ -65,6 +65,15 @@ def context_of(text_config: Any) -> int | None:
     return min((length for length in (stated, *originals) if length is not None), default=None)
 
 
+def context_words(text_config: Any) -> str:
+    """The limit of `context_of` in words, for a message that refuses a text; with its reason where it is not what the config
+    states."""
+    limit, stated = context_of(text_config), getattr(text_config, "max_position_embeddings", None)
+    if limit in (None, stated):
+        return f"{limit} tokens"
+    return f"{limit} tokens ({stated} in its config, but past {limit} LongRoPE scores every token anew)"
+
+
 def _switches_rotations(table: Mapping[str, Any]) -> bool:
     return table.get("rope_type") == "longrope" and table.get("short_factor") != table.get("long_factor")
 

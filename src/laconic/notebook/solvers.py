@@ -165,8 +165,10 @@ def cap_tokens(
     if limit is None or longest + usual <= limit:
         return usual
     if limit <= longest:
-        raise ModelError(f"problem {problem_id}: its prompt of {longest} tokens fills the context, {limit} tokens")
-    say(f"cap {limit - longest} tokens, not {usual}: the context of {solver.lm.name} is {limit} tokens")
+        raise ModelError(
+            f"problem {problem_id}: its prompt of {longest} tokens fills the context, {solver.lm.context_words}"
+        )
+    say(f"cap {limit - longest} tokens, not {usual}: the context of {solver.lm.name} is {solver.lm.context_words}")
     return limit - longest
 
 

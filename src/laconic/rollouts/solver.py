@@ -45,6 +45,11 @@ class Model(Protocol):
         """The largest number of tokens that prompt and response may have together; None if unknown."""
         ...
 
+    @property
+    def context_words(self) -> str:
+        """`context_length` in words, for messages."""
+        ...
+
     def fingerprint(self) -> str:
         """A text that differs between two models of the same name, as far as the difference can be known."""
         ...
@@ -212,7 +217,7 @@ class Solver:
         if limit is not None and longest + max_tokens > limit:
             raise ModelError(
                 f"{field}: {max_tokens} and the prompt of problem {problem_id} ({longest} tokens) exceed the context "
-                f"of {self.lm.name}, {limit} tokens"
+                f"of {self.lm.name}, {self.lm.context_words}"
             )
 
 

@@ -119,8 +119,8 @@ def _check_room(written: Sequence[WorkedSolution], lm: CausalLM, field: str, kin
     if beyond:
         longest = max(one.num_tokens for one in beyond)
         raise ProblemsError(
-            f"{field}: {_share(beyond, written, kind)} exceed with their prompts the context of {lm.name}, {limit} tokens: the "
-            f"longest takes {longest}; leave those problems out"
+            f"{field}: {_share(beyond, written, kind)} exceed with their prompts the context of {lm.name}, "
+            f"{lm.context_words}: the longest takes {longest}; leave those problems out"
         )
 
 

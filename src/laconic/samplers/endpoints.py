@@ -128,6 +128,7 @@ class RemoteModel:
     name: str
     tokenizer: Any = None
     context_length: None = None
+    context_words: str = "unknown"
 
     def fingerprint(self) -> str:
         """The address, by which alone two remote models can be distinguished."""

@@ -158,7 +158,7 @@ class LocalSampler:
             if limit is not None and len(request.prompt_ids) + max_tokens > limit:
                 raise ModelError(
                     f"{request.key}: a prompt of {len(request.prompt_ids)} tokens and max_tokens {max_tokens} "
-                    f"exceed the context of {self.lm.name}, {limit} tokens"
+                    f"exceed the context of {self.lm.name}, {self.lm.context_words}"
                 )
 
     def check_decoding(self) -> None:

@@ -15,6 +15,7 @@ Left out: measuring the result on the report set, which chooses nothing (`measur
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +188,10 @@ def start(
             directory = RunDirectory.create(out, config, {**now.environment, "inputs": now.inputs}, team)
             undo.callback(directory.lock.release)
         team.by_first(lambda: note_made(out, [*sets.train, *sets.watch, *sets.report]))
+        num_weights = sum(weight.numel() for weight in whole.lm.model.parameters())
         policy = _spread_over(team, whole)
         checkpoints = Checkpoints(recipe, phases, directory, policy, reporter.say, given)
-        clock = Clock(plan_of(recipe, sets))
+        clock = Clock(replace(plan_of(recipe, sets), num_weights=num_weights))
         reporter.on_sampled = clock.sampled
         run = Run(recipe, phases, directory, checkpoints, policy, solver, sampler, sets, reporter, clock, given, draws)
         trainer = Trainer(run, warnings)

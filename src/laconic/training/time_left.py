@@ -36,7 +36,10 @@ NEWEST_LENGTHS = 3
 
 EVALUATION_TOKENS = 10_000
 """Loading a model, summing up its evaluation and comparing it takes about as long as sampling so many tokens with the embedded
-reasoner; beside the evaluation of a larger model it does not matter."""
+reasoner; with a larger model as many tokens fewer as it has more weights, since each takes so much longer."""
+
+EMBEDDED_WEIGHTS = 650_000
+"""How many weights the embedded reasoner has."""
 
 ASSUMED_FALL = 0.4
 """The share of their length that responses lose over all steps of a run in which they are drawn anew. LOG.md, 2026-11-28, has
@@ -71,11 +74,12 @@ class PhasePlan:
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     """The responses of a run: those of its phases, and `num_reported` for each model that is measured on the reported set, in
-    `num_evaluations` evaluations."""
+    `num_evaluations` evaluations. The model has `num_weights`."""
 
     phases: tuple[PhasePlan, ...]
     num_reported: int = 0
     num_evaluations: int = 0
+    num_weights: int = EMBEDDED_WEIGHTS
 
 
 def plan_of(recipe: Recipe, sets: ProblemSets) -> RunPlan:
@@ -142,8 +146,9 @@ def work_left(plan: RunPlan, at: Position) -> WorkLeft:
         cut = 1.0 if done else sum(min(length, phase.cap) for length in at.lengths) / sum(at.lengths)
         work += _phase_work(phase, done, len(at.lengths) if done else phase.per_step, begin * cut, end * cut)
         begin, reached[number + 1] = end, end * cut
+    beside = plan.num_evaluations * EVALUATION_TOKENS * min(1.0, EMBEDDED_WEIGHTS / plan.num_weights)
     for model in at.unmeasured:
-        work += WorkLeft(plan.num_reported * reached.get(model, begin) + plan.num_evaluations * EVALUATION_TOKENS)
+        work += WorkLeft(plan.num_reported * reached.get(model, begin) + beside)
     return work
 
 

@@ -220,7 +220,9 @@ def check_context(examined: Examined) -> Iterator[Finding]:
         if len(longest.ids) + cap.max_tokens > limit:
             room = limit - len(longest.ids)
             remedy = f"{cap.field}={room}" if room > 0 else "leave that problem out"
-            yield Finding("error", f"{what} exceed the model's context of {limit:,}", cap.field, remedy)
+            yield Finding(
+                "error", f"{what} exceed the model's context of {examined.model.context_words}", cap.field, remedy
+            )
         else:
             yield Finding("fine", f"{what} fit the model's context of {limit:,}", cap.field)
 

@@ -14,6 +14,7 @@ Left out: loading, resuming, several GPUs.
 
 import argparse
 import contextlib
+import ctypes
 import datetime
 import json
 import os
@@ -203,6 +204,8 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
 
     save_model(case, folder / "model")
     gc.collect()
+    if sys.platform == "linux" and hasattr(heap := ctypes.CDLL(None), "malloc_trim"):
+        heap.malloc_trim(0)  # what cases before this one left would be used again, and counted as the process's own
     recipe = recipe_of(case, folder / "model")
     phase, device = recipe.phases[0], pick_device(recipe.policy.device).type
     process = measure_process(recipe.policy) if device == "cpu" else 0  # what CUDA counts leaves its context out

@@ -39,6 +39,7 @@ Ends = tuple[float, float]
 HERE = Path(__file__).parent
 NUM_PROBLEMS = (30, 100, 500)
 PLAIN = (0.025, 0.975)
+MANY_SAMPLED = ("easy (MATH-like)", "hard (AIME-like)", "nearly solved")  # measured with sixteen samples too
 NUM_SEEDS = 8  # bootstrap seeds that experiments take in turn
 
 
@@ -302,6 +303,7 @@ def main() -> None:
     four = chosen_rows(POPULATIONS, 4, *numbers)
     stress = chosen_rows(STRESS, 4, *numbers)
     greedy = chosen_rows(POPULATIONS, 1, *numbers)
+    sixteen = chosen_rows({name: {**POPULATIONS, **STRESS}[name] for name in MANY_SAMPLED}, 16, *numbers)
     beside = table(tried_rows(NUM_PROBLEMS[0], *numbers), ["figure", "interval", *POPULATIONS, *STRESS])
     minutes = (time.monotonic() - began) / 60
     command = f"python benchmarks/interval_coverage.py --experiments {args.experiments} --resamples {args.resamples}"
@@ -316,9 +318,11 @@ def main() -> None:
             four=table(four, header),
             stress=table(stress, header),
             greedy=table(greedy, header),
+            sixteen=table(sixteen, header),
             outside_four=num_outside(four),
             outside_stress=num_outside(stress),
             outside_greedy=num_outside(greedy),
+            outside_sixteen=num_outside(sixteen),
             beside=beside,
         ),
         encoding="utf-8",
@@ -331,9 +335,9 @@ TEXT = """# Do the intervals cover?
 
 Each cell: of {experiments} simulated experiments, the percentage whose 95% interval held the truth, and in brackets those
 that lay completely below and completely above it. Monte Carlo standard error of a cell near 95: {error}. Populations are in the
-script. Cells outside 93 to 97: {outside_four} with four samples per problem, {outside_greedy} with one, {outside_stress}
-beyond. Accuracies move in steps, so that with few problems, one response each, or few that are not solved, no interval hits
-95 in every population; a change of accuracy then errs to the side of covering too often. Where nearly all responses are cut off,
+script. Cells outside 93 to 97: {outside_four} with four samples per problem, {outside_greedy} with one, {outside_sixteen}
+with sixteen, {outside_stress} beyond. Accuracies move in steps, so that with few problems, one response each, or few that are
+not solved, no interval hits 95 in every population; a change of accuracy then errs to the side of covering too often. Where nearly all responses are cut off,
 few problems differ from the cap and may not show how far others would; where none does there is no interval: not held.
 
 ## Four samples per problem
@@ -343,6 +347,10 @@ few problems differ from the cap and may not show how far others would; where no
 ## One response per problem (greedy)
 
 {greedy}
+
+## Sixteen samples per problem
+
+{sixteen}
 
 ## Beyond: accuracies near 1, lengths without a cap
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import oracles
 import pytest
 import torch
 from ranked import in_team
@@ -19,11 +20,15 @@ from safetensors.torch import load_file
 from small import save_small_model
 
 from laconic.config.load import parse_recipe
+from laconic.config.phase import PhaseConfig
+from laconic.config.rewards import RewardsConfig
 from laconic.grading.grader import Grader
 from laconic.grading.rules import Graded
 from laconic.models import prefixes, scoring
 from laconic.parallel.team import ALONE, Team
+from laconic.rewards.from_recipe import reward_table
 from laconic.rollouts import sources
+from laconic.rollouts.paying import Payer
 from laconic.system.files import read_jsonl
 from laconic.system.progress import Reporter
 from laconic.training.algorithms import ALGORITHMS
@@ -205,6 +210,22 @@ def test_each_process_writes_its_share_of_a_checkpoint(runs: Path) -> None:
     assert len(sizes) == 2
     assert max(sizes) < 1.2 * min(sizes)
     assert not (checkpoint / "trainer.safetensors").exists()
+
+
+def test_a_reward_of_ones_own_pays_the_same_on_every_process(tmp_path: Path) -> None:
+    """What it pays depends on the process that asks it; nothing says that it may not."""
+    file = tmp_path / "mine.py"
+    file.write_text("import os\ndef odd(numbers):\n    return 0.0 * numbers.lengths + os.getppid()\n", encoding="utf-8")
+    rewards = RewardsConfig(terms=({"name": f"{file}:odd"},))
+    phase = PhaseConfig(name="p", steps=1, rewards=rewards)
+    group = oracles.make_group([3], [([7, 1], 0.0, "correct"), ([8, 9, 1], 0.0, "wrong")])
+
+    def work(team: Team) -> Any:
+        (paid,) = Payer(phase, {}, reward_table(rewards), team).pay([group])
+        return [rollout.reward for rollout in paid.rollouts]
+
+    one, other = in_team(2, work, tmp_path / "told")
+    assert one == other and one[0] > 1000
 
 
 def test_what_a_team_shares_out_comes_back_in_order(tmp_path: Path) -> None:

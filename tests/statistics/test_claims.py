@@ -154,10 +154,23 @@ def test_what_happened_to_be_alike_is_not_certain():
 
 
 def test_two_problems_are_added_that_changed_by_the_smallest_change_seen():
-    """Changes 0, 0.25 and -0.5: one more rises by 0.25 and one falls by it; without any change, by 1."""
-    pairs = np.array([[0.5, 0.5, 1.0], [0.5, 0.75, 0.5]])
-    assert np.diff(with_two_changed(pairs), axis=0)[0].tolist() == [0.0, 0.25, -0.5, 0.25, -0.25]
+    """Changes 0, 0.25, -0.5 and 0.5: one more rises by 0.25 and one falls by it; without any change, by 1. Of one change alone,
+    of 0.25, little is known, and it is a half."""
+    pairs = np.array([[0.5, 0.5, 1.0, 0.5], [0.5, 0.75, 0.5, 1.0]])
+    assert np.diff(with_two_changed(pairs), axis=0)[0].tolist() == [0.0, 0.25, -0.5, 0.5, 0.25, -0.25]
     assert np.diff(with_two_changed(pairs[:, :1]), axis=0)[0].tolist() == [0.0, 1.0, -1.0]
+    assert np.diff(with_two_changed(pairs[:, :2]), axis=0)[0].tolist() == [0.0, 0.25, 0.5, -0.5]
+
+
+@pytest.mark.parametrize(("problems", "samples"), [(30, 64), (100, 16), (200, 4)])
+def test_one_response_lost_is_no_firmer_than_none(problems, samples):
+    """All are right and unchanged, and then one response of one problem is not: intervals do not shrink to nothing by it."""
+    right = np.ones(problems)
+    lost = right.copy()
+    lost[0] -= 1 / samples
+    same, less = (paired_difference(right, after, seed=0) for after in (right, lost))
+    assert less.low < 0.45 * same.low
+    assert 1 - accuracy_interval(lost).low > 0.3 * (1 - accuracy_interval(right).low)
 
 
 def test_accuracy_interval_is_wilsons_where_each_problem_has_one_sample():

@@ -134,6 +134,13 @@ def test_gfpo_learns_from_the_shortest_part_of_each_group() -> None:
     assert by_response(advantages) == pytest.approx([0.5, 0.0, -0.5, 0.05, 0.0, -0.05], abs=1e-6)
 
 
+def test_gfpo_keeps_no_more_than_its_share_where_that_is_a_whole_number() -> None:
+    """0.28 of 25 are 7, though the product is 7.000000000000001 in floating point."""
+    group = oracles.make_group([9], [([*[5] * length, 1], 1.0, "correct") for length in range(1, 26)])
+    *_, advantages = gathered(phase_of("gfpo", options={"keep": 0.28}), [group])
+    assert advantages.rows is not None and int(advantages.rows.sum()) == 7
+
+
 def test_gfpo_by_efficiency_keeps_the_most_reward_a_token() -> None:
     """1/3, .5/6, 0 and .1, .18, .025 a token: the best of each is the first and the fifth."""
     *_, advantages = gathered(phase_of("gfpo", options={"keep": 0.3, "by_efficiency": True}))

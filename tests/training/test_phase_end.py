@@ -34,6 +34,14 @@ def test_the_guard_rolls_back_to_the_best_step():
     assert ending is not None and ending.result_step == 5 and "rolled back to step 5" in ending.reason
 
 
+@pytest.mark.parametrize(("before", "after"), [(0.8, 0.7), (0.9, 0.8), (0.7, 0.6), (0.85, 0.75), (0.3, 0.2)])
+def test_a_fall_by_just_the_guard_is_no_more_than_the_guard(before, after):
+    """However floating point rounds the difference: it goes on, and the goal "tokens" may keep that step."""
+    watches = [Watch(0, before, 100.0), Watch(5, after, 60.0)]
+    assert judge(watches, phase(guard_drop=0.1), 5) is None
+    assert best_watch(watches, EndConfig(goal="tokens", guard_drop=0.1)).step == 5
+
+
 def test_the_guard_can_roll_back_to_where_the_phase_began():
     """No watch was better than the beginning."""
     assert judge([START, Watch(5, 0.40, 20.0)], phase(guard_drop=0.1), 5).result_step == 0

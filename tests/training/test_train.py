@@ -19,6 +19,7 @@ from laconic.config.load import dump, parse_recipe
 from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, ProblemsError, RecipeError, RunError, SelectionError
 from laconic.models.loading import load_tokenizer
+from laconic.models.policy import Policy
 from laconic.problems.sets import load_problem_sets
 from laconic.rng import stream
 from laconic.system.progress import Reporter
@@ -445,7 +446,23 @@ def test_admission_keeps_what_can_train(model):
     assert admit([mixed, uniform, broken], phase(uniform_groups="drop")) == [mixed]
     assert admit([cut], phase(truncated="mask")) == []
     assert admit([cut], phase()) == [cut]
+    no_gold = group(rollout(Grade.TRUNCATED, -1.0), rollout(Grade.UNGRADABLE, 0.0))
+    assert admit([no_gold], phase(truncated="mask")) == []
     assert replace(mixed, prompt_ids=(1,)).is_uniform is False
+
+
+def test_a_reference_moves_at_its_steps_also_where_a_step_trains_nothing(model, tmp_path, monkeypatch):
+    """Every second step of four, the fourth of which admits no group."""
+    begun, moved, take_step = [], [], PhaseRun.take_step
+    monkeypatch.setattr(PhaseRun, "take_step", lambda self: (begun.append(1), take_step(self)))
+    monkeypatch.setattr(Policy, "update_reference", lambda self, decay: moved.append(len(begun)))
+    monkeypatch.setattr(Curriculum, "admit", lambda self, groups: [] if len(begun) == 4 else groups)
+    recipe = small_recipe(model)
+    held = {"kl_coef": 0.1, "reference": "reset", "reference_every": 2}
+    phase = recipe.phases[0]
+    phase = phase.model_copy(update={"algorithm": phase.algorithm.model_copy(update=held)})
+    run(recipe.model_copy(update={"phases": (phase,)}), tmp_path / "run")
+    assert moved == [2, 4]
 
 
 def test_every_problem_is_drawn_once_an_epoch(whole, model):

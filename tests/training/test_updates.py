@@ -238,6 +238,41 @@ def test_the_bonus_adapts_towards_its_target(target: float, change: int) -> None
     assert coefs == pytest.approx([0.035, 0.05] if change > 0 else [0.005, 0.0], abs=1e-9)
 
 
+CUT = [([7, 8, 9, 10], -1.0, "truncated"), ([6, 8, 9, 10], -1.0, "truncated"), ([5, 6, 7, 8], -1.0, "truncated")]
+
+
+@pytest.mark.parametrize("critic", ["zero", "separate"])
+def test_masked_responses_move_no_weight_and_enter_no_mean(critic: str) -> None:
+    """Of four responses one counts in the loss. Four minibatches do what one does, three of them to the critic alone: the same
+    entropy, and weights that are moved once."""
+    algorithm = {"critic": critic, "truncated": "mask", "entropy_coef": 0.01, "entropy_target": 9.0}
+    groups = [oracles.make_group([3, 4], [([7, 8, 9, 1], 1.0, "correct"), *CUT])]
+    found = {}
+    for parts in (1, 4):
+        phase = oracles.make_phase(algorithm=algorithm, optimizer={"minibatches": parts})
+        policy, updater = begin(phase)
+        experience = gather_experience(policy, collate(groups, truncated="mask"), phase)
+        metrics = updater.update(experience, constant(experience, 1.0), step=0, phase_step=0)
+        found[parts] = metrics["update/entropy_nats"], copies(policy.policy_parameters())
+    assert found[4][0] == pytest.approx(found[1][0], rel=1e-5)
+    for name, weight in found[1][1].items():
+        assert torch.allclose(found[4][1][name], weight, atol=1e-6), name
+
+
+@pytest.mark.parametrize("critic", ["zero", "separate"])
+def test_an_update_in_which_nothing_counts_leaves_the_policy_alone(critic: str) -> None:
+    """Adam's momentum would move it after a step before; there is no entropy to adapt the bonus to."""
+    algorithm = {"critic": critic, "truncated": "mask", "entropy_coef": 0.01, "entropy_target": 9.0}
+    phase = oracles.make_phase(algorithm=algorithm)
+    policy, updater = begin(phase)
+    train(policy, updater, phase, range(1))
+    before, coefficient = copies(policy.policy_parameters()), updater.entropy_coef
+    experience = gather_experience(policy, collate([oracles.make_group([3, 4], CUT)], truncated="mask"), phase)
+    metrics = updater.update(experience, constant(experience, 1.0), step=1, phase_step=1)
+    assert same(copies(policy.policy_parameters()), before)
+    assert updater.entropy_coef == coefficient and "update/entropy_nats" not in metrics
+
+
 def test_the_critic_warms_up_alone() -> None:
     """Two steps of warm-up: the policy stays bit for bit, its optimiser has no moments, the bonus does not adapt to an
     entropy that was not measured; the critic learns. From the third step both do."""

@@ -51,8 +51,8 @@ class EndConfig(Node):
     goal        which step is better: the one with higher "accuracy", or the one with fewer "tokens" while its accuracy is above
                 the guard's floor
     patience    after so many measurements of the watched set without a better step, the phase ends as a plateau (none: never)
-    guard_drop  where accuracy falls this far (absolute) below that of the first or of the best step, whichever is higher, the
-                phase ends and goes back to its best step (none: no guard)
+    guard_drop  where accuracy falls more than this (absolute) below that of the first or of the best step, whichever is higher,
+                the phase ends and goes back to its best step (none: no guard)
     keep        which weights the phase hands on: those of its "last" step, or of its "best" by the watched set
     alarms      what the phase does when it collapses
     """

@@ -3,6 +3,8 @@
 1. `pay_groups` pays the groups of a step, or of a whole phase if its groups are made once.
 2. Some terms remember from step to step. A `Payer` holds what the terms of a phase remember, and what a probe measured of each
    problem.
+3. Every process of a team pays all groups itself, since the terms of the table pay the same everywhere. A user's own reward may
+   not (the order of a set, a clock, a judge), and the processes would then train on different rewards: the first one pays.
 
 What is left out: what a term pays (`rewards/`).
 """
@@ -14,8 +16,9 @@ from math import fsum, sqrt
 from laconic.config.phase import PhaseConfig
 from laconic.config.rewards import RewardsConfig
 from laconic.errors import RunFailed
+from laconic.parallel.team import ALONE, Team
 from laconic.rewards import paying
-from laconic.rewards.from_recipe import reward_terms
+from laconic.rewards.from_recipe import own_terms, reward_terms
 from laconic.rewards.numbers import FloatArray, Memory, numbers_of
 from laconic.rewards.table import REWARDS, Reward
 from laconic.statistics.solve_rate import ProblemStats
@@ -28,13 +31,22 @@ class Payer:
     """Pays a phase's groups. `references` are the probe's lines by problem id. `table` holds the reward terms by name, including
     those that a user added. `memory` is what the terms remember of the steps so far."""
 
-    def __init__(self, phase: PhaseConfig, references: Mapping[str, ProblemStats], table: Mapping[str, Reward]) -> None:
-        self.phase, self.references, self.table = phase, references, table
+    def __init__(
+        self,
+        phase: PhaseConfig,
+        references: Mapping[str, ProblemStats],
+        table: Mapping[str, Reward],
+        team: Team = ALONE,
+    ) -> None:
+        self.phase, self.references, self.table, self.team = phase, references, table, team
         self.memory = Memory()
 
     def pay(self, groups: Sequence[Group]) -> list[Group]:
         """The groups with their rewards, as the terms pay now. Raises `RunFailed` if a term that could pay when it was checked
         cannot pay them."""
+        return self.team.by_first(lambda: self._pay(groups)) if own_terms(self.phase.rewards) else self._pay(groups)
+
+    def _pay(self, groups: Sequence[Group]) -> list[Group]:
         phase = self.phase
         try:
             return pay_groups(groups, phase.rewards, self.references, phase.sampler.max_tokens, self.memory, self.table)

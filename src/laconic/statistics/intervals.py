@@ -136,13 +136,15 @@ def accuracy_interval(values: ArrayLike) -> Interval:
 
     With m the mean, s^2 the variance over problems (n - 1) and t the 97.5% point of Student's t with P - 1 degrees:
 
-        n = P m (1 - m) / s^2        the number of coin flips that would be as informative
+        n = P m (1 - m) / s^2        the number of coin flips that would be as informative, at most P (1 + 2d)
         (m + t^2 / 2n  -+  t sqrt(m (1 - m) / n + t^2 / 4n^2)) / (1 + t^2 / n)
 
     Wilson 1927 (JASA 22), with an effective number of problems as in surveys (Franco et al. 2019, J. Survey Stat. Methodol. 7).
-    Where all problems are alike n = P: with all of 30 correct the interval is 0.88 to 1. It needs no random numbers. Where no
-    problem is correct the low end is exactly 0, where all are the high end is exactly 1. Without problems all is `nan`; with one
-    problem the ends are `nan`. Raises `ValueError` outside [0, 1].
+    d is the number of problems that differ from the commonest value. Where all are alike n = P: with all of 30 correct the
+    interval is 0.88 to 1. One that differs by little, as one response of 64 does, says no more of how many differ by much, and
+    its s^2 of nearly 0 would claim otherwise. It needs no random numbers. Where no problem is correct the low end is exactly 0,
+    where all are the high end is exactly 1. Without problems all is `nan`; with one problem the ends are `nan`. Raises
+    `ValueError` outside [0, 1].
 
     >>> [round(end, 3) for end in (accuracy_interval([1.0] * 30).low, accuracy_interval([1.0] * 30).high)]
     [0.878, 1.0]
@@ -153,7 +155,8 @@ def accuracy_interval(values: ArrayLike) -> Interval:
     if len(known) < 2:
         return Interval(float(known.mean()) if known.size else nan, nan, nan)
     mean, variance = float(known.mean()), float(known.var(ddof=1))
-    flips = len(known) if _is_alike(known) else len(known) * mean * (1.0 - mean) / variance
+    most = len(known) * (1 + 2 * _num_differing(known))
+    flips = most if _is_alike(known) else min(len(known) * mean * (1.0 - mean) / variance, most)
     return wilson_interval(mean, flips, len(known) - 1)
 
 
@@ -170,9 +173,9 @@ def wilson_interval(share: float, flips: float, df: int) -> Interval:
 def paired_difference(base: ArrayLike, candidate: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
     """Mean of candidate - base over problems, absolute: 0.02 is two points of accuracy. Both [P], one entry per problem.
 
-    The interval is that of the problems and two added ones, one better and one worse by the smallest change that any problem
-    shows (by 1 where none changed). Without these two, no change in 30 problems would give an interval of width 0, and one change
-    in 30 nearly so. (Bonett and Price 2012, J. Educ. Behav. Stat. 37, for one sample per problem.) The estimate is without them.
+    The interval is that of the problems and two added ones (`with_two_changed`), one better and one worse. Without these two, no
+    change in 30 problems would give an interval of width 0, and one change in 30 nearly so. (Bonett and Price 2012, J. Educ.
+    Behav. Stat. 37, for one sample per problem.) The estimate is without them.
     A problem that is `nan` on either side is left out of both. With one problem the ends are `nan`. Raises `ValueError` where
     shapes differ.
     """
@@ -239,16 +242,18 @@ def known_pairs(base: ArrayLike, candidate: ArrayLike) -> FloatArray:
 
 
 def with_two_changed(pairs: FloatArray) -> FloatArray:
-    """`pairs` [2, P] with two problems added, [2, P + 2]: one rises and one falls by the smallest change that occurs.
+    """`pairs` [2, P] with two problems added, [2, P + 2]: one rises and one falls by the smallest change that occurs, and at
+    least by 1 / (1 + d), where d problems changed.
 
-    Where nothing changed they change by 1, the most that an accuracy can. See `paired_difference`.
+    Where nothing changed that is 1, the most that an accuracy can. With several samples a change can be small, and one or two
+    small ones do not show that there are no large ones. See `paired_difference`.
 
-    >>> with_two_changed(np.array([[0.5, 0.5], [0.75, 1.0]]))[:, 2:].tolist()  # base, candidate
-    [[0.0, 0.25], [0.25, 0.0]]
+    >>> with_two_changed(np.array([[0.5, 0.5], [0.75, 1.0]]))[:, 2:].round(3).tolist()  # base, candidate
+    [[0.0, 0.333], [0.333, 0.0]]
     """
     sizes = np.abs(pairs[1] - pairs[0])
     changed = sizes[sizes > _ROUNDING * np.abs(pairs).max(initial=0.0)]
-    step = float(changed.min()) if changed.size else 1.0
+    step = max(float(changed.min(initial=1.0)), 1.0 / (1 + changed.size))
     return np.concatenate([pairs, [[0.0, step], [step, 0.0]]], axis=1)
 
 
@@ -295,6 +300,11 @@ def _known(values: ArrayLike) -> FloatArray:
 def _is_alike(known: FloatArray) -> bool:
     """True where no problem differs from another by more than rounding."""
     return bool(np.ptp(known) <= _ROUNDING * np.abs(known).max())
+
+
+def _num_differing(known: FloatArray) -> int:
+    """How many problems do not have the commonest value, apart from rounding."""
+    return len(known) - int(np.unique(known.round(12), return_counts=True)[1].max())
 
 
 def _inside_unit(share: float) -> float:

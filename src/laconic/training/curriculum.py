@@ -140,11 +140,11 @@ class Curriculum:
 
 def admit(groups: Sequence[Group], phase: PhaseConfig) -> list[Group]:
     """The groups that train: those with a gradable rollout, and, unless uniform ones are kept, with more than one reward. Empty
-    if all their rollouts are truncated and truncated ones do not count in the loss."""
+    if all their gradable rollouts are truncated and truncated ones do not count in the loss."""
     drops_uniform = phase.algorithm.uniform_groups != "keep"
     gradable = [g for g in groups if any(grade is not Grade.UNGRADABLE for grade in g.grades)]
     admitted = [group for group in gradable if not (drops_uniform and group.is_uniform)]
     counts_in_loss = phase.algorithm.truncated != "mask" or any(
-        not r.response.is_truncated for g in admitted for r in g.rollouts
+        not r.response.is_truncated and r.grade is not Grade.UNGRADABLE for g in admitted for r in g.rollouts
     )
     return admitted if counts_in_loss else []

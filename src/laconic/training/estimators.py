@@ -22,6 +22,8 @@ from laconic.rl.masked import masked_mean, masked_sum, standardize, zeroed
 from laconic.training.experience import Experience
 from laconic.training.preferences import all_pairs, pair_weights
 
+_ROUNDING = 1e-9  # 0.28 * 25 is a little above 7 in floating point
+
 
 @dataclass(frozen=True, slots=True)
 class Advantages:
@@ -99,7 +101,7 @@ def gfpo(experience: Experience, config: AlgorithmConfig, keep: float = 0.5, by_
     for group in groups.unique():
         rows = torch.nonzero(groups == group)[:, 0]
         best = torch.argsort(merit[rows], descending=True, stable=True)
-        kept[rows[best[: max(1, ceil(keep * len(rows)))]]] = True
+        kept[rows[best[: max(1, ceil(keep * len(rows) - _ROUNDING))]]] = True
     score = group_standardized if config.scale_by_std else group_centred
     return Advantages(_on_every_token(score(rewards, groups, kept), experience).advantages, rows=kept)
 

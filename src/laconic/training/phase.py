@@ -104,7 +104,7 @@ class PhaseRun:
         chosen = choose_for_phase(phase, run.sets.train, run.solver, folder, run.reporter, run.recipe, draws)
         run.directory.log_meta(chosen.problems)
         self.curriculum = Curriculum(phase, chosen.problems, seed=seed)
-        self.payer = Payer(config, chosen.stats, phase.rewards)
+        self.payer = Payer(config, chosen.stats, phase.rewards, run.solver.team)
         setting = SourceSetting(
             solver=run.solver,
             lm=run.policy.lm,
@@ -187,7 +187,7 @@ class PhaseRun:
             metrics |= engine_figures(experience, self.phase.config)
             advantages = estimate_advantages(self.phase.algorithm, experience, self.phase.config.algorithm)
             metrics |= self.updater.update(experience, advantages, self.step, self.phase_step - 1)
-            self.move_reference()
+        self.move_reference()
         self.average_with_entry()
         self.run.policy.hand_over()
         self.run.clock.lap()

@@ -19,6 +19,7 @@ from laconic.system.fields import Fields
 
 GUARD, ALARM = "guard", "alarm"
 """The first word of the reason if the guard, or an alarm, ended a phase."""
+_ROUNDING = 1e-9  # 0.8 - 0.1 is a little above 0.7 in floating point
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,9 @@ def best_watch(watches: Sequence[Watch], end: EndConfig) -> Watch:
     if end.goal == "accuracy":
         return min(watches, key=lambda watch: (-watch.accuracy, watch.mean_tokens, watch.step))
     floor = watches[0].accuracy - end.guard_drop if end.guard_drop is not None else 0.0
-    return min((w for w in watches if w.accuracy >= floor), key=lambda watch: (watch.mean_tokens, watch.step))
+    return min(
+        (w for w in watches if w.accuracy >= floor - _ROUNDING), key=lambda watch: (watch.mean_tokens, watch.step)
+    )
 
 
 def best_before(watches: Sequence[Watch], step: float, end: EndConfig) -> Watch:
@@ -98,7 +101,7 @@ def judge(
     the beginning of the phase, and `alarm` is one for which the recipe ends it."""
     end, newest, best = phase.end, watches[-1], best_watch(watches, phase.end)
     top = max(watches[0].accuracy, best.accuracy)
-    if end.guard_drop is not None and newest.accuracy < top - end.guard_drop:
+    if end.guard_drop is not None and newest.accuracy < top - end.guard_drop - _ROUNDING:
         fall = f"watched accuracy {newest.accuracy:.3f} fell more than {end.guard_drop:g} below {top:.3f}"
         return Ending(f"{GUARD}: {fall}; rolled back to step {best.step}", best.step)
     result_step = best.step if end.keep == "best" else newest.step

@@ -130,7 +130,7 @@ class Updater:
         """All updates of one step; returns the step's `update/*` metrics, empty if no response counts in the loss. `phase_step`
         counts from 0 within the phase. Raises `Diverged`."""
         config = self.phase.optimizer
-        experience, learning = _counted(experience, advantages.rows)
+        experience, learning = _counted(experience, advantages.rows, has_critic=self.critic is not None)
         if not learning:
             return {}  # the algorithm found nothing to learn from, for instance no pair
         factor = learning_rate_factor(phase_step, self.phase.steps, config)
@@ -139,21 +139,19 @@ class Updater:
             seed_of(self.seed, "dropout", step, *([rank] if rank else []))
         )  # LoRA's dropout is the only random draw that torch makes by itself; each process draws for rows of its own
         tensors = _on_device(experience, advantages, self.phase.algorithm.importance_cap, self.policy.lm.device)
-        sums: defaultdict[str, float] = defaultdict(float)
-        num_updates = 0
+        found: defaultdict[str, list[float]] = defaultdict(list)
         for epoch in range(config.epochs):
             order = minibatch_rows(len(learning), config.minibatches, seed=self.seed, step=step, epoch=epoch)
             for part in order:
                 rows = [learning[i] for i in part]
                 for name, value in self._one_update(experience.batch, tensors, rows, factor, phase_step).items():
-                    sums[name] += value
-                num_updates += 1
+                    found[name].append(value)
         for optimizer in filter(None, (self.actor, self.critic)):
             _check_weights(optimizer)
-        metrics = {f"update/{name}": value / num_updates for name, value in sums.items()}
+        metrics = {f"update/{name}": sum(values) / len(values) for name, values in found.items()}
         if self.phase.algorithm.old_logprobs != "current" and phase_step >= config.critic_warmup_steps:
             metrics["update/moved_nats"] = self._moved(experience.batch, tensors, learning)
-        if phase_step >= config.critic_warmup_steps:  # during the warm-up entropy is not measured
+        if "update/entropy_nats" in metrics:  # during the warm-up it is not measured
             self._adapt_entropy(metrics["update/entropy_nats"])
         metrics["update/entropy_coef"] = self.entropy_coef
         metrics["update/lr"] = self.actor.lr * factor
@@ -164,8 +162,8 @@ class Updater:
         self, batch: RolloutBatch, tensors: "_StepTensors", rows: list[int], factor: float, phase_step: int
     ) -> dict[str, float]:
         config, device = self.phase.optimizer, self.policy.lm.device
-        learns = phase_step >= config.critic_warmup_steps
         counts = _counts(batch, rows)
+        learns = phase_step >= config.critic_warmup_steps and counts.responses > 0
         sums: dict[
             str, Tensor
         ] = {}  # kept on the device until the update is done, so that the device never waits for a number to be copied
@@ -343,19 +341,21 @@ def _fetched(sums: dict[str, Tensor], team: Team) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """The counts by which one update divides: responses and tokens in the loss, and all response tokens."""
+    """The counts by which one update divides: responses and tokens in the loss, and all response tokens. Where no response is in
+    the loss, only a critic learns."""
 
     responses: int
     tokens: int
     all_tokens: int
 
 
-def _counted(experience: Experience, rows: Tensor | None) -> tuple[Experience, list[int]]:
-    """The experience in which only `rows` [B] count in the loss, and the rows that go through the model. None means all rows."""
+def _counted(experience: Experience, rows: Tensor | None, *, has_critic: bool) -> tuple[Experience, list[int]]:
+    """The experience in which only `rows` [B] count in the loss, and the rows that go through the model: those that count, and
+    all of them where a critic learns and the algorithm names no rows (None)."""
     batch = experience.batch
-    if rows is None:
+    if rows is None and has_critic:
         return experience, list(range(batch.num_rows))
-    counted = batch.loss_rows & rows
+    counted = batch.loss_rows if rows is None else batch.loss_rows & rows
     return replace(experience, batch=replace(batch, loss_rows=counted)), torch.nonzero(counted)[:, 0].tolist()
 
 
@@ -368,7 +368,7 @@ def _add(sums: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
 def _counts(batch: RolloutBatch, rows: list[int]) -> _Counts:
     index = torch.tensor(rows)
     tokens = int(batch.loss_mask[index].sum())
-    return _Counts(max(1, int(batch.loss_rows[index].sum())), max(1, tokens), int(batch.response_mask[index].sum()))
+    return _Counts(int(batch.loss_rows[index].sum()), max(1, tokens), int(batch.response_mask[index].sum()))
 
 
 def _take(x: Tensor, micro: MicroBatch) -> Tensor:

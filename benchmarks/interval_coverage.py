@@ -337,8 +337,9 @@ Each cell: of {experiments} simulated experiments, the percentage whose 95% inte
 that lay completely below and completely above it. Monte Carlo standard error of a cell near 95: {error}. Populations are in the
 script. Cells outside 93 to 97: {outside_four} with four samples per problem, {outside_greedy} with one, {outside_sixteen}
 with sixteen, {outside_stress} beyond. Accuracies move in steps, so that with few problems, one response each, or few that are
-not solved, no interval hits 95 in every population; a change of accuracy then errs to the side of covering too often. Where nearly all responses are cut off,
-few problems differ from the cap and may not show how far others would; where none does there is no interval: not held.
+not solved, no interval hits 95 in every population; a change of accuracy then errs to the side of covering too often. Where
+nearly all responses are cut off, few problems differ from the cap and may not show how far others would; where none does there
+is no interval: not held.
 
 ## Four samples per problem
 

@@ -160,7 +160,7 @@ def accuracy_interval(values: ArrayLike) -> Interval:
     return wilson_interval(mean, flips, len(known) - 1)
 
 
-def wilson_interval(share: float, flips: float, df: int) -> Interval:
+def wilson_interval(share: float, flips: float, df: float) -> Interval:
     """Wilson's interval of a share that is as informative as so many coin flips, with Student's t of `df` degrees: the formula of
     `accuracy_interval`."""
     t = float(scipy_stats.t.ppf(0.975, df))

@@ -245,6 +245,27 @@ def test_several_candidates_are_counted_and_none_is_picked(folders: list[Path]) 
     assert [e.model for e in report.of_setting(("mix", "greedy"))] == ["base", "after", "other"]
 
 
+def test_a_benchmark_under_two_caps_has_the_changes_of_each(tmp_path: Path) -> None:
+    """Under one cap tokens fall by 40%, under the other they hardly move: each row has its own change, as `compare` has it."""
+    skills = {"base": {1000: (0.6, 150.0), 2000: (0.6, 151.0)}, "after": {1000: (0.6, 90.0), 2000: (0.6, 149.0)}}
+    for name, by_cap in skills.items():
+        for cap, (skill, mean) in by_cap.items():
+            write_evaluation(tmp_path / name / f"cap{cap}", skill, mean, model=name, max_tokens=cap)
+    dirs = [tmp_path / "base", tmp_path / "after"]
+    report, compared = read_report(dirs), compare_evaluations(dirs[0], [dirs[1]])
+    wanted = {c.decoding.max_tokens: c.figures for c in compared.candidates if c.decoding}
+    assert set(wanted) == {1000, 2000}
+    for evaluation in report.evaluations:
+        cap = evaluation.summary.setup.max_tokens
+        assert evaluation.decoding == f"sampled at T=1, cap {cap}"
+        figures = report.figures_of(evaluation)
+        assert figures is None if evaluation.model == "base" else figures and figures == wanted[cap]
+    assert "2 candidates" not in headline(report)
+    assert len(verdicts(report)) == 2
+    page = page_of(*dirs)
+    assert "sampled at T=1, cap 1000" in page and "sampled at T=1, cap 2000" in page
+
+
 def test_what_cannot_be_compared_is_said_on_the_page(folders: list[Path]) -> None:
     for path in folders[1].glob("eval/*/summary.json"):
         write_json(path, json.loads(path.read_text("utf-8")) | {"max_tokens": 999})

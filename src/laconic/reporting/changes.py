@@ -87,8 +87,7 @@ def _is_meant(name: str, tag: str, evaluation: Measurement, candidate: Candidate
     match = MODEL_AND_TAG.fullmatch(evaluation.folder.name)
     if match is None:
         return False
-    decoding = candidate.decoding
-    is_same = decoding is None or _words(decoding) == evaluation.decoding
+    is_same = candidate.decoding is None or _is_under(candidate.decoding, evaluation)
     return is_same and (name == evaluation.folder.name or (name == match[1] and tag in ("", match[2])))
 
 
@@ -123,10 +122,17 @@ def _model_of(who: Who, dirs: Sequence[Path], evaluations: Sequence[Measurement]
 
 def _decodings(candidate: CandidateComparison, evaluations: Sequence[Measurement]) -> list[str]:
     """The candidate's own decoding, or the only one there is."""
-    if candidate.decoding is not None:
-        return [_words(candidate.decoding)]
-    found = list(dict.fromkeys(e.decoding for e in evaluations))
+    own = candidate.decoding
+    found = list(dict.fromkeys(e.decoding for e in evaluations if own is None or _is_under(own, e)))
+    if own is not None:
+        return found or [_words(own)]
     return found if len(found) == 1 else ["all decodings pooled"]
+
+
+def _is_under(decoding: Decoding, evaluation: Measurement) -> bool:
+    """Whether the evaluation was drawn so; its cap counts where it tells evaluations apart."""
+    is_cap = not evaluation.names_cap or decoding.max_tokens in (None, evaluation.summary.setup.max_tokens)
+    return is_cap and _words(decoding) == evaluation.sampling
 
 
 def _words(decoding: Decoding) -> str:

@@ -36,7 +36,8 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One evaluation folder. `samples` are in the order of their file; `source` is the index of its DIR among those given."""
+    """One evaluation folder. `samples` are in the order of their file; `source` is the index of its DIR among those given. With
+    `names_cap` its cap on tokens is a part of its decoding, since some model was evaluated under several."""
 
     model: str
     summary: Summary
@@ -48,6 +49,7 @@ class Measurement:
     budgets: Record = field(default_factory=dict)
     settings: Record = field(default_factory=dict)
     timing: Record = field(default_factory=dict)
+    names_cap: bool = False
 
     @property
     def is_base(self) -> bool:
@@ -70,9 +72,14 @@ class Measurement:
         return float(self.summary.setup.temperature or 0)
 
     @property
-    def decoding(self) -> str:
-        """How it was sampled, in words."""
+    def sampling(self) -> str:
+        """How it was sampled, in words, whatever its cap."""
         return decoding_words(self.summary.setup.to_json())
+
+    @property
+    def decoding(self) -> str:
+        """How it was sampled, in words, with the cap where that tells evaluations apart."""
+        return f"{self.sampling}, cap {self.summary.setup.max_tokens}" if self.names_cap else self.sampling
 
     @property
     def setting(self) -> Setting:

@@ -14,8 +14,9 @@ say of it is read, or made, in `changes.py`.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -124,7 +125,14 @@ def read_measurements(found: Sequence[Found], budget: int = TEXT_BUDGET) -> tupl
     """
     sizes = [(f.folder / SAMPLES).stat().st_size for f in found if (f.folder / SAMPLES).exists()]
     stride = every_nth(sum(sizes), budget)
-    return tuple(_read_measurement(entry, stride) for entry in found)
+    return _with_caps([_read_measurement(entry, stride) for entry in found])
+
+
+def _with_caps(measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """The measurements, with their caps in the decodings under which a model has a benchmark several times, as in `compare`."""
+    times = Counter((m.source, m.model, m.benchmark, m.sampling) for m in measurements)
+    swept = {sampling for (*_, sampling), number in times.items() if number > 1}
+    return tuple(replace(m, names_cap=m.sampling in swept) for m in measurements)
 
 
 def _read_measurement(found: Found, stride: int) -> Measurement:

@@ -178,6 +178,19 @@ def test_an_answer_that_names_no_choice_is_refused_with_file_and_line(tmp_path, 
         load_problems(str(path))
 
 
+def test_a_parquet_column_that_python_cannot_hold_is_named(tmp_path):
+    """A time after the year 9999, and one in a zone that there is not."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    late = pyarrow.array([2**60], pyarrow.timestamp("us"))
+    nowhere = pyarrow.array([0], pyarrow.timestamp("us", tz="Mars/Olympus"))
+    for name, odd in (("when", late), ("where", nowhere)):
+        table = pyarrow.table({"problem": ["1 + 1?"], "answer": ["2"], name: odd})
+        parquet.write_table(table, tmp_path / "p.parquet")
+        with pytest.raises(ProblemsError, match=rf"p\.parquet, column '{name}': cannot be read as parquet \(.+\)"):
+            load_problems(str(tmp_path / "p.parquet"))
+
+
 def test_parquet_and_hub_rows_without_an_id_are_numbered(tmp_path):
     """Both accept `question` for `problem`; a hub source may be a local folder."""
     pyarrow = pytest.importorskip("pyarrow")

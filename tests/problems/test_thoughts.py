@@ -1,11 +1,12 @@
 """Published solutions as thoughts: any source that holds solutions, GSM8K as it is published, and what has no solution."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 
-from laconic.errors import ProblemsError
+from laconic.errors import LaconicWarning, ProblemsError
 from laconic.grading.rules import grade_response
 from laconic.problems.load import load_problems
 from laconic.types import Grade
@@ -68,3 +69,28 @@ def test_the_training_solutions_of_gsm8k_are_graded_correct(shared_data):
     grades = [grade_response(p.meta["solution"], p.answer, is_truncated=False).grade for p in problems]
     assert len(grades) == 75 and set(grades) == {Grade.CORRECT}
     assert not [p for p in problems if "<<" in p.meta["solution"] or "####" in p.meta["solution"]]
+
+
+@pytest.mark.parametrize(
+    ("golds", "said"),
+    [
+        (["2+3=<<2+3=5>>5\n#### 5", "4*300\n#### 1,200"], "2 of 2 gold answers hold a whole solution; problem 1 has"),
+        (["7", "2+3\n#### 5"], "1 of 2 gold answers hold a whole solution; problem 2 has"),
+        ([r"so \boxed{5}", "7"], "1 of 2 gold answers hold a whole solution"),
+        (["The answer is 4."], "1 of 1 gold answers hold a whole solution"),
+    ],
+)
+def test_gold_answers_that_are_solutions_are_said(tmp_path: Path, golds: list[str], said: str) -> None:
+    """Every response to them would be graded wrong, and the accuracy be 0 without a word."""
+    file = tmp_path / "p.jsonl"
+    lines = [json.dumps({"id": str(i), "problem": f"question {i}", "answer": a}) for i, a in enumerate(golds, 1)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.warns(LaconicWarning, match=said) as told:
+        load_problems(str(file))
+    asks = "?solutions=thought" in str(told[0].message)
+    assert asks == ("####" in golds[0])
+    if len(golds) == 1:
+        file.write_text(json.dumps({"id": "1", "problem": "?", "answer": "4"}), encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load_problems(str(file))

@@ -1,6 +1,7 @@
 """Problems from a file on this machine: JSON lines or parquet."""
 
 from pathlib import Path
+from typing import Any
 
 from laconic.errors import InputError, MissingExtraError, ProblemsError
 from laconic.problems.address import Address
@@ -42,11 +43,18 @@ def load_parquet(address: Address, _seed: int) -> list[Problem]:
     except ImportError as error:
         raise MissingExtraError(address.name, "data") from error
     path = _existing(address.name)
+    columns: dict[str, list[Any]] = {}
+    place = ""
     try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, ValueError, pyarrow.ArrowException) as error:  # a ValueError: text that is not UTF-8
+        table = pyarrow.parquet.read_table(path)
+        for name, values in zip(table.column_names, table.columns, strict=True):
+            place = f", column {name!r}"
+            columns[name] = values.to_pylist()
+    except (OSError, ValueError, OverflowError, LookupError, pyarrow.ArrowException) as error:
+        # a ValueError: text that is not UTF-8; an OverflowError: a year above 9999; a LookupError: an unknown time zone
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ProblemsError(f"{path}: cannot be read as parquet ({reason})") from error
+        raise ProblemsError(f"{path}{place}: cannot be read as parquet ({reason})") from error
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     wheres = [f"{path}, row {number}" for number in range(1, len(rows) + 1)]
     problems = [
         to_problem(row, where, default_id=str(i)) for i, (row, where) in enumerate(zip(rows, wheres, strict=True), 1)

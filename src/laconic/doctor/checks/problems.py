@@ -25,6 +25,7 @@ from laconic.grading.numbers import exact_number, quantity
 from laconic.grading.rules import same_answer
 from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key
+from laconic.problems.thoughts import SOLUTION
 from laconic.rollouts.graders import is_rule_based, open_grader
 from laconic.system.text import counted
 from laconic.training.check.problems import check_weightless, complaints_about_problems
@@ -33,7 +34,6 @@ from laconic.types import Grade, Problem
 ERROR_SHARE = 0.1  # share of a set's gold answers; from this share on the finding is an error
 MAX_ALGEBRA = 64
 OTHER = r"\sin(q)"  # an answer that differs from every gold answer, which only algebra can find out
-SOLUTION = re.compile(r"\\(?:boxed|fbox)|####|\banswer is\b", re.IGNORECASE)
 GUESSES = re.compile(r"\bor\b|\beither\b|\?\s*$|\bmaybe\b", re.IGNORECASE)
 MAX_ANSWER_CHARS = 60  # characters of a gold answer
 

@@ -174,6 +174,16 @@ def test_a_step_s_rollouts_are_graded_again_with_what_the_source_says_of_their_p
     assert (found.num_files, found.num_regraded, found.agreement_frac) == (1, 1, 1.0)
 
 
+def test_a_list_of_tolerances_is_granted_again(tmp_path):
+    """Two answers, each with its own: 3.14 within 0.01 and 2.7 within 0.1, and not the other way round."""
+    rows = [row("two", "correct", "3.1416, 2.718", r"\boxed{3.14, 2.7}")]
+    write(tmp_path / "rollouts" / "step-000001.jsonl", rows)
+    for tolerance, agreement in (([0.01, 0.1], 1.0), ([0.0001, 0.1], 0.0)):
+        meta = {"tolerance": tolerance}
+        add_meta([Problem("two", "q", "3.1416, 2.718", meta=meta)], tmp_path / "rollouts")
+        assert audit(tmp_path, "laconic").agreement_frac == agreement
+
+
 def test_every_pair_has_a_kind():
     """No verdict is left without a name."""
     for grade in GRADES:

@@ -30,7 +30,7 @@ from laconic.comparison.places import SAMPLES, evaluation_folders
 from laconic.config.defaults import AUDIT_TIMEOUT_SECONDS, GRADER_WORKERS
 from laconic.config.solver import GraderConfig
 from laconic.errors import InputError, RunError
-from laconic.evaluation.problem_meta import MetaValue, read_meta
+from laconic.evaluation.problem_meta import MetaValue, meta_for_grading, read_meta
 from laconic.grading.extraction import extract_answer
 from laconic.grading.grader import Item
 from laconic.grading.own import UNSURE
@@ -77,7 +77,7 @@ class Stored:
     def item(self) -> Item:
         """The item to grade. In a row without a finish reason, the grade tells whether the cap ended the response."""
         row = self.row
-        problem = Problem(row.problem_id, row.question, row.gold, choices=row.choices, meta=self.meta)
+        problem = Problem(row.problem_id, row.question, row.gold, choices=row.choices, meta=meta_for_grading(self.meta))
         cut = row.grade is Grade.TRUNCATED if row.finish_reason is None else row.finish_reason is FinishReason.LENGTH
         return row.read_text, problem, cut
 

@@ -2,11 +2,12 @@
 
 1. `write_meta` (of an evaluation) and `add_meta` (of a run's phases) keep of each problem's `meta` the values by which problems
    can be sorted: numbers, truths and short texts. Objects are flattened (`difficulty.terms`); lists, and texts that are long,
-   such as a worked solution, are left out.
+   such as a worked solution, are left out. A list of tolerances is kept as text, since grades depend on it.
 2. `read_meta` reads the file back. An older evaluation has none; evaluating again with the same settings adds it, and draws
-   nothing.
+   nothing. `meta_for_grading` turns what it holds of a problem into what the grader reads.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from laconic.types import Problem
 
 META = "problem_meta.jsonl"
 MOST_TEXT = 80
+_TOLERANCE = "tolerance"
 
 MetaValue = str | int | float | bool
 Meta = Mapping[str, Mapping[str, MetaValue]]
@@ -56,3 +58,16 @@ def kept_values(meta: Mapping[str, Any], above: str = "") -> Iterator[tuple[str,
             yield from kept_values(value, f"{above}{key}.")
         elif isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) <= MOST_TEXT):
             yield f"{above}{key}", value
+        elif key == _TOLERANCE and isinstance(value, list | tuple):
+            yield f"{above}{key}", json.dumps(value)
+
+
+def meta_for_grading(kept: Mapping[str, MetaValue]) -> Mapping[str, Any]:
+    """The values with a list of tolerances as a list again.
+
+    >>> meta_for_grading({"tolerance": "[0.1, 0.2]", "level": 3})
+    {'tolerance': [0.1, 0.2], 'level': 3}
+    """
+    tolerance = kept.get(_TOLERANCE)
+    is_list = isinstance(tolerance, str) and tolerance.startswith("[")
+    return {**kept, _TOLERANCE: json.loads(str(tolerance))} if is_list else kept

@@ -80,13 +80,11 @@ def fill(
 
 def store_feedback(store: TrafficStore, feedbacks: list[FeedbackRecord]) -> None:
     """Write many feedbacks in one transaction."""
-    from dataclasses import asdict
-
     from laconic.traffic.tables import FEEDBACK
 
     if feedbacks:
         with store.engine.begin() as connection:
-            connection.execute(FEEDBACK.insert(), [asdict(feedback) for feedback in feedbacks])
+            connection.execute(FEEDBACK.insert(), [feedback.to_row() for feedback in feedbacks])
 
 
 def _request(

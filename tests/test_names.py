@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from house import modules_on_disk, path_of, tree_of
 
 COMMAND = "a command is called as the program that it runs"
+MIGRATION = "what Alembic reads in each step that changes the tables of traffic"
 FRONT_DOOR = "what `import laconic` offers is called as what stands behind it"
 
 ALLOWED: Mapping[str, str] = {
@@ -17,14 +18,17 @@ ALLOWED: Mapping[str, str] = {
     "audit": COMMAND,
     "build": COMMAND,
     "compare": FRONT_DOOR,
+    "down_revision": MIGRATION,
     "evaluate": FRONT_DOOR,
     "load_model": FRONT_DOOR,
     "measure": COMMAND,
     "probe": FRONT_DOOR,
     "report": FRONT_DOOR,
+    "revision": MIGRATION,
     "rehearse": COMMAND,
     "select": FRONT_DOOR,
     "train": FRONT_DOOR,
+    "upgrade": MIGRATION,
     "FloatArray": "numpy's arrays of float64, and nothing else, wherever they are named",
 }
 """A name that two modules define, and why it may be."""

@@ -26,7 +26,8 @@ from laconic.monitoring.requests import Scope
 from laconic.monitoring.versions import VersionComparison, compare_live, comparison_sentence, find_pair
 from laconic.statistics.intervals import Interval
 from laconic.traffic.decisions import CandidateAction, Decision, add_decision, current_share, read_decisions
-from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore, open_store
+from laconic.traffic.records import TrafficRecord
+from laconic.traffic.store import SECONDS_OF_A_DAY, StoredRequest, TrafficStore, open_store
 from laconic.traffic.tables import DECISIONS
 
 BEGIN = 20_000 * SECONDS_OF_A_DAY
@@ -34,7 +35,8 @@ EVEN = Interval(0.0, -0.01, 0.01)
 
 
 def comparison(requests: int = 1000, **changes: Interval) -> VersionComparison:
-    usual = {"bad": EVEN, "truncated": EVEN, "tokens": Interval(-0.4, -0.5, -0.3), "seconds": EVEN}
+    usual = dict.fromkeys(("bad", "truncated", "failed", "seconds"), EVEN)
+    usual["tokens"] = Interval(-0.4, -0.5, -0.3)
     return VersionComparison("v1", "v2", (400, 100), (4000, requests), usual | changes)
 
 
@@ -49,6 +51,8 @@ RULES = CandidateRules(promote_after=1000, give_up_after=5000)
         (comparison(bad=Interval(0.05, 0.021, 0.08)), CandidateAction.STOP, "lies above +2"),
         (comparison(bad=Interval(0.05, 0.019, 0.08)), None, "bad feedback +5.0 points"),  # not wholly above
         (comparison(truncated=Interval(0.09, 0.03, 0.2)), CandidateAction.STOP, "truncated"),
+        (comparison(failed=Interval(0.09, 0.03, 0.2)), CandidateAction.STOP, "failed or left +9.0 points"),
+        (comparison(failed=Interval(0.01, -0.01, 0.03)), None, "failed or left +1.0 points"),  # not surely as few
         (comparison(seconds=Interval(9.0, 8.0, 9.9)), CandidateAction.PROMOTE, "after"),  # no rule about seconds
         (comparison(tokens=Interval(-0.1, -0.2, 0.001)), None, "tokens −10.0%"),
         (comparison(5000, tokens=Interval(-0.1, nan, nan)), CandidateAction.STOP, "undecided after 5,000"),
@@ -61,6 +65,45 @@ def test_rules_act_on_whole_intervals(found: VersionComparison, action: Candidat
 
 def test_without_a_number_nothing_is_promoted() -> None:
     assert judge_candidate(comparison(10**6), CandidateRules()).missing == ("no rule promotes",)
+
+
+def test_a_candidate_whose_long_responses_its_users_leave_is_not_promoted(tmp_path: Path) -> None:
+    """Of every four requests the candidate never ends the longest, and its user presses stop; all that end are as good."""
+    opened = open_store(f"sqlite:///{tmp_path}/t.db")
+    rows = []
+    for number in range(4000):
+        user, tokens = number % 500, (200, 300, 400, 2000)[number // 500 % 4]
+        for version in ("v1", "v2"):
+            is_left = version == "v2" and tokens == 2000
+            ending = (499, "client_left", True, None, None) if is_left else (200, "stop", True, 10, tokens + number % 7)
+            rows.append(
+                StoredRequest(
+                    TrafficRecord(
+                        f"{version}-{number}",
+                        BEGIN + number,
+                        "r",
+                        "m",
+                        version,
+                        "",
+                        f"{version}-{user}",
+                        *ending,
+                        None,
+                        None,
+                        None,
+                        0.1,
+                        1.0,
+                        None,
+                    )
+                )
+            )
+    opened.write(rows)
+    found = compare_live(opened, "v1", "v2", "r")
+    assert found is not None and found.changes["tokens"].high < -0.4 and found.changes["bad"].high < 0.02
+    assert found.changes["failed"].estimate == pytest.approx(0.25)
+    judged = judge_candidate(found, CandidateRules(promote_after=2000))
+    assert judged.action is CandidateAction.STOP and judged.rule.startswith("failed or left +25.0 points")
+    assert "; but failed or left +25.0 points" in comparison_sentence(found)
+    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +150,9 @@ def test_the_share_follows_the_decision(tmp_path: Path) -> None:
 def test_the_keeper_decides_once_a_minute_and_says_so(store: TrafficStore) -> None:
     said: list[str] = []
     now = [100.0]
-    ruled = {"assistant": RuledCandidate("v1", "v2", CandidateRules(promote_after=10, promote_bad=1.0))}
+    ruled = {
+        "assistant": RuledCandidate("v1", "v2", CandidateRules(promote_after=10, promote_bad=1.0, promote_failed=1.0))
+    }
     keeper = CandidateKeeper(store, ruled, said.append, lambda: now[0])
     keeper._decided_at["assistant"] = 100.0
     assert keeper("assistant", "v2", 0.1) == 0.1 and not said

@@ -19,7 +19,8 @@ from laconic.monitoring.drift import measure_drift
 from laconic.monitoring.figures import GroupFigures, group_figures
 from laconic.monitoring.overview import read_overview
 from laconic.statistics.clusters import ClusterSums, clustered_mean
-from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore, open_store
+from laconic.traffic.records import TrafficRecord
+from laconic.traffic.store import SECONDS_OF_A_DAY, StoredRequest, TrafficStore, open_store
 from laconic.traffic.tables import FEEDBACK, REQUESTS
 
 BEGIN = 20_000 * SECONDS_OF_A_DAY
@@ -75,7 +76,7 @@ def test_sums_over_users_are_those_of_a_loop(store: TrafficStore) -> None:
 def test_no_mean_is_said_to_be_below_zero() -> None:
     """Two users with 10 and 90 tokens: Student's t on one degree of freedom reaches far below 0."""
     sums = ClusterSums(users=2, number=2, total=100, squares=8200, products=100, number_squares=2)
-    group = GroupFigures((), 2, 0, 2, {"tokens": sums}, {})
+    group = GroupFigures((), 2, 0, 0, 0, 2, {"tokens": sums}, {})
     assert clustered_mean(sums).low < 0.0 and group.mean("tokens").low == 0.0
     assert group.mean("tokens").high == clustered_mean(sums).high
 
@@ -132,6 +133,37 @@ def test_the_watch_is_silent_about_a_version_that_is_no_hastier(tmp_path: Path) 
     opened.close()
 
 
+def test_a_correction_that_was_deleted_still_counts(tmp_path: Path) -> None:
+    """Two versions alike, one after the other; the corrections of the first are older than the time for texts."""
+    opened = open_store(f"sqlite:///{tmp_path}/t.db")
+    for day, version in ((0, "v1"), (20, "v2")):
+        begin = BEGIN + day * SECONDS_OF_A_DAY
+        fill(opened, Served(version, bad=0.3), begin=begin, days=3, seed=1, group=version, crowd=Crowd(users=60))
+    before = watch_brevity(read_columns(opened), "assistant", "v1", "v2")
+    opened.prune(10, 365, now=BEGIN + 25 * SECONDS_OF_A_DAY)
+    after = watch_brevity(read_columns(opened), "assistant", "v1", "v2")
+    assert after == before and after.alarm == "" and after.slices[0].before["corrected"].total > 10
+    opened.close()
+
+
+def test_a_candidate_is_watched_on_requests_since_it_came(tmp_path: Path) -> None:
+    """Users complain more since the fourth day, when v2 came, about both alike: what they said of v1 before does not count."""
+    opened = open_store(f"sqlite:///{tmp_path}/t.db")
+    came = BEGIN + 4 * SECONDS_OF_A_DAY
+    fill(opened, Served("v1", bad=0.01), begin=BEGIN, days=4, seed=0, crowd=Crowd(users=80))
+    for version in ("v1", "v2"):
+        served = Served(version, bad=0.4)
+        fill(opened, served, begin=came, days=3, seed=0, group=version, crowd=Crowd(users=80))
+    whole = watch_brevity(read_columns(opened), "assistant", "v1", "v2")
+    assert "displeases more" in whole.alarm
+    overview = read_overview(opened, NOW, 30.0, 4.0)
+    (news,) = overview.news
+    assert news.is_live and news.watch.alarm == ""
+    before = sum(found.before["bad"].number for found in news.watch.slices if found.place == ANY_LENGTH)
+    assert 0 < before < 0.7 * sum(found.before["bad"].number for found in whole.slices if found.place == ANY_LENGTH)
+    opened.close()
+
+
 def test_drift_sees_longer_prompts_and_other_tags(tmp_path: Path) -> None:
     opened = open_store(f"sqlite:///{tmp_path}/t.db")
     fill(opened, Served("v1"), begin=BEGIN, days=2, seed=2, crowd=Crowd(users=80))
@@ -151,6 +183,51 @@ def test_one_busy_user_is_no_drift(tmp_path: Path) -> None:
     busy = Crowd(users=1, requests=300.0, prompt_factor=9.0)
     fill(opened, Served("v1"), begin=BEGIN + 2 * SECONDS_OF_A_DAY, days=2, seed=3, group="busy", crowd=busy)
     assert measure_drift(read_columns(opened), BEGIN + 4 * SECONDS_OF_A_DAY, 2.0).alarms == []
+    opened.close()
+
+
+def test_the_alarm_of_failures_names_version_and_kind_and_not_what_clients_were_refused(tmp_path: Path) -> None:
+    """Of 100 requests to each: v1 refused 30 (400), v2 failed 10 of 90 (502), v3 was left 4 times; v4 has too few."""
+    opened = open_store(f"sqlite:///{tmp_path}/t.db")
+    statuses = {"v1": [400] * 30 + [200] * 70, "v2": [400] * 10 + [502] * 10 + [200] * 80}
+    statuses |= {"v3": [499] * 4 + [200] * 96, "v4": [500] * 40}
+    opened.write(
+        [
+            StoredRequest(
+                TrafficRecord(
+                    f"{version}-{number}",
+                    BEGIN + number,
+                    "r",
+                    "m",
+                    version,
+                    "",
+                    f"u{number}",
+                    status,
+                    "stop",
+                    True,
+                    5,
+                    7,
+                    None,
+                    None,
+                    None,
+                    0.1,
+                    1.0,
+                    None,
+                )
+            )
+            for version, own in statuses.items()
+            for number, status in enumerate(own)
+        ]
+    )
+    overview = read_overview(opened, BEGIN + SECONDS_OF_A_DAY, 30.0, 4.0)
+    assert overview.alarms == [
+        "Of the requests to v2, 11.1% failed, 10 of 90.",
+        "Of the requests to v3, 4.0% were left by the user before the end (status 499), 4 of 100.",
+    ]
+    counts = {group.key[0]: (group.failed, group.left, group.refused) for group in overview.by["version",]}
+    assert counts == {"v1": (0, 0, 30), "v2": (10, 0, 10), "v3": (0, 4, 0), "v4": (40, 0, 0)}
+    (v2,) = (group for group in overview.by["version",] if group.key == ("v2",))
+    assert v2.rate("failed").estimate == pytest.approx(10 / 90)
     opened.close()
 
 

@@ -198,6 +198,14 @@ def test_a_budget_of_nothing_forces_the_answer_with_one_request() -> None:
     assert len(upstream.asked) == 1
 
 
+def test_a_stream_without_thinking_begins_with_the_upstream_s_head() -> None:
+    """The words are written for the model, and come with the first object that the upstream sends."""
+    upstream = Upstream()
+    made = objects(upstream, COMPLETION, ThinkingBudget(0, FORCED, 32), is_streamed=True)
+    assert text_of(made) == FORCED + "7}" and text_of(made[:1]) == FORCED
+    assert [one["id"] for one in made] == ["up"] * len(made)
+
+
 def test_the_cap_of_the_request_comes_before_the_budget() -> None:
     """Two tokens are all that may be drawn, so the response ends by its length, and is not cut."""
     made = objects(Upstream(), {**COMPLETION, "max_tokens": 2}, ThinkingBudget(3, FORCED, 32))
@@ -238,10 +246,27 @@ def test_thinking_in_a_field_of_its_own_stays_there() -> None:
     assert upstream.asked[3]["messages"][-1]["content"] == "<think>t0 t1 t2 " + FORCED
 
 
+def test_a_field_that_asks_for_nothing_is_left_out() -> None:
+    neutral = {
+        "response_format": {"type": "text"},
+        "tool_choice": "none",
+        "tools": [],
+        "logprobs": False,
+        "logit_bias": {},
+    }
+    upstream = Upstream(tokens=["<think>", *THOUGHT])
+    made = objects(upstream, {**CHAT, **neutral, "top_logprobs": None}, ThinkingBudget(3, FORCED, 32))
+    assert text_of(made) == "<think>t0 t1 </think>\\boxed{7}"
+    assert not {*neutral, "top_logprobs"}.intersection(*map(set, upstream.asked))
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({**CHAT, "tools": [{}]}, "tools: not together with a thinking budget"),
+        ({**CHAT, "tool_choice": "auto"}, "tool_choice: not together with a thinking budget"),
+        ({**CHAT, "response_format": {"type": "json_object"}}, "response_format: not together with a thinking budget"),
+        ({**COMPLETION, "logprobs": 0}, "logprobs: not together with a thinking budget"),  # those of the drawn tokens
         ({**COMPLETION, "prompt": [1, 2]}, "prompt: expected one text"),
     ],
 )

@@ -42,6 +42,16 @@ async def test_two_requests_are_one_response_and_one_record(tmp_path: Path, is_s
         assert [body["max_tokens"] for body in play.upstreams["a"].bodies] == [3, 32]
 
 
+@run_async
+async def test_a_stream_without_thinking_is_answered_by_another_upstream_where_one_is_gone(tmp_path: Path) -> None:
+    """Nothing is passed on before an upstream has spoken, the words that are written for the model neither."""
+    gone = Played(status=503)
+    async with playing(tmp_path, {"a": lambda _: gone, "b": thinking_on}, route={**CURVE, "budget": 0}) as play:
+        reply = await play.chat(path="completions", prompt="Q?<think>", stream=True)
+    told = [json.loads(line.removeprefix("data: ")) for line in reply.text.split("\n\n")[:-2]]
+    assert "".join(chunk["choices"][0]["text"] for chunk in told) == "</think>\\boxed{7}"
+
+
 @pytest.mark.parametrize(
     ("kept_by", "told"),
     [

@@ -16,6 +16,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from played_upstream import (
     STREAM,
     TWO_PLUS_TWO,
+    USAGE,
     Play,
     Played,
     event,
@@ -27,6 +28,7 @@ from played_upstream import (
 )
 from sqlalchemy.exc import OperationalError
 
+from laconic.serving import gateway
 from laconic.serving.upstreams import Upstream, in_turn
 
 REFUSED = aiohttp.ClientConnectorError(ConnectionKey("a.test", 80, False, True, None, None, None), OSError("refused"))
@@ -114,6 +116,83 @@ async def test_a_stream_that_has_begun_ends_with_an_error(tmp_path: Path) -> Non
     *_, last = reply.text.strip().split("\n\n")
     assert json.loads(last.removeprefix("data: "))["error"]["type"] == "upstream_error" and "[DONE]" not in reply.text
     assert (row["status"], row["finish"], play.upstreams["b"].bodies) == (502, "error", [])
+
+
+SLOW = stream(b": queued\n\n", *STREAM, pause=0.15)
+SLOW_AND_DEAD = stream(b": queued\n\n", *STREAM, pause=0.15, fails_after=1)
+
+
+@run_async
+async def test_a_client_of_a_stream_is_not_left_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither before the first event nor between two; an upstream that dies in the silence is still replaced."""
+    monkeypatch.setattr(gateway, "SILENCE_SECONDS", 0.1)
+    async with playing(tmp_path, {"a": lambda _: SLOW, "b": scripted}) as play:
+        reply = await play.chat(stream=True)
+        first, *further = reply.text.split("data: ", 1)[0], *reply.text.split("data: ")[1:]
+        assert first.startswith(": still waiting\n\n") and any(": still waiting" in piece for piece in further[:-1])
+        assert reply.text.endswith("data: [DONE]\n\n") and reply.headers["content-type"].startswith("text/event-stream")
+        play.upstreams["a"].script = partial(given, SLOW_AND_DEAD)
+        reply = await play.chat(stream=True)
+        assert (
+            reply.text.startswith(": still waiting\n\n")
+            and '"4"' in reply.text
+            and len(play.upstreams["b"].bodies) == 1
+        )
+        play.upstreams["b"].script = partial(given, DEAD)
+        reply, whole_reply = await play.chat(stream=True), await play.chat()
+        rows = play.rows()
+    assert reply.status_code == 200 and reply.text.split("\n\n")[-2].startswith('data: {"error"')
+    assert "still waiting" not in whole_reply.text
+    assert sorted(row["status"] for row in rows) == [200, 200, 502, 502]
+
+
+END = event({}, finish="stop")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (event({"content": "4"}), END),
+        (event({"content": "4"}), END, b"data: [DONE]\n"),
+        (event({"content": "4"}), END.rstrip(b"\n")),
+        (event({"content": "4"}), END, event(usage=USAGE).rstrip(b"\n") + b"\r\n"),
+    ],
+    ids=["no mark", "no empty line", "no line end", "counts without an empty line"],
+)
+@run_async
+async def test_a_stream_that_ends_properly_after_its_finish_reason_is_whole(
+    tmp_path: Path, pieces: tuple[bytes, ...]
+) -> None:
+    async with playing(tmp_path, {"a": lambda _: stream(*pieces)}) as play:
+        reply, (row,) = await play.chat(stream=True, stream_options={"include_usage": True}), play.rows()
+    assert (
+        reply.text.endswith("data: [DONE]\n\n") and "error" not in reply.text and '"finish_reason":"stop"' in reply.text
+    )
+    assert (row["status"], row["finish"]) == (200, "stop")
+    assert row["completion_tokens"] == (7 if "usage" in reply.text else None)
+
+
+@pytest.mark.parametrize(
+    "pieces", [(event({"content": "4"}),), (event({"content": "4"}), END[:-20]), (b"data: [DONE]",)]
+)
+@run_async
+async def test_a_stream_that_ends_without_a_finish_reason_is_none(tmp_path: Path, pieces: tuple[bytes, ...]) -> None:
+    async with playing(tmp_path, {"a": lambda _: stream(*pieces)}) as play:
+        reply, (row,) = await play.chat(stream=True), play.rows()
+    assert '"error"' in reply.text and "[DONE]" not in reply.text and row["status"] == 502
+
+
+@pytest.mark.parametrize(
+    "last", [b'data: {"error": {"message": "boom"}}\n\n', b"data: {broken\n\n", b"data: " + b"x" * 3000]
+)
+@run_async
+async def test_events_that_come_with_a_failure_are_passed_on_before_it(tmp_path: Path, last: bytes) -> None:
+    content = event({"content": "b"}) + event({"content": "c"}) + last
+    script = {"a": lambda _: stream(event({"content": "a"}), content, b"x")}
+    async with playing(tmp_path, script, reply_bytes=2000) as play:
+        reply = await play.chat(stream=True)
+    *said, error = [json.loads(line.removeprefix("data: ")) for line in reply.text.strip().split("\n\n")]
+    assert [chunk["choices"][0]["delta"]["content"] for chunk in said] == ["a", "b", "c"] and "error" in error
 
 
 @run_async

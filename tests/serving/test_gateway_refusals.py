@@ -44,7 +44,9 @@ def picture(kind: str = "image_url") -> dict[str, Any]:
         ),
         (message(content=5), "messages.0.content", "not_text"),
         (message(role="root"), "messages.0", "invalid_value"),
-        (message(audio={}), "messages.0.audio", "unknown_field"),
+        (message(audio={"id": "x"}), "messages.0.audio", "unknown_field"),
+        (message(annotations=[{"type": "url_citation"}]), "messages.0.annotations", "unknown_field"),
+        (message(function_call=False), "messages.0.function_call", "unknown_field"),
         (message(tool_calls=[{"type": "mcp"}]), "messages.0.tool_calls", "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": "hi"}, "messages", "invalid_value"),
@@ -69,6 +71,16 @@ def test_a_body_that_cannot_be_passed_on_is_refused_by_its_field(body: dict[str,
         read_demand("chat", json.dumps(fields).encode(), 10)
     assert (refused.value.status, refused.value.field, refused.value.reason) == (400, field, reason)
     assert refused.value.message.startswith(field) and "\n" not in refused.value.message
+
+
+def test_a_response_is_taken_back_as_openai_s_sdk_has_it() -> None:
+    """`messages.append(reply.choices[0].message)` sends fields that say nothing; no upstream sees them."""
+    said = {"role": "assistant", "content": "4", "refusal": None, "tool_calls": []}
+    empty = {"annotations": [], "audio": None, "function_call": None, "further": {}}
+    body = {"model": "m", "messages": [*TWO_PLUS_TWO, said | empty, {"role": "user", "content": "and 3+3?"}]}
+    demand = read_demand("chat", json.dumps(body).encode(), 10)
+    assert demand.fields["messages"] == [*TWO_PLUS_TWO, said, {"role": "user", "content": "and 3+3?"}]
+    assert demand.conversation == demand.fields["messages"]
 
 
 @run_async

@@ -187,6 +187,7 @@ def test_a_client_that_leaves_takes_its_row_with_it(server: LocalServer) -> None
     ("fields", "status", "words"),
     [
         ({"logprobs": True}, 400, "logprobs is not supported"),
+        ({"logprobs": 0}, 400, "logprobs is not supported"),
         ({"tools": [{}]}, 400, "tools is not supported"),
         ({"wit": 1}, 400, "'wit' is no field"),
         ({"temperature": "hot"}, 400, "temperature is 'hot', expected a number from 0 to 100"),

@@ -30,7 +30,7 @@ from laconic.errors import InputError
 from laconic.serving.addresses import NamedUpstream, parse_upstream, with_candidate, with_upstreams
 from laconic.serving.assignment import gets_candidate, place_of
 from laconic.serving.engines import Engine, EngineChoice
-from laconic.serving.serving_command import ServeOptions, serve_until_asked
+from laconic.serving.serving_command import ServeOptions, serve_until_asked, served_name
 
 
 def serving(*upstreams: str, candidate: str | None = None, **options: Any) -> ServingConfig:
@@ -166,6 +166,17 @@ def test_a_model_is_drawn_by_an_engine_that_lives_as_long_as_the_gateway(
     (upstream,) = config.upstreams.values()
     assert (upstream.url, upstream.model, upstream.budgets) == ("http://127.0.0.1:1/v1", "inner", "laconic")
     assert set(config.routes) == {"short"}
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [(".", "short"), ("./", "short"), ("inner/..", "short"), ("inner", "inner")]
+)
+def test_a_folder_is_served_by_its_name_however_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, name: str
+) -> None:
+    (tmp_path / "short" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "short")
+    assert served_name("", model) == name and served_name("mine", model) == "mine"
 
 
 def test_options_are_of_every_route_where_the_command_names_none(

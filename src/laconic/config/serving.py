@@ -111,15 +111,18 @@ class UpstreamConfig(_Table):
 
 class CandidateRules(_Table):
     """When a candidate ends (`monitoring/candidates.py`). It is stopped where the whole interval of a change lies above
-    `stop_bad`, `stop_truncated` (points: 0.02 is two; 1 never acts) or `stop_seconds` (relative), and after `give_up_after`
-    requests without a decision. It is promoted after `promote_after` requests where the intervals of bad feedback and of tokens
-    (relative) lie below `promote_bad` and `promote_tokens`; it never is where no number is given."""
+    `stop_bad`, `stop_truncated`, `stop_failed` (points: 0.02 is two; 1 never acts) or `stop_seconds` (relative), and after
+    `give_up_after` requests without a decision. It is promoted after `promote_after` requests where the intervals of bad
+    feedback, of failed requests and of tokens (relative) lie below `promote_bad`, `promote_failed` and `promote_tokens`; it never
+    is where no number is given."""
 
     stop_bad: ChangeLimit = 0.02
     stop_truncated: ChangeLimit = 0.02
+    stop_failed: ChangeLimit = 0.02
     stop_seconds: ChangeLimit | None = None
     promote_after: Positive | None = None
     promote_bad: ChangeLimit = 0.02
+    promote_failed: ChangeLimit = 0.02
     promote_tokens: ChangeLimit = 0.0
     give_up_after: Positive | None = None
 

@@ -3,13 +3,18 @@
 A candidate is served to a share of the users of a route, beside the base. `judge_candidate` reads a comparison by rules:
 
 1. Stop where a figure is surely worse than allowed: the whole interval of bad feedback lies above `stop_bad` (0.02 is two
-   points), that of truncated responses above `stop_truncated`, or that of the relative change of seconds above `stop_seconds`.
-2. Promote after `promote_after` requests of the candidate, where bad feedback is surely not that much worse (the whole interval
-   lies below `promote_bad`) and the change of tokens is surely below `promote_tokens` (0 means fewer).
+   points), that of truncated responses above `stop_truncated`, that of failed requests above `stop_failed`, or that of the
+   relative change of seconds above `stop_seconds`.
+2. Promote after `promote_after` requests of the candidate, where bad feedback and failed requests are surely not that much worse
+   (the whole intervals lie below `promote_bad` and `promote_failed`) and the change of tokens is surely below `promote_tokens`
+   (0 means fewer).
 3. Stop after `give_up_after` requests of the candidate where neither has happened.
 
-Since the intervals hold at every time of looking, one may judge after each request. All four ever exclude the truth with a chance
-of 5% at most, so a candidate that is no worse than allowed is stopped by rule 1 with less than that.
+A request fails by an error (status 500 and above), or by its user who leaves before the end (499). Where a candidate does not
+come to an end on some questions, these have no tokens, no seconds and no feedback: by its responses alone it would look shorter.
+
+Since the intervals hold at every time of looking, one may judge after each request. Any of them ever excludes the truth with a
+chance of 5% at most, so a candidate that is no worse than allowed is stopped by rule 1 with less than that.
 
 `decide_candidate` writes each decision down with its figures, once. A gateway asks `CandidateKeeper` for the share of a route's
 candidate; it decides once a minute, and `traffic/decisions.py` says what share of the users follows.
@@ -59,7 +64,12 @@ def judge_candidate(found: VersionComparison, rules: CandidateRules) -> Judgemen
 
 
 def _rule_that_stops(found: VersionComparison, rules: CandidateRules) -> str:
-    limits = {"bad": rules.stop_bad, "truncated": rules.stop_truncated, "seconds": rules.stop_seconds}
+    limits = {
+        "bad": rules.stop_bad,
+        "truncated": rules.stop_truncated,
+        "failed": rules.stop_failed,
+        "seconds": rules.stop_seconds,
+    }
     for name, limit in limits.items():
         if limit is not None and found.changes[name].low > limit:  # no comparison with nan is true
             return f"{change_words(found.changes[name], name)} lies above {100 * limit:+g}"
@@ -70,7 +80,7 @@ def _missing(found: VersionComparison, rules: CandidateRules) -> tuple[str, ...]
     if rules.promote_after is None:
         return ("no rule promotes",)
     left = rules.promote_after - found.requests[1]
-    limits = {"bad": rules.promote_bad, "tokens": rules.promote_tokens}
+    limits = _promotion_limits(rules)
     unmet = [name for name, limit in limits.items() if not found.changes[name].high < limit]
     return (
         *([f"{counted(left, 'more request')} of the candidate"] if left > 0 else []),
@@ -78,11 +88,15 @@ def _missing(found: VersionComparison, rules: CandidateRules) -> tuple[str, ...]
     )
 
 
+def _promotion_limits(rules: CandidateRules) -> dict[str, float]:
+    return {"bad": rules.promote_bad, "failed": rules.promote_failed, "tokens": rules.promote_tokens}
+
+
 def _promotion(found: VersionComparison, rules: CandidateRules) -> str:
-    limits = {"bad": rules.promote_bad, "tokens": rules.promote_tokens}
+    limits = _promotion_limits(rules)
     words = {name: change_words(found.changes[name], name) for name in limits}
     below = [f"{words[name]} below {100 * limit:+g}" for name, limit in limits.items()]
-    return f"after {rules.promote_after:,} requests {' and '.join(below)}"
+    return f"after {rules.promote_after:,} requests {', '.join(below[:-1])} and {below[-1]}"
 
 
 def decide_candidate(

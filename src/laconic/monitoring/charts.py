@@ -9,7 +9,7 @@ from math import isfinite
 
 from laconic.monitoring.brevity import ANY_LENGTH, BrevityWatch
 from laconic.monitoring.figures import GroupFigures
-from laconic.monitoring.versions import RATIOS, VersionComparison
+from laconic.monitoring.versions import LABELS_OF_CHANGES, RATIOS, VersionComparison
 from laconic.reporting.figures import NARROW, OTHERS
 from laconic.reporting.numbers import Show, percent
 from laconic.reporting.svg import Drawing, Panel, legend
@@ -162,7 +162,7 @@ def draw_live(found: VersionComparison) -> str:
     panel.rule_x(0.0)
     for place, name in enumerate(names):
         change, y = found.changes[name], place + 0.5
-        drawing.text(0, panel.y(y) + 4, {"bad": "bad feedback", "seconds": "seconds"}.get(name, name), "name")
+        drawing.text(0, panel.y(y) + 4, LABELS_OF_CHANGES.get(name, name), "name")
         if isfinite(change.low):
             panel.whisker_x((max(change.low, panel.x.low), min(change.high, panel.x.high)), y, "var(--after)", 2.5)
         unit = "%" if name in RATIOS else " points"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from laconic.monitoring.requests import EVERYTHING, FAILED_FROM, RATES, Scope, values, with_feedback, within
+from laconic.monitoring.requests import EVERYTHING, RATES, REFUSED_FROM, Scope, values, with_feedback, within
 from laconic.statistics.claims import IntArray
 from laconic.statistics.clusters import ClusterSums
 from laconic.statistics.intervals import FloatArray
@@ -35,14 +35,19 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestColumns:
-    """N requests: when they came (seconds since 1970), whether they succeeded, the number of each word of `WORDS` with what it
+    """N requests: when they came (seconds since 1970), their status, the number of each word of `WORDS` with what it
     stands for, and what each adds to every figure, `nan` for nothing."""
 
     at: FloatArray
-    is_well: Mask
+    status: NDArray[np.int32]
     words: Mapping[str, NDArray[np.int32]]
     names: Mapping[str, Sequence[str]]
     values: Mapping[str, NDArray[np.floating[Any]]]
+
+    @property
+    def is_well(self) -> Mask:
+        """Which of them have a response [N]."""
+        return self.status < REFUSED_FROM
 
     def those(self, mask: Mask) -> "RequestColumns":
         """The requests for which `mask` [N] is true."""
@@ -50,7 +55,7 @@ class RequestColumns:
             return self
         words = {name: numbers[mask] for name, numbers in self.words.items()}
         found = {name: numbers[mask] for name, numbers in self.values.items()}
-        return RequestColumns(self.at[mask], self.is_well[mask], words, self.names, found)
+        return RequestColumns(self.at[mask], self.status[mask], words, self.names, found)
 
     def within(self, scope: Scope) -> "RequestColumns":
         """The requests of a scope."""
@@ -128,7 +133,7 @@ def read_columns(store: TrafficStore, scope: Scope = EVERYTHING) -> RequestColum
     at, status, *others = (_joined(some) for some in parts)
     return RequestColumns(
         at,
-        status < FAILED_FROM,
+        status,
         dict(zip(WORDS, others, strict=False)),
         {name: list(known) for name, known in codes.items()},
         dict(zip(wanted, others[len(WORDS) :], strict=True)),

@@ -10,7 +10,7 @@ from math import isnan, nan
 from typing import Any
 
 from laconic.monitoring.columns import RequestColumns, num_users, ranked, sums_over_users
-from laconic.monitoring.requests import LATENCIES, MEANS, RATES
+from laconic.monitoring.requests import FAILED_FROM, LATENCIES, MEANS, RATES, USER_LEFT
 from laconic.statistics.clusters import ClusterSums, clustered_mean, clustered_rate
 from laconic.statistics.intervals import Interval
 
@@ -21,13 +21,16 @@ QUANTILES = {"median": (1, 2), "p95": (95, 100)}
 class GroupFigures:
     """The figures of a group of requests; `key` names it, one entry for each column by which was grouped.
 
-    `requests` counts all, `failed` those that failed, `users` all users. `sums` has an entry for each name of `RATES` and
+    `requests` counts all, and of them `failed` those that failed, `left` those that their user left, `refused` those that were
+    refused; `users` counts all users. `sums` has an entry for each name of `RATES` and
     `MEANS`; `latencies` maps a column of `LATENCIES` and a name of `QUANTILES` to seconds.
     """
 
     key: tuple[Any, ...]
     requests: int
     failed: int
+    left: int
+    refused: int
     users: int
     sums: Mapping[str, ClusterSums]
     latencies: Mapping[tuple[str, str], float]
@@ -49,7 +52,10 @@ class GroupFigures:
 def group_figures(columns: RequestColumns, by: Sequence[str]) -> list[GroupFigures]:
     """The figures of every group, sorted by its key; `by` has names of `columns.WORDS` or `day`, or none for all as one group."""
     groups = columns.group_by(by)
-    requests, failed, users = groups.count(), groups.count(~columns.is_well), num_users(columns, groups)
+    failed, left = columns.status >= FAILED_FROM, columns.status == USER_LEFT
+    requests, users = groups.count(), num_users(columns, groups)
+    num_refused = groups.count(~(columns.is_well | failed | left))
+    num_failed, num_left = groups.count(failed), groups.count(left)
     sums = sums_over_users(columns, groups, (*RATES, *MEANS))
     found = {
         (column, name): seconds
@@ -62,7 +68,9 @@ def group_figures(columns: RequestColumns, by: Sequence[str]) -> list[GroupFigur
         GroupFigures(
             key,
             int(requests[place]),
-            int(failed[place]),
+            int(num_failed[place]),
+            int(num_left[place]),
+            int(num_refused[place]),
             int(users[place]),
             sums[place],
             {name: seconds[place] for name, seconds in found.items() if not isnan(seconds[place])},

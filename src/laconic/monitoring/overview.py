@@ -3,8 +3,8 @@
 1. Figures of all requests of the last days, and by day, version, route and tag (`figures.py`).
 2. On each route the latest version is set against another: the one that is served beside it, where there is one, on requests
    since the latest came; else the one before it, on all requests of these days. A gateway's file says which is the candidate.
-3. The over-brevity watch of the two (`brevity.py`), drift between the last days and those before (`drift.py`), and what was
-   decided about candidates (`traffic/decisions.py`).
+3. The over-brevity watch of the two on the same requests (`brevity.py`), drift between the last days and those before
+   (`drift.py`), and what was decided about candidates (`traffic/decisions.py`).
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,8 @@ class TrafficOverview:
     def alarms(self) -> list[str]:
         """One sentence for each alarm, the worst first: failures, over-brevity, drift."""
         watched = [_on(news.route, news.watch.alarm) for news in self.news if news.watch.alarm]
-        return [*_failures(self.total), *watched, *self.drift.alarms]
+        failures = [alarm for group in self.by["version",] if (alarm := _failures(group))]
+        return [*failures, *watched, *self.drift.alarms]
 
     @property
     def changes(self) -> list[str]:
@@ -109,15 +110,20 @@ def _read_news(
         scope.route or "",
         pair.is_live,
         compare_versions(store, pair.base, pair.candidate, seen),
-        watch_brevity(columns, scope.route or "", pair.base, pair.candidate),
+        watch_brevity(columns.within(seen), scope.route or "", pair.base, pair.candidate),
     )
 
 
-def _failures(total: GroupFigures) -> list[str]:
-    share = total.failed / total.requests
-    if total.requests < MIN_REQUESTS or share < MUCH_FAILED:
-        return []
-    return [f"{100 * share:.1f}% of requests failed ({total.failed:,} of {total.requests:,})."]
+def _failures(group: GroupFigures) -> str:
+    """An alarm about the failed requests of a version, and those that users left; empty where there are few. What a client was
+    refused is no failure."""
+    asked = group.requests - group.refused
+    counts = {"failed": group.failed, "were left by the user before the end (status 499)": group.left}
+    many = [
+        (words, number) for words, number in counts.items() if asked >= MIN_REQUESTS and number >= MUCH_FAILED * asked
+    ]
+    said = [f"{100 * number / asked:.1f}% {words}, {number:,} of {asked:,}" for words, number in many]
+    return f"Of the requests to {group.key[0]}, {'; '.join(said)}." if said else ""
 
 
 def _on(route: str, sentence: str) -> str:

@@ -154,7 +154,7 @@ def _group_name(by: str, group: GroupFigures) -> str:
 
 def _cells(group: GroupFigures) -> list[Cell]:
     return [
-        _cell(f"{group.requests:,}", f"{group.failed:,} failed" if group.failed else ""),
+        _cell(f"{group.requests:,}", _without_response(group)),
         _cell(f"{group.users:,}"),
         _figure(group.mean("tokens"), count),
         _figure(group.mean("thinking"), count),
@@ -162,6 +162,11 @@ def _cells(group: GroupFigures) -> list[Cell]:
         *(_latency(group, column) for column in LATENCIES),
         *(_figure(group.rate(name), percent) for name in ("truncated", "bad", "corrected", "too_short")),
     ]
+
+
+def _without_response(group: GroupFigures) -> str:
+    counts = {"failed": group.failed, "left": group.left, "refused": group.refused}
+    return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
 
 
 def _cell(value: str, spread: str = "") -> Cell:

@@ -1,8 +1,15 @@
 """Which requests count, and what each of them adds to every figure.
 
-Failed requests (status 400 and above) are counted, and are in no other figure. Feedback is a share of all responses, not of the
-rated ones: few users rate, and those who do are not like the others. Corrections are texts, which are deleted after their time; a
-share of them is known only for the days that still have texts.
+Requests without a whole response are counted, and are in no figure of responses:
+
+1. A request failed where the gateway or an upstream did (status 500 and above), or where its user left before the end (499): who
+   presses stop at long responses takes these out of every mean, so a version is compared by its failed requests too.
+2. A request was refused for what the client asked (any other status from 400 on). That is no failure of a version.
+
+Feedback is a share of all responses, not of the
+rated ones: few users rate, and those who do are not like the others. That a response was corrected is kept when the correction is
+deleted. A store from before that was so has feedback of which it is not known; of requests up to the newest such feedback it is
+unknown whether they were corrected, whatever their own feedback says: those of which it is known would not be like the others.
 """
 
 from collections.abc import Mapping
@@ -10,12 +17,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, or_, select, true
 
 from laconic.traffic.tables import FEEDBACK, REQUESTS
 
-FAILED_FROM = 400
-RATES = ("truncated", "bad", "rated", "corrected", "too_short", "too_long")
+REFUSED_FROM, USER_LEFT, FAILED_FROM = 400, 499, 500
+"""Statuses of records: below the first are responses."""
+RATES = ("failed", "truncated", "bad", "rated", "corrected", "too_short", "too_long")
 MEANS = ("tokens", "thinking", "prompt", "cost", "seconds")
 LATENCIES = ("seconds", "first_token_seconds")
 
@@ -48,14 +56,15 @@ def within(scope: Scope) -> ColumnElement[bool]:
 
 
 def values() -> Mapping[str, ColumnElement[Any]]:
-    """What a request that succeeded adds to each figure, null for one that failed or has no such number. The feedback of the
-    request must stand beside it (`with_feedback`)."""
-    is_well = REQUESTS.c.status < FAILED_FROM
-    marks = {
+    """What a request adds to each figure, null for nothing: to `failed` where it was not refused, to the others where it has a
+    response and such a number. The feedback of the request must stand beside it (`with_feedback`)."""
+    is_well = REQUESTS.c.status < REFUSED_FROM
+    is_failed = or_(REQUESTS.c.status >= FAILED_FROM, REQUESTS.c.status == USER_LEFT)
+    marks: dict[str, ColumnElement[Any]] = {
         "truncated": REQUESTS.c.finish == "length",
         "bad": FEEDBACK.c.rating == "bad",
         "rated": FEEDBACK.c.rating != "",
-        "corrected": FEEDBACK.c.correction != "",
+        "corrected": FEEDBACK.c.is_corrected == true(),
         "too_short": FEEDBACK.c.length == "too_short",
         "too_long": FEEDBACK.c.length == "too_long",
     }
@@ -67,9 +76,19 @@ def values() -> Mapping[str, ColumnElement[Any]]:
         "seconds": REQUESTS.c.seconds,
         "first_token_seconds": REQUESTS.c.first_token_seconds,
     }
-    rates = {name: case((~is_well, None), (mark, 1.0), else_=0.0) for name, mark in marks.items()}
+    unknown = {"corrected": REQUESTS.c.at <= _corrections_unknown_until()}
+    rates = {
+        name: case((~is_well | unknown.get(name, false()), None), (mark, 1.0), else_=0.0)
+        for name, mark in marks.items()
+    }
     means = {name: case((is_well, number * 1.0)) for name, number in numbers.items()}
-    return {**rates, **means}
+    return {"failed": case((is_well, 0.0), (is_failed, 1.0)), **rates, **means}
+
+
+def _corrections_unknown_until() -> ColumnElement[Any]:
+    """When the newest feedback came of which it is not known whether it had a correction; null where there is none."""
+    feedback = FEEDBACK.alias("feedback_of_unknown_correction")
+    return select(func.max(feedback.c.at)).where(feedback.c.is_corrected.is_(None)).scalar_subquery()
 
 
 def with_feedback(selected: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:

@@ -1,10 +1,12 @@
 """Two versions of a served model, compared by their users with intervals that hold at every time of looking.
 
 1. `versions_of` lists the versions that a route has served, in order of their first request.
-2. `read_users` gives one value per user and figure, the mean over the user's successful requests so far, in order of the users'
-   first requests. Only users are held in memory, never requests.
-3. `compare_users` gives the changes: points of bad feedback and of truncated responses, and relative changes of tokens and
-   seconds (`statistics/sequential.py`). The four intervals hold together: each has a quarter of the chance of error.
+2. `read_users` gives one value per user and figure, the mean over the user's requests so far, in order of the users' first
+   requests: over all that were not refused for the failed ones (`requests.py`), and over those with a response for the other
+   figures. Only users are held in memory, never requests.
+3. `compare_users` gives the changes: points of bad feedback, truncated responses and failed requests, and relative changes of
+   tokens and seconds (`statistics/sequential.py`). The intervals hold together: each of the five has a fifth of the chance of
+   error.
 
 The unit is a user of one version. One who was moved from base to candidate is a user of each; both values then go up or down
 together, which makes intervals wider than needed, never narrower. Requests that name no user are all one user of their key,
@@ -28,7 +30,9 @@ from laconic.traffic.tables import REQUESTS
 EVER_WRONG = 0.05
 """The chance that any interval of a comparison ever excludes the truth."""
 
-DIFFERENCES, RATIOS = ("bad", "truncated"), ("tokens", "seconds")
+DIFFERENCES, RATIOS = ("bad", "truncated", "failed"), ("tokens", "seconds")
+LABELS_OF_CHANGES = {"bad": "bad feedback", "failed": "failed or left"}
+"""What a change is called where it is not by its own name; a request fails, or its user leaves before the end."""
 MIN_BESIDE = 20
 """So many requests since the latest version came make another one served beside it, not just before it."""
 
@@ -58,7 +62,8 @@ class VersionUsers:
 
 @dataclass(frozen=True, slots=True)
 class VersionComparison:
-    """The changes from base to candidate: `bad` and `truncated` in points (0.02 is two), `tokens` and `seconds` relative."""
+    """The changes from base to candidate: `bad`, `truncated` and `failed` in points (0.02 is two), `tokens` and `seconds`
+    relative."""
 
     base: str
     candidate: str
@@ -178,16 +183,17 @@ def compare_live(store: TrafficStore, base: str, candidate: str, route: str) -> 
 
 def comparison_sentence(found: VersionComparison) -> str:
     """The verdict in one sentence."""
-    tokens, bad = found.changes["tokens"], found.changes["bad"]
+    tokens, bad, failed = (found.changes[name] for name in ("tokens", "bad", "failed"))
+    more_failed = f"; but {change_words(failed, 'failed')}" if failed.low > 0.0 else ""
     return (
         f"{found.candidate} ({found.users[1]:,} users) against {found.base} ({found.users[0]:,} users): "
-        f"{change_words(tokens, 'tokens')}, {change_words(bad, 'bad')}: {_claims(tokens, bad)}."
+        f"{change_words(tokens, 'tokens')}, {change_words(bad, 'bad')}: {_claims(tokens, bad)}{more_failed}."
     )
 
 
 def change_words(change: Interval, name: str) -> str:
     """A change with its interval, such as `tokens −40.1% (−44.0 to −35.9)`."""
-    unit, label = ("%", name) if name in RATIOS else (" points", {"bad": "bad feedback"}.get(name, name))
+    unit, label = "%" if name in RATIOS else " points", LABELS_OF_CHANGES.get(name, name)
     if not isfinite(change.estimate):
         return f"{label} not known"
     low, middle, high = (f"{100 * end:+.1f}".replace("-", "−") for end in (change.low, change.estimate, change.high))

@@ -29,7 +29,7 @@ from laconic.prompts.forced_answers import closing_text, force_text
 from laconic.prompts.templates import render_turns
 from laconic.prompts.thinking import knows_thinking
 from laconic.serving.budgets import ThinkingBudget
-from laconic.serving.demands import RequestKind
+from laconic.serving.demands import RequestKind, asks_for_nothing
 from laconic.serving.denials import Denial
 from laconic.serving.events import token_count
 from laconic.system.files import Json
@@ -191,10 +191,11 @@ class Cutter:
 
     def _plan(self, kind: RequestKind, fields: Mapping[str, Any]) -> tuple[CutPlan, str]:
         """How to ask, and the mark of thinking at which the prompt ends. Raises `UncutError`."""
-        if asked := [name for name in UNCUTTABLE if fields.get(name)]:
+        if asked := [name for name in UNCUTTABLE if not asks_for_nothing(name, fields.get(name))]:
             raise UncutError(
                 f"{asked[0]}: not together with a thinking budget, which this upstream cannot keep by itself"
             )
+        fields = {key: value for key, value in fields.items() if key not in UNCUTTABLE}
         if kind == "completions":
             prompt = fields.get("prompt")
             if not isinstance(prompt, str):
@@ -307,17 +308,23 @@ class _Reply:
         room = None if self.cap is None else self.cap - most
         if room != 0 and (most == 0 or self.first.finish == "length"):
             self.is_cut = self.first.is_thinking or most == 0
-            if self.is_cut:
-                for made in self.form.passed({}, self._words()):
-                    yield made
-            async with aclosing(self._drawn(self.second, self._going_on(room))) as objects:
+            words = self._words() if self.is_cut else None
+            async with aclosing(self._drawn(self.second, self._going_on(room), words)) as objects:
                 async for made in objects:
                     yield made
         yield self.form.last(self._text(), self.first.thinking, self._ending(), self._usage())
 
-    async def _drawn(self, drawn: DrawnText, body: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
+    async def _drawn(
+        self, drawn: DrawnText, body: Mapping[str, Any], words: ReplyPiece | None = None
+    ) -> AsyncGenerator[Json, None]:
+        """The objects of a request, after `words` that were written for the model. These wait for the upstream's first object: it
+        has the head of the reply, and until then another upstream may be asked."""
         async with aclosing(self.ask(self.plan.path, body)) as replies:
             async for said in (said async for found in replies for said in found):
+                if words is not None:
+                    for made in self.form.passed(said, words):
+                        yield made
+                    words = None
                 piece = ReplyPiece.read(said)
                 if drawn is self.second:  # the thought has ended, whatever the upstream takes it for
                     piece = replace(piece, text=piece.thinking + piece.text, thinking="")

@@ -3,10 +3,13 @@
 1. The body is JSON of bounded size and depth (`system/text.py`), and an object.
 2. Only the fields of `PASSED` go on, and those that the operator of the route adds. `user` and others that say something
    about the person stay here (`UNPASSED`). Any other field is refused by name: it would be dropped in silence otherwise.
-3. Messages hold text alone. A part such as `image_url` is refused: nothing that a client names is ever fetched from here.
+3. Messages hold text alone. A part such as `image_url` is refused: nothing that a client names is ever fetched from here. A
+   further field of a message is refused where it says something, and left out where it is null or empty, so that a response can
+   be sent back as it came: OpenAI's SDK gives its messages `annotations: []` and `audio: null`.
 4. Tools are functions that the client itself runs. Others, by which a server would act, are refused.
 
-Which values make sense (a temperature, a schema) is for the upstream to say; its refusal is passed on. What is left out: several
+Which values make sense (a temperature, a schema) is for the upstream to say; its refusal is passed on. Where something cannot be
+served, as by our own server, `NEUTRAL_VALUES` says which values ask for nothing. What is left out: several
 choices per request, since each response has an id of its own.
 """
 
@@ -40,10 +43,29 @@ UNPASSED = frozenset(
 """Fields that clients send and that no upstream sees; they change no response."""
 READ_HERE = frozenset({"model", "stream", "stream_options", "n", "thinking_budget"})
 
+NEUTRAL_VALUES: Mapping[str, tuple[Any, ...]] = {
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "repetition_penalty": (1,),
+    "top_k": (0, -1),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "tool_choice": ("none",),
+    "response_format": ({"type": "text"},),
+}
+"""What a field that cannot be served may be: a value with which it asks for nothing. null is always one."""
+
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MESSAGE_KEYS = frozenset(
     {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", "refusal"}
 )
+EMPTY: tuple[Any, ...] = (None, [], {})
+"""What a further field of a message may be, since it says nothing."""
 TEMPLATE_SWITCHES = ("enable_thinking", "thinking")
 """Of the variables of a chat template those that a client may set, to true or false: others can hold programs."""
 MOST_USER_CHARACTERS, MOST_BUDGET = 256, 10**9
@@ -76,7 +98,7 @@ def read_demand(kind: RequestKind, content: bytes, most_messages: int, further: 
     body = _object(content)
     _check_fields(kind, body, further)
     if kind == "chat":
-        _check_messages(body.get("messages"), most_messages)
+        body = {**body, "messages": _passed_messages(body.get("messages"), most_messages)}
         _check_tools(body.get("tools"))
         _check_switches(body.get("chat_template_kwargs"))
     else:
@@ -101,6 +123,17 @@ def read_demand(kind: RequestKind, content: bytes, most_messages: int, further: 
     )
 
 
+def asks_for_nothing(field: str, value: Any) -> bool:
+    """Whether a field of `NEUTRAL_VALUES` has a value that changes no response.
+
+    >>> asks_for_nothing("logprobs", False), asks_for_nothing("logprobs", 0)  # 0 asks /completions for those of the drawn tokens
+    (True, False)
+    """
+    return value is None or any(
+        value == neutral and isinstance(value, bool) == isinstance(neutral, bool) for neutral in NEUTRAL_VALUES[field]
+    )
+
+
 def _object(content: bytes) -> dict[str, Any]:
     try:
         body = parse_json(content, "the body")
@@ -118,7 +151,8 @@ def _check_fields(kind: RequestKind, body: Mapping[str, Any], further: Collectio
         raise _refused(brief(field)[1:-1], "is not passed on to the model; leave it out", reason="unknown_field")
 
 
-def _check_messages(messages: Any, most_messages: int) -> None:
+def _passed_messages(messages: Any, most_messages: int) -> list[dict[str, Any]]:
+    """The messages without what goes on nowhere. Raises `Denial` where they cannot be passed on."""
     if not isinstance(messages, list) or not messages:
         raise _refused("messages", "expected a list of messages")
     if len(messages) > most_messages:
@@ -127,12 +161,13 @@ def _check_messages(messages: Any, most_messages: int) -> None:
         where = f"messages.{number}"
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise _refused(where, f"expected an object whose role is one of {', '.join(ROLES)}")
-        if unknown := set(message) - MESSAGE_KEYS:
+        if unknown := {key for key, value in message.items() if key not in MESSAGE_KEYS and value not in EMPTY}:
             raise _refused(
                 f"{where}.{brief(min(unknown))[1:-1]}", "is not passed on to the model", reason="unknown_field"
             )
         _check_content(message.get("content"), f"{where}.content")
         _check_tools(message.get("tool_calls"), f"{where}.tool_calls")
+    return [{key: value for key, value in message.items() if key in MESSAGE_KEYS} for message in messages]
 
 
 def _check_content(content: Any, where: str) -> None:

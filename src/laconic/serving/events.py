@@ -1,7 +1,8 @@
 """What an upstream sends: a reply or a stream of events, read for its figures and given the gateway's own id.
 
 1. `EventReader` cuts a stream of server-sent events (HTML standard, section 9.2) into their data. Comments and other fields are
-   passed over: upstreams of this API send data alone.
+   passed over: upstreams of this API send data alone. A last event without the empty line after it is read too, which the
+   standard drops and clients do not.
 2. `ResponseReading` takes every JSON object of a reply. It notes token counts, how the response ended and, where the text is
    needed, the text; and it changes the object's `id` and `model` to those that the client knows.
 
@@ -17,11 +18,14 @@ from laconic.traffic.records import finish_word
 from laconic.types import END_THINK, THINK
 
 DONE = b"[DONE]"
+STILL_WAITING = b": still waiting\n\n"
+"""A comment on the wire, which clients pass over and programs between take for a sign of life."""
 REASONING_KEYS = ("reasoning_content", "reasoning")
 
 
 class EventReader:
-    """Whole events out of pieces of a stream. `most_bytes` bounds one event; more raises `ValueError`."""
+    """Whole events out of pieces of a stream. `most_bytes` bounds one event; more raises `ValueError`, after the events that came
+    before it were given."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
@@ -39,9 +43,19 @@ class EventReader:
             is_cut = text.endswith(b"\r")  # the \n of this line's end may come with the next piece
             text = (text[:-1] if is_cut else text).replace(b"\r\n", b"\n") + b"\r" * is_cut
         *events, self._rest = text.split(b"\n\n")
-        if len(self._rest) > self.most_bytes:
+        if len(self._rest) > self.most_bytes and not events:
             raise ValueError(f"an event has more than {self.most_bytes:,} bytes")
         return [data for event in events if (data := _data_of(event))]
+
+    def end(self) -> list[bytes]:
+        r"""The data of the event that the end of the stream completes, if there is one.
+
+        >>> reader = EventReader(100)
+        >>> reader.feed(b"data: [DONE]\n"), reader.end(), reader.end()
+        ([], [b'[DONE]'], [])
+        """
+        last, self._rest = self._rest.rstrip(b"\r\n"), b""
+        return [data] if (data := _data_of(last)) else []
 
 
 def _data_of(event: bytes) -> bytes:

@@ -4,8 +4,10 @@
 2. An `Exchange` asks the upstreams of the route in turn until one answers. A reply that does not come as a stream is passed
    on when all of it is there, and a stream from its first event on; before that another upstream may be asked, after it no
    more.
-3. The client that leaves ends the request to the upstream.
-4. Every exchange leaves one record. It is written before the last bytes go to the client, as far as the store is quick
+3. A client of a stream that has heard nothing for `SILENCE_SECONDS` gets a comment, with the head of the reply before the first
+   one: a proxy in between would take a long queue for an upstream that is gone. From then on an error is an event of the stream.
+4. The client that leaves ends the request to the upstream.
+5. Every exchange leaves one record. It is written before the last bytes go to the client, as far as the store is quick
    (`TrafficWriter.settled`); whatever the store does, the response goes on.
 
 Texts are kept through `consent.keep_text` alone. Nothing that a client or a model wrote stands in a message of this process.
@@ -15,7 +17,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +32,7 @@ from laconic.serving.connections.client_side import EVENTS, ClientLeft, ClientRe
 from laconic.serving.cutting import PATHS, UncutError
 from laconic.serving.demands import PASSED, Demand, RequestKind, read_demand
 from laconic.serving.denials import Denial
-from laconic.serving.events import DONE, ResponseReading, as_event, dumped
+from laconic.serving.events import DONE, STILL_WAITING, ResponseReading, as_event, dumped
 from laconic.serving.metrics import GatewayMetrics
 from laconic.serving.routing import Arm, Route
 from laconic.serving.upstreams import AskLimits, Lost, Upstream, in_turn
@@ -42,6 +44,8 @@ from laconic.traffic.store import StoredRequest
 from laconic.traffic.writer import TrafficWriter
 
 TAG_HEADER = "x-laconic-tag"
+SILENCE_SECONDS = 10.0
+"""After so long a client of a stream gets a sign of life. Proxies usually wait for a minute, some for half of one."""
 CLIENT_LEFT, BROKE_OFF = 499, 502
 """Statuses of records: 499 as nginx has it, 502 for a stream that broke off."""
 
@@ -150,6 +154,9 @@ class Exchange:
         self.first_token_seconds: float | None = None
         self.counted_thinking: int | None = None
         self.is_recorded = False
+        self.has_passed = False
+        self._heard_at = self.began
+        self._writing = asyncio.Lock()
 
     def _new_reading(self) -> ResponseReading:
         keeps_text = self.route.count is not None or may_keep(self.route.policy, self.consents)
@@ -180,7 +187,7 @@ class Exchange:
     async def _work(self) -> None:
         timeouts = self.desk.config.timeouts
         try:
-            async with asyncio.timeout(timeouts.total_seconds):
+            async with asyncio.timeout(timeouts.total_seconds), self._never_silent():
                 await self._ask_in_turn()
         except TimeoutError:
             await self._settle(504, "error")
@@ -205,7 +212,7 @@ class Exchange:
                 except Lost as error:
                     lost = error
                     self.desk.metrics.losses.labels(upstream.name, error.reason).inc()
-                    if self.reply.has_begun:
+                    if self.has_passed:
                         raise _denial_of(error) from None
                 else:
                     return
@@ -259,9 +266,39 @@ class Exchange:
         return as_event(dumped(body))
 
     async def _write(self, content: bytes, *, is_last: bool = False) -> None:
+        """Pass a piece of the stream on."""
+        self.has_passed = True
+        async with self._writing:
+            await self._speak(content, is_last=is_last)
+
+    async def _speak(self, content: bytes, *, is_last: bool = False) -> None:
         if not self.reply.has_begun:
             await self.reply.begin(200, EVENTS)
         await self.reply.write(content, is_last=is_last)
+        self._heard_at = time.perf_counter()
+
+    @asynccontextmanager
+    async def _never_silent(self) -> AsyncIterator[None]:
+        """While the context lasts, a client of a stream is not left in silence."""
+        if not self.demand.is_streamed:
+            yield
+            return
+        speaking = asyncio.ensure_future(self._break_silence())
+        try:
+            yield
+        finally:
+            async with self._writing:  # a comment that is being written is written whole
+                speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+
+    async def _break_silence(self) -> None:
+        while True:
+            await asyncio.sleep(self._heard_at + SILENCE_SECONDS - time.perf_counter())
+            async with self._writing:
+                if self.reply.is_complete:
+                    return
+                if time.perf_counter() - self._heard_at >= SILENCE_SECONDS:
+                    await self._speak(STILL_WAITING)
 
     # --- the record --------------------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ def open_gateway(config: ServingConfig, say: Callable[[str], None]) -> Desk:
     """What every request needs. Raises `InputError` where something of it cannot be opened."""
     keys = KeyRing({}) if config.keys is None else read_keys(Path(config.keys))
     routes = open_routes(config)
-    redacts = redact if config.redact is None else with_hook(config.redact)
+    redacts = redact if config.redact is None else with_hook(config.redact, say)
     store = open_store(config.store)
     salt = salt_of(Path(config.salt), has_users=store.has_requests())
     writer = TrafficWriter(store, redacts, text_days=config.text_days, figure_days=config.figure_days, say=say)

@@ -123,8 +123,15 @@ def opened_model(
 
 
 def served_name(name: str, model: str) -> str:
-    """What clients call a model: the name that was given, else that of its folder or file, else the model's own."""
-    return name or (Path(model).name if Path(model).exists() else model)
+    """What clients call a model: the name that was given, else that of its folder or file, else the model's own.
+
+    >>> served_name("", "no/such-folder"), served_name("", ".") == Path.cwd().name
+    ('no/such-folder', True)
+    """
+    path = Path(model)
+    if name or not path.exists():
+        return name or model
+    return (path.resolve() if path.name in ("", "..") else path).name or model
 
 
 @contextmanager

@@ -195,20 +195,42 @@ class Upstream:
         return b"".join(pieces)
 
     async def _events(self, response: aiohttp.ClientResponse, limits: AskLimits) -> AsyncGenerator[list[Json], None]:
-        """The objects in a stream, up to its end mark. Raises `Lost` where it breaks off before, or holds nothing."""
-        reader, is_empty = EventReader(limits.reply_bytes), True
-        async for piece in self._pieces(response):
-            try:
-                events = reader.feed(piece)
-            except ValueError as error:
-                raise self._unreadable(str(error)) from None
-            found = [self._object(data) for data in events if data != DONE]
+        """The objects in a stream, up to its end mark, or to the proper end of its body after a finish reason: not every upstream
+        sends the mark. Raises `Lost` where it breaks off before, or holds nothing."""
+        reader, is_empty, has_finished = EventReader(limits.reply_bytes), True, False
+        async for events in self._event_lists(response, reader):
+            found, failure = self._objects_before_failure(events)
             is_empty = is_empty and not found
+            has_finished = has_finished or any(map(_has_finish, found))
             if found:
                 yield found
+            if failure is not None:
+                raise failure
             if DONE in events and not is_empty:
                 return
-        raise Lost("connection", 502, f"the stream of the upstream {self.name} breaks off")
+        if not has_finished:
+            raise Lost("connection", 502, f"the stream of the upstream {self.name} breaks off")
+
+    async def _event_lists(self, response: aiohttp.ClientResponse, reader: EventReader) -> AsyncIterator[list[bytes]]:
+        """The data of the events of a stream, those that came together, and at last what its end completes."""
+        async for piece in self._pieces(response):
+            try:
+                yield reader.feed(piece)
+            except ValueError as error:
+                raise self._unreadable(str(error)) from None
+        yield reader.end()
+
+    def _objects_before_failure(self, events: Sequence[bytes]) -> tuple[list[Json], Lost | None]:
+        """The objects of events that came together, up to the first that is none or says that the upstream failed."""
+        found: list[Json] = []
+        try:
+            for data in events:
+                if data == DONE:
+                    break
+                found.append(self._object(data))
+        except Lost as failure:
+            return found, failure
+        return found, None
 
     def _object(self, content: bytes) -> Json:
         """The JSON object in a reply. Raises `Lost` where it is none, or says that the upstream failed."""
@@ -224,6 +246,14 @@ class Upstream:
 
     def _unreadable(self, why: str) -> Lost:
         return Lost("unreadable", 502, f"the upstream {self.name}: {why}")
+
+
+def _has_finish(body: Json) -> bool:
+    """Whether an object of a stream says that its choice has ended."""
+    choices = body.get("choices")
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and choice.get("finish_reason") is not None for choice in choices
+    )
 
 
 async def _end(response: aiohttp.ClientResponse) -> None:

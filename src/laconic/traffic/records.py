@@ -4,7 +4,8 @@ A record of a request has no field for a text that a client or a model wrote. Ev
 model, version, tag), or from a list in this module (finish). Texts have a record of their own, which only `consent.py` makes.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 FINISHES = ("stop", "length", "content_filter", "tool_calls", "client_left", "error", "other")
 """How a request ended. What an upstream calls otherwise is stored as `other`."""
@@ -52,6 +53,10 @@ class FeedbackRecord:
     length: str
     correction: str = ""
     comment: str = ""
+
+    def to_row(self) -> dict[str, Any]:
+        """The row of the store: that there was a correction stays when the correction is deleted."""
+        return {**asdict(self), "is_corrected": self.correction != ""}
 
 
 def finish_word(said: object) -> str:

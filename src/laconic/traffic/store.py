@@ -6,7 +6,7 @@
    written twice. A record from before its user was forgotten is not written.
 3. `forget` deletes everything of a user, leaves tombstones in the database and in a list beside it, and empties SQLite's log, in
    which the deleted pages stood. `exports.py` reaches the files that were written, too.
-4. `prune` deletes texts and figures whose time is over.
+4. `prune` deletes texts and figures whose time is over. That a response was corrected is a figure and stays.
 
 Errors of the database never show the values of a statement, for these may be texts.
 """
@@ -148,7 +148,7 @@ class TrafficStore:
             self.engine.begin() as connection,
         ):  # forgotten between the two statements
             if _route_of(connection, feedback.request_id, feedback.user) is not None:
-                self.put(connection, FEEDBACK, asdict(feedback))
+                self.put(connection, FEEDBACK, feedback.to_row())
                 return True
         return False
 

@@ -54,6 +54,7 @@ FEEDBACK = Table(
     Column("length", String(10), nullable=False),
     Column("correction", Text, nullable=False),
     Column("comment", Text, nullable=False),
+    Column("is_corrected", Boolean),
 )
 FORGOTTEN = Table(
     "forgotten", METADATA, Column("user", String(32), primary_key=True), Column("at", Double, nullable=False)
@@ -136,6 +137,7 @@ PURPOSES: dict[str, dict[str, str]] = {
         "length": "too long or too short",
         "correction": "the right answer; only with consent, redacted",
         "comment": "free text; only with consent, redacted",
+        "is_corrected": "whether there was a correction: the share of corrected responses, after its text was deleted too",
     },
     "forgotten": {
         "user": "the salted hash of a user who was forgotten",

@@ -1,8 +1,8 @@
 """From the JSON of a request to the jobs that it asks for; what cannot be served is refused with a sentence.
 
 1. A field is read (`FIELDS`, with its default and the values that it may have), has no effect on a response and is passed over
-   (`PASSED_OVER`), or is accepted only where it asks for nothing (`NEUTRAL_VALUES`). Every other field is refused: one that is
-   silently dropped would change the response.
+   (`PASSED_OVER`), or is accepted only where it asks for nothing (`NEUTRAL_VALUES` of `demands.py`). Every other field is
+   refused: one that is silently dropped would change the response.
 2. `chat_prompt_ids` renders the turns with the model's chat template. With `continue_final_message` the last turn is the model's
    own, and the response goes on from its end. `completion_prompt_ids` takes a text or token ids.
 3. `thinking_token_budget` has vLLM's name for it. Two fields beside it are ours: `thinking_end` is what is written where
@@ -25,6 +25,7 @@ from laconic.prompts.forced_answers import closing_text, force_text
 from laconic.prompts.instructions import conversation_ids, text_ids
 from laconic.prompts.thinking import prompt_mark
 from laconic.rng import LARGEST_SEED, seed_of
+from laconic.serving.demands import NEUTRAL_VALUES, asks_for_nothing
 from laconic.serving.local_server.jobs import Cut, Job, News
 from laconic.system.text import brief
 
@@ -87,22 +88,6 @@ FIELDS: Mapping[str, BodyField] = {
     "add_generation_prompt": _switch(True),
 }
 PASSED_OVER = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
-NEUTRAL_VALUES: Mapping[str, tuple[Any, ...]] = {
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "repetition_penalty": (1,),
-    "top_k": (0, -1),
-    "best_of": (1,),
-    "echo": (False,),
-    "suffix": ("",),
-    "logit_bias": ({},),
-    "tools": ([],),
-    "tool_choice": ("none",),
-    "response_format": ({"type": "text"},),
-}
-"""What a field that is not supported may be: a value with which it asks for nothing. null is always one."""
 
 
 def read_fields(body: Any, prompt_field: str) -> dict[str, Any]:
@@ -113,7 +98,7 @@ def read_fields(body: Any, prompt_field: str) -> dict[str, Any]:
     for key, value in given.items():
         if key in FIELDS and not FIELDS[key].fits(value):
             raise RefusedError(f"{key} is {brief(value)}, expected {FIELDS[key].expected}", key)
-        if key in NEUTRAL_VALUES and value not in NEUTRAL_VALUES[key]:
+        if key in NEUTRAL_VALUES and not asks_for_nothing(key, value):
             raise RefusedError(f"{key} is not supported by this server; leave it out", key)
         if key not in {*FIELDS, *NEUTRAL_VALUES, *PASSED_OVER, "model", prompt_field}:
             raise RefusedError(f"{brief(key)} is no field that this server knows; leave it out", key)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ import pytest
 from laconic.config.defaults import GRADER_TIMEOUT_SECONDS
 from laconic.errors import ProblemsError, RunFailed
 from laconic.grading import grader as module
-from laconic.grading.grader import Grader, outcome_of
+from laconic.grading.grader import Grader, outcome_of, with_names_apart
+from laconic.grading.rules import same_answer
+from laconic.grading.second_graders import SECOND_GRADERS
 from laconic.system import child_processes
 from laconic.types import Grade, Problem
 
@@ -77,6 +80,15 @@ RIGHT = [
     ("1e5", r"\sqrt{10^{10}}"),
     (r"\frac{1}{3} E_{1}+\frac{2}{3} E_{2}", r"\frac{E_1+2E_2}{3}"),
     (r"F_n = \sum_{k=0}^{n-1} F_k F_{n-k-1}", r"F_n = \sum_{k=0}^{n-1} F_{n-k-1} F_k"),
+    ("y(x-2)=1", r"y=\frac{1}{x-2}"),
+    (r"\frac{x^2}{4}+\frac{y^2}{9}=1", "9x^2+4y^2=36"),
+    (r"m\frac{dv}{dt}+bv=f", r"m\frac{dv}{dt}=f-bv"),
+    (r"2\mu m", r"2m\mu"),
+    (r"\frac{dP}{dt}=kP", r"\frac{dP}{dt}-kP=0"),
+    (r"\frac{d}{dx}x^2", "2x"),
+    ("|x|+|y|=1", "|y|=1-|x|"),
+    (r"2m\mu", r"2\mu m"),
+    (r"2\Omega", r"\Omega\cdot 2"),
 ]
 WRONG = [
     (r"\ln 2", "ln(3)"),
@@ -99,7 +111,90 @@ WRONG = [
     ("x^2-1", r"\notacommand{"),
     ("1e5", "5e"),
     ("0.333", r"\frac{\sqrt{1}}{3}"),
+    ("y(x-2)=1", r"y=\frac{1}{x+2}"),
+    ("a>b>c", "a>c>b"),
+    (r"(1,3)\cup(3,5)", r"1<x<5, x\neq4"),
+    (r"\{2\}\cup[3,\infty)", r"x=3 \text{ or } x\geq 2"),
+    ("-3<x<2", r"x>-3 \text{ or } x<2"),
+    (r"\frac{x^2}{4}+\frac{y^2}{9}=1", r"\frac{x^2}{9}+\frac{y^2}{4}=1"),
+    ("|z-1|=2", "|z+1|=2"),
+    ("|x|+|y|=1", "|x|-|y|=1"),
+    ("|x|+|y|=1", "|x+y|=1"),
+    ("|x|+|y|=1", "x+y=1"),
+    ("|x-y|=1", "|x+y|=1"),
+    (r"x+\sin(xy)=e^{y}", r"x+\cos(xy)=e^{y}"),
+    (r"\frac{dP}{dt}=kP", r"\frac{dt}{dP}=kP"),
+    (r"\frac{dP}{dt}=kP", r"\frac{dQ}{dt}=kP"),
+    (r"\frac{\partial u}{\partial t}=ku", r"\frac{\partial u}{\partial x}=ku"),
+    (r"\alpha+\beta=90", r"\alpha-\beta=90"),
+    (r"m\frac{dv}{dt}+bv=f", r"m\frac{dv}{dt}=f+bv"),
+    (r"\frac{d^2v_o}{dt^2}+\frac{v_o}{LC}=0", r"\frac{d^2v_o}{dt^2}-\frac{v_o}{LC}=0"),
 ]
+SYMBOLS = [  # a gold answer, what equals it, what does not
+    ("x^2+1", ["(x-i)(x+i)"], ["(x-i)(x+2i)", "(x-1)(x+1)"]),
+    (r"2\cos\theta", [r"e^{i\theta}+e^{-i\theta}"], [r"e^{i\theta}-e^{-i\theta}", r"e^{\theta}+e^{-\theta}"]),
+    (r"\frac{1}{1+i\omega T}", [r"\frac{1-i\omega T}{1+\omega^2T^2}"], [r"\frac{1+i\omega T}{1+\omega^2T^2}"]),
+    ("v_{i}t", ["t v_i"], ["t v_f", "t+v_i"]),
+    (r"T_{i}+\frac qk", ["T_i+q/k"], ["T_i-q/k", "T_i+k/q"]),
+    ("x=v_{i}t", ["x=t v_i"], ["x=t v_f"]),
+    (r"\sum_{i=1}^n i", [r"\frac{n(n+1)}{2}"], [r"\frac{n(n-1)}{2}"]),
+    (r"m(\gamma-1)", [r"(\gamma-1)m"], [r"(\gamma+1)m", r"(\gamma-1)n"]),
+    (r"\gamma(\gamma+1)", [r"\gamma^2+\gamma"], [r"\gamma^2+1", "1"]),
+    (r"\Gamma(n+1)", [r"n\Gamma(n)"], [r"n\Gamma(n+1)"]),
+    (
+        r"\sqrt{4\pi G\rho_0r_0^2}",
+        [r"r_0\sqrt{4\pi G\rho_0}", r"2r_0\sqrt{\pi G\rho_0}"],
+        [r"r_0\sqrt{2\pi G\rho_0}", r"-r_0\sqrt{4\pi G\rho_0}", r"r_0^2\sqrt{4\pi G\rho_0}", r"\sqrt{4\pi G\rho_0}"],
+    ),
+    ("|x_1|", [], ["x_1"]),
+    (r"\sqrt{x^2}", ["|x|"], ["x"]),
+    (r"\frac{x}{2}-i", [r"-i+\frac x2"], [r"\frac{x}{2}-I", r"\frac{x}{2}+i"]),
+]
+
+
+CASES_OF_LETTERS = [  # a gold answer, what equals it, what does not
+    (r"\pi(R^2-r^2)", [r"\pi(R-r)(R+r)"], ["0", r"\pi(r^2-R^2)"]),
+    (r"\frac{M}{M+m}", [r"1-\frac{m}{M+m}"], [r"\frac12", r"\frac{m}{M+m}"]),
+    (r"\binom Nn", [r"\frac{N!}{n!(N-n)!}"], ["1", r"\binom nN"]),
+    (r"\frac{GMm}{r^2}", ["GmMr^{-2}"], [r"\frac{Gm^2}{R^2}", r"\frac{GM^2}{r^2}"]),
+    (r"\frac12(B+b)h", [r"\frac{Bh+bh}{2}"], ["bh", "Bh"]),
+    (r"\Omega-\omega", [r"-(\omega-\Omega)"], ["0", r"\omega-\Omega"]),
+    (r"\frac\Delta\delta", [r"\Delta\delta^{-1}"], ["1", r"\frac\delta\Delta"]),
+    (r"\frac{1}{2}", [], [r"\frac{M}{M+m}"]),
+    ("v_M-v_m", ["-(v_m-v_M)"], ["0"]),
+    (r"(\sqrt{M},\sqrt{m})", ["(M^{1/2},m^{1/2})"], [r"(\sqrt{m},\sqrt{M})"]),
+    (r"\frac{dN}{dt}=kN-n", [r"n+\frac{dN}{dt}=kN"], [r"\frac{dN}{dt}=kn-n"]),
+    ("2^N", ["2^n"], ["2^{n+1}"]),
+    ("y'+ry=1", ["y'=1-ry"], ["y+ry'=1"]),
+    ("I^2R", ["RI^2"], ["-R"]),
+    ("3+4i", ["4I+3"], ["3-4I"]),
+    (r"E_0e^{-t}", [r"\frac{E_0}{e^t}"], ["E_0e^t"]),
+]
+
+
+@pytest.mark.parametrize(("gold", "right", "wrong"), CASES_OF_LETTERS)
+def test_a_capital_is_not_its_small_letter_where_an_answer_has_both(gold, right, wrong):
+    """Math-Verify reads everything in lower case; two answers that differ in case alone remain equal."""
+    assert [answer for answer in right if outcome_of(gold, answer) != "right"] == []
+    assert [answer for answer in wrong if outcome_of(gold, answer) != "wrong"] == []
+
+
+@pytest.mark.parametrize(("gold", "right", "wrong"), SYMBOLS)
+def test_a_symbol_is_the_same_in_both_answers_whatever_stands_beside_it(gold, right, wrong):
+    """An i, an index i and a gamma change what Math-Verify assumes; quantities with an index may be taken out of a root."""
+    assert [answer for answer in right if outcome_of(gold, answer) != "right"] == []
+    assert [answer for answer in wrong if outcome_of(gold, answer) != "wrong"] == []
+
+
+def test_names_that_are_too_many_to_be_told_apart_are_not_compared():
+    """An answer with all letters in both cases."""
+    letters = "".join(
+        rf"+\{name}" for name in ("kappa", "eta", "nu", "chi", "psi", "zeta", "mu", "tau", "sigma", "rho")
+    )
+    letters += "".join(rf"+\{name}" for name in ("lambda", "alpha", "beta", "phi", "theta", "omega"))
+    every = "+".join("qwzkuvpstmnabcrxylQWZKUVPSTMNABCRXYL") + letters
+    assert with_names_apart(every, "0") is None
+    assert outcome_of(every, "0+0x") == "wrong"
 
 
 @pytest.mark.parametrize(("gold", "answer"), RIGHT)
@@ -229,6 +324,65 @@ def test_a_tolerance_reaches_the_engine(pool):
         ProblemsError, match="a: tolerance: expected a number or a list of them, at least 0, found 'small'"
     ):
         grades_of(pool, [(items[0][0], replace(problem, meta={"tolerance": "small"}), False)])
+
+
+NEAR = [  # a gold answer, its tolerance, answers within it, and others
+    (
+        "7",
+        "0.1",
+        [r"7.05\text{ m}", "x=7.05", r"\frac{141}{20}", r"x \approx 7.05"],
+        [r"7.15\text{ m}", "x=7.15", "7.05 or 9", "7.05i"],
+    ),
+    (r"7\text{ m}", "0.1", ["7.05", r"7.05\text{ m}"], ["7.15", r"7.05\text{ cm}"]),
+    ("x=7", "0.1", ["7.05", "x=6.95"], ["y=7.05", "x=7.15"]),
+    ("4.2", "0.1", [r"4.25\%"], [r"4.35\%"]),
+    ("0.5", "0.1", [r"50.05\%"], [r"0.55\%", r"65\%"]),
+    (r"25\%", "0.1", [r"25.05\%", "25.05", "0.2505"], [r"25.2\%", "25.2", "0.3", "0.24"]),
+    ("3.14159", "0.01", [r"\pi", r"\frac{22}{7}"], [r"\pi+1", r"2\pi"]),
+    ("2.72", "0.01", ["e"], ["x", "2e", "n"]),
+    ("1.4", "0.1", [r"\sqrt2"], [r"\sqrt3", r"\sqrt{x}"]),
+    (r"\sqrt2", "0.01", ["1.41"], ["1.4"]),
+    ("7", "1", ["8", "6"], ["9"]),
+    ("(1,2)", "0.1", ["(1.05,2)", "x=1.05, y=2"], ["(2,1.05)", "[1.05,2]", "(1.05,2.2)"]),
+    ("[1,2)", "0.1", ["[1.05,2)", r"1.05 \leq x < 2"], ["(1.05,2]", "[1.05,2]", r"1.05 < x \leq 2"]),
+    ("5,4.9", "0.1", ["4.95,5.05", r"\{5.05,4.95\}", "5,4.85"], ["4.95,5.15", "4.75,5", "5"]),
+    (r"1 \pm 0.5", "0.1", ["0.55, 1.5"], ["0.55, 1.7"]),
+    (
+        r"\begin{pmatrix}1\\2\end{pmatrix}",
+        "0.1",
+        [r"\begin{pmatrix}1.05\\2\end{pmatrix}"],
+        [r"\begin{pmatrix}2\\1\end{pmatrix}"],
+    ),
+    ("x^2-1", "0.1", ["(x-1)(x+1)"], ["(x-1)(x+2)", "x^2-1.05"]),
+]
+
+
+@pytest.mark.parametrize(("gold", "tolerance", "right", "wrong"), NEAR)
+def test_a_tolerance_loosens_numbers_and_nothing_else(gold, tolerance, right, wrong):
+    """Units, names, percent signs, order and brackets count as they do without one."""
+    assert [answer for answer in right if outcome_of(gold, answer, (), [tolerance]) != "right"] == []
+    assert [answer for answer in wrong if outcome_of(gold, answer, (), [tolerance]) != "wrong"] == []
+
+
+def test_the_rules_use_a_tolerance_as_the_engine_does():
+    """What is no symbol is decided without algebra; one tolerance for each part of a list stays with its part."""
+    for gold, tolerance, right, wrong in NEAR:
+        found = {answer: same_answer(gold, answer, (), [Fraction(tolerance)]) for answer in right + wrong}
+        assert not [answer for answer in right if found[answer] is False] + [
+            answer for answer in wrong if found[answer]
+        ]
+    own = [Fraction(1), Fraction(1, 100)]
+    assert same_answer("(5, 7)", "(5.5, 7.001)", (), own) is True
+    assert same_answer("(5, 7)", "(5.001, 7.5)", (), own) is False
+
+
+def test_the_rules_alone_know_the_tolerance_of_a_problem():
+    """The second grader of an audit says what the first one said."""
+    problem = Problem("a", "q", "7", meta={"tolerance": 0.1})
+    items = [(r"\boxed{7.05}", problem, False), (r"\boxed{7.15}", problem, False)]
+    exact = SECOND_GRADERS["exact"](1, PATIENCE)
+    assert exact.verdicts(items) == ["correct", "wrong"]
+    assert exact.verdicts([(items[0][0], replace(problem, meta={}), False)]) == ["wrong"]
 
 
 def test_an_ungradable_grade_says_why(pool):

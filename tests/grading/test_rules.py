@@ -430,6 +430,227 @@ UNDECIDED = [
 ]
 
 
+NAMED = [  # an equation, what equals it, and what does not: right without algebra, wrong or left to algebra
+    (r"\frac{x^2}{4}+\frac{y^2}{9}=1", [], ["1", r"\frac{x^2}{9}+\frac{y^2}{4}=1", r"\frac{x^2}{4}-\frac{y^2}{9}=1"]),
+    ("|z-1|=2", [], ["2", "|z+1|=2"]),
+    ("|x|+|y|=1", [], ["1", "|x|-|y|=1"]),
+    ("x(x-1)=0", [], ["0", "x(x+1)=0", "f(x)=0"]),
+    (r"r\cos\theta=4", [], ["4", r"r\sin\theta=4"]),
+    (r"\alpha+\beta=90", [], ["90", r"\alpha-\beta=90"]),
+    (r"\frac{dy}{dx}=2x", [], [r"\frac{dx}{dy}=2x"]),
+    ("xy=6", [], ["6", "x+y=6"]),
+    ("abcd=24", [], ["24"]),
+    ("y(x-2)=1", [], ["1", "y(x+2)=1"]),
+    ("1", [r"\lim_{x\to 0}\frac{\sin x}{x}=1", "xy=1", "|z|=1"], ["x(x-1)=1", "|z-1|=1", r"\frac{x^2}{4}+y^2=1"]),
+    ("2x", [r"\frac{dy}{dx}=2x", "f(x)=2x"], ["x+f(x)=2x"]),
+    (r"\frac{NO}{BO}=\frac{1}{2}", ["0.5"], [r"\frac{BO}{NO}=\frac{1}{2}"]),
+    ("|AB|=1", ["1", "BA=1", r"\overline{AB}=1"], ["|CD|=1", "x=1"]),
+    (r"\angle ABC=90", ["90", r"\angle CBA=90^\circ"], [r"\angle ACB=90"]),
+    ("P(A)=1/2", ["1/2", "P=1/2"], ["P(B)=1/2", "P(A|B)=1/2"]),
+    ("P(A|B)=1/2", ["1/2"], ["P(B|A)=1/2"]),
+    ("f(2)=5", ["5"], ["f(3)=5", "f(-2)=5"]),
+    ("f(n)=n+1", ["n+1", "f(m)=m+1", "y=n+1"], ["f(m)=n+1", "f(n+1)=n+1", "g(n)=n+1"]),
+    (r"\sin\theta=\frac{1}{2}", ["1/2"], [r"\cos\theta=\frac{1}{2}"]),
+    (r"\log_2 x=3", ["3"], [r"\log_3 x=3"]),
+    (r"\text{Total cost}=5", ["5"], ["6"]),
+    (r"m_{\max}=n^2-1", ["n^2-1"], [r"m_{\min}=n^2-1"]),
+]
+
+
+@pytest.mark.parametrize(("gold", "right", "wrong"), NAMED)
+def test_an_equation_is_a_value_only_where_its_left_side_is_a_name(gold, right, wrong):
+    """A name holds no operator; equations that name different things are not compared by their right sides alone."""
+    assert [answer for answer in right if same_answer(gold, answer) is not True] == []
+    assert [answer for answer in wrong if same_answer(gold, answer) is True] == []
+
+
+UNITS = [
+    r"\,\mathrm{m}",
+    r"\,\mathrm{N}",
+    r"\ \mathrm{J}",
+    r"~\mathrm{km\,s^{-1}}",
+    r"\,\mathrm{erg\ s^{-1}\ cm^{-2}}",
+    r"\text{ V}",
+]
+UNITS += [
+    r"\,\mathrm{N\cdot m}",
+    r"\,\mathrm{kg\cdot m/s}",
+    r"\ \mathrm{m}\,\mathrm{s}^{-1}",
+    r"\,\mathrm{W\,m^{-2}\,K^{-1}}",
+    r"\ \Omega",
+]
+UNITS += [
+    r"\,\mathrm{k\Omega}",
+    r"\text{k}\Omega",
+    r"\,\mu\text{m}",
+    r"\,\mu\mathrm{s}",
+    r"\,\mathrm{\mu C}",
+    r"\ \AA",
+    r"\,\mathring{A}",
+]
+UNITS += [
+    r"\text{ Å}",
+    r" M_\odot",
+    r"\,\mathrm{M_\odot}",
+    r"\,L_{\odot}",
+    r"\,R_\oplus",
+    r"\,M_\odot\,\mathrm{yr}^{-1}",
+    r"/\text{day}",
+]
+UNITS += [
+    r"\,\frac{\text{m}}{\text{s}}",
+    r" \frac{m}{s}",
+    r"\text{ J/(mol K)}",
+    r"\text{ J mol}^{-1}\text{ K}^{-1}",
+    r"\,\mathrm{cm}^{-3}",
+]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_unit_after_a_number_is_read_whole(unit):
+    """One unit expression after a complete number, in an equation and a tuple as well; the number still counts, and so does what
+    follows it."""
+    for number, gold in (("9.6", "9.6"), (r"9.6 \times 10^{3}", "9600"), (r"\frac{1}{2}", "0.5"), ("x=9.6", "9.6")):
+        assert same_answer(gold, f"{number}{unit}") is True
+        assert same_answer(f"{number}{unit}", gold) is True
+        assert same_answer(gold + "1", f"{number}{unit}") is False
+    assert same_answer("(9.6,3)", rf"(9.6{unit}, 3{unit})") is True
+    assert same_answer("9.6", f"9.6{unit}+1") is not True
+    assert same_answer(f"9.6{unit}", r"9.6\,\mathrm{mg\,mol}") is False
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        (
+            r"5\,\mathrm{m/s}",
+            [r"5\text{ m s}^{-1}", r"5\,\mathrm{m}\,\mathrm{s}^{-1}"],
+            [r"5\text{ m/s}^2", r"5\,\mathrm{km/s}"],
+        ),
+        (r"5\text{ N}", [r"5\,\mathrm{N}", "5 newtons"], [r"5\text{ J}", r"5\,\mathrm{kN}"]),
+        (r"5\text{ ms}", [r"5\,\mathrm{ms}"], [r"5\text{ m}", r"5\text{ Ms}"]),
+        (r"5\,\mathrm{W/m^2}", [r"5\,\mathrm{W\,m^{-2}}"], [r"5\,\mathrm{W\,m^{2}}"]),
+        ("5 mph", [r"5\,\mathrm{mi/h}"], [r"5\,\mathrm{km/h}"]),
+        (
+            "5",
+            [],
+            [
+                "5m",
+                "5 m",
+                r"5\mathrm{e}",
+                r"5\mathrm{i}",
+                r"5\mathrm{x}",
+                r"5\mathrm{n}",
+                r"5\mathrm{d}",
+                r"5\frac{x}{y}",
+            ],
+        ),
+        ("5m", [], ["5"]),
+        ("5", ["5 Ω", "5 μm", r"5\,\text{kΩ}"], ["6 Ω"]),
+        (r"50\%", ["50"], [r"50\text{ m}", r"50\,\mathrm{N}"]),
+        (r"2\mu m", [], ["2", r"2\mu s"]),
+        (r"2\Omega", [], ["2", r"3\Omega"]),
+        ("2", [r"2\,\mu m", r"2\Omega"], [r"2GM_\odot", r"2\mu mg"]),
+        (r"2GM_\odot", [], ["2"]),
+        (r"3\mu mg", [], ["3", r"3\mu ms"]),
+    ],
+)
+def test_units_agree_and_letters_are_no_unit(gold, right, wrong):
+    """Symbols count by their case; bare letters stay algebra, and Greek letters in a gold answer may be variables."""
+    assert [answer for answer in right if same_answer(gold, answer) is not True] == []
+    assert [answer for answer in wrong if same_answer(gold, answer) is True] == []
+
+
+COLUMN = r"\begin{pmatrix} 7 \\ -12 \\ 3 \end{pmatrix}"
+SPELLINGS = [  # a gold answer, other spellings of it, near ones
+    (
+        "y'+ry=0",
+        [r"y^{\prime}+ry=0", r"y^\prime+ry=0", r"y^{ \prime }+ry=0"],
+        [r"y^{\prime\prime}+ry=0", r"y^{\prime}-ry=0", "y+ry=0"],
+    ),
+    (r"f^{\prime\prime}(x)", ["f''(x)", "f^{''}(x)"], ["f'(x)", r"f^{\prime}(x)"]),
+    (
+        COLUMN,
+        [
+            *(
+                rf"\begin{{bmatrix}} 7 {end} -12 {end} 3 \end{{bmatrix}}"
+                for end in (r"\\[4pt]", r"\\ [0.5em]", r"\\[-2mm]", r"\cr")
+            ),
+            *(rf"\begin{{{kind}}}7\\-12\\3\end{{{kind}}}" for kind in ("smallmatrix", "psmallmatrix", "matrix")),
+            r"\left(\begin{smallmatrix}7\\-12\\3\end{smallmatrix}\right)",
+            r"\left[\begin{smallmatrix}7\\-12\\3\end{smallmatrix}\right]",
+            *(r"7U i-12U j+3U k".replace("U", unit) for unit in (r"\mathbf", r"\hat", r"\vec", r"\boldsymbol")),
+            *(r"7U{i}-12U{j}+3U{k}".replace("U", unit) for unit in (r"\mathbf", r"\hat", r"\vec", r"\,\mathbf")),
+            r"7\hat\imath-12\hat\jmath+3\hat k",
+            r"3\hat{k}+7\hat{i}-12\hat{j}",
+        ],
+        [
+            r"\begin{bmatrix} 7 \\[4pt] 12 \\[4pt] 3 \end{bmatrix}",
+            r"\begin{bmatrix} 7 \cr 3 \cr -12 \end{bmatrix}",
+            r"7\mathbf i+12\mathbf j+3\mathbf k",
+            r"-12\mathbf i+7\mathbf j+3\mathbf k",
+            r"7\mathbf i-12\mathbf j",
+            r"7\hat i-12\hat i+3\hat k",
+            r"7\hat i-12\hat j+3\hat k+1",
+        ],
+    ),
+    (r"\begin{pmatrix} 0 \\ -1 \end{pmatrix}", [r"-\mathbf{j}"], [r"\mathbf{j}", r"-\mathbf{i}", "-k"]),
+    (
+        r"\begin{pmatrix} x+1 \\ \frac{1}{2} \end{pmatrix}",
+        [r"(x+1)\mathbf{i}+\frac12\mathbf{j}"],
+        [r"x+1\mathbf{i}+\frac12\mathbf{j}"],
+    ),
+    ("3i", [], [r"\begin{pmatrix} 3 \\ 0 \end{pmatrix}"]),
+]
+
+
+@pytest.mark.parametrize(("gold", "right", "wrong"), SPELLINGS)
+def test_primes_rows_and_unit_vectors_have_many_spellings(gold, right, wrong):
+    """Derivatives by their number of primes, matrices whatever ends their rows, vectors along their axes."""
+    assert [answer for answer in right if same_answer(gold, answer) is not True] == []
+    assert [answer for answer in wrong if same_answer(gold, answer) is True] == []
+
+
+REGIONS = [  # a gold answer, what equals it, what does not
+    ("a > b > c", ["c < b < a"], ["a > c > b", r"c \leq b < a", "c > b > a"]),
+    ("b<a<c", ["c>a>b"], ["c<a<b", r"c>a\geq b"]),
+    (
+        "-3 < x < 2",
+        [r"x>-3 \text{ and } x<2", "x>-3, x<2", r"x<2 \land x>-3"],
+        [r"x>-3 \text{ or } x<2", r"x<-3 \text{ and } x>2", r"x\geq-3 \text{ and } x<2", r"x>-3 \text{ and } y<2"],
+    ),
+    (
+        r"\{2\}\cup[3,\infty)",
+        [r"x=2 \text{ or } x\geq 3", r"x \geq 3\text{ or }x=2"],
+        [r"x=2 \text{ or } x>3", r"x=3 \text{ or } x\geq 2", r"\{3\}\cup[2,\infty)", r"x=2 \text{ and } x\geq 3"],
+    ),
+    (
+        r"(1,3)\cup(3,5)",
+        [r"1<x<5, x\neq3", r"1<x<5 \text{ and } x \ne 3"],
+        ["1<x<5", r"1<x<5, x\neq4", r"1\leq x<5, x\neq3", r"1<x<5, y\neq3"],
+    ),
+    (r"(0,1)\cup(1,2)\cup(2,\infty)", [r"x>0, x\neq 2, x\neq 1"], [r"x>0, x\neq 1", r"x<0, x\neq 2, x\neq 1"]),
+    (r"(2,\infty)", [r"\text{all } x>2", r"\text{all real numbers } x>2"], [r"\text{all } x\geq2", r"\text{all } x<2"]),
+    (
+        "f(x)=x+1",
+        [
+            rf"f(x)=x+1{end}"
+            for end in (r"\text{ for all } x\in\mathbb R", r" \forall x\in\mathbb{R}", r"\text{ for all real }x")
+        ],
+        [r"f(x)=x-1 \text{ for all } x\in\mathbb R", r"f(x)=x+1 \text{ for all } x>0"],
+    ),
+    ("x>2", [], [r"x>2, x\neq 5", r"\{x\}\cup(2,\infty)"]),
+    ("2, 3", [r"x=2 \text{ or } x=3"], [r"x=2 \text{ or } x>3"]),
+]
+
+
+@pytest.mark.parametrize(("gold", "right", "wrong"), REGIONS)
+def test_inequalities_mean_their_intervals(gold, right, wrong):
+    """Chains turned round, clauses that hold together, points beside intervals and points left out of them."""
+    assert [answer for answer in right if same_answer(gold, answer) is not True] == []
+    assert [answer for answer in wrong if same_answer(gold, answer) is True] == []
+
+
 @pytest.mark.parametrize(("gold", "answer"), EQUAL)
 def test_equal_answers_are_equal_without_algebra(gold, answer):
     """One answer in two spellings."""

@@ -3,6 +3,7 @@
 1. Each response goes through `rules.grade_response` in this process; most are decided there.
 2. For the undecided ones, Math-Verify compares the extracted answer with the gold answer in child processes
    (`system/child_processes.py`). It sees nothing else of the response.
+   Names that it would confuse get other names first, and what it calls equal equations is confirmed.
 3. A child that exceeds the limit is killed and replaced, and its response is `UNGRADABLE`; so is a response over which two
    children died, and one whose gold answer Math-Verify cannot read. None of these is ever graded `WRONG`.
 """
@@ -11,7 +12,7 @@ import re
 import reprlib
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -206,46 +207,162 @@ def outcome_of(gold: str, answer: str, choices: Sequence[str] = (), granted: Seq
     """`right`, `wrong`, or `gold` where Math-Verify cannot read the gold answer. It has no time limit: children call it."""
     try:
         limits = [Fraction(limit) for limit in granted]
-        leaf = partial(_near_by_algebra, limit=limits[0]) if limits else _equal_by_algebra
+        capitals = frozenset().union(*(capitals_beside_small_letters(clean(text)) for text in (gold, answer)))
+        leaf = partial(_by_algebra, capitals=capitals)
         return "right" if same_answer_with(gold, answer, leaf, choices, limits) is True else "wrong"
     except _GoldUnreadableError:
         return "gold"
 
 
-def _equal_by_algebra(gold: str, answer: str) -> bool:
+def _by_algebra(gold: str, answer: str, limit: Fraction, capitals: frozenset[str]) -> bool:
+    """Whether two cleaned answers are equal, or differ by at most `limit` where there is one."""
+    return bool(limit and _near_by_algebra(gold, answer, limit)) or _equal_by_algebra(gold, answer, capitals)
+
+
+def _equal_by_algebra(gold: str, answer: str, capitals: frozenset[str] = frozenset()) -> bool:
     """Math-Verify's verdict on two cleaned answers; False where it cannot read the second, an error where it cannot read the gold
     answer."""
     from math_verify import verify
 
-    gold_expressions, expressions = _parsed(gold), _parsed(answer)
-    if not gold_expressions:
-        raise _GoldUnreadableError(gold)
+    gold_expressions, expressions = _parsed_alike(gold, answer, capitals)
     if not expressions:
         return False
-    if _differs_at_a_point(gold_expressions[0], expressions[0]):
+    gold_expression, expression = _over_one_alphabet(
+        *map(_with_named_derivatives, (gold_expressions[0], expressions[0]))
+    )
+    if _differs_at_a_point(gold_expression, expression):
         return False
     if verify(
-        list(gold_expressions),
-        list(expressions),
+        [gold_expression],
+        [expression],
         float_rounding=FLOAT_DIGITS,
         allow_set_relation_comp=True,
         timeout_seconds=None,
     ):
-        return True
-    return _vanishes(gold_expressions[0], expressions[0])
+        return _is_confirmed(gold_expression, expression)
+    return _vanishes(gold_expression, expression) or _vanishes_for_positive_names(gold_expression, expression)
 
 
 def _near_by_algebra(gold: str, answer: str, limit: Fraction) -> bool:
     """Whether two cleaned answers differ by at most `limit`, evaluated to 30 digits."""
     from math_verify.parser import sympy
 
-    gold_expressions, expressions = _parsed(gold), _parsed(answer)
-    if not gold_expressions:
-        raise _GoldUnreadableError(gold)
+    gold_expressions, expressions = _parsed_alike(gold, answer)
     if not (expressions and isinstance(gold_expressions[0], sympy.Expr) and isinstance(expressions[0], sympy.Expr)):
         return False
-    difference = sympy.N(gold_expressions[0] - expressions[0], 30)
-    return bool(difference.is_number and abs(difference) <= sympy.Rational(limit.numerator, limit.denominator))
+    try:
+        distance = sympy.N(sympy.Abs((gold_expressions[0] - expressions[0]).doit()), 30)
+        is_near = (
+            distance.is_number and distance.is_finite and distance <= sympy.Rational(limit.numerator, limit.denominator)
+        )
+    except _UNREAL:
+        return False
+    return bool(is_near)
+
+
+def _parsed_alike(
+    gold: str, answer: str, capitals: frozenset[str] = frozenset()
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The expressions of the gold answer and of the answer, none where they would be confused.
+
+    An error where the gold answer cannot be read.
+    """
+    renamed = with_names_apart(_with_braces(gold), _with_braces(answer), capitals)
+    gold_expressions = _parsed(renamed[0] if renamed else gold)
+    if not gold_expressions:
+        raise _GoldUnreadableError(gold)
+    return gold_expressions, _parsed(renamed[1]) if renamed else ()
+
+
+_SINGLE = (
+    r"(\\(?:pi|[Gg]amma|[Dd]elta|[Tt]heta|[Ll]ambda|[Ss]igma|[Pp]hi|[Pp]si|[Oo]mega|alpha|beta|mu|nu|rho|tau)(?![A-Za-z])"
+    r"|\w)"
+)
+_BARE_ARGUMENTS = (
+    (re.compile(rf"\\(frac|binom)\s*{_SINGLE}"), r"\\\1{\2}"),
+    (re.compile(rf"\\(frac|binom)\s*(\{{[^{{}}]*\}})\s*{_SINGLE}"), r"\\\1\2{\3}"),
+    (re.compile(r"(?<=[A-Za-z])(_(?:\{[^{}]*\}|\w))('+)"), r"\2\1"),
+)
+
+
+def _with_braces(text: str) -> str:
+    r"""`\binom Nn` as `\binom{N}{n}`, and `x_0'` as `x'_0`."""
+    for pattern, replacement in _BARE_ARGUMENTS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+_NAME_TOKENS = re.compile(
+    r"\\(?:math(?:bb|cal|frak|scr)|begin|end|operatorname|unit)\s*\{[^{}]*\}|\\Gamma\s*\(|E(?=\s*_)|\\[A-Za-z]+'*|[A-Za-z]'*|."
+)
+_SPARE_NAMES = (
+    *"qwzkuvpstmnabcrxyl",
+    *(
+        rf"\{name} "
+        for name in ("kappa", "eta", "nu", "chi", "psi", "zeta", "mu", "tau", "sigma", "rho", "lambda", "alpha")
+    ),
+    *(rf"\{name} " for name in ("beta", "phi", "theta", "omega")),
+)
+
+
+def with_names_apart(gold: str, answer: str, capitals: frozenset[str] = frozenset()) -> tuple[str, str] | None:
+    r"""Two cleaned answers in which no two names are one to Math-Verify; None where the alphabet does not suffice.
+
+    It reads every letter in lower case, \gamma as a constant, I as i, and drops primes.
+
+    A capital is renamed where the small letter stands in the same answer (2^N remains 2^n), and where it is one of `capitals`.
+
+    >>> with_names_apart(r"\frac{M}{M+m}", "m"), with_names_apart("2^N", "2^n"), with_names_apart(r"\gamma m", "m'")
+    (('\\frac{q}{q+m}', 'm'), ('2^N', '2^n'), ('q m', 'w'))
+    """
+    tokens, answer_tokens = _name_tokens(gold), _name_tokens(answer)
+    confused = _confused(tokens, answer_tokens, capitals)
+    if not confused:
+        return gold, answer
+    used = {token.lower().rstrip("'") for token in (*tokens, *answer_tokens)}
+    spare = [name for name in _SPARE_NAMES if name.strip() not in used]
+    names = dict(zip(confused, spare, strict=False))
+    if len(names) < len(confused):
+        return None
+    return _with_names(tokens, names), _with_names(answer_tokens, names)
+
+
+def _name_tokens(text: str) -> list[str]:
+    return [match[0] for match in _NAME_TOKENS.finditer(text)]
+
+
+def _with_names(tokens: Sequence[str], names: Mapping[str, str]) -> str:
+    """The text with other names; a letter that follows a command stands apart from it."""
+    pairs = zip(("", *tokens), tokens, strict=False)
+    return "".join(
+        (" " if token in names and before[:1] == "\\" and before[-1].isalpha() else "") + names.get(token, token)
+        for before, token in pairs
+    )
+
+
+def capitals_beside_small_letters(text: str) -> frozenset[str]:
+    r"""The capitals of an answer, Latin and Greek, whose small letters it holds as well.
+
+    >>> capitals_beside_small_letters(r"\frac{GMm}{r^2}")
+    frozenset({'M'})
+    """
+    names = {token.rstrip("'") for token in _name_tokens(text)}
+    return frozenset(
+        name for name in names if name.lstrip("\\")[:1].isupper() and name != name.lower() and name.lower() in names
+    )
+
+
+def _confused(tokens: Sequence[str], answer_tokens: Sequence[str], capitals: frozenset[str]) -> list[str]:
+    """The names, in the order of their letters, that Math-Verify would take for another of the same answer, or for a constant."""
+    both = {*tokens, *answer_tokens}
+    capitals = (
+        capitals
+        | capitals_beside_small_letters("".join(tokens))
+        | capitals_beside_small_letters("".join(answer_tokens))
+    )
+    special = {name for name in both if name in (r"\gamma", r"\Gamma") or (name.endswith("'") and len(name) > 1)}
+    letters = {name for name in both if len(name) == 1 and name.isalpha()} - set("iIeE")
+    return sorted((capitals & both) | special | (both & {"I"} if letters else set()))  # 3+4I is a number
 
 
 # Spellings that Math-Verify's grammar misreads, and others with the intended meaning.
@@ -277,6 +394,95 @@ def _parsed(text: str) -> tuple[Any, ...]:
     for pattern, replacement in _RESERVED:
         latex = pattern.sub(replacement, latex)
     return tuple(parse(f"${latex}$", [target], fallback_mode="no_fallback", parsing_timeout=None))
+
+
+def _is_confirmed(gold_expression: Any, expression: Any) -> bool:
+    """False for two equations that Math-Verify calls equal because it could solve neither; True for all else it calls equal.
+
+    Confirmed are equations of which one is a multiple of the other at points of all signs, or which have solutions to compare.
+    """
+    from math_verify.parser import sympy
+
+    if not all(isinstance(one, sympy.Equality) for one in (gold_expression, expression)):
+        return True
+    symbols = sorted(gold_expression.free_symbols | expression.free_symbols, key=str)
+    try:
+        gold_side, side = (one.lhs - one.rhs for one in (gold_expression, expression))
+        ratios = [_ratio_at(gold_side, side, symbols, signs) for signs in range(4)]
+        if all(
+            ratio is not None and abs(ratio - ratios[0]) < sympy.Float("1e-9") * (1 + abs(ratio)) for ratio in ratios
+        ):
+            return True
+        return bool(sympy.solve(gold_expression, gold_expression.free_symbols))
+    except _UNREAL:
+        return True
+
+
+def _ratio_at(gold_side: Any, side: Any, symbols: Sequence[Any], signs: int) -> Any:
+    """The quotient of two expressions at one point, None where it has none. `signs` says which of two names are negative."""
+    from math_verify.parser import sympy
+
+    sizes = [2 + sympy.Rational(1 + signs * (k + 1), 3 + 4 * k) for k in range(len(symbols))]
+    point = {s: -size if signs >> k % 2 & 1 else size for k, (s, size) in enumerate(zip(symbols, sizes, strict=True))}
+    ratio = sympy.N((gold_side / side).subs(point), 20)
+    return ratio if ratio.is_number and ratio.is_finite else None
+
+
+def _with_named_derivatives(expression: Any) -> Any:
+    """The expression with a symbol for each derivative of a symbol: it would be 0, whichever of the two is the variable."""
+    from math_verify.parser import sympy
+
+    if not isinstance(expression, sympy.Basic):
+        return expression
+    found = [one for one in expression.atoms(sympy.Derivative) if one.expr.is_Symbol and one.expr not in one.variables]
+    try:
+        return expression.xreplace({one: sympy.Symbol(str(one), real=True) for one in found}) if found else expression
+    except _UNREAL:
+        return expression
+
+
+def _over_one_alphabet(gold_expression: Any, expression: Any) -> tuple[Any, Any]:
+    """Two expressions in which every name is one symbol, and a free i the imaginary unit.
+
+    Math-Verify assumes of the symbols of an answer that holds an i that they are not real, so that its x is not the x of another.
+    """
+    from math_verify.parser import sympy
+
+    both = (gold_expression, expression)
+    if not all(isinstance(one, sympy.Basic) for one in both):
+        return both
+    symbols = {symbol for one in both for symbol in one.atoms(sympy.Symbol)}
+    limits = sympy.concrete.expr_with_limits.ExprWithLimits
+    counted = {variable for one in both for sum_ in one.atoms(limits) for variable in sum_.variables}
+    is_complex = any(symbol.name == "i" and symbol not in counted for symbol in symbols)
+    if not is_complex and len({symbol.name for symbol in symbols}) == len(symbols):
+        return both
+    alphabet = {symbol: sympy.Symbol(symbol.name, real=None if is_complex else True) for symbol in symbols}
+    alphabet |= {symbol: sympy.I for symbol in symbols if symbol.name == "i" and symbol not in counted}
+    try:
+        return gold_expression.xreplace(alphabet), expression.xreplace(alphabet)
+    except _UNREAL:
+        return both
+
+
+def _vanishes_for_positive_names(gold_expression: Any, expression: Any) -> bool:
+    """Whether the difference simplifies to zero where names with an index are positive: the root of (r_0)^2 is r_0.
+
+    Absolute values are left alone: who writes them means a name that may be negative.
+    """
+    from math_verify.parser import sympy
+
+    both = (gold_expression, expression)
+    if not all(isinstance(one, sympy.Expr) and not one.has(sympy.Abs) for one in both):
+        return False
+    symbols = {symbol for one in both for symbol in one.free_symbols}
+    positive = {symbol: sympy.Symbol(symbol.name, positive=True) for symbol in symbols if "_" in symbol.name}
+    if not positive or len(symbols) > MAX_SYMBOLS or not any(one.has(sympy.Pow) for one in both):
+        return False
+    try:
+        return _vanishes(gold_expression.xreplace(positive), expression.xreplace(positive))
+    except _UNREAL:
+        return False
 
 
 _UNREAL = (TypeError, ValueError, AttributeError, NotImplementedError, ArithmeticError, RecursionError)

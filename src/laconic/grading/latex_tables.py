@@ -1,7 +1,8 @@
 r"""Tables of spellings: the many spellings of LaTeX, Unicode and prose, and the one that `normal_form.clean` replaces them by.
 
 1. `SYMBOLS` are single characters; `REWRITES` are patterns of LaTeX, in the order in which they are applied.
-2. `UNIT_RATIO`, `UNIT_PRODUCT`, `TEXT` and `PLAIN_TEXT` find prose inside wrappers such as `\text{...}`.
+2. `UNIT_RATIO`, `UNIT_PRODUCT`, `TEXT` and `PLAIN_TEXT` find prose inside wrappers such as `\text{...}`; `UNITS`, `MEASURES` and
+   `UNIT_SYMBOL` are the units.
 3. `PROSE` holds the patterns of prose that are rewritten last, after the wrappers have been removed.
 
 What is left out: anything that needs to count brackets (`normal_form.py`).
@@ -21,7 +22,7 @@ SYMBOLS = {
     "٫": ".", "٬": ",", "،": ",", "؛": ";", "٪": "%", "\u2062": r"\cdot ", "\u2063": ",", "\u2064": "+",
     "∠": r"\angle ", "△": r"\triangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "≡": r"\equiv ", "∖": r"\setminus ", "⋯": "...", "“": "", "”": "", "„": "", "«": "", "»": "", "‘": "'",
-    "€": "", "£": "", "¥": "", "₹": "", "₩": "", "₽": "", "✓": "", "✔": "", "✅": "",
+    "Ω": r"\Omega ", "μ": r"\mu ", "€": "", "£": "", "¥": "", "₹": "", "₩": "", "₽": "", "✓": "", "✔": "", "✅": "",
 }  # fmt: skip
 INVISIBLE = re.compile("[\u061c\u180e\u200b-\u200f\u202a-\u202d\u2060\u2061\u2066-\u2069\ufe00-\ufe0f\u20e3\ufeff]")
 """Direction marks, joiners and other characters that show nothing. The override U+202E is none of them: it turns 24 into 42."""
@@ -129,9 +130,50 @@ PROSE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^\s*does not exist\s*$", "DNE"),
         (r"(?<=\S)\s?[,;:(]?\s?(?<![a-z])(?:because|since)\s.*$", ""),  # C, because it fits
         (r"(?<=\d)\s+to\s+(?=\d+$)", ":"),
-        (r"[,;]?\s*\(?\s*(?:where|for|with)?\s*\b[a-z]\s*\\in\s*\\mathbb\{[ZN]\}\)?\s*$", ""),
+        (
+            r"[,;]?\s*\(?\s*(?:where|for(?: all| every| any)?|with|\\forall)?\s*\b[a-z]\s*\\in\s*\\mathbb\{[ZN]\}\)?\s*$",
+            "",
+        ),
     )
 )
+FOR_ALL = re.compile(
+    r"(?<=\S)\s?[,;]?\s?\(?(?:for (?:all|every|any) |\\forall ?)(?:real (?:numbers? )?)?[a-z]"
+    r"(?: ?\\in ?\\mathbb ?(?:\{R\}|R))?\)?\s*$",
+    re.IGNORECASE,
+)
+"""What says that an equation holds for every real number, after it."""
+
+UNIT_NAMES = {
+    "cm": "cm centimeter centimetre", "m": "m meter metre", "km": "km kilometer kilometre", "mm": "mm millimeter millimetre",
+    "in": "in inch inches", "ft": "ft foot feet", "yd": "yd yard", "mi": "mi mile", "s": "s sec second",
+    "min": "min minute", "h": "h hr hour", "day": "day", "week": "week", "month": "month", "year": "yr year",
+    "kg": "kg kilogram", "g": "g gram", "mg": "mg milligram", "lb": "lb lbs pound", "oz": "oz ounce",
+    "l": "l liter litre", "ml": "ml milliliter", "gallon": "gallon gal", "dollar": "dollar usd buck", "cent": "cent",
+    "euro": "euro", "yuan": "yuan", "degree": "degree deg", "radian": "radian rad", "mph": "mph mi/h mile/hour",
+    "km/h": "km/h kph kmh kilometer/hour", "m/s": "m/s meter/second", "J": "joule", "N": "newton", "W": "watt",
+    "K": "kelvin", "Hz": "hertz hz", "degC": "degc celsius", "degF": "degf fahrenheit",
+    "am": "am a.m", "pm": "pm p.m",
+}  # fmt: skip
+UNITS = {name: unit for unit, names in UNIT_NAMES.items() for name in names.split()}
+"""The names of units that are known without a wrapper, and for each the one name that stands for all."""
+
+_MEASURES = {
+    "V": "volt", "A": "ampere amp", "C": "coulomb", "Pa": "pascal", "T": "tesla", "ohm": "", "mol": "mole", "eV": "electronvolt",
+    "arcsec": "arcsecond", "arcmin": "arcminute", "angstrom": "", "um": "micron micrometer micrometre",
+    "nm": "nanometer nanometre",
+    "cal": "calorie", "atm": "atmosphere", "gauss": "", "erg": "", "dyn": "dyne", "pc": "parsec", "AU": "au", "ly": "lightyear",
+    "Msun": "", "Lsun": "", "Rsun": "", "Mearth": "", "Rearth": "", "Learth": "", "sr": "steradian", "rpm": "", "bar": "",
+}  # fmt: skip
+MEASURES = {name: unit for unit, names in _MEASURES.items() for name in (unit, *names.split())} | {
+    "G": "gauss",
+    "M": "M",
+    "Jy": "Jy",
+}
+"""Further units, known where a wrapper shows that a unit is meant."""
+
+UNIT_SYMBOL = re.compile(r"([kMGTmcdunpf])?(m|g|s|A|K|mol|Hz|N|Pa|J|W|C|V|F|ohm|S|T|H|L|l|Wb|Bq|eV|pc|yr|cal|bar|B)")
+"""A symbol with its prefix; the case of letters counts."""
+
 _UNIT_TEXT = r"\\(?:text|mathrm)\s*\{([^{}]*)\}"
 UNIT_PRODUCT = re.compile(rf"{_UNIT_TEXT}(\^\{{?-?\d\}}?)?\s*(/|\\(?:cdot|times)(?![a-z]))\s*{_UNIT_TEXT}")
 UNIT_RATIO = re.compile(rf"(?<=[\d\s}}])\\frac\{{\s*{_UNIT_TEXT}\s*\}}\{{\s*{_UNIT_TEXT}(\^\{{?\d\}}?)?\s*\}}")

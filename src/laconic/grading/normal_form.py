@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from laconic.grading.latex_tables import (
+    FOR_ALL,
+    MEASURES,
     PLAIN_TEXT,
     PROSE,
     REWRITES,
     TEXT,
     UNIT_PRODUCT,
     UNIT_RATIO,
+    UNIT_SYMBOL,
+    UNITS,
+    WRAPPERS,
 )
 from laconic.grading.thousands import without_thousands
 from laconic.grading.unicode_maths import in_latex
@@ -64,16 +69,152 @@ def _clean(text: str) -> str:
     text = text if text.isascii() else in_latex(text)
     if "\\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
+    else:
+        text = _with_plain_rows(text)
+    if "\\prime" in text or "^{'" in text:
+        text = _PRIMES.sub(lambda m: "'" * (m[0].count("prime") + m[0].count("'")), text)
     text = _strip_ends(text)
     for pattern, replacement in REWRITES:
         text = pattern.sub(replacement, text)
+    if "\\" in text and _UNIT_SIGNS.search(text):
+        text = _MEASURED.sub(_with_unit, text)
     text = UNIT_RATIO.sub(r" \\text{\1/\2\3}", text)
     text = UNIT_PRODUCT.sub(lambda m: rf"\text{{{m[1]}{m[2] or ''}{m[3] if m[3] == '/' else '*'}{m[4]}}}", text)
     text = PLAIN_TEXT.sub(r" \1 ", PLAIN_TEXT.sub(r" \1 ", TEXT.sub(_marked_unit, text)))
     text = _strip_ends(re.sub(r"\s+", " ", text))
     for pattern, replacement in PROSE:
         text = pattern.sub(replacement, text)
+    if "for" in text:
+        text = FOR_ALL.sub("", text)
     return _strip_ends(without_thousands(_strip_ends(text)))
+
+
+_PRIMES = re.compile(r"\s*\^\s*(?:\{\s*(?:(?:\\prime(?![A-Za-z])|')\s*)++\}|\\prime(?![A-Za-z]))|\\prime(?![A-Za-z])")
+_ROW_END = re.compile(r"\\\\\*?\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in|px|bp|pc)\s*\]|\\cr(?![A-Za-z])")
+_SMALL = re.compile(r"(\\begin|\\end)\s*\{[pbB]?smallmatrix\*?\}|(\\begin|\\end)\s*\{matrix\}")
+_SQUARE_BRACKETS = re.compile(
+    r"(?:\\left\s*)?\[\s*(\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\})\s*(?:\\right\s*)?\]", re.DOTALL
+)
+
+
+def _with_plain_rows(text: str) -> str:
+    r"""A matrix whose rows end in `\\`, without spacing, in brackets of its own: `smallmatrix` is `pmatrix`."""
+    text = _SMALL.sub(lambda m: (m[1] or m[2]) + "{pmatrix}", _ROW_END.sub(lambda _: r"\\ ", text))
+    return _SQUARE_BRACKETS.sub(r"\1", text)
+
+
+# A number, the unit after it, and where both end.
+_NUMBER = (
+    r"(?:\d[\d.,]*+(?:[eE][+-]?\d++|\^(?:\{-?\d++\}|\d))?(?:/\d++|\s?\\frac\{\d++\}\{\d++\})?|\.\d++|\\frac\{[\d.]++\}\{[\d.]++\})"
+    r"(?:\s?(?:\\times|\\cdot|\*)\s?10\s?\^(?:\{\s?[+-]?\d++\s?\}|\d))?(?:\s?\\sqrt\{\d++\})?(?:\s?\\pi(?![A-Za-z]))?"
+)
+_GROUP = r"\{(?:[^{}]|\{[^{}]*\})*+\}"
+_WRAPPED = rf"\\{WRAPPERS}\s?{_GROUP}"
+_SUN = r"_(?:\{\s?\\(?:odot|oplus)\s?\}|\\(?:odot|oplus)(?![A-Za-z]))"
+_UNIT_PIECE = (
+    rf"{_WRAPPED}|\\frac\s?\{{(?:[^{{}}]|{_GROUP})*+\}}\s?\{{(?:[^{{}}]|{_GROUP})*+\}}|\\(?:mu|Omega|AA|cdot|times)(?![A-Za-z])"
+    rf"|\\mathring\s?{_GROUP}|{_SUN}|\^\s?(?:\{{\s?[+-]?\d\s?\}}|[+-]?\d)|(?!and(?![a-z])|or(?![a-z]))[A-Za-z]++|[/*\s.]"
+)
+_MEASURED = re.compile(
+    rf"(?P<before>(?:^|[=,;(\[<>]|\\(?:approx|sim|leq|geq)(?![a-z])|(?<![A-Za-z\\])(?:and|or))\s*[+-]?\s?{_NUMBER})(?P<unit>(?:{_UNIT_PIECE})++)"
+    r"(?=$|[,;)\]=<>(]|\\[})]|\\(?:approx|leq|geq)(?![a-z])|and(?![a-z])|or(?![a-z]))"
+)
+_UNIT_SIGNS = re.compile(
+    rf"\\(?:{WRAPPERS}|mu|Omega|AA|mathring|odot|oplus)(?![A-Za-z])|(?:^|(?<=[\d}} ]))\\frac ?\{{ ?[A-Za-z]+ ?\}}"
+)
+
+
+_UNIT_MARKS = re.compile(rf"{_WRAPPED}|\\(?:frac|mathring)\s?(?:{_GROUP}\s?)++|[MLR]{_SUN}|\\[A-Za-z]++")
+_LETTERS_AS_UNIT = re.compile(r"(\s*)(?:\\mu\s*[A-Za-z]|([kMGm]?)\s?\\Omega)\s*")
+
+
+def _with_unit(match: re.Match[str]) -> str:
+    r"""A number with `\unit{...}` for the unit after it; as it was where that is not known, or is letters without any wrapper.
+
+    Greek letters alone may be variables as well: `2\mu m` and `2k\Omega` are marked as `bare`, unlike `2\ \Omega`.
+    """
+    text = match["unit"]
+    formula = unit_formula(text)
+    if not formula or not _UNIT_SIGNS.search(text) or (r"\frac" in text and not _is_ratio_of_units(text)):
+        return match[0]
+    letters = _LETTERS_AS_UNIT.fullmatch(text)
+    is_bare = letters is not None and (r"\mu" in text or bool(letters[2]) or not letters[1])
+    if letters is None and re.search(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", _UNIT_MARKS.sub(" ", text)):
+        return match[0]  # 2GM_\odot
+    if letters is None and re.search(r"\\(?:mu|Omega)", text) and not re.search(_WRAPPED, text):
+        return match[0]
+    return rf"{match['before']} \unit{{{'bare ' if is_bare else ''}{formula}}} "
+
+
+def _is_ratio_of_units(text: str) -> bool:
+    r"""Whether a fraction after a number is a unit: one with wrappers, or of two names that are known without, `\frac{m}{s}`."""
+    bare = re.fullmatch(r"\s*\\frac\s?\{\s*([A-Za-z]+)\s*\}\s?\{\s*([A-Za-z]+)\s*\}\s*", text)
+    return f"{bare[1]}/{bare[2]}" in UNITS if bare else re.search(_WRAPPED, text) is not None
+
+
+_SPELLED_UNITS = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"^bare ", ""),
+        (r"\\mathring\s?\{(?:\s?\\(?:text|mathrm)\s?\{\s?A\s?\}|\s?A)\s?\}|\\AA(?![A-Za-z])|\\r A|Å", " angstrom"),
+        (r"_(?:\{\s?\\odot\s?\}|\\odot(?![A-Za-z]))", "sun"),
+        (r"_(?:\{\s?\\oplus\s?\}|\\oplus(?![A-Za-z]))", "earth"),
+        (rf"(?:\\mu(?![A-Za-z])|[μµ])\s*(\\{WRAPPERS}\s?\{{)\s?", r"\1u"),
+        (rf"\\{WRAPPERS}\s?\{{\s?(?:\\mu(?![A-Za-z])|[μµ])\s?\}}\s*(?:\\{WRAPPERS}\s?\{{\s?)?", "{u"),
+        (r"(?:\\mu(?![A-Za-z])|[μµ])\s*", "u"),
+        (rf"\\{WRAPPERS}\s?\{{\s?([kMGmu])\s?\}}\s?(?:\\Omega(?![A-Za-z])|Ω)", r"\1ohm"),
+        (r"\\Omega(?![A-Za-z])|Ω", "ohm"),
+        (r"\^\s?\{\s?([+-]?\d)\s?\}", r"^\1"),
+        (rf"\\frac\s?\{{((?:[^{{}}]|{_GROUP})*+)\}}\s?\{{((?:[^{{}}]|{_GROUP})*+)\}}", r" (\1)/(\2)"),
+        (rf"\\{WRAPPERS}\s?\{{|\{{", " "),
+        (r"\}", ""),
+        (r"\\(?:cdot|times)(?![A-Za-z])|[*~]|\.(?=$|\s|[A-Za-z])", " "),
+    )
+)
+_UNIT_TOKENS = re.compile(
+    r"(?P<name>[A-Za-z]+)(?:\s?\^(?P<power>[+-]?\d))?|(?P<mark>[/()])|(?P<space>\s+)|(?P<other>.)"
+)
+
+
+@lru_cache(maxsize=1024)
+def unit_formula(text: str) -> str:
+    r"""The factors of a unit with their powers, in the order of their names; empty where one of them is not known.
+
+    >>> unit_formula(r"\mathrm{km\cdot s^{-1}}"), unit_formula("km/s"), unit_formula(r"\mu\text{m}"), unit_formula("apples")
+    ('km s^-1', 'km s^-1', 'um', '')
+    """
+    for pattern, replacement in _SPELLED_UNITS:
+        text = pattern.sub(replacement, text)
+    powers: dict[str, int] = {}
+    below, inside = False, False
+    for match in _UNIT_TOKENS.finditer(text):
+        if match["mark"] == "/" or match["name"] == "per":
+            below, inside = True, False
+        elif match["mark"]:
+            inside = below and match["mark"] == "("
+            below = below and inside
+        elif match["name"]:
+            symbol = _unit_symbol(match["name"])
+            if not symbol:
+                return ""
+            powers[symbol] = powers.get(symbol, 0) + int(match["power"] or 1) * (-1 if below else 1)
+            below = below and inside
+        elif match["other"]:
+            return ""
+    formula = " ".join(name if power == 1 else f"{name}^{power}" for name, power in sorted(powers.items()) if power)
+    return {"h^-1 mi": "mph"}.get(formula, formula)
+
+
+def _unit_symbol(name: str) -> str:
+    """The one name of a unit, empty where it is not known: symbols by their case, words in any case and number."""
+    if name in UNITS or name in MEASURES:
+        return UNITS.get(name) or MEASURES[name]
+    if UNIT_SYMBOL.fullmatch(name):
+        return name[:-1] + "l" if name.endswith("L") else name
+    for word in (name.lower(), name.lower().removesuffix("s"), name.lower().removesuffix("es")):
+        if len(word) > 1 and (word in UNITS or word in MEASURES):
+            return UNITS.get(word) or MEASURES[word]
+    return ""
 
 
 def _marked_unit(match: re.Match[str]) -> str:
@@ -82,6 +223,7 @@ def _marked_unit(match: re.Match[str]) -> str:
     bare = re.sub(r"\^(?:\{-?\d\}|\d)", "", content)
     if (
         content == "to"
+        or content.startswith(("for all", "for every", "for any"))
         or _JOINERS.search(content)
         or re.search(r"\d", bare)
         or (match[2].startswith("math") and len(content) == 1)

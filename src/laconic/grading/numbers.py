@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from laconic.grading.normal_form import MAX_CHARS, compact
+from laconic.grading.latex_tables import UNIT_NAMES, UNITS
+from laconic.grading.normal_form import MAX_CHARS, compact, unit_formula
 
 MAX_DIGITS = 1000
 MAX_EXPONENT = 4000
@@ -114,18 +115,6 @@ def is_double_precision(text: str, value: Fraction) -> bool:
     return bool(_LONG_DECIMAL.fullmatch(compact(text))) and len(digits) >= 15 and value.denominator != 1
 
 
-_UNIT_NAMES = {
-    "cm": "cm centimeter centimetre", "m": "m meter metre", "km": "km kilometer kilometre", "mm": "mm millimeter",
-    "in": "in inch inches", "ft": "ft foot feet", "yd": "yd yard", "mi": "mi mile", "s": "s sec second",
-    "min": "min minute", "h": "h hr hour", "day": "day", "week": "week", "month": "month", "year": "yr year",
-    "kg": "kg kilogram", "g": "g gram", "mg": "mg milligram", "lb": "lb lbs pound", "oz": "oz ounce",
-    "l": "l liter litre", "ml": "ml milliliter", "gallon": "gallon gal", "dollar": "dollar usd buck", "cent": "cent",
-    "euro": "euro", "yuan": "yuan", "degree": "degree deg", "radian": "radian rad", "mph": "mph mi/h mile/hour",
-    "km/h": "km/h kph kmh kilometer/hour", "m/s": "m/s meter/second", "J": "joule", "N": "newton", "W": "watt",
-    "K": "kelvin", "Hz": "hertz hz", "degC": "degc celsius", "degF": "degf fahrenheit",
-    "am": "am a.m", "pm": "pm p.m",
-}  # fmt: skip
-_UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split()}
 _POWER_OF_UNIT = r"\^\{?[23]\}?"
 _WORDS_AFTER = re.compile(
     r"^(?P<body>.*?(?:[\d})!%.]|\\pi|\d[a-z](?=\s*\\unit)))"
@@ -140,7 +129,7 @@ _NOT_UNITS = re.compile(
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """An answer without its unit, and the canonical name of the unit: `""` where there is none, or a noun that is not a unit of
-    measurement."""
+    measurement. The name begins with `bare` where the unit is Greek letters that may be variables as well."""
 
     body: str
     unit: str = ""
@@ -157,11 +146,19 @@ def quantity(text: str) -> Quantity:
     if match is None or re.search(r"\d\s+[A-Za-z]{2,}", match["body"]):  # 12 hours 30 minutes
         return Quantity(text)
     words = re.sub(r"\\unit\{([^{}]*)\}", r"\1", match["marked"] or match["words"]).strip(" .")
+    if not words:
+        return Quantity(text)
     unit = _unit_name(words)
+    bare = "bare " if words.startswith("bare ") else ""
+    formula = (
+        bare + unit_formula(words.removeprefix("bare "))
+        if match["marked"] or unit or len(words.split(maxsplit=1)[0]) >= 4
+        else ""
+    )
     if _NOT_UNITS.search(words) or not (match["marked"] or _reads_as_unit(match["words"], unit)):
         return Quantity(text)
     scale = next((_NUMBER_WORDS[word] for word in words.lower().split()[:1] if word in _NUMBER_WORDS), None)
-    return _scaled(match["body"], words, scale) if scale else Quantity(match["body"].strip(), unit, True)
+    return _scaled(match["body"], words, scale) if scale else Quantity(match["body"].strip(), formula or unit, True)
 
 
 def _reads_as_unit(words: str, unit: str) -> bool:
@@ -185,8 +182,8 @@ def _unit_name(words: str) -> str:
     words = re.sub(r"\s*(?:/|\bper\b)\s*", "/", words.strip().lower().rstrip("."))
     power = re.search(r"\^\{?(\d)\}?$|\b(squared|cubed)$|^(square|sq|cubic|cu)\b\.?", words)
     base = (words[: power.start()] + words[power.end() :]).strip() if power else words
-    singular = "/".join(_UNITS.get(w, _UNITS.get(w.removesuffix("s"), w)) for w in base.split("/"))
-    unit = _UNITS.get(singular, singular if all(w in _UNIT_NAMES for w in singular.split("/")) else "")
+    singular = "/".join(UNITS.get(w, UNITS.get(w.removesuffix("s"), w)) for w in base.split("/"))
+    unit = UNITS.get(singular, singular if all(w in UNIT_NAMES for w in singular.split("/")) else "")
     if not unit or power is None:
         return unit
     word = power[2] or power[3] or ""

@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 from laconic.grading.composite_rules import by_equation, by_interval, by_matrix, by_parts, by_unit
 from laconic.grading.extraction import extract_answer, extract_boxed
-from laconic.grading.normal_form import MAX_PARTS, clean, compact, is_dangerous, is_grouped_number, parts
-from laconic.grading.numbers import exact_number
+from laconic.grading.normal_form import clean, compact, is_grouped_number, parts
 from laconic.grading.scalar_rules import (
     OPEN,
     Equal,
+    Leaf,
     Open,
     Rule,
     Verdict,
@@ -55,7 +55,7 @@ __all__ = [
     "same_answer_with",
 ]
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raised with every change that may alter a verdict: evaluations that were graded under different versions are not compared."""
 
 MAX_READ_CHARS = 20_000
@@ -77,7 +77,7 @@ def same_answer(
     return None if isinstance(verdict, Open) else verdict
 
 
-def _left_open(_gold: str, _answer: str) -> Open:
+def _left_open(_gold: str, _answer: str, _limit: Fraction) -> Open:
     return OPEN
 
 
@@ -85,9 +85,9 @@ _INTEGER = re.compile(r"-?[0-9]{1,100}")
 
 
 def same_answer_with(
-    gold: str, answer: str, leaf: Equal, choices: Sequence[str] = (), tolerances: Sequence[Fraction] = ()
+    gold: str, answer: str, leaf: Leaf, choices: Sequence[str] = (), tolerances: Sequence[Fraction] = ()
 ) -> Verdict:
-    """Like `same_answer`, but where no rule decides, the verdict is that of `leaf(gold, answer)` on cleaned strings.
+    """Like `same_answer`, but where no rule decides, the verdict is that of `leaf(gold, answer, tolerance)` on cleaned strings.
 
     An answer that `is_dangerous` never reaches `leaf`: it is equal only as a string. So is one of more than `MAX_READ_CHARS`,
     which no rule reads: their time grows with the square of the length.
@@ -95,13 +95,12 @@ def same_answer_with(
     if gold and max(len(gold), len(answer)) > MAX_READ_CHARS:
         return gold.strip() == answer.strip()
     if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
-        return int(gold) == int(answer)
+        return abs(int(gold) - int(answer)) <= (tolerances[0] if tolerances else 0)
     if choices:
         return _same_choice(choice_letter(clean(gold), True) or gold, choice_letter(clean(answer), True), choices)
     if _CHOICE.fullmatch(gold) and (small := _BRACKETED_LETTER.fullmatch(answer)):
         return small[1].upper() == gold
-    verdict = _equal(clean(gold), clean(answer), leaf)
-    return verdict if verdict is True or not tolerances else _within(clean(gold), clean(answer), leaf, tolerances)
+    return _equal(clean(gold), clean(answer), leaf, tuple(tolerances))
 
 
 def _same_choice(gold: str, answer: str | None, choices: Sequence[str]) -> bool:
@@ -112,46 +111,46 @@ def _same_choice(gold: str, answer: str | None, choices: Sequence[str]) -> bool:
     return choices[letters.index(gold)].split() == choices[letters.index(answer)].split()
 
 
-def _within(gold: str, answer: str, leaf: Equal, tolerances: Sequence[Fraction]) -> Verdict:
-    """Whether every number of the answer lies within its tolerance of a number of the gold answer."""
-    gold_items, remaining = (
-        parts(gold).items,
-        list(parts(answer).items),
-    )  # items of the answer that match no gold item yet
-    if len(gold_items) != len(remaining) or len(remaining) > MAX_PARTS or is_dangerous(answer):
-        return False
-    limits = tolerances if len(tolerances) == len(gold_items) else [tolerances[0]] * len(gold_items)
-    for item, limit in zip(gold_items, limits, strict=True):
-        value = exact_number(item)
-        if value is None:
-            return leaf(gold, answer) if len(gold_items) == 1 else False
-        near = [
-            other for other in remaining if (number := exact_number(other)) is not None and abs(number - value) <= limit
-        ]
-        if not near:
-            return False
-        remaining.remove(near[0])
-    return True
-
-
 _CHOICE = re.compile(r"[A-J]")
 _BRACKETED_LETTER = re.compile(r"[\s$*]*(?:\\(?:text|math)(?:bf|rm|it)?\{)?\s*\(([a-j])\)\s*\}?[\s$*.]*")
 
 
-def _equal(gold: str, answer: str, leaf: Equal) -> Verdict:
-    """The verdict of the first rule that decides, else of `leaf`."""
+def _equal(gold: str, answer: str, leaf: Leaf, limits: tuple[Fraction, ...] = ()) -> Verdict:
+    """The verdict of the first rule that decides, else of `leaf`; numbers that differ by at most the limit are equal."""
+    limit = limits[0] if limits else _EXACT
     if not gold:
-        return leaf(gold, answer)
+        return leaf(gold, answer, limit)
     if not answer:
         return False
     if compact(gold) == compact(answer) and not (is_grouped_number(gold) and ", " in answer):  # 1,234 is not 1, 234
         return True
-    equal = partial(_equal, leaf=leaf)
-    for rule in RULES:
+    equal = _with_own_limits(gold, leaf, limits) if len(limits) > 1 else partial(_equal, leaf=leaf, limits=limits)
+    for rule in _rules_within(limit) if limit else RULES:
         verdict = rule(gold, answer, equal)
         if verdict is not None:
             return verdict
-    return leaf(gold, answer)
+    return leaf(gold, answer, limit)
+
+
+_EXACT = Fraction(0)
+
+
+def _rules_within(limit: Fraction) -> tuple[Rule, ...]:
+    """The rules, of which those that compare numbers use the limit."""
+    near: dict[Rule, Rule] = {rule: partial(rule, limit=limit) for rule in (by_number, by_polynomial)}
+    return tuple(near.get(rule, rule) for rule in RULES)
+
+
+def _with_own_limits(gold: str, leaf: Leaf, limits: tuple[Fraction, ...]) -> Equal:
+    """What compares parts of an answer that is a list: each by its own limit if there is one for each, else all by the first."""
+    items = parts(gold).items
+
+    def equal(item: str, other: str) -> Verdict:
+        own = [limit for part, limit in zip(items, limits, strict=True) if part == item] if each else []
+        return _equal(item, other, leaf, (min(own),) if own else limits)
+
+    each = len(items) == len(limits)
+    return equal
 
 
 RULES: tuple[Rule, ...] = (

@@ -31,25 +31,37 @@ class Open(Enum):
 OPEN = Open.OPEN
 Verdict = bool | Open
 Equal = Callable[[str, str], Verdict]
+Leaf = Callable[[str, str, Fraction], Verdict]
+"""`leaf(gold, answer, tolerance)`: the verdict on a pair that no rule decides; a tolerance of 0 is none."""
 Rule = Callable[[str, str, Equal], Verdict | None]
 """`rule(gold, answer, equal)`: its verdict, or None where the rule does not apply to the pair."""
 
 
-def by_number(gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """Two numbers, with percent signs and units, are compared as fractions; a number never equals plain words, nor a whole number
-    one of which only the first digits are written."""
+_EXACT = Fraction(0)
+
+
+def by_number(gold: str, answer: str, _equal: Equal, limit: Fraction = _EXACT) -> Verdict | None:
+    """Two numbers, with percent signs and units, are compared as fractions, which may differ by at most `limit`.
+
+    A number never equals plain words, nor a whole number one of which only the first digits are written.
+    """
     if _UNFINISHED.fullmatch(answer) and not gold.endswith(UNFINISHED):
         return False
     gold, answer = gold.rstrip(UNFINISHED), answer.rstrip(UNFINISHED)
     gold_quantity, answer_quantity = quantity(_unbracketed(gold, r"0\d\d")), quantity(_unbracketed(answer, r"\d{3}"))
     value = _value(gold_quantity.body)
     if value is None:
-        return _decimal_comma(answer, gold) if re.fullmatch(r"-?(?:0,\d+|\d+,\d\d+)", gold) else None
+        return _decimal_comma(answer, gold, limit) if re.fullmatch(r"-?(?:0,\d+|\d+,\d\d+)", gold) else None
     other = _value(answer_quantity.body)
     if other is None:
-        return False if _words(answer).isalpha() and answer.isascii() else _decimal_comma(gold, answer)
+        is_word = _words(answer).isalpha() and answer.isascii() and not (limit and answer == "e")
+        return False if is_word else _decimal_comma(gold, answer, limit)
+    if (gold_quantity.unit and answer_quantity.body.endswith("%")) or (
+        answer_quantity.unit and gold_quantity.body.endswith("%")
+    ):
+        return False
     return not units_disagree(gold_quantity.unit, answer_quantity.unit) and _same_number(
-        gold_quantity.body, value, answer_quantity.body, other
+        gold_quantity.body, value, answer_quantity.body, other, limit
     )
 
 
@@ -63,20 +75,22 @@ def _unbracketed(text: str, group: str) -> str:
     return text[1:-1] if re.fullmatch(rf"\([1-9]\d{{0,2}}(?:,\d{{3}})*,{group}(?:,\d{{3}})*\)", text) else text
 
 
-def _decimal_comma(point: str, comma: str) -> Verdict | None:
+def _decimal_comma(point: str, comma: str, limit: Fraction) -> Verdict | None:
     """Whether `3,14` means 3.14: since the other answer is a number with a point, this one is not taken for a list."""
     if re.fullmatch(r"-?\d*\.\d+", point) and re.fullmatch(r"-?\d+,\d+", comma):
-        return exact_number(point) == exact_number(comma.replace(",", "."))
+        value, other = exact_number(point), exact_number(comma.replace(",", "."))
+        return value is not None and other is not None and abs(value - other) <= limit
     return None
 
 
-def _same_number(gold: str, value: Fraction, answer: str, other: Fraction) -> bool:
-    r"""Whether the fractions are equal, or one is the other printed in double precision. `25\%` equals 25 as well as 0.25."""
+def _same_number(gold: str, value: Fraction, answer: str, other: Fraction, limit: Fraction) -> bool:
+    r"""Whether the fractions differ by at most `limit`, in the unit of the gold answer, or one is the other printed in double
+    precision. `25\%` equals 25 as well as 0.25."""
     if gold.endswith("%") != answer.endswith("%"):
-        bare, percent = (other, value) if gold.endswith("%") else (value, other)
-        is_unambiguous = gold.endswith("%") or abs(percent) > 1
-        return bare == percent / 100 or (is_unambiguous and bare == percent)
-    if value == other:
+        scaled = other * 100 if gold.endswith("%") else other / 100
+        is_unambiguous = gold.endswith("%") or abs(other) > 1
+        return abs(scaled - value) <= limit or (is_unambiguous and abs(other - value) <= limit)
+    if abs(value - other) <= limit:
         return True
     is_double = is_double_precision(answer, other) or is_double_precision(gold, value)
     return (
@@ -91,8 +105,10 @@ def _is_longer(answer: str, error: Fraction) -> bool:
 
 
 def units_disagree(unit: str, other: str) -> bool:
-    """True for two different units of measurement."""
-    return bool(unit and other) and unit != other
+    """True for two different units of measurement, and for letters in the gold answer that may be variables as well as a unit."""
+    if not other:
+        return unit.startswith("bare ")
+    return bool(unit) and unit.removeprefix("bare ") != other.removeprefix("bare ")
 
 
 _LETTER = re.compile(
@@ -204,11 +220,15 @@ def _numeral(text: str) -> str:
     return f"{head.upper() if any(c.isdigit() for c in head) else head}_{_NUMERALS.get(base.strip(), base.strip())}"
 
 
-def by_polynomial(gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """Two plain sums of terms are equal where their coefficients are."""
+def by_polynomial(gold: str, answer: str, _equal: Equal, limit: Fraction = _EXACT) -> Verdict | None:
+    """Two plain sums of terms are equal where their coefficients are; two sums of numbers alone may differ by at most `limit`."""
     gold_coefficients = read_polynomial(gold)
     coefficients = None if gold_coefficients is None else read_polynomial(answer)
-    return None if coefficients is None else gold_coefficients == coefficients
+    if gold_coefficients is None or coefficients is None:
+        return None
+    if limit and not (gold_coefficients.keys() | coefficients.keys()) - {()}:
+        return abs(gold_coefficients.get((), _EXACT) - coefficients.get((), _EXACT)) <= limit
+    return gold_coefficients == coefficients
 
 
 def by_guesses(_gold: str, answer: str, _equal: Equal) -> Verdict | None:

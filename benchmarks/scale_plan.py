@@ -52,7 +52,8 @@ LARGER = ("h200", "b200")
 """GPUs with more memory, the smallest first."""
 ENGINES = (1, 2, 4, 8)
 """How many GPUs, all of one machine, may hold one copy of the weights together."""
-SOURCES = {"train": None, "watch": None, "report": None}
+SOURCES = {"train": None, "watch": None}
+"""No report set: measuring it needs a second model beside the run's own, and can be done afterwards."""
 SHAPES = {
     "1.5B": ShapeConfig(layers=28, hidden=1536, heads=12, kv_heads=2, intermediate=8960, vocabulary=151936),
     "7B": ShapeConfig(layers=28, hidden=3584, heads=28, kv_heads=4, intermediate=18944, vocabulary=152064),

@@ -33,8 +33,8 @@ NAMES = {
 }
 
 
-def small_llama(seed: int = 0) -> LlamaForCausalLM:
-    """A random Llama of 2 layers with tied embeddings, whose rows are of whole quantized blocks."""
+def small_llama(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
+    """A random Llama of 2 layers with tied embeddings, whose rows are of whole quantized blocks; `changes` are of its config."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(WORDS),
@@ -50,6 +50,7 @@ def small_llama(seed: int = 0) -> LlamaForCausalLM:
         bos_token_id=START,
         eos_token_id=END,
         pad_token_id=END,
+        **changes,
     )
     return LlamaForCausalLM(config).eval()
 
@@ -75,8 +76,7 @@ def write_gguf(
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     _write_tokenizer(writer)
-    for name, value in (fields or {}).items():
-        (writer.add_string if isinstance(value, str) else writer.add_uint32)(name, value)
+    _write_fields(writer, fields or {})
     kind = GGMLQuantizationType[quantized]
     for name, tensor in (_named(model) | (extra or {})).items():
         if tensor.ndim == 1 or kind == GGMLQuantizationType.F32:
@@ -88,6 +88,28 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def write_header(path: Path, architecture: str, fields: dict[str, Any]) -> Path:
+    """A GGUF file of another architecture without its layers: `fields` (named without the architecture), a tokenizer and an
+    embedding of zeros. Its config can be read, its weights cannot."""
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(path, architecture)
+    _write_fields(writer, {f"{architecture}.{name}": value for name, value in fields.items()})
+    _write_tokenizer(writer)
+    writer.add_tensor("token_embd.weight", np.zeros((len(WORDS), fields["embedding_length"]), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _write_fields(writer: Any, fields: dict[str, Any]) -> None:
+    adders = {str: "add_string", bool: "add_bool", float: "add_float32", list: "add_array", int: "add_uint32"}
+    for name, value in fields.items():
+        getattr(writer, adders[type(value)])(name, value)
 
 
 def _write_tokenizer(writer: Any) -> None:

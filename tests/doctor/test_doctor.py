@@ -13,10 +13,11 @@ from laconic.cli import app as cli
 from laconic.config.load import load_recipe
 from laconic.doctor import examination
 from laconic.doctor.checks import recipe as checks_recipe
-from laconic.doctor.checks.memory import changed_recipes
+from laconic.doctor.checks.memory import _remedies, changed_recipes
 from laconic.doctor.examination import examine
 from laconic.doctor.findings import LEVELS
-from laconic.doctor.memory_model import GIB
+from laconic.doctor.memory_model import GIB, Moment
+from laconic.doctor.memory_needs import Needs
 from laconic.doctor.run import CHECKS, find
 from laconic.system.text import counted
 
@@ -111,6 +112,18 @@ def test_a_change_that_the_recipe_cannot_have_is_no_remedy(recipe):
     examined = examine(load_recipe(recipe, ["phases.first.algorithm.truncated=bootstrap"]))
     changes = [overrides for overrides, _, _ in changed_recipes(examined.recipe, 0)]
     assert changes and not any("critic=zero" in change for change in changes)
+
+
+def test_a_report_that_does_not_fit_may_be_measured_afterwards(recipe):
+    """With a report set the last phase needs 3 GiB of 2, without it 1."""
+    loaded = load_recipe(recipe)
+
+    def needs_of(changed, phases):
+        size = GIB if changed.problems.report is None else 3 * GIB
+        return [Needs(phase.name, (Moment("measuring the report", {"evaluated model": size}),), "") for phase in phases]
+
+    remedy = _remedies(loaded, 1, 3 * GIB, needs_of, 2 * GIB)
+    assert remedy == "try leaving problems.report to laconic evaluate (1.00 GiB)"
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_a_shard_that_is_not_there_is_an_error(ward):
 
 def test_an_embedding_that_is_not_the_configs_is_an_error(ward):
     assert said(check_weights, ward.examine()) == [
-        "fine: policy.dtype: weights are stored as F32, the recipe asks for float32"
+        "fine: policy.dtype: weights are stored as float32, the recipe asks for float32"
     ]
     ward.change("config.json", vocab_size=100)
     (line,) = said(check_weights, ward.examine())

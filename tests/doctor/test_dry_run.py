@@ -14,7 +14,7 @@ from laconic.config.phase import BudgetConfig
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.cost_model import Machine, forward, load_of, step_floor_seconds
 from laconic.doctor.dry_run import print_plan
-from laconic.doctor.memory_model import count_weights, position_numbers
+from laconic.doctor.memory_model import OtherDraws, count_weights, position_numbers
 from laconic.doctor.memory_needs import (
     ASSUMED_PROMPT_TOKENS,
     find_shape,
@@ -207,11 +207,12 @@ def test_the_watched_set_may_fill_the_sampler_where_the_rollouts_do_not(r1):
 
 
 def test_each_phase_has_its_own_needs(two_phase):
-    """A phase with a smaller cap needs less than one with a larger."""
+    """A phase with a smaller cap needs less than one with a larger, where the run is not measured after it."""
     first = two_phase.phases[0]
     short = first.model_copy(update={"name": "short", "sampler": first.sampler.model_copy(update={"max_tokens": 16})})
     pair = two_phase.model_copy(update={"phases": (first, short)})
-    long_needs, short_needs = predict_needs(pair, check_recipe(pair), find_shape(two_phase), read_sources(two_phase), 0)
+    trained = {name: found for name, found in read_sources(two_phase).items() if name != "report"}
+    long_needs, short_needs = predict_needs(pair, check_recipe(pair), find_shape(two_phase), trained, 0)
     assert short_needs.peak.total < long_needs.peak.total
 
 
@@ -251,6 +252,22 @@ def test_weights_and_cache_are_those_of_the_model(two_phase, name, tmp_path):
     if name == "experts":  # half of them rest
         in_experts = 3 * 4 * 3 * 32 * 64
         assert shape.layer_weights - shape.active_weights == in_experts / 2
+
+
+def test_longer_responses_of_watch_and_report_are_reckoned_with(two_phase):
+    """The cap of the report is that of the watch as well. The last phase is measured; of 4 problems twice that is 8 rows, of
+    which greedy decoding asks 4."""
+    longer = two_phase.model_copy(update={"report": two_phase.report.model_copy(update={"max_tokens": 1_000})})
+    sources = read_sources(two_phase)
+    first, last = (work_of(longer, phase, sources, 20, 0) for phase in longer.phases)
+    rows = min(last.rows, len(sources["watch"]) * longer.watch.samples)
+    assert first.watch == last.watch == OtherDraws(rows, rows // longer.watch.samples, 1_000)
+    assert first.report is None and last.report.max_tokens == 1_000
+    plain = [work_of(two_phase, phase, sources, 20, 0) for phase in two_phase.phases]
+    assert [work.watch for work in plain] == [None, None]
+    assert plain[-1].report.max_tokens == max(phase.sampler.max_tokens for phase in two_phase.phases)
+    unmeasured = {name: problems for name, problems in sources.items() if name != "report"}
+    assert work_of(two_phase, two_phase.phases[-1], unmeasured, 20, 0).report is None
 
 
 def test_a_token_goes_through_few_experts_and_a_batch_through_all():

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,16 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
-from laconic.doctor.memory_model import GIB, KERNEL_BYTES, Work, count_weights, layer_bytes, peak, predict_moments
+from laconic.doctor.memory_model import (
+    GIB,
+    KERNEL_BYTES,
+    OtherDraws,
+    Work,
+    count_weights,
+    layer_bytes,
+    peak,
+    predict_moments,
+)
 from laconic.samplers import decoders
 from laconic.training.check.phases import resolve_phase
 
@@ -73,6 +82,42 @@ def test_the_cache_by_hand():
     """8 rows of 64 positions, and 8 prompts of 24 as they were prefilled: 704, each 2 layers x 2 x 32 numbers of 4 bytes."""
     parts = parts_of("sampling", SMALL, phase_of(critic="zero"), PolicyConfig(), ON_CPU)
     assert parts["key-value cache"] == 704 * 2 * 2 * 32 * 4
+
+
+def test_a_watch_of_longer_responses_needs_its_own_cache():
+    """4 rows of 24 + 168 positions and 2 prompts of 24: 816, more than the 704 of the rollouts; of 100 tokens they are fewer.
+    The update does not change."""
+    arguments = (SMALL, phase_of(critic="zero"), PolicyConfig())
+    for cap, positions in ((168, 816), (100, 704)):
+        work = replace(ON_CPU, watch=OtherDraws(rows=4, prompts=2, max_tokens=cap))
+        assert parts_of("sampling", *arguments, work)["key-value cache"] == positions * 2 * 2 * 32 * 4
+        for moment in ("policy update", "scoring", "saving"):
+            assert parts_of(moment, *arguments, work) == parts_of(moment, *arguments, ON_CPU)
+
+
+def test_the_report_is_measured_by_a_second_model_beside_the_runs_own():
+    """Both whole in float32, though one carries adapters in bfloat16; no moments of the optimizer; 3 rows of 24 + 1,000 positions
+    and as many prompts."""
+    work = replace(ON_CUDA, report=OtherDraws(rows=3, prompts=3, max_tokens=1_000))
+    policy = PolicyConfig(dtype="bfloat16", lora=LoraConfig(rank=8))
+    parts = parts_of("measuring", SMALL, phase_of(critic="lora"), policy, replace(work, prompt_tokens=24))
+    weights = count_weights(SMALL, policy)
+    assert parts["evaluated model"] == 4 * weights.total
+    assert parts["policy weights"] == 2 * weights.total + 4 * weights.adapters
+    assert parts["bfloat16 copies of the weights"] == 2 * (weights.maps + 256 * 64)
+    assert parts["key-value cache"] == 3 * (1_024 + 24) * 2 * 2 * 32 * 2
+    assert "optimizer moments" not in parts and "critic weights" in parts
+    assert not [m for m in predict_moments(SMALL, phase_of(), policy, ON_CUDA) if m.name.startswith("measuring")]
+
+
+def test_weights_beside_the_text_model_are_held_and_never_learn():
+    """A thousand of them: 4,000 bytes of the policy, the critic and the reference each, and none of the optimizer."""
+    arguments = (SMALL, phase_of(critic="separate", kl_coef=0.1), PolicyConfig())
+    before, after = (parts_of("sampling", *arguments, work) for work in (ON_CPU, replace(ON_CPU, other_weights=1_000)))
+    grown = {name: after[name] - before[name] for name in after}
+    assert {name: size for name, size in grown.items() if size} == dict.fromkeys(
+        ("policy weights", "critic weights", "reference weights"), 4_000
+    )
 
 
 def test_a_larger_models_packed_copy_while_it_samples_on_a_cpu(monkeypatch):

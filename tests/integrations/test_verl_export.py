@@ -4,12 +4,14 @@ the same against verl itself."""
 import dataclasses
 import json
 import random
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from rewarded import LETTERS, group
+from safetensors.torch import load_file, save_file
 from small import save_small_model
 
 from laconic.config.load import load_recipe
@@ -28,6 +30,7 @@ from laconic.integrations.verl.exported_phase import TRAIN_FILE, read_exported_p
 from laconic.integrations.verl.problem_rows import read_problem_rows
 from laconic.integrations.verl.refusals import OF_ALGORITHMS, refusals
 from laconic.integrations.verl.scoring import ResponseScorer
+from laconic.integrations.verl.settings import FLOAT32
 from laconic.integrations.verl.step_advantages import open_step_payer, step_advantages
 from laconic.models.loading import load_tokenizer
 from laconic.problems.load import load_problems
@@ -263,6 +266,43 @@ def test_the_folder_holds_what_verl_needs(recipe_of, tmp_path):
     assert settings["actor_rollout_ref"]["actor"]["loss_agg_mode"] == "seq-mean-token-mean"
     assert written.num_rows == 6  # 3 steps of 2 problems
     assert read_exported_phase(tmp_path / "out").phase == recipe_of().phases[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "computed"),
+    [
+        ("auto", torch.float32, "float32"),
+        ("auto", torch.bfloat16, "bfloat16"),
+        ("float32", torch.bfloat16, "float32"),
+        ("bfloat16", torch.float32, "bfloat16"),
+    ],
+)
+def test_verl_computes_in_the_dtype_in_which_we_would_on_a_gpu(asked, stored, computed, recipe_of, model, tmp_path):
+    """With "auto" the files say in which; an empty engine computes in bfloat16, which is verl's own default."""
+    folder = shutil.copytree(model, tmp_path / "model")
+    weights = {name: weight.to(stored) for name, weight in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    export_verl(recipe_of(f"model={folder}", f"policy.dtype={asked}"), tmp_path / "out")
+    settings = json.loads((tmp_path / "out" / "laconic.yaml").read_text("utf-8"))["actor_rollout_ref"]
+    assert settings["rollout"]["dtype"] == computed
+    assert (settings["actor"]["fsdp_config"] == FLOAT32) == (computed == "float32")
+
+
+def test_what_it_validates_with_is_said_where_it_is_not_what_we_watch_with(recipe_of, tmp_path):
+    """The recipe's responses have up to 24 tokens."""
+    sentence = "It validates with responses of up to 24 tokens (max_response_length); laconic watches with up to 99"
+    for watched, is_said in ((99, True), (24, False)):
+        made = export_verl(recipe_of(f"report.max_tokens={watched}"), tmp_path / str(watched))
+        assert any(difference.startswith(sentence) for difference in made.differences) == is_said
+
+
+def test_a_template_that_writes_the_date_is_named(recipe_of, model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "model")
+    file = folder / "chat_template.jinja"
+    file.write_text("{{ strftime_now('%d') }}" + file.read_text())
+    made = [export_verl(recipe_of(f"model={place}"), tmp_path / place.name[::-1]) for place in (model, folder)]
+    said = ["The chat template writes the date" in " ".join(export.differences) for export in made]
+    assert said == [False, True]
 
 
 def test_the_rows_are_the_problems_of_the_steps_with_their_budgets(recipe_of, tmp_path):

@@ -201,7 +201,7 @@ FREQUENCIES = {"rope_freqs.weight": np.ones(4, dtype=np.float32)}
         (rewritten(fields={"llama.attention.head_count_kv": 3}), r"and 3 of keys and values .*expected a multiple"),
         (rewritten(fields={"tokenizer.ggml.eos_token_id": 99_999}), "eos_token_id is 99999, of .* tokens"),
         (rewritten(fields={"tokenizer.ggml.eot_token_id": 4_000_000_000}), "eot_token_id is 4000000000, of"),
-        (rewritten(extra=FREQUENCIES), "scales its rotary frequencies .*use the model's ordinary folder"),
+        (rewritten(extra=FREQUENCIES), "scales its rotary frequencies .*use the model's Hugging Face folder"),
         (rewritten(extra=BIAS), r"holds .* weights, of which transformers reads .*use its folder instead"),
         (other_architecture(b"bertX"), "cannot be loaded: .*architecture bertX is not supported"),
     ],

@@ -1,13 +1,18 @@
-"""A process that waits for the others says for whom, and gives up in the end."""
+"""A process that waits for the others says for whom, and gives up in the end; an attempt knows nothing of an earlier one."""
 
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("torch")
 
+from torch.distributed import TCPStore
+
 from laconic.errors import RunFailed
 from laconic.parallel import membership
+from laconic.parallel.heartbeats import Failure, Heartbeats
 from laconic.parallel.launching import free_port
 from laconic.parallel.membership import Membership
 from laconic.parallel.place import RankPlace, host_name
@@ -52,3 +57,19 @@ def test_a_first_process_whose_host_has_no_address_says_so() -> None:
     ):
         membership._open_store(here, said.append)
     assert said == ["the host no.such.host.invalid (MASTER_ADDR), which has no address"]
+
+
+def test_a_second_attempt_does_not_end_for_the_failure_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is torchrun's, and holds what the first attempt wrote. A member of that attempt reads it."""
+    here = RankPlace(0, 1, 0, 1, "127.0.0.1", free_port(), is_elastic=True, has_agent_store=True)
+    store = TCPStore(here.address, here.port, is_master=True, wait_for_workers=False)
+    monkeypatch.setattr(membership, "_open_store", lambda *_: store)
+    monkeypatch.setattr(membership, "_silence", lambda _: sys.stderr)
+    monkeypatch.setattr(Heartbeats, "start", lambda _: None)
+    Membership(here, str, {}).heartbeats.settle(Failure(0, "a", "boom", 1, "", 0))
+    failures = []
+    for attempt in (1, 0):
+        member = Membership(replace(here, attempt=attempt), str, {})
+        member.heartbeats._look()
+        failures.append(member.heartbeats.failure)
+    assert failures[0] is None and failures[1] is not None and failures[1].text == "boom"

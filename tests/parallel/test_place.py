@@ -23,6 +23,10 @@ def test_what_torchrun_sets_is_a_place():
     assert place.again("laconic train x") == "torchrun ... --nproc-per-node 2 -m laconic train x"
 
 
+def test_torchrun_counts_how_often_it_has_started_all_again():
+    assert [read_place(TORCHRUN | more).attempt for more in ({}, {"TORCHELASTIC_RESTART_COUNT": "2"})] == [0, 2]
+
+
 @pytest.mark.parametrize(
     "environment", [{}, {"WORLD_SIZE": ""}, {"RANK": "1"}, TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}]
 )

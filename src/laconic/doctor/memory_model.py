@@ -3,7 +3,8 @@
 1. `count_weights` counts a decoder's weights from its shape. `_roles` turns them into the bytes that are used during the whole
    phase: the weights of policy, critic and reference, and two moments for every weight that learns.
 2. A step passes through moments: sampling, scoring, the updates, the optimizer's step, saving. Each moment adds memory of its
-   own, derived from what the code and autograd keep (`layer_bytes` lists the tensors that are saved of a layer).
+   own, derived from what the code and autograd keep (`layer_bytes` lists the tensors that are saved of a layer). After the last
+   phase the run is measured: a second model is loaded, and draws responses with the cap of the report.
 3. The peak is the largest moment, not the sum of all: the memory of sampling is free again when the update begins.
 4. Over several GPUs (`GpuSpread`) each holds its part of weights, gradients and moments, and gathers the weights of the layer
    that it computes; rows are shared out. This is stage 3 of ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 5.3), as
@@ -22,7 +23,7 @@ Legend: `E` hidden size, `A`, `K` width of all queries, all keys, `I` intermedia
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -42,6 +43,7 @@ GIB = 2**30
 F32, BF16 = 4, 2
 DRAWING = ("prefilling", "sampling")
 """The moments in which responses are drawn."""
+OPTIMIZER = "optimizer moments"
 LOGITS_FORWARD = 2  # float32 copies of a chunk's logits while scoring: the logits, and a scaled or exponentiated copy
 LOGITS_BACKWARD = 5  # in the update: the saved logits and probabilities, and three gradients in the backward pass
 KERNEL_BYTES = {
@@ -67,10 +69,21 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherDraws:
+    """Responses that are drawn beside the rollouts: rows decoded at once, distinct prompts among them, and their cap."""
+
+    rows: int
+    prompts: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """The size of the largest step: rows decoded at once, distinct prompts among them, the longest prompt, and the device on
     which it runs ("cpu", "cuda"). `process_bytes` is the memory of the device that is used by anything but tensors. Rows and
-    prompts are those of one GPU of the `spread`."""
+    prompts are those of one GPU of the `spread`. `other_weights` are those of the model that are no text model's: they are held
+    and copied with it, and never learn, as no gradient reaches them. `watch` is what a watch draws, where its responses may be
+    longer than rollouts, and `report` what is drawn when the run is measured after this phase; None where nothing is."""
 
     rows: int
     prompts: int
@@ -78,6 +91,9 @@ class Work:
     device: str
     process_bytes: int
     spread: GpuSpread = ONE_GPU
+    other_weights: int = 0
+    watch: OtherDraws | None = None
+    report: OtherDraws | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +202,7 @@ class _Roles:
             "policy weights": self.policy,
             "critic weights": self.critic,
             "reference weights": self.reference,
-            "optimizer moments": 2 * F32 * self.learns,
+            OPTIMIZER: 2 * F32 * self.learns,
         }
         return drawing | {name: spread.part(size) for name, size in whole.items()}
 
@@ -200,20 +216,23 @@ class _Roles:
         }
 
 
-def _roles(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, teacher: ShapeConfig | None) -> _Roles:
+def _roles(
+    shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, teacher: ShapeConfig | None, others: int
+) -> _Roles:
     """With LoRA the base is stored once, in the compute dtype, and every role is an adapter on it in float32. A teacher, or a
     copy of the policy, is a separate model in float32, but for the linear maps of one that never moves."""
     weights, critic = count_weights(shape, policy), phase.critic
     adapters = F32 * weights.adapters
     dtype_bytes = BF16 if policy.lora and _is_bfloat16(shape, policy) else F32
-    separate = weights.body * dtype_bytes + adapters
-    is_teacher = phase.config.algorithm.reference_model is not None
-    if is_teacher or not policy.lora:
-        reference = _model_bytes((teacher if is_teacher else None) or shape, phase, policy)
+    separate = (weights.body + others) * dtype_bytes + adapters
+    if phase.config.algorithm.reference_model is not None:
+        reference = _model_bytes(teacher or shape, phase, policy)
+    elif not policy.lora:
+        reference = _model_bytes(shape, phase, policy) + F32 * others
     else:
         reference = adapters
     return _Roles(
-        policy=weights.total * dtype_bytes + adapters,
+        policy=(weights.total + others) * dtype_bytes + adapters,
         critic={"zero": 0, "lora": adapters, "separate": separate}[critic],
         reference=phase.needs_reference * reference,
         policy_learns=weights.adapters if policy.lora else weights.total,
@@ -383,23 +402,27 @@ def _saved_bytes(setting: _Setting, tokens: int, response_tokens: int) -> int:
 def predict_moments(
     shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig, work: Work, teacher: ShapeConfig | None = None
 ) -> tuple[Moment, ...]:
-    """Every moment of a step of `phase` and its memory, in the order in which they come, and before them the phase's beginning on
-    one of several GPUs. `teacher` is the shape of the phase's `reference_model`; if it is None, the teacher is taken to be as
-    large as the model."""
-    setting, roles = _Setting(shape, phase.config, policy, work), _roles(shape, phase, policy, teacher)
+    """Every moment of a step of `phase` and its memory, in the order in which they come; before them the phase's beginning on
+    one of several GPUs, and after them the measuring of the run, where it follows. `teacher` is the shape of the phase's
+    `reference_model`; if it is None, the teacher is taken to be as large as the model."""
+    setting, roles = (
+        _Setting(shape, phase.config, policy, work),
+        _roles(shape, phase, policy, teacher, work.other_weights),
+    )
     outside = "process" if work.device == "cpu" else "device context"
     kernels = KERNEL_BYTES[setting.is_bfloat16] if work.device == "cpu" else 0
     process = {outside: work.process_bytes, "compiled kernels": kernels}
     stays = process | roles.parts(work.spread)
     own_parts = [
-        *zip(DRAWING, (_prefilling(setting), _sampling(setting)), strict=True),
+        *zip(DRAWING, (_prefilling(setting), _sampling_or_watching(setting)), strict=True),
         ("scoring", _scoring(setting)),
         *_updates(setting, roles),
         ("optimizer step", _optimizer_step(setting, roles)),
         ("saving a checkpoint", _saving(setting)),
     ]
     begins = [("a phase begins", process | roles.beginning(work.spread))] if work.spread.holds_whole_policy else []
-    moments = [*begins, *((name, stays | parts) for name, parts in own_parts)]
+    measures = [("measuring the report", process | _measuring(setting, roles))] if work.report else []
+    moments = [*begins, *((name, stays | parts) for name, parts in own_parts), *measures]
     return tuple(Moment(name, {key: size for key, size in parts.items() if size}) for name, parts in moments)
 
 
@@ -421,6 +444,31 @@ def _prefilling(setting: _Setting) -> dict[str, int]:
         "activations of the prompts": at_once * _passing_bytes(setting, num_wide=3),
         "logits of a token a row": 2 * F32 * setting.work.prompts * setting.shape.vocabulary,
     }
+
+
+def _drawing(setting: _Setting, drawing: OtherDraws) -> _Setting:
+    """The setting in which responses other than rollouts are drawn."""
+    sampler = setting.phase.sampler.model_copy(update={"max_tokens": drawing.max_tokens})
+    phase = setting.phase.model_copy(update={"sampler": sampler})
+    return replace(setting, phase=phase, work=replace(setting.work, rows=drawing.rows, prompts=drawing.prompts))
+
+
+def _sampling_or_watching(setting: _Setting) -> dict[str, int]:
+    """The larger of the two: rollouts are drawn with the phase's cap, the watch set with that of the report, where it has one."""
+    watched = [_sampling(_drawing(setting, setting.work.watch))] if setting.work.watch else []
+    return max([_sampling(setting), *watched], key=lambda parts: sum(parts.values()))
+
+
+def _measuring(setting: _Setting, roles: _Roles) -> dict[str, int]:
+    """A model is evaluated that is loaded whole, in float32 and without adapters, beside the run's own roles; the moments of the
+    optimizer are gone by then."""
+    assert setting.work.report is not None
+    plain = replace(setting, policy=setting.policy.model_copy(update={"lora": None}))
+    drawn = _drawing(plain, setting.work.report)
+    evaluated = F32 * (count_weights(plain.shape, plain.policy).total + setting.work.other_weights)
+    stays = {name: size for name, size in roles.parts(setting.work.spread).items() if name != OPTIMIZER}
+    larger = max(_prefilling(drawn), _sampling(drawn), key=lambda parts: sum(parts.values()))
+    return stays | {"evaluated model": evaluated} | larger
 
 
 def _sampling(setting: _Setting) -> dict[str, int]:
@@ -538,5 +586,6 @@ def _saving(setting: _Setting) -> dict[str, int]:
         return {"the largest weight, whole": F32 * setting.table}
     dtype_bytes = BF16 if setting.policy.lora and setting.is_bfloat16 else F32
     merged = dtype_bytes * weights.maps if setting.policy.lora else 0
-    stored = setting.shape.stored_bytes * weights.total if setting.shape.stored_bytes != dtype_bytes else 0
+    written = weights.total + setting.work.other_weights
+    stored = setting.shape.stored_bytes * written if setting.shape.stored_bytes != dtype_bytes else 0
     return {"copies to be written": merged + stored}

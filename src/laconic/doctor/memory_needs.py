@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from laconic.config.node import make_node
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
-from laconic.doctor.memory_model import GIB, Moment, Work, count_weights, peak, predict_moments
+from laconic.doctor.memory_model import GIB, Moment, OtherDraws, Work, count_weights, peak, predict_moments
 from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.errors import InputError, ModelError
 from laconic.models.config_numbers import context_of, context_words
@@ -43,12 +43,14 @@ from laconic.models.loading import (
     unread_reason,
 )
 from laconic.models.policy import Policy
+from laconic.models.stored_dtype import stored_dtype
 from laconic.models.weightless import bare_model
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.templates import TemplateError
 from laconic.selection.pool import needs_probe
 from laconic.system.hub import is_cached
 from laconic.training.check.phases import ResolvedPhase
+from laconic.training.measure_run import report_cap
 from laconic.types import Problem
 
 ASSUMED_PROMPT_TOKENS = 512
@@ -63,7 +65,6 @@ EXPERTS = (("num_experts", "num_local_experts", "n_routed_experts"), ("num_exper
 """What they call the number of experts in a layer, and of those that a token goes through."""
 EXPERT = re.compile(r"\.experts\.")
 _ALIKE = 0.02  # of a model's weights may be others than its shape tells: norms, biases, positions
-STORED_BYTES = 4  # bytes of a weight in the files, if a config does not state its dtype
 
 Sources = Mapping[str, list[Problem] | None]
 """The problem sets by name; a set on the hub is None, because it is not fetched."""
@@ -72,12 +73,14 @@ Sources = Mapping[str, list[Problem] | None]
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A model's shape, and the place from which it was read. `context_length` is the most tokens of prompt and response together,
-    None if nothing states it, and `context_words` is that for messages."""
+    None if nothing states it, and `context_words` is that for messages. `other_weights` are those of other parts than the text
+    model, such as one that sees images: they are held, and nothing is computed with them."""
 
     config: ShapeConfig
     origin: str
     context_length: int | None = None
     context_words: str = ""
+    other_weights: int = 0
 
     @property
     def is_of_model(self) -> bool:
@@ -113,16 +116,17 @@ def find_shape(recipe: Recipe) -> Shape:
         raise ModelError(f"{recipe.model}: {reason}; give policy.shape to plan without it") from None
     config = found.get_text_config()
     try:
-        shape = _shape_of(config)
+        shape = _shape_of(config, stored_dtype(source, found))
     except (AttributeError, InputError) as error:
         raise ModelError(f"{recipe.model}: the model's config does not describe a decoder: {error}") from None
     try:
-        counted = _counted(shape, bare_model(found, trust_remote_code=policy.trust_remote_code))
+        bare = bare_model(found, trust_remote_code=policy.trust_remote_code)
+        counted, others = _counted(shape, bare), _other_weights(bare)
     except Exception as error:  # a config that the model's own code does not reckon with, and code that is not here
         from laconic.parallel.endings import beginning_of
 
         raise ModelError(f"{recipe.model}: no model can be made of its config: {beginning_of(error)}") from None
-    return Shape(counted, MODELS_CONFIG, context_of(config), context_words(config))
+    return Shape(counted, MODELS_CONFIG, context_of(config), context_words(config), others)
 
 
 def lacks_weights(model: str) -> bool:
@@ -142,7 +146,7 @@ def computes_in(policy: PolicyConfig, shape: ShapeConfig) -> torch.dtype:
     return torch.bfloat16 if is_bfloat16 else torch.float32
 
 
-def _shape_of(config: Any) -> ShapeConfig:
+def _shape_of(config: Any, stored: torch.dtype) -> ShapeConfig:
     return make_node(
         ShapeConfig,
         layers=config.num_hidden_layers,
@@ -153,14 +157,15 @@ def _shape_of(config: Any) -> ShapeConfig:
         intermediate=next((width for name in WIDTHS if (width := getattr(config, name, None))), 4 * config.hidden_size),
         vocabulary=config.vocab_size,
         tied=bool(getattr(config, "tie_word_embeddings", False)),
-        stored_bytes=getattr(getattr(config, "dtype", None), "itemsize", STORED_BYTES),
+        stored_bytes=stored.itemsize,
     )
 
 
 def _counted(shape: ShapeConfig, model: PreTrainedModel) -> ShapeConfig:
     """The shape, with the weights of the model's layers where these are others than the shape tells: of a mixture of experts, or
-    of a part between the maps that is not gated."""
-    sizes = {name: weight.numel() for name, weight in model.named_parameters() if LAYER.search(name)}
+    of a part between the maps that is not gated. Layers of other parts, which see images for example, are not among them."""
+    text: Any = model.get_decoder()
+    sizes = {name: weight.numel() for name, weight in text.named_parameters() if LAYER.search(name)}
     weights = sum(sizes.values())
     if abs(weights - count_weights(shape, PolicyConfig()).maps) <= _ALIKE * weights:
         return shape
@@ -172,6 +177,14 @@ def _counted(shape: ShapeConfig, model: PreTrainedModel) -> ShapeConfig:
         found["active_weights"] = round(weights - in_experts * (1.0 - chosen / experts))
         found["intermediate"] = chosen * (getattr(config, "moe_intermediate_size", None) or shape.intermediate)
     return shape.model_copy(update=found)
+
+
+def _other_weights(model: PreTrainedModel) -> int:
+    """How many weights belong neither to the text model nor to the output map."""
+    text: Any = model.get_decoder()
+    head: Any = model.get_output_embeddings()
+    own = {id(weight) for part in (text, head) if part is not None for weight in part.parameters()}
+    return sum(weight.numel() for weight in model.parameters() if id(weight) not in own)
 
 
 def predict_needs(
@@ -193,6 +206,7 @@ def predict_needs(
     needs = []
     for phase in phases:
         work = work_of(recipe, phase.config, sources, prompt_tokens, process_bytes, spread)
+        work = replace(work, other_weights=shape.other_weights)
         teacher, remark = find_teacher(recipe, phase.config)
         moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
         needs.append(Needs(phase.name, moments, f"{basis}{remark}"))
@@ -224,16 +238,39 @@ def work_of(
     process_bytes: int,
     spread: GpuSpread = ONE_GPU,
 ) -> Work:
-    """The size of the largest step of `phase`. The watch set or a probe may need more of the sampler than rollouts do. Each GPU
-    has a sampler of its own, with `batch_size` rows at most, and its share of the problems."""
+    """The size of the largest step of `phase`. The watch set or a probe may need more of the sampler than rollouts do, and its
+    responses may be longer. Each GPU has a sampler of its own, with `batch_size` rows at most, and its share of the problems."""
     capacity, watched = phase.sampler.batch_size, sources["watch"]
-    responses = [phase.problems_per_step * phase.group_size]
-    responses.append(capacity if watched is None else len(watched) * recipe.watch.samples)
+    num_watched = capacity if watched is None else len(watched) * recipe.watch.samples
+    responses = [phase.problems_per_step * phase.group_size, num_watched]
     if needs_probe(phase):
         responses.append(phase.select.samples * (phase.select.pool or capacity))
     rows = min(capacity, spread.part(max(responses)))
     prompts = -(-rows // min(phase.group_size, recipe.watch.samples))
-    return Work(rows, prompts, prompt_tokens, named_device(recipe.policy.device).type, process_bytes, spread)
+    cap, watch = recipe.report.max_tokens, None
+    if cap is not None and cap > phase.sampler.max_tokens:
+        watch_rows = min(capacity, spread.part(num_watched))
+        watch = OtherDraws(watch_rows, -(-watch_rows // recipe.watch.samples), cap)
+    report = _report_of(recipe, sources, spread) if phase.name == recipe.phases[-1].name else None
+    device = named_device(recipe.policy.device).type
+    return Work(rows, prompts, prompt_tokens, device, process_bytes, spread, watch=watch, report=report)
+
+
+def _report_of(recipe: Recipe, sources: Sources, spread: GpuSpread) -> OtherDraws | None:
+    """What is drawn to measure the run: None without a report set, and where another trainer draws, which measures nothing.
+    Greedily every row is of a prompt of its own."""
+    if recipe.problems.report is None or "report" not in sources or spread.engine is not None:
+        return None
+    capacity, reported = max(phase.sampler.batch_size for phase in recipe.phases), sources["report"]
+    num_problems = capacity if reported is None else len(reported)
+    rows = min(capacity, spread.part(num_problems * max(_report_samples(recipe))))
+    prompts = min(capacity, spread.part(num_problems), -(-rows // min(_report_samples(recipe))))
+    return OtherDraws(rows, prompts, report_cap(recipe))
+
+
+def _report_samples(recipe: Recipe) -> list[int]:
+    """How often each reported problem is attempted, at each temperature."""
+    return [1 if temperature == 0 else recipe.report.samples for temperature in recipe.report.temperatures]
 
 
 def outside_bytes(recipe: Recipe) -> int:

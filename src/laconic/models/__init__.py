@@ -9,6 +9,7 @@ Its modules, in reading order:
 - `causal_lm`: a causal LM, split into backbone and head, with its tokenizer
 - `config_numbers`: whether the numbers in a model's config can be meant
 - `gguf`: a GGUF file as a model
+- `stored_dtype`: in which dtype a model's files hold its weights
 - `loading`: from a name to a model that is ready: tokenizer, dtype, device
 - `weightless`: a model without its weights, for what can be checked before they are read
 - `held_files`: what a model's folder holds, as digests

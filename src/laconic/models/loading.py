@@ -38,6 +38,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.config_numbers import check_generation, check_numbers
 from laconic.models.gguf.header import MAGIC
 from laconic.models.gguf.model_file import SUFFIX, check_gguf, gguf_config, gguf_tokenizer, gguf_weights, is_gguf
+from laconic.models.stored_dtype import SHARD_INDEX, stored_dtype
 from laconic.prompts.endings import NO_END
 from laconic.system.checksums import CHECKSUMS_FILE, damage_in, has_checksums
 from laconic.system.files import read_json
@@ -54,7 +55,6 @@ ModelSource = str | Path | CausalLM | tuple[PreTrainedModel, PreTrainedTokenizer
 """The argument of functions that need a model: a folder, a hub name, a GGUF file, a bundled model's name, or a model in
 memory with its tokenizer."""
 
-SHARD_INDEX = "model.safetensors.index.json"
 ENDS_FILE = "generation_config.json"
 TOKENIZER_FILE = "tokenizer.json"
 TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
@@ -130,7 +130,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     try:
         with quiet():
             hub_config = read_config(source, options)
-            stored = getattr(hub_config.get_text_config(), "dtype", None) or torch.float32
+            stored = stored_dtype(source, hub_config)
             wishes: dict[str, Any] = {
                 "dtype": _held_dtype(config, stored),
                 "ignore_mismatched_sizes": True,  # they are refused below, in one line
@@ -157,6 +157,7 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
         )
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
+    stored = stored_dtype(source, hub_config)  # of a model on the hub the headers are here only now
     causal_lm = CausalLM(_trainable(model.to(device).eval()), tokenizer, name)
     _warn_if_slow(config)
     _warn_if_endless(causal_lm)

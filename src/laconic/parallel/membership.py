@@ -1,6 +1,7 @@
 """This process as one of a team: it meets the others, compares itself with them, and ends with them.
 
-1. All meet in a store (torch's TCPStore): that of torchrun, or one that rank 0 holds.
+1. All meet in a store (torch's TCPStore): that of torchrun, or one that rank 0 holds. torchrun's outlives a team that failed, so
+   that each attempt has keys of its own.
 2. Each says where it runs and what it was started with. One that was started with another recipe, seed or version than rank 0,
    or sees another folder, is refused.
 3. From then on the heartbeats watch over all (`heartbeats.py`). An error that ends this process ends all others, and is said
@@ -48,10 +49,11 @@ class Membership:
         self.place, self.hint, self.said = place, hint, dict(said)
         self.error_output = _silence(place.rank > 0)
         store = _open_store(place, self._say_what_it_waits_for)
-        self.store = PrefixStore(PREFIX, store)
+        prefix = f"{PREFIX}/{place.attempt}"
+        self.store = PrefixStore(prefix, store)
         self.members = self._meet()
         hosts = [member["host"] for member in self.members]
-        self.heartbeats = Heartbeats(PrefixStore(PREFIX, store.clone()), place, hosts, hint, self.say)
+        self.heartbeats = Heartbeats(PrefixStore(prefix, store.clone()), place, hosts, hint, self.say)
         self.heartbeats.start()
 
     def say(self, text: str, details: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from laconic.errors import InputError
 
 LAUNCHER = "LACONIC_LAUNCHER"
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -21,7 +22,8 @@ class RankPlace:
 
     The processes meet at `address` and `port`: in the store of rank 0, or in that of torchrun (`has_agent_store`). `launcher` is
     the number of the process that started this one and all others; None where another program did, of which `is_elastic` says
-    whether it is torchrun or works as it does.
+    whether it is torchrun or works as it does. torchrun starts all again where one failed (`--max-restarts`), in the same store:
+    `attempt` counts from 0.
     """
 
     rank: int
@@ -33,6 +35,7 @@ class RankPlace:
     launcher: int | None = None
     is_elastic: bool = False
     has_agent_store: bool = False
+    attempt: int = 0
 
     @property
     def parent(self) -> int | None:
@@ -82,6 +85,7 @@ def read_place(environment: Mapping[str, str] = os.environ) -> RankPlace | None:
         launcher=_whole(environment, LAUNCHER, 1) if LAUNCHER in environment else None,
         is_elastic="TORCHELASTIC_RUN_ID" in environment,
         has_agent_store=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        attempt=_whole(environment, RESTARTS, 0) if environment.get(RESTARTS) else 0,
     )
     if local and place.local_rank >= place.local_size:
         raise InputError(

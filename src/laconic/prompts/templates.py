@@ -6,8 +6,8 @@
    tokens share one; the children of the last few tokenizers are kept.
 3. Whatever goes wrong is a `TemplateError` of one line, which names the model; so is a text that is longer than what was said in
    the conversation explains, since counting its tokens would take as long as writing it.
-
-4. Some templates add a system text of their own to a conversation that has none; `own_system_text` finds it.
+4. The date that a template writes is that of `day.py`.
+5. Some templates add a system text of their own to a conversation that has none; `own_system_text` finds it.
 
 What is left out: tokens. They are counted in this process.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 from laconic.config.defaults import TEMPLATE_TIMEOUT_SECONDS
 from laconic.errors import ModelError
+from laconic.prompts.day import clock_stopped_at, kept_day, reads_clock
 from laconic.system.confinement import Answer
 from laconic.system.foreign_code import ForeignCode, ForeignCodeError
 
@@ -31,6 +32,8 @@ GIVEN = "Be of good cheer."
 """A system's text that no template writes by itself."""
 
 Turns = Sequence[Mapping[str, str]]
+_Question = tuple[list[Mapping[str, str]], bool, int, str | None]
+"""What a child is asked: the turns, whether the model's turn is opened, the most characters, and the day that is kept."""
 _CHILDREN: dict[object, ForeignCode] = {}
 """By what rendering depends on, the least recently used first."""
 _LOCK = threading.Lock()
@@ -59,7 +62,8 @@ def render_turns(
     most = MAX_GROWTH * said + MAX_TEMPLATE_CHARS
     with _LOCK:
         try:
-            reply = _asked(tokenizer, (list(turns), add_generation_prompt, most), timeout_seconds)
+            day = kept_day() if reads_clock(tokenizer) else None
+            reply = _asked(tokenizer, (list(turns), add_generation_prompt, most, day), timeout_seconds)
         except ForeignCodeError as error:
             raise TemplateError(name, str(error).removeprefix("TemplateError: ")) from None
     if reply["text"] is None:
@@ -67,7 +71,7 @@ def render_turns(
     return str(reply["text"])
 
 
-def _asked(tokenizer: Any, question: tuple[list[Mapping[str, str]], bool, int], seconds: float) -> Mapping[str, Any]:
+def _asked(tokenizer: Any, question: _Question, seconds: float) -> Mapping[str, Any]:
     """What the child replies. One that has ended, perhaps killed where memory ran out, is replaced and asked once more."""
     key = (*_key(tokenizer), seconds)
     for is_last in (False, True):
@@ -128,7 +132,8 @@ def _prepare(tokenizer: Any) -> tuple[Answer, None]:
     return partial(_render, tokenizer), None
 
 
-def _render(tokenizer: Any, question: tuple[list[Mapping[str, str]], bool, int]) -> dict[str, Any]:
-    turns, opens, most = question
-    text = tokenizer.apply_chat_template(turns, add_generation_prompt=opens, tokenize=False)
+def _render(tokenizer: Any, question: _Question) -> dict[str, Any]:
+    turns, opens, most, day = question
+    with clock_stopped_at(day):
+        text = tokenizer.apply_chat_template(turns, add_generation_prompt=opens, tokenize=False)
     return {"text": text if len(text) <= most else None, "num_chars": len(text)}

@@ -6,8 +6,9 @@
    rows. A chunk that a kill cut off in the middle is dropped and drawn again.
 3. `begin` writes the settings with which the rows are drawn to a file beside them. It refuses a folder that was begun with other
    settings, so that no file mixes rows of two settings.
-
-4. The seconds of every chunk go to a file beside the timing (`timing.jsonl`), which says which rows they were spent on.
+4. Where the chat template writes the date, the day on which the job began stands among the settings, and all its prompts are of
+   that day. A job inside a run takes the run's.
+5. The seconds of every chunk go to a file beside the timing (`timing.jsonl`), which says which rows they were spent on.
 
 So a job that was killed and resumed leaves the same bytes as one that was not. Only `timing.json` and `timing.jsonl` differ. Of
 several processes that share out the attempts, the first reads and writes the files.
@@ -23,6 +24,7 @@ from typing import Any
 
 from laconic.config.solver import SamplerConfig
 from laconic.errors import InputError, RunError
+from laconic.prompts.day import DAY, kept_day, known_day, on_day, reads_clock, today
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, rows_of
 from laconic.rollouts.seconds import append_seconds
 from laconic.rollouts.solver import Assignment, Solver
@@ -42,15 +44,27 @@ def begin(path: Path, settings: Mapping[str, Any], rows: Path) -> None:
     """Write to `path` the settings with which `rows` will be drawn. Raises `RunError` if they were begun with other settings."""
     if rows.exists() and not path.exists():
         raise RunError(f"{rows}: exists already, without {path.name}; choose another --out, or remove it")
+    stored = read_json(path) if path.exists() else {}
     if path.exists():
-        stored = read_json(path)
-        for key in sorted({*stored, *settings}):
+        for key in sorted({*stored, *settings} - {DAY}):
             if stored.get(key) != settings.get(key):
                 raise RunError(
                     f"{path}: was begun with {key} {_shown(stored.get(key))}, not {_shown(settings.get(key))}; "
                     "choose another --out, or remove what was begun"
                 )
-    write_json_atomically(path, dict(settings))
+    write_json_atomically(path, {**settings, **({DAY: stored[DAY]} if DAY in stored else {})})
+
+
+def _settled_day(settings: Path) -> str:
+    """The day of a job's prompts: the one that its settings name, else that of the run it belongs to, else today; it is written
+    there."""
+    stored = read_json(settings) if settings.exists() else {}
+    if DAY in stored:
+        return known_day(stored[DAY], str(settings))
+    day = kept_day() or today()
+    if stored:
+        write_json_atomically(settings, stored | {DAY: day})
+    return day
 
 
 def _shown(value: Any) -> str:
@@ -75,6 +89,10 @@ class AttemptLog:
         self.solver, self.decoding, self.path, self.seed = solver, decoding, path, seed
         self._held: list[tuple[int, ResponseRow]] = []
         self._offset = self._num_rows = 0
+        self._day = None
+        if reads_clock(solver.lm.tokenizer):
+            name = path.name.removesuffix("samples.jsonl") if path.name.endswith("samples.jsonl") else ""
+            self._day = solver.team.by_first(lambda: _settled_day(path.with_name(f"{name}settings.json")))
         solver.team.by_first(self._read)
         self._clock = _Clock(timing, str(getattr(solver.lm, "device", "endpoint")))
 
@@ -92,11 +110,12 @@ class AttemptLog:
                 on_progress(len(rows), 0)
             return rows
         began = time.monotonic()
-        groups = self.solver.attempt_each(assignments, self.decoding, seed=self.seed, on_progress=on_progress)
-        drawn_seconds = time.monotonic() - began
-        rows = [row for group in groups for row in rows_of(group)]
-        if force:
-            rows = [replace(row, forced=forced) for row, forced in zip(rows, force(groups), strict=True)]
+        with on_day(self._day):
+            groups = self.solver.attempt_each(assignments, self.decoding, seed=self.seed, on_progress=on_progress)
+            drawn_seconds = time.monotonic() - began
+            rows = [row for group in groups for row in rows_of(group)]
+            if force:
+                rows = [replace(row, forced=forced) for row, forced in zip(rows, force(groups), strict=True)]
         self.solver.team.by_first(lambda: self._add(rows, time.monotonic() - began, drawn_seconds))
         return rows
 

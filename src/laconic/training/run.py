@@ -7,7 +7,7 @@
    begins from the weights that the phase before it handed on. So a run that was killed anywhere and resumed ends with the weights
    of an uninterrupted run; on a CPU they are the same bit for bit.
 4. A run is resumed with the recipe and the inputs with which it began: model, prompts, problems. What may change nevertheless is
-   listed in `config/resumption.py`.
+   listed in `config/resumption.py`. Templates that write the date write that of the run's first day.
 
 Left out: measuring the result on the report set, which chooses nothing (`measure_run.py`).
 """
@@ -37,6 +37,7 @@ from laconic.models.teachers import check_teacher, try_teacher
 from laconic.parallel.team import ALONE, Team
 from laconic.problems.made_from_traffic import note_made
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
+from laconic.prompts.day import DAY, keep_day, kept_day, known_day, today
 from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.vllm.engines import Engines
@@ -157,6 +158,7 @@ def start(
             directory = RunDirectory.resume(out, config, accept_changes=accept_changes, team=team)
             undo.callback(directory.lock.release)
             _keep_products(directory)
+        keep_day(team.by_first(lambda: _first_day(directory)))
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         phases = check_recipe(recipe)
@@ -185,7 +187,8 @@ def start(
         inputs = team.by_first(lambda: _inputs(solver, sets) | _models(recipe, unfinished, given))
         now = Circumstances(inputs, describe_environment(whole.lm.device))
         if directory is None:
-            directory = RunDirectory.create(out, config, {**now.environment, "inputs": now.inputs}, team)
+            begun = {**now.environment, DAY: kept_day(), "inputs": now.inputs}
+            directory = RunDirectory.create(out, config, begun, team)
             undo.callback(directory.lock.release)
         team.by_first(lambda: note_made(out, [*sets.train, *sets.watch, *sets.report]))
         num_weights = sum(weight.numel() for weight in whole.lm.model.parameters())
@@ -260,6 +263,12 @@ def _keep_products(directory: RunDirectory) -> None:
     """Let matrix products take the path that the run was begun with, whatever this machine would choose now. Runs that state none
     took `onednn`."""
     keep_product_path(str(directory.environment().get("products", "onednn")))
+
+
+def _first_day(directory: RunDirectory | None) -> str:
+    """The day of the run's prompts: that on which it began. Runs of an older version state none."""
+    stored = {} if directory is None else directory.environment()
+    return known_day(stored[DAY], str(directory.path / "environment.json")) if directory and DAY in stored else today()
 
 
 def _check_same_model(out: Path, model: str) -> None:

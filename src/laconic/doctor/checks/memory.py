@@ -2,8 +2,9 @@
 
 1. A phase whose predicted peak exceeds the device's memory is an error. A phase whose peak comes so close that the prediction's
    own error could matter is a warning.
-2. The peak after each remedy is predicted too. Remedies are tried from the gentlest on: first those that change only speed, then
-   adapters and the critic, which change what is learnt. Those that fit are named; if none does, those that need least.
+2. The peak after each remedy is predicted too. Remedies are tried from the gentlest on: first measuring the report afterwards,
+   then those that change only speed, then adapters and the critic, which change what is learnt. Those that fit are named; if none
+   does, those that need least.
 3. `fit_lines` says the same of a GPU that is only named, for the dry run.
 """
 
@@ -80,7 +81,7 @@ def _remedies(recipe: Recipe, index: int, before: int, needs_of: NeedsOf, room: 
     """Changes that lower the peak of phase `index`, `before` bytes, each with the peak it would leave: the gentlest that fit
     first, and if none fits, those that leave least."""
     after: dict[str, int] = {}
-    for change, changed, phases in changed_recipes(recipe, index):
+    for change, changed, phases in (*_without_report(recipe), *changed_recipes(recipe, index)):
         total = needs_of(changed, phases)[index].peak.total
         if total < before:
             after[change] = total
@@ -90,6 +91,14 @@ def _remedies(recipe: Recipe, index: int, before: int, needs_of: NeedsOf, room: 
         return "needs a larger device"
     words = ", or ".join(f"{change} ({_gib(after[change])})" for change in ranked)
     return f"try {words}" if after[ranked[0]] <= room else f"needs a larger device even with {words}"
+
+
+def _without_report(recipe: Recipe) -> Iterator[tuple[str, Recipe, Sequence[ResolvedPhase]]]:
+    """The recipe without its report set, which a second model measures beside the run's own; a command does it afterwards."""
+    if recipe.problems.report is not None:
+        problems = recipe.problems.model_copy(update={"report": None})
+        changed = recipe.model_copy(update={"problems": problems})
+        yield "leaving problems.report to laconic evaluate", changed, check_recipe(changed)
 
 
 def changed_recipes(recipe: Recipe, index: int) -> Iterator[tuple[str, Recipe, Sequence[ResolvedPhase]]]:

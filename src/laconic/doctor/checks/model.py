@@ -23,6 +23,7 @@ from laconic.models.causal_lm import TOO_MANY_REMEDY, too_many_tokens
 from laconic.models.gguf.model_file import embedding_rows, gguf_formats, is_gguf
 from laconic.models.loading import SLOW_BFLOAT16, check_files, is_slow_in_bfloat16
 from laconic.models.lora.targets import check_targets
+from laconic.models.stored_dtype import stored_dtype
 from laconic.models.teachers import check_teacher
 from laconic.models.weightless import bare_model
 from laconic.prompts.endings import NO_END, template_end
@@ -88,15 +89,15 @@ def check_weights(examined: Examined) -> Iterator[Finding]:
         yield Finding("error", what, str(model.place), remedy)
         return
     try:
-        found = _embedding(model.place)
+        rows = _embedding_rows(model.place)
     except (SafetensorError, OSError) as error:
         yield Finding("error", f"weights cannot be read: {error}", str(model.place), "fetch the model again")
         return
-    if found is not None and found[0] != model.text.vocab_size:
-        what = f"the embedding has {found[0]:,} rows, the config's vocab_size is {model.text.vocab_size:,}"
+    if rows is not None and rows != model.text.vocab_size:
+        what = f"the embedding has {rows:,} rows, the config's vocab_size is {model.text.vocab_size:,}"
         yield Finding("error", what, str(model.place), "mend vocab_size in config.json")
     else:
-        yield from _numbers(examined, found[1] if found else "")
+        yield from _numbers(examined, stored_dtype(str(model.place), model.config))
 
 
 def _quantized(examined: Examined, file: Path) -> Iterator[Finding]:
@@ -114,22 +115,21 @@ def _quantized(examined: Examined, file: Path) -> Iterator[Finding]:
         yield Finding("warning", SLOW_BFLOAT16, "policy.dtype", "policy.dtype=float32")
 
 
-def _embedding(folder: Path) -> tuple[int, str] | None:
-    """Rows and dtype of the input embedding, from the headers; None if no tensor has the name of one."""
+def _embedding_rows(folder: Path) -> int | None:
+    """Rows of the input embedding, from the headers; None if no tensor has the name of one."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118  (not a mapping)
                 if name.endswith(EMBEDDINGS):
-                    header = tensors.get_slice(name)
-                    return int(header.get_shape()[0]), str(header.get_dtype())
+                    return int(tensors.get_slice(name).get_shape()[0])
     return None
 
 
-def _numbers(examined: Examined, stored: str) -> Iterator[Finding]:
+def _numbers(examined: Examined, stored: torch.dtype) -> Iterator[Finding]:
     """Compares the dtype of the files with the one in the recipe; weights that learn are float32 in any case."""
     asked_dtype, device = examined.recipe.policy.dtype, examined.recipe.policy.device
-    what = f"weights are stored as {stored or 'unnamed numbers'}, the recipe asks for {asked_dtype}"
-    if stored == "F16":
+    what = f"weights are stored as {str(stored).removeprefix('torch.')}, the recipe asks for {asked_dtype}"
+    if stored == torch.float16:
         yield Finding(
             "warning",
             f"{what}: float16 weights were made for a narrower range than bfloat16's",
@@ -138,7 +138,7 @@ def _numbers(examined: Examined, stored: str) -> Iterator[Finding]:
         )
     elif asked_dtype == "bfloat16" and is_slow_in_bfloat16(device):
         yield Finding("warning", SLOW_BFLOAT16, "policy.dtype", "policy.dtype=float32")
-    elif stored == "BF16" and asked_dtype == "float32" and device != "cpu" and torch.cuda.is_available():
+    elif stored == torch.bfloat16 and asked_dtype == "float32" and device != "cpu" and torch.cuda.is_available():
         yield Finding(
             "warning",
             f"{what}: arithmetic on this GPU would be several times slower than needed",

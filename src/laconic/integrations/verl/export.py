@@ -14,18 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from laconic.config.recipe import Recipe
-from laconic.doctor.reading import Missing, read_model
+from laconic.doctor.reading import Missing, ModelFiles, read_model
 from laconic.errors import InputError, ModelError, RecipeError, SelectionError
 from laconic.integrations.verl.channel import MOST_ROWS
 from laconic.integrations.verl.exported_phase import TRAIN_FILE, WATCH_FILE, ExportedPhase
 from laconic.integrations.verl.problem_rows import ProblemRow, conversation, training_rows, write_rows
 from laconic.integrations.verl.refusals import check_exportable, done_otherwise
-from laconic.integrations.verl.settings import VerlSettings, verl_settings
+from laconic.integrations.verl.settings import ComputeDtype, VerlSettings, verl_settings
 from laconic.models.gguf.model_file import is_gguf
-from laconic.models.loading import load_tokenizer, resolve_model
+from laconic.models.loading import computes_in_bfloat16, load_tokenizer, resolve_model
+from laconic.models.stored_dtype import stored_dtype
 from laconic.problems.made_from_traffic import note_made
 from laconic.problems.sets import ProblemSets, load_problem_sets, question_key
+from laconic.prompts.day import reads_clock
 from laconic.prompts.endings import stop_ids
 from laconic.prompts.instructions import render
 from laconic.selection.pool import TrainingProblems, choose_from_probe, needs_probe, pool_of, problems_per_step
@@ -92,10 +96,11 @@ def export_verl(recipe: Recipe, out: Path, phase_name: str | None = None, probe:
     tokenizer = load_tokenizer(recipe.model, recipe.policy)
     watched = [ProblemRow(index, problem) for index, problem in enumerate(sets.watch)]
     turns, longest = _conversations(recipe, phase, tokenizer, [*rows, *watched])
-    exported = ExportedPhase(out.resolve(), recipe, phase.name, _stop_ids(recipe, tokenizer))
+    files = _files_of(recipe)
+    exported = ExportedPhase(out.resolve(), recipe, phase.name, stop_ids(files.stated_ends, tokenizer))
     per_step = problems_per_step(phase.config, len(training.problems))
-    said = tuple(done_otherwise(phase, recipe))
-    settings = verl_settings(exported, phase, model, longest, per_step)
+    said = tuple(done_otherwise(phase, recipe, writes_date=reads_clock(tokenizer)))
+    settings = verl_settings(exported, phase, model, longest, per_step, _dtype_on_gpu(recipe, model, files))
     with whole_folder(exported.folder) as folder:
         write_rows(folder / TRAIN_FILE, rows, turns[: len(rows)])
         write_rows(folder / WATCH_FILE, watched, turns[len(rows) :])
@@ -128,12 +133,19 @@ def _model_of(recipe: Recipe) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else source
 
 
-def _stop_ids(recipe: Recipe, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a response of the recipe's model. Raises `ModelError` where its config cannot be read."""
+def _files_of(recipe: Recipe) -> ModelFiles:
+    """What the files of the recipe's model state. Raises `ModelError` where its config cannot be read."""
     files = read_model(recipe)
     if isinstance(files, Missing):
         raise ModelError(files.why)
-    return stop_ids(files.stated_ends, tokenizer)
+    return files
+
+
+def _dtype_on_gpu(recipe: Recipe, model: str, files: ModelFiles) -> ComputeDtype:
+    """In which dtype the recipe computes on a GPU, which is where verl runs: with "auto" it depends on the model's files."""
+    on_gpu = recipe.policy.model_copy(update={"device": "cuda"})
+    is_bfloat16 = stored_dtype(model, files.config) == torch.bfloat16
+    return "bfloat16" if computes_in_bfloat16(on_gpu, is_bfloat16) else "float32"
 
 
 def _training_problems(recipe: Recipe, phase: ResolvedPhase, sets: ProblemSets, probe: Path | None) -> TrainingProblems:

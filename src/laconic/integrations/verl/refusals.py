@@ -144,8 +144,8 @@ def check_exportable(phase: ResolvedPhase, recipe: Recipe) -> None:
         raise RecipeError(f"{found[0]}{more}")
 
 
-def done_otherwise(phase: ResolvedPhase, recipe: Recipe) -> list[str]:
-    """What verl does otherwise in this phase, one sentence each."""
+def done_otherwise(phase: ResolvedPhase, recipe: Recipe, *, writes_date: bool = False) -> list[str]:
+    """What verl does otherwise in this phase, one sentence each. `writes_date` says that the chat template does."""
     config, said = phase.config, []
     if phase.index > 0:
         entry = recipe.phases[phase.index - 1].name
@@ -161,6 +161,15 @@ def done_otherwise(phase: ResolvedPhase, recipe: Recipe) -> list[str]:
         said.append("A step is cut into updates by verl's own random numbers.")
     if config.optimizer.warmup_steps:
         said.append("The warm-up begins at rate 0; laconic's begins one step further.")
+    if (watched := recipe.report.max_tokens) not in (None, config.sampler.max_tokens):
+        said.append(
+            f"It validates with responses of up to {config.sampler.max_tokens} tokens (max_response_length); laconic watches "
+            f"with up to {watched} (report.max_tokens)."
+        )
+    if writes_date:
+        said.append(
+            "The chat template writes the date, which verl reads off the clock; laconic keeps that of the run's first day."
+        )
     if config.algorithm.uniform_groups == "resample":
         said.append(
             f"Uniform groups are replaced until the step is full; laconic draws {config.algorithm.max_draws} times at most."

@@ -3,7 +3,7 @@
 Keys that a machine decides (GPUs, nodes, tensor parallelism) are those of one GPU; the command takes others.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from laconic.config.defaults import MICRO_BATCH_TOKENS
 from laconic.config.recipe import Recipe
@@ -24,23 +24,29 @@ FLOAT32 = {"mixed_precision": {"param_dtype": "fp32", "reduce_dtype": "fp32", "b
 DOORS = "laconic.integrations.verl.doors"
 
 VerlSettings = dict[str, Any]
+ComputeDtype = Literal["float32", "bfloat16"]
 
 
 def verl_settings(
-    exported: ExportedPhase, phase: ResolvedPhase, model: str, longest_prompt: int, num_rows: int
+    exported: ExportedPhase,
+    phase: ResolvedPhase,
+    model: str,
+    longest_prompt: int,
+    num_rows: int,
+    dtype: ComputeDtype,
 ) -> VerlSettings:
-    """The settings of an exported phase. `model` is the folder or hub name of its weights, `longest_prompt` is in tokens, and
-    `num_rows` is the number of problems that a step takes."""
+    """The settings of an exported phase. `model` is the folder or hub name of its weights, `longest_prompt` is in tokens,
+    `num_rows` is the number of problems that a step takes, and `dtype` is that of the arithmetic on a GPU."""
     recipe, folder = exported.recipe, str(exported.folder)
     return {
         "algorithm": _algorithm(phase, folder),
         "data": _data(exported, phase, longest_prompt, num_rows),
         "actor_rollout_ref": {
             "model": _model(recipe, model),
-            "actor": _actor(phase, longest_prompt, num_rows) | {"fsdp_config": _engine(recipe)},
-            "rollout": _rollout(phase, recipe),
+            "actor": _actor(phase, longest_prompt, num_rows) | {"fsdp_config": _engine(dtype)},
+            "rollout": _rollout(phase, recipe, dtype),
         },
-        "critic": _critic(phase, model, recipe),
+        "critic": _critic(phase, model, recipe, dtype),
         "reward": {
             "reward_manager": {"source": "importlib", "name": "LaconicRewards", "module": {"path": f"pkg://{DOORS}"}}
         },
@@ -122,8 +128,8 @@ def _actor(phase: ResolvedPhase, longest_prompt: int, num_rows: int) -> VerlSett
     }
 
 
-def _engine(recipe: Recipe) -> VerlSettings:
-    return FLOAT32 if recipe.policy.dtype == "float32" else {}
+def _engine(dtype: ComputeDtype) -> VerlSettings:
+    return FLOAT32 if dtype == "float32" else {}
 
 
 def _optimizer(phase: ResolvedPhase, lr: float) -> VerlSettings:
@@ -140,14 +146,14 @@ def _optimizer(phase: ResolvedPhase, lr: float) -> VerlSettings:
     }
 
 
-def _rollout(phase: ResolvedPhase, recipe: Recipe) -> VerlSettings:
+def _rollout(phase: ResolvedPhase, recipe: Recipe, dtype: ComputeDtype) -> VerlSettings:
     sampler = phase.config.sampler
     return {
         "name": "vllm",
         "n": phase.config.group_size,
         "temperature": sampler.temperature,
         "top_p": sampler.top_p,
-        "dtype": recipe.policy.dtype,
+        "dtype": dtype,
         "seed": recipe.seed,
         "tensor_model_parallel_size": 1,
         "val_kwargs": {
@@ -159,14 +165,14 @@ def _rollout(phase: ResolvedPhase, recipe: Recipe) -> VerlSettings:
     }
 
 
-def _critic(phase: ResolvedPhase, model: str, recipe: Recipe) -> VerlSettings:
+def _critic(phase: ResolvedPhase, model: str, recipe: Recipe, dtype: ComputeDtype) -> VerlSettings:
     if phase.critic != "separate":
         return {"enable": False}
     config, update = phase.config.algorithm, phase.config.optimizer
     return {
         "enable": True,
         "model": {"path": model, "trust_remote_code": recipe.policy.trust_remote_code},
-        "fsdp": _engine(recipe),
+        "fsdp": _engine(dtype),
         "optim": _optimizer(phase, update.critic_lr),
         "grad_clip": update.max_grad_norm,
         "cliprange_value": UNBOUNDED if config.value_clip is None else config.value_clip,

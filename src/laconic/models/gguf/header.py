@@ -1,7 +1,7 @@
 """What a GGUF file states, read without its weights: the header alone, in milliseconds.
 
-1. `read_header` reads the fields, of which lists are only counted, and the table of tensors. A file that is none, or is cut off
-   in its header, raises a `ModelError` of one line.
+1. `read_header` reads the fields, of which long lists are only counted, and the table of tensors. A file that is none, or is cut
+   off in its header, raises a `ModelError` of one line.
 2. The layout is that of versions 2 and 3 of the format, little-endian: `GGUF`, version, two counts, fields, tensors, padding to
    the alignment, data.
 """
@@ -21,12 +21,25 @@ MAGIC = b"GGUF"
 LFS_POINTER = b"version https://git-lfs"
 VERSIONS = (2, 3)
 ALIGNMENT = 32  # bytes, if no field states it
+MOST_VALUES = 1024  # of a list that is read; a model has fewer layers
 MOST_DIMENSIONS = 8  # of a tensor; llama.cpp has 4
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 TEXT_KIND, LIST_KIND = 8, 9
 """The kinds of a field's value: numbers by their code in `struct`, texts, and lists of one of them."""
 
 FETCH_AGAIN = "fetch the file again"
+
+
+class StoredList(int):
+    """The length of a list in a field, with its `values` where it holds few numbers, one for each layer for example."""
+
+    values: tuple[float, ...]
+
+    def __new__(cls, length: int, values: tuple[float, ...] = ()) -> "StoredList":
+        """The list of that length and those values."""
+        made = super().__new__(cls, length)
+        made.values = values
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +59,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """The fields of a file by name, a list as its length; its tensors; and the byte at which their data begins."""
+    """The fields of a file by name, a list as a `StoredList`; its tensors; and the byte at which their data begins."""
 
     fields: Mapping[str, Any]
     tensors: tuple[StoredTensor, ...]
@@ -127,21 +140,23 @@ class _Reader:
             return self.text()
         if kind != LIST_KIND:
             raise EOFError
-        return self.passed_list()
+        return self.stored_list()
 
-    def passed_list(self) -> int:
-        """The length of a list of numbers or texts, which is passed over."""
+    def stored_list(self) -> StoredList:
+        """A list of numbers or texts; a long one, and one of texts, is passed over."""
         kind, count = self.number("I"), int(self.number("Q"))
         if kind in NUMBERS:
             size = count * struct.calcsize(f"<{NUMBERS[kind]}")
             self.check(size)
+            if count <= MOST_VALUES:
+                return StoredList(count, struct.unpack(f"<{count}{NUMBERS[kind]}", self.bytes(size)))
             self.file.seek(size, os.SEEK_CUR)
         elif kind == TEXT_KIND:
             for _ in range(count):
                 self.text()
         else:
             raise EOFError
-        return count
+        return StoredList(count)
 
     def tensor(self) -> StoredTensor:
         name, num_dimensions = self.text(), self.number("I")

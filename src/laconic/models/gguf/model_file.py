@@ -2,8 +2,9 @@
 
 1. `check_gguf` refuses in one line what is no whole language model: files that are cut off, parts of a split model, projectors of
    images, adapters, embeddings, architectures that transformers does not read. It reads the header alone.
-2. `gguf_config` and `gguf_tokenizer` read what the file states. Two things that transformers leaves out are added: the end of a
-   turn as an end token, and for some tokenizers the rule that cuts text into words.
+2. `gguf_config` and `gguf_tokenizer` read what the file states. Three things that transformers leaves out are added: fields of
+   the architecture (`architecture_fields`), the end of a turn as an end token, and for some tokenizers the rule that cuts text
+   into words.
 3. `gguf_weights` dequantizes once. What comes of it is an ordinary model, and is saved as an ordinary folder.
 """
 
@@ -23,6 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from laconic.errors import MissingExtraError, ModelError
+from laconic.models.gguf.architecture_fields import settle_fields
 from laconic.models.gguf.header import FETCH_AGAIN, GgufHeader, field_number, read_header
 
 SUFFIX = ".gguf"
@@ -37,7 +39,8 @@ READ_IDS = (*ENDS, *(f"tokenizer.ggml.{name}_token_id" for name in ("bos", "unkn
 
 TOKEN_LIST = "tokenizer.ggml.tokens"
 EMBEDDING = "token_embd.weight"
-ROPE_FACTORS = "rope_freqs.weight"
+ROPE_FACTORS = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
+"""Tensors by which rotary frequencies are scaled one by one, as Llama 3 and LongRoPE do it."""
 
 DIGIT_BY_DIGIT = frozenset({"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"})
 """Values of `tokenizer.ggml.pre` for which llama.cpp cuts every digit off before it cuts as GPT-2 does. transformers does not
@@ -76,10 +79,10 @@ def _check_kind(path: Path, header: GgufHeader) -> None:
         raise ModelError(f"{path}: holds no weights; expected a language model")
     if TOKEN_LIST not in header.fields:
         raise ModelError(f"{path}: holds no tokenizer; expected a language model")
-    if any(tensor.name == ROPE_FACTORS for tensor in header.tensors):
+    if scaled := next((tensor.name for tensor in header.tensors if tensor.name in ROPE_FACTORS), None):
         raise ModelError(
-            f"{path}: scales its rotary frequencies ({ROPE_FACTORS}), which transformers does not read from GGUF; "
-            "use the model's ordinary folder"
+            f"{path}: scales its rotary frequencies ({scaled}), which transformers does not read from GGUF; "
+            "use the model's Hugging Face folder"
         )
 
 
@@ -117,7 +120,8 @@ def _check_size(path: Path, header: GgufHeader) -> None:
 
 
 def gguf_config(path: Path) -> Any:
-    """The config that transformers makes of the file's fields, with the dtype of the dequantized weights."""
+    """The config of the file's fields, with the dtype of the dequantized weights. Raises `ValueError`, naming it, for a field
+    that transformers cannot be told."""
     return _config(path, path.stat().st_mtime_ns)
 
 
@@ -126,7 +130,9 @@ def _config(path: Path, _changed: int) -> Any:
     config = AutoConfig.from_pretrained(str(path), gguf_file=path.name)
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise ValueError(f"{config.model_type} is no causal language model")
-    config.dtype = _stored_dtype(read_header(path))
+    header = read_header(path)
+    settle_fields(config, header)
+    config.dtype = _stored_dtype(header)
     return config
 
 

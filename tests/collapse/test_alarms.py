@@ -116,6 +116,12 @@ def test_a_phase_that_thinks_longer_and_is_more_often_right_raises_nothing() -> 
     assert [alarm.name for alarm in raised(longer)] == ["lengths"]
 
 
+def test_a_phase_in_which_nothing_was_correct_does_not_crash_by_becoming_shorter() -> None:
+    """Hard problems: 0% before and after, and half as long."""
+    log = lines(*[{"rollouts/mean_tokens": 200.0 - 5 * i, "rollouts/accuracy_frac": 0.0} for i in range(22)])
+    assert "lengths" not in [alarm.name for alarm in raised(log)]
+
+
 def test_a_tight_cap_that_responses_learn_to_fit_raises_nothing() -> None:
     """97% are cut off in the first step, and 4 points less in each that follows."""
     assert raised(lines(*[{"rollouts/truncated_frac": max(0.0, 0.97 - 0.04 * i)} for i in range(20)])) == []

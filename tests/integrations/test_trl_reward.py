@@ -327,6 +327,16 @@ def test_rows_that_cannot_be_served_are_refused(lm: Any, steps: list[list[Group]
             "mask_truncated_completions: truncated responses train nothing",
         ),
         ([{"standardize": True}], {}, "standardize: the trainer divides by a standard deviation again"),
+        (
+            [{"standardize": True}],
+            {"scale_rewards": "none", "multi_objective_aggregation": "normalize_then_sum"},
+            "standardize: the trainer divides by a standard deviation again",
+        ),
+        (
+            ["levels", "laser_d"],
+            {"multi_objective_aggregation": "normalize_then_sum"},
+            "each function counts as much as any other",
+        ),
         (["laser_d", "overlong"], {}, "reward_funcs: no reward pays for being correct"),
         ([{"terms": [{"name": "hapo"}]}], {}, "hapo is a whole reward, and the levels are paid beside it"),
         (["levels", print], {}, "a response that cannot be graded earns nothing here"),

@@ -102,6 +102,8 @@ def test_less_text_than_the_widest_layer_has_inputs_is_too_little(small):
     check_enough(CalibrationText((tuple(range(96)),), 50), widths)
     with pytest.raises(InputError, match="are 95 tokens, too few to calibrate on; expected at least 96"):
         check_enough(CalibrationText((tuple(range(95)),), 50), widths)
+    with pytest.raises(InputError, match="1 different responses with their prompts are 50 tokens"):
+        check_enough(CalibrationText((tuple(range(50)),) * 8, 50), widths)
 
 
 # --- quantized models elsewhere --------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 from fake_endpoint import Answer, Endpoint, error, in_turn, reply
 
-from laconic.config.solver import PromptConfig, SamplerConfig
+from laconic.config.solver import PenalizedSampler, PromptConfig, SamplerConfig
 from laconic.errors import InputError, LaconicWarning, ModelError, RunFailed
 from laconic.grading.grader import Grader
 from laconic.rng import seed_of
@@ -39,7 +39,7 @@ from laconic.samplers.http import HttpSampler
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
 from laconic.samplers.protocol import Request
 from laconic.samplers.refusals import refusal
-from laconic.samplers.wire import SEED_MASK, WIRES, read_reply
+from laconic.samplers.wire import SEED_MASK, WIRES, body_of, read_reply
 from laconic.types import FinishReason, Grade, Problem
 
 DECODING = SamplerConfig(max_tokens=64, batch_size=4)
@@ -161,6 +161,19 @@ def test_an_address_can_add_fields_and_omit_those_a_server_refuses(endpoint: End
     assert sampler.name.endswith("#m?omit=seed,top_p&body.top_k=-1&body.reasoning_effort=low")
     with pytest.raises(ModelError, match=r"omit=top_p is only true at top_p 1\.0, and it is 0\.9"):
         sampler.sample([ask("a")], DECODING.model_copy(update={"top_p": 0.9}), seed=0)
+
+
+def test_an_address_does_not_replace_what_the_run_sends(endpoint: Endpoint) -> None:
+    """A penalty is sent as logit_bias, and `ids` sends neutral settings: figures would be those of something else."""
+    penalized = PenalizedSampler(**DECODING.model_dump(), penalty=3.0, words=("wait",), tokens=(11, 12))
+    sampler = endpoint.sampler('?body.logit_bias={"50":-1}')
+    with pytest.raises(ModelError, match=r"body\.logit_bias is set by the run, to .*; leave it out"):
+        sampler.sample([ask("a")], penalized, seed=0)
+    endpoint.sampler('?body.logit_bias={"50":-1}').sample([ask("a")], DECODING, seed=0)
+    assert endpoint.seen[-1].body["logit_bias"] == {"50": -1}
+    ids = parse_endpoint(f"{endpoint.url}#m?api=ids&tokenizer=tiny&body.top_k=5")
+    with pytest.raises(ModelError, match=r"body\.top_k is set by the run, to 0; leave it out"):
+        body_of(ids, Request("p", (1, 2), 1), 0, DECODING, seed=0, cap_field="max_tokens")
 
 
 @pytest.mark.parametrize(

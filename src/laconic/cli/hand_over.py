@@ -50,7 +50,9 @@ def quantize(
     problems: Annotated[
         str | None, typer.Option(help="Problems whose responses, drawn from the model, the rounding is calibrated on.")
     ] = None,
-    samples: Annotated[int, typer.Option(help="Responses per problem.", min=1)] = CALIBRATION_SAMPLES,
+    samples: Annotated[
+        int, typer.Option(help="Responses per problem; one at temperature 0.", min=1)
+    ] = CALIBRATION_SAMPLES,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.", min=0.0)] = TEMPERATURE,
     max_tokens: Cap = None,
     instruction: Annotated[str | None, typer.Option("--prompt", help=f"{PROMPT_HELP}.")] = None,
@@ -96,6 +98,7 @@ def _calibrated(model: str, asked: _Calibration) -> "tuple[CalibrationRequest, C
     """The text that the model writes to the problems, with what was asked for."""
     from laconic.config.policy import PolicyConfig
     from laconic.config.solver import SamplerConfig
+    from laconic.evaluation.evaluate import num_samples
     from laconic.models.weightless import read_bare_model
     from laconic.notebook.solvers import cap_tokens
     from laconic.parallel.team import ALONE
@@ -118,8 +121,9 @@ def _calibrated(model: str, asked: _Calibration) -> "tuple[CalibrationRequest, C
         solver = asking(opened, prompt)
         cap = cap_tokens(solver, used, asked.max_tokens, usual.max_tokens, field="--max-tokens", say=reporter.say)
         decoding = config_of(SamplerConfig, temperature=asked.temperature, max_tokens=cap, batch_size=asked.batch_size)
-        request = CalibrationRequest(asked.problems, used, asked.samples, decoding, prompt, asked.seed)
-        with reporter.bar("calibration", len(used) * asked.samples) as progress:
+        samples = num_samples(asked.samples, decoding)
+        request = CalibrationRequest(asked.problems, used, samples, decoding, prompt, asked.seed)
+        with reporter.bar("calibration", len(used) * samples) as progress:
             text = calibrate(solver, request, widths, progress)
     reporter.say(f"calibration: {len(text.texts)} responses, {text.num_response_tokens} of {text.num_tokens} tokens")
     return request, text

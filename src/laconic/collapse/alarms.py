@@ -100,7 +100,8 @@ def see_rewards(now: FigureValues, first: FigureValues, phase: Applicability) ->
 
 def see_lengths(now: FigureValues, first: FigureValues, phase: Applicability) -> str:
     """Half as long and less than 0.7 as often correct; or twice as long and not more often correct."""
-    is_crash = now[TOKENS] <= SHORTER * first[TOKENS] and now[ACCURACY] <= LESS_CORRECT * first[ACCURACY]
+    is_less_correct = now[ACCURACY] < first[ACCURACY] and now[ACCURACY] <= LESS_CORRECT * first[ACCURACY]
+    is_crash = now[TOKENS] <= SHORTER * first[TOKENS] and is_less_correct
     is_explosion = now[TOKENS] >= LONGER * first[TOKENS] and now[ACCURACY] <= first[ACCURACY]
     if not (is_crash or is_explosion):
         return ""

@@ -53,11 +53,14 @@ def draw_text(solver: Solver, request: CalibrationRequest, *, on_progress: Progr
 
 
 def check_enough(text: CalibrationText, widths: Sequence[int]) -> None:
-    """Raise `InputError` where there are fewer tokens than the widest layer has inputs."""
-    widest = max(widths)
-    if text.num_tokens < widest:
+    """Raise `InputError` where there are fewer tokens than the widest layer has inputs. A text that was drawn twice says nothing
+    new, and counts once."""
+    widest, different = max(widths), set(text.texts)
+    num_tokens = sum(map(len, different))
+    if num_tokens < widest:
         raise InputError(
-            f"--problems: {len(text.texts)} responses with their prompts are {text.num_tokens} tokens, too few to calibrate on; "
+            f"--problems: {len(different)} different responses with their prompts are {num_tokens} tokens, too few to "
+            "calibrate on; "
             f"expected at least {widest}, the inputs of the widest layer: name more problems, or more --samples"
         )
 

@@ -44,7 +44,8 @@ REASONING_FIELDS = ("reasoning_content", "reasoning")
 def body_of(
     endpoint: Endpoint, request: Request, sample: int, decoding: SamplerConfig, *, seed: int, cap_field: str
 ) -> dict[str, Any]:
-    """The JSON of the request for one sample; `cap_field` is the server's name for the cap on tokens."""
+    """The JSON of the request for one sample; `cap_field` is the server's name for the cap on tokens. Raises `ModelError` where a
+    field of the address would take the place of what the run sends, and recorded settings would not be true."""
     settings = {
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
@@ -54,7 +55,10 @@ def body_of(
         **(_logit_bias(decoding) if isinstance(decoding, PenalizedSampler) else {}),
     }
     kept = {key: value for key, value in settings.items() if key not in endpoint.omit}
-    return {"model": endpoint.model, **WIRES[endpoint.api].prompt(request), **kept, **endpoint.body}
+    own = {"model": endpoint.model, **WIRES[endpoint.api].prompt(request), **kept}
+    if taken := sorted(own.keys() & endpoint.body.keys()):
+        raise ModelError(f"{endpoint.name}: body.{taken[0]} is set by the run, to {brief(own[taken[0]])}; leave it out")
+    return {**own, **endpoint.body}
 
 
 def _logit_bias(decoding: PenalizedSampler) -> dict[str, Any]:

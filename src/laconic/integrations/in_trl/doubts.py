@@ -26,7 +26,13 @@ class Asked:
     def scales_again(self) -> bool:
         """Whether the trainer divides by a standard deviation."""
         args = self.trainer.args
-        return bool(getattr(args, "normalize_advantages", False)) or getattr(args, "scale_rewards", "none") != "none"
+        is_scaled = getattr(args, "scale_rewards", "none") != "none" or self.scales_each
+        return bool(getattr(args, "normalize_advantages", False)) or is_scaled
+
+    @property
+    def scales_each(self) -> bool:
+        """Whether the trainer divides what each function pays by that function's own standard deviation, and then adds."""
+        return getattr(self.trainer.args, "multi_objective_aggregation", "") == "normalize_then_sum"
 
     @property
     def has_others(self) -> bool:
@@ -63,7 +69,12 @@ DOUBTFUL: tuple[tuple[Callable[[Asked], bool], str], ...] = (
     (
         lambda asked: asked.rewards.standardize and asked.scales_again,
         "standardize: the trainer divides by a standard deviation again, which undoes it; expected scale_rewards = 'none' "
-        "(RLOO: normalize_advantages = False), or standardize = False",
+        "(RLOO: normalize_advantages = False) and not multi_objective_aggregation = 'normalize_then_sum', or standardize = False",
+    ),
+    (
+        lambda asked: asked.scales_each and len(asked.trainer.reward_funcs) > 1,
+        "multi_objective_aggregation = 'normalize_then_sum': each function counts as much as any other, whatever it pays, and "
+        "weights and levels of a paper lose their sizes; expected 'sum_then_normalize'",
     ),
     (
         lambda asked: not asked.has_others and not any(map(pays_for_correct, asked.ours)),

@@ -43,7 +43,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("seeker/__main__.py", "*"): "as for `tiny`",
     ("seeker/traces.py", "PATIENCE_SHARES"): "how the writers of traces are",
     ("sweep/config.py", "parallel"): "a table of a sweep's file, which is no recipe",
-    ("doctor/memory_needs.py", "STORED_BYTES"): "of a weight of a model whose own config does not state its dtype",
     ("comparison/audit.py", "count"): "how many disagreements a table shows",
     ("reporting/*", "*"): "a drawing's sizes and counts of marks",
     ("problems/generated.py", "DEFAULT_COUNT"): "an argument of an address of problems, which no recipe's table has",

@@ -21,10 +21,12 @@ from laconic.publishing import push as pushing
 from laconic.publishing.hub_results import index_entries, result_files
 from laconic.publishing.measured_run import MeasuredRun, read_measured_run
 from laconic.publishing.places import public_tree
-from laconic.publishing.training_words import shared_words
+from laconic.publishing.training_words import DRAWN_WORDS, GIVEN_WORDS, phase_words, shared_words
 from laconic.rollouts.rows import read_rows
+from laconic.rollouts.sources import SOURCES
 from laconic.system.checksums import write_checksums
 from laconic.system.fields import Fields
+from laconic.training.algorithms import ALGORITHMS
 from laconic.types import Problem
 
 ASKED = ("--name", "org/short", "--contact", "Ada <ada@example.org>")
@@ -292,6 +294,39 @@ def test_adapters_are_said_to_be_merged():
     tree = recipe(policy={"lora": {"rank": 8}})
     words = " ".join(shared_words(parse_recipe(tree, "a recipe")))
     assert "LoRA of rank 8" in words and "merged" in words
+
+
+def phase_said(number=8, **changes):
+    """The words for a phase of 40 steps that trained on so many problems."""
+    record = {"first_step": 1, "last_step": 40, "num_problems": number, "reason": "cap: 40 steps"}
+    phase = {"name": "brevity", "steps": 40, "problems_per_step": 32} | changes
+    (read,) = parse_recipe(recipe() | {"phases": [phase]}, "a recipe").phases
+    return "; ".join(phase_words(1, read, record))
+
+
+def test_a_phase_is_described_as_it_was_and_not_as_the_recipe_asked():
+    """Eight problems a step, since no more were kept; eight of the pool, not all; what standardises is said."""
+    assert "40 steps of 8 problems; problems: 8 of the train set, all that there were" in phase_said()
+    assert "problems: the first 8;" in phase_said(select={"pool": 8})
+    assert "40 steps of 1 problem;" in phase_said(1)
+    standardized = phase_said(rewards={"standardize": True})
+    assert "truncated -1; standardised over all that were paid at once" in standardized
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_rewards_are_said_only_where_they_were_read(name):
+    said = phase_said(algorithm={"name": name})
+    assert ("rewards: correct 1" in said) == ALGORITHMS[name].reads_rewards
+    assert (f"by no reward: {ALGORITHMS[name].summary}" in said) != ALGORITHMS[name].reads_rewards
+
+
+def test_every_source_of_rollouts_has_words_of_its_own():
+    """What people wrote was not drawn, and is paid what they said and not what the recipe pays."""
+    assert set(SOURCES) == set(DRAWN_WORDS) | set(GIVEN_WORDS) and not set(DRAWN_WORDS) & set(GIVEN_WORDS)
+    assert "learned from two given responses per problem, of which people preferred one" in phase_said(rollouts="pairs")
+    for source in SOURCES:
+        said = phase_said(rollouts=source)
+        assert ("per problem, temperature" in said) == ("rewards: " in said) == (source in DRAWN_WORDS)
 
 
 # --- origin ----------------------------------------------------------------------------------------------------------

@@ -2,33 +2,42 @@
 
 from collections.abc import Iterator
 
+from laconic.comparison.sentences import plural
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig
 from laconic.config.recipe import Recipe
 from laconic.publishing.markdown import code
 from laconic.reporting.data import Record
+from laconic.selection.pool import limit_of, needs_probe, problems_per_step
 
-SOLUTIONS = "solutions"
-ROLLOUT_WORDS = {
-    "on_policy": "responses drawn from the model as it learned",
-    "offline": "responses drawn once from the model that entered the phase",
-    SOLUTIONS: "the problems' own worked solutions",
-    "serial": "exits of one trace",
+DRAWN_WORDS = {
+    "on_policy": "responses drawn from the model as it learned: {size} per problem, {drawn}",
+    "offline": "responses drawn once from the model that entered the phase: {size} per problem, {drawn}",
+    "serial": "exits of one trace per problem, and the trace itself: {size} per problem, {drawn}",
 }
-"""A recipe's `rollouts` in words; another one is named as it is."""
+"""A recipe's `rollouts` in words, where the model writes them."""
+
+GIVEN_WORDS = {
+    "solutions": "the problems' own worked solutions",
+    "pairs": "two given responses per problem, of which people preferred one: 1 is paid for that, 0 for the other",
+}
+"""A recipe's `rollouts` in words, where the problems hold them; they are paid nothing by the recipe."""
 
 
 def phase_words(number: int, phase: PhaseConfig, record: Record) -> Iterator[str]:
     """One phase: what it learned from, what it was paid for, how its weights moved, and how it ended."""
+    from laconic.training.algorithms import find_algorithm  # brings torch, which a card does not need otherwise
+
+    algorithm, count = find_algorithm(phase), record.get("num_problems")
     steps = record["last_step"] - record["first_step"] + 1
-    yield f"**Phase {number}, {phase.name}**: {phase.algorithm.name}, {steps} steps of {phase.problems_per_step} problems"
-    yield f"problems: {_selected(phase, record)}"
-    learned = f"learned from {ROLLOUT_WORDS.get(phase.rollouts, phase.rollouts)}"
-    if phase.rollouts == SOLUTIONS:
-        yield learned
+    taken = phase.problems_per_step if count is None else problems_per_step(phase, count)
+    yield f"**Phase {number}, {phase.name}**: {phase.algorithm.name}, {steps} steps of {plural(taken, 'problem')}"
+    yield f"problems: {_selected(phase, count)}"
+    if phase.rollouts in GIVEN_WORDS:
+        yield f"learned from {GIVEN_WORDS[phase.rollouts]}"
     else:
-        yield f"{learned}: {phase.group_size} per problem, {_drawn(phase)}"
-        yield f"rewards: {_rewards(phase)}"
+        yield f"learned from {DRAWN_WORDS[phase.rollouts].format(size=phase.group_size, drawn=_drawn(phase))}"
+        yield f"rewards: {_rewards(phase)}" if algorithm.reads_rewards else f"by no reward: {algorithm.summary}"
     yield f"learning rate {phase.optimizer.lr:g}{_kl(phase)}"
     yield f"how it ended: {record.get('reason', 'not recorded')}"
 
@@ -56,10 +65,12 @@ def _drawn(phase: PhaseConfig) -> str:
     return f"temperature {sampler.temperature:g}, at most {sampler.max_tokens} tokens{budget}"
 
 
-def _selected(phase: PhaseConfig, record: Record) -> str:
-    select, count = phase.select, record.get("num_problems")
-    if select.how == "everything":
-        return f"{count} of the train set, all that there were" if select.count is None else f"the first {count}"
+def _selected(phase: PhaseConfig, count: int | None) -> str:
+    select = phase.select
+    if count is None:
+        return "how many is not recorded"
+    if not needs_probe(phase):
+        return f"{count} of the train set, all that there were" if limit_of(phase) is None else f"the first {count}"
     return f"{count}, selected by `{select.how}` from {select.samples} responses each"
 
 
@@ -69,7 +80,8 @@ def _rewards(phase: PhaseConfig) -> str:
     terms = [
         f"{term.weight:g} × `{term.name}`" + (" (own code, not included)" if term.sha256 else "") for term in pay.terms
     ]
-    return " + ".join([levels, *terms])
+    standardized = "; standardised over all that were paid at once" if pay.standardize else ""
+    return " + ".join([levels, *terms]) + standardized
 
 
 def _kl(phase: PhaseConfig) -> str:

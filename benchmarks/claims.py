@@ -16,10 +16,14 @@ key=value` changes what else has to change (a cap on length, say) in every recip
 
 A claim that is undecided with all its seeds gets one second look: `--seeds` names five more, `--arms` those arms that its figures
 hang on. What is stored of the first five counts with them.
+
+What is stored was measured with recipes of which a digest stands beside it. With others the command ends and says so, since it
+would throw that away: `--anew` does, and `--same` keeps it, where recipes only have new keys whose default is what was before.
 """
 
 import argparse
 import datetime
+import hashlib
 import json
 import os
 import subprocess
@@ -76,6 +80,7 @@ class Wish:
     runs: bool = True
     results: Path = HERE / "claims" / "results"
     sweeps: Path = HERE / "claims"
+    other_setup: str = ""
 
     @property
     def cap(self) -> str:
@@ -98,11 +103,7 @@ def decide_claim(claim: Claim, wish: Wish) -> Record:
 def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
     arms, wanted = _swept(source.sweep, wish)
     setup = setup_of(sweep_for(wish.sweeps / f"{source.sweep}.toml", wish.model, wish.seeds, wish.changes, wish.out))
-    held = result_file(wish.results, claim.name, wish.model)
-    stored: Record = read_json(held) if held.exists() else {}
-    if stored.get("setup") != setup:
-        stored = {"figures": {}, "arms": {}}
-    found = _arms(arms)
+    stored, found = _stored(claim, setup, wish), _arms(arms)
     labels = dict.fromkeys([*stored["arms"], *found])
     figures = with_stored(of_arms(source, arms), stored["figures"])
     merged = {label: {**stored["arms"].get(label, {}), **found.get(label, {})} for label in labels}
@@ -110,6 +111,22 @@ def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
     if _is_known(found, stored["arms"]):
         return record | _provenance(stored)
     return record | _measured(arms, wish.out / source.sweep) | _earlier(found, stored)
+
+
+def _stored(claim: Claim, setup: str, wish: Wish) -> Record:
+    """The record that is stored of a claim with this setup, without figures where there is none. Raises `RunError` where it has
+    another one, unless the wish says what that means."""
+    held = result_file(wish.results, claim.name, wish.model)
+    nothing: Record = {"figures": {}, "arms": {}}
+    stored: Record = nothing | (read_json(held) if held.exists() else {})
+    if stored.get("setup", setup) == setup or wish.other_setup == "same":
+        return stored
+    if wish.other_setup == "anew":
+        return nothing
+    raise RunError(
+        f"{held}: was measured with other recipes; add --anew to replace it, or --same where recipes only have new keys "
+        "whose default is what was before"
+    )
 
 
 def _is_known(found: Record, stored: Record) -> bool:
@@ -172,15 +189,27 @@ def _probed(claim: Claim, source: Probed, wish: Wish) -> Record:
         for model, folder in zip(models, folders, strict=True):
             _evaluate(model, source.problems, source.options, folder, seed, wish)
         found[seed] = [folder for folder in folders if _is_evaluated(folder)]
-    figures = {seed: source.measure(folders) for seed, folders in found.items() if folders}
-    record = decided(claim, of_seeds(figures), wish.model, wanted)
+    sweep = sweep_for(wish.sweeps / f"{source.sweep}.toml", wish.model, wish.seeds, wish.changes, wish.out)
+    asked = json.dumps([setup_of(sweep), source.problems, source.options, wish.cap])
+    setup = hashlib.sha256(asked.encode()).hexdigest()[:16]
+    stored = _stored(claim, setup, wish)
+    figures = of_seeds({seed: source.measure(folders) for seed, folders in found.items() if folders})
+    record = decided(
+        claim,
+        with_stored({name: {"by_seed": {}} for name in stored["figures"]} | figures, stored["figures"]),
+        wish.model,
+        wanted,
+    ) | {"setup": setup}
+    if stored["figures"] and not any(found.values()):
+        return record | _provenance(stored)
     hours = _evaluation_hours([folder for folders in found.values() for folder in folders])
     return record | {"hours": round(_hours(arms) + hours, 3), "hardware": _hardware()}
 
 
 def _evaluate(model: str, problems: str, options: Sequence[str], out: Path, seed: int, wish: Wish) -> None:
-    """Evaluate a model on problems of the start model's kind, unless that is done or nothing is to be run."""
-    if not wish.runs or _is_evaluated(out):
+    """Evaluate a model on problems of the start model's kind, unless nothing is to be run. A finished evaluation is kept by the
+    command, which refuses one of another model or with other settings."""
+    if not wish.runs:
         return
     address = address_of(f"{TINY}:{problems}", wish.model)
     command = ["evaluate", model, address, *options, "--max-tokens", wish.cap, "--seed", str(seed), "--out", str(out)]
@@ -258,6 +287,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--measure", action="store_true", help="run nothing: decide on what is finished")
     parser.add_argument("--page", action="store_true", help="only write docs/claims.md")
+    for name, what in (("same", "counts"), ("anew", "is replaced")):
+        parser.add_argument(
+            f"--{name}",
+            dest="other_setup",
+            action="store_const",
+            const=name,
+            default="",
+            help=f"what is stored of other recipes {what}",
+        )
     parser.add_argument("--results", type=Path, default=HERE / "claims" / "results", help="the folder of the verdicts")
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs" / "claims.md", help="the page")
     given = parser.parse_args(arguments)
@@ -274,6 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.parallel,
         not given.measure,
         given.results,
+        other_setup=given.other_setup,
     )
     for name in given.claims:
         try:

@@ -453,6 +453,38 @@ def test_an_evaluation_that_is_not_finished_is_said_in_one_line(
     assert (tmp_path / "O7.json").read_text() == (HOME / "results" / "O7.json").read_text()
 
 
+def test_what_was_probed_outlives_the_machine(tmp_path: Path) -> None:
+    """Where no run is left the verdict is that of the stored seeds."""
+    shutil.copy(HOME / "results" / "T1f.json", tmp_path / "T1f.json")
+    stored = json.loads((tmp_path / "T1f.json").read_text())
+    options = ["--out", str(tmp_path / "out"), "--results", str(tmp_path), "--docs", str(tmp_path / "page.md")]
+    claims.main(["T1f", "--measure", *options])
+    again = json.loads((tmp_path / "T1f.json").read_text())
+    assert {key: again[key] for key in stored} == stored
+
+
+@pytest.mark.parametrize("name", ["F6b", "T1f"])
+def test_what_was_measured_with_other_recipes_is_not_thrown_away_in_silence(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A digest that differs ends the command; whether the recipes only have new keys is for people to say."""
+    file = tmp_path / f"{name}.json"
+    stored = json.loads((HOME / "results" / f"{name}.json").read_text()) | {"setup": "another"}
+    write_json_atomically(file, stored)
+    options = ["--out", str(tmp_path / "out"), "--results", str(tmp_path), "--docs", str(tmp_path / "page.md")]
+    with pytest.raises(SystemExit) as ended:
+        claims.main([name, "--measure", *options])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1 and "--anew" in said and "--same" in said
+    assert json.loads(file.read_text()) == stored
+    claims.main([name, "--measure", "--same", *options])
+    kept = json.loads(file.read_text())
+    assert kept["figures"] == stored["figures"] and kept["setup"] != "another"
+    write_json_atomically(file, stored)
+    claims.main([name, "--measure", "--anew", *options])
+    assert json.loads(file.read_text())["verdict"] == "undecided"
+
+
 # --- what is stored --------------------------------------------------------------------------------------------------
 
 

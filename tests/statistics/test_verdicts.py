@@ -1,6 +1,7 @@
 """Verdicts on claims: conditions of figures with intervals, several of them, and the rule for few seeds."""
 
 from math import isnan, nan
+from statistics import fmean
 
 import pytest
 
@@ -140,3 +141,15 @@ def test_accuracy_by_length_leaves_out_problems_that_cannot_tell() -> None:
     grades = [wrong, right, lost, right] + [right] * 4 + [right, wrong]
     assert accuracy_by_length(ids, grades, [9, 1, 5, 2, *range(4), 1, 2], parts=3).tolist() == [[1.0, 1.0, 0.0]]
     assert accuracy_by_length([], [], []).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("number", "looked_at", "level"), [(4, 4, 0.95), (5, 5, 0.95), (9, 5, 0.95), (10, 10, 0.975), (14, 10, 0.975)]
+)
+def test_there_are_two_looks_and_no_more(number: int, looked_at: int, level: float) -> None:
+    """Seeds that come in between the looks, or after the second, change no figure."""
+    values = [float(value) for value in range(number)]
+    found = Figure.of_seeds(values, wanted=5)
+    assert (found.num_seeds, found.level) == (looked_at, level)
+    assert found.interval.estimate == fmean(values[:looked_at])
+    assert found == Figure.of_seeds(values[:looked_at], wanted=5)

@@ -11,8 +11,10 @@ The rule for few seeds: a claim asks for a number of seeds. With fewer it is und
 falsifier beyond doubt, which is to say by the 99% interval. So a claim can be refuted early, and never confirmed early.
 
 The rule for more seeds: a claim that is undecided when all its seeds are in may be looked at once more, with more seeds, of the
-figures that it hangs on. A second look's intervals are those of 97.5%. So the two looks together give a wrong verdict in at most
-7.5%, half of it on either side, where one look gives it in 5%.
+figures that it hangs on: twice as many in all. A second look's intervals are those of 97.5%. So the two looks together give a
+wrong verdict in at most 7.5%, half of it on either side, where one look gives it in 5%. That is so for two looks alone: seeds
+beyond the first look's number do not count until the second look's is there, and seeds beyond that never do. (By a look at every
+number from 3 to 20 a wrong verdict would come in 12.5%.)
 
 A falsifier such as "no difference" needs the least difference that counts, since no interval is ever all 0. It is met if the
 whole interval lies below that (`bound`), even where it excludes 0, and not met if the whole interval lies above 0 (`clear`).
@@ -24,6 +26,7 @@ one verdict is expected to be wrong.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from math import isnan
 from typing import Literal
 
 from laconic.statistics.intervals import Interval
@@ -64,17 +67,20 @@ class Figure:
 
     @classmethod
     def of_seeds(cls, values: Sequence[float], wanted: int) -> "Figure":
-        """The mean of one value per seed, where `wanted` seeds were asked for; more are a second look. `nan` values do not count.
+        """The mean of one value per seed, in the order of the seeds, where `wanted` seeds were asked for; twice as many are a
+        second look, and of other numbers the first ones count. `nan` values do not.
 
         >>> found = Figure.of_seeds([1.0, 2.0, 3.0], wanted=5)
         >>> found.interval.estimate, found.num_seeds, found.is_complete
         (2.0, 3, False)
-        >>> Figure.of_seeds([1.0, 2.0, 3.0], wanted=2).level
-        0.975
+        >>> [Figure.of_seeds([1.0, 2.0, 3.0, 4.0, 5.0][:n], wanted=2).num_seeds for n in (2, 3, 4, 5)]
+        [2, 2, 4, 4]
         """
-        strict = over_seeds(values, level=0.99)
-        level = FIRST_LOOK if strict.num_seeds <= wanted else SECOND_LOOK
-        found = over_seeds(values, level)
+        known = [value for value in values if not isnan(value)]
+        is_second = wanted > 0 and len(known) >= 2 * wanted
+        level = SECOND_LOOK if is_second else FIRST_LOOK
+        looked_at = known[: 2 * wanted if is_second else wanted] if wanted else known
+        strict, found = over_seeds(looked_at, level=0.99), over_seeds(looked_at, level)
         interval = Interval(found.mean, found.low, found.high)
         wider = Interval(strict.mean, strict.low, strict.high)
         return cls(interval, wider, found.num_seeds, found.num_seeds >= wanted, level)

@@ -5,7 +5,7 @@
 2. Every entry is trained at that rate at the seeds of the file, and measured on the report split. Every run counts by what its
    recipe hands on; where the guard went back, the page says so.
 3. One seed is run after the other, and after each the figures of its runs go to `seeker/results.json`, so that what one machine
-   measured outlives it. An entry that has changed since begins anew.
+   measured outlives it. Where an entry's recipe has changed since, the command ends and says so: `--anew` begins it anew.
 4. The page is written from these two files and `seeker/words.md`.
 
 Both sweeps go on after a kill with the same command.
@@ -60,26 +60,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--results", type=Path, default=RESULTS.parent, help="the folder of tuned.json and results.json"
     )
     parser.add_argument("--docs", type=Path, default=HERE.parent / "docs" / "seeker_frontier.md", help="the page")
+    parser.add_argument("--anew", action="store_true", help="measure entries again whose recipe has changed")
     parser.add_argument("--only", choices=("tune", "page"), help="stop after choosing the rates; or run nothing")
     given = parser.parse_args(arguments)
     tuned_file, results_file = given.results / TUNED.name, given.results / RESULTS.name
     if given.only != "page":
-        factors = chosen(tune(given.sweep, given.out, tuned_file, given.parallel))
+        factors = chosen(tune(given.sweep, given.out, tuned_file, given.parallel, anew=given.anew))
         if given.only == "tune":
             return
-        measure(given.sweep, given.out, results_file, factors, given.seeds, given.parallel)
+        measure(given.sweep, given.out, results_file, factors, given.seeds, given.parallel, anew=given.anew)
     write_page(given.docs, WORDS, read_json(tuned_file), read_json(results_file))
 
 
 # --- the rates -------------------------------------------------------------------------------------------------------
 
 
-def tune(sweep: Path, out: Path, file: Path, parallel: int) -> dict[str, Any]:
+def tune(sweep: Path, out: Path, file: Path, parallel: int, *, anew: bool = False) -> dict[str, Any]:
     """By label: the digest of a trained entry, and its area over budgets on watched problems at each factor; kept in `file`."""
     tuned: dict[str, Any] = read_json(file) if file.exists() else {}
     entries = [entry for entry in load_sweep(sweep)[1] if entry.prompt is None]
     digests = {entry.label: digest_of(entry) for entry in entries}
-    tuned = {name: found for name, found in tuned.items() if found["entry"] == digests.get(name)}
+    tuned = unchanged(tuned, digests, file, anew=anew)
     teacher = teacher_in(out / f"tune-{FACTORS[0]}", TUNING_SEED)
     for factor in FACTORS:
         if all(factor in tuned.get(entry.label, {"areas": {}})["areas"] for entry in entries):
@@ -96,6 +97,16 @@ def tune(sweep: Path, out: Path, file: Path, parallel: int) -> dict[str, Any]:
             f"not tuned at every rate: {', '.join(missing)}; what failed is said above, and the command goes on"
         )
     return tuned
+
+
+def unchanged(stored: Mapping[str, Any], digests: Mapping[str, str], file: Path, *, anew: bool) -> dict[str, Any]:
+    """What is stored of entries that are still there and as they were. Others end the program, unless they are to begin anew."""
+    kept = {name: found for name, found in stored.items() if found["entry"] == digests.get(name)}
+    if not anew and (changed := [name for name in stored if name in digests and name not in kept]):
+        raise SystemExit(
+            f"{file}: measured with another recipe or rate: {', '.join(changed)}; --anew measures them again"
+        )
+    return kept
 
 
 def chosen(tuned: Mapping[str, Any]) -> dict[str, str]:
@@ -131,14 +142,28 @@ def digest_of(entry: Entry) -> str:
     return hashlib.sha256(json.dumps([recipe, entry.prompt], sort_keys=True).encode()).hexdigest()[:16]
 
 
+def rated_digest(entry: Entry, factors: Mapping[str, str]) -> str:
+    """`digest_of` with the rate at which the entry is run."""
+    return f"{digest_of(entry)}-{factors.get(entry.label, '')}"
+
+
 # --- the runs --------------------------------------------------------------------------------------------------------
 
 
 def measure(
-    sweep: Path, out: Path, file: Path, factors: Mapping[str, str], seeds: Sequence[int], parallel: int
+    sweep: Path,
+    out: Path,
+    file: Path,
+    factors: Mapping[str, str],
+    seeds: Sequence[int],
+    parallel: int,
+    *,
+    anew: bool = False,
 ) -> None:
     """Run every entry at its rate, one seed after the other, and keep the figures in `file` after each."""
     config, entries = load_sweep(sweep)
+    if file.exists():
+        unchanged(read_json(file), {entry.label: rated_digest(entry, factors) for entry in entries}, file, anew=anew)
     folder = out / "final"
     held = stored_sweep(folder)["seeds"] if (folder / "sweep.json").exists() else []
     new = sorted({*(seeds or config.seeds)} - {*held})
@@ -156,7 +181,7 @@ def keep(file: Path, folder: Path, entries: Sequence[Entry], factors: Mapping[st
     """Put the figures of each finished run into `file`, beside those that it holds already."""
     results: dict[str, Any] = read_json(file) if file.exists() else {}
     for entry in entries:
-        digest = f"{digest_of(entry)}-{factors.get(entry.label, '')}"
+        digest = rated_digest(entry, factors)
         if results.get(entry.label, {}).get("entry") != digest:
             results[entry.label] = {"entry": digest, "runs": {}}
     for seed, arms in read_arms(folder).items():

@@ -189,7 +189,8 @@ def test_every_finished_run_is_kept_and_shown(small: tuple[Path, list[str]]) -> 
 
 
 def test_what_is_finished_is_not_run_again_and_earlier_seeds_stay(small: tuple[Path, list[str]]) -> None:
-    """Seed 70 was measured on a machine that is gone; of an entry that has changed since, what was measured is dropped."""
+    """Seed 70 was measured on a machine that is gone; of an entry that has changed since, what was measured is dropped, if that is
+    what was asked for."""
     folder, options = small
     before = {file: file.stat().st_mtime_ns for file in (folder / "out").rglob("comparison-t1.json")}
     kept = json.loads((folder / "results.json").read_text())
@@ -197,7 +198,10 @@ def test_what_is_finished_is_not_run_again_and_earlier_seeds_stay(small: tuple[P
         found["runs"]["70"] = found["runs"]["71"]
     kept["asked"]["entry"] = "another"
     (folder / "results.json").write_text(json.dumps(kept))
-    seeker_frontier.main([*options, "--seeds", "71"])
+    with pytest.raises(SystemExit, match="with another recipe or rate: asked"):
+        seeker_frontier.main([*options, "--seeds", "71"])
+    assert json.loads((folder / "results.json").read_text()) == kept
+    seeker_frontier.main([*options, "--seeds", "71", "--anew"])
     assert {file: file.stat().st_mtime_ns for file in (folder / "out").rglob("comparison-t1.json")} == before
     results = json.loads((folder / "results.json").read_text())
     assert {label: list(found["runs"]) for label, found in results.items()} == {
@@ -226,6 +230,15 @@ def test_a_machine_that_goes_away_takes_only_the_seed_that_it_was_at(
         "accuracy_only": ["71"],
         "asked": ["71"],
     }
+
+
+def test_figures_of_a_changed_recipe_are_not_thrown_away_in_silence(tmp_path: Path) -> None:
+    """Only where they are to be measured again; an entry that is gone is no change."""
+    stored = {"a": {"entry": "1"}, "b": {"entry": "2"}, "gone": {"entry": "3"}}
+    digests = {"a": "1", "b": "another", "new": "4"}
+    with pytest.raises(SystemExit, match=r"measured with another recipe or rate: b; --anew measures them again"):
+        seeker_frontier.unchanged(stored, digests, tmp_path / "tuned.json", anew=False)
+    assert seeker_frontier.unchanged(stored, digests, tmp_path / "tuned.json", anew=True) == {"a": {"entry": "1"}}
 
 
 def test_an_entry_that_was_not_tuned_at_every_rate_is_named(small: tuple[Path, list[str]], tmp_path: Path) -> None:

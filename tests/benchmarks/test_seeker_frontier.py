@@ -189,8 +189,8 @@ def test_every_finished_run_is_kept_and_shown(small: tuple[Path, list[str]]) -> 
 
 
 def test_what_is_finished_is_not_run_again_and_earlier_seeds_stay(small: tuple[Path, list[str]]) -> None:
-    """Seed 70 was measured on a machine that is gone; of an entry that has changed since, what was measured is dropped, if that is
-    what was asked for."""
+    """Seed 70 was measured on a machine that is gone; of an entry that has changed since, what was measured is dropped, if that
+    is what was asked for."""
     folder, options = small
     before = {file: file.stat().st_mtime_ns for file in (folder / "out").rglob("comparison-t1.json")}
     kept = json.loads((folder / "results.json").read_text())

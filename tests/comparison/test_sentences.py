@@ -105,9 +105,13 @@ def test_a_pooled_length_difference_that_points_elsewhere_is_noted():
     within = Interval(-5.0, -9.0, -1.0)
     assert length_note(within, -4.0) is None
     assert str(length_note(within, -27.0)).endswith("the pooled figure also counts how hard the problems are")
-    assert "the pooled comparison misleads" in str(length_note(within, 3.0))
+    assert str(length_note(within, 3.0)).endswith("the pooled comparison misleads, by how hard the problems are")
+    longer = str(length_note(Interval(5.0, 1.0, 9.0), -3.0))
+    assert longer.endswith("misleads, since hard problems have more wrong and longer answers")
+    assert length_note(Interval(34.0, -220.1, 288.1), -17.8) is None  # another sign, and within what could be
     assert length_note(Interval(NAN, NAN, NAN), 3.0) is None
-    assert "-5.0 tokens (no interval) within a problem, +3.0 pooled" in str(length_note(Interval(-5, NAN, NAN), 3.0))
+    single = str(length_note(Interval(-5, NAN, NAN), 3.0))
+    assert "-5.0 tokens (no interval) within a problem, +3.0 pooled" in single and "too few problems" in single
 
 
 def test_only_an_opposite_sign_is_a_caveat():

@@ -4,6 +4,7 @@ is, and what is given wrongly is an `InputError`."""
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,15 @@ def test_problems_may_be_written_as_the_lines_of_a_file(tiny: Any) -> None:
         laconic.evaluate(tiny, [{"id": "1", "problem": "1+1", "answer": "2"}, "1+1"])
     with pytest.raises(InputError, match="item 0"):
         laconic.evaluate(tiny, [{"id": "1", "problem": "1+1"}])
+
+
+@pytest.mark.parametrize("function", [laconic.evaluate, laconic.probe])
+def test_problems_of_one_id_are_refused_before_anything_is_drawn(tiny: Any, function: Any) -> None:
+    """A file with a repeated id is refused, and so is a list: their responses would be one problem's."""
+    problems = laconic.load_problems(PROBLEMS)
+    for again in (problems[0], replace(problems[0], question="1+1?", answer="2")):
+        with pytest.raises(InputError, match="stands twice, as number 1 and as number 5; give each"):
+            function(tiny, [*problems, again], samples=1, max_tokens=32)
 
 
 @pytest.mark.parametrize("function", [laconic.evaluate, laconic.probe])

@@ -225,6 +225,21 @@ def test_a_reward_whose_file_changed_says_what_to_do(tmp_path):
         RunDirectory.resume(directory.path, changed)
 
 
+def test_a_run_whose_rewards_moved_with_it_is_resumed(tmp_path):
+    """Another folder of the same file is no change; another function of it is one."""
+    term = {"name": "/mine/my_rewards.py:short", "sha256": "a"}
+    tree = lambda **changed: {"phases": [{"name": "one", "terms": [term | changed]}]}  # noqa: E731
+    directory = RunDirectory.create(tmp_path / "run", tree(), {})
+    directory.lock.release()
+    moved = tree(name="/yours/my_rewards.py:short")
+    resumed = RunDirectory.resume(directory.path, moved)
+    resumed.lock.release()
+    assert resumed.take_up(0, moved, None, accept_changes=False) == []
+    assert json.loads((directory.path / "config.json").read_text()) == moved
+    with pytest.raises(RunError, match=r"my_rewards\.py:short\" and is now \"/yours/my_rewards\.py:long"):
+        RunDirectory.resume(directory.path, tree(name="/yours/my_rewards.py:long"))
+
+
 def test_a_file_is_no_run_folder(tmp_path):
     """Neither new nor resumed."""
     (tmp_path / "afile").write_text("mine")

@@ -88,8 +88,9 @@ def sides_caveats(base: Evaluation, candidate: Evaluation) -> list[str]:
 def length_note(within: Interval, pooled: float) -> str | None:
     """How to read a pooled length difference that disagrees with the one within problems; `None` if the two agree.
 
-    Both are tokens of correct minus tokens of wrong answers. They disagree if the signs differ, or if the pooled figure lies
-    outside the interval of the other.
+    Both are tokens of correct minus tokens of wrong answers. They disagree if the pooled figure lies outside the interval of the
+    other, or if there is none and the signs differ. Hard problems with more wrong and longer answers push the pooled figure
+    down, so that this is named as the cause only where it is below.
 
     >>> length_note(Interval(-5.0, -9.0, -1.0), -4.0)
     >>> length_note(Interval(-5.0, -9.0, -1.0), -27.0).partition("; ")[2]
@@ -104,10 +105,14 @@ def length_note(within: Interval, pooled: float) -> str | None:
         f"correct minus wrong answers: {within.estimate:+.1f} tokens ({interval}) within a problem, "
         f"{pooled:+.1f} pooled over problems"
     )
-    if within.estimate * pooled < 0:
-        return f"{both}; the pooled comparison misleads, since hard problems have more wrong and longer answers"
-    if pooled < within.low or pooled > within.high:
-        return f"{both}; the pooled figure also counts how hard the problems are"
+    is_reversed, is_below = within.estimate * pooled < 0, pooled < within.low
+    if is_below or pooled > within.high:
+        if not is_reversed:
+            return f"{both}; the pooled figure also counts how hard the problems are"
+        cause = "since hard problems have more wrong and longer answers" if is_below else "by how hard the problems are"
+        return f"{both}; the pooled comparison misleads, {cause}"
+    if is_reversed and isnan(within.low):
+        return f"{both}; too few problems have both to say which holds"
     return None
 
 

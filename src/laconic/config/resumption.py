@@ -11,7 +11,7 @@ the run's environment.json, with the step after which it holds.
 
 import re
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from laconic.config.difference import Difference
@@ -63,6 +63,21 @@ def freedom(key: str, *, is_trained: bool) -> Freedom:
     if any(re.fullmatch(pattern, key) for pattern in (*FREE, *[FREE_ONCE_TRAINED] * is_trained)):
         return "free"
     return "acceptable" if any(re.fullmatch(pattern, key) for pattern in ACCEPTABLE) else "refused"
+
+
+def is_moved_file(difference: Difference) -> bool:
+    """Whether it is only the folder of a user's own reward or grader, as after a run was copied. What the file holds has a digest
+    beside its name, which differs by itself where it has changed.
+
+    >>> is_moved_file(Difference("grader.name", "/a/mine.py:f", "/b/mine.py:f", {"sha256": "12"}))
+    True
+    """
+    sides = difference.ours, difference.theirs
+    is_file = difference.key.endswith(".name") and isinstance(difference.owner, dict) and difference.owner.get("sha256")
+    if not is_file or not all(isinstance(side, str) for side in sides):
+        return False
+    before, after = map(PurePath, sides)
+    return before.name == after.name
 
 
 def changes_measuring(key: str) -> bool:

@@ -43,7 +43,8 @@ from laconic.types import Group, Problem, Progress
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
     """How a model is to be evaluated on one benchmark. `budgets` are those of the budget curve, which is left out if there are
-    none. `with_bleu` asks for BLEU against the problems' worked solutions."""
+    none. `with_bleu` asks for BLEU against the problems' worked solutions. Raises `InputError` where two problems have one id,
+    under which their responses would be one problem's."""
 
     benchmark: str
     problems: Sequence[Problem]
@@ -52,6 +53,15 @@ class EvaluationRequest:
     seed: int
     budgets: tuple[int, ...] = ()
     with_bleu: bool = False
+
+    def __post_init__(self) -> None:
+        first: dict[str, int] = {}
+        for place, problem in enumerate(self.problems, 1):
+            if first.setdefault(problem.id, place) != place:
+                places = f"as number {first[problem.id]} and as number {place}"
+                raise InputError(
+                    f"problems: id {problem.id!r} stands twice, {places}; give each problem an id of its own"
+                )
 
     @property
     def num_samples(self) -> int:

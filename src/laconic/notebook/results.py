@@ -58,7 +58,7 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EvaluationResult:
-    """An evaluation. `folder` holds its files, `summary` is the content of its summary.json."""
+    """An evaluation. `folder` holds its files; `summary.to_json()` is the content of its summary.json."""
 
     folder: Path
     summary: Summary

@@ -3,8 +3,7 @@
 1. Every problem is attempted `samples` times (once if decoding is greedy). With a band of solve rates, a problem is attempted
    only until it is clear on which side of the band it lies (`stopping.py`), and at most `samples` times.
 2. Attempts go to `<probe>.samples.jsonl` as they are drawn, so a killed probe resumes where it stopped.
-3. probe.jsonl gets one line per problem: attempts, correct ones, grades, mean length and shortest correct length (the problem's
-   token complexity).
+3. probe.jsonl gets one line per problem: attempts, correct ones, grades, mean length and shortest correct length.
 
 The pre-sampling of O1-Pruner (reference length and accuracy per problem) and the selection of problems by solve rate need the
 same measurement, and both read this file. `probe` measures the same in memory, for the phases of a run.

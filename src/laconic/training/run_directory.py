@@ -28,7 +28,7 @@ from typing import Any
 
 from laconic.config.difference import Difference, differences
 from laconic.config.load import with_defaults
-from laconic.config.resumption import changes_measuring, freedom, refusal_line
+from laconic.config.resumption import changes_measuring, freedom, is_moved_file, refusal_line
 from laconic.errors import InputError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.evaluation.problem_meta import add_meta
@@ -136,6 +136,7 @@ class RunDirectory:
             here = {key: now.environment[key] for key in MACHINE} | ({"inputs": now.inputs} if "inputs" in held else {})
             changes = [*recorded, *(change for change in new if change not in recorded)]
             write_json_atomically(self.path / "environment.json", held | here | {"changes": changes})
+        if found or self.config() != config:  # a user's own file may have moved with the run, which is no change
             write_json_atomically(self.path / "config.json", config)
         for leftover in self.path.rglob("*.partial"):
             shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
@@ -150,7 +151,8 @@ class RunDirectory:
             before, after = _on_both_sides(held["inputs"], now.inputs)
             ours |= {"inputs": before, "machine": {key: held.get(key) for key in MACHINE}}
             theirs |= {"inputs": after, "machine": {key: now.environment[key] for key in MACHINE}}
-        found, is_trained = list(differences(ours, theirs)), self.num_finished() == len(config.get("phases", ()))
+        is_trained = self.num_finished() == len(config.get("phases", ()))
+        found = [change for change in differences(ours, theirs) if not is_moved_file(change)]
         for change in found:
             allowed = "free" if change.key in new else freedom(change.key, is_trained=is_trained)
             if allowed == "refused" or (allowed == "acceptable" and not accept_changes):

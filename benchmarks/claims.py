@@ -102,7 +102,7 @@ def decide_claim(claim: Claim, wish: Wish) -> Record:
 
 def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
     arms, wanted = _swept(source.sweep, wish)
-    setup = setup_of(sweep_for(wish.sweeps / f"{source.sweep}.toml", wish.model, wish.seeds, wish.changes, wish.out))
+    setup = _setup(source.sweep, wish)
     stored, found = _stored(claim, setup, wish), _arms(arms)
     labels = dict.fromkeys([*stored["arms"], *found])
     figures = with_stored(of_arms(source, arms), stored["figures"])
@@ -111,6 +111,11 @@ def _trained(claim: Claim, source: Trained, wish: Wish) -> Record:
     if _is_known(found, stored["arms"]):
         return record | _provenance(stored)
     return record | _measured(arms, wish.out / source.sweep) | _earlier(found, stored)
+
+
+def _setup(sweep: str, wish: Wish) -> str:
+    """The digest of what the sweep of that name would run."""
+    return setup_of(sweep_for(wish.sweeps / f"{sweep}.toml", wish.model, wish.seeds, wish.changes, wish.out))
 
 
 def _stored(claim: Claim, setup: str, wish: Wish) -> Record:
@@ -189,8 +194,7 @@ def _probed(claim: Claim, source: Probed, wish: Wish) -> Record:
         for model, folder in zip(models, folders, strict=True):
             _evaluate(model, source.problems, source.options, folder, seed, wish)
         found[seed] = [folder for folder in folders if _is_evaluated(folder)]
-    sweep = sweep_for(wish.sweeps / f"{source.sweep}.toml", wish.model, wish.seeds, wish.changes, wish.out)
-    asked = json.dumps([setup_of(sweep), source.problems, source.options, wish.cap])
+    asked = json.dumps([_setup(source.sweep, wish), source.problems, source.options, wish.cap])
     setup = hashlib.sha256(asked.encode()).hexdigest()[:16]
     stored = _stored(claim, setup, wish)
     figures = of_seeds({seed: source.measure(folders) for seed, folders in found.items() if folders})

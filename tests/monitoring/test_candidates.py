@@ -5,6 +5,7 @@ from math import nan
 from pathlib import Path
 
 import pytest
+from traffic_rows import stored_request
 
 pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
@@ -26,8 +27,7 @@ from laconic.monitoring.requests import Scope
 from laconic.monitoring.versions import VersionComparison, compare_live, comparison_sentence, find_pair
 from laconic.statistics.intervals import Interval
 from laconic.traffic.decisions import CandidateAction, Decision, add_decision, current_share, read_decisions
-from laconic.traffic.records import TrafficRecord
-from laconic.traffic.store import SECONDS_OF_A_DAY, StoredRequest, TrafficStore, open_store
+from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore, open_store
 from laconic.traffic.tables import DECISIONS
 
 BEGIN = 20_000 * SECONDS_OF_A_DAY
@@ -75,27 +75,9 @@ def test_a_candidate_whose_long_responses_its_users_leave_is_not_promoted(tmp_pa
         user, tokens = number % 500, (200, 300, 400, 2000)[number // 500 % 4]
         for version in ("v1", "v2"):
             is_left = version == "v2" and tokens == 2000
-            ending = (499, "client_left", True, None, None) if is_left else (200, "stop", True, 10, tokens + number % 7)
-            rows.append(
-                StoredRequest(
-                    TrafficRecord(
-                        f"{version}-{number}",
-                        BEGIN + number,
-                        "r",
-                        "m",
-                        version,
-                        "",
-                        f"{version}-{user}",
-                        *ending,
-                        None,
-                        None,
-                        None,
-                        0.1,
-                        1.0,
-                        None,
-                    )
-                )
-            )
+            left = {"status": 499, "finish": "client_left", "prompt_tokens": None, "completion_tokens": None}
+            ending = left if is_left else {"completion_tokens": tokens + number % 7}
+            rows.append(stored_request(f"{version}-{number}", BEGIN + number, version, f"{version}-{user}", **ending))
     opened.write(rows)
     found = compare_live(opened, "v1", "v2", "r")
     assert found is not None and found.changes["tokens"].high < -0.4 and found.changes["bad"].high < 0.02

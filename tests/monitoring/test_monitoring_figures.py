@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from traffic_rows import stored_request
 
 pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 
@@ -19,8 +20,7 @@ from laconic.monitoring.drift import measure_drift
 from laconic.monitoring.figures import GroupFigures, group_figures
 from laconic.monitoring.overview import read_overview
 from laconic.statistics.clusters import ClusterSums, clustered_mean
-from laconic.traffic.records import TrafficRecord
-from laconic.traffic.store import SECONDS_OF_A_DAY, StoredRequest, TrafficStore, open_store
+from laconic.traffic.store import SECONDS_OF_A_DAY, TrafficStore, open_store
 from laconic.traffic.tables import FEEDBACK, REQUESTS
 
 BEGIN = 20_000 * SECONDS_OF_A_DAY
@@ -193,28 +193,7 @@ def test_the_alarm_of_failures_names_version_and_kind_and_not_what_clients_were_
     statuses |= {"v3": [499] * 4 + [200] * 96, "v4": [500] * 40}
     opened.write(
         [
-            StoredRequest(
-                TrafficRecord(
-                    f"{version}-{number}",
-                    BEGIN + number,
-                    "r",
-                    "m",
-                    version,
-                    "",
-                    f"u{number}",
-                    status,
-                    "stop",
-                    True,
-                    5,
-                    7,
-                    None,
-                    None,
-                    None,
-                    0.1,
-                    1.0,
-                    None,
-                )
-            )
+            stored_request(f"{version}-{number}", BEGIN + number, version, f"u{number}", status=status)
             for version, own in statuses.items()
             for number, status in enumerate(own)
         ]

@@ -24,9 +24,11 @@ from laconic.config.node import make_node
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
+from laconic.config.solver import SamplerConfig
 from laconic.doctor.memory_model import GIB, Moment, OtherDraws, Work, count_weights, peak, predict_moments
 from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.errors import InputError, ModelError
+from laconic.evaluation.evaluate import num_samples
 from laconic.models.config_numbers import context_of, context_words
 from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import (
@@ -270,7 +272,8 @@ def _report_of(recipe: Recipe, sources: Sources, spread: GpuSpread) -> OtherDraw
 
 def _report_samples(recipe: Recipe) -> list[int]:
     """How often each reported problem is attempted, at each temperature."""
-    return [1 if temperature == 0 else recipe.report.samples for temperature in recipe.report.temperatures]
+    decodings = [SamplerConfig(temperature=temperature) for temperature in recipe.report.temperatures]
+    return [num_samples(recipe.report.samples, decoding) for decoding in decodings]
 
 
 def outside_bytes(recipe: Recipe) -> int:

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import constants
 from rich.console import Console
 
+from laconic.config.algorithm import AlgorithmConfig
 from laconic.config.load import load_recipe
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.doctor import machines
@@ -43,6 +44,7 @@ from laconic.training.check.recipe import check_recipe
 R1 = ShapeConfig(layers=28, hidden=1536, heads=12, kv_heads=2, intermediate=8960, vocabulary=151936)
 H200 = machine_of("h200", GPUS["h200"], is_bfloat16=True)
 ALONE = Roles(critic="zero", reference=None, scores_policy=False)
+LIKELIHOOD = {"old_logprobs": "current"}
 STEP = Training(calls=1, responses=64, epochs=1, prompt_tokens=100, response_tokens=1000)
 DRAWN = Sampling(1, 64, 8, 64, prompt_tokens=100, response_tokens=1000, longest=2000)
 PROBE = {
@@ -200,6 +202,28 @@ def test_the_responses_and_tokens_of_every_part(small):
     assert whence == "counted" and prompts["train"] == pytest.approx(counted)
     assert parts["update"].prompt_tokens == pytest.approx(16 * counted)
     assert parts["rollouts"].prompt_tokens == pytest.approx(4 * counted)  # 2 steps x 2 distinct prompts
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "share"),
+    [
+        ({"name": "grpo"}, 1.0),
+        ({"name": "gfpo", "options": {"keep": 0.3}}, 0.5),
+        ({"name": "sft", **LIKELIHOOD}, 0.25),
+        ({"name": "sft", "options": {"shortest": 0}, **LIKELIHOOD}, 1.0),
+        ({"name": "dpo", "aggregation": "sum", **LIKELIHOOD}, 1.0),
+        ({"name": "dpo", "options": {"pairs": "extremes"}, "aggregation": "sum", **LIKELIHOOD}, 0.5),
+    ],
+)
+def test_an_update_takes_the_responses_of_a_group_that_its_algorithm_picks(small, algorithm, share):
+    """2 steps of 2 groups of 4: of a group GFPO keeps 0.3 x 4, rounded up, SFT learns one, the extremes are two."""
+    changed = AlgorithmConfig.model_validate({"whitening": "none", **algorithm})
+    recipe = small.model_copy(update={"phases": (small.phases[0].model_copy(update={"algorithm": changed}),)})
+    sources = read_sources(recipe)
+    found = parts_of(recipe, check_recipe(recipe), sources, mean_prompts(recipe, sources)[0], capped)
+    update = next(part for part in found if part.name == "update")
+    assert update.responses == 16 * share and update.response_tokens == 1600 * share
+    assert update.training.load.states == 1600
 
 
 def test_lengths_come_from_the_best_that_is_at_hand(small, tmp_path):

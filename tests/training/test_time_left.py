@@ -109,6 +109,14 @@ def test_the_plan_is_that_of_the_recipe(tmp_path):
     assert plan == RunPlan((first, replace(first, steps=3, num_first=0)), num_reported=4 * 2 + 4, num_evaluations=2)
 
 
+def test_what_an_algorithm_leaves_out_of_its_groups_takes_no_time(monkeypatch):
+    """A phase that learns one response of four: all of them are drawn, a quarter is trained on."""
+    monkeypatch.setattr(time_left, "ASSUMED_FALL", 0.0)
+    picking = replace(FOUR_STEPS, trained_share=0.25)
+    at = Position(index=0, phase_step=4, mean_lengths=[100.0], lengths=[100])
+    assert work_left(RunPlan((FOUR_STEPS, picking)), at) == WorkLeft(4 * 10 * 100, 10 * 100)
+
+
 class OurTime:
     """A clock that moves only when something is sampled or trained on; the first step of a run is five times as slow."""
 

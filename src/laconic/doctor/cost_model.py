@@ -157,13 +157,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Responses that are trained on: `calls` steps of `responses` each, gone through `epochs` times; lengths are means."""
+    """Responses that are trained on: `calls` steps of `responses` each, of which the share `share` is gone through `epochs`
+    times; lengths are means."""
 
     calls: int
     responses: float
     epochs: int
     prompt_tokens: float
     response_tokens: float
+    share: float = 1.0
 
     @property
     def load(self) -> Load:
@@ -202,7 +204,7 @@ def scoring_flops(shape: ShapeConfig, roles: Roles, training: Training) -> float
 def update_flops(shape: ShapeConfig, policy: PolicyConfig, roles: Roles, training: Training, head_passes: int) -> float:
     """The operations of the updates of policy and critic. `head_passes` counts how often the head runs forwards: twice where
     logits are computed in chunks, and again in the backward pass."""
-    load = training.load.times(training.epochs)
+    load = training.load.times(training.share * training.epochs)
     total = _learning(shape, policy, load, is_lora=policy.lora is not None, head_passes=head_passes)
     if roles.critic != "zero":
         total += _learning(shape, policy, load, is_lora=policy.lora is not None, head_passes=0)

@@ -65,8 +65,10 @@ class Part:
     @property
     def responses(self) -> float:
         """Responses that are drawn or trained on."""
-        work = self.sampling or self.training
-        return work.calls * work.responses * getattr(work, "epochs", 1) if work else 0.0
+        if self.sampling:
+            return float(self.sampling.calls * self.sampling.responses)
+        work = self.training
+        return work.calls * work.responses * work.share * work.epochs if work else 0.0
 
     @property
     def prompt_tokens(self) -> float:
@@ -225,7 +227,7 @@ def _phase_parts(
         yield Part(phase.name, name, sampling=drawn)
     if not plan.is_kept:
         yield from _rollouts(phase, plan, prompt, lengths, most=most)
-    trained = Training(plan.steps, plan.per_step, plan.epochs, prompt, lengths.mean)
+    trained = Training(plan.steps, plan.per_step, plan.epochs, prompt, lengths.mean, plan.trained_share)
     yield Part(phase.name, "update", training=trained)
     cap = recipe.report.max_tokens or plan.cap
     watched, samples = lengths_of(phase, cap), recipe.watch.samples

@@ -33,6 +33,9 @@ from laconic.training.estimators import (
     gfpo,
     grpo,
     logit_distill,
+    most_kept,
+    most_paired,
+    most_shortest,
     ppo,
     reinforce,
     reinforce_pp,
@@ -58,7 +61,10 @@ _SURROGATE = frozenset({"whitening", "ratio", "clip_low", "clip_high", "old_logp
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One row: how advantages are computed, and what that needs. `estimate` takes its own options as keywords."""
+    """One row: how advantages are computed, and what that needs. `estimate` takes its own options as keywords.
+
+    `most_trained` takes the size of a group, and the options as keywords, and returns how many of its responses train at most.
+    """
 
     estimate: Callable[..., Advantages]
     summary: str
@@ -70,6 +76,7 @@ class Algorithm:
     reads_rewards: bool = (
         True  # whether its advantages are computed from rewards (pairs may be picked by rewards even if not)
     )
+    most_trained: Callable[..., int] = lambda group_size, **_options: group_size
     requires: Mapping[str, Any] = field(default_factory=dict)
     levers: frozenset[str] = _SURROGATE
 
@@ -120,6 +127,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         gfpo,
         "GRPO inside the shortest, or most efficient, part of each group",
         min_group_size=2,
+        most_trained=most_kept,
         levers=_SURROGATE | {"scale_by_std"},
     ),
     "drpo": Algorithm(
@@ -136,7 +144,11 @@ ALGORITHMS: dict[str, Algorithm] = {
         requires={"ratio": "sequence", "aggregation": "response"},
     ),
     "sft": Algorithm(
-        sft, "likelihood of each group's shortest correct responses", reads_rewards=False, requires=_LIKELIHOOD
+        sft,
+        "likelihood of each group's shortest correct responses",
+        reads_rewards=False,
+        most_trained=most_shortest,
+        requires=_LIKELIHOOD,
     ),
     "dpo": Algorithm(
         dpo,
@@ -145,6 +157,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         needs_logprobs=True,
         needs_reference=True,
         reads_rewards=False,
+        most_trained=most_paired,
         requires={**_LIKELIHOOD, "aggregation": "sum"},
     ),
     "simpo": Algorithm(
@@ -153,6 +166,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         min_group_size=2,
         needs_logprobs=True,
         reads_rewards=False,
+        most_trained=most_paired,
         requires={**_LIKELIHOOD, "aggregation": "response"},
     ),
     "distill": Algorithm(

@@ -101,7 +101,7 @@ def gfpo(experience: Experience, config: AlgorithmConfig, keep: float = 0.5, by_
     for group in groups.unique():
         rows = torch.nonzero(groups == group)[:, 0]
         best = torch.argsort(merit[rows], descending=True, stable=True)
-        kept[rows[best[: max(1, ceil(keep * len(rows) - _ROUNDING))]]] = True
+        kept[rows[best[: most_kept(len(rows), keep)]]] = True
     score = group_standardized if config.scale_by_std else group_centred
     return Advantages(_on_every_token(score(rewards, groups, kept), experience).advantages, rows=kept)
 
@@ -139,7 +139,7 @@ def sft(experience: Experience, config: AlgorithmConfig, shortest: float = 1) ->
     for group in batch.groups.unique():
         rows = torch.nonzero((batch.groups == group) & batch.is_correct)[:, 0]
         ranked = rows[torch.argsort(batch.lengths[rows], stable=True)]
-        chosen[ranked[: int(shortest) or len(ranked)]] = True
+        chosen[ranked[: most_shortest(len(ranked), shortest)]] = True
     return Advantages(_on_every_token(chosen.float(), experience).advantages, rows=chosen)
 
 
@@ -195,6 +195,24 @@ def logit_distill(experience: Experience, config: AlgorithmConfig) -> Advantages
     """No advantage: the loss is kl_coef times the reverse KL to the teacher over the whole vocabulary, on the student's responses
     (GKD with lambda 1 and beta 1, Agarwal et al. 2024, arXiv 2306.13649, eq. 5). Rewards are not used."""
     return Advantages(torch.zeros(experience.batch.response_mask.shape))
+
+
+# --- how many of a group train ---------------------------------------------------------------------------------------
+
+
+def most_kept(group_size: int, keep: float = 0.5, **_others: object) -> int:
+    """How many responses of a group `gfpo` trains on: the share `keep`, rounded up."""
+    return max(1, ceil(keep * group_size - _ROUNDING))
+
+
+def most_shortest(group_size: int, shortest: float = 1, **_others: object) -> int:
+    """How many responses of a group `sft` trains on at most; 0 stands for all."""
+    return min(int(shortest) or group_size, group_size)
+
+
+def most_paired(group_size: int, pairs: str = "kimi", **_others: object) -> int:
+    """How many responses of a group `dpo` and `simpo` train on at most: Kimi's rule pairs one with all others."""
+    return group_size if pairs == "kimi" else min(2, group_size)
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------

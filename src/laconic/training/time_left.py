@@ -27,6 +27,7 @@ from laconic.evaluation.evaluate import num_samples
 from laconic.problems.sets import ProblemSets
 from laconic.rollouts.sources import KEPT
 from laconic.selection.pool import most_problems, needs_probe, pool_of, problems_per_step
+from laconic.training.algorithms import find_algorithm
 
 NEWEST_PACES = 5
 """How many measurements the pace is the median of."""
@@ -54,7 +55,8 @@ class PhasePlan:
 
     `num_first` are drawn before its first step: by the probe, or as rollouts that are drawn only once. Every step trains on
     `per_step` responses, `epochs` times, and draws them first unless `is_kept`. `num_watched` are measured when the phase begins,
-    every `watch_every` steps, and after its last step. `cap` is the largest number of tokens of a response.
+    every `watch_every` steps, and after its last step. `cap` is the largest number of tokens of a response. `trained_share` is
+    the share of responses that train at most: some algorithms pick a part of each group.
     """
 
     steps: int
@@ -65,6 +67,7 @@ class PhasePlan:
     num_watched: int = 0
     watch_every: int = 1
     is_kept: bool = False
+    trained_share: float = 1.0
 
     def watches_after(self, phase_step: int) -> int:
         """How many watches follow step `phase_step` of the phase."""
@@ -102,7 +105,13 @@ def _phase_plan(phase: PhaseConfig, recipe: Recipe, sets: ProblemSets) -> PhaseP
         watch_every=recipe.watch.every,
         epochs=phase.optimizer.epochs,
         is_kept=phase.rollouts in KEPT,
+        trained_share=_trained_share(phase),
     )
+
+
+def _trained_share(phase: PhaseConfig) -> float:
+    config = phase.algorithm
+    return find_algorithm(phase).most_trained(phase.group_size, **config.options) / phase.group_size
 
 
 # --- the work that is left -------------------------------------------------------------------------------------------
@@ -159,7 +168,7 @@ def _phase_work(phase: PhasePlan, done: int, per_step: int, begin: float, end: f
     measured = phase.watches_after(done) * phase.num_watched * middle
     if not done:
         measured += (phase.num_first + phase.num_watched) * begin
-    return WorkLeft(measured + (0.0 if phase.is_kept else stepped), stepped * phase.epochs)
+    return WorkLeft(measured + (0.0 if phase.is_kept else stepped), stepped * phase.trained_share * phase.epochs)
 
 
 # --- the pace --------------------------------------------------------------------------------------------------------
@@ -234,7 +243,8 @@ class Clock:
         num_tokens, phase = sum(lengths), self.plan.phases[self.index]
         self.lengths = lengths
         self.mean_lengths.append(num_tokens / len(lengths))
-        self.pace.training.append(Measured((updated - sampled) / (num_tokens * phase.epochs), num_tokens))
+        num_trained = num_tokens * phase.trained_share
+        self.pace.training.append(Measured((updated - sampled) / (num_trained * phase.epochs), round(num_trained)))
         return {
             "time/sample_seconds": sampled - began,
             "time/update_seconds": updated - sampled,

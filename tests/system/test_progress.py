@@ -93,3 +93,22 @@ def test_a_task_that_others_tell_of_leaves_no_line(monkeypatch):
             advance(1, 100)
 
     assert printed(work) == ""
+
+
+def test_without_a_terminal_a_long_task_says_where_it_is_at_growing_intervals(monkeypatch):
+    """2,000 responses of which 400 were stored, one of 10 tokens a second: lines after 60 s, 120, 240, 480, 960, and 1,560 (600 s
+    later). 60 of the 1,600 that are to be drawn are done after a minute, so 1,540 seconds are left."""
+    now = [10.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def work(reporter):
+        with reporter.bar("offline rollouts", 2000) as advance:
+            advance(400, 0)
+            for _ in range(1600):
+                now[0] += 1.0
+                advance(1, 10)
+
+    lines = printed(work).splitlines()
+    assert lines[0] == "offline rollouts: 460 of 2,000 responses, 10 tokens/s, about 26 min left"
+    assert [int(line.split()[2].replace(",", "")) - 400 for line in lines[:-1]] == [60, 120, 240, 480, 960, 1560]
+    assert lines[-1] == "offline rollouts: 1,600 responses (400 more were there), 16,000 tokens in 1,600 s (10/s)"

@@ -1,6 +1,7 @@
 """What a person sees while a program works: one live line, or plain lines where there is no terminal.
 
-1. `Reporter.bar` shows a task's progress: responses done, tokens per second, time left. `on_sampled` is told how long it took.
+1. `Reporter.bar` shows a task's progress: responses done, tokens per second, time left; without a terminal it is a line after a
+   minute, then at growing intervals. `on_sampled` is told how long it took.
 2. `Reporter.step` prints one line per training step: accuracy, mean tokens, speed, and the time that the whole run still takes.
 
 Everything goes to standard error, so that standard output stays for results.
@@ -19,6 +20,10 @@ from laconic.system.screen import Screen
 from laconic.types import Progress as OnProgress
 
 QUIET_SECONDS = 1.0  # tasks shorter than this leave no line
+FIRST_LINE_SECONDS = (
+    60.0  # without a terminal, a task says where it is after this time, then each time that it has doubled,
+)
+MOST_SECONDS_BETWEEN = 600.0  # and at least this often
 
 
 class Reporter:
@@ -38,6 +43,7 @@ class Reporter:
         """A bar for a task of `num_responses` responses. Call the value with (responses, tokens) as responses finish. With
         `leaves_line` a line says in the end what was done, unless it took less than a second."""
         started, tokens, done, num_earlier = time.monotonic(), 0, 0, 0
+        is_live, next_line = self.console.is_terminal, FIRST_LINE_SECONDS
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -45,17 +51,25 @@ class Reporter:
             TextColumn("{task.fields[speed]}", markup=False),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as live:
+        with Progress(*columns, console=self.console, transient=True, disable=not is_live) as live:
             task = live.add_task(what, total=num_responses, speed="")
 
             def advance(responses: int, new_tokens: int) -> None:
-                nonlocal tokens, done, num_earlier
+                nonlocal tokens, done, num_earlier, next_line
                 if new_tokens:
                     tokens, done = tokens + new_tokens, done + responses
                 else:
                     num_earlier += responses  # no new tokens: these responses were stored by an earlier run
-                speed = tokens / max(1e-9, time.monotonic() - started)
-                live.update(task, advance=responses, speed=f"{speed:,.0f} tokens/s")
+                passed = time.monotonic() - started
+                speed = f"{tokens / max(1e-9, passed):,.0f} tokens/s"
+                live.update(task, advance=responses, speed=speed)
+                num_left = num_responses - num_earlier - done
+                if not is_live and passed >= next_line and num_left and done:
+                    next_line = passed + min(passed, MOST_SECONDS_BETWEEN)
+                    left = duration_words(passed * num_left / done)
+                    self.say(
+                        f"{what}: {num_earlier + done:,} of {num_responses:,} responses, {speed}, about {left} left"
+                    )
 
             yield advance
         seconds = time.monotonic() - started

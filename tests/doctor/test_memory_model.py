@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
+from laconic.doctor import memory_model
 from laconic.doctor.memory_model import (
     GIB,
     KERNEL_BYTES,
@@ -95,16 +96,20 @@ def test_a_watch_of_longer_responses_needs_its_own_cache():
             assert parts_of(moment, *arguments, work) == parts_of(moment, *arguments, ON_CPU)
 
 
-def test_the_report_is_measured_by_a_second_model_beside_the_runs_own():
-    """Both whole in float32, though one carries adapters in bfloat16; no moments of the optimizer; 3 rows of 24 + 1,000 positions
-    and as many prompts."""
+def test_the_report_is_measured_by_a_second_model_beside_the_runs_own(monkeypatch):
+    """Its maps are held in bfloat16, its table of 256 x 64 in float32, which is copied; no moments of the optimizer; 3 rows
+    of 24 + 1,000 positions and as many prompts. A small model's maps are joined, in copies."""
     work = replace(ON_CUDA, report=OtherDraws(rows=3, prompts=3, max_tokens=1_000))
     policy = PolicyConfig(dtype="bfloat16", lora=LoraConfig(rank=8))
     parts = parts_of("measuring", SMALL, phase_of(critic="lora"), policy, replace(work, prompt_tokens=24))
     weights = count_weights(SMALL, policy)
-    assert parts["evaluated model"] == 4 * weights.total
+    table, small = 256 * 64, decoders.JOINED_BYTES
+    assert parts["evaluated model"] == 2 * weights.maps + 4 * (weights.embedding + weights.head)
     assert parts["policy weights"] == 2 * weights.total + 4 * weights.adapters
-    assert parts["bfloat16 copies of the weights"] == 2 * (weights.maps + 256 * 64)
+    assert parts["bfloat16 copies of the weights"] == 2 * (weights.maps + table) and parts["evaluated model"] < small
+    monkeypatch.setattr(memory_model, "JOINED_BYTES", 0)
+    larger = parts_of("measuring", SMALL, phase_of(critic="lora"), policy, replace(work, prompt_tokens=24))
+    assert larger["bfloat16 copies of the weights"] == 2 * table
     assert parts["key-value cache"] == 3 * (1_024 + 24) * 2 * 2 * 32 * 2
     assert "optimizer moments" not in parts and "critic weights" in parts
     assert not [m for m in predict_moments(SMALL, phase_of(), policy, ON_CUDA) if m.name.startswith("measuring")]

@@ -4,6 +4,7 @@ is, and what is given wrongly is an `InputError`."""
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 import laconic
 from laconic.config.load import parse_recipe
 from laconic.config.policy import PolicyConfig
-from laconic.errors import InputError, ModelError, RunError, SelectionError
+from laconic.errors import InputError, LaconicWarning, ModelError, RunError, SelectionError
 from laconic.models.loading import copy_model
 from laconic.types import Grade, Problem
 
@@ -185,6 +186,18 @@ def test_a_selection_that_keeps_nothing_is_refused(tiny: Any) -> None:
     probed = laconic.probe(tiny, [Problem("1", "7 + 5?", "13")], samples=2, max_tokens=64)
     with pytest.raises(SelectionError, match="none of 1 problems qualifies"):
         laconic.select(probed, how="hard")
+
+
+def test_what_is_only_evaluated_is_held_as_it_computes(tmp_path: Path) -> None:
+    """In bfloat16 the maps of a solver's model are held in it; a model that is loaded may be trained, and is whole."""
+    folder = str(oracles.save_checkpoint("qwen2", tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LaconicWarning)  # of a processor that is slow in bfloat16
+        solver = laconic.open_solver(folder, device="cpu", dtype="bfloat16")
+        loaded = laconic.load_model(folder, device="cpu", dtype="bfloat16")
+    rounded = {name for name, p in solver.lm.model.named_parameters() if p.dtype == torch.bfloat16}
+    assert rounded == {name for name, _ in loaded.model.named_parameters() if "_proj." in name} and rounded
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
 
 
 # --- training --------------------------------------------------------------------------------------------------------

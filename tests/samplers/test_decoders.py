@@ -128,6 +128,25 @@ def test_bfloat16_copies_say_what_autocast_says(name: str, is_adapted: bool) -> 
     assert ours.abs().mean() <= 2 * theirs.abs().mean() + 0.02
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_that_is_held_rounded_says_the_same_and_is_not_copied(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit where matrices are joined. Where they are not, each is in the model's own memory, and sums may be rounded
+    otherwise."""
+    lm = with_biases(name)
+    lm.settle_dtype(torch.bfloat16, computes_in_bfloat16=True)
+    copied = draw(lm)
+    lm.hold_rounded()
+    assert draw(lm) == copied
+    monkeypatch.setattr(decoders, "JOINED_BYTES", 0)
+    for one, other in zip(draw(lm), copied, strict=True):
+        assert one.logprobs[0] == pytest.approx(other.logprobs[0], abs=0.1) or one.token_ids[0] != other.token_ids[0]
+    held = {parameter.data_ptr() for parameter in lm.model.parameters()}
+    layer = FusedDecoder(lm, 32).layers[0]
+    assert all(one.weight.data_ptr() in held for one in (*layer.qkv, *layer.gate_up, layer.out, layer.down))
+
+
 def test_in_bfloat16_an_adapter_stays_beside_the_weight() -> None:
     """Merged, what is less than half a unit in the last place of the base weight would be rounded away."""
     lm = adapted("llama", "all-linear", torch.bfloat16)

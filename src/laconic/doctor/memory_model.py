@@ -226,9 +226,9 @@ def _roles(
     dtype_bytes = BF16 if policy.lora and _is_bfloat16(shape, policy) else F32
     separate = (weights.body + others) * dtype_bytes + adapters
     if phase.config.algorithm.reference_model is not None:
-        reference = _model_bytes(teacher or shape, phase, policy)
+        reference = _model_bytes(teacher or shape, policy, is_rounded=True)
     elif not policy.lora:
-        reference = _model_bytes(shape, phase, policy) + F32 * others
+        reference = _model_bytes(shape, policy, is_rounded=not phase.has_moving_reference) + F32 * others
     else:
         reference = adapters
     return _Roles(
@@ -240,11 +240,11 @@ def _roles(
     )
 
 
-def _model_bytes(shape: ShapeConfig, phase: ResolvedPhase, policy: PolicyConfig) -> int:
-    """Bytes of a reference that is a model of its own."""
+def _model_bytes(shape: ShapeConfig, policy: PolicyConfig, *, is_rounded: bool) -> int:
+    """Bytes of a model that stands beside the policy. One that never changes is held rounded where the arithmetic is bfloat16."""
     weights = count_weights(shape, PolicyConfig())
-    is_rounded = _is_bfloat16(shape, policy) and not phase.has_moving_reference
-    return (BF16 if is_rounded else F32) * weights.maps + F32 * (weights.embedding + weights.head)
+    maps = BF16 if is_rounded and _is_bfloat16(shape, policy) else F32
+    return maps * weights.maps + F32 * (weights.embedding + weights.head)
 
 
 # --- what comes and goes ---------------------------------------------------------------------------------------------
@@ -258,6 +258,7 @@ class _Setting:
     phase: PhaseConfig
     policy: PolicyConfig
     work: Work
+    is_rounded: bool = False
 
     @property
     def is_bfloat16(self) -> bool:
@@ -323,11 +324,15 @@ class _Setting:
         return F32 * self.response_share(rows) * self.shape.vocabulary
 
     def cast_bytes(self) -> int:
-        """Autocast keeps a bfloat16 copy of every float32 map that learns, as long as its region lasts. (Trainers with an engine
-        gather the weights in bfloat16 instead.)"""
+        """Autocast keeps a bfloat16 copy of every float32 map, as long as its region lasts; in a model that is held rounded only
+        the head is one. (Trainers with an engine gather the weights in bfloat16 instead.)"""
         if self.policy.lora or not self.is_bfloat16 or self.work.spread.engine:
             return 0
-        return BF16 * (count_weights(self.shape, self.policy).maps + self.table)
+        maps = count_weights(self.shape, self.policy).maps
+        if self.is_rounded:
+            size = _model_bytes(self.shape, self.policy, is_rounded=True)
+            maps = maps if size <= JOINED_BYTES else 0  # matrices of a small model are joined, in copies
+        return BF16 * (maps + self.table)
 
     def whole_weights(self) -> dict[str, int]:
         """What is whole on a GPU that otherwise holds a part of the weights: the layer that is computed and the next one, which
@@ -460,12 +465,12 @@ def _sampling_or_watching(setting: _Setting) -> dict[str, int]:
 
 
 def _measuring(setting: _Setting, roles: _Roles) -> dict[str, int]:
-    """A model is evaluated that is loaded whole, in float32 and without adapters, beside the run's own roles; the moments of the
-    optimizer are gone by then."""
+    """A model is evaluated that is loaded whole, without adapters, and held rounded, beside the run's own roles; the optimizer's
+    moments are gone by then."""
     assert setting.work.report is not None
-    plain = replace(setting, policy=setting.policy.model_copy(update={"lora": None}))
+    plain = replace(setting, policy=setting.policy.model_copy(update={"lora": None}), is_rounded=True)
     drawn = _drawing(plain, setting.work.report)
-    evaluated = F32 * (count_weights(plain.shape, plain.policy).total + setting.work.other_weights)
+    evaluated = _model_bytes(plain.shape, plain.policy, is_rounded=True) + F32 * setting.work.other_weights
     stays = {name: size for name, size in roles.parts(setting.work.spread).items() if name != OPTIMIZER}
     larger = max(_prefilling(drawn), _sampling(drawn), key=lambda parts: sum(parts.values()))
     return stays | {"evaluated model": evaluated} | larger

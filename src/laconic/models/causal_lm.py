@@ -3,7 +3,8 @@
 `CausalLM` splits a Hugging Face model into a backbone (token ids to hidden states) and a head (hidden states to logits), so that
 logits are computed only for the positions that need them. Loading checks that the two together give the model's own logits.
 
-Weights that are trained are float32; with `dtype = "bfloat16"` the arithmetic runs under autocast. Logits are always float32.
+Weights that are trained are float32; with `dtype = "bfloat16"` the arithmetic runs under autocast. Maps that are not trained are
+held in bfloat16 then (`hold_rounded`). Logits are always float32.
 
 Legend: `B` rows, `L` tokens of prompt and response, `D` hidden size, `V` vocabulary.
 """
@@ -58,6 +59,16 @@ class CausalLM:
         """Set the dtype in which the weights are saved, and whether the arithmetic runs under bfloat16 autocast."""
         self.stored_dtype = stored
         self.autocast_dtype = torch.bfloat16 if computes_in_bfloat16 else None
+
+    def hold_rounded(self) -> None:
+        """Hold the linear maps of the layers in the dtype to which autocast rounds them at every use: half the memory, the same
+        results to the bit. For a model that is not trained. Embedding, norms and head stay: they are read in full precision."""
+        if self.autocast_dtype is None:
+            return
+        head = self.model.get_output_embeddings()
+        for module in self.model.modules():
+            if type(module) is nn.Linear and module is not head:
+                module.to(self.autocast_dtype)
 
     @property
     def device(self) -> torch.device:

@@ -117,8 +117,9 @@ def _begins_with(path: Path, beginning: bytes) -> bool:
         return file.read(len(beginning)) == beginning
 
 
-def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> CausalLM:
-    """The model at `name` (local folder, hub name, GGUF file, or bundled) with its tokenizer, ready for scoring and sampling.
+def load_model(name: str, config: PolicyConfig, *, is_trained: bool = True, check: bool = True) -> CausalLM:
+    """The model at `name` (local folder, hub name, GGUF file, or bundled) with its tokenizer, ready for scoring and sampling. One
+    that is not trained is held rounded, and is so before it reaches its device.
 
     Raises `ModelError` with one line where it cannot be loaded.
     """
@@ -158,13 +159,19 @@ def load_model(name: str, config: PolicyConfig, *, check: bool = True) -> Causal
     if missing := sorted(loading["missing_keys"]):  # transformers would fill them with random numbers
         raise ModelError(f"{name}: {len(missing)} weights are missing from *.safetensors, the first is {missing[0]}")
     stored = stored_dtype(source, hub_config)  # of a model on the hub the headers are here only now
-    causal_lm = CausalLM(_trainable(model.to(device).eval()), tokenizer, name)
+    causal_lm = CausalLM(_trainable(model.eval()), tokenizer, name)
+    causal_lm.settle_dtype(stored, computes_in_bfloat16(config, stored == torch.bfloat16))
     _warn_if_slow(config)
     _warn_if_endless(causal_lm)
-    causal_lm.settle_dtype(stored, computes_in_bfloat16(config, stored == torch.bfloat16))
+    is_rounded = not is_trained and causal_lm.autocast_dtype is not None and not causal_lm.is_quantized
+    if not is_rounded:
+        model.to(device)
     if check:
         causal_lm.check_weights()
-        causal_lm.check_head()
+        causal_lm.check_head()  # in float32
+    if is_rounded:
+        causal_lm.hold_rounded()
+        model.to(device)
     return causal_lm
 
 
@@ -245,15 +252,16 @@ def _read_json(name: str, file: Path) -> dict[str, Any]:
 # --- models in memory ------------------------------------------------------------------------------------------------
 
 
-def open_model(source: ModelSource, config: PolicyConfig) -> CausalLM:
-    """The model that `source` is or names. A model in memory keeps its device and dtype, and is not copied.
+def open_model(source: ModelSource, config: PolicyConfig, *, is_trained: bool = True) -> CausalLM:
+    """The model that `source` is or names; `is_trained` as for `load_model`. A model in memory keeps its device and dtype, and is
+    not copied.
 
     Raises `ModelError` where `source` is not a model.
     """
     if isinstance(source, CausalLM):
         return source
     if isinstance(source, str | Path):
-        return load_model(str(source), config)
+        return load_model(str(source), config, is_trained=is_trained)
     return _wrapped(source)
 
 
@@ -281,8 +289,9 @@ def memory_name(lm: CausalLM) -> str:
     return f"{MEMORY}{lm.name.removeprefix(MEMORY)}#{lm.fingerprint()}"
 
 
-def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
-    """A copy of a model in memory, called `name`, in the dtype and on the device that `config` says; `lm` is not changed."""
+def copy_model(lm: CausalLM, config: PolicyConfig, name: str, *, is_trained: bool = True) -> CausalLM:
+    """A copy of a model in memory, called `name`, in the dtype and on the device that `config` says; `lm` is not changed.
+    `is_trained` as for `load_model`."""
     model: Any = copy.deepcopy(lm.model)  # transformers types `to` for devices it does not name
     model = model.to(pick_device(config.device)).eval().requires_grad_(True)
     model.zero_grad(set_to_none=True)
@@ -292,6 +301,8 @@ def copy_model(lm: CausalLM, config: PolicyConfig, name: str) -> CausalLM:
         parameter.data = parameter.data.to(torch.float32 if any(part in key for part in kept) else held)
     copied = CausalLM(_trainable(model), lm.tokenizer, name)
     copied.settle_dtype(lm.stored_dtype, computes_in_bfloat16(config, lm.stored_dtype == torch.bfloat16))
+    if not is_trained:
+        copied.hold_rounded()
     return copied
 
 

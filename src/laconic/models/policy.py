@@ -118,7 +118,7 @@ class Policy:
         return AdapterReference(self.lm, self.adapters, moves)
 
     def _load_teacher(self, name: str) -> CausalLM:
-        teacher = load_model(name, self.config.model_copy(update={"lora": None}))
+        teacher = load_model(name, self.config.model_copy(update={"lora": None}), is_trained=False)
         check_vocabulary(name, teacher.tokenizer, self.lm.name, self.lm.tokenizer)
         return teacher
 
@@ -359,9 +359,13 @@ def load_policy(recipe: Recipe, given: CausalLM | None = None) -> Policy:
     return Policy(load_entry(recipe, recipe.policy, given), recipe.policy, seed=seed_of(recipe.seed, "policy"))
 
 
-def load_entry(recipe: Recipe, config: PolicyConfig, given: CausalLM | None = None) -> CausalLM:
+def load_entry(
+    recipe: Recipe, config: PolicyConfig, given: CausalLM | None = None, *, is_trained: bool = True
+) -> CausalLM:
     """The model that a run begins with: loaded by the recipe's name for it, or a copy of `given`, the one passed in memory."""
-    return load_model(recipe.model, config) if given is None else copy_model(given, config, recipe.model)
+    if given is None:
+        return load_model(recipe.model, config, is_trained=is_trained)
+    return copy_model(given, config, recipe.model, is_trained=is_trained)
 
 
 def _contexts_of_checkpointing(

@@ -4,8 +4,8 @@
    head that begins at zero. Without a critic all values are zero.
 2. A reference is a copy of the policy (`CopyReference`), an adapter that equals the policy's (`AdapterReference`), or another
    model that never changes (`Teacher`). Inside `lm_at_work` it is a model to score with.
-3. One that never moves is what a resumed run can make again, so it is in no checkpoint. Where the arithmetic is bfloat16, its
-   layers' linear maps are held in bfloat16: autocast would round them at every use, so its scores are the same to the bit.
+3. One that never moves is what a resumed run can make again, so it is in no checkpoint, and it is held rounded
+   (`CausalLM.hold_rounded`).
 
 What is left out: when they are made and dropped (`policy.py`).
 """
@@ -160,7 +160,7 @@ class CopyReference:
         self.lm = CausalLM(copy.deepcopy(lm.model).requires_grad_(False).eval(), lm.tokenizer, lm.name)
         self.lm.autocast_dtype = lm.autocast_dtype
         if not can_move:
-            hold_rounded(self.lm)
+            self.lm.hold_rounded()
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """All weights of the copy, by name."""
@@ -204,7 +204,6 @@ class Teacher:
 
     def __init__(self, lm: CausalLM) -> None:
         lm.model.requires_grad_(False)
-        hold_rounded(lm)
         self.lm = lm
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -218,17 +217,6 @@ class Teacher:
     def move(self, decay: float) -> None:
         """Never called: a teacher does not change."""
         raise AssertionError(f"{self.lm.name}: a teacher does not move")
-
-
-def hold_rounded(lm: CausalLM) -> None:
-    """Hold the linear maps of the layers of a model that never changes in the dtype to which autocast rounds them. Embedding,
-    norms and head stay as they are: they compute, or are read, in full precision."""
-    if lm.autocast_dtype is None:
-        return
-    head = lm.model.get_output_embeddings()
-    for module in lm.model.modules():
-        if type(module) is nn.Linear and module is not head:
-            module.to(lm.autocast_dtype)
 
 
 @torch.no_grad()

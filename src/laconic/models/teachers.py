@@ -59,6 +59,6 @@ def check_teacher(
 def try_teacher(name: str, policy: PolicyConfig, field: str) -> None:
     """Load the teacher `name` and drop it again. Raises `ModelError`, which begins with `field`, where it cannot be loaded."""
     try:
-        load_model(name, policy.model_copy(update={"lora": None}))
+        load_model(name, policy.model_copy(update={"lora": None}), is_trained=False)
     except ModelError as error:
         raise ModelError(f"{field}: {error}") from None

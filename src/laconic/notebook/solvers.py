@@ -46,12 +46,16 @@ def load_model(model: "ModelSource", *, device: str | None = None, dtype: str | 
     "auto" (that of the checkpoint). A model in memory is not copied, and keeps its device and dtype. Raises `ModelError` if the
     model cannot be loaded, and `InputError` for an unknown dtype, or for a device or dtype together with a model in memory.
     """
+    return _open(model, device, dtype, is_trained=True)
+
+
+def _open(model: "ModelSource", device: str | None, dtype: str | None, *, is_trained: bool) -> "CausalLM":
     from laconic.models.loading import open_model
 
     settings = given(device=device, dtype=dtype)
     if settings and not isinstance(model, str | Path):
         raise InputError(f"{', '.join(settings)}: a model in memory stays as it is; move it with model.to(...) first")
-    return open_model(model, make_node(PolicyConfig, **settings))
+    return open_model(model, make_node(PolicyConfig, **settings), is_trained=is_trained)
 
 
 def open_solver(
@@ -83,7 +87,7 @@ def open_solver(
         return Solver(remote, http, grading, asked)
     from laconic.samplers.local import LocalSampler
 
-    lm = load_model(model, device=device, dtype=dtype)
+    lm = _open(model, device, dtype, is_trained=False)
     return Solver(lm, LocalSampler(lm), grading, asked)
 
 

@@ -43,7 +43,7 @@ def measure_prompt(run: SweepRun, reporter: Reporter) -> None:
     prompts = {"base": recipe.prompt, PROMPTED: recipe.prompt.model_copy(update={"instruction": instruction})}
     plain = recipe.policy.model_copy(update={"lora": None})
     with open_grader(recipe.grader) as grader:
-        lm = load_model(recipe.model, plain)
+        lm = load_model(recipe.model, plain, is_trained=False)
         for name, prompt in prompts.items():
             solver = Solver(lm, LocalSampler(lm), grader, prompt)
             solver.check_prompts(problems, report_cap(recipe), f"{run.entry.label}: max_tokens")

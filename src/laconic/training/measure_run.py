@@ -93,7 +93,10 @@ def _evaluate_model(run: Run, grader: AnyGrader, label: str, model: str, on_summ
     plain = run.recipe.policy.model_copy(update={"lora": None})
     recipe = run.recipe.model_copy(update={"policy": plain})
     is_base = model == recipe.model
-    lm = load_entry(recipe, plain, run.given) if is_base else load_model(model, plain)
+    if is_base:
+        lm = load_entry(recipe, plain, run.given, is_trained=False)
+    else:
+        lm = load_model(model, plain, is_trained=False)
     solver = Solver(lm, LocalSampler(lm), grader, recipe.prompt, run.team)
     draws = run.draws if is_base else NOTHING_SHARED
     evaluate_reported(solver, recipe, run.sets.report, run.directory.path, label, run.reporter, on_summary, draws)

@@ -14,6 +14,7 @@ import pytest
 from small import save_small_model, write_small_recipe
 
 from laconic.cli import app as cli
+from laconic.cli.catalogue import CATALOGUE
 from laconic.cli.options import check_file
 from laconic.config.defaults import BAND_CONFIDENCE, MARGIN, SEED, SERVE_PORT, STORE_ADDRESS, TOKENS_MARGIN
 from laconic.errors import InputError
@@ -460,6 +461,16 @@ def test_nothing_is_drawn_before_all_prompts_and_temperatures_are_read(laconic, 
     ):
         assert laconic("evaluate", model, "tiny:mix?count=2", *options, "--out", "never")[0] == 2
     assert not (tmp_path / "never").exists()
+
+
+def test_every_prompt_that_is_listed_can_be_asked(laconic, model, tmp_path):
+    """Those that plan a budget for each problem too, with a cap and without; what they may ask has to fit the context."""
+    prompts = [name.replace(":N", ":40") for name in CATALOGUE["prompts"]()]
+    options = [word for prompt in prompts for word in ("--prompt", prompt)]
+    code, _, err = laconic("evaluate", model, "tiny:mix?count=2", "--max-tokens", "4", *options, "--out", "asked")
+    assert code == 0, err
+    assert len(list((tmp_path / "asked").rglob("summary.json"))) == len(prompts)
+    assert laconic("evaluate", model, "tiny:mix?count=2", "--samples", "1", "--prompt", "tale", "--out", "own")[0] == 0
 
 
 def test_what_greedy_decoding_does_not_read_and_what_is_given_twice_is_said(laconic, model, tmp_path):

@@ -100,7 +100,7 @@ def check(ward, **prompt):
     """What the commands check before they sample."""
     lm = load_model(str(ward.model), CONFIG)
     with Grader() as grader:
-        Solver(lm, LocalSampler(lm), grader, PromptConfig(**prompt)).check_prompts(PROBLEMS, 8, "max_tokens")
+        Solver(lm, LocalSampler(lm), grader, PromptConfig(**prompt)).longest_prompt(PROBLEMS)
 
 
 REFUSES_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system') }}{% endif %}" + PASSES_ALL

@@ -11,7 +11,7 @@ The cost of finding the budgets is reported beside the result. The attempts are 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from laconic.rollouts.solver import Assignment, Solver
 from laconic.types import Grade, Problem
 
 MAX_HALVINGS = 10
-_PLAIN = "boxed"
+MOST_DIGITS = 6  # of a budget
+_PLAIN, _LONGEST = "boxed", f"tale:{'9' * MOST_DIGITS}"
 _GUESS = (
     "Do not solve this yet. Guess how many tokens the shortest complete solution of it needs, and write only that number "
     "within \\boxed{}."
@@ -40,10 +41,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """A prompt of this kind. `find` makes a plan from solver, problems, decoding, seed and folder."""
+    """A prompt of this kind. `find` makes a plan from solver, problems, decoding, seed and folder; none of its instructions is
+    longer than all of `longest`."""
 
     summary: str
     find: Callable[[Solver, Sequence[Problem], SamplerConfig, int, Path], Plan]
+    longest: tuple[str, ...]
 
 
 def guess_budgets(
@@ -81,12 +84,24 @@ def search_budgets(
 
 
 PLANNERS: Mapping[str, Planner] = {
-    "tale": Planner("tale:N, the model's own guess of N for each problem (TALE-EP)", guess_budgets),
+    "tale": Planner(
+        "tale:N, the model's own guess of N for each problem (TALE-EP)", guess_budgets, (_GUESS, _PLAIN, _LONGEST)
+    ),
     "tale_search": Planner(
         "tale:N, the smallest N that halving finds to keep each greedy answer right: it looks at the gold answers",
         search_budgets,
+        (_PLAIN, _LONGEST),
     ),
 }
+
+
+def longest_prompt(solver: Solver, problems: Sequence[Problem]) -> tuple[int, str]:
+    """As `Solver.longest_prompt`, over all instructions that the solver's prompt may give where it plans them."""
+    planner = PLANNERS.get(solver.prompt.instruction)
+    if planner is None:
+        return solver.longest_prompt(problems)
+    prompts = [solver.prompt.model_copy(update={"instruction": instruction}) for instruction in planner.longest]
+    return max((replace(solver, prompt=prompt).longest_prompt(problems) for prompt in prompts), key=lambda it: it[0])
 
 
 class _Rounds:
@@ -108,7 +123,7 @@ class _Rounds:
 
 def _whole(answer: str | None) -> int | None:
     digits = (answer or "").strip().replace(",", "")
-    return int(digits) if digits.isdecimal() and 0 < len(digits) <= 6 and int(digits) > 0 else None
+    return int(digits) if digits.isdecimal() and 0 < len(digits) <= MOST_DIGITS and int(digits) > 0 else None
 
 
 def _plan(

@@ -19,6 +19,7 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.problems import SelectConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
+from laconic.evaluation.planned_prompts import PLANNERS, longest_prompt
 from laconic.problems.benchmarks import benchmark_of
 from laconic.problems.forgotten import refuse_forgotten
 from laconic.problems.load import load_problems
@@ -76,7 +77,8 @@ def open_solver(
     and end with this process, or earlier with `solver.grader.close()`. Raises the same errors as `load_model`.
     """
     asked = make_node(PromptConfig, **given(instruction=prompt, system=system))
-    resolve_instruction(asked.instruction)
+    if asked.instruction not in PLANNERS:
+        resolve_instruction(asked.instruction)
     grading = open_grader(make_node(GraderConfig, **given(name=grader, workers=grader_workers)))
     if isinstance(model, str) and is_endpoint(model):
         if given(device=device, dtype=dtype):
@@ -162,10 +164,10 @@ def cap_tokens(
     Raises a `ModelError` that names `field` if the given cap does not fit.
     """
     if given is not None:
-        solver.check_prompts(problems, given, field)
+        solver.check_length(*longest_prompt(solver, problems), given, field)
         return given
     limit = solver.lm.context_length
-    longest, problem_id = solver.longest_prompt(problems)
+    longest, problem_id = longest_prompt(solver, problems)
     if limit is None or longest + usual <= limit:
         return usual
     if limit <= longest:

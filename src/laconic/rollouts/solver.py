@@ -207,10 +207,6 @@ class Solver:
                     f"{self.lm.name}: the chat template renders problem {problem.id} and {held.id} to the same prompt; {remedy}"
                 )
 
-    def check_prompts(self, problems: Sequence[Problem], max_tokens: int, field: str) -> None:
-        """Raises `ModelError` if the longest prompt and the cap `max_tokens` together exceed the model's context."""
-        self.check_length(*self.longest_prompt(problems), max_tokens, field)
-
     def check_length(self, longest: int, problem_id: str, max_tokens: int, field: str) -> None:
         """Raises `ModelError` if a prompt of `longest` tokens and the cap `max_tokens` together exceed the model's context."""
         limit = self.lm.context_length

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from laconic import __version__
+from laconic.errors import install_command
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, 'build_' + sys.argv[1])(sys.argv[2])"
@@ -188,3 +189,23 @@ def test_the_lock_names_public_hosts_alone():
     """Whoever locks behind a mirror must not commit the mirror's address."""
     text = (ROOT / "uv.lock").read_text("utf-8")
     assert set(re.findall(r'"https?://([^/"]+)', text)) == {"pypi.org", "files.pythonhosted.org"}
+
+
+def test_a_missing_extra_is_installed_by_the_names_of_its_packages(monkeypatch):
+    """On PyPI the name of this package is another project's: a line that says to install it by name would bring that one."""
+    for extra in PROJECT["optional-dependencies"].keys() - {"dev"}:
+        assert install_command(extra).startswith("pip install '") and "laconic" not in install_command(extra)
+    monkeypatch.setattr("importlib.metadata.requires", lambda _name: None)
+    assert install_command("data") == "pip install '.[data]' in Laconic's folder"
+
+
+def test_no_line_says_to_install_this_package_by_its_name():
+    texts = [path for folder in ("docs", "src", "examples") for path in (ROOT / folder).rglob("*.*")]
+    lines = [
+        f"{path.name}: {line.strip()}"
+        for path in (*texts, ROOT / "README.md", ROOT / "CONTRIBUTING.md")
+        if path.suffix in {".md", ".py", ".toml", ".sh"}
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"pip install [^`#]*\blaconic\b(?!/)", line) and "/laconic" not in line
+    ]
+    assert lines == []

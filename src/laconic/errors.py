@@ -53,10 +53,22 @@ class RunError(InputError):
 
 
 class MissingExtraError(InputError):
-    """An optional dependency is not installed; the text names the extra that brings it."""
+    """An optional dependency is not installed; the text has the command that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional dependency: install it with  pip install 'laconic[{extra}]'")
+        super().__init__(f"{what} needs the extra {extra}: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra, by the names of its packages: `laconic` on PyPI is another project."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        lines = [text.partition(";") for text in requires("laconic") or ()]
+    except PackageNotFoundError:  # run from its sources
+        lines = []
+    names = [name.strip() for name, _, marker in lines if marker.split() == ["extra", "==", f'"{extra}"']]
+    return f"pip install {' '.join(map(repr, names))}" if names else f"pip install '.[{extra}]' in Laconic's folder"
 
 
 class RunFailed(LaconicError):  # noqa: N818  (the name tells a person what happened)

@@ -111,3 +111,15 @@ def test_what_rules_say_is_written_down_once(laconic, served):
     assert code == 0 and "the rules say: go on" in out and "tokens −" in out
     code, _, err = laconic("traffic", "candidate", "nowhere")
     assert code == 2 and "no two versions were served at once" in err
+
+
+def test_the_store_is_where_the_gateways_file_says(laconic, tmp_path, served):
+    """Unless `--store` says otherwise."""
+    (tmp_path / "traffic").rename(tmp_path / "elsewhere")
+    upstream, route = '[upstreams.u]\nurl = "http://127.0.0.1:8000/v1"\n', '[routes.assistant]\nupstreams = ["u"]\n'
+    (tmp_path / "serve.toml").write_text(f'store = "sqlite:///elsewhere/traffic.db"\n{upstream}{route}', "utf-8")
+    code, out, _ = laconic("traffic", "report", "--config", "serve.toml")
+    assert code == 0 and "Route assistant" in out
+    code, _, err = laconic("traffic", "report", "--config", "serve.toml", "--store", "sqlite:///traffic/traffic.db")
+    assert code == 2 and "traffic/traffic.db" in err
+    assert laconic("traffic", "report", "--store", "sqlite:///elsewhere/traffic.db")[0] == 0

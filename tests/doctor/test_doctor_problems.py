@@ -143,7 +143,7 @@ def test_a_package_that_the_problems_need_is_an_error_with_its_extra(ward, monke
     examined = ward.examine(f"problems.watch='{ward.folder / 'absent.parquet'}'")
     assert said(check_extras, examined) == [
         f"error: problems.watch: {ward.folder / 'absent.parquet'} needs pyarrow, which is not installed; "
-        "pip install 'laconic[data]'"
+        "pip install 'datasets>=3.0' 'pyarrow>=15.0'"
     ]
     monkeypatch.setattr(checks_recipe, "is_installed", lambda module: module != "jinja2")
     assert levels(check_extras, ward.examine()) == ["warning"]

@@ -93,5 +93,5 @@ def test_what_is_no_problem_is_refused(tokenizer: Any, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match="problems: expected an address, or a list of at least one Problem"):
         dataset([{"id": "a"}], tokenizer)  # type: ignore[list-item]  # the mistake
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match=r"laconic\[trl\]"):
+    with pytest.raises(MissingExtraError, match="the extra trl: pip install 'trl"):
         dataset(ADDRESS, tokenizer)

@@ -244,7 +244,8 @@ def test_a_dataset_that_changed_is_an_error_that_names_the_row(offline, monkeypa
 def test_without_file_and_network_the_error_names_both_ways_out(offline, monkeypatch):
     """The file it looked for, and the extra or the network."""
     with pytest.raises(
-        MissingExtraError, match=r"no gsm8k\.jsonl or gsm8k_test\.jsonl in \$LACONIC_DATA or data/.*\[data\]"
+        MissingExtraError,
+        match=r"no gsm8k\.jsonl or gsm8k_test\.jsonl in \$LACONIC_DATA or data/.*the extra data: pip install 'datasets",
     ):
         load_problems("gsm8k")
 

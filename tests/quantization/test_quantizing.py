@@ -68,7 +68,7 @@ def test_what_cannot_be_quantized_is_one_line(laconic, tmp_path, small, both_ins
 
 
 @pytest.mark.parametrize(
-    ("library", "remedy"), [(LLM_COMPRESSOR, "llmcompressor>=0.14"), (TORCHAO, "laconic[quantize]")]
+    ("library", "remedy"), [(LLM_COMPRESSOR, "llmcompressor>=0.14"), (TORCHAO, "pip install 'torchao>=")]
 )
 def test_a_library_that_is_missing_is_named_with_its_remedy(monkeypatch, library, remedy):
     monkeypatch.setattr(schemes, "find_spec", lambda name: None)

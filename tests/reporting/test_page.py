@@ -194,7 +194,7 @@ def test_a_broken_file_is_named(run_dir: Path) -> None:
 
 def test_without_jinja_the_extra_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(MissingExtraError, match=r"laconic\[report\]"):
+    with pytest.raises(MissingExtraError, match="the extra report: pip install 'jinja2"):
         page_of(run_dir)
 
 

@@ -34,6 +34,14 @@ StoreAddress = Annotated[
         "--store", help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME; the driver must be installed."
     ),
 ]
+ConfiguredStore = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.",
+        show_default=f"that of --config, else {STORE_ADDRESS}",
+    ),
+]
 SaltFile = Annotated[Path, typer.Option(help="The file with the salt of users' pseudonyms.")]
 
 
@@ -200,8 +208,17 @@ def opened_store(address: str) -> "Iterator[TrafficStore]":
         opened.close()
 
 
+def _address(store: str | None, config: Path | None) -> str:
+    """Where the store is: as an option says, else as the gateway's file says, else where the gateway's own default is."""
+    from laconic.config.serving import parse_serving, read_serving
+
+    if store is not None or config is None:
+        return store or STORE_ADDRESS
+    return parse_serving(read_serving(config), f"{config}: ").store
+
+
 def report_traffic(
-    store: StoreAddress = STORE_ADDRESS,
+    store: ConfiguredStore = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("traffic.html"),
     days: Annotated[float, typer.Option(help="How many days it covers.")] = REPORT_DAYS,
     route: Annotated[str | None, typer.Option(help="This route alone; if not given, all.")] = None,
@@ -210,7 +227,9 @@ def report_traffic(
     ] = DRIFT_DAYS,
     config: Annotated[
         Path | None,
-        typer.Option(help="The gateway's file, which says what is a candidate; if not given, the latest version is."),
+        typer.Option(
+            help="The gateway's file, which says where the store is and what is a candidate; if not given, the latest version is."
+        ),
     ] = None,
 ) -> None:
     """Write a page of figures over time: alarms first, then tokens, cost, latency and feedback by day, version, route and tag."""
@@ -224,7 +243,7 @@ def report_traffic(
     from laconic.monitoring.page import write_traffic_page
 
     pairs = configured_pairs(config) if config is not None else {}
-    with opened_store(store) as traffic:
+    with opened_store(_address(store, config)) as traffic:
         overview = read_overview(traffic, time.time(), days, drift_days, route, pairs)
     for sentence in (*overview.alarms, *overview.changes):
         put(sentence)
@@ -264,11 +283,11 @@ def compare_stored(
 
 def judge_stored(
     route: Annotated[str, typer.Argument(help="The route on which the candidate is served.")],
-    store: StoreAddress = STORE_ADDRESS,
+    store: ConfiguredStore = None,
     config: Annotated[
         Path | None,
         typer.Option(
-            help="The gateway's file, with versions and rules; if not given, the latest version and usual rules."
+            help="The gateway's file, with the store, versions and rules; if not given, the latest version and usual rules."
         ),
     ] = None,
     promote_after: Annotated[
@@ -281,7 +300,7 @@ def judge_stored(
     need_extra()
     from laconic.monitoring.candidates import candidate_lines, find_candidate
 
-    with opened_store(store) as opened:
+    with opened_store(_address(store, config)) as opened:
         candidate = find_candidate(opened, route, config, promote_after)
         for line in candidate_lines(opened, route, candidate, time.time() if write else None):
             put(line)

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from laconic.errors import InputError
+from laconic.errors import InputError, install_command
 
 LLM_COMPRESSOR, TORCHAO = "llm-compressor", "torchao"
 MODULES = {LLM_COMPRESSOR: "llmcompressor", TORCHAO: "torchao"}
-REMEDIES = {
-    LLM_COMPRESSOR: "pip install 'llmcompressor>=0.14', which takes transformers below 5.18 and so an environment of its own",
-    TORCHAO: "pip install 'laconic[quantize]'",
-}
+OWN_ENVIRONMENT = (
+    "pip install 'llmcompressor>=0.14', which takes transformers below 5.18 and so an environment of its own"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +52,6 @@ def find_scheme(name: str, library: str) -> Scheme:
     if library not in scheme.libraries:
         raise InputError(f"--through {library}: does not do {name} here; expected {' or '.join(scheme.libraries)}")
     if find_spec(MODULES[library]) is None:
-        raise InputError(f"--scheme {name}: {library} is not installed; {REMEDIES[library]}")
+        remedy = OWN_ENVIRONMENT if library == LLM_COMPRESSOR else install_command("quantize")
+        raise InputError(f"--scheme {name}: {library} is not installed; {remedy}")
     return scheme

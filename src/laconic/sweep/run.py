@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from laconic.config.node import MOST_PROCESSES
-from laconic.errors import InputError, RecipeError, RunFailed
+from laconic.errors import InputError, RecipeError, RunFailed, install_command
 from laconic.sweep.children import AT_WORK, RunProcesses, arguments, check_idle, lock
 from laconic.sweep.config import Entry, SweepConfig, SweepRun, begin_sweep, load_sweep, runs_of
 from laconic.sweep.page import has_page, write_results
@@ -189,7 +189,7 @@ class _Sweep:
         if len(todo) < len(self.runs):
             self.reporter.say(f"{len(self.runs) - len(todo)} of {len(self.runs)} runs are finished already")
         if not has_page():
-            self.reporter.say("no report.html will be written: it needs  pip install 'laconic[report]'")
+            self.reporter.say(f"no report.html will be written: it needs  {install_command('report')}")
         write_results(self.out, self.reader.read())
         with _ended_by_sigterm():
             self.train([run for run in todo if run.entry.prompt is None])

@@ -15,7 +15,7 @@ from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, found_in
 from laconic.doctor.memory_model import GIB, count_weights
-from laconic.errors import ModelError
+from laconic.errors import ModelError, install_command
 from laconic.models.loading import named_device
 from laconic.problems.address import name_of
 from laconic.problems.load import is_on_hub
@@ -61,14 +61,14 @@ def check_extras(examined: Examined) -> Iterator[Finding]:
     problems = examined.recipe.problems
     sources = {f"problems.{name}": source for name, source in problems.model_dump().items() if source is not None}
     lacking = [
-        Finding("error", f"{source} needs {module}, which is not installed", where, f"pip install 'laconic[{extra}]'")
+        Finding("error", f"{source} needs {module}, which is not installed", where, install_command(extra))
         for where, source in sources.items()
         for extra, modules, is_wanted in EXTRAS
         for module in modules
         if is_wanted(source) and not is_installed(module)
     ]
     if not is_installed(PAGE_MODULE):
-        remedy = "pip install 'laconic[report]'"
+        remedy = install_command("report")
         lacking.append(
             Finding("warning", f"laconic report needs {PAGE_MODULE}, which is not installed", "report", remedy)
         )

@@ -201,7 +201,7 @@ def same_table(names: Sequence[str], folder: Path) -> str:
 
 # --- how fast --------------------------------------------------------------------------------------------------------
 
-SPEEDS = {"embedded reasoner, 0.8M": ("tiny", 256), "random, 26M": ("MIDDLING", 64)}
+SPEEDS = {"embedded reasoner, 0.65M": ("tiny", 256), "random, 26M": ("MIDDLING", 64)}
 """Model and cap; the random model writes to the cap always."""
 TIMED = ("time/sample_seconds", "time/update_seconds", "time/step_seconds")
 

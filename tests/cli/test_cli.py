@@ -565,6 +565,24 @@ def test_a_budget_curve_is_printed(laconic, model):
     assert "thinking cut at 2: accuracy" in out and "thinking cut at 4: accuracy" in out
 
 
+def test_budgets_that_do_not_fit_the_context_are_refused_before_the_first_source_is_drawn(laconic, model, tmp_path):
+    """A prompt has at most 40 tokens; the answer that is forced needs 32, and the words before it some more."""
+    context = json.loads((Path(model) / "config.json").read_text())["max_position_embeddings"]
+    options = (
+        "--samples",
+        1,
+        "--max-tokens",
+        context - 40,
+        "--budgets",
+        f"2,{context - 41}",
+        "--out",
+        tmp_path / "out",
+    )
+    code, _, err = laconic("evaluate", model, "tiny:mix?count=2", "tiny:chain_sum?count=2", *options)
+    assert code == 2 and f"--budgets {context - 41}: with the prompt of problem" in err and "expected at most" in err
+    assert len(err.strip().splitlines()) == 1 and not list((tmp_path / "out").rglob("samples.jsonl"))
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
 def test_a_full_standard_output_is_called_so(monkeypatch):
     """And what could not be written is not tried again at the end."""

@@ -311,6 +311,21 @@ def test_other_problems_are_refused_with_their_number_and_an_example(tmp_path):
         compared(tmp_path, Run(BASE), Run(SHORT, gold="8"))
 
 
+@pytest.mark.parametrize("choices", [["3", "4"], ["4", "3", "5"], None])
+def test_other_choices_are_other_problems(tmp_path, choices):
+    """The same id, question and letter: it stands for another answer, and other ones are beside it."""
+    folders = [Run(problems, gold="A").write(tmp_path / name) for name, problems in (("base", BASE), ("other", SHORT))]
+    for folder, stated in zip(folders, (["4", "3"], choices), strict=True):
+        lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+        rows = [line | ({"choices": stated} if stated and line["problem_id"] == "b" else {}) for line in lines]
+        (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=r"problems differ, 1 of 2 have other choices, such as 'b'$"):
+        compare_evaluations(folders[0], [folders[1]])
+    (folders[1] / "samples.jsonl").write_bytes((folders[0] / "samples.jsonl").read_bytes())
+    (folders[1] / "summary.json").write_bytes((folders[0] / "summary.json").read_bytes())
+    assert compare_evaluations(folders[0], [folders[1]]).candidates
+
+
 def test_other_numbers_of_samples_are_compared_by_problem_means_and_owned(tmp_path):
     """One sample against two: accuracy (1 + 0)/2 and tokens (10 + 50)/2 against 1/4 and 50."""
     once = {name: samples[:1] for name, samples in SHORT.items()}

@@ -108,6 +108,20 @@ def test_values_of_several_kinds_have_names() -> None:
     assert values_of([*range(11), "x"])[:2] == ["0", "1"]  # not only numbers: no parts
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [(1234567, 1234568), (1234567.0, 1234568.0), (0.1234561, 0.1234562), (1e20, 1.0000001e20), (10**6, 10**6 + 1)],
+)
+def test_two_numbers_are_two_slices_however_alike(numbers: tuple[float, float]) -> None:
+    assert len(set(values_of(numbers))) == 2
+    many = [*numbers, *range(12)]  # so many are cut into parts, which are named by their ends
+    assert len(set(values_of(many))) == 2 and all(len(name) < 60 for name in values_of(many))
+
+
+def test_one_number_is_one_slice_however_it_is_written() -> None:
+    assert values_of([3, 3.0, 2.5, 1_000_000, 1e6, 1e300]) == ["3", "3", "2.5", "1000000", "1000000", "1e+300"]
+
+
 def test_meta_is_kept_as_far_as_problems_can_be_sorted_by_it(tmp_path: Path) -> None:
     meta = {"level": 5, "solution": "x" * 81, "tags": ["a"], "difficulty": {"terms": 3}, "none": None}
     write_meta([Problem("a", "q", "1", meta=meta), Problem("b", "q", "1")], tmp_path)

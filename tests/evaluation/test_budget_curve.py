@@ -1,20 +1,23 @@
 """Thinking and answer apart, and the budget curve: thinking cut, an answer forced."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
 from small import save_small_model
 
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import PromptConfig, SamplerConfig
-from laconic.errors import InputError
+from laconic.errors import InputError, RunError
+from laconic.evaluation import evaluate as evaluate_module
 from laconic.evaluation.budget_curve import budget_curve
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.grading.grader import Grader
 from laconic.models.loading import TINY, load_model
 from laconic.problems.load import load_problems
-from laconic.prompts.forced_answers import force_text
+from laconic.prompts.forced_answers import force_text, forced_ids
 from laconic.prompts.thinking import thinking_tokens
 from laconic.rollouts.forcing import ANSWER_TOKENS, force_answers
 from laconic.rollouts.rows import ForcedAnswer, read_rows
@@ -65,8 +68,6 @@ def test_what_an_endpoint_reports_is_passed_on():
 
 def test_a_forced_answer_is_what_the_model_says_after_its_cut_thinking(solver):
     """Each forced rollout equals asking the model, by its own forward pass, to go on from prompt, cut and forced text."""
-    import torch
-
     problems = load_problems("tiny:mix?count=6&split=report")
     groups = solver.attempt(problems, 1, DECODING, seed=0)
     forced = force_answers(solver, groups, [8, 10_000], DECODING, seed=0)
@@ -103,6 +104,54 @@ def test_an_endpoint_cannot_be_cut(tmp_path):
     with Grader() as grader, pytest.raises(InputError, match="--budgets: an endpoint"):
         asked = EvaluationRequest("sums", PROBLEMS, 1, DECODING, seed=0, budgets=(4,))
         evaluate(scripted_solver(ScriptedSampler(doubling), grader), asked, tmp_path)
+
+
+def test_budgets_that_leave_no_room_are_refused_before_anything_is_drawn(solver, tmp_path):
+    """The context holds the longest prompt and 100 tokens more: 32 of the answer, and the forced words. One budget fits to the
+    token; one more does not, unless no response is as long."""
+    problems = load_problems("tiny:mix?count=6&split=report")
+    longest, problem_id = solver.longest_prompt(problems)
+    room = 100 - ANSWER_TOKENS - len(forced_ids(solver.lm.tokenizer))
+    config = solver.lm.model.config
+    whole, config.max_position_embeddings = config.max_position_embeddings, longest + 100
+    try:
+        asked = EvaluationRequest("mix", problems, 1, DECODING.model_copy(update={"max_tokens": 99}), seed=0)
+        says = rf"--budgets {room + 1}: with the prompt of problem {problem_id} .*; expected at most {room}$"
+        with pytest.raises(InputError, match=says):
+            evaluate(solver, replace(asked, budgets=(8, room + 1)), tmp_path / "out")
+        assert not (tmp_path / "out" / "settings.json").exists()
+        evaluate(solver, replace(asked, budgets=(8, room)), tmp_path / "out")
+        with pytest.raises(RunError, match="was begun with budgets "):
+            evaluate(solver, replace(asked, budgets=(8,)), tmp_path / "out")
+        evaluate(solver, replace(asked, budgets=(8, 99)), tmp_path / "beyond the cap")
+    finally:
+        config.max_position_embeddings = whole
+
+
+def test_words_that_force_another_answer_are_another_evaluation(solver, tmp_path, monkeypatch):
+    problems = load_problems("tiny:mix?count=2&split=report")
+    asked = EvaluationRequest("mix", problems, 1, DECODING, seed=0, budgets=(4,))
+    evaluate(solver, asked, tmp_path)
+    monkeypatch.setattr(evaluate_module, "force_text", lambda tokenizer: "So:")
+    with pytest.raises(RunError, match="was begun with force_text "):
+        evaluate(solver, asked, tmp_path)
+
+
+def test_a_fingerprint_is_that_of_the_weights_as_stored(tmp_path):
+    """Held rounded for bfloat16 arithmetic or not, stored in float32 or bfloat16: a folder begun with one goes on with the other.
+    Weights that are changed afterwards have a fingerprint of their own."""
+    place = str(save_small_model(tmp_path / "one", 0))
+    plain = load_model(place, PolicyConfig(dtype="float32"))
+    rounded = load_model(place, PolicyConfig(dtype="bfloat16"), is_trained=False)
+    assert (plain.computes_in, rounded.computes_in) == ("float32", "bfloat16")
+    held = rounded.model.get_parameter("model.layers.0.mlp.down_proj.weight")
+    assert held.dtype == torch.bfloat16
+    assert rounded.fingerprint() == plain.fingerprint()
+    rounded.hold_rounded()
+    assert rounded.fingerprint() == plain.fingerprint()
+    with torch.no_grad():
+        held.mul_(2.0)
+    assert rounded.fingerprint() != plain.fingerprint()
 
 
 def test_two_models_of_one_name_have_two_fingerprints(tmp_path):

@@ -1,10 +1,10 @@
 """Attempts that outlive a kill, evaluations that come out the same to the byte."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
-from scripted import PROBLEMS, ScriptedSampler, doubling, scripted_solver
+from scripted import PROBLEMS, ScriptedModel, ScriptedSampler, doubling, scripted_solver
 
 from laconic.cli.catalogue import CATALOGUE
 from laconic.config.solver import SamplerConfig
@@ -12,7 +12,9 @@ from laconic.errors import InputError, RunError
 from laconic.evaluation.evaluate import EvaluationRequest, evaluate
 from laconic.evaluation.planned_prompts import PLANNERS
 from laconic.grading.grader import Grader
-from laconic.rollouts.log import chunks
+from laconic.grading.own import OwnGrader
+from laconic.rollouts import solver as solver_module
+from laconic.rollouts.log import LATER, chunks
 
 DECODING = SamplerConfig(max_tokens=64, batch_size=2)  # chunks of 8 rows: two problems with 4 samples
 ASKED = EvaluationRequest("sums", PROBLEMS, 4, DECODING, seed=0)
@@ -85,15 +87,47 @@ def test_a_finished_evaluation_is_kept(grader, tmp_path):
     assert not again.calls
 
 
-def test_a_finished_evaluation_that_was_damaged_is_mended(grader, tmp_path):
-    """A row broken in the middle: it and what follows is drawn again, to the same bytes."""
+def missing_grade(line):
+    return json.dumps({key: value for key, value in json.loads(line).items() if key != "grade"}).encode() + b"\n"
+
+
+DAMAGES = {
+    "half of it": lambda line: line[:40] + b"\n",
+    "half of it, and the next one": lambda line: line[:40],
+    "another byte": lambda line: b"#" + line[1:],
+    "nothing": lambda line: b"\n",
+    "zeros": lambda line: b"\0" * 9 + b"\n",
+    "a grade that is none": lambda line: line.replace(b'"grade": "', b'"grade": "x', 1),
+    "no grade": missing_grade,
+}
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_row_that_others_follow_is_refused_and_nothing_is_dropped(grader, tmp_path, damage, is_finished):
+    """The 10th of 40 rows: the 30 behind it may be what no seed brings back."""
+    evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
+    rows = (tmp_path / "samples.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "samples.jsonl").write_bytes(b"".join([*rows[:9], damage(rows[9]), *rows[10:]]))
+    if not is_finished:
+        (tmp_path / "summary.json").unlink()
+    before, again = files(tmp_path), ScriptedSampler(doubling)
+    with pytest.raises(RunError, match=r"samples\.jsonl, line 10: .*follow it: mend it or put back a copy") as refused:
+        evaluate(scripted_solver(again, grader), ASKED, tmp_path)
+    assert "\n" not in str(refused.value)
+    assert not again.calls and files(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_last_row_is_drawn_again(grader, tmp_path, damage):
+    """It and its chunk, to the same bytes."""
     evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
     before = files(tmp_path)
     rows = before["samples.jsonl"].splitlines(keepends=True)
-    (tmp_path / "samples.jsonl").write_bytes(b"".join([*rows[:9], b'{"broken\n', *rows[10:]]))
+    (tmp_path / "samples.jsonl").write_bytes(b"".join([*rows[:-1], damage(rows[-1])]))
     again = ScriptedSampler(doubling)
     evaluate(scripted_solver(again, grader), ASKED, tmp_path)
-    assert len(again.calls) == 4 and files(tmp_path) == before
+    assert len(again.calls) == 1 and files(tmp_path) == before
 
 
 def test_a_folder_whose_files_disagree_is_refused(grader, tmp_path):
@@ -132,7 +166,7 @@ def test_a_damaged_clock_is_named(grader, tmp_path, timing):
         (replace(ASKED, seed=1), "seed"),
         (replace(ASKED, problems=PROBLEMS[::-1]), "problems_digest"),
         (replace(ASKED, decoding=SamplerConfig(max_tokens=65, batch_size=2)), "max_tokens"),
-        (replace(ASKED, budgets=(8,)), "budgets"),
+        (replace(ASKED, decoding=SamplerConfig(max_tokens=64, batch_size=2, engine="vllm")), "engine"),
     ],
 )
 def test_a_folder_of_something_else_is_refused(grader, tmp_path, changed, key):
@@ -151,6 +185,129 @@ def test_samples_without_settings_are_refused(grader, tmp_path):
     (tmp_path / "samples.jsonl").write_text("{}\n")
     with pytest.raises(RunError, match=r"without settings\.json"):
         evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
+
+
+# --- settings that older folders do not state ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LocalModel(ScriptedModel):
+    """A model in this process, as far as settings describe it."""
+
+    computes_in: str = "float32"
+    stop_ids: frozenset[int] = frozenset({2})
+
+
+def solver_with(grader, sampler=None, instruction="boxed", **changes):
+    solver = scripted_solver(sampler or ScriptedSampler(doubling), grader, instruction)
+    return replace(solver, lm=LocalModel(**changes))
+
+
+def make_older(folder):
+    """Settings as they were written before these keys were."""
+    settings = json.loads((folder / "settings.json").read_text())
+    assert LATER & settings.keys()
+    kept = {key: value for key, value in settings.items() if key not in LATER}
+    (folder / "settings.json").write_text(json.dumps(kept))
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "key"), [({"computes_in": "bfloat16"}, "dtype"), ({"stop_ids": frozenset({2, 7})}, "stop_ids")]
+)
+def test_another_arithmetic_or_end_is_refused_where_the_folder_states_its_own(
+    grader, tmp_path, changes, key, is_finished
+):
+    evaluate(solver_with(grader), ASKED, tmp_path)
+    if not is_finished:
+        (tmp_path / "summary.json").unlink()
+    with pytest.raises(RunError, match=f"was begun with {key} "):
+        evaluate(solver_with(grader, **changes), ASKED, tmp_path)
+    make_older(tmp_path)
+    again = ScriptedSampler(doubling)
+    for _ in range(2):
+        evaluate(solver_with(grader, again, **changes), ASKED, tmp_path)
+    assert not again.calls
+    assert not LATER & json.loads((tmp_path / "settings.json").read_text()).keys(), (
+        "nobody knows what the rows were drawn with"
+    )
+
+
+def test_another_prompt_under_the_same_name_is_refused(grader, tmp_path, monkeypatch):
+    """As where a chat template was mended between two sessions."""
+    evaluate(solver_with(grader), ASKED, tmp_path)
+    monkeypatch.setattr(solver_module, "messages", lambda problem, *_: [{"role": "user", "content": "Well?"}])
+    with pytest.raises(RunError, match="was begun with prompt_digest "):
+        evaluate(solver_with(grader), ASKED, tmp_path)
+
+
+def test_an_endpoint_states_no_arithmetic(grader, tmp_path):
+    evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path)
+    stated = json.loads((tmp_path / "settings.json").read_text()).keys()
+    assert not {"dtype", "stop_ids", "engine", "tolerances", "statements", "force_text"} & stated
+
+
+def granting(tolerance, others=None):
+    """The ten problems, of which p1 grants its answer a tolerance."""
+    meta = {} if tolerance is None else {"tolerance": tolerance}
+    problems = [replace(p, meta=dict(p.meta) | (meta if p.id == "p1" else {}) | (others or {})) for p in PROBLEMS]
+    return replace(ASKED, problems=problems)
+
+
+TOLERANCES = [(None, "5"), ("5", None), ("0.1", 5), (None, [0.1]), ([0.1], [0.2])]
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize(("before", "after"), TOLERANCES)
+def test_another_tolerance_is_refused(grader, tmp_path, before, after, is_finished):
+    """Of an older folder too, as far as what it keeps of the problems says it: of lists it was silent."""
+    evaluate(solver_with(grader), granting(before), tmp_path)
+    if not is_finished:
+        (tmp_path / "summary.json").unlink()
+    with pytest.raises(RunError, match="was begun with tolerances "):
+        evaluate(solver_with(grader), granting(after), tmp_path)
+    make_older(tmp_path)
+    if not (before is None and isinstance(after, list)):
+        for _ in range(2):
+            with pytest.raises(RunError, match=r"problem_meta\.jsonl: problem p1 was graded with tolerance "):
+                evaluate(solver_with(grader), granting(after), tmp_path)
+
+
+@pytest.mark.parametrize(("before", "after"), [("0.1", 0.1), ([0.1, 2], ["0.1", "2"]), (None, None)])
+def test_the_same_tolerance_however_it_is_written_is_no_other(grader, tmp_path, before, after):
+    evaluate(solver_with(grader), granting(before, {"level": 1}), tmp_path)
+    again = ScriptedSampler(doubling)
+    evaluate(solver_with(grader, again), granting(after, {"level": 2}), tmp_path)
+    make_older(tmp_path)
+    evaluate(solver_with(grader, again), granting(after, {"level": 2}), tmp_path)
+    assert not again.calls
+
+
+def test_a_grader_of_ones_own_may_read_all_that_a_problem_states(tmp_path):
+    (tmp_path / "mine.py").write_text("def grade(attempt):\n    return attempt.meta['level'] > 1\n")
+    with OwnGrader("mine.py:grade", tmp_path, 1, 20.0) as own:
+        evaluate(solver_with(own), granting(None, {"level": 1}), tmp_path / "out")
+        with pytest.raises(RunError, match="was begun with statements "):
+            evaluate(solver_with(own), granting(None, {"level": 2}), tmp_path / "out")
+        again = ScriptedSampler(doubling)
+        evaluate(solver_with(own, again), granting(None, {"level": 1}), tmp_path / "out")
+        assert not again.calls
+
+
+def test_bleu_is_added_to_a_finished_evaluation(grader, tmp_path):
+    """From the stored rows, without a draw; everything else of the summary stays, and BLEU once computed stays too."""
+    asked = granting(None, {"solution": "so the sum is found"})
+    first = evaluate(solver_with(grader), asked, tmp_path / "plain")
+    whole = evaluate(solver_with(grader), replace(asked, with_bleu=True), tmp_path / "whole")
+    again = ScriptedSampler(doubling)
+    added = evaluate(solver_with(grader, again), replace(asked, with_bleu=True), tmp_path / "plain")
+    assert first.figures.bleu is None and whole.figures.bleu is not None and not again.calls
+    assert added.to_json() == whole.to_json()
+    assert evaluate(solver_with(grader, again), asked, tmp_path / "plain").figures.bleu == whole.figures.bleu
+    assert files(tmp_path / "plain")["summary.json"] == files(tmp_path / "whole")["summary.json"]
+    evaluate(solver_with(grader), ASKED, tmp_path / "none")
+    with pytest.raises(InputError, match="--bleu: not every problem"):
+        evaluate(solver_with(grader, again), replace(ASKED, with_bleu=True), tmp_path / "none")
 
 
 # --- TALE ------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from laconic.samplers.endpoints import KEY_VARIABLES, parse_endpoint
 from laconic.samplers.fetching import ReplyLimits
 from laconic.samplers.http import HttpSampler
 from laconic.samplers.protocol import Request
-from laconic.samplers.wire import read_reply
+from laconic.samplers.wire import read_reply, uncounted_in
 from laconic.system.text import MOST_LINE, parse_json, printable
 from laconic.types import Grade, LengthSource, Response
 
@@ -442,16 +442,96 @@ def test_the_warning_comes_once_and_the_responses_say_so(endpoint: Endpoint) -> 
     assert only.category is LaconicWarning and "tokenizer=NAME" in str(only.message) and "\n" not in str(only.message)
 
 
+def counts(completion: int, reasoning: int | None, prompt: int | None, total: int | None) -> dict[str, Any]:
+    details = {} if reasoning is None else {"completion_tokens_details": {"reasoning_tokens": reasoning}}
+    told = {"completion_tokens": completion, "prompt_tokens": prompt, "total_tokens": total}
+    return {key: value for key, value in told.items() if value is not None} | details
+
+
 def test_more_thinking_than_tokens_is_unknown_and_a_warning(endpoint: Endpoint) -> None:
-    said = reply("It is 4.", tokens=20) | {
-        "usage": {"completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 21}}
-    }
-    endpoint.script = lambda body, number: Answer(said)
+    """The total says that nothing was left out of the 20 tokens."""
+    endpoint.script = lambda body, number: Answer(reply("It is 4.") | {"usage": counts(20, 21, 10, 30)})
     sampler = endpoint.sampler()
     with pytest.warns(LaconicWarning, match="their thinking tokens are unknown"):
         (row,) = sampler.sample([ask(2)], DECODING, seed=0)
     assert [(response.num_tokens, response.thinking_tokens) for response in row] == [(20, None)] * 2
     assert sampler.doubts == {"thinking": 2}
+
+
+@pytest.mark.parametrize(
+    ("usage", "text", "reason", "expected"),
+    [
+        (counts(1499, 2809, 10120, 14428), "It is 4.", "stop", (4308, 2809)),  # beyond the cap of 4096
+        (counts(400, 300, 32, 732), "It is 4.", "stop", (700, 300)),
+        (counts(198, None, 20, 623), "It is 4.", "stop", (603, None)),
+        (counts(0, 60, 21, 81), "", "length", (60, 60)),
+        (counts(40, 300, None, None), "It is 4.", "stop", (340, 300)),
+        (counts(40, 300, 20, None), "It is 4.", "stop", (340, 300)),
+    ],
+)
+def test_thinking_that_a_server_leaves_out_of_its_count_is_added(usage, text, reason, expected) -> None:
+    said = reply(text, reason=reason) | {"usage": usage}
+    for count in (None, words):
+        response = read_reply(parse_endpoint("http://h/v1#m"), said, 4096, count)
+        assert (response.num_tokens, response.thinking_tokens) == expected
+        assert response.length_source is LengthSource.ENGINE and response.is_truncated == (reason == "length")
+    assert uncounted_in(said) == expected[0] - usage["completion_tokens"]
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        counts(400, 300, 32, 432),  # as OpenAI counts: the thinking is among the 400
+        counts(400, 300, None, None),
+        counts(400, None, 32, None),
+        counts(400, None, 32, 432),
+        counts(400, 300, 32, 500),  # 68 tokens more, and not the 300 of thinking
+        counts(400, 0, 32, 732),
+        counts(400, None, 32, 10**18),  # no response has as many
+        counts(400, 300, 32, 100),
+        counts(400, None, 32, -1),
+    ],
+)
+def test_a_count_from_which_nothing_is_left_out_stays(usage) -> None:
+    said = reply("It is 4.") | {"usage": usage}
+    assert read_reply(parse_endpoint("http://h/v1#m"), said, 4096).num_tokens == 400
+    assert uncounted_in(said) == 0
+
+
+def test_the_cap_bounds_the_tokens_without_the_thinking_that_is_left_out() -> None:
+    said = reply("It is 4.") | {"usage": counts(5000, 300, 32, 5332)}
+    response = read_reply(parse_endpoint("http://h/v1#m"), said, 4096)
+    assert (response.num_tokens, response.length_source) == (4396, LengthSource.BOUND)
+
+
+def test_thinking_that_is_left_out_is_said_once(endpoint: Endpoint) -> None:
+    endpoint.script = lambda body, number: Answer(reply("It is 4.") | {"usage": counts(4, 300, 32, 336)})
+    sampler = endpoint.sampler()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (row,) = sampler.sample([ask(2)], DECODING, seed=0)
+    assert [response.num_tokens for response in row] == [304, 304]
+    assert sampler.doubts == {"uncounted": 2}
+    (only,) = caught
+    assert only.category is LaconicWarning and "leave out thinking" in str(only.message)
+    assert "\n" not in str(only.message)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("1.5", 1.5),
+        (" 0.25 ", 0.25),
+        (".5", 0.5),
+        ("2.", 2.0),
+        ("7", 7.0),
+        ("-1.5", None),
+        ("1e3", None),
+        ("nan", None),
+    ],
+)
+def test_a_server_may_ask_for_a_wait_in_fractions_of_a_second(header, seconds) -> None:
+    assert pacing.retry_after_seconds(header, now=0.0) == seconds
 
 
 def test_an_address_may_name_the_tokenizer(endpoint: Endpoint) -> None:

@@ -289,7 +289,7 @@ def test_thinking_tokens_are_none_where_the_server_did_not_count_them(
     details: Any, text: str, expected: int | None
 ) -> None:
     said = reply(text)
-    said["usage"]["completion_tokens_details"] = details
+    said["usage"] |= {"prompt_tokens": 5, "total_tokens": 8, "completion_tokens_details": details}
     assert read_reply(parse_endpoint("http://h/v1#m"), said, cap=64).thinking_tokens == expected
 
 

@@ -24,6 +24,7 @@ from laconic.models.causal_lm import CausalLM
 from laconic.models.policy import Policy
 from laconic.samplers import cache as cache_module
 from laconic.samplers import decoders, local
+from laconic.samplers import slots as slots_module
 from laconic.samplers.cache import PAGE_TOKENS, SlotCache
 from laconic.samplers.drawing import draw_tokens, keep_likely, uniforms
 from laconic.samplers.local import LocalSampler, moves_into_order
@@ -518,6 +519,27 @@ def test_a_cache_is_kept_for_the_next_call_and_changes_nothing(llama: CausalLM) 
     sampler.sample([Request("z", (4, 5), 40)], DECODING.model_copy(update={"batch_size": 40}), seed=1)
     again = sampler.sample(REQUESTS, DECODING, seed=0)
     assert [[r.token_ids for r in row] for row in first] == [[r.token_ids for r in row] for row in again]
+
+
+def test_how_a_call_computes_depends_on_its_own_rows(llama: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large call, then one of 2 rows in the same slots: its decoder is made for 2 rows, as that of a new sampler, and the
+    log-probabilities are the same to the bit."""
+    monkeypatch.setattr(decoders, "JOINED_BYTES", 0)  # as for a model of more than 256 MB, whose matrices may be packed
+    made: list[int] = []
+
+    def spy(*arguments: Any, num_rows: int, **settings: Any) -> Any:
+        made.append(num_rows)
+        return decoders.make_decoder(*arguments, num_rows=num_rows, **settings)
+
+    monkeypatch.setattr(slots_module, "make_decoder", spy)
+    kept, few = LocalSampler(llama), [Request("a", tuple(range(5, 21)), 2)]
+    for one in (kept, LocalSampler(llama)):
+        one.check_decoding()
+    kept.sample([Request("z", (4, 5, *range(4, 20)), 16)], DECODING, seed=1)
+    held = kept.slots
+    made.clear()
+    assert kept.sample(few, DECODING, seed=0) == LocalSampler(llama).sample(few, DECODING, seed=0)
+    assert kept.slots is held and made[0] == made[-1] == 2
 
 
 def test_a_model_that_made_nan_leaves_no_cache_behind() -> None:

@@ -13,6 +13,8 @@ pytest.importorskip("sqlalchemy", reason="needs the extra serve")
 from played_upstream import TWO_PLUS_TWO, USAGE, Play, Played, event, playing, refused, run_async, stream, whole
 
 from laconic.errors import InputError
+from laconic.serving.cutting import DrawnText, ReplyPiece
+from laconic.serving.events import ResponseReading
 
 FUNCTION = {"type": "function"}
 NO_CAPS: tuple[Any, ...] = (0, -1, True, 1.5, "5", [], {}, 10**20)
@@ -149,3 +151,21 @@ async def test_no_part_of_a_key_comes_through_where_a_message_is_cut(tmp_path: P
         play.desk.routes["m"].base.upstreams[0].key = "sec/ret-key-0123456789"
         reply = await play.chat(messages=TWO_PLUS_TWO)
     assert reply.status_code == 400 and "sec" not in reply.text and "[key]" in reply.text
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        ({"prompt_tokens": 32, "completion_tokens": 400, "total_tokens": 732, "reasoning_tokens": 300}, 700),
+        ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, 603),
+        ({"completion_tokens": 60, "completion_tokens_details": {"reasoning_tokens": 40}}, 60),
+        ({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}, 7),
+        ({"total_tokens": 12}, None),
+    ],
+)
+def test_hidden_thinking_that_a_count_leaves_out_is_counted(usage: dict[str, Any], counted: int | None) -> None:
+    """For the store and the cost of a request, and where the gateway cuts."""
+    reading, drawn = ResponseReading("id", "m"), DrawnText()
+    reading.take({"usage": usage})
+    drawn.add(ReplyPiece(usage=usage))
+    assert (reading.completion_tokens, drawn.completion_tokens) == (counted, counted)

@@ -26,10 +26,10 @@ from laconic.sweep.children import check_idle
 from laconic.sweep.config import begin_sweep, load_sweep, runs_of, sweep_content
 from laconic.sweep.figures import Named, place_names
 from laconic.sweep.page import write_results
-from laconic.sweep.results import ResultsReader
-from laconic.sweep.rows import Against, Point, SweepRow, dominates, over_seeds
+from laconic.sweep.results import Results, ResultsReader, _fields
+from laconic.sweep.rows import Against, Field, Point, SweepRow, TrainingCost, dominates, over_seeds
 from laconic.sweep.run import in_turns, max_rollouts, read_sweep, run_sweep
-from laconic.sweep.tables import markdown
+from laconic.sweep.tables import field_scope, markdown, rolled_back
 from laconic.system.files import append_jsonl, read_json, write_json_atomically
 from laconic.system.progress import Reporter
 from laconic.training.check.recipe import check_recipe
@@ -279,6 +279,58 @@ def test_equal_rows_do_not_dominate_each_other_and_ties_in_one_do() -> None:
     one, same, longer = (row(n, point(0, 0.5, t)) for n, t in (("a", 40.0), ("b", 40.0), ("c", 41.0)))
     assert not dominates(one, same)
     assert dominates(one, longer) and not dominates(longer, one)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_one"),
+    [
+        ({}, {"grader": "mine.py:grade (0123abcd)"}, False),
+        ({"of_points": "rules 12"}, {"of_points": "rules 13"}, False),
+        ({"of_points": "rules 12"}, {}, True),  # an old summary does not say it
+        ({"grader": "mine.py:grade"}, {"grader": "mine.py:grade"}, True),
+    ],
+)
+def test_rows_of_different_graders_are_not_ranked(ours: Any, theirs: Any, is_one: bool) -> None:
+    """Nor is a variant held against its recipe; the sentence above the table says so."""
+
+    def made(label: str, accuracy: float, grader: str = "", of_points: str | None = None) -> SweepRow:
+        found = row(label, point(0, accuracy, 50.0, grader=of_points))
+        return replace(found, grader=grader, parent="plain" if label == "variant" else None)
+
+    recipe, variant = made("plain", 0.5, **ours), made("variant", 0.9, **theirs)
+    assert dominates(variant, recipe) == is_one
+    field = Field("gsm8k", "t1", (recipe, variant))
+    assert len(field.against_recipe) == is_one
+    assert ("no row is ranked against one of another grader" in field_scope(field)) != is_one
+
+
+def test_a_base_is_shared_by_recipes_of_one_grader() -> None:
+    """The lenient grader calls 90% of the same model's responses right."""
+
+    def config(grader: Any) -> Any:
+        report = {"samples": 1, "max_tokens": 64, "temperatures": [1.0]}
+        of_model = {"model": "m", "policy": {"dtype": "float32"}, "prompt": {}, "phases": []}
+        return {**of_model, "report": report, "problems": {"report": "gsm8k"}, "grader": grader}
+
+    graders = {"plain": {"workers": 2}, "again": {}, "lenient": {"name": "mine.py:grade", "sha256": "ab" * 32}}
+    entries = [{"label": label, "prompt": None, "config": config(grader)} for label, grader in graders.items()]
+    found = {}
+    for label, (before, after) in {"plain": (0.5, 0.55), "again": (0.5, 0.5), "lenient": (0.9, 0.91)}.items():
+        base = point(0, before, 100.0, stage="base")
+        found[label, 0] = (base, point(0, after, 90.0, base=base))
+    (field,) = _fields({"entries": entries}, (0,), found)
+    rows = {one.label: one for one in field.rows}
+    assert set(rows) == {"base of plain", "base of lenient", *graders}
+    assert set(rows["base of plain"].dominated_by) == {"again", "plain"}
+    assert rows["base of lenient"].dominated_by == ("lenient",) and rows["plain"].dominated_by == ()
+    assert "mine.py:grade (abababab): lenient, base of lenient" in field_scope(field)
+
+
+def test_what_the_guard_rolled_back_is_found_in_every_field_and_named_once() -> None:
+    back = TrainingCost(rolled_back=("first to step 2 of 4",))
+    a, b = row("a", point(0, 0.5, 50.0)), row("b", point(0, 0.5, 50.0, training=back))
+    fields = (Field("gsm8k", "t1", (a,)), Field("math500", "t1", (b,)), Field("math500", "greedy", (b,)))
+    assert rolled_back(Results(Path("x"), {}, fields, {})) == ["b, seed 0 (first to step 2 of 4)"]
 
 
 def test_a_variant_is_paired_with_its_recipe_by_seed() -> None:
@@ -585,7 +637,7 @@ def test_a_prompt_is_compared_with_the_very_base_of_the_trained_runs(swept: dict
             assert (asked / "eval" / name / file).read_bytes() == (trained / "eval" / name / file).read_bytes()
     settings = {name: read_json(asked / "eval" / f"{name}-t1" / "settings.json") for name in ("base", "prompted")}
     differing = {key for key in settings["base"] if settings["base"][key] != settings["prompted"][key]}
-    assert differing == {"prompt"}
+    assert differing == {"prompt", "prompt_digest"}
 
 
 def test_rollouts_of_a_real_run_are_those_of_its_recipe(swept: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The command `evaluate`: one evaluation for each source, prompt and temperature.
 
-1. All input is read and checked before anything is drawn, because a mistake in the last prompt would waste the work of the first.
+1. All input is read and checked before anything is drawn, because a mistake in the last prompt would waste the work of the first:
+   that every prompt fits the context with its cap, and with the answers that budgets force.
 2. For each source, the model is evaluated under each prompt at each temperature. Finished evaluations are kept, and unfinished
    ones are resumed (`evaluation/evaluate.py`).
 3. If several prompts were requested, a summary of their token complexity is written beside them (`comparison/across_prompts.py`).
@@ -198,8 +199,9 @@ def evaluate(
         solver_of(model, dtype, system, team, grader) as solver,
     ):
         say_system(solver, reporter)
-        for source, found in sets.items():
-            _evaluate_source(solver, source, found, given, reporter)
+        ready = {source: _ready(solver, source, found, given, reporter) for source, found in sets.items()}
+        for source, asked in ready.items():
+            _evaluate_source(asked, source, sets[source], given, reporter)
 
 
 def _check_folders(sources: Sequence[str], given: _Given) -> None:
@@ -221,15 +223,16 @@ def _check_folders(sources: Sequence[str], given: _Given) -> None:
                 what[folder.casefold()] = words
 
 
-def _evaluate_source(
+def _ready(
     opened: "Solver", source: str, problems: "Sequence[Problem]", given: _Given, reporter: "Reporter"
-) -> None:
-    """Evaluate every prompt at every temperature, and the token complexity over several prompts."""
-    from laconic.evaluation.folder_names import evaluation_folder, source_name
+) -> dict[str, "tuple[Solver, int]"]:
+    """For each prompt the solver that asks it, and the cap. Raises `InputError` where a prompt, cap and budgets do not fit the
+    context."""
+    from laconic.evaluation.planned_prompts import longest_ask
     from laconic.notebook.solvers import cap_tokens
+    from laconic.rollouts.forcing import check_room
 
-    prompts = given.prompts or [usual_settings(source).prompt]
-    done: dict[float, list[Path]] = {temperature: [] for temperature in given.temperatures}
+    prompts, ready = given.prompts or [usual_settings(source).prompt], {}
     for prompt in prompts:
         solver = asking(opened, prompt)
         if prompt != prompts[0] and _reads_alike(solver, asking(opened, prompts[0]), problems):
@@ -243,12 +246,32 @@ def _evaluate_source(
             say=reporter.say,
         )
         given.check_budgets(cap)
+        if given.budgets:
+            check_room(solver, *longest_ask(solver, problems), given.budgets, cap)
         say_beyond_cap(reporter, prompt, cap)
+        ready[prompt] = solver, cap
+    return ready
+
+
+def _evaluate_source(
+    ready: Mapping[str, "tuple[Solver, int]"],
+    source: str,
+    problems: "Sequence[Problem]",
+    given: _Given,
+    reporter: "Reporter",
+) -> None:
+    """Evaluate every prompt at every temperature, and the token complexity over several prompts."""
+    from laconic.evaluation.folder_names import evaluation_folder, source_name
+
+    prompts = list(ready)
+    done: dict[float, list[Path]] = {temperature: [] for temperature in given.temperatures}
+    for prompt, (solver, cap) in ready.items():
         for temperature, folders in done.items():
             name = evaluation_folder(source_name(source), prompt, temperature, prompts, given.temperatures)
             folders.append(given.out / "eval" / name)
             _evaluate_one(solver, source, problems, temperature, cap, given, folders[-1], reporter)
-    for temperature, folders in done.items() if len(prompts) > 1 and opened.team.is_first else ():
+    is_first = ready[prompts[0]][0].team.is_first
+    for temperature, folders in done.items() if len(prompts) > 1 and is_first else ():
         _write_complexity(source, temperature, folders, given)
 
 

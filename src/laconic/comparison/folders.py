@@ -43,7 +43,7 @@ _SUMMARY_KEYS = ("benchmark", "model", "num_problems", "num_samples", "temperatu
 _ROW_KEYS = ("question", "gold")
 
 Identity = tuple[str, str, str]
-"""Problem id, question and gold answer: what makes two problems the same."""
+"""Problem id, question and gold answer: with the choices, what makes two problems the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """One evaluation folder; `identities` and `problems` agree row by row.
+    """One evaluation folder; `identities`, `choices` and `problems` agree row by row.
 
     `tokens_by_grade` has the mean length of all samples of a grade, pooled over problems, `nan` if there is none. `digest` is the
     same for two evaluations whose responses have the same text and length for every problem and sample, whatever the order of
@@ -92,6 +92,7 @@ class Evaluation:
     problems: PerProblem
     tokens_by_grade: Mapping[Grade, float]
     digest: int | None
+    choices: tuple[tuple[str, ...], ...]
     seconds: FloatArray | None = None
     device: str | None = None
 
@@ -220,6 +221,7 @@ def read_evaluation(path: Path) -> Evaluation:
         problems=columns.per_problem(),
         tokens_by_grade=_tokens_by_grade(columns),
         digest=columns.digest.total,
+        choices=tuple(columns.choices[name] for name in columns.identities),
         seconds=_seconds(columns),
         device=_device(path),
     )

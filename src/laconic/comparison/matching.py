@@ -113,3 +113,11 @@ def _check_comparable(base: Evaluation, candidate: Evaluation) -> None:
     if other_texts := set(candidate.identities) - set(base.identities):
         counts = f"{len(other_texts)} of {len(of_base)} have another question or gold answer"
         raise InputError(f"{refusal}: problems differ, {counts}, such as {min(other_texts)[0]!r}")
+    choices_of_base, choices_of_candidate = map(_choices, (base, candidate))
+    if other_choices := [name for name, choices in choices_of_base.items() if choices_of_candidate[name] != choices]:
+        counts = f"{len(other_choices)} of {len(of_base)} have other choices"
+        raise InputError(f"{refusal}: problems differ, {counts}, such as {min(other_choices)!r}")
+
+
+def _choices(side: Evaluation) -> dict[str, tuple[str, ...]]:
+    return {identity[0]: choices for identity, choices in zip(side.identities, side.choices, strict=True)}

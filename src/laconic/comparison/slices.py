@@ -36,6 +36,8 @@ MOST_NUMBERS = 10
 MOST_PARTS, PART_PROBLEMS = 4, 30
 """Two to four parts, of at least so many problems if there are enough: equal numbers make parts uneven."""
 
+_WHOLE = 1e16  # larger numbers are shorter with an exponent
+
 Facts = Mapping[str, Sequence[MetaValue | None]]
 """For each key its value of every problem, in the order of the base's problems; None where nothing is stated."""
 
@@ -101,6 +103,8 @@ def values_of(values: Sequence[MetaValue | None]) -> list[str]:
 
     >>> values_of(["Algebra", None, True, 3])
     ['Algebra', 'not stated', 'true', '3']
+    >>> values_of([1234567, 1234568, 2.0, 0.1])
+    ['1234567', '1234568', '2', '0.1']
     >>> values_of(list(range(64)))[::40]
     ['0 to 31', '32 to 63']
     """
@@ -121,7 +125,14 @@ def _equal_parts(numbers: Sequence[float]) -> dict[float, str]:
 
 
 def _span(part: Sequence[float]) -> str:
-    return f"{part[0]:g}" if len(part) == 1 else f"{part[0]:g} to {part[-1]:g}"
+    return _number(part[0]) if len(part) == 1 else f"{_number(part[0])} to {_number(part[-1])}"
+
+
+def _number(value: float) -> str:
+    """A number by a name that no other number has, so that two values are two slices: 3 and 3.0 are one."""
+    if isinstance(value, int) or (value.is_integer() and abs(value) < _WHOLE):
+        return str(int(value))
+    return repr(value)
 
 
 def _name(value: MetaValue | None, names: Mapping[float, str]) -> str:
@@ -131,7 +142,7 @@ def _name(value: MetaValue | None, names: Mapping[float, str]) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return " ".join(value.split()) or NOT_STATED
-    return names.get(float(value), f"{value:g}")
+    return names.get(float(value), _number(value))
 
 
 # --- comparing -------------------------------------------------------------------------------------------------------

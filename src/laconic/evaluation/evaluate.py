@@ -1,11 +1,12 @@
 """The program `evaluate`: how accurate is a model, and how long are its responses?
 
-1. The settings are written to settings.json. A folder that was begun with other settings is refused.
+1. The settings are written to settings.json (`describe`). A folder that was begun with other settings is refused.
 2. Every problem is attempted `samples` times (once if decoding is greedy, because all samples would be the same). Each response
    goes to samples.jsonl with its grade and lengths as its chunk is drawn, so a killed evaluation resumes where it stopped.
 3. summary.json holds the figures, computed from the rows alone (`summary.py`), so that running it twice gives the same bytes.
    Durations are in timing.json. The budget curve, if requested, is in budget_curve.json. problem_meta.jsonl holds what the source
    says of each problem (`problem_meta.py`).
+4. A finished evaluation is returned as it is; only a BLEU that it lacks is added.
 
 Where the solver has a team of several processes, each attempts a share of every chunk, and the first writes all files.
 
@@ -13,8 +14,10 @@ Accuracy is the mean over problems of correct / gradable samples; intervals resa
 Ungradable samples enter no accuracy and are counted in `grade_frac`.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +26,22 @@ from laconic.errors import InputError, RunError
 from laconic.evaluation.budget_curve import budget_curve
 from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.folder_names import problems_digest
-from laconic.evaluation.planned_prompts import PLANNERS, Plan
-from laconic.evaluation.problem_meta import write_meta
+from laconic.evaluation.planned_prompts import PLANNERS, Plan, longest_ask
+from laconic.evaluation.problem_meta import check_tolerances, write_meta
 from laconic.evaluation.summary import summarise
+from laconic.grading.grader import Grader, tolerances
+from laconic.grading.own import OwnGrader
 from laconic.problems.made_from_traffic import note_made
+from laconic.problems.sets import statements_digest
+from laconic.prompts.day import reads_clock
 from laconic.prompts.forced_answers import force_text
 from laconic.prompts.instructions import resolve_instruction
 from laconic.rng import seed_of
-from laconic.rollouts.forcing import force_answers
+from laconic.rollouts.forcing import check_room, force_answers
 from laconic.rollouts.log import AttemptLog, Force, begin, chunks, count_whole_rows
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, read_rows
 from laconic.rollouts.solver import Assignment, Solver
+from laconic.statistics.bleu import CorpusBleu
 from laconic.system.fields import Fields
 from laconic.system.files import read_json, write_json_atomically
 from laconic.system.locks import FolderLock
@@ -95,12 +103,16 @@ def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progre
 
 def _evaluate(solver: Solver, request: EvaluationRequest, out: Path, on_progress: Progress | None) -> Summary:
     settings, team = describe(solver, request), solver.team
+    if request.budgets:
+        check_room(solver, *longest_ask(solver, request.problems), request.budgets, request.decoding.max_tokens)
     team.by_first(lambda: begin(out / "settings.json", settings, out / "samples.jsonl"))
     team.by_first(lambda: note_made(out, request.problems))
+    if isinstance(solver.grader, Grader):
+        team.by_first(lambda: check_tolerances(request.problems, out))
     team.by_first(lambda: write_meta(request.problems, out))
     setup = Setup.from_fields(Fields(settings, str(out / "settings.json")))
     if finished := team.by_first(lambda: _finished(out, setup, request.num_responses)):
-        return finished
+        return team.by_first(lambda: _with_bleu(finished, request, out))
     references = _references(request) if request.with_bleu else None
     plan = make_plan(solver, request, out)
     rows = _attempt(solver, request, plan, out, on_progress)
@@ -115,6 +127,18 @@ def _write(summary: Summary, solver: Solver, request: EvaluationRequest, out: Pa
         curve = budget_curve(read_rows(out / "samples.jsonl"), force_text(solver.lm.tokenizer), seed=request.seed)
         write_json_atomically(out / "budget_curve.json", curve)
     write_json_atomically(out / "summary.json", summary.to_json())
+
+
+def _with_bleu(finished: Summary, request: EvaluationRequest, out: Path) -> Summary:
+    """The finished summary, to which BLEU is added where it is asked for and not there yet."""
+    if not request.with_bleu or finished.figures.bleu is not None:
+        return finished
+    references, bleu = _references(request), CorpusBleu()
+    for row in read_rows(out / "samples.jsonl"):
+        bleu.add(row.text, references[row.problem_id])
+    summary = replace(finished, figures=replace(finished.figures, bleu=bleu.score))
+    write_json_atomically(out / "summary.json", summary.to_json())
+    return summary
 
 
 def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
@@ -141,7 +165,51 @@ def describe(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
         "grader": solver.grader.name,
         "budgets": list(request.budgets),
         **(_penalty(decoding) if isinstance(decoding, PenalizedSampler) else {}),
+        **_arithmetic(solver, decoding),
+        "prompt_digest": _prompt_digest(solver, request),
+        **_graded_by(solver, request),
     }
+
+
+def _arithmetic(solver: Solver, decoding: SamplerConfig) -> dict[str, Any]:
+    """What a fingerprint of the weights does not say of how responses are drawn; an endpoint tells nothing of it."""
+    dtype, stop_ids = (getattr(solver.lm, name, None) for name in ("computes_in", "stop_ids"))
+    return {
+        **({} if dtype is None else {"dtype": dtype}),
+        **({} if stop_ids is None else {"stop_ids": sorted(stop_ids)}),
+        **({} if decoding.engine == "local" else {"engine": decoding.engine}),
+    }
+
+
+def _prompt_digest(solver: Solver, request: EvaluationRequest) -> str:
+    """A hash of the first prompt, which another chat template or another text of an instruction changes; of the template alone
+    where it writes the date, since the job's day is settled later."""
+    planner = PLANNERS.get(solver.prompt.instruction)
+    instruction = planner.longest[0] if planner else None
+    if reads_clock(solver.lm.tokenizer):
+        return _digest(str(solver.lm.tokenizer.chat_template))
+    asked = [solver.request(Assignment(p, 1, instruction=instruction)) for p in request.problems[:1]]
+    return _digest([[list(one.prompt_ids), [dict(turn) for turn in one.messages]] for one in asked])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
+
+
+def _graded_by(solver: Solver, request: EvaluationRequest) -> dict[str, Any]:
+    """What grades depend on beside question, gold answer and choices: the package's own grader reads tolerances, a function of
+    one's own may read all that a problem states. The words that force answers are part of what is graded."""
+    words = (
+        {"force_text": force_text(solver.lm.tokenizer)} if request.budgets and solver.lm.tokenizer is not None else {}
+    )
+    if isinstance(solver.grader, OwnGrader):
+        return words | {"statements": statements_digest(request.problems)}
+    if not isinstance(solver.grader, Grader):
+        return words
+    granted = [(p.id, list(map(str, tolerances(p)))) for p in request.problems if p.meta.get("tolerance") is not None]
+    if not granted:
+        return words
+    return words | {"tolerances": _digest(granted)}
 
 
 def _penalty(decoding: PenalizedSampler) -> dict[str, Any]:

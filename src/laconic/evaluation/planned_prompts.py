@@ -23,8 +23,8 @@ from laconic.rollouts.solver import Assignment, Solver
 from laconic.types import Grade, Problem
 
 MAX_HALVINGS = 10
-MOST_DIGITS = 6  # of a budget
-_PLAIN, _LONGEST = "boxed", f"tale:{'9' * MOST_DIGITS}"
+_MOST_DIGITS = 6  # of a budget
+_PLAIN, _LONGEST = "boxed", f"tale:{'9' * _MOST_DIGITS}"
 _GUESS = (
     "Do not solve this yet. Guess how many tokens the shortest complete solution of it needs, and write only that number "
     "within \\boxed{}."
@@ -95,7 +95,7 @@ PLANNERS: Mapping[str, Planner] = {
 }
 
 
-def longest_prompt(solver: Solver, problems: Sequence[Problem]) -> tuple[int, str]:
+def longest_ask(solver: Solver, problems: Sequence[Problem]) -> tuple[int, str]:
     """As `Solver.longest_prompt`, over all instructions that the solver's prompt may give where it plans them."""
     planner = PLANNERS.get(solver.prompt.instruction)
     if planner is None:
@@ -123,7 +123,7 @@ class _Rounds:
 
 def _whole(answer: str | None) -> int | None:
     digits = (answer or "").strip().replace(",", "")
-    return int(digits) if digits.isdecimal() and 0 < len(digits) <= MOST_DIGITS and int(digits) > 0 else None
+    return int(digits) if digits.isdecimal() and 0 < len(digits) <= _MOST_DIGITS and int(digits) > 0 else None
 
 
 def _plan(

@@ -4,14 +4,18 @@
    can be sorted: numbers, truths and short texts. Objects are flattened (`difficulty.terms`); lists, and texts that are long,
    such as a worked solution, are left out. A list of tolerances is kept as text, since grades depend on it.
 2. `read_meta` reads the file back. An older evaluation has none; evaluating again with the same settings adds it, and draws
-   nothing. `meta_for_grading` turns what it holds of a problem into what the grader reads.
+   nothing. `meta_for_grading` turns what it holds of a problem into what the grader reads. `check_tolerances` refuses other
+   tolerances than those with which the folder's responses were graded.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from laconic.errors import RunError
+from laconic.grading.grader import tolerances
 from laconic.system.fields import Fields
 from laconic.system.files import read_numbered_jsonl, to_jsonl, write_text_atomically
 from laconic.types import Problem
@@ -40,6 +44,26 @@ def _write(meta: Meta, folder: Path) -> None:
     if any(meta.values()):
         rows = [{"problem_id": name, "meta": dict(values)} for name, values in meta.items()]
         write_text_atomically(folder / META, to_jsonl(rows))
+
+
+def check_tolerances(problems: Sequence[Problem], folder: Path) -> None:
+    """Raise `RunError` where responses in `folder` were graded with another tolerance of a problem, as far as the file says. The
+    settings of newer folders say it wholly, those of older ones do not; older files are silent about lists."""
+    if not (folder / "samples.jsonl").exists():
+        return
+    stored = read_meta(folder)
+    for problem in problems:
+        told, now = stored.get(problem.id, {}), dict(kept_values(problem.meta))
+        is_silent = _TOLERANCE not in told and isinstance(problem.meta.get(_TOLERANCE), list | tuple)
+        if not is_silent and _granted(told) != _granted(now):
+            raise RunError(
+                f"{folder / META}: problem {problem.id} was graded with tolerance {told.get(_TOLERANCE)}, not "
+                f"{now.get(_TOLERANCE)}; choose another --out, or remove what was begun"
+            )
+
+
+def _granted(kept: Mapping[str, MetaValue]) -> tuple[Fraction, ...]:
+    return tolerances(Problem("", "", "", meta=meta_for_grading(kept)))
 
 
 def read_meta(folder: Path) -> dict[str, dict[str, MetaValue]]:

@@ -53,6 +53,7 @@ class CausalLM:
         self.stored_dtype: torch.dtype = torch.float32
         self.autocast_dtype: torch.dtype | None = None
         self._shares: bool | None = None  # whether it may share prefixes; unknown until first asked
+        self._before_rounding: dict[str, Tensor] = {}  # the values of each weight that its fingerprint reads
         self.check_ends()
 
     def settle_dtype(self, stored: torch.dtype, computes_in_bfloat16: bool) -> None:
@@ -66,9 +67,16 @@ class CausalLM:
         if self.autocast_dtype is None:
             return
         head = self.model.get_output_embeddings()
+        values = {name: _some_values(p) for name, p in self.model.named_parameters() if not p.is_meta}
+        self._before_rounding = values | self._before_rounding
         for module in self.model.modules():
             if type(module) is nn.Linear and module is not head:
                 module.to(self.autocast_dtype)
+
+    @property
+    def computes_in(self) -> str:
+        """The dtype of the arithmetic, "bfloat16" for example."""
+        return str(self.autocast_dtype or self.model.dtype).removeprefix("torch.")
 
     @property
     def device(self) -> torch.device:
@@ -136,11 +144,13 @@ class CausalLM:
 
     @torch.no_grad()
     def fingerprint(self) -> str:
-        """A hash of a few values of every weight, by which two models of the same name can be distinguished."""
+        """A hash of a few values of every weight, by which two models of the same name can be distinguished. It is the same
+        whether weights are held rounded or not."""
         digest = hashlib.blake2b(digest_size=8)
-        for weight in self.model.parameters():
-            flat = _unpacked(weight).reshape(-1)
-            digest.update(flat[:: max(1, len(flat) // FINGERPRINT_VALUES)].float().cpu().numpy().tobytes())
+        for name, weight in self.model.named_parameters():
+            values, exact = _some_values(weight), self._before_rounding.get(name)
+            is_rounding = exact is not None and torch.equal(exact.to(weight.dtype).float(), values)
+            digest.update((exact if exact is not None and is_rounding else values).numpy().tobytes())
         return digest.hexdigest()
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -246,6 +256,12 @@ class CausalLM:
                 raise
             kind, cause = type(self.model).__name__, f"{type(error).__name__}: {beginning_of(error)}"
             raise ModelError(f"{self.name}: {kind} cannot be {done} here: {cause}") from None
+
+
+def _some_values(weight: Tensor) -> Tensor:
+    """The few numbers of a weight that a fingerprint reads, in float32 on the CPU, as a copy."""
+    flat = _unpacked(weight.detach()).reshape(-1)
+    return flat[:: max(1, len(flat) // FINGERPRINT_VALUES)].to(device="cpu", dtype=torch.float32, copy=True)
 
 
 def _unpacked(weight: Tensor) -> Tensor:

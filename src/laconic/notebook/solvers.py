@@ -19,7 +19,7 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.problems import SelectConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
-from laconic.evaluation.planned_prompts import PLANNERS, longest_prompt
+from laconic.evaluation.planned_prompts import PLANNERS, longest_ask
 from laconic.problems.benchmarks import benchmark_of
 from laconic.problems.forgotten import refuse_forgotten
 from laconic.problems.load import load_problems
@@ -164,10 +164,10 @@ def cap_tokens(
     Raises a `ModelError` that names `field` if the given cap does not fit.
     """
     if given is not None:
-        solver.check_length(*longest_prompt(solver, problems), given, field)
+        solver.check_length(*longest_ask(solver, problems), given, field)
         return given
     limit = solver.lm.context_length
-    longest, problem_id = longest_prompt(solver, problems)
+    longest, problem_id = longest_ask(solver, problems)
     if limit is None or longest + usual <= limit:
         return usual
     if limit <= longest:

@@ -3,9 +3,10 @@
 1. A program asks for attempts in a fixed order, a chunk at a time. A chunk is drawn in one call of the sampler, so the same
    chunk gives the same responses whatever was drawn before it.
 2. `AttemptLog.attempt` reads a chunk from the file if all of it is there; otherwise it draws the chunk, grades it and appends its
-   rows. A chunk that a kill cut off in the middle is dropped and drawn again.
+   rows. A chunk that a kill cut off in the middle is dropped and drawn again. A damaged line that others follow is no kill's
+   doing: it is refused, since what follows it may have cost much.
 3. `begin` writes the settings with which the rows are drawn to a file beside them. It refuses a folder that was begun with other
-   settings, so that no file mixes rows of two settings.
+   settings, so that no file mixes rows of two settings. Settings that an older folder does not state are not compared (`LATER`).
 4. Where the chat template writes the date, the day on which the job began stands among the settings, and all its prompts are of
    that day. A job inside a run takes the run's.
 5. The seconds of every chunk go to a file beside the timing (`timing.jsonl`), which says which rows they were spent on.
@@ -36,6 +37,10 @@ CHUNK_BATCHES = (
     4  # a chunk holds this many full batches: waiting for the last rows of a batch then happens only once per chunk
 )
 
+LATER = frozenset(
+    {"dtype", "engine", "stop_ids", "prompt_digest", "tolerances", "statements", "force_text"}
+)  # a file that states none of them is older, and says nothing of them
+
 Force = Callable[[Sequence[Group]], Sequence[Mapping[int, ForcedAnswer]]]
 """The forced answers of a chunk's responses at each budget, one mapping for each row in the rows' order."""
 
@@ -45,14 +50,16 @@ def begin(path: Path, settings: Mapping[str, Any], rows: Path) -> None:
     if rows.exists() and not path.exists():
         raise RunError(f"{rows}: exists already, without {path.name}; choose another --out, or remove it")
     stored = read_json(path) if path.exists() else {}
+    is_older = bool(stored) and not LATER & stored.keys()
+    told = {key: value for key, value in settings.items() if not (is_older and key in LATER)}
     if path.exists():
-        for key in sorted({*stored, *settings} - {DAY}):
-            if stored.get(key) != settings.get(key):
+        for key in sorted({*stored, *told} - {DAY}):
+            if stored.get(key) != told.get(key):
                 raise RunError(
-                    f"{path}: was begun with {key} {_shown(stored.get(key))}, not {_shown(settings.get(key))}; "
+                    f"{path}: was begun with {key} {_shown(stored.get(key))}, not {_shown(told.get(key))}; "
                     "choose another --out, or remove what was begun"
                 )
-    write_json_atomically(path, {**settings, **({DAY: stored[DAY]} if DAY in stored else {})})
+    write_json_atomically(path, {**told, **({DAY: stored[DAY]} if DAY in stored else {})})
 
 
 def _settled_day(settings: Path) -> str:
@@ -170,25 +177,30 @@ class _Clock:
 
 
 def count_whole_rows(path: Path) -> int:
-    """How many intact rows the file holds before the first damaged one, such as a row that a kill cut off."""
+    """How many intact rows the file holds; a last line that is none, such as one that a kill cut off, does not count. Raises
+    `RunError` for a damaged line that others follow."""
     return len(_whole_rows(path))
 
 
 def _whole_rows(path: Path) -> list[tuple[int, ResponseRow]]:
-    """The rows of the file up to the first damaged line, each with the number of its bytes."""
+    """The rows of the file, each with the number of its bytes; a last line that is none is left out."""
     lines = read_bytes(path).splitlines(keepends=True) if path.exists() else []
     rows = []
-    for line in lines:
-        row = _row(line, path)
-        if row is None:
-            break
-        rows.append((len(line), row))
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append((len(line), _row(line, f"{path}, line {number}")))
+        except InputError as error:
+            if number == len(lines):
+                break
+            raise RunError(
+                f"{error}; {len(lines) - number} lines follow it: mend it or put back a copy, or remove it and what follows, "
+                "which is then drawn again"
+            ) from None
     return rows
 
 
-def _row(line: bytes, path: Path) -> ResponseRow | None:
-    """The row that a line holds; None for a line that is cut off or otherwise damaged."""
-    try:
-        return ResponseRow.from_json(parse_object(line, str(path)), str(path)) if line.endswith(b"\n") else None
-    except InputError:
-        return None
+def _row(line: bytes, where: str) -> ResponseRow:
+    """The row that a line holds. Raises an `InputError` for one that is cut off or otherwise damaged."""
+    if not line.endswith(b"\n"):
+        raise InputError(f"{where}: is cut off")
+    return ResponseRow.from_json(parse_object(line, where), where)

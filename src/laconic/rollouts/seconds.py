@@ -1,15 +1,16 @@
 """How long the responses of a job took: the seconds of each chunk, and the share of them that a response has.
 
-`log.py` writes a line for each chunk that it draws, and comparisons read them. This module needs no torch.
+`log.py` writes a line for each chunk that it draws, and comparisons read them. A line that a kill tore is passed over: the
+seconds of its chunk are then unknown, and the responses stay what they are. This module needs no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isnan, nan
 from pathlib import Path
 
 from laconic.errors import InputError
 from laconic.system.fields import Fields
-from laconic.system.files import append_jsonl, read_numbered_jsonl
+from laconic.system.files import append_jsonl, naming_file, parse_object, read_bytes
 
 
 def seconds_file(timing: Path) -> Path:
@@ -19,7 +20,17 @@ def seconds_file(timing: Path) -> Path:
 
 def append_seconds(timing: Path, first: int, rows: int, seconds: float) -> None:
     """Record that drawing and grading the chunk of so many rows, from row `first` on, took so many seconds."""
-    append_jsonl(seconds_file(timing), {"first": first, "rows": rows, "seconds": seconds})
+    file = seconds_file(timing)
+    _end_last_line(file)
+    append_jsonl(file, {"first": first, "rows": rows, "seconds": seconds})
+
+
+def _end_last_line(file: Path) -> None:
+    """End a line that a kill tore, so that the next one is a line of its own."""
+    content = read_bytes(file) if file.exists() else b""
+    if content and not content.endswith(b"\n"):
+        with naming_file(file), file.open("ab") as opened:
+            opened.write(b"\n")
 
 
 def seconds_of_rows(file: Path, tokens: Sequence[int]) -> list[float] | None:
@@ -27,16 +38,27 @@ def seconds_of_rows(file: Path, tokens: Sequence[int]) -> list[float] | None:
 
     The responses of a chunk are drawn together, and graded, so only the chunk's seconds are measured: a row has the share of them
     that its tokens have of the chunk's. A chunk that a kill made be drawn twice counts with the last time.
-    Raises an `InputError` that names file and line where one is malformed.
+    A line that is no JSON object was torn by a kill, and is passed over. Raises an `InputError` that names file and line where
+    another is malformed.
     """
     if not file.exists():
         return None
     seconds: list[float] = [nan] * len(tokens)
-    for number, record in read_numbered_jsonl(file):
-        fields = Fields(record, f"{file}, line {number}")
+    for fields in _sound_lines(file):
         first, count, spent = fields.whole("first"), fields.whole("rows"), fields.number("seconds")
         if spent < 0 or first + count > len(tokens):
-            raise InputError(f"{file}, line {number}: expected seconds from 0 up, of rows below {len(tokens)}")
+            raise InputError(f"{fields.where}: expected seconds from 0 up, of rows below {len(tokens)}")
         total = max(1, sum(tokens[first : first + count]))
         seconds[first : first + count] = [spent * n / total for n in tokens[first : first + count]]
     return None if any(map(isnan, seconds)) else seconds
+
+
+def _sound_lines(file: Path) -> Iterator[Fields]:
+    """The lines that hold a JSON object."""
+    for number, line in enumerate(read_bytes(file).splitlines(), start=1):
+        where = f"{file}, line {number}"
+        try:
+            record = parse_object(line, where)
+        except InputError:
+            continue
+        yield Fields(record, where)

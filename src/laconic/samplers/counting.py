@@ -5,6 +5,9 @@
    model may spell a text in more tokens than its tokenizer does, and thinking may be hidden, so more is always possible).
 2. Another count is replaced: by the text's own tokens where a tokenizer is known, else by the nearest number that is possible.
    `LengthSource` says which, and is stored with the response.
+3. Some servers leave hidden thinking out of `completion_tokens`. It is added where their other counts show it
+   (`uncounted_thinking`). Their cap may leave it out too, so it bounds the tokens without it, and a length above the cap is no
+   error then.
 
 A response whose length nobody knows has no number here, and the caller refuses it.
 """
@@ -17,11 +20,12 @@ from laconic.grading.thought import find_thought
 from laconic.types import LengthSource
 
 MOST_TOKEN_BYTES = 256
+MOST_UNCOUNTED = 10_000_000  # tokens of hidden thinking: no context is longer
 
 TextCounter = Callable[[str], int]
 """The number of tokens of a text."""
 
-THINKING, LOST_CHARACTERS = "thinking", "characters"
+THINKING, UNCOUNTED, LOST_CHARACTERS = "thinking", "uncounted", "characters"
 DOUBTS: Mapping[str, str] = {
     kind: f"its token counts cannot be true for some responses (0 beside a text, more than the cap, too much thinking): {taken}"
     for kind, taken in (
@@ -34,10 +38,12 @@ DOUBTS: Mapping[str, str] = {
         (THINKING, "their thinking tokens are unknown (null), or counted in the text where a tokenizer is known"),
     )
 } | {
+    UNCOUNTED: "its completion_tokens leave out thinking that its other counts show: the thinking is added to the lengths, which "
+    "may then exceed the cap",
     LOST_CHARACTERS: "some replies are neither UTF-8 nor what they say: what could not be read is \ufffd in their texts",
 }
 """The warning at the first doubtful response of each kind: an impossible length, by what is taken instead, or count of thinking;
-or a text that could not be read whole."""
+thinking that the server left out of its count; or a text that could not be read whole."""
 
 
 def text_counter(tokenizer: Any) -> TextCounter:
@@ -67,6 +73,26 @@ def length_of(
     if written is not None:
         return min(written, cap), LengthSource.TEXT
     return (None if counted is None else min(max(counted, least), cap)), LengthSource.BOUND
+
+
+def uncounted_thinking(counted: int, thinking: int | None, prompt: int | None, total: int | None) -> int:
+    """How many tokens of hidden thinking a server leaves out of the tokens that it `counted` for a response. `thinking`, `prompt`
+    and `total` are its other counts, None where it gave none.
+
+    Where prompt and total are known, total - prompt is what was generated, and what exceeds `counted` is thinking unless the
+    server counts another number of it. Without them, more thinking than tokens can only lie outside of them.
+
+    >>> uncounted_thinking(400, 300, 32, 732), uncounted_thinking(198, None, 20, 623), uncounted_thinking(40, 300, None, None)
+    (300, 405, 300)
+    >>> uncounted_thinking(400, 300, 32, 432), uncounted_thinking(400, 300, None, None)
+    (0, 0)
+    """
+    if prompt is None or total is None:
+        more = thinking if thinking is not None and thinking > counted else 0
+    else:
+        more = total - prompt - counted
+        more = more if thinking in (None, more) else 0
+    return more if 0 < more <= MOST_UNCOUNTED else 0
 
 
 def thinking_of(counted: int | None, text: str, num_tokens: int, count: TextCounter | None = None) -> int | None:

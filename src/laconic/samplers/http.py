@@ -38,13 +38,13 @@ from laconic.config.solver import SamplerConfig
 from laconic.errors import LaconicError, LaconicWarning, ModelError, RunFailed
 from laconic.prompts.thinking import decode_response
 from laconic.rng import stream
-from laconic.samplers.counting import DOUBTS, LOST_CHARACTERS, THINKING, text_counter
+from laconic.samplers.counting import DOUBTS, LOST_CHARACTERS, THINKING, UNCOUNTED, text_counter
 from laconic.samplers.endpoints import CAP_FIELDS, KEY_VARIABLES, Endpoint, RemoteModel, api_key, parse_endpoint
 from laconic.samplers.fetching import Reply, ReplyLimits, UnfitReplyError, fetch, in_own_loop
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
 from laconic.samplers.protocol import Request
 from laconic.samplers.refusals import Refusal, UnreadReplyError, json_in, refusal_in, refusal_of
-from laconic.samplers.wire import WIRES, body_of, check_omitted, has_too_much_thinking, read_reply
+from laconic.samplers.wire import WIRES, body_of, check_omitted, has_too_much_thinking, read_reply, uncounted_in
 from laconic.system.text import brief, in_two_lines
 from laconic.types import LengthSource, Progress, Response
 
@@ -65,8 +65,8 @@ class HttpSampler:
     """Draws responses from an endpoint, as the head of this module describes.
 
     `retries` counts the failures after which a request was sent again: by status, or as `connection`, `timeout` or `reply`.
-    `doubts` counts the responses whose counts cannot be true or whose texts could not be read whole, by the keys of
-    `counting.DOUBTS`, and those that were withheld, by their finish reasons.
+    `doubts` counts the responses whose counts cannot be true or leave out thinking, or whose texts could not be read whole, by
+    the keys of `counting.DOUBTS`, and those that were withheld, by their finish reasons.
     """
 
     def __init__(
@@ -322,6 +322,8 @@ class _Call:
             sampler.doubt(response.length_source)
         if has_too_much_thinking(body, response):
             sampler.doubt(THINKING)
+        if not response.token_ids and uncounted_in(body):
+            sampler.doubt(UNCOUNTED)
         if reply.has_lost_characters:
             sampler.doubt(LOST_CHARACTERS)
         if response.is_withheld:

@@ -96,8 +96,7 @@ class LocalSampler:
         self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress
     ) -> list[list[Response]]:
         """In lanes where they are faster; elsewhere arithmetic takes most of the time, and threads share it."""
-        num_rows = min(decoding.batch_size, sum(request.num_samples for request in requests))
-        lanes = num_lanes(num_rows) if self._takes_lanes(decoding) else 1
+        lanes = num_lanes(_num_rows(requests, decoding)) if self._takes_lanes(decoding) else 1
         if lanes == 1:
             return self._decode(requests, decoding, seed, on_progress)
         share = decoding.model_copy(update={"batch_size": math.ceil(decoding.batch_size / lanes)})
@@ -113,7 +112,7 @@ class LocalSampler:
         self, requests: Sequence[Request], decoding: SamplerConfig, seed: int, on_progress: Progress
     ) -> list[list[Response]]:
         slots, self.slots = self._slots_for(requests, decoding), None
-        decoder = slots.begin(decoding.compile)
+        decoder = slots.begin(_num_rows(requests, decoding), decoding.compile)
         with decoder.arithmetic():
             responses = _Decoding(slots, requests, decoding, seed, on_progress).run()
             slots.end()
@@ -128,7 +127,7 @@ class LocalSampler:
 
     def _slots_for(self, requests: Sequence[Request], decoding: SamplerConfig) -> Slots:
         """The last call's slots where there is room in them, else new ones."""
-        num_slots = min(decoding.batch_size, sum(request.num_samples for request in requests))
+        num_slots = _num_rows(requests, decoding)
         longest = max((len(request.prompt_ids) for request in requests), default=0) + decoding.max_tokens
         if self.slots is not None and self.slots.fits(num_slots, longest, decoding.max_tokens):
             return self.slots
@@ -196,6 +195,11 @@ class LocalSampler:
             hidden = self.lm.backbone(ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
             logprobs = self.lm.head(hidden).log_softmax(-1)
         return logprobs.gather(-1, ids[0, len(prompt) :, None])[:, 0].cpu()
+
+
+def _num_rows(requests: Sequence[Request], decoding: SamplerConfig) -> int:
+    """How many rows of a call are live at most."""
+    return min(decoding.batch_size, sum(request.num_samples for request in requests))
 
 
 def _ignore(responses: int, tokens: int) -> None:

@@ -15,6 +15,7 @@ in headers of their own; they too lead to refusals.
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -31,17 +32,18 @@ def backoff_seconds(num_failures: int, jitter: random.Random) -> float:
 
 def retry_after_seconds(value: str | None, now: float) -> float | None:
     """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3: a number of seconds, or a date); `now` in Unix seconds.
+    Some servers send fractions of a second, which the RFC does not know.
 
     None where there is no header, or it holds neither.
 
-    >>> retry_after_seconds("120", now=0.0), retry_after_seconds("soon", now=0.0)
-    (120.0, None)
+    >>> retry_after_seconds("120", now=0.0), retry_after_seconds("1.5", now=0.0), retry_after_seconds("soon", now=0.0)
+    (120.0, 1.5, None)
     >>> retry_after_seconds("Thu, 01 Jan 1970 00:01:30 GMT", now=60.0)
     30.0
     """
     if value is None:
         return None
-    if value.strip().isascii() and value.strip().isdigit():
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", value.strip()):
         return float(value)
     try:
         moment = parsedate_to_datetime(value)

@@ -140,8 +140,10 @@ class Slots:
 
     # --- a call ------------------------------------------------------------------------------------------------------
 
-    def begin(self, compile_layers: bool) -> Decoder:
-        """Make ready for a call: no row is live, and the decoder, which is returned, has the weights that the model has now."""
+    def begin(self, num_rows: int, compile_layers: bool) -> Decoder:
+        """Make ready for a call of at most `num_rows` rows at a time: no row is live, and the decoder, which is returned, has the
+        weights that the model has now. How it computes depends on this call's rows, never on those of an earlier one, for which
+        the slots were made."""
         self.cache.reset()
         for held in (self.lengths, self.produced, self.alive, self.keys, self.current):
             held.zero_()
@@ -151,7 +153,7 @@ class Slots:
             self.decoder.refresh()
             return self.decoder
         self._drop_graphs()
-        self.decoder = make_decoder(self.lm, self.max_positions, num_rows=self.num_slots, is_compiled=compile_layers)
+        self.decoder = make_decoder(self.lm, self.max_positions, num_rows=num_rows, is_compiled=compile_layers)
         self.stops = torch.tensor(sorted(self.lm.stop_ids), dtype=torch.long, device=self.device)
         self.built_for = built_for
         return self.decoder

@@ -4,7 +4,8 @@
    defaults of their own (vLLM takes them from the model's `generation_config`). `min_p` is not part of the standard and is sent
    where it is above 0.
 2. `read_reply` makes a `Response` of the reply, whatever the server sent, or raises an error of one line. Its length is the
-   server's count where that can be true (`counting.py`). A text may come in parts (`text_of`).
+   server's count where that can be true, with the thinking that it leaves out (`counting.py`). A text may come in parts
+   (`text_of`).
 3. A response that the server withheld (a content filter) or took for a call of a tool is a response without an answer, and keeps
    its reason. One that ended in another way, and a reply with several choices, or another than was asked for, is not read.
 
@@ -20,7 +21,7 @@ from typing import Any
 from laconic.config.solver import PenalizedSampler, SamplerConfig
 from laconic.errors import ModelError
 from laconic.rng import seed_of
-from laconic.samplers.counting import TextCounter, length_of, thinking_of
+from laconic.samplers.counting import TextCounter, length_of, thinking_of, uncounted_thinking
 from laconic.samplers.endpoints import NEUTRAL, Endpoint
 from laconic.samplers.protocol import Request
 from laconic.samplers.refusals import UnreadReplyError
@@ -189,11 +190,15 @@ def read_reply(
     reason, text = _reason_and_text(endpoint, reply)
     if decode is not None and reason not in WITHHELD:
         return _with_ids(endpoint, reply, reason, cap, decode)
-    usage = _mapping(reply.get("usage"))
-    is_ended, counted = reason is not FinishReason.LENGTH, _count(usage.get("completion_tokens"))
+    is_ended, counted, hidden = (
+        reason is not FinishReason.LENGTH,
+        _usage_count(reply, "completion_tokens"),
+        uncounted_in(reply),
+    )
     if counted is None and reason in WITHHELD and not text:
         counted = 0  # nothing was generated
-    num_tokens, source = length_of(counted, text, cap, is_ended=is_ended, count=count)
+    whole = None if counted is None else counted + hidden
+    num_tokens, source = length_of(whole, text, cap + hidden, is_ended=is_ended, count=count)
     if num_tokens is None:
         raise UnreadReplyError(
             f"{endpoint.name}: the reply has no usage.completion_tokens, and lengths are counted by it; "
@@ -254,8 +259,18 @@ def has_too_much_thinking(reply: Any, response: Response) -> bool:
     return (_thinking_count(reply) or 0) > response.num_tokens
 
 
+def uncounted_in(reply: Any) -> int:
+    """How many tokens of hidden thinking the server leaves out of its `completion_tokens`; 0 where it counts none."""
+    counted, prompt, total = (_usage_count(reply, f"{name}_tokens") for name in ("completion", "prompt", "total"))
+    return 0 if counted is None else uncounted_thinking(counted, _thinking_count(reply), prompt, total)
+
+
 def _thinking_count(reply: Any) -> int | None:
     return _count(_mapping(_mapping(reply.get("usage")).get("completion_tokens_details")).get("reasoning_tokens"))
+
+
+def _usage_count(reply: Any, key: str) -> int | None:
+    return _count(_mapping(reply.get("usage")).get(key))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

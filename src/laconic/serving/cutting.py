@@ -31,7 +31,7 @@ from laconic.prompts.thinking import knows_thinking
 from laconic.serving.budgets import ThinkingBudget
 from laconic.serving.demands import RequestKind, asks_for_nothing
 from laconic.serving.denials import Denial
-from laconic.serving.events import token_count
+from laconic.serving.events import completion_count, reasoning_count, token_count
 from laconic.system.files import Json
 from laconic.types import END_THINK, THINK
 
@@ -99,11 +99,9 @@ class DrawnText:
         self.text, self.thinking = self.text + piece.text, self.thinking + piece.thinking
         self.finish = piece.finish or self.finish
         usage = piece.usage or {}
-        details = usage.get("completion_tokens_details")
-        reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else None
         self.prompt_tokens = token_count(usage.get("prompt_tokens"), self.prompt_tokens)
-        self.completion_tokens = token_count(usage.get("completion_tokens"), self.completion_tokens)
-        self.reasoning_tokens = token_count(reasoning, self.reasoning_tokens)
+        self.completion_tokens = completion_count(usage, self.completion_tokens)
+        self.reasoning_tokens = reasoning_count(usage, self.reasoning_tokens)
 
     @property
     def whole(self) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from laconic.samplers.counting import uncounted_thinking
 from laconic.traffic.records import finish_word
 from laconic.types import END_THINK, THINK
 
@@ -112,11 +113,9 @@ class ResponseReading:
     def _note_usage(self, usage: Any) -> None:
         if not isinstance(usage, dict):
             return
-        details = usage.get("completion_tokens_details")
         self.prompt_tokens = token_count(usage.get("prompt_tokens"), self.prompt_tokens)
-        self.completion_tokens = token_count(usage.get("completion_tokens"), self.completion_tokens)
-        reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else usage.get("reasoning_tokens")
-        self.reasoning_tokens = token_count(reasoning, self.reasoning_tokens)
+        self.completion_tokens = completion_count(usage, self.completion_tokens)
+        self.reasoning_tokens = reasoning_count(usage, self.reasoning_tokens)
 
     def _note_choice(self, choice: dict[str, Any]) -> None:
         if choice.get("finish_reason") is not None:
@@ -131,6 +130,23 @@ class ResponseReading:
         if self.keeps_text:
             self._thinking += [thinking] if isinstance(thinking, str) else []
             self._answer += [answer] if isinstance(answer, str) else []
+
+
+def completion_count(usage: Mapping[str, Any], before: int | None) -> int | None:
+    """The tokens of a response by an upstream's usage, with hidden thinking where that is left out; else what was `before`."""
+    counted = token_count(usage.get("completion_tokens"), None)
+    if counted is None:
+        return before
+    prompt, total = (token_count(usage.get(name), None) for name in ("prompt_tokens", "total_tokens"))
+    return counted + uncounted_thinking(counted, reasoning_count(usage, None), prompt, total)
+
+
+def reasoning_count(usage: Mapping[str, Any], before: int | None) -> int | None:
+    """The tokens of thinking by an upstream's usage; else what was known `before`."""
+    details = usage.get("completion_tokens_details")
+    return token_count(
+        details.get("reasoning_tokens") if isinstance(details, dict) else usage.get("reasoning_tokens"), before
+    )
 
 
 def token_count(value: Any, before: int | None) -> int | None:

@@ -11,7 +11,7 @@ import torch
 
 from laconic.comparison.compare import compare_evaluations
 from laconic.evaluation.folder_names import temperature_tag
-from laconic.evaluation.planned_prompts import PLANNERS, longest_prompt
+from laconic.evaluation.planned_prompts import PLANNERS, longest_ask
 from laconic.evaluation.shared_draws import SharedDraws
 from laconic.models.loading import load_model
 from laconic.problems.load import load_problems
@@ -46,7 +46,7 @@ def measure_prompt(run: SweepRun, reporter: Reporter) -> None:
         lm = load_model(recipe.model, plain, is_trained=False)
         for name, prompt in prompts.items():
             solver = Solver(lm, LocalSampler(lm), grader, prompt)
-            solver.check_length(*longest_prompt(solver, problems), report_cap(recipe), f"{run.entry.label}: max_tokens")
+            solver.check_length(*longest_ask(solver, problems), report_cap(recipe), f"{run.entry.label}: max_tokens")
             held, draws = recipe.model_copy(update={"policy": plain}), SharedDraws(run.draws)
             evaluate_reported(solver, held, problems, run.folder, name, reporter, draws=draws)
     for temperature in recipe.report.temperatures:

@@ -3,8 +3,8 @@
 1. `ResultsReader` reads each finished run once. For every phase's result at each temperature, it reads accuracy and tokens, the
    changes against that seed's own base, and the cost of training.
 2. Entries become rows over their seeds (`rows.py`). Bases are rows of their own; entries with the same base share it.
-3. A row is dominated if another is, over the seeds that both have, at least as accurate with at most as many tokens, and better
-   in one of the two. Every run counts with the step at which its recipe ends, never with its best step.
+3. A row is dominated if another of the same grader is, over the seeds that both have, at least as accurate with at most as many
+   tokens, and better in one of the two. Every run counts with the step at which its recipe ends, never with its best step.
 
 Results of earlier phases are rows of their own. They dominate no other row, because they are stages of a run and not its result.
 """
@@ -107,6 +107,7 @@ def _read_point(folder: Path, seed: int, tag: str, stage: str) -> Point:
         num_problems=setup.num_problems,
         num_samples=setup.num_samples,
         max_tokens=setup.max_tokens,
+        grader=setup.grader,
     )
 
 
@@ -191,28 +192,30 @@ def _entry_rows(
             label = f"{entry['label']} · {stage}" if stage else entry["label"]
             kind = "stage" if stage else "trained" if entry["prompt"] is None else "prompt"
             parent = entry["label"] if stage else entry.get("variant_of")
-            yield SweepRow(label, kind, tuple(p for p in points if p.stage == stage), seeds, parent)
+            own = tuple(p for p in points if p.stage == stage)
+            yield SweepRow(label, kind, own, seeds, parent, grader=_grader(entry["config"]))
 
 
 def _base_rows(
     entries: Sequence[Json], seeds: tuple[int, ...], tag: str, found: Mapping[tuple[str, int], Sequence[Point]]
 ) -> list[SweepRow]:
-    """One row per base; recipes that measured the same model in the same way share a base."""
+    """One row per base; recipes that measured and graded the same model in the same way share a base."""
     held: dict[str, dict[int, Point]] = {}
-    first: dict[str, str] = {}
+    first: dict[str, Json] = {}
     for entry in entries:
         key = _base_key(entry["config"])
         for seed in seeds:
             points = [p for p in found.get((entry["label"], seed), ()) if p.tag == tag and p.stage == BASE]
             if points:
-                first.setdefault(key, entry["label"])
+                first.setdefault(key, entry)
                 held.setdefault(key, {}).setdefault(seed, points[0])
     return [
         SweepRow(
-            BASE if len(held) == 1 else f"{BASE} of {first[key]}",
+            BASE if len(held) == 1 else f"{BASE} of {first[key]['label']}",
             BASE,
             tuple(by_seed[s] for s in seeds if s in by_seed),
             seeds,
+            grader=_grader(first[key]["config"]),
         )
         for key, by_seed in held.items()
     ]
@@ -222,7 +225,14 @@ def _base_key(config: Json) -> str:
     """The settings by which a reader would distinguish bases."""
     cap = config["report"]["max_tokens"] or max(phase["sampler"]["max_tokens"] for phase in config["phases"])
     dtype = config["policy"]["dtype"]
-    return repr((config["model"], dtype, config["prompt"], config["report"]["samples"], cap))
+    return repr((config["model"], dtype, config["prompt"], config["report"]["samples"], cap, _grader(config)))
+
+
+def _grader(config: Json) -> str:
+    """The grader that a recipe names, with the beginning of its file's hash; "" for the package's own."""
+    grader = config.get("grader") or {}
+    file = f" ({grader['sha256'][:8]})" if grader.get("sha256") else ""
+    return f"{grader['name']}{file}" if grader.get("name") else ""
 
 
 def _placed(rows: Sequence[SweepRow]) -> list[SweepRow]:

@@ -4,7 +4,7 @@
 2. A `SweepRow` is an entry at one temperature over its seeds, with means over them (`statistics/seeds.py`). Each seed has its own
    problems, rollouts and report set, so their spread includes the noise of training, of problems and of sampling together.
 3. A `Field` is what can be compared: the rows of one reported source at one temperature. `dominates` compares two rows over
-   the seeds that both have, by their means.
+   the seeds that both have, by their means. Rows of different graders are not compared: one of them may be more lenient.
 4. `Against` compares a variant with the recipe that it changes, paired by seed.
 """
 
@@ -37,7 +37,8 @@ class Point:
     """One model of one run at one temperature. `stage` is "" for the run's result, "phase-1" for an earlier phase's.
 
     `changes` has `tokens_change` and `accuracy_change`, each with its interval over problems; a base has none. Tokens are means
-    per response; `oracle_tokens` is `nan` if the problems do not state it.
+    per response; `oracle_tokens` is `nan` if the problems do not state it. `grader` has name and version, None if an old summary
+    lacks them.
     """
 
     seed: int
@@ -52,6 +53,7 @@ class Point:
     training: TrainingCost = TrainingCost()
     base: "Point | None" = None
     changes: Mapping[str, Interval] | None = None
+    grader: str | None = None
 
     @property
     def distance(self) -> float:
@@ -70,7 +72,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
-    """An entry at one temperature, with one point per finished seed. The `wanted` seeds are those of the sweep."""
+    """An entry at one temperature, with one point per finished seed. The `wanted` seeds are those of the sweep. `grader` is the
+    one that its recipe names, "" for the package's own."""
 
     label: str
     kind: str  # "base", "trained", "prompt" or "stage"
@@ -78,6 +81,13 @@ class SweepRow:
     wanted: tuple[int, ...]
     parent: str | None = None  # of a stage: its run; of a variant: the recipe it changes, where that is in the sweep
     dominated_by: tuple[str, ...] = ()
+    grader: str = ""
+
+    @property
+    def graders(self) -> tuple[str, ...]:
+        """What graded its points, one of each: as the results say it, or as its recipe names it."""
+        named = self.grader or "the package's rules"
+        return tuple(dict.fromkeys(point.grader or named for point in self.points))
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -107,7 +117,11 @@ class Field:
         """Every variant with the recipe that it changes, if both are finished at some seed."""
         rows = {row.label: row for row in self.rows}
         pairs = [(row, rows[row.parent]) for row in self.rows if row.kind == "trained" and row.parent in rows]
-        return tuple(Against(row, recipe) for row, recipe in pairs if set(row.seeds) & set(recipe.seeds))
+        return tuple(
+            Against(row, recipe)
+            for row, recipe in pairs
+            if (shared := set(row.seeds) & set(recipe.seeds)) and are_graded_alike(row, recipe, shared)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +146,17 @@ class Against:
         return [(point, others[point.seed]) for point in self.variant.points if point.seed in others]
 
 
+def are_graded_alike(one: SweepRow, other: SweepRow, seeds: set[int]) -> bool:
+    """Whether one grader graded both rows at these seeds, as far as it is known."""
+    stated = {point.grader for row in (one, other) for point in row.points if point.seed in seeds} - {None}
+    return one.grader == other.grader and len(stated) < 2
+
+
 def dominates(one: SweepRow, other: SweepRow) -> bool:
     """Whether `one`, by its means over the seeds that both have, is at least as accurate as `other` with at most as many tokens,
     and better in one of the two."""
     shared = set(one.seeds) & set(other.seeds)
-    if not shared:
+    if not shared or not are_graded_alike(one, other, shared):
         return False
     (accuracy, tokens), (its_accuracy, its_tokens) = (_means(row, shared) for row in (one, other))
     is_as_good = accuracy >= its_accuracy and tokens <= its_tokens

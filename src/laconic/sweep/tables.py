@@ -128,14 +128,16 @@ def markdown(results: Results) -> str:
 
 
 def rolled_back(results: Results) -> list[str]:
-    """The runs that the guard rolled back, with the step to which each phase returned."""
-    return [
+    """The runs that the guard rolled back, each once, with the step to which each phase returned."""
+    found = (
         f"{row.label}, seed {point.seed} ({', '.join(point.training.rolled_back)})"
-        for row in (results.fields[0].rows if results.fields else ())
+        for field in results.fields
+        for row in field.rows
         if row.kind == "trained"
         for point in row.points
         if point.training.rolled_back
-    ]
+    )
+    return list(dict.fromkeys(found))
 
 
 def heading(field: Field, results: Results) -> str:
@@ -154,13 +156,28 @@ def decoding(tag: str) -> str:
 
 
 def field_scope(field: Field) -> str:
-    """The problems, samples and caps with which a field was measured, in one sentence."""
+    """The problems, samples, caps and graders with which a field was measured, in one or two sentences."""
     points = [point for row in field.rows for point in row.points]
     samples = {p.num_samples for p in points}
     caps = {p.max_tokens for p in points}
     drawn = "1 sample" if samples == {1} else f"{_few(samples)} samples"
     words = f"{_few({p.num_problems for p in points})} problems a seed ({field.source}), {drawn} each"
-    return words + f", cap {_few(caps)} tokens" + (": caps differ between rows." if len(caps) > 1 else ".")
+    words += f", cap {_few(caps)} tokens" + (": caps differ between rows." if len(caps) > 1 else ".")
+    return words + _graders(field)
+
+
+def _graders(field: Field) -> str:
+    """What is said where rows were graded differently."""
+    asked = {row.grader for row in field.rows}
+    stated = {point.grader for row in field.rows for point in row.points} - {None}
+    if max(len(asked), len(stated)) < 2:
+        return ""
+    graders: dict[str, list[str]] = {}
+    for row in field.rows:
+        for grader in row.graders:
+            graders.setdefault(grader, []).append(row.label)
+    named = "; ".join(f"{grader}: {', '.join(labels)}" for grader, labels in graders.items())
+    return f" Graders differ, and no row is ranked against one of another grader ({named})."
 
 
 def _few(numbers: set[int]) -> str:

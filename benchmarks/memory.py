@@ -73,6 +73,8 @@ CASES = (
     Case("full, vocabulary of 152k", WIDE, family="qwen2", groups=2),
     Case("full, long responses", SMALL, group_size=2, groups=2, prompt_tokens=16, response_tokens=1008, micro_batch_tokens=1024),
     Case("full, large micro-batches", SMALL, micro_batch_tokens=2048),
+    Case("full, exact KL", SMALL, micro_batch_tokens=2048,
+         algorithm={"name": "rloo", "kl_coef": 0.05, "kl_in": "loss", "kl_estimator": "exact"}),
     Case("full, gradient checkpointing", SMALL, policy={"gradient_checkpointing": True}, micro_batch_tokens=1024),
     Case("full, bfloat16", SMALL, policy={"dtype": "bfloat16"}),
     Case("LoRA, policy alone", DEEP, family="qwen2", policy=LORA),

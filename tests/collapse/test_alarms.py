@@ -143,6 +143,35 @@ def test_a_step_without_an_update_counts_neither_way() -> None:
     assert [alarm.step for alarm in raised(log)] == [6]
 
 
+@pytest.mark.parametrize(
+    ("name", "ill", "missing"),
+    [
+        ("entropy", COLLAPSES["entropy"], "update/entropy_nats"),
+        ("kl", COLLAPSES["kl"], "update/step_kl_nats"),
+        ("kl", COLLAPSES["kl"], "update/ref_kl_nats"),
+        ("ending", {"rollouts/end_probability_frac": 0.3}, "rollouts/end_probability_frac"),
+        ("lengths", COLLAPSES["lengths"], "rollouts/accuracy_frac"),
+    ],
+)
+def test_an_alarm_says_which_steps_it_read_where_some_lack_its_figure(
+    name: str, ill: dict[str, float], missing: str
+) -> None:
+    """Step 1 is well and step 2 is not, steps 3 to 12 lack a figure, which is there again from 13 on: the fifth value is that of
+    step 15, so that its alarm has read steps 1, 2, 13, 14 and 15. Only what was before step 1 is from before all that."""
+    (alarm,) = raised(lines({}, ill, *[ill | {missing: None}] * 10, ill, ill, ill))
+    assert (alarm.name, alarm.step, alarm.since) == (name, 15, 1)
+
+
+def test_a_vigil_knows_how_far_back_its_next_alarm_may_read() -> None:
+    """The five newest steps; with an entropy that the last four lack, those of its own. What is off is not read."""
+    log = [*lines(*[{}] * 8), *[HEALTHY | {"step": step, "update/entropy_nats": None} for step in range(9, 13)]]
+    vigils = [Vigil("p", AlarmsConfig(**off), 40, Applicability()) for off in ({}, {"entropy": "off"})]
+    assert [vigil.since for vigil in vigils] == [None, None]
+    for line in log:
+        assert [vigil.see(line) for vigil in vigils] == [[], []]
+    assert [vigil.since for vigil in vigils] == [4, 8]
+
+
 def test_groups_are_not_compared_by_an_algorithm_with_a_critic() -> None:
     """There uniform groups still teach, as long as the rewards of the step differ; with equal rewards nothing does."""
     uniform = {"rollouts/uniform_groups_frac": 1.0}

@@ -34,7 +34,7 @@ from laconic.doctor.gpus import GPUS, find_gpu, name_of_device
 from laconic.doctor.memory_model import count_weights
 from laconic.doctor.memory_needs import find_shape
 from laconic.doctor.reading import read_sources
-from laconic.doctor.workload import capped, mean_prompts, parts_of
+from laconic.doctor.workload import capped, expected_lengths, mean_prompts, parts_of
 from laconic.errors import InputError
 from laconic.models.loading import TINY_FOLDER, load_tokenizer
 from laconic.prompts.instructions import render
@@ -129,6 +129,63 @@ def test_every_role_is_a_pass_over_the_responses():
     assert more == pytest.approx(3 * body.maps + 3.5 * body.attention)
 
 
+def test_an_exact_kl_reads_each_response_again_under_policy_and_reference():
+    """One more pass of the policy with gradients, 3 times the maps, and one of the reference with its head."""
+    weights = count_weights(R1, PolicyConfig())
+    once, roles = forward(R1, weights, STEP.load), Roles("zero", R1, scores_policy=True)
+    plain, exact = (
+        update_flops(R1, PolicyConfig(), replace(roles, has_exact_kl=has), STEP, 1) for has in (False, True)
+    )
+    assert exact - plain == pytest.approx(plain + once.total)
+    assert plain == pytest.approx(3 * (once.maps + once.head) + 3.5 * once.attention)
+
+
+def test_while_a_critic_warms_up_the_policy_does_not_learn():
+    """In 8 of 10 steps: a fifth of the policy's part is left, all of the critic's."""
+    ten, critic = replace(STEP, calls=10), Roles("separate", None, scores_policy=True)
+    policy, both = (update_flops(R1, PolicyConfig(), roles, ten, 1) for roles in (ALONE, critic))
+    warming = update_flops(R1, PolicyConfig(), critic, replace(ten, warmup_calls=8), 1)
+    assert warming == pytest.approx(0.2 * policy + (both - policy))
+
+
+def test_a_warm_up_of_the_recipe_is_reckoned_with(small):
+    """The recipe's own key, in a phase with a critic."""
+    phase = small.phases[0]
+    optimizer = phase.optimizer.model_copy(update={"critic_warmup_steps": 1})
+    recipe = small.model_copy(update={"phases": (phase.model_copy(update={"optimizer": optimizer}),)})
+    flops = [
+        next(cost.flops for cost in costs.expected if cost.part.name == "update")
+        for costs in (
+            predict_costs(one, check_recipe(one), find_shape(one), read_sources(one)) for one in (small, recipe)
+        )
+    ]
+    assert flops[1] < flops[0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "scored", "learnt"),
+    [
+        ({}, 8, 8),
+        ({"gradient_checkpointing": True}, 8, None),
+        ({"lora": {"rank": 8, "dropout": 0.1}}, 8, None),
+        ({"lora": {"rank": 8}}, 8, 8),
+    ],
+)
+def test_a_prompt_that_a_group_shares_goes_through_the_layers_once(policy, scored, learnt):
+    """8 problems x 8 in the paper's model: 448 tokens of 512 are saved in each group, unless layers are in training mode."""
+    recipe = load_recipe(recipe_paths()["r1-distill-1.5b"], ["phases.0.optimizer.minibatches=1"])
+    changed = recipe.policy.model_validate(recipe.policy.model_dump() | {"gradient_checkpointing": False, **policy})
+    recipe = recipe.model_copy(update={"policy": changed, "phases": recipe.phases[:1]})
+    shape = find_shape(recipe)
+    costs = predict_costs(recipe, check_recipe(recipe), shape, read_sources(recipe), gpu="h200")
+    part = next(cost.part for cost in costs.expected if cost.part.name == "update")
+    prompts = (part.training.scored_prompts, part.training.learnt_prompts)
+    cuts = prompts[0] - scored  # a micro-batch that begins inside a group reads its prompt again
+    assert 0 <= cuts <= 32 and prompts[1] in (None, prompts[0]) and (prompts[1] is None) == (learnt is None)
+    whole = 64 * 512 if learnt is None else prompts[1] * 512
+    assert part.prompt_tokens == pytest.approx(recipe.phases[0].steps * whole)
+
+
 def test_a_shared_prompt_is_read_once_and_every_token_attends_to_it():
     """8 prompts of 100 tokens; 64 x 1,000 tokens attend to 100 + 500 positions on average."""
     assert DRAWN.read == load_of(8, 100, 0).__class__(800, 8, 40_000)
@@ -213,6 +270,7 @@ def test_the_responses_and_tokens_of_every_part(small):
         ({"name": "sft", "options": {"shortest": 0}, **LIKELIHOOD}, 1.0),
         ({"name": "dpo", "aggregation": "sum", **LIKELIHOOD}, 1.0),
         ({"name": "dpo", "options": {"pairs": "extremes"}, "aggregation": "sum", **LIKELIHOOD}, 0.5),
+        ({"name": "dpo", "options": {"pairs": "reward"}, "aggregation": "sum", **LIKELIHOOD}, 1.0),
     ],
 )
 def test_an_update_takes_the_responses_of_a_group_that_its_algorithm_picks(small, algorithm, share):
@@ -237,6 +295,21 @@ def test_lengths_come_from_the_best_that_is_at_hand(small, tmp_path):
     given.write_text(json.dumps(PROBE | {"mean_tokens": 1e6}) + "\n")
     text = shown(small, run_folder=tmp_path / "run", probe=given)
     assert f"as in {given}" in text and re.search(r"p: rollouts +│ +16 │ +\S+ │ +1.6k \(1.6k\)", text)  # cut at the cap
+
+
+def test_a_probe_whose_cap_cut_responses_off_says_nothing_of_the_longest(small, tmp_path):
+    """Under a cap of 100, after a probe with one of 60: the longest is the cap, and it is said. Without a cut it is 50."""
+    probe, lengths = tmp_path / "probe.jsonl", expected_lengths
+    (tmp_path / "probe.settings.json").write_text(json.dumps({"max_tokens": 60}))
+    for grade, tokens, longest in (("truncated", 60, 100), ("wrong", 50, 50)):
+        counts = dict.fromkeys(PROBE["counts"], 0) | {"correct": 1, grade: 1}
+        probe.write_text(json.dumps(PROBE | {"counts": counts}) + "\n")
+        rows = [("correct", 30), (grade, tokens)]
+        attempts = [{"problem_id": "a", "sample": i, "grade": g, "num_tokens": n} for i, (g, n) in enumerate(rows)]
+        (tmp_path / "probe.samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in attempts))
+        found = lengths(probe, None)(None, 100)
+        assert (found.mean, found.longest) == ((30 + tokens) / 2, longest)
+        assert ("whose own cap of 60 cut off 1 response: they may be longer" in found.whence) == (longest == 100)
 
 
 def test_hours_and_cost_on_a_named_gpu_and_on_this_machine(small):

@@ -7,14 +7,15 @@ from examined import Ward, levels, said
 from folders import Run
 
 from laconic.doctor import examination
+from laconic.doctor.checks.pressure import check_pressure
 from laconic.doctor.checks.probe import (
-    check_pressure,
     check_probe,
     check_selection,
     check_truncation,
     check_uniform_groups,
     uniform_share,
 )
+from laconic.doctor.checks.prompts import check_answer_form
 from laconic.doctor.checks.slices import check_slices
 from laconic.evaluation.problem_meta import write_meta
 from laconic.statistics.solve_rate import problem_stats
@@ -47,6 +48,24 @@ def test_a_probe_made_otherwise_is_a_warning_with_the_command(ward):
     asked = {"name": ward.examine().recipe.prompt.instruction, "system": None}
     made = ward.probe([C], ids=[known.id], temperature=1.0, prompt=asked)
     assert levels(check_probe, ward.examine(probe=made)) == ["fine"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("top_p", 0.9), ("min_p", 0.1)])
+def test_what_the_command_cannot_set_is_a_remark(ward, key, value):
+    """`laconic probe` has no such option, so a probe made by it is not sent back to it."""
+    (known, *_) = ward.examine().trainable
+    change = f"phases.first.sampler.{key}={value}"
+    made = ward.probe([C], ids=[known.id], temperature=1.0, top_p=1.0, min_p=0.0)
+    (line,) = said(check_probe, ward.examine(change, probe=made))
+    assert line.startswith("fine:") and f"the phase has {key} {value}, which laconic probe leaves at" in line
+    other = ward.probe([C], ids=[known.id], temperature=1.0, **{key: value})
+    assert levels(check_probe, ward.examine(probe=other)) == ["warning"]
+
+
+def test_the_command_for_a_probe_names_a_grader_of_ones_own(ward):
+    (ward.folder / "mine.py").write_text("def grade(response, problem):\n    return True\n")
+    command = ward.examine(f"grader={ward.folder / 'mine.py'}:grade").missing["probe"].remedy
+    assert f"--grader {ward.folder / 'mine.py'}:grade" in command
 
 
 def test_a_probe_of_other_problems_is_a_warning(ward):
@@ -175,7 +194,109 @@ def test_failures_that_are_paid_differently_are_something_to_compare(ward):
     assert levels(check_uniform_groups, ward.examine(rloo, probe=ward.probe([W, N] * 8)))[0] == "warning"
 
 
+LIKELIHOOD = "old_logprobs='current'"
+UNCOMPARED = {
+    "sft": (f"{{name='sft', {LIKELIHOOD}}}", "offline"),
+    "pairs by length": (f"{{name='dpo', {LIKELIHOOD}, aggregation='sum'}}", "offline"),
+    "extremes": (f"{{name='simpo', {LIKELIHOOD}, options={{pairs='extremes'}}}}", "offline"),
+    "rewards, whitened": ("{name='reinforce_pp'}", "on_policy"),
+    "rewards": ("{name='reinforce'}", "on_policy"),
+    "o1_pruner": ("{name='o1_pruner', ratio='sequence'}", "offline"),
+    "a teacher": ("{name='distill', reference_instruction='be_concise'}", "on_policy"),
+    "a teacher's logits": (
+        "{name='logit_distill', reference_model='tiny', kl_coef=1.0, kl_in='loss', kl_estimator='exact'}",
+        "on_policy",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNCOMPARED)
+def test_what_compares_no_pay_inside_a_group_trains_on_uniform_ones(ward, kind):
+    """Always solved is the best case of SFT; pairs by length, baselines of the step and teachers need no difference in pay."""
+    algorithm, rollouts = UNCOMPARED[kind]
+    changes = [f"phases.first.algorithm={algorithm}", f"phases.first.rollouts={rollouts}"]
+    always = ward.probe([C] * 16, [C] * 16)
+    line = said(check_uniform_groups, ward.examine(*changes, probe=always))[0]
+    assert line.startswith("fine: phases.first.group_size: ") and line.endswith(" trains on them too")
+    if kind in ("sft", "rewards, whitened", "rewards", "a teacher", "a teacher's logits"):
+        single = [*changes, "phases.first.group_size=1"]
+        assert levels(check_uniform_groups, ward.examine(*single, probe=ward.probe([C, W] * 8)))[0] == "fine"
+
+
+def test_groups_that_a_recipe_leaves_out_teach_nothing_whatever_the_algorithm(ward):
+    drops = "phases.first.algorithm={name='reinforce', uniform_groups='drop'}"
+    line = said(check_uniform_groups, ward.examine(drops, probe=ward.probe([C] * 16)))[0]
+    assert line.startswith("error: ") and 'uniform_groups="drop" leaves reinforce none' in line
+
+
+@pytest.mark.parametrize("kind", ["sft", "pairs by length", "extremes"])
+def test_what_learns_correct_answers_needs_one(ward, kind):
+    algorithm, rollouts = UNCOMPARED[kind]
+    changes = [f"phases.first.algorithm={algorithm}", f"phases.first.rollouts={rollouts}"]
+    line = said(check_uniform_groups, ward.examine(*changes, probe=ward.probe([W] * 16)))[0]
+    assert line.startswith("error: ") and "no attempt at a selected problem was correct" in line
+
+
+@pytest.mark.parametrize(
+    ("terms", "grades", "level"),
+    [
+        ("[{name='linear_length', weight=0.1}]", [C] * 16, "fine"),
+        ("[{name='linear_length', weight=0.1}]", [W] * 16, "fine"),  # it prices every answer
+        ("[{name='laser_d', weight=0.1}]", [W] * 16, "error"),  # its bonus is for correct answers alone
+        ("[{name='truncation'}]", [W] * 16, "error"),  # nothing that is wrong earns more than nothing
+        ("[{name='overlong'}]", [W] * 16, "error"),
+        ("[{name='overlong'}]", [C] * 16, "error"),
+        ("[{name='overlong'}]", [W, T] * 8, "warning"),  # what is cut off earns less, wherever some of it is
+        ("[{name='kimi_length', weight=0.1}]", [C] * 16, "fine"),
+        ("[{name='kimi_length', weight=0.1}]", [W] * 16, "fine"),  # of wrong ones the longer earn less
+    ],
+)
+def test_only_terms_that_pay_such_groups_differently_tell_them_apart(ward, terms, grades, level):
+    """RLOO on problems that are always or never solved; the levels are those of the default."""
+    changes = ["phases.first.algorithm={name='rloo'}", f"phases.first.rewards.terms={terms}"]
+    assert levels(check_uniform_groups, ward.examine(*changes, probe=ward.probe(grades)))[0] == level
+
+
+# --- a cold start ----------------------------------------------------------------------------------------------------
+
+LEARNS_TEXTS = ("phases.first.rollouts=solutions", f"phases.first.algorithm={{name='sft', {LIKELIHOOD}}}")
+
+
+@pytest.mark.parametrize(("check", "grade"), [(check_truncation, T), (check_answer_form, N)])
+def test_a_cold_start_is_not_refused_for_what_it_cures(ward, check, grade):
+    """A base that never ends, or never writes a box: an error for RL, a warning where the first phase learns from solutions."""
+    probe = ward.probe([grade] * 16)
+    assert "error" in levels(check, ward.examine(probe=probe))
+    cured = levels(check, ward.examine(*LEARNS_TEXTS, probe=probe))
+    assert "error" not in cured and "warning" in cured
+
+
+def test_groups_of_own_texts_are_none_to_compare(ward):
+    line = said(check_uniform_groups, ward.examine(*LEARNS_TEXTS, probe=ward.probe([W] * 16)))[0]
+    assert line == "fine: phases.first.group_size: sft learns from the problems' own texts, whatever the probe solved"
+
+
 # --- pressure --------------------------------------------------------------------------------------------------------
+
+
+def test_credit_decays_by_gamma_times_lambda(ward):
+    """Lambda 1 alone says nothing of length; gamma 0.99 pushes below a third solved, and the horizon is 100 tokens."""
+    half = ward.probe([C, W, W, W])
+    flat = [*BREVITY, "phases.first.algorithm.gae_lambda=1.0"]
+    assert "no first-order push" in said(check_pressure, ward.examine(*flat, probe=half))[0]
+    line = said(check_pressure, ward.examine(*flat, "phases.first.algorithm.gamma=0.99", probe=half))[0]
+    assert "Expect longer responses" in line and "about the last 100 tokens" in line
+    assert "(credit decays by gamma 0.99 x lambda 1 = 0.99 per token)" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "level"), [("keep=0.5", "fine"), ("keep=1.0", "warning"), ("by_efficiency=true", "warning")]
+)
+def test_ranking_by_shortness_shortens(ward, options, level):
+    """GFPO on the shortest half of a group, on the whole group, and on the half of the highest reward per token."""
+    change = f"phases.second.algorithm={{name='gfpo', options={{{options}}}}}"
+    line = said(check_pressure, ward.examine(change))[1]
+    assert line.startswith(f"{level}: phases.second.rewards: Expect {'shorter' if level == 'fine' else 'no first'}")
 
 
 def test_a_brevity_phase_below_its_neutral_point_is_a_warning(ward):

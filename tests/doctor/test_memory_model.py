@@ -36,6 +36,7 @@ ON_CPU = Work(rows=8, prompts=8, prompt_tokens=24, device="cpu", process_bytes=0
 ON_CUDA = Work(rows=64, prompts=8, prompt_tokens=480, device="cuda", process_bytes=0)
 LORA = PolicyConfig(lora=LoraConfig(rank=8))
 TOLERANCE = 0.15
+EXACT = {"name": "rloo", "kl_coef": 0.05, "kl_in": "loss", "kl_estimator": "exact"}
 
 
 def phase_of(**algorithm):
@@ -162,6 +163,23 @@ def test_gradients_of_the_two_roles_never_meet():
     assert parts_of("critic update, backward begins", *arguments)["gradients"] == 4 * weights.body
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_an_exact_kl_keeps_the_activations_of_a_second_pass(checkpointing):
+    """Micro-batches of 256 tokens, 160 of them of responses: two layers again, or their inputs, and the states that are read."""
+    policy = PolicyConfig(gradient_checkpointing=checkpointing)
+    exact = {"name": "rloo", "kl_coef": 0.1, "kl_in": "loss", "kl_estimator": "exact"}
+    moment = "policy update, backward begins"
+    plain = parts_of(moment, SMALL, phase_of(**exact | {"kl_estimator": "k3"}), policy, ON_CPU)
+    again = parts_of(moment, SMALL, phase_of(**exact), policy, ON_CPU)
+    ends = 4 * 64 * (2 * 256 + 2 * 160)
+    kept = 256 * 2 * (4 * 64 if checkpointing else layer_bytes(SMALL, policy))
+    assert again["activations of the exact KL"] == kept + ends and "activations of the exact KL" not in plain
+    assert again["activations of one micro-batch"] == plain["activations of one micro-batch"]
+    assert again["logits"] - plain["logits"] == 2 * 4 * 160 * 256  # 2 that the first pass keeps and 5, in place of 5
+    unpriced = parts_of(moment, SMALL, phase_of(**exact | {"kl_coef": 0.0}), policy, ON_CPU)
+    assert unpriced["logits"] == plain["logits"]
+
+
 def test_the_peak_is_the_largest_moment_and_not_the_sum():
     """Sampling's cache and the update's gradients never live together."""
     moments = predict_moments(R1, phase_of(critic="zero"), PolicyConfig(), ON_CUDA)
@@ -245,6 +263,7 @@ def measured(tmp_path_factory):
         bench.Case("alone", shape, policy=bench.LORA, **size),
         bench.Case("three", shape, policy=bench.LORA, algorithm=bench.ONE_BASE, **size),
         bench.Case("full", shape, algorithm=bench.PPO, **size),
+        bench.Case("exact", shape, algorithm=EXACT, **size | {"response_tokens": 180}),
     ]
     folder = tmp_path_factory.mktemp("memory")
     command = [
@@ -263,7 +282,7 @@ needs_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), rea
 
 
 @needs_linux
-@pytest.mark.parametrize("name", ["full", "three"])
+@pytest.mark.parametrize("name", ["full", "three", "exact"])
 def test_predicted_peaks_are_within_15_percent_of_measured_ones(measured, name):
     """The process's own 400 MB left out, which would hide an error."""
     found = measured[name]

@@ -168,6 +168,22 @@ def test_a_memory_through_json_goes_on_exactly_as_before(name):
     assert paid[0].tolist() == paid[1].tolist()
 
 
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_a_row_says_after_how_many_steps_its_term_pays_by_what_it_remembers(name):
+    """Shown the same two groups step after step: after that many steps, and not before, the pay is another than at first."""
+    options = {"laser_d": {"every": 3}, "laser_de": {"every": 3}, "acoer": {"warmup": 2, "window": 2}}.get(name, {})
+    options |= {"lead": {"min_target_tokens": 1.0}, "short_rl": {"length_tolerance": 1.0}}.get(name, {})
+    options |= {"acoer": {"min_budget_tokens": 9.0}}.get(name, {})
+    term = [(name, 1.0, options)]
+    seen = [([100, 300, 60, 400], "CCWW"), ([300, 500, 70, 90], "CWWW")]
+    memory, first = Memory(), pay(group(*seen[0], memory={}), term)[0].tolist()
+    after = int(REWARDS[name].acts_after({**REWARDS[name].defaults, **options}))
+    for number in range(1, after + 1):
+        memory = step(memory, name, seen, **options)
+        now = pay(group(*seen[0], memory=memory.of("p0")), term)[0].tolist()
+        assert (now != first) == (number == after)
+
+
 def test_terms_without_a_memory_remember_nothing_and_rules_do_not_meddle():
     """`levels` leaves the memory as it was; each rule writes only under its own name."""
     numbers = {"p": group([100, 300], "CW")}

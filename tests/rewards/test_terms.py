@@ -317,3 +317,45 @@ def test_numbers_of_take_thinking_memory_and_no_ids_from_an_endpoint():
     assert known.thinking_tokens.tolist() == [4, 0]
     assert dict(known.memory) == {"hapo/shortest_correct": 8.0, "lead/correct_weight": 0.5}
     assert numbers_of(Group(Problem("p", "q", "a"), (), rollouts), 64).thinking_tokens is None
+
+
+# --- what a row says of its term -------------------------------------------------------------------------------------
+
+
+def paid(name, lengths, grades, **options):
+    """What the term pays after some steps, with options under which lengths of 50 to 900 tokens make a difference."""
+    defaults = {
+        "truncation": {"budget_tokens": 500.0},
+        "lead": {"min_target_tokens": 1.0},
+        "short_rl": {"length_tolerance": 1.0},
+        "alp": {"beta": 0.001},
+    }
+    numbers = group(lengths, grades, memory=MEMORY)
+    return REWARDS[name].pay(numbers, **{**defaults.get(name, {}), **options}).round(9).tolist()
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_row_says_what_the_pay_of_a_single_response_depends_on(name):
+    """Of 50 and of 900 tokens, right and wrong: all the same for "nothing", the same for a grade for "grade"."""
+    if not REWARDS[name].reads_length:
+        assert REWARDS[name].alone == "all"  # of what it reads, as the text
+        return
+    by_grade = {grade: {tuple(paid(name, [length], grade)) for length in (50, 900)} for grade in "CW"}
+    is_one_a_grade = all(len(values) == 1 for values in by_grade.values())
+    is_one = is_one_a_grade and by_grade["C"] == by_grade["W"]
+    assert REWARDS[name].alone == ("nothing" if is_one else "grade" if is_one_a_grade else "all")
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_row_says_whether_its_term_pays_for_being_right(name):
+    """Of a right and a wrong answer of 200 tokens beside a longer wrong one the right one earns more. `kimi_length` pays a short
+    right answer more than a short wrong one, and a long one the same: it is a price on length alone."""
+    right, wrong, _ = paid(name, [200, 200, 900], "CWW")
+    assert REWARDS[name].pays_correct == (right > wrong) or name == "kimi_length"
+
+
+@pytest.mark.parametrize("name", [name for name, row in REWARDS.items() if row.plain])
+def test_an_option_that_leaves_plain_correctness_does(name):
+    for option, value in REWARDS[name].plain.items():
+        assert paid(name, [50, 300, 900], "CCW", **{option: value}) == [1.0, 1.0, 0.0]
+        assert paid(name, [50, 300, 900], "CCW", **{option: 0.9 * value})[1] < 1.0

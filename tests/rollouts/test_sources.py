@@ -235,6 +235,18 @@ def test_a_problem_that_a_step_drew_twice_is_remembered_whole() -> None:
     assert dict(memory.of(draws[0].problem.id)) == {"hapo/shortest_correct": 40.0}
 
 
+def test_a_problem_that_a_step_drew_twice_makes_no_target_of_laser_d_shorter() -> None:
+    """All of four are correct: two of four are within 8 of 16 tokens, so that 2/4 * floor(8/3) = 1. Of eight answers in one group
+    5 would be correct, and 4 tokens, within which one of four is, would do."""
+    import oracles
+
+    group = oracles.make_group([7], [([1] * tokens, 1.0, "correct") for tokens in (4, 8, 12, 16)])
+    rewards = RewardsConfig(terms=[{"name": "laser_d", "options": {"every": 1}}])
+    for draws in ([group], [group, group], [group, group, replace(group, problem=Problem("other", "", ""))]):
+        memory = memory_after(Memory(), draws, rewards, max_tokens=16)
+        assert memory.shared["laser_d/target_high"] == 8.0
+
+
 def test_a_group_that_is_its_own_reference_stays_so() -> None:
     """The samples that chose the problem are another draw, and one that the choice has biased."""
     import oracles

@@ -2,7 +2,7 @@
 of the loss that the paper writes down, through a real model."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,7 @@ from laconic.training.check.phases import OPTION_RANGES, resolve_phase
 from laconic.training.estimators import Advantages
 from laconic.training.experience import Experience, gather_experience
 from laconic.training.preferences import PAIRS, Candidate, all_pairs, pair_weights
+from laconic.types import Group, Rollout
 
 GROUPS = [
     oracles.make_group(
@@ -32,6 +33,17 @@ GROUPS = [
     ),
     oracles.make_group([6], [([5, 1], 0.2, "wrong"), ([8, 8, 8, 8, 1], 0.9, "correct"), ([2, 3, 4, 1], 0.1, "wrong")]),
 ]
+
+
+def with_forced(groups: Sequence[Group]) -> list[Group]:
+    """The same, with the two tokens before the last one written for the model, in every response of at least four."""
+
+    def written(rollout: Rollout) -> Rollout:
+        num_tokens = rollout.response.num_tokens
+        forced = (num_tokens - 3, num_tokens - 1) if num_tokens >= 4 else (0, 0)
+        return replace(rollout, response=replace(rollout.response, forced=forced))
+
+    return [replace(group, rollouts=tuple(map(written, group.rollouts))) for group in groups]
 
 
 def phase_of(name: str, **algorithm: Any) -> PhaseConfig:
@@ -67,19 +79,21 @@ def gradient_of(policy: Policy, experience: Experience, loss: Callable[[Tensor, 
         start = len(prompt)
         own = logprobs[start - 1 : -1].gather(-1, tokens[0, start:, None])[:, 0]
         rows.append(functional.pad(own, (0, batch.response_ids.shape[1] - length)))
-    loss(torch.stack(rows), batch.response_mask).backward()
+    loss(torch.stack(rows), batch.response_mask & batch.is_drawn).backward()
     gradients = {name: p.grad.clone() for name, p in policy.policy_parameters().items() if p.grad is not None}
     policy.lm.model.zero_grad()
     return gradients
 
 
 def assert_same_gradient(phase: PhaseConfig, loss: Callable[[Experience, Tensor, Tensor], Tensor]) -> None:
-    policy, experience, advantages = gathered(phase)
-    ours, _ = oracles.update_gradients(policy, phase, experience, advantages)
-    theirs = gradient_of(policy, experience, lambda logprobs, mask: loss(experience, logprobs, mask))
-    assert max(g.abs().max().item() for g in theirs.values()) > 1e-4
-    for name, gradient in theirs.items():
-        assert torch.allclose(ours[name], gradient, atol=2e-6, rtol=1e-4), name
+    """Of responses that the policy drew, and of those in which tokens were written for it: the loss is of the drawn ones."""
+    for groups in (GROUPS, with_forced(GROUPS)):
+        policy, experience, advantages = gathered(phase, groups)
+        ours, _ = oracles.update_gradients(policy, phase, experience, advantages)
+        theirs = gradient_of(policy, experience, lambda logprobs, mask: loss(experience, logprobs, mask))  # noqa: B023
+        assert max(g.abs().max().item() for g in theirs.values()) > 1e-4
+        for name, gradient in theirs.items():
+            assert torch.allclose(ours[name], gradient, atol=2e-6, rtol=1e-4), name
 
 
 # --- advantages by hand ----------------------------------------------------------------------------------------------
@@ -291,6 +305,29 @@ def test_a_kl_in_the_reward_is_the_policys_own() -> None:
         gathered(phase_of("rloo", old_logprobs=old, **priced))[1].token_rewards for old in ("current", "recompute")
     ]
     assert torch.equal(*rewards)
+
+
+@pytest.mark.parametrize("kl_in", ["reward", "centred", "advantage"])
+def test_tokens_that_were_written_for_the_model_bear_no_kl(kl_in: str) -> None:
+    """A token of its own, and a response the sum of its drawn ones: written tokens may have any score."""
+    phase = phase_of("rloo", kl_coef=0.3, kl_in=kl_in, kl_estimator="k1")
+    _, experience, _ = gathered(phase, with_forced(GROUPS))
+    batch, reference = experience.batch, experience.ref_logprobs
+    assert reference is not None and not batch.is_drawn[1, 3:5].any()
+    drawn = 0.3 * torch.where(batch.response_mask & batch.is_drawn, experience.old_logprobs - reference, 0.0)
+    total = drawn.sum(dim=1)
+    if kl_in == "advantage":
+        assert experience.advantage_price is not None
+        assert experience.advantage_price[:, 0].tolist() == pytest.approx(total.tolist(), abs=1e-6)
+        return
+    paid = torch.zeros_like(drawn)
+    paid[torch.arange(batch.num_rows), batch.lengths - 1] = batch.rewards
+    if kl_in == "reward":
+        assert torch.allclose(experience.token_rewards, paid - drawn, atol=1e-6)
+        return
+    others = torch.stack([total[batch.groups == g].sum() for g in batch.groups]) - total
+    expected = batch.rewards - (total - others / 2)  # three responses a group
+    assert experience.token_rewards.sum(dim=1).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 def test_a_kl_in_the_advantage_is_centred_by_no_baseline() -> None:

@@ -1,11 +1,14 @@
 """When a phase ends, and which step it hands on."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from laconic.collapse.vigil import RaisedAlarm
+from laconic.collapse.alarms import Applicability
+from laconic.collapse.vigil import RaisedAlarm, Vigil
 from laconic.config.phase import EndConfig, PhaseConfig
+from laconic.training.phase import PhaseRun
 from laconic.training.phase_end import PhaseRecord, Watch, best_before, best_watch, judge
 
 START = Watch(0, 0.60, 100.0)
@@ -88,6 +91,36 @@ def test_an_alarm_that_rolls_back_does_so_to_a_step_from_before_its_sign():
     assert ending is not None and ending.result_step == 5 and ending.reason.endswith("rolled back to step 5")
     assert judge(watches, phase(goal="tokens"), 8, alarm("rollback", since=4)).result_step == 0
     assert best_before(watches, float("inf"), EndConfig(goal="tokens")).step == 7
+
+
+def kept_after(step, watches, lines, **end):
+    """The steps whose checkpoints a phase keeps, whatever their age, when it saves the one of `step`."""
+    config, kept = phase(**end), []
+    vigil = Vigil("p", config.end.alarms, 40, Applicability())
+    for line in lines:
+        vigil.see(line)
+    saved = SimpleNamespace(save=lambda state, always: kept.append(always))
+    now = SimpleNamespace(
+        phase=SimpleNamespace(config=config),
+        step=step,
+        vigil=vigil,
+        watches=watches,
+        finished=(),
+        run=SimpleNamespace(checkpoints=saved),
+        state=lambda: None,
+    )
+    PhaseRun.save(now)
+    return kept[0]
+
+
+def test_what_an_alarm_may_roll_back_to_is_kept():
+    """Steps 8 and 9 had no update, so that an alarm of step 12 has read the entropy since step 6, and goes back to 5 though 7 is
+    better. Where no step lacks it, an alarm reads from 8 on."""
+    watches = [START, Watch(5, 0.60, 90.0), Watch(7, 0.60, 20.0), Watch(12, 0.58, 30.0)]
+    full = [{"step": step, "update/entropy_nats": 0.1} for step in range(1, 13)]
+    gap = [line | ({"update/entropy_nats": None} if line["step"] in (8, 9) else {}) for line in full]
+    assert kept_after(12, watches, full, goal="tokens") == {7}
+    assert kept_after(12, watches, gap, goal="tokens") == {5, 7}
 
 
 def test_the_guard_comes_before_an_alarm():

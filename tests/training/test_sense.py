@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 from small import save_small_model, write_small_recipe
 
-from laconic.collapse.alarms import ALARMS
+from laconic.collapse.alarms import ALARMS, Applicability
 from laconic.config.load import load_recipe, parse_recipe
 from laconic.config.recipe import Recipe
 from laconic.config.sense.complaints import Complaint
 from laconic.config.sense.contradictions import SENSELESS
-from laconic.config.sense.unread import LEVERS, UNREAD, UNREAD_OF_RUN
+from laconic.config.sense.unread import ALARMS_OF_DRAWN, LEVERS, UNREAD, UNREAD_OF_RUN
 from laconic.config.sense.unusual import LEVERS_THAT_DIVERGE, unusual_levers
 from laconic.doctor.checks.recipe import check_sense
 from laconic.doctor.dry_run import print_plan
@@ -26,6 +26,7 @@ from laconic.errors import InputError, RecipeError
 from laconic.models.loading import TINY_FOLDER
 from laconic.problems.load import load_problems
 from laconic.recipes.find import recipe_paths
+from laconic.rewards.table import REWARDS
 from laconic.sweep.config import load_sweep, runs_of
 from laconic.system.files import read_json
 from laconic.system.progress import Reporter
@@ -61,7 +62,18 @@ def algorithm(**levers: Any) -> dict[str, Any]:
 GRPO = {"name": "grpo"}
 REPORTED = {"train": "tiny:mix?count=64", "watch": "tiny:mix?count=4", "report": "tiny:mix?count=4&split=report"}
 SFT = {"name": "sft", "old_logprobs": "current"}
+DPO = {"name": "dpo", "old_logprobs": "current", "aggregation": "sum", "options": {"pairs": "given"}}
+GIVEN = {"rollouts": "pairs", "group_size": 2}
+PRUNED = {"rollouts": "offline"} | algorithm(name="o1_pruner", ratio="sequence", old_logprobs="sampler")
 ZERO = {"correct": 0.0, "wrong": 0.0, "no_answer": 0.0, "truncated": 0.0}
+
+
+def terms(*names: str, levels: dict[str, float] | None = None, **options: float) -> dict[str, Any]:
+    """Rewards of these terms, beside zero levels or `levels`; the options are those of the last."""
+    rows: list[dict[str, Any]] = [{"name": name} for name in names]
+    rows[-1]["options"] = options
+    return {"rewards": (ZERO if levels is None else levels) | {"terms": rows}}
+
 
 # (the phase, the top, the keys that are named)
 UNREAD_CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
@@ -112,7 +124,17 @@ UNREAD_CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         "algorithm.options.ratio",
     ),
     (algorithm(**SFT, truncated="mask") | {"rollouts": "solutions"}, {}, "algorithm.truncated"),
+    (GIVEN | algorithm(**DPO, truncated="mask"), {}, "algorithm.truncated"),
+    (GIVEN | algorithm(**DPO, uniform_groups="drop"), {}, "algorithm.uniform_groups"),
+    (GIVEN | algorithm(**DPO) | {"rewards": {"correct": -2.0}}, {}, "rewards.correct"),
+    (
+        GIVEN | algorithm(**DPO, uniform_groups="drop") | {"rewards": {"correct": -2.0}},
+        {},
+        "algorithm.uniform_groups rewards.correct",
+    ),
+    (algorithm(**SFT, truncated="mask"), {}, "algorithm.truncated"),
     (algorithm(truncated="bootstrap") | {"rewards": {"truncated": -0.7}}, {}, "rewards.truncated"),
+    (algorithm(truncated="bootstrap") | {"rewards": {"truncated": 2.0}}, {}, "rewards.truncated"),
     (algorithm(**SFT) | {"rewards": {"wrong": 0.0, "standardize": True}}, {}, "rewards.wrong rewards.standardize"),
     (algorithm(**SFT) | {"rollouts": "solutions", "group_size": 4}, {}, "group_size"),
     ({"select": {"options": {"low": 0.1}, "samples": 4}}, {}, "select.options select.samples"),
@@ -124,12 +146,27 @@ UNREAD_CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"optimizer": {"min_lr_frac": 0.1}}, {}, "optimizer.min_lr_frac"),
     ({"rewards": {"timeout_seconds": 5.0}}, {}, "rewards.timeout_seconds"),
     ({"end": {"alarms": dict.fromkeys(ALARMS, "off") | {"steps": 2}}}, {}, "end.alarms.steps"),
+    *(
+        (PRUNED | {"end": {"alarms": {name: "stop"}}}, {}, f"end.alarms.{name}")
+        for name in ALARMS
+        if name not in ("rewards", "kl")
+    ),
+    (GIVEN | algorithm(**DPO) | {"end": {"alarms": {"format": "rollback"}}}, {}, "end.alarms.format"),
+    (algorithm(**SFT) | {"end": {"alarms": {"rewards": "stop"}}}, {}, "end.alarms.rewards"),
     ({"end": {"patience": 2}}, {}, "end.patience"),
     ({"end": {"alarms": {"steps": 9} | dict.fromkeys(ALARMS, "off")}}, {}, "end.alarms.steps"),
     ({"end": {"goal": "tokens", "guard_drop": 1.0}}, {}, "end.goal"),
     ({}, {"report": {"samples": 2, "margin": 0.1}}, "report.samples report.margin"),
     ({}, {"report": {"temperatures": [0.0], "samples": 2}, "problems": REPORTED}, "report.samples"),
+    (
+        {},
+        {"grader": {"name": str(BENCHMARKS / "frontier.toml"), "workers": 4, "timeout_seconds": 9.0}},
+        "grader.workers grader.timeout_seconds",
+    ),
 ]
+
+ALONE = {"group_size": 1}
+MOVING = {"optimizer": {"minibatches": 2}}
 
 # (the phase, the level, the key that is named)
 SENSELESS_CASES: list[tuple[dict[str, Any], str, str]] = [
@@ -171,7 +208,45 @@ SENSELESS_CASES: list[tuple[dict[str, Any], str, str]] = [
     (algorithm(kl_coef=0.1, reference="reset", reference_every=10), "warning", "algorithm.reference_every"),
     (algorithm(kl_coef=0.1, reference="ema", ema_decay=1.0), "warning", "algorithm.ema_decay"),
     (algorithm(uniform_groups="resample", max_draws=1), "warning", "algorithm.max_draws"),
+    (algorithm(kl_coef=0.1, reference="reset"), "warning", "algorithm.reference_every"),
+    (algorithm(kl_coef=0.1, kl_in="reward", reference="reset") | MOVING, "warning", "algorithm.reference_every"),
+    (algorithm(truncated="bootstrap") | {"rewards": ZERO | {"truncated": -1.0}}, "error", "rewards"),
+    (terms("linear_length"), "warning", "rewards.correct"),
+    (terms("kimi_length"), "warning", "rewards.correct"),
+    (terms("linear_length", "overlong", levels={"wrong": 1.0}), "warning", "rewards.correct"),
+    (terms("arora_zanette", "gr3"), "warning", "rewards.terms"),
+    ({"rewards": ZERO | {"terms": [{"name": "truncation", "weight": -1.0}]}}, "warning", "rewards.terms"),
+    *((ALONE | terms(name), "warning", "rewards.terms") for name, row in REWARDS.items() if row.alone == "grade"),
+    (ALONE | terms("kimi_length", levels={}), "warning", "rewards.terms"),
+    (ALONE | terms("kimi_length"), "error", "rewards.terms"),
+    (ALONE | terms("lead", min_target_tokens=10.0), "error", "rewards.terms"),
+    (terms("laser_d", levels={}), "warning", "rewards.terms"),
+    (terms("laser_de", levels={}, every=10.0), "warning", "rewards.terms"),
+    (terms("acoer", warmup=9.0, window=1.0, min_budget_tokens=9.0), "warning", "rewards.terms"),
+    (terms("short_rl", levels={}) | {"steps": 1}, "warning", "rewards.terms"),
+    (terms("discounted", gamma=1.0), "warning", "rewards.terms"),
+    (terms("serial_exits", decay=1.0), "warning", "rewards.terms"),
+    (algorithm(name="gfpo", options={"by_efficiency": True}), "warning", "algorithm.options.by_efficiency"),
 ]
+
+SENSIBLE_CASES: list[dict[str, Any]] = [
+    algorithm(kl_coef=0.1, reference="reset") | MOVING,
+    algorithm(kl_coef=0.1, reference="ema", ema_decay=0.0) | MOVING,
+    algorithm(kl_coef=0.1, reference="reset", reference_every=2),
+    algorithm(kl_coef=0.1, reference="reset", reference_instruction="tale:40"),
+    algorithm(truncated="bootstrap") | terms("truncation", levels=ZERO | {"truncated": -1.0}),
+    *(terms(name) for name in ("laser", "hapo", "truncation")),
+    *(ALONE | terms(name) for name in ("alp", "dast", "hapo")),
+    terms("linear_length", levels={}),
+    terms("laser_d", levels={}, every=9.0),
+    terms("acoer", warmup=8.0, window=9.0, min_budget_tokens=9.0),
+    terms("short_rl", levels={}) | {"steps": 2},
+    terms("discounted", gamma=0.999),
+    algorithm(name="gfpo", options={"by_efficiency": True}) | {"rewards": ZERO | {"correct": 1.0}},
+    algorithm(**SFT) | {"rollouts": "offline", "end": {"alarms": {"kl": "stop"}}},
+    PRUNED | {"end": {"alarms": {"rewards": "stop"}}},
+]
+"""Each next to one that is spoken of."""
 
 
 @pytest.mark.parametrize(("phase", "top", "keys"), UNREAD_CASES)
@@ -179,7 +254,7 @@ def test_a_key_that_changes_nothing_is_a_warning_that_names_it(
     phase: dict[str, Any], top: dict[str, Any], keys: str
 ) -> None:
     found = said(phase, **top)
-    wheres = [key if key.startswith("report") else f"phases.p.{key}" for key in keys.split()]
+    wheres = [key if key.startswith(("report", "grader")) else f"phases.p.{key}" for key in keys.split()]
     assert [(complaint.level, complaint.where) for complaint in found] == [("warning", where) for where in wheres]
     assert all("changes nothing: " in complaint.what for complaint in found)
 
@@ -198,6 +273,19 @@ def test_a_setting_that_cannot_do_what_it_says_is_said(phase: dict[str, Any], le
     assert [(found.level, found.where) for found in said(phase)] == [(level, f"phases.p.{key}")]
 
 
+@pytest.mark.parametrize("phase", SENSIBLE_CASES)
+def test_a_setting_that_does_what_it_says_is_not_spoken_of(phase: dict[str, Any]) -> None:
+    assert said(phase) == []
+
+
+def test_the_alarms_that_are_spoken_of_are_those_that_are_not_looked_for() -> None:
+    """By the rows of `collapse/alarms.py`: all but two need the policy's own rollouts, and one needs rewards."""
+    idle = [name for name, row in ALARMS.items() if not row.applies(Applicability(draws_rollouts=False))]
+    assert [f"end.alarms.{name}" for name in idle] == list(ALARMS_OF_DRAWN)
+    idle = [name for name, row in ALARMS.items() if not row.applies(Applicability(reads_rewards=False))]
+    assert idle == ["rewards"]
+
+
 def test_every_row_of_the_tables_has_its_case() -> None:
     """By a key of it and its reason. The keys that some algorithms read alone are those that the table of algorithms names."""
     found = [complaint for phase, top, _ in UNREAD_CASES for complaint in said(phase, **top)]
@@ -205,6 +293,10 @@ def test_every_row_of_the_tables_has_its_case() -> None:
     for row in (*UNREAD, *UNREAD_OF_RUN):
         words = row.why.rpartition("}")[2]
         assert any(key in row.keys and words in what for key, what in spoken), row.why
+    said_of_cases = [complaint.what for phase, *_ in SENSELESS_CASES for complaint in said(phase)]
+    said_of_cases += [complaint.what for complaint in said({"entry_share": 0.5}, policy={"lora": {"rank": 2}})]
+    for rule in SENSELESS:
+        assert any(rule.what.rpartition("}")[2] in what for what in said_of_cases), rule.what
     of_model = {("warning", "sampler.compile"), ("error", "algorithm.entropy_target")}
     cases = {(level, key) for _, level, key in SENSELESS_CASES}
     of_run = {("error", "entry_share")}
@@ -259,9 +351,10 @@ def test_a_prompt_that_asks_for_more_tokens_than_any_response_may_have_is_a_warn
 
 @pytest.mark.parametrize("name", sorted(recipe_paths()))
 def test_the_shipped_recipes_make_sense(name: str) -> None:
-    """Not a word about any of them."""
+    """Not a word about any of them, but of the one that is made to show what a reward without correctness does."""
     shipped = load_recipe(recipe_paths()[name])
-    assert list(map(str, warnings_about(shipped, check_recipe(shipped), None))) == []
+    found = [complaint.where for complaint in warnings_about(shipped, check_recipe(shipped), None)]
+    assert found == (["phases.collapsing.rewards.correct"] if name == "collapse/repetition" else [])
 
 
 @pytest.mark.parametrize("sweep", sorted(BENCHMARKS.glob("*.toml")), ids=lambda path: path.stem)

@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 from small import save_small_model, small_recipe
 
-from laconic.problems.sets import load_problem_sets
+from laconic.config.phase import PhaseConfig
+from laconic.config.recipe import Recipe
+from laconic.problems.sets import ProblemSets, load_problem_sets
 from laconic.samplers.local import LocalSampler
 from laconic.system import progress
 from laconic.system.progress import Reporter
 from laconic.training import time_left
+from laconic.training.estimators import most_paired
 from laconic.training.measure_run import measure_base, measure_run
+from laconic.training.preferences import PAIRS, Candidate
 from laconic.training.run import start
 from laconic.training.time_left import (
     EMBEDDED_WEIGHTS,
@@ -24,6 +28,7 @@ from laconic.training.time_left import (
     work_left,
 )
 from laconic.training.updates import Updater
+from laconic.types import Problem
 
 FOUR_STEPS = PhasePlan(steps=4, per_step=10, cap=1000, epochs=1)
 
@@ -53,7 +58,7 @@ def test_a_later_phase_is_counted_with_its_probe_its_watches_and_its_cap(monkeyp
     """Nothing falls here. Half of the responses have 150 tokens and are cut at 50: the mean of 100 becomes 50. A probe of 8 and
     watches of 3 before the phase and after its steps 2 and 3 are 17 responses; 3 steps of 10 responses are trained on twice."""
     monkeypatch.setattr(time_left, "ASSUMED_FALL", 0.0)
-    later = PhasePlan(steps=3, per_step=10, cap=50, num_first=8, num_watched=3, watch_every=2, epochs=2)
+    later = PhasePlan(steps=3, per_step=10, cap=50, num_probed=8, num_watched=3, watch_every=2, epochs=2)
     at = Position(index=0, phase_step=4, mean_lengths=[100.0], lengths=[50, 150])
     assert work_left(RunPlan((FOUR_STEPS, later)), at) == WorkLeft(50 * (17 + 30), 50 * 30 * 2)
 
@@ -105,8 +110,8 @@ def test_the_plan_is_that_of_the_recipe(tmp_path):
     problems with 2 samples at T=1 and a greedy one."""
     recipe = small_recipe(save_small_model(tmp_path / "model"))
     plan = plan_of(recipe, load_problem_sets(recipe))
-    first = PhasePlan(steps=4, per_step=12, cap=12, epochs=1, num_first=16, num_watched=4, watch_every=2)
-    assert plan == RunPlan((first, replace(first, steps=3, num_first=0)), num_reported=4 * 2 + 4, num_evaluations=2)
+    first = PhasePlan(steps=4, per_step=12, cap=12, epochs=1, num_probed=16, num_watched=4, watch_every=2)
+    assert plan == RunPlan((first, replace(first, steps=3, num_probed=0)), num_reported=4 * 2 + 4, num_evaluations=2)
 
 
 def test_what_an_algorithm_leaves_out_of_its_groups_takes_no_time(monkeypatch):
@@ -115,6 +120,30 @@ def test_what_an_algorithm_leaves_out_of_its_groups_takes_no_time(monkeypatch):
     picking = replace(FOUR_STEPS, trained_share=0.25)
     at = Position(index=0, phase_step=4, mean_lengths=[100.0], lengths=[100])
     assert work_left(RunPlan((FOUR_STEPS, picking)), at) == WorkLeft(4 * 10 * 100, 10 * 100)
+
+
+@pytest.mark.parametrize(
+    ("rule", "size", "most"), [("kimi", 8, 8), ("extremes", 8, 2), ("given", 2, 2), ("reward", 8, 4), ("reward", 3, 3)]
+)
+def test_as_many_of_a_group_are_paired_as_its_rule_says_at_most(rule, size, most):
+    """The rewards' rule makes a pair of correct responses and one of the others. Held against the rule itself, on a group of
+    which half is correct and each longer one earns less."""
+    group = [Candidate(row, 10 * (row + 1) ** 2, -row, row < (size + 1) // 2) for row in range(size)]
+    assert most_paired(size, rule) == most
+    assert len({row for pair in PAIRS[rule](group) for row in pair}) <= most
+    if rule == "reward" and size == 8:
+        assert len({row for pair in PAIRS[rule](group) for row in pair}) == 4
+
+
+def test_a_worked_solution_is_one_rollout():
+    """Groups of 8 by default; 4 steps of 3 solutions train on 3 each."""
+    tree = {"name": "p", "steps": 4, "problems_per_step": 3, "rollouts": "solutions"}
+    phase = PhaseConfig.model_validate({**tree, "algorithm": {"name": "sft", "old_logprobs": "current"}})
+    problems = {"train": "t", "watch": "w"}
+    recipe = Recipe.model_validate({"name": "r", "model": "tiny", "problems": problems, "phases": [phase]})
+    sets = ProblemSets(tuple(Problem(str(i), "?", "1") for i in range(9)), (), ())
+    (plan,) = plan_of(recipe, sets).phases
+    assert (plan.per_step, plan.trained_share, plan.num_offline) == (3, 1.0, 0)
 
 
 class OurTime:

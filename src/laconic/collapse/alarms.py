@@ -74,12 +74,14 @@ class Applicability:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One row. It is judged in steps that have all figures it `needs`. In `lever`, `{phase}` stands for `phases.<name>`."""
+    """One row. It is judged in steps that have all figures it `needs`, and reads those of `takes` too where there are any. In
+    `lever`, `{phase}` stands for `phases.<name>`."""
 
     see: Callable[[FigureValues, FigureValues, Applicability], str]
     needs: tuple[str, ...]
     lever: str
     applies: Callable[[Applicability], bool] = lambda phase: phase.draws_rollouts
+    takes: tuple[str, ...] = ()
 
 
 def see_truncation(now: FigureValues, first: FigureValues, phase: Applicability) -> str:
@@ -190,12 +192,14 @@ ALARMS: dict[str, Alarm] = {
         see_ending,
         (ENDED,),
         'set {phase}.algorithm.truncated = "penalise", and {phase}.rewards.truncated no higher than wrong',
+        takes=(END_PROBABILITY,),
     ),
     "kl": Alarm(
         see_kl,
         (STEP_KL,),
         "lower {phase}.optimizer.lr, or raise {phase}.algorithm.kl_coef; or fewer epochs and minibatches",
         applies=lambda phase: True,
+        takes=(REFERENCE_KL,),
     ),
     "format": Alarm(
         see_format,

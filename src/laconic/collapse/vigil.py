@@ -18,8 +18,8 @@ from laconic.config.phase import Action, AlarmsConfig
 
 @dataclass(frozen=True, slots=True)
 class RaisedAlarm:
-    """An alarm that was raised after `step`; `since` is the first of the steps that it read. `text` says what was seen and what
-    to try."""
+    """An alarm that was raised after `step`; `since` is the first of the steps that it read, which lies further back where some
+    steps lack a figure. `text` says what was seen and what to try."""
 
     name: str
     step: int
@@ -56,6 +56,16 @@ class Vigil:
         """The steps that an alarm reads."""
         return self.config.patience(self.num_steps)
 
+    @property
+    def since(self) -> int | None:
+        """The oldest step that an alarm of the newest step or of the next one may have read; None before the first step."""
+        return self.signals.since(
+            key for name, row in ALARMS.items() if self._is_on(name) for key in row.needs + row.takes
+        )
+
+    def _is_on(self, name: str) -> bool:
+        return getattr(self.config, name) != "off" and ALARMS[name].applies(self.applicability)
+
     def see(self, line: Mapping[str, Any]) -> list[RaisedAlarm]:
         """The alarms that one more line of metrics.jsonl raises."""
         self.signals = self.signals.after(line, self.patience)
@@ -65,7 +75,7 @@ class Vigil:
 
     def _look(self, name: str, settled: Mapping[str, float], step: int) -> RaisedAlarm | None:
         alarm, action = ALARMS[name], getattr(self.config, name)
-        if action == "off" or not alarm.applies(self.applicability) or not settled.keys() >= set(alarm.needs):
+        if not self._is_on(name) or not settled.keys() >= set(alarm.needs):
             return None
         seen, was_raised = alarm.see(settled, self.signals.first, self.applicability), name in self.num_calm
         if not seen:
@@ -75,7 +85,9 @@ class Vigil:
         if was_raised:
             return None
         lever = alarm.lever.format(phase=f"phases.{self.phase}")
-        return RaisedAlarm(name, step, step - self.patience + 1, f"{seen}; {lever}", action)
+        since = self.signals.since(settled.keys() & {*alarm.needs, *alarm.takes})
+        assert since is not None, "an alarm needs a figure"
+        return RaisedAlarm(name, step, since, f"{seen}; {lever}", action)
 
     def _calm(self, name: str) -> None:
         """Count a step without the sign of an alarm that was raised; after enough of them it may be raised again."""

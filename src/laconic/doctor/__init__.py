@@ -3,6 +3,7 @@
 Its modules, in reading order:
 
 - `spread`: over how many GPUs a run is spread
+- `weights`: how many weights a decoder of a shape has
 - `memory_model`: predicts the peak memory of a phase from shapes
 - `memory_needs`: the memory that a recipe needs
 - `reading`: the configuration, tokenizer, problems and probe that checks look at

@@ -23,8 +23,9 @@ from dataclasses import dataclass, replace
 
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.gpus import Gpu
-from laconic.doctor.memory_model import BF16, F32, Weights, count_weights, position_numbers, query_width
+from laconic.doctor.memory_model import BF16, F32
 from laconic.doctor.spread import GpuSpread
+from laconic.doctor.weights import Weights, count_weights, position_numbers, query_width
 
 ATTENTION_BACKWARD = 2.5
 """The backward pass of fused attention over its forward pass, because it computes the scores again: FlashAttention-2
@@ -50,14 +51,18 @@ class Load:
         return Load(self.tokens * factor, self.states * factor, self.pairs * factor)
 
 
-def load_of(responses: float, prompt_tokens: float, response_tokens: float) -> Load:
-    """The load of responses that are read whole, each with its prompt: a position attends to those before it.
+def load_of(responses: float, prompt_tokens: float, response_tokens: float, prompts: float | None = None) -> Load:
+    """The load of responses that are read whole, each with its prompt: a position attends to those before it. Where prompts are
+    shared, `prompts` of them go through the layers, and attention alone is computed for whole rows (`models/prefixes.py`).
 
     >>> load_of(2, 4, 6)  # 2 x 10 tokens, of which 2 x 6 predict a token; 2 x 10 x 10 / 2 pairs
     Load(tokens=20, states=12, pairs=100.0)
+    >>> load_of(2, 4, 6, prompts=1)  # 4 + 2 x 6 tokens
+    Load(tokens=16, states=12, pairs=100.0)
     """
     length = prompt_tokens + response_tokens
-    return Load(responses * length, responses * response_tokens, responses * length**2 / 2)
+    tokens = responses * response_tokens + (responses if prompts is None else prompts) * prompt_tokens
+    return Load(tokens, responses * response_tokens, responses * length**2 / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,30 +162,52 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Responses that are trained on: `calls` steps of `responses` each, of which the share `share` is gone through `epochs`
-    times; lengths are means."""
+    """Responses that are trained on: `calls` steps of `responses` each, of which the share `trained_share` is gone through `epochs`
+    times; lengths are means. In the first `warmup_calls` of them a critic learns alone.
+
+    `scored_prompts` and `learnt_prompts` are how many prompts of a step go through the layers when its responses are scored, and
+    in each epoch of its updates; None means one with every response.
+    """
 
     calls: int
     responses: float
     epochs: int
     prompt_tokens: float
     response_tokens: float
-    share: float = 1.0
+    trained_share: float = 1.0
+    warmup_calls: int = 0
+    scored_prompts: float | None = None
+    learnt_prompts: float | None = None
 
     @property
     def load(self) -> Load:
-        """One pass over all of them."""
-        return load_of(self.responses, self.prompt_tokens, self.response_tokens).times(self.calls)
+        """One pass over all of them, as they are scored."""
+        scored = load_of(self.responses, self.prompt_tokens, self.response_tokens, self.scored_prompts)
+        return scored.times(self.calls)
+
+    @property
+    def learnt(self) -> Load:
+        """What goes through a role that learns in every step, in all epochs."""
+        responses = self.responses * self.trained_share
+        epoch = load_of(responses, self.prompt_tokens, self.response_tokens, self.learnt_prompts)
+        return epoch.times(self.calls * self.epochs)
+
+    @property
+    def policy_share(self) -> float:
+        """The share of the steps in which the policy learns."""
+        return max(0.0, 1.0 - self.warmup_calls / self.calls) if self.calls else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
     """What a phase scores and trains besides its policy. `critic` is "zero" (none), "separate" or "lora"; `reference` is the
-    shape of the reference, None if there is none; `scores_policy` is true if old log-probabilities are computed."""
+    shape of the reference, None if there is none; `scores_policy` is true if old log-probabilities are computed, and
+    `has_exact_kl` if the loss has a KL over the whole vocabulary, for which policy and reference read each response again."""
 
     critic: str
     reference: ShapeConfig | None
     scores_policy: bool
+    has_exact_kl: bool = False
 
 
 def sampling_flops(shape: ShapeConfig, sampling: Sampling) -> float:
@@ -203,11 +230,16 @@ def scoring_flops(shape: ShapeConfig, roles: Roles, training: Training) -> float
 
 def update_flops(shape: ShapeConfig, policy: PolicyConfig, roles: Roles, training: Training, head_passes: int) -> float:
     """The operations of the updates of policy and critic. `head_passes` counts how often the head runs forwards: twice where
-    logits are computed in chunks, and again in the backward pass."""
-    load = training.load.times(training.share * training.epochs)
-    total = _learning(shape, policy, load, is_lora=policy.lora is not None, head_passes=head_passes)
+    logits are computed in chunks, and again in the backward pass. An exact KL is a second pass of the policy, with gradients,
+    and one of the reference, with both heads."""
+    load, is_lora = training.learnt.times(training.policy_share), policy.lora is not None
+    total = _learning(shape, policy, load, is_lora=is_lora, head_passes=head_passes)
+    if roles.has_exact_kl and roles.reference is not None:
+        total += _learning(shape, policy, load, is_lora=is_lora, head_passes=head_passes)
+        read = forward(roles.reference, count_weights(roles.reference, PolicyConfig()), load)
+        total += read.total + read.head * (head_passes - 1)
     if roles.critic != "zero":
-        total += _learning(shape, policy, load, is_lora=policy.lora is not None, head_passes=0)
+        total += _learning(shape, policy, training.learnt, is_lora=is_lora, head_passes=0)
     return total
 
 

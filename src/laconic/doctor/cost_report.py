@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,15 +30,35 @@ from laconic.doctor.cost_model import (
 )
 from laconic.doctor.gpus import GPUS
 from laconic.doctor.machines import CPU_FACTOR, CPU_STEP_FACTOR, find_machine
+from laconic.doctor.memory_model import has_exact_kl, may_share_prompts
 from laconic.doctor.memory_needs import Shape, Sources, computes_in, find_teacher
 from laconic.doctor.spread import ONE_GPU, GpuSpread
-from laconic.doctor.traffic import LINK_SHARE, NONE, Traffic, link_bandwidth, num_passes, step_traffic
-from laconic.doctor.workload import Lengths, Part, capped, expected_lengths, left_out, mean_prompts, parts_of
+from laconic.doctor.traffic import (
+    LINK_SHARE,
+    NONE,
+    Traffic,
+    attended_tokens,
+    link_bandwidth,
+    num_passes,
+    step_traffic,
+)
+from laconic.doctor.workload import (
+    Lengths,
+    Part,
+    capped,
+    expected_lengths,
+    left_out,
+    mean_prompts,
+    parts_of,
+    text_lengths,
+)
+from laconic.models.prefixes import is_worth_sharing
 from laconic.models.scoring import LOGITS_PER_CHUNK
 from laconic.system.progress import duration_words
 from laconic.training.batching import token_budget
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.experience import scores_policy
+from laconic.training.time_left import group_of
 
 HOUR = 3600
 BUSY_ENOUGH = 0.95  # of the GPUs' time: less is said
@@ -103,23 +123,48 @@ class _Pricing:
         assert part.training is not None, "a part is either drawn or trained on"
         roles, policy = self.roles[part.phase], self.recipe.policy
         phase = next(phase for phase in self.recipe.phases if phase.name == part.phase)
-        passes = 2 if self._is_chunked(phase, part.training.response_tokens) else 1
-        flops = scoring_flops(self.shape, roles, part.training)
-        flops += update_flops(self.shape, policy, roles, part.training, passes)
+        training = self._sharing(phase, part.training)
+        passes = 2 if self._is_chunked(phase, training.response_tokens) else 1
+        flops = scoring_flops(self.shape, roles, training)
+        flops += update_flops(self.shape, policy, roles, training, passes)
+        part = replace(part, training=training)
         if self.machine is None:
             return PartCost(part, flops, None)
         share = self.spread.busiest_share(phase.problems_per_step)
-        traffic = self._traffic(phase, roles, part.training, share)
-        return PartCost(part, flops, self._training_seconds(share * flops, traffic, part.training.calls), traffic)
+        traffic = self._traffic(phase, roles, training, share)
+        return PartCost(part, flops, self._training_seconds(share * flops, traffic, training.calls), traffic)
+
+    def _sharing(self, phase: PhaseConfig, training: Training) -> Training:
+        """The same, with as many prompts as are read where those of a group are computed once (`models/prefixes.py`)."""
+        if self.spread.engine is not None:  # trainers with an engine compute whole rows
+            return training
+        problems, parts = training.responses / group_of(phase), phase.optimizer.minibatches
+        rows = training.responses * training.trained_share / parts
+        scored = self._prompts(phase, training, training.responses, problems)
+        in_each = self._prompts(phase, training, rows, min(problems, rows))
+        learnt = parts * in_each if in_each is not None and may_share_prompts(self.recipe.policy) else None
+        return replace(training, scored_prompts=scored, learnt_prompts=learnt)
+
+    def _prompts(self, phase: PhaseConfig, training: Training, responses: float, distinct: float) -> float | None:
+        """How many prompts are read in a pass over so many responses, `distinct` of whose prompts differ: one more in each
+        micro-batch that begins inside a group. None where nothing is shared."""
+        whole = responses * (training.prompt_tokens + training.response_tokens)
+        nodes = whole - (responses - distinct) * training.prompt_tokens
+        if not is_worth_sharing(round(nodes), round(whole), self.shape.hidden):
+            return None
+        budget = token_budget(phase.optimizer, self.device)
+        cuts = attended_tokens(training, responses, distinct) // budget
+        return min(responses, distinct + cuts)
 
     def _traffic(self, phase: PhaseConfig, roles: Roles, training: Training, share: float) -> Traffic:
         budget, minibatches = token_budget(phase.optimizer, self.device), phase.optimizer.minibatches
+        scored = replace(training, trained_share=1.0, learnt_prompts=training.scored_prompts)
         return step_traffic(
             self.shape,
             self.recipe.policy,
             roles,
             self.spread,
-            scoring_passes=num_passes(training, share, budget),
+            scoring_passes=num_passes(scored, share, budget),
             update_passes=training.epochs * num_passes(training, share, budget, minibatches),
             is_bfloat16=self.is_bfloat16,
         )
@@ -162,20 +207,21 @@ def predict_costs(
     Raises an `InputError` for an unknown GPU or a probe that is wrong.
     """
     machine = find_machine(recipe, shape, gpu)
-    expected = expected_lengths(recipe, sources, probe, run_folder)
+    expected = expected_lengths(probe, run_folder)
     prompts, counted = mean_prompts(recipe, sources)
+    texts = text_lengths(recipe, phases, sources)
     roles = {phase.name: _roles(recipe, phase, shape.config) for phase in phases}
     device = torch.device("cpu" if gpu is None and machine is not None and machine.memory is None else "cuda")
     pricing = _Pricing(recipe, shape.config, machine, roles, device, spread)
-    heard: list[str] = []
+    heard = [lengths.whence for lengths in texts.values()]
 
     def listening(phase: ResolvedPhase | None, cap: int) -> Lengths:
         lengths = expected(phase, cap)
         heard.append(lengths.whence)
         return lengths
 
-    parts = parts_of(recipe, phases, sources, prompts, listening)
-    at_most = parts_of(recipe, phases, sources, prompts, capped, most=True)
+    parts = parts_of(recipe, phases, sources, prompts, listening, texts=texts)
+    at_most = parts_of(recipe, phases, sources, prompts, capped, texts=texts, most=True)
     return Costs(
         expected=tuple(map(pricing.cost, parts)),
         most=tuple(map(pricing.cost, at_most)),
@@ -202,8 +248,8 @@ def _idle_lines(recipe: Recipe, spread: GpuSpread) -> Iterator[str]:
 def _roles(recipe: Recipe, phase: ResolvedPhase, shape: ShapeConfig) -> Roles:
     teacher, _ = find_teacher(recipe, phase.config) if phase.needs_reference else (None, "")
     reference = (teacher or shape) if phase.needs_reference else None
-    needs_logprobs = phase.algorithm.needs_logprobs
-    return Roles(phase.critic, reference, scores_policy(phase.config.algorithm, needs_logprobs=needs_logprobs))
+    scores = scores_policy(phase.config.algorithm, needs_logprobs=phase.algorithm.needs_logprobs)
+    return Roles(phase.critic, reference, scores, has_exact_kl(phase.config.algorithm))
 
 
 # --- what is printed -------------------------------------------------------------------------------------------------
@@ -258,7 +304,8 @@ def cost_lines(costs: Costs, price: float | None) -> list[str]:
     """What the table rests on, one sentence a line, then hours and, at `price` dollars an hour, the cost."""
     lines = [
         f"lengths of responses: {costs.whence}; taken to stay so throughout (shorter ones take less)",
-        f"lengths of prompts: {costs.prompts}; sampling reads a prompt once for all its responses, training once with each",
+        f"lengths of prompts: {costs.prompts}; sampling reads a prompt once for all its responses, so does training "
+        "where that is worth it, and elsewhere with each response",
     ]
     if costs.left_out:
         lines.append(f"not counted, because a set is on the hub and its size is not known: {', '.join(costs.left_out)}")

@@ -26,6 +26,7 @@ from laconic.config.recipe import Recipe
 from laconic.config.rewards import RewardTermConfig
 from laconic.config.sense.complaints import Complaint
 from laconic.doctor.checks.memory import fit_lines
+from laconic.doctor.checks.pressure import phase_forecast
 from laconic.doctor.cost_report import cost_lines, cost_table, predict_costs
 from laconic.doctor.gpus import known_gpu
 from laconic.doctor.memory_needs import (
@@ -48,8 +49,7 @@ from laconic.models.loading import load_tokenizer
 from laconic.models.lora.targets import check_targets
 from laconic.models.weightless import read_bare_model
 from laconic.problems.sets import ProblemSets, make_sets
-from laconic.rewards.from_recipe import lengthening_terms, outcome_levels, own_terms, pricing_terms
-from laconic.rewards.length_forecast import forecast
+from laconic.rewards.from_recipe import outcome_levels
 from laconic.selection.pool import limit_of, needs_probe
 from laconic.training.check.context import caps_of
 from laconic.training.check.model import complaints_about_adapters, complaints_about_device
@@ -57,6 +57,7 @@ from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.problems import check_weightless
 from laconic.training.check.recipe import check_recipe, warnings_about
 from laconic.training.check.servers import complaints_about_servers
+from laconic.training.time_left import group_of
 
 SOLVE_RATES = (0.1, 0.5, 0.9)
 KL_PLACES = {"centred": "reward, centred in its group", "advantage": "advantages"}
@@ -194,7 +195,7 @@ def _phase_table(resolved: ResolvedPhase) -> Table:
     algorithm, sampler = phase.algorithm, phase.sampler
     table = Table(title=Text(f"phase {phase.name}", "table.title"), show_header=False, title_justify="left", width=118)
     rows: dict[str, Any] = {
-        "steps": f"up to {phase.steps}, each {phase.problems_per_step} problems x {phase.group_size} responses, "
+        "steps": f"up to {phase.steps}, each {phase.problems_per_step} problems x {group_of(phase)} responses, "
         + _updates(phase),
         "problems": _selection_line(phase),
         "rollouts": _rollouts_line(phase),
@@ -324,17 +325,7 @@ def _print_forecasts(phase: ResolvedPhase, console: Console) -> None:
         return
     seen: set[str] = set()
     for rate in SOLVE_RATES:
-        expected = forecast(
-            outcome_levels(rewards),
-            algorithm.gae_lambda,
-            algorithm.whitening == "batch",
-            rate,
-            length_terms=pricing_terms(rewards),
-            lengthening_terms=lengthening_terms(rewards),
-            own_terms=own_terms(rewards),
-            has_group_baseline=not row.has_critic,
-            critic_value=0.0 if phase.critic == "zero" else None,
-        )
+        expected = phase_forecast(phase, outcome_levels(rewards), rate)
         if expected.sentence in seen:
             continue
         seen.add(expected.sentence)

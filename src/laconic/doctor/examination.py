@@ -138,7 +138,8 @@ def _had(part: Read | Missing) -> Read | None:
 
 
 def probe_command(recipe: Recipe) -> str:
-    """The command that probes the model from which the first phase starts, ready to paste."""
+    """The command that probes the model from which the first phase starts, ready to paste. It has no options for top-p and min-p,
+    which stay as they are by default."""
     phase = recipe.phases[0]
     samples = phase.select.samples if needs_probe(phase) else PROBE_SAMPLES
     words = ["laconic", "probe", recipe.model, recipe.problems.train, "--samples", str(samples)]
@@ -147,6 +148,8 @@ def probe_command(recipe: Recipe) -> str:
         words += ["--prompt", recipe.prompt.instruction]
     if recipe.prompt.system is not None:
         words += ["--system", recipe.prompt.system]
+    if recipe.grader.name is not None:
+        words += ["--grader", recipe.grader.name]
     return shlex.join([*words, "--seed", str(recipe.seed), "--out", "probe.jsonl"]) + "  and give --probe probe.jsonl"
 
 

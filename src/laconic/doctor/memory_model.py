@@ -1,7 +1,7 @@
 """Predicts the peak memory of a phase from shapes: at which moment it is reached, and what the memory is used for.
 
-1. `count_weights` counts a decoder's weights from its shape. `_roles` turns them into the bytes that are used during the whole
-   phase: the weights of policy, critic and reference, and two moments for every weight that learns.
+1. A decoder's weights are counted from its shape (`weights.py`). `_roles` turns them into the bytes that are used during the
+   whole phase: the weights of policy, critic and reference, and two moments for every weight that learns.
 2. A step passes through moments: sampling, scoring, the updates, the optimizer's step, saving. Each moment adds memory of its
    own, derived from what the code and autograd keep (`layer_bytes` lists the tensors that are saved of a layer). After the last
    phase the run is measured: a second model is loaded, and draws responses with the cap of the report.
@@ -12,8 +12,8 @@
    too. When a phase begins, it holds one whole copy of each role until it is spread. (An engine of another trainer may have its
    copies on several GPUs together.)
 
-Lengths are the worst case: every response runs to its cap, and micro-batches are full. The memory of the process (interpreter and
-libraries) is counted separately on a CPU, that of the context on CUDA.
+Lengths are the worst case: every response runs to its cap, the problems' own texts are as long as the longest, and micro-batches
+are full. The memory of the process (interpreter and libraries) is counted separately on a CPU, that of the context on CUDA.
 
 Left out: loading and resuming, attention that is not fused (soft caps need rows x heads x length^2 more), the rollouts' text and
 numbers on the host (about 150 bytes per token), and fragmentation.
@@ -21,15 +21,16 @@ numbers on the host (about 150 bytes per token), and fragmentation.
 Legend: `E` hidden size, `A`, `K` width of all queries, all keys, `I` intermediate size, `V` vocabulary.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
+from laconic.config.algorithm import AlgorithmConfig
 from laconic.config.phase import PhaseConfig
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.spread import ONE_GPU, GpuSpread
+from laconic.doctor.weights import adapted_maps, count_weights, key_width, linear_maps, position_numbers, query_width
 from laconic.models.loading import computes_in_bfloat16
 from laconic.models.prefixes import is_worth_sharing
 from laconic.models.scoring import KEPT_CHUNKS, logits_per_chunk
@@ -38,6 +39,7 @@ from laconic.samplers.decoders import JOINED_BYTES, packed_limit
 from laconic.samplers.local import PREFILL_TOKENS
 from laconic.training.batching import ATTENDED, token_budget
 from laconic.training.check.phases import ResolvedPhase
+from laconic.training.time_left import group_of, most_trained_of
 
 GIB = 2**30
 F32, BF16 = 4, 2
@@ -46,6 +48,13 @@ DRAWING = ("prefilling", "sampling")
 OPTIMIZER = "optimizer moments"
 LOGITS_FORWARD = 2  # float32 copies of a chunk's logits while scoring: the logits, and a scaled or exponentiated copy
 LOGITS_BACKWARD = 5  # in the update: the saved logits and probabilities, and three gradients in the backward pass
+LOGITS_SAVED = 2  # of these, what the forward pass leaves
+EXACT_KL_BACKWARD = (
+    5  # of an exact KL: log-probabilities, probabilities and differences that are saved, and two gradients
+)
+EXACT_KL_AGAIN = (
+    7  # where a chunk of it is computed again: logits and log-probabilities of both, and what becomes of them
+)
 KERNEL_BYTES = {
     False: 40 * 2**20,
     True: 96 * 2**20,
@@ -70,11 +79,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class OtherDraws:
-    """Responses that are drawn beside the rollouts: rows decoded at once, distinct prompts among them, and their cap."""
+    """Responses that are drawn beside the rollouts: rows decoded at once, distinct prompts among them, their cap, and the length
+    of a prompt where it is another than the longest problem's."""
 
     rows: int
     prompts: int
     max_tokens: int
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,9 @@ class Work:
     which it runs ("cpu", "cuda"). `process_bytes` is the memory of the device that is used by anything but tensors. Rows and
     prompts are those of one GPU of the `spread`. `other_weights` are those of the model that are no text model's: they are held
     and copied with it, and never learn, as no gradient reaches them. `watch` is what a watch draws, where its responses may be
-    longer than rollouts, and `report` what is drawn when the run is measured after this phase; None where nothing is."""
+    longer than rollouts, `exits` are the answers that are forced on cut traces, and `report` is what is drawn when the run is
+    measured after this phase; None where nothing is. `response_tokens` is the longest response that is trained on, and
+    `mean_tokens` the mean length in a group whose longest response has so many; None where both are the phase's cap."""
 
     rows: int
     prompts: int
@@ -94,84 +107,9 @@ class Work:
     other_weights: int = 0
     watch: OtherDraws | None = None
     report: OtherDraws | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """Numbers of weights: the layers' linear maps, the embedding, the output head (0 if tied), one role's adapters."""
-
-    maps: int
-    embedding: int
-    head: int
-    adapters: int
-
-    @property
-    def total(self) -> int:
-        """Weights of the model as it is stored."""
-        return self.maps + self.embedding + self.head
-
-    @property
-    def body(self) -> int:
-        """Weights without the output head: what a separate critic copies."""
-        return self.maps + self.embedding
-
-
-def query_width(shape: ShapeConfig) -> int:
-    """Numbers of one position's queries in a layer."""
-    return (shape.head_dim or shape.hidden // shape.heads) * shape.heads
-
-
-def _key_width(shape: ShapeConfig) -> int:
-    return query_width(shape) // shape.heads * shape.kv_heads
-
-
-def position_numbers(shape: ShapeConfig) -> int:
-    """Numbers that the cache holds for one position: its keys and values in all layers."""
-    return shape.layers * 2 * _key_width(shape)
-
-
-def linear_maps(shape: ShapeConfig) -> dict[str, tuple[int, int]]:
-    """(inputs, outputs) of one layer's linear maps, by name: gated MLP, grouped-query attention."""
-    queries, keys = query_width(shape), _key_width(shape)
-    attention = {"q": (shape.hidden, queries), "k": (shape.hidden, keys), "v": (shape.hidden, keys)}
-    maps = {f"self_attn.{name}_proj": sides for name, sides in attention.items()}
-    maps["self_attn.o_proj"] = (queries, shape.hidden)
-    for name in ("gate", "up"):
-        maps[f"mlp.{name}_proj"] = (shape.hidden, shape.intermediate)
-    return maps | {"mlp.down_proj": (shape.intermediate, shape.hidden)}
-
-
-def count_weights(shape: ShapeConfig, policy: PolicyConfig) -> Weights:
-    """The decoder's weights. Where the shape does not state those of its layers, they are those of a gated dense decoder; norms
-    and biases are left out (under 0.1%).
-
-    >>> shape = ShapeConfig(layers=2, hidden=8, heads=2, kv_heads=1, intermediate=16, vocabulary=100, tied=True)
-    >>> count_weights(shape, PolicyConfig())  # 2 x (2 x 8x8 + 2 x 8x4 + 3 x 8x16) and 100 x 8
-    Weights(maps=1152, embedding=800, head=0, adapters=0)
-    """
-    sides = linear_maps(shape)
-    table = shape.vocabulary * shape.hidden
-    adapted = [sides[name] for name in _adapted(shape, policy)]
-    rank = policy.lora.rank if policy.lora else 0
-    return Weights(
-        maps=shape.layer_weights or shape.layers * sum(a * b for a, b in sides.values()),
-        embedding=table,
-        head=0 if shape.tied else table,
-        adapters=shape.layers * rank * sum(a + b for a, b in adapted),
-    )
-
-
-def _adapted(shape: ShapeConfig, policy: PolicyConfig) -> list[str]:
-    """The linear maps that carry adapters; `targets` is read as peft reads it: "all-linear", a pattern, or endings. Experts of a
-    mixture carry none."""
-    is_mixture = (shape.active_weights or 0) < (shape.layer_weights or 0)
-    names = [name for name in linear_maps(shape) if not (is_mixture and name.startswith("mlp"))]
-    if policy.lora is None or policy.lora.targets == "all-linear":
-        return names if policy.lora else []
-    targets = policy.lora.targets
-    if isinstance(targets, str):
-        return [name for name in names if re.fullmatch(targets, f"model.layers.0.{name}")]
-    return [name for name in names if name.endswith(targets)]
+    exits: OtherDraws | None = None
+    response_tokens: int | None = None
+    mean_tokens: int | None = None
 
 
 # --- what stays ------------------------------------------------------------------------------------------------------
@@ -270,8 +208,19 @@ class _Setting:
         return BF16 if self.is_bfloat16 else F32
 
     @property
-    def row_tokens(self) -> int:
+    def drawn_tokens(self) -> int:
+        """Tokens of the longest row that is drawn."""
         return self.work.prompt_tokens + self.phase.sampler.max_tokens
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of the longest row that is trained on."""
+        return self.work.prompt_tokens + (self.work.response_tokens or self.phase.sampler.max_tokens)
+
+    @property
+    def mean_tokens(self) -> int:
+        """The mean length of the responses of a group that is trained on."""
+        return self.work.mean_tokens or self.row_tokens - self.work.prompt_tokens
 
     @property
     def position_bytes(self) -> int:
@@ -288,17 +237,22 @@ class _Setting:
         """Problems of the step whose groups one GPU has."""
         return self.work.spread.part(self.phase.problems_per_step)
 
-    def rows_of(self, parts: int) -> int:
-        """Responses in one of `parts` cuts of the step."""
-        return -(-self.problems * self.phase.group_size // parts)
+    @property
+    def scored_rows(self) -> int:
+        """Responses of the step."""
+        return self.problems * group_of(self.phase)
+
+    @property
+    def learnt_rows(self) -> int:
+        """Responses of one update. (Where a critic learns, the algorithm leaves none of a group out.)"""
+        return -(-self.problems * most_trained_of(self.phase) // self.phase.optimizer.minibatches)
 
     def tokens_of(self, rows: int) -> int:
         """Tokens of `rows` responses with their prompts. Where prompts are computed once, their repeats count `ATTENDED`."""
-        whole = rows * self.row_tokens
+        whole = rows * (self.work.prompt_tokens + self.mean_tokens)
         prompts = min(rows, self.problems)  # as many as there may be, since minibatches are shuffled
-        distinct = rows * self.phase.sampler.max_tokens + prompts * self.work.prompt_tokens
-        may_share = not self.policy.gradient_checkpointing and not (self.policy.lora and self.policy.lora.dropout)
-        if may_share and is_worth_sharing(distinct, whole, self.shape.hidden):
+        distinct = rows * self.mean_tokens + prompts * self.work.prompt_tokens
+        if may_share_prompts(self.policy) and is_worth_sharing(distinct, whole, self.shape.hidden):
             return distinct + round(ATTENDED * (whole - distinct))
         return whole
 
@@ -309,7 +263,7 @@ class _Setting:
 
     def response_share(self, rows: int) -> int:
         """How many of the tokens of that micro-batch are response tokens."""
-        return self.micro_tokens(rows) * rows * self.phase.sampler.max_tokens // self.tokens_of(rows)
+        return self.micro_tokens(rows) * rows * self.mean_tokens // self.tokens_of(rows)
 
     def num_micro_batches(self, rows: int) -> int:
         return -(-self.tokens_of(rows) // self.micro_tokens(rows))
@@ -361,6 +315,16 @@ class _Setting:
         return {"weights for sampling": self.compute * count_weights(self.shape, self.policy).total // engine}
 
 
+def may_share_prompts(policy: PolicyConfig) -> bool:
+    """Whether an update may compute a prompt once for several responses: not where layers are in training mode."""
+    return not policy.gradient_checkpointing and not (policy.lora and policy.lora.dropout)
+
+
+def has_exact_kl(algorithm: AlgorithmConfig) -> bool:
+    """Whether the loss has a KL over the whole vocabulary, for which policy and reference read every micro-batch again."""
+    return algorithm.kl_estimator == "exact" and algorithm.kl_in == "loss" and algorithm.kl_coef > 0
+
+
 def gathered_bytes(policy: PolicyConfig, spread: GpuSpread, compute: int) -> int:
     """Bytes of a policy's weight that GPUs gather, where a number of the arithmetic has `compute`: processes of `laconic train`
     gather weights in the dtype in which they hold them."""
@@ -379,8 +343,8 @@ def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
     lora, is_bfloat16 = policy.lora, _is_bfloat16(shape, policy)
     stream = (2 if lora else 4) * shape.hidden
     inputs = (5 if is_bfloat16 else 2) * shape.hidden
-    attention = (3 if lora and is_bfloat16 else 2) * query_width(shape) + 2 * _key_width(shape)
-    adapters = lora.rank * len(_adapted(shape, policy)) if lora else 0
+    attention = (3 if lora and is_bfloat16 else 2) * query_width(shape) + 2 * key_width(shape)
+    adapters = lora.rank * len(adapted_maps(shape, policy)) if lora else 0
     compute = BF16 if is_bfloat16 else F32
     return F32 * stream + compute * (inputs + attention + 4 * shape.intermediate + adapters)
 
@@ -390,15 +354,15 @@ def _passing_bytes(setting: _Setting, num_wide: int) -> int:
     return setting.compute * num_wide * setting.shape.intermediate + F32 * 2 * setting.shape.hidden
 
 
-def _saved_bytes(setting: _Setting, tokens: int, response_tokens: int) -> int:
-    """Activations that a forward pass leaves for the backward pass; with gradient checkpointing one layer at a time."""
+def _saved_bytes(setting: _Setting, tokens: int, response_tokens: int, passes: int = 1) -> int:
+    """Activations that forward passes leave for the backward pass; with gradient checkpointing one layer at a time."""
     shape = setting.shape
     ends = F32 * shape.hidden * (2 * tokens + 2 * response_tokens)  # the last norm; the states that are read
     if setting.policy.gradient_checkpointing:
-        layers = tokens * (shape.layers * F32 * shape.hidden + layer_bytes(shape, setting.policy))
+        layers = tokens * (passes * shape.layers * F32 * shape.hidden + layer_bytes(shape, setting.policy))
     else:
-        layers = tokens * shape.layers * layer_bytes(shape, setting.policy)
-    return layers + ends
+        layers = passes * tokens * shape.layers * layer_bytes(shape, setting.policy)
+    return layers + passes * ends
 
 
 # --- moments ---------------------------------------------------------------------------------------------------------
@@ -419,7 +383,7 @@ def predict_moments(
     process = {outside: work.process_bytes, "compiled kernels": kernels}
     stays = process | roles.parts(work.spread)
     own_parts = [
-        *zip(DRAWING, (_prefilling(setting), _sampling_or_watching(setting)), strict=True),
+        *zip(DRAWING, (_prefilling_all(setting), _sampling_all(setting)), strict=True),
         ("scoring", _scoring(setting)),
         *_updates(setting, roles),
         ("optimizer step", _optimizer_step(setting, roles)),
@@ -455,13 +419,23 @@ def _drawing(setting: _Setting, drawing: OtherDraws) -> _Setting:
     """The setting in which responses other than rollouts are drawn."""
     sampler = setting.phase.sampler.model_copy(update={"max_tokens": drawing.max_tokens})
     phase = setting.phase.model_copy(update={"sampler": sampler})
-    return replace(setting, phase=phase, work=replace(setting.work, rows=drawing.rows, prompts=drawing.prompts))
+    prompt = drawing.prompt_tokens or setting.work.prompt_tokens
+    work = replace(setting.work, rows=drawing.rows, prompts=drawing.prompts, prompt_tokens=prompt)
+    return replace(setting, phase=phase, work=work)
 
 
-def _sampling_or_watching(setting: _Setting) -> dict[str, int]:
-    """The larger of the two: rollouts are drawn with the phase's cap, the watch set with that of the report, where it has one."""
-    watched = [_sampling(_drawing(setting, setting.work.watch))] if setting.work.watch else []
-    return max([_sampling(setting), *watched], key=lambda parts: sum(parts.values()))
+def _prefilling_all(setting: _Setting) -> dict[str, int]:
+    """The larger of the prompts of problems, and of those of exits, each of which holds a part of a trace."""
+    exits = [_prefilling(_drawing(setting, setting.work.exits))] if setting.work.exits else []
+    return max([_prefilling(setting), *exits], key=lambda parts: sum(parts.values()))
+
+
+def _sampling_all(setting: _Setting) -> dict[str, int]:
+    """The largest of what is drawn: rollouts with the phase's cap, exits, and the watch set with the cap of the report, where it
+    has one."""
+    others = [other for other in (setting.work.watch, setting.work.exits) if other]
+    drawn = [_sampling(setting), *(_sampling(_drawing(setting, other)) for other in others)]
+    return max(drawn, key=lambda parts: sum(parts.values()))
 
 
 def _measuring(setting: _Setting, roles: _Roles) -> dict[str, int]:
@@ -480,8 +454,8 @@ def _sampling(setting: _Setting) -> dict[str, int]:
     """The whole cache is reserved at once; on a CPU in float32 only the written part takes memory."""
     shape, rows = setting.shape, setting.work.rows
     is_paged = setting.work.device == "cpu" and not setting.is_bfloat16
-    reserved = -(-setting.row_tokens // FUSED_WIDTH) * FUSED_WIDTH
-    positions = setting.row_tokens if is_paged else reserved
+    reserved = -(-setting.drawn_tokens // FUSED_WIDTH) * FUSED_WIDTH
+    positions = setting.drawn_tokens if is_paged else reserved
     prompts = setting.work.prompts * setting.work.prompt_tokens
     return setting.engine_weights() | {
         "bfloat16 copies of the weights": setting.cast_bytes(),
@@ -501,7 +475,7 @@ def _fused_bytes(setting: _Setting) -> int:
     size = F32 * count_weights(setting.shape, setting.policy).total
     is_joined = size <= JOINED_BYTES
     is_packed = setting.work.device == "cpu" and not is_joined and size <= packed_limit()
-    adapted = _adapted(setting.shape, setting.policy)
+    adapted = adapted_maps(setting.shape, setting.policy)
     copied = [
         a * b
         for name, (a, b) in linear_maps(setting.shape).items()
@@ -515,7 +489,7 @@ def _fused_bytes(setting: _Setting) -> int:
 
 
 def _scoring(setting: _Setting) -> dict[str, int]:
-    rows = setting.rows_of(1)
+    rows = setting.scored_rows
     return setting.whole_weights() | {
         "bfloat16 copies of the weights": setting.cast_bytes(),
         "activations of one micro-batch": setting.micro_tokens(rows) * _passing_bytes(setting, num_wide=3),
@@ -528,11 +502,12 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
 
     The critic is updated after the policy's step, so the gradients of both are never in memory at the same time.
     """
-    rows = setting.rows_of(setting.phase.optimizer.minibatches)
+    rows, has_exact = setting.learnt_rows, has_exact_kl(setting.phase.algorithm)
     tokens, accumulates = setting.micro_tokens(rows), setting.num_micro_batches(rows) > 1
     policy, critic = (setting.work.spread.part(F32 * learns) for learns in (roles.policy_learns, roles.critic_learns))
     whole = setting.whole_weights() | setting.whole_gradients()
     saved = _saved_bytes(setting, tokens, setting.response_share(rows))
+    again = _saved_bytes(setting, tokens, setting.response_share(rows), passes=2) - saved if has_exact else 0
     passing = tokens * _passing_bytes(setting, num_wide=2)
     table = 0 if setting.policy.lora else F32 * setting.table
     casts = setting.cast_bytes()
@@ -543,7 +518,10 @@ def _updates(setting: _Setting, roles: _Roles) -> Iterator[tuple[str, dict[str, 
             "gradients": accumulates * policy,
             "bfloat16 copies of the weights": casts,
             "activations of one micro-batch": saved,
-            "logits": max(_logits_backward(setting, rows, table), passing),
+            "activations of the exact KL": again,
+            "logits": max(
+                _logits_backward(setting, rows, table), has_exact * _exact_kl_logits(setting, rows, table), passing
+            ),
         },
     )
     doubled = table * (setting.shape.tied + accumulates)
@@ -572,6 +550,17 @@ def _logits_backward(setting: _Setting, rows: int, table: int) -> int:
     if chunk == whole:
         return max(LOGITS_BACKWARD * chunk, 2 * chunk + table)
     return min(whole, KEPT_CHUNKS * chunk) + max(chunk, chunk // 2 + 2 * table)
+
+
+def _exact_kl_logits(setting: _Setting, rows: int, table: int) -> int:
+    """Logits while an exact KL is turned into gradients, beside what the pass before it keeps of its own. Its chunks are half as
+    large, since there are logits of policy and reference."""
+    whole, chunk = setting.logits_bytes(rows), setting.chunk_bytes(rows)
+    kept = LOGITS_SAVED * chunk if chunk == whole else min(whole, KEPT_CHUNKS * chunk)
+    half = F32 * max(logits_per_chunk(setting.work.device) // 2, setting.shape.vocabulary)
+    if half >= whole:
+        return kept + max(EXACT_KL_BACKWARD * whole, 2 * whole + table)
+    return kept + max(EXACT_KL_AGAIN * half, half + 2 * table)
 
 
 def _optimizer_step(setting: _Setting, roles: _Roles) -> dict[str, int]:

@@ -10,7 +10,7 @@
 import re
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
-from laconic.doctor.memory_model import GIB, Moment, OtherDraws, Work, count_weights, peak, predict_moments
+from laconic.doctor.memory_model import GIB, Moment, OtherDraws, Work, peak, predict_moments
 from laconic.doctor.spread import ONE_GPU, GpuSpread
-from laconic.errors import InputError, ModelError
+from laconic.doctor.weights import count_weights
+from laconic.errors import InputError, ModelError, ProblemsError
 from laconic.evaluation.evaluate import num_samples
 from laconic.models.config_numbers import context_of, context_words
 from laconic.models.gguf.model_file import is_gguf
@@ -47,16 +48,20 @@ from laconic.models.loading import (
 from laconic.models.policy import Policy
 from laconic.models.stored_dtype import stored_dtype
 from laconic.models.weightless import bare_model
+from laconic.prompts.forced_answers import forced_ids
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.prompts.templates import TemplateError
-from laconic.selection.pool import needs_probe
+from laconic.rollouts.sources import FORCED_ANSWER_TOKENS, OWN_TEXTS
+from laconic.selection.pool import limit_of, most_problems, needs_probe, pool_of
 from laconic.system.hub import is_cached
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.measure_run import report_cap
+from laconic.training.time_left import group_of
 from laconic.types import Problem
 
 ASSUMED_PROMPT_TOKENS = 512
 ASSUMED_PROMPT = (ASSUMED_PROMPT_TOKENS, "assumed: problems or tokenizer are not at hand")
+ASSUMED_FORCED_TOKENS = 8  # that force an answer, where no tokenizer is at hand to count them
 LONGEST_TRIED = 16  # how many questions, the longest by characters, have their tokens counted
 CUDA_CONTEXT_BYTES = GIB // 2
 MODELS_CONFIG = "the model's config"
@@ -210,6 +215,9 @@ def predict_needs(
         work = work_of(recipe, phase.config, sources, prompt_tokens, process_bytes, spread)
         work = replace(work, other_weights=shape.other_weights)
         teacher, remark = find_teacher(recipe, phase.config)
+        if phase.config.rollouts in OWN_TEXTS:
+            known = work.response_tokens
+            remark += f"; texts of up to {known} tokens" if known else "; texts taken to be as long as the cap"
         moments = predict_moments(shape.config, phase, recipe.policy, work, teacher)
         needs.append(Needs(phase.name, moments, f"{basis}{remark}"))
     return needs
@@ -244,18 +252,72 @@ def work_of(
     responses may be longer. Each GPU has a sampler of its own, with `batch_size` rows at most, and its share of the problems."""
     capacity, watched = phase.sampler.batch_size, sources["watch"]
     num_watched = capacity if watched is None else len(watched) * recipe.watch.samples
-    responses = [phase.problems_per_step * phase.group_size, num_watched]
+    drawn = [(num_watched, recipe.watch.samples), *_rollouts_of(phase, sources)]
     if needs_probe(phase):
-        responses.append(phase.select.samples * (phase.select.pool or capacity))
-    rows = min(capacity, spread.part(max(responses)))
-    prompts = -(-rows // min(phase.group_size, recipe.watch.samples))
+        drawn.append((phase.select.samples * (phase.select.pool or capacity), phase.select.samples))
+    at_once = [(min(capacity, spread.part(responses)), each) for responses, each in drawn]
+    rows = max(row for row, _ in at_once)
+    prompts = max(-(-row // each) for row, each in at_once)
     cap, watch = recipe.report.max_tokens, None
     if cap is not None and cap > phase.sampler.max_tokens:
         watch_rows = min(capacity, spread.part(num_watched))
         watch = OtherDraws(watch_rows, -(-watch_rows // recipe.watch.samples), cap)
     report = _report_of(recipe, sources, spread) if phase.name == recipe.phases[-1].name else None
     device = named_device(recipe.policy.device).type
-    return Work(rows, prompts, prompt_tokens, device, process_bytes, spread, watch=watch, report=report)
+    work = Work(rows, prompts, prompt_tokens, device, process_bytes, spread, watch=watch, report=report)
+    if phase.rollouts == "serial":
+        return _with_exits(work, recipe, phase)
+    return replace(work, response_tokens=longest_text(recipe, phase, sources))
+
+
+def _rollouts_of(phase: PhaseConfig, sources: Sources) -> Iterator[tuple[int, int]]:
+    """How many rollouts are drawn in one call, and how many to each prompt; nothing where the problems' own texts are learnt.
+    Offline ones are those of the whole phase."""
+    size = group_of(phase)
+    if phase.rollouts == "offline":
+        train = sources["train"]
+        num_problems = (
+            (limit_of(phase) or phase.sampler.batch_size) if train is None else most_problems(phase, len(train))
+        )
+        yield num_problems * size, size
+    elif phase.rollouts == "serial":
+        yield phase.problems_per_step, 1  # the traces; exits have longer prompts
+    elif phase.rollouts not in OWN_TEXTS:
+        yield phase.problems_per_step * size, size
+
+
+def _with_exits(work: Work, recipe: Recipe, phase: PhaseConfig) -> Work:
+    """The same, with the answers that are forced on cut traces: each has a prompt of its own, which holds its part of the trace.
+    In the update the exits of a group are half a trace on average, with the answer."""
+    cap, num_exits = phase.sampler.max_tokens, phase.group_size - 1
+    forced = forced_tokens(recipe)
+    cut = cap * num_exits // (num_exits + 1) + forced
+    rows = min(phase.sampler.batch_size, work.spread.part(phase.problems_per_step * num_exits))
+    exits = OtherDraws(rows, rows, FORCED_ANSWER_TOKENS, work.prompt_tokens + cut)
+    mean = -(-(cap + num_exits * (cap // 2 + forced + FORCED_ANSWER_TOKENS)) // phase.group_size)
+    return replace(work, exits=exits, response_tokens=max(cap, cut + FORCED_ANSWER_TOKENS), mean_tokens=mean)
+
+
+def forced_tokens(recipe: Recipe) -> int:
+    """How many tokens force an answer in phases with exits, of which the recipe may have none; assumed without a tokenizer."""
+    has_exits = any(phase.rollouts == "serial" for phase in recipe.phases)
+    tokenizer = tokenizer_at_hand(recipe) if has_exits else None
+    return ASSUMED_FORCED_TOKENS if tokenizer is None else len(forced_ids(tokenizer))
+
+
+def longest_text(recipe: Recipe, phase: PhaseConfig, sources: Sources) -> int | None:
+    """The tokens of the longest of the problems' own texts that `phase` learns from, end token included; None if it learns from
+    none, or if problems or tokenizer are not at hand. The longest by characters are counted, as of prompts."""
+    problems = sources["train"] if phase.rollouts in OWN_TEXTS else None
+    tokenizer = tokenizer_at_hand(recipe) if problems else None
+    if problems is None or tokenizer is None:
+        return None
+    try:
+        texts = [text for problem in pool_of(phase, problems) for text in OWN_TEXTS[phase.rollouts](problem)]
+    except ProblemsError:  # which another check says
+        return None
+    longest = sorted(texts, key=len, reverse=True)[:LONGEST_TRIED]
+    return 1 + max(map(len, tokenizer(longest, add_special_tokens=False)["input_ids"]))
 
 
 def _report_of(recipe: Recipe, sources: Sources, spread: GpuSpread) -> OtherDraws | None:

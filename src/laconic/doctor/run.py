@@ -21,8 +21,8 @@ from laconic.doctor.checks.model import (
     check_vocabulary_size,
     check_weights,
 )
+from laconic.doctor.checks.pressure import check_pressure
 from laconic.doctor.checks.probe import (
-    check_pressure,
     check_probe,
     check_selection,
     check_truncation,

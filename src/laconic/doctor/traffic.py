@@ -20,8 +20,10 @@ from math import ceil
 from laconic.config.policy import PolicyConfig, ShapeConfig
 from laconic.doctor.cost_model import Roles, Training
 from laconic.doctor.gpus import Links
-from laconic.doctor.memory_model import BF16, F32, count_weights, gathered_bytes
+from laconic.doctor.memory_model import BF16, F32, gathered_bytes
 from laconic.doctor.spread import GpuSpread
+from laconic.doctor.weights import count_weights
+from laconic.training.batching import ATTENDED
 
 LINK_SHARE = 0.5
 """What is assumed of a link: the share of its bandwidth that is reached. 200 of 400 GB/s were reported for gathering over 32
@@ -52,14 +54,27 @@ NONE = Traffic(0, 0, 0)
 
 
 def num_passes(training: Training, share: float, token_budget: int, at_least: int = 1) -> int:
-    """The micro-batches of a GPU that has this share of a step's responses, in one pass over them: filled up to `token_budget`,
-    and `at_least` so many.
+    """The micro-batches of a GPU that has this share of a step's responses, in one pass over those that train: filled up to
+    `token_budget`, and `at_least` so many.
 
     >>> num_passes(Training(1, 64, 1, 100, 900), 1 / 8, 4096)  # 8 responses of 1,000 tokens
     2
+    >>> num_passes(Training(1, 64, 1, 100, 900, trained_share=0.5), 1 / 8, 4096)
+    1
     """
-    tokens = training.responses * (training.prompt_tokens + training.response_tokens) * share
-    return max(at_least, ceil(tokens / token_budget))
+    responses = training.responses * training.trained_share
+    return max(at_least, ceil(share * attended_tokens(training, responses, training.learnt_prompts) / token_budget))
+
+
+def attended_tokens(training: Training, responses: float, prompts: float | None) -> float:
+    """The tokens of so many of a step's responses as micro-batches count them: the repeats of a shared prompt count `ATTENDED`.
+
+    >>> attended_tokens(Training(1, 8, 1, 100, 900), 8, prompts=1)  # 7 x 100 tokens are a quarter of 700
+    7475.0
+    """
+    whole = responses * (training.prompt_tokens + training.response_tokens)
+    repeated = 0.0 if prompts is None else (responses - prompts) * training.prompt_tokens
+    return whole - (1.0 - ATTENDED) * repeated
 
 
 def step_traffic(
@@ -73,7 +88,8 @@ def step_traffic(
     is_bfloat16: bool,
 ) -> Traffic:
     """The traffic of a step whose responses are scored in `scoring_passes` micro-batches on each GPU and updated in
-    `update_passes`, over all its epochs."""
+    `update_passes`, over all its epochs. For an exact KL the weights of the policy are gathered twice as often, and those of the
+    reference once more."""
     if not spread.is_sharded:
         return NONE
     share, compute = (spread.gpus - 1) / spread.gpus, BF16 if is_bfloat16 else F32
@@ -81,13 +97,14 @@ def step_traffic(
     held = gathered_bytes(policy, spread, compute)
     whole, body = held * weights.total, held * weights.body
     learnt = [weights.adapters if policy.lora else weights.total]
-    gathered = 2 * update_passes * whole + scoring_passes * whole * roles.scores_policy
+    gathered = 2 * update_passes * (1 + roles.has_exact_kl) * whole + scoring_passes * whole * roles.scores_policy
     if roles.critic != "zero":
         gathered += (2 * update_passes + scoring_passes) * body
         learnt.append(weights.adapters if policy.lora else weights.body)
     if roles.reference is not None:
         reference = count_weights(roles.reference, PolicyConfig())
-        gathered += scoring_passes * (compute * reference.maps + held * (reference.embedding + reference.head))
+        read_passes = scoring_passes + update_passes * roles.has_exact_kl
+        gathered += read_passes * (compute * reference.maps + held * (reference.embedding + reference.head))
     reduced = update_passes * F32 * sum(learnt)
     handed_over = whole / spread.engine if spread.engine else F32 * learnt[0]
     return Traffic(share * gathered, share * reduced, share * handed_over)

@@ -3,9 +3,9 @@
 1. `training/time_left.py` counts the responses of every probe, step, watch and evaluation. A set on the hub, which a dry run does
    not fetch, has an unknown size: what depends on it is left out and named (`left_out`).
 2. Prompts are counted with the tokenizer if problems and tokenizer are at hand, otherwise assumed.
-3. Nobody knows how long responses will be. `Lengths` holds what is assumed, and words that say on what ground: a probe, the
-   problems' own solutions, or a share of the cap. `parts_of` makes the parts under given lengths, so that the expected work and
-   the most work are the same code.
+3. Nobody knows how long responses will be. `Lengths` holds what is assumed, and words that say on what ground: a probe, or a
+   share of the cap. The problems' own texts, from which some phases learn, are counted (`text_lengths`). `parts_of` makes the
+   parts under given lengths, so that the expected work and the most work are the same code.
 
 Responses are taken to stay as long as they are at the beginning: a run that makes them shorter takes less.
 """
@@ -20,17 +20,18 @@ from laconic.config.phase import PhaseConfig
 from laconic.config.recipe import Recipe
 from laconic.config.solver import PromptConfig, SamplerConfig
 from laconic.doctor.cost_model import Sampling, Training
-from laconic.doctor.memory_needs import ASSUMED_PROMPT_TOKENS, Sources, tokenizer_at_hand
+from laconic.doctor.memory_needs import ASSUMED_PROMPT_TOKENS, Sources, forced_tokens, tokenizer_at_hand
 from laconic.doctor.reading import SETS, Probed, read_probed
 from laconic.evaluation.evaluate import num_samples
 from laconic.problems.sets import ProblemSets, disjoint_sets
 from laconic.prompts.instructions import render, resolve_instruction
 from laconic.rollouts.sources import FORCED_ANSWER_TOKENS, OWN_TEXTS
 from laconic.selection.pool import needs_probe, pool_of
+from laconic.system.text import counted
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.measure_run import report_cap
-from laconic.training.time_left import PhasePlan, plan_of
-from laconic.types import Problem
+from laconic.training.time_left import PhasePlan, group_of, plan_of
+from laconic.types import Grade, Problem
 
 ASSUMED_SHARE = 0.5
 """The share of the cap that a response is taken to have where nothing was measured."""
@@ -68,15 +69,15 @@ class Part:
         if self.sampling:
             return float(self.sampling.calls * self.sampling.responses)
         work = self.training
-        return work.calls * work.responses * work.share * work.epochs if work else 0.0
+        return work.calls * work.responses * work.trained_share * work.epochs if work else 0.0
 
     @property
     def prompt_tokens(self) -> float:
         """Tokens of prompts that go through the layers: once for each distinct one that is sampled, and with every response that
-        is trained on."""
+        is trained on, or once for those of a group that share it."""
         if self.sampling:
             return self.sampling.read.tokens
-        return self.responses * self.training.prompt_tokens if self.training else 0.0
+        return self.training.learnt.tokens - self.response_tokens if self.training else 0.0
 
     @property
     def response_tokens(self) -> float:
@@ -93,16 +94,14 @@ def capped(_phase: ResolvedPhase | None, cap: int) -> Lengths:
     return Lengths(cap, cap, "the cap")
 
 
-def expected_lengths(recipe: Recipe, sources: Sources, probe: Path | None, run_folder: Path | None) -> LengthsOf:
+def expected_lengths(probe: Path | None, run_folder: Path | None) -> LengthsOf:
     """What is expected of lengths, from the best that is at hand: a probe that is given, the phase's own probe in the run's
-    folder, worked solutions, and else a share of the cap. Raises an `InputError` if a probe is wrong."""
+    folder, and else a share of the cap. Raises an `InputError` if a probe is wrong."""
     given = read_probed(probe) if probe else None
     files = sorted(run_folder.glob("phases/*/probe.jsonl")) if run_folder else []
     own = {file.parent.name: read_probed(file) for file in files}
 
     def lengths_of(phase: ResolvedPhase | None, cap: int) -> Lengths:
-        if phase is not None and phase.config.rollouts in OWN_TEXTS:
-            return _own_lengths(recipe, phase.config, sources, cap) or _assumed(cap)
         folder = f"{phase.index + 1}-{phase.name}" if phase is not None else ""
         found = given or own.get(folder) or next(iter(own.values()), None)
         return (_probed_lengths(found, cap) if found else None) or _assumed(cap)
@@ -117,20 +116,29 @@ def _assumed(cap: int) -> Lengths:
 
 
 def _probed_lengths(probe: Probed, cap: int) -> Lengths | None:
-    """Lengths as in a probe, cut at `cap`; if its attempts are not stored beside it, the longest is taken to reach the cap."""
-    whence = f"as in {probe.path}"
+    """Lengths as in a probe, cut at `cap`. The longest is taken to reach the cap if the probe's attempts are not stored beside
+    it, and if its own cap was lower and cut off some; how long these would have become nobody knows."""
+    whence, num_cut = f"as in {probe.path}", sum(stat.counts.get(Grade.TRUNCATED, 0) for stat in probe.stats)
+    is_cut = probe.cap is not None and probe.cap < cap and num_cut > 0
+    if is_cut:
+        whence = f"{whence}, whose own cap of {probe.cap:,} cut off {counted(num_cut, 'response')}: they may be longer"
     if probe.lengths:
         cut = [min(length, cap) for length, _ in probe.lengths]
-        return Lengths(fmean(cut), max(cut), whence)
+        return Lengths(fmean(cut), cap if is_cut else max(cut), whence)
     means = [stat.mean_tokens for stat in probe.stats if stat.mean_tokens]
     return Lengths(min(fmean(means), cap), cap, whence) if means else None
 
 
-def _own_lengths(recipe: Recipe, phase: PhaseConfig, sources: Sources, cap: int) -> Lengths | None:
-    """Lengths of the problems' own texts in tokens, end token included; None if they are not at hand."""
-    tokenizer, problems = tokenizer_at_hand(recipe), sources["train"]
-    if tokenizer is None or not problems:
-        return None
+def text_lengths(recipe: Recipe, phases: Sequence[ResolvedPhase], sources: Sources) -> dict[str, Lengths]:
+    """Lengths of the problems' own texts in tokens, end token included, by the name of each phase that learns from them; without
+    those that are not at hand. No cap cuts them."""
+    problems = sources["train"]
+    learning = [phase.config for phase in phases if phase.config.rollouts in OWN_TEXTS]
+    tokenizer = tokenizer_at_hand(recipe) if problems and learning else None
+    return {phase.name: _text_lengths(phase, problems, tokenizer) for phase in learning if problems and tokenizer}
+
+
+def _text_lengths(phase: PhaseConfig, problems: Sequence[Problem], tokenizer: Any) -> Lengths:
     read = OWN_TEXTS[phase.rollouts]
     texts = [text for problem in _spread(pool_of(phase, problems)) for text in read(problem)]
     counts = [len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
@@ -188,14 +196,19 @@ def parts_of(
     prompts: Mapping[str, float],
     lengths_of: LengthsOf,
     *,
+    texts: Mapping[str, Lengths] | None = None,
     most: bool = False,
 ) -> list[Part]:
-    """The parts of a run in their order. With `most`, uniform groups are drawn again as often as they may be."""
+    """The parts of a run in their order. `texts` are the lengths of the problems' own texts, by the phase that learns from them.
+    With `most`, uniform groups are drawn again as often as they may be."""
     plan = plan_of(recipe, _sets(recipe, sources))
+    num_forced = forced_tokens(recipe)
     parts: list[Part] = []
-    for phase, counted in zip(phases, plan.phases, strict=True):
-        unknown = sources["train"] is None and (_has_unknown_probe(phase.config) or phase.config.rollouts == "offline")
-        parts += _phase_parts(recipe, phase, counted, prompts, lengths_of, most=most, has_first=not unknown)
+    for phase, planned in zip(phases, plan.phases, strict=True):
+        lengths, text = lengths_of(phase, planned.cap), (texts or {}).get(phase.name)
+        work = _PhaseWork(recipe, phase, planned, prompts, lengths, text, num_forced, most)
+        parts += work.before_its_steps(is_known=sources["train"] is not None)
+        parts += [*work.rollouts(), work.update, work.watch(lengths_of)]
     return [part for part in (*parts, *_evaluations(recipe, sources, prompts, lengths_of)) if part.responses]
 
 
@@ -208,49 +221,89 @@ def _sets(recipe: Recipe, sources: Sources) -> ProblemSets:
     return ProblemSets((STAND_IN,) * usable, sets.watch, sets.report)
 
 
-def _phase_parts(
-    recipe: Recipe,
-    phase: ResolvedPhase,
-    plan: PhasePlan,
-    prompts: Mapping[str, float],
-    lengths_of: LengthsOf,
-    *,
-    most: bool,
-    has_first: bool,
-) -> Iterator[Part]:
-    config, lengths = phase.config, lengths_of(phase, plan.cap)
-    slots, prompt = config.sampler.batch_size, prompts["train"]
-    first = config.select.samples if needs_probe(config) else config.group_size
-    name = " and ".join(["probe"] * needs_probe(config) + ["rollouts"] * (config.rollouts == "offline"))
-    if has_first:
-        drawn = Sampling(1, plan.num_first, plan.num_first / first, slots, prompt, lengths.mean, lengths.longest)
-        yield Part(phase.name, name, sampling=drawn)
-    if not plan.is_kept:
-        yield from _rollouts(phase, plan, prompt, lengths, most=most)
-    trained = Training(plan.steps, plan.per_step, plan.epochs, prompt, lengths.mean, plan.trained_share)
-    yield Part(phase.name, "update", training=trained)
-    cap = recipe.report.max_tokens or plan.cap
-    watched, samples = lengths_of(phase, cap), recipe.watch.samples
-    calls, distinct = 1 + plan.watches_after(0), plan.num_watched / samples
-    watch = Sampling(calls, plan.num_watched, distinct, slots, prompts["watch"], watched.mean, watched.longest)
-    yield Part(phase.name, "watch", sampling=watch)
+@dataclass(frozen=True, slots=True)
+class _PhaseWork:
+    """A phase, with the lengths of its responses, and those of the problems' own texts if it learns from these and they are at
+    hand. `num_forced` tokens force an answer."""
 
+    recipe: Recipe
+    phase: ResolvedPhase
+    plan: PhasePlan
+    prompts: Mapping[str, float]
+    lengths: Lengths
+    text: Lengths | None
+    num_forced: int
+    most: bool
 
-def _rollouts(phase: ResolvedPhase, plan: PhasePlan, prompt: float, lengths: Lengths, *, most: bool) -> Iterator[Part]:
-    """What the steps draw; a group of `serial` is one whole trace and forced answers after it."""
-    config = phase.config
-    algorithm, slots, group = config.algorithm, config.sampler.batch_size, config.group_size
-    draws = algorithm.max_draws if most and algorithm.uniform_groups == "resample" else 1
-    calls, distinct = plan.steps * draws, plan.per_step / group
-    if config.rollouts != "serial":
-        drawn = Sampling(calls, plan.per_step, distinct, slots, prompt, lengths.mean, lengths.longest)
-        yield Part(phase.name, "rollouts", sampling=drawn)
-        return
-    traces = Sampling(calls, distinct, distinct, slots, prompt, lengths.mean, lengths.longest)
-    exits = plan.per_step - distinct
-    context, answer = prompt + lengths.mean / 2, FORCED_ANSWER_TOKENS
-    yield Part(phase.name, "traces", sampling=traces)
-    yield Part(phase.name, "exits", sampling=Sampling(calls, exits, exits, slots, context, answer, answer))
+    @property
+    def prompt(self) -> float:
+        return self.prompts["train"]
+
+    @property
+    def group(self) -> int:
+        return group_of(self.phase.config)
+
+    @property
+    def answer(self) -> float:
+        """Tokens of a forced answer."""
+        return FORCED_ANSWER_TOKENS * (1.0 if self.most else ASSUMED_SHARE)
+
+    def drawn(self, name: str, calls: int, responses: float, per_prompt: int) -> Part:
+        slots, lengths = self.phase.config.sampler.batch_size, self.lengths
+        sampling = Sampling(calls, responses, responses / per_prompt, slots, self.prompt, lengths.mean, lengths.longest)
+        return Part(self.phase.name, name, sampling=sampling)
+
+    def before_its_steps(self, *, is_known: bool) -> Iterator[Part]:
+        """What is drawn before the first step; `is_known` says whether the number of problems is."""
+        if is_known or not _has_unknown_probe(self.phase.config):
+            yield self.drawn("probe", 1, self.plan.num_probed, self.phase.config.select.samples)
+        if is_known:
+            yield self.drawn("rollouts", 1, self.plan.num_offline, self.group)
+
+    def rollouts(self) -> Iterator[Part]:
+        """What the steps draw; a group of `serial` is one whole trace and forced answers after it."""
+        algorithm, per_step = self.phase.config.algorithm, self.plan.per_step
+        draws = algorithm.max_draws if self.most and algorithm.uniform_groups == "resample" else 1
+        calls, distinct = self.plan.steps * draws, per_step / self.group
+        if self.plan.is_kept:
+            return
+        if self.phase.config.rollouts != "serial":
+            yield self.drawn("rollouts", calls, per_step, self.group)
+            return
+        yield self.drawn("traces", calls, distinct, 1)
+        exits, slots = per_step - distinct, self.phase.config.sampler.batch_size
+        context = self.prompt + self.lengths.mean / 2 + self.num_forced
+        longest = FORCED_ANSWER_TOKENS
+        yield Part(
+            self.phase.name, "exits", sampling=Sampling(calls, exits, exits, slots, context, self.answer, longest)
+        )
+
+    @property
+    def trained_tokens(self) -> float:
+        """The mean length of what is trained on: the problems' own texts, or responses. Exits are half a trace on average, with
+        the answer that is forced on it."""
+        if self.text is not None:
+            return self.text.mean
+        if self.phase.config.rollouts != "serial":
+            return self.lengths.mean
+        exit_tokens = self.lengths.mean / 2 + self.num_forced + self.answer
+        return (self.lengths.mean + (self.group - 1) * exit_tokens) / self.group
+
+    @property
+    def update(self) -> Part:
+        plan, warmup = self.plan, self.phase.config.optimizer.critic_warmup_steps
+        trained = Training(
+            plan.steps, plan.per_step, plan.epochs, self.prompt, self.trained_tokens, plan.trained_share, warmup
+        )
+        return Part(self.phase.name, "update", training=trained)
+
+    def watch(self, lengths_of: LengthsOf) -> Part:
+        cap = self.recipe.report.max_tokens or self.plan.cap
+        watched, plan = lengths_of(self.phase, cap), self.plan
+        calls, distinct = 1 + plan.watches_after(0), plan.num_watched / self.recipe.watch.samples
+        slots, prompt = self.phase.config.sampler.batch_size, self.prompts["watch"]
+        sampling = Sampling(calls, plan.num_watched, distinct, slots, prompt, watched.mean, watched.longest)
+        return Part(self.phase.name, "watch", sampling=sampling)
 
 
 def _evaluations(

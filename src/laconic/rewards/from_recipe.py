@@ -2,8 +2,10 @@
 
 1. `reward_terms` are the phase's terms in the form that `pay` takes, the levels of the grades first.
 2. `reward_table` is the table in which they are looked up; it includes the user's own rewards.
-3. `pricing_terms`, `lengthening_terms`, `own_terms`, `remembering_terms` `whole_terms`, `may_read_budget`, `options_above` and
+3. `pricing_terms`, `lengthening_terms`, `own_terms`, `remembering_terms`, `whole_terms`, `may_read_budget`, `options_above` and
    `outcome_levels` are facts that are known before there is a response.
+4. `terms_of_groups`, `terms_of_nothing_alone`, `late_terms`, `plain_terms` and `pays_correctness` say where terms pay less than
+   their names promise, and whether being right is paid at all.
 """
 
 from collections.abc import Mapping
@@ -113,6 +115,71 @@ def options_above(rewards: RewardsConfig, max_tokens: int) -> tuple[str, ...]:
         for option, allowed in row.ranges.items()
         if allowed.within_cap and option not in term.options and (row.defaults[option] or 0) > max_tokens
     )
+
+
+def terms_of_groups(rewards: RewardsConfig) -> tuple[str, ...]:
+    """The terms with a weight that pay nothing for length where a problem has one response.
+
+    >>> terms_of_groups(RewardsConfig(terms=[{"name": "kimi_length"}, {"name": "alp"}, {"name": "gr3"}]))
+    ('kimi_length', 'gr3')
+    """
+    return tuple(term.name for term, row in _paying_rows(rewards) if row.alone != "all")
+
+
+def terms_of_nothing_alone(rewards: RewardsConfig) -> tuple[str, ...]:
+    """Those of `terms_of_groups` that then pay the same for every response.
+
+    >>> terms_of_nothing_alone(RewardsConfig(terms=[{"name": "kimi_length"}, {"name": "alp"}, {"name": "gr3"}]))
+    ('kimi_length',)
+    """
+    return tuple(term.name for term, row in _paying_rows(rewards) if row.alone == "nothing")
+
+
+def late_terms(rewards: RewardsConfig, num_steps: int) -> tuple[str, ...]:
+    """The terms that pay by what they remember only after the last of so many steps, in words.
+
+    >>> late_terms(RewardsConfig(terms=[{"name": "hapo"}, {"name": "laser_d"}]), num_steps=20)
+    ('laser_d after 20 steps',)
+    """
+    first = [
+        (term.name, row.acts_after({**row.defaults, **term.options}))
+        for term, row in _paying_rows(rewards)
+        if row.remember is not None
+    ]
+    return tuple(
+        f"{name} after {steps:g} step{'' if steps == 1 else 's'}" for name, steps in first if steps >= num_steps
+    )
+
+
+def plain_terms(rewards: RewardsConfig) -> tuple[str, ...]:
+    """The terms whose options leave nothing but pay for correctness, in words.
+
+    >>> plain_terms(RewardsConfig(terms=[{"name": "discounted", "options": {"gamma": 1.0}}]))
+    ('gamma = 1 of discounted',)
+    """
+    return tuple(
+        f"{option} = {value:g} of {term.name}"
+        for term, row in _paying_rows(rewards)
+        for option, value in row.plain.items()
+        if term.options.get(option) == value
+    )
+
+
+def pays_correctness(rewards: RewardsConfig) -> bool:
+    """Whether a correct answer earns more than a wrong one for being correct: by the levels, by a whole reward, by a part that
+    pays for it, or by one of the user's own, which may.
+
+    >>> [pays_correctness(RewardsConfig(correct=0, wrong=0, terms=[{"name": name}])) for name in ("laser", "linear_length")]
+    [True, False]
+    """
+    if rewards.correct > rewards.wrong or own_terms(rewards):
+        return True
+    return any(row.pays_correct and (term.weight > 0 or row.kind == "whole") for term, row in _paying_rows(rewards))
+
+
+def _paying_rows(rewards: RewardsConfig) -> list[tuple[RewardTermConfig, Reward]]:
+    """The terms of the package that have a weight, each with its row."""
+    return [(term, REWARDS[term.name]) for term in rewards.terms if term.weight and term.name in REWARDS]
 
 
 def outcome_levels(rewards: RewardsConfig) -> dict[str, float]:

@@ -135,8 +135,8 @@ def _remember_targets(memory: Memory, groups: Mapping[str, GroupNumbers], term: 
 
 def _chosen(counts: Mapping[str, NDArray[np.int64]], groups: Mapping[str, GroupNumbers], term: str) -> dict[str, float]:
     """The new target of each difficulty that occurred. Of K answers at least floor(2K/3), floor(K/3) and 1 are correct for the
-    difficulties high, medium and low."""
-    size = max((int(numbers.is_gradable.sum()) for numbers in groups.values()), default=1)
+    difficulties high, medium and low; K are those of one draw, for a group is still one where a step draws its problem twice."""
+    size = max((numbers.num_drawn_together for numbers in groups.values()), default=1)
     cap = max((numbers.max_tokens for numbers in groups.values()), default=1)
     at_least = {"high": max(2 * size // 3, 1), "medium": max(size // 3, 1), "low": 1}
     return {

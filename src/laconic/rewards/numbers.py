@@ -32,8 +32,9 @@ class GroupNumbers:
     `ref_solve_rate` are the reference model's mean length and solve rate on this problem (None: not probed). `max_tokens` is the
     sampling cap; `budget_tokens` is the number of tokens that the prompt asked for (None: it asked for none). `thinking_tokens`
     [K] count the tokens up to the end of thinking (None: unknown for some response). `texts` and `token_ids` have K entries, or
-    none. `memory` is what the run remembers about this problem and about the whole run (`Memory.of`). Raises `ValueError` naming
-    the field where one of these does not hold.
+    none. `memory` is what the run remembers about this problem and about the whole run (`Memory.of`). `group_size` is the number
+    of gradable responses of an ordinary group, where those of several draws of one problem are put together here (None: it is
+    one draw). Raises `ValueError` naming the field where one of these does not hold.
     """
 
     lengths: NDArray[np.int64]
@@ -46,6 +47,7 @@ class GroupNumbers:
     texts: tuple[str, ...] = ()
     token_ids: tuple[tuple[int, ...], ...] = ()
     memory: Mapping[str, Remembered] = field(default_factory=dict)
+    group_size: int | None = None
 
     def __post_init__(self) -> None:
         if not all(isinstance(grade, Grade) for grade in self.grades):
@@ -96,6 +98,11 @@ class GroupNumbers:
     def gradable_lengths(self) -> NDArray[np.int64]:
         """Lengths of the responses that could be graded, shape [number gradable]."""
         return self.lengths[self.is_gradable]
+
+    @property
+    def num_drawn_together(self) -> int:
+        """The number of gradable responses of one draw."""
+        return int(self.is_gradable.sum()) if self.group_size is None else self.group_size
 
     @property
     def solve_rate(self) -> float:

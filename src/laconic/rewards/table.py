@@ -4,6 +4,8 @@
    response, [K].
 2. Its row, a `Reward`, says how it remembers, which fields it needs, whether its pay depends on length, and whether it is a part,
    which is added to other terms (the levels, a length price, a penalty), or the whole reward of a paper, which is used alone.
+   It also says where a recipe gets less of the term than its name promises: in groups of one, with options that leave plain
+   correctness, or in a phase that ends before the term has learnt anything.
 3. The row also gives each option its range (`ranges.py`). Values outside are refused before a run begins.
 4. A name like "my_rewards.py:short_and_right" is a user's own function in a Python file (`own.py`); `own_rewards` makes rows
    for such names.
@@ -74,6 +76,12 @@ class Reward:
     reads_length  whether the pay depends on length
     is_two_sided  whether the term pulls length to a target from both sides, so that a shorter correct answer may earn less
     sees_group    whether the pay depends on the other responses to the problem; a user's own reward may look at them
+    alone         what the pay of a single response to a problem depends on: "all" that the term reads, its "grade" without its
+                  length, or "nothing"
+    pays_correct  whether the term pays for correctness, so that levels which do not may stand beside it
+    plain         options with a value that leaves nothing but pay for correctness
+    acts_after    for a term that remembers: the number of steps, given its options, after which what it remembers first changes
+                  its pay
     ranges        the range of every option that is a number; the options of a user's own reward have none
     in_order      pairs of options of which the first must not be above the second
     """
@@ -85,6 +93,10 @@ class Reward:
     reads_length: bool = True
     is_two_sided: bool = False
     sees_group: bool = True
+    alone: Literal["all", "grade", "nothing"] = "all"
+    pays_correct: bool = True
+    plain: Mapping[str, float] = field(default_factory=dict)
+    acts_after: Callable[[Mapping[str, Any]], float] = lambda options: 1
     ranges: Mapping[str, Range] = field(default_factory=dict)
     in_order: tuple[tuple[str, str], ...] = ()
 
@@ -130,9 +142,13 @@ REWARDS: Mapping[str, Reward] = {
         sees_group=False,
         ranges={"correct": GRADE_LEVEL, "wrong": GRADE_LEVEL, "no_answer": GRADE_LEVEL, "truncated": GRADE_LEVEL},
     ),
-    "linear_length": Reward(linear_length, "part", sees_group=False, ranges={"per_tokens": DIVISOR}),
-    "soft_overlong": Reward(soft_overlong, "part", sees_group=False, ranges={"buffer_frac": FACTOR}),
-    "kimi_length": Reward(kimi_length, "part"),
+    "linear_length": Reward(
+        linear_length, "part", sees_group=False, pays_correct=False, ranges={"per_tokens": DIVISOR}
+    ),
+    "soft_overlong": Reward(
+        soft_overlong, "part", sees_group=False, pays_correct=False, ranges={"buffer_frac": FACTOR}
+    ),
+    "kimi_length": Reward(kimi_length, "part", alone="nothing", pays_correct=False),
     "truncation": Reward(truncation, sees_group=False, ranges={"budget_tokens": TOKEN_COUNT}),
     "cosine": Reward(
         cosine,
@@ -151,31 +167,39 @@ REWARDS: Mapping[str, Reward] = {
     "l1_max": Reward(
         l1_max, sees_group=False, needs=("budget_tokens",), ranges={"per_token": PRICE, "offset": FRACTION}
     ),
-    "arora_zanette": Reward(arora_zanette, ranges={"alpha": SHARE}),
+    "arora_zanette": Reward(arora_zanette, alone="grade", ranges={"alpha": SHARE}),
     "length_harmonizing": Reward(
         length_harmonizing,
         needs=("ref_mean_tokens", "ref_solve_rate"),
         sees_group=False,
         ranges={"accuracy_coef": BONUS},
     ),
-    "shorterbetter": Reward(shorterbetter, ranges={"correct": BONUS, "per_token": PRICE}),
+    "shorterbetter": Reward(shorterbetter, alone="grade", ranges={"correct": BONUS, "per_token": PRICE}),
     "laser": Reward(laser, "part", sees_group=False, ranges=_TARGET),
-    "laser_d": Reward(laser_d, "part", remember=remember_laser_d, ranges={**_TARGET, "every": COUNT}),
+    "laser_d": Reward(
+        laser_d,
+        "part",
+        remember=remember_laser_d,
+        acts_after=lambda options: options["every"],
+        ranges={**_TARGET, "every": COUNT},
+    ),
     "laser_de": Reward(
         laser_de,
         "part",
         needs=("token_ids",),
         remember=remember_laser_de,
+        acts_after=lambda options: options["every"],
         ranges={**_TARGET, "ngram_tokens": replace(NGRAM, low=0), "every": COUNT},
     ),
     "dast": Reward(dast),
     "hapo": Reward(hapo, sees_group=False, remember=remember_hapo, ranges={"weight": BONUS, "floor": Range(-1, 0)}),
     "alp": Reward(alp, ranges={"beta": PRICE, "normalizer_tokens": DIVISOR}),
-    "smartthinker": Reward(smartthinker),
+    "smartthinker": Reward(smartthinker, alone="grade"),
     "lead": Reward(
         lead,
         remember=remember_lead,
         is_two_sided=True,
+        alone="nothing",
         ranges={
             "min_target_tokens": TOKEN_COUNT,
             "max_target_tokens": TOKEN_COUNT,
@@ -185,11 +209,12 @@ REWARDS: Mapping[str, Reward] = {
         },
         in_order=(("min_target_tokens", "max_target_tokens"),),
     ),
-    "gr3": Reward(gr3, ranges={"alpha": BONUS}),
+    "gr3": Reward(gr3, alone="grade", ranges={"alpha": BONUS}),
     "acoer": Reward(
         acoer,
         remember=remember_acoer,
         sees_group=False,
+        acts_after=lambda options: max(options["warmup"] + 1, options["window"]),
         ranges={
             "first_weight": BONUS,
             "log_scale": Range(0.001, 1e6),
@@ -206,27 +231,34 @@ REWARDS: Mapping[str, Reward] = {
         },
         in_order=(("min_weight", "max_weight"),),
     ),
-    "discounted": Reward(discounted, sees_group=False, needs=("thinking_tokens",), ranges={"gamma": FACTOR}),
-    "serial_exits": Reward(serial_exits, ranges={"decay": FACTOR}),
-    "grpo_lambda": Reward(grpo_lambda, ranges={"alpha": SHARE, "min_accuracy_frac": FRACTION}),
+    "discounted": Reward(
+        discounted, sees_group=False, needs=("thinking_tokens",), plain={"gamma": 1}, ranges={"gamma": FACTOR}
+    ),
+    "serial_exits": Reward(serial_exits, alone="grade", plain={"decay": 1}, ranges={"decay": FACTOR}),
+    "grpo_lambda": Reward(grpo_lambda, alone="grade", ranges={"alpha": SHARE, "min_accuracy_frac": FRACTION}),
     "short_rl": Reward(
         short_rl,
         "part",
         remember=remember_short_rl,
+        alone="grade",
         ranges={"accuracy_tolerance": FRACTION, "length_tolerance": DISTANCE, "ema_decay": DECAY},
     ),
     "repetition": Reward(
         repetition,
         "part",
+        pays_correct=False,
         needs=("token_ids",),
         reads_length=False,
         sees_group=False,
         ranges={"ngram_tokens": NGRAM, "per_token": PRICE, "max_penalty": BONUS},
     ),
-    "overlong": Reward(overlong, "part", sees_group=False, reads_length=False, ranges={"penalty": BONUS}),
+    "overlong": Reward(
+        overlong, "part", pays_correct=False, sees_group=False, reads_length=False, ranges={"penalty": BONUS}
+    ),
     "garbled": Reward(
         garbled,
         "part",
+        pays_correct=False,
         needs=("texts",),
         reads_length=False,
         sees_group=False,

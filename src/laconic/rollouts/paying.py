@@ -19,7 +19,7 @@ from laconic.errors import RunFailed
 from laconic.parallel.team import ALONE, Team
 from laconic.rewards import paying
 from laconic.rewards.from_recipe import own_terms, reward_terms
-from laconic.rewards.numbers import FloatArray, Memory, numbers_of
+from laconic.rewards.numbers import FloatArray, GroupNumbers, Memory, numbers_of
 from laconic.rewards.table import REWARDS, Reward
 from laconic.statistics.solve_rate import ProblemStats
 from laconic.types import Grade, Group, Rollout
@@ -80,19 +80,18 @@ def pay_groups(
 
 def memory_after(memory: Memory, groups: Sequence[Group], rewards: RewardsConfig, max_tokens: int) -> Memory:
     """What the terms remember after a step with these paid groups, given what they remembered before it."""
-    numbers = {group.problem.id: numbers_of(group, max_tokens, memory) for group in _one_per_problem(groups)}
+    draws: dict[str, list[Group]] = {}
+    for group in groups:
+        draws.setdefault(group.problem.id, []).append(group)
+    numbers = {problem_id: _together(drawn, max_tokens, memory) for problem_id, drawn in draws.items()}
     return paying.remember(memory, reward_terms(rewards), numbers)
 
 
-def _one_per_problem(groups: Sequence[Group]) -> list[Group]:
-    """The groups of a step, those of a problem that was drawn more than once put together."""
-    found: dict[str, Group] = {}
-    for group in groups:
-        before = found.get(group.problem.id)
-        found[group.problem.id] = (
-            group if before is None else replace(before, rollouts=before.rollouts + group.rollouts)
-        )
-    return list(found.values())
+def _together(draws: Sequence[Group], max_tokens: int, memory: Memory) -> GroupNumbers:
+    """The numbers of a problem that a step drew once or more often, all draws together."""
+    whole = replace(draws[0], rollouts=tuple(rollout for group in draws for rollout in group.rollouts))
+    size = max(sum(grade is not Grade.UNGRADABLE for grade in group.grades) for group in draws)
+    return replace(numbers_of(whole, max_tokens, memory), group_size=size)
 
 
 def standardized(groups: Sequence[Group]) -> list[Group]:

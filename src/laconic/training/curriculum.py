@@ -3,7 +3,8 @@
 1. `choose_for_phase` probes the model that enters the phase if the phase asks for that, and writes the choices and their reasons
    to files. The choice itself is made in `selection/pool.py`.
 2. `Curriculum.draw` takes a step's problems: each problem once per epoch, in a new order every epoch or in the selection's order.
-   Only a step in which an epoch ends may pass over a problem that it already has, and takes the next one in its place.
+   Only a step in which an epoch ends may pass over a problem that it already has, and takes the next one in its place; the epoch
+   then has that one twice and the other once less. It cannot happen where the problems of a step divide all problems.
 3. `Curriculum.admit` says which groups train. If other groups are to replace those that do not, `Curriculum.draw_more` says which
    problems to draw next.
 

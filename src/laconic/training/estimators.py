@@ -121,7 +121,7 @@ def drpo(
     """
     batch = experience.batch
     lengths, weights = batch.lengths.float(), torch.zeros(batch.num_rows)
-    scores = masked_mean(experience.old_logprobs, batch.response_mask, dim=1)
+    scores = _mean_logprobs(experience)
     for group in batch.groups.unique():
         correct = (batch.groups == group) & batch.is_correct & batch.loss_rows
         wrong = (batch.groups == group) & ~batch.is_correct & batch.loss_rows
@@ -150,7 +150,7 @@ def dpo(
     rule's own default is used: 1.5 for Kimi's, 1 for the extremes."""
     assert experience.ref_logprobs is not None
     log_ratio = experience.old_logprobs - experience.ref_logprobs
-    scores = masked_sum(log_ratio, experience.batch.response_mask, dim=1)
+    scores = masked_sum(log_ratio, _drawn(experience), dim=1)
     return _weighted(_weights_of(pairs, ratio, scores, experience, beta), experience)
 
 
@@ -164,7 +164,7 @@ def simpo(
 ) -> Advantages:
     """Pairs by the rule `pairs`, scored by the mean log-probability of their tokens, with a margin (SimPO, arXiv 2405.14734, eq.
     6; the paper uses beta 2 to 2.5 and a margin of 0.3 to 0.5 times beta)."""
-    scores = masked_mean(experience.old_logprobs, experience.batch.response_mask, dim=1)
+    scores = _mean_logprobs(experience)
     return _weighted(_weights_of(pairs, ratio, scores, experience, beta, margin), experience)
 
 
@@ -211,8 +211,9 @@ def most_shortest(group_size: int, shortest: float = 1, **_others: object) -> in
 
 
 def most_paired(group_size: int, pairs: str = "kimi", **_others: object) -> int:
-    """How many responses of a group `dpo` and `simpo` train on at most: Kimi's rule pairs one with all others."""
-    return group_size if pairs == "kimi" else min(2, group_size)
+    """How many responses of a group `dpo` and `simpo` train on at most: Kimi's rule pairs one with all others, that of the
+    rewards makes one pair of the correct ones and one of the others."""
+    return group_size if pairs == "kimi" else min(4 if pairs == "reward" else 2, group_size)
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------
@@ -222,6 +223,16 @@ def _sequence_rewards(experience: Experience) -> tuple[Tensor, Tensor, Tensor]:
     """Summed token rewards [B], groups [B], and which responses count in baselines (all gradable ones)."""
     rewards = masked_sum(experience.token_rewards, experience.batch.response_mask, dim=1)
     return rewards, experience.batch.groups, torch.ones_like(rewards, dtype=torch.bool)
+
+
+def _drawn(experience: Experience) -> Tensor:
+    """The tokens that the model drew, [B, T]: those of which the loss has the gradient, and a score is of these alone."""
+    return experience.batch.response_mask & experience.batch.is_drawn
+
+
+def _mean_logprobs(experience: Experience) -> Tensor:
+    """The mean log-probability of each response's drawn tokens, [B]."""
+    return masked_mean(experience.old_logprobs, _drawn(experience), dim=1)
 
 
 def _on_every_token(advantages: Tensor, experience: Experience) -> Advantages:

@@ -268,6 +268,7 @@ def _advantage_price(batch: RolloutBatch, log_ratio: Tensor | None, config: Algo
 
 
 def _price(batch: RolloutBatch, log_ratio: Tensor, config: AlgorithmConfig) -> Tensor:
-    """kl_coef times the KL estimate of each token [B, T]."""
+    """kl_coef times the KL estimate of each token [B, T]; 0 for tokens that were written for the model, which has not chosen
+    them."""
     assert config.kl_estimator != "exact", "an exact KL is in the loss"
-    return config.kl_coef * zeroed(kl(log_ratio, config.kl_estimator), batch.response_mask)
+    return config.kl_coef * zeroed(kl(log_ratio, config.kl_estimator), batch.response_mask & batch.is_drawn)

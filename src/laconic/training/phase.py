@@ -299,7 +299,7 @@ class PhaseRun:
     def save(self) -> None:
         """Save a checkpoint."""
         end, next_step = self.phase.config.end, self.step + 1
-        first = next_step - self.vigil.patience + 1  # an alarm of the next step may roll back to before this one
+        first = self.vigil.since or next_step  # an alarm of this step or of the next may roll back to before this one
         kept = {best_before(self.watches, since, end).step for since in range(first, next_step + 1)}
         results = {record.result_step for record in self.finished}
         self.run.checkpoints.save(self.state(), results | kept)

@@ -53,17 +53,18 @@ the runs of the embedded reasoner by which it was chosen, and what else was trie
 class PhasePlan:
     """The responses of a phase.
 
-    `num_first` are drawn before its first step: by the probe, or as rollouts that are drawn only once. Every step trains on
-    `per_step` responses, `epochs` times, and draws them first unless `is_kept`. `num_watched` are measured when the phase begins,
-    every `watch_every` steps, and after its last step. `cap` is the largest number of tokens of a response. `trained_share` is
-    the share of responses that train at most: some algorithms pick a part of each group.
+    `num_probed` are drawn by the probe before its first step, and `num_offline` are rollouts that are drawn there, once. Every
+    step trains on `per_step` responses, `epochs` times, and draws them first unless `is_kept`. `num_watched` are measured when
+    the phase begins, every `watch_every` steps, and after its last step. `cap` is the largest number of tokens of a response.
+    `trained_share` is the share of responses that train at most: some algorithms pick a part of each group.
     """
 
     steps: int
     per_step: int
     cap: int
     epochs: int
-    num_first: int = 0
+    num_probed: int = 0
+    num_offline: int = 0
     num_watched: int = 0
     watch_every: int = 1
     is_kept: bool = False
@@ -98,9 +99,10 @@ def _phase_plan(phase: PhaseConfig, recipe: Recipe, sets: ProblemSets) -> PhaseP
     num_probed = len(pool_of(phase, sets.train)) * phase.select.samples if needs_probe(phase) else 0
     return PhasePlan(
         steps=phase.steps,
-        per_step=problems_per_step(phase, num_problems) * phase.group_size,
+        per_step=problems_per_step(phase, num_problems) * group_of(phase),
         cap=phase.sampler.max_tokens,
-        num_first=num_probed + (num_problems * phase.group_size if phase.rollouts == "offline" else 0),
+        num_probed=num_probed,
+        num_offline=num_problems * group_of(phase) if phase.rollouts == "offline" else 0,
         num_watched=len(sets.watch) * recipe.watch.samples,
         watch_every=recipe.watch.every,
         epochs=phase.optimizer.epochs,
@@ -110,8 +112,21 @@ def _phase_plan(phase: PhaseConfig, recipe: Recipe, sets: ProblemSets) -> PhaseP
 
 
 def _trained_share(phase: PhaseConfig) -> float:
-    config = phase.algorithm
-    return find_algorithm(phase).most_trained(phase.group_size, **config.options) / phase.group_size
+    return most_trained_of(phase) / group_of(phase)
+
+
+def group_of(phase: PhaseConfig) -> int:
+    """How many rollouts a group of the phase has at most: a problem has one worked solution, whatever `group_size` says.
+
+    >>> [group_of(PhaseConfig(name="p", steps=1, rollouts=r, group_size=8)) for r in ("on_policy", "solutions")]
+    [8, 1]
+    """
+    return 1 if phase.rollouts == "solutions" else phase.group_size
+
+
+def most_trained_of(phase: PhaseConfig) -> int:
+    """How many rollouts of a group go through an update at most."""
+    return find_algorithm(phase).most_trained(group_of(phase), **phase.algorithm.options)
 
 
 # --- the work that is left -------------------------------------------------------------------------------------------
@@ -167,7 +182,7 @@ def _phase_work(phase: PhasePlan, done: int, per_step: int, begin: float, end: f
     stepped = (phase.steps - done) * per_step * middle
     measured = phase.watches_after(done) * phase.num_watched * middle
     if not done:
-        measured += (phase.num_first + phase.num_watched) * begin
+        measured += (phase.num_probed + phase.num_offline + phase.num_watched) * begin
     return WorkLeft(measured + (0.0 if phase.is_kept else stepped), stepped * phase.trained_share * phase.epochs)
 
 

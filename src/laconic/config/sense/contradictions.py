@@ -43,7 +43,7 @@ SENSELESS: tuple[Senseless, ...] = (
     Senseless(
         "error",
         "rewards.correct",
-        lambda r: r.reads_rewards and r.phase.rewards.correct < _most_for_failing(r.phase),
+        lambda r: r.reads_rewards and r.phase.rewards.correct < max(r.levels[1:]),
         "a correct answer earns {phase.rewards.correct:g}, less than one that is not; expected the highest of the levels",
     ),
     Senseless(
@@ -51,6 +51,13 @@ SENSELESS: tuple[Senseless, ...] = (
         "rewards",
         lambda r: r.reads_rewards and not r.has_effective_terms and r.has_equal_levels,
         "every response earns the same, so that there is nothing to learn; expected other levels, or terms",
+    ),
+    Senseless(
+        "error",
+        "rewards.terms",
+        lambda r: r.reads_rewards and r.has_effective_terms and not r.has_varying_terms and r.has_equal_levels,
+        "{reading.terms_of_nothing_alone[0]} compares the responses to a problem, of which there is one, so that every response "
+        "earns the same; expected a larger group_size, or other levels",
     ),
     Senseless(
         "error",
@@ -140,6 +147,59 @@ SENSELESS: tuple[Senseless, ...] = (
             and r.phase.rewards.correct == r.phase.rewards.wrong
         ),
         "a wrong answer earns as much as a correct one",
+    ),
+    Senseless(
+        "warning",
+        "rewards.correct",
+        lambda r: r.reads_rewards and r.has_effective_terms and r.has_varying_terms and not r.pays_correctness,
+        "the levels pay a correct answer no more than a wrong one, and the terms beside them are made to be added to levels that "
+        "do",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: (
+            r.reads_rewards
+            and r.responses == 1
+            and bool(r.terms_of_groups)
+            and (r.has_varying_terms or not r.has_equal_levels)
+        ),
+        "{reading.terms_of_groups[0]} compares the responses to a problem, of which there is one, so that it pays nothing for "
+        "length",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: r.reads_rewards and len(r.whole_terms) > 1,
+        "{reading.whole_terms[0]} and {reading.whole_terms[1]} are whole rewards, each of which is used alone",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: r.reads_rewards and bool(r.opposed_terms),
+        "{reading.opposed_terms[0]} is a whole reward, and with a weight below 0 it pays for the opposite",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: r.reads_rewards and bool(r.late_terms),
+        "the phase is over, after {phase.steps} steps, before what a term remembers is first paid: {reading.late_terms[0]}",
+    ),
+    Senseless(
+        "warning",
+        "rewards.terms",
+        lambda r: r.reads_rewards and bool(r.plain_terms),
+        "{reading.plain_terms[0]} leaves plain correctness, without a price on length",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.options.by_efficiency",
+        lambda r: (
+            r.phase.algorithm.name == "gfpo"
+            and r.phase.algorithm.options.get("by_efficiency") is True
+            and min(r.levels) < 0
+        ),
+        "of two responses with a reward below 0 the longer has more reward per token, and is kept; expected levels of 0 or more",
     ),
     Senseless(
         "warning",
@@ -242,13 +302,14 @@ SENSELESS: tuple[Senseless, ...] = (
     Senseless(
         "warning",
         "algorithm.ema_decay",
-        lambda r: (
-            r.has_own_reference
-            and r.phase.algorithm.reference == "ema"
-            and r.phase.algorithm.ema_decay == 0
-            and r.phase.algorithm.reference_every == 1
-        ),
+        lambda r: r.reference_follows_at_once and r.phase.algorithm.reference == "ema",
         "0 makes the reference the policy itself after every step, so that it holds nothing back",
+    ),
+    Senseless(
+        "warning",
+        "algorithm.reference_every",
+        lambda r: r.reference_follows_at_once and r.phase.algorithm.reference == "reset",
+        "1, with reference = 'reset', makes the reference the policy itself after every step, so that it holds nothing back",
     ),
     Senseless(
         "warning",
@@ -258,10 +319,6 @@ SENSELESS: tuple[Senseless, ...] = (
     ),
 )
 """In a phase, in the order in which errors are said."""
-
-
-def _most_for_failing(phase: PhaseConfig) -> float:
-    return max(phase.rewards.wrong, phase.rewards.no_answer, phase.rewards.truncated)
 
 
 def _takes_unsolved(phase: PhaseConfig) -> bool:

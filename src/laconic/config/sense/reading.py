@@ -19,7 +19,12 @@ class Reading:
     min_group_size   the responses to a problem that the algorithm compares
     has_critic       whether there is a critic that learns
     has_reference    whether rollouts are scored under a reference
+    draws_rollouts   whether the policy that learns draws the rollouts
     whole_terms      the terms with a weight that are the whole reward of a paper, which is used alone
+    terms_of_groups, terms_of_nothing_alone   the terms that pay nothing for length, or nothing, in a group of one
+    late_terms, plain_terms   in words, the terms that remember for longer than the phase lasts, and those with options that
+                     leave plain correctness
+    pays_correctness whether being right is paid: by the levels or a term
     reads_budget     whether a reward may read the number of tokens that the prompt asks for
     long_options     the options of terms that nobody set, and whose defaults are more tokens than the cap lets a response have
     makes_advantages_of_rewards, reads_rewards   whether rewards become advantages; whether they matter at all
@@ -33,7 +38,13 @@ class Reading:
     has_reference: bool
     makes_advantages_of_rewards: bool
     reads_rewards: bool
+    draws_rollouts: bool = True
     whole_terms: tuple[str, ...] = ()
+    terms_of_groups: tuple[str, ...] = ()
+    terms_of_nothing_alone: tuple[str, ...] = ()
+    late_terms: tuple[str, ...] = ()
+    plain_terms: tuple[str, ...] = ()
+    pays_correctness: bool = True
     reads_budget: bool = True
     long_options: tuple[str, ...] = ()
 
@@ -51,7 +62,8 @@ class Reading:
 
     @property
     def can_clip(self) -> bool:
-        """Whether a ratio may differ from 1."""
+        """Whether a ratio may differ from 1. With `"sampler"`, rollouts of the local sampler in float32 differ by rounding alone
+        until the policy has moved. That is let pass, since recipes name a paper's clip beside it."""
         old = self.phase.algorithm.old_logprobs
         return old == "sampler" or (old == "recompute" and self.moves_within_a_step)
 
@@ -61,16 +73,42 @@ class Reading:
         return self.has_reference and self.phase.algorithm.reference_model is None
 
     @property
+    def reference_follows_at_once(self) -> bool:
+        """Whether the reference is the policy itself where the two are compared: it moves all the way after every step, reads the
+        same prompt, and the policy has not moved on from it. Only a KL in the loss sees the policy move within a step."""
+        algorithm = self.phase.algorithm
+        moves_all_the_way = {"reset": True, "ema": algorithm.ema_decay == 0, "frozen": False}[algorithm.reference]
+        is_compared_later = algorithm.kl_coef > 0 and algorithm.kl_in == "loss" and self.moves_within_a_step
+        is_same = self.has_own_reference and algorithm.reference_instruction is None and not is_compared_later
+        return is_same and moves_all_the_way and algorithm.reference_every == 1
+
+    @property
     def has_effective_terms(self) -> bool:
         """Whether a reward beside the levels is paid."""
         return any(abs(term.weight) > NOTHING for term in self.phase.rewards.terms)
 
     @property
+    def has_varying_terms(self) -> bool:
+        """Whether such a reward may differ between the responses to a problem."""
+        constant = self.terms_of_nothing_alone if self.responses == 1 else ()
+        return any(abs(t.weight) > NOTHING and t.name not in constant for t in self.phase.rewards.terms)
+
+    @property
+    def opposed_terms(self) -> tuple[str, ...]:
+        """The whole rewards with a weight below 0."""
+        return tuple(t.name for t in self.phase.rewards.terms if t.name in self.whole_terms and t.weight < 0)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels that are read, that of a correct answer first: a truncated response that is bootstrapped earns none."""
+        rewards = self.phase.rewards
+        answered = (rewards.correct, rewards.wrong, rewards.no_answer)
+        return answered if self.phase.algorithm.truncated == "bootstrap" else (*answered, rewards.truncated)
+
+    @property
     def has_equal_levels(self) -> bool:
         """Whether every grade earns the same."""
-        rewards = self.phase.rewards
-        levels = (rewards.correct, rewards.wrong, rewards.no_answer, rewards.truncated)
-        return max(levels) - min(levels) <= NOTHING
+        return max(self.levels) - min(self.levels) <= NOTHING
 
     @property
     def has_zero_levels(self) -> bool:

@@ -32,6 +32,11 @@ LEVERS = (
 )
 """The keys of `algorithm` that make a difference to some algorithms only; a row of the table of algorithms says to which."""
 
+ALARMS_OF_DRAWN = tuple(
+    f"end.alarms.{name}" for name in ("truncation", "lengths", "entropy", "repetition", "ending", "format")
+)
+"""The alarms that are looked for only where the policy that learns draws the rollouts, as `collapse/alarms.py` says."""
+
 
 def _reads(lever: str) -> Callable[[Reading], bool]:
     return lambda reading: lever in reading.levers
@@ -106,6 +111,17 @@ UNREAD: tuple[Unread, ...] = (
         lambda r: r.phase.rollouts != "solutions",
         "worked solutions are never cut off",
     ),
+    Unread(("algorithm.truncated",), lambda r: r.phase.rollouts != "pairs", "given responses are never cut off"),
+    Unread(
+        ("algorithm.truncated",),
+        lambda r: r.phase.algorithm.name != "sft",
+        "{phase.algorithm.name} learns from correct responses alone, of which none was cut off",
+    ),
+    Unread(
+        ("algorithm.uniform_groups",),
+        lambda r: r.phase.rollouts != "pairs",
+        "of a given pair one response is preferred, so that no group is uniform",
+    ),
     Unread(
         ("rewards.truncated",),
         lambda r: r.phase.algorithm.truncated != "bootstrap",
@@ -161,6 +177,16 @@ UNREAD: tuple[Unread, ...] = (
         "every alarm is off",
     ),
     Unread(
+        ALARMS_OF_DRAWN,
+        lambda r: r.draws_rollouts,
+        "the responses of rollouts = '{phase.rollouts}' do not come from the policy that learns, so that it is not looked for",
+    ),
+    Unread(
+        ("end.alarms.rewards",),
+        lambda r: r.makes_advantages_of_rewards,
+        "{phase.algorithm.name} makes no advantages of rewards, so that it is not looked for",
+    ),
+    Unread(
         ("end.patience",),
         lambda r: (r.phase.end.patience or 0) < r.num_watches,
         "the phase is over before so many measurements of the watched set",
@@ -193,6 +219,11 @@ UNREAD_OF_RUN: tuple[UnreadOfRun, ...] = (
         ("report.samples",),
         lambda recipe: recipe.problems.report is None or any(t > 0 for t in recipe.report.temperatures),
         "greedy decoding takes one sample",
+    ),
+    UnreadOfRun(
+        ("grader.workers", "grader.timeout_seconds"),
+        lambda recipe: not (recipe.grader.name or "").endswith(".toml"),
+        "the judge of a rubric is asked as the rubric's file says",
     ),
 )
 

@@ -3,36 +3,42 @@
 1. Selection: how many probed problems qualify for each phase, compared with the number that a step takes. What training itself
    would say of the problems is said in the same words (`training/check/`).
 2. Caps: the share of responses that the phase's cap would cut off.
-3. Uniform groups: the share of groups in which every response is correct, or every one wrong, from which an algorithm with a
-   group baseline learns nothing.
-4. Pressure: the forecast of `rewards/length_forecast.py` at the solve rate of the selected problems.
+3. Uniform groups: the share of groups in which every response is correct, or every one wrong, from which an algorithm that
+   compares inside a group learns nothing, unless its reward terms pay such responses differently.
 
 A probe describes the model with which it was made, the one that enters the first phase. For later phases it justifies warnings
-but no errors, and fewer than `FEWEST_RESPONSES` responses justify neither. Without a probe, the pressure is still forecast if the
-selection bounds the solve rate.
+but no errors, and fewer than `FEWEST_RESPONSES` responses justify neither. A first phase that learns from the problems' own texts
+may cure what the probe shows, so that it is refused for neither its caps nor its groups.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import exp, isnan, lgamma
+from math import exp, lgamma
 
 import numpy as np
 
 from laconic.config.phase import PhaseConfig
+from laconic.config.solver import SamplerConfig
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import FEWEST_RESPONSES, Finding, found_in
 from laconic.doctor.reading import Probed
-from laconic.rewards.from_recipe import lengthening_terms, outcome_levels, own_terms, pricing_terms
-from laconic.rewards.length_forecast import Forecast, forecast
+from laconic.rewards.from_recipe import own_terms, reward_terms
+from laconic.rewards.numbers import FloatArray, GroupNumbers
+from laconic.rewards.paying import pay
+from laconic.rollouts.sources import OWN_TEXTS
 from laconic.selection.pool import decide, lacking, needs_probe, pool_of
 from laconic.statistics.solve_rate import ProblemStats
 from laconic.system.text import counted
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.check.problems import complaints_about_problems
+from laconic.training.time_left import group_of
 from laconic.types import Grade, Problem
 
 MANY_TRUNCATED, ALL_TRUNCATED = 0.2, 0.98
 MANY_UNIFORM = 0.5
+TRIED_LENGTHS = (0.5, 0.8, 1.2, 1.5)
+"""Of a problem's mean length: the lengths of responses on which reward terms are tried."""
+SAME_PAY = 1e-9
 PAID = (Grade.CORRECT, Grade.WRONG, Grade.NO_ANSWER, Grade.TRUNCATED)
 
 
@@ -43,11 +49,10 @@ def check_probe(examined: Examined) -> Iterator[Finding]:
     if known and not any(stat.problem_id in known for stat in probed.stats):
         what = "none of the probe's problems is one to train on: what it says of the phases is said of others"
         yield Finding("warning", what, probed.path, examined.probe_command)
-    wanted = {
-        "model": examined.recipe.model,
-        "temperature": phase.sampler.temperature,
-        "top_p": phase.sampler.top_p,
-        "min_p": phase.sampler.min_p,
+    usual = SamplerConfig()
+    unset = [key for key in ("top_p", "min_p") if getattr(phase.sampler, key) != getattr(usual, key)]
+    wanted = {"model": examined.recipe.model} | {
+        key: getattr(phase.sampler, key) for key in ("temperature", "top_p", "min_p") if key not in unset
     }
     others = [
         f"{key} {probed.settings[key]}, not {value}"
@@ -60,7 +65,12 @@ def check_probe(examined: Examined) -> Iterator[Finding]:
     if others:
         yield Finding("warning", f"the probe was made with {'; '.join(others)}", probed.path, examined.probe_command)
     else:
-        yield Finding("fine", f"a probe of {counted(len(probed.stats), 'problem')}", probed.path)
+        remarks = [
+            f"; the phase has {key} {getattr(phase.sampler, key):g}, which laconic probe leaves at {getattr(usual, key):g}"
+            for key in unset
+            if probed.settings.get(key) != getattr(phase.sampler, key)
+        ]
+        yield Finding("fine", f"a probe of {counted(len(probed.stats), 'problem')}{''.join(remarks)}", probed.path)
 
 
 # --- selection -------------------------------------------------------------------------------------------------------
@@ -85,7 +95,7 @@ def _choosing(phase: PhaseConfig, available: int) -> Finding:
 def _qualifying(examined: Examined, phase: ResolvedPhase, pool: Sequence[Problem]) -> Finding:
     """How many problems of the pool qualify, as estimated from the probe."""
     config, seen = phase.config, _seen(examined, phase.config)
-    kept = len(_selected(examined, phase, count=None))
+    kept = len(selected_of(examined, phase, count=None))
     expected = round(kept / len(seen) * len(pool)) if seen else 0
     where = f"phases.{phase.name}.select"
     what = (
@@ -110,8 +120,8 @@ def _seen(examined: Examined, phase: PhaseConfig) -> list[ProblemStats]:
     return [stat for stat in stats if stat.problem_id in names] or list(stats)
 
 
-def _selected(examined: Examined, phase: ResolvedPhase, count: int | None) -> list[ProblemStats]:
-    """The probed problems that the phase would train on, at most `count`."""
+def selected_of(examined: Examined, phase: ResolvedPhase, count: int | None) -> list[ProblemStats]:
+    """The probed problems that the phase would train on, at most `count`; `examined` has a probe."""
     seen = _seen(examined, phase.config)
     if not needs_probe(phase.config):
         return seen
@@ -144,6 +154,9 @@ def _cap_finding(examined: Examined, phase: ResolvedPhase) -> Finding:
     if share < ALL_TRUNCATED:
         return Finding("warning", what, field, "raise it, or choose problems that are solved in fewer tokens")
     remedy = "raise it, or see whether the model ever draws an end token"
+    if OWN_TEXTS.keys() & {phase.config.rollouts, examined.recipe.phases[0].rollouts}:
+        what = f"{what}, before it learns from the problems' own texts to end"
+        return Finding("warning", what, field, "see whether it ends after that phase")
     error = Finding("error", f"{what}: no answer would ever be paid", field, remedy)
     return _shown_by_probe(examined, phase, error, _num_responses(probed.stats))
 
@@ -166,41 +179,98 @@ def truncated_share(probed: Probed, cap: int) -> float:
 
 
 def check_uniform_groups(examined: Examined) -> Iterator[Finding]:
-    """In how many groups would all responses be correct, or all wrong?"""
+    """In how many groups would all responses be correct, or all wrong, and does the algorithm learn nothing from them?"""
     for phase in examined.phases:
-        selected = _selected(examined, phase, phase.config.select.count)
+        selected = selected_of(examined, phase, phase.config.select.count)
         if selected:
             yield _group_finding(examined, phase, selected)
 
 
 def _group_finding(examined: Examined, resolved: ResolvedPhase, selected: Sequence[ProblemStats]) -> Finding:
     phase = resolved.config
-    share = float(np.mean([uniform_share(stat, phase.group_size) for stat in selected]))
+    shares = np.mean([uniform_shares(stat, group_of(phase)) for stat in selected], axis=0)
     field, name = f"phases.{phase.name}.group_size", phase.algorithm.name
-    what = f"{share:.0%} of groups of {phase.group_size} are expected to be all right or all wrong"
-    if phase.rewards.terms:
-        return Finding("fine", f"{what}; its reward terms tell them apart by more", field)
-    if resolved.algorithm.has_critic and phase.algorithm.uniform_groups == "keep":
+    what = f"{shares.sum():.0%} of groups of {group_of(phase)} are expected to be all right or all wrong"
+    if phase.rollouts in OWN_TEXTS:
+        return Finding("fine", f"{name} learns from the problems' own texts, whatever the probe solved", field)
+    if _learns_correct_ones(resolved) and not any(stat.correct for stat in selected):
+        what = f"no attempt at a selected problem was correct: {name} has nothing to learn from"
+        error = Finding("error", what, field, "select problems that are solved now and then: select.how=band")
+        return _shown_by_probe(examined, resolved, error, _num_responses(selected))
+    if phase.algorithm.uniform_groups == "keep" and not _compares_pay(resolved):
         return Finding("fine", f"{what}; {name} trains on them too", field)
-    if not any(_is_mixed(stat, phase) for stat in selected):
-        what = f"every selected problem earned the same at each of its attempts: {name} has nothing to compare"
+    return _compared_finding(examined, resolved, selected, shares, what)
+
+
+def _compared_finding(
+    examined: Examined, resolved: ResolvedPhase, selected: Sequence[ProblemStats], shares: FloatArray, what: str
+) -> Finding:
+    """The finding where groups are compared, or left out if they are uniform. `shares` of them are all right, and all wrong."""
+    phase = resolved.config
+    field, name, how = f"phases.{phase.name}.group_size", phase.algorithm.name, phase.algorithm.uniform_groups
+    if own_terms(phase.rewards) and _reads_pay(resolved):
+        return Finding("fine", f"{what}; a reward of one's own may tell them apart", field)
+    if not any(_is_mixed(resolved, stat) for stat in selected):
+        verb = (
+            f"{name} has nothing to compare"
+            if _compares_pay(resolved)
+            else f'uniform_groups="{how}" leaves {name} none'
+        )
+        what = f"every selected problem earned the same at each of its attempts: {verb}"
         remedy = "select problems that are solved now and then: select.how=band"
         error = Finding("error", what, field, remedy)
         return _shown_by_probe(examined, resolved, error, _num_responses(selected))
-    if share > MANY_UNIFORM:
+    told = [_tells_apart(resolved, grade, selected) for grade in (Grade.CORRECT, Grade.WRONG)]
+    silent = float(shares[~np.array(told)].sum())
+    if all(told):
+        what = f"{what}; its reward terms tell them apart by more"
+    elif any(told):
+        kind, group = ("wrong" if told[0] else "right"), f"groups of {group_of(phase)}"
+        what = f"{silent:.0%} of {group} are expected to be all {kind}, which its reward terms pay alike"
+    if silent > MANY_UNIFORM:
         remedy = "select nearer to a solve rate of one half, or raise group_size"
         return Finding("warning", f"{what}, and teach {name} nothing", field, remedy)
     return Finding("fine", what, field)
 
 
+def _compares_pay(phase: ResolvedPhase) -> bool:
+    """Whether a response counts by how its grade or pay differs from that of the others in its group. A critic, or no baseline,
+    compares nothing inside a group; Kimi's rule and the extremes pair correct responses by their length."""
+    return phase.algorithm.min_group_size > 1 and _pair_rule(phase) not in ("kimi", "extremes", "given")
+
+
+def _learns_correct_ones(phase: ResolvedPhase) -> bool:
+    """Whether it learns nothing where no response is correct: likelihoods of correct ones, and pairs that prefer one."""
+    row = phase.algorithm
+    return not (row.reads_rewards or row.needs_teacher) and _pair_rule(phase) not in ("reward", "given")
+
+
+def _reads_pay(phase: ResolvedPhase) -> bool:
+    return (
+        phase.algorithm.reads_rewards
+        or _pair_rule(phase) == "reward"
+        or phase.config.algorithm.uniform_groups != "keep"
+    )
+
+
+def _pair_rule(phase: ResolvedPhase) -> str | None:
+    return {**phase.algorithm.options, **phase.config.algorithm.options}.get("pairs")
+
+
 def uniform_share(stat: ProblemStats, group_size: int) -> float:
     """Expected p^K + (1 - p)^K under the solve rate's posterior Beta(1 + c, 1 + n - c).
-
-    E[p^K] = B(a + K, b) / B(a, b), where B is Euler's beta function; so the time does not depend on K.
 
     >>> nothing_seen = ProblemStats("a", 0, 0, 10.0, None, None, {})
     >>> round(uniform_share(nothing_seen, 3), 6)  # the uniform prior: 2 / (K + 1)
     0.5
+    """
+    return sum(uniform_shares(stat, group_size))
+
+
+def uniform_shares(stat: ProblemStats, group_size: int) -> tuple[float, float]:
+    """The two terms of `uniform_share`: groups that are all right, and all wrong.
+
+    E[p^K] = B(a + K, b) / B(a, b), where B is Euler's beta function; so the time does not depend on K.
     """
     right, wrong = 1 + stat.correct, 1 + stat.attempts - stat.correct
 
@@ -208,95 +278,59 @@ def uniform_share(stat: ProblemStats, group_size: int) -> float:
         both = right + wrong
         return exp(lgamma(one + group_size) - lgamma(one) + lgamma(both) - lgamma(both + group_size))
 
-    return all_alike(right) + all_alike(wrong)
+    return all_alike(right), all_alike(wrong)
 
 
-def _is_mixed(stat: ProblemStats, phase: PhaseConfig) -> bool:
-    """Whether the problem's attempts were of grades that the phase pays differently."""
-    return len({_pay(phase, grade) for grade in PAID if stat.counts.get(grade, 0)}) > 1
+def _is_mixed(phase: ResolvedPhase, stat: ProblemStats) -> bool:
+    """Whether the problem's attempts were of grades that the phase pays differently, or tells apart as right and wrong."""
+    grades = 2 * [grade for grade in PAID for _ in range(stat.counts.get(grade, 0))]  # twice, of other lengths
+    if not _reads_pay(phase):
+        return len({grade is Grade.CORRECT for grade in grades}) > 1
+    return _is_paid_differently(phase, grades, stat)
 
 
-def _pay(phase: PhaseConfig, grade: Grade) -> float:
+def _tells_apart(phase: ResolvedPhase, grade: Grade, stats: Sequence[ProblemStats]) -> bool:
+    """Whether responses of one grade and different lengths, around those of these problems, are paid differently."""
+    if not (phase.config.rewards.terms and _reads_pay(phase)):
+        return False
+    mean = float(np.mean([stat.mean_tokens for stat in stats]))
+    return _is_paid_differently(phase, [grade] * len(TRIED_LENGTHS), replace(stats[0], mean_tokens=mean))
+
+
+def _is_paid_differently(phase: ResolvedPhase, grades: Sequence[Grade], stat: ProblemStats) -> bool:
+    """Whether a group of such grades, from half to one and a half times as long as the problem's mean, earns several rewards;
+    what is cut off is as long as the cap."""
+    rewards, cap = phase.config.rewards, phase.config.sampler.max_tokens
+    if not grades:
+        return False
+    shares = np.interp(np.linspace(0, 1, len(grades)), np.linspace(0, 1, len(TRIED_LENGTHS)), TRIED_LENGTHS)
+    lengths = np.clip((shares * stat.mean_tokens).round().astype(np.int64), 1, max(1, cap - 1))
+    lengths[[grade is Grade.TRUNCATED for grade in grades]] = cap
+    budget, reads_ids = (
+        phase.config.budget,
+        any("token_ids" in phase.rewards[term.name].needs for term in rewards.terms),
+    )
+    numbers = GroupNumbers(
+        lengths,
+        tuple(grades),
+        stat.mean_tokens,
+        stat.solve_rate if stat.attempts else None,
+        max_tokens=cap,
+        budget_tokens=budget.high if budget else None,
+        thinking_tokens=lengths - 1,
+        texts=("so \\boxed{1}",) * len(grades),
+        token_ids=tuple(tuple(range(n)) for n in lengths.tolist()) if reads_ids else (),
+    )
+    paid, _ = pay(numbers, reward_terms(rewards), phase.rewards)
+    return float(np.ptp(paid)) > SAME_PAY
+
+
+def level_of(phase: PhaseConfig, grade: Grade) -> float:
+    """What a grade earns in the phase."""
     return float(getattr(phase.rewards, grade.value))
 
 
-# --- pressure --------------------------------------------------------------------------------------------------------
-
-
-def check_pressure(examined: Examined) -> Iterator[Finding]:
-    """In which direction do rewards, lambda and whitening push length, and is it the direction that the phase intends?"""
-    for phase in examined.phases:
-        name, where = phase.config.algorithm.name, f"phases.{phase.name}.algorithm"
-        if not phase.algorithm.reads_rewards:
-            yield Finding("fine", f"{name} makes no advantages of rewards: nothing to forecast", where)
-        elif not phase.algorithm.has_baseline:
-            what = f"{name} has neither a critic nor a group's baseline: nothing to forecast"
-            yield Finding("fine", what, where)
-        else:
-            yield _pressure_finding(phase.config, _forecasts(examined, phase))
-
-
-def _pressure_finding(phase: PhaseConfig, expected: Sequence[Forecast]) -> Finding:
-    where, neutral = f"phases.{phase.name}.rewards", expected[0].neutral_solve_rate
-    directions = {forecasted.direction for forecasted in expected}
-    sentence = expected[0].sentence.rstrip(".")
-    if own_terms(phase.rewards):
-        return Finding(
-            "unknown", sentence, where, "train a few steps and look at rollouts/mean_tokens in metrics.jsonl"
-        )
-    if len(directions) > 1 or "unknown" in directions:
-        what = f"length is pushed up below solve rate {neutral:.2f} and down above it, and nobody measured which it is"
-        return Finding("unknown", what, where, "give a probe")
-    if phase.end.goal != "tokens" or directions == {"shorter"}:
-        return Finding("fine", sentence.partition(":")[0], where)
-    remedy = "add a length term (laconic list rewards)"
-    if directions == {"neutral"}:
-        return Finding(
-            "warning", f"{sentence}; the phase is meant to shorten", where, f"{remedy}, or ppo with lambda below 1"
-        )
-    above = "" if isnan(neutral) else f"select problems solved more often than {neutral:.2f}, "
-    return Finding(
-        "warning", f"{sentence}; the phase is meant to shorten", where, f"{above}raise rewards.wrong, or {remedy}"
-    )
-
-
-def _forecasts(examined: Examined, phase: ResolvedPhase) -> list[Forecast]:
-    """Forecasts at the probed solve rate of the selected problems; without a probe, at both ends of the selection's solve
-    rates."""
-    config = phase.config
-    selected = _selected(examined, phase, config.select.count) if examined.probe else []
-    graded = [stat for stat in selected if stat.attempts]
-    if graded:
-        rate = float(np.mean([stat.solve_rate for stat in graded]))
-        tokens = float(np.mean([stat.mean_tokens for stat in graded]))
-        return [_forecast(phase, rate, tokens, _failed_pay(config, graded))]
-    options = config.select.options
-    ends = [options.get("low"), options.get("high")] if config.select.how == "band" else [None]
-    return [_forecast(phase, None if end is None else float(end), None, config.rewards.wrong) for end in ends]
-
-
-def _forecast(resolved: ResolvedPhase, rate: float | None, tokens: float | None, failed_pay: float) -> Forecast:
-    phase = resolved.config
-    levels = outcome_levels(phase.rewards)
-    return forecast(
-        {"correct": levels["correct"], "wrong": min(failed_pay, levels["wrong"])},
-        phase.algorithm.gae_lambda,
-        phase.algorithm.whitening == "batch",
-        rate,
-        tokens,
-        length_terms=pricing_terms(phase.rewards),
-        lengthening_terms=lengthening_terms(phase.rewards),
-        own_terms=own_terms(phase.rewards),
-        has_group_baseline=not resolved.algorithm.has_critic,
-        critic_value=0.0 if resolved.critic == "zero" else None,
-    )
-
-
-def _failed_pay(phase: PhaseConfig, stats: Sequence[ProblemStats]) -> float:
-    """Mean reward of the attempts that failed; if none did, the reward of a wrong one."""
-    failed = {grade: sum(stat.counts.get(grade, 0) for stat in stats) for grade in PAID if grade is not Grade.CORRECT}
-    total = sum(failed.values())
-    return sum(_pay(phase, grade) * count for grade, count in failed.items()) / total if total else phase.rewards.wrong
+# --- shared ------------------------------------------------------------------------------------------------------------
 
 
 def _shown_by_probe(examined: Examined, phase: ResolvedPhase, error: Finding, num_responses: int) -> Finding:

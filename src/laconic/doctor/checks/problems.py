@@ -4,7 +4,7 @@ r"""Are the problems sound: their questions, their gold answers, and the separat
 2. Gold answers: none holds a whole solution, or leaves open which answer is meant. A response `\boxed{gold}` must be graded
    correct, and a different answer wrong. A gold answer that the grader cannot read makes every response ungradable or wrong,
    whatever the model does.
-3. Worked solutions, where a phase learns from them: they fit the model and are graded correct.
+3. Worked solutions, where a phase learns from them: they fit the model and are graded correct. Given pairs: they fit.
 4. Leakage: no question of the train set occurs in the watch or report set, exactly or nearly.
 
 Numbers and words are compared in this process. Gold answers that need algebra are checked by the grader's pool, at most
@@ -27,6 +27,7 @@ from laconic.problems.leakage import Leak, LeakKind, find_leaks
 from laconic.problems.sets import question_key
 from laconic.problems.thoughts import SOLUTION
 from laconic.rollouts.graders import is_rule_based, open_grader
+from laconic.rollouts.sources import OWN_TEXTS
 from laconic.system.text import counted
 from laconic.training.check.problems import check_weightless, complaints_about_problems
 from laconic.types import Grade, Problem
@@ -67,8 +68,8 @@ def _question_and_choices(problem: Problem) -> tuple[str, ...]:
 
 
 def check_solutions(examined: Examined) -> Iterator[Finding]:
-    """Where a phase learns from the problems' own solutions, can the model learn from them? Training asks the same."""
-    learning = [phase for phase in examined.phases if phase.config.rollouts == "solutions"]
+    """Where a phase learns from the problems' own texts, can the model learn from them? Training asks the same."""
+    learning = [phase for phase in examined.phases if phase.config.rollouts in OWN_TEXTS]
     lacking = [c for phase in learning for c in complaints_about_problems(phase.config, examined.trainable)]
     if not learning or any(complaint.level == "error" for complaint in lacking):  # which another check says
         return
@@ -76,12 +77,13 @@ def check_solutions(examined: Examined) -> Iterator[Finding]:
         flaws = check_weightless(examined.recipe, examined.phases, examined.trainable)
     except InputError as error:
         field, _, what = str(error).partition(": ")
-        yield Finding("error", what, field, "mend the solutions, or leave those problems out")
+        yield Finding("error", what, field, "mend the texts, or leave those problems out")
         return
     for flaw in flaws:
         yield Finding(flaw.level, flaw.what, flaw.where, "mend them, or leave those problems out")
     if not flaws:
-        yield Finding("fine", "every worked solution teaches", f"phases.{learning[0].name}.rollouts")
+        kind = "worked solution teaches" if learning[0].config.rollouts == "solutions" else "pair can be written"
+        yield Finding("fine", f"every {kind}", f"phases.{learning[0].name}.rollouts")
 
 
 # --- gold answers ----------------------------------------------------------------------------------------------------

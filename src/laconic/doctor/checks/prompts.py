@@ -20,6 +20,7 @@ from laconic.prompts.instructions import resolve_instruction
 from laconic.prompts.refusals import lost_digits
 from laconic.prompts.templates import own_system_text
 from laconic.prompts.thinking import prompt_mark
+from laconic.rollouts.sources import OWN_TEXTS
 from laconic.system.text import brief, counted
 from laconic.training.check.context import caps_of
 from laconic.types import Grade
@@ -152,11 +153,17 @@ def _answers_seen(examined: Examined) -> Iterator[Finding]:
         few = f"{counted(num_finished, 'response')} show too little, expected at least {FEWEST_RESPONSES}"
         yield Finding("unknown", f"{what}; but {few}", where, examined.probe_command)
     else:
-        level: Level = "error" if share < NO_ANSWERS else "warning"
+        learns_texts = examined.recipe.phases[0].rollouts in OWN_TEXTS
+        level: Level = "error" if share < NO_ANSWERS and not learns_texts else "warning"
         look = (
             "read a few responses: is this the prompt that the model was trained with? A model that seldom closes with an "
             'answer learns it in a first phase with rollouts = "solutions"'
         )
+        if learns_texts:
+            yield Finding(
+                level, f"{what}, before the first phase teaches it to", where, "probe what comes out of that phase"
+            )
+            return
         yield Finding(
             level, what, where, look if _asks_for_box(examined) else "prompt.instruction=boxed, and probe again"
         )

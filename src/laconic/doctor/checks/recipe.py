@@ -14,7 +14,8 @@ from laconic.config.policy import ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding, Level, found_in
-from laconic.doctor.memory_model import GIB, count_weights
+from laconic.doctor.memory_model import GIB
+from laconic.doctor.weights import count_weights
 from laconic.errors import ModelError, install_command
 from laconic.models.loading import named_device
 from laconic.problems.address import name_of

@@ -2,8 +2,8 @@
 
 1. `complaints_about_problems` needs the problems alone: how many there are, and whether they have the solutions to learn from.
    `complaints_about_golds` finds those that the recipe's grader cannot grade.
-2. `complaints_about_solutions` writes those solutions as the model would, with its tokenizer but without its weights, and grades
-   them. Training does it before it makes the run's folder; so do the dry run and doctor.
+2. `complaints_about_solutions` writes those texts as the model would, with its tokenizer but without its weights, and grades
+   worked solutions. Training does it before it makes the run's folder; so do the dry run and doctor.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,11 @@ from laconic.config.sense.complaints import Complaint
 from laconic.errors import ProblemsError
 from laconic.models.causal_lm import CausalLM
 from laconic.models.weightless import load_weightless
+from laconic.rollouts.given_pairs import pair_texts
 from laconic.rollouts.graders import is_rule_based, open_grader
 from laconic.rollouts.solver import Solver
 from laconic.rollouts.sources import OWN_TEXTS
-from laconic.rollouts.worked_solutions import grade_solutions
+from laconic.rollouts.worked_solutions import grade_solutions, write_texts
 from laconic.samplers.local import LocalSampler
 from laconic.selection.pool import limit_of, most_problems, pool_of
 from laconic.training.check.phases import ResolvedPhase
@@ -55,21 +56,23 @@ def complaints_about_solutions(
 ) -> Iterator[Complaint]:
     """What keeps some of the worked solutions from teaching, in the phases that learn from them. `lm` needs no weights.
 
-    Raises the errors of `grade_solutions`, which name the field.
+    Raises the errors of `grade_solutions`, and for pairs those of `write_texts`, which name the field.
     """
     for phase in phases:
         pool, where = pool_of(phase.config, trainable), f"phases.{phase.name}.rollouts"
         if phase.config.rollouts == "solutions" and pool:
             for flaw in grade_solutions(solver, lm, pool, where)[2]:
                 yield Complaint("warning", where, flaw)
+        elif phase.config.rollouts == "pairs":
+            write_texts(solver, lm, [(p, text) for p in pool for text in pair_texts(p)], where, "response")
 
 
 def check_weightless(recipe: Recipe, phases: Sequence[ResolvedPhase], trainable: Sequence[Problem]) -> list[Complaint]:
-    """The complaints about worked solutions where no model is loaded: it is read without its weights.
+    """The complaints about the problems' own texts where no model is loaded: it is read without its weights.
 
     Raises the same errors, and `ModelError` where the model cannot be read.
     """
-    if all(phase.config.rollouts != "solutions" for phase in phases):
+    if all(phase.config.rollouts not in OWN_TEXTS for phase in phases):
         return []
     lm = load_weightless(recipe.model, recipe.policy)
     with open_grader(recipe.grader) as grader:

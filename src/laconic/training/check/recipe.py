@@ -8,7 +8,17 @@ from laconic.config.sense.reading import Reading
 from laconic.errors import RecipeError
 from laconic.models.loading import OR_BUNDLED
 from laconic.prompts.instructions import asked_tokens, resolve_instruction
-from laconic.rewards.from_recipe import may_read_budget, options_above, whole_terms
+from laconic.rewards.from_recipe import (
+    late_terms,
+    may_read_budget,
+    options_above,
+    pays_correctness,
+    plain_terms,
+    terms_of_groups,
+    terms_of_nothing_alone,
+    whole_terms,
+)
+from laconic.rollouts.sources import KEPT
 from laconic.samplers.endpoints import is_endpoint
 from laconic.training.check.model import complaints_about_model
 from laconic.training.check.phases import ResolvedPhase, resolve_phase
@@ -56,7 +66,9 @@ def _complaints_about_prompt(recipe: Recipe) -> Iterator[Complaint]:
 
 def _reading(recipe: Recipe, phase: ResolvedPhase) -> Reading:
     row, algorithm = phase.algorithm, phase.config.algorithm
+    is_paid = phase.config.rollouts != "pairs"  # what is given is paid by the preference, whatever the recipe pays
     chooses_by_rewards = algorithm.options.get("pairs") == "reward" or algorithm.uniform_groups != "keep"
+    rewards = phase.config.rewards
     return Reading(
         recipe,
         phase.config,
@@ -65,10 +77,16 @@ def _reading(recipe: Recipe, phase: ResolvedPhase) -> Reading:
         has_critic=phase.critic != "zero",
         has_reference=phase.needs_reference,
         makes_advantages_of_rewards=row.reads_rewards,
-        reads_rewards=row.reads_rewards or chooses_by_rewards,
-        whole_terms=whole_terms(phase.config.rewards),
-        reads_budget=may_read_budget(phase.config.rewards),
-        long_options=options_above(phase.config.rewards, phase.config.sampler.max_tokens),
+        reads_rewards=row.reads_rewards or (is_paid and chooses_by_rewards),
+        draws_rollouts=phase.config.rollouts not in KEPT,
+        whole_terms=whole_terms(rewards),
+        terms_of_groups=terms_of_groups(rewards),
+        terms_of_nothing_alone=terms_of_nothing_alone(rewards),
+        late_terms=late_terms(rewards, phase.config.steps),
+        plain_terms=plain_terms(rewards),
+        pays_correctness=pays_correctness(rewards),
+        reads_budget=may_read_budget(rewards),
+        long_options=options_above(rewards, phase.config.sampler.max_tokens),
     )
 
 

@@ -52,6 +52,15 @@ def kinds(train, test):
         ("What is 2+2?", "What is 2+2?\nPlease reason step by step, and put your final answer within \\boxed{}."),
         ("What is 2+2?", "What is 2+2? Let's think step by step."),
         ("What is 2+2?", "What is 2+2? Put your answer in \\boxed{}."),
+        (r"Compute $\sqrt2$", r"Compute $\sqrt{2}$"),
+        (r"Compute $\sqrt x$", r"Compute $\sqrt{x}$"),
+        ("What is 2^10?", "What is $2^{10}$?"),
+        ("What is 10^-3?", "What is $10^{-3}$?"),
+        ("What is 4^0.5?", "What is $4^{0.5}$?"),
+        ("What is f'(2)?", r"What is $f^\prime(2)$?"),
+        ("What is f′(2)?", "What is f'(2)?"),
+        ("Spell 'cat' in John's way", "Spell “cat” in John’s way."),
+        ("The ratio is 3 : 2", "The ratio is $3:2$."),
     ],
 )
 def test_spacing_case_and_typesetting_do_not_hide_an_exact_copy(train, test):
@@ -69,7 +78,15 @@ def test_spacing_case_and_typesetting_do_not_hide_an_exact_copy(train, test):
         ("What is 5! + 1?", "What is 5 + 1?"),
         ("Find x if 2x = 6.", "Find y if 3y = 6."),
         ("Please think step by step. Find x if 2x = 6.", "Please think step by step. Find y if 3y = 6."),
-        ("What is 2^{10}?", "What is 2^10?"),
+        ("What is 2^{1}0?", "What is 2^{10}?"),
+        ("What is 2^1 + 0?", "What is 2^10?"),
+        (r"Compute $\sqrt2 3$", r"Compute $\sqrt{23}$"),
+        ("What is f'(2)?", "What is f(2)?"),
+        ("What is f''(2)?", "What is f'(2)?"),
+        ("Compute A'B and AB'", "Compute AB' and A'B"),
+        (r"Find $\alpha'$.", r"Find $\alpha$."),
+        ("The ratio of a to b is 3:2. Find a.", "The ratio of a to b is 32. Find a."),
+        ("How many seconds are in 1:05?", "How many seconds are in 105?"),
         ("Find x < 3.", "Find x <= 3."),
         (r"Find $x \le 3$", r"Find $x \ge 3$"),
     ],
@@ -114,6 +131,14 @@ def test_an_open_problem_is_found_where_choices_were_added_to_it():
     reworded = STORY.replace("old mill", "new mill")
     assert kinds(problem(reworded), problem(STORY, "B", choices=choices)) == ["near"]
     assert kinds(problem(reworded), problem(STORY, "A", choices=choices)) == ["variant"]
+
+
+@pytest.mark.parametrize("gold", ["B", "b", "(B)", "B.", "B. 252", r"\text{B}"])
+def test_a_gold_letter_stands_for_its_choice_however_it_is_spelled(gold):
+    """The loader and the grader read all of these as B."""
+    reworded = STORY.replace("old mill", "new mill")
+    assert kinds(problem(reworded), problem(STORY, gold, choices=("84", "252"))) == ["near"]
+    assert kinds(problem(reworded), problem(STORY, gold, choices=("252", "84"))) == ["variant"]
 
 
 def test_one_stem_over_other_choices_is_another_problem():

@@ -19,6 +19,7 @@ from laconic.prompts.instructions import (
     LETTER,
     R1_INSTRUCTION,
     asked_tokens,
+    conversation_ids,
     messages,
     plain_text,
     render,
@@ -188,6 +189,32 @@ def test_multiple_choice_asks_for_the_letter_in_the_box(name):
     assert user_text(letters, instruction) == f"Which?\n(A) yes\n(B) no\n{instruction} {LETTER}"
     assert LETTER not in user_text(spelled, instruction) + user_text(PROBLEM, instruction)
     assert LETTER not in user_text(letters, "Box it in \\boxed{}.") + user_text(letters, resolve_instruction("none"))
+
+
+@pytest.mark.parametrize(
+    ("gold", "wants"),
+    [("b", True), ("(B)", True), ("B.", True), ("B. no", True), (r"\text{B}", True), ("no", False), ("C", False)],
+)
+def test_a_gold_letter_is_read_as_the_grader_reads_it(gold, wants):
+    assert (LETTER in user_text(Problem("1", "Which?", gold, choices=("yes", "no")))) is wants
+    assert LETTER not in user_text(Problem("1", "Which?", gold))
+
+
+class Bytes:
+    """A tokenizer without a template that keeps every character."""
+
+    def encode(self, text):
+        return list(text.encode())
+
+
+@pytest.mark.parametrize("name", ["boxed", "none", "chain_of_draft"])
+@pytest.mark.parametrize("system", [None, "", "Be kind."])
+def test_without_a_template_a_conversation_is_the_text_that_the_model_was_trained_on(name, system):
+    """A served model gets its turns as `messages`; it was trained on `plain_text`."""
+    text = resolve_instruction(name)
+    served = bytes(conversation_ids(Bytes(), messages(PROBLEM, text, system)))
+    assert served.decode() == plain_text(PROBLEM, text, system)
+    assert served == bytes(render(Bytes(), PROBLEM, instruction=text, system=system))
 
 
 def test_the_prompt_is_never_graded():

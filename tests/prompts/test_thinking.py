@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from laconic.grading.thought import MARKS, find_thought
+from laconic.grading.thought import MARKS, ThinkingMarks, after_thought, find_thought
 from laconic.prompts.endings import closing_token, template_end
 from laconic.prompts.forced_answers import closing_text, force_text, forced_ids
 from laconic.prompts.thinking import decode_response, marks_of, prompt_mark, thinking_tokens
@@ -29,9 +29,16 @@ def byte_tokenizer(*special, template=None, added=(), eos="<|end|>"):
 
 def pieces_of(marks):
     """The special tokens of which a pair consists, as their vocabularies have them."""
-    if "channel" in marks.opens:
+    if "<|channel|>" in marks.opens:
         return ("<|channel|>", "<|message|>", "<|start|>")
+    if marks.opens.endswith(">thought"):  # Gemma's: a token, then a word
+        return (marks.opens.removesuffix("thought"), marks.closes)
     return (marks.opens, marks.closes)
+
+
+def template_of(marks):
+    """A chat template that names the marks, where the vocabulary alone does not tell them."""
+    return f"{{# {marks.opens} #}}{TURNS}" if marks.is_unused else None
 
 
 def response(tokenizer, text, finish=FinishReason.STOP):
@@ -43,10 +50,10 @@ def response(tokenizer, text, finish=FinishReason.STOP):
 @pytest.mark.parametrize("kind", ["special", "added", "bytes"])
 def test_thinking_is_counted_up_to_the_mark_that_closes_it(marks, kind):
     """Whether the marks are tokens that decoding leaves out, tokens that it keeps, or no tokens at all."""
-    pieces = pieces_of(marks)
+    pieces, template = pieces_of(marks), template_of(marks)
     tokenizer = {
-        "special": lambda: byte_tokenizer(*pieces),
-        "added": lambda: byte_tokenizer(added=pieces),
+        "special": lambda: byte_tokenizer(*pieces, template=template),
+        "added": lambda: byte_tokenizer(added=pieces, template=template),
         "bytes": byte_tokenizer,
     }[kind]()
     thought, answer = f"{marks.opens}2+2{marks.closes}", "so 4<|end|>"
@@ -70,12 +77,35 @@ def test_thinking_is_counted_up_to_the_mark_that_closes_it(marks, kind):
 
 @pytest.mark.parametrize("marks", MARKS)
 def test_a_forced_answer_ends_the_thinking_with_the_models_own_mark(marks):
-    tokenizer = byte_tokenizer(*pieces_of(marks), "<|end|>")
+    tokenizer = byte_tokenizer(*pieces_of(marks), "<|end|>", template=template_of(marks))
     thought = find_thought(marks.opens + force_text(tokenizer))
     assert thought.closes == marks.closes and not thought.is_open
     assert tokenizer.decode(forced_ids(tokenizer)) == force_text(tokenizer)
     ended = find_thought(marks.opens + "so" + str(closing_text(tokenizer)))
     assert ended.closes == marks.closes and not ended.is_open and closing_text(tokenizer).endswith("\n\n")
+
+
+@pytest.mark.parametrize("kind", ["special", "added"])
+def test_spare_tokens_of_a_vocabulary_are_no_marks_but_are_read_in_a_text(kind):
+    """Every Gemma has `<unused94>` and `<unused95>`; of all of them MedGemma alone thinks in them."""
+    spare = [f"<unused{i}>" for i in range(99)]
+    tokenizer = byte_tokenizer(*spare, template=TURNS) if kind == "special" else byte_tokenizer(added=spare)
+    assert marks_of(tokenizer) is None
+    assert closing_text(tokenizer) is None and force_text(tokenizer) == "\n\nThe final answer is \\boxed{"
+    for finish in (FinishReason.STOP, FinishReason.LENGTH):
+        assert thinking_tokens(response(tokenizer, "so 4", finish), tokenizer) is None
+    thought = "<unused94>thought\n2+2<unused95>"
+    count = len(tokenizer.encode(thought, add_special_tokens=False))
+    assert thinking_tokens(response(tokenizer, f"{thought}so 4"), tokenizer) == count
+
+
+def test_a_text_that_stops_inside_gemma_4s_thought_has_no_answer():
+    """Its marks are special tokens, which decoding leaves out elsewhere."""
+    tokenizer = byte_tokenizer("<|channel>", "<channel|>", "<unused94>", "<unused95>")
+    assert marks_of(tokenizer) == ThinkingMarks("<|channel>thought", "<channel|>")
+    assert after_thought(response(tokenizer, "<|channel>thought\nTry \\boxed{7}? No, it").text) is None
+    ended = response(tokenizer, "<|channel>thought\nTry \\boxed{7}? No<channel|>\\boxed{8}<|end|>")
+    assert after_thought(ended.text) == r"\boxed{8}"
 
 
 def test_without_marks_an_answer_is_forced_by_a_sentence_and_no_thought_is_closed():

@@ -1,10 +1,12 @@
 """The seeker's problems, traces and tokenizer, and how it is trained."""
 
 import random
+import re
 import statistics
 import sys
 from dataclasses import replace
 from itertools import combinations, permutations, product
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from laconic.tiny.build import BuildSettings, batches, draw_examples, make_token
 from laconic.tiny.tasks import finish
 
 FAMILIES = list(searches.SEARCHES)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def drawn(family, count, seed=0, levels=(1, 5)):
@@ -29,8 +32,9 @@ def numbers_of(question):
     return [int(word) for word in "".join(c if c.isdigit() else " " for c in question).split()]
 
 
-def solutions(family, question):
-    """Every answer to a question, found by trying all, from the text of the question alone."""
+def solutions(family, question, largest=99):
+    """Every answer to a question, found by trying all, from the text of the question alone. No value of `signs` leaves 0 to
+    `largest`, or any may where that is None."""
     numbers = numbers_of(question)
     if family == "inverse":
         a, b, modulus = numbers
@@ -54,7 +58,7 @@ def solutions(family, question):
         values = [terms[0]]
         for sign, n in zip(row, terms[1:], strict=True):
             values.append({"plus": values[-1] + n, "minus": values[-1] - n, "times": values[-1] * n}[sign])
-        if values[-1] == target and all(0 <= value <= 99 for value in values):
+        if values[-1] == target and (largest is None or all(0 <= value <= largest for value in values)):
             found.append(",".join(row))
     return found
 
@@ -80,6 +84,21 @@ def test_exactly_one_candidate_hits_and_every_working_comes_to_its_result(family
                 assert last < 0 if trial.result == searches.BELOW else last > searches.LARGEST_VALUE
             else:
                 assert str(last) == trial.result
+
+
+def test_the_examples_of_the_docs_have_one_answer_and_the_trials_that_the_code_writes():
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \| `([^`]+)`", (DOCS / "seeker.md").read_text(), re.MULTILINE)
+    examples = {family: (question, trial) for family, question, trial in rows}
+    assert list(examples) == FAMILIES
+    assert all(len(solutions(family, question)) == 1 for family, (question, _) in examples.items())
+    prime, number = (int(text) for text in (solutions("divisor", examples["divisor"][0])[0], "1261"))
+    assert examples["divisor"] == (f"prime below 20 of {number}", searches._divisor_trial(number, prime).text)
+
+
+def test_one_question_in_ten_of_signs_has_another_row_that_leaves_the_values():
+    """As docs/seeker.md says; 0.1 has a standard error of 0.007 over 2,000."""
+    found = [solutions("signs", search.question, None) for search in drawn("signs", 2000)]
+    assert 0.07 < sum(len(rows) > 1 for rows in found) / len(found) < 0.13
 
 
 def test_the_blind_bound_is_the_mean_over_where_the_answer_may_be_and_no_order_is_better():

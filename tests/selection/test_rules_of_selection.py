@@ -210,6 +210,23 @@ def test_pools_without_a_count_are_kept_whole_unless_they_have_no_share():
     assert reason(choices, "easy").endswith("dropped, easy pool, which has no share")
 
 
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize(("hard", "easy"), [(0.7, 0.3), (0.9, 0.1), (0.1, 0.9), (0.5, 0.5)])
+def test_a_pool_whose_share_is_nothing_but_rounding_gives_nothing(hard, easy, count):
+    """1 - 0.7 - 0.3 is 5.6e-17."""
+    stats = [
+        solved(f"{name}{i}", tries, 8) for name, tries in (("hard", 1), ("normal", 4), ("easy", 7)) for i in range(3)
+    ]
+    choices = select_pools(stats, hard_frac=hard, easy_frac=easy, count=count)
+    assert "normal pool, which has no share" in reason(choices, "normal0")
+    assert not any(name.startswith("normal") for name in kept(choices))
+
+
+def test_uncertain_may_ask_the_problem_that_was_attempted_once_more():
+    """4 of 8 is more open than 0 of 7."""
+    assert kept(select_uncertain([solved("seldom", 0, 7), solved("open", 4, 8)], count=1)) == ["open"]
+
+
 def test_uncertain_asks_where_an_attempt_tells_most_and_the_band_where_it_is_known_to_be_medium():
     """1/2 before 16/32, and of equally often attempted ones the medium; the band prefers what is surely medium."""
     stats = [solved("known", 16, 32), solved("open", 1, 2), solved("easy", 32, 32)]

@@ -21,7 +21,7 @@ from laconic.splits import SPLITS
 from laconic.traces.expressions import expression_steps
 from laconic.traces.families import TRAINED, UNSEEN, WORD_GROUPS, WORD_LEVELS
 from laconic.traces.gym_tasks import GYM_REASONINGS, reason_about
-from laconic.traces.lengths import count_text
+from laconic.traces.lengths import count_text, without_request
 from laconic.traces.linear import equation_steps
 from laconic.traces.writing import MIXTURE, VERBOSITIES
 from laconic.types import Grade
@@ -240,6 +240,16 @@ def test_a_trace_has_the_length_that_its_question_asks_for():
             kinds["long"] += 1
             assert problem.meta["verbosity"] == "verbose"
     assert min(kinds.values()) >= 10 and len(kinds) == 5, kinds
+
+
+def test_only_a_trace_that_checks_something_is_asked_to_check_its_work():
+    """A third of the requests for long thinking would ask it; a trace that checks nothing is asked for something else."""
+    checks = re.compile(r"check|To be sure|over it again|nother way|do it like this|in parts", re.IGNORECASE)
+    asked = problems_of("all", "verbose", 600, "&lengths=0.5")
+    traces = [p.meta["solution"] for p in asked if p.question.endswith("Check your work.")]
+    assert len(traces) > 20 and all(map(checks.search, traces))
+    assert any(not checks.search(p.meta["solution"]) for p in asked if p.question.endswith("Take your time."))
+    assert not any("Check your work." in without_request(p.question) for p in asked)
 
 
 def test_questions_and_traces_are_drawn_by_name():

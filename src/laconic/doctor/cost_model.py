@@ -162,7 +162,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Responses that are trained on: `calls` steps of `responses` each, of which the share `trained_share` is gone through `epochs`
+    """Responses that are trained on: `calls` steps of `responses` each, of which `trained_share` is gone through `epochs`
     times; lengths are means. In the first `warmup_calls` of them a critic learns alone.
 
     `scored_prompts` and `learnt_prompts` are how many prompts of a step go through the layers when its responses are scored, and

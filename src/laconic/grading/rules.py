@@ -31,6 +31,7 @@ from laconic.grading.scalar_rules import (
     Rule,
     Verdict,
     by_clock,
+    by_code,
     by_danger,
     by_guesses,
     by_letter,
@@ -38,6 +39,7 @@ from laconic.grading.scalar_rules import (
     by_number,
     by_polynomial,
     by_power,
+    by_row,
     by_words,
     choice_letter,
 )
@@ -55,7 +57,7 @@ __all__ = [
     "same_answer_with",
 ]
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Raised with every change that may alter a verdict: evaluations that were graded under different versions are not compared."""
 
 MAX_READ_CHARS = 20_000
@@ -157,6 +159,8 @@ RULES: tuple[Rule, ...] = (
     by_number,
     by_letter,
     by_words,
+    by_row,
+    by_code,
     by_power,
     by_danger,
     by_clock,

@@ -1,4 +1,5 @@
-r"""Rules that compare two answers of one part each: numbers, letters, words, powers, clock times, numerals, polynomials.
+r"""Rules that compare two answers of one part each: numbers, rows of them, letters, words, codes, powers, clock times, numerals,
+polynomials.
 
 1. A rule takes the cleaned gold answer, the cleaned answer, and `equal`, which compares parts of them by all the rules.
 2. It returns True or False where it decides, `OPEN` where only an algebra engine can tell, and None where the rule does not
@@ -145,6 +146,10 @@ def by_letter(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     return choice_letter(answer, False) == gold
 
 
+_SHORT_WORD = re.compile(r"[A-Z][a-z]{2}|(?=.*(.).*\1)[A-Za-z]{3}")
+"""Three letters that no product has in this order: a capital before small ones, or a letter twice."""
+
+
 def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     """Words are compared without case and articles; a gold answer that is words equals no other kind of answer."""
     gold_words, answer_words = _words(gold), _words(answer)
@@ -152,11 +157,42 @@ def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
         return None
     if gold_words == answer_words:
         return True
-    return False if len(gold_words) >= 4 else None
+    is_word = len(gold_words) >= 4 or (len(gold_words) == 3 and _SHORT_WORD.fullmatch(gold.strip()))
+    return False if is_word else None
 
 
 def _words(text: str) -> str:
     return re.sub(r"^(?:the|an?)(?=\s)|[\s\-.,']", "", text.strip().lower())
+
+
+_ROW = re.compile(r"[+-]?\d*\.?\d+(?:\s+[+-]?\d*\.?\d+)+")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+")
+_LIST = re.compile(r"[(\[]?([^()\[\]]*)[)\]]?")
+
+
+def by_row(gold: str, answer: str, _equal: Equal) -> Verdict | None:
+    """Numbers with nothing but spaces between them are a row, not a product: compared in their order, also with a list."""
+    if _ROW.fullmatch(gold) is None or _THOUSANDS.fullmatch(gold):
+        return None
+    entries, others = gold.split(), re.split(r"[\s,;]+", _LIST.sub(r"\1", answer).strip())
+    values = [(exact_number(entry), exact_number(other)) for entry, other in zip(entries, others, strict=False)]
+    return len(entries) == len(others) and all(value is not None and value == other for value, other in values)
+
+
+_CODE = re.compile(r"-?(?=[0-9A-Za-z]*[A-Za-z][0-9])[0-9A-Za-z]+")
+_HEX = re.compile(r"^(-?)0x")
+_NO_CODE = re.compile(r"-?(?!0x)\d+[A-Za-z]+[23]|-?\d+[eE]\d+")
+"""A square or cubic unit after a number, and a number with an exponent."""
+
+
+def by_code(gold: str, answer: str, _equal: Equal) -> Verdict | None:
+    """A digit after a letter is none of a product: `3a0`, `H2O` and `x1` are compared as written, but for case and subscripts;
+    none of them is a number."""
+    if exact_number(gold) is not None and _CODE.fullmatch(answer) and _NO_CODE.fullmatch(answer) is None:
+        return False
+    if _CODE.fullmatch(gold) is None or _NO_CODE.fullmatch(gold):
+        return None
+    return _HEX.sub(r"\1", re.sub(r"[\s_{}$]", "", answer.lower())) == _HEX.sub(r"\1", gold.lower())
 
 
 def by_danger(gold: str, answer: str, _equal: Equal) -> Verdict | None:

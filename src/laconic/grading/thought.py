@@ -21,11 +21,15 @@ from laconic.types import END_THINK, THINK
 
 @dataclass(frozen=True, slots=True)
 class ThinkingMarks:
-    """A pair of marks around thinking. `before_close` is what a model writes between its last thought and the closing mark."""
+    """A pair of marks around thinking. `before_close` is what a model writes between its last thought and the closing mark.
+
+    `is_unused` is true where the marks are spare tokens, which models that never think have in their vocabularies as well.
+    """
 
     opens: str
     closes: str
     before_close: str = ""
+    is_unused: bool = False
 
 
 MARKS: tuple[ThinkingMarks, ...] = (
@@ -39,7 +43,8 @@ MARKS: tuple[ThinkingMarks, ...] = (
     ThinkingMarks("<|begin_of_thought|>", "<|end_of_thought|>"),  # OpenThinker, Sky-T1
     ThinkingMarks("◁think▷", "◁/think▷"),  # Kimi-VL-Thinking
     ThinkingMarks("<thought>", "</thought>"),  # EXAONE Deep
-    ThinkingMarks("<unused94>thought", "<unused95>"),  # MedGemma
+    ThinkingMarks("<|channel>thought", "<channel|>"),  # Gemma 4
+    ThinkingMarks("<unused94>thought", "<unused95>", is_unused=True),  # MedGemma, with spare tokens of every Gemma
     ThinkingMarks("<thinking>", "</thinking>"),
     ThinkingMarks("<reasoning>", "</reasoning>"),
 )

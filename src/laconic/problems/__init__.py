@@ -8,6 +8,7 @@ Its modules, in reading order:
 - `made_from_traffic`: remembers what was made of such problems, for those who are forgotten later
 - `thoughts`: published solutions as responses of a model that thinks
 - `files`: JSON lines and parquet
+- `gym_grading`: tasks of reasoning-gym whose answers cannot be graded by comparison
 - `generated`: reasoning-gym tasks, the embedded reasoner's families, and those in plain English
 - `hub`: datasets of the Hugging Face hub
 - `columns`: how a row of a published dataset becomes a problem

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from laconic.errors import MissingExtraError, ProblemsError
 from laconic.problems.address import Address, Value
+from laconic.problems.gym_grading import check_gradable
 from laconic.rng import seed_of, stream
 from laconic.seeker.searches import Search, make_searches
 from laconic.seeker.traces import SOLUTION_MANNERS, write_searched
@@ -94,8 +95,8 @@ def load_gym(address: Address, seed: int) -> list[Problem]:
     """Distinct problems of one reasoning-gym task, named by a hash of their question. `solutions` and `lengths` are those of
     `load_words`.
 
-    Raises `ProblemsError` for an unknown task or argument, arguments the task refuses, and a task with too few distinct
-    questions; `MissingExtraError` if reasoning-gym is not installed.
+    Raises `ProblemsError` for an unknown task or argument, a task whose answers cannot be graded (`gym_grading.py`), arguments
+    that the task refuses, and a task with too few distinct questions; `MissingExtraError` if reasoning-gym is not installed.
     """
     request, source = query(address, seed), address.source
     try:
@@ -107,6 +108,7 @@ def load_gym(address: Address, seed: int) -> list[Problem]:
         near = ", ".join(difflib.get_close_matches(request.name, DATASETS, n=3))
         known = f"near it: {near}" if near else f"it has {len(DATASETS)}, such as {', '.join(sorted(DATASETS)[:3])}"
         raise ProblemsError(f"{source}: reasoning-gym has no task {request.name!r}; {known}")
+    check_gradable(request.name, source)
     address.refuse_unknown(*RESERVED, *WRITTEN, *_task_arguments(DATASETS[request.name][1]))
     write = _gym_writer(source, request)
     options = {key: value for key, value in request.arguments.items() if key not in WRITTEN}

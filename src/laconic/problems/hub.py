@@ -16,6 +16,8 @@ from laconic.problems.thoughts import think_solutions
 from laconic.system.hub import Presence, ask_hub, cache_only
 from laconic.types import Problem
 
+MOST_REASON_CHARS = 300  # characters of what the library says
+
 
 def fetch_rows(name: str, config: str | None, split: str, needed_for: str) -> list[Mapping[str, Any]]:
     """The rows of one split, in the dataset's order; `name` may be a local folder.
@@ -40,7 +42,22 @@ def fetch_rows(name: str, config: str | None, split: str, needed_for: str) -> li
 def _reason(error: Exception, presence: Presence) -> str:
     if presence == "out of reach" and isinstance(error, OSError):
         return "the hub does not answer from here, and its cache does not hold it"
+    from datasets.exceptions import DatasetGenerationError
+
+    if isinstance(error, DatasetGenerationError):  # its first line says no more than that there was an error
+        said = error.__cause__ or "\n".join(str(error).strip().splitlines()[1:]) or error
+        return _in_one_line(str(said)) or type(said).__name__
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def _in_one_line(text: str) -> str:
+    """The text without line breaks and, if it is long, without its middle."""
+    line = " ".join(text.split()).rstrip(".")
+    return (
+        line
+        if len(line) <= MOST_REASON_CHARS
+        else f"{line[: MOST_REASON_CHARS // 2]} ... {line[-MOST_REASON_CHARS // 2 :]}"
+    )
 
 
 def load_hub(address: Address, _seed: int) -> list[Problem]:

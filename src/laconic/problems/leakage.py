@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from string import ascii_uppercase
 
+from laconic.grading.normal_form import clean
+from laconic.grading.scalar_rules import choice_letter
 from laconic.grading.unicode_maths import in_latex
 from laconic.types import Problem
 
@@ -161,6 +163,8 @@ _SPELLINGS = tuple(
         (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|\\degrees?(?![a-z])|°", r"\\degree "),
         (r"[\u2010-\u2015]", "-"),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\\sqrt\s*(\d|(?<=\s)[a-z])", r"\\sqrt{\1}"),
+        (r"([\^_])\s*(-\s*\d+(?:\.\d+)?|\d+\.\d+|\d{2,})", r"\1{\2}"),
         (r"([\^_])\s*\{\s*(\w)\s*\}", r"\1\2"),
     )
 )
@@ -170,9 +174,13 @@ _REQUEST = re.compile(
     r"|(?<=[.?!$)\n])\s*(?:please\s+)?put\s+your\s+(?:final\s+)?answer\s+(?:with)?in\s+\\boxed[^?]{0,40}$"
 )
 """What prompts add to a question, after its last sentence."""
+_PRIME_COMMAND = re.compile(r"\^\s*(?:\{\s*\\prime\s*\}|\\prime(?![A-Za-z]))")
+_PRIME = re.compile(r"(\\[A-Za-z]+|(?<![A-Za-z'`\"])(?:[A-Z]{1,3}|[a-z])|_\d|[)\]}])('+)")
+"""A sign of derivation or of another point, as in f'(2), AB' and x_1'; not the apostrophe of a word or the end of a quotation."""
 _MARKS = re.compile(r"[.,;:?\"'`~’“”]")
-_WORD = re.compile(r"[㐀-鿿]|\\?[^\W\d_㐀-鿿]+|\d+(?:\.\d+)?|[+\-*/=<>^|]")
+_WORD = re.compile(r"[㐀-鿿]|\\?[^\W\d_㐀-鿿]+|\d+(?:\.\d+)?|[+\-*/=<>^|′]")
 _DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
+_COLON_BETWEEN_DIGITS = re.compile(r"(?<=\d)\s*:\s*(?=\d)")  # 3:2, 1:05
 _BETWEEN_NUMBERS = re.compile(r"(?<=\d)[\s,;]+(?=\d)")
 _NUMBER = "#"
 
@@ -198,7 +206,8 @@ def _texts(train: Sequence[Problem], test: Sequence[Problem]) -> tuple[list[_Tex
 
 
 def _plain(text: str) -> str:
-    plain = in_latex(text).lower()
+    primed = _PRIME.sub(lambda match: match[1] + "′" * len(match[2]), _PRIME_COMMAND.sub("'", in_latex(text)))
+    plain = primed.lower()
     plain = _NOT_SEEN.sub(" ", _THOUSANDS.sub("", _REQUEST.sub("", plain)))
     for pattern, spelling in _SPELLINGS:
         plain = pattern.sub(spelling, plain)
@@ -206,8 +215,9 @@ def _plain(text: str) -> str:
 
 
 def _exact(plain: str) -> str:
-    """The text with only those signs that could change its meaning: brackets, operators, decimal points, gaps between numbers."""
-    separated = _BETWEEN_NUMBERS.sub("_", _DECIMAL_POINT.sub("·", plain))
+    """The text with only those signs that could change its meaning: brackets, operators, primes, decimal points, colons and gaps
+    between numbers."""
+    separated = _BETWEEN_NUMBERS.sub("_", _COLON_BETWEEN_DIGITS.sub("∶", _DECIMAL_POINT.sub("·", plain)))
     return "".join(_MARKS.sub(" ", separated).split())
 
 
@@ -218,7 +228,7 @@ def _runs(words: Sequence[str]) -> set[str]:
 
 def _answer(problem: Problem) -> str:
     """The gold answer to compare. For multiple choice it is the text of the choice, because letters often agree by chance."""
-    letter = problem.answer.strip().upper()
-    place = ascii_uppercase.find(letter) if len(letter) == 1 else -1
+    letter = choice_letter(clean(problem.answer), True) if problem.choices else None
+    place = -1 if letter is None else ascii_uppercase.find(letter)
     answer = problem.choices[place] if 0 <= place < len(problem.choices) else problem.answer
     return _exact(_plain(answer))

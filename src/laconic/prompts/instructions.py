@@ -21,6 +21,8 @@ from string import ascii_uppercase
 from typing import Any
 
 from laconic.errors import InputError
+from laconic.grading.normal_form import clean
+from laconic.grading.scalar_rules import choice_letter
 from laconic.prompts.templates import Turns, render_turns
 from laconic.system.text import brief
 from laconic.types import Problem
@@ -212,7 +214,9 @@ def user_text(problem: Problem, instruction: str = BOXED_INSTRUCTION) -> str:
 
 
 def _wants_letter(problem: Problem) -> bool:
-    return problem.answer in tuple(ascii_uppercase[: len(problem.choices)])
+    """Whether the problem has choices and its gold answer is the letter of one, however it is spelled."""
+    letter = choice_letter(clean(problem.answer), True) if problem.choices else None
+    return letter is not None and letter in ascii_uppercase[: len(problem.choices)]
 
 
 def messages(problem: Problem, instruction: str = BOXED_INSTRUCTION, system: str | None = None) -> list[dict[str, str]]:
@@ -250,11 +254,12 @@ def render(
 def conversation_ids(tokenizer: Any, turns: Turns) -> list[int]:
     """Token ids of the prompt that the turns of a conversation make, up to where the model's response begins.
 
-    Without a chat template their texts are lines of a plain text. Raises `TemplateError` where the template does not render them.
+    Without a chat template they are a plain text, as in `plain_text`. Raises `TemplateError` where the template does not render
+    them.
     """
     if getattr(tokenizer, "chat_template", None):
         return _ids(tokenizer(render_turns(tokenizer, turns), add_special_tokens=False)["input_ids"])
-    return text_ids(tokenizer, "\n".join(turn["content"] for turn in turns) + "\n")
+    return text_ids(tokenizer, _plain_turns(turns))
 
 
 def text_ids(tokenizer: Any, text: str) -> list[int]:
@@ -264,8 +269,13 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
 
 def plain_text(problem: Problem, instruction: str = BOXED_INSTRUCTION, system: str | None = None) -> str:
     """The prompt where there is no chat template: system, examples and question, with a blank line after each example."""
-    examples = [f"{question}\n{response}\n" for question, response in _examples(instruction)]
-    return "\n".join(piece for piece in (system, *examples, user_text(problem, instruction)) if piece) + "\n"
+    return _plain_turns(messages(problem, instruction, system))
+
+
+def _plain_turns(turns: Turns) -> str:
+    """The texts of the turns, each on a new line, with a blank line after each response."""
+    texts = (turn["content"] + ("\n" if turn["role"] == "assistant" else "") for turn in turns if turn["content"])
+    return "\n".join(texts) + "\n"
 
 
 def _ids(tokens: Sequence[int]) -> list[int]:

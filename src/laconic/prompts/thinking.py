@@ -51,10 +51,14 @@ def _special_tokens(tokenizer: Any) -> dict[int, str]:
 
 
 def _find_marks(vocabulary: Mapping[str, int], template: str) -> ThinkingMarks | None:
-    """The first pair whose closing mark is a token, or begins with one, or whose opening mark stands in the chat template."""
+    """The first pair whose closing mark is a token, or begins with one, or whose opening mark stands in the chat template.
+
+    Spare tokens in the vocabulary say nothing: of such a pair, one mark must stand in the template.
+    """
     for marks in MARKS:
         first = marks.closes.partition(">")[0] + ">"  # <|channel|> of <|channel|>final<|message|>
-        if marks.closes in vocabulary or first in vocabulary or marks.opens in template:
+        is_said = marks.closes in template if marks.is_unused else marks.closes in vocabulary or first in vocabulary
+        if is_said or marks.opens in template:
             return marks
     return None
 

@@ -4,8 +4,8 @@ A search has a row of candidates, one of which is the answer. Trying one costs a
 about the others, so how long a search must be differs from problem to problem and by luck.
 
     inverse   7*x=22 mod 31                       the numbers 1 to 30      12:22off0;       7*12 = 84 = 22 mod 31
-    divisor   prime below 20 of 1183              the primes 3 to 19       13:11,118:1,13:0;  remainders, digit by digit
-    pair      14 25 8 31 sum 39                   all pairs                14+25=39off0;
+    divisor   prime below 20 of 1261              the primes 3 to 19       13:12,126:9,91:0;  remainders, digit by digit
+    pair      14 25 8 30 sum 39                   all pairs                14+25=39off0;
     signs     3 7 5 make 16 by plus minus times   all rows of two signs    times21minus16off0;  from left to right
 
 1. A `Trial` holds what is written when a candidate is tried, what it comes to, how far off the target that is, and how it is
@@ -15,7 +15,7 @@ about the others, so how long a search must be differs from problem to problem a
    trial that hits, then the answer), and what a blind searcher needs on average if it makes no mistake (`blind_tokens`).
 
 In `signs` a row is abandoned, with the result `<` or `>`, where its value leaves 0 to 99; the rows that begin alike are then one
-candidate.
+candidate. The question does not say so: of one problem in ten, an abandoned row would come to the target as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -87,7 +87,8 @@ def plain_manner(rng: Random, search: Search) -> Manner:
 
 
 def trial_and_error_manner(rng: Random, search: Search) -> Manner:
-    """A search whose hits may be overlooked or false, and are checked."""
+    """A search whose hits may be overlooked or false, and are checked. Most false hits are noticed by the check; some are passed
+    over like a miss, and stay in the trace."""
     return Manner(True, TWICE_CHECKED, overlooked=0.3, false_hit=0.05)
 
 
@@ -103,7 +104,7 @@ SOLUTION_MANNERS: Mapping[str, Callable[[Random, Search], Manner]] = {
 
 
 def write_searched(seed: int, search: Search, manner: str) -> str:
-    """A correct response in a manner of `SOLUTION_MANNERS`, without the end token; drawn by seed and question."""
+    """A response with the right answer in a manner of `SOLUTION_MANNERS`, without the end token; drawn by seed and question."""
     rng = stream(seed, "solution", manner, search.question)
     while True:
         trace = write_search(rng, search, SOLUTION_MANNERS[manner](rng, search))

@@ -40,6 +40,7 @@ SURER = Rivals(
     ahead=("is less certain", "are less certain"), level=("is as uncertain or more", "are as uncertain or more")
 )
 HARDER = Rivals(ahead=("is harder", "are harder"), level=("is as hard or harder", "are as hard or harder"))
+NO_SHARE = 1e-9  # a share up to this is 0: 1 - 0.7 - 0.3 is 5.6e-17
 
 
 def select_band(
@@ -183,8 +184,9 @@ def select_uncertain(
 ) -> list[Choice]:
     """Keep the problems of which one more attempt is expected to tell most about the solve rate.
 
-    That is BALD (Houlsby et al. 2011, arXiv 1112.5745, eq. 2; `statistics/information.py`): those attempted least, and of equally
-    often attempted ones those nearest to one half. It is active learning: what to attempt, check or label next. Never-solved
+    That is BALD (Houlsby et al. 2011, arXiv 1112.5745, eq. 2; `statistics/information.py`): mostly those attempted least, and of
+    equally often attempted ones those nearest to one half. A problem attempted once more may go first if its solve rate is much
+    nearer to one half: 4 of 8 goes before 0 of 7. It is active learning: what to attempt, check or label next. Never-solved
     problems are left out unless `allow_unsolved`.
     """
 
@@ -276,9 +278,9 @@ def _pool_counts(fracs: Mapping[str, float], count: int | None) -> dict[str, int
     """How many problems each pool gives: its share of `count`, rounded down, and the rest from normal. Without `count` a pool
     gives all its problems (None), or 0 if its share is 0."""
     if count is None:
-        return {pool: None if frac > 0.0 else 0 for pool, frac in fracs.items()}
-    shares = {pool: int(count * frac + 1e-9) for pool, frac in fracs.items()}
-    normal = count - shares["hard"] - shares["easy"] if fracs["normal"] > 1e-9 else 0
+        return {pool: None if frac > NO_SHARE else 0 for pool, frac in fracs.items()}
+    shares = {pool: int(count * frac + NO_SHARE) for pool, frac in fracs.items()}
+    normal = count - shares["hard"] - shares["easy"] if fracs["normal"] > NO_SHARE else 0
     return {**shares, "normal": normal}
 
 

@@ -55,7 +55,11 @@ def plain_style(rng: Random) -> Style:
 
 
 def trial_and_error_style(rng: Random) -> Style:
-    """A style whose writer slips, notices, reflects and mends: T1 starts from such traces (arXiv 2501.11651, section 2.1)."""
+    """A style whose writer slips, notices, reflects and mends: T1 starts from such traces (arXiv 2501.11651, section 2.1).
+
+    Most slips are noticed. Some are not, and cancel, or are repaired where the chain is done again: a trace whose answer is right
+    may hold a false step that nobody takes back.
+    """
     return Style(detail=rng.choice((0.0, 0.5)), check=0.7, redo=0.3, hesitancy=2.0)
 
 
@@ -66,7 +70,8 @@ SOLUTION_STYLES: Mapping[str, Callable[[Random], Style]] = {
 
 
 def write_solution(seed: int, chain: Chain, style: str) -> str:
-    """A correct response to `chain` in a style of `SOLUTION_STYLES`, without the end token; drawn by seed and question."""
+    """A response with the right answer to `chain` in a style of `SOLUTION_STYLES`, without the end token; drawn by seed and
+    question."""
     rng = stream(seed, "solution", style, chain.question)
     while True:
         text, is_right = write_trace(rng, chain, SOLUTION_STYLES[style](rng))

@@ -2,18 +2,21 @@
 
 1. `count_text` counts words, digits, marks and line breaks, one each, and a space before a digit. So do vocabularies that keep
    digits apart (SmolLM2's, for one), except that they cut rare words in two: it is a rule, not a tokenizer.
-2. A request is written after the trace is known: "about N" rounds the trace's count to fives, "at most N" rounds it up, and
-   "be brief" is asked only of terse traces.
+2. A request is written after the trace is known: "about N" rounds the trace's count to fives, "at most N" rounds it up,
+   "be brief" is asked only of terse traces, and "check your work" only of those that check something.
 """
 
 import re
 from random import Random
 
+from laconic.traces.writing import looks_twice
+
 _UNIT = re.compile(r"[A-Za-z]+|\d| (?=\d)|\n|[^\sA-Za-z\d]")
 _ABOUT = ("Think for about {n} tokens.", "Use about {n} tokens.", "Think for {n} tokens.")
 _AT_MOST = ("Answer in at most {n} tokens.", "Use less than {n} tokens.")
 _BRIEF = ("Be brief.", "Be concise.", "Keep it short.", "Think as little as you can.")
-_LONG = ("Think it through carefully.", "Check your work.", "Take your time.")
+_CHECK = "Check your work."
+_LONG = ("Think it through carefully.", _CHECK, "Take your time.")
 _REQUEST = re.compile(
     " (?:"
     + "|".join(re.escape(text).replace(r"\{n\}", r"\d+") for text in (*_ABOUT, *_AT_MOST, *_BRIEF, *_LONG))
@@ -42,10 +45,18 @@ def count_text(text: str) -> int:
 def request(rng: Random, trace: str, verbosity: str) -> tuple[str, int | None]:
     """An instruction about length that the trace obeys, and the number of tokens in it (None where it names no number)."""
     if rng.random() < 0.4 and verbosity != "plain":
-        return rng.choice(_BRIEF if verbosity == "terse" else _LONG), None
+        return (rng.choice(_BRIEF) if verbosity == "terse" else _long(rng, trace)), None
     count = count_text(trace)
     if rng.random() < 0.3:
         wording, n = rng.choice(_AT_MOST), 5 * (count // 5 + 1)
     else:
         wording, n = rng.choice(_ABOUT), max(5, 5 * round(count / 5))
     return wording.format(n=n), n
+
+
+def _long(rng: Random, trace: str) -> str:
+    """A request for long thinking; another one in the place of "check your work" where the trace checks nothing."""
+    asked = rng.choice(_LONG)
+    if asked != _CHECK or looks_twice(trace):
+        return asked
+    return rng.choice([text for text in _LONG if text != _CHECK])

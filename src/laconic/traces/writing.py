@@ -36,6 +36,7 @@ _CHECKS = ("Let me check: {}, so that is right.", "Check: {}. Good.", "To be sur
 _DETOURS = ("Another way: {}. The same.", "I can also do it like this: {}. It agrees.", "Or in parts: {}. Yes.")
 _NOTICED = ("Wait, {}.", "No, wait. {}.", "Hold on, {}.")
 _AGAIN = ("Let me go over it again: {}. Yes, it is {}.", "Let me double-check everything: {}. So {} again.")
+_SECOND_LOOKS = tuple(text.partition("{")[0] for text in (*_CHECKS, *_DETOURS, *_AGAIN))
 
 
 def verbosity_of(rng: Random, style: str) -> str:
@@ -48,6 +49,15 @@ def write(rng: Random, task: Reasoning, verbosity: str) -> str:
     thought = {"terse": _terse, "plain": _plain, "verbose": _verbose}[verbosity](rng, task)
     said = f"\\boxed{{{task.answer}}}"
     return f"{THINK}\n{thought}\n{END_THINK}\n{said if verbosity == 'terse' else f'The answer is {said}.'}"
+
+
+def looks_twice(trace: str) -> bool:
+    """Whether a trace holds a check, a second way, or a repetition.
+
+    >>> looks_twice("First, 2 + 3 = 5. Check: 5 - 3 = 2. Good."), looks_twice("First, 2 + 3 = 5.")
+    (True, False)
+    """
+    return any(text in trace for text in _SECOND_LOOKS)
 
 
 def _terse(_rng: Random, task: Reasoning) -> str:

@@ -1,9 +1,10 @@
-"""docs/recipes.md and docs/api.md hold true: commands and examples run, tables are those of the code.
+"""docs/recipes.md, docs/api.md and docs/commands.md hold true: commands and examples run, tables are those of the code.
 
 1. The tables of keys are held against the fields of `laconic.config`: every node, every key, its type and its default.
 2. The tables of algorithms, selections and sources are held against the tables that they describe.
 3. Commands run in order in one folder, training ones with smaller numbers; every fragment of a recipe loads and is accepted.
 4. The examples of the API run in order in one session; what a comment says they print, they print.
+5. docs/commands.md is what the commands say.
 """
 
 import inspect
@@ -18,6 +19,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
+from commands_page import PAGE, commands_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -338,3 +340,12 @@ def test_the_modules_that_the_page_on_the_api_names_exist() -> None:
     names = set(re.findall(r"`([a-z_]+)`", table)) | set(re.findall(r"`laconic\.([a-z_]+)`", API))
     assert len(names) > 15
     assert not [name for name in names if find_spec(f"laconic.{name}") is None]
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_commands_is_what_they_say():
+    """If not, `python docs/hooks/commands_page.py` writes it anew."""
+    assert PAGE.read_text(encoding="utf-8") == commands_page()
+    assert "| `--top-p` | number | `1.0` |" in commands_page() and "## laconic traffic\n" in commands_page()

@@ -44,7 +44,11 @@ ProblemsArgument = Annotated[
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers of the command.", min=0, max=LARGEST_SEED)]
 Cap = Annotated[
     int | None,
-    typer.Option(help="Cap on the tokens of a response; if not given, the benchmark's usual one.", min=1),
+    typer.Option(
+        help="Cap on the tokens of a response; if not given, the benchmark's usual one, "
+        f"or {MAX_TOKENS:,} for other sources.",
+        min=1,
+    ),
 ]
 BatchSize = Annotated[int, typer.Option(help="Responses drawn at once.", min=1)]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or auto (as the checkpoint was stored).")]

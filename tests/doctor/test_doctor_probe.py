@@ -248,6 +248,9 @@ def test_what_learns_correct_answers_needs_one(ward, kind):
         ("[{name='overlong'}]", [C] * 16, "error"),
         ("[{name='overlong'}]", [W, T] * 8, "warning"),  # what is cut off earns less, wherever some of it is
         ("[{name='kimi_length', weight=0.1}]", [C] * 16, "fine"),
+        ("[{name='hapo'}]", [C] * 16, "fine"),  # it pays by the shortest that it remembers
+        ("[{name='short_rl'}]", [C] * 16, "fine"),
+        ("[{name='hapo'}]", [W] * 16, "error"),
         ("[{name='kimi_length', weight=0.1}]", [W] * 16, "fine"),  # of wrong ones the longer earn less
     ],
 )

@@ -209,6 +209,9 @@ def test_cleaning_is_idempotent_on_its_own_results():
 # --- comparison ------------------------------------------------------------------------------------------------------
 
 EQUAL = [
+    ("Blv", "vBl"),
+    ("Mgh", r"M \cdot g \cdot h"),
+    ("mgg", "mg^2"),
     ("1 2 3", "1  2 3"),
     ("1 2 3", "(1, 2, 3)"),
     ("-1 0 2.5", "-1, 0, 2.50"),
@@ -216,7 +219,9 @@ EQUAL = [
     ("1 1/2", "3/2"),
     ("0x1f", "1F"),
     ("x1", "x_1"),
-    ("H2O", "h2o"),
+    ("H2O", "H_{2}O"),
+    ("2x1", "2*x_1"),
+    ("m1v1", r"m_1 \cdot v_1"),
     ("42", "042"),
     ("42", "42.0"),
     ("42", "$42$."),
@@ -359,6 +364,10 @@ DIFFERENT = [
     ("C3", "3C"),
     ("off", "ffo"),  # nor a word
     ("Yes", "esY"),
+    ("HTH", "HHT"),
+    ("V0", "v_0"),  # case counts in names
+    ("1 -2", "-1"),  # and a row is no sum
+    ("-1 -2 -3", "-6"),
     ("42", "43"),
     ("42", "-42"),
     ("42", "4 2"),
@@ -832,6 +841,8 @@ def test_a_tolerance_that_the_problem_grants_is_used_and_no_more():
     assert same_answer("0.003, 5.2", "5.3, 0.1", (), tenth) is True
     assert same_answer("0.003, 5.2", "5.3, 0.1", (), [Fraction(1, 100), *tenth]) is False
     assert same_answer("0.003, 5.2", "5.3, 0.1, 7", (), tenth) is False
+    assert same_answer("1.5 2.5", "1.55, 2.41", (), tenth) is True
+    assert same_answer("1.5 2.5", "2.5 1.5", (), tenth) is False
     assert same_answer("7", "9^{9^{9}}", (), tenth) is False
     assert same_answer(r"\sqrt{2}", "1.4", (), tenth) is None
     assert grade_response(r"\boxed{7.3}", "7.2", is_truncated=False, tolerances=tenth).grade is Grade.CORRECT

@@ -139,7 +139,7 @@ _EXACT = Fraction(0)
 
 def _rules_within(limit: Fraction) -> tuple[Rule, ...]:
     """The rules, of which those that compare numbers use the limit."""
-    near: dict[Rule, Rule] = {rule: partial(rule, limit=limit) for rule in (by_number, by_polynomial)}
+    near: dict[Rule, Rule] = {rule: partial(rule, limit=limit) for rule in (by_row, by_number, by_polynomial)}
     return tuple(near.get(rule, rule) for rule in RULES)
 
 
@@ -156,10 +156,10 @@ def _with_own_limits(gold: str, leaf: Leaf, limits: tuple[Fraction, ...]) -> Equ
 
 
 RULES: tuple[Rule, ...] = (
+    by_row,
     by_number,
     by_letter,
     by_words,
-    by_row,
     by_code,
     by_power,
     by_danger,

@@ -146,8 +146,8 @@ def by_letter(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     return choice_letter(answer, False) == gold
 
 
-_SHORT_WORD = re.compile(r"[A-Z][a-z]{2}|(?=.*(.).*\1)[A-Za-z]{3}")
-"""Three letters that no product has in this order: a capital before small ones, or a letter twice."""
+_SHORT_WORD = re.compile(r"[A-Z](?=[a-z]*[aeiou])[a-z]{2}|(?=.*(.).*\1)(?:(?=.*[aeiou])[a-z]{3}|[A-Z]{3})")
+"""Three letters that are a word, or throws of a coin, rather than a product: `Yes`, `off`, `HTH`, and not `Mgh` or `xxy`."""
 
 
 def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
@@ -157,8 +157,8 @@ def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
         return None
     if gold_words == answer_words:
         return True
-    is_word = len(gold_words) >= 4 or (len(gold_words) == 3 and _SHORT_WORD.fullmatch(gold.strip()))
-    return False if is_word else None
+    are_short = _SHORT_WORD.fullmatch(gold.strip()) and re.fullmatch("[A-Za-z]{3}", answer.strip())
+    return False if len(gold_words) >= 4 or are_short else None
 
 
 def _words(text: str) -> str:
@@ -170,29 +170,36 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+")
 _LIST = re.compile(r"[(\[]?([^()\[\]]*)[)\]]?")
 
 
-def by_row(gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """Numbers with nothing but spaces between them are a row, not a product: compared in their order, also with a list."""
+def by_row(gold: str, answer: str, _equal: Equal, limit: Fraction = _EXACT) -> Verdict | None:
+    """Numbers with nothing but spaces between them are a row, not a product or a sum: compared in their order, also with a list;
+    each may differ by at most `limit`."""
     if _ROW.fullmatch(gold) is None or _THOUSANDS.fullmatch(gold):
         return None
     entries, others = gold.split(), re.split(r"[\s,;]+", _LIST.sub(r"\1", answer).strip())
     values = [(exact_number(entry), exact_number(other)) for entry, other in zip(entries, others, strict=False)]
-    return len(entries) == len(others) and all(value is not None and value == other for value, other in values)
+    return len(entries) == len(others) and all(
+        value is not None and other is not None and abs(value - other) <= limit for value, other in values
+    )
 
 
 _CODE = re.compile(r"-?(?=[0-9A-Za-z]*[A-Za-z][0-9])[0-9A-Za-z]+")
-_HEX = re.compile(r"^(-?)0x")
+_HEX = re.compile(r"^(-?)0[xX]")
+_DIGITS = re.compile(r"-?[0-9A-Fa-f]+")
 _NO_CODE = re.compile(r"-?(?!0x)\d+[A-Za-z]+[23]|-?\d+[eE]\d+")
 """A square or cubic unit after a number, and a number with an exponent."""
 
 
 def by_code(gold: str, answer: str, _equal: Equal) -> Verdict | None:
-    """A digit after a letter is none of a product: `3a0`, `H2O` and `x1` are compared as written, but for case and subscripts;
-    none of them is a number."""
+    r"""A digit after a letter is none of a product: `3a0`, `H2O` and `x1` are compared as written, but for marks between signs
+    (`x_1`, `x*1`, `x^1`) and the case of hexadecimal digits; none of them is a number."""
     if exact_number(gold) is not None and _CODE.fullmatch(answer) and _NO_CODE.fullmatch(answer) is None:
         return False
     if _CODE.fullmatch(gold) is None or _NO_CODE.fullmatch(gold):
         return None
-    return _HEX.sub(r"\1", re.sub(r"[\s_{}$]", "", answer.lower())) == _HEX.sub(r"\1", gold.lower())
+    written = re.sub(r"\\cdot|\\times|[\s_{}$*^]", "", answer)
+    code, other = _HEX.sub(r"\1", gold), _HEX.sub(r"\1", written)
+    are_digits = _DIGITS.fullmatch(code) and _DIGITS.fullmatch(other)
+    return code.lower() == other.lower() if are_digits else code == other
 
 
 def by_danger(gold: str, answer: str, _equal: Equal) -> Verdict | None:

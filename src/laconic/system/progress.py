@@ -64,7 +64,7 @@ class Reporter:
                 speed = f"{tokens / max(1e-9, passed):,.0f} tokens/s"
                 live.update(task, advance=responses, speed=speed)
                 num_left = num_responses - num_earlier - done
-                if not is_live and passed >= next_line and num_left and done:
+                if not is_live and passed >= next_line and num_left > 0 and done:
                     next_line = passed + min(passed, MOST_SECONDS_BETWEEN)
                     left = duration_words(passed * num_left / done)
                     self.say(

@@ -299,10 +299,13 @@ def _tells_apart(phase: ResolvedPhase, grade: Grade, stats: Sequence[ProblemStat
 
 def _is_paid_differently(phase: ResolvedPhase, grades: Sequence[Grade], stat: ProblemStats) -> bool:
     """Whether a group of such grades, from half to one and a half times as long as the problem's mean, earns several rewards;
-    what is cut off is as long as the cap."""
+    what is cut off is as long as the cap. A term that remembers pays correct answers by their lengths from some step on."""
     rewards, cap = phase.config.rewards, phase.config.sampler.max_tokens
     if not grades:
         return False
+    rows = [phase.rewards[term.name] for term in rewards.terms if term.weight]
+    if Grade.CORRECT in grades and any(row.remember is not None and row.reads_length for row in rows):
+        return True
     shares = np.interp(np.linspace(0, 1, len(grades)), np.linspace(0, 1, len(TRIED_LENGTHS)), TRIED_LENGTHS)
     lengths = np.clip((shares * stat.mean_tokens).round().astype(np.int64), 1, max(1, cap - 1))
     lengths[[grade is Grade.TRUNCATED for grade in grades]] = cap

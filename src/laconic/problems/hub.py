@@ -16,6 +16,7 @@ from laconic.problems.thoughts import think_solutions
 from laconic.system.hub import Presence, ask_hub, cache_only
 from laconic.types import Problem
 
+UNMADE = "DatasetGenerationError"  # of datasets, which is imported only to load
 MOST_REASON_CHARS = 300  # characters of what the library says
 
 
@@ -42,9 +43,9 @@ def fetch_rows(name: str, config: str | None, split: str, needed_for: str) -> li
 def _reason(error: Exception, presence: Presence) -> str:
     if presence == "out of reach" and isinstance(error, OSError):
         return "the hub does not answer from here, and its cache does not hold it"
-    from datasets.exceptions import DatasetGenerationError
-
-    if isinstance(error, DatasetGenerationError):  # its first line says no more than that there was an error
+    if any(
+        kind.__name__ == UNMADE for kind in type(error).__mro__
+    ):  # its first line says no more than that there was an error
         said = error.__cause__ or "\n".join(str(error).strip().splitlines()[1:]) or error
         return _in_one_line(str(said)) or type(said).__name__
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

@@ -43,9 +43,7 @@ def fetch_rows(name: str, config: str | None, split: str, needed_for: str) -> li
 def _reason(error: Exception, presence: Presence) -> str:
     if presence == "out of reach" and isinstance(error, OSError):
         return "the hub does not answer from here, and its cache does not hold it"
-    if any(
-        kind.__name__ == UNMADE for kind in type(error).__mro__
-    ):  # its first line says no more than that there was an error
+    if any(kind.__name__ == UNMADE for kind in type(error).__mro__):  # whose first line does not say why
         said = error.__cause__ or "\n".join(str(error).strip().splitlines()[1:]) or error
         return _in_one_line(str(said)) or type(said).__name__
     return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
@@ -54,11 +52,9 @@ def _reason(error: Exception, presence: Presence) -> str:
 def _in_one_line(text: str) -> str:
     """The text without line breaks and, if it is long, without its middle."""
     line = " ".join(text.split()).rstrip(".")
-    return (
-        line
-        if len(line) <= MOST_REASON_CHARS
-        else f"{line[: MOST_REASON_CHARS // 2]} ... {line[-MOST_REASON_CHARS // 2 :]}"
-    )
+    if len(line) <= MOST_REASON_CHARS:
+        return line
+    return f"{line[: MOST_REASON_CHARS // 2]} ... {line[-MOST_REASON_CHARS // 2 :]}"
 
 
 def load_hub(address: Address, _seed: int) -> list[Problem]:

@@ -190,11 +190,8 @@ def read_reply(
     reason, text = _reason_and_text(endpoint, reply)
     if decode is not None and reason not in WITHHELD:
         return _with_ids(endpoint, reply, reason, cap, decode)
-    is_ended, counted, hidden = (
-        reason is not FinishReason.LENGTH,
-        _usage_count(reply, "completion_tokens"),
-        uncounted_in(reply),
-    )
+    is_ended, hidden = reason is not FinishReason.LENGTH, uncounted_in(reply)
+    counted = _usage_count(reply, "completion_tokens")
     if counted is None and reason in WITHHELD and not text:
         counted = 0  # nothing was generated
     whole = None if counted is None else counted + hidden

@@ -309,10 +309,8 @@ def _is_paid_differently(phase: ResolvedPhase, grades: Sequence[Grade], stat: Pr
     shares = np.interp(np.linspace(0, 1, len(grades)), np.linspace(0, 1, len(TRIED_LENGTHS)), TRIED_LENGTHS)
     lengths = np.clip((shares * stat.mean_tokens).round().astype(np.int64), 1, max(1, cap - 1))
     lengths[[grade is Grade.TRUNCATED for grade in grades]] = cap
-    budget, reads_ids = (
-        phase.config.budget,
-        any("token_ids" in phase.rewards[term.name].needs for term in rewards.terms),
-    )
+    budget = phase.config.budget
+    reads_ids = any("token_ids" in phase.rewards[term.name].needs for term in rewards.terms)
     numbers = GroupNumbers(
         lengths,
         tuple(grades),

@@ -4,8 +4,9 @@
    problems of the watch split. The rate whose area over budgets is largest is chosen (`seeker/tuned.json`); nothing else is.
 2. Every entry is trained at that rate at the seeds of the file, and measured on the report split. Every run counts by what its
    recipe hands on; where the guard went back, the page says so.
-3. One seed is run after the other, and after each the figures of its runs go to `seeker/results.json`, so that what one machine
-   measured outlives it. Where an entry's recipe has changed since, the command ends and says so: `--anew` begins it anew.
+3. One seed is run after the other, each in a sweep of its own. As soon as a run ends, its figures go to `seeker/results.json`, so
+   that what one machine measured outlives it: another one runs only what is missing there. Where an entry's recipe has changed
+   since, the command ends and says so: `--anew` begins it anew.
 4. The page is written from these two files and `seeker/words.md`.
 
 Both sweeps go on after a kill with the same command.
@@ -15,7 +16,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from deciding.start_models import sweep_lines
 
 from laconic.config.load import dump, load_recipe
 from laconic.errors import RunFailed
+from laconic.evaluation.folder_names import temperature_tag
 from laconic.evaluation.problem_meta import read_meta
 from laconic.reporting.read import read_phases
-from laconic.sweep.arms import GREEDY, SAMPLED, SweepArm, read_arms
-from laconic.sweep.config import DRAWS, Entry, load_sweep, not_replaced, stored_sweep
+from laconic.sweep.arms import GREEDY, SAMPLED, SweepArm, read_arm, read_arms
+from laconic.sweep.config import DRAWS, Entry, SweepRun, load_sweep, not_replaced, stored_sweep
 from laconic.sweep.run import run_sweep
 from laconic.system.files import read_json, write_json_atomically, write_text_atomically
 from laconic.system.progress import Reporter
@@ -46,7 +48,7 @@ TUNING_PROBLEMS = (
     "problems.watch=seeker:mix?count=96&split=watch&seed=7",
 )
 MOST = 320  # tokens: budgets up to three times the start model's mean length
-TEACHER = "phases.distillation.algorithm.reference_model"
+TEACHER, TEACHING = "phases.distillation.algorithm.reference_model", "two_phase"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -132,8 +134,8 @@ def at_rate(entry: Entry, factor: str, teacher: Path, changes: Sequence[str] = (
 
 
 def teacher_in(folder: Path, seed: int) -> Path:
-    """The result of the two phases, from which `distill` learns."""
-    return folder / "two_phase" / f"seed-{seed}" / "model"
+    """The result of the two phases, from which `distill` of the same seed learns."""
+    return folder / TEACHING / f"seed-{seed}" / "model"
 
 
 def digest_of(entry: Entry) -> str:
@@ -162,43 +164,62 @@ def measure(
 ) -> None:
     """Run every entry at its rate, one seed after the other, and keep the figures in `file` after each."""
     config, entries = load_sweep(sweep)
-    if file.exists():
-        unchanged(read_json(file), {entry.label: rated_digest(entry, factors) for entry in entries}, file, anew=anew)
-    folder = out / "final"
-    held = stored_sweep(folder)["seeds"] if (folder / "sweep.json").exists() else []
-    new = sorted({*(seeds or config.seeds)} - {*held})
-    teacher = teacher_in(folder, (held or new)[0])
-    changed = [
-        (entry, list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher))
-        for entry in entries
-    ]
-    for number in range(0 if held else 1, len(new) + 1):
-        run(sweep, changed, sorted([*held, *new[:number]]), folder, parallel)
-        keep(file, folder, entries, factors)
-
-
-def keep(file: Path, folder: Path, entries: Sequence[Entry], factors: Mapping[str, str]) -> None:
-    """Put the figures of each finished run into `file`, beside those that it holds already."""
     results: dict[str, Any] = read_json(file) if file.exists() else {}
-    for entry in entries:
-        digest = rated_digest(entry, factors)
-        if results.get(entry.label, {}).get("entry") != digest:
-            results[entry.label] = {"entry": digest, "runs": {}}
-    for seed, arms in read_arms(folder).items():
-        for label, arm in arms.items():
-            results[label]["runs"][str(seed)] = figures_of(arm)
-    write_json_atomically(file, results)
+    digests = {entry.label: rated_digest(entry, factors) for entry in entries}
+    results = unchanged(results, digests, file, anew=anew)
+    results |= {name: {"entry": digest, "runs": {}} for name, digest in digests.items() if name not in results}
+
+    def keep(arm: SweepArm) -> None:
+        """Put the figures of a finished run into `file`, beside those that it holds already."""
+        kept = results[arm.label]["runs"]
+        if str(arm.seed) not in kept:
+            kept[str(arm.seed)] = figures_of(arm)
+            write_json_atomically(file, results)
+
+    for seed in seeds or config.seeds:
+        folder = out / f"final-{seed}"
+        missing = [entry.label for entry in entries if str(seed) not in results[entry.label]["runs"]]
+        begun = (
+            [entry["label"] for entry in stored_sweep(folder)["entries"]] if (folder / "sweep.json").exists() else []
+        )
+        wanted = with_teachers(entries, {*missing, *begun})
+        teacher = teacher_in(folder, seed)
+        changed = [
+            (entry, list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher))
+            for entry in wanted
+        ]
+        if missing:
+            run(sweep, changed, [seed], folder, parallel, lambda ended: keep(arm_of(ended)))
+            for arm in read_arms(folder).get(seed, {}).values():  # what ended before, when nobody kept it
+                keep(arm)
+
+
+def arm_of(run: SweepRun) -> SweepArm:
+    """A run that has ended."""
+    return read_arm(run.folder, run.entry.label, run.seed, [temperature_tag(t) for t in run.recipe.report.temperatures])
+
+
+def with_teachers(entries: Sequence[Entry], labels: set[str]) -> list[Entry]:
+    """The entries of these labels, and the one whose result another of them learns from."""
+    taught = any(given.startswith(TEACHER) for e in entries if e.label in labels for given in e.overrides)
+    return [entry for entry in entries if entry.label in labels or (taught and entry.label == TEACHING)]
 
 
 def run(
-    sweep: Path, changed: Sequence[tuple[Entry, Sequence[str]]], seeds: Sequence[int], folder: Path, parallel: int
+    sweep: Path,
+    changed: Sequence[tuple[Entry, Sequence[str]]],
+    seeds: Sequence[int],
+    folder: Path,
+    parallel: int,
+    keep: Callable[[SweepRun], None] | None = None,
 ) -> None:
-    """Run a copy of the sweep with changed entries; runs that fail are named, and what is finished can still be measured."""
+    """Run a copy of the sweep with changed entries; `keep` is given each run that is finished. Runs that fail are named, and what
+    is finished can still be measured."""
     copy = folder.with_name(f"{folder.name}.toml")
     copy.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(copy, "\n".join(sweep_lines(load_sweep(sweep)[0], seeds, changed)) + "\n")
     try:
-        run_sweep(copy, folder, parallel, Reporter(Screen(file=sys.stderr)), folder.parent / DRAWS)
+        run_sweep(copy, folder, parallel, Reporter(Screen(file=sys.stderr)), folder.parent / DRAWS, keep)
     except RunFailed as error:
         sys.stderr.write(f"{folder.name}: {error}\n")
 
@@ -215,7 +236,8 @@ def figures_of(arm: SweepArm) -> dict[str, Any]:
     levels = [int(fact["level"]) for fact in facts]
     found |= {"area": arm.area(MOST), "base_area": base_area(arm), "ease": arm.cut_follows_ease(), **bounds}
     found["levels"] = {str(level): _of_level(arm, [held == level for held in levels]) for level in sorted(set(levels))}
-    return rounded(found) | {"rolled_back": rolled_back(arm.folder)}
+    settings = read_json(arm.base[SAMPLED].path / "settings.json")
+    return rounded(found) | {"rolled_back": rolled_back(arm.folder), "asked": settings["prompt_digest"]}
 
 
 def base_area(arm: SweepArm) -> float:

@@ -56,13 +56,16 @@ def _cells(row: Mapping[str, SeedMean]) -> str:
 
 
 def _bases(results: Runs) -> dict[str, dict[str, Any]]:
-    """The start model's figures by seed: "" for the base of most entries, and that of an entry which asks it otherwise."""
+    """The start model's figures by seed: "" under the prompt of most entries, and those of an entry which asks it otherwise.
+
+    Equal prompts, not equal figures, make it the same base: in the last digits these depend on the processor.
+    """
     found: dict[str, dict[str, Any]] = {}
     for seed in dict.fromkeys(seed for runs in results.values() for seed in runs):
         at = {label: runs[seed] for label, runs in results.items() if seed in runs}
-        ((usual, _),) = Counter(run["base_area"] for run in at.values()).most_common(1)
+        ((usual, _),) = Counter(run["asked"] for run in at.values()).most_common(1)
         for label, run in at.items():
-            name = "" if run["base_area"] == usual else f", asked as {label}"
+            name = "" if run["asked"] == usual else f", asked as {label}"
             found.setdefault(name, {}).setdefault(seed, _as_base(run))
     return dict(sorted(found.items()))
 

@@ -1,6 +1,7 @@
 """The frontier on the seeker: its file can be run, rates are chosen on watched problems, and a small version goes through all."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from forked import Forked
 
 from laconic.config.phase import PhaseConfig
 from laconic.sweep import children
+from laconic.sweep import run as sweep_run
 from laconic.sweep.config import load_sweep
 from laconic.sweep.run import read_sweep, warnings_of
 
@@ -90,7 +92,7 @@ def made_up(area: float, tokens: float, accuracy: float, cuts: tuple[float, floa
     """A run that cut the easiest and the hardest level so much; the start model took 100 tokens and was right in 50%."""
     side = {"tokens": tokens, "cut": 100.0 - tokens, "accuracy": accuracy, "gain": accuracy - 50.0}
     levels = {level: {"problems": 10, "cut": cut, "gain": 0.0} for level, cut in zip(("1", "5"), cuts, strict=True)}
-    bounds = {"oracle_tokens": 20.0, "blind_tokens": 50.0, "base_area": 30.0}
+    bounds = {"oracle_tokens": 20.0, "blind_tokens": 50.0, "base_area": 30.0, "asked": "usual"}
     return {"t1": side, "greedy": side, "area": area, "ease": 0.1, "levels": levels, "rolled_back": []} | bounds
 
 
@@ -127,7 +129,7 @@ def test_two_are_apart_beyond_three_standard_errors_of_their_paired_difference()
 
 def test_a_base_under_another_prompt_has_a_row_of_its_own() -> None:
     """As `l1` asks it, the start model is another; two entries of three share the usual one."""
-    asked = {seed: {**run, "base_area": 44.0} for seed, run in RESULTS["fast"].items()}
+    asked = {seed: {**run, "base_area": 44.0, "asked": "otherwise"} for seed, run in RESULTS["fast"].items()}
     rows = [row for row in frontier({**RESULTS, "l1": asked}) if "start model" in row]
     assert [row.split(" | ")[0] for row in rows] == ["| *the start model*", "| *the start model, asked as l1*"]
     assert " | 30.0 ± 0.0 | " in rows[0] and " | 44.0 ± 0.0 | " in rows[1]
@@ -168,7 +170,7 @@ def test_the_rate_is_chosen_on_watched_problems_and_the_runs_have_it(small: tupl
     folder, _ = small
     tuned = json.loads((folder / "tuned.json").read_text())
     assert tuned.keys() == {"accuracy_only"} and set(tuned["accuracy_only"]["areas"]) == set(seeker_frontier.FACTORS)
-    held = json.loads((folder / "out" / "final" / "accuracy_only" / "seed-71" / "config.json").read_text())
+    held = json.loads((folder / "out" / "final-71" / "accuracy_only" / "seed-71" / "config.json").read_text())
     factor = float(seeker_frontier.chosen(tuned)["accuracy_only"])
     assert held["phases"][0]["optimizer"]["lr"] == pytest.approx(2e-4 * factor)
     watched = json.loads((folder / "out" / "tune-1" / "accuracy_only" / "seed-90" / "config.json").read_text())
@@ -211,25 +213,34 @@ def test_what_is_finished_is_not_run_again_and_earlier_seeds_stay(small: tuple[P
     assert "| accuracy_only | 2 |" in (folder / "page.md").read_text()
 
 
-def test_a_machine_that_goes_away_takes_only_the_seed_that_it_was_at(
+def test_a_machine_that_goes_away_takes_only_the_runs_that_it_was_at(
     small: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    """Killed in the second of two seeds: the figures of the first are kept."""
+    """Killed after the first run of a seed: its figures are kept, and a machine with nothing else runs only the other."""
     folder, options = small
-
-    def run(sweep: Path, changed: Any, seeds: list[int], *_: Any) -> None:
-        if len(seeds) > 1:
-            raise KeyboardInterrupt
-
+    options = [*options[:2], "--out", str(tmp_path / "out"), *options[4:], "--results", str(tmp_path)]
     (tmp_path / "tuned.json").write_bytes((folder / "tuned.json").read_bytes())
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(seeker_frontier, "run", run)
-        seeker_frontier.main([*options, "--results", str(tmp_path)])
+    kept_before = json.loads((folder / "results.json").read_text())
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(children.subprocess, "Popen", Forked)
+        with pytest.MonkeyPatch.context() as inner, pytest.raises(KeyboardInterrupt):
+            inner.setattr(sweep_run._Sweep, "ask", killed)
+            seeker_frontier.main([*options, "--seeds", "71"])
+        results = json.loads((tmp_path / "results.json").read_text())
+        assert {label: list(found["runs"]) for label, found in results.items()} == {
+            "accuracy_only": ["71"],
+            "asked": [],
+        }
+        assert results["accuracy_only"]["runs"]["71"] == kept_before["accuracy_only"]["runs"]["71"]
+        shutil.rmtree(tmp_path / "out")
+        seeker_frontier.main([*options, "--seeds", "71"])
+    assert not (tmp_path / "out" / "final-71" / "accuracy_only").exists()
     results = json.loads((tmp_path / "results.json").read_text())
-    assert {label: list(found["runs"]) for label, found in results.items()} == {
-        "accuracy_only": ["71"],
-        "asked": ["71"],
-    }
+    assert results["asked"]["runs"]["71"] == kept_before["asked"]["runs"]["71"]
 
 
 def test_figures_of_a_changed_recipe_are_not_thrown_away_in_silence(tmp_path: Path) -> None:
@@ -255,7 +266,7 @@ def test_an_entry_that_was_not_tuned_at_every_rate_is_named(small: tuple[Path, l
 
 def test_alarms_of_a_sweep_stand_beside_what_became_of_its_problems(small: tuple[Path, list[str]]) -> None:
     """`benchmarks/collapse.py frontier`: one row for each trained run, none for the prompt."""
-    page = collapse.frontier_page(small[0] / "out" / "final")
+    page = collapse.frontier_page(small[0] / "out" / "final-71")
     (row,) = [line for line in page.splitlines() if line.startswith("| accuracy_only")]
     assert row.startswith("| accuracy_only | 71 | 1 | ") and row.count("|") == 9
     assert "Runs: 1; phases with an alarm: " in page and "| asked |" not in page

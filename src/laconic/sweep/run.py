@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,10 +56,12 @@ def run_sweep(
     parallel: int | None = None,
     reporter: Reporter | None = None,
     draws: Path | None = None,
+    on_finished: Callable[[SweepRun], None] | None = None,
 ) -> SweepResult:
     """Run the unfinished part of the sweep at `path` in `out` (runs/<name> if not given), with `parallel` processes at a time.
 
-    Sweeps that are given the same folder `draws` share what their start models answered.
+    Sweeps that are given the same folder `draws` share what their start models answered. `on_finished` is called with every run
+    that has ended well, as soon as it has.
 
     Raises `InputError` if sweep, recipes or folder are wrong, before anything runs, and `RunFailed` at the end if runs failed.
     """
@@ -71,7 +73,7 @@ def run_sweep(
     check_idle(runs)
     begin_sweep(out, config, runs)
     with FolderLock(out):
-        _Sweep(out, runs, config.parallel, reporter).run()
+        _Sweep(out, runs, config.parallel, reporter, on_finished).run()
     return SweepResult(out, tuple(runs))
 
 
@@ -177,8 +179,16 @@ def in_turns(runs: Sequence[SweepRun], parallel: int) -> list[SweepRun]:
 class _Sweep:
     """A sweep that is running."""
 
-    def __init__(self, out: Path, runs: Sequence[SweepRun], parallel: int, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        out: Path,
+        runs: Sequence[SweepRun],
+        parallel: int,
+        reporter: Reporter,
+        on_finished: Callable[[SweepRun], None] | None,
+    ) -> None:
         self.out, self.runs, self.parallel, self.reporter = out, runs, parallel, reporter
+        self.on_finished = on_finished
         self.reader = ResultsReader(out)
         self.children = RunProcesses(parallel)
         self.failed: list[tuple[SweepRun, str]] = []
@@ -242,6 +252,8 @@ class _Sweep:
         count = sum(other.is_finished for other in self.runs)
         said = f"failed after {seconds:.0f} s: {why}" if why else f"finished in {seconds:.0f} s"
         self.reporter.say(f"[{count}/{len(self.runs)}] {run.name}: {said}")
+        if why is None and self.on_finished:
+            self.on_finished(run)
         try:
             write_results(self.out, self.reader.read())
         except Exception as error:  # a page that cannot be drawn ends no training; it is drawn again at the end

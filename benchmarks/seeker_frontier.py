@@ -83,20 +83,31 @@ def tune(sweep: Path, out: Path, file: Path, parallel: int, *, anew: bool = Fals
     entries = [entry for entry in load_sweep(sweep)[1] if entry.prompt is None]
     digests = {entry.label: digest_of(entry) for entry in entries}
     tuned = unchanged(tuned, digests, file, anew=anew)
+    tuned |= {name: {"entry": digest, "areas": {}} for name, digest in digests.items() if name not in tuned}
     teacher = teacher_in(out / f"tune-{FACTORS[0]}", TUNING_SEED)
     for factor in FACTORS:
-        if all(factor in tuned.get(entry.label, {"areas": {}})["areas"] for entry in entries):
-            continue
-        folder = out / f"tune-{factor}"
-        changed = [(entry, at_rate(entry, factor, teacher, TUNING_PROBLEMS)) for entry in entries]
-        run(sweep, changed, [TUNING_SEED], folder, parallel)
-        for label, arm in read_arms(folder).get(TUNING_SEED, {}).items():
-            found = tuned.setdefault(label, {"entry": digests[label], "areas": {}})
-            found["areas"][factor] = round(arm.area(MOST), 3)
+
+        def keep(arm: SweepArm, factor: str = factor) -> None:
+            tuned[arm.label]["areas"].setdefault(factor, round(arm.area(MOST), 3))
             write_json_atomically(file, tuned)
-    if missing := [name for name in digests if len(tuned.get(name, {"areas": {}})["areas"]) < len(FACTORS)]:
+
+        missing = [entry for entry in entries if factor not in tuned[entry.label]["areas"]]
+        teaching = factor == FACTORS[0] and any(
+            len(tuned[e.label]["areas"]) < len(FACTORS) for e in entries if taught(e)
+        )
+        changes = {entry.label: at_rate(entry, factor, teacher, TUNING_PROBLEMS) for entry in entries}
+        run_missing(
+            sweep,
+            out / f"tune-{factor}",
+            TUNING_SEED,
+            with_teacher(missing, entries, teaching),
+            changes,
+            parallel,
+            keep,
+        )
+    if failed := [name for name in digests if len(tuned[name]["areas"]) < len(FACTORS)]:
         raise SystemExit(
-            f"not tuned at every rate: {', '.join(missing)}; what failed is said above, and the command goes on"
+            f"not tuned at every rate: {', '.join(failed)}; what failed is said above, and the command goes on"
         )
     return tuned
 
@@ -162,7 +173,7 @@ def measure(
     *,
     anew: bool = False,
 ) -> None:
-    """Run every entry at its rate, one seed after the other, and keep the figures in `file` after each."""
+    """Run every entry at its rate, one seed after the other, and keep the figures of each run in `file` as it ends."""
     config, entries = load_sweep(sweep)
     results: dict[str, Any] = read_json(file) if file.exists() else {}
     digests = {entry.label: rated_digest(entry, factors) for entry in entries}
@@ -178,50 +189,64 @@ def measure(
 
     for seed in seeds or config.seeds:
         folder = out / f"final-{seed}"
-        missing = [entry.label for entry in entries if str(seed) not in results[entry.label]["runs"]]
-        begun = (
-            [entry["label"] for entry in stored_sweep(folder)["entries"]] if (folder / "sweep.json").exists() else []
-        )
-        wanted = with_teachers(entries, {*missing, *begun})
         teacher = teacher_in(folder, seed)
-        changed = [
-            (entry, list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher))
-            for entry in wanted
-        ]
-        if missing:
-            run(sweep, changed, [seed], folder, parallel, lambda ended: keep(arm_of(ended)))
-            for arm in read_arms(folder).get(seed, {}).values():  # what ended before, when nobody kept it
-                keep(arm)
+        changes = {
+            entry.label: list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher)
+            for entry in entries
+        }
+        missing = [entry for entry in entries if str(seed) not in results[entry.label]["runs"]]
+        wanted = with_teacher(missing, entries, any(map(taught, missing)))
+        run_missing(sweep, folder, seed, wanted, changes, parallel, keep)
+
+
+def taught(entry: Entry) -> bool:
+    """Whether the entry learns from another's result."""
+    return any(given.startswith(TEACHER) for given in entry.overrides)
+
+
+def with_teacher(missing: Sequence[Entry], entries: Sequence[Entry], teaching: bool) -> set[str]:
+    """The labels of what is `missing`, and where `teaching`, of what others of it learn from: it may have been kept elsewhere."""
+    return {entry.label for entry in missing} | {
+        entry.label for entry in entries if teaching and entry.label == TEACHING
+    }
+
+
+def run_missing(
+    sweep: Path,
+    folder: Path,
+    seed: int,
+    labels: set[str],
+    changes: Mapping[str, Sequence[str]],
+    parallel: int,
+    keep: Callable[[SweepArm], None],
+) -> None:
+    """Run the entries of these labels in `folder`, with changed overrides, and give each to `keep` as it ends.
+
+    What was begun there is ended too. Runs that fail are named.
+    """
+    if not labels:
+        return
+    stored = folder / "sweep.json"
+    held = {entry["label"] for entry in stored_sweep(folder)["entries"]} if stored.exists() else set()
+    config, entries = load_sweep(sweep)
+    changed = [(entry, changes[entry.label]) for entry in entries if entry.label in labels | held]
+    copy = folder.with_name(f"{folder.name}.toml")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(copy, "\n".join(sweep_lines(config, [seed], changed)) + "\n")
+    say = Reporter(Screen(file=sys.stderr))
+    try:
+        run_sweep(copy, folder, parallel, say, folder.parent / DRAWS, lambda run: keep(arm_of(run)))
+    except RunFailed as error:
+        sys.stderr.write(f"{folder.name}: {error}\n")
+    for arm in (
+        read_arms(folder).get(seed, {}).values()
+    ):  # what had ended when a command was killed that had not kept it yet
+        keep(arm)
 
 
 def arm_of(run: SweepRun) -> SweepArm:
     """A run that has ended."""
     return read_arm(run.folder, run.entry.label, run.seed, [temperature_tag(t) for t in run.recipe.report.temperatures])
-
-
-def with_teachers(entries: Sequence[Entry], labels: set[str]) -> list[Entry]:
-    """The entries of these labels, and the one whose result another of them learns from."""
-    taught = any(given.startswith(TEACHER) for e in entries if e.label in labels for given in e.overrides)
-    return [entry for entry in entries if entry.label in labels or (taught and entry.label == TEACHING)]
-
-
-def run(
-    sweep: Path,
-    changed: Sequence[tuple[Entry, Sequence[str]]],
-    seeds: Sequence[int],
-    folder: Path,
-    parallel: int,
-    keep: Callable[[SweepRun], None] | None = None,
-) -> None:
-    """Run a copy of the sweep with changed entries; `keep` is given each run that is finished. Runs that fail are named, and what
-    is finished can still be measured."""
-    copy = folder.with_name(f"{folder.name}.toml")
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(copy, "\n".join(sweep_lines(load_sweep(sweep)[0], seeds, changed)) + "\n")
-    try:
-        run_sweep(copy, folder, parallel, Reporter(Screen(file=sys.stderr)), folder.parent / DRAWS, keep)
-    except RunFailed as error:
-        sys.stderr.write(f"{folder.name}: {error}\n")
 
 
 def figures_of(arm: SweepArm) -> dict[str, Any]:

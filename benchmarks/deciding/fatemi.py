@@ -256,8 +256,8 @@ CLAIMS = (
             any_of(is_at_least("cut at lambda 0.95, %", AS_MUCH), is_at_least("cut at lambda 1, %", AS_MUCH)),
         ),
         reading=f"As much: to within {AS_MUCH:g} points of the base's length. Calibrated: the critic explains more "
-        "of the returns' variance than a constant would, once it has had its warm-up. Presupposed is also that one of "
-        "the two shortens at all.",
+        "of the returns' variance than a constant would, on average over the last three quarters of its steps, which "
+        "begin inside its warm-up of 12 steps. Presupposed is also that one of the two shortens at all.",
     ),
     Claim(
         "F4b",

@@ -45,7 +45,7 @@ def frontier(results: Runs) -> Iterator[str]:
     yield "|---" * 10 + "|"
     rows = {label: _row(found) for label, found in results.items()}
     for label in sorted(rows, key=lambda name: -rows[name]["area"].mean):
-        yield f"| {label} | {rows[label]['area'].num_seeds} | {_cells(rows[label])} | {_above(label, rows)} |"
+        yield f"| {label} | {rows[label]['area'].num_seeds} | {_cells(rows[label])} | {_above(label, results)} |"
     for asked, found in _bases(results).items():
         yield f"| *the start model{asked}* | {len(found)} | {_cells(_row(found))} | |"
 
@@ -106,19 +106,24 @@ def _row(found: Mapping[str, Any]) -> dict[str, SeedMean]:
     return {name: over_seeds(map(measure, found.values())) for name, measure in figures.items()}
 
 
-def _above(label: str, rows: Mapping[str, Mapping[str, SeedMean]]) -> str:
-    """Entries that are, by the means, at least as accurate sampled with at most as many tokens, and better in one."""
-    mine = rows[label]
-    better = [
-        other
-        for other, row in rows.items()
-        if other != label
-        and row["accuracy"].mean >= mine["accuracy"].mean
-        and row["tokens"].mean <= mine["tokens"].mean
-        and (row["accuracy"].mean, row["tokens"].mean) != (mine["accuracy"].mean, mine["tokens"].mean)
-    ]
-    first = sorted(better, key=lambda other: -rows[other]["area"].mean)[:2]
+def _above(label: str, results: Runs) -> str:
+    """Entries that are, by the means over the seeds that both have, at least as accurate sampled with at most as many tokens, and
+    better in one."""
+    better = [other for other in results if other != label and _beats(results[other], results[label])]
+    first = sorted(better, key=lambda other: -_row(results[other])["area"].mean)[:2]
     return "on it" if not better else ", ".join(first) + (f" and {len(better) - 2} more" if len(better) > 2 else "")
+
+
+def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    seeds = _shared(one, other)
+    rows = [_row({seed: runs[seed] for seed in seeds}) for runs in (one, other)]
+    (accuracy, tokens), (its_accuracy, its_tokens) = ((row["accuracy"].mean, row["tokens"].mean) for row in rows)
+    is_as_good = accuracy >= its_accuracy and tokens <= its_tokens  # false for nan: without a seed that both have
+    return is_as_good and (accuracy, tokens) != (its_accuracy, its_tokens)
+
+
+def _shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(one.keys() & other.keys())
 
 
 def difficulty(results: Runs) -> Iterator[str]:
@@ -162,17 +167,19 @@ def rates(tuned: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
 
 
 def pairs(results: Runs) -> Iterator[str]:
-    """Neighbours by area: the seeds' paired difference, in standard errors, and its p-value corrected for all neighbours."""
+    """Neighbours by area that share a seed: the seeds' paired difference, in standard errors, and its p-value corrected for all
+    of them."""
     yield "| | and the next by area | difference of the areas, points | standard errors | p (Holm) |"
     yield "|---" * 5 + "|"
     order = sorted(results, key=lambda label: -over_seeds(run["area"] for run in results[label].values()).mean)
-    gaps = []
-    for first, second in pairwise(order):
-        shared = sorted(results[first].keys() & results[second].keys())
-        gaps.append(over_seeds(results[first][seed]["area"] - results[second][seed]["area"] for seed in shared))
+    near = [(first, second) for first, second in pairwise(order) if _shared(results[first], results[second])]
+    gaps = [
+        over_seeds(results[a][seed]["area"] - results[b][seed]["area"] for seed in _shared(results[a], results[b]))
+        for a, b in near
+    ]
     errors = [gap.mean / gap.se if gap.se > 0 else nan for gap in gaps]  # false for nan, too
     p_values = holm([2.0 * float(student.sf(abs(e), gap.num_seeds - 1)) for e, gap in zip(errors, gaps, strict=True)])
-    for (first, second), gap, error, p in zip(pairwise(order), gaps, errors, p_values, strict=True):
+    for (first, second), gap, error, p in zip(near, gaps, errors, p_values, strict=True):
         apart = " **apart**" if error > APART else ""
         yield f"| {first} | {second} | {_said(gap)} | {error:.1f}{apart} | {p:.2g} |"
 

@@ -118,6 +118,19 @@ def test_the_tables_say_what_the_figures_are() -> None:
     assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 4.0}}))[2] == "| it | 1.0 | 3.0 | **4.0** | yes |"
 
 
+def test_entries_are_compared_on_the_seeds_that_both_have() -> None:
+    """Seed 72 is hard: at 71, which both have, `whole` is the better one; `apart` shares no seed with anyone."""
+    hard = made_up(40.0, 99.0, 50.0, (0.0, 0.0))
+    runs = {
+        "whole": {"71": made_up(60.0, 40.0, 70.0, (0.0, 0.0)), "72": hard},
+        "part": {"71": made_up(55.0, 45.0, 65.0, (0.0, 0.0))},
+        "apart": {"73": made_up(10.0, 99.0, 1.0, (0.0, 0.0))},
+    }
+    last = {row.split(" | ")[0].strip("| "): row.split(" | ")[-1] for row in frontier(runs)}
+    assert last["part"] == "whole |" and last["whole"] == last["apart"] == "on it |"
+    assert [row.split(" | ")[0] for row in list(pairs(runs))[2:]] == ["| part"]
+
+
 def test_two_are_apart_beyond_three_standard_errors_of_their_paired_difference() -> None:
     """20 and 19 points apart: 19.5 with a standard error of 0.5, which is 39 of them; with one degree of freedom (Cauchy) that
     has p = 1 - 2 atan(39) / pi = 0.016."""

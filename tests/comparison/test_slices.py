@@ -118,6 +118,13 @@ def test_two_numbers_are_two_slices_however_alike(numbers: tuple[float, float]) 
     assert len(set(values_of(many))) == 2 and all(len(name) < 60 for name in values_of(many))
 
 
+def test_a_whole_number_beyond_floats_is_left_out(tmp_path: Path) -> None:
+    write_meta([Problem("a", "q", "7", meta={"level": 10**400, "size": 10**300})], tmp_path)
+    assert read_meta(tmp_path) == {"a": {"size": 10**300}}
+    (tmp_path / META).write_text(json.dumps({"problem_id": "a", "meta": {"level": 10**400, "size": 3}}))
+    assert read_meta(tmp_path) == {"a": {"size": 3}}
+
+
 def test_one_number_is_one_slice_however_it_is_written() -> None:
     assert values_of([3, 3.0, 2.5, 1_000_000, 1e6, 1e300]) == ["3", "3", "2.5", "1000000", "1000000", "1e+300"]
 

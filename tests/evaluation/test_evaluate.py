@@ -47,6 +47,20 @@ def test_the_figures_are_those_of_the_rows(grader, tmp_path):
     assert json.loads((tmp_path / "timing.json").read_text())["num_tokens"] == 16 * 40
 
 
+@pytest.mark.parametrize("stated", ["7", True, -1, float("nan"), pytest.param(10**400, id="huge"), [3]])
+def test_a_shortest_length_that_is_none_is_named_before_anything_is_drawn(stated):
+    problem = replace(PROBLEMS[1], meta={"oracle_tokens": stated})
+    with pytest.raises(InputError, match=f"oracle_tokens of problem '{problem.id}': expected a number of tokens"):
+        replace(ASKED, problems=[PROBLEMS[0], problem])
+
+
+def test_budgets_are_whole_numbers_in_order_each_once():
+    assert replace(ASKED, budgets=(32, 16, 32)).budgets == (16, 32)
+    for budgets in [(0, 32), (-3,), (1.5,), ("a",), (True,)]:
+        with pytest.raises(InputError, match="budgets: expected whole numbers from 1 up, got "):
+            replace(ASKED, budgets=budgets)
+
+
 def test_run_twice_the_files_are_the_same_bytes(grader, tmp_path):
     for name in ("one", "two"):
         evaluate(scripted_solver(ScriptedSampler(doubling), grader), ASKED, tmp_path / name)

@@ -349,6 +349,10 @@ def test_several_runs_are_told_apart_and_overlaid(run_dir: Path) -> None:
     assert "Mean tokens when correct" in page
     with pytest.raises(RunError, match="given twice"):
         page_of(run_dir, run_dir)
+    (run_dir.parent / "link").symlink_to(run_dir)
+    for again in (run_dir.parent / "link", run_dir / ".." / run_dir.name):
+        with pytest.raises(RunError, match=f"{again}: given twice"):
+            page_of(run_dir, again)
 
 
 def test_selected_problems_stand_with_their_reasons(run_dir: Path) -> None:
@@ -370,6 +374,46 @@ def test_budget_curves_are_drawn_where_they_were_measured(folders: list[Path]) -
     page = page_of(*folders[:2])
     assert 'id="budgets"' in page
     assert "after, budget 256: 75.6% at 265 tokens, 50.0% cut" in page  # .4 + .1 + .256
+
+
+def test_what_could_not_be_graded_leaves_its_figures_out(folders: list[Path]) -> None:
+    """Nothing of `after` could be graded: no point to draw beside that of `base`, and none of its budget curve."""
+    for summary in folders[1].glob("eval/*/summary.json"):
+        told, samples = json.loads(summary.read_text("utf-8")), summary.with_name("samples.jsonl")
+        rows = [json.loads(line) | {"grade": "ungradable"} for line in samples.read_text("utf-8").splitlines()]
+        write_jsonl(samples, rows)
+        write_json(
+            summary,
+            told
+            | {
+                "accuracy": {"mean": None, "ci95": [None, None]},
+                "grade_frac": {"ungradable": 1.0},
+                "tokens_by_grade": {},
+            },
+        )
+        curve = budget_curve(0.0)
+        points = [point | {"accuracy": {"mean": None, "ci95": [None, None]}} for point in curve["points"]]
+        write_json(summary.with_name("budget_curve.json"), curve | {"points": points})
+    page = page_of(*folders[:2])
+    assert 'id="frontier"' not in page and 'id="budgets"' not in page
+    assert 'id="frontier"' in page_of(*folders)
+
+
+def test_a_stored_comparison_is_used_while_its_figures_are_those_of_the_folders(folders: list[Path]) -> None:
+    """At a margin of 40 points the stored one says other things than one that is made anew."""
+    base, after = folders[:2]
+    file = after / "comparison.json"
+    write_json(file, compare_evaluations(base, [after], margin=0.4).to_json())
+    assert {c.figures.margin for c in read_report([base, after]).changes} == {0.4}
+    write_evaluation(after / "eval" / "mix-t1", 0.3, 200.0, model="after")
+    report = read_report([base, after])
+    assert {c.figures.margin for c in report.changes} == {0.01}
+    assert report.notes == (f"Compared anew: {file} was made of other evaluations than these folders hold now",)
+    assert "more tokens" in headline(report)
+    write_json(file, compare_evaluations(base, [after]).to_json())
+    for folder in (base, after):
+        write_evaluation(folder / "eval" / "sums-t1", 0.6, 80.0, model=folder.name, benchmark="sums")
+    assert "Compared anew" in page_of(base, after)
 
 
 def test_dominated_models_are_hollow(folders: list[Path]) -> None:

@@ -30,6 +30,12 @@ def test_one_answer_throughout_has_no_kappa() -> None:
     assert isnan(agreement([], [], seed=0).kappa.estimate)
 
 
+def test_one_label_of_one_labeller_throughout_has_no_interval() -> None:
+    """Whatever is drawn, p_o = p_e: kappa is 0, of which that says nothing."""
+    found = agreement(["a"] * 30, ["a"] * 29 + ["b"], seed=0)
+    assert found.kappa.estimate == pytest.approx(0.0) and isnan(found.kappa.low) and isnan(found.kappa.high)
+
+
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         agreement(["a"], ["a", "b"], seed=0)

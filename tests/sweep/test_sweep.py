@@ -26,11 +26,12 @@ from laconic.sweep.children import check_idle
 from laconic.sweep.config import begin_sweep, load_sweep, runs_of, sweep_content
 from laconic.sweep.figures import Named, place_names
 from laconic.sweep.page import write_results
-from laconic.sweep.results import Results, ResultsReader, _fields
+from laconic.sweep.results import Results, ResultsReader, _fields, _num_probed
 from laconic.sweep.rows import Against, Field, Point, SweepRow, TrainingCost, dominates, over_seeds
 from laconic.sweep.run import in_turns, max_rollouts, read_sweep, run_sweep
 from laconic.sweep.tables import field_scope, markdown, rolled_back
 from laconic.system.files import append_jsonl, read_json, write_json_atomically
+from laconic.system.locks import LOCK_FILE
 from laconic.system.progress import Reporter
 from laconic.training.check.recipe import check_recipe
 
@@ -102,6 +103,9 @@ def test_a_recipe_may_be_named_as_the_list_of_recipes_names_it(tmp_path: Path) -
         (("parallel = 2", "parallel = 0"), "parallel: input should be greater than 0, got 0"),
         (("No whitening!", "SMALL."), "label small occurs twice"),
         (("No whitening!", "!?"), "label '!?': expected a letter or a digit"),
+        (("No whitening!", "base"), "label 'base': the table has a row of its own of this name"),
+        (("No whitening!", "base of small"), "label 'base of small': the table has a row of its own"),
+        (("No whitening!", "small · phase-1"), "label 'small · phase-1': the table has a row of its own"),
         (('["small.toml"]', '["two_fase"]'), "recipes.0: no recipe 'two_fase'"),
         (('["small.toml"]', '["two_fase"]'), "near it: two_phase"),
         (("whitening=none", "whitening"), "variants.0.overrides.0: expected key=value"),
@@ -175,6 +179,27 @@ def test_a_folder_of_another_sweep_is_refused(tmp_path: Path, change: tuple[str,
     with pytest.raises(RunError) as found:
         begin_with(tmp_path, SWEEP.replace(*change))
     assert said in str(found.value)
+
+
+def test_a_refused_sweep_leaves_the_list_of_the_one_at_work_alone(tmp_path: Path) -> None:
+    """Whoever holds the folder's lock is another sweep."""
+    begin_with(tmp_path, SWEEP)
+    before = (tmp_path / "out" / "sweep.json").read_bytes()
+    holding = "import sys; from pathlib import Path; from laconic.system.locks import FolderLock"
+    script = f"{holding}; lock = FolderLock(Path(sys.argv[1])); lock.take(); print(flush=True); input()"
+    command = [sys.executable, "-c", script, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline()
+        with pytest.raises(RunError, match="is at work on it"):
+            run_sweep(write_sweep(tmp_path, SWEEP.replace("[0, 1]", "[0, 1, 2]")), tmp_path / "out")
+        holder.communicate(b"\n")
+    assert (tmp_path / "out" / "sweep.json").read_bytes() == before
+
+
+def test_a_folder_with_nothing_but_a_lock_is_new(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / LOCK_FILE).write_text("process 1\n")
+    begin_with(tmp_path, SWEEP)
 
 
 def test_a_damaged_list_of_runs_is_one_line_from_the_sweep_and_from_its_results(tmp_path: Path) -> None:
@@ -450,6 +475,23 @@ def test_stages_dominate_nobody_and_results_do(finished: Path) -> None:
     assert rows["asked for 5 tokens"].dominated_by == ("small",)
     assert rows["No whitening!"].dominated_by == ("small",)
     assert rows["small"].dominated_by == () and rows["small · phase-1"].dominated_by == ()
+
+
+def test_an_older_entry_called_base_is_not_taken_for_the_base(finished: Path) -> None:
+    """The entry at 40 tokens dominates; its base at 80 does not."""
+    told = read_json(finished / "sweep.json")
+    told["entries"][0]["label"] = "base"
+    write_json_atomically(finished / "sweep.json", told)
+    rows = {(row.label, row.kind): row for row in ResultsReader(finished).read().fields[0].rows}
+    assert rows["base", "trained"].dominated_by == ()
+    assert rows["base", "base"].dominated_by == rows["asked for 5 tokens", "prompt"].dominated_by == ("base",)
+
+
+def test_responses_that_could_not_be_graded_were_drawn_all_the_same(tmp_path: Path) -> None:
+    """5 + 2 by grade; 3 attempts where an older file counts no grades."""
+    counts = {"correct": 1, "wrong": 4, "ungradable": 2}
+    append_jsonl(tmp_path / "probe.jsonl", {"attempts": 5, "counts": counts}, {"attempts": 3})
+    assert _num_probed(tmp_path / "probe.jsonl") == 10
 
 
 def test_what_was_read_once_is_not_read_again(finished: Path) -> None:

@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,20 @@ from laconic.rollouts.log import AttemptLog, Force, begin, chunks, count_whole_r
 from laconic.rollouts.rows import ForcedAnswer, ResponseRow, read_rows
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.statistics.bleu import CorpusBleu
-from laconic.system.fields import Fields
+from laconic.system.fields import MAX_WHOLE, Fields
 from laconic.system.files import read_json, write_json_atomically
 from laconic.system.locks import FolderLock
+from laconic.system.text import brief
 from laconic.types import Group, Problem, Progress
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
     """How a model is to be evaluated on one benchmark. `budgets` are those of the budget curve, which is left out if there are
-    none. `with_bleu` asks for BLEU against the problems' worked solutions. Raises `InputError` where two problems have one id,
-    under which their responses would be one problem's."""
+    none; they are held in order, each once. `with_bleu` asks for BLEU against the problems' worked solutions.
+
+    Raises `InputError` where two problems have one id, under which their responses would be one problem's, where the
+    `oracle_tokens` of a problem are no number of tokens, and for a budget that is none."""
 
     benchmark: str
     problems: Sequence[Problem]
@@ -63,6 +67,14 @@ class EvaluationRequest:
     with_bleu: bool = False
 
     def __post_init__(self) -> None:
+        self._check_problems()
+        given: Sequence[object] = self.budgets  # in a notebook, anything
+        for budget in given:
+            if isinstance(budget, bool) or not isinstance(budget, Integral) or budget < 1:
+                raise InputError(f"budgets: expected whole numbers from 1 up, got {brief(budget)}")
+        object.__setattr__(self, "budgets", tuple(sorted(set(map(int, self.budgets)))))
+
+    def _check_problems(self) -> None:
         first: dict[str, int] = {}
         for place, problem in enumerate(self.problems, 1):
             if first.setdefault(problem.id, place) != place:
@@ -70,6 +82,10 @@ class EvaluationRequest:
                 raise InputError(
                     f"problems: id {problem.id!r} stands twice, {places}; give each problem an id of its own"
                 )
+            shortest = problem.meta.get("oracle_tokens")
+            if shortest is not None and not _is_length(shortest):
+                what = f"oracle_tokens of problem {problem.id!r}"
+                raise InputError(f"problems: {what}: expected a number of tokens from 0 up, got {brief(shortest)}")
 
     @property
     def num_samples(self) -> int:
@@ -80,6 +96,10 @@ class EvaluationRequest:
     def num_responses(self) -> int:
         """The number of responses over all problems."""
         return len(self.problems) * self.num_samples
+
+
+def _is_length(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and value <= MAX_WHOLE and not value < 0
 
 
 def num_samples(samples: int, decoding: SamplerConfig) -> int:

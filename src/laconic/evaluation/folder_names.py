@@ -29,13 +29,17 @@ def temperature_tag(temperature: float) -> str:
 
 
 def prompt_tag(prompt: str) -> str:
-    """How a folder names a prompt: its name, or the first words of its text.
+    """How a folder names a prompt: its name, or the first words of its text. A text with letters that are not ASCII ends in the
+    beginning of its hash, since these letters are left out.
 
     >>> prompt_tag("token_limit:100"), prompt_tag("Be brief. Then stop, please, at once.")
     ('token_limit-100', 'be-brief-then-stop')
+    >>> prompt_tag("请简短"), prompt_tag("Sé breve.")
+    ('17fa8f', 's-breve-6e1c4a')
     """
-    words = re.sub(r"[^A-Za-z0-9_]+", " ", prompt).split()
-    return "-".join(words[:4]).lower()
+    words = re.sub(r"[^A-Za-z0-9_]+", " ", prompt).lower().split()[:4]
+    is_ascii = not re.search(r"[^\W\x00-\x7f]", prompt)
+    return "-".join(words if is_ascii else [*words, hashlib.blake2b(prompt.encode(), digest_size=3).hexdigest()])
 
 
 def evaluation_folder(

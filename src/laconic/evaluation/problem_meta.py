@@ -1,14 +1,16 @@
 """problem_meta.jsonl: what the source of the problems says of each, such as its subject and level, for comparisons by slice.
 
 1. `write_meta` (of an evaluation) and `add_meta` (of a run's phases) keep of each problem's `meta` the values by which problems
-   can be sorted: numbers, truths and short texts. Objects are flattened (`difficulty.terms`); lists, and texts that are long,
-   such as a worked solution, are left out. A list of tolerances is kept as text, since grades depend on it.
+   can be sorted: numbers, truths and short texts. Objects are flattened (`difficulty.terms`); lists, long texts such
+   as a worked solution, and whole numbers beyond the range of floats are left out. A list of tolerances is kept as text, since
+   grades depend on it.
 2. `read_meta` reads the file back. An older evaluation has none; evaluating again with the same settings adds it, and draws
    nothing. `meta_for_grading` turns what it holds of a problem into what the grader reads. `check_tolerances` refuses other
    tolerances than those with which the folder's responses were graded.
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -80,10 +82,15 @@ def kept_values(meta: Mapping[str, Any], above: str = "") -> Iterator[tuple[str,
     for key, value in meta.items():
         if isinstance(value, Mapping):
             yield from kept_values(value, f"{above}{key}.")
-        elif isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) <= MOST_TEXT):
+        elif _is_number(value) or (isinstance(value, str) and 0 < len(value) <= MOST_TEXT):
             yield f"{above}{key}", value
         elif key == _TOLERANCE and isinstance(value, list | tuple):
             yield f"{above}{key}", json.dumps(value)
+
+
+def _is_number(value: Any) -> bool:
+    """A number or a truth, unless it is a whole number that no float can hold."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def meta_for_grading(kept: Mapping[str, MetaValue]) -> Mapping[str, Any]:

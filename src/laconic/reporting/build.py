@@ -26,7 +26,6 @@ from laconic.reporting.browser import Browser, build_browser, tell_pairs
 from laconic.reporting.changes import read_changes
 from laconic.reporting.data import (
     Change,
-    Measurement,
     Report,
     SelectedProblems,
     mean_tokens_by_problem,
@@ -34,7 +33,17 @@ from laconic.reporting.data import (
     solve_rate_by_problem,
 )
 from laconic.reporting.distributions import MAX_POINTS, draw_lengths, draw_solve_rates, draw_tokens_by_problem
-from laconic.reporting.figures import COLOURS, NARROW, WIDE, colour_of, draw_budgets, draw_changes, draw_frontier
+from laconic.reporting.figures import (
+    COLOURS,
+    NARROW,
+    WIDE,
+    budget_points,
+    colour_of,
+    draw_budgets,
+    draw_changes,
+    draw_frontier,
+    frontier_settings,
+)
 from laconic.reporting.numbers import UNKNOWN, count, flatten, percent, shown
 from laconic.reporting.page_templates import load_templates, template_text
 from laconic.reporting.read import (
@@ -157,9 +166,9 @@ def draw(report: Report) -> dict[str, dict[str, str]]:
     shifts = report.finals if len(shifts) > MAX_ROWS else shifts
     if shifts:
         drawn["changes"] = _sized(lambda width: draw_changes(shifts, colours, width))
-    if any(len([e for e in report.of_setting(s) if _is_measured(e)]) > 1 for s in report.settings_of_evaluations):
+    if frontier_settings(report):
         drawn["frontier"] = _sized(lambda width: draw_frontier(report, colours, width))
-    if any(e.budgets.get("points") for e in report.evaluations):
+    if any(map(budget_points, report.evaluations)):
         drawn["budgets"] = _sized(lambda width: draw_budgets(report, colours, width))
     if any(run.metrics for run in report.trainings):
         drawn["training"] = _sized(lambda width: draw_training(report.trainings, width))
@@ -245,8 +254,3 @@ def _sized(drawing: Callable[[int], str]) -> dict[str, str]:
 
 def _is_known(change: Change) -> bool:
     return isfinite(change.figures.tokens_change.estimate) or isfinite(change.figures.accuracy_change.estimate)
-
-
-def _is_measured(evaluation: Measurement) -> bool:
-    figures = evaluation.summary.figures
-    return all(found is not None and isfinite(found.estimate) for found in (figures.tokens, figures.accuracy))

@@ -2,7 +2,7 @@
 
 1. A training run has `comparison*.json`, which compare each phase with the run's own base. The report is about the last phase.
 2. Folders of evaluations are compared here, the first with all others (`comparison/compare.py`), unless a `comparison.json` in
-   one of them was made of exactly these folders.
+   one of them was made of exactly these folders as they are now. A note on the page names one that no longer fits.
 3. If not all of them can be compared together, each folder is compared with the first alone. A folder that cannot be compared
    becomes a note on the page that says why; the others are shown.
 """
@@ -10,14 +10,26 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import isclose, isnan
 from pathlib import Path
 
 from laconic.comparison.compare import compare_evaluations
+from laconic.comparison.figures import Sides
 from laconic.comparison.folders import Decoding
-from laconic.comparison.records import CandidateComparison, Comparison, Who, read_comparison
+from laconic.comparison.records import BenchmarkComparison, CandidateComparison, Comparison, Who, read_comparison
 from laconic.errors import InputError
-from laconic.reporting.data import Change, Measurement, sampling_words
+from laconic.reporting.data import (
+    Change,
+    Measurement,
+    mean_tokens_by_problem,
+    sampling_words,
+    shared,
+    solve_rate_by_problem,
+)
 from laconic.reporting.read import MODEL_AND_TAG, is_run, names_of
+
+_CLOSE = 1e-6
+"""How far a stored mean may be from the same one computed anew."""
 
 
 def read_changes(dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> tuple[list[Change], list[str]]:
@@ -31,20 +43,25 @@ def read_changes(dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> tu
     if len({(e.source, e.rank) for e in mine}) < 2:
         return changes, []
     ranks_of_first = {e.rank for e in mine if dirs[e.source] == plain[0]}
-    comparisons, notes = _comparisons(plain, is_base_alone=len(ranks_of_first) < 2)
+    comparisons, notes = _comparisons(plain, mine, is_base_alone=len(ranks_of_first) < 2)
     return changes + [c for comparison in comparisons for c in _of_folders(comparison, dirs, mine)], notes
 
 
-def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Comparison], list[str]]:
+def _comparisons(
+    dirs: Sequence[Path], evaluations: Sequence[Measurement], *, is_base_alone: bool
+) -> tuple[list[Comparison], list[str]]:
     """One comparison of all folders. If that is refused, one of each folder with the first, and notes on folders without one.
 
     The first folder's own prompts are then compared too, unless it has only one (`is_base_alone`).
     """
     first, *others = dirs
-    if stored := _stored(dirs):
-        return [stored], []
+    stale: list[str] = []
+    for file, stored in _stored(dirs):
+        if _is_current(stored, evaluations):
+            return [stored], []
+        stale.append(f"Compared anew: {file} was made of other evaluations than these folders hold now")
     with suppress(InputError):  # reported below, with the folder that causes it
-        return [compare_evaluations(first, others)], []
+        return [compare_evaluations(first, others)], stale
     found: list[Comparison] = []
     refusals: dict[str, list[Path]] = {}
     for folder in others if is_base_alone else dirs:
@@ -52,7 +69,7 @@ def _comparisons(dirs: Sequence[Path], *, is_base_alone: bool) -> tuple[list[Com
             found.append(_with_first(first, folder))
         except InputError as error:
             refusals.setdefault(str(error), []).append(folder)
-    return found, [_note(text, folders, dirs) for text, folders in refusals.items()]
+    return found, stale + [_note(text, folders, dirs) for text, folders in refusals.items()]
 
 
 def _with_first(first: Path, folder: Path) -> Comparison:
@@ -91,16 +108,43 @@ def _is_meant(name: str, tag: str, evaluation: Measurement, candidate: Candidate
     return is_same and (name == evaluation.folder.name or (name == match[1] and tag in ("", match[2])))
 
 
-def _stored(dirs: Sequence[Path]) -> Comparison | None:
-    """A comparison of exactly these folders that one of them holds."""
+def _stored(dirs: Sequence[Path]) -> Iterator[tuple[Path, Comparison]]:
+    """The comparisons of exactly these folders that they hold, each with its file."""
     wanted = [path.resolve() for path in dirs]
     for file in (path / "comparison.json" for path in dirs):
         if file.exists():
             comparison = read_comparison(file)
             paths = [comparison.base.path, *(candidate.who.path for candidate in comparison.candidates)]
             if list(dict.fromkeys(path and path.resolve() for path in paths)) == wanted:
-                return comparison
-    return None
+                yield file, comparison
+
+
+def _is_current(comparison: Comparison, evaluations: Sequence[Measurement]) -> bool:
+    """Whether a stored comparison has the figures that the evaluations have now, and leaves none of them unmentioned."""
+    at = {evaluation.folder.resolve(): evaluation for evaluation in evaluations}
+    parts = [part for candidate in comparison.candidates for part in candidate.benchmarks.values()]
+    pairs = [part.paths.map(lambda path: at.get(Path(path).resolve()) if path else None) for part in parts]
+    compared = {side.folder for pair in pairs for side in (pair.base, pair.candidate) if side}
+    is_whole = len(compared) + len(comparison.left_out) == len(evaluations)
+    return is_whole and all(_is_of(part, pair) for part, pair in zip(parts, pairs, strict=True))
+
+
+def _is_of(part: BenchmarkComparison, sides: Sides[Measurement | None]) -> bool:
+    """Whether the two sides have the numbers and means of which a benchmark's comparison was made."""
+    base, candidate = sides.base, sides.candidate
+    if base is None or candidate is None:
+        return False
+    ids, *tokens = shared(mean_tokens_by_problem(base.samples), mean_tokens_by_problem(candidate.samples))
+    _, *rates = shared(solve_rate_by_problem(base.samples), solve_rate_by_problem(candidate.samples))
+    numbers = (len(ids), *(side.summary.setup.num_samples for side in (base, candidate)))
+    means = part.figures.means
+    stored = (means.base.tokens, means.candidate.tokens, means.base.accuracy, means.candidate.accuracy)
+    is_close = (_is_mean(told, values) for told, values in zip(stored, (*tokens, *rates), strict=True))
+    return numbers == (part.figures.num_problems, part.num_samples.base, part.num_samples.candidate) and all(is_close)
+
+
+def _is_mean(told: float, values: Sequence[float]) -> bool:
+    return isclose(told, sum(values) / len(values), rel_tol=_CLOSE, abs_tol=_CLOSE) if values else isnan(told)
 
 
 def _of_folders(comparison: Comparison, dirs: Sequence[Path], evaluations: Sequence[Measurement]) -> Iterator[Change]:

@@ -120,9 +120,14 @@ def _forest(
         panel.dot((by.estimate, y), colour, 5, f"{change.model}, {change.decoding}: {label}")
 
 
+def frontier_settings(report: Report) -> list[Setting]:
+    """The benchmarks and decodings under which two models or more have both means."""
+    return [s for s in report.settings_of_evaluations if sum(_point(e) is not None for e in report.of_setting(s)) > 1]
+
+
 def draw_frontier(report: Report, colours: Mapping[str, str], width: int) -> str:
-    """A panel for each benchmark and decoding with two models or more."""
-    settings = [s for s in report.settings_of_evaluations if len(report.of_setting(s)) > 1]
+    """A panel for each of `frontier_settings`, of which there must be one."""
+    settings = frontier_settings(report)
     across = 2 if width > NARROW and len(settings) > 1 else 1
     high, each = 320.0, width / across
     drawing = Drawing(width, 0)
@@ -203,8 +208,9 @@ def _name_points(panel: Panel, names: Sequence[str], at: Sequence[tuple[float, f
 
 
 def draw_budgets(report: Report, colours: Mapping[str, str], width: int) -> str:
-    """Accuracy against tokens when thinking is cut at increasing budgets; one line per model, intervals as bars."""
-    found = [(e, at) for e in report.evaluations if (at := _budget_points(e))]
+    """Accuracy against tokens when thinking is cut at increasing budgets; one line per model that has `budget_points`, intervals
+    as bars."""
+    found = [(e, at) for e in report.evaluations if (at := budget_points(e))]
     drawing = Drawing(width, 360)
     entries = [(_budget_name(e, report), colours[e.model]) for e, _ in found]
     top = legend(drawing, entries, 46, 14) + 16
@@ -241,7 +247,7 @@ def _budget_name(evaluation: Measurement, report: Report) -> str:
     return ", ".join(parts)
 
 
-def _budget_points(evaluation: Measurement) -> list[BudgetPoint]:
+def budget_points(evaluation: Measurement) -> list[BudgetPoint]:
     """The points of an evaluation's budget curve that have both means."""
     found = [
         BudgetPoint(

@@ -68,12 +68,14 @@ def names_of(dirs: Sequence[Path]) -> list[str]:
     >>> names_of([Path("x/base"), Path("x/after")]), names_of([Path("x/eval"), Path("y/eval")])
     (['base', 'after'], ['x/eval', 'y/eval'])
     """
+    places = [path.resolve() for path in dirs]
+    for index, path in enumerate(dirs):
+        if places[index] in places[:index]:
+            raise RunError(f"{path}: given twice")
     parts = [path.resolve().parts if str(path) in (".", "..") else path.parts for path in dirs]
-    for depth in range(1, max((len(p) for p in parts), default=1) + 1):
-        names = ["/".join(p[-depth:]) for p in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise RunError(f"{dirs[0]}: given twice")
+    depths = range(1, max((len(p) for p in parts), default=1) + 1)
+    names = (["/".join(p[-depth:]) for p in parts] for depth in depths)
+    return next(found for found in names if len(set(found)) == len(found))
 
 
 def find_measurements(dirs: Sequence[Path], names: Sequence[str]) -> list[Found]:

@@ -5,7 +5,8 @@
    the share on which they would agree if each drew labels at random, as often as they gave them: p_e = sum_k a_k b_k.
 3. Its interval is an expanded percentile interval over resampled items (the bootstrap of kappa: Vanbelle and Albert 2008, Br. J.
    Math. Stat. Psychol. 61). Items are resampled from the counts and one item more, which agrees by chance only: without it,
-   complete agreement on 30 items would give an interval of width 0. Where one of two labels is rare, the interval is too narrow.
+   complete agreement on 30 items would give an interval of width 0. Where one of two labels is rare, the interval is too narrow;
+   where one labeller gave one label throughout, kappa is 0 whatever is drawn, and there is no interval.
 
 What is left out: weights for labels that lie near one another, and more than two labellers.
 """
@@ -19,6 +20,9 @@ import numpy as np
 from laconic.config.defaults import RESAMPLES
 from laconic.rng import seed_of
 from laconic.statistics.intervals import FloatArray, Interval, accuracy_interval, expanded_levels, ratio
+
+_NO_WIDTH = 1e-12
+"""Kappas that differ by less are equal, up to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +75,6 @@ def _kappa_ends(counts: FloatArray, seed: int, resamples: int) -> tuple[float, f
     shares = (counts + by_chance).ravel() / (num_items + 1)
     rng = np.random.default_rng(seed_of(seed, "agreement"))
     drawn = rng.multinomial(num_items, shares, size=resamples).reshape(resamples, *counts.shape)
-    low, high = np.nanquantile(_kappas(drawn.astype(np.float64)), expanded_levels(num_items))
-    return float(low), float(high)
+    kappas = _kappas(drawn.astype(np.float64))
+    low, high = np.nanquantile(kappas, expanded_levels(num_items))
+    return (float(low), float(high)) if np.nanmax(kappas) - np.nanmin(kappas) > _NO_WIDTH else (nan, nan)

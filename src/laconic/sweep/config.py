@@ -27,9 +27,13 @@ from laconic.evaluation.folder_names import temperature_tag
 from laconic.recipes.find import recipe_paths
 from laconic.system.fields import Fields
 from laconic.system.files import read_bytes, read_json, write_json_atomically
+from laconic.system.locks import LOCK_FILE
 from laconic.system.text import brief, parse_toml
 
 DRAWS = ".draws"
+
+_OWN_LABEL = re.compile(r"base|base of .*|.* · phase-\d+", re.DOTALL)
+"""Rows of the table that are no entries: untrained bases and stages of runs."""
 
 
 class _Node(BaseModel):
@@ -150,6 +154,10 @@ def load_sweep(path: Path) -> tuple[SweepConfig, list[Entry]]:
     for entry in entries:
         if not entry.slug:
             raise InputError(f"{path}: label {entry.label!r}: expected a letter or a digit in it")
+        if _OWN_LABEL.fullmatch(entry.label):
+            raise InputError(
+                f"{path}: label {brief(entry.label)}: the table has a row of its own of this name; expected another"
+            )
         try:
             checked_name(entry.slug)
         except ValueError as error:
@@ -249,7 +257,7 @@ def begin_sweep(out: Path, config: SweepConfig, runs: Sequence[SweepRun]) -> Non
     Raises `RunError` if `out` holds runs that are not of this sweep, or an entry that has changed since its runs began.
     """
     file = out / "sweep.json"
-    if not file.exists() and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not file.exists() and out.exists() and any(held.name != LOCK_FILE for held in out.iterdir()):
         raise RunError(f"{out}: is not empty and holds no sweep.json; expected a new folder or that of this sweep")
     content = sweep_content(config, runs)
     if file.exists():

@@ -152,8 +152,7 @@ def _name(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Spot], *, has_nam
     """Draw names, or numbers if names are not requested or have no room. A stage is named by the run's name at its result."""
     wanted = [(i, point) for i, point in enumerate(at) if rows[i].kind != "stage"]
     dots = [(panel.x(x), panel.y(y)) for x, y in at]
-    numbers = {row.label: str(number) for number, row in enumerate(rows, start=1)}
-    options = [([rows[i].label] if has_names else []) + [numbers[rows[i].label]] for i, _ in wanted]
+    options = [([rows[i].label] if has_names else []) + [str(i + 1)] for i, _ in wanted]
     bounds = (panel.left, panel.top - 4, panel.right + 10, panel.bottom - 2)
     bars = [bar for row in rows if row.kind != "stage" for bar in _bars(panel, row)]
     for named in place_names(options, [dots[i] for i, _ in wanted], dots, bounds, bars):

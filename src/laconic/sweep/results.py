@@ -165,7 +165,13 @@ def _num_lines(file: Path) -> int:
 
 def _num_probed(file: Path) -> int:
     rows = read_numbered_jsonl(file) if file.exists() else ()
-    return sum(Fields(row, f"{file}, line {line}").whole("attempts") for line, row in rows)
+    return sum(_num_drawn(Fields(row, f"{file}, line {line}")) for line, row in rows)
+
+
+def _num_drawn(stats: Fields) -> int:
+    """All responses to a problem, those that could not be graded among them; older files count only those that could."""
+    counts = stats.object("counts")
+    return sum(map(counts.whole, counts.record)) if "counts" in stats else stats.whole("attempts")
 
 
 # --- rows and fields -------------------------------------------------------------------------------------------------
@@ -238,12 +244,12 @@ def _grader(config: Json) -> str:
 def _placed(rows: Sequence[SweepRow]) -> list[SweepRow]:
     """The rows, each with the labels of the rows that dominate it: first those that are not dominated, then by distance in
     tokens."""
-    beaten = {row.label: [o for o in rows if o is not row and o.is_result and dominates(o, row)] for row in rows}
+    better = [[n for n, o in enumerate(rows) if o is not row and o.is_result and dominates(o, row)] for row in rows]
 
-    def far(row: SweepRow, other: SweepRow) -> tuple[bool, float]:
-        return bool(beaten[other.label]), abs(row.over_seeds("tokens").mean - other.over_seeds("tokens").mean)
+    def far(row: SweepRow, other: int) -> tuple[bool, float]:
+        return bool(better[other]), abs(row.over_seeds("tokens").mean - rows[other].over_seeds("tokens").mean)
 
     return [
-        replace(row, dominated_by=tuple(o.label for o in sorted(beaten[row.label], key=partial(far, row))))
-        for row in rows
+        replace(row, dominated_by=tuple(rows[n].label for n in sorted(its_better, key=partial(far, row))))
+        for row, its_better in zip(rows, better, strict=True)
     ]

@@ -115,8 +115,8 @@ class Field:
     @property
     def against_recipe(self) -> tuple["Against", ...]:
         """Every variant with the recipe that it changes, if both are finished at some seed."""
-        rows = {row.label: row for row in self.rows}
-        pairs = [(row, rows[row.parent]) for row in self.rows if row.kind == "trained" and row.parent in rows]
+        trained = {row.label: row for row in self.rows if row.kind == "trained"}
+        pairs = [(row, trained[row.parent]) for row in trained.values() if row.parent in trained]
         return tuple(
             Against(row, recipe)
             for row, recipe in pairs

@@ -70,9 +70,9 @@ def run_sweep(
     runs = [replace(run, shared=draws) for run in runs]
     for warning in warnings_of(runs):
         reporter.say(f"warning: {warning}")
-    check_idle(runs)
-    begin_sweep(out, config, runs)
     with FolderLock(out):
+        check_idle(runs)
+        begin_sweep(out, config, runs)
         _Sweep(out, runs, config.parallel, reporter, on_finished).run()
     return SweepResult(out, tuple(runs))
 

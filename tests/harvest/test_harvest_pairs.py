@@ -63,6 +63,37 @@ def test_a_gold_answer_judges_the_responses_that_nobody_rated() -> None:
     assert pairs(*agreeing, contradicted, min_share=0.75, min_votes=4) == []
 
 
+def test_a_response_whose_thinking_was_cut_is_in_no_pair() -> None:
+    cut = replace(answered("a", 5, rating="good"), is_cut=True)
+    assert pairs(cut, answered("b", 50, rating="good"), answered("c", 50, "5", rating="bad")) == [("b", "c", "rating")]
+
+
+def test_lengths_are_compared_in_one_unit() -> None:
+    """One engine counted no tokens: 120 tokens are more characters than 60, and the shorter text is preferred."""
+    long, short = answered("a", 120, rating="good"), replace(answered("b", 60, rating="good"), num_tokens=None)
+    assert pairs(long, short) == [("b", "a", "length")]
+
+
+def test_responses_to_other_words_are_not_compared() -> None:
+    """Users asked for care and for brevity, and both were content; the wrong response was one to the second. The gold answer of
+    all wordings still judges."""
+
+    def asks(name: str, tokens: int, words: str, answer: str = "4", **said: str) -> AnsweredRequest:
+        return replace(answered(name, tokens, answer, **said), question=f"2 + 2? {words}")
+
+    careful, brief = asks("a", 120, "Check your work.", rating="good"), asks("b", 6, "Be brief.", rating="good")
+    assert pairs(careful, brief) == []
+    assert pairs(careful, brief, asks("c", 9, "Be  brief.", "5", rating="bad")) == [("b", "c", "rating")]
+    stored = (careful, brief, asks("d", 30, "Check your work.", "5", rating=""))
+    assert pairs(*stored, min_votes=3, min_share=0.6) == [("a", "d", "rating")]
+
+    class Stored:
+        questions, left_out = [Question("q", stored)], {}
+
+    (row,) = harvest_pairs(Stored, GoldRule(min_votes=3, min_share=0.6)).rows
+    assert row["problem"] == "2 + 2? Check your work." and row["traffic_request"] == ["a", "d"]
+
+
 def test_experts_words_count_before_those_of_users() -> None:
     """Labelled right though its user called it bad; and of two of which nobody knows more, the one found better."""
     right = replace(answered("a", 50, "5", rating="bad"), expert=ExpertWord(is_right=True))

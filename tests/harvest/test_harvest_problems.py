@@ -130,10 +130,47 @@ def test_two_contradicting_users_leave_a_question_out() -> None:
         ("\\frac12", "\\frac12"),
         ("wrong!", None),
         ("It is wrong since 2 + 2 was meant, I believe", None),
+        ("x^2 + 2x + 1", "x^2 + 2x + 1"),
+        ("60 km/h", "60 km/h"),
+        ("the answer is Paris", "Paris"),
+        ("the answer is 7, not 12", "7"),
+        ("It's not 6. The answer is 7.", "7"),
+        ("Step 2 is wrong, so \\boxed{7}", "7"),
     ],
 )
 def test_an_answer_is_read_out_of_a_correction_or_none_is(correction: str, answer: str | None) -> None:
     assert stated_answer(correction) == answer
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        "41 is wrong",
+        "step 2 wrong",
+        "not 6",
+        "why 5??",
+        "12?",
+        "2x slower",
+        "404 error",
+        "see #5",
+        "7 or 8",
+        "The answer is not 6.",
+        "The answer isn't 6.",
+        "The answer is wrong.",
+        "The answer is 6, which is wrong",
+        "I don't think the answer is 6",
+        "You say the answer is 6, but it should be 7",
+        "You are off by 2.",
+        "So it cannot be 4.",
+        "It's not \\boxed{6}",
+        "\\boxed{6} is wrong",
+    ],
+)
+def test_a_remark_or_a_denial_states_no_answer(remark: str) -> None:
+    assert stated_answer(remark) is None
+    assert harvest(asked("a", "6", correction=remark)).left_out == {
+        "with a correction in which no answer can be read": 1
+    }
 
 
 def test_a_grader_of_ones_own_needs_no_gold_answer(tmp_path: Path) -> None:

@@ -15,7 +15,16 @@ from laconic.integrations.lm_eval import grade_results
 from laconic.integrations.verl.exported_phase import read_exported_phase
 from laconic.problems.forgotten import list_text
 from laconic.problems.load import load_problems
-from laconic.problems.made_from_traffic import LEDGER, NOTE, made_of, note_copy, note_made, point_to, refuse_made
+from laconic.problems.made_from_traffic import (
+    LEDGER,
+    NOTE,
+    ledger_damage,
+    made_of,
+    note_copy,
+    note_made,
+    point_to,
+    refuse_made,
+)
 
 GONE = frozenset({"r1"})
 
@@ -77,6 +86,16 @@ def test_what_is_copied_out_of_folders_is_made_of_what_they_are(tmp_path: Path, 
     note_copy(page, [tmp_path / name for name in "abc"])
     assert page in made_of(problems.parent / "forgotten.txt", frozenset({"r1"}))
     assert page in made_of(problems.parent / "forgotten.txt", frozenset({"r3"}))
+
+
+def test_what_a_killed_writer_left_in_the_ledger_spoils_no_other_line(tmp_path: Path, problems: Path) -> None:
+    ledger, listed = problems.parent / LEDGER, problems.parent / "forgotten.txt"
+    ledger.write_text('{"path": "/some/run", "requ')
+    assert (made_of(listed, GONE), ledger_damage(listed)) == ([], "")  # nothing was made of a line that was not written
+    (tmp_path / "run").mkdir()
+    note_made(tmp_path / "run", load_problems(str(problems)))
+    assert made_of(listed, GONE) == [tmp_path / "run"]
+    assert ledger_damage(listed) == f"{ledger}: damaged in line 1; correct or remove it"
 
 
 def test_where_nobody_could_be_told_later_nothing_is_made(tmp_path: Path, problems: Path) -> None:

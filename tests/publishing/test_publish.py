@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from laconic.evaluation.figures import Setup, Summary
 from laconic.evaluation.problem_meta import write_meta
 from laconic.evaluation.summary import summarise
 from laconic.problems.forgotten import list_text
+from laconic.problems.made_from_traffic import NOTE, made_of, note_made
 from laconic.problems.sets import load_problem_sets, statements_digest
 from laconic.publishing import push as pushing
 from laconic.publishing.hub_results import index_entries, result_files
@@ -111,6 +112,20 @@ def test_figures_on_a_benchmark_of_the_hub_get_a_file_each(run):
     (name, text), *others = result_files(reported_on(run, "gsm8k")).items()
     assert name == "gsm8k-greedy.yaml" and not others
     assert "id: openai/gsm8k" in text and "task_id: main" in text and "value: 0.5" in text and "60 problems" in text
+
+
+def test_an_interval_that_does_not_exist_is_left_out(laconic, run, tmp_path):
+    """Lengths that are all 50 have none, and the result of one problem has neither."""
+    assert laconic("publish", run, *ASKED)[0] == 0
+    assert "nan" not in ModelCard.load(tmp_path / "published" / "README.md").data.to_yaml().casefold()
+    entries = ModelCard.load(tmp_path / "published" / "README.md").data.eval_results
+    assert [sorted(entry.metric_args) for entry in entries] == [["ci95", "num_problems"], ["num_problems"]]
+    measured = reported_on(run, "gsm8k")
+    (change,) = measured.changes
+    accuracy = replace(change.after.figures.accuracy, low=float("nan"), high=float("nan"))
+    after = replace(change.after, figures=replace(change.after.figures, accuracy=accuracy))
+    (text,) = result_files(replace(measured, changes=(replace(change, after=after),))).values()
+    assert "notes: greedy, at most" in text and "interval" not in text and "over 60 problems" in text
 
 
 def reported_on(run: Path, source: str) -> MeasuredRun:
@@ -394,6 +409,42 @@ def test_the_run_that_a_run_started_from_is_checked_too(laconic, run, tmp_path):
     assert code == 2 and "mine.jsonl" in err
 
 
+def note_files(run: Path, *names: str) -> None:
+    """Let a run's environment.json say which files of its model the run read."""
+    told = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(told | {"inputs": {"files": dict.fromkeys(names, "0")}}))
+
+
+def test_a_relative_model_is_no_name_of_the_hub_wherever_it_is_published(laconic, run, tmp_path, monkeypatch):
+    """`run/model` looks like one. Beside the run it is checked; from another folder nobody knows where it lies."""
+    made = FromTraffic.make(run, tmp_path)
+    later = write_run(tmp_path / "later", recipe(model="run/model"))
+    note_files(later, "run/model/config.json", "run/model/model.safetensors")
+    asked = (*ASKED, "--license", "mit")
+    assert laconic("publish", later, *asked)[0] == 0
+    text = (tmp_path / "published" / "README.md").read_text()
+    assert "2 problems of these came from stored traffic" in text and "base_model" not in text
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    made.forget("r2")
+    for arguments in ((later, *asked), ("--push", tmp_path / "published")):
+        code, _, err = laconic("publish", *arguments)
+        assert code == 2 and "run/model: is not here" in err and len(err.splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    code, _, err = laconic("publish", later, *asked, "--out", "again")
+    assert code == 2 and "1 of its requests were forgotten" in err
+
+
+def test_a_folder_here_is_not_taken_for_a_model_of_the_hub(laconic, run, tmp_path):
+    """The run read the revision of the hub's model, whatever lies here under its name."""
+    (run / "config.json").write_text(json.dumps(recipe(model="org/base")))
+    note_files(run, "org/base")
+    (tmp_path / "org" / "base").mkdir(parents=True)
+    assert laconic("publish", run, *ASKED, "--license", "mit")[0] == 0
+    text = (tmp_path / "published" / "README.md").read_text()
+    assert "base_model: org/base" in text and "It is unknown whether stored traffic" not in text
+
+
 @pytest.mark.parametrize("is_begun", [True, False])
 def test_the_run_of_a_checkpoint_is_checked_too(laconic, run, tmp_path, is_begun):
     """A model that started from a checkpoint of another run, which may have finished no phase, inherits its problems."""
@@ -453,6 +504,17 @@ def test_the_folder_of_a_dataset_is_checked_like_a_file(laconic, run, tmp_path):
     assert code == 2 and "1 of its requests were forgotten" in err
 
 
+def test_what_is_published_is_named_when_somebody_is_forgotten(laconic, run, tmp_path):
+    """Also of a run that started from one that was trained on traffic; no note of it is in the folder, which would be pushed."""
+    made = FromTraffic.make(run, tmp_path)
+    note_made(run, load_problem_sets(parse_recipe(json.loads((run / "config.json").read_text()), "a recipe")).train)
+    later = write_run(tmp_path / "later", recipe(model=str(run / "model")))
+    for published, out in ((run, "first"), (later, "second")):
+        assert laconic("publish", published, *ASKED, "--license", "mit", "--out", out)[0] == 0
+        assert not (tmp_path / out / NOTE).exists()
+    assert made_of(made.gone, frozenset({"r1"})) == [tmp_path / "first", run, tmp_path / "second"]
+
+
 # --- pushing ---------------------------------------------------------------------------------------------------------
 
 
@@ -484,6 +546,13 @@ def test_a_folder_is_pushed_as_it_lies_to_a_private_repository(laconic, run, hub
     assert hub[0] == ("org/short", True)
     assert {"README.md", "laconic/recipe.json", "model.safetensors", "SHA256SUMS"} <= set(hub[1][1])
     assert not any("origin" in name for name in hub[1][1])
+
+
+def test_a_folder_is_pushed_under_the_name_that_its_card_loads(laconic, run, hub):
+    laconic("publish", run, *ASKED)
+    code, _, err = laconic("publish", "--push", "published", "--name", "org/other")
+    assert code == 2 and "--name org/other: the card in published loads org/short" in err and not hub
+    assert laconic("publish", "--push", "published", "--name", "org/short")[0] == 0 and hub[0][0] == "org/short"
 
 
 def test_to_hub_writes_and_pushes_at_once(laconic, run, hub):

@@ -1,6 +1,7 @@
 """`laconic quantize`: what is refused, what is calibrated on, and, where the libraries are installed, what comes of it."""
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,13 +15,17 @@ from laconic.errors import InputError, ModelError
 from laconic.models.loading import load_model
 from laconic.models.policy import Policy
 from laconic.notebook.solvers import open_solver
+from laconic.problems.forgotten import list_text
 from laconic.problems.load import load_problems
+from laconic.problems.made_from_traffic import NOTE, made_of, note_made
 from laconic.quantization import schemes
 from laconic.quantization.calibration import CalibrationRequest, CalibrationText, check_enough, describe_text, draw_text
-from laconic.quantization.libraries import linear_widths
-from laconic.quantization.schemes import LLM_COMPRESSOR, TORCHAO, find_scheme
+from laconic.quantization.libraries import COMPRESS, Compression, linear_widths
+from laconic.quantization.quantize import write_quantized
+from laconic.quantization.schemes import LLM_COMPRESSOR, SCHEMES, TORCHAO, find_scheme
 from laconic.quantization.sources import check_source
 from laconic.samplers.decoders import can_fuse
+from laconic.types import Problem
 
 GREEDY = SamplerConfig(temperature=0.0, max_tokens=12, batch_size=8)
 
@@ -104,6 +109,34 @@ def test_less_text_than_the_widest_layer_has_inputs_is_too_little(small):
         check_enough(CalibrationText((tuple(range(95)),), 50), widths)
     with pytest.raises(InputError, match="1 different responses with their prompts are 50 tokens"):
         check_enough(CalibrationText((tuple(range(50)),) * 8, 50), widths)
+
+
+# --- what forgetting names -------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_was_made_from_traffic_is_named_and_says_so(monkeypatch, tmp_path, small):
+    """By the run in which the model lies, whether calibrated or not, and by the problems on which it was calibrated."""
+
+    def copies(source, scheme, text, folder):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        return Compression("a copy", None, 1)
+
+    monkeypatch.setitem(COMPRESS, LLM_COMPRESSOR, copies)
+    gone, run = tmp_path / "forgotten.txt", tmp_path / "run"
+    gone.write_text(list_text([]))
+    taught, shown = (
+        Problem(name, "1 + 1", "2", meta={"traffic_request": [name], "tombstones": str(gone)}) for name in "ab"
+    )
+    shutil.copytree(small, run / "model")
+    note_made(run, [taught])
+    calibration = CalibrationRequest("f", (shown,), 1, GREEDY, "boxed", 0), CalibrationText(((1, 2),), 1)
+    for scheme, out, text in (("w8a8", "q8", calibration), ("fp8", "qf", None)):
+        model = str(run / "model")
+        write_quantized(model, model, SCHEMES[scheme], LLM_COMPRESSOR, tmp_path / out, text)
+    noted = [json.loads((tmp_path / name / NOTE).read_text())[str(gone)] for name in ("q8", "qf")]
+    assert noted == [["a", "b"], ["a"]]
+    assert made_of(gone, frozenset({"a"})) == [tmp_path / "q8", tmp_path / "qf", run]
+    assert made_of(gone, frozenset({"b"})) == [tmp_path / "q8"]
 
 
 # --- quantized models elsewhere --------------------------------------------------------------------------------------

@@ -259,6 +259,17 @@ async def test_a_client_that_leaves_ends_the_request_to_the_upstream(
 
 
 @run_async
+async def test_a_client_that_leaves_with_the_whole_response_has_been_answered(tmp_path: Path) -> None:
+    """It hangs up after the event with the reason why the response ended, before the token counts and the end of the stream."""
+    pieces = (*STREAM[:4], *[b": waiting\n\n"] * 1000, *STREAM[4:])
+    async with playing(tmp_path, {"a": lambda _: stream(*pieces, pause=0.001)}, route={"texts": "consent"}) as play:
+        came = await leave_after(play, 4, stream=True)
+        (row,) = play.rows()
+    assert b'"finish_reason":"stop"' in came and b"[DONE]" not in came
+    assert (row["status"], row["finish"], row["completion_tokens"]) == (200, "stop", None)
+
+
+@run_async
 async def test_a_request_in_flight_at_the_end_of_the_gateway_leaves_a_record(tmp_path: Path) -> None:
     async with playing(tmp_path, {"a": lambda _: stream(*STREAM, pause=9.0)}) as play:
         asking = asyncio.ensure_future(play.chat(stream=True))

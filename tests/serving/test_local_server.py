@@ -190,7 +190,13 @@ def test_a_client_that_leaves_takes_its_row_with_it(server: LocalServer) -> None
         ({"logprobs": 0}, 400, "logprobs is not supported"),
         ({"tools": [{}]}, 400, "tools is not supported"),
         ({"wit": 1}, 400, "'wit' is no field"),
-        ({"temperature": "hot"}, 400, "temperature is 'hot', expected a number from 0 to 100"),
+        ({"temperature": "hot"}, 400, "temperature is 'hot', expected 0 or a number from 0.01 to 10"),
+        ({"temperature": 0.001}, 400, "temperature is 0.001, expected 0 or a number from 0.01 to 10"),
+        ({"temperature": 10.5}, 400, "temperature is 10.5, expected 0 or a number from 0.01 to 10"),
+        ({"temperature": 10**400}, 400, "expected 0 or a number from 0.01 to 10"),
+        ({"temperature": True}, 400, "temperature is True, expected 0 or a number from 0.01 to 10"),
+        ({"top_p": 0.005}, 400, "top_p is 0.005, expected a number from 0.01 to 1"),
+        ({"min_p": 1}, 400, "min_p is 1, expected a number of at least 0 and below 1"),
         ({"n": 0}, 400, "n is 0"),
         ({"thinking_token_budget": -1}, 400, "thinking_token_budget is -1"),
         ({"thinking_end": "."}, 400, "thinking_end needs a thinking_token_budget"),
@@ -274,6 +280,18 @@ def test_a_stop_before_the_cut_leaves_no_forced_tokens(lm: CausalLM) -> None:
     row, told = taken(lm, "1 2 3 4 5 6 7 8 9", mark="<think>", stops=("3",), cut=cut)
     assert len(row.tokens) == 3
     assert (told[-1].num_forced, told[-1].is_cut, told[-1].finish) == (0, False, "stop")
+
+
+def test_words_that_end_a_thought_hold_no_stop(lm: CausalLM) -> None:
+    """A stop is in the words that are written after 4 tokens, begins before or ends behind them; in the answer it counts."""
+    forced = tuple(lm.tokenizer("; check</think>", add_special_tokens=False).input_ids)
+    for stop in ("; check", "</think>", "4;", "4; check", "</think>5"):
+        row, told = taken(lm, "1 2 3 4" + " x" * len(forced) + "5", mark="<think>", stops=(stop,), cut=Cut(4, forced))
+        assert row.finish is None, stop
+    drawn = "1 2 3 4" + " x" * len(forced) + "5 check 6 7 8 9 1 2 3 4 5 6 7 8 9"
+    row, told = taken(lm, drawn, mark="<think>", stops=("check",), cut=Cut(4, forced))
+    assert row.finish == "stop" and row.text is not None and row.text.endswith("</think>5")
+    assert (told[-1].num_forced, told[-1].is_cut) == (len(forced), True)
 
 
 def test_a_model_that_is_decoded_wrongly_is_refused_before_the_server_listens() -> None:

@@ -31,6 +31,16 @@ def test_a_failed_write_leaves_the_old_file_untouched(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_who_may_read_a_file_stays_as_it_was(tmp_path):
+    """A private file stays private when it is written over; a new one is made with the mode that is asked for."""
+    old, new = tmp_path / "old.txt", tmp_path / "new.txt"
+    write_text(old, "a")
+    old.chmod(0o600)
+    write_text(old, "b", mode=0o644)
+    write_text(new, "a", mode=0o600)
+    assert [path.stat().st_mode & 0o777 for path in (old, new)] == [0o600, 0o600]
+
+
 def test_jsonl_comes_back_as_it_went(tmp_path):
     """Records append in order; blank lines are passed over but counted."""
     path = tmp_path / "a.jsonl"

@@ -1,6 +1,7 @@
 """What a tracker gets of a run: every step once and whole, whatever happened to the run, and its results."""
 
 import json
+import multiprocessing
 
 import pytest
 from folders import BASE, SHORT, Run
@@ -10,7 +11,13 @@ from laconic.tracking import trackers
 from laconic.tracking.content import numbers_of_step, results_of, settings_by_key
 from laconic.tracking.following import tracker_to_follow
 from laconic.tracking.sending import Sending, lock_of, send_run
-from laconic.tracking.tracked_runs import TrackedRun, followed_tracker, read_tracked_runs, write_tracked_runs
+from laconic.tracking.tracked_runs import (
+    TrackedRun,
+    change_tracked_runs,
+    followed_tracker,
+    read_tracked_runs,
+    write_tracked_runs,
+)
 from laconic.tracking.trackers import TrackerRow
 
 CONFIG = {
@@ -164,6 +171,41 @@ def test_what_a_tracker_raises_is_one_line_and_nothing_counts_as_sent(run, book)
     assert "\n" not in str(caught.value) and read_tracked_runs(run)["book"].step == 0
     book.error = None
     assert send_run(run, "book").step == 3 and book.steps == [1, 2, 3]
+
+
+def test_a_step_that_was_sent_before_the_tracker_failed_is_not_sent_again(run, book):
+    """The server takes steps 1 and 2 and is gone at 3; later it gets 3 alone."""
+    send = book.send
+
+    def break_at_three(step, numbers):
+        if step == 3:
+            raise ConnectionError("server gone")
+        send(step, numbers)
+
+    book.send = break_at_three
+    with pytest.raises(RunFailed, match="server gone"):
+        send_run(run, "book")
+    book.send = send
+    assert send_run(run, "book").step == 3 and book.steps == [1, 2, 3]
+
+
+def _note_steps(run, name, barrier, count):
+    barrier.wait()
+    for step in range(count):
+        entry = {name: TrackedRun(name, step, "", "", False)}
+        change_tracked_runs(run, lambda runs, entry=entry: runs | entry)
+
+
+def test_two_trackers_that_write_at_once_keep_each_others_entry(run):
+    """Each of two processes writes its own entry 40 times; neither takes the other's off with what it read before."""
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(2)
+    processes = [fork.Process(target=_note_steps, args=(run, name, barrier, 40)) for name in ("book", "wipe")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert {name: found.step for name, found in read_tracked_runs(run).items()} == {"book": 39, "wipe": 39}
 
 
 @pytest.mark.parametrize(

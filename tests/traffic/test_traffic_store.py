@@ -374,7 +374,7 @@ def test_an_export_that_fails_leaves_what_it_would_have_replaced_within_reach(
     write_export(store, out, consented_rows(store))
     partial.write_text(SECRET)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **_mode: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
@@ -411,14 +411,68 @@ def test_who_is_forgotten_while_an_export_is_written_is_not_in_it(
     store.write([with_text("a"), with_text("b", user="u2")])
     write = exports.write_text_atomically
 
-    def write_late(path: Path, text: str) -> None:
+    def write_late(path: Path, text: str, **mode: int) -> None:
         monkeypatch.setattr(exports, "write_text_atomically", write)
         assert forget_everywhere(store, "u1", now=200.0).num_rows == 0  # the file is not there yet
-        write(path, text)
+        write(path, text, **mode)
 
     monkeypatch.setattr(exports, "write_text_atomically", write_late)
     assert write_export(store, tmp_path / "out.jsonl", consented_rows(store)) == 1
     assert "answer to" in (tmp_path / "out.jsonl").read_text() and '"a"' not in (tmp_path / "out.jsonl").read_text()
+
+
+def test_an_export_that_is_reached_through_a_link_is_cleaned_where_it_lies(store: TrafficStore, tmp_path: Path) -> None:
+    """A file that was moved, with a link in its place, and a copy behind a link: the words go, the links stay."""
+    store.write([with_text("a"), with_text("b", user="u2", words="of-another")])
+    out, moved, copy, link = (tmp_path / name for name in ("out.jsonl", "disk/moved.jsonl", "copy.jsonl", "link.jsonl"))
+    write_export(store, out, consented_rows(store))
+    copy.write_text(out.read_text())
+    link.symlink_to(copy)
+    moved.parent.mkdir()
+    out.rename(moved)
+    out.symlink_to(moved)
+    (moved.parent / ".moved.jsonl.999999999.partial").write_text(SECRET)
+    done = forget_everywhere(store, "u1", now=200.0)
+    assert (done.num_rows, done.unreached) == (1, ()) and clean_file(link) == 1
+    assert out.is_symlink() and link.is_symlink()
+    assert [SECRET in file.read_text() for file in (moved, copy)] == [False, False]
+    assert [path.name for path in moved.parent.iterdir()] == ["moved.jsonl"]
+
+
+def test_an_export_is_its_owners_until_he_says_otherwise(store: TrafficStore, tmp_path: Path) -> None:
+    """A new one is private like the store; writing it again, forgetting and cleaning leave what was set since."""
+    store.write([with_text("a"), with_text("b", user="u2"), with_text("c", user="u3")])
+    out = tmp_path / "new" / "out.jsonl"
+    write_export(store, out, consented_rows(store))
+    assert out.stat().st_mode & 0o777 == 0o600
+    out.chmod(0o640)
+    write_export(store, out, consented_rows(store))
+    assert forget_everywhere(store, "u1", now=200.0).num_rows == 1 and out.stat().st_mode & 0o777 == 0o640
+    copy = tmp_path / "copy.jsonl"
+    copy.write_text(out.read_text())
+    copy.chmod(0o600)
+    store.forget("u2", now=201.0)
+    assert clean_file(copy) == 1 and copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_ledger_is_said_after_what_was_deleted(
+    laconic: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """Its sound lines count, the others are named, and so is an export that could not be reached."""
+    store = open_store(f"sqlite:///{tmp_path}/traffic/traffic.db")
+    user = pseudonym(salt_of(tmp_path / "traffic" / "salt", has_users=False), "", "ann")
+    store.write([with_text("a", user=user)])
+    write_export(store, tmp_path / "out.jsonl", consented_rows(store))
+    store.close()
+    (tmp_path / "out.jsonl").unlink()
+    (tmp_path / "run").mkdir()
+    sound = json.dumps({"path": str(tmp_path / "run"), "requests": ["a"]})
+    ledger = tmp_path / "traffic" / "made_from_traffic.jsonl"
+    ledger.write_text(f'{{"path": "/x", "req\n{sound}\n{{"path": 5}}\n{{"pa')
+    code, out, _ = laconic("traffic", "forget", "--user", "ann")
+    assert code == 0 and "forgotten: 1 request" in out and f"not reached: {tmp_path}/out.jsonl" in out
+    assert f"made of what was forgotten: {tmp_path}/run; delete it" in out
+    assert f"{ledger}: damaged in line 1, 3; correct or remove it" in out
 
 
 def test_that_there_was_a_correction_outlives_its_text(store: TrafficStore) -> None:

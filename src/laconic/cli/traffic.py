@@ -112,6 +112,8 @@ def forget_user(
             )
         for path in done.made:
             put(f"made of what was forgotten: {path}; delete it")
+        if done.damage:
+            put(f"more may have been made of it than is known: {done.damage}")
         put(f"training refuses what was made of them: {traffic.forgotten_list}")
 
 
@@ -191,6 +193,8 @@ def _in_words(found: "Interval", form: str) -> str:
     """An estimate with its interval, as far as they exist."""
     if found.estimate != found.estimate:
         return "does not exist: both gave one answer throughout"
+    if found.low != found.low:
+        return f"{found.estimate:{form}} without an interval: one gave one answer throughout"
     return f"{found.estimate:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 

@@ -20,12 +20,25 @@ from typing import Any
 from laconic.config.defaults import AGREEING_USERS, AGREEMENT_SHARE, AGREEMENT_VOTES
 from laconic.errors import ProblemsError
 from laconic.grading.extraction import extract_answer
+from laconic.grading.normal_form import clean
+from laconic.grading.numbers import quantity
 from laconic.harvest.questions import REDACTED, AnsweredRequest, Question
 from laconic.harvest.votes import AnswerTally, is_same, tally
 from laconic.problems.records import to_problem
 
 MOST_WORDS = 3
 MATHS = re.compile(r"[0-9\\=^]")
+_FORMULA_NAMES = re.compile(r"\\[A-Za-z]+|(?<![A-Za-z])(?:(?:arc)?(?:sin|cos|tan)|log|ln|exp|sqrt|pi)(?![A-Za-z])")
+_NOT_IN_FORMULAS = re.compile(r"(?<!\d)[^\W\d_]{2,}|[^\W\d_]{3,}|\d(?:st|nd|rd|th)\b|[?!#@~\"`\n→]|[-=]>|:(?!\d)")
+"""What no formula holds, once its commands and functions are taken out: words, and signs of speech."""
+_NO_ANSWER = re.compile(
+    r"\b(?:not|cannot|never|doubt|wrong|incorrect|false|off|errors?|mistakes?|typos?|faults?|bugs?|stars?|better|worse)\b"
+    r"|n['’]t\b|[?≠]|\\neq?\b",
+    re.IGNORECASE,
+)
+"""What denies an answer, asks for it, or judges a response instead of giving one."""
+_REJECTED_ONE = re.compile(r"[,;(–—-]\s*(?:and |but )?not\b.*", re.DOTALL | re.IGNORECASE)
+_CLAUSE_END, _SENTENCE_END = re.compile(r"[.,;:!\n](?!\d)"), re.compile(r"\.(?!\d)|\n")
 UNREAD_CORRECTION = "with a correction in which no answer can be read"
 CONTRADICTED = "on which corrections and votes, or corrections among themselves, disagree"
 FEW_USERS = "with a correction by too few users"
@@ -105,16 +118,35 @@ def read_corrections(question: Question, *, has_rules: bool = True) -> tuple[dic
 
 
 def stated_answer(correction: str) -> str | None:
-    """The answer that a correction states: in a box, after "the answer is", in its last line, or as the whole correction where
-    that is short and holds a number or a formula. None where it states none.
+    """The answer that a correction states: in a box, after "the answer is", in its last line, or as the whole correction. None
+    where it states none, or denies or doubts it.
 
-    >>> stated_answer("No, the answer is 7."), stated_answer("12 apples"), stated_answer("wrong!")
+    >>> stated_answer("No, the answer is 7."), stated_answer("12 apples"), stated_answer("12 is wrong")
     ('7', '12 apples', None)
     """
-    stated = extract_answer(correction)
     text = correction.strip()
-    is_short = len(text.split()) <= MOST_WORDS and "\n" not in text
-    return text if stated is None and is_short and MATHS.search(text) else stated
+    stated = extract_answer(correction)
+    if stated is None:
+        return text if MATHS.search(text) and _is_formula(text) else None
+    if _is_denied(text, stated):
+        return None
+    is_name = not MATHS.search(stated) and len(stated.split()) <= MOST_WORDS
+    return stated if "boxed" in text or is_name or _is_formula(stated) else None
+
+
+def _is_formula(text: str) -> bool:
+    """Whether the whole text is a number or a formula, with at most a unit or one noun: "12 apples", but not "12 is wrong"."""
+    found = quantity(clean(text))
+    body = found.body if found.unit or (found.has_unit and len(text.split()) <= 2) else text
+    return not (_NO_ANSWER.search(text) or _NOT_IN_FORMULAS.search(_FORMULA_NAMES.sub(" ", body)))
+
+
+def _is_denied(text: str, stated: str) -> bool:
+    """Whether the clause in which an answer stands, or the rest of its sentence, says that it is wrong or asks whether it is
+    right. What stands after ", not" is no part of it."""
+    before, found, after = text.rpartition(stated)
+    after = _REJECTED_ONE.sub("", _SENTENCE_END.split(after)[0])
+    return bool(found and _NO_ANSWER.search(f"{_CLAUSE_END.split(before)[-1]}{stated}{after}"))
 
 
 def _readable(asked: AnsweredRequest, answer: str | None) -> str | None:

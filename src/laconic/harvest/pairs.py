@@ -7,8 +7,10 @@
    2501.12599, section 2.4, "DPO").
 3. A right response that was called too short gives way to the shortest right one that is longer (`too_short`).
 4. What experts found better than another response, side by side, is preferred to it before all this (`expert`).
-5. A response that is empty, was cut off, or in which something was redacted, is in no pair: no end of it, or a mark, would be
-   learnt.
+5. A response that is empty, was cut off, whose thinking was ended at a budget, or in which something was redacted, is in no
+   pair: no end of it, an end that the model did not write, or a mark, would be learnt.
+6. Only responses to the same words are compared: "Be brief." and "Check your work." ask for different lengths. The gold answer
+   is that of the question in all its wordings.
 
 The texts are those of the store, with their thinking. A question gives `most` pairs at most, those of people's words first.
 """
@@ -27,11 +29,13 @@ from laconic.selection.program import leaking
 from laconic.types import Problem
 
 NO_PAIR = "without two responses of which one is preferred"
+PAIR_KINDS = ("expert", "rating", "too_long", "too_short", "length")
+"""Why a response is preferred, people's words first."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreferredPair:
-    """Two responses to one question, and why the first is preferred: `expert`, `rating`, `too_long`, `too_short` or `length`."""
+    """Two responses to one question, and why the first is preferred: one of `PAIR_KINDS`."""
 
     chosen: AnsweredRequest
     rejected: AnsweredRequest
@@ -55,8 +59,10 @@ def harvest_pairs(
             left_out[LEAKED] += 1
             continue
         gold = gold_of(question, (), rule)
-        found = _once(pairs_of(question, gold if isinstance(gold, Gold) and gold.answer else None, ratio))
-        written = [row for pair in found if is_readable(row := _row(question, pair))]
+        told = gold if isinstance(gold, Gold) and gold.answer else None
+        found = [(asked, pair) for asked in question.wordings for pair in _once(pairs_of(asked, told, ratio))]
+        found.sort(key=lambda one: PAIR_KINDS.index(one[1].kind))
+        written = [row for asked, pair in found if is_readable(row := _row(asked, pair))]
         rows += written[:most]
         left_out[NO_PAIR if not found else UNREADABLE] += not written
     return Harvest(tuple(rows), Counter(row["preferred_by"] for row in rows), left_out)
@@ -73,30 +79,31 @@ def _once(pairs: Iterable[PreferredPair]) -> list[PreferredPair]:
 
 
 def pairs_of(question: Question, gold: Gold | None, ratio: float) -> Iterator[PreferredPair]:
-    """The pairs of one question, those of people's words first."""
+    """The pairs of one question in one wording, those of people's words first."""
     usable = [asked for asked in question.requests if _is_whole(asked)]
     verdicts = {asked.id: _is_right(asked, gold) for asked in usable}
-    right = sorted((asked for asked in usable if verdicts[asked.id] is True), key=_length)
+    lengths = _lengths(usable)
+    right = sorted((asked for asked in usable if verdicts[asked.id] is True), key=lambda asked: lengths[asked.id])
     wrong = [asked for asked in usable if verdicts[asked.id] is False]
     yield from _by_experts(usable)
     best = next((asked for asked in right if asked.length != "too_short"), None)
     if best is None:
         return
-    longer = [asked for asked in right if _length(asked) > _length(best)]
+    longer = [asked for asked in right if lengths[asked.id] > lengths[best.id]]
     yield from (PreferredPair(best, asked, "rating") for asked in wrong)
     yield from (PreferredPair(best, asked, "too_long") for asked in longer if asked.length == "too_long")
     for short in (asked for asked in right if asked.length == "too_short"):
-        fuller = next(
-            (asked for asked in right if asked.length != "too_short" and _length(asked) > _length(short)), None
-        )
+        longer_ones = (asked for asked in right if lengths[asked.id] > lengths[short.id])
+        fuller = next((asked for asked in longer_ones if asked.length != "too_short"), None)
         if fuller is not None:
             yield PreferredPair(fuller, short, "too_short")
-    far = [asked for asked in longer if not asked.length and _length(asked) > ratio * _length(best)]
+    far = [asked for asked in longer if not asked.length and lengths[asked.id] > ratio * lengths[best.id]]
     yield from (PreferredPair(best, asked, "length") for asked in far)
 
 
 def _is_whole(asked: AnsweredRequest) -> bool:
-    return asked.is_finished and bool(asked.response.strip()) and not REDACTED.search(asked.response)
+    is_ended = asked.is_finished and not asked.is_cut
+    return is_ended and bool(asked.response.strip()) and not REDACTED.search(asked.response)
 
 
 def _by_experts(usable: Sequence[AnsweredRequest]) -> Iterator[PreferredPair]:
@@ -122,9 +129,10 @@ def _is_right(asked: AnsweredRequest, gold: Gold | None) -> bool | None:
     return gives_gold if said in (None, gives_gold) else None
 
 
-def _length(asked: AnsweredRequest) -> int:
-    """Tokens, or where the engine counted none, characters; all responses to a question come from engines that do alike."""
-    return len(asked.response) if asked.num_tokens is None else asked.num_tokens
+def _lengths(usable: Sequence[AnsweredRequest]) -> Mapping[str, int]:
+    """The length of each response by the request's id: in tokens, or in characters where not every engine counted tokens."""
+    tokens = {asked.id: asked.num_tokens for asked in usable if asked.num_tokens is not None}
+    return tokens if len(tokens) == len(usable) else {asked.id: len(asked.response) for asked in usable}
 
 
 def _row(question: Question, pair: PreferredPair) -> Mapping[str, Any]:

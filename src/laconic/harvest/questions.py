@@ -27,7 +27,7 @@ from laconic.types import Problem
 NOT_TEXT = re.compile("|".join(re.escape(f"[{kind}]") for kind in PART_KINDS))
 REDACTED = re.compile("|".join(re.escape(f"[{name}]") for name, _ in PATTERNS))
 _COLUMNS = (
-    *(REQUESTS.c[name] for name in ("id", "at", "tag", "user", "finish", "completion_tokens")),
+    *(REQUESTS.c[name] for name in ("id", "at", "tag", "user", "finish", "completion_tokens", "is_cut")),
     TEXTS.c.prompt,
     TEXTS.c.response,
     *(FEEDBACK.c[name] for name in ("rating", "length", "correction")),
@@ -51,7 +51,8 @@ class AnsweredRequest:
     """One request with the texts of its question and its response, the feedback to it ("" where nothing was said), and what
     experts say of it.
 
-    `num_tokens` is the length of the response, None where the engine did not count it; `user` is a pseudonym.
+    `num_tokens` is the length of the response, None where the engine did not count it; `is_cut` says that its thinking was ended
+    at a budget; `user` is a pseudonym.
     """
 
     id: str
@@ -66,6 +67,7 @@ class AnsweredRequest:
     length: str
     correction: str
     expert: ExpertWord = UNLABELLED
+    is_cut: bool = False
 
     @property
     def answer(self) -> str | None:
@@ -86,6 +88,14 @@ class Question:
     def text(self) -> str:
         """The question as it was asked first."""
         return self.requests[0].question
+
+    @property
+    def wordings(self) -> tuple["Question", ...]:
+        """The requests by the words in which they asked, spaces aside: one may ask for brevity and another for care."""
+        by_words: dict[str, list[AnsweredRequest]] = {}
+        for asked in self.requests:
+            by_words.setdefault(" ".join(asked.question.split()), []).append(asked)
+        return tuple(Question(self.key, tuple(some)) for some in by_words.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,4 +192,5 @@ def _request(row: Mapping[str, Any], question: str, words: Mapping[str, ExpertWo
         length=row["length"] or "",
         correction=row["correction"] or "",
         expert=words.get(row["id"], UNLABELLED),
+        is_cut=bool(row["is_cut"]),
     )

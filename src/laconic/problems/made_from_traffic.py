@@ -4,8 +4,8 @@
    are added to a ledger beside the list of forgotten requests, and a folder gets a note of the same, which goes where it goes.
 2. `refuse_made` reads the note of a folder, and raises one line where a request was forgotten since, or this is not known.
    Whoever reads responses out of a folder calls it.
-3. `made_of` gives the places of a ledger that were made of some requests and still stand; `point_to` tells the notes of a folder
-   that was moved to another machine where the list lies now.
+3. `made_of` gives the places of a ledger that were made of some requests and still stand, `ledger_damage` the lines of it that
+   cannot be read; `point_to` tells the notes of a folder that was moved to another machine where the list lies now.
 
 What is left out: files of problems, whose rows say themselves of what they were made (`forgotten.py`).
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from laconic.errors import InputError, ProblemsError
 from laconic.problems.forgotten import num_forgotten, requests_by_list
 from laconic.system.fields import Fields
-from laconic.system.files import append_jsonl, read_json, read_numbered_jsonl, write_json_atomically
+from laconic.system.files import Json, append_jsonl, read_json, sound_lines, write_json_atomically
 from laconic.types import Problem
 
 NOTE, LEDGER = "from_traffic.json", "made_from_traffic.jsonl"
@@ -47,12 +47,20 @@ def _note(place: Path, by_list: Mapping[str, frozenset[str]]) -> None:
     for listed, ids in by_list.items():
         ledger = Path(listed).with_name(LEDGER)
         try:
+            _end_line(ledger)
             append_jsonl(ledger, {"path": str(place.resolve()), "requests": sorted(ids)})
         except OSError as error:
             raise InputError(
                 f"{ledger}: cannot be written ({error.strerror}), and forgetting finds there what was made from traffic; "
                 "copy the list of forgotten requests into a folder of yours:  laconic traffic clean FILE --list COPY"
             ) from None
+
+
+def _end_line(ledger: Path) -> None:
+    """End the line that a killed writer left unfinished, so that what is added to the ledger is a line of its own."""
+    if ledger.exists() and ledger.read_bytes()[-1:] not in (b"", b"\n"):
+        with ledger.open("ab") as file:
+            file.write(b"\n")
 
 
 def _write_note(folder: Path, by_list: Mapping[str, frozenset[str]]) -> None:
@@ -80,14 +88,27 @@ def refuse_made(folder: Path) -> None:
 def made_of(forgotten_list: Path, gone: frozenset[str]) -> list[Path]:
     """The places that were made of some of the requests `gone` and still stand, by the ledger beside the list of forgotten ones;
     what lies in one of them is not named again. Raises `InputError` where the ledger cannot be read."""
-    ledger = forgotten_list.with_name(LEDGER)
-    places: set[Path] = set()
-    for number, row in read_numbered_jsonl(ledger) if ledger.exists() else ():
-        fields = Fields(row, f"{ledger}, line {number}")
-        place = Path(fields.text("path"))
-        if not gone.isdisjoint(fields.texts("requests")) and place.exists():
-            places.add(place)
-    return sorted(place for place in places if places.isdisjoint(place.parents))
+    places = {Path(row["path"]) for row in _read_ledger(forgotten_list)[0] if not gone.isdisjoint(row["requests"])}
+    standing = {place for place in places if place.exists()}
+    return sorted(place for place in standing if standing.isdisjoint(place.parents))
+
+
+def ledger_damage(forgotten_list: Path) -> str:
+    """Which lines of the ledger cannot be read, so that `made_of` does not name what they name; "" where all can."""
+    damaged = _read_ledger(forgotten_list)[1]
+    if not damaged:
+        return ""
+    return f"{forgotten_list.with_name(LEDGER)}: damaged in line {', '.join(map(str, damaged))}; correct or remove it"
+
+
+def _read_ledger(forgotten_list: Path) -> tuple[list[Json], list[int]]:
+    """The sound rows of the ledger beside a list, and the numbers of its damaged lines."""
+    return sound_lines(forgotten_list.with_name(LEDGER), _is_ledger_row)
+
+
+def _is_ledger_row(row: Json) -> bool:
+    ids = row.get("requests")
+    return isinstance(row.get("path"), str) and isinstance(ids, list) and all(isinstance(name, str) for name in ids)
 
 
 def point_to(folder: Path, forgotten_list: Path) -> None:

@@ -25,7 +25,7 @@ from laconic.publishing.hub_results import dataset_of, drawn_words, index_entrie
 from laconic.publishing.licence import UNLISTED, Licence, hub_name
 from laconic.publishing.markdown import code, plain, python_block
 from laconic.publishing.measured_run import MeasuredChange, MeasuredRun
-from laconic.publishing.origin import GENERATED, Origin
+from laconic.publishing.origin import GENERATED, Origin, is_local_model
 from laconic.publishing.places import without_folders
 from laconic.publishing.training_words import phase_words, shared_words
 from laconic.reporting.numbers import UNKNOWN, Show, count, ends_shown, percent, points, shown, signed
@@ -59,7 +59,8 @@ def metadata_yaml(run: MeasuredRun, publisher: Publisher) -> str:
     """The card's metadata in the hub's form."""
     from huggingface_hub import ModelCardData
 
-    base = publisher.base or hub_name(run.recipe.model)
+    is_local = is_local_model(run.recipe.model, run.environment)
+    base = publisher.base or (None if is_local else hub_name(run.recipe.model))
     train = dataset_of(run.recipe.problems.train)
     algorithms = dict.fromkeys(phase.algorithm.name for phase in run.recipe.phases)
     data = ModelCardData(

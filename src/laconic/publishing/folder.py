@@ -8,7 +8,7 @@
 2. The folder appears as a whole, or not at all, and can be pushed as it is (`push.py`). It needs no network, unless the check of
    the origin reads files again while another set of the run is a dataset of the hub (`origin.py`).
 3. Beside it lies NAME.origin.json, which is not published: it says from which run the folder was made, so that pushing can check
-   once more that nothing was forgotten meanwhile.
+   once more that nothing was forgotten meanwhile. Forgetting names the folder where a run behind it was made from traffic.
 
 Texts of responses and problems are left out: a model's card needs none, and some may belong to users. So are the folders of the
 machine on which it was trained (`places.py`).
@@ -22,6 +22,7 @@ from pathlib import Path
 from laconic.config.load import with_defaults
 from laconic.config.recipe import Recipe
 from laconic.errors import InputError
+from laconic.problems.made_from_traffic import note_copy
 from laconic.publishing.card import RECIPE_FILE, Publisher, write_card
 from laconic.publishing.hub_results import RESULTS_FOLDER, result_files
 from laconic.publishing.licence import HUB_NAME, hub_name, settle_licence
@@ -63,6 +64,7 @@ def write_published(path: Path, out: Path, request: PublishRequest, today: date)
     tree = public_tree(read_json(path / "config.json"))
     run = replace(run, recipe=Recipe.model_validate(with_defaults(tree)))
     card = write_card(run, publisher, origin, today)
+    note_copy(out, [*origin.all_runs, *map(Path, origin.all_unknown_models)])  # no note in it, which would be pushed
     with whole_folder(out) as folder:
         shutil.copytree(run.model, folder, dirs_exist_ok=True)
         write_text_atomically(folder / "README.md", card)
@@ -82,5 +84,5 @@ def _check_request(request: PublishRequest) -> None:
         )
     if not HUB_NAME.fullmatch(request.name):
         raise InputError(f"--name {request.name}: expected ORG/NAME as on the hub, such as my-org/short-reasoner")
-    if request.base is not None and hub_name(request.base) is None:
+    if request.base is not None and (hub_name(request.base) is None or Path(request.base).exists()):
         raise InputError(f"--base-model {request.base}: expected the base's name on the hub, such as Qwen/Qwen3-0.6B")

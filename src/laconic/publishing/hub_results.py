@@ -7,12 +7,13 @@
    configuration, or "default"; a benchmark whose page names its tasks otherwise needs it changed by hand. A part of a dataset has
    no file: on the dataset's page its figures would stand for the whole.
 
-Both hold the figures of the result; the base and the change are in the card's text.
+Both hold the figures of the result; the base and the change are in the card's text. An interval that does not exist is left out.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from laconic.evaluation.figures import Summary
@@ -90,12 +91,12 @@ def _entries(run: MeasuredRun, summary: Summary) -> "Iterator[EvalResult]":
         ("mean_response_tokens", "mean tokens of a response", figures.tokens),
     ):
         if found is not None:
-            ends = {"ci95": [found.low, found.high], "num_problems": summary.setup.num_problems}
+            ends = {"ci95": [found.low, found.high]} if _has_ends(found) else {}
             yield EvalResult(
                 metric_type=kind,
                 metric_name=f"{label}, {drawn_words(summary)}",
                 metric_value=found.estimate,
-                metric_args=ends,
+                metric_args=ends | {"num_problems": summary.setup.num_problems},
                 **where,
             )
 
@@ -120,13 +121,15 @@ def _file(dataset: Dataset, summary: Summary) -> str:
 
     accuracy = summary.figures.accuracy
     assert accuracy is not None, "asked for above"
-    notes = f"{drawn_words(summary)}; {_interval_words(accuracy)} over {summary.setup.num_problems} problems"
+    interval = f"95% interval {accuracy.low:.4f} to {accuracy.high:.4f} " if _has_ends(accuracy) else ""
+    notes = f"{drawn_words(summary)}; {interval}over {summary.setup.num_problems} problems"
     entry = EvalResultEntry(dataset.name, dataset.config or "default", round(accuracy.estimate, 6), notes=notes)
     return yaml_dump(eval_result_entries_to_yaml([entry]))
 
 
-def _interval_words(interval: Interval) -> str:
-    return f"95% interval {interval.low:.4f} to {interval.high:.4f}"
+def _has_ends(interval: Interval) -> bool:
+    """Whether the interval exists: there is none of one problem, or of lengths that are all alike."""
+    return not (isnan(interval.low) or isnan(interval.high))
 
 
 def drawn_words(summary: Summary) -> str:

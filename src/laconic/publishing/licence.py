@@ -2,7 +2,7 @@
 
 1. `settle_licence` takes the licence that was given, or the one that is known: that of the bundled model, or the one that the
    base's own model card states, in its folder or in the hub's cache. Where there is none, it asks for one.
-2. `hub_name` is the hub's name of a model or dataset, None for a local one.
+2. `hub_name` is the name of a model, if the hub can have one so called. Whether it is local is for the run to say (`origin.py`).
 
 What is left out: whether a licence allows what is published. That is for the person who answers for the model.
 """
@@ -55,12 +55,12 @@ def settle_licence(model: str, given: str | None, name: str | None) -> Licence:
 
 
 def hub_name(name: str) -> str | None:
-    """The name, if the hub can have a model or dataset so called and no folder is; else None.
+    """The name, if the hub can have a model so called; else None.
 
     >>> hub_name("Qwen/Qwen3-0.6B"), hub_name("tiny"), hub_name("runs/a/model")
     ('Qwen/Qwen3-0.6B', None, None)
     """
-    return name if HUB_NAME.fullmatch(name) and not Path(name).exists() and not name.endswith(".gguf") else None
+    return name if HUB_NAME.fullmatch(name) and not name.lower().endswith(".gguf") else None
 
 
 def _known(model: str) -> Licence | None:

@@ -19,9 +19,10 @@ from laconic.system.hub import hub_answers
 
 
 def push_folder(folder: Path, name: str | None, *, public: bool) -> str:
-    """Send the folder to the repository `name`, by default the one it was written for, and return the page of its commit.
+    """Send the folder to the repository that it was written for, and return the page of its commit.
 
-    Raises `InputError` where the folder is not whole or the hub takes no login, and `RunFailed` where the hub does not answer.
+    Raises `InputError` where that is not `name`, the folder is not whole or the hub takes no login, and `RunFailed` where the hub
+    does not answer.
     """
     wanted = _checked(folder, name)
     if not hub_answers():
@@ -68,10 +69,14 @@ def _checked(folder: Path, name: str | None) -> str:
     origin = Fields(read_json(file), str(file))
     run = Path(origin.text("run"))
     origin_of(run, recipe_of(run))
-    wanted = name or origin.text("name")
-    if not HUB_NAME.fullmatch(wanted):
-        raise InputError(f"--name {wanted}: expected ORG/NAME as on the hub")
-    return wanted
+    written_for = origin.text("name")
+    if name not in (None, written_for):
+        raise InputError(
+            f"--name {name}: the card in {folder} loads {written_for}; publish the run again under the new name, to another --out"
+        )
+    if not HUB_NAME.fullmatch(written_for):
+        raise InputError(f"{file}: name is {written_for}, expected ORG/NAME as on the hub")
+    return written_for
 
 
 def _check_card(card: Path) -> None:

@@ -4,7 +4,8 @@
 2. Where the scheme is calibrated, the model writes its own text first (`calibration.py`).
 3. A library quantizes the model as its folder holds it (`libraries.py`). Tokenizer and generation config are the model's own.
 4. The result is loaded and asked once, as an evaluation would, so that no folder is left which nothing reads.
-5. quantization.json says what was done, on how much text, and how large the weights were and are.
+5. quantization.json says what was done, on how much text, and how large the weights were and are. Where model or text came from
+   stored traffic, a note in the folder says so (`problems/made_from_traffic.py`).
 
 What is left out: whether the smaller model is as good. `laconic evaluate` and `laconic compare` say that, and whether its chains
 have grown.
@@ -20,7 +21,7 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.errors import LaconicError, RunFailed
 from laconic.models.loading import hub_options, load_model, load_tokenizer, quiet
-from laconic.problems.made_from_traffic import note_made
+from laconic.problems.made_from_traffic import note_copy, note_made
 from laconic.quantization.calibration import CalibrationRequest, CalibrationText, check_enough, describe_text, draw_text
 from laconic.quantization.libraries import COMPRESS, Compression, muted_libraries
 from laconic.quantization.schemes import Scheme
@@ -70,7 +71,9 @@ def write_quantized(
     Raises `RunFailed` where the library fails, or where nothing can read what it wrote.
     """
     text = calibration[1] if calibration else None
-    note_made(out, calibration[0].problems if calibration else ())
+    _note_origin(
+        out, source, calibration[0] if calibration else None
+    )  # so that forgetting names one that is being written
     with whole_folder(out) as folder:
         try:
             done = COMPRESS[library](source, scheme, text, folder)
@@ -82,7 +85,15 @@ def write_quantized(
         result = Quantized(done.num_bytes_before, _weight_bytes(folder), text)
         write_json_atomically(folder / REPORT_FILE, _report(model, scheme, done, result, calibration))
         _ask_once(folder)
+    _note_origin(out, source, calibration[0] if calibration else None)
     return result
+
+
+def _note_origin(out: Path, source: str, request: CalibrationRequest | None) -> None:
+    """Note of which stored traffic the folder `out` is made: what the model was trained on, and what it is calibrated on."""
+    lies_in = Path(source).resolve()
+    note_made(out, request.problems if request else ())
+    note_copy(out, [out, lies_in, *lies_in.parents] if lies_in.exists() else [])
 
 
 def _write_rest(model: str, source: str, folder: Path) -> None:

@@ -175,7 +175,10 @@ class Exchange:
             working.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await working
-            self._record(CLIENT_LEFT, "client_left")
+            if self.demand.is_streamed and self.reading.finish:  # it has the whole response, and waits for no usage
+                self._record(200, self.reading.finish)
+            else:
+                self._record(CLIENT_LEFT, "client_left")
         except asyncio.CancelledError:  # the gateway ends, and has waited long enough
             working.cancel()
             self._record(BROKE_OFF, "error")

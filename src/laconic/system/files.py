@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,20 @@ Json = dict[str, Any]
 """A JSON object."""
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Replace the content of `path` by `text` in one step, making its folder where it is missing.
+def write_text_atomically(path: Path, text: str, *, mode: int | None = None) -> None:
+    """Replace the content of `path` by `text` in one step, making its folder where it is missing. Who may read a file that is
+    there stays as it was; `mode` says it of a new one.
 
     Raises `OSError` where the disk refuses; the old file is then unchanged.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with naming_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        kept = stat.S_IMODE(path.stat().st_mode) if path.exists() else mode
         try:
             with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                if kept is not None:
+                    partial.chmod(kept)
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

@@ -3,7 +3,7 @@
 1. `catch_up` reads metrics.jsonl, which is the truth about a run, and sends every step after the last one that was sent. So a
    step is sent once, however often a kill makes the run train it again. `conclude` does so with the results.
 2. A tracker that is written anew is opened afresh where steps that it has were trained again with another result.
-3. After each round tracking.json says how far the tracker is.
+3. tracking.json says how far the tracker is: after each step, or for one that is written anew after each round.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from laconic.errors import LaconicError, RunError, RunFailed
 from laconic.system.files import read_json, sound_lines
 from laconic.system.locks import LOCK_FILE, FolderLock
 from laconic.tracking.content import Numbers, numbers_of_step, results_of, settings_by_key
-from laconic.tracking.tracked_runs import TrackedRun, read_tracked_runs, without_passwords, write_tracked_runs
+from laconic.tracking.tracked_runs import TrackedRun, change_tracked_runs, read_tracked_runs, without_passwords
 from laconic.tracking.tracker import RunToTrack, Tracker
 from laconic.tracking.trackers import TrackerRow, find_tracker
 
@@ -98,7 +98,9 @@ class Sending:
             self.step = row["step"]
             if self.row.is_rewritten:
                 self._sent[self.step] = row
-        if lacking:
+            else:  # whatever happens to the next step, this one is not sent again
+                self._write()
+        if lacking and self.row.is_rewritten:
             self._write()
 
     def _logged(self) -> list[dict[str, Any]]:
@@ -115,11 +117,12 @@ class Sending:
 
     def _take_over(self) -> None:
         """A run that is resumed is followed by the newest tracker alone."""
-        others = {name: replace(found, is_followed=False) for name, found in read_tracked_runs(self.folder).items()}
-        write_tracked_runs(self.folder, others)
+        change_tracked_runs(
+            self.folder, lambda runs: {name: replace(found, is_followed=False) for name, found in runs.items()}
+        )
 
     def _write(self) -> None:
-        write_tracked_runs(self.folder, read_tracked_runs(self.folder) | {self.name: self.tracked})
+        change_tracked_runs(self.folder, lambda runs: runs | {self.name: self.tracked})
 
 
 def _state_of(file: Path) -> tuple[int, ...] | None:

@@ -4,12 +4,13 @@ Addresses stand there, and on the report's page, without the names and passwords
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from laconic.system.fields import Fields
 from laconic.system.files import read_json, write_json_atomically
+from laconic.system.locks import LOCK_FILE, waiting_turn
 
 TRACKING_FILE = "tracking.json"
 USER_INFO = re.compile(r"(?<=://)(?:[^/\s]*|[^/\s:]*:[^\s@]*)@")
@@ -73,6 +74,12 @@ def _tracked(stored: Fields) -> TrackedRun:
 def write_tracked_runs(run: Path, tracked: Mapping[str, TrackedRun]) -> None:
     """Write the file, completely or not at all."""
     write_json_atomically(run / TRACKING_FILE, {name: asdict(found) for name, found in tracked.items()})
+
+
+def change_tracked_runs(run: Path, change: Callable[[dict[str, TrackedRun]], Mapping[str, TrackedRun]]) -> None:
+    """Write what `change` makes of the file's content. Other processes that do so, for other trackers, wait meanwhile."""
+    with waiting_turn(run / f".{TRACKING_FILE}{LOCK_FILE}"):
+        write_tracked_runs(run, change(read_tracked_runs(run)))
 
 
 def followed_tracker(run: Path) -> str | None:

@@ -34,7 +34,7 @@ def clean_file(path: Path, forgotten_list: Path | None = None) -> int:
     gone = frozenset[str]().union(*(_list_of(path, Path(place)) for place in places))
     kept = _without(rows, gone, str(path))
     if places:
-        write_text_atomically(path, to_jsonl(kept))
+        _write_over(path, kept)
     return len(rows) - len(kept)
 
 
@@ -54,10 +54,15 @@ def drop_rows(path: Path, gone: frozenset[str], known: frozenset[str]) -> int:
     rows = [row for _, row in read_numbered_jsonl(path)]
     kept = _without(rows, gone, str(path))
     if len(kept) < len(rows):
-        write_text_atomically(path, to_jsonl(kept))
+        _write_over(path, kept)
     if not all(known.issuperset(ids := _ids_in(row, str(path))) and ids for row in kept):
         raise InputError(f"{path}: holds rows that were not written here")
     return len(rows) - len(kept)
+
+
+def _write_over(path: Path, rows: Sequence[FileRow]) -> None:
+    """Write the rows in place of what the file holds: where `path` is a link, of the file that it leads to."""
+    write_text_atomically(path.resolve(), to_jsonl(rows))
 
 
 def _naming(row: FileRow, place: str) -> FileRow:

@@ -1,8 +1,9 @@
 """Files with texts of users, which forgetting must reach: the one door through which stored texts leave the store.
 
-1. `write_export` writes JSON lines. Each row says of which requests it was made (`traffic_request`); a row of a request whose
-   texts are not in the store, since its user did not consent or was forgotten, is left out. The file, and whose words are in it,
-   are registered before it is written; whose words it held before stay registered until it is.
+1. `write_export` writes JSON lines into a file of its owner alone. Each row says of which requests it was made
+   (`traffic_request`); a row of a request whose texts are not in the store, since its user did not consent or was forgotten, is
+   left out. The file, and whose words are in it, are registered before it is written; whose words it held before stay registered
+   until it is.
 2. Each row names the list of forgotten requests (`tombstones`), which whoever trains on it reads (`problems/forgotten.py`).
 3. `clean_exports` removes the rows of forgotten requests from every registered file that is still there, and says which are not.
    `copies.py` does the same for a copy, such as the selection of an export.
@@ -24,7 +25,7 @@ from sqlalchemy import Connection, delete, select
 
 from laconic.errors import InputError
 from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, requests_of
-from laconic.problems.made_from_traffic import made_of
+from laconic.problems.made_from_traffic import ledger_damage, made_of
 from laconic.system.files import to_jsonl, write_text_atomically
 from laconic.traffic.copies import drop_rows
 from laconic.traffic.store import TrafficStore
@@ -52,7 +53,7 @@ def write_export(store: TrafficStore, path: Path, rows: Iterable[Mapping[str, An
         figures = {"at": time.time() if now is None else now, "num_rows": len(kept)}
         connection.execute(EXPORT_FILES.update().where(EXPORT_FILES.c.path == str(place)).values(figures))
         _register(store, connection, place, kept, known)
-    write_text_atomically(place, to_jsonl(kept))
+    write_text_atomically(place, to_jsonl(kept), mode=0o600)
     _unregister_others(store, place, {name for row in kept for name in requests_of(row, str(path))})
     gone = store.tombstones() & known.keys()
     return len(kept) - (_clean_registered(store, place, gone) if gone else 0)
@@ -98,12 +99,14 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 @dataclass(frozen=True, slots=True)
 class Forgetting:
     """What was deleted of a user: requests in the store, rows of exports; the exports that still hold some, since they are not
-    where they were written; and what else was made of forgotten requests, of which nothing is deleted here."""
+    where they were written; what else was made of forgotten requests, of which nothing is deleted here; and why more may have
+    been made of them than is known, "" where all is known."""
 
     num_requests: int
     num_rows: int
     unreached: tuple[Path, ...]
     made: tuple[Path, ...]
+    damage: str
 
 
 def forget_everywhere(store: TrafficStore, user: str, now: float | None = None) -> Forgetting:
@@ -115,9 +118,11 @@ def forget_everywhere(store: TrafficStore, user: str, now: float | None = None) 
         num_requests = store.forget(user, now)
     finally:
         num_rows, unreached = clean_exports(store)
-    return Forgetting(
-        num_requests, num_rows, tuple(unreached), tuple(made_of(store.forgotten_list, store.tombstones()))
-    )
+    try:
+        made, damage = made_of(store.forgotten_list, store.tombstones()), ledger_damage(store.forgotten_list)
+    except InputError as error:  # what was deleted is said all the same
+        made, damage = [], str(error)
+    return Forgetting(num_requests, num_rows, tuple(unreached), tuple(made), damage)
 
 
 def clean_exports(store: TrafficStore) -> tuple[int, list[Path]]:
@@ -137,7 +142,8 @@ def clean_exports(store: TrafficStore) -> tuple[int, list[Path]]:
 
 def _clean_registered(store: TrafficStore, place: Path, gone: frozenset[str]) -> int:
     """Clean one export, and take what is no longer in it off the register."""
-    _remove_partials(place)
+    for one in {place, place.resolve()}:
+        _remove_partials(one)
     with store.engine.connect() as connection:
         written = select(EXPORTED.c.request_id).where(EXPORTED.c.path == str(place))
         known = frozenset(connection.execute(written).scalars())

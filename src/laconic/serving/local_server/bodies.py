@@ -50,10 +50,6 @@ class BodyField:
     expected: str
 
 
-def _is_number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
 def _is_whole(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
@@ -64,6 +60,19 @@ def _are_stops(value: Any) -> bool:
     return is_list and all(isinstance(stop, str) and stop for stop in stops)
 
 
+def _decoding_field(name: str, default: float, expected: str) -> BodyField:
+    """A field that is one of `SamplerConfig`, which says itself which values it may have."""
+
+    def fits(value: Any) -> bool:
+        try:
+            SamplerConfig.model_validate({name: value})
+        except ValueError:
+            return False
+        return True
+
+    return BodyField(default, fits, expected)
+
+
 def _switch(default: bool) -> BodyField:
     return BodyField(default, lambda value: isinstance(value, bool), "true or false")
 
@@ -71,9 +80,9 @@ def _switch(default: bool) -> BodyField:
 FIELDS: Mapping[str, BodyField] = {
     "max_tokens": BodyField(None, lambda value: _is_whole(value, 1, 10**9), "a whole number above 0"),
     "max_completion_tokens": BodyField(None, lambda value: _is_whole(value, 1, 10**9), "a whole number above 0"),
-    "temperature": BodyField(TEMPERATURE, lambda value: _is_number(value, 0, 100), "a number from 0 to 100"),
-    "top_p": BodyField(TOP_P, lambda value: _is_number(value, 1e-6, 1), "a number above 0 and at most 1"),
-    "min_p": BodyField(MIN_P, lambda value: _is_number(value, 0, 1), "a number from 0 to 1"),
+    "temperature": _decoding_field("temperature", TEMPERATURE, "0 or a number from 0.01 to 10"),
+    "top_p": _decoding_field("top_p", TOP_P, "a number from 0.01 to 1"),
+    "min_p": _decoding_field("min_p", MIN_P, "a number of at least 0 and below 1"),
     "seed": BodyField(None, lambda value: _is_whole(value, -LARGEST_SEED, LARGEST_SEED), "a whole number"),
     "n": BodyField(1, lambda value: _is_whole(value, 1, MOST_RESPONSES), f"a whole number from 1 to {MOST_RESPONSES}"),
     "stop": BodyField((), _are_stops, f"a text or a list of at most {MOST_STOPS} texts, none of them empty"),

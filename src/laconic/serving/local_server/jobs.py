@@ -4,8 +4,8 @@ A `Job` is what a request asks for. A `LiveRow` is a job that is being drawn: it
 
 A thinking budget works as on the budget curve (`evaluation/budget_curve.py`): where the first `budget` tokens end inside a
 thought, given tokens are written in place of what the model draws. The answer has the room that is left, or is drawn greedily
-within a cap of its own. Forced tokens are not counted. It is looked once, at the budget: a thought that is opened again is not
-cut.
+within a cap of its own. Forced tokens are not counted, and no stop is looked for in them. It is looked once, at the budget: a
+thought that is opened again is not cut.
 """
 
 import threading
@@ -122,19 +122,25 @@ class LiveRow:
 
     def _look_for_stops(self) -> None:
         """End before the first stop that the text holds, with the tokens up to the one that completed it."""
-        text = self.lm.decode(self.tokens)
-        places = [place for stop in self.job.stops if (place := text.find(stop)) >= 0]
-        if not places:
+        place = self._stop_place(self.tokens)
+        if place is None:
             return
-        self.text, self.finish = text[: min(places)], FinishReason.STOP
-        while len(self.tokens) > 1 and self._holds_stop(self.tokens[:-1]):
+        self.text, self.finish = self.lm.decode(self.tokens)[:place], FinishReason.STOP
+        while len(self.tokens) > 1 and self._stop_place(self.tokens[:-1]) is not None:
             self.tokens.pop()
         if self.cut_at is not None and len(self.tokens) <= self.cut_at:
             self.cut_at = None  # the response ends before the place where its thinking was cut
 
-    def _holds_stop(self, tokens: Sequence[int]) -> bool:
+    def _stop_place(self, tokens: Sequence[int]) -> int | None:
+        """Where the first stop begins in the text of the tokens. It lies before what was written for the model, or after it."""
         text = self.lm.decode(tokens)
-        return any(stop in text for stop in self.job.stops)
+        spans = [(0, len(text))]
+        if self.cut_at is not None and self.job.cut is not None:
+            ends = (self.cut_at, self.cut_at + len(self.job.cut.forced))
+            before, after = (len(self.lm.decode(tokens[:end])) for end in ends)
+            spans = [(0, before), (after, len(text))]
+        places = [place for stop in self.job.stops for span in spans if (place := text.find(stop, *span)) >= 0]
+        return min(places, default=None)
 
     def report(self) -> None:
         """Tell of the row where it has ended, or where its client reads along and there is enough to tell."""

@@ -17,7 +17,7 @@ from laconic.config.defaults import GRADER_TIMEOUT_SECONDS
 from laconic.errors import ProblemsError, RunFailed
 from laconic.grading import grader as module
 from laconic.grading.grader import Grader, outcome_of, with_names_apart
-from laconic.grading.rules import same_answer
+from laconic.grading.rules import grade_response, same_answer
 from laconic.grading.second_graders import SECOND_GRADERS
 from laconic.system import child_processes
 from laconic.types import Grade, Problem
@@ -52,6 +52,10 @@ def test_grades_come_back_in_order_whoever_decided_them(pool):
 
 
 RIGHT = [
+    (r"\frac{4}{2^{2022}}", r"\frac{1}{2^{2020}}"),
+    (r"\frac{e^{-50}}{2}", r"\frac{1}{2e^{50}}"),
+    (r"\frac{(n-1)!}{k!}\frac{n}{(n-k)!}", r"\frac{n!}{k!(n-k)!}"),
+    ("11", "2+3^2"),
     (r"\ln 2", "ln(2)"),
     ("log 2", r"\log 2"),
     (r"\log_2 3", "log_2(3)"),
@@ -91,6 +95,17 @@ RIGHT = [
     (r"2\Omega", r"\Omega\cdot 2"),
 ]
 WRONG = [
+    (r"\frac{1}{2^{2022}}", r"\frac{3}{2^{2022}}"),
+    (r"\frac{1}{2^{2022}}", "0"),
+    (r"\frac{1}{20!}", r"\frac{1}{19!}"),
+    ("e^{-50}", "e^{-60}"),
+    (r"2-\frac{1}{2^{99}}", r"2-\frac{1}{2^{100}}"),
+    (r"1-\frac{1}{2^{2022}}", "1"),
+    ("1-2^{-50}", "1"),
+    ("1-2^{50}", "1"),
+    (r"\sqrt{2}-\frac{1}{2^{60}}", r"\sqrt{2}"),
+    (r"x+\frac{1}{10^{20}}", "x"),
+    (r"\frac{x}{10^{20}}", r"\frac{2x}{10^{20}}"),
     (r"\ln 2", "ln(3)"),
     (r"\sin x", "cos(x)"),
     ("5", "5 ln 2"),
@@ -214,6 +229,20 @@ def test_a_gold_answer_nobody_can_read_is_ungradable_and_counted(pool):
     before = pool.reasons["gold"]
     assert grades_of(pool, [boxed("x", r"\frac{dM}{\odot}{"), boxed("y", "")]) == [Grade.UNGRADABLE] * 2
     assert pool.reasons["gold"] == before + 2
+
+
+def test_a_fault_of_the_rules_ends_one_grade_and_not_the_run(monkeypatch, caplog):
+    """It is ungradable, counted as a crash and logged; the others are graded."""
+
+    def failing(text, gold, **kwargs):
+        return ()[len(text)] if text == "hit" else grade_response(text, gold, **kwargs)
+
+    monkeypatch.setattr(module, "grade_response", failing)
+    with Grader(workers=1) as grader:
+        found = grader.grade_many([boxed("7", "7"), ("hit", Problem("b", "q", "7"), False), boxed("8", "7")])
+        assert grader.reasons == Counter(crash=1)
+    assert [one.grade for one in found] == [Grade.CORRECT, Grade.UNGRADABLE, Grade.WRONG]
+    assert found[1].reason == "crash" and "'b'" in caplog.text and "IndexError" in caplog.text
 
 
 FAKE = """

@@ -349,8 +349,49 @@ EQUAL = [
     ("x^2+2x+1", "1+x+x+x^{2}"),
     (r"\frac{1}{2}x-y", r"-y+0.5x"),
     (r"k\pi, k\in\mathbb{Z}", r"k\pi"),
+    ("No", "NO"),
+    ("xy", "x y"),
+    (r"\text{well-known}", "well known"),
+    ("0.001", "10^-3"),
+    ("e^{-x}", "e^-x"),
+    *[
+        (r"\frac{\sqrt{65}}{2}", rf"\{wrapper}{{\frac{{\sqrt{{65}}}}{{2}}}}")
+        for wrapper in ("mathbf", "bm", "text", "underline", "ensuremath")
+    ],
+    ("120,-120", r"-120,\,120"),
+    ("16,3,1,1", "1,16,3,1"),
+    (r"\{1,1,2\}", "2,1"),
+    (r"\angle ABC", r"\angle CBA"),
+    ("700000", r"7\text{ hundred thousand}"),
+    ("700000", r"7\text{ lakh}"),
+    ("7", r"7^{\text{th}}"),
+    ("7", r"7\text{ in}"),
+    (r"\$18", "18"),
+    ("18", r"\$18"),
+    (r"\$32,\!348", "32348 dollars"),
+    (r"\$15", r"\$15\text{ per hour}"),
+    ("1.5^2", "2.25"),
+    (r"7\text{ hours }30\text{ minutes}", r"7\text{ hr }30\text{ min}"),
 ]
 DIFFERENT = [
+    *[("p - q", other) for other in ("pq", "-p-q", "q-p")],  # short words may be products
+    *[("xy", other) for other in ("-xy", "x-y", "a xy")],
+    ("xy'", "xy"),
+    ("Mg", "mG"),
+    ("AB", "ab"),
+    ("D, E", "DE"),
+    ("abcd", "-abcd"),
+    *[("no", "on"), ("NE", "EN"), ("HT", "TH"), ("ACB", "ABC"), (r"\angle ABC", r"\angle ACB")],
+    *[("3", rf"3\text{{ {unit} }}{rest}") for unit, rest in (("weeks", r"4\text{ days}"), ("R", "2"), ("base", "8"))],
+    (r"3\text{ weeks}", r"3\text{ weeks }4\text{ days}"),
+    (r"3\text{ weeks }4\text{ days}", r"3\text{ weeks }5\text{ days}"),
+    *[("7", rf"7\text{{ {word}}}") for word in ("tenths", "squared", "factorial", "lakh", "bn", "k", "per mille")],
+    *[("7", rf"7\text{{ {words} }}x") for words in ("less than", "more than")],
+    ("2", r"2\text{ thirds}"),
+    *[(r"\$18", other) for other in (r"18\text{ cents}", "18 €", r"18\text{ kg}")],
+    (r"7\text{ cents}", r"\$7"),
+    *[("16,3,1,1", other) for other in ("16,3,1", "16,16,3,1")],
+    ("5100", r"5,\,100"),
     ("1 2 3", "3 2 1"),  # a row of numbers is no product
     ("1 2 3", "6"),
     ("1 2 3", "1 2"),
@@ -446,6 +487,8 @@ DIFFERENT = [
     ("B", "(c)"),
 ]
 UNDECIDED = [
+    *[("1", "1-2^{50}"), ("25", "2+3^2"), ("9/4", "3/2^2")],  # a power binds closer than a sum and a quotient
+    *[("5", rf"\begin{{{kind}}}{rows}\end{{{kind}}}") for kind in ("pmatrix", "bmatrix") for rows in ("", r"\\")],
     ("x^2-1", "(x-1)(x+1)"),
     (r"2\sqrt{3}", r"\sqrt{12}"),
     (r"\{\sqrt{4},1\}", r"\{1,2\}"),

@@ -223,6 +223,20 @@ def test_what_verl_cannot_do_is_refused(change, complaint, recipe_of):
     assert found.startswith(f"phases.only.{complaint}")
 
 
+def test_a_step_of_all_problems_that_verl_cannot_cut_is_refused(recipe_of, tmp_path):
+    """Six are asked for, which two updates could share; the phase has three."""
+    few = (
+        "problems.train=tiny:mix?count=3&split=train",
+        "phases.only.problems_per_step=6",
+        "phases.only.optimizer.minibatches=2",
+    )
+    with pytest.raises(
+        RecipeError, match=r"phases\.only\.optimizer\.minibatches: .* divisor of the 3 problems of a step"
+    ):
+        export_verl(recipe_of(*few), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

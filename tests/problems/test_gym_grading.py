@@ -104,6 +104,19 @@ def test_rows_of_signs_would_be_graded_correct_in_any_order(grader):
     assert any(are_correct(grader, items, ["\n".join(item["answer"].split("\n")[::-1]) for item in items]))
 
 
+@pytest.mark.parametrize("task", ["word_sorting", "word_sequence_reversal"])
+def test_words_would_be_graded_correct_in_any_order(grader, task):
+    """If this fails, the grader has learnt the order of words: take the task out of `UNGRADABLE_TASKS`."""
+    _, items = items_of(task, 40)
+    assert any(are_correct(grader, items, [", ".join(item["answer"].split(", ")[::-1]) for item in items]))
+
+
+def test_a_short_word_would_be_graded_correct_backward(grader):
+    _, items = items_of("spell_backward", 600)
+    short = [item for item in items if len(item["answer"]) == 3 and item["answer"] != item["answer"][::-1]]
+    assert short and any(are_correct(grader, short, [item["answer"][::-1] for item in short]))
+
+
 @pytest.mark.parametrize("task", ["bitwise_arithmetic", "base_conversion"])
 def test_numerals_with_letters_are_no_products(grader, task):
     _, items = items_of(task)

@@ -20,7 +20,9 @@ from laconic.grading.scalar_rules import OPEN, Equal, Verdict, units_disagree
 
 def by_parts(gold: str, answer: str, equal: Equal) -> Verdict | None:
     """Tuples and intervals are compared in order, with their brackets; sets, bare lists and unions in any order."""
-    gold_parts, answer_parts = _single(parts(_unnamed(gold))), _single(parts(_unnamed(answer)))
+    gold_parts, answer_parts = parts(_unnamed(gold)), parts(_unnamed(answer))
+    if not _repeats(gold_parts):
+        gold_parts, answer_parts = _single(gold_parts), _single(answer_parts)
     gold_parts, answer_parts = _values(gold_parts, answer_parts), _values(answer_parts, gold_parts)
     if len(gold_parts.items) < 2 and len(answer_parts.items) < 2 and gold_parts.left == answer_parts.left:
         return _inside(gold, answer, gold_parts, answer_parts, equal)
@@ -62,6 +64,12 @@ def _inside(gold: str, answer: str, gold_parts: Parts, answer_parts: Parts, equa
     if not gold_parts.items or not answer_parts.items or (gold_parts.items[0], answer_parts.items[0]) == (gold, answer):
         return None
     return equal(gold_parts.items[0], answer_parts.items[0])
+
+
+def _repeats(gold_parts: Parts) -> bool:
+    """Whether a gold answer is a bare list that has a part twice, as written: then every part counts."""
+    spelled = [compact(item) for item in gold_parts.items]
+    return not gold_parts.left and len(set(spelled)) < len(spelled)
 
 
 def _single(all_parts: Parts) -> Parts:
@@ -225,7 +233,7 @@ def by_interval(gold: str, answer: str, equal: Equal) -> Verdict | None:
     if gold_form is None or answer_form is None or (gold_form[1] and answer_form[1] and gold_form[1] != answer_form[1]):
         return _same_chain(gold, answer, equal)
     forms = clean(gold_form[0]), clean(answer_form[0])
-    if forms == (compact(gold), compact(answer)):
+    if forms == (clean(compact(gold)), clean(compact(answer))):
         return None
     return equal(*forms) or None
 
@@ -239,7 +247,14 @@ def _same_chain(gold: str, answer: str, equal: Equal) -> Verdict | None:
 
 
 def by_unit(gold: str, answer: str, equal: Equal) -> Verdict | None:
-    """The answers are compared without their units, which must agree where both have a unit of measurement."""
+    """The answers are compared without their units, which must agree where both have a unit of measurement.
+
+    `3 weeks 4 days` is two quantities, which are compared one by one.
+    """
+    gold_pieces, answer_pieces = (_QUANTITY_END.sub(r"\1\n", text).split("\n") for text in (gold, answer))
+    if max(len(gold_pieces), len(answer_pieces)) > 1:
+        is_alike = len(gold_pieces) == len(answer_pieces)
+        return is_alike and _all(equal(a, b) for a, b in zip(gold_pieces, answer_pieces, strict=True))
     gold_quantity, answer_quantity = quantity(gold), quantity(answer)
     if "bare " in gold_quantity.unit + answer_quantity.unit and not (
         gold_quantity.has_unit and answer_quantity.has_unit
@@ -252,6 +267,9 @@ def by_unit(gold: str, answer: str, equal: Equal) -> Verdict | None:
     if units_disagree(gold_quantity.unit, answer_quantity.unit):
         return False
     return equal(clean(gold_quantity.body), clean(answer_quantity.body))
+
+
+_QUANTITY_END = re.compile(r"(\\unit\{[^{}]*\})\s*(?=\d)")
 
 
 def _with_letters(text: str) -> str:
@@ -310,6 +328,8 @@ def by_equation(gold: str, answer: str, equal: Equal) -> Verdict | None:
 
     Two equations that name the same are compared by their values, and two of which one names nothing are left to algebra.
     """
+    if _ANGLE.fullmatch(compact(gold)) and _ANGLE.fullmatch(compact(answer)):
+        return _name_the_same(compact(gold), compact(answer))
     if exact_number(gold) is not None and (total := _SUM_OF_NAMES.fullmatch(answer)):
         return equal(gold, clean(total[1]))
     is_bare = not _relations(gold)

@@ -5,9 +5,11 @@
    (`system/child_processes.py`). It sees nothing else of the response.
    Names that it would confuse get other names first, and what it calls equal equations is confirmed.
 3. A child that exceeds the limit is killed and replaced, and its response is `UNGRADABLE`; so is a response over which two
-   children died, and one whose gold answer Math-Verify cannot read. None of these is ever graded `WRONG`.
+   children died, one whose gold answer Math-Verify cannot read, and one over which our own rules fail. None of these is ever
+   graded `WRONG`.
 """
 
+import logging
 import re
 import reprlib
 import threading
@@ -29,10 +31,14 @@ from laconic.system.child_processes import CRASH, Children, answer_lines
 from laconic.system.confinement import plainly
 from laconic.types import Grade, Problem
 
+_log = logging.getLogger(__name__)
+
 MAX_KNOWN = 100_000
 MAX_SYMBOLS = 12
 FLOAT_DIGITS = 12
 """How many decimals Math-Verify compares: 1.4142135623730951 equals the square root of 2, 1.414214 does not."""
+KNOWN_BITS = 40
+"""How much of a value must be known to tell it from another by its size: twelve digits."""
 
 AnswerPair = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 """Gold answer, extracted answer, choices, tolerances."""
@@ -114,24 +120,16 @@ class Grader(Closing):
 
     def grade_many(self, items: Sequence[Item]) -> list[Graded]:
         """The grade, answer and reason for each response, in order."""
-        results = [
-            grade_response(
-                text,
-                problem.answer,
-                is_truncated=is_truncated,
-                choices=problem.choices,
-                tolerances=tolerances(problem),
-            )
-            for text, problem, is_truncated in items
-        ]
+        results = [_graded(*item) for item in items]
         pairs = {i: _pair(one.answer, items[i][1]) for i, one in enumerate(results) if isinstance(one, Undecided)}
         outcomes = self._ask(list(dict.fromkeys(pairs.values())))
-        with self._lock:
-            self.reasons.update(outcome for pair in pairs.values() if (outcome := outcomes[pair]) not in _GRADES)
-        return [
+        graded = [
             one if isinstance(one, Graded) else _decided(one.answer, outcomes[pairs[i]])
             for i, one in enumerate(results)
         ]
+        with self._lock:
+            self.reasons.update(one.reason for one in graded if one.reason)
+        return graded
 
     def _ask(self, pairs: list[AnswerPair]) -> dict[AnswerPair, str]:
         """For each pair `right`, `wrong`, or the reason why it is not known. Every outcome but a crash is remembered."""
@@ -144,6 +142,18 @@ class Grader(Closing):
                 self._known.clear()
             self._known.update({pair: outcome for pair, outcome in outcomes.items() if outcome != CRASH})
         return known | outcomes
+
+
+def _graded(text: str, problem: Problem, is_truncated: bool) -> Graded | Undecided:
+    """What the rules say. A fault of theirs is logged, and ends one grade instead of the run."""
+    granted = tolerances(problem)
+    try:
+        return grade_response(
+            text, problem.answer, is_truncated=is_truncated, choices=problem.choices, tolerances=granted
+        )
+    except Exception:
+        _log.exception("the rules could not grade a response to %r, which is ungradable", problem.id)
+        return Graded(Grade.UNGRADABLE, None, CRASH)
 
 
 def _pair(answer: str, problem: Problem) -> AnswerPair:
@@ -489,9 +499,9 @@ _UNREAL = (TypeError, ValueError, AttributeError, NotImplementedError, Arithmeti
 
 
 def _differs_at_a_point(gold_expression: Any, expression: Any) -> bool:
-    """Whether two expressions have clearly different values at one point, at which every name is a positive number.
+    """Whether two expressions have different values at one point, at which every name is a positive number.
 
-    This finds most wrong answers before anything is simplified.
+    This finds most wrong answers before anything is simplified, and those that differ by less than Math-Verify looks at.
     """
     from math_verify.parser import sympy
 
@@ -502,11 +512,52 @@ def _differs_at_a_point(gold_expression: Any, expression: Any) -> bool:
         return False
     point = {s: sympy.I if str(s) == "i" else 2 + 1 / sympy.Integer(3 + 4 * k) for k, s in enumerate(symbols)}
     try:
-        gold_value, value = (sympy.N(side.subs(point), 20) for side in (gold_expression, expression))
-        are_numbers = all(side.is_number and side.is_finite for side in (gold_value, value))
-        return bool(are_numbers and abs(gold_value - value) > sympy.Float("1e-9") * (1 + abs(gold_value)))
+        gold_number, number = (side.subs(point) for side in (gold_expression, expression))
+        gold_value, value = (sympy.N(side, 20) for side in (gold_number, number))
+        if not all(side.is_number and side.is_finite for side in (gold_value, value)):
+            return False
+        size = abs(gold_value) if _is_known(gold_value) and _is_known(value) else 1 + abs(gold_value)
+        return bool(abs(gold_value - value) > sympy.Float("1e-9") * size) or _differ_slightly(gold_number, number)
     except _UNREAL:
         return False
+
+
+def _is_known(value: Any) -> bool:
+    """Whether a value has digits that are right: a difference of equal numbers has none."""
+    from math_verify.parser import sympy
+
+    return max((one._prec for one in value.atoms(sympy.Float)), default=0) >= KNOWN_BITS
+
+
+def _differ_slightly(gold_number: Any, number: Any) -> bool:
+    """Whether two numbers without decimals differ: rational ones at all, others by more than 1e-40 of the larger one."""
+    from math_verify.parser import sympy
+
+    inexact = (
+        sympy.Float,
+        sympy.Integral,
+        sympy.concrete.expr_with_limits.ExprWithLimits,
+        sympy.Limit,
+        sympy.Derivative,
+    )
+    if gold_number.has(*inexact) or number.has(*inexact):
+        return False
+    difference = gold_number - number
+    if _is_rational(gold_number) and _is_rational(number):
+        return bool(difference.doit() != 0)
+    distance, *sizes = (abs(sympy.N(one, 60)) for one in (difference, gold_number, number))
+    return bool(distance > sympy.Float("1e-40", 60) * max(sizes))
+
+
+def _is_rational(number: Any) -> bool:
+    """Whether nothing but whole numbers, sums, products and whole powers makes a number, so that it is computed exactly."""
+    from math_verify.parser import sympy
+
+    if isinstance(number, sympy.Pow):
+        return number.exp.is_Integer and _is_rational(number.base)
+    if isinstance(number, sympy.factorial | sympy.binomial):
+        return all(one.is_Integer for one in number.args)
+    return number.is_Rational or (isinstance(number, sympy.Add | sympy.Mul) and all(map(_is_rational, number.args)))
 
 
 def _vanishes(gold_expression: Any, expression: Any) -> bool:

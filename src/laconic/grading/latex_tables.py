@@ -22,7 +22,8 @@ SYMBOLS = {
     "٫": ".", "٬": ",", "،": ",", "؛": ";", "٪": "%", "\u2062": r"\cdot ", "\u2063": ",", "\u2064": "+",
     "∠": r"\angle ", "△": r"\triangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "≡": r"\equiv ", "∖": r"\setminus ", "⋯": "...", "“": "", "”": "", "„": "", "«": "", "»": "", "‘": "'",
-    "Ω": r"\Omega ", "μ": r"\mu ", "€": "", "£": "", "¥": "", "₹": "", "₩": "", "₽": "", "✓": "", "✔": "", "✅": "",
+    "Ω": r"\Omega ", "μ": r"\mu ", "€": r"\euro ",
+    "£": r"\pounds ", "¥": "", "₹": "", "₩": "", "₽": "", "✓": "", "✔": "", "✅": "",
 }  # fmt: skip
 INVISIBLE = re.compile("[\u061c\u180e\u200b-\u200f\u202a-\u202d\u2060\u2061\u2066-\u2069\ufe00-\ufe0f\u20e3\ufeff]")
 """Direction marks, joiners and other characters that show nothing. The override U+202E is none of them: it turns 24 into 42."""
@@ -39,6 +40,10 @@ _THOUSAND = r"(?<=\d)(?<!\d{4})(?<!(?<!\d)0)"
 
 _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|csc|ln|log|exp"
 """Names of functions that answers write without a backslash; `sec` stands for seconds as well."""
+
+_AMOUNT = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
+_CURRENCIES = ((r"\\\$", "dollars"), (r"\\euro(?![A-Za-z])", "euros"), (r"\\pounds(?![A-Za-z])", "pounds"))
+"""Signs before or after an amount, and the unit that each stands for where nothing else is said."""
 
 # Applied in order; each row is the pattern of a spelling, and its replacement.
 UNFINISHED = "\N{HORIZONTAL ELLIPSIS}"
@@ -71,11 +76,16 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^\s*(?:US\s?D?|USD|EUR|GBP|INR|CAD|AUD|Rs\.?)\s*\\?\$?\s*(?=\d)", ""),
         (r"(?<![A-Za-z\\])oo(?![A-Za-z])", r"\\infty "),
         (_THOUSAND + r"(?:\{,\}|\\text\{,\}|'|,\\! ?|\s*\\[!,]\s*)(?=\d{3}(?!\d))", ""),  # 1{,}000  1\,000  1,\!000
-        (r"(?<=\d)(?:\{,\}|,?\s*\\[!,]\s*)(?=\d{3}(?!\d))", ","),  # 0{,}125 is a decimal comma
+        (r"(?<=\d)(?:\{,\}|,?\s*\\!\s*|\s*\\,\s*)(?=\d{3}(?!\d))", ","),  # 0{,}125 is a decimal comma
         (r"\\!", ""),
         (r"(?<!\\)\\[,;:> ]|\\q?quad|~|\\(?:display|text)style(?![a-z])|\\limits(?![a-z])", " "),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
-        (r"\\\$|\$", ""),
+        (r"(?<=\d)\^\{?\s*\\(?:text|mathrm|rm)\s*\{?\s*(?:st|nd|rd|th)\s*\}{1,2}", ""),
+        *(
+            (rf"^\s*(-?)\s*{sign}\s*(-?{_AMOUNT})\s*$|^\s*(-?{_AMOUNT})\s*{sign}\s*$", rf"\1\2\3 \\text{{{name}}}")
+            for sign, name in _CURRENCIES
+        ),
+        (r"\\\$|\$|\\(?:euro|pounds)(?![A-Za-z])", ""),
         (r"\\(?:[dtcs]|nice|flat)frac(?![a-z])|(?<![A-Za-z\\])frac(?=\s*\{)", r"\\frac"),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),

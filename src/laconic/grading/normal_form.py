@@ -37,6 +37,7 @@ MAX_POWER = 4000
 
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_WRAPPER = re.compile(rf"\\{WRAPPERS}\s*\{{(?=.*\\[A-Za-z])", re.DOTALL)
 _JOINERS = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![a-z])")
 _UNIT = re.compile(r"\\unit\{([^{}]*)\}")
 _SHORT_SCRIPT = re.compile(r"([_^])\{(\w)\}(?!\w)")
@@ -76,6 +77,8 @@ def _clean(text: str) -> str:
     text = _strip_ends(text)
     for pattern, replacement in REWRITES:
         text = pattern.sub(replacement, text)
+    if r"\unit" not in text:  # a formula of units keeps its own powers
+        text = _BARE_EXPONENT.sub(r"^{-\1}", text)
     if "\\" in text and _UNIT_SIGNS.search(text):
         text = _MEASURED.sub(_with_unit, text)
     text = UNIT_RATIO.sub(r" \\text{\1/\2\3}", text)
@@ -89,6 +92,7 @@ def _clean(text: str) -> str:
     return _strip_ends(without_thousands(_strip_ends(text)))
 
 
+_BARE_EXPONENT = re.compile(r"\^-\s*(\d+(?:\.\d+)?|[A-Za-z])")
 _PRIMES = re.compile(r"\s*\^\s*(?:\{\s*(?:(?:\\prime(?![A-Za-z])|')\s*)++\}|\\prime(?![A-Za-z]))|\\prime(?![A-Za-z])")
 _ROW_END = re.compile(r"\\\\\*?\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in|px|bp|pc)\s*\]|\\cr(?![A-Za-z])")
 _SMALL = re.compile(r"(\\begin|\\end)\s*\{[pbB]?smallmatrix\*?\}|(\\begin|\\end)\s*\{matrix\}")
@@ -238,7 +242,10 @@ _QUOTED = re.compile(r"""(?:["“„«]|``)([^"“”„«»`]+)(?:["”“»]|'
 
 
 def _strip_ends(text: str) -> str:
-    """The text without boxes, groups, quotation marks and markup around the whole, and without punctuation at its ends."""
+    """The text without boxes, groups, quotation marks and markup around the whole, and without punctuation at its ends.
+
+    Wrappers around words alone are left to `PLAIN_TEXT`.
+    """
     for _ in range(MAX_WRAPS):
         before = text
         quoted = _QUOTED.fullmatch(text := text.strip())
@@ -253,6 +260,9 @@ def _strip_ends(text: str) -> str:
         box = _BOX.match(text)
         if box and (closing := closing_brace(text, box.end())) in (len(text) - 1, None):
             text = text[box.end() : closing]
+        wrapper = _WRAPPER.match(text)
+        if wrapper and closing_brace(text, wrapper.end()) == len(text) - 1:
+            text = text[wrapper.end() : -1]
         if text.startswith(("{", "(")):
             text = _unwrapped(text)
         if text == before:
@@ -393,7 +403,7 @@ _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}")
 
 
 def matrix_rows(text: str) -> tuple[tuple[str, ...], ...] | None:
-    r"""The entries of a matrix, row by row; None where the cleaned answer is not a matrix or has another matrix inside.
+    r"""The entries of a matrix, row by row; None where the cleaned answer is no matrix, has no rows, or another matrix inside.
 
     A list of rows in brackets counts as a matrix: `[[1,2],[3,4]]`.
     """
@@ -403,7 +413,7 @@ def matrix_rows(text: str) -> tuple[tuple[str, ...], ...] | None:
     if r"\begin" in match[1]:
         return None
     rows = [row for row in match[1].split(r"\\") if row.strip()]
-    return tuple(tuple(entry.strip() for entry in row.split("&")) for row in rows)
+    return tuple(tuple(entry.strip() for entry in row.split("&")) for row in rows) or None
 
 
 def _listed_rows(text: str) -> tuple[tuple[str, ...], ...] | None:

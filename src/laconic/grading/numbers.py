@@ -8,8 +8,11 @@ What is left out: conversion between units (two different units disagree), and f
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
+from math import prod
 
 from laconic.grading.latex_tables import UNIT_NAMES, UNITS
 from laconic.grading.normal_form import MAX_CHARS, compact, unit_formula
@@ -17,7 +20,10 @@ from laconic.grading.normal_form import MAX_CHARS, compact, unit_formula
 MAX_DIGITS = 1000
 MAX_EXPONENT = 4000
 MAX_TEN_DIGITS = 200
-_NUMBER_WORDS = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_NUMBER_WORDS = {
+    "hundred": 100, "thousand": 10**3, "lakh": 10**5, "million": 10**6, "mio": 10**6, "crore": 10**7, "billion": 10**9,
+    "bn": 10**9, "trillion": 10**12, "quadrillion": 10**15,
+}  # fmt: skip
 
 _PLAIN = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)?(?:\.\d*)?"
 _SIGNED = r"[+-]?" + _PLAIN
@@ -28,7 +34,7 @@ _RATIO = re.compile(rf"\\frac\{{({_SIGNED})\}}\{{({_SIGNED})\}}|({_PLAIN})/({_PL
 _MIXED = re.compile(r"(\d+)(?:\\frac\{(\d+)\}\{(\d+)\}| (\d+)/(\d+))")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\{?(\d+)\}?")
 _SUM = re.compile(r"[+-]?\d{1,15}(?:[+-]\d{1,15})+")
-_POWER = re.compile(r"(?:\((?P<group>[^()]+)\)|(?P<base>[^()^]+))\^(?:\{(?P<long>[+-]?\d+)\}|(?P<short>\d+))")
+_POWER = re.compile(r"(?:\((?P<group>[^()]+)\)|(?P<base>[\d.,]+))\^(?:\{(?P<long>[+-]?\d+)\}|(?P<short>\d+))")
 _SPACED_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?: \d{3})+(?![\d ])")
 _TEN_POWER = re.compile(r"10\^(?:\{([+-]?\d+)\}|(\d+))")
 
@@ -122,8 +128,13 @@ _WORDS_AFTER = re.compile(
     rf"|[a-z]{{2,}}(?:{_POWER_OF_UNIT})?))$"
 )
 _NOT_UNITS = re.compile(
-    r"(?<![A-Za-z\\])(?:and|or|to|not|times|plus|minus|over|mod|is|if|for|dozen|half)(?![a-z])|[\\+=<>,]|\d{2}"
+    r"(?<![A-Za-z\\])(?:and|or|to|not|times|plus|minus|over|mod|is|if|for|dozen|half|(?:less|more|fewer|greater) than|per mille"
+    r"|out of)(?![a-z])|[\\+=<>,]|^(?:[kB]$|(?:halves|(?:third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth"
+    r"|millionth)s?|squared|cubed|doubled|tripled|halved|factorial|inverse)(?![a-z]))"
 )
+"""Words with which the letters after a number say another value, or no plain one."""
+_UNIT_END = re.compile(r"\}(?=[A-Za-z])")
+_UNIT_POWER = re.compile(r"\^(?:\{[+-]?\d\}|[+-]?\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +156,8 @@ def quantity(text: str) -> Quantity:
     match = _WORDS_AFTER.match(text) if len(text) <= MAX_CHARS else None
     if match is None or re.search(r"\d\s+[A-Za-z]{2,}", match["body"]):  # 12 hours 30 minutes
         return Quantity(text)
-    words = re.sub(r"\\unit\{([^{}]*)\}", r"\1", match["marked"] or match["words"]).strip(" .")
+    words = _UNIT_END.sub("} ", match["marked"] or match["words"])
+    words = re.sub(r"\\unit\{([^{}]*)\}", r"\1", words).strip(" .")
     if not words:
         return Quantity(text)
     unit = _unit_name(words)
@@ -155,10 +167,12 @@ def quantity(text: str) -> Quantity:
         if match["marked"] or unit or len(words.split(maxsplit=1)[0]) >= 4
         else ""
     )
-    if _NOT_UNITS.search(words) or not (match["marked"] or _reads_as_unit(match["words"], unit)):
+    if re.search(r"\d", _UNIT_POWER.sub("", words)) or _NOT_UNITS.search(words):  # 3 weeks 4 days
         return Quantity(text)
-    scale = next((_NUMBER_WORDS[word] for word in words.lower().split()[:1] if word in _NUMBER_WORDS), None)
-    return _scaled(match["body"], words, scale) if scale else Quantity(match["body"].strip(), formula or unit, True)
+    if not (match["marked"] or _reads_as_unit(match["words"], unit)):
+        return Quantity(text)
+    scales = [_NUMBER_WORDS[word] for word in takewhile(_NUMBER_WORDS.__contains__, words.lower().split())]
+    return _scaled(match["body"], words, scales) if scales else Quantity(match["body"].strip(), formula or unit, True)
 
 
 def _reads_as_unit(words: str, unit: str) -> bool:
@@ -167,12 +181,12 @@ def _reads_as_unit(words: str, unit: str) -> bool:
     return is_known or (words[0] == " " and len(words.split(maxsplit=1)[0]) >= 4)
 
 
-def _scaled(body: str, words: str, scale: int) -> Quantity:
+def _scaled(body: str, words: str, scales: Sequence[int]) -> Quantity:
     value = exact_number(body)
-    rest = words.split(maxsplit=1)[1:]
+    rest = words.split(maxsplit=len(scales))[len(scales) :]
     if value is None:
         return Quantity(f"{body} {words}")
-    scaled = value * scale
+    scaled = value * prod(scales)
     spelled = str(scaled) if scaled.denominator > 1 else str(scaled.numerator)
     return Quantity(spelled, _unit_name(rest[0]) if rest else "", True)
 

@@ -39,6 +39,8 @@ Rule = Callable[[str, str, Equal], Verdict | None]
 
 
 _EXACT = Fraction(0)
+_ODD_QUANTITY = re.compile(r"[\d.,]+\s*\\unit\{[A-Za-z ]+\}\s*[A-Za-z]?")
+"""A number with words that are no unit: `7 tenths`, `7 less than x`. An algebra engine would pass over them."""
 
 
 def by_number(gold: str, answer: str, _equal: Equal, limit: Fraction = _EXACT) -> Verdict | None:
@@ -55,8 +57,9 @@ def by_number(gold: str, answer: str, _equal: Equal, limit: Fraction = _EXACT) -
         return _decimal_comma(answer, gold, limit) if re.fullmatch(r"-?(?:0,\d+|\d+,\d\d+)", gold) else None
     other = _value(answer_quantity.body)
     if other is None:
-        is_word = _words(answer).isalpha() and answer.isascii() and not (limit and answer == "e")
-        return False if is_word else _decimal_comma(gold, answer, limit)
+        is_word = _words(answer).removeprefix("-").isalpha() and answer.isascii() and not (limit and answer == "e")
+        is_odd = _ODD_QUANTITY.fullmatch(answer_quantity.body)
+        return False if is_word or is_odd else _decimal_comma(gold, answer, limit)
     if (gold_quantity.unit and answer_quantity.body.endswith("%")) or (
         answer_quantity.unit and gold_quantity.body.endswith("%")
     ):
@@ -106,10 +109,22 @@ def _is_longer(answer: str, error: Fraction) -> bool:
 
 
 def units_disagree(unit: str, other: str) -> bool:
-    """True for two different units of measurement, and for letters in the gold answer that may be variables as well as a unit."""
+    """True for two different units of measurement, and for letters in the gold answer that may be variables as well as a unit.
+
+    A sum of money may leave out for what it is paid: 15 dollars, or 15 per hour.
+    """
     if not other:
         return unit.startswith("bare ")
-    return bool(unit) and unit.removeprefix("bare ") != other.removeprefix("bare ")
+    if not unit or unit.removeprefix("bare ") == other.removeprefix("bare "):
+        return False
+    return not any(_is_rate_of(one, rate) for one, rate in ((unit, other), (other, unit)))
+
+
+def _is_rate_of(money: str, rate: str) -> bool:
+    return money in _MONEY and "^-1" in rate and not (_MONEY - {money}).intersection(rate.split())
+
+
+_MONEY = frozenset(("dollar", "cent", "euro", "yuan"))
 
 
 _LETTER = re.compile(
@@ -148,6 +163,10 @@ def by_letter(gold: str, answer: str, _equal: Equal) -> Verdict | None:
 
 _SHORT_WORD = re.compile(r"[A-Z](?=[a-z]*[aeiou])[a-z]{2}|(?=.*(.).*\1)(?:(?=.*[aeiou])[a-z]{3}|[A-Z]{3})")
 """Three letters that are a word, or throws of a coin, rather than a product: `Yes`, `off`, `HTH`, and not `Mgh` or `xxy`."""
+_LITTLE_WORDS = frozenset(("no", "on", "is", "to", "up", "yes", "not", "odd", "off"))
+_LONG_WORD = re.compile(r"[^\W\d_]{4}")
+_NAME_OF_CAPITALS = re.compile(r"[A-Z]{3}|[NS][EW]|[EW][NS]|HT|TH")
+"""Three letters, directions and throws of a coin, whose order counts; two letters may be a segment or a product."""
 
 
 def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
@@ -155,14 +174,32 @@ def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     gold_words, answer_words = _words(gold), _words(answer)
     if not gold_words.isalpha() or len(gold_words) < 2 or "=" in answer:
         return None
+    if not (_LONG_WORD.search(gold) or _LONG_WORD.search(answer)):
+        return _by_letters(*(re.sub(r"^the(?=\s)|\s", "", text.strip()) for text in (gold, answer)))
     if gold_words == answer_words:
         return True
-    are_short = _SHORT_WORD.fullmatch(gold.strip()) and re.fullmatch("[A-Za-z]{3}", answer.strip())
-    return False if len(gold_words) >= 4 or are_short else None
+    return False if len(gold_words) >= 4 else None
 
 
 def _words(text: str) -> str:
-    return re.sub(r"^(?:the|an?)(?=\s)|[\s\-.,']", "", text.strip().lower())
+    """The letters alone; a minus before them stays."""
+    return re.sub(r"^(?:the|an?)(?=\s)|(?<=.)-|[\s.,']", "", text.strip().lower())
+
+
+def _by_letters(gold: str, answer: str) -> Verdict | None:
+    """Answers of at most three letters in a row may be products, in which signs, primes and case count: `xy` is neither `-xy` nor
+    `x-y`. Only short words are compared without case, and not in another order."""
+    is_word = any(_SHORT_WORD.fullmatch(text) or text.lower() in _LITTLE_WORDS for text in (gold, answer))
+    if gold == answer:
+        return True
+    if is_word and gold.lower() == answer.lower() and all(map(_has_one_case, (gold, answer))):
+        return True
+    is_name = is_word or _NAME_OF_CAPITALS.fullmatch(gold)
+    return False if is_name and sorted(gold.lower()) == sorted(answer.lower()) and answer.isalpha() else None
+
+
+def _has_one_case(text: str) -> bool:
+    return text in (text.lower(), text.upper(), text.capitalize())
 
 
 _ROW = re.compile(r"[+-]?\d*\.?\d+(?:\s+[+-]?\d*\.?\d+)+")

@@ -29,6 +29,11 @@ UNGRADABLE_TASKS: Mapping[str, str] = {
     "intermediate_integration": "some of its stored answers hold the integral that its question states",
     "power_function": "its question asks for 3 significant figures, which would be graded wrong, since the stored answer has all",
     "modulo_grid": "rows of signs are read as products, so that those of another order would be graded correct",
+    **dict.fromkeys(
+        ("word_sorting", "word_sequence_reversal"),
+        "its words in another order would be graded correct, since a list of answers has no order",
+    ),
+    "spell_backward": "a word of three letters, not turned round, would be graded correct, since letters are read as a product",
     **dict.fromkeys(("boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"), _NO_ANSWER),
 }
 """Tasks that cannot be loaded, each with the reason."""

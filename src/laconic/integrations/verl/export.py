@@ -98,7 +98,7 @@ def export_verl(recipe: Recipe, out: Path, phase_name: str | None = None, probe:
     turns, longest = _conversations(recipe, phase, tokenizer, [*rows, *watched])
     files = _files_of(recipe)
     exported = ExportedPhase(out.resolve(), recipe, phase.name, stop_ids(files.stated_ends, tokenizer))
-    per_step = problems_per_step(phase.config, len(training.problems))
+    per_step = _problems_of_a_step(phase, len(training.problems))
     said = tuple(done_otherwise(phase, recipe, writes_date=reads_clock(tokenizer)))
     settings = verl_settings(exported, phase, model, longest, per_step, _dtype_on_gpu(recipe, model, files))
     with whole_folder(exported.folder) as folder:
@@ -108,6 +108,17 @@ def export_verl(recipe: Recipe, out: Path, phase_name: str | None = None, probe:
         _write_texts(folder, exported, settings, phase, per_step, said)
     note_made(out, [*(row.problem for row in rows), *sets.watch])
     return VerlExport(out, len(rows), said)
+
+
+def _problems_of_a_step(phase: ResolvedPhase, num_problems: int) -> int:
+    """How many problems a step takes. Raises `RecipeError` where verl cannot cut it into the phase's minibatches."""
+    per_step, minibatches = problems_per_step(phase.config, num_problems), phase.config.optimizer.minibatches
+    if per_step % minibatches:
+        raise RecipeError(
+            f"phases.{phase.name}.optimizer.minibatches: verl cuts a step by problems; expected a divisor of the {per_step} "
+            f"problems of a step"
+        )
+    return per_step
 
 
 def find_phase(phases: Sequence[ResolvedPhase], name: str | None) -> ResolvedPhase:

@@ -275,6 +275,24 @@ def test_adapters_are_saved_merged_and_the_live_model_is_left_alone(architecture
     assert {name: p.requires_grad for name, p in policy.lm.model.named_parameters()} == learns
 
 
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_what_adapters_add_is_added_in_float32(stored: torch.dtype) -> None:
+    """Also where the base is held in bfloat16: base + B A in float32, rounded once to the dtype of the files."""
+    lm = oracles.small_lm("llama")
+    lm.settle_dtype(stored, computes_in_bfloat16=True)
+    lm.hold_rounded()  # as loading does where adapters are trained
+    policy = Policy(lm, LORA, seed=0)
+    randomize(policy.policy_parameters(), seed=1)
+    state, num_rounded = policy.plain(stored)[1], 0
+    for name, module in policy.lm.model.named_modules():
+        if hasattr(module, "base_layer"):
+            base, delta = module.base_layer.weight.detach(), module.get_delta_weight("default").detach()
+            assert delta.abs().max() > 0
+            assert torch.equal(state[f"{name}.weight"], (base.float() + delta.float()).to(stored))
+            num_rounded += base.dtype == torch.bfloat16
+    assert num_rounded > 0
+
+
 def outputs(policy: Policy, micro: MicroBatch) -> dict[str, Tensor]:
     """What each of the three roles says about the ragged step."""
     inputs = (micro.input_ids, micro.predictors, micro.response_ids, micro.mask)
@@ -421,6 +439,15 @@ def test_a_frozen_reference_in_bfloat16_scores_as_one_in_float32() -> None:
     assert set(held[0].values()) == {torch.float32}
     rounded = {name for name, dtype in held[1].items() if dtype == torch.bfloat16}
     assert rounded == {name for name in held[1] if "_proj." in name} and rounded
+
+
+def test_a_frozen_reference_in_bfloat16_shares_prefixes_as_the_policy_does() -> None:
+    """It is asked in the arithmetic in which it computes: outside of it, maps that are held rounded take no float32."""
+    policy = Policy(oracles.small_lm("qwen2"), CONFIG, seed=0)
+    policy.lm.settle_dtype(torch.bfloat16, computes_in_bfloat16=True)
+    policy.begin_phase(critic="zero", needs_reference=True, reference_moves=False)
+    assert policy.reference is not None
+    assert policy.reference.lm.sharing_width == policy.lm.sharing_width == 32
 
 
 def test_recomputed_activations_change_no_gradient(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from laconic.models import prefixes
 from laconic.models.causal_lm import CausalLM
 from laconic.models.prefixes import is_worth_sharing, prefix_tree, shares_correctly
 from laconic.models.scoring import response_states
@@ -117,15 +118,37 @@ def test_a_tree_has_one_node_for_each_distinct_prefix(rows: list[list[int]]) -> 
     assert len(tree.first) + len(tree.again) == sum(map(len, rows))
 
 
+@pytest.mark.parametrize("is_rounded", [False, True])
 @pytest.mark.parametrize("kind", ["bloom", "mamba"])
-def test_a_model_that_reads_other_tokens_in_another_way_does_not_share(kind: str) -> None:
+def test_a_model_that_reads_other_tokens_in_another_way_does_not_share(kind: str, is_rounded: bool) -> None:
     """Bloom adds a bias by distance, Mamba carries a state: neither asks transformers' attention functions."""
     if kind == "bloom":
         config: Any = transformers.AutoConfig.for_model("bloom", hidden_size=32, n_layer=1, n_head=4, **TOKENS)
     else:
         config = transformers.AutoConfig.for_model("mamba", hidden_size=32, num_hidden_layers=1, state_size=4, **TOKENS)
     model = transformers.AutoModel.from_config(config).eval()
-    assert not shares_correctly(model, CPU)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_rounded):
+        assert not shares_correctly(model, CPU)
+
+
+def test_what_fails_of_a_model_by_itself_is_no_answer() -> None:
+    """Maps in bfloat16 take no float32 outside of autocast, with or without a tree."""
+    lm = oracles.small_lm("llama")
+    lm.settle_dtype(torch.float32, computes_in_bfloat16=True)
+    lm.hold_rounded()
+    body = lm.model.model
+    with pytest.raises(RuntimeError, match="dtype"):
+        shares_correctly(body, CPU)
+    assert lm.sharing_width == 32
+
+
+def test_memory_that_runs_out_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(prefixes, "hidden_states", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        _ = oracles.small_lm("llama").sharing_width
 
 
 def test_a_model_in_training_mode_does_not_share() -> None:

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,22 +13,24 @@ from laconic.config.load import parse_recipe
 from laconic.config.policy import PolicyConfig
 from laconic.config.rewards import RewardsConfig
 from laconic.config.solver import PromptConfig
-from laconic.errors import ProblemsError, RecipeError
+from laconic.errors import ProblemsError, RecipeError, RunError
 from laconic.grading.grader import Grader
 from laconic.models.loading import load_model
+from laconic.parallel.team import ALONE
 from laconic.problems.load import load_problems, write_problems
 from laconic.prompts.forced_answers import forced_ids
 from laconic.rewards.numbers import Memory
 from laconic.rollouts.given_pairs import pair_texts
 from laconic.rollouts.paying import memory_after, pay_groups, standardized
+from laconic.rollouts.rows import GroupRow
 from laconic.rollouts.solver import Solver
-from laconic.rollouts.sources import SOURCES, Serial, SourceSetting, draw_budget, solution_text
+from laconic.rollouts.sources import SOURCES, Serial, SourceSetting, draw_budget, offline, solution_text
 from laconic.samplers.local import LocalSampler
 from laconic.statistics.solve_rate import problem_stats
-from laconic.system.files import read_jsonl
+from laconic.system.files import read_jsonl, to_jsonl
 from laconic.training.batching import collate
 from laconic.training.check.recipe import check_recipe, warnings_about
-from laconic.types import Grade, Problem
+from laconic.types import Grade, Group, Problem
 
 OFFLINE = {"rollouts": "offline", "group_size": 6}
 LIKELIHOOD = {"old_logprobs": "current"}
@@ -245,6 +248,26 @@ def test_a_problem_that_a_step_drew_twice_makes_no_target_of_laser_d_shorter() -
     for draws in ([group], [group, group], [group, group, replace(group, problem=Problem("other", "", ""))]):
         memory = memory_after(Memory(), draws, rewards, max_tokens=16)
         assert memory.shared["laser_d/target_high"] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        (["p1"], "holds the responses to problem p2, which"),
+        (["p1", "p2", "p3"], "lacks the responses to problem p3, on"),
+    ],
+)
+def test_stored_responses_to_other_problems_are_one_line(ids: list[str], says: str, tmp_path: Path) -> None:
+    stored = [Group(Problem(name, "1 + 1", "2"), (5, 6), ()) for name in ("p1", "p2")]
+    (tmp_path / "offline.jsonl").write_text(to_jsonl(GroupRow.of(group).to_json() for group in stored))
+    setting: Any = SimpleNamespace(
+        solver=SimpleNamespace(team=ALONE),
+        phase=None,
+        folder=tmp_path,
+        problems=[Problem(name, "", "2") for name in ids],
+    )
+    with pytest.raises(RunError, match=rf"offline\.jsonl: {says}.*train anew with another --out$"):
+        offline(setting)
 
 
 def test_a_group_that_is_its_own_reference_stays_so() -> None:

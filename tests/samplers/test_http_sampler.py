@@ -6,6 +6,7 @@ A small server in this process plays the endpoint: a script says what it answers
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -27,14 +28,14 @@ import pytest
 from fake_endpoint import Answer, Endpoint, error, in_turn, reply
 
 from laconic.config.solver import PenalizedSampler, PromptConfig, SamplerConfig
-from laconic.errors import InputError, LaconicWarning, ModelError, RunFailed
+from laconic.errors import InputError, LaconicWarning, ModelError, RunFailed, Terminated
 from laconic.grading.grader import Grader
 from laconic.rng import seed_of
 from laconic.rollouts.rows import ResponseRow, rows_of
 from laconic.rollouts.solver import Solver
 from laconic.samplers import http, pacing
 from laconic.samplers.endpoints import APIS, KEY_VARIABLES, RemoteModel, parse_endpoint
-from laconic.samplers.fetching import ReplyLimits
+from laconic.samplers.fetching import ReplyLimits, what_ended
 from laconic.samplers.http import HttpSampler
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
 from laconic.samplers.protocol import Request
@@ -683,6 +684,48 @@ def test_ctrl_c_leaves_promptly(endpoint: Endpoint) -> None:
     endpoint.script = script
     with pytest.raises(KeyboardInterrupt):
         endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
+    assert not answered
+    left.set()
+
+
+def test_a_signal_ends_a_call_as_the_signal_that_it_is(endpoint: Endpoint) -> None:
+    """It may come while a reply is read, inside a group of tasks, where others fail too."""
+
+    def interrupted(responses: int, tokens: int) -> None:
+        raise Terminated("ended by SIGTERM", 143)
+
+    with pytest.raises(Terminated, match="ended by SIGTERM"):
+        endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0, on_progress=interrupted)
+
+
+def test_of_several_failures_a_signal_is_told_before_an_error_and_ours_before_others() -> None:
+    """Wherever in the groups they are."""
+    ours, signalled = ModelError("ours"), Terminated("ended", 143)
+    failures = ExceptionGroup("outer", [ValueError("first"), ExceptionGroup("inner", [ours])])
+    assert what_ended(failures) is ours
+    assert what_ended(BaseExceptionGroup("outer", [failures, BaseExceptionGroup("inner", [signalled])])) is signalled
+    assert str(what_ended(ExceptionGroup("outer", [ValueError("first"), ValueError("second")]))) == "first"
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_notebooks_stop_button_leaves_promptly(endpoint: Endpoint) -> None:
+    """A loop runs already, in which the work cannot: it is left before anything is answered."""
+    left, answered = threading.Event(), []
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        left.wait(PATIENCE)
+        answered.append(number)
+        return Answer(reply())
+
+    async def notebook() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
+
+    endpoint.script = script
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(notebook())
     assert not answered
     left.set()
 

@@ -18,17 +18,21 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from small import save_small_model
 
-from laconic.config.load import load_recipe, parse_recipe
+from laconic.config.load import dump, load_recipe, parse_recipe
 from laconic.config.recipe import Recipe
 from laconic.doctor.dry_run import print_plan
 from laconic.doctor.examination import examine
 from laconic.doctor.run import find
-from laconic.errors import InputError, RunError
+from laconic.errors import InputError, RunError, SelectionError, Terminated
 from laconic.models.held_files import digests_of
 from laconic.problems.load import load_problems
 from laconic.sweep.config import load_sweep
 from laconic.system.files import read_json, read_jsonl
 from laconic.system.progress import Reporter
+from laconic.training import curriculum
+from laconic.training import phase as phase_module
+from laconic.training.experience import ReferenceCache
+from laconic.training.phase import PhaseRun
 from laconic.training.phase_end import PhaseRecord, Watch
 from laconic.training.run import Trainer, start
 from laconic.training.run_directory import RunDirectory
@@ -204,6 +208,131 @@ def test_a_model_on_the_hub_is_told_by_its_revision(monkeypatch: pytest.MonkeyPa
     assert digests_of("someone/model") == {"someone/model": "abc123"}
     monkeypatch.setattr("laconic.models.held_files.cached_revision", lambda name: None)
     assert digests_of("someone/model") == {}
+
+
+# --- changes of what a phase goes on with ------------------------------------------------------------------------------
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, asked: Recipe, out: Path, step: int, **options: Any) -> None:
+    """Train until a signal comes in `step`; the last whole step before it is saved."""
+    plain = PhaseRun.roll_out
+
+    def signalled(self: PhaseRun, problems: Any) -> Any:
+        if self.step == step:
+            raise Terminated("ended", 143)
+        return plain(self, problems)
+
+    trainer = start(asked, out, **{"resume": False, **options}, reporter=Reporter(is_silent=True))
+    with monkeypatch.context() as patched, pytest.raises(Terminated):
+        patched.setattr(PhaseRun, "roll_out", signalled)
+        trainer.train()
+
+
+PROBED = {"steps": 3, "problems_per_step": 9, "select": {"how": "all", "samples": 1}}
+
+
+def test_a_probed_phase_trains_on_problems_as_they_are_now(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a mended file was accepted: with its answers, and without the problem that is gone."""
+    out = folder / "run"
+    interrupt(monkeypatch, recipe(folder, PROBED), out, 2)
+    lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    mended = [line | {"answer": "77"} for line in lines if line["id"] != "p2"]
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in mended))
+    start(recipe(folder, PROBED), out, resume=True, accept_changes=True, reporter=Reporter(is_silent=True)).train()
+    trained = [
+        {(row["problem_id"], row["gold"]) for row in read_jsonl(out / "rollouts" / f"step-00000{step}.jsonl")}
+        for step in (1, 2)
+    ]
+    assert trained == [{("p1", "2"), ("p2", "4"), ("p3", "6")}, {("p1", "77"), ("p3", "77")}]
+
+
+def test_a_probe_of_which_no_problem_is_left_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(monkeypatch, recipe(folder, PROBED), folder / "run", 2)
+    (folder / "train.jsonl").write_text(json.dumps({"id": "new", "problem": "Compute 8 + 8", "answer": "16"}) + "\n")
+    trainer, _ = begin(recipe(folder, PROBED), folder / "run", resume=True, accept_changes=True)
+    with pytest.raises(SelectionError, match=r"1-p0/probe\.jsonl: no problem of it is among the problems to train on"):
+        trainer.train()
+
+
+def test_offline_responses_keep_their_problems_and_their_grader(folder: Path) -> None:
+    """Their grades are stored. The refusal names the file, and nothing is recorded, so that it stands at the next try too."""
+    offline, out = {"rollouts": "offline", "group_size": 2}, folder / "run"
+    begin(recipe(folder, offline), out)
+    (out / "phases" / "1-p0").mkdir(parents=True)
+    (out / "phases" / "1-p0" / "offline.jsonl").touch()
+    before = (out / "environment.json").read_bytes()
+    write_problems(folder, p2="2+2=4;")
+    for _ in range(2):
+        with pytest.raises(
+            RunError, match=r"problems\.train: not as it was .*1-p0/offline\.jsonl was made as it was"
+        ) as e:
+            begin(recipe(folder, offline), out, resume=True, accept_changes=True)
+        assert "--accept-changes" not in str(e.value) and "\n" not in str(e.value)
+    assert (out / "environment.json").read_bytes() == before
+    write_problems(folder)
+    with pytest.raises(RunError, match=r"phases\.p0\.select\.count .* and .*offline\.jsonl was made as it was"):
+        begin(recipe(folder, offline | {"select": {"count": 2}}), out, resume=True, accept_changes=True)
+    begin(recipe(folder, offline | {"optimizer": {"lr": 1e-7}}), out, resume=True, accept_changes=True)
+
+
+@pytest.mark.parametrize("made", ["phases/1-p0/probe.jsonl", "checkpoints/step-000001/trainer.json"])
+def test_a_phase_keeps_the_probe_that_it_began_with(made: str, folder: Path) -> None:
+    """How it is drawn may change until there is one, or a checkpoint of the phase; how it is read always."""
+    out, chosen = folder / "run", {"how": "all", "samples": 2}
+    begin(recipe(folder, {"select": chosen}, {}), out)
+    begin(recipe(folder, {"select": chosen | {"samples": 3}}, {}), out, resume=True, accept_changes=True)
+    (out / made).parent.mkdir(parents=True)
+    (out / made).write_text(json.dumps({"phase": 0}))
+    for change in ({"how": "everything"}, {"samples": 4}, {"pool": 2}):
+        with pytest.raises(RunError, match=rf"select\.{next(iter(change))} was .*was made as it was; resume it as"):
+            RunDirectory.resume(
+                out, dump(recipe(folder, {"select": chosen | {"samples": 3} | change}, {})), accept_changes=True
+            )
+    for phases in (
+        ({"select": chosen | {"samples": 3, "count": 2}}, {}),
+        ({"select": chosen | {"samples": 3}}, PROBED),
+    ):
+        asked = dump(recipe(folder, *[phase | {"steps": 2, "problems_per_step": 2} for phase in phases]))
+        RunDirectory.resume(out, asked, accept_changes=True).lock.release()
+
+
+def test_a_probe_that_is_missing_is_drawn_from_the_model_that_enters(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the checkpoint, of an older version, does not know of it."""
+    asked = recipe(folder, SFT, SFT | PROBED, checkpoints={"every": 1})
+    drawn_by, plain = [], curriculum.probe
+
+    def noted(solver: Any, *args: Any, **options: Any) -> Any:
+        drawn_by.append(solver.lm.fingerprint())
+        return plain(solver, *args, **options)
+
+    monkeypatch.setattr(curriculum, "probe", noted)
+    with monkeypatch.context() as patched:
+        patched.setattr(phase_module, "phase_digests", lambda folder: {})
+        interrupt(patched, asked, folder / "run", 5)
+    (folder / "run" / "phases" / "2-p1" / "probe.jsonl").unlink()
+    trainer = start(asked, folder / "run", resume=True, reporter=Reporter(is_silent=True))
+    loaded = trainer.run.policy.lm.fingerprint()
+    trainer.train()
+    assert len(drawn_by) == 2 and drawn_by[0] == drawn_by[1] != loaded
+
+
+def test_scores_of_the_reference_are_not_kept_over_an_accepted_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At another temperature it gives others. They are forgotten too where a kill came before the next checkpoint."""
+    phase = {"steps": 3, "problems_per_step": 3, "algorithm": {"name": "reinforce", "kl_coef": 0.1}}
+    phase |= {"algorithm": phase["algorithm"] | {"uniform_groups": "keep"}, "group_size": 2}
+    hot, out, restored = phase | {"sampler": {"max_tokens": 4, "temperature": 0.5}}, folder / "run", []
+    rare = {"watch": {"every": 9}, "checkpoints": {"every": 9}, "report": {"margin": 0.1}}
+    interrupt(monkeypatch, recipe(folder, phase, **rare), out, 2)
+    monkeypatch.setattr(ReferenceCache, "load_state", lambda self, state: restored.append(len(state)))
+    interrupt(monkeypatch, recipe(folder, phase, **rare | {"report": {"margin": 0.2}}), out, 2, resume=True)
+    assert restored == [3]  # lengths, ids, logprobs
+    interrupt(monkeypatch, recipe(folder, hot, **rare), out, 2, resume=True, accept_changes=True)
+    interrupt(monkeypatch, recipe(folder, hot, **rare), out, 2, resume=True)
+    assert restored == [3]
 
 
 # --- worked solutions ------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@ r"""What may change while a run is interrupted, before it is resumed.
 1. What changes no training may change freely (`FREE`): how the report set is measured, how many checkpoints are kept.
 2. What a person mends in a run that stopped may change where the person accepts it (`ACCEPTABLE`): rates and bounds of the
    update, rewards, the end rule, what the memory and the machine decide, and what the run reads.
-3. Everything else would make another run, and is refused.
+3. Everything else would make another run, and is refused. So is a change of that by which a phase was probed or its offline
+   rollouts were drawn and graded, where the phase has these already and goes on with them (`MADE_WITH`).
 
 A key is written as `config/difference.py` names it: `phases.brevity.optimizer.lr`, `inputs.model`. Every change is recorded in
 the run's environment.json, with the step after which it holds.
@@ -43,6 +44,13 @@ MEASURED_WITH = (
 )
 """Keys on which the responses to the report set depend."""
 
+MADE_WITH = {
+    "probe.jsonl": r"phases\.PHASE\.select\.(how|pool|samples)",
+    "offline.jsonl": r"phases\.PHASE\.select\.(how|pool|samples|count|options(\..+)?)"
+    r"|inputs\.problems\.train|grader\.(name|sha256)",
+    "checkpoints": r"phases\.PHASE\.select\.(how|pool|samples)",
+}
+"""The keys by which each of what a phase has and a resumed run goes on with was made."""
 
 INPUTS = r"inputs\.(files\.|teachers\.[0-9]+\.)?"
 """What stands before an input's name in a key: files are named by their paths, a teacher's after the number of its phase."""
@@ -85,6 +93,15 @@ def changes_measuring(key: str) -> bool:
     return re.fullmatch(MEASURED_WITH, key) is not None
 
 
+def was_made_with(made: str, key: str, phase: str) -> bool:
+    """Whether what a phase has made, a key of `MADE_WITH`, would be another one after a change of `key`.
+
+    >>> [was_made_with("probe.jsonl", f"phases.brevity.select.{key}", "brevity") for key in ("samples", "count")]
+    [True, False]
+    """
+    return re.fullmatch(MADE_WITH[made].replace("PHASE", re.escape(phase)), key) is not None
+
+
 def resume_command(run: Path, *changes: str) -> str:
     """The command that goes on with the run in the folder `run`, with changes to its recipe that are accepted.
 
@@ -95,23 +112,22 @@ def resume_command(run: Path, *changes: str) -> str:
     return shlex.join([*words, "--accept-changes"] if changes else words)
 
 
-def refusal_line(difference: Difference, run: Path, *, is_acceptable: bool) -> str:
-    """Why the run in the folder `run` is not resumed in spite of the difference, and how it can be; one line."""
-    accept = "accept the change from here on with --accept-changes"
+def refusal_line(difference: Difference, run: Path, *, is_acceptable: bool, made: Path | None = None) -> str:
+    """Why the run in the folder `run` is not resumed in spite of the difference, and how it can be; one line. `made` is what was
+    made with the value before, if that is the reason."""
+    because = f", and {made} was made as it was" if made else ""
+    accept = "accept the change from here on with --accept-changes" if is_acceptable else ""
+    ways = f"{accept and f', {accept},'} or start a new run with another --out"
     if difference.key.endswith(".sha256"):
         file = re.sub(r"\.py:\w+$", ".py", difference.owner["name"])
         return (
-            f"{file} has changed since the run began (its sha256 differs); put the file back as it was, {accept}, "
-            "or start a new run with another --out"
+            f"{file} has changed since the run began (its sha256 differs){because}; put the file back as it was{ways}"
         )
     if difference.key.startswith("inputs."):
         what = re.sub(INPUTS, "", difference.key, count=1)
-        return (
-            f"{what}: not as it was when the run began (its digest differs); put it back as it was, {accept}, "
-            "or start a new run with another --out"
-        )
+        return f"{what}: not as it was when the run began (its digest differs){because}; put it back as it was{ways}"
     again = f"resume it as it was started, or with  {resume_command(run)}"
     return (
-        f"the run was started with another recipe or overrides: {difference.sentence}; {again}"
-        f"{f', or {accept}' if is_acceptable else ''}"
+        f"the run was started with another recipe or overrides: {difference.sentence}{because}; {again}"
+        f"{accept and f', or {accept}'}"
     )

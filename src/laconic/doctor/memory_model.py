@@ -579,7 +579,6 @@ def _saving(setting: _Setting) -> dict[str, int]:
     if setting.work.spread.engine:
         return {"the largest weight, whole": F32 * setting.table}
     dtype_bytes = BF16 if setting.policy.lora and setting.is_bfloat16 else F32
-    merged = dtype_bytes * weights.maps if setting.policy.lora else 0
-    written = weights.total + setting.work.other_weights
-    stored = setting.shape.stored_bytes * written if setting.shape.stored_bytes != dtype_bytes else 0
-    return {"copies to be written": merged + stored}
+    merged = weights.maps if setting.policy.lora else 0
+    others = weights.total + setting.work.other_weights - merged if setting.shape.stored_bytes != dtype_bytes else 0
+    return {"copies to be written": setting.shape.stored_bytes * (merged + others)}

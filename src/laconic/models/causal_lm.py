@@ -182,7 +182,8 @@ class CausalLM:
         if self.model.training:
             return None
         if self._shares is None:
-            self._shares = shares_correctly(self._body, self.device)
+            with self.autocast():
+                self._shares = shares_correctly(self._body, self.device)
         return int(self.text_config.hidden_size) if self._shares else None
 
     @property

@@ -321,7 +321,7 @@ class Policy:
 
     def plain(self, dtype: torch.dtype) -> tuple[PreTrainedModel, dict[str, Tensor]]:
         """A plain model of the policy's weights, LoRA merged, and its state in `dtype`, in which tied weights share memory."""
-        model = self.lm.model if self.adapters is None else self.adapters.merged()
+        model = self.lm.model if self.adapters is None else self.adapters.merged(dtype)
         return model, _converted(model.state_dict(), dtype, kept_in_float32(model, dtype))
 
     def _save_ends(self, folder: Path) -> None:

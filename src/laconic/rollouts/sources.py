@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from laconic.config.phase import BudgetConfig, PhaseConfig
+from laconic.errors import RunError
 from laconic.grading.grader import AnyGrader
 from laconic.models.causal_lm import CausalLM
 from laconic.prompts.forced_answers import forced_ids
@@ -126,7 +127,8 @@ class Kept:
 
 
 def offline(setting: SourceSetting) -> Kept:
-    """Groups drawn from the model that enters the phase, or read back if they were drawn before."""
+    """Groups drawn from the model that enters the phase, or read back if they were drawn before. Raises `RunError` where they
+    were drawn for other problems."""
     path, phase, team = setting.folder / "offline.jsonl", setting.phase, setting.solver.team
     if not team.by_first(path.exists):
         with setting.progress("offline rollouts", len(setting.problems) * phase.group_size) as progress:
@@ -139,9 +141,22 @@ def offline(setting: SourceSetting) -> Kept:
             )
         text = to_jsonl(GroupRow.of(group).to_json() for group in groups)
         team.by_first(lambda: write_text_atomically(path, text))
-    by_id = {problem.id: problem for problem in setting.problems}
-    drawn = team.by_first(lambda: [row.group(by_id[row.problem_id]) for row in read_group_rows(path)])
+    drawn = team.by_first(lambda: _groups_in(path, setting.problems))
     return Kept([_measured(_group_with_thinking(group, setting.lm.tokenizer)) for group in drawn], setting)
+
+
+def _groups_in(path: Path, problems: Sequence[Problem]) -> list[Group]:
+    """The groups that are stored in `path`. Raises `RunError` where they are not those of the `problems`."""
+    rows, by_id = list(read_group_rows(path)), {problem.id: problem for problem in problems}
+    stored = [row.problem_id for row in rows]
+    if others := [name for name in (*stored, *by_id) if name not in stored or name not in by_id]:
+        what = "which the phase does not train on now" if others[0] in stored else "on which the phase trains now"
+        holds = "holds" if others[0] in stored else "lacks"
+        raise RunError(
+            f"{path}: {holds} the responses to problem {others[0]}, {what}; put problems and selection back as they were, "
+            "or train anew with another --out"
+        )
+    return [row.group(by_id[row.problem_id]) for row in rows]
 
 
 def _measured(group: Group) -> Group:

@@ -10,15 +10,17 @@ Headers are bounded by the HTTP library. What is left out: what a reply means (`
 """
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx2
 
 from laconic.config.defaults import ARRIVAL_SECONDS, REPLY_BYTES, REPLY_SECONDS
+from laconic.errors import LaconicError
 
 _R = TypeVar("_R")
 
@@ -116,10 +118,36 @@ async def _read(reply: httpx2.Response, limits: ReplyLimits, deadline: asyncio.T
 
 
 def in_own_loop(work: Coroutine[Any, Any, _R]) -> _R:
-    """Run `work` in a new event loop; in a thread where the caller already runs a loop, as notebooks do."""
+    """Run `work` in a new event loop; in a thread where the caller already runs a loop, as notebooks do. What interrupts the
+    caller, such as a notebook's stop button, cancels the work, and is raised once that has ended."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
+    begun: Future[Callable[[], object]] = Future()
+
+    async def stoppable() -> _R:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "asyncio.run makes a task"
+        begun.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await work
+
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
+        done = pool.submit(asyncio.run, stoppable())
+        try:
+            return done.result()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, since the work itself has failed
+                begun.result()()
+            raise
+
+
+def what_ended(failures: "BaseExceptionGroup[BaseException]") -> BaseException:
+    """The failure that ended a group of tasks: the first that is no `Exception`, such as a signal, else the first that is a
+    `LaconicError`, else the first."""
+    return min(_leaves(failures), key=lambda leaf: (isinstance(leaf, Exception), not isinstance(leaf, LaconicError)))
+
+
+def _leaves(failures: "BaseExceptionGroup[BaseException]") -> Iterator[BaseException]:
+    for failure in failures.exceptions:
+        yield from _leaves(failure) if isinstance(failure, BaseExceptionGroup) else [failure]

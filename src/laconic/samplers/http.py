@@ -35,12 +35,12 @@ import httpx2
 
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
-from laconic.errors import LaconicError, LaconicWarning, ModelError, RunFailed
+from laconic.errors import LaconicWarning, ModelError, RunFailed
 from laconic.prompts.thinking import decode_response
 from laconic.rng import stream
 from laconic.samplers.counting import DOUBTS, LOST_CHARACTERS, THINKING, UNCOUNTED, text_counter
 from laconic.samplers.endpoints import CAP_FIELDS, KEY_VARIABLES, Endpoint, RemoteModel, api_key, parse_endpoint
-from laconic.samplers.fetching import Reply, ReplyLimits, UnfitReplyError, fetch, in_own_loop
+from laconic.samplers.fetching import Reply, ReplyLimits, UnfitReplyError, fetch, in_own_loop, what_ended
 from laconic.samplers.pacing import Window, backoff_seconds, retry_after_seconds
 from laconic.samplers.protocol import Request
 from laconic.samplers.refusals import Refusal, UnreadReplyError, json_in, refusal_in, refusal_of
@@ -134,7 +134,7 @@ class HttpSampler:
             hint = " (an address ends in /v1 on most servers)"
         return ModelError(f"{self.name}: {why}{hint}")
 
-    def cleaned(self, error: Exception) -> Exception:
+    def cleaned(self, error: BaseException) -> BaseException:
         """The error as a person may read it: without the key, which some servers quote, printable, and at most two lines long."""
         if isinstance(error, ModelError | RunFailed):
             return type(error)(in_two_lines(self.without_key(str(error))))
@@ -243,8 +243,8 @@ class _Call:
             ):
                 for _ in range(most):
                     workers.create_task(self._work(client, jobs))
-        except ExceptionGroup as failures:
-            raise self.sampler.cleaned(_first(failures)) from None
+        except BaseExceptionGroup as failures:  # a signal may be among them
+            raise self.sampler.cleaned(what_ended(failures)) from None
         self.sampler.in_flight = self.window.size
         responses = [[answer for answer in answers if answer is not None] for answers in self.answers]
         self._warn_of_withheld([response for row in responses for response in row])
@@ -374,11 +374,3 @@ class _Call:
                 f"{self.url}: gave up on problem {request.key}, sample {sample}, after {num_failures} attempts: "
                 f"{outcome.reason}"
             )
-
-
-def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    """The failure that ended the work: the first one that is a `LaconicError`, else the first."""
-    leaves: list[Exception] = []
-    for failure in failures.exceptions:
-        leaves += [_first(failure)] if isinstance(failure, ExceptionGroup) else [failure]
-    return next((leaf for leaf in leaves if isinstance(leaf, LaconicError)), leaves[0])

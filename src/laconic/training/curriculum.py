@@ -30,6 +30,7 @@ from laconic.selection.pool import (
     problems_per_step,
 )
 from laconic.selection.probe import probe, read_probe, write_probe
+from laconic.statistics.solve_rate import ProblemStats
 from laconic.system.files import to_jsonl, write_text_atomically
 from laconic.system.progress import Reporter
 from laconic.training.check.phases import ResolvedPhase
@@ -48,9 +49,9 @@ def choose_for_phase(
     draws: SharedDraws = NOTHING_SHARED,
 ) -> TrainingProblems:
     """The `trainable` problems that the phase trains on; a probe, which may be another run's, and its choices are stored in the
-    phase's `folder`.
+    phase's `folder`. Of an earlier probe it takes what was measured, not what the problems stated then.
 
-    Raises `SelectionError` if no problem qualifies.
+    Raises `SelectionError` if no problem qualifies, or none of those that were probed is trainable any more.
     """
     config = phase.config
     pool = pool_of(config, trainable)
@@ -62,7 +63,8 @@ def choose_for_phase(
     with draws.lending(recipe, solver, request, file):
         if not team.by_first(file.exists):
             _probe_to_file(phase, request, solver, file, reporter)
-    training = choose_from_probe(config, *team.by_first(lambda: read_probe(file)), seed=recipe.seed, index=phase.index)
+    probed = team.by_first(lambda: _still_there(file, trainable))
+    training = choose_from_probe(config, *probed, seed=recipe.seed, index=phase.index)
     choices = to_jsonl(choice.to_json() for choice in training.choices)
     team.by_first(lambda: write_text_atomically(folder / "selection.jsonl", choices))
     if not training.problems:
@@ -85,6 +87,15 @@ def _probe_to_file(
     with reporter.bar(f"{phase.name}: probe", len(pool) * samples) as progress:
         stats = probe(solver, pool, samples, request.decoding, seed=request.seed, on_progress=progress)
     solver.team.by_first(lambda: write_probe(file, pool, stats))
+
+
+def _still_there(file: Path, trainable: Sequence[Problem]) -> tuple[list[Problem], list[ProblemStats]]:
+    """The problems of a probe that are `trainable` now, as they are now, and what was measured of them."""
+    by_id = {problem.id: problem for problem in trainable}
+    stats = [found for found in read_probe(file)[1] if found.problem_id in by_id]
+    if not stats:
+        raise SelectionError(f"{file}: no problem of it is among the problems to train on; put these back as they were")
+    return [by_id[found.problem_id] for found in stats], stats
 
 
 # --- step by step ----------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Run:
 
     def phase_folder(self, index: int) -> Path:
         """The folder of the files of phase `index`."""
-        return self.directory.path / "phases" / f"{index + 1}-{self.phases[index].name}"
+        return self.directory.phase_folder(index, self.phases[index].name)
 
     def unmeasured(self) -> list[int]:
         """The models that are not yet measured on the reported set: 0 is the base, and n the result of phase number n."""
@@ -318,8 +318,9 @@ class PhaseRun:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of this phase. Raises `RunError` where the phase has other files than it began with, or
-        where its end rule has changed and now calls a step the best whose weights were not kept."""
+        """Continue from a checkpoint of this phase; after an accepted change the reference scores anew. Raises `RunError` where
+        the phase has other files than it began with, or where its end rule has changed and now calls a step the best whose
+        weights were not kept."""
         state = self.run.checkpoints.restore(checkpoint)
         folder = self.run.phase_folder(self.phase.index)
         if lost := self.run.team.by_first(lambda: lost_files(folder, state.files)):
@@ -328,7 +329,8 @@ class PhaseRun:
                 "or train anew with another --out"
             )
         self.updater.load_state(state.updater)
-        self.reference_cache.load_state(state.cache)
+        if not self.run.team.by_first(lambda: self.run.directory.accepted_since(checkpoint.step)):
+            self.reference_cache.load_state(state.cache)
         self.watches, self.payer.memory, self.step = list(state.watches), state.memory, state.step
         best = best_watch(self.watches, self.phase.config.end).step
         kept = {self.step, self.entry_step, *self.run.team.by_first(self.run.directory.checkpoints.steps)}

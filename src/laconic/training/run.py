@@ -41,6 +41,7 @@ from laconic.prompts.day import DAY, keep_day, kept_day, known_day, today
 from laconic.rollouts.graders import open_grader
 from laconic.rollouts.solver import Assignment, Solver
 from laconic.samplers.vllm.engines import Engines
+from laconic.selection.pool import needs_probe
 from laconic.system.progress import Reporter
 from laconic.training.check.context import check_caps
 from laconic.training.check.model import complaints_about_adapters
@@ -90,7 +91,8 @@ class Trainer:
         checkpoint = self.run.checkpoints.newest(index)
         team = self.run.team
         lost = [] if checkpoint is None else team.by_first(lambda: self._lost_files(index, checkpoint))
-        needs_entry = checkpoint is None or lost or self.run.phases[index].compares_with_entry
+        lacks_files = team.by_first(lambda: self._lacks_files(index))
+        needs_entry = checkpoint is None or lost or lacks_files or self.run.phases[index].compares_with_entry
         if entry_step > 0 and needs_entry:
             self.run.checkpoints.return_to(entry_step)
         work = PhaseRun(self.run, index, self.finished)
@@ -99,6 +101,12 @@ class Trainer:
         if damage := self.run.directory.forget_after(work.step, self.run.checkpoints.log_digest(work.step)):
             self.run.reporter.say(damage)
         self._hand_on(work, work.train())
+
+    def _lacks_files(self, index: int) -> bool:
+        """Whether the phase is yet to make a file that it makes from the model that enters it."""
+        phase, folder = self.run.phases[index].config, self.run.phase_folder(index)
+        made = {"probe.jsonl": needs_probe(phase), "offline.jsonl": phase.rollouts == "offline"}
+        return any(is_made and not (folder / name).is_file() for name, is_made in made.items())
 
     def _lost_files(self, index: int, checkpoint: Checkpoint) -> list[Path]:
         """The files of the phase that are missing, or not as they were when the checkpoint was taken. They are removed, so that

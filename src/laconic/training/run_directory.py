@@ -28,7 +28,14 @@ from typing import Any
 
 from laconic.config.difference import Difference, differences
 from laconic.config.load import with_defaults
-from laconic.config.resumption import changes_measuring, freedom, is_moved_file, refusal_line
+from laconic.config.resumption import (
+    MADE_WITH,
+    changes_measuring,
+    freedom,
+    is_moved_file,
+    refusal_line,
+    was_made_with,
+)
 from laconic.errors import InputError, RunError
 from laconic.evaluation.folder_names import temperature_tag
 from laconic.evaluation.problem_meta import add_meta
@@ -143,8 +150,8 @@ class RunDirectory:
         return [change.sentence for change in found]
 
     def _changes(self, config: Mapping[str, Any], now: Circumstances | None, accept_changes: bool) -> list[Difference]:
-        """How recipe and circumstances differ from those of the run. Raises `RunError` for a difference that may not be. A key
-        that the recipes of an older version did not have may be new, with its default."""
+        """How recipe and circumstances differ from those of the run. Raises `RunError` for a difference that may not be, or not
+        any more. A key that the recipes of an older version did not have may be new, with its default."""
         ours, theirs, held = self.config(), dict(config), self.environment()
         new = _new_keys(ours, theirs)
         if now is not None and "inputs" in held:
@@ -155,9 +162,42 @@ class RunDirectory:
         found = [change for change in differences(ours, theirs) if not is_moved_file(change)]
         for change in found:
             allowed = "free" if change.key in new else freedom(change.key, is_trained=is_trained)
-            if allowed == "refused" or (allowed == "acceptable" and not accept_changes):
-                raise RunError(f"{self.path}: {refusal_line(change, self.path, is_acceptable=allowed == 'acceptable')}")
+            made = self._made_with(change.key, config) if allowed == "acceptable" else None
+            if allowed == "refused" or made or (allowed == "acceptable" and not accept_changes):
+                is_acceptable = allowed == "acceptable" and not made
+                raise RunError(
+                    f"{self.path}: {refusal_line(change, self.path, is_acceptable=is_acceptable, made=made)}"
+                )
         return found
+
+    def _made_with(self, key: str, config: Mapping[str, Any]) -> Path | None:
+        """What an unfinished phase of the run has made and goes on with, and would have made otherwise with another value of
+        `key`."""
+        names = [str(phase["name"]) for phase in config.get("phases", ())]
+        for index in range(self.num_finished(), len(names)):
+            for made in MADE_WITH:
+                place = self.path / made if made == "checkpoints" else self.phase_folder(index, names[index]) / made
+                is_there = self._has_checkpoint_of(index) if made == "checkpoints" else place.is_file()
+                if is_there and was_made_with(made, key, names[index]):
+                    return place
+        return None
+
+    def _has_checkpoint_of(self, index: int) -> bool:
+        with contextlib.suppress(InputError):  # of a damaged one, which is told elsewhere
+            files = [self.checkpoints.place(step) / "trainer.json" for step in self.checkpoints.steps()]
+            return any(read_json(file).get("phase") == index for file in files)
+        return False
+
+    def phase_folder(self, index: int, name: str) -> Path:
+        """The folder of the files of phase `index`, which is called `name`."""
+        return self.path / "phases" / f"{index + 1}-{name}"
+
+    def accepted_since(self, step: int) -> list[str]:
+        """The keys whose changes were accepted when the run went on after `step`, or later."""
+        recorded = self.environment().get("changes")
+        changes = [change for change in recorded if _is_change(change)] if isinstance(recorded, list) else []
+        keys = [change["key"] for change in changes if change["step"] >= step]
+        return [key for key in keys if freedom(key, is_trained=False) == "acceptable"]
 
     def _set_results_aside(self) -> None:
         places = (self.path / f"replaced-{number}" for number in itertools.count(1))
@@ -312,6 +352,10 @@ def _set_aside(file: Path) -> str:
 
 def _is_step(row: Mapping[str, Any]) -> bool:
     return isinstance(row.get("step"), int) and isinstance(row.get("phase"), str)
+
+
+def _is_change(record: Any) -> bool:
+    return isinstance(record, dict) and isinstance(record.get("step"), int) and isinstance(record.get("key"), str)
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

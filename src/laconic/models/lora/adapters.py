@@ -95,8 +95,9 @@ class Adapters:
         for key, parameter in self.peft.named_parameters():
             parameter.requires_grad_(learns[key])
 
-    def merged(self) -> PreTrainedModel:
-        """A plain model whose weights are the base weights plus the policy's adapter; the live model is not changed.
+    def merged(self, dtype: torch.dtype) -> PreTrainedModel:
+        """A plain model whose weights are the base weights plus the policy's adapter; the live model is not changed. They are
+        added in float32, one weight at a time, and the sums are rounded to `dtype`.
 
         Embedding and head share one weight in some models. Where one of the two is adapted, they are no longer equal, and the
         plain model holds both.
@@ -107,13 +108,13 @@ class Adapters:
                 part.tie_word_embeddings = False
         with torch.device("meta"):
             merged = type(self.model)(config)
-        merged.load_state_dict(dict(self._merged_weights()), strict=False, assign=True)
+        merged.load_state_dict(dict(self._merged_weights(dtype)), strict=False, assign=True)
         merged.tie_weights()
         assert not any(tensor.is_meta for tensor in merged.state_dict().values()), "a weight was not merged"
         merged.generation_config = self.model.generation_config
         return merged
 
-    def _merged_weights(self) -> Iterator[tuple[str, Tensor]]:
+    def _merged_weights(self, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
         for name, module in self.model.named_modules():
             if name.endswith(".base_layer"):
                 continue  # it is read through the layer that wraps it
@@ -123,7 +124,7 @@ class Adapters:
                 if ".lora_" in f".{path}":
                     continue
                 delta = module.get_delta_weight(POLICY_ADAPTER) if base is not None and key == "weight" else None
-                yield path, tensor.detach() if delta is None else (tensor + delta.to(tensor.dtype)).detach()
+                yield path, tensor.detach() if delta is None else (tensor.float() + delta.float()).detach().to(dtype)
 
 
 @contextlib.contextmanager

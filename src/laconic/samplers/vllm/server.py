@@ -24,7 +24,7 @@ import torch
 from laconic.config.defaults import REPLY_SECONDS
 from laconic.errors import ModelError
 from laconic.samplers.endpoints import api_key, parse_endpoint
-from laconic.samplers.fetching import ReplyLimits, UnfitReplyError, fetch, in_own_loop
+from laconic.samplers.fetching import ReplyLimits, UnfitReplyError, fetch, in_own_loop, what_ended
 from laconic.samplers.refusals import json_in, refusal_of
 from laconic.samplers.vllm.starting import OWN_MODE
 from laconic.system.text import brief
@@ -182,14 +182,14 @@ class VllmServer:
                 tasks.create_task(self._work(client, jobs, on_reply))
 
     async def _watched(self, work: Coroutine[Any, Any, Taken]) -> Taken:
-        """What `work` returns. It ends where the server hangs; the first failure that will not pass is raised, else the first."""
+        """What `work` returns. It ends where the server hangs; of several failures the one of `what_ended` is raised."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch())
                 done = await work
                 watch.cancel()
         except BaseExceptionGroup as failures:  # a signal may be among them
-            raise _first(failures) from None
+            raise what_ended(failures) from None
         return done
 
     async def _work(
@@ -228,14 +228,6 @@ class VllmServer:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         has_tls = self.url.startswith("https:")  # else nothing is verified, and certificates load slowly
         return {"headers": headers, "timeout": httpx2.Timeout(None, connect=HEALTH_SECONDS), "verify": has_tls}
-
-
-def _first(failures: "BaseExceptionGroup[BaseException]") -> BaseException:
-    """The first failure that will not pass, else the first."""
-    leaves: list[BaseException] = []
-    for failure in failures.exceptions:
-        leaves += [_first(failure)] if isinstance(failure, BaseExceptionGroup) else [failure]
-    return next((leaf for leaf in leaves if not isinstance(leaf, ServerGone)), leaves[0])
 
 
 def wait_until_healthy(server: VllmServer, seconds: float, pause: float, look: Callable[[], None]) -> bool:

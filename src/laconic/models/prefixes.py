@@ -28,8 +28,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from laconic.parallel.endings import runs_out_of_memory
-
 SHARED_ATTENTION = "laconic_prefixes"
 COPY_PRICE = 64  # numbers of a token's hidden state that pay for copying one token into its row
 PROBE = ((5, 6, 7, 8, 9, 10, 11), (5, 6, 7, 8, 12, 13, 14))  # tokens of two rows that begin alike
@@ -267,9 +265,9 @@ def shares_correctly(body: nn.Module, device: torch.device) -> bool:
     whole = body(input_ids=ids, use_cache=False).last_hidden_state  # first: what fails here is no matter of sharing
     try:
         shared = hidden_states(body, tree)[tree.nodes]
-    except (
-        Exception
-    ) as error:  # a model's own code may take none of what it is given here, and raises errors of many kinds
+    except Exception as error:  # a model's own code may take none of what it is given here: errors of many kinds
+        from laconic.parallel.endings import runs_out_of_memory
+
         if runs_out_of_memory(error):
             raise
         return False

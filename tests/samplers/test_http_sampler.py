@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from importlib.util import find_spec
 from pathlib import Path
@@ -669,10 +669,8 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_leaves_promptly(endpoint: Endpoint) -> None:
-    """Nothing is answered before it has left; the signal comes with the fourth request."""
-    left, answered = threading.Event(), []
+def interrupting(left: threading.Event, answered: list[int]) -> Callable[[dict[str, Any], int], Answer]:
+    """Ctrl-C with the fourth request; nothing is answered before the caller has `left`."""
 
     def script(body: dict[str, Any], number: int) -> Answer:
         if number == 3:
@@ -681,7 +679,14 @@ def test_ctrl_c_leaves_promptly(endpoint: Endpoint) -> None:
         answered.append(number)
         return Answer(reply())
 
-    endpoint.script = script
+    return script
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_leaves_promptly(endpoint: Endpoint) -> None:
+    """Nothing is answered before it has left; the signal comes with the fourth request."""
+    left, answered = threading.Event(), list[int]()
+    endpoint.script = interrupting(left, answered)
     with pytest.raises(KeyboardInterrupt):
         endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
     assert not answered
@@ -710,20 +715,13 @@ def test_of_several_failures_a_signal_is_told_before_an_error_and_ours_before_ot
 @pytest.mark.usefixtures("interruptible")
 def test_a_notebooks_stop_button_leaves_promptly(endpoint: Endpoint) -> None:
     """A loop runs already, in which the work cannot: it is left before anything is answered."""
-    left, answered = threading.Event(), []
-
-    def script(body: dict[str, Any], number: int) -> Answer:
-        if number == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        left.wait(PATIENCE)
-        answered.append(number)
-        return Answer(reply())
+    left, answered = threading.Event(), list[int]()
 
     async def notebook() -> None:
         with pytest.raises(KeyboardInterrupt):
             endpoint.sampler().sample([ask("a", 8)], DECODING, seed=0)
 
-    endpoint.script = script
+    endpoint.script = interrupting(left, answered)
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         loop.run_until_complete(notebook())
     assert not answered

@@ -26,7 +26,6 @@ from deciding.start_models import sweep_lines
 
 from laconic.config.load import dump, load_recipe
 from laconic.errors import RunFailed
-from laconic.evaluation.folder_names import temperature_tag
 from laconic.evaluation.problem_meta import read_meta
 from laconic.reporting.read import read_phases
 from laconic.sweep.arms import GREEDY, SAMPLED, SweepArm, read_arm, read_arms
@@ -88,23 +87,18 @@ def tune(sweep: Path, out: Path, file: Path, parallel: int, *, anew: bool = Fals
     for factor in FACTORS:
 
         def keep(arm: SweepArm, factor: str = factor) -> None:
-            tuned[arm.label]["areas"].setdefault(factor, round(arm.area(MOST), 3))
-            write_json_atomically(file, tuned)
+            if factor not in tuned[arm.label]["areas"]:
+                tuned[arm.label]["areas"][factor] = round(arm.area(MOST), 3)
+                write_json_atomically(file, tuned)
 
-        missing = [entry for entry in entries if factor not in tuned[entry.label]["areas"]]
-        teaching = factor == FACTORS[0] and any(
-            len(tuned[e.label]["areas"]) < len(FACTORS) for e in entries if taught(e)
-        )
-        changes = {entry.label: at_rate(entry, factor, teacher, TUNING_PROBLEMS) for entry in entries}
-        run_missing(
-            sweep,
-            out / f"tune-{factor}",
-            TUNING_SEED,
-            with_teacher(missing, entries, teaching),
-            changes,
-            parallel,
-            keep,
-        )
+        def at_factor(entry: Entry, factor: str = factor) -> list[str]:
+            return at_rate(entry, factor, teacher, TUNING_PROBLEMS)
+
+        missing = {entry.label for entry in entries if factor not in tuned[entry.label]["areas"]}
+        pupils = [entry for entry in entries if taught(entry) and len(tuned[entry.label]["areas"]) < len(FACTORS)]
+        if factor == FACTORS[0] and pupils:  # the teacher may have been measured on another machine
+            missing.add(TEACHING)
+        run_missing(sweep, out / f"tune-{factor}", TUNING_SEED, missing, at_factor, parallel, keep)
     if failed := [name for name in digests if len(tuned[name]["areas"]) < len(FACTORS)]:
         raise SystemExit(
             f"not tuned at every rate: {', '.join(failed)}; what failed is said above, and the command goes on"
@@ -190,13 +184,13 @@ def measure(
     for seed in seeds or config.seeds:
         folder = out / f"final-{seed}"
         teacher = teacher_in(folder, seed)
-        changes = {
-            entry.label: list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher)
-            for entry in entries
-        }
-        missing = [entry for entry in entries if str(seed) not in results[entry.label]["runs"]]
-        wanted = with_teacher(missing, entries, any(map(taught, missing)))
-        run_missing(sweep, folder, seed, wanted, changes, parallel, keep)
+
+        def at_chosen(entry: Entry, teacher: Path = teacher) -> list[str]:
+            return list(entry.overrides) if entry.prompt else at_rate(entry, factors[entry.label], teacher)
+
+        missing = {entry.label: entry for entry in entries if str(seed) not in results[entry.label]["runs"]}
+        teaching = {TEACHING} if any(map(taught, missing.values())) else set()
+        run_missing(sweep, folder, seed, missing.keys() | teaching, at_chosen, parallel, keep)
 
 
 def taught(entry: Entry) -> bool:
@@ -204,23 +198,16 @@ def taught(entry: Entry) -> bool:
     return any(given.startswith(TEACHER) for given in entry.overrides)
 
 
-def with_teacher(missing: Sequence[Entry], entries: Sequence[Entry], teaching: bool) -> set[str]:
-    """The labels of what is `missing`, and where `teaching`, of what others of it learn from: it may have been kept elsewhere."""
-    return {entry.label for entry in missing} | {
-        entry.label for entry in entries if teaching and entry.label == TEACHING
-    }
-
-
 def run_missing(
     sweep: Path,
     folder: Path,
     seed: int,
     labels: set[str],
-    changes: Mapping[str, Sequence[str]],
+    changed: Callable[[Entry], Sequence[str]],
     parallel: int,
     keep: Callable[[SweepArm], None],
 ) -> None:
-    """Run the entries of these labels in `folder`, with changed overrides, and give each to `keep` as it ends.
+    """Run the entries of these labels in `folder`, with their overrides `changed`, and give each to `keep` as it ends.
 
     What was begun there is ended too. Runs that fail are named.
     """
@@ -229,24 +216,23 @@ def run_missing(
     stored = folder / "sweep.json"
     held = {entry["label"] for entry in stored_sweep(folder)["entries"]} if stored.exists() else set()
     config, entries = load_sweep(sweep)
-    changed = [(entry, changes[entry.label]) for entry in entries if entry.label in labels | held]
+    wanted = [(entry, changed(entry)) for entry in entries if entry.label in labels | held]
     copy = folder.with_name(f"{folder.name}.toml")
     copy.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(copy, "\n".join(sweep_lines(config, [seed], changed)) + "\n")
+    write_text_atomically(copy, "\n".join(sweep_lines(config, [seed], wanted)) + "\n")
     say = Reporter(Screen(file=sys.stderr))
     try:
         run_sweep(copy, folder, parallel, say, folder.parent / DRAWS, lambda run: keep(arm_of(run)))
     except RunFailed as error:
         sys.stderr.write(f"{folder.name}: {error}\n")
-    for arm in (
-        read_arms(folder).get(seed, {}).values()
-    ):  # what had ended when a command was killed that had not kept it yet
+    # a command may have been killed before it kept what had ended
+    for arm in read_arms(folder).get(seed, {}).values():
         keep(arm)
 
 
 def arm_of(run: SweepRun) -> SweepArm:
     """A run that has ended."""
-    return read_arm(run.folder, run.entry.label, run.seed, [temperature_tag(t) for t in run.recipe.report.temperatures])
+    return read_arm(run.folder, run.entry.label, run.seed, run.tags)
 
 
 def figures_of(arm: SweepArm) -> dict[str, Any]:

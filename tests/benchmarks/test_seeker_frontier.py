@@ -256,6 +256,25 @@ def test_a_machine_that_goes_away_takes_only_the_runs_that_it_was_at(
     assert results["asked"]["runs"]["71"] == kept_before["asked"]["runs"]["71"]
 
 
+def test_a_teacher_that_was_kept_elsewhere_is_trained_again_for_its_pupil(tmp_path: Path) -> None:
+    """Of a seed only `distill` is missing; its teacher's model went with the machine that had it."""
+    _, entries = load_sweep(seeker_frontier.SWEEP)
+    factors = {entry.label: "1" for entry in entries}
+    kept = {
+        entry.label: {
+            "entry": seeker_frontier.rated_digest(entry, factors),
+            "runs": {} if entry.label == "distill" else {"71": {}},
+        }
+        for entry in entries
+    }
+    (tmp_path / "results.json").write_text(json.dumps(kept))
+    asked: list[set[str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeker_frontier, "run_missing", lambda *given: asked.append(given[3]))
+        seeker_frontier.measure(seeker_frontier.SWEEP, tmp_path, tmp_path / "results.json", factors, [71], 1)
+    assert asked == [{"distill", "two_phase"}]
+
+
 def test_figures_of_a_changed_recipe_are_not_thrown_away_in_silence(tmp_path: Path) -> None:
     """Only where they are to be measured again; an entry that is gone is no change."""
     stored = {"a": {"entry": "1"}, "b": {"entry": "2"}, "gone": {"entry": "3"}}

@@ -71,9 +71,8 @@ def write_quantized(
     Raises `RunFailed` where the library fails, or where nothing can read what it wrote.
     """
     text = calibration[1] if calibration else None
-    _note_origin(
-        out, source, calibration[0] if calibration else None
-    )  # so that forgetting names one that is being written
+    request = calibration[0] if calibration else None
+    _note_origin(out, source, request)  # so that forgetting names one that is being written
     with whole_folder(out) as folder:
         try:
             done = COMPRESS[library](source, scheme, text, folder)
@@ -85,7 +84,7 @@ def write_quantized(
         result = Quantized(done.num_bytes_before, _weight_bytes(folder), text)
         write_json_atomically(folder / REPORT_FILE, _report(model, scheme, done, result, calibration))
         _ask_once(folder)
-    _note_origin(out, source, calibration[0] if calibration else None)
+    _note_origin(out, source, request)
     return result
 
 

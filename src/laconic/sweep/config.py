@@ -127,10 +127,14 @@ class SweepRun:
         return self.shared or self.folder.parents[1] / DRAWS
 
     @property
+    def tags(self) -> list[str]:
+        """How files of the run name the temperatures of its report."""
+        return [temperature_tag(temperature) for temperature in self.recipe.report.temperatures]
+
+    @property
     def comparisons(self) -> list[Path]:
         """The comparison files that a finished run has, one per temperature."""
-        tags = [temperature_tag(temperature) for temperature in self.recipe.report.temperatures]
-        return [self.folder / f"comparison-{tag}.json" for tag in tags]
+        return [self.folder / f"comparison-{tag}.json" for tag in self.tags]
 
     @property
     def is_finished(self) -> bool:

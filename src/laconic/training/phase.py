@@ -329,7 +329,7 @@ class PhaseRun:
                 "or train anew with another --out"
             )
         self.updater.load_state(state.updater)
-        if not self.run.team.by_first(lambda: self.run.directory.accepted_since(checkpoint.step)):
+        if not self.run.team.by_first(lambda: self.run.directory.has_accepted_since(checkpoint.step)):
             self.reference_cache.load_state(state.cache)
         self.watches, self.payer.memory, self.step = list(state.watches), state.memory, state.step
         best = best_watch(self.watches, self.phase.config.end).step

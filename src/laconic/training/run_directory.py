@@ -192,12 +192,12 @@ class RunDirectory:
         """The folder of the files of phase `index`, which is called `name`."""
         return self.path / "phases" / f"{index + 1}-{name}"
 
-    def accepted_since(self, step: int) -> list[str]:
-        """The keys whose changes were accepted when the run went on after `step`, or later."""
+    def has_accepted_since(self, step: int) -> bool:
+        """Whether a change was accepted when the run went on after `step`, or later."""
         recorded = self.environment().get("changes")
         changes = [change for change in recorded if _is_change(change)] if isinstance(recorded, list) else []
-        keys = [change["key"] for change in changes if change["step"] >= step]
-        return [key for key in keys if freedom(key, is_trained=False) == "acceptable"]
+        keys = (change["key"] for change in changes if change["step"] >= step)
+        return any(freedom(key, is_trained=False) == "acceptable" for key in keys)
 
     def _set_results_aside(self) -> None:
         places = (self.path / f"replaced-{number}" for number in itertools.count(1))

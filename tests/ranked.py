@@ -27,7 +27,7 @@ def in_team(size: int, work: Callable[[Team], T], folder: Path) -> list[T]:
     files = [folder / f"rank-{rank}.pickle" for rank in range(size)]
     with quiet_fork():
         children = [_fork(rank, size, port, work, file) for rank, file in enumerate(files)]
-    _wait_for(children)
+    _wait_for(children, files)
     return [pickle.loads(file.read_bytes()) for file in files]
 
 
@@ -50,15 +50,17 @@ def _fork(rank: int, size: int, port: int, work: Callable[[Team], T], file: Path
         with join_team("cpu") as team:
             file.write_bytes(pickle.dumps(work(team)))
         code = 0
-    except BaseException:
+    except BaseException as error:
+        file.with_suffix(".failure").write_text(f"rank {rank}: {type(error).__name__}: {error}")
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)
 
 
-def _wait_for(children: list[int]) -> None:
-    """Wait until all have ended. Where one fails, or none makes an end of it, the others are ended too."""
+def _wait_for(children: list[int], files: list[Path]) -> None:
+    """Wait until all have ended. Where one fails, or none makes an end of it, the others are ended too, and what the failed ones
+    said beside their `files` is said again."""
     waiting, codes, began = list(children), [], time.monotonic()
     while waiting:
         for pid in list(waiting):
@@ -70,5 +72,6 @@ def _wait_for(children: list[int]) -> None:
             for pid in waiting:
                 os.kill(pid, 9)
                 os.waitpid(pid, 0)
-            raise AssertionError(f"processes of a team ended with {codes}, {len(waiting)} had to be ended")
+            words = [said.read_text() for file in files if (said := file.with_suffix(".failure")).exists()]
+            raise AssertionError("; ".join([f"ended with {codes}, {len(waiting)} had to be ended", *words]))
         time.sleep(0.02)

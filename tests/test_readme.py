@@ -12,12 +12,13 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from fake_endpoint import Answer, Endpoint, reply
 from house import ORDER, PACKAGE
-from test_http_sampler import Answer, Endpoint, reply
 from typer.testing import CliRunner
 
 from laconic.cli import app as cli
@@ -219,13 +220,13 @@ def test_every_command_of_a_page_runs(pages, monkeypatch, capsys, tmp_path):
         (tmp_path / folder).symlink_to(ROOT / folder)
     write_gsm8k(tmp_path / "data")
     write_a_readers_own(tmp_path)
-    server = Endpoint()
-    server.script = lambda body, number: Answer(reply("so it is \\boxed{4}", tokens=7))
     for page in pages:
         assert set(commands(page)) - set(BY_OTHERS)
-    for command in dict.fromkeys(command for page in pages for command in commands(page)):
-        if command not in BY_OTHERS:
-            run(command, monkeypatch, capsys, server.url)
+    with closing(Endpoint()) as server:
+        server.script = lambda body, number: Answer(reply("so it is \\boxed{4}", tokens=7))
+        for command in dict.fromkeys(command for page in pages for command in commands(page)):
+            if command not in BY_OTHERS:
+                run(command, monkeypatch, capsys, server.url)
     for written in (name for page in pages for name in LEFT_BEHIND[page]):
         assert (tmp_path / written).exists(), written
 

@@ -243,6 +243,8 @@ def test_a_fault_of_the_rules_ends_one_grade_and_not_the_run(monkeypatch, caplog
         assert grader.reasons == Counter(crash=1)
     assert [one.grade for one in found] == [Grade.CORRECT, Grade.UNGRADABLE, Grade.WRONG]
     assert found[1].reason == "crash" and "'b'" in caplog.text and "IndexError" in caplog.text
+    audited = [boxed("7", "7"), ("hit", Problem("b", "q", "7"), False)]
+    assert SECOND_GRADERS["exact"](1, PATIENCE).verdicts(audited) == ["correct", "crash"]
 
 
 FAKE = """

@@ -24,12 +24,12 @@ from laconic.statistics.intervals import Interval
 from laconic.sweep import children
 from laconic.sweep.children import check_idle
 from laconic.sweep.config import begin_sweep, load_sweep, runs_of, sweep_content
-from laconic.sweep.figures import Named, place_names
+from laconic.sweep.figures import Named, draw_fields, place_names
 from laconic.sweep.page import write_results
 from laconic.sweep.results import Results, ResultsReader, _fields, _num_probed
 from laconic.sweep.rows import Against, Field, Point, SweepRow, TrainingCost, dominates, over_seeds
 from laconic.sweep.run import in_turns, max_rollouts, read_sweep, run_sweep
-from laconic.sweep.tables import field_scope, markdown, rolled_back
+from laconic.sweep.tables import field_scope, markdown, place, rolled_back
 from laconic.system.files import append_jsonl, read_json, write_json_atomically
 from laconic.system.locks import LOCK_FILE
 from laconic.system.progress import Reporter
@@ -492,6 +492,18 @@ def test_responses_that_could_not_be_graded_were_drawn_all_the_same(tmp_path: Pa
     counts = {"correct": 1, "wrong": 4, "ungradable": 2}
     append_jsonl(tmp_path / "probe.jsonl", {"attempts": 5, "counts": counts}, {"attempts": 3})
     assert _num_probed(tmp_path / "probe.jsonl") == 10
+
+
+def test_a_row_that_could_not_be_graded_has_no_place_and_no_dot() -> None:
+    """At the seed that both were graded at, `part` is better; at the other nothing can be said."""
+    part = row("part", point(0, 0.6, 40.0), point(1, nan, 99.0))
+    whole, none = row("whole", point(0, 0.5, 50.0), point(1, 0.5, 50.0)), row("none", point(0, nan, 20.0))
+    assert dominates(part, whole) and not dominates(whole, part)
+    assert not any(dominates(none, other) or dominates(other, none) for other in (part, whole))
+    assert place(none) == "no response could be graded" and not none.is_result
+    drawn = draw_fields([Field("s", "t1", (part, whole, none))], ["all"], 900)
+    assert "nan" not in drawn and "none, mean" not in drawn and "whole, mean of 2 seeds: 50.0% at 50.0 tokens" in drawn
+    assert "alone: no response could be graded" in draw_fields([Field("s", "t1", (none,))], ["alone"], 900)
 
 
 def test_what_was_read_once_is_not_read_again(finished: Path) -> None:

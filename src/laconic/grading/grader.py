@@ -120,7 +120,7 @@ class Grader(Closing):
 
     def grade_many(self, items: Sequence[Item]) -> list[Graded]:
         """The grade, answer and reason for each response, in order."""
-        results = [_graded(*item) for item in items]
+        results = [grade_by_rules(*item) for item in items]
         pairs = {i: _pair(one.answer, items[i][1]) for i, one in enumerate(results) if isinstance(one, Undecided)}
         outcomes = self._ask(list(dict.fromkeys(pairs.values())))
         graded = [
@@ -144,8 +144,8 @@ class Grader(Closing):
         return known | outcomes
 
 
-def _graded(text: str, problem: Problem, is_truncated: bool) -> Graded | Undecided:
-    """What the rules say. A fault of theirs is logged, and ends one grade instead of the run."""
+def grade_by_rules(text: str, problem: Problem, is_truncated: bool) -> Graded | Undecided:
+    """What the rules say of a response. A fault of theirs is logged, and ends one grade instead of the run."""
     granted = tolerances(problem)
     try:
         return grade_response(

@@ -10,9 +10,9 @@ deciding which of two graders is right.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from laconic.grading.grader import AnyGrader, Grader, Item, tolerances
+from laconic.grading.grader import AnyGrader, Grader, Item, grade_by_rules
 from laconic.grading.own import UNSURE
-from laconic.grading.rules import Undecided, grade_response
+from laconic.grading.rules import Undecided
 from laconic.system.child_processes import CRASH, TIMEOUT, Children, answer_lines
 from laconic.types import GRADES, Grade, Problem
 
@@ -40,10 +40,8 @@ class _Exact:
         return [self._verdict(text, problem) for text, problem, _ in items]
 
     def _verdict(self, text: str, problem: Problem) -> str:
-        result = grade_response(
-            text, problem.answer, is_truncated=False, choices=problem.choices, tolerances=tolerances(problem)
-        )
-        return UNDECIDED if isinstance(result, Undecided) else result.grade.value
+        result = grade_by_rules(text, problem, is_truncated=False)
+        return UNDECIDED if isinstance(result, Undecided) else result.reason or result.grade.value
 
     def close(self) -> None: ...
 

@@ -2,7 +2,7 @@
 
 1. Each row is a solid dot at its mean over seeds, with bars of one standard error; its seeds are faint dots around it. A
    dominated row is hollow. A stage of a run is small and joined to the run's result. The dotted stairs are the frontier of the
-   means.
+   means. What could not be graded at all has no accuracy and no dot.
 2. `place_names` puts a name beside each dot so that it covers no dot and no other name. If there is no room, the row's number in
    the table is shown instead. Narrow drawings have numbers only.
 3. `standalone` is the same drawing with its colours written out, for pages without our style sheet.
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 
 from laconic.reporting.figures import COLOURS, NARROW
 from laconic.reporting.numbers import count, percent
@@ -71,7 +72,10 @@ def standalone(svg: str) -> str:
 
 
 def _panel(drawing: Drawing, box: Box, field: Field, title: str, *, has_names: bool) -> None:
-    rows = [row for row in field.rows if row.over_seeds("accuracy").num_seeds]
+    rows = [row for row in field.rows if row.is_graded]
+    if not rows:
+        drawing.text(box[0], box[1] - 12, f"{title}: no response could be graded", "panel")
+        return
     spans = [(row.over_seeds("tokens"), row.over_seeds("accuracy")) for row in rows]
     at = [(tokens.mean, accuracy.mean) for tokens, accuracy in spans]
     x, y = _range(_all(rows, "tokens")), _range(_all(rows, "accuracy"), top=1.0)
@@ -88,7 +92,7 @@ def _panel(drawing: Drawing, box: Box, field: Field, title: str, *, has_names: b
 
 def _all(rows: Sequence[SweepRow], key: str) -> list[float]:
     """All values that are drawn along an axis: those of the seeds, and the means with their standard errors."""
-    seeds = [point.value(key) for row in rows for point in row.points]
+    seeds = [point.value(key) for row in rows for point in row.points if isfinite(point.accuracy)]
     means = [row.over_seeds(key) for row in rows]
     return seeds + [m.mean + sign * m.se for m in means for sign in (-1, 1) if m.num_seeds > 1]
 
@@ -102,11 +106,13 @@ def _range(values: Sequence[float], top: float | None = None) -> Spot:
 def _mark(panel: Panel, row: SweepRow, tokens: SeedMean, accuracy: SeedMean) -> None:
     """One row: faint seeds, bars of one standard error, the mean."""
     colour, at, is_stage = ROW_KINDS[row.kind][1], (tokens.mean, accuracy.mean), row.kind == "stage"
-    for point in row.points if not is_stage and len(row.points) > 1 else ():
+    graded = [point for point in row.points if isfinite(point.accuracy)]
+    for point in graded if not is_stage and len(row.points) > 1 else ():
         label = f"{row.label}, seed {point.seed}: {percent(point.accuracy)} at {count(point.tokens)} tokens"
         panel.dot((point.tokens, point.accuracy), colour, 3, label, opacity=0.32)
     if tokens.num_seeds > 1 and not is_stage:
         panel.whisker_x((tokens.mean - tokens.se, tokens.mean + tokens.se), at[1], colour)
+    if accuracy.num_seeds > 1 and not is_stage:
         panel.whisker_y(at[0], (accuracy.mean - accuracy.se, accuracy.mean + accuracy.se), colour)
     worse = f"; dominated by {'; '.join(row.dominated_by)}" if row.dominated_by else ""
     label = f"{row.label}, mean of {tokens.num_seeds} seeds: {percent(at[1])} at {count(at[0])} tokens{worse}"
@@ -166,7 +172,7 @@ def _name(panel: Panel, rows: Sequence[SweepRow], at: Sequence[Spot], *, has_nam
 def _bars(panel: Panel, row: SweepRow) -> list[Box]:
     """The rectangles of a row's two bars, a pixel wide on either side."""
     tokens, accuracy = row.over_seeds("tokens"), row.over_seeds("accuracy")
-    if tokens.num_seeds < 2:
+    if accuracy.num_seeds < 2:
         return []
     x, y = panel.x(tokens.mean), panel.y(accuracy.mean)
     across = (panel.x(tokens.mean - tokens.se), y - 1, panel.x(tokens.mean + tokens.se), y + 1)

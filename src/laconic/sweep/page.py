@@ -101,6 +101,8 @@ def _told(field: Field) -> str:
     ]
     worse = sum(row.is_result for row in field.rows) - len(best)
     labels = names if len(best) <= MAX_TOLD else [row.label for row in best]
+    if not labels:
+        return "no response could be graded"
     return f"on the frontier {'; '.join(labels)}" + (f". Dominated: {worse}" if worse else "")
 
 

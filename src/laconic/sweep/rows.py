@@ -10,7 +10,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan
+from math import isfinite, nan
 
 import numpy as np
 
@@ -95,9 +95,14 @@ class SweepRow:
         return tuple(point.seed for point in self.points)
 
     @property
+    def is_graded(self) -> bool:
+        """Whether any response could be graded; without one there is no accuracy."""
+        return bool(self.over_seeds("accuracy").num_seeds)
+
+    @property
     def is_result(self) -> bool:
-        """Whether it may dominate others: a stage of a run may not."""
-        return self.kind != "stage"
+        """Whether it may dominate others: a stage of a run may not, nor what could not be graded."""
+        return self.kind != "stage" and self.is_graded
 
     def over_seeds(self, key: str) -> SeedMean:
         """A figure over the seeds, by its name (`Point.value`)."""
@@ -153,14 +158,18 @@ def are_graded_alike(one: SweepRow, other: SweepRow, seeds: set[int]) -> bool:
 
 
 def dominates(one: SweepRow, other: SweepRow) -> bool:
-    """Whether `one`, by its means over the seeds that both have, is at least as accurate as `other` with at most as many tokens,
-    and better in one of the two."""
-    shared = set(one.seeds) & set(other.seeds)
+    """Whether `one`, by its means over the seeds at which both could be graded, is at least as accurate as `other` with at most
+    as many tokens, and better in one of the two."""
+    shared = _graded_seeds(one) & _graded_seeds(other)
     if not shared or not are_graded_alike(one, other, shared):
         return False
     (accuracy, tokens), (its_accuracy, its_tokens) = (_means(row, shared) for row in (one, other))
     is_as_good = accuracy >= its_accuracy and tokens <= its_tokens
     return is_as_good and (accuracy, tokens) != (its_accuracy, its_tokens)
+
+
+def _graded_seeds(row: SweepRow) -> set[int]:
+    return {point.seed for point in row.points if isfinite(point.accuracy)}
 
 
 def _means(row: SweepRow, seeds: set[int]) -> tuple[float, float]:

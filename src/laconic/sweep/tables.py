@@ -228,6 +228,8 @@ def place(row: SweepRow) -> str:
         more = len(row.dominated_by) - MAX_NAMED
         named = list(row.dominated_by[:MAX_NAMED]) + ([f"{more} more"] if more > 0 else [])
         return f"dominated by {'; '.join(named)}"
+    if not row.is_graded:
+        return "no response could be graded"
     return "on it" if row.is_result else "(a stage)"
 
 

@@ -212,3 +212,10 @@ def test_a_memory_is_frozen_and_its_json_is_checked():
     for told in ({}, {"problems": {}}, [1], {"problems": {}, "shared": {}, "more": 1}):
         with pytest.raises(ValueError, match="reward memory: expected an object with problems and shared"):
             Memory.from_json(told)
+    for told in (
+        {"problems": [], "shared": {}},
+        {"problems": {}, "shared": {"a": None}},
+        {"problems": {"p": 1}, "shared": {}},
+    ):
+        with pytest.raises(ValueError, match="reward memory: expected numbers by name, got"):
+            Memory.from_json(told)

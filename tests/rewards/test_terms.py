@@ -336,14 +336,13 @@ def paid(name, lengths, grades, **options):
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_row_says_what_the_pay_of_a_single_response_depends_on(name):
-    """Of 50 and of 900 tokens, right and wrong: all the same for "nothing", the same for a grade for "grade"."""
+    """Of 50 and of 900 tokens, right and wrong: all the same for "nothing", the same for right ones for "grade"."""
     if not REWARDS[name].reads_length:
         assert REWARDS[name].alone == "all"  # of what it reads, as the text
         return
     by_grade = {grade: {tuple(paid(name, [length], grade)) for length in (50, 900)} for grade in "CW"}
-    is_one_a_grade = all(len(values) == 1 for values in by_grade.values())
-    is_one = is_one_a_grade and by_grade["C"] == by_grade["W"]
-    assert REWARDS[name].alone == ("nothing" if is_one else "grade" if is_one_a_grade else "all")
+    is_one = by_grade["C"] == by_grade["W"] and len(by_grade["C"]) == 1
+    assert REWARDS[name].alone == ("nothing" if is_one else "grade" if len(by_grade["C"]) == 1 else "all")
 
 
 @pytest.mark.parametrize("name", REWARDS)

@@ -53,6 +53,10 @@ def test_count_repeated_refuses_an_empty_ngram():
         "日本語の文章とカタカナ、そして漢字。" * 5,
         "Привет, это обычный русский текст без ошибок, x = 5.",
         "A tab\tand\r\nlines, an emoji 🙂 and 5 °C",
+        r"Пусть $x$ — искомое число. Итак, $\frac{x}{2}+3=7$, откуда $\frac{x}{2}=4$, значит, $x=8$. Ответ: $\boxed{8}$.",
+        r"В треугольнике ABC стороны AB, BC и CA равны a, b и c, причём \angle ABC = 90^\circ, откуда S = \frac{ac}{2} = 6.",
+        r"设这个数为 $x$,由条件得 $\frac{x}{2}+3=7$,所以 $\frac{x}{2}=4$,因此 $x=8$,这就是我们要求的数,答案是 $\boxed{8}$。",
+        r"मान लीजिए संख्या $x$ है। तब $\frac{x}{2}+3=7$, इसलिए $x=8$ होगा, और यही हमारा उत्तर है: $\boxed{8}$।",
         "cut off inside a character \ufffd\ufffd\ufffd",
     ],
 )

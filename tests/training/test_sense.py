@@ -236,7 +236,7 @@ SENSIBLE_CASES: list[dict[str, Any]] = [
     algorithm(kl_coef=0.1, reference="reset", reference_instruction="tale:40"),
     algorithm(truncated="bootstrap") | terms("truncation", levels=ZERO | {"truncated": -1.0}),
     *(terms(name) for name in ("laser", "hapo", "truncation")),
-    *(ALONE | terms(name) for name in ("alp", "dast", "hapo")),
+    *(ALONE | terms(name) for name in ("alp", "hapo")),
     terms("linear_length", levels={}),
     terms("laser_d", levels={}, every=9.0),
     terms("acoer", warmup=8.0, window=9.0, min_budget_tokens=9.0),

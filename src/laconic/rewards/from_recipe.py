@@ -118,7 +118,7 @@ def options_above(rewards: RewardsConfig, max_tokens: int) -> tuple[str, ...]:
 
 
 def terms_of_groups(rewards: RewardsConfig) -> tuple[str, ...]:
-    """The terms with a weight that pay nothing for length where a problem has one response.
+    """The terms with a weight that pay a correct answer nothing for its length where a problem has one response.
 
     >>> terms_of_groups(RewardsConfig(terms=[{"name": "kimi_length"}, {"name": "alp"}, {"name": "gr3"}]))
     ('kimi_length', 'gr3')

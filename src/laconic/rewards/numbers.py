@@ -191,10 +191,11 @@ class Memory:
         """The memory that `to_json` wrote. Raises `ValueError` where it is not such an object."""
         if not isinstance(record, Mapping) or set(record) != {"problems", "shared"}:
             raise ValueError(f"reward memory: expected an object with problems and shared, got {record!r:.80}")
-        problems = {
-            str(key): {k: _remembered(v) for k, v in values.items()} for key, values in record["problems"].items()
-        }
-        return cls(problems, {key: _remembered(value) for key, value in record["shared"].items()})
+        try:
+            problems = {str(key): _remembered_of(values) for key, values in record["problems"].items()}
+            return cls(problems, _remembered_of(record["shared"]))
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"reward memory: expected numbers by name, got {record!r:.80}") from error
 
 
 def as_floats(values: object) -> FloatArray | None:
@@ -234,6 +235,10 @@ def known_list(memory: Mapping[str, Remembered], key: str) -> list[float]:
     value = memory.get(key, [])
     assert isinstance(value, list), f"{key}: a number is remembered where a list was expected"
     return value
+
+
+def _remembered_of(values: Mapping[Any, Any]) -> dict[str, Remembered]:
+    return {str(key): _remembered(value) for key, value in values.items()}
 
 
 def _remembered(value: Any) -> Remembered:

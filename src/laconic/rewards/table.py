@@ -76,8 +76,8 @@ class Reward:
     reads_length  whether the pay depends on length
     is_two_sided  whether the term pulls length to a target from both sides, so that a shorter correct answer may earn less
     sees_group    whether the pay depends on the other responses to the problem; a user's own reward may look at them
-    alone         what the pay of a single response to a problem depends on: "all" that the term reads, its "grade" without its
-                  length, or "nothing"
+    alone         what the pay of a single response to a problem depends on: "all" that the term reads, its "grade" without the
+                  length of a correct one, or "nothing"
     pays_correct  whether the term pays for correctness, so that levels which do not may stand beside it
     plain         options with a value that leaves nothing but pay for correctness
     acts_after    for a term that remembers: the number of steps, given its options, after which what it remembers first changes
@@ -191,7 +191,7 @@ REWARDS: Mapping[str, Reward] = {
         acts_after=lambda options: options["every"],
         ranges={**_TARGET, "ngram_tokens": replace(NGRAM, low=0), "every": COUNT},
     ),
-    "dast": Reward(dast),
+    "dast": Reward(dast, alone="grade"),
     "hapo": Reward(hapo, sees_group=False, remember=remember_hapo, ranges={"weight": BONUS, "floor": Range(-1, 0)}),
     "alp": Reward(alp, ranges={"beta": PRICE, "normalizer_tokens": DIVISOR}),
     "smartthinker": Reward(smartthinker, alone="grade"),

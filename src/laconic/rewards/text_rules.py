@@ -4,7 +4,8 @@
 2. `garbling` names the first rule that a text breaks: broken characters, words that mix scripts, mixed languages.
 
 A script is the first word of a character's Unicode name (LATIN, CYRILLIC, ...). Han and kana count as one script. Symbols of
-mathematics, Greek letters included, count as no script: "Δx" is a word of one script.
+mathematics count as no script: Greek letters, LaTeX commands, and names of one small or up to four capital Latin letters, so that
+"Δx" is a word of one script and a formula is of no language.
 
 What is left out: any language model. Fluent nonsense in one script breaks no rule.
 """
@@ -25,6 +26,7 @@ ONE_SCRIPT = dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", 
 """Scripts that one language mixes, and the script that they all count as."""
 
 _WORD = re.compile(r"[^\W\d_]+")
+_FORMULA = re.compile(r"\\[A-Za-z]+|(?<![^\W\d_])(?:[a-z]|[A-Z]{1,4})(?![^\W\d_])")
 _ALLOWED_CONTROLS = frozenset("\n\r\t")
 _BROKEN_CATEGORIES = frozenset({"Cc", "Co", "Cs"})
 _MIN_LETTERS = 50
@@ -89,7 +91,7 @@ def num_mixed_words(text: str) -> int:
     >>> num_mixed_words("paрy 数x Δx word")
     1
     """
-    return sum(len(set(_scripts(word)) - {"HAN"}) > 1 for word in _WORD.findall(text))
+    return sum(len(set(_scripts(word)) - {"HAN"}) > 1 for word in _WORD.findall(_FORMULA.sub(" ", text)))
 
 
 def foreign_share(text: str) -> float:
@@ -98,7 +100,8 @@ def foreign_share(text: str) -> float:
     >>> round(foreign_share("a" * 60 + "ж" * 20), 9), foreign_share("aж")
     (0.25, 0.0)
     """
-    counts = Counter(script for word in _WORD.findall(text) for script in _scripts(word))
+    words = _WORD.findall(_FORMULA.sub(" ", text))
+    counts = Counter(script for word in words for script in _scripts(word))
     total = counts.total()
     return 1.0 - max(counts.values()) / total if total >= _MIN_LETTERS else 0.0
 

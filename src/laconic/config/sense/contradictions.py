@@ -164,8 +164,8 @@ SENSELESS: tuple[Senseless, ...] = (
             and bool(r.terms_of_groups)
             and (r.has_varying_terms or not r.has_equal_levels)
         ),
-        "{reading.terms_of_groups[0]} compares the responses to a problem, of which there is one, so that it pays nothing for "
-        "length",
+        "{reading.terms_of_groups[0]} compares the responses to a problem, of which there is one, so that a correct answer earns "
+        "nothing for its length",
     ),
     Senseless(
         "warning",

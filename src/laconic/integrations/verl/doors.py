@@ -81,11 +81,18 @@ class MemoryKeeper(CheckpointCallback):  # type: ignore[misc]  # as above
         self.payer = payer_of(config.algorithm.laconic)
         folder = _resumed_from(config.trainer)
         if folder is not None and remembering_terms(self.payer.exported.phase.rewards):
-            self.payer.restore(Memory.from_json(read_json(folder / MEMORY_FILE)))
+            self.payer.restore(_read_memory(folder / MEMORY_FILE))
 
     def on_save(self, trainer: Any, global_step: int, checkpoint_dir: str, **_: Any) -> None:
         """Write the memory beside the weights of the step."""
         write_json_atomically(Path(checkpoint_dir) / MEMORY_FILE, self.payer.memory.to_json())
+
+
+def _read_memory(file: Path) -> Memory:
+    try:
+        return Memory.from_json(read_json(file))
+    except ValueError as error:
+        raise RunError(f"{file}: {error}") from error
 
 
 def _resumed_from(trainer: Any) -> Path | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import oracles
+import peft
 import pytest
 import torch
 from safetensors import safe_open
@@ -17,7 +18,7 @@ from laconic.config.policy import LoraConfig, PolicyConfig
 from laconic.errors import ModelError
 from laconic.models import scoring as scoring_module
 from laconic.models.causal_lm import CausalLM
-from laconic.models.loading import load_model, pick_device
+from laconic.models.loading import load_model, open_model, pick_device
 from laconic.models.policy import Policy
 from laconic.models.roles import SeparateCritic
 from laconic.training import batching
@@ -234,6 +235,14 @@ def test_a_folder_that_holds_no_model_is_refused_in_one_line(tmp_path: Path, bro
         load_model(str(folder), CONFIG)
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_in_memory_with_an_adapter_on_it_is_refused() -> None:
+    """transformers would save the adapter alone, so that what is trained would be lost."""
+    lm = oracles.small_lm("llama")
+    lm.model.add_adapter(peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    with pytest.raises(ModelError, match="has an adapter of LoRA on it; merge it into the weights first"):
+        open_model((lm.model, lm.tokenizer), CONFIG)
 
 
 def test_an_architecture_whose_head_is_not_understood_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

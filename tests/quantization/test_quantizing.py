@@ -53,7 +53,7 @@ def both_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         (("tiny", "--scheme", "fp8", "--out", "taken"), "--out taken: stands already; expected a new folder"),
         (("http://127.0.0.1:1/v1#m", "--scheme", "fp8"), "runs elsewhere, so its weights are not here"),
         (("some.gguf", "--scheme", "fp8"), "some.gguf: is a GGUF file"),
-        (("adapter", "--scheme", "fp8"), "adapter: holds an adapter of LoRA alone; merge it first"),
+        (("adapter", "--scheme", "fp8"), "adapter: holds an adapter of LoRA (adapter_config.json); merge it"),
         (("eight", "--scheme", "fp8"), "eight: is quantized already (compressed-tensors)"),
         (("nowhere/at/all", "--scheme", "fp8"), "nowhere/at/all: no such folder"),
     ],

@@ -194,6 +194,23 @@ def test_replayed_steps_say_what_the_steps_say(monkeypatch: pytest.MonkeyPatch, 
     assert ids(LocalSampler(lm).sample(REQUESTS, decoding, seed=0)) == ids(drawn[0][0])
 
 
+def test_a_captured_step_has_as_many_rows_whatever_was_drawn_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four rows are computed as eight, in slots that were made for them as in those that an earlier call of ten left."""
+    monkeypatch.setattr(slots, "capture_on", lambda device: lambda step: step)
+    lm, widths, step = oracles.small_lm("qwen3"), list[int](), Slots._step
+
+    def noted(held: Slots, live: int, decoding: SamplerConfig) -> None:
+        widths.append(live)
+        step(held, live, decoding)
+
+    fresh, used = LocalSampler(lm), LocalSampler(lm)
+    used.sample(REQUESTS, DECODING, seed=1)
+    monkeypatch.setattr(Slots, "_step", noted)
+    for sampler in (fresh, used):
+        sampler.sample(REQUESTS[:1], DECODING, seed=0)
+    assert set(widths) == {8} and used.slots is not None and used.slots.num_slots == 16
+
+
 def test_a_record_notices_a_number_that_python_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in itself: a step that writes where a Python counter says writes there again, as a graph would."""
     out, counter = torch.zeros(3), iter(range(3))

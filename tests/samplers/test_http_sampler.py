@@ -146,9 +146,16 @@ def test_the_ids_api_gives_token_ids_and_log_probabilities_as_the_local_sampler_
     body = endpoint.seen[0].body
     assert tuple(body["prompt"]) == group[0].prompt_ids and body["return_token_ids"] and body["top_k"] == 0
     assert (response.token_ids, response.text, set(response.logprobs)) == (tuple(four), "4", {-0.5})
-    endpoint.script = lambda body, number: Answer({"choices": [choice]})
-    with pytest.raises(RunFailed, match=r"expected 1 to 64 token_ids with as many log-prob.*api=ids needs vLLM"):
-        sampler.sample([Request("p", (1, 2), 1)], DECODING, seed=0)
+    for odd in ({}, {"token_ids": [10**12] * len(four)}, {"token_ids": [True] * len(four)}):
+        told = choice | ({"logprobs": logprobs} if odd else {}) | odd
+        endpoint.script = lambda body, number, told=told: Answer({"choices": [told]})
+        with pytest.raises(RunFailed, match=r"expected 1 to 64 token_ids with as many log-prob.*api=ids needs vLLM"):
+            sampler.sample([Request("p", (1, 2), 1)], DECODING, seed=0)
+    for number in (3.0, 10**400, float("nan"), None):
+        told = choice | {"logprobs": {"token_logprobs": [number] * len(four)}}
+        endpoint.script = lambda body, count, told=told: Answer({"choices": [told]})
+        with pytest.raises(RunFailed, match=r"expected 1 to 64 token_ids with as many log-prob"):
+            sampler.sample([Request("p", (1, 2), 1)], DECODING, seed=0)
     with pytest.raises(ModelError, match="api=ids renders prompts here; expected tokenizer=NAME"):
         parse_endpoint(f"{endpoint.url}#m?api=ids")
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -148,6 +149,18 @@ def test_an_error_in_a_child_is_raised_here(decode: Callable[..., Any], kind: ty
     with pytest.raises(kind, match=words):
         decode_in_lanes(decode, REQUESTS, 3, nothing)
     assert not multiprocessing.active_children()
+
+
+@forks
+def test_a_child_that_is_killed_while_it_sends_is_said_to_have_ended() -> None:
+    """The pipe holds the length of what was to come, and a part of it."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"part")
+    theirs.close()
+    child = lanes._Child(dies, [request for request in REQUESTS if request.key == "r1"])
+    child.pipe = ours
+    with pytest.raises(RunFailed, match="a child process ended by itself, exit code -9"):
+        child.look(nothing, is_ready=True)
 
 
 def waits(requests: Sequence[Request], on_progress: Progress) -> list[list[Response]]:

@@ -134,6 +134,11 @@ def test_a_response_has_ended_where_its_last_token_is_an_end_token() -> None:
     [
         ({"choices": []}, "expected the token_ids and logprobs"),
         (answer(None, []), "expected the token_ids and logprobs"),
+        (answer([10**12], [-0.1]), "expected the token_ids and logprobs"),
+        (answer([-1], [-0.1]), "expected the token_ids and logprobs"),
+        (answer([9], [-(10**400)]), "expected the token_ids and logprobs"),
+        (answer([9], [3.0]), "expected the token_ids and logprobs"),
+        (answer([9], [True]), "expected the token_ids and logprobs"),
         (answer([1, 2], [-0.1]), "2 token_ids came with 1 log-probabilities"),
         (answer([1], [-0.1]), "ends neither at an end token nor at the cap, 2"),
         (answer([9, 1], [-0.1, -0.1]), "ends neither at an end token"),

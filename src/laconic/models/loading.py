@@ -44,6 +44,7 @@ from laconic.system.checksums import CHECKSUMS_FILE, damage_in, has_checksums
 from laconic.system.files import read_json
 from laconic.system.hub import ask_hub, cached_file
 from laconic.system.processor import multiplies_bfloat16
+from laconic.system.text import brief
 
 TINY = "tiny"
 TINY_FOLDER = BUNDLED[TINY]
@@ -57,6 +58,7 @@ memory with its tokenizer."""
 
 ENDS_FILE = "generation_config.json"
 TOKENIZER_FILE = "tokenizer.json"
+ADAPTER_FILE = "adapter_config.json"
 TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
 MOST_REASON = 300  # characters of an error's text
 MOST_NAMED = 3  # of GGUF files that an error names
@@ -91,6 +93,10 @@ def resolve_model(name: str) -> str:
         return name
     if not folder.is_dir():
         raise ModelError(f"{name}: {_no_folder(folder)}")
+    if (folder / ADAPTER_FILE).exists():  # transformers would lay it over the weights, and save nothing else
+        raise ModelError(
+            f"{name}: holds an adapter of LoRA ({ADAPTER_FILE}); merge it into its model, or take that file away"
+        )
     if not (folder / "config.json").exists():
         raise ModelError(f"{name}: no config.json; expected a folder in Hugging Face format{_gguf_inside(folder)}")
     if not any(folder.glob("*.safetensors")):
@@ -145,6 +151,7 @@ def load_model(name: str, config: PolicyConfig, *, is_trained: bool = True, chec
     except (Exception, SystemExit) as error:  # broken files raise errors of many kinds, and a model's own code any
         raise ModelError(f"{name}: cannot be loaded: {unread_reason(error, name, options)}") from None
     model, loading = loaded
+    _refuse_adapter(model, name)  # of a model on the hub
     if mismatched := sorted(loading["mismatched_keys"]):
         weight, found, expected = mismatched[0]
         raise ModelError(
@@ -218,6 +225,10 @@ def check_files(name: str, folder: Path) -> None:
     except ValueError as error:
         raise ModelError(f"{name}: {ENDS_FILE}: {error}") from None
     files = _read_json(name, folder / SHARD_INDEX).get("weight_map", {})
+    if not isinstance(files, dict):
+        raise ModelError(
+            f"{name}: {SHARD_INDEX}: weight_map is {brief(files)}, expected an object; fetch the model again"
+        )
     if lost := sorted(file for file in {str(file) for file in files.values()} if not (folder / file).exists()):
         others = f" (nor are {len(lost) - 1} others)" if len(lost) > 1 else ""
         raise ModelError(
@@ -272,6 +283,7 @@ def _wrapped(pair: object) -> CausalLM:
     if not isinstance(model, PreTrainedModel) or not isinstance(tokenizer, PreTrainedTokenizerBase):
         kinds = f"{type(model).__name__}, {type(tokenizer).__name__}"
         raise ModelError(f"expected a pair of a transformers PreTrainedModel and its tokenizer, got ({kinds})")
+    _refuse_adapter(model, type(model).__name__)
     lm = CausalLM(model, tokenizer, model.config.name_or_path or type(model).__name__)
     lm.stored_dtype = model.dtype
     was_training = model.training
@@ -282,6 +294,11 @@ def _wrapped(pair: object) -> CausalLM:
     finally:
         model.train(was_training)
     return lm
+
+
+def _refuse_adapter(model: Any, name: str) -> None:
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ModelError(f"{name}: has an adapter of LoRA on it; merge it into the weights first")
 
 
 def memory_name(lm: CausalLM) -> str:

@@ -3,13 +3,9 @@
 Each refusal is one line that names the model, and what to give instead.
 """
 
-from pathlib import Path
-
 from laconic.errors import ModelError
 from laconic.models.loading import check_sums, hub_options, read_config, resolve_model
 from laconic.samplers.endpoints import is_endpoint
-
-ADAPTER_FILE = "adapter_config.json"
 
 
 def check_source(model: str) -> str:
@@ -20,9 +16,6 @@ def check_source(model: str) -> str:
         raise ModelError(
             f"{model}: is a GGUF file, mostly quantized already; name the folder in safetensors that it was made from"
         )
-    folder = Path(model)
-    if (folder / ADAPTER_FILE).is_file() and not (folder / "config.json").is_file():
-        raise ModelError(f"{model}: holds an adapter of LoRA alone; merge it first, as the model/ of a run is")
     source = resolve_model(model)
     check_sums(source)
     if method := quantization_of(source):

@@ -148,7 +148,7 @@ class _Child:
     def _receive(self) -> list[list[Response]] | Exception:
         try:
             outcome: list[list[Response]] | Exception = self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the latter where it was killed while it sent
             self.process.join()
             return RunFailed(
                 f"sampling: a child process ended by itself, exit code {self.process.exitcode}; where memory is short, "

@@ -93,11 +93,14 @@ def capture_on(device: torch.device) -> Capture | None:
 
 
 class Slots:
-    """Room for `num_slots` rows of at most `max_positions` positions, of which `max_tokens` are drawn."""
+    """Room for `num_slots` rows, or a few more, of at most `max_positions` positions, of which `max_tokens` are drawn."""
 
     def __init__(self, lm: CausalLM, num_slots: int, max_positions: int, max_tokens: int) -> None:
-        self.lm, self.num_slots, self.max_positions, self.max_tokens = lm, num_slots, max_positions, max_tokens
+        self.lm, self.max_positions, self.max_tokens = lm, max_positions, max_tokens
         self.device = lm.device
+        self.graphs = self._new_graphs()
+        # captured steps of as many rows, whether the slots were made for this call or for an earlier one of more rows
+        self.num_slots = num_slots = num_slots if self.graphs is None else -(-num_slots // ROUNDED_ROWS) * ROUNDED_ROWS
         self.cache = SlotCache(num_slots, max_positions, self.device, _cache_dtype(lm))
         self.lengths = self._counters()  # positions in the cache, prompt included
         self.produced = self._counters()
@@ -108,7 +111,6 @@ class Slots:
         self.logprobs = torch.zeros(num_slots, max_tokens + 1, device=self.device)
         self.numbers: Tensor | None = None  # uniforms of the coming steps [R, UNIFORM_STEPS]
         self.num_used = 0
-        self.graphs = self._new_graphs()
         self.built_for: Hashable = None
         self.stops = torch.empty(0, dtype=torch.long, device=self.device)
         self.decoder: Decoder | None = None
@@ -194,7 +196,7 @@ class Slots:
     def advance(self, live: int, reached: "np.ndarray[Any, Any]", decoding: SamplerConfig) -> None:
         """One token for each of the first `live` slots. The row of slot `s` holds at most `reached[s]` positions [S]."""
         if self.graphs is not None:
-            live = min(-(-live // ROUNDED_ROWS) * ROUNDED_ROWS, self.num_slots)
+            live = -(-live // ROUNDED_ROWS) * ROUNDED_ROWS
         self.cache.plan_step(reached[:live])
         if self.graphs is None:
             self._step(live, decoding)

@@ -16,10 +16,12 @@ response needs its own).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from typing import Any, TypeGuard
 
 from laconic.config.solver import PenalizedSampler, SamplerConfig
 from laconic.errors import ModelError
+from laconic.prompts.endings import LARGEST_ID
 from laconic.rng import seed_of
 from laconic.samplers.counting import TextCounter, length_of, thinking_of, uncounted_thinking
 from laconic.samplers.endpoints import NEUTRAL, Endpoint
@@ -33,6 +35,7 @@ IdsReader = Callable[[Sequence[int]], str]
 
 NEUTRAL_SETTINGS = {"top_k": 0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 """What vLLM would otherwise read from the model's generation config; the local sampler knows none of it."""
+MOST_NATS, ROUNDING_NATS = 1e6, 1e-3  # of a log-probability, below 0 and above it
 SEED_MASK = 2**31 - 1  # servers read a seed as a signed 32-bit number
 FINISH = {reason.value: reason for reason in FinishReason} | {"function_call": FinishReason.TOOL_CALLS}
 PART_TEXTS = ("text", "thinking", "refusal")  # the kinds of parts that hold text, under the key that is called so
@@ -208,17 +211,32 @@ def read_reply(
 def _with_ids(endpoint: Endpoint, reply: Any, reason: FinishReason, cap: int, decode: IdsReader) -> Response:
     choice = reply["choices"][0]
     ids, logprobs = choice.get("token_ids"), _mapping(choice.get("logprobs")).get("token_logprobs")
-    if not isinstance(ids, list) or not isinstance(logprobs, list) or not _go_together(ids, logprobs, cap):
+    if not (
+        are_token_ids(ids)
+        and are_logprobs(logprobs)
+        and all(map(isfinite, logprobs))
+        and 0 < len(ids) == len(logprobs) <= cap
+    ):
         raise UnreadReplyError(
             f"{endpoint.name}: expected 1 to {cap} token_ids with as many log-probabilities, got {brief(choice)}; "
             "api=ids needs vLLM"
         )
-    return Response(tuple(ids), tuple(map(float, logprobs)), decode(ids), reason)
+    return Response(tuple(ids), tuple(min(0.0, float(logprob)) for logprob in logprobs), decode(ids), reason)
 
 
-def _go_together(ids: Sequence[Any], logprobs: Sequence[Any], cap: int) -> bool:
-    are_numbers = None not in map(_count, ids) and all(isinstance(logprob, float | int) for logprob in logprobs)
-    return are_numbers and 0 < len(ids) == len(logprobs) <= cap
+def are_token_ids(told: Any) -> TypeGuard[list[int]]:
+    """Whether `told` is a list of numbers that tokens may have."""
+    return isinstance(told, list) and all((token := _count(one)) is not None and token <= LARGEST_ID for one in told)
+
+
+def are_logprobs(told: Any) -> TypeGuard[list[float]]:
+    """Whether `told` is a list of log-probabilities, but for what rounding adds; NaN and minus infinity may be among them."""
+    return isinstance(told, list) and all(map(_is_logprob, told))
+
+
+def _is_logprob(told: Any) -> bool:
+    is_whole = isinstance(told, int) and not isinstance(told, bool) and -MOST_NATS < told <= 0
+    return is_whole or (isinstance(told, float) and not told > ROUNDING_NATS)
 
 
 def _reason_and_text(endpoint: Endpoint, reply: Any) -> tuple[FinishReason, str]:

@@ -15,7 +15,7 @@ from laconic.config.solver import SamplerConfig
 from laconic.errors import Diverged, ModelError
 from laconic.rng import seed_of
 from laconic.samplers.protocol import Request
-from laconic.samplers.wire import NEUTRAL_SETTINGS
+from laconic.samplers.wire import NEUTRAL_SETTINGS, are_logprobs, are_token_ids
 from laconic.system.text import brief
 from laconic.types import FinishReason, Response
 
@@ -54,10 +54,13 @@ def drawn_response(
     """
     try:
         (choice,) = reply["choices"]
-        ids = tuple(int(token) for token in choice["token_ids"])
-        logprobs = tuple(float(logprob) for logprob in choice["logprobs"]["token_logprobs"])
+        ids, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
+        is_read = are_token_ids(ids) and are_logprobs(logprobs)
     except (KeyError, TypeError, ValueError):
-        raise ModelError(f"{name}: expected the token_ids and logprobs of one response, got {brief(reply)}") from None
+        is_read = False
+    if not is_read:
+        raise ModelError(f"{name}: expected the token_ids and logprobs of one response, got {brief(reply)}")
+    ids = tuple(ids)
     if len(ids) != len(logprobs):
         raise ModelError(f"{name}: {len(ids)} token_ids came with {len(logprobs)} log-probabilities")
     has_ended = bool(ids) and ids[-1] in stop_ids
@@ -71,4 +74,4 @@ def drawn_response(
             f"the log-probabilities of what {name} samples are not finite: the weights are too large, or NaN"
         )
     reason = FinishReason.STOP if has_ended else FinishReason.LENGTH
-    return Response(ids, tuple(min(0.0, logprob) for logprob in logprobs), decode(ids), reason)
+    return Response(ids, tuple(min(0.0, float(logprob)) for logprob in logprobs), decode(ids), reason)

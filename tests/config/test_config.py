@@ -81,6 +81,8 @@ def test_a_dumped_recipe_is_the_recipe(recipe, tmp_path):
         ("defaults=1", "expected a table"),
         ("phases.0.algorithm.entropy_target=0.5", "entropy_coef above 0"),
         ("phases.0.sampler.top_p=1.5", "phases.accuracy.sampler.top_p"),
+        ('seed=1\nmodel="x"', "holds several values; expected one override for each"),
+        ("seed=1\n[problems]", "holds several values; expected one override for each"),
     ],
 )
 def test_mistakes_name_the_field(recipe, override, message):

@@ -343,6 +343,17 @@ def test_a_gpu_that_is_too_small_gets_the_gentlest_changes_that_make_it_fit():
     )
 
 
+@pytest.mark.parametrize("is_at_hand", [True, False])
+def test_steps_are_counted_without_going_through_them(small, is_at_hand):
+    """A billion, the most that a recipe may have, of 8 responses; 12 watched before them and after each. A set on the hub has as
+    many problems as a step takes."""
+    recipe = small.model_copy(update={"phases": (small.phases[0].model_copy(update={"steps": 10**9}),)})
+    sources = read_sources(recipe) | ({} if is_at_hand else {"train": None})
+    parts = parts_of(recipe, check_recipe(recipe), sources, mean_prompts(recipe, sources)[0], capped)
+    responses = {part.name: part.responses for part in parts if part.phase == "p"}
+    assert responses == {"rollouts": 8e9, "update": 8e9, "watch": 12e9 + 12}
+
+
 def test_a_folder_with_a_config_alone_is_enough(small, tmp_path):
     """No weights, no tokenizer: prompts are assumed, and it is said."""
     folder = tmp_path / "model"

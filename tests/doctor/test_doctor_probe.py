@@ -17,6 +17,7 @@ from laconic.doctor.checks.probe import (
 )
 from laconic.doctor.checks.prompts import check_answer_form
 from laconic.doctor.checks.slices import check_slices
+from laconic.errors import InputError
 from laconic.evaluation.problem_meta import write_meta
 from laconic.statistics.solve_rate import problem_stats
 from laconic.types import Grade, Problem
@@ -48,6 +49,15 @@ def test_a_probe_made_otherwise_is_a_warning_with_the_command(ward):
     asked = {"name": ward.examine().recipe.prompt.instruction, "system": None}
     made = ward.probe([C], ids=[known.id], temperature=1.0, prompt=asked)
     assert levels(check_probe, ward.examine(probe=made)) == ["fine"]
+
+
+@pytest.mark.parametrize("prompt", ["boxed", ["boxed"], 0])
+def test_a_prompt_of_another_kind_in_the_probes_settings_is_one_line(ward, prompt):
+    with pytest.raises(InputError, match=r"probe\.settings\.json: prompt is .*, expected an object$"):
+        ward.examine(probe=ward.probe([C], prompt=prompt))
+    (known, *_) = ward.examine().trainable
+    unstated = ward.probe([C], ids=[known.id], temperature=1.0, prompt=None)
+    assert levels(check_probe, ward.examine(probe=unstated)) == ["fine"]
 
 
 @pytest.mark.parametrize(("key", "value"), [("top_p", 0.9), ("min_p", 0.1)])

@@ -17,6 +17,7 @@ from small import save_small_model
 from laconic.config.load import load_recipe
 from laconic.errors import InputError, ModelError, RecipeError
 from laconic.grading.grader import Grader
+from laconic.integrations.verl import export
 from laconic.integrations.verl.channel import (
     MOST_ROWS,
     grade_number,
@@ -329,6 +330,14 @@ def test_the_rows_are_the_problems_of_the_steps_with_their_budgets(recipe_of, tm
         asked.setdefault(row.problem.id, set()).add(row.budget_tokens)
     assert len(rows) == 12 and len(asked) == 6
     assert sum(len(budgets) for budgets in asked.values()) > 6
+
+
+def test_more_rows_than_float32_numbers_are_refused_before_they_are_made(recipe_of, tmp_path, monkeypatch):
+    """A billion steps of two problems."""
+    monkeypatch.setattr(export, "training_rows", None)
+    with pytest.raises(RecipeError, match=rf"steps: 2000000000 problems in all, expected at most {MOST_ROWS}"):
+        export_verl(recipe_of("phases.only.steps=1000000000"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

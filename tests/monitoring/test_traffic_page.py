@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,14 @@ pytest.importorskip("jinja2", reason="needs the extra report")
 from chromium import Browser, find_chromium
 from simulated_traffic import Crowd, Served, fill
 
+from laconic.monitoring.brevity import FEEDBACK_NAMES, NO_SUMS, WATCHED, BrevitySlice, BrevityWatch
+from laconic.monitoring.charts import CHART_BOX, draw_brevity, draw_live
 from laconic.monitoring.overview import read_overview
 from laconic.monitoring.page import traffic_page, write_traffic_page
+from laconic.monitoring.versions import VersionComparison
+from laconic.reporting.figures import NARROW
+from laconic.statistics.clusters import ClusterSums
+from laconic.statistics.intervals import Interval
 from laconic.traffic.decisions import CandidateAction, Decision, add_decision
 from laconic.traffic.records import FeedbackRecord
 from laconic.traffic.store import SECONDS_OF_A_DAY, open_store
@@ -62,6 +69,29 @@ def test_alarms_stand_first(overview) -> None:
 def test_without_alarms_and_news_the_page_still_stands(overview) -> None:
     page = traffic_page(replace(overview, news=(), decisions=()))
     assert "<h1>No alarm in" in page and 'id="live"' not in page and 'id="brevity"' not in page
+
+
+def test_changes_beyond_a_hundred_percent_are_inside_the_picture() -> None:
+    """The axis goes on to the largest change, +400%. Where an interval is inside, its change of +250% is in its middle; one that
+    goes on to +600% ends at the edge."""
+    nothing = Interval(0.0, 0.0, 0.0)
+    changes = {"bad": nothing, "tokens": Interval(2.5, 1.5, 3.5), "seconds": Interval(4.0, -0.5, 6.0)}
+    drawn = draw_live(VersionComparison("v1", "v2", (100, 100), (1000, 1000), changes))
+    dots = [float(x) for x in re.findall(r'<circle cx="([\d.-]+)"', drawn)]
+    ends = re.findall(r'x1="([\d.-]+)" y1="[\d.]+" x2="([\d.-]+)" y2="[\d.]+" stroke="var\(--after\)"', drawn)
+    _, (low, high), (least, edge) = [(float(a), float(b)) for a, b in ends]
+    assert least < dots[0] < low < dots[1] < high < dots[2] < edge == NARROW - 12
+    assert dots[1] == pytest.approx((low + high) / 2, abs=0.1)
+
+
+def test_bad_feedback_of_a_single_user_is_inside_the_picture() -> None:
+    """All of it is bad, and there is no interval."""
+    one, none = dict.fromkeys(FEEDBACK_NAMES, ClusterSums(1, 1, 1, 1, 1, 1)), dict.fromkeys(FEEDBACK_NAMES, NO_SUMS)
+    found = BrevitySlice("", 0, "thinking up to 10 tokens", none, one, dict.fromkeys(WATCHED, nan))
+    drawn = draw_brevity(BrevityWatch("chat", "v1", "v2", (10,), (found,), 0), "")
+    (height,) = re.findall(r'cy="([\d.-]+)"', drawn)
+    _, top, _, bottom = CHART_BOX
+    assert top < float(height) < bottom
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """How long a run still takes: the work that is left, the pace, and both together on a run under a clock of our own."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from small import save_small_model, small_recipe
@@ -61,6 +62,16 @@ def test_a_later_phase_is_counted_with_its_probe_its_watches_and_its_cap(monkeyp
     later = PhasePlan(steps=3, per_step=10, cap=50, num_probed=8, num_watched=3, watch_every=2, epochs=2)
     at = Position(index=0, phase_step=4, mean_lengths=[100.0], lengths=[50, 150])
     assert work_left(RunPlan((FOUR_STEPS, later)), at) == WorkLeft(50 * (17 + 30), 50 * 30 * 2)
+
+
+def test_watches_are_counted_without_going_through_the_steps():
+    """As many as there are multiples of `watch_every` among the steps to come, and the last step if it is none."""
+    for steps, every in product(range(1, 8), range(1, 9)):
+        plan = replace(FOUR_STEPS, steps=steps, watch_every=every)
+        for done in range(steps + 1):
+            later = range(done + 1, steps + 1)
+            assert plan.watches_after(done) == sum(step % every == 0 or step == steps for step in later)
+    assert replace(FOUR_STEPS, steps=10**30, watch_every=3).watches_after(1) == (10**30 - 1) // 3 + 1
 
 
 def test_rollouts_that_are_kept_are_not_drawn_again_and_stay_as_long():

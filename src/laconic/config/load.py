@@ -170,11 +170,14 @@ def _child(node: Any, part: str | int, key: str) -> Any:
 def _value(text: str) -> Any:
     """The text as a TOML value where it is one, else the text itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        tree = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
         raise RecipeError(f"override value {brief(text)}: is no value that a recipe can have") from None
+    if len(tree) > 1:  # further lines are further keys
+        raise RecipeError(f"override value {brief(text)}: holds several values; expected one override for each")
+    return tree["value"]
 
 
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:

@@ -233,6 +233,7 @@ def _told(settings: Path) -> Mapping[str, Any]:
     known = read_json(settings) if settings.exists() else {}
     told = Fields(known, str(settings))
     told.maybe("max_tokens", told.whole)
+    told.object("prompt")
     return known
 
 

@@ -213,11 +213,11 @@ def parts_of(
 
 
 def _sets(recipe: Recipe, sources: Sources) -> ProblemSets:
-    """The sets as training makes them; a train set of unknown size has as many problems as the phases can use."""
+    """The sets as training makes them; a train set of unknown size has as many problems as a phase looks at or a step takes."""
     sets = disjoint_sets(**{name: problems or [] for name, problems in sources.items()})
     if sources["train"] is not None:
         return sets
-    usable = max(p.select.pool or p.select.count or p.steps * p.problems_per_step for p in recipe.phases)
+    usable = max(p.select.pool or p.select.count or p.problems_per_step for p in recipe.phases)
     return ProblemSets((STAND_IN,) * usable, sets.watch, sets.report)
 
 

@@ -130,7 +130,8 @@ def draw_brevity(watch: BrevityWatch, tag: str) -> str:
     if not own:
         return ""
     pairs = [(found, found.rates("bad")) for found in own]
-    tops = [min(i.high, 2.5 * i.estimate + 0.05) for _, both in pairs for i in both if isfinite(i.high)]
+    known = [i for _, both in pairs for i in both if isfinite(i.estimate)]
+    tops = [min(i.high, 2.5 * i.estimate + 0.05) if isfinite(i.high) else i.estimate for i in known]
     top = max([*tops, 0.05])
     drawing, panel = _begin(f"{tag or 'no tag'}: bad feedback", (-0.5, len(watch.edges) + 0.5), (0.0, 1.1 * top))
     panel.axes(None, lambda value: percent(value, 0))
@@ -148,13 +149,15 @@ def draw_brevity(watch: BrevityWatch, tag: str) -> str:
 
 
 def draw_live(found: VersionComparison) -> str:
-    """The changes of a comparison with their always-valid intervals, one row each."""
+    """The changes of a comparison with their always-valid intervals, one row each. The axis ends at the largest change, or where
+    the intervals end, if that is further and at most +100%; an interval that goes on reaches the edge."""
     names = [name for name, change in found.changes.items() if isfinite(change.estimate)]
     row, top = 34.0, 30.0
     drawing = Drawing(NARROW, top + row * len(names) + 34)
     ends = [e for name in names for e in (found.changes[name].low, found.changes[name].high) if isfinite(e)]
-    shown = [*ends, *(found.changes[name].estimate for name in names), 0.0]
-    low, high = max(min(shown), -1.0), min(max(shown), 1.0)
+    estimates = [found.changes[name].estimate for name in names]
+    shown = [*ends, *estimates, 0.0]
+    low, high = min(shown), max([*estimates, min(max(shown), 1.0)])
     span = (high - low) or 0.1
     box = (112.0, top, NARROW - 12.0, top + row * len(names))
     panel = Panel(drawing, box, (low - 0.06 * span, high + 0.06 * span), (len(names), 0.0))
@@ -164,7 +167,7 @@ def draw_live(found: VersionComparison) -> str:
         change, y = found.changes[name], place + 0.5
         drawing.text(0, panel.y(y) + 4, LABELS_OF_CHANGES.get(name, name), "name")
         if isfinite(change.low):
-            panel.whisker_x((max(change.low, panel.x.low), min(change.high, panel.x.high)), y, "var(--after)", 2.5)
+            panel.whisker_x((change.low, min(change.high, panel.x.high)), y, "var(--after)", 2.5)
         unit = "%" if name in RATIOS else " points"
         panel.dot((change.estimate, y), "var(--after)", 5, f"{name}: {100 * change.estimate:+.1f}{unit}")
     drawing.text(panel.left, 14, "change in points or %", "panel")

@@ -72,7 +72,8 @@ class PhasePlan:
 
     def watches_after(self, phase_step: int) -> int:
         """How many watches follow step `phase_step` of the phase."""
-        return sum(step % self.watch_every == 0 or step == self.steps for step in range(phase_step + 1, self.steps + 1))
+        every, steps = self.watch_every, self.steps
+        return steps // every - phase_step // every + (phase_step < steps and steps % every > 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,11 +190,11 @@ def _measured(probe: Path) -> dict[tuple[str, str], ProblemStats]:
 
 
 def _rows(recipe: Recipe, phase: ResolvedPhase, training: TrainingProblems) -> list[ProblemRow]:
+    num_rows = phase.config.steps * problems_per_step(phase.config, len(training.problems))
+    if num_rows > MOST_ROWS:
+        raise RecipeError(f"phases.{phase.name}.steps: {num_rows} problems in all, expected at most {MOST_ROWS}")
     first_step = 1 + sum(before.steps for before in recipe.phases[: phase.index])
-    rows = list(training_rows(phase, training.problems, training.stats, recipe.seed, first_step))
-    if len(rows) > MOST_ROWS:
-        raise RecipeError(f"phases.{phase.name}.steps: {len(rows)} problems in all, expected at most {MOST_ROWS}")
-    return rows
+    return list(training_rows(phase, training.problems, training.stats, recipe.seed, first_step))
 
 
 def _conversations(

@@ -15,9 +15,9 @@ from small import save_small_model, write_small_recipe
 
 from laconic.cli import app as cli
 from laconic.cli.catalogue import CATALOGUE
-from laconic.cli.options import check_file
 from laconic.config.defaults import BAND_CONFIDENCE, MARGIN, SEED, SERVE_PORT, STORE_ADDRESS, TOKENS_MARGIN
 from laconic.errors import InputError
+from laconic.system.files import check_file
 from laconic.training.run_directory import RunDirectory
 
 
@@ -208,6 +208,10 @@ def bad_inputs(tmp_path, model):
             ("select", "probe.jsonl", "--band", "0:1", "--out", "probe.jsonl"),
             "--out probe.jsonl: is the probe itself",
         ),
+        "dropped problems onto the probe": (
+            ("select", "probe.dropped.jsonl", "--band", "0:1", "--out", "probe.jsonl"),
+            "--out probe.jsonl: its dropped problems would replace the probe itself",
+        ),
         "an empty prompt": ((*evaluate, "--prompt", ""), "--prompt: is empty"),
         "a second prompt mistyped": ((*evaluate, "--prompt", "boxed", "--prompt", "be_concis"), "be_concise"),
         "a second temperature below 0": ((*evaluate, "--temperature", "1", "--temperature", "-1"), "--temperature"),
@@ -260,6 +264,7 @@ CASES = [
     "a folder that is a file",
     "a page onto a folder",
     "a selection onto its probe",
+    "dropped problems onto the probe",
     "an empty prompt",
     "a second prompt mistyped",
     "a second temperature below 0",
@@ -421,18 +426,19 @@ def test_a_reward_of_ones_own_that_is_not_there_is_one_line(laconic, model, tmp_
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("kind", ["probe", "selection of problems", "comparison", "page"])
+@pytest.mark.parametrize("kind", ["probe", "selection of problems", "list of dropped problems", "comparison", "page"])
 def test_a_file_of_another_kind_is_not_overwritten(kind, tmp_path):
     """Responses of an evaluation least of all; what the command wrote before is written anew."""
     file = tmp_path / "file"
-    for content in ('{"problem_id": "a", "sample": 0, "grade": "wrong"}\n', "print(1)\n"):
+    others = [text for other, text in WRITTEN.items() if other != kind]
+    for content in ('{"problem_id": "a", "sample": 0, "grade": "wrong"}\n', PROBLEM_LINE, "print(1)\n", *others):
         file.write_text(content)
         with pytest.raises(InputError, match=f"exists and is no {kind}"):
-            check_file(file, kind)
+            check_file(file, kind, "--out")
     for content in ("", WRITTEN[kind]):
         file.write_text(content)
-        assert check_file(file, kind) == file
-    assert check_file(tmp_path / "new", kind) == tmp_path / "new"
+        assert check_file(file, kind, "--out") == file
+    assert check_file(tmp_path / "new", kind, "--out") == tmp_path / "new"
 
 
 def test_a_pipe_and_a_link_to_itself_are_not_replaced(tmp_path):
@@ -440,12 +446,14 @@ def test_a_pipe_and_a_link_to_itself_are_not_replaced(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "link")
     for name, why in (("pipe", "is a device or a pipe"), ("link", "is a link that leads back to itself")):
         with pytest.raises(InputError, match=f"{name}: {why}; expected a file's name"):
-            check_file(tmp_path / name)
+            check_file(tmp_path / name, "page", "--out")
 
 
+PROBLEM_LINE = '{"id": "a", "problem": "1 + 1?", "answer": "2"}\n'
 WRITTEN = {
     "probe": '{"problem_id": "a", "attempts": 2, "correct": 1}\n',
     "selection of problems": '{"id": "a", "problem": "1 + 1?", "answer": "2", "selection": "kept"}\n',
+    "list of dropped problems": '{"problem_id": "a", "is_kept": false, "reason": "0/8 solved"}\n',
     "comparison": '{\n  "base": {"name": "a"}}\n',
     "page": "\n<!doctype html>\n<html>",
 }

@@ -18,6 +18,7 @@ from laconic.config.load import parse_recipe
 from laconic.config.policy import PolicyConfig
 from laconic.errors import InputError, LaconicWarning, ModelError, RunError, SelectionError
 from laconic.models.loading import copy_model
+from laconic.notebook.results import ProbeResult
 from laconic.types import Grade, Problem
 
 PROBLEMS = "tiny:mix?count=4&split=report"
@@ -264,8 +265,47 @@ def test_problems_of_one_id_are_refused_before_anything_is_drawn(tiny: Any, func
 
 @pytest.mark.parametrize("function", [laconic.evaluate, laconic.probe])
 def test_no_samples_are_refused(tiny: Any, function: Any) -> None:
-    with pytest.raises(InputError, match="samples: expected at least 1, got 0"):
+    with pytest.raises(InputError, match="samples: Input should be greater than 0"):
         function(tiny, PROBLEMS, samples=0)
+
+
+@pytest.mark.parametrize("function", [laconic.evaluate, laconic.probe])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"samples": "2"}, "samples: Input should be a valid integer"),
+        ({"problems": None}, "problems: expected an address or a list of problems, got NoneType"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"seed": 1.5}, "seed: Input should be a valid integer"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(tiny: Any, function: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        function(tiny, **{"problems": PROBLEMS} | settings)
+
+
+def test_what_the_command_refuses_is_refused(tiny: Any) -> None:
+    """A budget that cuts nothing, and a name that would break a line."""
+    with pytest.raises(InputError, match="budgets 48: cuts nothing, since responses have at most 48 tokens"):
+        laconic.evaluate(tiny, PROBLEMS, samples=1, max_tokens=48, budgets=(48, 8))
+    with pytest.raises(InputError, match="name: expected one line"):
+        laconic.evaluate(tiny, PROBLEMS, samples=1, max_tokens=48, name="two\nlines")
+
+
+def test_only_an_earlier_result_is_written_over(tiny: Any, tmp_path: Path) -> None:
+    """A set of problems stays as it is, be it the one that is measured; nothing is drawn."""
+    file = tmp_path / "problems.jsonl"
+    file.write_text('{"id": "1", "problem": "1 + 1?", "answer": "2"}\n')
+    before, probed = file.read_text(), ProbeResult((), ())
+    for write, message in (
+        (lambda: laconic.probe(tiny, file, out=file), "out .*is no probe"),
+        (lambda: probed.write(file), "path .*is no probe"),
+        (lambda: laconic.report(tmp_path, out=file), "out .*is no page"),
+        (lambda: laconic.evaluate(tiny, file, out=file), "out .*is a file; expected a folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write()
+    assert file.read_text() == before and list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "probe"])

@@ -34,6 +34,17 @@ def test_the_dropped_stand_in_a_file_with_their_reasons(tmp_path):
     assert [p.id for p in kept] == ["p1", "p2"] and "inside 0.3:0.9" in kept[0].meta["selection"]
 
 
+@pytest.mark.parametrize("name", ["problems.jsonl", "problems.dropped.jsonl"])
+def test_only_an_earlier_selection_is_written_over(tmp_path, name):
+    """The user's own file of either name stays as it is, and neither file is written."""
+    chosen = choose_problems(PROBLEMS, STATS, {}, "band", {"low": 0.3, "high": 0.9}, count=None, seed=0)
+    (tmp_path / name).write_text('{"id": "1", "problem": "1 + 1?", "answer": "2"}\n')
+    with pytest.raises(InputError, match=f"out .*{name}: exists and is no"):
+        chosen.write(tmp_path / "problems.jsonl")
+    assert [(file.name, len(file.read_text().splitlines())) for file in tmp_path.iterdir()] == [(name, 1)]
+    assert chosen.write(tmp_path / "new.jsonl") == chosen.write(tmp_path / "new.jsonl")
+
+
 def test_kept_ones_stand_in_the_selection_s_order():
     chosen = choose_problems(PROBLEMS, STATS, {}, "easy_to_hard", {}, count=None, seed=0)
     assert [p.id for p in chosen.kept] == ["p3", "p2", "p1"]

@@ -1,9 +1,18 @@
 """What `files` claims: whole or not at all, and errors that name file and line."""
 
+import os
+
 import pytest
 
 from laconic.errors import InputError
-from laconic.system.files import append_jsonl, read_json, read_jsonl, read_numbered_jsonl, write_json_atomically
+from laconic.system.files import (
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    read_numbered_jsonl,
+    whole_folder,
+    write_json_atomically,
+)
 from laconic.system.files import write_text_atomically as write_text
 
 
@@ -29,6 +38,19 @@ def test_a_failed_write_leaves_the_old_file_untouched(tmp_path, monkeypatch):
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_whole_folder_takes_nobody_else_s_place(tmp_path):
+    """What a killed process left goes, be it of a process that had our number; a folder of the user's, and what another process
+    is writing, stay."""
+    kept = [".out.1.partial", ".out.notes.partial", ".outer.999999999.partial", "out.partial"]  # process 1 always runs
+    for name in (*kept, ".out.999999999.partial", f".out.{os.getpid()}.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("mine")
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / "b.txt").write_text("new")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [*kept[:3], "out", "out.partial"]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["b.txt"]
 
 
 def test_who_may_read_a_file_stays_as_it_was(tmp_path):

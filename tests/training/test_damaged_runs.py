@@ -215,8 +215,9 @@ def test_damage_is_mended_or_gone_round(name: str, halted: Path, whole: Path, mo
 
 def test_a_damaged_line_of_the_metrics_costs_no_other(halted: Path, whole: Path, model: Path) -> None:
     """The second of three lines is cut, and one holds no phase; the file as it was stays beside it. Of a leftover that is a link
-    only the link is removed."""
-    (halted / "linked.partial").symlink_to(model)
+    only the link is removed, and a file of the user's is no leftover."""
+    (halted / ".linked.7.partial").symlink_to(model)
+    (halted / "mine.partial").write_text("mine")
     lines = (halted / "metrics.jsonl").read_text().splitlines()
     broken = "\n".join([lines[0], lines[1][:30], '{"step": 2}', lines[2], lines[2][:9]])
     (halted / "metrics.jsonl").write_text(broken)
@@ -225,7 +226,8 @@ def test_a_damaged_line_of_the_metrics_costs_no_other(halted: Path, whole: Path,
     assert [row["step"] for row in read_jsonl(halted / "metrics.jsonl")] == [1, 3, 4]
     assert any("metrics.jsonl, line 2: is damaged (2 lines left out" in line for line in said)
     assert (halted / "metrics.jsonl.damaged").read_text() == broken
-    assert not (halted / "linked.partial").is_symlink() and any(model.iterdir())
+    assert (halted / "mine.partial").read_text() == "mine"
+    assert not (halted / ".linked.7.partial").is_symlink() and any(model.iterdir())
     assert is_same_result(whole, halted)
 
 

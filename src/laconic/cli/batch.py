@@ -14,13 +14,13 @@ from laconic.cli.options import (
     Seed,
     System,
     asking,
-    check_file,
     config_of,
     say_system,
     solver_of,
 )
 from laconic.cli.processes import NumProcesses, again, start_processes, together
 from laconic.config.defaults import BATCH_INSTRUCTION, BATCH_SAMPLES, BATCH_SIZE, DTYPE, MAX_TOKENS, SEED, TEMPERATURE
+from laconic.system.files import check_file
 from laconic.system.text import put
 
 
@@ -50,7 +50,7 @@ def batch(
     from laconic.system.progress import Reporter
     from laconic.types import Grade
 
-    check_file(out, "batch of responses")
+    check_file(out, "batch of responses", "--out")
     config_of(SamplerConfig, temperature=temperature, batch_size=batch_size)
     found, reporter = read_batch(prompts), Reporter()
     place = start_processes(processes, again, model)

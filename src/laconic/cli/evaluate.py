@@ -26,7 +26,6 @@ from laconic.cli.options import (
     Seed,
     System,
     asking,
-    check_folder,
     check_prompt,
     config_of,
     say_beyond_cap,
@@ -39,6 +38,7 @@ from laconic.cli.processes import NumProcesses, again, start_processes, together
 from laconic.cli.show import curve_lines, summary_line
 from laconic.config.defaults import BATCH_SIZE, DTYPE, MIN_P, SEED, TEMPERATURE, TOP_P
 from laconic.errors import InputError
+from laconic.system.files import check_folder
 from laconic.system.text import put
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class _Given:
         """Raises `InputError` for an invalid number of samples, temperature, prompt or budget."""
         from laconic.config.evaluation import ReportConfig
         from laconic.config.solver import PenalizedSampler, SamplerConfig
+        from laconic.rollouts.forcing import check_budgets
 
         if self.samples is not None:
             config_of(ReportConfig, samples=self.samples)
@@ -78,7 +79,7 @@ class _Given:
         for prompt in self.prompts or ():
             check_prompt(prompt)
         if self.max_tokens is not None:
-            self.check_budgets(self.max_tokens)
+            check_budgets(self.budgets, self.max_tokens, "--budgets")
 
     def decoding_of(self, solver: "Solver", temperature: float, cap: int) -> "SamplerConfig":
         """How responses are drawn. Raises `InputError` where nothing says which tokens the penalised words are."""
@@ -102,11 +103,6 @@ class _Given:
             tokens=tuple(sorted({token for tokens in found.values() for token in tokens})),
             **self.decoding,
         )
-
-    def check_budgets(self, cap: int) -> None:
-        """Raises `InputError` for a budget that no response exceeds."""
-        if self.budgets and self.budgets[-1] >= cap:
-            raise InputError(f"--budgets {self.budgets[-1]}: cuts nothing, since responses have at most {cap} tokens")
 
 
 def evaluate(
@@ -180,7 +176,7 @@ def evaluate(
         budgets=_whole_numbers(budgets),
         with_bleu=bleu,
         seed=seed,
-        out=check_folder(out),
+        out=check_folder(out, "--out"),
         penalty=penalty,
         words=tuple(dict.fromkeys(penalize or ())),
     )
@@ -230,7 +226,7 @@ def _ready(
     context."""
     from laconic.evaluation.planned_prompts import longest_ask
     from laconic.notebook.solvers import cap_tokens
-    from laconic.rollouts.forcing import check_room
+    from laconic.rollouts.forcing import check_budgets, check_room
 
     prompts, ready = given.prompts or [usual_settings(source).prompt], {}
     for prompt in prompts:
@@ -245,7 +241,7 @@ def _ready(
             field="--max-tokens",
             say=reporter.say,
         )
-        given.check_budgets(cap)
+        check_budgets(given.budgets, cap, "--budgets")
         if given.budgets:
             check_room(solver, *longest_ask(solver, problems), given.budgets, cap)
         say_beyond_cap(reporter, prompt, cap)

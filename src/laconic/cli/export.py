@@ -12,8 +12,6 @@ from laconic.cli.options import (
     Cap,
     ProblemsArgument,
     Seed,
-    check_file,
-    check_folder,
     check_prompt,
     config_of,
     say_unread_when_greedy,
@@ -21,6 +19,7 @@ from laconic.cli.options import (
 )
 from laconic.cli.train import Overrides, RecipePath
 from laconic.config.defaults import SEED, TEMPERATURE
+from laconic.system.files import check_file, check_folder
 from laconic.system.text import put
 
 
@@ -35,7 +34,7 @@ def export_to_verl(
     ] = None,
 ) -> None:
     """A phase of a recipe, as a folder from which verl trains with our rewards and grades."""
-    check_folder(out)
+    check_folder(out, "--out")
     from laconic.integrations.verl.export import export_verl
     from laconic.recipes.find import find_recipe
 
@@ -59,7 +58,7 @@ def export_to_lm_eval(
     instruction: Annotated[str | None, typer.Option("--prompt", help=f"{PROMPT_HELP}.")] = None,
 ) -> None:
     """Problems as a task of lm-evaluation-harness, graded by our grader."""
-    check_folder(out)
+    check_folder(out, "--out")
     from laconic.config.evaluation import ReportConfig
     from laconic.config.solver import SamplerConfig
     from laconic.integrations.lm_eval import TaskRequest, export_lm_eval
@@ -90,7 +89,7 @@ def export_to_inspect(
     ] = None,
 ) -> None:
     """An evaluation as a log of inspect_ai, which inspect view shows."""
-    log = check_file(out or Path("logs") / f"{folder.resolve().name}.eval", "log of inspect_ai")
+    log = check_file(out or Path("logs") / f"{folder.resolve().name}.eval", "log of inspect_ai", "--out")
     from laconic.integrations.inspect_logs import write_inspect_log
 
     num_samples = write_inspect_log(folder, log)

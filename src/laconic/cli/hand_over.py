@@ -13,7 +13,6 @@ from laconic.cli.options import (
     Cap,
     Seed,
     asking,
-    check_folder,
     check_prompt,
     config_of,
     refuse_given,
@@ -31,7 +30,7 @@ from laconic.config.defaults import (
     TEMPERATURE,
 )
 from laconic.errors import InputError
-from laconic.system.files import check_new_folder
+from laconic.system.files import check_folder, check_new_folder
 from laconic.system.text import put
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def quantize(
     seed: Seed = SEED,
 ) -> None:
     """Write a model in fewer bits, calibrated on responses that it writes itself. Evaluate and compare the two afterwards."""
-    check_new_folder(check_folder(out), "--out")
+    check_new_folder(check_folder(out, "--out"), "--out")
     from laconic.quantization.schemes import find_scheme
     from laconic.quantization.sources import check_source
 
@@ -199,7 +198,7 @@ def _write(
     if name is None or contact is None:
         missing = "--name ORG/NAME" if name is None else "--contact WHO"
         raise InputError(f"publish: {missing} is missing; a card says how a model is called and who answers for it")
-    check_folder(out)
+    check_folder(out, "--out")
     from datetime import UTC, datetime
 
     from laconic.publishing.folder import PublishRequest, write_published

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laconic.cli.options import GraderName, Seed, check_file, config_of, refuse_given, solver_of
+from laconic.cli.options import GraderName, Seed, config_of, refuse_given, solver_of
 from laconic.cli.traffic import StoreAddress, need_extra, opened_store
 from laconic.config.defaults import (
     AGREEING_USERS,
@@ -26,7 +26,7 @@ from laconic.config.defaults import (
     TEMPERATURE,
 )
 from laconic.errors import InputError
-from laconic.system.files import to_jsonl, write_text_atomically
+from laconic.system.files import check_file, to_jsonl, write_text_atomically
 from laconic.system.text import counted, put
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def write_traffic_problems(
     from laconic.harvest.golds import GoldRule
     from laconic.harvest.problems import harvest_problems
 
-    check_file(out, "file of problems")
+    check_file(out, "file of problems", "--out")
     if model is None:
         refuse_given({"--samples": samples, "--max-tokens": max_tokens}, "is read only with --model")
     num_samples = AGREEMENT_SAMPLES if samples is None else samples
@@ -114,7 +114,7 @@ def write_traffic_pairs(
     from laconic.harvest.golds import GoldRule
     from laconic.harvest.pairs import harvest_pairs
 
-    check_file(out, "file of problems")
+    check_file(out, "file of problems", "--out")
     rule = GoldRule(min_agreeing, confirmed, min_share, min_votes)
     with _questions(store, route, tag, apart_from, seed) as (opened, stored, reported):
         _write(opened, out, "pairs", harvest_pairs(stored, rule, reported, ratio=ratio, most=most))
@@ -157,7 +157,7 @@ def list_next(
     from laconic.traffic.labels import task_of, task_rows
 
     if out is not None:
-        check_file(out, "list of what to label")
+        check_file(out, "list of what to label", "--out")
 
     with _questions(store, route, tag) as (_, stored, _):
         wishes = next_labels(stored.questions, count)

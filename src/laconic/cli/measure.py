@@ -18,8 +18,6 @@ from laconic.cli.options import (
     Seed,
     System,
     asking,
-    check_file,
-    check_folder,
     config_of,
     refuse_given,
     say_beyond_cap,
@@ -45,6 +43,7 @@ from laconic.config.defaults import (
 )
 from laconic.errors import InputError
 from laconic.rng import LARGEST_SEED
+from laconic.system.files import check_file, check_folder
 from laconic.system.text import put
 
 TRAFFIC_PREFIX = "traffic:"
@@ -86,7 +85,7 @@ def probe(
     from laconic.selection.stopping import num_saved
     from laconic.system.progress import Reporter
 
-    check_file(out, "probe")
+    check_file(out, "probe", "--out")
     if band is None:
         refuse_given({"--confidence": confidence}, READ_WITH_BAND)
     sure = BAND_CONFIDENCE if confidence is None else confidence
@@ -144,11 +143,12 @@ def select(
     from laconic.errors import SelectionError
     from laconic.problems.load import load_problems
     from laconic.selection.probe import read_probe
-    from laconic.selection.program import choose_problems, leaking
+    from laconic.selection.program import check_chosen_files, choose_problems, dropped_file, leaking
 
-    if out.resolve() == probed.resolve():
-        raise InputError(f"--out {out}: is the probe itself; expected another file")
-    check_file(out, "selection of problems")
+    for place, what in ((out, "is"), (dropped_file(out), "its dropped problems would replace")):
+        if place.resolve() == probed.resolve():
+            raise InputError(f"--out {out}: {what} the probe itself; expected another file")
+    check_chosen_files(out, "--out")
     name, options = _selection(band, hard, how, option, confidence)
     problems, stats = read_probe(probed)
     leaks = leaking(problems, [load_problems(source, seed=seed) for source in against or []])
@@ -178,7 +178,7 @@ def audit(
     from laconic.comparison.audit import print_audit
     from laconic.system.screen import Screen
 
-    print_audit(run_audit(run, grader, out=check_folder(out) if out else None), Screen())
+    print_audit(run_audit(run, grader, out=check_folder(out, "--out") if out else None), Screen())
 
 
 def compare(
@@ -236,7 +236,7 @@ def compare(
         compare_stored(versions[0], versions[1], store=STORE_ADDRESS if store is None else store, out=out)
         return
     refuse_given({"--store": store}, f"is read only with {TRAFFIC_PREFIX}A {TRAFFIC_PREFIX}B")
-    check_file(out, "comparison")
+    check_file(out, "comparison", "--out")
     comparison = compare_evaluations(
         base,
         candidates or [],
@@ -264,7 +264,7 @@ def report(
     from laconic.reporting.build import write_report
 
     place = out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))
-    put(write_report(dirs, check_file(place, "page") if dirs[0].exists() else place))
+    put(write_report(dirs, check_file(place, "page", "--out") if dirs[0].exists() else place))
 
 
 # --- reading options -------------------------------------------------------------------------------------------------

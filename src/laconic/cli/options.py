@@ -4,11 +4,8 @@ Nothing heavy is imported before a command needs it.
 """
 
 import contextlib
-import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -60,50 +57,6 @@ GraderName = Annotated[
 ]
 System = Annotated[str | None, typer.Option(help="A system prompt.")]
 PROMPT_HELP = "Instruction after the question: a name of `laconic list prompts`, or a text"
-
-
-def check_folder(out: Path) -> Path:
-    """`out`, if it is a folder that can be written to or created. Otherwise raises `InputError`. Nothing is created."""
-    if out.is_symlink() and not out.exists():
-        raise InputError(f"--out {out}: is a link that leads nowhere; expected a folder")
-    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise InputError(f"--out {out}: {nearest} is a file; expected a folder")
-    if not os.access(nearest, os.W_OK):
-        raise InputError(f"--out {out}: {nearest} cannot be written to")
-    return out
-
-
-_BEGINNINGS = {
-    "probe": rb'{"problem_id": .*"attempts": ',
-    "selection of problems": rb'{"id": ',
-    "export of traffic": rb'{"traffic_request": ',
-    "file of problems": rb'{"id": ',
-    "list of what to label": rb'{"first": ',
-    "batch of responses": rb'{"id": .*"sample": ',
-    "comparison": rb'{\s*"base": ',
-    "page": rb"\s*<!doctype html",
-    "log of inspect_ai": rb'PK|\s*\{\s*"version": [0-9]+,\s*"status": ',
-}
-"""How a file begins that a command has written, by what it holds."""
-
-
-def check_file(out: Path, kind: str | None = None) -> Path:
-    """`out`, if a file can be written there. Otherwise raises `InputError`: a file of another `kind`, a key of `_BEGINNINGS`, is
-    not overwritten, and a device or a pipe is not replaced by a file."""
-    if out.is_dir():
-        raise InputError(f"--out {out}: is a folder; expected a file's name")
-    if out.exists() and not out.is_file():
-        raise InputError(f"--out {out}: is a device or a pipe; expected a file's name")
-    if Path(os.path.realpath(out)).is_symlink():
-        raise InputError(f"--out {out}: is a link that leads back to itself; expected a file's name")
-    if out.is_file() and kind is not None:
-        with out.open("rb") as file:
-            beginning = file.read(1 << 16)
-        if beginning and not re.match(_BEGINNINGS[kind], beginning, re.IGNORECASE):
-            raise InputError(f"--out {out}: exists and is no {kind}; choose another name, or remove the file")
-    check_folder(out.parent)
-    return out
 
 
 def refuse_given(options: Mapping[str, object], why: str) -> None:

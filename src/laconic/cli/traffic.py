@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laconic.cli.options import Seed, check_file
+from laconic.cli.options import Seed
 from laconic.config.defaults import (
     DRIFT_DAYS,
     FIGURE_DAYS,
@@ -21,7 +21,7 @@ from laconic.config.defaults import (
     TEXT_DAYS,
 )
 from laconic.errors import InputError, MissingExtraError, RunFailed
-from laconic.system.files import write_json_atomically
+from laconic.system.files import check_file, write_json_atomically
 from laconic.system.text import counted, put
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def export_texts(
     from laconic.traffic.consented import consented_rows
     from laconic.traffic.exports import write_export
 
-    check_file(out, "export of traffic")
+    check_file(out, "export of traffic", "--out")
     with opened_store(store) as traffic:
         put(f"{out}: {counted(write_export(traffic, out, consented_rows(traffic)), 'request')} with texts")
 
@@ -238,7 +238,7 @@ def report_traffic(
 ) -> None:
     """Write a page of figures over time: alarms first, then tokens, cost, latency and feedback by day, version, route and tag."""
     need_extra()
-    check_file(out, "page")
+    check_file(out, "page", "--out")
     for option, number in (("--days", days), ("--drift-days", drift_days)):
         if not 0.0 < number < inf:
             raise InputError(f"{option} {number:g}: expected a number of days above 0")
@@ -264,7 +264,7 @@ def compare_stored(
     """Is a version shorter in use, and are its users as content? Compares two versions of stored traffic, user by user, with
     intervals that hold at every time of looking."""
     need_extra()
-    check_file(out, "comparison")
+    check_file(out, "comparison", "--out")
     from laconic.monitoring.requests import Scope
     from laconic.monitoring.versions import change_words, compare_versions, comparison_sentence, versions_of
 

@@ -8,6 +8,7 @@ from laconic.config.defaults import MARGIN, SEED, TOKENS_MARGIN
 from laconic.errors import InputError
 from laconic.notebook.results import ComparisonResult, EvaluationResult
 from laconic.reporting.build import write_report
+from laconic.system.files import check_file
 
 Folder = str | Path | EvaluationResult
 """A run, a folder of evaluations, or an evaluation."""
@@ -39,14 +40,15 @@ def report(*folders: Folder, out: str | Path | None = None) -> Path:
 
     `out` is the page's file: by default FOLDER/report.html for one folder, and report.html in the working directory for several.
     It is there as well for an evaluation in a temporary folder, which does not outlive its result. Raises `InputError` if there
-    is nothing to show.
+    is nothing to show, or if the file is there and is no page.
     """
     if not folders:
         raise InputError("report: expected a run, a folder of evaluations or an evaluation")
     paths = [_path_of(folder) for folder in folders]
     is_temporary = isinstance(folders[0], EvaluationResult) and folders[0].keeper is not None
     usual = Path("report.html") if len(paths) > 1 or is_temporary else paths[0] / "report.html"
-    return write_report(paths, usual if out is None else Path(out))
+    place = usual if out is None else Path(out)
+    return write_report(paths, check_file(place, "page", "out") if paths[0].exists() else place)
 
 
 def _path_of(folder: Folder) -> Path:

@@ -6,21 +6,32 @@ from typing import TYPE_CHECKING
 
 from laconic.config.defaults import SEED
 from laconic.config.evaluation import ReportConfig
+from laconic.config.node import Node, OneLine, SeedNumber, make_node
 from laconic.config.problems import SelectConfig
 from laconic.evaluation.evaluate import EvaluationRequest
 from laconic.evaluation.evaluate import evaluate as evaluate_into
 from laconic.evaluation.folder_names import source_name
 from laconic.notebook.results import EvaluationResult, ProbeResult, place_for
-from laconic.notebook.solvers import Problems, checked_samples, decoding_for, problems_for, solver_for
+from laconic.notebook.solvers import Problems, decoding_for, given, problems_for, solver_for
 from laconic.parallel.place import check_alone
 from laconic.problems.benchmarks import benchmark_of
+from laconic.rollouts.forcing import check_budgets
 from laconic.rollouts.solver import Solver
 from laconic.selection.probe import Band, probe_to_file
+from laconic.system.files import check_file
 from laconic.system.progress import Reporter
 from laconic.types import Problem
 
 if TYPE_CHECKING:
     from laconic.models.loading import ModelSource
+
+
+class _Named(Node):
+    """What names the random numbers of a measurement, and its problems."""
+
+    seed: SeedNumber
+    name: OneLine | None
+
 
 _REMEDY = "share it out with  torchrun -m laconic {} , or unset WORLD_SIZE to work in this one"
 
@@ -42,12 +53,15 @@ def probe(
 
     With `band` (low, high) a problem is attempted only until it is clear whether its solve rate is inside or outside the band,
     and at most `samples` times. At temperature 0 a problem is attempted once. With `out`, the name of a file, the probe is stored
-    there, and an interrupted one is resumed. It is refused in one process of several, as `evaluate` is.
+    there, and an interrupted one is resumed; a file that is no probe is not replaced. It is refused in one process of several, as
+    `evaluate` is.
     """
     check_alone("laconic.probe", _REMEDY.format("probe"))
-    found, place = problems_for(problems, seed), place_for(Path(out).parent if out else None)
-    file = Path(out) if out else place.path / "probe.jsonl"
-    number = SelectConfig().samples if samples is None else checked_samples(samples)
+    make_node(_Named, seed=seed, name=None)
+    file = None if out is None else check_file(Path(out), "probe", "out")
+    found, place = problems_for(problems, seed), place_for(file and file.parent)
+    file = file or place.path / "probe.jsonl"
+    number = make_node(SelectConfig, **given(samples=samples)).samples
     number = 1 if temperature == 0 else number
     with solver_for(solver) as asked, Reporter(is_silent=not show_progress).bar("probe", len(found) * number) as seen:
         decoding = decoding_for(asked, problems, found, max_tokens, temperature=temperature, batch_size=batch_size)
@@ -82,14 +96,16 @@ def evaluate(
     `torchrun -m laconic evaluate` shares the work out.
     """
     check_alone("laconic.evaluate", _REMEDY.format("evaluate"))
+    make_node(_Named, seed=seed, name=name)
     found, place = problems_for(problems, seed), place_for(out)
     benchmark = benchmark_of(problems) if isinstance(problems, str) else None
-    usual = benchmark.samples if benchmark else ReportConfig().samples
-    number = usual if samples is None else checked_samples(samples)
+    usual = given(samples=benchmark.samples) if benchmark else {}
+    number = make_node(ReportConfig, **usual | given(samples=samples)).samples
     with solver_for(solver) as asked:
         settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "batch_size": batch_size}
         decoding = decoding_for(asked, problems, found, max_tokens, **settings)
         wanted = EvaluationRequest(name or _name_of(problems, found), found, number, decoding, seed, tuple(budgets))
+        check_budgets(wanted.budgets, decoding.max_tokens, "budgets")
         with Reporter(is_silent=not show_progress).bar(wanted.benchmark, wanted.num_responses) as seen:
             summary = evaluate_into(asked, wanted, place.path, on_progress=seen)
     return EvaluationResult(place.path, summary, place.keeper)

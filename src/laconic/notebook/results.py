@@ -18,7 +18,7 @@ from laconic.rollouts.rows import ResponseRow
 from laconic.selection.probe import write_probe
 from laconic.statistics.intervals import Interval
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.system.files import read_jsonl
+from laconic.system.files import check_file, check_folder, read_jsonl
 from laconic.types import Problem
 
 
@@ -31,9 +31,9 @@ class ResultFolder:
 
 
 def place_for(out: str | Path | None) -> ResultFolder:
-    """The folder `out`, or a temporary one if it is None."""
+    """The folder `out`, or a temporary one if it is None. Raises `InputError` where `out` cannot be a folder."""
     if out is not None:
-        return ResultFolder(Path(out))
+        return ResultFolder(check_folder(Path(out), "out"))
     keeper = TemporaryDirectory(prefix="laconic-")
     return ResultFolder(Path(keeper.name), keeper)
 
@@ -51,9 +51,11 @@ class ProbeResult:
         return {stat.problem_id: stat.solve_rate if stat.attempts else nan for stat in self.stats}
 
     def write(self, path: str | Path) -> Path:
-        """Write the probe to a file that `select` and the command `laconic select` read; returns its path."""
-        write_probe(Path(path), self.problems, self.stats)
-        return Path(path)
+        """Write the probe to a file that `select` and the command `laconic select` read; returns its path. Raises `InputError`
+        where a file is there that is no probe."""
+        file = check_file(Path(path), "probe", "path")
+        write_probe(file, self.problems, self.stats)
+        return file
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -10,13 +10,12 @@ Torch is imported only when a model is loaded, so an endpoint can be used withou
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laconic.config.node import make_node
 from laconic.config.policy import PolicyConfig
-from laconic.config.problems import SelectConfig
 from laconic.config.solver import GraderConfig, PromptConfig, SamplerConfig
 from laconic.errors import InputError, ModelError
 from laconic.evaluation.planned_prompts import PLANNERS, longest_ask
@@ -108,6 +107,8 @@ def problems_for(problems: Problems, seed: int) -> list[Problem]:
     """The problems at an address, or those of a list. Raises `InputError` if there are none, or if an item is no problem."""
     if isinstance(problems, str | Path):
         return load_problems(str(problems), seed=seed)
+    if not isinstance(problems, Iterable):
+        raise InputError(f"problems: expected an address or a list of problems, got {type(problems).__name__}")
     found = [_problem_of(item, f"problems, item {number}") for number, item in enumerate(problems)]
     if not found:
         raise InputError("problems: expected at least one")
@@ -121,13 +122,6 @@ def _problem_of(item: object, where: str) -> Problem:
     if isinstance(item, Mapping):
         return to_problem(item, where)
     raise InputError(f"{where}: expected a Problem or a mapping with id, problem and answer, got {type(item).__name__}")
-
-
-def checked_samples(samples: int) -> int:
-    """The number of attempts at each problem. Raises `InputError` unless it is at least 1."""
-    if samples < 1:
-        raise InputError(f"samples: expected at least 1, got {samples}")
-    return make_node(SelectConfig, samples=samples).samples
 
 
 def decoding_for(

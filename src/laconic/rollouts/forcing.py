@@ -21,6 +21,12 @@ from laconic.types import Group, Rollout
 ANSWER_TOKENS = 32  # cap of a forced answer
 
 
+def check_budgets(budgets: Sequence[int], max_tokens: int, option: str) -> None:
+    """Raise `InputError`, which begins with `option`, for a budget that no response of at most `max_tokens` tokens exceeds."""
+    if budgets and max(budgets) >= max_tokens:
+        raise InputError(f"{option} {max(budgets)}: cuts nothing, since responses have at most {max_tokens} tokens")
+
+
 def check_room(solver: Solver, longest: int, problem_id: str, budgets: Sequence[int], max_tokens: int) -> None:
     """Raise `InputError` where the thinking of a response of at most `max_tokens` tokens, cut at the largest of the `budgets`,
     leaves no room in the context for the forced words and the answer, or an endpoint gives no tokens to cut. The longest prompt

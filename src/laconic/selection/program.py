@@ -17,7 +17,7 @@ from laconic.selection.decisions import Choice
 from laconic.selection.pool import kept_problems
 from laconic.selection.rules import select
 from laconic.statistics.solve_rate import ProblemStats, solve_rate_interval
-from laconic.system.files import to_jsonl, write_text_atomically
+from laconic.system.files import check_file, to_jsonl, write_text_atomically
 from laconic.types import Problem
 
 
@@ -34,12 +34,28 @@ class Chosen:
         return [f"{choice.problem_id}: {choice.reason}" for choice in self.choices]
 
     def write(self, out: Path) -> Path:
-        """Write the kept problems to `out` and the dropped ones to a file beside it, each with its reason; returns that file."""
+        """Write the kept problems to `out` and the dropped ones to a file beside it, each with its reason; returns that file.
+
+        Raises `InputError`, and writes nothing, where one of them would replace something else than an earlier selection.
+        """
+        check_chosen_files(out, "out")
         note_made(out, self.kept)
         write_problems(out, self.kept)
-        dropped_file = out.with_name(f"{out.stem}.dropped.jsonl")
-        write_text_atomically(dropped_file, to_jsonl(choice.to_json() for choice in self.choices if not choice.is_kept))
-        return dropped_file
+        dropped = dropped_file(out)
+        write_text_atomically(dropped, to_jsonl(choice.to_json() for choice in self.choices if not choice.is_kept))
+        return dropped
+
+
+def dropped_file(out: Path) -> Path:
+    """The file beside `out` that holds the dropped problems, NAME.dropped.jsonl."""
+    return out.with_name(f"{out.stem}.dropped.jsonl")
+
+
+def check_chosen_files(out: Path, option: str) -> None:
+    """Raise `InputError`, which begins with `option`, where one of the two files would replace something else than an earlier
+    selection."""
+    check_file(out, "selection of problems", option)
+    check_file(dropped_file(out), "list of dropped problems", option)
 
 
 def leaking(problems: Sequence[Problem], held_out: Sequence[Sequence[Problem]]) -> dict[str, Leak]:

@@ -3,7 +3,8 @@
 1. `write_text_atomically` writes a second file beside the target and renames it: a reader sees the old file or the new one,
    never half of one.
 2. `append_jsonl` adds one line per record; `whole_folder` does for a folder what is done for a file.
-3. `read_jsonl` yields the records back; a file that is wrong raises one `InputError` that names file and line. `sound_lines`
+3. `check_file` and `check_folder` refuse a place before any work is done for it: a file that is no earlier result stays.
+4. `read_jsonl` yields the records back; a file that is wrong raises one `InputError` that names file and line. `sound_lines`
    passes over damaged lines instead.
 
 What is left out: compression, and anything but UTF-8. Errors of the disk name the file. JSON cannot spell `nan`, so writing it is
@@ -14,9 +15,11 @@ character becomes its escape, which in JSON spells the same. Which values are re
 import contextlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +80,15 @@ def append_jsonl(path: Path, *records: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def whole_folder(place: Path) -> Iterator[Path]:
-    """An empty folder, `place` with .partial after its name, that takes the place of `place` once its files are on the disk.
+    """An empty folder beside `place`, named after it and this process, that takes the place of `place` once its files are on the
+    disk.
 
-    Where an error occurs inside, it is removed and `place` stays as it was. Raises `OSError` where the disk refuses.
+    Where an error occurs inside, it is removed and `place` stays as it was; what killed processes left is removed first. Raises
+    `OSError` where the disk refuses.
     """
-    partial = place.with_name(f"{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    remove_partials(place)
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had our number
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -92,6 +98,78 @@ def whole_folder(place: Path) -> Iterator[Path]:
         _sync(place.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partials(place: Path) -> None:
+    """Remove what processes that were killed while they wrote the file or folder `place` left beside it."""
+    for left in list(place.parent.glob(f".{escape(place.name)}.*.partial")):
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not _is_running(int(process)):
+            remove_leftover(left)
+
+
+def remove_leftover(left: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, unless another process was faster."""
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def check_folder(out: Path, option: str) -> Path:
+    """`out`, if it is a folder that can be written to or created. Otherwise raises `InputError`, which begins with `option`.
+    Nothing is created."""
+    if out.is_symlink() and not out.exists():
+        raise InputError(f"{option} {out}: is a link that leads nowhere; expected a folder")
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{option} {out}: {nearest} is a file; expected a folder")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"{option} {out}: {nearest} cannot be written to")
+    return out
+
+
+_BEGINNINGS = {
+    "probe": rb'{"problem_id": .*"attempts": ',
+    "selection of problems": rb'{"id": .*"selection": ',
+    "list of dropped problems": rb'{"problem_id": "(?:[^"\\]|\\.)*", "is_kept": ',
+    "export of traffic": rb'{"traffic_request": ',
+    "file of problems": rb'{"id": "traffic/',
+    "list of what to label": rb'{"first": ',
+    "batch of responses": rb'{"id": .*"sample": ',
+    "comparison": rb'{\s*"base": ',
+    "page": rb"\s*<!doctype html",
+    "log of inspect_ai": rb'PK|\s*\{\s*"version": [0-9]+,\s*"status": ',
+}
+"""How a file begins that this package has written, by what it holds."""
+
+
+def check_file(out: Path, kind: str, option: str) -> Path:
+    """`out`, if a file can be written there. Otherwise raises `InputError`, which begins with `option`: a file that is no `kind`,
+    a key of `_BEGINNINGS`, is not overwritten, and a device or a pipe is not replaced by a file."""
+    if out.is_dir():
+        raise InputError(f"{option} {out}: is a folder; expected a file's name")
+    if out.exists() and not out.is_file():
+        raise InputError(f"{option} {out}: is a device or a pipe; expected a file's name")
+    if Path(os.path.realpath(out)).is_symlink():
+        raise InputError(f"{option} {out}: is a link that leads back to itself; expected a file's name")
+    if out.is_file():
+        with out.open("rb") as file:
+            beginning = file.read(1 << 16)
+        if beginning and not re.match(_BEGINNINGS[kind], beginning, re.IGNORECASE):
+            raise InputError(f"{option} {out}: exists and is no {kind}; choose another name, or remove the file")
+    check_folder(out.parent, option)
+    return out
 
 
 def check_new_folder(place: Path, option: str) -> None:

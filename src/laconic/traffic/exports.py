@@ -12,12 +12,9 @@ A user may be forgotten while an export is being written: the rows are looked at
 the export or the forgetting finds them.
 """
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,7 @@ from sqlalchemy import Connection, delete, select
 from laconic.errors import InputError
 from laconic.problems.forgotten import LIST_KEY, REQUEST_KEY, requests_of
 from laconic.problems.made_from_traffic import ledger_damage, made_of
-from laconic.system.files import to_jsonl, write_text_atomically
+from laconic.system.files import remove_partials, to_jsonl, write_text_atomically
 from laconic.traffic.copies import drop_rows
 from laconic.traffic.store import TrafficStore
 from laconic.traffic.tables import EXPORT_FILES, EXPORTED, REQUESTS, TEXTS
@@ -143,7 +140,7 @@ def clean_exports(store: TrafficStore) -> tuple[int, list[Path]]:
 def _clean_registered(store: TrafficStore, place: Path, gone: frozenset[str]) -> int:
     """Clean one export, and take what is no longer in it off the register."""
     for one in {place, place.resolve()}:
-        _remove_partials(one)
+        remove_partials(one)
     with store.engine.connect() as connection:
         written = select(EXPORTED.c.request_id).where(EXPORTED.c.path == str(place))
         known = frozenset(connection.execute(written).scalars())
@@ -155,21 +152,3 @@ def _clean_registered(store: TrafficStore, place: Path, gone: frozenset[str]) ->
             left = EXPORT_FILES.c.num_rows - num_removed
             connection.execute(EXPORT_FILES.update().where(EXPORT_FILES.c.path == str(place)).values(num_rows=left))
     return num_removed
-
-
-def _remove_partials(place: Path) -> None:
-    """Remove what killed writers of a file left beside it."""
-    for partial in place.parent.glob(f".{escape(place.name)}.*.partial"):
-        if not _is_running(partial.name.split(".")[-2]):
-            with suppress(FileNotFoundError):
-                partial.unlink()
-
-
-def _is_running(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

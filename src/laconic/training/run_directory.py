@@ -47,6 +47,7 @@ from laconic.system.files import (
     append_jsonl,
     read_bytes,
     read_json,
+    remove_leftover,
     sound_lines,
     to_jsonl,
     whole_folder,
@@ -145,8 +146,8 @@ class RunDirectory:
             write_json_atomically(self.path / "environment.json", held | here | {"changes": changes})
         if found or self.config() != config:  # a user's own file may have moved with the run, which is no change
             write_json_atomically(self.path / "config.json", config)
-        for leftover in self.path.rglob("*.partial"):
-            shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+        for leftover in list(self.path.rglob(".*.partial")):
+            remove_leftover(leftover)
         return [change.sentence for change in found]
 
     def _changes(self, config: Mapping[str, Any], now: Circumstances | None, accept_changes: bool) -> list[Difference]:
@@ -388,7 +389,7 @@ def check_is_new(path: Path) -> None:
 
 def _is_of_a_beginning(path: Path) -> bool:
     """Whether the file is written before a run's config.json, so that it says of no run that it exists."""
-    return path.name in (LOCK_FILE, "environment.json") or path.suffix == ".partial"
+    return path.name in (LOCK_FILE, "environment.json") or path.match(".*.partial")
 
 
 def _check_is_folder(path: Path) -> None:

@@ -104,11 +104,12 @@ def test_hapo_holds_against_the_shortest_correct_length_ever_seen():
     assert hapo(numbers, weight=0.5)[2] == pytest.approx(0.65, abs=1e-12)
 
 
-def test_hapo_refuses_options_under_which_a_wrong_answer_may_earn_more_than_a_right_one():
-    """1 - 0.7 * 2 = -0.4; it is said before anything is remembered, so that a run does not begin with it."""
-    with pytest.raises(ValueError, match=r"hapo: expected weight below 1\.429 with floor -0\.7, got 2"):
-        hapo(group([400, 100], "CW"), weight=2.0)
-    assert hapo(group([500], "C", memory=MEMORY), weight=2.0, floor=-0.4)[0] == pytest.approx(0.2)
+def test_hapo_never_pays_a_wrong_answer_more_than_a_right_one():
+    """The longest right one, 1 - 1 * 1 = 0 at the ends of both ranges, and the shortest wrong one."""
+    weight, floor = (REWARDS["hapo"].ranges[option] for option in ("weight", "floor"))
+    numbers = group([900, 1], "CW", memory=MEMORY)
+    assert hapo(numbers, weight=weight.high, floor=floor.low).tolist() == [0.0, 0.0]
+    assert hapo(numbers, weight=2.0)[0] < 0.0
 
 
 def test_hapo_before_the_first_correct_answer_is_plain_correctness():

@@ -19,7 +19,7 @@ from laconic.errors import InputError
 from laconic.rng import LARGEST_SEED
 from laconic.system.text import brief
 
-_N = TypeVar("_N", bound="Node")
+_N = TypeVar("_N", bound=BaseModel)
 _V = TypeVar("_V")
 
 LARGEST = 10**9

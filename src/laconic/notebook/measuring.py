@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel
+
 from laconic.config.defaults import SEED
 from laconic.config.evaluation import ReportConfig
-from laconic.config.node import Node, OneLine, SeedNumber, make_node
+from laconic.config.node import OneLine, SeedNumber, make_node
 from laconic.config.problems import SelectConfig
 from laconic.evaluation.evaluate import EvaluationRequest
 from laconic.evaluation.evaluate import evaluate as evaluate_into
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from laconic.models.loading import ModelSource
 
 
-class _Named(Node):
-    """What names the random numbers of a measurement, and its problems."""
+class _Named(BaseModel):
+    """What names the random numbers of a measurement, and its problems. No recipe has such a table."""
 
     seed: SeedNumber
     name: OneLine | None

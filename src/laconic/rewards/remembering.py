@@ -24,9 +24,8 @@ def hapo(numbers: GroupNumbers, weight: float = 1.0, floor: float = -0.7) -> Flo
 
     With h that length for this problem and f = cos(min(pi/2 * L / h, pi)): c + weight * max(f, `floor`) for a correct
     answer, weight * min(f, 0) for any other, and no length term before the first correct answer. So a correct answer
-    is always worth more than a wrong one, and a wrong one that is not longer than h loses nothing. A whole reward. "So far"
-    means since the phase began, since terms remember within a phase. Raises `ValueError` for options under which a long
-    correct answer earns no more than a short wrong one, which the floor is there to prevent.
+    is never worth less than a wrong one, and a wrong one that is not longer than h loses nothing. A whole reward. "So far"
+    means since the phase began, since terms remember within a phase. A `weight` above 1 would undo what the floor is for.
 
     >>> from laconic.types import Grade
     >>> grades = (Grade.CORRECT, Grade.CORRECT, Grade.WRONG)
@@ -34,8 +33,6 @@ def hapo(numbers: GroupNumbers, weight: float = 1.0, floor: float = -0.7) -> Flo
     >>> hapo(numbers).round(4).tolist()  # f = cos(pi/4) and cos(pi)
     [1.7071, 0.3, 0.0]
     """
-    if 1.0 + weight * floor <= 0.0:
-        raise ValueError(f"hapo: expected weight below {-1.0 / floor:.4g} with floor {floor:g}, got {weight:g}")
     if _SHORTEST not in numbers.memory:
         return of_correct(numbers, 1.0)
     shortest = known_number(numbers.memory, _SHORTEST, np.inf)

@@ -192,7 +192,7 @@ REWARDS: Mapping[str, Reward] = {
         ranges={**_TARGET, "ngram_tokens": replace(NGRAM, low=0), "every": COUNT},
     ),
     "dast": Reward(dast, alone="grade"),
-    "hapo": Reward(hapo, sees_group=False, remember=remember_hapo, ranges={"weight": BONUS, "floor": Range(-1, 0)}),
+    "hapo": Reward(hapo, sees_group=False, remember=remember_hapo, ranges={"weight": SHARE, "floor": Range(-1, 0)}),
     "alp": Reward(alp, ranges={"beta": PRICE, "normalizer_tokens": DIVISOR}),
     "smartthinker": Reward(smartthinker, alone="grade"),
     "lead": Reward(

@@ -101,7 +101,7 @@ def test_more_budget_buys_accuracy_until_the_thinking_is_whole(solver, tmp_path)
 
 
 def test_an_endpoint_cannot_be_cut(tmp_path):
-    with Grader() as grader, pytest.raises(InputError, match="--budgets: an endpoint"):
+    with Grader() as grader, pytest.raises(InputError, match=r"^budgets: an endpoint"):
         asked = EvaluationRequest("sums", PROBLEMS, 1, DECODING, seed=0, budgets=(4,))
         evaluate(scripted_solver(ScriptedSampler(doubling), grader), asked, tmp_path)
 
@@ -116,7 +116,7 @@ def test_budgets_that_leave_no_room_are_refused_before_anything_is_drawn(solver,
     whole, config.max_position_embeddings = config.max_position_embeddings, longest + 100
     try:
         asked = EvaluationRequest("mix", problems, 1, DECODING.model_copy(update={"max_tokens": 99}), seed=0)
-        says = rf"--budgets {room + 1}: with the prompt of problem {problem_id} .*; expected at most {room}$"
+        says = rf"budgets {room + 1}: with the prompt of problem {problem_id} .*; expected at most {room}$"
         with pytest.raises(InputError, match=says):
             evaluate(solver, replace(asked, budgets=(8, room + 1)), tmp_path / "out")
         assert not (tmp_path / "out" / "settings.json").exists()

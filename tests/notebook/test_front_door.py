@@ -22,6 +22,7 @@ from laconic.notebook.results import ProbeResult
 from laconic.types import Grade, Problem
 
 PROBLEMS = "tiny:mix?count=4&split=report"
+NOTHING = ProbeResult((), ())
 
 RECIPE: dict[str, Any] = {
     "name": "small",
@@ -165,7 +166,30 @@ def test_a_model_in_memory_is_asked_as_it_is() -> None:
         (lambda lm: laconic.evaluate(lm, []), "expected at least one"),
         (lambda lm: laconic.evaluate(lm, PROBLEMS, temperature=-1.0), "temperature"),
         (lambda lm: laconic.evaluate(lm, PROBLEMS, max_tokens=10_000), "max_tokens: 10000 and the prompt"),
+        (lambda lm: laconic.evaluate(lm, PROBLEMS, budgets=40), "budgets: expected a list of whole numbers .*, got 40"),
+        (lambda lm: laconic.evaluate(lm, PROBLEMS, budgets="40"), "budgets: expected a list of whole numbers"),
+        (lambda lm: laconic.evaluate(lm, PROBLEMS, out=3), "out: expected a path, got 3"),
+        (lambda lm: laconic.evaluate(lm, PROBLEMS, out=""), "out: expected a path, got ''"),
+        (lambda lm: laconic.probe(lm, PROBLEMS, out=b"probe.jsonl"), "out: expected a path, got b'probe.jsonl'"),
+        (lambda lm: laconic.probe(lm, PROBLEMS, band=0.5), "band: Input should be a valid tuple"),
+        (lambda lm: laconic.probe(lm, PROBLEMS, band=(0.2, "x")), "band.1: Input should be a valid number"),
+        (lambda lm: laconic.select(None, how="band"), "probe: expected the result of a probe, or its file, got None"),
+        (lambda lm: laconic.select(NOTHING, how=["band"]), "how: Input should be a valid string"),
+        (lambda lm: laconic.select(NOTHING, how="band", count=2.5), "count: Input should be a valid integer"),
+        (lambda lm: laconic.select(NOTHING, how="band", seed="one"), "seed: Input should be a valid integer"),
+        (lambda lm: laconic.select(NOTHING, how="band", against=3), "against: expected a list of addresses .*, got 3"),
+        (lambda lm: laconic.select(NOTHING, how="band", against=[[1]]), r"against: .*; one of them is \[1\]"),
+        (lambda lm: laconic.load_problems(3), "source: expected an address of problems, got 3"),
+        (lambda lm: laconic.load_problems(PROBLEMS, seed=-1), "seed must be a whole number of at least 0, got -1"),
+        (lambda lm: laconic.load_problems(PROBLEMS, count=0), "count must be a whole number of at least 1, got 0"),
         (lambda lm: laconic.report(), "expected a run"),
+        (lambda lm: laconic.report(None), "folders: expected a run, .*, got None"),
+        (lambda lm: laconic.compare("absent", 3), "folders: expected a run, .*, got 3"),
+        (lambda lm: laconic.compare("absent", "absent too", seed=-1), "seed: Input should be greater than or equal"),
+        (lambda lm: laconic.compare("absent", "absent too", by="level"), "by: Input should be a valid tuple"),
+        (lambda lm: laconic.compare("absent", "absent too", margin="x"), "margin: Input should be a valid number"),
+        (lambda lm: laconic.compare("absent", "absent too", tokens_margin=None), "tokens_margin: Input should be"),
+        (lambda lm: laconic.train("two_phase", out=3), "out: expected a path, got 3"),
         (lambda lm: laconic.compare("absent", "absent too"), "absent"),
         (lambda lm: laconic.train("two_phases"), "near it: two_phase"),
         (lambda lm: laconic.train(parse_recipe(RECIPE, "a test"), "seed=1"), "change a Recipe with model_copy"),

@@ -68,7 +68,7 @@ def test_a_missing_file_and_a_short_file_are_the_users_error(tmp_path):
     source = written(tmp_path / "p.jsonl", GOOD)
     with pytest.raises(ProblemsError, match="2 problems asked for, but it holds 1"):
         load_problems(source, count=2)
-    with pytest.raises(ProblemsError, match="at least 1"):
+    with pytest.raises(ProblemsError, match="at least 1, got 0"):
         load_problems(source, count=0)
 
 

@@ -243,7 +243,7 @@ def _ready(
         )
         check_budgets(given.budgets, cap, "--budgets")
         if given.budgets:
-            check_room(solver, *longest_ask(solver, problems), given.budgets, cap)
+            check_room(solver, *longest_ask(solver, problems), given.budgets, cap, "--budgets")
         say_beyond_cap(reporter, prompt, cap)
         ready[prompt] = solver, cap
     return ready

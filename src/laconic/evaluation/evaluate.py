@@ -16,7 +16,7 @@ Ungradable samples enter no accuracy and are counted in `grade_frac`.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -63,16 +63,19 @@ class EvaluationRequest:
     samples: int
     decoding: SamplerConfig
     seed: int
-    budgets: tuple[int, ...] = ()
+    budgets: Sequence[int] = ()
     with_bleu: bool = False
 
     def __post_init__(self) -> None:
         self._check_problems()
-        given: Sequence[object] = self.budgets  # in a notebook, anything
-        for budget in given:
+        given: object = self.budgets  # in a notebook, anything
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise InputError(f"budgets: expected a list of whole numbers from 1 up, got {brief(given)}")
+        budgets = list(given)
+        for budget in budgets:
             if isinstance(budget, bool) or not isinstance(budget, Integral) or budget < 1:
                 raise InputError(f"budgets: expected whole numbers from 1 up, got {brief(budget)}")
-        object.__setattr__(self, "budgets", tuple(sorted(set(map(int, self.budgets)))))
+        object.__setattr__(self, "budgets", tuple(sorted(set(map(int, budgets)))))
 
     def _check_problems(self) -> None:
         first: dict[str, int] = {}
@@ -124,7 +127,9 @@ def evaluate(solver: Solver, request: EvaluationRequest, out: Path, *, on_progre
 def _evaluate(solver: Solver, request: EvaluationRequest, out: Path, on_progress: Progress | None) -> Summary:
     settings, team = describe(solver, request), solver.team
     if request.budgets:
-        check_room(solver, *longest_ask(solver, request.problems), request.budgets, request.decoding.max_tokens)
+        check_room(
+            solver, *longest_ask(solver, request.problems), request.budgets, request.decoding.max_tokens, "budgets"
+        )
     team.by_first(lambda: begin(out / "settings.json", settings, out / "samples.jsonl"))
     team.by_first(lambda: note_made(out, request.problems))
     if isinstance(solver.grader, Grader):

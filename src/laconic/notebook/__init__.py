@@ -2,6 +2,7 @@
 
 Its modules, in reading order:
 
+- `arguments`: checks what the functions are given
 - `results`: what the functions return
 - `solvers`: loads a model, by its name or from memory, and makes the solver that samples from it
 - `measuring`: the functions `probe` and `evaluate`

@@ -3,13 +3,25 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from laconic.config.defaults import SEED
+from laconic.config.node import OneLine, Positive, SeedNumber, make_node
 from laconic.errors import SelectionError
+from laconic.notebook.arguments import path_of, sets_of
 from laconic.notebook.results import ProbeResult
 from laconic.problems.load import load_problems
 from laconic.selection.probe import read_probe
 from laconic.selection.program import Chosen, choose_problems, leaking
 from laconic.types import Problem
+
+
+class _Choosing(BaseModel):
+    """The numbers and names of a choice. Its options are checked where they are used."""
+
+    how: OneLine
+    count: Positive | None
+    seed: SeedNumber
 
 
 def select(
@@ -28,8 +40,15 @@ def select(
     options of that row, such as `how="band", low=0.3, high=0.9`. Problems that leak into one of the sets `against` are dropped.
     Raises `SelectionError` if none is kept, and `InputError` for an unknown selection or option.
     """
-    problems, stats = read_probe(Path(probe)) if isinstance(probe, str | Path) else (probe.problems, probe.stats)
-    held_out = [load_problems(str(s), seed=seed) if isinstance(s, str | Path) else s for s in against]
+    make_node(_Choosing, how=how, count=count, seed=seed)
+    problems, stats = (
+        (probe.problems, probe.stats)
+        if isinstance(probe, ProbeResult)
+        else read_probe(path_of(probe, "probe", "the result of a probe, or its file"))
+    )
+    held_out = [
+        load_problems(str(s), seed=seed) if isinstance(s, str | Path) else s for s in sets_of(against, "against")
+    ]
     chosen = choose_problems(problems, stats, leaking(problems, held_out), how, options, count=count, seed=seed)
     if not chosen.kept:
         raise SelectionError(f"select: none of {len(problems)} problems qualifies; the first: {chosen.reasons[0]}")

@@ -3,15 +3,28 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from laconic.comparison.compare import compare_evaluations
 from laconic.config.defaults import MARGIN, SEED, TOKENS_MARGIN
+from laconic.config.node import NonNegative, OneLine, PartOfOne, SeedNumber, make_node
 from laconic.errors import InputError
+from laconic.notebook.arguments import path_of
 from laconic.notebook.results import ComparisonResult, EvaluationResult
 from laconic.reporting.build import write_report
 from laconic.system.files import check_file
 
 Folder = str | Path | EvaluationResult
 """A run, a folder of evaluations, or an evaluation."""
+
+
+class _Comparing(BaseModel):
+    """The numbers and names of a comparison."""
+
+    margin: PartOfOne
+    tokens_margin: NonNegative
+    seed: SeedNumber
+    by: tuple[OneLine, ...] | None
 
 
 def compare(
@@ -29,6 +42,7 @@ def compare(
     that still counts as none. `by` names keys of the problems' meta: the candidates are compared on the slices of each as well
     (subject, level and length of the question if it is None). Raises `InputError` if folders cannot be read or compared.
     """
+    make_node(_Comparing, margin=margin, tokens_margin=tokens_margin, seed=seed, by=by)
     paths = [_path_of(candidate) for candidate in candidates]
     return ComparisonResult(
         compare_evaluations(_path_of(base), paths, margin=margin, tokens_margin=tokens_margin, seed=seed, by=by)
@@ -47,9 +61,11 @@ def report(*folders: Folder, out: str | Path | None = None) -> Path:
     paths = [_path_of(folder) for folder in folders]
     is_temporary = isinstance(folders[0], EvaluationResult) and folders[0].keeper is not None
     usual = Path("report.html") if len(paths) > 1 or is_temporary else paths[0] / "report.html"
-    place = usual if out is None else Path(out)
+    place = usual if out is None else path_of(out, "out")
     return write_report(paths, check_file(place, "page", "out") if paths[0].exists() else place)
 
 
 def _path_of(folder: Folder) -> Path:
-    return folder.folder if isinstance(folder, EvaluationResult) else Path(folder)
+    if isinstance(folder, EvaluationResult):
+        return folder.folder
+    return path_of(folder, "folders", "a run, a folder of evaluations or an evaluation")

@@ -8,11 +8,12 @@ from pydantic import BaseModel
 
 from laconic.config.defaults import SEED
 from laconic.config.evaluation import ReportConfig
-from laconic.config.node import OneLine, SeedNumber, make_node
+from laconic.config.node import Fraction, OneLine, SeedNumber, make_node
 from laconic.config.problems import SelectConfig
 from laconic.evaluation.evaluate import EvaluationRequest
 from laconic.evaluation.evaluate import evaluate as evaluate_into
 from laconic.evaluation.folder_names import source_name
+from laconic.notebook.arguments import path_of
 from laconic.notebook.results import EvaluationResult, ProbeResult, place_for
 from laconic.notebook.solvers import Problems, decoding_for, given, problems_for, solver_for
 from laconic.parallel.place import check_alone
@@ -33,6 +34,13 @@ class _Named(BaseModel):
 
     seed: SeedNumber
     name: OneLine | None
+
+
+class _Probing(BaseModel):
+    """What names the random numbers of a probe, and the band where it may stop early."""
+
+    seed: SeedNumber
+    band: tuple[Fraction, Fraction] | None
 
 
 _REMEDY = "share it out with  torchrun -m laconic {} , or unset WORLD_SIZE to work in this one"
@@ -59,8 +67,8 @@ def probe(
     `evaluate` is.
     """
     check_alone("laconic.probe", _REMEDY.format("probe"))
-    make_node(_Named, seed=seed, name=None)
-    file = None if out is None else check_file(Path(out), "probe", "out")
+    make_node(_Probing, seed=seed, band=band)
+    file = None if out is None else check_file(path_of(out, "out"), "probe", "out")
     found, place = problems_for(problems, seed), place_for(file and file.parent)
     file = file or place.path / "probe.jsonl"
     number = make_node(SelectConfig, **given(samples=samples)).samples
@@ -106,7 +114,7 @@ def evaluate(
     with solver_for(solver) as asked:
         settings = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "batch_size": batch_size}
         decoding = decoding_for(asked, problems, found, max_tokens, **settings)
-        wanted = EvaluationRequest(name or _name_of(problems, found), found, number, decoding, seed, tuple(budgets))
+        wanted = EvaluationRequest(name or _name_of(problems, found), found, number, decoding, seed, budgets)
         check_budgets(wanted.budgets, decoding.max_tokens, "budgets")
         with Reporter(is_silent=not show_progress).bar(wanted.benchmark, wanted.num_responses) as seen:
             summary = evaluate_into(asked, wanted, place.path, on_progress=seen)

@@ -14,6 +14,7 @@ from laconic.comparison.folders import check_evaluation, read_samples
 from laconic.comparison.records import CandidateComparison, Comparison
 from laconic.comparison.tables import comparison_lines
 from laconic.evaluation.figures import Summary
+from laconic.notebook.arguments import path_of
 from laconic.rollouts.rows import ResponseRow
 from laconic.selection.probe import write_probe
 from laconic.statistics.intervals import Interval
@@ -33,7 +34,7 @@ class ResultFolder:
 def place_for(out: str | Path | None) -> ResultFolder:
     """The folder `out`, or a temporary one if it is None. Raises `InputError` where `out` cannot be a folder."""
     if out is not None:
-        return ResultFolder(check_folder(Path(out), "out"))
+        return ResultFolder(check_folder(path_of(out, "out"), "out"))
     keeper = TemporaryDirectory(prefix="laconic-")
     return ResultFolder(Path(keeper.name), keeper)
 
@@ -53,7 +54,7 @@ class ProbeResult:
     def write(self, path: str | Path) -> Path:
         """Write the probe to a file that `select` and the command `laconic select` read; returns its path. Raises `InputError`
         where a file is there that is no probe."""
-        file = check_file(Path(path), "probe", "path")
+        file = check_file(path_of(path, "path"), "probe", "path")
         write_probe(file, self.problems, self.stats)
         return file
 

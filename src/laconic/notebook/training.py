@@ -9,6 +9,7 @@ from laconic.config.recipe import Recipe
 from laconic.errors import InputError, LaconicWarning, Terminated
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import ModelSource
+from laconic.notebook.arguments import path_of
 from laconic.notebook.results import ComparisonResult, TrainingResult, evaluation_in
 from laconic.notebook.solvers import load_model
 from laconic.parallel.place import check_alone
@@ -50,7 +51,7 @@ def train(
         changed = changed.model_copy(update={"model": str(model)})
     elif model is not None:
         handed = load_model(model)
-    folder = Path(out) if out is not None else Path("runs") / changed.name
+    folder = path_of(out, "out") if out is not None else Path("runs") / changed.name
     tracker = tracker_to_follow(track, folder, resume=resume)
     reporter = Reporter(is_silent=not show_progress)
     try:

@@ -33,8 +33,10 @@ from laconic.problems.forgotten import refuse_forgotten
 from laconic.problems.generated import load_gym, load_seeker, load_tiny, load_words
 from laconic.problems.hub import load_hub
 from laconic.problems.records import to_record
+from laconic.rng import LARGEST_SEED
 from laconic.seeker.searches import SEARCHES
 from laconic.system.files import write_text_atomically
+from laconic.system.text import brief
 from laconic.tiny.tasks import FAMILIES
 from laconic.traces.families import WORD_GROUPS
 from laconic.types import Problem
@@ -108,14 +110,18 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def load_problems(source: str, *, seed: int = SEED, count: int | None = None) -> list[Problem]:
+def load_problems(source: str | Path, *, seed: int = SEED, count: int | None = None) -> list[Problem]:
     """The problems of `source`, in a fixed order; only the first `count` if a count is given. Without one, generators make 100.
 
     `seed` only matters to generators. Raises `ProblemsError` for any fault of the source and for problems made from requests that
     were forgotten, and `MissingExtraError` if it needs a package that is not installed.
     """
-    if count is not None and count < 1:
-        raise ProblemsError(f"{source}: count must be at least 1, got {count}")
+    if not isinstance(source, str | Path):
+        raise ProblemsError(f"source: expected an address of problems, got {brief(source)}")
+    source = str(source)
+    for argument, value, least in (("count", 1 if count is None else count, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST_SEED:
+            raise ProblemsError(f"{source}: {argument} must be a whole number of at least {least}, got {brief(value)}")
     name = name_of(source)
     for kind in KINDS:
         if kind.has_name(name):

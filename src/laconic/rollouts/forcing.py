@@ -27,17 +27,19 @@ def check_budgets(budgets: Sequence[int], max_tokens: int, option: str) -> None:
         raise InputError(f"{option} {max(budgets)}: cuts nothing, since responses have at most {max_tokens} tokens")
 
 
-def check_room(solver: Solver, longest: int, problem_id: str, budgets: Sequence[int], max_tokens: int) -> None:
-    """Raise `InputError` where the thinking of a response of at most `max_tokens` tokens, cut at the largest of the `budgets`,
-    leaves no room in the context for the forced words and the answer, or an endpoint gives no tokens to cut. The longest prompt
-    has `longest` tokens and is that of `problem_id`."""
+def check_room(
+    solver: Solver, longest: int, problem_id: str, budgets: Sequence[int], max_tokens: int, option: str
+) -> None:
+    """Raise `InputError`, which begins with `option`, where the thinking of a response of at most `max_tokens` tokens, cut at the
+    largest of the `budgets`, leaves no room in the context for the forced words and the answer, or an endpoint gives no tokens
+    to cut. The longest prompt has `longest` tokens and is that of `problem_id`."""
     if solver.lm.tokenizer is None:
-        raise InputError("--budgets: an endpoint gives no tokens to cut; expected a local model")
+        raise InputError(f"{option}: an endpoint gives no tokens to cut; expected a local model")
     limit, cutting = solver.lm.context_length, [budget for budget in budgets if budget < max_tokens]
     after = len(forced_ids(solver.lm.tokenizer)) + ANSWER_TOKENS
     if limit is not None and cutting and longest + max(cutting) + after > limit:
         raise InputError(
-            f"--budgets {max(cutting)}: with the prompt of problem {problem_id} ({longest} tokens) and {after} tokens for the "
+            f"{option} {max(cutting)}: with the prompt of problem {problem_id} ({longest} tokens) and {after} tokens for the "
             f"forced answer it exceeds the context of {solver.lm.name}, {solver.lm.context_words}; expected at most "
             f"{limit - longest - after}"
         )

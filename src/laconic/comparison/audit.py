@@ -15,6 +15,7 @@ Rows are read and graded in chunks that are not kept, so memory does not grow wi
 with a hard limit, never in this process. What is left out: which grader is right. A person must judge that from the listed tails.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ from laconic.problems.made_from_traffic import refuse_made
 from laconic.rollouts.graders import FORMS, RUBRIC, open_grader
 from laconic.rollouts.rows import ResponseRow, read_numbered_rows
 from laconic.system.child_processes import CRASH, TIMEOUT
-from laconic.system.files import append_jsonl, write_json_atomically
+from laconic.system.files import append_jsonl, remove_partials, write_json_atomically
 from laconic.system.own_files import is_own
 from laconic.types import GRADES, FinishReason, Grade, Problem
 
@@ -148,10 +149,11 @@ def audit(
     files = find_responses(run)
     folder = run if run.is_dir() else run.parent
     out = out or folder
-    listing, partial = out / "audit.jsonl", out / ".audit.jsonl.partial"
+    listing, partial = out / "audit.jsonl", out / f".audit.jsonl.{os.getpid()}.partial"
     table: Counter[tuple[str, str]] = Counter()
     shown: list[dict[str, Any]] = []
-    partial.unlink(missing_ok=True)
+    remove_partials(listing)
+    partial.unlink(missing_ok=True)  # of a killed process that had our number
     try:
         append_jsonl(partial)
         for rows, verdicts in _regraded(files, folder, lambda: open_second(workers, timeout_seconds)):

@@ -24,6 +24,7 @@ _V = TypeVar("_V")
 
 LARGEST = 10**9
 MOST_REPEATS = 2**16
+MOST_PROBLEMS = 10**7
 MOST_PROCESSES = 1024
 MOST_CHARACTERS = 80  # of a name; file systems allow 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(?<!\.)")
@@ -50,6 +51,8 @@ Count = Annotated[int, Field(strict=True, ge=0), at_most(LARGEST)]
 Positive = Annotated[int, Field(strict=True, gt=0), at_most(LARGEST)]
 Repeats = Annotated[int, Field(strict=True, gt=0), at_most(MOST_REPEATS)]
 """How often something is done for one problem at a time."""
+ProblemCount = Annotated[int, Field(strict=True, gt=0), at_most(MOST_PROBLEMS)]
+"""A number of problems, which are all held in memory."""
 Processes = Annotated[int, Field(strict=True, gt=0), at_most(MOST_PROCESSES)]
 SeedNumber = Annotated[int, Field(strict=True, ge=0), at_most(LARGEST_SEED)]
 

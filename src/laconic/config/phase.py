@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from laconic.config.algorithm import AlgorithmConfig
-from laconic.config.node import Fraction, Name, Node, OneLine, PartOfOne, Positive, Repeats
+from laconic.config.node import Fraction, Name, Node, OneLine, PartOfOne, Positive, ProblemCount, Repeats
 from laconic.config.optimizer import OptimizerConfig
 from laconic.config.problems import SelectConfig
 from laconic.config.rewards import RewardsConfig
@@ -98,7 +98,7 @@ class PhaseConfig(Node):
     rollouts: OneLine = "on_policy"
     budget: BudgetConfig | None = None
     entry_share: PartOfOne = 0.0
-    problems_per_step: Positive = 8
+    problems_per_step: ProblemCount = 8
     group_size: Repeats = 8
     select: SelectConfig = SelectConfig()
     sampler: SamplerConfig = SamplerConfig()

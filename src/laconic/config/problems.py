@@ -1,7 +1,7 @@
 """Where problems come from, and which of them a phase trains on."""
 
 from laconic.config.defaults import PROBE_SAMPLES
-from laconic.config.node import Flag, Node, OneLine, OptionValue, Positive, Repeats
+from laconic.config.node import Flag, Node, OneLine, OptionValue, ProblemCount, Repeats
 
 
 class ProblemsConfig(Node):
@@ -26,7 +26,7 @@ class SelectConfig(Node):
 
     how: OneLine = "everything"
     options: dict[str, OptionValue] = {}
-    count: Positive | None = None
+    count: ProblemCount | None = None
     in_order: Flag = False
-    pool: Positive | None = None
+    pool: ProblemCount | None = None
     samples: Repeats = PROBE_SAMPLES

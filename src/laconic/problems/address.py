@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
+from laconic.config.node import MOST_PROBLEMS
 from laconic.errors import ProblemsError
 from laconic.rng import LARGEST_SEED
 from laconic.system.text import brief
@@ -37,13 +38,13 @@ class Address:
                 one_of = "one of " if known else ""
                 raise ProblemsError(f"{self.source}: unknown argument {key!r}; expected {one_of}{expected}")
 
-    def whole_number(self, key: str, default: int, least: int) -> int:
-        """The argument `key`. Raises `ProblemsError` where it is not a whole number from `least` to `LARGEST_SEED`."""
+    def whole_number(self, key: str, default: int, least: int, most: int = LARGEST_SEED) -> int:
+        """The argument `key`. Raises `ProblemsError` where it is not a whole number from `least` to `most`."""
         value = self.arguments.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ProblemsError(f"{self.source}: {key} must be a whole number of at least {least}, got {brief(value)}")
-        if value > LARGEST_SEED:
-            raise ProblemsError(f"{self.source}: {key} must be a whole number up to {LARGEST_SEED}, got {brief(value)}")
+        if value > most:
+            raise ProblemsError(f"{self.source}: {key} must be a whole number up to {most}, got {brief(value)}")
         return value
 
 
@@ -61,7 +62,7 @@ def read_address(source: str, count: int | None = None) -> Address:
     address = Address(source, name, count, {} if text is None else _arguments(source, text))
     if "count" not in address.arguments:
         return address
-    most = address.whole_number("count", 1, least=1)
+    most = address.whole_number("count", 1, least=1, most=MOST_PROBLEMS)
     if count is not None and count > most:
         raise ProblemsError(f"{source}: {count} problems asked for, but its count is {most}")
     arguments = {key: value for key, value in address.arguments.items() if key != "count"}

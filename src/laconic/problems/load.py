@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laconic.config.defaults import SEED
+from laconic.config.node import MOST_PROBLEMS
 from laconic.errors import ProblemsError
 from laconic.problems.address import Address, name_of, read_address
 from laconic.problems.benchmarks import (
@@ -119,9 +120,14 @@ def load_problems(source: str | Path, *, seed: int = SEED, count: int | None = N
     if not isinstance(source, str | Path):
         raise ProblemsError(f"source: expected an address of problems, got {brief(source)}")
     source = str(source)
-    for argument, value, least in (("count", 1 if count is None else count, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST_SEED:
-            raise ProblemsError(f"{source}: {argument} must be a whole number of at least {least}, got {brief(value)}")
+    for argument, value, least, most in (
+        ("count", 1 if count is None else count, 1, MOST_PROBLEMS),
+        ("seed", seed, 0, LARGEST_SEED),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ProblemsError(
+                f"{source}: {argument} must be a whole number from {least} to {most}, got {brief(value)}"
+            )
     name = name_of(source)
     for kind in KINDS:
         if kind.has_name(name):

@@ -326,6 +326,29 @@ def test_failures_are_priced_as_the_probe_saw_them(ward):
     assert levels(check_pressure, ward.examine(*BREVITY, probe=ward.probe([C, C, N, N, N])))[0] == "warning"
 
 
+def test_failures_that_earn_more_than_a_wrong_answer_are_priced_so_too(ward):
+    """3 of 8 solved and the rest cut off, which costs nothing where a wrong answer costs 1: the mean is +0.375, not -0.25."""
+    levels_of = [f"phases.first.rewards.{name}" for name in ("wrong=-1.0", "no_answer=-1.0", "truncated=0.0")]
+    cut = ward.probe([C] * 3 + [Grade.TRUNCATED] * 5)
+    assert levels(check_pressure, ward.examine(*BREVITY, *levels_of, probe=cut))[0] == "fine"
+    assert (
+        levels(check_pressure, ward.examine(*BREVITY, *levels_of, probe=ward.probe([C] * 3 + [W] * 5)))[0] == "warning"
+    )
+
+
+def test_standardised_rewards_press_on_no_length(ward):
+    """Whatever was probed: their mean is 0."""
+    for grades in ([C, W, W, W], [C, C, C, W]):
+        examined = ward.examine(*BREVITY, "phases.first.rewards.standardize=true", probe=ward.probe(grades))
+        assert "Expect no first-order push on length" in said(check_pressure, examined)[0]
+
+
+def test_a_band_that_says_no_ends_has_its_usual_ones(ward):
+    """0.3 to 0.9: with failures that cost nothing the mean reward is positive at both."""
+    free = [f"phases.first.rewards.{name}=0.0" for name in ("wrong", "no_answer", "truncated")]
+    assert levels(check_pressure, ward.examine(*BREVITY, *free, "phases.first.select.how=band"))[0] == "fine"
+
+
 def test_without_a_probe_the_band_decides_or_it_stays_open(ward):
     """A band above 1/3 shortens wherever in it the problems lie; one that crosses it says nothing."""
     above = ("phases.first.select.how=band", "phases.first.select.options={low=0.4, high=0.9}")

@@ -198,6 +198,15 @@ def test_forecast_at_lambda_1_is_neutral():
     assert (told.direction, told.horizon_tokens) == ("neutral", inf)
 
 
+@pytest.mark.parametrize("critic_value", [None, 0.0])
+@pytest.mark.parametrize("solve_rate", [0.1, 0.5, 0.9, None])
+def test_forecast_of_standardised_rewards_is_neutral(solve_rate, critic_value):
+    """Their mean over a step is 0 at every solve rate, so that nothing presses on length."""
+    told = forecast(FATEMI, 0.95, True, solve_rate, 3000, is_standardized=True, critic_value=critic_value)
+    assert told.direction == "neutral" and isnan(told.neutral_solve_rate)
+    assert "centred over all that are paid at once" in told.sentence
+
+
 def test_forecast_of_group_baselines():
     """Uniform groups pay nothing; in mixed ones only the covariance is left."""
     for rate in (0.0, 1.0):

@@ -294,6 +294,19 @@ def test_group_numbers_refuse_what_cannot_be(arguments, says):
         GroupNumbers(**({"lengths": np.array([1]), "grades": (C,), "max_tokens": 9} | arguments))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint32, np.int32])
+def test_lengths_of_every_kind_of_whole_number_earn_the_same(kind):
+    """Differences of unsigned numbers wrap around: lengths are held as int64."""
+    earned = [
+        pay(
+            GroupNumbers(np.array([100, 200, 50], dtype), (C, C, W), max_tokens=255, budget_tokens=150), terms, REWARDS
+        )[0]
+        for dtype in (np.int64, kind)
+        for terms in [[("linear_length", 1.0, {}), ("shorterbetter", 1.0, {}), ("l1_exact", 1.0, {})]]
+    ]
+    assert earned[0].tolist() == earned[1].tolist()
+
+
 def test_numbers_of_a_sampled_group():
     """Lengths, grades and the probe's numbers go over; the record is frozen."""
     rollout = Rollout(Response((5, 6, 7), (-0.1,) * 3, "x", FinishReason.STOP), C, sample=0)

@@ -96,6 +96,16 @@ def test_clipped_surrogate_by_hand(ratio: float, advantage: float, loss: float, 
     assert bool(is_clipped(log_ratio.detach(), advantages)) is (slope == 0.0)
 
 
+@pytest.mark.parametrize("advantage", [0.0, 1.0])
+def test_a_ratio_beyond_float32_gives_no_gradient_where_the_clip_silences_it(advantage: float) -> None:
+    """e^100 is infinite in float32: of a good token the loss is that of the bound 1.2, and its slope is 0."""
+    log_ratio = torch.tensor([100.0], requires_grad=True)
+    out = clipped_surrogate(log_ratio, torch.tensor([advantage]))
+    torch.autograd.backward(out.sum())
+    assert log_ratio.grad is not None and log_ratio.grad.item() == 0.0
+    assert out.item() == pytest.approx(-1.2 * advantage)
+
+
 def test_clip_bounds_are_distances_from_one_on_either_side() -> None:
     """low 0.5, high 0.25: good at ratio 2 stops at 1.25, bad at ratio 0.25 stops at 0.5."""
     log_ratio, advantages = torch.tensor([math.log(2.0), math.log(0.25)]), torch.tensor([1.0, -1.0])

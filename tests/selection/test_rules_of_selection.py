@@ -172,7 +172,7 @@ def test_ties_are_settled_by_name_and_seed_and_not_by_order(name):
     assert set(kept(select(name, stats, count=10, seed=1, options=options))) != first
 
 
-def test_band_with_confidence_asks_the_posterior_and_not_the_rate():
+def test_band_with_confidence_asks_the_posterior_too():
     """1/2 lies inside by its rate, with probability 0.76; 16/32 with 0.99. 31/32 lies above by both."""
     stats = [solved("unsure", 1, 2), solved("sure", 16, 32), solved("easy", 31, 32)]
     choices = select_band(stats, 0.3, 0.9, confidence=0.9)
@@ -181,6 +181,12 @@ def test_band_with_confidence_asks_the_posterior_and_not_the_rate():
     # Beta(2, 2) has 0.972 below 0.9 and 0.216 below 0.3
     assert reason(choices, "unsure").endswith("dropped, inside 0.3:0.9 with probability 0.756, below 0.9")
     assert kept(select_band(stats, 0.3, 0.9)) == ["unsure", "sure"]
+
+
+def test_band_with_a_lax_confidence_still_asks_the_rate():
+    """4/4 lies above by its rate, although Beta(5, 1) has 0.59 of its mass inside."""
+    choices = select_band([solved("always", 4, 4)], 0.3, 0.9, confidence=0.5)
+    assert kept(choices) == [] and reason(choices, "always").endswith("dropped, above 0.3:0.9")
 
 
 def test_pools_give_their_shares_and_none_fills_up_for_another():

@@ -66,6 +66,19 @@ def test_users_who_resemble_themselves_tell_less() -> None:
     assert coin_flips(spread) == 200.0
 
 
+def test_rare_events_in_much_traffic_are_counted_like_others() -> None:
+    """10,000 users with 1,000 requests each, k of them with one event: k of 10^7 requests, all but independent. Nine times as
+    many complaints are seen, and Wilson's interval is that of the requests."""
+
+    def rare(events: int) -> ClusterSums:
+        return ClusterSums(10_000, 1e7, events, events, 1000.0 * events, 1e10)
+
+    for events in (1, 10, 90, 110):
+        assert coin_flips(rare(events)) == pytest.approx(1e7, rel=1e-3)
+    assert worse_rate_p_value(rare(10), rare(90)) < 1e-10
+    assert clustered_rate(rare(90)).high < 1.3e-5
+
+
 def test_without_two_users_there_is_no_interval() -> None:
     one = ClusterSums(1, 5.0, 1.0, 1.0, 5.0, 25.0)
     assert clustered_rate(one).estimate == clustered_mean(one).estimate == 0.2

@@ -497,3 +497,17 @@ def test_a_statistic_that_overflows_ends_nothing() -> None:
     far = replace(experience, ref_logprobs=experience.ref_logprobs + 200)
     metrics = updater.update(far, constant(experience, 1.0), step=0, phase_step=0)
     assert metrics["update/ref_kl_nats"] is None and metrics["update/policy_loss"] == pytest.approx(-1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+def test_the_kl_of_a_step_is_one_of_tokens_whatever_ratio_is_learnt_from(ratio: str) -> None:
+    """Old log-probabilities half a nat higher and lower by turns: their mean over a response tells almost nothing of it."""
+    phase = oracles.make_phase(algorithm={"critic": "zero", "ratio": ratio})
+    policy, updater = begin(phase)
+    experience, _ = experienced(policy, phase)
+    apart = torch.where(torch.arange(experience.old_logprobs.shape[1]) % 2 == 0, 0.5, -0.5)
+    mask = experience.batch.loss_mask
+    moved = replace(experience, old_logprobs=torch.where(mask, experience.old_logprobs + apart, 0.0))
+    metrics = updater.update(moved, constant(moved, 1.0), step=0, phase_step=0)
+    expected = masked_mean(kl(moved.old_logprobs - experience.old_logprobs, "k3"), mask).item()
+    assert metrics["update/step_kl_nats"] == pytest.approx(expected, rel=1e-3) and expected > 0.1

@@ -136,20 +136,23 @@ def forecast(
     lengthening_terms: Sequence[str] = (),
     own_terms: Sequence[str] = (),
     has_group_baseline: bool = False,
+    is_standardized: bool = False,
     critic_value: float | None = None,
 ) -> Forecast:
     """Forecast the direction of length from reward levels, lambda, whitening and the solve rate of the problems.
 
     `levels` holds `correct` and `wrong`, the mean pay of a failed attempt (where most failures are cut off or have no answer,
     give their level). `length_terms` names the reward terms that price length, `lengthening_terms` those that pay for it,
-    `own_terms` the user's own rewards, whose pay is not known here. `critic_value` is the value of a critic that does not
-    learn. None means a critic that learns: its value is taken as 0 under whitening (as in the published recipe, without a
-    critic warm-up), and as calibrated without it.
+    `own_terms` the user's own rewards, whose pay is not known here. `is_standardized` says that a step's rewards are centred and
+    divided by their standard deviation, so that their mean is 0 whatever the levels are. `critic_value` is the value of a critic
+    that does not learn. None means a critic that learns: its value is taken as 0 under whitening (as in the published recipe,
+    without a critic warm-up), and as calibrated without it.
 
     - a reward of the user's own: unknown;
     - explicit length terms: shorter, or longer where they pay for length, or unknown where there are both;
     - a group baseline (GRPO, RLOO): neutral, with no pressure at all in uniform groups;
-    - lambda = 1, or a critic at the mean reward: neutral, since only the covariance of correctness with length is left;
+    - lambda = 1, standardised rewards, or a critic at the mean reward: neutral, since only the covariance of correctness with length
+      is left;
     - else the sign of the mean reward minus the critic's value: shorter above the neutral solve rate, longer below.
 
     Raises `ValueError` where a level is missing, correct <= wrong, or a number is out of its range.
@@ -161,12 +164,14 @@ def forecast(
         return Forecast("unknown", nan, horizon_tokens(gae_lambda), _own(own_terms))
     net_levels, is_calibrated = _net_levels(levels, whitening, critic_value)
     _check_ranges(gae_lambda, solve_rate, mean_tokens)
-    neutral = neutral_solve_rate(*net_levels)
+    neutral = nan if is_standardized else neutral_solve_rate(*net_levels)
     horizon = horizon_tokens(gae_lambda)
     if has_group_baseline:
         direction, reason = _group_pull(solve_rate)
     elif gae_lambda == 1.0:
         direction, reason = "neutral", f"at lambda 1 all tokens of a response share one credit; {_REST}"
+    elif is_standardized:
+        direction, reason = "neutral", f"rewards are centred over all that are paid at once; {_REST}"
     elif is_calibrated:
         direction, reason = "neutral", f"a calibrated critic cancels the mean reward; {_REST}"
     else:

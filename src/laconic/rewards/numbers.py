@@ -56,6 +56,7 @@ class GroupNumbers:
             raise ValueError(f"lengths: expected an array of whole numbers, got {self.lengths!r:.80}")
         if self.lengths.shape != (len(self.grades),):
             raise ValueError(f"lengths: expected shape [{len(self.grades)}] as grades have, got {self.lengths.shape}")
+        object.__setattr__(self, "lengths", self.lengths.astype(np.int64))  # differences of unsigned ones wrap around
         if (self.lengths < 1).any():
             raise ValueError("lengths: a response has at least one token")
         if self.max_tokens < 1:
@@ -68,6 +69,8 @@ class GroupNumbers:
         thinking = self.thinking_tokens
         if thinking is not None and thinking.shape != self.lengths.shape:
             raise ValueError(f"thinking_tokens: expected shape [{len(self.grades)}], got {thinking.shape}")
+        if thinking is not None:
+            object.__setattr__(self, "thinking_tokens", thinking.astype(np.int64))
         if thinking is not None and ((thinking < 0) | (thinking > self.lengths)).any():
             raise ValueError("thinking_tokens: expected between 0 and the length of each response")
         for name, values in (("texts", self.texts), ("token_ids", self.token_ids)):

@@ -30,7 +30,8 @@ def clipped_surrogate(
     The losses of GRPO and RLOO are this one, with their advantages.
     """
     check_shapes("clipped_surrogate", log_ratio=(log_ratio, "..."), advantages=(advantages, "..."))
-    ratio = log_ratio.exp()
+    # Above e^80 float32 overflows, and a gain that the clip silences anyway would be 0 times infinity.
+    ratio = torch.where(advantages < 0, log_ratio, log_ratio.clamp(max=80.0)).exp()
     clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
     return -torch.minimum(ratio * advantages, clipped * advantages)
 

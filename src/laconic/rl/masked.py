@@ -38,7 +38,7 @@ def masked_mean(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 def standardize(x: Tensor, mask: Tensor, eps: float = 1e-8) -> Tensor:
     """(x - mean) / (standard deviation + eps) over all counted entries; population standard deviation; 0 elsewhere.
 
-    This is the whitening with which Fatemi et al. 2025 train, over all tokens of a step's rollouts (their code adds 1e-8 too).
+    This is the whitening with which Fatemi et al. 2025 train, over all tokens of a step's rollouts.
     `x`, `mask` and the result have one shape.
     """
     check_shapes("standardize", x=(x, "..."), mask=(mask, "..."))

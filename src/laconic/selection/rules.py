@@ -9,6 +9,7 @@ What is left out: reading files, and deciding that too few problems are left (pr
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
+from typing import Any
 
 from laconic.config.defaults import SEED
 from laconic.config.node import check_options
@@ -54,7 +55,7 @@ def select_band(
     """Keep problems whose solve rate lies in [low, high], ends included; if too many do, those that lie deepest inside.
 
     A problem lies deeper inside if more of its solve rate's posterior mass does, so 16/32 goes before 1/2. With `confidence`,
-    this mass must be at least `confidence`, so few samples keep few problems. Returns one `Choice` per problem, in the order
+    this mass must be at least `confidence` too, so few samples keep few problems. Returns one `Choice` per problem, in the order
     given. `count` None keeps all that qualify. Raises `ValueError` unless 0 <= low <= high <= 1 and 0 < confidence < 1.
 
     The default band holds the problems on which phase 2 shortens: those solved at least occasionally (Fatemi et al. 2025) but
@@ -65,14 +66,17 @@ def select_band(
         raise ValueError(f"confidence: expected a probability between 0 and 1, got {confidence}")
     band = f"{low:g}:{high:g}"
 
-    def unsure(stat: ProblemStats) -> str:
+    outside = _outside(low, high)
+
+    def objection(stat: ProblemStats) -> str:
+        if confidence is None or outside(stat):
+            return outside(stat)
         inside = mass_inside(stat.attempts, stat.correct, low, high)
-        enough = confidence is None or inside >= confidence
-        return "" if enough else f"inside {band} with probability {inside:.3f}, below {confidence:g}"
+        return "" if inside >= confidence else f"inside {band} with probability {inside:.3f}, below {confidence:g}"
 
     return choose(
         stats,
-        unsure if confidence is not None else _outside(low, high),
+        objection,
         lambda stat: -mass_inside(stat.attempts, stat.correct, low, high),
         count,
         seed,
@@ -232,8 +236,7 @@ def select(
     """Call a selection by name. Raises `ValueError` for an unknown name (and lists the known ones) or option (and names it)."""
     if name not in SELECTIONS:
         raise ValueError(f"unknown selection {name!r}; known: {', '.join(sorted(SELECTIONS))}")
-    parameters = signature(SELECTIONS[name]).parameters.values()
-    options_of_it = {p.name: p.default for p in parameters if p.name not in ("stats", "count", "seed")}
+    options_of_it = options_of(name)
     for option in options or {}:
         if option not in options_of_it:
             raise ValueError(
@@ -244,6 +247,16 @@ def select(
     except ValueError as error:
         raise ValueError(f"selection {name!r}: option {error}") from None
     return SELECTIONS[name](stats, count=count, seed=seed, **(options or {}))
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a selection, with their defaults.
+
+    >>> options_of("band")
+    {'low': 0.3, 'high': 0.9, 'confidence': None}
+    """
+    parameters = signature(SELECTIONS[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in ("stats", "count", "seed")}
 
 
 def _choose_by_pool(

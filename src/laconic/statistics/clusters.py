@@ -78,7 +78,7 @@ def clustered_rate(sums: ClusterSums) -> Interval:
 def coin_flips(sums: ClusterSums) -> float:
     """How many coin flips would tell as much of the rate as these requests do."""
     spread = sums.ratio * (1.0 - sums.ratio)
-    if not sums.variance > _ROUNDING:
+    if not sums.variance > _ROUNDING * spread:
         return sums.effective_users
     return min(spread / sums.variance, sums.number)
 

@@ -219,6 +219,7 @@ class Updater:
         mask = _take(tensors.loss_mask, micro)
         is_current = config.old_logprobs == "current"
         log_ratio = logprobs - (logprobs.detach() if is_current else _take(tensors.old_logprobs, micro))
+        token_log_ratio = log_ratio
         if config.ratio == "sequence":
             log_ratio = sequence_log_ratio(log_ratio, mask)
         advantage = _take(tensors.advantages, micro)
@@ -248,7 +249,7 @@ class Updater:
         parts["clip_frac"] = masked_sum(clipped.float(), mask) / counts.tokens
         parts["entropy_nats"] = masked_sum(entropies.detach(), mask) / counts.tokens
         parts["logprob_nats"] = masked_sum(logprobs.detach(), mask) / counts.tokens
-        parts["step_kl_nats"] = masked_sum(kl(-log_ratio.detach(), "k3"), mask) / counts.tokens
+        parts["step_kl_nats"] = masked_sum(kl(-token_log_ratio.detach(), "k3"), mask) / counts.tokens
         return parts
 
     def _kl_price(self, ref_ratio: Tensor, micro: MicroBatch) -> Tensor:

@@ -16,6 +16,7 @@ from laconic.doctor.examination import Examined
 from laconic.doctor.findings import Finding
 from laconic.rewards.from_recipe import lengthening_terms, outcome_levels, own_terms, pricing_terms
 from laconic.rewards.length_forecast import Forecast, forecast
+from laconic.selection.rules import options_of
 from laconic.statistics.solve_rate import ProblemStats
 from laconic.training.check.phases import ResolvedPhase
 from laconic.training.time_left import group_of, most_trained_of
@@ -69,14 +70,17 @@ def _forecasts(examined: Examined, phase: ResolvedPhase) -> list[Forecast]:
         rate = float(np.mean([stat.solve_rate for stat in graded]))
         tokens = float(np.mean([stat.mean_tokens for stat in graded]))
         return [_forecast(phase, rate, tokens, _failed_pay(config, graded))]
-    options = config.select.options
-    ends = [options.get("low"), options.get("high")] if config.select.how == "band" else [None]
-    return [_forecast(phase, None if end is None else float(end), None, config.rewards.wrong) for end in ends]
+    options = {**options_of(config.select.how), **config.select.options} if config.select.how == "band" else {}
+    ends = [float(options[end]) for end in ("low", "high") if end in options]
+    return [_forecast(phase, end, None, config.rewards.wrong) for end in ends or (None,)]
 
 
 def _forecast(resolved: ResolvedPhase, rate: float | None, tokens: float | None, failed_pay: float) -> Forecast:
-    levels = outcome_levels(resolved.config.rewards)
-    return phase_forecast(resolved, levels | {"wrong": min(failed_pay, levels["wrong"])}, rate, tokens)
+    rewards, levels = resolved.config.rewards, outcome_levels(resolved.config.rewards)
+    are_own = rewards.wrong < rewards.correct and failed_pay < rewards.correct
+    return phase_forecast(
+        resolved, levels | {"wrong": failed_pay if are_own else min(failed_pay, levels["wrong"])}, rate, tokens
+    )
 
 
 def phase_forecast(
@@ -97,6 +101,7 @@ def phase_forecast(
         lengthening_terms=lengthening_terms(phase.rewards),
         own_terms=own_terms(phase.rewards),
         has_group_baseline=not resolved.algorithm.has_critic,
+        is_standardized=phase.rewards.standardize,
         critic_value=0.0 if resolved.critic == "zero" else None,
     )
     sentence = found.sentence

@@ -146,6 +146,7 @@ def test_a_record_has_no_field_for_words_of_others(store: TrafficStore, on_disk:
         ("npm_" + "a1" * 18, "key"),
         ("eyJ" + "a" * 40 + "." + "b" * 5000 + "." + "c" * 43, "token"),
         ("Bearer abcdef0123456789abcdef0123456789", "token"),
+        ("Bearer abcdefghijklmnopqrstuvwxyzabcdef", "token"),
         ("-----BEGIN RSA PRIVATE KEY-----\n" + "a/+B" * 4000 + "\n-----END RSA PRIVATE KEY-----", "private key"),
         ("https://ann:pass!word@host.org/x", "url with secret"),
         ("postgres://ann:pw@host/db", "url with secret"),

@@ -56,9 +56,9 @@ def train(
         bool,
         typer.Option(
             "--accept-changes",
-            help="With --resume: go on although rates and bounds of the update, rewards and their files, the end rule, the "
-            "device or the inputs have changed; environment.json records each change and its step. What only concerns "
-            "measuring may change without it.",
+            help="With --resume: go on although rates and bounds of the update, rewards and their files, the end rule, "
+            "selections, how responses are drawn, the grader, the device or the inputs have changed; environment.json "
+            "records each change and its step. What only concerns measuring may change without it.",
         ),
     ] = False,
     track: Annotated[

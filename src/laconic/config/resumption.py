@@ -47,7 +47,7 @@ MEASURED_WITH = (
 MADE_WITH = {
     "probe.jsonl": r"phases\.PHASE\.select\.(how|pool|samples)",
     "offline.jsonl": r"phases\.PHASE\.select\.(how|pool|samples|count|options(\..+)?)"
-    r"|inputs\.problems\.train|grader\.(name|sha256)",
+    r"|inputs\.problems\.train|grader\.(name|sha256)|phases\.PHASE\.sampler\.temperature",
     "checkpoints": r"phases\.PHASE\.select\.(how|pool|samples)",
 }
 """The keys by which each of what a phase has and a resumed run goes on with was made."""
@@ -98,6 +98,8 @@ def was_made_with(made: str, key: str, phase: str) -> bool:
 
     >>> [was_made_with("probe.jsonl", f"phases.brevity.select.{key}", "brevity") for key in ("samples", "count")]
     [True, False]
+    >>> was_made_with("offline.jsonl", "phases.brevity.sampler.temperature", "brevity")
+    True
     """
     return re.fullmatch(MADE_WITH[made].replace("PHASE", re.escape(phase)), key) is not None
 

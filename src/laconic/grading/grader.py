@@ -240,6 +240,8 @@ def _equal_by_algebra(gold: str, answer: str, capitals: frozenset[str] = frozens
     gold_expression, expression = _over_one_alphabet(
         *map(_with_named_derivatives, (gold_expressions[0], expressions[0]))
     )
+    if _are_multiples(gold_expression, expression):
+        return True
     if _differs_at_a_point(gold_expression, expression):
         return False
     if verify(
@@ -409,23 +411,33 @@ def _parsed(text: str) -> tuple[Any, ...]:
 def _is_confirmed(gold_expression: Any, expression: Any) -> bool:
     """False for two equations that Math-Verify calls equal because it could solve neither; True for all else it calls equal.
 
-    Confirmed are equations of which one is a multiple of the other at points of all signs, or which have solutions to compare.
+    The equations are no multiples of each other; confirmed are those which have solutions to compare.
     """
     from math_verify.parser import sympy
 
     if not all(isinstance(one, sympy.Equality) for one in (gold_expression, expression)):
         return True
+    try:
+        return bool(sympy.solve(gold_expression, gold_expression.free_symbols))
+    except _UNREAL:
+        return True
+
+
+def _are_multiples(gold_expression: Any, expression: Any) -> bool:
+    """Whether both are equations, and one is a multiple of the other at points of all signs."""
+    from math_verify.parser import sympy
+
+    if not all(isinstance(one, sympy.Equality) for one in (gold_expression, expression)):
+        return False
     symbols = sorted(gold_expression.free_symbols | expression.free_symbols, key=str)
     try:
         gold_side, side = (one.lhs - one.rhs for one in (gold_expression, expression))
         ratios = [_ratio_at(gold_side, side, symbols, signs) for signs in range(4)]
-        if all(
+        return all(
             ratio is not None and abs(ratio - ratios[0]) < sympy.Float("1e-9") * (1 + abs(ratio)) for ratio in ratios
-        ):
-            return True
-        return bool(sympy.solve(gold_expression, gold_expression.free_symbols))
+        )
     except _UNREAL:
-        return True
+        return False
 
 
 def _ratio_at(gold_side: Any, side: Any, symbols: Sequence[Any], signs: int) -> Any:

@@ -57,7 +57,7 @@ __all__ = [
     "same_answer_with",
 ]
 
-RULES_VERSION = 5
+RULES_VERSION = 6
 """Raised with every change that may alter a verdict: evaluations that were graded under different versions are not compared."""
 
 MAX_READ_CHARS = 20_000

@@ -284,7 +284,7 @@ def _ratio(text: str) -> Fraction | None:
 
 def by_notation(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     """Numerals in a base are compared as written; `4 2` is not 42; primes agree in number."""
-    if _BASED.fullmatch(gold) or _BASED.fullmatch(answer):
+    if _is_numeral(gold) or _is_numeral(answer):
         return None if "=" in gold + answer else _numeral(gold) == _numeral(answer)
     are_letters = len(gold) == len(answer) == 1 and gold.isalpha() and answer.isalpha()
     is_spaced = re.search(r"(?<!_)\d \d", compact(answer)) and not re.search(r"\d \d", compact(gold))
@@ -297,7 +297,20 @@ _NUMERALS = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "se
 def _numeral(text: str) -> str:
     text = re.sub(r"[{}()]", "", compact(text))
     head, _, base = text.partition("_")
-    return f"{head.upper() if any(c.isdigit() for c in head) else head}_{_NUMERALS.get(base.strip(), base.strip())}"
+    return f"{head.upper()}_{_NUMERALS.get(base.strip(), base.strip())}"
+
+
+def _is_numeral(text: str) -> bool:
+    """Whether digits stand before an index that can be their base, as in 1011_2, 3F_{16} and 121_b; v_0, 3x_1 and 2v_0 are names."""
+    if not _BASED.fullmatch(text):
+        return False
+    head, _, base = _numeral(text).partition("_")
+    if head.isdecimal() or not base.isdecimal():
+        return head.isdecimal()
+    try:
+        return len(head) > 1 and int(base) > 1 and int(head, int(base)) >= 0
+    except ValueError:  # the base is not one, or the digits are not of it
+        return False
 
 
 def by_polynomial(gold: str, answer: str, _equal: Equal, limit: Fraction = _EXACT) -> Verdict | None:

@@ -10,6 +10,7 @@ Left out: log-probabilities, which no evaluation stores, and the prompts of eval
 which the question is shown alone.
 """
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -61,7 +62,12 @@ def write_inspect_log(folder: Path, out: Path) -> int:
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     note_copy(out, [place])
-    write_eval_log(log, str(out))
+    partial = out.with_name(f".{out.stem}.{os.getpid()}.partial{out.suffix}")  # the suffix says which kind of log it is
+    try:
+        write_eval_log(log, str(partial))
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
     return len(samples)
 
 

@@ -151,8 +151,8 @@ def forecast(
     - a reward of the user's own: unknown;
     - explicit length terms: shorter, or longer where they pay for length, or unknown where there are both;
     - a group baseline (GRPO, RLOO): neutral, with no pressure at all in uniform groups;
-    - lambda = 1, standardised rewards, or a critic at the mean reward: neutral, since only the covariance of correctness with length
-      is left;
+    - lambda = 1, standardised rewards, or a critic at the mean reward: neutral, since only the covariance of correctness with
+      length is left;
     - else the sign of the mean reward minus the critic's value: shorter above the neutral solve rate, longer below.
 
     Raises `ValueError` where a level is missing, correct <= wrong, or a number is out of its range.

@@ -53,7 +53,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("email", r"[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"),
         ("password", rf"{_SECRET_NAME}=(?!=)\s{{0,3}}(?:{_QUOTED}|{_NO_CALL}[^\s\"'&,;()]{{3,}}+)"),
         ("password", rf"{_SECRET_NAME}:\s{{0,3}}(?:{_QUOTED}|{_NO_CALL}(?=\S{{0,60}}\d)[^\s\"'&,;()]{{6,}}+)"),
-        ("token", r"\bBearer[ \t]{1,8}(?=[\w.~+/=-]{0,100}\d)[\w.~+/=-]{12,}+"),
+        ("token", r"\bBearer[ \t]{1,8}(?=[\w.~+/=-]{0,100}\d|[\w.~+/=-]{20})[\w.~+/=-]{12,}+"),
         ("token", r"(?<![\w-])eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*+(?:\.[\w-]++){0,2}"),
         ("key", r"\b(?:sk|pk|rk|hf|npm|glpat|gh[oprsu]|github_pat|xox[a-z]|xapp)[-_][\w-]{16,}+"),
         ("key", r"\b(?:AKIA|AIza)[\w-]{16,}+"),

@@ -301,7 +301,7 @@ def _numeral(text: str) -> str:
 
 
 def _is_numeral(text: str) -> bool:
-    """Whether digits stand before an index that can be their base, as in 1011_2, 3F_{16} and 121_b; v_0, 3x_1 and 2v_0 are names."""
+    """Whether digits stand before an index that can be their base, as in 1011_2, 3F_{16} and 121_b; v_0 and 2v_0 are names."""
     if not _BASED.fullmatch(text):
         return False
     head, _, base = _numeral(text).partition("_")

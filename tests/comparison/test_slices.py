@@ -105,6 +105,8 @@ def test_without_meta_only_the_length_of_the_question_is_known(tmp_path: Path) -
 
 def test_values_of_several_kinds_have_names() -> None:
     assert values_of([True, "a\nb", " ", None, 2, 2.5]) == ["true", "a b", "not stated", "not stated", "2", "2.5"]
+    assert values_of([10**400, 1, None]) == [str(10**400), "1", "not stated"]
+    assert values_of([*range(20), 10**400])[-1] == str(10**400)  # beyond floating point: no parts
     assert values_of([*range(11), "x"])[:2] == ["0", "1"]  # not only numbers: no parts
 
 

@@ -28,6 +28,7 @@ DAMAGES: list[tuple[Any, str]] = [
     ({"counts": {"correct": 1}}, "counts.wrong: missing"),
     ({"counts": []}, "counts: unexpected value []"),
     ({"mean_tokens": -1.0}, "mean_tokens: expected a number of tokens"),
+    ({"mean_tokens": 10**400}, "mean_tokens: expected a number of tokens, got 1000"),
     ({"mean_tokens": "15"}, "mean_tokens: unexpected value '15'"),
     ({"mean_tokens": None}, "mean_tokens: unexpected value None"),
     ({"mean_correct_tokens": None}, "mean_correct_tokens: missing, though 1 samples are correct"),

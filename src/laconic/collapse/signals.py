@@ -12,10 +12,11 @@
 Nothing is read but lines of the log, so a resumed run sees what the run that wrote them saw.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from laconic.system.fields import is_finite_number
 
 ACCURACY = "rollouts/accuracy_frac"
 TOKENS = "rollouts/mean_tokens"
@@ -82,14 +83,10 @@ def figures_of(line: Mapping[str, Any]) -> dict[str, float]:
     >>> figures["ended"], figures["unanswered"], "rollouts/wrong_tokens" in figures
     (0.5, 0.25, False)
     """
-    numbers = {key: float(value) for key, value in line.items() if _is_finite(value)}
+    numbers = {key: float(value) for key, value in line.items() if is_finite_number(value)}
     if CUT_OFF in numbers:
         numbers[ENDED] = 1.0 - numbers[CUT_OFF]
         read = numbers[ENDED] - numbers.get("rollouts/ungradable_frac", 0.0)
         if read > 0.0:
             numbers[UNANSWERED] = numbers.get("rollouts/no_answer_frac", 0.0) / read
     return numbers
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -27,6 +27,7 @@ from laconic.errors import InputError
 from laconic.evaluation.problem_meta import Meta, MetaValue, read_meta
 from laconic.statistics.intervals import Evidence, FloatArray, Interval, difference_evidence, relative_change_evidence
 from laconic.statistics.several import holm
+from laconic.system.fields import is_finite_number
 
 PROMPT_LENGTH = "prompt_length"
 DEFAULT_KEYS = ("subject", "level", PROMPT_LENGTH)
@@ -108,7 +109,7 @@ def values_of(values: Sequence[MetaValue | None]) -> list[str]:
     >>> values_of(list(range(64)))[::40]
     ['0 to 31', '32 to 63']
     """
-    numbers = {value for value in values if isinstance(value, int | float) and not isinstance(value, bool)}
+    numbers = {value for value in values if is_finite_number(value)}
     is_cut = len(numbers) > MOST_NUMBERS and all(value is None or value in numbers for value in values)
     names = _equal_parts([float(value) for value in values if value is not None]) if is_cut else {}
     return [_name(value, names) for value in values]
@@ -142,7 +143,7 @@ def _name(value: MetaValue | None, names: Mapping[float, str]) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return " ".join(value.split()) or NOT_STATED
-    return names.get(float(value), _number(value))
+    return names.get(value, _number(value))
 
 
 # --- comparing -------------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ def rows_by_value(names: Sequence[str], values: Sequence[MetaValue | None]) -> I
 
 
 def _rank(value: MetaValue | None) -> tuple[int, float]:
-    return (0, float(value)) if isinstance(value, int | float) else (1, 0.0)
+    return (0, value) if isinstance(value, int | float) else (1, 0.0)
 
 
 def _slice(key: str, name: str, accuracy: FloatArray, tokens: FloatArray, seed: int, resamples: int) -> SliceFigures:

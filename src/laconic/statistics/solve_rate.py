@@ -12,13 +12,14 @@ What is left out: which problems to keep (`selection/rules.py`), and which to sa
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, nan
+from math import nan
 from typing import Any
 
 import numpy as np
 from scipy.stats import beta
 
 from laconic.system.fields import MAX_WHOLE
+from laconic.system.text import brief
 from laconic.types import Grade, count_grades
 
 
@@ -146,7 +147,7 @@ def _field(record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], p
         raise ValueError(f"{prefix}{key}: missing")
     value = record[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{prefix}{key}: unexpected value {value!r}")
+        raise ValueError(f"{prefix}{key}: unexpected value {brief(value)}")
     return value
 
 
@@ -157,14 +158,14 @@ def _is_set(record: Mapping[str, Any], key: str) -> bool:
 def _whole(record: Mapping[str, Any], key: str, prefix: str = "") -> int:
     value = int(_field(record, key, int, prefix))
     if value < 0:
-        raise ValueError(f"{prefix}{key}: expected a number that is not negative, got {value}")
+        raise ValueError(f"{prefix}{key}: expected a number that is not negative, got {brief(value)}")
     if value > MAX_WHOLE:
         raise ValueError(f"{prefix}{key}: expected at most {MAX_WHOLE}")
     return value
 
 
 def _tokens(record: Mapping[str, Any], key: str) -> float:
-    value = float(_field(record, key, (int, float)))
-    if not 0.0 <= value < inf:
-        raise ValueError(f"{key}: expected a number of tokens, got {value}")
-    return value
+    value = _field(record, key, (int, float))
+    if not 0.0 <= value <= MAX_WHOLE:
+        raise ValueError(f"{key}: expected a number of tokens, got {brief(value)}")
+    return float(value)

@@ -12,6 +12,7 @@
 A value is never converted. What is left out: reading files (`files.py`), and what the values mean.
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -189,6 +190,15 @@ def _lost(record: Any, again: Any, place: tuple[str, ...]) -> Iterator[str]:
     elif isinstance(record, list) and isinstance(again, list):
         for index, (value, other) in enumerate(zip(record, again, strict=False)):
             yield from _lost(value, other, (*place, str(index)))
+
+
+def is_finite_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a file is a number, neither nan nor infinite, that floating point can hold.
+
+    >>> [is_finite_number(value) for value in (1, 0.5, True, "1", float("nan"), 10**400)]
+    [True, True, False, False, False, False]
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_integer(value: Any) -> TypeGuard[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from laconic.comparison.folders import read_summary
 from laconic.comparison.places import is_finished
+from laconic.system.fields import is_finite_number
 
 Numbers = dict[str, float]
 SettingValue = str | int | float | bool
@@ -27,9 +28,7 @@ def numbers_of_step(step: Mapping[str, Any]) -> Numbers:
     {'update/lr': 1e-06, 'alarms/raised': 1.0}
     """
     counted = {key: len(value) if isinstance(value, list) else value for key, value in step.items() if key != "step"}
-    return {
-        key: float(value) for key, value in counted.items() if isinstance(value, int | float) and math.isfinite(value)
-    }
+    return {key: float(value) for key, value in counted.items() if is_finite_number(value)}
 
 
 def settings_by_key(config: Mapping[str, Any]) -> dict[str, SettingValue]:

@@ -7,6 +7,8 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.stats import studentized_range
 from scipy.stats import t as student
 
 from laconic.statistics.seeds import SeedMean, over_seeds
@@ -30,6 +32,7 @@ def write_page(docs: Path, words: Path, tuned: Mapping[str, Any], results: Mappi
         "DIFFICULTY": difficulty(runs),
         "RATES": rates({label: found["areas"] for label, found in tuned.items()}),
         "PAIRS": pairs(runs),
+        "SPREAD": spread(runs),
     }
     for name, lines in tables.items():
         text = text.replace(f"TABLE OF {name}", "\n".join(lines))
@@ -182,6 +185,35 @@ def pairs(results: Runs) -> Iterator[str]:
     for (first, second), gap, error, p in zip(near, gaps, errors, p_values, strict=True):
         apart = " **apart**" if error > APART else ""
         yield f"| {first} | {second} | {_said(gap)} | {error:.1f}{apart} | {p:.2g} |"
+
+
+def spread(results: Runs) -> Iterator[str]:
+    """How far apart the areas of any two entries must be to differ at the 5% level over all pairs.
+
+    Tukey's honest significant difference after a two-way analysis of variance (entry, seed) without interaction: the noise of an
+    area is taken to be that of all entries. Entries that lack a seed, and those of which the guard took a run back, are left
+    out.
+    """
+    seeds = sorted({seed for found in results.values() for seed in found})
+    rows = [
+        [found[seed]["area"] for seed in seeds]
+        for found in results.values()
+        if found.keys() >= set(seeds) and not any(found[seed]["rolled_back"] for seed in seeds)
+    ]
+    if min(len(rows), len(seeds)) < 2:
+        yield "Two seeds or more say how large a difference must be."
+        return
+    areas = np.array(rows)
+    left = areas - areas.mean(axis=1, keepdims=True) - areas.mean(axis=0, keepdims=True) + areas.mean()
+    freedom = (len(rows) - 1) * (len(seeds) - 1)
+    noise = float(np.square(left).sum()) / freedom
+    least = float(studentized_range.ppf(0.95, len(rows), freedom)) * np.sqrt(noise / len(seeds))
+    yield (
+        f"Of the {len(rows)} entries that have all {len(seeds)} seeds and no run taken back, any two differ at the 5% level, "
+        f"corrected for all pairs, where their areas are more than **{least:.1f} points** apart (Tukey's honest significant "
+        f"difference after a two-way analysis of variance by entry and seed, {freedom} degrees of freedom; the noise of one run "
+        f"is {np.sqrt(noise):.1f} points)."
+    )
 
 
 def _said(mean: SeedMean, digits: int = 1) -> str:

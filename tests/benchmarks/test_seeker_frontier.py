@@ -10,7 +10,7 @@ from typing import Any
 import collapse
 import pytest
 import seeker_frontier
-from deciding.frontier_page import difficulty, frontier, pairs, rates, rollbacks
+from deciding.frontier_page import difficulty, frontier, pairs, rates, rollbacks, spread
 from forked import Forked
 
 from laconic.config.phase import PhaseConfig
@@ -138,6 +138,23 @@ def test_two_are_apart_beyond_three_standard_errors_of_their_paired_difference()
     near = {"a": {"71": made_up(50.0, 1, 1, (0, 0)), "72": made_up(53.0, 1, 1, (0, 0))}}
     near["b"] = {"71": made_up(50.0, 1, 1, (0, 0)), "72": made_up(51.0, 1, 1, (0, 0))}
     assert "apart" not in list(pairs(near))[2]
+
+
+def test_the_least_difference_is_tukeys_over_all_pairs() -> None:
+    """Three entries at two seeds; by hand: residuals of 0.5 (four) and 0 (two) squared sum to 1, over 2 degrees of freedom
+    0.5, and q(0.95; 3, 2) = 8.33. A row with a seed too few, and one that was taken back, are left out."""
+    areas = {"a": (60.0, 61.0), "b": (50.0, 52.0), "c": (40.0, 43.0)}
+    results: dict[str, Any] = {
+        label: {str(71 + i): made_up(area, 100.0, 80.0, (10.0, 10.0)) for i, area in enumerate(found)}
+        for label, found in areas.items()
+    }
+    results["short"] = {"71": made_up(99.0, 100.0, 80.0, (10.0, 10.0))}
+    taken = made_up(1.0, 100.0, 80.0, (10.0, 10.0)) | {"rolled_back": ["x"]}
+    results["taken back"] = {"71": taken, "72": made_up(99.0, 100.0, 80.0, (10.0, 10.0))}
+    (line,) = spread(results)
+    assert line.startswith("Of the 3 entries that have all 2 seeds") and "2 degrees of freedom" in line
+    assert "more than **4.2 points** apart" in line  # 8.33 * sqrt(0.5 / 2)
+    assert next(iter(spread({"a": results["short"]}))).startswith("Two seeds or more")
 
 
 def test_a_base_under_another_prompt_has_a_row_of_its_own() -> None:

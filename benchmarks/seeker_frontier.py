@@ -236,7 +236,7 @@ def arm_of(run: SweepRun) -> SweepArm:
 
 
 def figures_of(arm: SweepArm) -> dict[str, Any]:
-    """What the page says of one run, rounded: sampled and greedy, the area over budgets, by level, and against both bounds."""
+    """What the page says of one run, rounded: sampled and greedy, the areas over budgets, by level, and against both bounds."""
     meta = read_meta(arm.base[SAMPLED].path)
     facts = [meta[name] for name in arm.before().problem_ids]
     bounds = {key: float(np.mean([float(fact[key]) for fact in facts])) for key in ("oracle_tokens", "blind_tokens")}
@@ -245,16 +245,13 @@ def figures_of(arm: SweepArm) -> dict[str, Any]:
         for tag in (SAMPLED, GREEDY)
     }
     levels = [int(fact["level"]) for fact in facts]
-    found |= {"area": arm.area(MOST), "base_area": base_area(arm), "ease": arm.cut_follows_ease(), **bounds}
+    base = SweepArm(arm.label, arm.seed, arm.base, {tag: (one,) for tag, one in arm.base.items()}, ())
+    found |= {"area": arm.area(MOST), "base_area": base.area(MOST)}
+    found |= {"greedy_area": arm.area(MOST, GREEDY), "base_greedy_area": base.area(MOST, GREEDY)}
+    found |= {"ease": arm.cut_follows_ease(), **bounds}
     found["levels"] = {str(level): _of_level(arm, [held == level for held in levels]) for level in sorted(set(levels))}
     settings = read_json(arm.base[SAMPLED].path / "settings.json")
     return rounded(found) | {"rolled_back": rolled_back(arm.folder), "asked": settings["prompt_digest"]}
-
-
-def base_area(arm: SweepArm) -> float:
-    """The area over budgets of the start model."""
-    stages = {tag: (base,) for tag, base in arm.base.items()}
-    return SweepArm(arm.label, arm.seed, arm.base, stages, ()).area(MOST)
 
 
 def rolled_back(folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ Runs = Mapping[str, Mapping[str, Any]]
 """The figures of a run, by label and seed."""
 
 EASIEST, HARDEST = ("1", "2"), ("4", "5")
+GREEDY_KEYS = ("greedy area", "greedy accuracy", "greedy tokens")
 APART = 3.0  # standard errors of the paired difference
 
 
@@ -32,7 +33,9 @@ def write_page(docs: Path, words: Path, tuned: Mapping[str, Any], results: Mappi
         "DIFFICULTY": difficulty(runs),
         "RATES": rates({label: found["areas"] for label, found in tuned.items()}),
         "PAIRS": pairs(runs),
-        "SPREAD": spread(runs),
+        "SPREAD": spread(runs, "area", "sampled areas"),
+        "GREEDY SPREAD": spread(runs, "greedy_area", "greedy areas"),
+        "GREEDY LIST": heads(runs, "greedy_area"),
     }
     for name, lines in tables.items():
         text = text.replace(f"TABLE OF {name}", "\n".join(lines))
@@ -42,10 +45,10 @@ def write_page(docs: Path, words: Path, tuned: Mapping[str, Any], results: Mappi
 def frontier(results: Runs) -> Iterator[str]:
     """One row for each entry, by its area over budgets; then one for the start model, and one for it as an entry asks it."""
     yield (
-        "| | seeds | area | T=1: accuracy, % | tokens | greedy: accuracy, % | tokens | tokens over the shortest | over a blind "
-        "search | dominated by |"
+        "| | seeds | area | T=1: accuracy, % | tokens | greedy: area | accuracy, % | tokens | tokens over the shortest | over a "
+        "blind search | dominated by |"
     )
-    yield "|---" * 10 + "|"
+    yield "|---" * 11 + "|"
     rows = {label: _row(found) for label, found in results.items()}
     for label in sorted(rows, key=lambda name: -rows[name]["area"].mean):
         yield f"| {label} | {rows[label]['area'].num_seeds} | {_cells(rows[label])} | {_above(label, results)} |"
@@ -53,8 +56,17 @@ def frontier(results: Runs) -> Iterator[str]:
         yield f"| *the start model{asked}* | {len(found)} | {_cells(_row(found))} | |"
 
 
+def heads(results: Runs, key: str, most: int = 10) -> Iterator[str]:
+    """The entries whose figure `key` is largest, in order, and the start model."""
+    rows = {label: over_seeds(run[key] for run in found.values()) for label, found in results.items()}
+    for label in sorted(rows, key=lambda name: -rows[name].mean)[:most]:
+        yield f"- {label}: {_said(rows[label])}"
+    usual = _bases(results).get("", {})
+    yield f"- *the start model*: {_said(over_seeds(run[key] for run in usual.values()))}"
+
+
 def _cells(row: Mapping[str, SeedMean]) -> str:
-    cells = [_said(row[key]) for key in ("area", "accuracy", "tokens", "greedy accuracy", "greedy tokens")]
+    cells = [_said(row[key]) for key in ("area", "accuracy", "tokens", *GREEDY_KEYS)]
     return " | ".join([*cells, *(f"{row[key].mean:.2f}" for key in ("over shortest", "over blind"))])
 
 
@@ -82,7 +94,8 @@ def _as_base(run: Any) -> dict[str, Any]:
         }
         for tag in ("t1", "greedy")
     }
-    return {**sides, "area": run["base_area"], **{key: run[key] for key in ("oracle_tokens", "blind_tokens")}}
+    areas = {"area": run["base_area"], "greedy_area": run["base_greedy_area"]}
+    return {**sides, **areas, **{key: run[key] for key in ("oracle_tokens", "blind_tokens")}}
 
 
 def rollbacks(results: Runs) -> Iterator[str]:
@@ -101,6 +114,7 @@ def _row(found: Mapping[str, Any]) -> dict[str, SeedMean]:
         "area": lambda run: run["area"],
         "accuracy": lambda run: run["t1"]["accuracy"],
         "tokens": lambda run: run["t1"]["tokens"],
+        "greedy area": lambda run: run["greedy_area"],
         "greedy accuracy": lambda run: run["greedy"]["accuracy"],
         "greedy tokens": lambda run: run["greedy"]["tokens"],
         "over shortest": lambda run: run["t1"]["tokens"] / run["oracle_tokens"],
@@ -187,7 +201,7 @@ def pairs(results: Runs) -> Iterator[str]:
         yield f"| {first} | {second} | {_said(gap)} | {error:.1f}{apart} | {p:.2g} |"
 
 
-def spread(results: Runs) -> Iterator[str]:
+def spread(results: Runs, key: str, name: str) -> Iterator[str]:
     """How far apart the areas of any two entries must be to differ at the 5% level over all pairs.
 
     Tukey's honest significant difference after a two-way analysis of variance (entry, seed) without interaction: the noise of an
@@ -196,7 +210,7 @@ def spread(results: Runs) -> Iterator[str]:
     """
     seeds = sorted({seed for found in results.values() for seed in found})
     rows = [
-        [found[seed]["area"] for seed in seeds]
+        [found[seed][key] for seed in seeds]
         for found in results.values()
         if found.keys() >= set(seeds) and not any(found[seed]["rolled_back"] for seed in seeds)
     ]
@@ -210,7 +224,7 @@ def spread(results: Runs) -> Iterator[str]:
     least = float(studentized_range.ppf(0.95, len(rows), freedom)) * np.sqrt(noise / len(seeds))
     yield (
         f"Of the {len(rows)} entries that have all {len(seeds)} seeds and no run taken back, any two differ at the 5% level, "
-        f"corrected for all pairs, where their areas are more than **{least:.1f} points** apart (Tukey's honest significant "
+        f"corrected for all pairs, where their {name} are more than **{least:.1f} points** apart (Tukey's honest significant "
         f"difference after a two-way analysis of variance by entry and seed, {freedom} degrees of freedom; the noise of one run "
         f"is {np.sqrt(noise):.1f} points)."
     )

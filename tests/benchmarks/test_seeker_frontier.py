@@ -10,7 +10,7 @@ from typing import Any
 import collapse
 import pytest
 import seeker_frontier
-from deciding.frontier_page import difficulty, frontier, pairs, rates, rollbacks, spread
+from deciding.frontier_page import difficulty, frontier, heads, pairs, rates, rollbacks, spread
 from forked import Forked
 
 from laconic.config.phase import PhaseConfig
@@ -92,8 +92,15 @@ def made_up(area: float, tokens: float, accuracy: float, cuts: tuple[float, floa
     """A run that cut the easiest and the hardest level so much; the start model took 100 tokens and was right in 50%."""
     side = {"tokens": tokens, "cut": 100.0 - tokens, "accuracy": accuracy, "gain": accuracy - 50.0}
     levels = {level: {"problems": 10, "cut": cut, "gain": 0.0} for level, cut in zip(("1", "5"), cuts, strict=True)}
-    bounds = {"oracle_tokens": 20.0, "blind_tokens": 50.0, "base_area": 30.0, "asked": "usual"}
-    return {"t1": side, "greedy": side, "area": area, "ease": 0.1, "levels": levels, "rolled_back": []} | bounds
+    bounds = {
+        "oracle_tokens": 20.0,
+        "blind_tokens": 50.0,
+        "base_area": 30.0,
+        "base_greedy_area": 35.0,
+        "asked": "usual",
+    }
+    areas = {"area": area, "greedy_area": area + 5.0}
+    return {"t1": side, "greedy": side, **areas, "ease": 0.1, "levels": levels, "rolled_back": []} | bounds
 
 
 RESULTS = {
@@ -107,12 +114,19 @@ def test_the_tables_say_what_the_figures_are() -> None:
     header, _, first, second, base = frontier(RESULTS)
     assert header.count("|") == first.count("|") == base.count("|")
     assert (
-        first == "| fast | 2 | 60.5 ± 0.5 | 70.0 ± 0.0 | 40.0 ± 0.0 | 70.0 ± 0.0 | 40.0 ± 0.0 | 2.00 | 0.80 | on it |"
+        first
+        == "| fast | 2 | 60.5 ± 0.5 | 70.0 ± 0.0 | 40.0 ± 0.0 | 65.5 ± 0.5 | 70.0 ± 0.0 | 40.0 ± 0.0 | 2.00 | 0.80 | on it |"
     )
     assert second.endswith("| 4.00 | 1.60 | fast |")
     assert base == (
-        "| *the start model* | 2 | 30.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 | 5.00 | 2.00 | |"
+        "| *the start model* | 2 | 30.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 | 35.0 ± 0.0 | 50.0 ± 0.0 | 100.0 ± 0.0 | 5.00 "
+        "| 2.00 | |"
     )
+    assert list(heads(RESULTS, "greedy_area")) == [
+        "- fast: 65.5 ± 0.5",
+        "- slow: 46.0 ± 1.0",
+        "- *the start model*: 35.0 ± 0.0",
+    ]
     assert list(difficulty(RESULTS))[2].startswith("| fast | 70.0 ± 0.0 | 30.0 ± 0.0 | 40.0 ± 0.0 |")
     assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 2.0}}))[2] == "| it | 1.0 | **3.0** | 2.0 |  |"
     assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 4.0}}))[2] == "| it | 1.0 | 3.0 | **4.0** | yes |"
@@ -151,10 +165,10 @@ def test_the_least_difference_is_tukeys_over_all_pairs() -> None:
     results["short"] = {"71": made_up(99.0, 100.0, 80.0, (10.0, 10.0))}
     taken = made_up(1.0, 100.0, 80.0, (10.0, 10.0)) | {"rolled_back": ["x"]}
     results["taken back"] = {"71": taken, "72": made_up(99.0, 100.0, 80.0, (10.0, 10.0))}
-    (line,) = spread(results)
+    (line,) = spread(results, "area", "sampled areas")
     assert line.startswith("Of the 3 entries that have all 2 seeds") and "2 degrees of freedom" in line
     assert "more than **4.2 points** apart" in line  # 8.33 * sqrt(0.5 / 2)
-    assert next(iter(spread({"a": results["short"]}))).startswith("Two seeds or more")
+    assert next(iter(spread({"a": results["short"]}, "area", "areas"))).startswith("Two seeds or more")
 
 
 def test_a_base_under_another_prompt_has_a_row_of_its_own() -> None:

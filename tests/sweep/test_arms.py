@@ -79,6 +79,9 @@ def test_the_area_is_the_mean_over_all_budgets(arm: SweepArm) -> None:
     for most in (20, 100):
         grid = [arm.within((number + 0.5) * most / 200) for number in range(200)]
         assert arm.area(most) == pytest.approx(sum(grid) / 200, abs=0.3)
+    other = replace(arm, stages=arm.stages | {"greedy": (arm.base["t1"],)})
+    assert other.area(100, "greedy") == pytest.approx(35.0)  # 0.8, 0.6 and twice 0
+    assert other.area(100) == pytest.approx(57.5)
 
 
 def test_pass_at_k_is_that_of_the_result(arm: SweepArm) -> None:

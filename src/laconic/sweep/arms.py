@@ -85,13 +85,14 @@ class SweepArm:
         found = [row.grade is Grade.CORRECT and row.num_tokens <= budget for row in self._rows(-1)]
         return 100.0 * sum(found) / len(found)
 
-    def area(self, most: float) -> float:
-        """The mean of `within` over all budgets from 0 to `most`, in percent: AUC_OAA of arXiv 2508.13141, an integral in
-        place of its sum. A correct response counts 1 - tokens / most, or 0 where it is longer.
+    def area(self, most: float, tag: str = SAMPLED) -> float:
+        """The share of responses that are correct within a budget, in percent, averaged over all budgets from 0 to `most`:
+        AUC_OAA of arXiv 2508.13141, an integral in place of its sum. A correct response counts 1 - tokens / most, or 0 where it
+        is longer.
 
         The paper counts the tokens of thinking up to 1000; here all of the response's count, as everywhere in this package.
         """
-        found = [max(0.0, 1.0 - row.num_tokens / most) * (row.grade is Grade.CORRECT) for row in self._rows(-1)]
+        found = [max(0.0, 1.0 - row.num_tokens / most) * (row.grade is Grade.CORRECT) for row in self._rows(-1, tag)]
         return 100.0 * sum(found) / len(found)
 
     def finished_cut(self) -> float:
@@ -109,8 +110,8 @@ class SweepArm:
             return nan
         return float(spearmanr(cuts[known], ease[known]).statistic)
 
-    def _rows(self, stage: int | None) -> list[ResponseRow]:
-        return list(read_samples((self.base[SAMPLED] if stage is None else self.stages[SAMPLED][stage]).path))
+    def _rows(self, stage: int | None, tag: str = SAMPLED) -> list[ResponseRow]:
+        return list(read_samples((self.base[tag] if stage is None else self.stages[tag][stage]).path))
 
     def _finished(self, stage: int | None) -> float:
         lengths = [row.num_tokens for row in self._rows(stage) if row.grade is not Grade.TRUNCATED]

@@ -102,8 +102,18 @@ RIGHT = [
     ("2x+4=0", "x+2=0"),
     ("x^2=4", "2x^2=8"),
     ("x^2-x=0", "x(x-1)=0"),
+    *[(r"\frac{3\pi}{4}", r"3/4 \pi"), (r"\frac43\pi r^3", r"4/3 \pi r^3"), (r"\frac{\sqrt3}{2}", r"1/2\sqrt{3}")],
+    *[(r"\frac{\sqrt3 x}{2}", r"\sqrt{3}/2 x"), (r"\frac{x^2\sin x}{2}", r"1/2 x^2 \sin x")],
+    *[("P(1+r)^T", "(1+r)^TP"), ("2^T", "2^{T}"), ("e^{-T}", r"\frac{1}{e^T}"), ("2^T", "2^t")],
+    *[(r"\sqrt3", r"\tan 60^\circ"), (r"\frac14", r"\sin^2 30^\circ"), (r"\sin 20^\circ", r"\cos(70^{\circ})")],
+    *[("2", r"4\cos60°"), ("10", r"{5\choose2}"), ("x^2+C", "x^2+c")],
+    *[("-2", r"\sqrt[3]{-8}"), (r"-\sqrt[3]2", r"\sqrt[3]{-2}")],
 ]
 WRONG = [
+    *[(r"\frac{3}{4\pi}", r"3/4 \pi"), (r"\frac{1}{2\sqrt3}", r"1/2 \sqrt3"), (r"y=\frac{1}{2x}+3", "y=1/2 x+3")],
+    *[("2^T", "2"), ("e^T", "e"), ("P(1+r)^T", "P(1+r)"), ("A^T", "A"), ("x^T y", "xy"), ("B^TA^T", "AB")],
+    *[(r"\sin 20^\circ", r"\sin 20"), (r"\sin 20^\circ", r"\cos 20^\circ"), (r"1+\sqrt3 i", r"\sqrt[3]{-8}")],
+    *[("5", "5 (million)"), ("12", r"12\text{ (base seven)}"), ("M+m", "m+m")],
     ("2v_0", "3v_0"),
     ("x_1", "x_2"),
     ("12_{37}", "12"),

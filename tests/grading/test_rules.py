@@ -115,11 +115,52 @@ def test_the_last_closed_box_counts(text, content):
         ("Final Answer: Jane started growing roses 3 hours ago.", "3"),
         ("Answer $ \n 9 \n $", None),
         ("", None),
+        ("**Answer: 5**\n\nThis answer is consistent with the constraints.", "5"),
+        ("The answer is 5. I checked that the answer is within the range.", "5"),
+        ("Final answer: 5\n\n(The answer is an integer, as required.)", "5"),
+        ("The answer is an integer", "an integer"),
+        ("(B)", "(B)"),
+        ("Option (B)", "B"),
+        ("(A) is wrong", None),
     ],
 )
 def test_the_answer_is_the_last_box_else_what_follows_the_last_marker(text, answer):
     """After the thinking; without box and marker there is no answer, whatever numbers stand in the text."""
     assert extract_answer(text) == answer
+
+
+DENIED = [
+    *("So it is not {}.", "Therefore, there are not {} ways.", "Therefore {} is not the answer.", "Hence it isn't {}."),
+    *(
+        "Therefore, x never equals {}.",
+        "So we cannot get {}.",
+        "So ${}$ does not work.",
+        "Therefore $n={}$ is impossible.",
+    ),
+    *("Therefore, there are at least {} such numbers.", "So the number is less than {}.", "So {} is too large."),
+    *("So the answer would be {} if x were odd.", "So it is not **{}**.", "The area is $13$, not ${}$."),
+]
+STATED = [
+    *("So it is {}.", "Therefore, there are {} ways.", "So the number of those that are not prime is {}."),
+    *(
+        "So no other n works, hence n equals {}.",
+        "So the two are not similar, and the area is {}.",
+        "So it would be {} dollars.",
+    ),
+    *("Therefore there are {} students who do not swim.", "{} because it is not 7"),
+]
+
+
+@pytest.mark.parametrize("sentence", DENIED)
+def test_a_result_that_is_denied_bounded_or_conditional_is_no_answer(sentence):
+    """Where a text has neither box nor marker."""
+    assert extract_answer(sentence.format(12)) is None
+
+
+@pytest.mark.parametrize("sentence", STATED)
+def test_a_denial_of_something_else_leaves_the_result(sentence):
+    """A clause with a verb of its own, a reason, and what someone does not do."""
+    assert extract_answer(sentence.format(12)) == "12"
 
 
 # --- numbers, units, parts -------------------------------------------------------------------------------------------
@@ -374,6 +415,32 @@ EQUAL = [
     (r"\$15", r"\$15\text{ per hour}"),
     ("1.5^2", "2.25"),
     (r"7\text{ hours }30\text{ minutes}", r"7\text{ hr }30\text{ min}"),
+    *[
+        ("3 hours 30 minutes", other)
+        for other in (r"3\text{ hours }30\text{ minutes}", "3 hr 30 min", "3 hours and 30 minutes")
+    ],
+    *[("7 R 2", "7 remainder 2"), ("2 red 3 blue", "2 red, 3 blue"), ("2 out of 6", r"2\text{ out of }6")],
+    *[("Row 3 Seat 5", "row 3, seat 5"), ("12 remainder 1", r"12\text{ R }1")],
+    *[("Monday and Friday", "Friday and Monday"), (r"\text{Alice}, \text{Bob}", "Bob and Alice"), ("AB, CD", "CD, AB")],
+    (r"\text{No, there are none}", "no there are none"),
+    ("10", "15-3-2"),
+    (r"30^\circ 15'", r"30^{\circ}15'"),
+    *[("5000000", "5 millions"), ("500", "¥500"), ("500 yen", "¥500"), ("500 yuan", "¥500"), ("15 rupees", "₹15")],
+    *[("15 rupees", "Rs. 15"), ("500", "INR 500"), ("500 dollars", "USD 500")],
+    *[("m=3, n=4", other) for other in ("3, 4", "3 and 4", "n=4, m=3", "(3,4)")],
+    *[
+        ("x_1=3, x_2=4", "4, 3"),
+        ("(3,4)", "(m,n)=(3,4)"),
+        ("(2,1)", "(y,x)=(1,2)"),
+        ("(y,x)=(1,2)", "(1,2)"),
+        ("(1,2),(2,1)", "(x,y)=(1,2) and (2,1)"),
+        ("m=3, n=3", "3, 3"),
+    ],
+    *[(r"\mathbb R", r"\mathbb{R}"), (r"\mathbb{R}", r"\R"), (r"(-\infty,\infty)", r"\mathbb R")],
+    (r"\binom{n}{k}", r"{n\choose k}"),
+    *[(r"\tan\phi", r"\tan\varphi"), (r"\epsilon_0", r"\varepsilon_0")],
+    ("(1,1)", "1,1"),
+    ("x^2+C", "c+x^2"),
 ]
 DIFFERENT = [
     *[("p - q", other) for other in ("pq", "-p-q", "q-p")],  # short words may be products
@@ -489,6 +556,27 @@ DIFFERENT = [
     ("x^2+2x+1", "x^2+2x"),
     ("x^2y", "xy^2"),
     ("B", "(c)"),
+    *[("3 hours 30 minutes", "30 hours 3 minutes"), ("5 ft 6 in", "6 ft 5 in"), ("2 red 3 blue", "3 red 2 blue")],
+    *[("2 red 3 blue", "2 blue 3 red"), ("7 R 2", "2 R 7"), ("12 remainder 1", "3 remainder 4"), ("1 in 6", "6 in 1")],
+    *[("2 out of 6", "3 out of 4"), ("10 by 20", "5 by 40"), ("Row 3 Seat 5", "Row 5 Seat 3")],
+    *[("AB, CD", "ABCD"), ("ABCD", "AB, CD"), ("HHT, THH", "HHTTHH"), ("ab, cd", "abcd")],
+    *[("2020-03-05", other) for other in ("2020-05-03", "2012")],
+    *[("3-1-2", "3-2-1"), ("1-2-3-4", "1-4-3-2"), ("2012", "2020-03-05")],
+    *[(r"45^\circ30'", r"453^\circ0'"), (r"45^\circ30'", r"30^\circ45'"), ("1234", r"12^\circ34")],
+    *[("5", f"5 {words}") for words in ("twelfths", "ten-thousandths", "thousands", "millions", "dozens", "score")],
+    *[("5", f"5 {words}") for words in ("point five", "divided by two", "root two", "degrees below zero")],
+    *[("12", "12 base five"), ("5", r"5 \text{ (in millions)}"), ("5", "5...")],
+    *[("m=3, n=4", "4, 3"), ("x=1 and y=2", "2, 1"), ("a=1,b=2,c=3", "3,2,1"), ("m=3, n=4", "3, 4, 4")],
+    *[("(1,2)", "(y,x)=(1,2)"), ("(3,4)", "(n,m)=(3,4)"), ("(1,2)", "1,2,1")],
+    *[(r"\$500", "¥500"), (r"\$500", "₹500"), ("15 dollars", "Rs. 15"), ("500 yen", "500 yuan"), (r"\$5", "EUR 5")],
+    *[
+        ("M+m", "m+m"),
+        ("2A+b", "2a+b"),
+        ("C+c+1", "c+1"),
+        ("C", "c"),
+        ("5", "5 (million)"),
+        ("12", r"12\text{ (base seven)}"),
+    ],
 ]
 UNDECIDED = [
     *[("1", "1-2^{50}"), ("25", "2+3^2"), ("9/4", "3/2^2")],  # a power binds closer than a sum and a quotient

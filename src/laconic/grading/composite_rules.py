@@ -13,6 +13,7 @@ from fractions import Fraction
 from string import ascii_lowercase
 
 from laconic.grading.inequalities import ascending, interval_form
+from laconic.grading.latex_tables import UNITS
 from laconic.grading.normal_form import MAX_PARTS, Parts, clean, compact, matrix_rows, parts, split_top
 from laconic.grading.numbers import exact_number, quantity
 from laconic.grading.scalar_rules import OPEN, Equal, Verdict, units_disagree
@@ -20,8 +21,9 @@ from laconic.grading.scalar_rules import OPEN, Equal, Verdict, units_disagree
 
 def by_parts(gold: str, answer: str, equal: Equal) -> Verdict | None:
     """Tuples and intervals are compared in order, with their brackets; sets, bare lists and unions in any order."""
-    gold_parts, answer_parts = parts(_unnamed(gold)), parts(_unnamed(answer))
-    if not _repeats(gold_parts):
+    gold_parts, answer_parts = parts(_unnamed(gold, "=" in answer)), parts(_unnamed(answer, True))
+    gold_parts = _in_gold_order(gold_parts, answer_parts)
+    if not (gold_parts.left in ("(", "[") or _repeats(gold_parts)):
         gold_parts, answer_parts = _single(gold_parts), _single(answer_parts)
     gold_parts, answer_parts = _values(gold_parts, answer_parts), _values(answer_parts, gold_parts)
     if len(gold_parts.items) < 2 and len(answer_parts.items) < 2 and gold_parts.left == answer_parts.left:
@@ -39,24 +41,38 @@ def by_parts(gold: str, answer: str, equal: Equal) -> Verdict | None:
     return None if verdict is False and gold_parts.left == "cup" else verdict
 
 
-def _unnamed(text: str) -> str:
-    """`(x,y)=(1,2)` without its names, where these are in alphabetical order."""
+def _unnamed(text: str, is_sorted: bool) -> str:
+    """`(y,x)=(1,2)` without its names: as (2,1) where the values shall be in the order of their names."""
     match = re.fullmatch(r"\(\s*([A-Za-z](?:\s*,\s*[A-Za-z])+)\s*\)\s*=\s*(\(.*\))", text)
     names = re.split(r"\s*,\s*", match[1]) if match else []
-    return match[2] if match and names == sorted(set(names)) else text
+    if match is None or len(set(names)) < len(names):
+        return text
+    if not is_sorted or names == sorted(names):
+        return match[2]
+    values = parts(match[2])
+    pairs = sorted(zip(names, values.items, strict=False))
+    return f"({','.join(value for _, value in pairs)})" if values.left and len(values.items) == len(names) else text
 
 
 def _values(own_parts: Parts, other: Parts) -> Parts:
     """`x=1, y=2` as the tuple (1,2) where the other side is a tuple: the values in the order of their names."""
-    assignments = [re.fullmatch(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*([^=<>]+)", item) for item in own_parts.items]
-    if own_parts.left or other.left != "(" or len(assignments) < 2 or not all(assignments):
-        return own_parts
-    values = {match[1]: match[2] for match in assignments if match}
-    return (
-        Parts(tuple(values[name] for name in sorted(values)), "(", ")")
-        if len(values) == len(assignments)
-        else own_parts
-    )
+    values = _assigned(own_parts) if other.left == "(" else {}
+    return Parts(tuple(values[name] for name in sorted(values)), "(", ")") if values else own_parts
+
+
+def _in_gold_order(gold_parts: Parts, answer_parts: Parts) -> Parts:
+    """`m=3, n=4` as the tuple (3,4) where the answer is 3, 4 without names. The roots `x_1=3, x_2=4` have no order."""
+    values = _assigned(gold_parts)
+    is_bare = not answer_parts.left and len(answer_parts.items) > 1 and not any(map(_relations, answer_parts.items))
+    has_order = len({name[0] for name in values}) == len(values) > 0
+    return Parts(tuple(values.values()), "(", ")") if is_bare and has_order else gold_parts
+
+
+def _assigned(own_parts: Parts) -> dict[str, str]:
+    """The values by name of a list that gives each of several names one value; empty for anything else."""
+    matches = [re.fullmatch(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*([^=<>]+)", item) for item in own_parts.items]
+    values = {match[1]: match[2] for match in matches if match}
+    return values if not own_parts.left and len(values) == len(own_parts.items) > 1 else {}
 
 
 def _inside(gold: str, answer: str, gold_parts: Parts, answer_parts: Parts, equal: Equal) -> Verdict | None:
@@ -246,15 +262,52 @@ def _same_chain(gold: str, answer: str, equal: Equal) -> Verdict | None:
     return _all(equal(clean(a), clean(b)) for a, b in zip(chain[0], other[0], strict=True)) or None
 
 
-def by_unit(gold: str, answer: str, equal: Equal) -> Verdict | None:
-    """The answers are compared without their units, which must agree where both have a unit of measurement.
-
-    `3 weeks 4 days` is two quantities, which are compared one by one.
+def by_phrase(gold: str, answer: str, equal: Equal) -> Verdict | None:
+    """Numbers with words between them, such as `3 weeks 4 days`, `7 R 2` or `Row 3 Seat 5`, are compared in their order, word by
+    word: an algebra engine would multiply the letters. Commas and "and" do not count where only one answer has them.
     """
-    gold_pieces, answer_pieces = (_QUANTITY_END.sub(r"\1\n", text).split("\n") for text in (gold, answer))
-    if max(len(gold_pieces), len(answer_pieces)) > 1:
-        is_alike = len(gold_pieces) == len(answer_pieces)
-        return is_alike and _all(equal(a, b) for a, b in zip(gold_pieces, answer_pieces, strict=True))
+    if not (_is_phrase(gold) or _is_phrase(answer)) or min(len(parts(gold).items), len(parts(answer).items)) > 1:
+        return None
+    terms, others = _phrase_terms(gold), _phrase_terms(answer)
+    if len(terms) != len(others):
+        return False
+    return _all(
+        equal(term, other) if is_number and is_other_number else not (is_number or is_other_number) and term == other
+        for (is_number, term), (is_other_number, other) in zip(terms, others, strict=True)
+    )
+
+
+_NO_PHRASE = re.compile(r"[\\=<>^_+*({\[|]")
+_PHRASE = re.compile(r"(?<![A-Za-z])(?:[A-Za-z]{2,}|[Rr])\s*\d|\d\s+[A-Za-z][A-Za-z\s]*\s\d")
+_PHRASE_TERM = re.compile(
+    r"(?P<number>\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)|,|and(?![A-Za-z])|(?P<word>[A-Za-z]+|\S)"
+)
+
+
+def _is_phrase(text: str) -> bool:
+    """Whether in a part a word of two letters or more, or the R of a remainder, stands before a number, or words between two
+    numbers."""
+    return any(_PHRASE.search(item) and not _NO_PHRASE.search(item) for item in parts(_plain_phrase(text)).items)
+
+
+def _phrase_terms(text: str) -> list[tuple[bool, str]]:
+    """The numbers and words of a phrase, each with whether it is a number; units by their one name, nouns without a plural s."""
+    matches = [match for match in _PHRASE_TERM.finditer(_plain_phrase(text)) if match.lastgroup]
+    return [
+        (True, match["number"]) if match["number"] else (False, _word_name(match["word"].lower())) for match in matches
+    ]
+
+
+def _plain_phrase(text: str) -> str:
+    return re.sub(r"\\unit\{([^{}]*)\}", r" \1 ", re.sub(r"\\frac\{(\d+)\}\{(\d+)\}", r" \1/\2", text))
+
+
+def _word_name(word: str) -> str:
+    return "remainder" if word == "r" else UNITS.get(word) or UNITS.get(word.removesuffix("s"), word.removesuffix("s"))
+
+
+def by_unit(gold: str, answer: str, equal: Equal) -> Verdict | None:
+    """The answers are compared without their units, which must agree where both have a unit of measurement."""
     gold_quantity, answer_quantity = quantity(gold), quantity(answer)
     if "bare " in gold_quantity.unit + answer_quantity.unit and not (
         gold_quantity.has_unit and answer_quantity.has_unit
@@ -267,9 +320,6 @@ def by_unit(gold: str, answer: str, equal: Equal) -> Verdict | None:
     if units_disagree(gold_quantity.unit, answer_quantity.unit):
         return False
     return equal(clean(gold_quantity.body), clean(answer_quantity.body))
-
-
-_QUANTITY_END = re.compile(r"(\\unit\{[^{}]*\})\s*(?=\d)")
 
 
 def _with_letters(text: str) -> str:

@@ -6,7 +6,7 @@ r"""The final answer in the text of a response.
    an `<answer>` encloses. A remark about the answer ("I hope the answer is clear") is none.
 4. Without box and marker, the answer is the result that the last line states (the table `_STATEMENTS`): the line itself where
    it is nothing but an answer, its end where that is in brackets or bold, its last formula, or the number with which a
-   conclusion ends or the only one in it.
+   conclusion ends or the only one in it. A result that the line denies, bounds or makes depend on something is none.
 
 The tokens of tokenizers, which a model may write out, end a sentence and belong to no answer; nothing after the first that ends
 a text or a turn is read.
@@ -46,7 +46,8 @@ _TAG_END = re.compile(
     r"<\s*/\s*(?:final[ _-]?)?ans(?:wer)?\s*>|\[\s*/\s*(?:final[ _-]?)?ans(?:wer)?\s*\]", re.IGNORECASE
 )
 _REMARK = re.compile(
-    r"(?:clear|correct|right|confirmed|verified|reasonable|plausible|obvious|helpful|above|below"
+    r"(?:clear|correct|right|confirmed|verified|reasonable|plausible|obvious|helpful|above|below|consistent|within|valid|unique"
+    r"|an? (?:(?:positive|negative|non-?negative|whole|natural|real|rational) )?(?:integer|number)"
     r"|(?:as|given|shown|stated|boxed) (?:follows|above|below))\b[^\d$\\]*",
     re.IGNORECASE,
 )
@@ -181,10 +182,11 @@ _SOLE_NUMBER = re.compile(rf"[A-Z][a-z]+(?:\s+[A-Za-z]+){{2,}}\s+({_NUMBER}) [^\
 _STATEMENTS: tuple[re.Pattern[str], ...] = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
-        rf"^({_NUMBER}{_UNIT_AFTER}|[A-J])(?:[.),:;]?\s+(?:[Bb]ecause|[Ss]ince)\s.*)?{_END}",  # 42 because geometry proves it
+        rf"^({_NUMBER}{_UNIT_AFTER}|[A-J]|\([A-J]\))(?:[.),:;]?\s+(?:[Bb]ecause|[Ss]ince)\s.*)?{_END}",  # 42 because it is
         r"^(\$[^$]+\$[^$]*\$.*)$",  # $f(x)=x^a$ for some $a>0$
         rf"^(?:(?!\\\[).)*(?<!\\)\[([^\[\],]{{1,200}})\]{_END}",  # The angle is [90].
         rf"\*\*([^*\n]{{1,200}})\*\*{_END}",  # 64 + 67 = **131**
+        rf"^(?:[Oo]ption|[Cc]hoice)\s+\(?([A-J])\)?{_END}",
         r"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s+\(?([A-J])\)?\s+is\s+(?:the\s+)?(?:correct|right|best)\b",
         rf"^.*({_MATHS})[^$\d\\]*$",  # Therefore $x > 5$ is the solution.
         rf"\b(?:is|are|equals|by)\s+({_NUMBER}{_UNIT_AFTER}){_END}",  # The perimeter is 7.
@@ -204,8 +206,27 @@ def _stated(text: str) -> str | None:
     for pattern in _STATEMENTS:
         match = pattern.search(last)
         if match and clean(match[1]) and _is_balanced(match[1]):
-            return match[1].strip()
+            return None if _is_denied(_without_math(last), *match.span(1)) else match[1].strip()
     return None
+
+
+_NOT = r"(?:\b(?:not|never|cannot|neither|nor|no(?!,))\b|n['’]t\b)"
+_DENIED = re.compile(
+    rf"{_NOT}(?!\s+\w+\b.*\b(?:is|are|was|were|equals|so|thus|hence|therefore)\b)"
+    r"|\b(?:false|impossible|not (?:true|possible|the case))\b"
+    r"|\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower) than|up to)\W*$",
+    re.DOTALL | re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(rf"(?<!, ){_NOT}|\b(?:if|unless|too|impossible|wrong|incorrect|false)\b", re.IGNORECASE)
+
+
+def _is_denied(sentence: str, start: int, end: int) -> bool:
+    """Whether a sentence denies or bounds the result between `start` and `end`: `x is not 12`, `12 is too large`, `at least 12`.
+
+    In `the number of those that are not prime is 12` another verb follows, and a reason or `who` may deny something else.
+    """
+    after = re.split(r"\b(?:because|since|who|that|which)\b", sentence[end:], maxsplit=1, flags=re.IGNORECASE)[0]
+    return bool(_DENIED.search(sentence[:start]) or _DENIED_AFTER.search(after))
 
 
 def _last_sentence(line: str) -> str:

@@ -23,7 +23,7 @@ SYMBOLS = {
     "∠": r"\angle ", "△": r"\triangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "≡": r"\equiv ", "∖": r"\setminus ", "⋯": "...", "“": "", "”": "", "„": "", "«": "", "»": "", "‘": "'",
     "Ω": r"\Omega ", "μ": r"\mu ", "€": r"\euro ",
-    "£": r"\pounds ", "¥": "", "₹": "", "₩": "", "₽": "", "✓": "", "✔": "", "✅": "",
+    "£": r"\pounds ", "¥": r"\yen ", "₹": r"\rupee ", "₩": r"\won ", "₽": r"\ruble ", "✓": "", "✔": "", "✅": "",
 }  # fmt: skip
 INVISIBLE = re.compile("[\u061c\u180e\u200b-\u200f\u202a-\u202d\u2060\u2061\u2066-\u2069\ufe00-\ufe0f\u20e3\ufeff]")
 """Direction marks, joiners and other characters that show nothing. The override U+202E is none of them: it turns 24 into 42."""
@@ -41,9 +41,25 @@ _THOUSAND = r"(?<=\d)(?<!\d{4})(?<!(?<!\d)0)"
 _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|csc|ln|log|exp"
 """Names of functions that answers write without a backslash; `sec` stands for seconds as well."""
 
+_DEGREES = r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|\^?\s*\{?\\degrees?(?![a-z])\}?"
+_TRIGONOMETRIC = r"(\\(?:sin|cos|tan|cot|sec|csc)(?:\s*\^\s*\{?\d\}?)?\s*[({]?\s*-?\s*)(\d+(?:\.\d+)?)"
+"""A function with the number at the beginning of its argument."""
+
 _AMOUNT = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
-_CURRENCIES = ((r"\\\$", "dollars"), (r"\\euro(?![A-Za-z])", "euros"), (r"\\pounds(?![A-Za-z])", "pounds"))
-"""Signs before or after an amount, and the unit that each stands for where nothing else is said."""
+_CURRENCIES = (
+    (r"(?:(?:USD?|US\sD|CAD|AUD)\s*\\?\$?|\\\$)", "dollars"),
+    (r"(?:\\euro(?![A-Za-z])|EUR)", "euros"),
+    (r"(?:\\pounds(?![A-Za-z])|GBP)", "pounds"),
+    (r"\\yen(?![A-Za-z])", "yenyuan"),
+    (r"(?:\\rupee(?![A-Za-z])|INR|Rs\.?)", "rupees"),
+    (r"\\won(?![A-Za-z])", "won"),
+    (r"\\ruble(?![A-Za-z])", "rubles"),
+)
+"""Signs and codes before or after an amount, and the unit that each stands for where nothing else is said."""
+_CURRENCY = (
+    r"\\\$|\$|\\(?:euro|pounds|yen|rupee|won|ruble)(?![A-Za-z])"
+    r"|^\s*(?:US\s?D?|EUR|GBP|INR|CAD|AUD|Rs\.?)\s*(?=\\?\$?\s*\d)"
+)
 
 # Applied in order; each row is the pattern of a spelling, and its replacement.
 UNFINISHED = "\N{HORIZONTAL ELLIPSIS}"
@@ -73,7 +89,6 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)\{\.\}(?=\d)", "."),
         (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)\s*(?:\\(?:text|mathrm)\s*\{\s*)?([CF])(?![A-Za-z])\}?", r" \\unit{deg\1}"),
         (r"(?<=[\d\s])[xX](?=\s*10\s*\^)", r"\\times "),
-        (r"^\s*(?:US\s?D?|USD|EUR|GBP|INR|CAD|AUD|Rs\.?)\s*\\?\$?\s*(?=\d)", ""),
         (r"(?<![A-Za-z\\])oo(?![A-Za-z])", r"\\infty "),
         (_THOUSAND + r"(?:\{,\}|\\text\{,\}|'|,\\! ?|\s*\\[!,]\s*)(?=\d{3}(?!\d))", ""),  # 1{,}000  1\,000  1,\!000
         (r"(?<=\d)(?:\{,\}|,?\s*\\!\s*|\s*\\,\s*)(?=\d{3}(?!\d))", ","),  # 0{,}125 is a decimal comma
@@ -85,7 +100,7 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             (rf"^\s*(-?)\s*{sign}\s*(-?{_AMOUNT})\s*$|^\s*(-?{_AMOUNT})\s*{sign}\s*$", rf"\1\2\3 \\text{{{name}}}")
             for sign, name in _CURRENCIES
         ),
-        (r"\\\$|\$|\\(?:euro|pounds)(?![A-Za-z])", ""),
+        (_CURRENCY, ""),
         (r"\\(?:[dtcs]|nice|flat)frac(?![a-z])|(?<![A-Za-z\\])frac(?=\s*\{)", r"\\frac"),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
@@ -100,17 +115,24 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\^\(([^()]*)\)", r"^{\1}"),
         (r"\\%|(?<![A-Za-z])(?:percent(?:age)?|pct)(?![A-Za-z])", "%"),
         (r"\\" + WRAPPERS + r"\s*\{\s*%\s*\}", "%"),
-        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-z]))|\^?\s*\{?\\degrees?(?![a-z])\}?", ""),
+        (_DEGREES, r"^\\circ "),
+        (_TRIGONOMETRIC + r"\s*\^\\circ ", r"\1\\frac{\2\\pi}{180}"),
+        (r"\^\\circ (?=\s*\d)", " "),  # 30 degrees 15 minutes
+        (r"\^\\circ ", ""),
         (r"\\leq?(?![a-z])|<=|\\leqslant", r"\\leq "),
         (r"\\geq?(?![a-z])|>=|\\geqslant", r"\\geq "),
         (r"\\neq?(?![a-z])|!=", r"\\neq "),
         (r"\\lt(?![a-z])", "<"),
         (r"\\gt(?![a-z])", ">"),
         (r"\\varnothing(?![a-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"\\mathbb\s*([A-Z])(?![A-Za-z])|(?<!\\)\\([RZNQC])(?![A-Za-z])", r"\\mathbb{\1\2}"),
+        (
+            r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}|^([^{}]*)\\choose(?![A-Za-z])([^{}]*)$",
+            r"\\binom{\1\3}{\2\4}",
+        ),
         (r"\\lbrace(?![a-z])", r"\\{"),
         (r"\\rbrace(?![a-z])", r"\\}"),
         (r"\\[lr]?vert(?![a-z])", "|"),
-        (r"(?<=\d)\s*\\(?:[lc]?dots)(?![a-z])", UNFINISHED),
         (r"\\(?:[lc]?dots)(?![a-z])", "..."),
         (r"\\log_\{?e\}?", r"\\ln "),
         (r"\\begin\{[bB]matrix\}", r"\\begin{pmatrix}"),
@@ -133,7 +155,10 @@ PROSE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"^\s*(?:about|approximately|exactly|roughly|around|therefore|thus|hence|simply|just|indeed),?\s+(?=[-+\\$\d])",
             "",
         ),
-        (r"(?<=\d)\s*\((?!mod)[a-z][a-z -]{3,}\)\s*$", ""),  # 42 (forty-two)
+        (
+            r"(?<=\d)\s*\((?!mod|base|(?:in )?(?:hundred|thousand|million|billion|trillion))[a-z][a-z -]{3,}\)\s*$",
+            "",
+        ),  # 42 (forty-two)
         (r"^\s*(?:negative|minus)\s+(?=[\\\d])", "-"),
         (r"^\s*(?:(?:the set of )?all real(?: number)?s|\(?-\s*\\infty\s*,\s*\+?\\infty\s*\))\s*$", r"\\mathbb{R}"),
         (r"^\s*(?:there (?:is|are) )?no (?:real )?solutions?\s*$|^\s*(?:the )?empty set\s*$", r"\\emptyset"),
@@ -159,7 +184,8 @@ UNIT_NAMES = {
     "min": "min minute", "h": "h hr hour", "day": "day", "week": "week", "month": "month", "year": "yr year",
     "kg": "kg kilogram", "g": "g gram", "mg": "mg milligram", "lb": "lb lbs pound", "oz": "oz ounce",
     "l": "l liter litre", "ml": "ml milliliter", "gallon": "gallon gal", "dollar": "dollar usd buck", "cent": "cent",
-    "euro": "euro", "yuan": "yuan", "degree": "degree deg", "radian": "radian rad", "mph": "mph mi/h mile/hour",
+    "euro": "euro", "yuan": "yuan", "yen": "yen", "rupee": "rupee", "won": "won", "ruble": "ruble",
+    "degree": "degree deg", "radian": "radian rad", "mph": "mph mi/h mile/hour",
     "km/h": "km/h kph kmh kilometer/hour", "m/s": "m/s meter/second", "J": "joule", "N": "newton", "W": "watt",
     "K": "kelvin", "Hz": "hertz hz", "degC": "degc celsius", "degF": "degf fahrenheit",
     "am": "am a.m", "pm": "pm p.m",
@@ -173,6 +199,7 @@ _MEASURES = {
     "nm": "nanometer nanometre",
     "cal": "calorie", "atm": "atmosphere", "gauss": "", "erg": "", "dyn": "dyne", "pc": "parsec", "AU": "au", "ly": "lightyear",
     "Msun": "", "Lsun": "", "Rsun": "", "Mearth": "", "Rearth": "", "Learth": "", "sr": "steradian", "rpm": "", "bar": "",
+    "yenyuan": "",  # what the sign ¥ stands for
 }  # fmt: skip
 MEASURES = {name: unit for unit, names in _MEASURES.items() for name in (unit, *names.split())} | {
     "G": "gauss",

@@ -20,6 +20,7 @@ from laconic.grading.latex_tables import (
     PROSE,
     REWRITES,
     TEXT,
+    UNFINISHED,
     UNIT_PRODUCT,
     UNIT_RATIO,
     UNIT_SYMBOL,
@@ -74,7 +75,9 @@ def _clean(text: str) -> str:
         text = _with_plain_rows(text)
     if "\\prime" in text or "^{'" in text:
         text = _PRIMES.sub(lambda m: "'" * (m[0].count("prime") + m[0].count("'")), text)
-    text = _strip_ends(text)
+    if r"\var" in text:
+        text = _VARIANT.sub(lambda m: m[0] if rf"\{m[1]}" in text else rf"\{m[1]}", text)
+    text = _strip_ends(_DOTS.sub(UNFINISHED, text))
     for pattern, replacement in REWRITES:
         text = pattern.sub(replacement, text)
     if r"\unit" not in text:  # a formula of units keeps its own powers
@@ -92,6 +95,8 @@ def _clean(text: str) -> str:
     return _strip_ends(without_thousands(_strip_ends(text)))
 
 
+_DOTS = re.compile(r"(?<=\d)(?:\s*\\[lc]?dots(?![a-z])|\.{3,})")
+_VARIANT = re.compile(r"\\var(phi|epsilon|theta|rho|sigma|kappa|pi)(?![A-Za-z])")
 _BARE_EXPONENT = re.compile(r"\^-\s*(\d+(?:\.\d+)?|[A-Za-z])")
 _PRIMES = re.compile(r"\s*\^\s*(?:\{\s*(?:(?:\\prime(?![A-Za-z])|')\s*)++\}|\\prime(?![A-Za-z]))|\\prime(?![A-Za-z])")
 _ROW_END = re.compile(r"\\\\\*?\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in|px|bp|pc)\s*\]|\\cr(?![A-Za-z])")

@@ -34,6 +34,7 @@ _RATIO = re.compile(rf"\\frac\{{({_SIGNED})\}}\{{({_SIGNED})\}}|({_PLAIN})/({_PL
 _MIXED = re.compile(r"(\d+)(?:\\frac\{(\d+)\}\{(\d+)\}| (\d+)/(\d+))")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\{?(\d+)\}?")
 _SUM = re.compile(r"[+-]?\d{1,15}(?:[+-]\d{1,15})+")
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}-\d{1,2}-\d{4}|\d+(?:-\d+)*-0\d+(?:-\d+)*")
 _POWER = re.compile(r"(?:\((?P<group>[^()]+)\)|(?P<base>[\d.,]+))\^(?:\{(?P<long>[+-]?\d+)\}|(?P<short>\d+))")
 _SPACED_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?: \d{3})+(?![\d ])")
 _TEN_POWER = re.compile(r"10\^(?:\{([+-]?\d+)\}|(\d+))")
@@ -55,7 +56,7 @@ def exact_number(text: str) -> Fraction | None:
         sign, text = (-sign if text[0] == "-" else sign), text[1:]
     if is_spaced_list or not any(char.isdigit() for char in text):
         return None
-    if _SUM.fullmatch(text):
+    if _SUM.fullmatch(text) and not is_date(text):
         first, *others = re.findall(r"[+-]?\d+", text)
         return Fraction(sign * int(first) + sum(map(int, others)))
     if len(text) > MAX_DIGITS:
@@ -64,6 +65,11 @@ def exact_number(text: str) -> Fraction | None:
     for read in (_ratio, _mixed, _repeating, _power):
         value = read(text) if value is None else value
     return None if value is None else sign * value
+
+
+def is_date(text: str) -> bool:
+    """Whether a compact answer is a date such as 2020-03-05, or another code with hyphens in which a number begins with 0."""
+    return _DATE.fullmatch(text) is not None
 
 
 def _decimal(text: str) -> Fraction | None:
@@ -128,9 +134,11 @@ _WORDS_AFTER = re.compile(
     rf"|[a-z]{{2,}}(?:{_POWER_OF_UNIT})?))$"
 )
 _NOT_UNITS = re.compile(
-    r"(?<![A-Za-z\\])(?:and|or|to|not|times|plus|minus|over|mod|is|if|for|dozen|half|(?:less|more|fewer|greater) than|per mille"
-    r"|out of)(?![a-z])|[\\+=<>,]|^(?:[kB]$|(?:halves|(?:third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth"
-    r"|millionth)s?|squared|cubed|doubled|tripled|halved|factorial|inverse)(?![a-z]))"
+    r"(?<![A-Za-z\\])(?:and|or|to|not|times|plus|minus|over|mod|is|if|for|dozens?|half|(?:less|more|fewer|greater) than|per mille"
+    r"|out of|base|root|divided by|below zero|in (?:thousand|million|billion)s)(?![a-z])|[\\+=<>,]|^(?:[kB]$|score$"
+    r"|point (?:zero|one|two|three|four|five|six|seven|eight|nine)|(?:halves|[a-z-]*(?:third|fourth|fifth|sixth|seventh|eighth"
+    r"|ninth|tenth|eleventh|twelfth|teenth|tieth|hundredth|thousandth|illionth)s?|squared|cubed|doubled|tripled|halved|factorial"
+    r"|inverse)(?![a-z]))"
 )
 """Words with which the letters after a number say another value, or no plain one."""
 _UNIT_END = re.compile(r"\}(?=[A-Za-z])")
@@ -171,7 +179,10 @@ def quantity(text: str) -> Quantity:
         return Quantity(text)
     if not (match["marked"] or _reads_as_unit(match["words"], unit)):
         return Quantity(text)
-    scales = [_NUMBER_WORDS[word] for word in takewhile(_NUMBER_WORDS.__contains__, words.lower().split())]
+    numbers = (
+        _NUMBER_WORDS.get(word.removesuffix("s"), 0) for word in words.lower().split()
+    )  # 5 million, and 5 millions
+    scales = [*takewhile(bool, numbers)]
     return _scaled(match["body"], words, scales) if scales else Quantity(match["body"].strip(), formula or unit, True)
 
 

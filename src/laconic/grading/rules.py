@@ -20,7 +20,7 @@ from functools import partial
 from string import ascii_uppercase
 from typing import NamedTuple
 
-from laconic.grading.composite_rules import by_equation, by_interval, by_matrix, by_parts, by_unit
+from laconic.grading.composite_rules import by_equation, by_interval, by_matrix, by_parts, by_phrase, by_unit
 from laconic.grading.extraction import extract_answer, extract_boxed
 from laconic.grading.normal_form import clean, compact, is_grouped_number, parts
 from laconic.grading.scalar_rules import (
@@ -167,6 +167,7 @@ RULES: tuple[Rule, ...] = (
     by_notation,
     by_interval,
     by_matrix,
+    by_phrase,
     by_parts,
     by_unit,
     by_equation,

@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable
 from enum import Enum
 from fractions import Fraction
+from functools import partial
 from math import gcd
 
 from laconic.grading.latex_tables import UNFINISHED
-from laconic.grading.normal_form import MAX_POWER, compact, is_dangerous
-from laconic.grading.numbers import exact_number, is_double_precision, quantity
-from laconic.grading.polynomials import read_polynomial
+from laconic.grading.normal_form import MAX_POWER, compact, is_dangerous, parts
+from laconic.grading.numbers import exact_number, is_date, is_double_precision, quantity
+from laconic.grading.polynomials import Monomial, read_polynomial
 
 DOUBLE_DIGITS = 18
 _UNFINISHED = re.compile(rf"[+-]?[\d,]+{UNFINISHED}")
@@ -39,7 +40,7 @@ Rule = Callable[[str, str, Equal], Verdict | None]
 
 
 _EXACT = Fraction(0)
-_ODD_QUANTITY = re.compile(r"[\d.,]+\s*\\unit\{[A-Za-z ]+\}\s*[A-Za-z]?")
+_ODD_QUANTITY = re.compile(r"[\d.,]+\s*(?:\\unit\{[A-Za-z ()-]+\}\s*[A-Za-z]?|\s\(?[A-Za-z][A-Za-z-]{3}[A-Za-z -]*\)?)")
 """A number with words that are no unit: `7 tenths`, `7 less than x`. An algebra engine would pass over them."""
 
 
@@ -115,7 +116,7 @@ def units_disagree(unit: str, other: str) -> bool:
     """
     if not other:
         return unit.startswith("bare ")
-    if not unit or unit.removeprefix("bare ") == other.removeprefix("bare "):
+    if not unit or unit.removeprefix("bare ") == other.removeprefix("bare ") or {unit, other} in _SIGN_OF_TWO:
         return False
     return not any(_is_rate_of(one, rate) for one, rate in ((unit, other), (other, unit)))
 
@@ -124,7 +125,8 @@ def _is_rate_of(money: str, rate: str) -> bool:
     return money in _MONEY and "^-1" in rate and not (_MONEY - {money}).intersection(rate.split())
 
 
-_MONEY = frozenset(("dollar", "cent", "euro", "yuan"))
+_MONEY = frozenset(("dollar", "cent", "euro", "yuan", "yen", "yenyuan", "rupee", "won", "ruble"))
+_SIGN_OF_TWO = ({"yenyuan", "yen"}, {"yenyuan", "yuan"})
 
 
 _LETTER = re.compile(
@@ -174,6 +176,11 @@ def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     gold_words, answer_words = _words(gold), _words(answer)
     if not gold_words.isalpha() or len(gold_words) < 2 or "=" in answer:
         return None
+    if (
+        max(len(parts(gold).items), len(parts(answer).items)) > 1
+    ):  # a comma between words may be punctuation, AB, CD is a list
+        has_words = _LONG_WORD.search(gold) and _LONG_WORD.search(answer)
+        return True if has_words and _spaced_words(gold) == _spaced_words(answer) else None
     if not (_LONG_WORD.search(gold) or _LONG_WORD.search(answer)):
         return _by_letters(*(re.sub(r"^the(?=\s)|\s", "", text.strip()) for text in (gold, answer)))
     if gold_words == answer_words:
@@ -184,6 +191,10 @@ def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
 def _words(text: str) -> str:
     """The letters alone; a minus before them stays."""
     return re.sub(r"^(?:the|an?)(?=\s)|(?<=.)-|[\s.,']", "", text.strip().lower())
+
+
+def _spaced_words(text: str) -> list[str]:
+    return [_words(word) for word in text.replace(",", " ").split()]
 
 
 def _by_letters(gold: str, answer: str) -> Verdict | None:
@@ -202,21 +213,32 @@ def _has_one_case(text: str) -> bool:
     return text in (text.lower(), text.upper(), text.capitalize())
 
 
-_ROW = re.compile(r"[+-]?\d*\.?\d+(?:\s+[+-]?\d*\.?\d+)+")
+_ENTRY = r"[+-]?\d*\.?\d+'{0,2}"
+_ROW = re.compile(rf"{_ENTRY}(?:\s+{_ENTRY})+")
+_HYPHENATED = re.compile(r"\d+(?:-\d+){2,}")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+")
 _LIST = re.compile(r"[(\[]?([^()\[\]]*)[)\]]?")
 
 
 def by_row(gold: str, answer: str, _equal: Equal, limit: Fraction = _EXACT) -> Verdict | None:
     """Numbers with nothing but spaces between them are a row, not a product or a sum: compared in their order, also with a list;
-    each may differ by at most `limit`."""
+    each may differ by at most `limit`. Minutes and seconds of an angle keep their marks. A date, and two rows with hyphens
+    (`3-1-2`), are no sums: they are compared as written."""
+    codes = compact(gold), compact(answer)
+    if any(map(is_date, codes)) or all(map(_HYPHENATED.fullmatch, codes)):
+        return False  # as strings they differ
     if _ROW.fullmatch(gold) is None or _THOUSANDS.fullmatch(gold):
         return None
     entries, others = gold.split(), re.split(r"[\s,;]+", _LIST.sub(r"\1", answer).strip())
-    values = [(exact_number(entry), exact_number(other)) for entry, other in zip(entries, others, strict=False)]
-    return len(entries) == len(others) and all(
-        value is not None and other is not None and abs(value - other) <= limit for value, other in values
-    )
+    return len(entries) == len(others) and all(map(partial(_same_entry, limit=limit), entries, others))
+
+
+def _same_entry(entry: str, other: str, limit: Fraction) -> bool:
+    number, other_number = entry.rstrip("'"), other.rstrip("'")
+    value, other_value = exact_number(number), exact_number(other_number)
+    if value is None or other_value is None or entry[len(number) :] != other[len(other_number) :]:
+        return False
+    return abs(value - other_value) <= limit
 
 
 _CODE = re.compile(r"-?(?=[0-9A-Za-z]*[A-Za-z][0-9])[0-9A-Za-z]+")
@@ -314,14 +336,27 @@ def _is_numeral(text: str) -> bool:
 
 
 def by_polynomial(gold: str, answer: str, _equal: Equal, limit: Fraction = _EXACT) -> Verdict | None:
-    """Two plain sums of terms are equal where their coefficients are; two sums of numbers alone may differ by at most `limit`."""
+    """Two plain sums of terms are equal where their coefficients are; two sums of numbers alone may differ by at most `limit`.
+
+    The constant of an integral may be called C or c.
+    """
     gold_coefficients = read_polynomial(gold)
     coefficients = None if gold_coefficients is None else read_polynomial(answer)
     if gold_coefficients is None or coefficients is None:
         return None
     if limit and not (gold_coefficients.keys() | coefficients.keys()) - {()}:
         return abs(gold_coefficients.get((), _EXACT) - coefficients.get((), _EXACT)) <= limit
-    return gold_coefficients == coefficients
+    return gold_coefficients == coefficients or _with_small_constant(gold_coefficients) == _with_small_constant(
+        coefficients
+    )
+
+
+def _with_small_constant(coefficients: dict[Monomial, Fraction]) -> dict[Monomial, Fraction]:
+    """A sum that ends in +C, ending in +c; unchanged where c stands in it already."""
+    small, capital = (("c", 1),), (("C", 1),)
+    if len(coefficients) < 2 or small in coefficients or coefficients.get(capital) != 1:
+        return coefficients
+    return {small if name == capital else name: value for name, value in coefficients.items()}
 
 
 def by_guesses(_gold: str, answer: str, _equal: Equal) -> Verdict | None:

@@ -138,6 +138,13 @@ DENIED = [
         "Therefore $n={}$ is impossible.",
     ),
     *("Therefore, there are at least {} such numbers.", "So the number is less than {}.", "So {} is too large."),
+    *(
+        "I don't think x is {}.",
+        "So I cannot say that n is {}.",
+        "So n is divisible by {}.",
+        "Therefore, n must exceed {}.",
+    ),
+    *("Is it ${}$?", "Suppose that $n={}$."),
     *("So the answer would be {} if x were odd.", "So it is not **{}**.", "The area is $13$, not ${}$."),
 ]
 STATED = [
@@ -148,6 +155,12 @@ STATED = [
         "So it would be {} dollars.",
     ),
     *("Therefore there are {} students who do not swim.", "{} because it is not 7"),
+    *("So the number of subsets with no consecutive elements = {}.", "So the number of false statements is {}."),
+    *(
+        "So the number of paths not passing through A: ${}$",
+        "Therefore, the number of students who take neither is ${}$.",
+    ),
+    *("Therefore he got {} wrong.", "Therefore, {} answers were incorrect.", "So the remaining {} are not red."),
 ]
 
 
@@ -519,6 +532,9 @@ DIFFERENT = [
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}"),
     ("1011_2", "1011_3"),
     ("1011_2", "11"),
+    ("5", "x=4 or x=5"),  # a list of guesses
+    ("5", "x=4 and x=5"),
+    (r"\frac12", r"x=\frac13\text{ or }x=\frac12"),
     ("2A_{16}", "42"),
     ("3:45", "345"),
     ("f'", "f"),

@@ -280,7 +280,7 @@ def by_phrase(gold: str, answer: str, equal: Equal) -> Verdict | None:
 _NO_PHRASE = re.compile(r"[\\=<>^_+*({\[|]")
 _PHRASE = re.compile(r"(?<![A-Za-z])(?:[A-Za-z]{2,}|[Rr])\s*\d|\d\s+[A-Za-z][A-Za-z\s]*\s\d")
 _PHRASE_TERM = re.compile(
-    r"(?P<number>\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)|,|and(?![A-Za-z])|(?P<word>[A-Za-z]+|\S)"
+    r"(?P<number>\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)|,|(?<=[A-Za-z])\.|and(?![A-Za-z])|(?P<word>[A-Za-z]+|\S)"
 )
 
 
@@ -438,7 +438,7 @@ def _assignment(text: str, pattern: re.Pattern[str] = _NAME) -> tuple[str | None
     `pattern` says what a name is.
     """
     pieces = _pieces(text)
-    if len(pieces) < 2 or re.search(r"[<>]|\\[lg]eq", text) or sum("=" in item for item in split_top(text, "[,;]")) > 1:
+    if len(pieces) < 2 or re.search(r"[<>]|\\[lg]eq", text) or sum(map(_relations, parts(text).items)) > 1:
         return None, text
     kept = split_top(text.partition(r"\approx")[0], _EQUALS) if text.count("=") else pieces
     value = kept[-1].strip() or pieces[-1].strip()

@@ -212,12 +212,20 @@ def _stated(text: str) -> str | None:
 
 _NOT = r"(?:\b(?:not|never|cannot|neither|nor|no(?!,))\b|n['’]t\b)"
 _DENIED = re.compile(
-    rf"{_NOT}(?!\s+\w+\b.*\b(?:is|are|was|were|equals|so|thus|hence|therefore)\b)"
-    r"|\b(?:false|impossible|not (?:true|possible|the case))\b"
-    r"|\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower) than|up to)\W*$",
+    rf"{_NOT}(?!.*(?:[:=]|\b(?:is|are|was|were|so|thus|hence|therefore)\b)|\s+\w+\b.*\bequals\b)"
+    rf"|{_NOT}\s+(?:\w+\s+)?(?:think|believe|say|follow|prove|proof|know)\b"
+    r"|\b(?:is|are|was|were)\s+(?:false|impossible|not (?:true|possible|the case))\b"
+    r"|\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower) than|up to|exceeds?|below|above"
+    r"|divisible by|multiple of|half of)\W*$"
+    r"|^\W*(?:suppose|assume|let|consider|(?:now )?(?:we )?try)\b",
     re.DOTALL | re.IGNORECASE,
 )
-_DENIED_AFTER = re.compile(rf"(?<!, ){_NOT}|\b(?:if|unless|too|impossible|wrong|incorrect|false)\b", re.IGNORECASE)
+_DENIED_AFTER = re.compile(
+    r"^[\Wx]*(?:is|was)\s+(?:not|wrong|incorrect|false|impossible|too|excluded|ruled out)\b"
+    r"|^[\Wx]*(?:isn['’]t|fails\b)|\b(?:does|do)(?: not|n['’]t) (?:work|hold|fit)\b|\bnot (?:the|an) answer\b"
+    r"|\b(?:if|unless|impossible)\b|\?\s*$",
+    re.IGNORECASE,
+)
 
 
 def _is_denied(sentence: str, start: int, end: int) -> bool:

@@ -382,7 +382,7 @@ _RESERVED = (
     (re.compile(r"(?<=\d) (?=i(?![A-Za-z]))"), ""),  # 4 i is imaginary as 4i is
     (re.compile(r"(?<![A-Za-z\\])E(?=_)"), r"\\Xi"),  # E_1 is a name, not Euler's number
     (re.compile(r"(?<![\w.})/^])(\d+)/(\d+)(?=\s*(?:\\[A-Za-z]|[A-Za-z(]))"), r"\\frac{\1}{\2}"),  # 3/4 x is no 3/(4x)
-    (re.compile(r"/(\d+(?:\.\d+)?)(?![\d.])(?=\s*(?:\\[A-Za-z]|[A-Za-z(]))"), r"\\cdot\\frac{1}{\1}"),
+    (re.compile(r"/(\d+(?:\.\d+)?)(?![\d.])(?=\s+(?:\\[A-Za-z]|[A-Za-z(]))"), r"\\cdot\\frac{1}{\1}"),
     (
         re.compile(r"\\sqrt\[(\d*[13579])\]\{\s*-\s*(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*\}"),
         r"(-\\sqrt[\1]{\2})",  # the real root

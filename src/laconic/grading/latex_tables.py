@@ -51,7 +51,7 @@ _CURRENCIES = (
     (r"(?:\\euro(?![A-Za-z])|EUR)", "euros"),
     (r"(?:\\pounds(?![A-Za-z])|GBP)", "pounds"),
     (r"\\yen(?![A-Za-z])", "yenyuan"),
-    (r"(?:\\rupee(?![A-Za-z])|INR|Rs\.?)", "rupees"),
+    (r"(?:\\rupee(?![A-Za-z])|INR|Rs\.?|\\(?:text|mathrm)\{\s*(?:INR|Rs\.?)\s*\})", "rupees"),
     (r"\\won(?![A-Za-z])", "won"),
     (r"\\ruble(?![A-Za-z])", "rubles"),
 )

@@ -173,7 +173,7 @@ def test_a_result_that_is_denied_bounded_or_conditional_is_no_answer(sentence):
 @pytest.mark.parametrize("sentence", STATED)
 def test_a_denial_of_something_else_leaves_the_result(sentence):
     """A clause with a verb of its own, a reason, and what someone does not do."""
-    assert extract_answer(sentence.format(12)) == "12"
+    assert (extract_answer(sentence.format(12)) or "").strip("$") == "12"
 
 
 # --- numbers, units, parts -------------------------------------------------------------------------------------------

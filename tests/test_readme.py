@@ -51,7 +51,8 @@ BY_OTHERS |= {
     "laconic train smollm2/cold_start --out runs/smollm2/cold_start": PRETRAINED,
     "laconic train smollm2/two_phase --out runs/smollm2/two_phase": PRETRAINED,
     "laconic train smollm2/truncation --out runs/smollm2/truncation": PRETRAINED,
-    "laconic compare runs/smollm2/cold_start runs/smollm2/two_phase runs/smollm2/truncation": PRETRAINED,
+    "laconic compare runs/smollm2/cold_start runs/smollm2/two_phase": PRETRAINED,
+    "laconic compare runs/smollm2/truncation": PRETRAINED,
 }
 SMALL_RUN = [
     "phases.accuracy.steps=1",

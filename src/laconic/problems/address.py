@@ -44,7 +44,7 @@ class Address:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ProblemsError(f"{self.source}: {key} must be a whole number of at least {least}, got {brief(value)}")
         if value > most:
-            raise ProblemsError(f"{self.source}: {key} must be a whole number up to {most}, got {brief(value)}")
+            raise ProblemsError(f"{self.source}: {key} must be a whole number of at most {most}, got {brief(value)}")
         return value
 
 

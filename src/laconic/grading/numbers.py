@@ -180,9 +180,8 @@ def quantity(text: str) -> Quantity:
         return Quantity(text)
     if not (match["marked"] or _reads_as_unit(match["words"], unit)):
         return Quantity(text)
-    numbers = (
-        _NUMBER_WORDS.get(word.removesuffix("s"), 0) for word in words.lower().split()
-    )  # 5 million, and 5 millions
+    # 5 million, and 5 millions
+    numbers = (_NUMBER_WORDS.get(word.removesuffix("s"), 0) for word in words.lower().split())
     scales = [*takewhile(bool, numbers)]
     return _scaled(match["body"], words, scales) if scales else Quantity(match["body"].strip(), formula or unit, True)
 

@@ -176,9 +176,8 @@ def by_words(gold: str, answer: str, _equal: Equal) -> Verdict | None:
     gold_words, answer_words = _words(gold), _words(answer)
     if not gold_words.isalpha() or len(gold_words) < 2 or "=" in answer:
         return None
-    if (
-        max(len(parts(gold).items), len(parts(answer).items)) > 1
-    ):  # a comma between words may be punctuation, AB, CD is a list
+    # a comma between words may be punctuation; AB, CD is a list
+    if max(len(parts(gold).items), len(parts(answer).items)) > 1:
         has_words = _LONG_WORD.search(gold) and _LONG_WORD.search(answer)
         return True if has_words and _spaced_words(gold) == _spaced_words(answer) else None
     if not (_LONG_WORD.search(gold) or _LONG_WORD.search(answer)):

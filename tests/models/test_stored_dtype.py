@@ -84,6 +84,17 @@ def test_without_a_header_the_config_is_believed(content, folder):
     assert found_in(folder) == torch.float32
 
 
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("asked", ["auto", "float32", "bfloat16"])
+def test_doctor_predicts_the_dtype_that_is_computed_in(asked, stored, folder, monkeypatch):
+    """Float16 takes two bytes as bfloat16 does, and "auto" computes in float32 with it."""
+    monkeypatch.setattr(loading, "is_slow_in_bfloat16", lambda device: False)
+    rewrite(folder, lambda name, weight: weight.to(stored))
+    policy = PolicyConfig(device="cpu", dtype=asked)
+    computed = load_model(str(folder), policy).autocast_dtype or torch.float32
+    assert computes_in(policy, find_shape(small_recipe(folder)).config) == computed
+
+
 # --- a text model inside another -------------------------------------------------------------------------------------
 
 

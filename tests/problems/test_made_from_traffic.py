@@ -22,8 +22,11 @@ from laconic.problems.made_from_traffic import (
     made_of,
     note_copy,
     note_made,
+    note_models,
+    origin_file,
     point_to,
     refuse_made,
+    refuse_models,
 )
 
 GONE = frozenset({"r1"})
@@ -114,6 +117,31 @@ def test_prompts_of_forgotten_requests_are_not_asked_again(tmp_path: Path, probl
         read_batch(prompts)
 
 
+def test_what_is_made_of_models_is_made_of_what_they_are(tmp_path: Path, problems: Path) -> None:
+    """By the run in which a model lies, or of which it was published; once noted it stays so where the model is gone."""
+    run, published, later = tmp_path / "run", tmp_path / "published", tmp_path / "later"
+    for folder in (run / "model", published, later):
+        folder.mkdir(parents=True)
+    note_made(run, load_problems(str(problems))[:1])
+    origin_file(published).write_text(json.dumps({"run": str(run), "name": "org/short"}))
+    note_models(later, ["tiny", "org/short", str(tmp_path / "nowhere")])
+    assert not (later / NOTE).exists()
+    for model in (run / "model", published):
+        note_models(later, [str(model)])
+        assert made_of(problems.parent / "forgotten.txt", GONE) == [later, run]
+        refuse_models([str(later / "model"), str(model)])
+        shutil.rmtree(model)
+        note_models(later, [str(model)])
+        note_made(later, [])
+        assert "r1" in (later / NOTE).read_text()
+        model.mkdir()
+        (later / NOTE).unlink()
+    forget(problems, "r1")
+    for model in (run / "model", published):
+        with pytest.raises(ProblemsError, match="run: 1 of its requests were forgotten"):
+            refuse_models(["tiny", str(model)])
+
+
 # --- the ways out ----------------------------------------------------------------------------------------------------
 
 Laconic = Callable[..., tuple[int, str, str]]
@@ -134,6 +162,7 @@ def test_every_way_out_is_named_and_refused(laconic: Laconic, tmp_path: Path, pr
     recipe.write_text(
         recipe.read_text().replace('train = "tiny:mix?count=8&split=train"', train).replace("steps = 4", "steps = 1")
     )
+    own = "problems.train=tiny:mix?count=8&split=train"
     for_verl = ("thinkprune", f"problems.train={problems}", *smaller, "--phase", "limit_96")
     for command in (
         ("evaluate", "tiny", *asked, "--out", "measured"),
@@ -143,6 +172,8 @@ def test_every_way_out_is_named_and_refused(laconic: Laconic, tmp_path: Path, pr
         ("report", "measured", "--out", "page.html"),
         ("export", "verl", *for_verl, "--out", "verl"),
         ("train", recipe, "--out", "run"),
+        ("train", recipe, own, "model=run/model", "--out", "later"),
+        ("train", recipe, own, "--out", "other"),
     ):
         code, _, err = laconic(*command)
         assert code == 0, err
@@ -153,7 +184,7 @@ def test_every_way_out_is_named_and_refused(laconic: Laconic, tmp_path: Path, pr
     forget(problems, *gone)
     named = {str(path.relative_to(tmp_path)) for path in made_of(problems.parent / "forgotten.txt", frozenset(gone))}
     files = {"probe.jsonl", "probe.samples.jsonl", "chosen.jsonl", "page.html"}
-    assert named == {"measured/eval/problems", "task", "verl", "run"} | files
+    assert named == {"measured/eval/problems", "task", "verl", "run", "later"} | files
     for command in (
         ("evaluate", "tiny", *asked, "--out", "measured"),
         ("report", "measured", "--out", "page.html"),
@@ -166,6 +197,8 @@ def test_every_way_out_is_named_and_refused(laconic: Laconic, tmp_path: Path, pr
         ("train", recipe, "--out", "run2"),
         ("train", recipe, "--out", "run", "--resume"),
         ("report", "run", "--out", "page.html"),
+        ("train", recipe, own, "model=later/model", "--out", "run2"),
+        ("train", recipe, own, "model=run/model", "--out", "later", "--resume"),
     ):
         code, _, err = laconic(*command)
         assert code == 2 and "were forgotten" in err and len(err.splitlines()) == 1, (command, err)

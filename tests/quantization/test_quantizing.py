@@ -11,7 +11,7 @@ from small import save_small_model
 
 from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
-from laconic.errors import InputError, ModelError
+from laconic.errors import InputError, ModelError, ProblemsError
 from laconic.models.loading import load_model
 from laconic.models.policy import Policy
 from laconic.notebook.solvers import open_solver
@@ -137,6 +137,11 @@ def test_a_model_that_was_made_from_traffic_is_named_and_says_so(monkeypatch, tm
     assert noted == [["a", "b"], ["a"]]
     assert made_of(gone, frozenset({"a"})) == [tmp_path / "q8", tmp_path / "qf", run]
     assert made_of(gone, frozenset({"b"})) == [tmp_path / "q8"]
+    model = str(run / "model")
+    assert check_source(model) == model
+    gone.write_text(list_text(["a"]))
+    with pytest.raises(ProblemsError, match="run: 1 of its requests were forgotten"):
+        check_source(model)
 
 
 # --- quantized models elsewhere --------------------------------------------------------------------------------------

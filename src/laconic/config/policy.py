@@ -65,7 +65,7 @@ class ShapeConfig(Node):
 
     `head_dim` is the width of a head, hidden / heads if None. `layer_weights` are the weights of all layers, where they are not
     those of a gated dense decoder of this shape, and `active_weights` those that one token goes through: fewer in a mixture of
-    experts.
+    experts. `float16` says that the two bytes of a stored weight are float16's: `dtype = "auto"` computes in float32 then.
     """
 
     layers: Positive
@@ -79,6 +79,7 @@ class ShapeConfig(Node):
     active_weights: Positive | None = None
     tied: Flag = False
     stored_bytes: Annotated[int, Field(strict=True, gt=0), at_most(8)] = 2
+    float16: Flag = False
 
 
 class PolicyConfig(Node):

@@ -115,8 +115,9 @@ class Work:
 # --- what stays ------------------------------------------------------------------------------------------------------
 
 
-def _is_bfloat16(shape: ShapeConfig, policy: PolicyConfig) -> bool:
-    return computes_in_bfloat16(policy, shape.stored_bytes == BF16)
+def runs_in_bfloat16(shape: ShapeConfig, policy: PolicyConfig) -> bool:
+    """Whether the layers' arithmetic of a model of this shape runs in bfloat16."""
+    return computes_in_bfloat16(policy, shape.stored_bytes == BF16 and not shape.float16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _roles(
     copy of the policy, is a separate model in float32, but for the linear maps of one that never moves."""
     weights, critic = count_weights(shape, policy), phase.critic
     adapters = F32 * weights.adapters
-    dtype_bytes = BF16 if policy.lora and _is_bfloat16(shape, policy) else F32
+    dtype_bytes = BF16 if policy.lora and runs_in_bfloat16(shape, policy) else F32
     separate = (weights.body + others) * dtype_bytes + adapters
     if phase.config.algorithm.reference_model is not None:
         reference = _model_bytes(teacher or shape, policy, is_rounded=True)
@@ -181,7 +182,7 @@ def _roles(
 def _model_bytes(shape: ShapeConfig, policy: PolicyConfig, *, is_rounded: bool) -> int:
     """Bytes of a model that stands beside the policy. One that never changes is held rounded where the arithmetic is bfloat16."""
     weights = count_weights(shape, PolicyConfig())
-    maps = BF16 if is_rounded and _is_bfloat16(shape, policy) else F32
+    maps = BF16 if is_rounded and runs_in_bfloat16(shape, policy) else F32
     return maps * weights.maps + F32 * (weights.embedding + weights.head)
 
 
@@ -200,7 +201,7 @@ class _Setting:
 
     @property
     def is_bfloat16(self) -> bool:
-        return _is_bfloat16(self.shape, self.policy)
+        return runs_in_bfloat16(self.shape, self.policy)
 
     @property
     def compute(self) -> int:
@@ -340,7 +341,7 @@ def layer_bytes(shape: ShapeConfig, policy: PolicyConfig) -> int:
                     5E; the rest as above in bfloat16
     with adapters   r a map; under autocast A more for the copy that the output map's adapter reads
     """
-    lora, is_bfloat16 = policy.lora, _is_bfloat16(shape, policy)
+    lora, is_bfloat16 = policy.lora, runs_in_bfloat16(shape, policy)
     stream = (2 if lora else 4) * shape.hidden
     inputs = (5 if is_bfloat16 else 2) * shape.hidden
     attention = (3 if lora and is_bfloat16 else 2) * query_width(shape) + 2 * key_width(shape)

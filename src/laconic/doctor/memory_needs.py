@@ -25,7 +25,7 @@ from laconic.config.phase import PhaseConfig
 from laconic.config.policy import LoraConfig, PolicyConfig, ShapeConfig
 from laconic.config.recipe import Recipe
 from laconic.config.solver import SamplerConfig
-from laconic.doctor.memory_model import GIB, Moment, OtherDraws, Work, peak, predict_moments
+from laconic.doctor.memory_model import GIB, Moment, OtherDraws, Work, peak, predict_moments, runs_in_bfloat16
 from laconic.doctor.spread import ONE_GPU, GpuSpread
 from laconic.doctor.weights import count_weights
 from laconic.errors import InputError, ModelError, ProblemsError
@@ -35,7 +35,6 @@ from laconic.models.gguf.model_file import is_gguf
 from laconic.models.loading import (
     LAYER,
     TINY,
-    computes_in_bfloat16,
     hub_options,
     load_model,
     load_tokenizer,
@@ -149,8 +148,7 @@ def lacks_weights(model: str) -> bool:
 
 def computes_in(policy: PolicyConfig, shape: ShapeConfig) -> torch.dtype:
     """The dtype of the layers' arithmetic."""
-    is_bfloat16 = computes_in_bfloat16(policy, shape.stored_bytes == torch.bfloat16.itemsize)
-    return torch.bfloat16 if is_bfloat16 else torch.float32
+    return torch.bfloat16 if runs_in_bfloat16(shape, policy) else torch.float32
 
 
 def _shape_of(config: Any, stored: torch.dtype) -> ShapeConfig:
@@ -165,6 +163,7 @@ def _shape_of(config: Any, stored: torch.dtype) -> ShapeConfig:
         vocabulary=config.vocab_size,
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         stored_bytes=stored.itemsize,
+        float16=stored == torch.float16,
     )
 
 

@@ -2,8 +2,10 @@
 
 1. Whoever writes something from problems calls `note_made` with its place. Where a problem came from traffic, place and requests
    are added to a ledger beside the list of forgotten requests, and a folder gets a note of the same, which goes where it goes.
+   What is made of models inherits their notes (`note_models`): those of the folders in which a model lies, and that of the run of
+   which it was published.
 2. `refuse_made` reads the note of a folder, and raises one line where a request was forgotten since, or this is not known.
-   Whoever reads responses out of a folder calls it.
+   Whoever reads responses out of a folder calls it. Whoever makes a model of models calls `refuse_models`.
 3. `made_of` gives the places of a ledger that were made of some requests and still stand, `ledger_damage` the lines of it that
    cannot be read; `point_to` tells the notes of a folder that was moved to another machine where the list lies now.
 
@@ -19,7 +21,7 @@ from laconic.system.fields import Fields
 from laconic.system.files import Json, append_jsonl, read_json, sound_lines, write_json_atomically
 from laconic.types import Problem
 
-NOTE, LEDGER = "from_traffic.json", "made_from_traffic.jsonl"
+NOTE, LEDGER, ORIGIN_SUFFIX = "from_traffic.json", "made_from_traffic.jsonl", ".origin.json"
 
 
 def note_made(place: Path, problems: Sequence[Problem]) -> None:
@@ -39,9 +41,43 @@ def note_copy(place: Path, folders: Iterable[Path]) -> None:
     _note(place, found)
 
 
-def _note(place: Path, by_list: Mapping[str, frozenset[str]]) -> None:
-    if not by_list or (place.is_dir() and _noted(place) == by_list):
-        return
+def note_models(place: Path, models: Iterable[str]) -> None:
+    """Note that `place` is made of these models, given as recipes name them, where what made them has notes."""
+    note_copy(place, [folder for model in models for folder in _folders_behind(model)])
+
+
+def _folders_behind(model: str) -> list[Path]:
+    """The folders whose notes hold for a model: its own, those in which it lies, and the run of which it was published."""
+    if not Path(model).exists():
+        return []
+    lies_in = Path(model).resolve()
+    run = published_run(lies_in)
+    return [lies_in, *lies_in.parents, *([] if run is None else [run])]
+
+
+def published_run(folder: Path) -> Path | None:
+    """The run of which a folder was published, where that is known."""
+    file = origin_file(folder)
+    return Path(Fields(read_json(file), str(file)).text("run")) if file.is_file() else None
+
+
+def origin_file(folder: Path) -> Path:
+    """Where it stands from which run a published folder was made."""
+    place = folder.resolve()
+    return place.with_name(f"{place.name}{ORIGIN_SUFFIX}")
+
+
+def _note(place: Path, added: Mapping[str, frozenset[str]]) -> None:
+    """Add requests, by the list that names the forgotten ones, to those that the place is known to be made of."""
+    before = _noted(place) if place.is_dir() else {}
+    by_list = {
+        listed: before.get(listed, frozenset()) | added.get(listed, frozenset()) for listed in {**before, **added}
+    }
+    if by_list != before:
+        _set_note(place, by_list)
+
+
+def _set_note(place: Path, by_list: Mapping[str, frozenset[str]]) -> None:
     if place.is_dir():
         _write_note(place, by_list)
     for listed, ids in by_list.items():
@@ -85,6 +121,14 @@ def refuse_made(folder: Path) -> None:
         )
 
 
+def refuse_models(models: Iterable[str]) -> None:
+    """Raise `ProblemsError` where one of these models, given as recipes name them, was made of a request that was forgotten, or
+    this is not known."""
+    for model in models:
+        for folder in _folders_behind(model):
+            refuse_made(folder)
+
+
 def made_of(forgotten_list: Path, gone: frozenset[str]) -> list[Path]:
     """The places that were made of some of the requests `gone` and still stand, by the ledger beside the list of forgotten ones;
     what lies in one of them is not named again. Raises `InputError` where the ledger cannot be read."""
@@ -118,4 +162,4 @@ def point_to(folder: Path, forgotten_list: Path) -> None:
         raise InputError(f"{folder}: has no note ({NOTE}) that it was made from traffic")
     for note in notes:
         ids = frozenset[str]().union(*_noted(note.parent).values())
-        _note(note.parent, {str(forgotten_list.resolve()): ids})
+        _set_note(note.parent, {str(forgotten_list.resolve()): ids})

@@ -22,12 +22,12 @@ from pathlib import Path
 from laconic.config.load import with_defaults
 from laconic.config.recipe import Recipe
 from laconic.errors import InputError
-from laconic.problems.made_from_traffic import note_copy
+from laconic.problems.made_from_traffic import note_copy, origin_file
 from laconic.publishing.card import RECIPE_FILE, Publisher, write_card
 from laconic.publishing.hub_results import RESULTS_FOLDER, result_files
 from laconic.publishing.licence import HUB_NAME, hub_name, settle_licence
 from laconic.publishing.measured_run import read_measured_run
-from laconic.publishing.origin import origin_file, origin_of
+from laconic.publishing.origin import origin_of
 from laconic.publishing.places import public_tree
 from laconic.system.files import (
     check_new_folder,

@@ -22,6 +22,7 @@ from laconic.config.recipe import Recipe
 from laconic.errors import ProblemsError
 from laconic.problems.forgotten import is_from_traffic
 from laconic.problems.load import is_on_hub
+from laconic.problems.made_from_traffic import published_run
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.publishing.licence import HUB_NAME
 from laconic.publishing.measured_run import recipe_of
@@ -30,7 +31,6 @@ from laconic.system.fields import Fields
 from laconic.system.files import read_json
 
 GENERATED = ("gym:", "tiny:", "seeker:", "words:")
-ORIGIN_SUFFIX = ".origin.json"
 TAUGHT = ("train", "watch")
 """The sets that shape a model: one teaches, the other may end a phase or choose its result."""
 
@@ -137,9 +137,8 @@ def is_local_model(model: str, environment: Record) -> bool:
 def _run_of(model: Path, above: frozenset[Path]) -> Path | None:
     """The run that made a model: the one of which its folder was published, or in whose folder it lies; None where there is none
     but those `above`."""
-    file = origin_file(model)
-    published = [Path(Fields(read_json(file), str(file)).text("run"))] if file.is_file() else []
-    runs = (*published, *filter(_is_run, model.resolve().parents))
+    published = published_run(model)
+    runs = (*([] if published is None else [published]), *filter(_is_run, model.resolve().parents))
     return next((run for run in runs if run.resolve() not in above), None)
 
 
@@ -147,9 +146,3 @@ def _is_run(folder: Path) -> bool:
     """Whether a run lies here, which may have finished no phase."""
     marks = ("environment.json", "phases.json")
     return (folder / "config.json").is_file() and any((folder / mark).is_file() for mark in marks)
-
-
-def origin_file(out: Path) -> Path:
-    """Where it stands from which run a published folder was made."""
-    place = out.resolve()
-    return place.with_name(f"{place.name}{ORIGIN_SUFFIX}")

@@ -9,9 +9,10 @@
 from pathlib import Path
 
 from laconic.errors import InputError, RunFailed
+from laconic.problems.made_from_traffic import origin_file
 from laconic.publishing.licence import HUB_NAME
 from laconic.publishing.measured_run import recipe_of
-from laconic.publishing.origin import origin_file, origin_of
+from laconic.publishing.origin import origin_of
 from laconic.system.checksums import damage_in
 from laconic.system.fields import Fields
 from laconic.system.files import read_json

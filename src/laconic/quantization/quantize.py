@@ -21,7 +21,7 @@ from laconic.config.policy import PolicyConfig
 from laconic.config.solver import SamplerConfig
 from laconic.errors import LaconicError, RunFailed
 from laconic.models.loading import hub_options, load_model, load_tokenizer, quiet
-from laconic.problems.made_from_traffic import note_copy, note_made
+from laconic.problems.made_from_traffic import note_made, note_models
 from laconic.quantization.calibration import CalibrationRequest, CalibrationText, check_enough, describe_text, draw_text
 from laconic.quantization.libraries import COMPRESS, Compression, muted_libraries
 from laconic.quantization.schemes import Scheme
@@ -90,9 +90,8 @@ def write_quantized(
 
 def _note_origin(out: Path, source: str, request: CalibrationRequest | None) -> None:
     """Note of which stored traffic the folder `out` is made: what the model was trained on, and what it is calibrated on."""
-    lies_in = Path(source).resolve()
     note_made(out, request.problems if request else ())
-    note_copy(out, [out, lies_in, *lies_in.parents] if lies_in.exists() else [])
+    note_models(out, [source])
 
 
 def _write_rest(model: str, source: str, folder: Path) -> None:

@@ -35,7 +35,7 @@ from laconic.models.policy import Policy, load_policy
 from laconic.models.products.product_path import keep_product_path
 from laconic.models.teachers import check_teacher, try_teacher
 from laconic.parallel.team import ALONE, Team
-from laconic.problems.made_from_traffic import note_made
+from laconic.problems.made_from_traffic import note_made, note_models, refuse_models
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.prompts.day import DAY, keep_day, kept_day, known_day, today
 from laconic.rollouts.graders import open_grader
@@ -183,6 +183,7 @@ def start(
             team,
         )
         unfinished = phases[directory.num_finished() if directory else 0 :]
+        models = team.by_first(lambda: _unforgotten(recipe, unfinished))
         _check_prompts(recipe, unfinished, solver, sets)
         _connect(sampler, unfinished, team)
         warnings = warnings_about(recipe, phases, sets.train)
@@ -198,7 +199,7 @@ def start(
             begun = {**now.environment, DAY: kept_day(), "inputs": now.inputs}
             directory = RunDirectory.create(out, config, begun, team)
             undo.callback(directory.lock.release)
-        team.by_first(lambda: note_made(out, [*sets.train, *sets.watch, *sets.report]))
+        team.by_first(lambda: _note(out, sets, models))
         num_weights = sum(weight.numel() for weight in whole.lm.model.parameters())
         policy = _spread_over(team, whole)
         checkpoints = Checkpoints(recipe, phases, directory, policy, reporter.say, given)
@@ -265,6 +266,20 @@ def _models(recipe: Recipe, phases: Sequence[ResolvedPhase], given: CausalLM | N
     """Digests of the files of the model that is trained, and of the teachers of the `phases`, by the number of the phase."""
     files = {"files": digests_of(recipe.model)} if given is None else {}
     return files | {"teachers": {str(p.index + 1): digests_of(p.teacher) for p in phases if p.teacher}}
+
+
+def _unforgotten(recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[str]:
+    """The models that the `phases` start from and learn from. Raises `ProblemsError` where one was made of a
+    forgotten request."""
+    models = [recipe.model, *(phase.teacher for phase in phases if phase.teacher)]
+    refuse_models(models)
+    return models
+
+
+def _note(out: Path, sets: ProblemSets, models: Sequence[str]) -> None:
+    """Note of which stored traffic the run is made: that of its problems, and what the models were made of."""
+    note_made(out, [*sets.train, *sets.watch, *sets.report])
+    note_models(out, models)
 
 
 def _keep_products(directory: RunDirectory) -> None:

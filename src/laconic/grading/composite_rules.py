@@ -62,15 +62,16 @@ def _values(own_parts: Parts, other: Parts) -> Parts:
 
 def _in_gold_order(gold_parts: Parts, answer_parts: Parts) -> Parts:
     """`m=3, n=4` as the tuple (3,4) where the answer is 3, 4 without names. The roots `x_1=3, x_2=4` have no order."""
-    values = _assigned(gold_parts)
+    values = _assigned(gold_parts, rf"{_NAME.pattern}|[A-Za-z ]+?")
     is_bare = not answer_parts.left and len(answer_parts.items) > 1 and not any(map(_relations, answer_parts.items))
-    has_order = len({name[0] for name in values}) == len(values) > 0
+    has_order = len({name.partition("_")[0] for name in values}) == len(values) > 0
     return Parts(tuple(values.values()), "(", ")") if is_bare and has_order else gold_parts
 
 
-def _assigned(own_parts: Parts) -> dict[str, str]:
-    """The values by name of a list that gives each of several names one value; empty for anything else."""
-    matches = [re.fullmatch(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*([^=<>]+)", item) for item in own_parts.items]
+def _assigned(own_parts: Parts, name: str = r"[A-Za-z](?:_\{?\w\}?)?") -> dict[str, str]:
+    """The values by name of a list that gives each of several names one value; empty for anything else. A pattern says what a
+    name is."""
+    matches = [re.fullmatch(rf"({name})\s*=\s*([^=<>]+)", item) for item in own_parts.items]
     values = {match[1]: match[2] for match in matches if match}
     return values if not own_parts.left and len(values) == len(own_parts.items) > 1 else {}
 

@@ -93,6 +93,7 @@ REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (_THOUSAND + r"(?:\{,\}|\\text\{,\}|'|,\\! ?|\s*\\[!,]\s*)(?=\d{3}(?!\d))", ""),  # 1{,}000  1\,000  1,\!000
         (r"(?<=\d)(?:\{,\}|,?\s*\\!\s*|\s*\\,\s*)(?=\d{3}(?!\d))", ","),  # 0{,}125 is a decimal comma
         (r"\\!", ""),
+        (r"(?<==)([^=]*?)[\s,;]*\\q?quad\s*(?=[A-Za-z]\w*(?:_\{\w+\})?\s*=)", r"\1, "),  # two equations
         (r"(?<!\\)\\[,;:> ]|\\q?quad|~|\\(?:display|text)style(?![a-z])|\\limits(?![a-z])", " "),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
         (r"(?<=\d)\^\{?\s*\\(?:text|mathrm|rm)\s*\{?\s*(?:st|nd|rd|th)\s*\}{1,2}", ""),
@@ -178,12 +179,25 @@ FOR_ALL = re.compile(
 )
 """What says that an equation holds for every real number, after it."""
 
+_OPPOSITE_WORDS = (
+    ("increase increases increased", "decrease decreases decreased"), ("profit", "loss"), ("gain gains", "loss loses"),
+    ("rise rises rose", "fall falls fell"), ("above", "below"), ("early earlier", "late later"), ("ahead", "behind"),
+    ("clockwise", "counterclockwise anticlockwise counter-clockwise anti-clockwise"), ("north", "south"), ("east", "west"),
+    ("taller", "shorter"), ("longer", "shorter"), ("faster", "slower"), ("heavier", "lighter"), ("older", "younger"),
+    ("more", "less fewer"), ("deposit", "withdrawal"), ("maximum", "minimum"),
+)  # fmt: skip
+OPPOSITES = tuple((frozenset(a.split()), frozenset(b.split())) for a, b in _OPPOSITE_WORDS)
+"""Words beside a number that say the opposite of each other."""
+
 UNIT_NAMES = {
     "cm": "cm centimeter centimetre", "m": "m meter metre", "km": "km kilometer kilometre", "mm": "mm millimeter millimetre",
     "in": "in inch inches", "ft": "ft foot feet", "yd": "yd yard", "mi": "mi mile", "s": "s sec second",
     "min": "min minute", "h": "h hr hour", "day": "day", "week": "week", "month": "month", "year": "yr year",
     "kg": "kg kilogram", "g": "g gram", "mg": "mg milligram", "lb": "lb lbs pound", "oz": "oz ounce",
-    "l": "l liter litre", "ml": "ml milliliter", "gallon": "gallon gal", "dollar": "dollar usd buck", "cent": "cent",
+    "l": "l liter litre", "ml": "ml milliliter", "gallon": "gallon gal", "quart": "quart qt",
+    "pint": "pint", "cup": "cup", "tablespoon": "tablespoon tbsp", "teaspoon": "teaspoon tsp", "ton": "ton", "tonne": "tonne",
+    "acre": "acre", "hectare": "hectare", "decade": "decade", "century": "century centuries", "knot": "knot",
+    "dollar": "dollar usd buck", "cent": "cent", "pence": "pence",
     "euro": "euro", "yuan": "yuan", "yen": "yen", "rupee": "rupee", "won": "won", "ruble": "ruble",
     "degree": "degree deg", "radian": "radian rad", "mph": "mph mi/h mile/hour",
     "km/h": "km/h kph kmh kilometer/hour", "m/s": "m/s meter/second", "J": "joule", "N": "newton", "W": "watt",

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from laconic.grading.composite_rules import by_equation, by_interval, by_matrix, by_parts, by_phrase, by_unit
 from laconic.grading.extraction import extract_answer, extract_boxed
+from laconic.grading.latex_tables import OPPOSITES
 from laconic.grading.normal_form import clean, compact, is_grouped_number, parts
 from laconic.grading.scalar_rules import (
     OPEN,
@@ -57,7 +58,7 @@ __all__ = [
     "same_answer_with",
 ]
 
-RULES_VERSION = 6
+RULES_VERSION = 7
 """Raised with every change that may alter a verdict: evaluations that were graded under different versions are not compared."""
 
 MAX_READ_CHARS = 20_000
@@ -100,9 +101,26 @@ def same_answer_with(
         return abs(int(gold) - int(answer)) <= (tolerances[0] if tolerances else 0)
     if choices:
         return _same_choice(choice_letter(clean(gold), True) or gold, choice_letter(clean(answer), True), choices)
+    if _say_opposites(gold, answer):
+        return False
     if _CHOICE.fullmatch(gold) and (small := _BRACKETED_LETTER.fullmatch(answer)):
         return small[1].upper() == gold
     return _equal(clean(gold), clean(answer), leaf, tuple(tolerances))
+
+
+def _say_opposites(gold: str, answer: str) -> bool:
+    """Whether the gold answer has a word, and the answer only its opposite: an increase by a number is no decrease by it."""
+    if not (_WORD.search(gold) and _WORD.search(answer)):
+        return False
+    words, others = ({word.lower() for word in _WORD.findall(text)} for text in (gold, answer))
+    return any(
+        (words & one and others & other and not (words & other or others & one))
+        for pair in OPPOSITES
+        for one, other in (pair, pair[::-1])
+    )
+
+
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}(?:-[a-z]+)?")
 
 
 def _same_choice(gold: str, answer: str | None, choices: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ Runs = Mapping[str, Mapping[str, Any]]
 
 EASIEST, HARDEST = ("1", "2"), ("4", "5")
 GREEDY_KEYS = ("greedy area", "greedy accuracy", "greedy tokens")
+FREE = 2.0  # points of accuracy that count as nothing lost, as in the claims F8b and F10
 APART = 3.0  # standard errors of the paired difference
 
 
@@ -30,6 +31,7 @@ def write_page(docs: Path, words: Path, tuned: Mapping[str, Any], results: Mappi
     tables = {
         "FRONTIER": frontier(runs),
         "ROLLBACKS": rollbacks(runs),
+        "LOSSLESS": lossless(runs),
         "DIFFICULTY": difficulty(runs),
         "RATES": rates({label: found["areas"] for label, found in tuned.items()}),
         "PAIRS": pairs(runs),
@@ -63,6 +65,35 @@ def heads(results: Runs, key: str, most: int = 10) -> Iterator[str]:
         yield f"- {label}: {_said(rows[label])}"
     usual = _bases(results).get("", {})
     yield f"- *the start model*: {_said(over_seeds(run[key] for run in usual.values()))}"
+
+
+def lossless(results: Runs) -> Iterator[str]:
+    """The entries that lose at most `FREE` points of accuracy in either decoding, by the mean of their two cuts."""
+    yield "| | T=1: cut, % | gained, points | greedy: cut, % | gained, points | better in all four |"
+    yield "|---" * 6 + "|"
+    rows = {label: _changes(found) for label, found in results.items()}
+    kept = [label for label, row in rows.items() if min(row["t1 gain"].mean, row["greedy gain"].mean) >= -FREE]
+    for label in sorted(kept, key=lambda name: -rows[name]["t1 cut"].mean - rows[name]["greedy cut"].mean):
+        better = [other for other in results if other != label and _beats_in_both(results[other], results[label])]
+        yield f"| {label} | {' | '.join(_said(mean) for mean in rows[label].values())} | {', '.join(better) or '–'} |"
+
+
+def _changes(found: Mapping[str, Any]) -> dict[str, SeedMean]:
+    """What changed from the start model, in both decodings: tokens saved in percent, points of accuracy gained."""
+    return {
+        f"{tag} {key}": over_seeds(run[tag][key] for run in found.values())
+        for tag in ("t1", "greedy")
+        for key in ("cut", "gain")
+    }
+
+
+def _beats_in_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether an entry is, by the means over the seeds that both have, nowhere worse in the four changes, and better in one."""
+    seeds = _shared(one, other)
+    its, others = (
+        [change.mean for change in _changes({seed: runs[seed] for seed in seeds}).values()] for runs in (one, other)
+    )
+    return all(a >= b for a, b in zip(its, others, strict=True)) and its != others
 
 
 def _cells(row: Mapping[str, SeedMean]) -> str:

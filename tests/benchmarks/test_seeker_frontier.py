@@ -10,7 +10,7 @@ from typing import Any
 import collapse
 import pytest
 import seeker_frontier
-from deciding.frontier_page import difficulty, frontier, heads, pairs, rates, rollbacks, spread
+from deciding.frontier_page import difficulty, frontier, heads, lossless, pairs, rates, rollbacks, spread
 from forked import Forked
 
 from laconic.config.phase import PhaseConfig
@@ -128,6 +128,23 @@ def test_the_tables_say_what_the_figures_are() -> None:
         "- *the start model*: 35.0 ± 0.0",
     ]
     assert list(difficulty(RESULTS))[2].startswith("| fast | 70.0 ± 0.0 | 30.0 ± 0.0 | 40.0 ± 0.0 |")
+
+
+def test_what_loses_accuracy_in_one_decoding_is_not_shorter_at_no_loss() -> None:
+    """Two points lost are none; nobody is beaten by an entry that is worse in one figure."""
+    none = (0.0, 0.0)
+    sides = {
+        "short": (made_up(50.0, 60.0, 48.0, none), made_up(50.0, 60.0, 50.0, none)),
+        "right": (made_up(50.0, 90.0, 55.0, none), made_up(50.0, 60.0, 60.0, none)),
+        "worse": (made_up(50.0, 61.0, 48.0, none), made_up(50.0, 60.0, 50.0, none)),
+        "loses": (made_up(50.0, 20.0, 60.0, none), made_up(50.0, 20.0, 47.0, none)),
+    }
+    runs = {label: {"71": sampled | {"greedy": greedy["greedy"]}} for label, (sampled, greedy) in sides.items()}
+    assert list(lossless(runs))[2:] == [
+        "| short | 40.0 | -2.0 | 40.0 | 0.0 | – |",
+        "| worse | 39.0 | -2.0 | 40.0 | 0.0 | short |",
+        "| right | 10.0 | 5.0 | 40.0 | 10.0 | – |",
+    ]
     assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 2.0}}))[2] == "| it | 1.0 | **3.0** | 2.0 |  |"
     assert list(rates({"it": {"0.5": 1.0, "1": 3.0, "2": 4.0}}))[2] == "| it | 1.0 | 3.0 | **4.0** | yes |"
 

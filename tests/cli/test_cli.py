@@ -203,6 +203,7 @@ def bad_inputs(tmp_path, model):
         "an unknown command": (("evalute",), "No such command 'evalute'"),
         "an unknown second grader": (("audit", "none", "--grader", "mine"), "mine"),
         "a folder that is a file": ((*evaluate, "--out", "bad.jsonl"), "bad.jsonl is a file; expected a folder"),
+        "a report on a file": (("report", "bad.jsonl"), "laconic: bad.jsonl: is a file; expected a run, a folder of"),
         "a page onto a folder": (("report", "empty", "--out", "empty"), "--out empty: is a folder"),
         "a selection onto its probe": (
             ("select", "probe.jsonl", "--band", "0:1", "--out", "probe.jsonl"),
@@ -262,6 +263,7 @@ CASES = [
     "an unknown command",
     "an unknown second grader",
     "a folder that is a file",
+    "a report on a file",
     "a page onto a folder",
     "a selection onto its probe",
     "dropped problems onto the probe",

@@ -38,6 +38,15 @@ def printed(comparison, width=118):
     return console.export_text()
 
 
+def test_a_figure_of_one_evaluation_does_not_depend_on_what_it_is_compared_with(tmp_path):
+    """The tokens of correct minus wrong answers are those of the evaluation's own summary, by its own seed."""
+    found = [compared(tmp_path / str(seed), Run(BASE), Run(SHORT), seed=seed).to_json() for seed in (0, 1)]
+    (first,), (second,) = ([entry["benchmarks"] for entry in one["candidates"]] for one in found)
+    assert [entry["length_difference"] for entry in first.values()] == [
+        entry["length_difference"] for entry in second.values()
+    ]
+
+
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 

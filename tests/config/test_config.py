@@ -79,6 +79,11 @@ def test_a_dumped_recipe_is_the_recipe(recipe, tmp_path):
         ("name.first=x", "'name' is a value, not a table"),
         ("phases.0=1", "expected a field after 'phases'"),
         ("defaults=1", "expected a table"),
+        (
+            "phases.0.rewards.terms.kimi_length.weight=0.4",
+            "terms: expected an array, got a table; it holds nothing that is named",
+        ),
+        ("phases.0.rewards.terms=[{name=kimi}]", "put the whole change in single quotes"),
         ("phases.0.algorithm.entropy_target=0.5", "entropy_coef above 0"),
         ("phases.0.sampler.top_p=1.5", "phases.accuracy.sampler.top_p"),
         ('seed=1\nmodel="x"', "holds several values; expected one override for each"),

@@ -84,6 +84,15 @@ def test_intervals_are_those_of_the_problems():
     assert summary["pass_at_k"]["1"] == mean_pass_at_k(table, 1)
 
 
+def test_no_mean_length_ends_above_the_cap():
+    """3 and 60 tokens: the mean may be thought to be 31.5 -+ 362 by Student's t, and no response has more than 64."""
+    rows = [row("a", "correct", 3, thinking_tokens=1), row("b", "wrong", 60, thinking_tokens=50)]
+    free, capped = figures_of(rows, seed=0), figures_of(rows, seed=0, cap=64)
+    for key in ("tokens", "thinking_tokens"):
+        assert free[key]["ci95"][1] > 64.0 == capped[key]["ci95"][1] and free[key]["mean"] == capped[key]["mean"]
+    assert figures_of(rows, seed=0, cap=32)["tokens"]["ci95"][1] == 60.0
+
+
 def test_what_older_files_do_not_know_is_null():
     """No thinking length in one row, no answer key in another: null, not a guess from the rest."""
     without_thinking = [*ROWS[:-1], row("c", "no_answer", 9, None)]

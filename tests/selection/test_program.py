@@ -31,6 +31,9 @@ def test_the_dropped_stand_in_a_file_with_their_reasons(tmp_path):
     assert [(line["problem_id"], line["is_kept"]) for line in dropped] == [("p0", False), ("p3", False)]
     assert "below 0.3:0.9" in dropped[0]["reason"] and "above 0.3:0.9" in dropped[1]["reason"]
     kept = load_problems(str(tmp_path / "problems.jsonl"))
+    assert chosen.write(str(tmp_path / "again.jsonl")) == tmp_path / "again.dropped.jsonl"
+    with pytest.raises(InputError, match="out: expected a path, got 3"):
+        chosen.write(3)
     assert [p.id for p in kept] == ["p1", "p2"] and "inside 0.3:0.9" in kept[0].meta["selection"]
 
 

@@ -235,11 +235,15 @@ def test_studentised_where_enough_problems_differ():
     assert length_interval(lengths, seed=0) != length_interval(lengths, seed=1)
 
 
-def test_a_mean_length_cannot_lie_below_nothing():
+def test_a_mean_length_cannot_lie_below_nothing_or_above_the_cap():
     """2 and 42: mean 22, s/sqrt(2) = 20, t = 12.7: 22 - 254 is below 0 and clipped; the upper end stays at 276."""
     few = length_interval([2.0, 42.0], seed=0)
     assert (few.estimate, few.low) == (22.0, 0.0)
     assert few.high == mean_interval([2.0, 42.0], seed=0).high == pytest.approx(276.1, abs=0.1)
+    assert length_interval([2.0, 42.0], seed=0, most=100).high == 100.0
+    assert length_interval([2.0, 42.0], seed=0, most=30).high == 42.0  # one was longer than it should be
+    assert length_interval([2.0, 42.0], seed=0, most=300) == few
+    assert isnan(length_interval([42.0], seed=0, most=100).high)
     many = np.exp(np.linspace(2, 4, 30))
     assert length_interval(many, seed=0, resamples=500) == mean_interval(many, seed=0, resamples=500)
     assert isnan(length_interval([320.0] * 30, seed=0).low)

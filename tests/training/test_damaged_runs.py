@@ -580,6 +580,20 @@ def test_a_run_notices_that_its_inputs_changed(model: Path, tmp_path: Path) -> N
         begin(asked, tmp_path / "run", resume=True)
 
 
+def test_a_finished_run_takes_up_no_setting_that_none_of_its_steps_had(
+    whole: Path, model: Path, tmp_path: Path
+) -> None:
+    """What is measured afresh may change; both stand in config.json, which says how the model was made."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    before = (out / "config.json").read_bytes()
+    faster = RECIPE["defaults"] | {"optimizer": {"lr": 2e-2}}
+    with pytest.raises(RunError, match=r"optimizer\.lr was 0\.01 and is now 0\.02; resume it as it was started"):
+        begin(recipe(model, defaults=faster), out, resume=True, accept_changes=True)
+    assert (out / "config.json").read_bytes() == before
+    begin(recipe(model, threads=1), out, resume=True, accept_changes=True)
+
+
 def test_a_new_run_has_no_changes_to_accept(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--accept-changes: .* goes with --resume"):
         begin(recipe(model), tmp_path / "run", accept_changes=True)

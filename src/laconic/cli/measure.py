@@ -264,7 +264,7 @@ def report(
     from laconic.reporting.build import write_report
 
     place = out or (dirs[0] / "report.html" if len(dirs) == 1 else Path("report.html"))
-    put(write_report(dirs, check_file(place, "page", "--out") if dirs[0].exists() else place))
+    put(write_report(dirs, check_file(place, "page", "--out") if out or dirs[0].is_dir() else place))
 
 
 # --- reading options -------------------------------------------------------------------------------------------------

@@ -238,12 +238,18 @@ def _means(arrays: Sequence[FloatArray]) -> list[float]:
 
 
 def _length_differences(matches: Sequence[Match], settings: Settings) -> Differences:
-    """Tokens of correct minus wrong answers within a problem, once for each evaluation, however often it is compared."""
+    """Tokens of correct minus wrong answers within a problem, once for each evaluation, however often it is compared: with the
+    evaluation's own seed, so that it is the figure of its summary."""
     sides = {evaluation.path: evaluation for match in matches for pair in match.sides.values() for evaluation in pair}
     return {
-        path: length_difference(evaluation.problems, seed=settings.seed, resamples=settings.resamples)
+        path: length_difference(evaluation.problems, seed=_seed_of(evaluation, settings), resamples=settings.resamples)
         for path, evaluation in sides.items()
     }
+
+
+def _seed_of(evaluation: Evaluation, settings: Settings) -> int:
+    seed = evaluation.summary.setup.seed
+    return settings.seed if seed is None else seed
 
 
 def _lengths(evaluation: Evaluation, within: Interval) -> LengthDifference:

@@ -289,11 +289,20 @@ def _first_mistake(error: ValidationError, phases: list[dict[str, Any]]) -> str:
         return f"{field}: missing, but required"
     if mistake["type"] in ("model_type", "model_attributes_type"):
         return f"{field}: expected a table, got {brief(mistake['input'])}; for example {field}.name=..."
+    if mistake["type"] in ("tuple_type", "list_type"):
+        return f"{field}: expected an array, got {_instead_of_array(mistake['input'])}"
     message = mistake["msg"].removeprefix("Value error, ")
     if not mistake["loc"]:
         return message
     got = "" if isinstance(mistake["input"], dict) else f", got {brief(mistake['input'])}"
     return f"{field}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _instead_of_array(given: Any) -> str:
+    if isinstance(given, dict):
+        return f"a table; it holds nothing that is named {', '.join(map(brief, given))}" if given else "a table"
+    lost = "; a shell takes quotes away: put the whole change in single quotes" if str(given).startswith("[") else ""
+    return f"{brief(given)}{lost}"
 
 
 def _spelled(name: Any, number: str) -> str:

@@ -28,6 +28,12 @@ FREE = (
 )
 FREE_ONCE_TRAINED = r"report\.max_tokens|inputs\.teachers\..+"
 """Before, the former caps the responses of the watch set too, which may end a phase."""
+NEVER_ONCE_TRAINED = (
+    r"phases\..+\.(optimizer|end|select|alarms|algorithm|sampler\.temperature|rewards\.(correct|wrong|no_answer|truncated))(\..+)?"
+    r"|phases\..+\.rewards\.terms\..+\.(weight|options(\..+)?)|checkpoints\.every"
+)
+"""What shapes training alone: a finished run would only tell of settings that no step had. A user's own file may have
+changed since, for another run."""
 
 ACCEPTABLE = (
     r"phases\..+\.(optimizer|end|select|alarms)(\..+)?",
@@ -67,9 +73,13 @@ def freedom(key: str, *, is_trained: bool) -> Freedom:
 
     >>> [freedom(key, is_trained=False) for key in ("report.samples", "phases.short.optimizer.lr", "seed")]
     ['free', 'acceptable', 'refused']
+    >>> freedom("phases.short.optimizer.lr", is_trained=True)
+    'refused'
     """
     if any(re.fullmatch(pattern, key) for pattern in (*FREE, *[FREE_ONCE_TRAINED] * is_trained)):
         return "free"
+    if is_trained and re.fullmatch(NEVER_ONCE_TRAINED, key):
+        return "refused"
     return "acceptable" if any(re.fullmatch(pattern, key) for pattern in ACCEPTABLE) else "refused"
 
 

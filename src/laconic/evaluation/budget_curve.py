@@ -27,16 +27,20 @@ def budget_curve(rows: Iterable[ResponseRow], text: str, *, seed: int) -> dict[s
     return {
         "force_text": text,
         "answer_max_tokens": ANSWER_TOKENS,
-        "points": [_point(budget, points[budget], seed) for budget in sorted(points)],
+        "points": [
+            _point(points[budget], seed, budget, budget + len(text.encode()) + ANSWER_TOKENS)
+            for budget in sorted(points)
+        ],
     }
 
 
-def _point(budget: int, entries: Sequence[tuple[str, Grade, int, bool]], seed: int) -> dict[str, Any]:
+def _point(entries: Sequence[tuple[str, Grade, int, bool]], seed: int, budget: int, most: int) -> dict[str, Any]:
+    """The figures at a budget; `most` is more than what any response has: the budget, the text and the answer after it."""
     ids, grades, tokens, cut = (list(column) for column in zip(*entries, strict=True))
     table = per_problem(ids, grades, tokens)
     return {
         "budget": budget,
         "accuracy": accuracy_interval(table.accuracy).to_json("mean"),
-        "tokens": length_interval(table.mean_tokens, seed=seed).to_json("mean"),
+        "tokens": length_interval(table.mean_tokens, seed=seed, most=most).to_json("mean"),
         "cut_frac": sum(cut) / len(cut),
     }

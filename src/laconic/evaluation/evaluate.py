@@ -141,7 +141,8 @@ def _evaluate(solver: Solver, request: EvaluationRequest, out: Path, on_progress
     references = _references(request) if request.with_bleu else None
     plan = make_plan(solver, request, out)
     rows = _attempt(solver, request, plan, out, on_progress)
-    figures = summarise(rows, seed=request.seed, oracle=_known(request, "oracle_tokens"), references=references)
+    oracle, cap = _known(request, "oracle_tokens"), request.decoding.max_tokens
+    figures = summarise(rows, seed=request.seed, oracle=oracle, references=references, cap=cap)
     summary = Summary(setup, figures, plan.cost)
     team.by_first(lambda: _write(summary, solver, request, out))
     return summary

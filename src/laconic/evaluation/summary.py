@@ -78,13 +78,18 @@ def summarise(
     seed: int,
     oracle: Mapping[str, float] | None = None,
     references: Mapping[str, str] | None = None,
+    *,
+    cap: int | None = None,
 ) -> Figures:
     """The figures of an evaluation's rows; `rows` are read once.
 
-    `seed` is the bootstrap's. `oracle` maps problem ids to the length of their shortest correct response, in tokens:
-    its mean is `oracle_tokens` if it covers every problem. `references` maps problem ids to reference solutions: `bleu` is corpus
-    BLEU of all samples of the problems that have one, each compared with that of its problem (null if no problem has one). Raises
-    `ValueError` if there are no rows, and `MissingExtraError` if `references` are given and sacrebleu is not installed.
+    `seed` is the bootstrap's. `cap` is the most tokens that a response may have: no interval of a mean length ends above it, but
+    for responses that are longer, since an endpoint may exceed it. `oracle` maps problem ids to the length of their shortest
+    correct response, in tokens: its mean is `oracle_tokens` if it covers every problem. `references` maps problem ids to
+    reference solutions: `bleu` is corpus BLEU of all samples of the problems that have one, each compared with that of its
+    problem (null if no problem has one).
+
+    Raises `ValueError` if there are no rows, and `MissingExtraError` if `references` are given and sacrebleu is not installed.
     """
     columns = Columns()
     bleu = None if references is None else CorpusBleu()
@@ -94,21 +99,21 @@ def summarise(
             bleu.add(row.text, references[row.problem_id])
     if not columns.problem:
         raise ValueError("summarise: no rows")
-    figures = _figures(columns, seed)
+    figures = _figures(columns, seed, None if cap is None else max(cap, *columns.tokens))
     oracle_mean = _oracle_tokens(columns, oracle or {})
     return replace(figures, oracle_tokens=oracle_mean, bleu=None if bleu is None else bleu.score)
 
 
-def _figures(columns: Columns, seed: int) -> Figures:
+def _figures(columns: Columns, seed: int, most: int | None) -> Figures:
     grades = [GRADES[code] for code in columns.grade]
     ids = list(columns.problems)
     table = per_problem([ids[number] for number in columns.problem], grades, columns.tokens)
     rows_of = _rows_by_problem(columns)
     num_samples = min(len(rows) for rows in rows_of)
-    lengths, thinking = np.array(columns.tokens), _parts(columns, seed)
+    lengths, thinking = np.array(columns.tokens), _parts(columns, seed, most)
     return Figures(
         accuracy=accuracy_interval(table.accuracy),
-        tokens=length_interval(table.mean_tokens, seed=seed),
+        tokens=length_interval(table.mean_tokens, seed=seed, most=most),
         median_tokens=float(np.median(lengths)),
         p95_tokens=float(np.quantile(lengths, 0.95)),
         thinking_tokens=thinking and thinking[0],
@@ -126,13 +131,14 @@ def _figures(columns: Columns, seed: int) -> Figures:
     )
 
 
-def _parts(columns: Columns, seed: int) -> tuple[Interval, Interval] | None:
+def _parts(columns: Columns, seed: int, most: int | None) -> tuple[Interval, Interval] | None:
     """Tokens of thinking and of the text after it, as means over problems; None unless every row has `thinking_tokens`."""
     thinking, tokens = np.array(columns.thinking, dtype=np.float64), np.array(columns.tokens, dtype=np.float64)
     if (thinking < 0).any():
         return None
     of_thinking, of_answer = (_problem_means(columns, lengths) for lengths in (thinking, tokens - thinking))
-    return length_interval(of_thinking, seed=seed), length_interval(of_answer, seed=seed)
+    thought, answered = (length_interval(part, seed=seed, most=most) for part in (of_thinking, of_answer))
+    return thought, answered
 
 
 def _problem_means(columns: Columns, values: FloatArray) -> FloatArray:

@@ -56,7 +56,7 @@ def _unnamed(text: str, is_sorted: bool) -> str:
 
 def _values(own_parts: Parts, other: Parts) -> Parts:
     """`x=1, y=2` as the tuple (1,2) where the other side is a tuple: the values in the order of their names."""
-    values = _assigned(own_parts) if other.left == "(" else {}
+    values = _assigned(own_parts, r"[A-Za-z](?:_\{?\w\}?)?") if other.left == "(" else {}
     return Parts(tuple(values[name] for name in sorted(values)), "(", ")") if values else own_parts
 
 
@@ -68,7 +68,7 @@ def _in_gold_order(gold_parts: Parts, answer_parts: Parts) -> Parts:
     return Parts(tuple(values.values()), "(", ")") if is_bare and has_order else gold_parts
 
 
-def _assigned(own_parts: Parts, name: str = r"[A-Za-z](?:_\{?\w\}?)?") -> dict[str, str]:
+def _assigned(own_parts: Parts, name: str) -> dict[str, str]:
     """The values by name of a list that gives each of several names one value; empty for anything else. A pattern says what a
     name is."""
     matches = [re.fullmatch(rf"({name})\s*=\s*([^=<>]+)", item) for item in own_parts.items]

@@ -8,11 +8,12 @@ from pydantic import BaseModel
 from laconic.config.defaults import SEED
 from laconic.config.node import OneLine, Positive, SeedNumber, make_node
 from laconic.errors import SelectionError
-from laconic.notebook.arguments import path_of, sets_of
+from laconic.notebook.arguments import sets_of
 from laconic.notebook.results import ProbeResult
 from laconic.problems.load import load_problems
 from laconic.selection.probe import read_probe
 from laconic.selection.program import Chosen, choose_problems, leaking
+from laconic.system.files import path_of
 from laconic.types import Problem
 
 

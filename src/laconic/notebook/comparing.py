@@ -9,10 +9,9 @@ from laconic.comparison.compare import compare_evaluations
 from laconic.config.defaults import MARGIN, SEED, TOKENS_MARGIN
 from laconic.config.node import NonNegative, OneLine, PartOfOne, SeedNumber, make_node
 from laconic.errors import InputError
-from laconic.notebook.arguments import path_of
 from laconic.notebook.results import ComparisonResult, EvaluationResult
 from laconic.reporting.build import write_report
-from laconic.system.files import check_file
+from laconic.system.files import check_file, path_of
 
 Folder = str | Path | EvaluationResult
 """A run, a folder of evaluations, or an evaluation."""
@@ -62,7 +61,7 @@ def report(*folders: Folder, out: str | Path | None = None) -> Path:
     is_temporary = isinstance(folders[0], EvaluationResult) and folders[0].keeper is not None
     usual = Path("report.html") if len(paths) > 1 or is_temporary else paths[0] / "report.html"
     place = usual if out is None else path_of(out, "out")
-    return write_report(paths, check_file(place, "page", "out") if paths[0].exists() else place)
+    return write_report(paths, check_file(place, "page", "out") if out is not None or paths[0].is_dir() else place)
 
 
 def _path_of(folder: Folder) -> Path:

@@ -13,7 +13,6 @@ from laconic.config.problems import SelectConfig
 from laconic.evaluation.evaluate import EvaluationRequest
 from laconic.evaluation.evaluate import evaluate as evaluate_into
 from laconic.evaluation.folder_names import source_name
-from laconic.notebook.arguments import path_of
 from laconic.notebook.results import EvaluationResult, ProbeResult, place_for
 from laconic.notebook.solvers import Problems, decoding_for, given, problems_for, solver_for
 from laconic.parallel.place import check_alone
@@ -21,7 +20,7 @@ from laconic.problems.benchmarks import benchmark_of
 from laconic.rollouts.forcing import check_budgets
 from laconic.rollouts.solver import Solver
 from laconic.selection.probe import Band, probe_to_file
-from laconic.system.files import check_file
+from laconic.system.files import check_file, path_of
 from laconic.system.progress import Reporter
 from laconic.types import Problem
 

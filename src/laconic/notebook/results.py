@@ -14,12 +14,11 @@ from laconic.comparison.folders import check_evaluation, read_samples
 from laconic.comparison.records import CandidateComparison, Comparison
 from laconic.comparison.tables import comparison_lines
 from laconic.evaluation.figures import Summary
-from laconic.notebook.arguments import path_of
 from laconic.rollouts.rows import ResponseRow
 from laconic.selection.probe import write_probe
 from laconic.statistics.intervals import Interval
 from laconic.statistics.solve_rate import ProblemStats
-from laconic.system.files import check_file, check_folder, read_jsonl
+from laconic.system.files import check_file, check_folder, path_of, read_jsonl
 from laconic.types import Problem
 
 

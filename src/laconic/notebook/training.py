@@ -9,11 +9,11 @@ from laconic.config.recipe import Recipe
 from laconic.errors import InputError, LaconicWarning, Terminated
 from laconic.models.causal_lm import CausalLM
 from laconic.models.loading import ModelSource
-from laconic.notebook.arguments import path_of
 from laconic.notebook.results import ComparisonResult, TrainingResult, evaluation_in
 from laconic.notebook.solvers import load_model
 from laconic.parallel.place import check_alone
 from laconic.recipes.find import find_recipe
+from laconic.system.files import path_of
 from laconic.system.progress import Reporter
 from laconic.system.termination import INTERRUPTED, heeding_signals
 from laconic.tracking.following import following, tracker_to_follow

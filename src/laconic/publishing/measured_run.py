@@ -102,19 +102,22 @@ def _change(path: Path, recipe: Recipe, tag: str) -> MeasuredChange:
     for needed in (before / SUMMARY, after / SUMMARY):
         if not stands(needed):
             raise RunError(f"{needed}: is missing, so its report was not measured; do it with  {resume_command(path)}")
-    found = compare_evaluations(before, [after], margin=recipe.report.margin, seed=recipe.seed)
+    found = compare_evaluations(before, [after], margin=recipe.report.margin)
     question = next(read_samples(after)).question
     return MeasuredChange(_held(before), _held(after), found.candidates[0], question)
 
 
 def _held(folder: Path) -> Summary:
-    """The summary of an evaluation. Raises `InputError` where a figure is not the one that the responses beside it give."""
+    """The summary of an evaluation. Raises `InputError` where a figure is not the one that the responses beside it give, with
+    intervals of length that end at the cap or, as older versions had them, may not."""
     summary = check_evaluation(folder)
     assert summary.setup.seed is not None, "every summary has it"
-    again = summarise(read_samples(folder), summary.setup.seed)
+    again, older = (
+        summarise(read_samples(folder), summary.setup.seed, cap=cap) for cap in (summary.setup.max_tokens, None)
+    )
     for name in ("accuracy", "tokens"):
         told, computed = getattr(summary.figures, name), getattr(again, name)
-        if told is not None and not _is_same(told, computed):
+        if told is not None and not (_is_same(told, computed) or _is_same(told, getattr(older, name))):
             raise InputError(
                 f"{folder / SUMMARY}: the interval of {name} is {told.low:.6g} to {told.high:.6g}, but its samples have "
                 f"{computed.low:.6g} to {computed.high:.6g}; remove the file, and evaluate again"

@@ -99,6 +99,8 @@ def read_report(dirs: Sequence[Path]) -> Report:
             raise RunError(
                 f"{path}: no such folder"
                 if not path.exists()
+                else f"{path}: is a file; expected a run, a folder of evaluations, or an evaluation"
+                if path.is_file()
                 else f"{path}: nothing to show; expected metrics.jsonl, problems.jsonl, "
                 "or summary.json of an evaluation in it, in its folders or in eval/"
             )

@@ -17,7 +17,7 @@ from laconic.selection.decisions import Choice
 from laconic.selection.pool import kept_problems
 from laconic.selection.rules import select
 from laconic.statistics.solve_rate import ProblemStats, solve_rate_interval
-from laconic.system.files import check_file, to_jsonl, write_text_atomically
+from laconic.system.files import check_file, path_of, to_jsonl, write_text_atomically
 from laconic.types import Problem
 
 
@@ -33,15 +33,16 @@ class Chosen:
         """The reason for each decision, one line per problem."""
         return [f"{choice.problem_id}: {choice.reason}" for choice in self.choices]
 
-    def write(self, out: Path) -> Path:
+    def write(self, out: str | Path) -> Path:
         """Write the kept problems to `out` and the dropped ones to a file beside it, each with its reason; returns that file.
 
         Raises `InputError`, and writes nothing, where one of them would replace something else than an earlier selection.
         """
-        check_chosen_files(out, "out")
-        note_made(out, self.kept)
-        write_problems(out, self.kept)
-        dropped = dropped_file(out)
+        file = path_of(out, "out")
+        check_chosen_files(file, "out")
+        note_made(file, self.kept)
+        write_problems(file, self.kept)
+        dropped = dropped_file(file)
         write_text_atomically(dropped, to_jsonl(choice.to_json() for choice in self.choices if not choice.is_kept))
         return dropped
 

@@ -116,10 +116,11 @@ def mean_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -
     return Interval(mean, float(mean - error * upper), float(mean - error * lower))
 
 
-def length_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """`mean_interval` of lengths, `values` [P] >= 0 in tokens, clipped at 0: with few and unlike problems it would reach below.
+def length_interval(values: ArrayLike, *, seed: int, most: float | None = None, resamples: int = RESAMPLES) -> Interval:
+    """`mean_interval` of lengths, `values` [P] >= 0 in tokens, clipped at 0 and at `most`, which no response can exceed: with few
+    and unlike problems it would reach beyond.
 
-    Clipping loses no coverage, since no mean length is negative. Raises `ValueError` for a negative length.
+    Clipping loses no coverage, since no mean length is outside. Raises `ValueError` for a negative length.
 
     >>> length_interval([2.0, 42.0], seed=0).low, mean_interval([2.0, 42.0], seed=0).low < -200
     (0.0, True)
@@ -128,7 +129,8 @@ def length_interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES)
     if known.size and known.min() < 0.0:
         raise ValueError(f"lengths: expected numbers from 0 up, got {known.min()}")
     interval = mean_interval(known, seed=seed, resamples=resamples)
-    return Interval(interval.estimate, float(np.maximum(interval.low, 0.0)), interval.high)  # nan stays nan
+    high = interval.high if most is None else float(np.minimum(interval.high, max(most, *known)))  # nan stays nan
+    return Interval(interval.estimate, float(np.maximum(interval.low, 0.0)), high)
 
 
 def accuracy_interval(values: ArrayLike) -> Interval:

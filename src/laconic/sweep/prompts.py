@@ -52,5 +52,5 @@ def measure_prompt(run: SweepRun, reporter: Reporter) -> None:
     for temperature in recipe.report.temperatures:
         tag = temperature_tag(temperature)
         base, prompted = (run.folder / "eval" / f"{name}-{tag}" for name in prompts)
-        comparison = compare_evaluations(base, [prompted], margin=recipe.report.margin, seed=recipe.seed)
+        comparison = compare_evaluations(base, [prompted], margin=recipe.report.margin)
         write_json_atomically(run.folder / f"comparison-{tag}.json", comparison.to_json())

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from laconic.errors import InputError
-from laconic.system.text import parse_json
+from laconic.system.text import brief, parse_json
 
 FROM_SHELL = Path("/dev/fd")
 Json = dict[str, Any]
@@ -124,6 +124,20 @@ def _is_running(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def path_of(given: object, name: str, expected: str = "a path") -> Path:
+    """The path that the argument `name` is. Raises `InputError`, which says what is `expected`, for anything else.
+
+    >>> path_of(3, "out")
+    Traceback (most recent call last):
+    ...
+    laconic.errors.InputError: out: expected a path, got 3
+    """
+    path: Any = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(path, str) or not path:
+        raise InputError(f"{name}: expected {expected}, got {brief(given)}")
+    return Path(path)
 
 
 def check_folder(out: Path, option: str) -> Path:

@@ -76,7 +76,7 @@ def _measure(run: Run, finished: Sequence[PhaseRecord]) -> dict[str, Comparison]
 
 def _compare(recipe: Recipe, path: Path, labels: Sequence[str], tag: str) -> Comparison:
     folders = [path / "eval" / f"{label}-{tag}" for label in labels]
-    comparison = compare_evaluations(folders[0], folders[1:], margin=recipe.report.margin, seed=recipe.seed)
+    comparison = compare_evaluations(folders[0], folders[1:], margin=recipe.report.margin)
     write_json_atomically(path / f"comparison-{tag}.json", comparison.to_json())
     return comparison
 

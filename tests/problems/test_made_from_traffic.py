@@ -197,6 +197,9 @@ def test_every_way_out_is_named_and_refused(laconic: Laconic, tmp_path: Path, pr
         ("train", recipe, "--out", "run2"),
         ("train", recipe, "--out", "run", "--resume"),
         ("report", "run", "--out", "page.html"),
+        ("compare", "run"),
+        ("compare", *(str(folder.parent) for folder in sorted(Path("run/eval").glob("*/summary.json")))),
+        ("report", next(Path("run/eval").glob("base-*"))),
         ("train", recipe, own, "model=later/model", "--out", "run2"),
         ("train", recipe, own, "model=run/model", "--out", "later", "--resume"),
     ):
@@ -206,4 +209,8 @@ def test_every_way_out_is_named_and_refused(laconic: Laconic, tmp_path: Path, pr
         grade_results(document, ["\\boxed{1}"])
     with pytest.raises(ProblemsError, match="were forgotten"):
         read_exported_phase(tmp_path / "verl")
+    rows = [{"id": f"p{number}", "problem": f"{number} + 1", "answer": f"{number + 1}"} for number in range(3)]
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows))  # forgetting rewrites it, too
+    code, _, err = laconic("train", recipe, "--out", "run", "--resume", "--accept-changes")
+    assert code == 2 and "run: 3 of its requests were forgotten" in err
     assert not {"again.jsonl", "task2", "log.json", "verl2", "run2"} & {path.name for path in tmp_path.iterdir()}

@@ -513,6 +513,12 @@ def test_what_is_published_is_named_when_somebody_is_forgotten(laconic, run, tmp
         assert laconic("publish", published, *ASKED, "--license", "mit", "--out", out)[0] == 0
         assert not (tmp_path / out / NOTE).exists()
     assert made_of(made.gone, frozenset({"r1"})) == [tmp_path / "first", run, tmp_path / "second"]
+    made.forget("r1")
+    lines = made.file.read_text().splitlines(keepends=True)
+    made.file.write_text("".join(line for line in lines if '"r1"' not in line))  # as forgetting leaves it
+    for published in (run, later):
+        code, _, err = laconic("publish", published, *ASKED, "--license", "mit", "--out", "third")
+        assert code == 2 and f"{run}: 1 of its requests were forgotten" in err
 
 
 # --- pushing ---------------------------------------------------------------------------------------------------------

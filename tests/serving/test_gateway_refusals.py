@@ -114,6 +114,9 @@ async def test_what_is_no_json_too_large_or_from_a_page_of_another_name_is_refus
         for content, headers, status in UNREADABLE:
             reply = await client.post("/v1/chat/completions", content=content, headers=usual | headers)
             assert reply.status_code == status and len(reply.text) < 600, content[:20]
+            assert reply.json()["error"]["message"], content[:20]
+        assert "names none of 127.0.0.1, localhost" in reply.json()["error"]["message"]
+        assert reply.json()["error"]["code"] == "foreign_host"
 
 
 @run_async
@@ -178,6 +181,11 @@ async def test_two_keys_never_share_a_user(tmp_path: Path) -> None:
         for key in ("ann", "metrics"):
             await play.chat({"authorization": f"Bearer key-of-{key}-0123456789"}, user="same")
         assert len({row["user"] for row in play.rows()}) == 2
+
+
+def test_a_file_of_keys_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfsupport = sk-a-long-random-text\r\n")
+    assert read_keys(tmp_path / "keys").find("Bearer sk-a-long-random-text") == "support"
 
 
 def test_every_key_is_compared_wherever_the_right_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

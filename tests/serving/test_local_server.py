@@ -120,6 +120,18 @@ def test_thinking_is_cut_at_its_budget_and_an_answer_forced(server: LocalServer,
     assert budget < usage["completion_tokens"] <= budget + 32
 
 
+def test_where_no_thought_is_opened_none_is_counted_or_cut(server: LocalServer, lm: CausalLM) -> None:
+    """A raw prompt: what decides that a budget cuts nothing decides that no token was one of thinking."""
+    body = {"model": "tiny", "prompt": "1+2=", "seed": 1, "max_tokens": 6}
+    budgeted = {"thinking_token_budget": 2, "thinking_end": force_text(lm.tokenizer), "thinking_answer_tokens": 32}
+    whole, kept = post(server, body, body | budgeted, path="/v1/completions")
+    for reply in (whole, kept):
+        (choice,), usage = reply.json()["choices"], reply.json()["usage"]
+        assert "think>" not in choice["text"] and choice["text"] == whole.json()["choices"][0]["text"]
+        assert usage["completion_tokens_details"]["reasoning_tokens"] == 0
+    assert kept.json()["choices"][0]["is_cut"] is False
+
+
 def test_a_thought_within_its_budget_is_left_as_it_is(server: LocalServer) -> None:
     """A budget of as many tokens as the thought has cuts nothing; one token less does."""
     (whole,) = post(server, chat(seed=1))

@@ -186,8 +186,7 @@ def find_responses(run: Path) -> list[Path]:
 
     Raises `RunError` if there are none, and `InputError` if an evaluation among them is not valid.
     """
-    for folder in run.parents[:2] if run.is_file() else [run]:
-        refuse_made(folder)
+    refuse_made(run)
     if run.is_file():
         return [run]
     folders = {*evaluation_folders(run), *(file.parent for file in run.rglob(SAMPLES))}

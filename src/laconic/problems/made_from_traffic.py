@@ -112,8 +112,14 @@ def _noted(folder: Path) -> dict[str, frozenset[str]]:
     return {listed: frozenset(fields.texts(listed)) for listed in fields.record}
 
 
-def refuse_made(folder: Path) -> None:
-    """Raise `ProblemsError` where a folder was made of a request that was forgotten, or this is not known."""
+def refuse_made(place: Path) -> None:
+    """Raise `ProblemsError` where a folder, or one in which it or a file lies, was made of a request that was forgotten, or this
+    is not known: the evaluations in a run have the run's note."""
+    for folder in (place, *place.resolve().parents):
+        _refuse(folder)
+
+
+def _refuse(folder: Path) -> None:
     gone = num_forgotten(_noted(folder), str(folder))
     if gone:
         raise ProblemsError(
@@ -126,7 +132,7 @@ def refuse_models(models: Iterable[str]) -> None:
     this is not known."""
     for model in models:
         for folder in _folders_behind(model):
-            refuse_made(folder)
+            _refuse(folder)
 
 
 def made_of(forgotten_list: Path, gone: frozenset[str]) -> list[Path]:

@@ -2,9 +2,9 @@
 
 1. `origin_of` names the three sources of a run. Problems that lie on this machine, in files or in the folder of a dataset, may
    have been made from stored traffic, by consent; those of generators and of the hub are not.
-2. Files are read again at the time of publishing: reading refuses problems whose requests were forgotten
-   (`problems/forgotten.py`). They must also be those on which the run was trained, by the digest in its environment.json: from
-   others it cannot be told whether a forgotten one was among them.
+2. The run's own note says whether a request was forgotten since. Files are read again at the time of publishing: reading
+   refuses problems whose requests were forgotten (`problems/forgotten.py`). They must also be those on which the run was
+   trained, by the digest in its environment.json: from others it cannot be told whether a forgotten one was among them.
 3. A run that started from another run, from its result or from one of its checkpoints, or learned from it as its teacher,
    inherits its problems, so that run is checked as well, also where its result was published before. Of any other local model it
    is not known on what it was trained, and the origin says so. Whether a model is local, the run's environment.json says; one
@@ -22,7 +22,7 @@ from laconic.config.recipe import Recipe
 from laconic.errors import ProblemsError
 from laconic.problems.forgotten import is_from_traffic
 from laconic.problems.load import is_on_hub
-from laconic.problems.made_from_traffic import published_run
+from laconic.problems.made_from_traffic import published_run, refuse_made
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.publishing.licence import HUB_NAME
 from laconic.publishing.measured_run import recipe_of
@@ -66,6 +66,7 @@ class Origin:
 def origin_of(path: Path, recipe: Recipe, above: frozenset[Path] = frozenset()) -> Origin:
     """The origin of the run in the folder `path`; the runs `above`, which started from it, are no origins of it. Raises
     `ProblemsError` where a problem was forgotten, or where that is not known."""
+    refuse_made(path)
     sources = {name: getattr(recipe.problems, name) for name in TAUGHT}
     lies_here = any(not source.startswith(GENERATED) and not is_on_hub(source) for source in sources.values())
     num_from_traffic = _checked(path, recipe) if lies_here else 0

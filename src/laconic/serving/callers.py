@@ -48,7 +48,7 @@ class KeyRing:
 def read_keys(path: Path) -> KeyRing:
     """The keys in a file: lines `name = key`, blank ones, and comments after #. Raises `InputError`, which quotes no key."""
     hashes: dict[str, bytes] = {}
-    text = read_bytes(path).decode("utf-8", "replace")
+    text = read_bytes(path).decode("utf-8-sig", "replace")
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue

@@ -13,7 +13,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Address
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laconic.config.serving import ServingConfig, is_loopback
 from laconic.errors import InputError
@@ -84,7 +84,7 @@ def build_app(desk: Desk) -> Starlette:
     middleware = [Middleware(HeaderLimit, most_bytes=desk.config.limits.header_bytes)]
     if is_loopback(desk.config.host):
         hosts = [*THIS_MACHINE, desk.config.host]
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False))
+        middleware.append(Middleware(OwnNames, hosts=hosts))
     handlers: dict[Any, Any] = {Denial: _denied, HTTPException: partial(_misaddressed, _listed(addresses))}
     return Starlette(
         routes=addresses, middleware=middleware, exception_handlers=handlers, lifespan=partial(_life, desk)
@@ -175,6 +175,35 @@ class HeaderLimit:
             await reply(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+class OwnNames:
+    """Refuses requests that call the gateway by another name than one of `hosts`, as a page of a foreign site would that was led
+    to this machine."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it in the shape of all refusals."""
+        is_let_in = False
+
+        async def let_in(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal is_let_in
+            is_let_in = True
+            await self.app(scope, receive, send)
+
+        async def send_if_let_in(message: Message) -> None:
+            if is_let_in:
+                await send(message)
+
+        guard = TrustedHostMiddleware(let_in, allowed_hosts=self.hosts, www_redirect=False)
+        await guard(scope, receive, send_if_let_in)
+        if not is_let_in:
+            names = ", ".join(dict.fromkeys(self.hosts))
+            what = f"the Host header names none of {names}, on which the gateway listens; --host and --keys let others call it"
+            denial = Denial(400, what, reason="foreign_host")
+            await Response(denial.content, denial.status, media_type="application/json")(scope, receive, send)
 
 
 # --- the server ------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from laconic.models.policy import Policy, load_policy
 from laconic.models.products.product_path import keep_product_path
 from laconic.models.teachers import check_teacher, try_teacher
 from laconic.parallel.team import ALONE, Team
-from laconic.problems.made_from_traffic import note_made, note_models, refuse_models
+from laconic.problems.made_from_traffic import note_made, note_models, refuse_made, refuse_models
 from laconic.problems.sets import ProblemSets, load_problem_sets, statements_digest
 from laconic.prompts.day import DAY, keep_day, kept_day, known_day, today
 from laconic.rollouts.graders import open_grader
@@ -183,7 +183,7 @@ def start(
             team,
         )
         unfinished = phases[directory.num_finished() if directory else 0 :]
-        models = team.by_first(lambda: _unforgotten(recipe, unfinished))
+        models = team.by_first(lambda: _unforgotten(recipe, unfinished, out))
         _check_prompts(recipe, unfinished, solver, sets)
         _connect(sampler, unfinished, team)
         warnings = warnings_about(recipe, phases, sets.train)
@@ -268,11 +268,12 @@ def _models(recipe: Recipe, phases: Sequence[ResolvedPhase], given: CausalLM | N
     return files | {"teachers": {str(p.index + 1): digests_of(p.teacher) for p in phases if p.teacher}}
 
 
-def _unforgotten(recipe: Recipe, phases: Sequence[ResolvedPhase]) -> list[str]:
-    """The models that the `phases` start from and learn from. Raises `ProblemsError` where one was made of a
-    forgotten request."""
+def _unforgotten(recipe: Recipe, phases: Sequence[ResolvedPhase], out: Path) -> list[str]:
+    """The models that the `phases` start from and learn from. Raises `ProblemsError` where one of them, or the run that is
+    resumed, was made of a forgotten request."""
     models = [recipe.model, *(phase.teacher for phase in phases if phase.teacher)]
     refuse_models(models)
+    refuse_made(out)
     return models
 
 

@@ -155,9 +155,12 @@ def _may_be_told(num_tokens: int) -> bool:
 
 
 def count_thinking(news: News, job: Job, lm: CausalLM) -> int:
-    """The number of drawn tokens that are thinking; 0 where the model marks none."""
+    """The number of drawn tokens that are thinking; 0 where none is marked."""
     if news.is_cut and job.cut is not None:
         return job.cut.budget
     reason = news.finish or FinishReason.LENGTH
     response = Response(news.tokens, (0.0,) * len(news.tokens), lm.decode(news.tokens), reason)
+    thought = find_thought(job.mark + response.text)
+    if not thought.is_open and thought.end <= len(job.mark):
+        return 0  # neither prompt nor response opened a thought, so that no budget cuts one either
     return thinking_tokens(response, lm.tokenizer, job.mark) or 0
